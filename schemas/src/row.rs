@@ -1,0 +1,188 @@
+//! The packed row: the stable bytes of a row in state, in arrangements and in keys.
+//!
+//! Rows compare by `memcmp` as SQL compares their columns from left to right (NULL lowest); each
+//! column delimits itself; `enc(a, b) == enc(a) ++ enc(b)`, so a key is a prefix of its row.
+//! Byte by byte:
+//! * NULL is `00`. Any other value is `01` and its body.
+//! * BOOLEAN: `00` or `01`. Unsigned integers: big-endian.
+//! * SMALLINT, INT, BIGINT, DATE (days), TIME, TIMESTAMP, TIMESTAMPTZ (microseconds), DECIMAL (the
+//!   unscaled 128-bit integer): big-endian two's complement with the sign bit flipped.
+//! * REAL, DOUBLE: IEEE bits big-endian, all bits flipped when negative, else the sign bit alone;
+//!   `-0.0` is stored as `0.0` and every NaN as the one quiet NaN, which sorts highest.
+//! * VARCHAR, BYTEA, JSONB: the bytes with each `00` written as `00 FF`, then `00 00`.
+//! * Arrays: each item preceded by `01` (and itself starting with its NULL mark), then `00`.
+//! * STRUCT: its fields in order.
+//!
+//! A change of any of this is a new format version of the state: the fixture below guards it.
+
+mod decode;
+mod encode;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::blobs::Rows;
+use crate::columns::Column;
+use crate::error::SchemaError;
+use crate::view::View;
+
+/// Into how many groups keys are hashed. Workers own ranges of them.
+pub const KEY_GROUPS: usize = 256;
+
+/// XXH3-64 with seed 0 of packed bytes. Part of the state's format.
+#[inline]
+pub fn hash(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
+}
+
+/// The group of a packed key: its hash modulo [`KEY_GROUPS`].
+#[inline]
+pub fn key_group(key: &[u8]) -> u8 {
+    (hash(key) % KEY_GROUPS as u64) as u8
+}
+
+/// Which of `peers` workers owns a group: each owns a contiguous range.
+#[inline]
+pub fn owner(group: u8, peers: usize) -> usize {
+    usize::from(group) * peers / KEY_GROUPS
+}
+
+/// What the decoder must know of a column.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    Null,
+    Fixed(usize),
+    Bytes,
+    List(Box<Kind>),
+    Struct(Vec<Kind>),
+}
+
+/// Packs and unpacks rows of given column types.
+#[derive(Clone, Debug)]
+pub struct RowCodec {
+    types: Vec<DataType>,
+    kinds: Vec<Kind>,
+}
+
+impl RowCodec {
+    /// A codec for columns of these types, in this order.
+    pub fn new(types: &[DataType]) -> Result<RowCodec, SchemaError> {
+        let kinds = types.iter().map(kind).collect::<Result<_, _>>()?;
+        Ok(RowCodec { types: types.to_vec(), kinds })
+    }
+
+    /// A codec for the columns of a schema.
+    pub fn of(schema: &Schema) -> Result<RowCodec, SchemaError> {
+        let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
+        RowCodec::new(&types)
+    }
+
+    /// How many columns a row has.
+    pub fn columns(&self) -> usize {
+        self.types.len()
+    }
+
+    /// Their types.
+    pub fn types(&self) -> &[DataType] {
+        &self.types
+    }
+
+    /// One packed row an index of the columns.
+    pub fn encode(&self, columns: &[ArrayRef]) -> Result<Rows, SchemaError> {
+        self.check(columns)?;
+        let views = columns.iter().map(View::new).collect::<Result<Vec<_>, _>>()?;
+        Ok(encode::pack(&views, columns.first().map_or(0, |column| column.len())))
+    }
+
+    /// The columns of packed rows. Bytes that do not fit are an error, whatever they are.
+    pub fn decode<'a>(
+        &self,
+        rows: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>, SchemaError> {
+        let mut rest: Vec<&[u8]> = rows.collect();
+        let mut arrays = Vec::with_capacity(self.types.len());
+        for (data_type, kind) in self.types.iter().zip(&self.kinds) {
+            let mut column = Column::new(data_type)?;
+            decode::unpack(&mut column, kind, &mut rest)?;
+            arrays.push(column.finish()?);
+        }
+        match rest.iter().find(|row| !row.is_empty()) {
+            Some(row) => Err(bad(format!("{} bytes are left over", row.len()))),
+            None => Ok(arrays),
+        }
+    }
+
+    /// How many bytes of a packed row its first `columns` columns take.
+    pub fn prefix_len(&self, row: &[u8], columns: usize) -> Result<usize, SchemaError> {
+        let kinds = self.kinds.get(..columns).ok_or_else(|| {
+            SchemaError::Mismatch(format!("{columns} columns of {}", self.kinds.len()))
+        })?;
+        let mut rest = row;
+        for kind in kinds {
+            decode::skip(kind, &mut rest)?;
+        }
+        Ok(row.len() - rest.len())
+    }
+
+    fn check(&self, columns: &[ArrayRef]) -> Result<(), SchemaError> {
+        if columns.len() != self.types.len() {
+            let message = format!("{} columns for {}", columns.len(), self.types.len());
+            return Err(SchemaError::Mismatch(message));
+        }
+        let len = columns.first().map_or(0, |column| column.len());
+        for (column, expected) in columns.iter().zip(&self.types) {
+            if !alike(column.data_type(), expected) {
+                let message = format!("{} where {expected} is packed", column.data_type());
+                return Err(SchemaError::Mismatch(message));
+            }
+            if column.len() != len {
+                return Err(SchemaError::Mismatch("columns of different lengths".to_string()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Same bytes when packed: names, nullability, metadata and the zone's spelling do not matter.
+fn alike(a: &DataType, b: &DataType) -> bool {
+    match (a, b) {
+        (DataType::List(a), DataType::List(b)) => alike(a.data_type(), b.data_type()),
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            a.len() == b.len()
+                && a.iter().zip(b.iter()).all(|(a, b)| alike(a.data_type(), b.data_type()))
+        }
+        (DataType::Timestamp(a, _), DataType::Timestamp(b, _)) => a == b,
+        // The scale decides what the integer means; the precision only how large it may be.
+        (DataType::Decimal128(_, a), DataType::Decimal128(_, b)) => a == b,
+        _ => a == b,
+    }
+}
+
+fn kind(data_type: &DataType) -> Result<Kind, SchemaError> {
+    Ok(match data_type {
+        DataType::Null => Kind::Null,
+        DataType::Boolean | DataType::Int8 | DataType::UInt8 => Kind::Fixed(1),
+        DataType::Int16 | DataType::UInt16 => Kind::Fixed(2),
+        DataType::Int32 | DataType::UInt32 | DataType::Float32 | DataType::Date32 => Kind::Fixed(4),
+        DataType::Int64
+        | DataType::UInt64
+        | DataType::Float64
+        | DataType::Time64(TimeUnit::Microsecond)
+        | DataType::Timestamp(TimeUnit::Microsecond, _) => Kind::Fixed(8),
+        DataType::Decimal128(..) => Kind::Fixed(16),
+        DataType::Utf8 | DataType::Binary => Kind::Bytes,
+        DataType::List(item) => Kind::List(Box::new(kind(item.data_type())?)),
+        DataType::Struct(fields) => {
+            Kind::Struct(fields.iter().map(|f| kind(f.data_type())).collect::<Result<_, _>>()?)
+        }
+        other => return Err(SchemaError::UnsupportedType(other.to_string())),
+    })
+}
+
+fn bad(message: impl Into<String>) -> SchemaError {
+    SchemaError::BadRow(message.into())
+}
+
+#[cfg(test)]
+mod tests;
