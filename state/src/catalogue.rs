@@ -1,0 +1,128 @@
+//! The catalogue: which keyed spaces a state holds, by name and by the fingerprint of what fills them.
+//!
+//! A restart cuts off and restores only what the catalogue lists, so an entry, once written, keeps its id,
+//! kind and fingerprint. Additions are accepted; anything else is refused here, because bytes read under
+//! another meaning would be wrong without anybody noticing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::StateError;
+
+/// The spaces of a topology.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// The name of the topology the state belongs to.
+    pub topology: String,
+    /// One entry a space.
+    pub entries: Vec<CatalogueEntry>,
+}
+
+/// One keyed space.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CatalogueEntry {
+    /// The number that begins each of its keys.
+    pub id: u32,
+    /// What it is for, which decides the column family.
+    pub kind: SpaceKind,
+    /// The name of the table, arrangement, view or sink.
+    pub name: String,
+    /// Of the canonical plan that fills it.
+    pub fingerprint: String,
+    /// The schema of its rows, as `schemas::schema_to_json` writes it.
+    #[serde(default)]
+    pub schema: Option<serde_json::Value>,
+    /// The key columns, where a key is proven unique. None: rows to their multiplicity.
+    #[serde(default)]
+    pub key: Option<Vec<usize>>,
+}
+
+/// What a space is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpaceKind {
+    /// The rows of a keyed table.
+    Table,
+    /// The state of an operator.
+    Arrangement,
+    /// A materialized view, as it is served.
+    View,
+    /// What a sink keeps.
+    Sink,
+}
+
+/// The kind of each space: all that reading and writing need of the catalogue.
+pub(crate) type Spaces = BTreeMap<u32, SpaceKind>;
+
+impl Catalogue {
+    /// The entry of that kind and name.
+    pub fn find(&self, kind: SpaceKind, name: &str) -> Option<&CatalogueEntry> {
+        self.entries
+            .iter()
+            .find(|entry| entry.kind == kind && entry.name == name)
+    }
+
+    /// A number that no entry has.
+    pub fn next_id(&self) -> u32 {
+        self.entries
+            .iter()
+            .map(|entry| entry.id)
+            .max()
+            .unwrap_or(0)
+            .saturating_add(1)
+    }
+
+    pub(crate) fn spaces(&self) -> Spaces {
+        self.entries
+            .iter()
+            .map(|entry| (entry.id, entry.kind))
+            .collect()
+    }
+
+    /// Refuses ids or names that are used twice.
+    pub(crate) fn check(&self) -> Result<(), StateError> {
+        let (mut ids, mut names) = (BTreeMap::new(), BTreeMap::new());
+        for entry in &self.entries {
+            if let Some(other) = ids.insert(entry.id, &entry.name) {
+                return refuse(format!(
+                    "id {} is given to {other:?} and to {:?}",
+                    entry.id, entry.name
+                ));
+            }
+            if names.insert((entry.kind, &entry.name), ()).is_some() {
+                return refuse(format!("{:?} {:?} is listed twice", entry.kind, entry.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a catalogue in which an entry of the held one is missing or means something else.
+    pub(crate) fn check_extends(&self, held: &Catalogue) -> Result<(), StateError> {
+        for was in &held.entries {
+            let Some(now) = self.entries.iter().find(|entry| entry.id == was.id) else {
+                return refuse(format!(
+                    "{:?} {:?} is held and missing in it",
+                    was.kind, was.name
+                ));
+            };
+            if (now.kind, &now.name, &now.fingerprint) != (was.kind, &was.name, &was.fingerprint) {
+                return refuse(format!(
+                    "space {} holds {:?} {:?} of fingerprint {}, and is to be {:?} {:?} of fingerprint {}",
+                    was.id,
+                    was.kind,
+                    was.name,
+                    was.fingerprint,
+                    now.kind,
+                    now.name,
+                    now.fingerprint
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse(what: String) -> Result<(), StateError> {
+    Err(StateError::Catalogue(what))
+}

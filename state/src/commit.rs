@@ -1,0 +1,389 @@
+//! The one write of an epoch: everything it changed, in one synced batch.
+//!
+//! What comes from many workers is gathered by space and sorted by key once, so that RocksDB inserts in
+//! order; keys go through one reused buffer. All that can be refused is refused before the batch is handed
+//! over. Any failure, refusals included, poisons the store: the epochs in flight behind a failed one build on
+//! it and must not be committed without it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
+use rocksdb::{WriteBatch, WriteOptions};
+use schemas::{Blobs, Rows};
+
+use crate::catalogue::Spaces;
+use crate::dead_letter::DeadLetterTotals;
+use crate::error::{StateError, hex};
+use crate::progress::{Committed, Progress};
+use crate::read::count_of;
+use crate::space;
+use crate::store::Store;
+
+/// What an epoch changed.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// The epoch; above the committed one.
+    pub epoch: u64,
+    /// The time of the commit, in milliseconds since 1970.
+    pub commit_ms: i64,
+    /// New totals of keys.
+    pub writes: Vec<Writes>,
+    /// Changes of row multiplicities.
+    pub counts: Vec<Counts>,
+    /// How far sources and views are, whole.
+    pub progress: Progress,
+    /// Serialised output, by cluster and part.
+    pub outbox: Vec<OutboxChunk>,
+    /// Serialised dead letters, in order.
+    pub dead_letters: Vec<Vec<u8>>,
+}
+
+/// New totals of keys of one space. A key given twice keeps what was given last.
+#[derive(Clone, Debug, Default)]
+pub struct Writes {
+    /// The space.
+    pub space: u32,
+    /// Its keys.
+    pub keys: Rows,
+    /// The new value of each key; None deletes it.
+    pub values: Blobs,
+}
+
+/// Changes of the multiplicities of rows of one space. The commit adds them to what is held.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// The space.
+    pub space: u32,
+    /// Packed rows.
+    pub rows: Rows,
+    /// How many copies of each row come (or go).
+    pub diffs: Vec<i64>,
+}
+
+/// A chunk of serialised output for one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct OutboxChunk {
+    /// The cluster, numbered by the caller.
+    pub cluster: u16,
+    /// Its place in the epoch's output.
+    pub part: u32,
+    /// The serialised records.
+    pub bytes: Vec<u8>,
+}
+
+/// What a commit did and how long its phases took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitStats {
+    /// The epoch.
+    pub epoch: u64,
+    /// Keys put or deleted.
+    pub keys: usize,
+    /// Bytes of the batch.
+    pub bytes: usize,
+    /// Checking, sorting and laying out the batch.
+    pub prepare: Duration,
+    /// Looking up held multiplicities.
+    pub read: Duration,
+    /// Inserting into memtables, with any stall.
+    pub write: Duration,
+    /// Writing and syncing the log.
+    pub sync: Duration,
+}
+
+/// A batch under construction.
+struct Draft<'a> {
+    store: &'a Store,
+    spaces: &'a Spaces,
+    epoch: u64,
+    batch: WriteBatch,
+    key: Vec<u8>,
+    read: Duration,
+}
+
+type Puts<'c> = BTreeMap<u32, Vec<(&'c [u8], Option<&'c [u8]>)>>;
+type Diffs<'c> = BTreeMap<u32, Vec<(&'c [u8], i64)>>;
+
+impl Store {
+    /// Commits an epoch: when this returns `Ok`, all of it survives any crash. On `Err` none of it does,
+    /// unless the failure was the disk's, and this store accepts no further write.
+    pub fn commit(&self, commit: Commit) -> Result<CommitStats, StateError> {
+        let mut dead = self.writer();
+        self.refuse_poisoned()?;
+        self.try_commit(commit, &mut dead)
+            .inspect_err(|error| self.poison(error))
+    }
+
+    fn try_commit(
+        &self,
+        commit: Commit,
+        dead: &mut DeadLetterTotals,
+    ) -> Result<CommitStats, StateError> {
+        let begun = Instant::now();
+        self.check(&commit)?;
+        let spaces = self.spaces();
+        let mut draft = Draft {
+            store: self,
+            spaces: &spaces,
+            epoch: commit.epoch,
+            batch: WriteBatch::with_capacity_bytes(estimate_bytes(&commit)),
+            key: Vec::new(),
+            read: Duration::ZERO,
+        };
+        let (puts, diffs) = (
+            draft.gather_writes(&commit.writes)?,
+            draft.gather_counts(&commit.counts)?,
+        );
+        if let Some(space) = diffs.keys().find(|space| puts.contains_key(space)) {
+            return Err(draft.malformed(format!("space {space} gets both totals and changes")));
+        }
+        draft.add_counts(diffs)?;
+        draft.put_all(puts)?;
+        let outbox = space::family(&self.db, space::OUTBOX)?;
+        for chunk in &commit.outbox {
+            draft.batch.put_cf(
+                outbox,
+                space::outbox_key(chunk.cluster, commit.epoch, chunk.part),
+                &chunk.bytes,
+            );
+        }
+        let totals = self.add_dead_letters(&mut draft.batch, dead, &commit.dead_letters)?;
+        let committed = Committed {
+            epoch: commit.epoch,
+            commit_ms: commit.commit_ms,
+            progress: commit.progress,
+        };
+        self.put_meta_json(&mut draft.batch, "committed", &committed)?;
+
+        let Draft { batch, read, .. } = draft;
+        let mut stats = CommitStats {
+            epoch: commit.epoch,
+            keys: batch.len(),
+            bytes: batch.size_in_bytes(),
+            read,
+            ..CommitStats::default()
+        };
+        stats.prepare = begun.elapsed().saturating_sub(read);
+        // Counted before it is written: a publisher may see and publish it the moment it is there.
+        self.outbox_grew(commit.epoch, &commit.outbox);
+        (stats.write, stats.sync) = self.write_synced(batch)?;
+        *dead = totals;
+        self.set_committed(committed);
+        Ok(stats)
+    }
+
+    /// Everything about a commit that can be judged without looking at its rows.
+    fn check(&self, commit: &Commit) -> Result<(), StateError> {
+        let held = self.meta();
+        if commit.epoch <= held.epoch {
+            return Err(StateError::Epoch {
+                committed: held.epoch,
+                offered: commit.epoch,
+            });
+        }
+        commit.progress.check_conservation()?;
+        commit.progress.check_follows(&held.progress)?;
+        let malformed = |what: String| {
+            Err(StateError::Malformed {
+                epoch: commit.epoch,
+                what,
+            })
+        };
+        for writes in &commit.writes {
+            if writes.keys.len() != writes.values.len() {
+                let (keys, values) = (writes.keys.len(), writes.values.len());
+                return malformed(format!(
+                    "space {} has {keys} keys and {values} values",
+                    writes.space
+                ));
+            }
+        }
+        for counts in &commit.counts {
+            if counts.rows.len() != counts.diffs.len() {
+                let (rows, diffs) = (counts.rows.len(), counts.diffs.len());
+                return malformed(format!(
+                    "space {} has {rows} rows and {diffs} diffs",
+                    counts.space
+                ));
+            }
+        }
+        let mut parts: Vec<_> = commit
+            .outbox
+            .iter()
+            .map(|chunk| (chunk.cluster, chunk.part))
+            .collect();
+        parts.sort_unstable();
+        if let Some(twice) = parts.windows(2).find(|pair| pair[0] == pair[1]) {
+            return malformed(format!(
+                "part {} of cluster {} is given twice",
+                twice[0].1, twice[0].0
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes a batch; the time in memtables, and in writing and syncing the log.
+    pub(crate) fn write_synced(
+        &self,
+        batch: WriteBatch,
+    ) -> Result<(Duration, Duration), StateError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        let mut context = PerfContext::default();
+        context.reset();
+        set_perf_stats(PerfStatsLevel::EnableTimeExceptForMutex);
+        let begun = Instant::now();
+        let written = self.db.write_opt(batch, &options);
+        let (all, log) = (
+            begun.elapsed(),
+            Duration::from_nanos(context.metric(PerfMetric::WriteWalTime)),
+        );
+        set_perf_stats(PerfStatsLevel::Disable);
+        written.map_err(|source| StateError::database(&self.dir, source))?;
+        Ok((all.saturating_sub(log), log))
+    }
+}
+
+impl Draft<'_> {
+    fn gather_writes<'c>(&self, all: &'c [Writes]) -> Result<Puts<'c>, StateError> {
+        let mut puts = Puts::new();
+        for writes in all.iter().filter(|writes| !writes.keys.is_empty()) {
+            let puts = puts.entry(writes.space).or_default();
+            puts.extend(writes.keys.iter().zip(writes.values.iter()));
+        }
+        Ok(puts)
+    }
+
+    fn gather_counts<'c>(&self, all: &'c [Counts]) -> Result<Diffs<'c>, StateError> {
+        let mut diffs = Diffs::new();
+        for counts in all.iter().filter(|counts| !counts.rows.is_empty()) {
+            let diffs = diffs.entry(counts.space).or_default();
+            diffs.extend(counts.rows.iter().zip(counts.diffs.iter().copied()));
+        }
+        Ok(diffs)
+    }
+
+    fn put_all(&mut self, puts: Puts<'_>) -> Result<(), StateError> {
+        for (space, puts) in puts {
+            let family = self.store.reads().space(self.spaces, space)?;
+            let order = space::sorted_order(puts.len(), |index| puts[index].0);
+            for (place, &index) in order.iter().enumerate() {
+                let (key, value) = puts[index as usize];
+                let given_again = order
+                    .get(place + 1)
+                    .is_some_and(|&next| puts[next as usize].0 == key);
+                if given_again {
+                    continue;
+                }
+                space::key_into(&mut self.key, space, key);
+                match value {
+                    Some(value) => self.batch.put_cf(family, &self.key, value),
+                    None => self.batch.delete_cf(family, &self.key),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_counts(&mut self, diffs: Diffs<'_>) -> Result<(), StateError> {
+        for (space, diffs) in diffs {
+            let family = self.store.reads().space(self.spaces, space)?;
+            let changes = self.consolidate(space, &diffs)?;
+            let rows: Vec<&[u8]> = changes.iter().map(|change| change.0).collect();
+            let begun = Instant::now();
+            let held = self.store.reads().multi_get(family, space, &rows)?;
+            self.read += begun.elapsed();
+            for ((row, diff), held) in changes.into_iter().zip(held) {
+                let before = match held.as_deref() {
+                    None => 0,
+                    Some(value) => count_of(value).ok_or_else(|| {
+                        StateError::corrupt(
+                            &self.store.dir,
+                            format!("row 0x{} of space {space} has no count", hex(row)),
+                        )
+                    })?,
+                };
+                let total = before
+                    .checked_add(diff)
+                    .ok_or_else(|| self.overflow(space, row))?;
+                space::key_into(&mut self.key, space, row);
+                match total {
+                    ..0 => {
+                        return Err(StateError::Negative {
+                            space,
+                            row: hex(row),
+                            total,
+                        });
+                    }
+                    0 => self.batch.delete_cf(family, &self.key),
+                    1.. => self.batch.put_cf(family, &self.key, total.to_be_bytes()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One change a row, sorted; what cancels out is left out.
+    fn consolidate<'c>(
+        &self,
+        space: u32,
+        diffs: &[(&'c [u8], i64)],
+    ) -> Result<Vec<(&'c [u8], i64)>, StateError> {
+        let order = space::sorted_order(diffs.len(), |index| diffs[index].0);
+        let mut changes: Vec<(&[u8], i64)> = Vec::with_capacity(order.len());
+        for &index in &order {
+            let (row, diff) = diffs[index as usize];
+            match changes.last_mut() {
+                Some(last) if last.0 == row => {
+                    last.1 = last
+                        .1
+                        .checked_add(diff)
+                        .ok_or_else(|| self.overflow(space, row))?;
+                }
+                _ => changes.push((row, diff)),
+            }
+        }
+        changes.retain(|change| change.1 != 0);
+        Ok(changes)
+    }
+
+    fn overflow(&self, space: u32, row: &[u8]) -> StateError {
+        self.malformed(format!(
+            "the copies of row 0x{} of space {space} exceed 64 bits",
+            hex(row)
+        ))
+    }
+
+    fn malformed(&self, what: String) -> StateError {
+        StateError::Malformed {
+            epoch: self.epoch,
+            what,
+        }
+    }
+}
+
+/// Room for the batch, so that it does not grow by copying.
+fn estimate_bytes(commit: &Commit) -> usize {
+    const ENTRY: usize = 16;
+    let writes: usize = commit
+        .writes
+        .iter()
+        .map(|w| w.keys.bytes_len() + w.values.bytes_len() + ENTRY * w.keys.len())
+        .sum();
+    let counts: usize = commit
+        .counts
+        .iter()
+        .map(|c| c.rows.bytes_len() + (ENTRY + 8) * c.rows.len())
+        .sum();
+    let outbox: usize = commit
+        .outbox
+        .iter()
+        .map(|chunk| chunk.bytes.len() + 2 * ENTRY)
+        .sum();
+    let dead: usize = commit
+        .dead_letters
+        .iter()
+        .map(|letter| letter.len() + 2 * ENTRY)
+        .sum();
+    writes + counts + outbox + dead + 4096
+}

@@ -1,0 +1,270 @@
+//! Everything that can go wrong with the state, one variant for each thing a caller can do about it.
+//!
+//! What is refused before anything was written (`Epoch`, `Negative`, `Conservation`, ...) is told apart from
+//! what RocksDB or the disk failed at. [`StateError::advice`] says in a sentence what to do next; the command
+//! line prints it below the message.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A failure or refusal of the state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// There is no state and none was to be created.
+    #[error("there is no state in {}", .dir.display())]
+    Missing {
+        /// The directory asked for.
+        dir: PathBuf,
+    },
+    /// The marker of a state is there, its database is not.
+    #[error("the state in {} was emptied: its marker is there, its database is not", .dir.display())]
+    Wiped {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// The directory holds files that are not Herald's.
+    #[error("{} holds other files ({found}, for one) and no Herald state", .dir.display())]
+    NotHerald {
+        /// The directory.
+        dir: PathBuf,
+        /// One of the files that are in the way.
+        found: String,
+    },
+    /// Another process (or another handle in this one) has the state open.
+    #[error("the state in {} is in use by {}", .dir.display(), process(.pid))]
+    Locked {
+        /// The state directory.
+        dir: PathBuf,
+        /// The process that wrote the lock file last, where it could be read.
+        pid: Option<u32>,
+    },
+    /// The state was written in a format this release does not read.
+    #[error("the state in {} has format version {found}, this release reads version {known}", .dir.display())]
+    WrongVersion {
+        /// The state directory.
+        dir: PathBuf,
+        /// The version found.
+        found: u32,
+        /// The version this release reads and writes.
+        known: u32,
+    },
+    /// The state belongs to another topology.
+    #[error("the state in {} belongs to topology {held:?}, not to {wanted:?}", .dir.display())]
+    Foreign {
+        /// The state directory.
+        dir: PathBuf,
+        /// The topology it belongs to.
+        held: String,
+        /// The topology that asked for it.
+        wanted: String,
+    },
+    /// What is on disk cannot be what was written.
+    #[error("the state in {} is damaged: {what}", .dir.display())]
+    Corrupt {
+        /// The state directory.
+        dir: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// The disk (or the quota) is full.
+    #[error("no space is left on the disk that holds the state in {}", .dir.display())]
+    Full {
+        /// The state directory.
+        dir: PathBuf,
+        /// What was being done.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file operation failed.
+    #[error("could not {action} {}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// RocksDB failed in a way that is none of the above.
+    #[error("the database of the state in {} failed", .dir.display())]
+    Database {
+        /// The state directory.
+        dir: PathBuf,
+        /// The reason.
+        #[source]
+        source: rocksdb::Error,
+    },
+    /// An epoch is offered that is not above the committed one.
+    #[error("epoch {offered} cannot be committed: epoch {committed} is committed already")]
+    Epoch {
+        /// The committed epoch.
+        committed: u64,
+        /// The epoch offered.
+        offered: u64,
+    },
+    /// More copies of a row would be removed than are held.
+    #[error("space {space} would hold {total} copies of row 0x{row}")]
+    Negative {
+        /// The space.
+        space: u32,
+        /// The packed row, in hex (cut at 64 bytes).
+        row: String,
+        /// The number of copies there would be.
+        total: i64,
+    },
+    /// A source's outcomes do not add up to what was read.
+    #[error("source {source_name:?} read {read} records, but their outcomes add up to {counted}")]
+    Conservation {
+        /// The source.
+        source_name: String,
+        /// Records read.
+        read: u64,
+        /// The sum of the outcomes.
+        counted: u128,
+    },
+    /// A counter or an offset would go back.
+    #[error("source {source_name:?} would go back: {what} from {held} to {offered}")]
+    Backwards {
+        /// The source.
+        source_name: String,
+        /// Which number.
+        what: String,
+        /// The committed value.
+        held: i128,
+        /// The value offered.
+        offered: i128,
+    },
+    /// A space that the catalogue does not list.
+    #[error("space {0} is not in the catalogue")]
+    UnknownSpace(u32),
+    /// A catalogue that contradicts itself or the one held.
+    #[error("the catalogue is refused: {0}")]
+    Catalogue(String),
+    /// A commit whose parts do not fit together.
+    #[error("the commit of epoch {epoch} is malformed: {what}")]
+    Malformed {
+        /// The epoch offered.
+        epoch: u64,
+        /// What does not fit.
+        what: String,
+    },
+    /// The dead letter table is at its bound and the policy is to stop.
+    #[error("the dead letter table is full: {bytes} bytes would exceed its bound of {limit}")]
+    DeadLetterFull {
+        /// Bytes there would be.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// An earlier commit failed; nothing more is written by this handle.
+    #[error("the state refuses to go on after a failed commit: {0}")]
+    Poisoned(String),
+}
+
+impl StateError {
+    /// What to do next, where there is something to say.
+    pub fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            StateError::Missing { .. } => {
+                "name the directory of a topology that has run, or run the topology first"
+            }
+            StateError::Wiped { .. } | StateError::Corrupt { .. } => {
+                "restore the directory from a backup, or start over with `--fresh`"
+            }
+            StateError::NotHerald { .. } => {
+                "name another directory with `--state`; Herald deletes nothing it did not write"
+            }
+            StateError::Locked { .. } => {
+                "stop that process first, or name another directory with `--state`"
+            }
+            StateError::WrongVersion { .. } => {
+                "use the release that wrote it, or start over with `--fresh`"
+            }
+            StateError::Foreign { .. } => {
+                "give the topology's own name with `--name`, name another directory with `--state`, or start over with `--fresh`"
+            }
+            StateError::Full { .. } => {
+                "free some space and start again: nothing that was committed is lost"
+            }
+            StateError::DeadLetterFull { .. } => {
+                "replay or drop dead letters, raise the bound, or let the table drop its oldest"
+            }
+            StateError::Poisoned(_) => {
+                "start the process again: it goes on from the last committed epoch"
+            }
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn io(
+        dir: &Path,
+        action: &'static str,
+        path: &Path,
+        source: io::Error,
+    ) -> StateError {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StateError::Full {
+                dir: dir.to_owned(),
+                source: Box::new(source),
+            },
+            _ => StateError::Io {
+                action,
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+
+    /// RocksDB hands its errors over as text only, so the text decides.
+    pub(crate) fn database(dir: &Path, source: rocksdb::Error) -> StateError {
+        let (dir, text) = (dir.to_owned(), source.as_ref());
+        if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
+            return StateError::Full {
+                dir,
+                source: Box::new(source),
+            };
+        }
+        if text.contains("While lock file") || text.contains("lock hold by current process") {
+            return StateError::Locked { dir, pid: None };
+        }
+        let missing_part = [
+            "No such file or directory",
+            "Column families not opened",
+            "Column family not found",
+        ];
+        if source.kind() == rocksdb::ErrorKind::Corruption
+            || missing_part.iter().any(|part| text.contains(part))
+        {
+            return StateError::Corrupt {
+                dir,
+                what: text.to_owned(),
+            };
+        }
+        StateError::Database { dir, source }
+    }
+
+    pub(crate) fn corrupt(dir: &Path, what: impl Into<String>) -> StateError {
+        StateError::Corrupt {
+            dir: dir.to_owned(),
+            what: what.into(),
+        }
+    }
+}
+
+fn process(pid: &Option<u32>) -> String {
+    match pid {
+        Some(pid) if *pid == std::process::id() => format!("this very process ({pid})"),
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_owned(),
+    }
+}
+
+/// Bytes in hex, cut at 64: rows appear in messages, not whole tables.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .take(64)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,223 @@
+//! The state directory: what lies in it, who may use it, and how it is emptied.
+//!
+//! ```text
+//! DIR/HERALD   JSON: format version and state id, written after the database exists
+//! DIR/LOCK     locked by the process that has the state open, holding its id
+//! DIR/db/      the database
+//! DIR/old-*    a database that was wiped and is being deleted
+//! ```
+//! The marker lets a release refuse another format before it touches the database, and tells a state whose
+//! database was deleted from a directory that never had one. A directory with other people's files is never
+//! created into and never deleted.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::StateError;
+
+/// The format of state this release writes, and the only one it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+const LEFTOVER: &str = "old-";
+
+/// The paths of a state directory.
+pub(crate) struct Layout {
+    pub(crate) root: PathBuf,
+}
+
+/// What the file `HERALD` says.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Marker {
+    pub(crate) format_version: u32,
+    pub(crate) state_id: String,
+}
+
+impl Layout {
+    pub(crate) fn new(root: &Path) -> Layout {
+        Layout {
+            root: root.to_owned(),
+        }
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.root.join("db")
+    }
+
+    fn marker_path(&self) -> PathBuf {
+        self.root.join("HERALD")
+    }
+
+    /// Whether a database has been created; its `CURRENT` is the last file RocksDB creates.
+    pub(crate) fn has_database(&self) -> bool {
+        self.database().join("CURRENT").exists()
+    }
+
+    pub(crate) fn create_root(&self) -> Result<(), StateError> {
+        fs::create_dir_all(&self.root)
+            .map_err(|source| StateError::io(&self.root, "create", &self.root, source))
+    }
+
+    /// The marker, refused when it names another format version.
+    pub(crate) fn marker(&self) -> Result<Option<Marker>, StateError> {
+        let path = self.marker_path();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::io(&self.root, "read", &path, source)),
+        };
+        // The version is read by itself first: another version may have other fields.
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| {
+            StateError::corrupt(
+                &self.root,
+                format!("its HERALD file is not readable ({error})"),
+            )
+        })?;
+        let version = value
+            .get("format_version")
+            .and_then(serde_json::Value::as_u64);
+        self.check_version(
+            version
+                .and_then(|version| u32::try_from(version).ok())
+                .unwrap_or(0),
+        )?;
+        serde_json::from_value(value).map(Some).map_err(|error| {
+            StateError::corrupt(
+                &self.root,
+                format!("its HERALD file is not readable ({error})"),
+            )
+        })
+    }
+
+    pub(crate) fn check_version(&self, found: u32) -> Result<(), StateError> {
+        if found == FORMAT_VERSION {
+            return Ok(());
+        }
+        Err(StateError::WrongVersion {
+            dir: self.root.clone(),
+            found,
+            known: FORMAT_VERSION,
+        })
+    }
+
+    /// Writes the marker so that a crash leaves the old one, the new one, or none.
+    pub(crate) fn write_marker(&self, state_id: &str) -> Result<(), StateError> {
+        let marker = Marker {
+            format_version: FORMAT_VERSION,
+            state_id: state_id.to_owned(),
+        };
+        let mut text = serde_json::to_vec(&marker).map_err(|error| {
+            StateError::io(&self.root, "write", &self.marker_path(), error.into())
+        })?;
+        text.push(b'\n');
+        let (path, written) = (self.marker_path(), self.root.join("HERALD.new"));
+        let write = || {
+            let mut file = File::create(&written)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&written, &path)?;
+            File::open(&self.root)?.sync_all()
+        };
+        write().map_err(|source| StateError::io(&self.root, "write", &path, source))
+    }
+
+    /// Takes the lock of the directory; it is held as long as the file is open, whatever ends the process.
+    pub(crate) fn lock(&self) -> Result<File, StateError> {
+        let path = self.root.join("LOCK");
+        let failed = |source| StateError::io(&self.root, "lock", &path, source);
+        let mut options = File::options();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = fs::read_to_string(&path)
+                    .ok()
+                    .and_then(|text| text.trim().parse().ok());
+                return Err(StateError::Locked {
+                    dir: self.root.clone(),
+                    pid,
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            writeln!(file, "{}", std::process::id())
+        };
+        write(&mut file).map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Refuses a directory without a state that holds anything that is not ours.
+    pub(crate) fn refuse_foreign_files(&self) -> Result<(), StateError> {
+        if self.marker_path().exists() || self.has_database() {
+            return Ok(());
+        }
+        for name in self.names()? {
+            let ours =
+                ["LOCK", "HERALD.new", "db"].contains(&name.as_str()) || name.starts_with(LEFTOVER);
+            if !ours && name != "lost+found" {
+                return Err(StateError::NotHerald {
+                    dir: self.root.clone(),
+                    found: name,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what an interrupted wipe left behind. The lock must be held.
+    pub(crate) fn clear_leftovers(&self) -> Result<(), StateError> {
+        for name in self.names()? {
+            if name.starts_with(LEFTOVER) {
+                let path = self.root.join(name);
+                fs::remove_dir_all(&path)
+                    .map_err(|source| StateError::io(&self.root, "delete", &path, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the directory: after a crash at any point there is the whole state or none.
+    pub(crate) fn wipe(&self) -> Result<(), StateError> {
+        if !self.root.exists() {
+            return Ok(());
+        }
+        self.refuse_foreign_files()?;
+        let _lock = self.lock()?;
+        let marker = self.marker_path();
+        if marker.exists() {
+            fs::remove_file(&marker)
+                .map_err(|source| StateError::io(&self.root, "delete", &marker, source))?;
+        }
+        let database = self.database();
+        if database.exists() {
+            let free = (0..)
+                .map(|number| self.root.join(format!("{LEFTOVER}{number}")))
+                .find(|path| !path.exists());
+            let aside = free.unwrap_or_else(|| self.root.join(LEFTOVER));
+            fs::rename(&database, &aside)
+                .map_err(|source| StateError::io(&self.root, "move", &database, source))?;
+        }
+        self.clear_leftovers()
+    }
+
+    fn names(&self) -> Result<Vec<String>, StateError> {
+        let failed = |source| StateError::io(&self.root, "list", &self.root, source);
+        let entries = fs::read_dir(&self.root).map_err(failed)?;
+        let mut names = entries
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        names.sort();
+        Ok(names)
+    }
+}

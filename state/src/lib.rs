@@ -1,0 +1,52 @@
+//! The durable state of a Herald topology, on RocksDB.
+//!
+//! One directory is the state of one topology. Everything an epoch changed goes in by a single synced
+//! [`Commit`]: new totals of keys ([`Writes`]), changes of row multiplicities ([`Counts`]), offsets and
+//! watermarks ([`Progress`]), the outbox of serialised output, and dead letters. Either all of it is there
+//! after a crash or none of it.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `layout` | the directory: marker with the format version, process lock, wiping |
+//! | `options` | how RocksDB is tuned, and the bounds on its memory |
+//! | `store` | [`Store`]: opening, reading the newest state, checkpoints |
+//! | `catalogue` | which spaces there are, by name and fingerprint |
+//! | `space` | key layout, column families, sorting |
+//! | `commit` | the one write of an epoch |
+//! | `progress` | offsets, watermarks and counters, and what must hold between them |
+//! | `read` | batched lookups and scans, shared by all readers |
+//! | `snapshot` | a consistent view of one committed epoch, also beside a running process |
+//! | `outbox`, `dead_letter` | output that is committed but not yet published; rejected records |
+//! | `stats`, `verify` | sizes; checks of what is held |
+//! | `error` | everything that can go wrong, by what the caller can do |
+//!
+//! It knows nothing of SQL, Kafka or clocks: times come in as arguments.
+#![deny(missing_docs)]
+
+mod catalogue;
+mod commit;
+mod dead_letter;
+mod error;
+mod layout;
+mod options;
+mod outbox;
+mod progress;
+mod read;
+mod snapshot;
+mod space;
+mod stats;
+mod store;
+mod verify;
+
+pub use catalogue::{Catalogue, CatalogueEntry, SpaceKind};
+pub use commit::{Commit, CommitStats, Counts, OutboxChunk, Writes};
+pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
+pub use error::StateError;
+pub use layout::FORMAT_VERSION;
+pub use options::StoreOptions;
+pub use outbox::{OutboxDepth, OutboxEpoch, OutboxEpochs, Published};
+pub use progress::{Committed, PartitionProgress, Progress, SourceProgress, ViewProgress};
+pub use read::{Scan, Slice, count_of};
+pub use snapshot::{Reader, Snapshot};
+pub use stats::{FamilyStats, StoreStats};
+pub use store::Store;

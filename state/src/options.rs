@@ -1,0 +1,127 @@
+//! How RocksDB is tuned, and what bounds its memory.
+//!
+//! Writes come as one sorted batch an epoch and are synced; reads are batched lookups, most of which miss
+//! (new keys) or hit what is hot, and long scans at a restart. Memory is bounded by `write_buffer_bytes` for
+//! all memtables together and `block_cache_bytes` for blocks, indexes and filters together. Levels are lz4,
+//! the last one zstd. Only two background jobs: the engine's workers need the cores.
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options,
+};
+
+use crate::dead_letter::DeadLetterPolicy;
+use crate::space::{DEAD_LETTER, FAMILIES, META, OUTBOX};
+
+/// How to open a state.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Create the state where there is none.
+    pub create: bool,
+    /// The topology that the state must belong to; None accepts any.
+    pub topology: Option<String>,
+    /// Bound on all memtables together.
+    pub write_buffer_bytes: usize,
+    /// Bound on cached blocks, indexes and filters together.
+    pub block_cache_bytes: usize,
+    /// Bound on the dead letter table.
+    pub dead_letter_bytes: u64,
+    /// What happens at that bound.
+    pub dead_letter_policy: DeadLetterPolicy,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            create: false,
+            topology: None,
+            write_buffer_bytes: 384 << 20,
+            block_cache_bytes: 256 << 20,
+            dead_letter_bytes: 1 << 30,
+            dead_letter_policy: DeadLetterPolicy::DropOldest,
+        }
+    }
+}
+
+pub(crate) fn database_options(options: &StoreOptions, create: bool) -> Options {
+    let mut db = Options::default();
+    db.create_if_missing(create);
+    db.create_missing_column_families(create);
+    db.set_max_background_jobs(2);
+    db.set_db_write_buffer_size(options.write_buffer_bytes);
+    // A family that is seldom written must not keep the log of all others alive.
+    db.set_max_total_wal_size((options.write_buffer_bytes as u64).max(64 << 20));
+    db.set_bytes_per_sync(1 << 20);
+    db.set_max_open_files(-1);
+    db.set_log_level(LogLevel::Warn);
+    db.set_keep_log_file_num(3);
+    db.set_max_log_file_size(16 << 20);
+    db.set_stats_dump_period_sec(0);
+    db.set_stats_persist_period_sec(0);
+    db
+}
+
+/// The families with their options, for the database as primary and as secondary.
+pub(crate) fn descriptors(options: &StoreOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
+    let of = |&name: &&str| {
+        let family = match name {
+            OUTBOX | DEAD_LETTER => queue(cache),
+            META => common(cache, 4 << 20),
+            _ => keyed(cache, options.write_buffer_bytes),
+        };
+        ColumnFamilyDescriptor::new(name, family)
+    };
+    FAMILIES.iter().map(of).collect()
+}
+
+/// Spaces: point lookups in batches, sorted inserts, scans.
+fn keyed(cache: &Cache, budget_bytes: usize) -> Options {
+    let mut family = common(cache, (budget_bytes / 4).clamp(4 << 20, 96 << 20));
+    family.set_max_write_buffer_number(4);
+    family.set_level_zero_slowdown_writes_trigger(30);
+    family.set_level_zero_stop_writes_trigger(60);
+    family.set_target_file_size_base(64 << 20);
+    family.set_max_bytes_for_level_base(256 << 20);
+    // New keys are looked up in memtables too: a bloom filter there spares walking the skip list.
+    family.set_memtable_prefix_bloom_ratio(0.02);
+    family.set_memtable_whole_key_filtering(true);
+    family
+}
+
+/// Queues: large values, written in key order, read once, deleted from the front. Most of the outbox is
+/// deleted again before its memtable is flushed.
+fn queue(cache: &Cache) -> Options {
+    let mut family = common(cache, 64 << 20);
+    family.set_target_file_size_base(64 << 20);
+    family
+}
+
+fn common(cache: &Cache, memtable_bytes: usize) -> Options {
+    let mut family = sorted_inserts();
+    family.set_write_buffer_size(memtable_bytes);
+    family.set_compression_type(DBCompressionType::Lz4);
+    family.set_bottommost_compression_type(DBCompressionType::Zstd);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(16 << 10);
+    table.set_bloom_filter(10.0, false);
+    table.set_whole_key_filtering(true);
+    table.set_optimize_filters_for_memory(true);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    family.set_block_based_table_factory(&table);
+    family
+}
+
+/// Options with an insertion hint per space: a memtable that is fed in key order then finds the next place
+/// beside the last one instead of from the top. It is only a speed-up, so without it we go on.
+fn sorted_inserts() -> Options {
+    let hint = "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.4";
+    Options::default()
+        .get_options_from_string(hint)
+        .unwrap_or_else(|error| {
+            tracing::warn!(%error, "memtable insertion hints are not available");
+            Options::default()
+        })
+}

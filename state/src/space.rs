@@ -1,0 +1,165 @@
+//! The key layout of the state, and the order in which keys are written.
+//!
+//! | column family | key | value |
+//! | --- | --- | --- |
+//! | `meta` | `format`, `state_id`, `topology`, `catalogue`, `committed`, `dead_letter`, `published/CLUSTER` | see their modules |
+//! | `table`, `arrangement`, `view`, `sink` | space id u32 + packed key or row | packed row; or an i64 multiplicity |
+//! | `outbox` | cluster u16 + epoch u64 + part u32 | a chunk of serialised output |
+//! | `dead_letter` | sequence u64 | a serialised dead letter |
+//!
+//! All numbers are big-endian, so that bytes sort as numbers do. This layout is format version 1: changing it
+//! means another version.
+
+use rocksdb::{ColumnFamily, DB};
+
+use crate::catalogue::SpaceKind;
+
+pub(crate) const META: &str = "meta";
+pub(crate) const OUTBOX: &str = "outbox";
+pub(crate) const DEAD_LETTER: &str = "dead_letter";
+
+/// The families that hold spaces.
+pub(crate) const SPACES: [&str; 4] = ["table", "arrangement", "view", "sink"];
+
+/// All families, the one that RocksDB insists on left out.
+pub(crate) const FAMILIES: [&str; 7] = [
+    "table",
+    "arrangement",
+    "view",
+    "sink",
+    META,
+    OUTBOX,
+    DEAD_LETTER,
+];
+
+impl SpaceKind {
+    /// The column family its spaces live in.
+    pub(crate) fn family(self) -> &'static str {
+        match self {
+            SpaceKind::Table => "table",
+            SpaceKind::Arrangement => "arrangement",
+            SpaceKind::View => "view",
+            SpaceKind::Sink => "sink",
+        }
+    }
+}
+
+/// The handle of a family. All of them are opened with the database, so a missing one is a damaged state.
+pub(crate) fn family<'a>(db: &'a DB, name: &str) -> Result<&'a ColumnFamily, crate::StateError> {
+    db.cf_handle(name).ok_or_else(|| {
+        crate::StateError::corrupt(db.path(), format!("column family {name} is missing"))
+    })
+}
+
+/// Puts `space ++ key` into a buffer that is used again for the next key.
+pub(crate) fn key_into(buffer: &mut Vec<u8>, space: u32, key: &[u8]) {
+    buffer.clear();
+    buffer.extend_from_slice(&space.to_be_bytes());
+    buffer.extend_from_slice(key);
+}
+
+pub(crate) fn outbox_key(cluster: u16, epoch: u64, part: u32) -> [u8; 14] {
+    let mut key = [0; 14];
+    key[..2].copy_from_slice(&cluster.to_be_bytes());
+    key[2..10].copy_from_slice(&epoch.to_be_bytes());
+    key[10..].copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+/// The parts of an outbox key; None for bytes that are none.
+pub(crate) fn outbox_key_parts(key: &[u8]) -> Option<(u16, u64, u32)> {
+    let (cluster, rest) = key.split_first_chunk()?;
+    let (epoch, rest) = rest.split_first_chunk()?;
+    let part = rest.try_into().ok()?;
+    Some((
+        u16::from_be_bytes(*cluster),
+        u64::from_be_bytes(*epoch),
+        u32::from_be_bytes(part),
+    ))
+}
+
+/// The order that sorts `len` keys; equal keys stay in their given order.
+///
+/// Packed keys share long prefixes, so the shared prefix of all of them is left out and the eight bytes that
+/// follow it decide most comparisons without touching the heap.
+pub(crate) fn sorted_order<'a>(len: usize, key: impl Fn(usize) -> &'a [u8]) -> Vec<u32> {
+    if (1..len).all(|index| key(index - 1) <= key(index)) {
+        return (0..len as u32).collect();
+    }
+    let first = key(0);
+    let shared = (1..len).fold(first.len(), |shared, index| {
+        first[..shared]
+            .iter()
+            .zip(key(index))
+            .take_while(|(left, right)| left == right)
+            .count()
+    });
+    let mut order: Vec<(u64, u32)> = (0..len)
+        .map(|index| {
+            let rest = &key(index)[shared..];
+            let mut head = [0; 8];
+            let taken = rest.len().min(8);
+            head[..taken].copy_from_slice(&rest[..taken]);
+            (u64::from_be_bytes(head), index as u32)
+        })
+        .collect();
+    order.sort_unstable_by(|left, right| {
+        let heads = left.0.cmp(&right.0);
+        heads
+            .then_with(|| key(left.1 as usize)[shared..].cmp(&key(right.1 as usize)[shared..]))
+            .then(left.1.cmp(&right.1))
+    });
+    order.into_iter().map(|(_, index)| index).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+
+    #[test]
+    fn order_sorts_and_is_stable() {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+        for _ in 0..200 {
+            let prefix: Vec<u8> = (0..random.random_range(0..4)).map(|_| 7).collect();
+            let keys: Vec<Vec<u8>> = (0..random.random_range(0..60))
+                .map(|_| {
+                    let tail = (0..random.random_range(0..12)).map(|_| random.random_range(0..3u8));
+                    prefix.iter().copied().chain(tail).collect()
+                })
+                .collect();
+            let mut expected: Vec<u32> = (0..keys.len() as u32).collect();
+            expected.sort_by(|left, right| keys[*left as usize].cmp(&keys[*right as usize]));
+            assert_eq!(
+                sorted_order(keys.len(), |index| keys[index].as_slice()),
+                expected
+            );
+        }
+    }
+
+    /// Format version 1, byte by byte: this test fails the day the layout changes.
+    #[test]
+    fn layout_is_frozen() {
+        let mut key = Vec::new();
+        key_into(&mut key, 258, b"k");
+        assert_eq!(key, [0, 0, 1, 2, b'k']);
+        assert_eq!(
+            outbox_key(1, 2, 3),
+            [0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3]
+        );
+        assert_eq!(
+            outbox_key_parts(&outbox_key(65535, u64::MAX, 9)),
+            Some((65535, u64::MAX, 9))
+        );
+        assert_eq!(outbox_key_parts(b"short"), None);
+        let names = [
+            SpaceKind::Table,
+            SpaceKind::Arrangement,
+            SpaceKind::View,
+            SpaceKind::Sink,
+        ]
+        .map(SpaceKind::family);
+        assert_eq!(names, SPACES);
+        assert_eq!(crate::FORMAT_VERSION, 1);
+    }
+}

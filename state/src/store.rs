@@ -1,0 +1,375 @@
+//! The open state of one topology: opening, reading what is newest, and copying it.
+//!
+//! A [`Store`] is shared by all workers, the commit thread, the publisher and the server. One thread commits;
+//! any number read. After a failed commit it is poisoned: reads go on, every further write is refused, and a
+//! new start goes on from the last committed epoch.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{Cache, DB, WriteBatch};
+
+use crate::catalogue::{Catalogue, Spaces};
+use crate::dead_letter::{DeadLetterPolicy, DeadLetterTotals};
+use crate::error::StateError;
+use crate::layout::{FORMAT_VERSION, Layout};
+use crate::options::{self, StoreOptions};
+use crate::outbox::Waiting;
+use crate::progress::Committed;
+use crate::read::{Reads, Scan, Slice};
+use crate::snapshot::Snapshot;
+use crate::space;
+
+/// The state of one topology, open for reading and writing by this process alone.
+pub struct Store {
+    pub(crate) db: DB,
+    pub(crate) dir: PathBuf,
+    pub(crate) cache: Cache,
+    pub(crate) dead_letter_bytes: u64,
+    pub(crate) dead_letter_policy: DeadLetterPolicy,
+    state_id: String,
+    topology: Option<String>,
+    spaces: RwLock<Arc<Spaces>>,
+    committed: RwLock<Committed>,
+    waiting: Mutex<Waiting>,
+    /// Held by whoever writes spaces or the catalogue; with it go the totals that only writers change.
+    writer: Mutex<DeadLetterTotals>,
+    poison: OnceLock<String>,
+    /// Last, so that the database is closed before another process can have the lock.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the state in a directory, or creates it there.
+    pub fn open(dir: &Path, options: &StoreOptions) -> Result<Store, StateError> {
+        let layout = Layout::new(dir);
+        if !dir.exists() {
+            if !options.create {
+                return Err(StateError::Missing {
+                    dir: dir.to_owned(),
+                });
+            }
+            layout.create_root()?;
+        }
+        let marker = layout.marker()?;
+        layout.refuse_foreign_files()?;
+        if !options.create && marker.is_none() && !layout.has_database() {
+            return Err(StateError::Missing {
+                dir: dir.to_owned(),
+            });
+        }
+        let lock = layout.lock()?;
+        layout.clear_leftovers()?;
+        if marker.is_some() && !layout.has_database() {
+            return Err(StateError::Wiped {
+                dir: dir.to_owned(),
+            });
+        }
+        let store = Store::open_database(&layout, options, lock)?;
+        match marker {
+            Some(marker) if marker.state_id != store.state_id => {
+                let what = format!(
+                    "its HERALD file names state {}, its database {}",
+                    marker.state_id, store.state_id
+                );
+                Err(StateError::corrupt(dir, what))
+            }
+            Some(_) => Ok(store),
+            None => layout.write_marker(&store.state_id).map(|()| store),
+        }
+    }
+
+    fn open_database(
+        layout: &Layout,
+        options: &StoreOptions,
+        lock: File,
+    ) -> Result<Store, StateError> {
+        let dir = layout.root.clone();
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let database = options::database_options(options, !layout.has_database());
+        let families = options::descriptors(options, &cache);
+        let db = DB::open_cf_descriptors(&database, layout.database(), families)
+            .map_err(|source| StateError::database(&dir, source))?;
+        let reads = Reads {
+            db: &db,
+            dir: &dir,
+            snapshot: None,
+        };
+        let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
+        if reads.meta("format")?.is_none() && committed.epoch == 0 {
+            initialise(&db, &dir, options.topology.as_deref())?;
+        }
+        let (state_id, topology) = identity(&reads, layout)?;
+        if let (Some(held), Some(wanted)) = (&topology, &options.topology)
+            && held != wanted
+        {
+            return Err(StateError::Foreign {
+                dir,
+                held: held.clone(),
+                wanted: wanted.clone(),
+            });
+        }
+        let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
+        let dead: DeadLetterTotals = reads.meta_json("dead_letter")?.unwrap_or_default();
+        let waiting = reads.waiting()?;
+        Ok(Store {
+            cache,
+            dead_letter_bytes: options.dead_letter_bytes,
+            dead_letter_policy: options.dead_letter_policy,
+            state_id,
+            topology,
+            spaces: RwLock::new(Arc::new(
+                catalogue
+                    .map(|catalogue| catalogue.spaces())
+                    .unwrap_or_default(),
+            )),
+            committed: RwLock::new(committed),
+            waiting: Mutex::new(waiting),
+            writer: Mutex::new(dead),
+            poison: OnceLock::new(),
+            _lock: lock,
+            db,
+            dir,
+        })
+    }
+
+    /// Deletes the state in a directory, with what an interrupted deletion left. No state is fine; other
+    /// people's files, and a state that is in use, are refused.
+    pub fn wipe(dir: &Path) -> Result<(), StateError> {
+        Layout::new(dir).wipe()
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The identity of this state, given when it was created: 32 hex digits.
+    pub fn state_id(&self) -> &str {
+        &self.state_id
+    }
+
+    /// The committed epoch, its time and its progress. Epoch 0 is a new state.
+    pub fn meta(&self) -> Committed {
+        self.committed
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The catalogue; None before the first [`Store::put_catalogue`].
+    pub fn catalogue(&self) -> Result<Option<Catalogue>, StateError> {
+        self.reads().meta_json("catalogue")
+    }
+
+    /// Writes the catalogue. It may add to the held one and change nothing in it.
+    pub fn put_catalogue(&self, catalogue: &Catalogue) -> Result<(), StateError> {
+        let _writer = self.writer();
+        self.refuse_poisoned()?;
+        catalogue.check()?;
+        let held = self.catalogue()?;
+        let name = held
+            .as_ref()
+            .map(|held| &held.topology)
+            .or(self.topology.as_ref());
+        if let Some(name) = name.filter(|name| **name != catalogue.topology) {
+            let (held, wanted) = (name.clone(), catalogue.topology.clone());
+            return Err(StateError::Foreign {
+                dir: self.dir.clone(),
+                held,
+                wanted,
+            });
+        }
+        if let Some(held) = &held {
+            catalogue.check_extends(held)?;
+        }
+        let mut batch = WriteBatch::new();
+        self.put_meta_json(&mut batch, "catalogue", catalogue)?;
+        batch.put_cf(
+            space::family(&self.db, space::META)?,
+            "topology",
+            &catalogue.topology,
+        );
+        self.write_synced(batch)
+            .inspect_err(|error| self.poison(error))?;
+        *self.spaces.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue.spaces());
+        Ok(())
+    }
+
+    /// The value of one key.
+    pub fn get(&self, space: u32, key: &[u8]) -> Result<Option<Slice<'_>>, StateError> {
+        let reads = self.reads();
+        reads.get(reads.space(&self.spaces(), space)?, space, key)
+    }
+
+    /// The values of many keys of a space, in the order of the keys. Sorted keys are answered a little faster.
+    pub fn multi_get<'k>(
+        &self,
+        space: u32,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+    ) -> Result<Vec<Option<Slice<'_>>>, StateError> {
+        let (reads, keys): (_, Vec<&[u8]>) = (self.reads(), keys.into_iter().collect());
+        reads.multi_get(reads.space(&self.spaces(), space)?, space, &keys)
+    }
+
+    /// A walk over the keys of a space that begin with `prefix`, in order, as of now.
+    pub fn iter(&self, space: u32, prefix: &[u8]) -> Result<Scan<'_>, StateError> {
+        let reads = self.reads();
+        Ok(reads.scan_space(reads.space(&self.spaces(), space)?, space, prefix))
+    }
+
+    /// Visits the keys of a space that begin with `prefix`, in order, as of now.
+    pub fn scan<E: From<StateError>>(
+        &self,
+        space: u32,
+        prefix: &[u8],
+        visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.iter(space, prefix)?.each(visit)
+    }
+
+    /// A consistent view of the committed epoch, whatever is committed later.
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, StateError> {
+        Snapshot::of_primary(&self.db, &self.dir, self.spaces())
+    }
+
+    /// Copies the state, consistently and while it is in use, into a directory that must not exist or be empty.
+    /// On the same file system it links what it can.
+    pub fn checkpoint(&self, target: &Path) -> Result<(), StateError> {
+        let layout = Layout::new(target);
+        layout.create_root()?;
+        if let Some(found) = fs::read_dir(target)
+            .ok()
+            .and_then(|mut entries| entries.next())
+            .and_then(Result::ok)
+        {
+            let found = found.file_name().to_string_lossy().into_owned();
+            return Err(StateError::NotHerald {
+                dir: target.to_owned(),
+                found,
+            });
+        }
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(layout.database()))
+            .map_err(|source| StateError::database(target, source))?;
+        layout.write_marker(&self.state_id)
+    }
+
+    /// Writes memtables out, so that the next start has no log to replay. For a graceful stop.
+    pub fn flush(&self) -> Result<(), StateError> {
+        for name in space::FAMILIES {
+            let flushed = self.db.flush_cf(space::family(&self.db, name)?);
+            flushed.map_err(|source| StateError::database(&self.dir, source))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a commit has failed, and how.
+    pub fn poisoned(&self) -> Option<&str> {
+        self.poison.get().map(String::as_str)
+    }
+
+    pub(crate) fn poison(&self, error: &StateError) {
+        // The first failure is the one that explains the others.
+        let _ = self.poison.set(error.to_string());
+    }
+
+    pub(crate) fn refuse_poisoned(&self) -> Result<(), StateError> {
+        self.poison
+            .get()
+            .map_or(Ok(()), |reason| Err(StateError::Poisoned(reason.clone())))
+    }
+
+    pub(crate) fn reads(&self) -> Reads<'_> {
+        Reads {
+            db: &self.db,
+            dir: &self.dir,
+            snapshot: None,
+        }
+    }
+
+    pub(crate) fn spaces(&self) -> Arc<Spaces> {
+        self.spaces
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, DeadLetterTotals> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_committed(&self, committed: Committed) {
+        *self
+            .committed
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = committed;
+    }
+
+    pub(crate) fn put_meta_json<T: serde::Serialize>(
+        &self,
+        batch: &mut WriteBatch,
+        key: &str,
+        value: &T,
+    ) -> Result<(), StateError> {
+        let text = serde_json::to_vec(value)
+            .map_err(|error| StateError::io(&self.dir, "encode", Path::new(key), error.into()))?;
+        batch.put_cf(space::family(&self.db, space::META)?, key, text);
+        Ok(())
+    }
+}
+
+/// Gives a new database its format version, its identity and its owner.
+fn initialise(db: &DB, dir: &Path, topology: Option<&str>) -> Result<(), StateError> {
+    let meta = space::family(db, space::META)?;
+    let mut batch = WriteBatch::new();
+    batch.put_cf(meta, "format", FORMAT_VERSION.to_be_bytes());
+    batch.put_cf(meta, "state_id", new_state_id());
+    if let Some(topology) = topology {
+        batch.put_cf(meta, "topology", topology);
+    }
+    let mut synced = rocksdb::WriteOptions::default();
+    synced.set_sync(true);
+    db.write_opt(batch, &synced)
+        .map_err(|source| StateError::database(dir, source))
+}
+
+/// State id and topology, once the format version is known to be ours.
+pub(crate) fn identity(
+    reads: &Reads<'_>,
+    layout: &Layout,
+) -> Result<(String, Option<String>), StateError> {
+    let version = reads
+        .meta("format")?
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_be_bytes);
+    let damaged = |what| StateError::corrupt(&layout.root, what);
+    layout.check_version(version.ok_or_else(|| damaged("it has no format version"))?)?;
+    let text = |key| {
+        Ok::<_, StateError>(
+            reads
+                .meta(key)?
+                .and_then(|bytes| String::from_utf8(bytes).ok()),
+        )
+    };
+    let state_id = text("state_id")?.ok_or_else(|| damaged("it has no state id"))?;
+    Ok((state_id, text("topology")?))
+}
+
+/// 128 bits that no other state has. `RandomState` is seeded by the operating system.
+fn new_state_id() -> String {
+    let half = || {
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u32(std::process::id());
+        hasher.finish()
+    };
+    format!("{:016x}{:016x}", half(), half())
+}
