@@ -1,0 +1,39 @@
+# What people and CI run. One profile (release) and one target directory that outlives a clone:
+# the dependencies take three quarters of an hour to build on two cores, once.
+
+CACHE := $(or $(HERALD_CACHE),$(HOME)/.cache/herald)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+CARGO := cargo --locked
+HERALD := $(CARGO_TARGET_DIR)/release/herald
+
+.PHONY: demo test build setup lint doc bench ci
+.NOTPARALLEL:
+
+demo: ## build and watch the whole engine work, with nothing installed beside it
+	@scripts/setup.sh --build
+	$(CARGO) build --release --workspace --bins
+	$(HERALD) demo
+
+test: setup ## all tests, real Kafka and registry included
+	$(CARGO) test --release --workspace --doc
+	$(CARGO) test --release --workspace --tests --no-fail-fast
+
+build: ## the binary
+	@scripts/setup.sh --build
+	$(CARGO) build --release --workspace --bins
+	@echo $(HERALD)
+
+setup: ## install what is missing; fetch Kafka, a schema registry and DuckDB for the tests
+	@scripts/setup.sh
+
+lint: ## formatting, clippy and docs, warnings denied
+	cargo fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+
+bench: setup ## events per CPU-second beside the limit, in process and through Kafka
+	$(CARGO) build --release --workspace --bins
+	$(CARGO_TARGET_DIR)/release/herald-benches
+
+ci: ## what .ci/run runs
+	.ci/run
