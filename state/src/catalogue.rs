@@ -58,26 +58,16 @@ pub(crate) type Spaces = BTreeMap<u32, SpaceKind>;
 impl Catalogue {
     /// The entry of that kind and name.
     pub fn find(&self, kind: SpaceKind, name: &str) -> Option<&CatalogueEntry> {
-        self.entries
-            .iter()
-            .find(|entry| entry.kind == kind && entry.name == name)
+        self.entries.iter().find(|entry| entry.kind == kind && entry.name == name)
     }
 
     /// A number that no entry has.
     pub fn next_id(&self) -> u32 {
-        self.entries
-            .iter()
-            .map(|entry| entry.id)
-            .max()
-            .unwrap_or(0)
-            .saturating_add(1)
+        self.entries.iter().map(|entry| entry.id).max().unwrap_or(0).saturating_add(1)
     }
 
     pub(crate) fn spaces(&self) -> Spaces {
-        self.entries
-            .iter()
-            .map(|entry| (entry.id, entry.kind))
-            .collect()
+        self.entries.iter().map(|entry| (entry.id, entry.kind)).collect()
     }
 
     /// Refuses ids or names that are used twice.
@@ -85,10 +75,7 @@ impl Catalogue {
         let (mut ids, mut names) = (BTreeMap::new(), BTreeMap::new());
         for entry in &self.entries {
             if let Some(other) = ids.insert(entry.id, &entry.name) {
-                return refuse(format!(
-                    "id {} is given to {other:?} and to {:?}",
-                    entry.id, entry.name
-                ));
+                return refuse(format!("id {} is given to {other:?} and to {:?}", entry.id, entry.name));
             }
             if names.insert((entry.kind, &entry.name), ()).is_some() {
                 return refuse(format!("{:?} {:?} is listed twice", entry.kind, entry.name));
@@ -101,21 +88,12 @@ impl Catalogue {
     pub(crate) fn check_extends(&self, held: &Catalogue) -> Result<(), StateError> {
         for was in &held.entries {
             let Some(now) = self.entries.iter().find(|entry| entry.id == was.id) else {
-                return refuse(format!(
-                    "{:?} {:?} is held and missing in it",
-                    was.kind, was.name
-                ));
+                return refuse(format!("{:?} {:?} is held and missing in it", was.kind, was.name));
             };
             if (now.kind, &now.name, &now.fingerprint) != (was.kind, &was.name, &was.fingerprint) {
                 return refuse(format!(
                     "space {} holds {:?} {:?} of fingerprint {}, and is to be {:?} {:?} of fingerprint {}",
-                    was.id,
-                    was.kind,
-                    was.name,
-                    was.fingerprint,
-                    now.kind,
-                    now.name,
-                    now.fingerprint
+                    was.id, was.kind, was.name, was.fingerprint, now.kind, now.name, now.fingerprint
                 ));
             }
         }

@@ -110,15 +110,10 @@ impl Store {
     pub fn commit(&self, commit: Commit) -> Result<CommitStats, StateError> {
         let mut dead = self.writer();
         self.refuse_poisoned()?;
-        self.try_commit(commit, &mut dead)
-            .inspect_err(|error| self.poison(error))
+        self.try_commit(commit, &mut dead).inspect_err(|error| self.poison(error))
     }
 
-    fn try_commit(
-        &self,
-        commit: Commit,
-        dead: &mut DeadLetterTotals,
-    ) -> Result<CommitStats, StateError> {
+    fn try_commit(&self, commit: Commit, dead: &mut DeadLetterTotals) -> Result<CommitStats, StateError> {
         let begun = Instant::now();
         self.check(&commit)?;
         let spaces = self.spaces();
@@ -130,10 +125,7 @@ impl Store {
             key: Vec::new(),
             read: Duration::ZERO,
         };
-        let (puts, diffs) = (
-            draft.gather_writes(&commit.writes)?,
-            draft.gather_counts(&commit.counts)?,
-        );
+        let (puts, diffs) = (draft.gather_writes(&commit.writes)?, draft.gather_counts(&commit.counts)?);
         if let Some(space) = diffs.keys().find(|space| puts.contains_key(space)) {
             return Err(draft.malformed(format!("space {space} gets both totals and changes")));
         }
@@ -148,11 +140,8 @@ impl Store {
             );
         }
         let totals = self.add_dead_letters(&mut draft.batch, dead, &commit.dead_letters)?;
-        let committed = Committed {
-            epoch: commit.epoch,
-            commit_ms: commit.commit_ms,
-            progress: commit.progress,
-        };
+        let committed =
+            Committed { epoch: commit.epoch, commit_ms: commit.commit_ms, progress: commit.progress };
         self.put_meta_json(&mut draft.batch, "committed", &committed)?;
 
         let Draft { batch, read, .. } = draft;
@@ -176,57 +165,33 @@ impl Store {
     fn check(&self, commit: &Commit) -> Result<(), StateError> {
         let held = self.meta();
         if commit.epoch <= held.epoch {
-            return Err(StateError::Epoch {
-                committed: held.epoch,
-                offered: commit.epoch,
-            });
+            return Err(StateError::Epoch { committed: held.epoch, offered: commit.epoch });
         }
         commit.progress.check_conservation()?;
         commit.progress.check_follows(&held.progress)?;
-        let malformed = |what: String| {
-            Err(StateError::Malformed {
-                epoch: commit.epoch,
-                what,
-            })
-        };
+        let malformed = |what: String| Err(StateError::Malformed { epoch: commit.epoch, what });
         for writes in &commit.writes {
             if writes.keys.len() != writes.values.len() {
                 let (keys, values) = (writes.keys.len(), writes.values.len());
-                return malformed(format!(
-                    "space {} has {keys} keys and {values} values",
-                    writes.space
-                ));
+                return malformed(format!("space {} has {keys} keys and {values} values", writes.space));
             }
         }
         for counts in &commit.counts {
             if counts.rows.len() != counts.diffs.len() {
                 let (rows, diffs) = (counts.rows.len(), counts.diffs.len());
-                return malformed(format!(
-                    "space {} has {rows} rows and {diffs} diffs",
-                    counts.space
-                ));
+                return malformed(format!("space {} has {rows} rows and {diffs} diffs", counts.space));
             }
         }
-        let mut parts: Vec<_> = commit
-            .outbox
-            .iter()
-            .map(|chunk| (chunk.cluster, chunk.part))
-            .collect();
+        let mut parts: Vec<_> = commit.outbox.iter().map(|chunk| (chunk.cluster, chunk.part)).collect();
         parts.sort_unstable();
         if let Some(twice) = parts.windows(2).find(|pair| pair[0] == pair[1]) {
-            return malformed(format!(
-                "part {} of cluster {} is given twice",
-                twice[0].1, twice[0].0
-            ));
+            return malformed(format!("part {} of cluster {} is given twice", twice[0].1, twice[0].0));
         }
         Ok(())
     }
 
     /// Writes a batch; the time in memtables, and in writing and syncing the log.
-    pub(crate) fn write_synced(
-        &self,
-        batch: WriteBatch,
-    ) -> Result<(Duration, Duration), StateError> {
+    pub(crate) fn write_synced(&self, batch: WriteBatch) -> Result<(Duration, Duration), StateError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         let mut context = PerfContext::default();
@@ -234,10 +199,7 @@ impl Store {
         set_perf_stats(PerfStatsLevel::EnableTimeExceptForMutex);
         let begun = Instant::now();
         let written = self.db.write_opt(batch, &options);
-        let (all, log) = (
-            begun.elapsed(),
-            Duration::from_nanos(context.metric(PerfMetric::WriteWalTime)),
-        );
+        let (all, log) = (begun.elapsed(), Duration::from_nanos(context.metric(PerfMetric::WriteWalTime)));
         set_perf_stats(PerfStatsLevel::Disable);
         written.map_err(|source| StateError::database(&self.dir, source))?;
         Ok((all.saturating_sub(log), log))
@@ -269,9 +231,7 @@ impl Draft<'_> {
             let order = space::sorted_order(puts.len(), |index| puts[index].0);
             for (place, &index) in order.iter().enumerate() {
                 let (key, value) = puts[index as usize];
-                let given_again = order
-                    .get(place + 1)
-                    .is_some_and(|&next| puts[next as usize].0 == key);
+                let given_again = order.get(place + 1).is_some_and(|&next| puts[next as usize].0 == key);
                 if given_again {
                     continue;
                 }
@@ -303,17 +263,11 @@ impl Draft<'_> {
                         )
                     })?,
                 };
-                let total = before
-                    .checked_add(diff)
-                    .ok_or_else(|| self.overflow(space, row))?;
+                let total = before.checked_add(diff).ok_or_else(|| self.overflow(space, row))?;
                 space::key_into(&mut self.key, space, row);
                 match total {
                     ..0 => {
-                        return Err(StateError::Negative {
-                            space,
-                            row: hex(row),
-                            total,
-                        });
+                        return Err(StateError::Negative { space, row: hex(row), total });
                     }
                     0 => self.batch.delete_cf(family, &self.key),
                     1.. => self.batch.put_cf(family, &self.key, total.to_be_bytes()),
@@ -335,10 +289,7 @@ impl Draft<'_> {
             let (row, diff) = diffs[index as usize];
             match changes.last_mut() {
                 Some(last) if last.0 == row => {
-                    last.1 = last
-                        .1
-                        .checked_add(diff)
-                        .ok_or_else(|| self.overflow(space, row))?;
+                    last.1 = last.1.checked_add(diff).ok_or_else(|| self.overflow(space, row))?;
                 }
                 _ => changes.push((row, diff)),
             }
@@ -348,42 +299,21 @@ impl Draft<'_> {
     }
 
     fn overflow(&self, space: u32, row: &[u8]) -> StateError {
-        self.malformed(format!(
-            "the copies of row 0x{} of space {space} exceed 64 bits",
-            hex(row)
-        ))
+        self.malformed(format!("the copies of row 0x{} of space {space} exceed 64 bits", hex(row)))
     }
 
     fn malformed(&self, what: String) -> StateError {
-        StateError::Malformed {
-            epoch: self.epoch,
-            what,
-        }
+        StateError::Malformed { epoch: self.epoch, what }
     }
 }
 
 /// Room for the batch, so that it does not grow by copying.
 fn estimate_bytes(commit: &Commit) -> usize {
     const ENTRY: usize = 16;
-    let writes: usize = commit
-        .writes
-        .iter()
-        .map(|w| w.keys.bytes_len() + w.values.bytes_len() + ENTRY * w.keys.len())
-        .sum();
-    let counts: usize = commit
-        .counts
-        .iter()
-        .map(|c| c.rows.bytes_len() + (ENTRY + 8) * c.rows.len())
-        .sum();
-    let outbox: usize = commit
-        .outbox
-        .iter()
-        .map(|chunk| chunk.bytes.len() + 2 * ENTRY)
-        .sum();
-    let dead: usize = commit
-        .dead_letters
-        .iter()
-        .map(|letter| letter.len() + 2 * ENTRY)
-        .sum();
+    let writes: usize =
+        commit.writes.iter().map(|w| w.keys.bytes_len() + w.values.bytes_len() + ENTRY * w.keys.len()).sum();
+    let counts: usize = commit.counts.iter().map(|c| c.rows.bytes_len() + (ENTRY + 8) * c.rows.len()).sum();
+    let outbox: usize = commit.outbox.iter().map(|chunk| chunk.bytes.len() + 2 * ENTRY).sum();
+    let dead: usize = commit.dead_letters.iter().map(|letter| letter.len() + 2 * ENTRY).sum();
     writes + counts + outbox + dead + 4096
 }

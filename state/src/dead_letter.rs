@@ -59,10 +59,7 @@ impl Store {
         let limit = self.dead_letter_bytes;
         let added: u64 = letters.iter().map(|letter| letter.len() as u64).sum();
         if held.bytes + added > limit && self.dead_letter_policy == DeadLetterPolicy::Stop {
-            return Err(StateError::DeadLetterFull {
-                bytes: held.bytes + added,
-                limit,
-            });
+            return Err(StateError::DeadLetterFull { bytes: held.bytes + added, limit });
         }
         let family = space::family(&self.db, space::DEAD_LETTER)?;
         self.drop_oldest(batch, &mut totals, limit.saturating_sub(added))?;
@@ -95,10 +92,7 @@ impl Store {
         let family = space::family(&self.db, space::DEAD_LETTER)?;
         let first = totals.first.to_be_bytes();
         // Starting at the first number held skips the tombstones of those dropped before.
-        for entry in self
-            .db
-            .iterator_cf(family, IteratorMode::From(&first, Direction::Forward))
-        {
+        for entry in self.db.iterator_cf(family, IteratorMode::From(&first, Direction::Forward)) {
             if totals.bytes <= bound {
                 break;
             }

@@ -175,79 +175,64 @@ impl StateError {
             StateError::NotHerald { .. } => {
                 "name another directory with `--state`; Herald deletes nothing it did not write"
             }
-            StateError::Locked { .. } => {
-                "stop that process first, or name another directory with `--state`"
-            }
-            StateError::WrongVersion { .. } => {
-                "use the release that wrote it, or start over with `--fresh`"
-            }
+            StateError::Locked { .. } => "stop that process first, or name another directory with `--state`",
+            StateError::WrongVersion { .. } => "use the release that wrote it, or start over with `--fresh`",
             StateError::Foreign { .. } => {
                 "give the topology's own name with `--name`, name another directory with `--state`, or start over with `--fresh`"
             }
-            StateError::Full { .. } => {
-                "free some space and start again: nothing that was committed is lost"
-            }
+            StateError::Full { .. } => "free some space and start again: nothing that was committed is lost",
             StateError::DeadLetterFull { .. } => {
                 "replay or drop dead letters, raise the bound, or let the table drop its oldest"
             }
-            StateError::Poisoned(_) => {
-                "start the process again: it goes on from the last committed epoch"
-            }
+            StateError::Poisoned(_) => "start the process again: it goes on from the last committed epoch",
             _ => return None,
         })
     }
 
-    pub(crate) fn io(
-        dir: &Path,
-        action: &'static str,
-        path: &Path,
-        source: io::Error,
-    ) -> StateError {
+    pub(crate) fn io(dir: &Path, action: &'static str, path: &Path, source: io::Error) -> StateError {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StateError::Full {
-                dir: dir.to_owned(),
-                source: Box::new(source),
-            },
-            _ => StateError::Io {
-                action,
-                path: path.to_owned(),
-                source,
-            },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StateError::Full { dir: dir.to_owned(), source: Box::new(source) }
+            }
+            _ => StateError::Io { action, path: path.to_owned(), source },
         }
     }
 
-    /// RocksDB hands its errors over as text only, so the text decides.
     pub(crate) fn database(dir: &Path, source: rocksdb::Error) -> StateError {
-        let (dir, text) = (dir.to_owned(), source.as_ref());
-        if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
-            return StateError::Full {
-                dir,
-                source: Box::new(source),
-            };
+        let dir = dir.to_owned();
+        match Cause::of(source.as_ref()) {
+            Cause::Full => StateError::Full { dir, source: Box::new(source) },
+            Cause::Locked => StateError::Locked { dir, pid: None },
+            Cause::Damage => StateError::Corrupt { dir, what: source.into_string() },
+            Cause::Other => StateError::Database { dir, source },
         }
-        if text.contains("While lock file") || text.contains("lock hold by current process") {
-            return StateError::Locked { dir, pid: None };
-        }
-        let missing_part = [
-            "No such file or directory",
-            "Column families not opened",
-            "Column family not found",
-        ];
-        if source.kind() == rocksdb::ErrorKind::Corruption
-            || missing_part.iter().any(|part| text.contains(part))
-        {
-            return StateError::Corrupt {
-                dir,
-                what: text.to_owned(),
-            };
-        }
-        StateError::Database { dir, source }
     }
 
     pub(crate) fn corrupt(dir: &Path, what: impl Into<String>) -> StateError {
-        StateError::Corrupt {
-            dir: dir.to_owned(),
-            what: what.into(),
+        StateError::Corrupt { dir: dir.to_owned(), what: what.into() }
+    }
+}
+
+/// What RocksDB failed of. It hands its errors over as text only, so the text decides.
+#[derive(Debug, PartialEq)]
+enum Cause {
+    Full,
+    Locked,
+    Damage,
+    Other,
+}
+
+impl Cause {
+    fn of(text: &str) -> Cause {
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
+        if says(&["No space left on device", "Disk quota exceeded"]) {
+            Cause::Full
+        } else if says(&["While lock file", "lock hold by current process"]) {
+            Cause::Locked
+        } else if text.starts_with("Corruption") || says(&["No such file or directory", "Column famil"]) {
+            Cause::Damage
+        } else {
+            Cause::Other
         }
     }
 }
@@ -262,9 +247,37 @@ fn process(pid: &Option<u32>) -> String {
 
 /// Bytes in hex, cut at 64: rows appear in messages, not whole tables.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .take(64)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_apart() {
+        let causes = [
+            ("IO error: No space left on device: While appending to file: /s/db/000009.log", Cause::Full),
+            ("IO error: While lock file: /s/db/LOCK: Resource temporarily unavailable", Cause::Locked),
+            (
+                "IO error: lock hold by current process, acquire time 1 acquiring thread 2: /s/db/LOCK",
+                Cause::Locked,
+            ),
+            ("Corruption: block checksum mismatch: stored = 1, computed = 2", Cause::Damage),
+            ("IO error: No such file or directory: While open a file: /s/db/000004.sst", Cause::Damage),
+            ("Invalid argument: Column families not opened: later", Cause::Damage),
+            ("IO error: Input/output error: While fdatasync", Cause::Other),
+        ];
+        for (text, cause) in causes {
+            assert_eq!(Cause::of(text), cause, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = StateError::io(Path::new("s"), "write", Path::new("s/HERALD"), full);
+        assert_eq!(error.to_string(), "no space is left on the disk that holds the state in s");
+        assert!(error.advice().is_some_and(|advice| advice.contains("free some space")));
+    }
 }

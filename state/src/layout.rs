@@ -37,9 +37,7 @@ pub(crate) struct Marker {
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Layout {
-        Layout {
-            root: root.to_owned(),
-        }
+        Layout { root: root.to_owned() }
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -70,24 +68,12 @@ impl Layout {
         };
         // The version is read by itself first: another version may have other fields.
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| {
-            StateError::corrupt(
-                &self.root,
-                format!("its HERALD file is not readable ({error})"),
-            )
+            StateError::corrupt(&self.root, format!("its HERALD file is not readable ({error})"))
         })?;
-        let version = value
-            .get("format_version")
-            .and_then(serde_json::Value::as_u64);
-        self.check_version(
-            version
-                .and_then(|version| u32::try_from(version).ok())
-                .unwrap_or(0),
-        )?;
+        let version = value.get("format_version").and_then(serde_json::Value::as_u64);
+        self.check_version(version.and_then(|version| u32::try_from(version).ok()).unwrap_or(0))?;
         serde_json::from_value(value).map(Some).map_err(|error| {
-            StateError::corrupt(
-                &self.root,
-                format!("its HERALD file is not readable ({error})"),
-            )
+            StateError::corrupt(&self.root, format!("its HERALD file is not readable ({error})"))
         })
     }
 
@@ -95,22 +81,14 @@ impl Layout {
         if found == FORMAT_VERSION {
             return Ok(());
         }
-        Err(StateError::WrongVersion {
-            dir: self.root.clone(),
-            found,
-            known: FORMAT_VERSION,
-        })
+        Err(StateError::WrongVersion { dir: self.root.clone(), found, known: FORMAT_VERSION })
     }
 
     /// Writes the marker so that a crash leaves the old one, the new one, or none.
     pub(crate) fn write_marker(&self, state_id: &str) -> Result<(), StateError> {
-        let marker = Marker {
-            format_version: FORMAT_VERSION,
-            state_id: state_id.to_owned(),
-        };
-        let mut text = serde_json::to_vec(&marker).map_err(|error| {
-            StateError::io(&self.root, "write", &self.marker_path(), error.into())
-        })?;
+        let marker = Marker { format_version: FORMAT_VERSION, state_id: state_id.to_owned() };
+        let mut text = serde_json::to_vec(&marker)
+            .map_err(|error| StateError::io(&self.root, "write", &self.marker_path(), error.into()))?;
         text.push(b'\n');
         let (path, written) = (self.marker_path(), self.root.join("HERALD.new"));
         let write = || {
@@ -128,23 +106,13 @@ impl Layout {
         let path = self.root.join("LOCK");
         let failed = |source| StateError::io(&self.root, "lock", &path, source);
         let mut options = File::options();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let pid = fs::read_to_string(&path)
-                    .ok()
-                    .and_then(|text| text.trim().parse().ok());
-                return Err(StateError::Locked {
-                    dir: self.root.clone(),
-                    pid,
-                });
+                let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+                return Err(StateError::Locked { dir: self.root.clone(), pid });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
@@ -162,13 +130,9 @@ impl Layout {
             return Ok(());
         }
         for name in self.names()? {
-            let ours =
-                ["LOCK", "HERALD.new", "db"].contains(&name.as_str()) || name.starts_with(LEFTOVER);
+            let ours = ["LOCK", "HERALD.new", "db"].contains(&name.as_str()) || name.starts_with(LEFTOVER);
             if !ours && name != "lost+found" {
-                return Err(StateError::NotHerald {
-                    dir: self.root.clone(),
-                    found: name,
-                });
+                return Err(StateError::NotHerald { dir: self.root.clone(), found: name });
             }
         }
         Ok(())
@@ -200,9 +164,8 @@ impl Layout {
         }
         let database = self.database();
         if database.exists() {
-            let free = (0..)
-                .map(|number| self.root.join(format!("{LEFTOVER}{number}")))
-                .find(|path| !path.exists());
+            let free =
+                (0..).map(|number| self.root.join(format!("{LEFTOVER}{number}"))).find(|path| !path.exists());
             let aside = free.unwrap_or_else(|| self.root.join(LEFTOVER));
             fs::rename(&database, &aside)
                 .map_err(|source| StateError::io(&self.root, "move", &database, source))?;

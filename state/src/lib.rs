@@ -46,7 +46,7 @@ pub use layout::FORMAT_VERSION;
 pub use options::StoreOptions;
 pub use outbox::{OutboxDepth, OutboxEpoch, OutboxEpochs, Published};
 pub use progress::{Committed, PartitionProgress, Progress, SourceProgress, ViewProgress};
-pub use read::{Scan, Slice, count_of};
+pub use read::{Entry, Scan, Slice, count_of};
 pub use snapshot::{Reader, Snapshot};
 pub use stats::{FamilyStats, StoreStats};
 pub use store::Store;

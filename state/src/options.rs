@@ -5,9 +5,7 @@
 //! all memtables together and `block_cache_bytes` for blocks, indexes and filters together. Levels are lz4,
 //! the last one zstd. Only two background jobs: the engine's workers need the cores.
 
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options,
-};
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
 
 use crate::dead_letter::DeadLetterPolicy;
 use crate::space::{DEAD_LETTER, FAMILIES, META, OUTBOX};
@@ -118,10 +116,8 @@ fn common(cache: &Cache, memtable_bytes: usize) -> Options {
 /// beside the last one instead of from the top. It is only a speed-up, so without it we go on.
 fn sorted_inserts() -> Options {
     let hint = "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.4";
-    Options::default()
-        .get_options_from_string(hint)
-        .unwrap_or_else(|error| {
-            tracing::warn!(%error, "memtable insertion hints are not available");
-            Options::default()
-        })
+    Options::default().get_options_from_string(hint).unwrap_or_else(|error| {
+        tracing::warn!(%error, "memtable insertion hints are not available");
+        Options::default()
+    })
 }

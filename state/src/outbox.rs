@@ -45,8 +45,8 @@ pub struct OutboxDepth {
     pub bytes: u64,
 }
 
-/// Chunks and their bytes by cluster and epoch, kept so that the depth costs no scan.
-pub(crate) type Waiting = BTreeMap<(u16, u64), (u64, u64)>;
+/// Parts and their bytes by cluster and epoch, kept so that neither depth nor deletion costs a scan.
+pub(crate) type Waiting = BTreeMap<(u16, u64), Vec<(u32, u64)>>;
 
 impl Store {
     /// The epochs above `epoch` that wait for a cluster, in order.
@@ -66,45 +66,32 @@ impl Store {
         let mut batch = WriteBatch::new();
         self.put_meta_json(&mut batch, &published_key(cluster), published)?;
         let mut waiting = self.waiting();
-        let done: Vec<u64> = waiting
-            .range((cluster, 0)..=(cluster, published.epoch))
-            .map(|(key, _)| key.1)
-            .collect();
-        for &epoch in &done {
-            let prefix = &space::outbox_key(cluster, epoch, 0)[..10];
-            self.reads().scan(family, prefix, 0).each(|key, _| {
-                batch.delete_cf(family, key);
-                Ok::<_, StateError>(())
-            })?;
+        let (from, to) = ((cluster, 0), (cluster, published.epoch));
+        for (&(_, epoch), chunks) in waiting.range(from..=to) {
+            for &(part, _) in chunks {
+                batch.delete_cf(family, space::outbox_key(cluster, epoch, part));
+            }
         }
         self.db
             .write_opt(batch, &WriteOptions::default())
             .map_err(|source| StateError::database(&self.dir, source))?;
-        for epoch in done {
-            waiting.remove(&(cluster, epoch));
-        }
+        waiting.retain(|key, _| !(from..=to).contains(key));
         Ok(())
     }
 
     /// [`Store::set_published`] for an epoch whose digest is not known.
     pub fn delete_outbox(&self, cluster: u16, up_to_epoch: u64) -> Result<(), StateError> {
-        self.set_published(
-            cluster,
-            &Published {
-                epoch: up_to_epoch,
-                digest: None,
-            },
-        )
+        self.set_published(cluster, &Published { epoch: up_to_epoch, digest: None })
     }
 
     /// What waits, by cluster.
     pub fn outbox_depth(&self) -> BTreeMap<u16, OutboxDepth> {
         let mut depths: BTreeMap<u16, OutboxDepth> = BTreeMap::new();
-        for ((cluster, _), (chunks, bytes)) in self.waiting().iter() {
+        for ((cluster, _), chunks) in self.waiting().iter() {
             let depth = depths.entry(*cluster).or_default();
             depth.epochs += 1;
-            depth.chunks += chunks;
-            depth.bytes += bytes;
+            depth.chunks += chunks.len() as u64;
+            depth.bytes += chunks.iter().map(|chunk| chunk.1).sum::<u64>();
         }
         depths
     }
@@ -112,8 +99,8 @@ impl Store {
     pub(crate) fn outbox_grew(&self, epoch: u64, chunks: &[OutboxChunk]) {
         let mut waiting = self.waiting();
         for chunk in chunks {
-            let entry = waiting.entry((chunk.cluster, epoch)).or_default();
-            *entry = (entry.0 + 1, entry.1 + chunk.bytes.len() as u64);
+            let chunks = waiting.entry((chunk.cluster, epoch)).or_default();
+            chunks.push((chunk.part, chunk.bytes.len() as u64));
         }
     }
 }
@@ -123,32 +110,22 @@ impl<'a> Reads<'a> {
         self.meta_json(&published_key(cluster))
     }
 
-    pub(crate) fn outbox_after(
-        &self,
-        cluster: u16,
-        epoch: u64,
-    ) -> Result<OutboxEpochs<'a>, StateError> {
+    pub(crate) fn outbox_after(&self, cluster: u16, epoch: u64) -> Result<OutboxEpochs<'a>, StateError> {
         let family = self.family(space::OUTBOX)?;
         let from = space::outbox_key(cluster, epoch.saturating_add(1), 0);
         let scan = self.scan_from(family, &cluster.to_be_bytes(), &from);
-        Ok(OutboxEpochs {
-            scan,
-            dir: self.dir.to_owned(),
-            held: None,
-            ended: false,
-        })
+        Ok(OutboxEpochs { scan, dir: self.dir.to_owned(), held: None, ended: false })
     }
 
     /// What the outbox holds, read once when a state is opened.
     pub(crate) fn waiting(&self) -> Result<Waiting, StateError> {
         let mut waiting = Waiting::new();
-        self.scan(self.family(space::OUTBOX)?, &[], 0)
-            .each(|key, bytes| {
-                let (cluster, epoch, _) = parts_of(self.dir, key)?;
-                let entry = waiting.entry((cluster, epoch)).or_default();
-                *entry = (entry.0 + 1, entry.1 + bytes.len() as u64);
-                Ok::<_, StateError>(())
-            })?;
+        self.scan(self.family(space::OUTBOX)?, &[], 0).each(|key, bytes| {
+            let (cluster, epoch, part) = parts_of(self.dir, key)?;
+            let entry = waiting.entry((cluster, epoch)).or_default();
+            *entry = (entry.0 + 1, entry.1 + bytes.len() as u64);
+            Ok::<_, StateError>(())
+        })?;
         Ok(waiting)
     }
 }
@@ -181,10 +158,7 @@ impl Iterator for OutboxEpochs<'_> {
                 Ok(Some((epoch, bytes))) => match &mut self.held {
                     Some(held) if held.epoch == epoch => held.parts.push(bytes),
                     held => {
-                        let full = held.replace(OutboxEpoch {
-                            epoch,
-                            parts: vec![bytes],
-                        });
+                        let full = held.replace(OutboxEpoch { epoch, parts: vec![bytes] });
                         if let Some(full) = full {
                             return Some(Ok(full));
                         }
@@ -203,8 +177,7 @@ impl Iterator for OutboxEpochs<'_> {
 }
 
 fn parts_of(dir: &std::path::Path, key: &[u8]) -> Result<(u16, u64, u32), StateError> {
-    space::outbox_key_parts(key)
-        .ok_or_else(|| StateError::corrupt(dir, "an outbox entry has no epoch"))
+    space::outbox_key_parts(key).ok_or_else(|| StateError::corrupt(dir, "an outbox entry has no epoch"))
 }
 
 fn published_key(cluster: u16) -> String {
@@ -216,21 +189,15 @@ mod hex_digest {
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;
 
-    pub(super) fn serialize<S: Serializer>(
-        digest: &Option<u128>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(digest: &Option<u128>, to: S) -> Result<S::Ok, S::Error> {
         match digest {
             Some(digest) => to.serialize_some(&format!("{digest:032x}")),
             None => to.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<u128>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u128>, D::Error> {
         let text = Option::<String>::deserialize(from)?;
-        text.map(|text| u128::from_str_radix(&text, 16).map_err(D::Error::custom))
-            .transpose()
+        text.map(|text| u128::from_str_radix(&text, 16).map_err(D::Error::custom)).transpose()
     }
 }

@@ -96,20 +96,11 @@ impl Progress {
             };
             let refuse = |what: String, held: i128, offered: i128| {
                 if offered < held {
-                    return Err(StateError::Backwards {
-                        source_name: name.clone(),
-                        what,
-                        held,
-                        offered,
-                    });
+                    return Err(StateError::Backwards { source_name: name.clone(), what, held, offered });
                 }
                 Ok(())
             };
-            refuse(
-                "records read".into(),
-                before.read.into(),
-                source.read.into(),
-            )?;
+            refuse("records read".into(), before.read.into(), source.read.into())?;
             for (partition, at) in &source.partitions {
                 if let Some(was) = before.partitions.get(partition) {
                     refuse(

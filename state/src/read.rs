@@ -68,19 +68,12 @@ impl<'a> Reads<'a> {
     }
 
     pub(crate) fn space(&self, spaces: &Spaces, id: u32) -> Result<&'a ColumnFamily, StateError> {
-        self.family(
-            spaces
-                .get(&id)
-                .ok_or(StateError::UnknownSpace(id))?
-                .family(),
-        )
+        self.family(spaces.get(&id).ok_or(StateError::UnknownSpace(id))?.family())
     }
 
     pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StateError> {
         let family = self.family(space::META)?;
-        self.db
-            .get_cf_opt(family, key, &self.options())
-            .map_err(|error| self.failed(error))
+        self.db.get_cf_opt(family, key, &self.options()).map_err(|error| self.failed(error))
     }
 
     pub(crate) fn meta_json<T: serde::de::DeserializeOwned>(
@@ -91,9 +84,9 @@ impl<'a> Reads<'a> {
             return Ok(None);
         };
         let parsed = serde_json::from_slice(&text);
-        parsed.map(Some).map_err(|error| {
-            StateError::corrupt(self.dir, format!("{key} is not readable ({error})"))
-        })
+        parsed
+            .map(Some)
+            .map_err(|error| StateError::corrupt(self.dir, format!("{key} is not readable ({error})")))
     }
 
     pub(crate) fn get(
@@ -130,9 +123,7 @@ impl<'a> Reads<'a> {
             }
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let full = starts.zip(&ends).map(|(start, &end)| &bytes[start..end]);
-            let values = self
-                .db
-                .batched_multi_get_cf_opt(family, full, true, &options);
+            let values = self.db.batched_multi_get_cf_opt(family, full, true, &options);
             for (&index, value) in chunk.iter().zip(values) {
                 found[index as usize] = value.map_err(|error| self.failed(error))?.map(Slice);
             }
@@ -142,10 +133,7 @@ impl<'a> Reads<'a> {
 
     /// All entries whose key begins with `prefix`, after cutting `skip` bytes off each key.
     pub(crate) fn scan(&self, family: &ColumnFamily, prefix: &[u8], skip: usize) -> Scan<'a> {
-        Scan {
-            skip,
-            ..self.scan_from(family, prefix, prefix)
-        }
+        Scan { skip, ..self.scan_from(family, prefix, prefix) }
     }
 
     /// All entries at or above `from` whose key begins with `prefix`.
@@ -158,12 +146,7 @@ impl<'a> Reads<'a> {
         }
         let mut iterator = self.db.raw_iterator_cf_opt(family, options);
         iterator.seek(from);
-        Scan {
-            iterator,
-            dir: self.dir.to_owned(),
-            skip: 0,
-            started: false,
-        }
+        Scan { iterator, dir: self.dir.to_owned(), skip: 0, started: false }
     }
 
     pub(crate) fn scan_space(&self, family: &ColumnFamily, space: u32, prefix: &[u8]) -> Scan<'a> {
@@ -172,6 +155,9 @@ impl<'a> Reads<'a> {
         self.scan(family, &full, 4)
     }
 }
+
+/// A key and its value, lent.
+pub type Entry<'a> = (&'a [u8], &'a [u8]);
 
 /// A walk over entries in the order of their keys.
 pub struct Scan<'a> {
@@ -183,23 +169,18 @@ pub struct Scan<'a> {
 
 impl Scan<'_> {
     /// The next key (without its space) and value; None at the end. It lends: copy what is to be kept.
-    pub fn next_entry(&mut self) -> Result<Option<(&[u8], &[u8])>, StateError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, StateError> {
         if self.started {
             self.iterator.next();
         }
         self.started = true;
         if !self.iterator.valid() {
             // An iterator that failed looks like one that ended.
-            self.iterator
-                .status()
-                .map_err(|source| StateError::database(&self.dir, source))?;
+            self.iterator.status().map_err(|source| StateError::database(&self.dir, source))?;
             return Ok(None);
         }
         let skip = self.skip;
-        Ok(self
-            .iterator
-            .item()
-            .map(|(key, value)| (key.get(skip..).unwrap_or_default(), value)))
+        Ok(self.iterator.item().map(|(key, value)| (key.get(skip..).unwrap_or_default(), value)))
     }
 
     /// Calls `visit` with each remaining entry.

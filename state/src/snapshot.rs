@@ -40,13 +40,8 @@ impl<'a> Snapshot<'a> {
         dir: &'a Path,
         spaces: Arc<Spaces>,
     ) -> Result<Snapshot<'a>, StateError> {
-        let mut view = Snapshot {
-            db,
-            dir,
-            snapshot: Some(db.snapshot()),
-            spaces,
-            committed: Committed::default(),
-        };
+        let mut view =
+            Snapshot { db, dir, snapshot: Some(db.snapshot()), spaces, committed: Committed::default() };
         // Read through the snapshot itself, so that epoch and rows are of one moment.
         view.committed = view.reads().meta_json("committed")?.unwrap_or_default();
         Ok(view)
@@ -120,11 +115,7 @@ impl<'a> Snapshot<'a> {
     }
 
     pub(crate) fn reads(&self) -> Reads<'_> {
-        Reads {
-            db: self.db,
-            dir: self.dir,
-            snapshot: self.snapshot.as_ref(),
-        }
+        Reads { db: self.db, dir: self.dir, snapshot: self.snapshot.as_ref() }
     }
 }
 
@@ -151,12 +142,8 @@ impl Store {
                 StateError::Missing { dir }
             });
         }
-        std::fs::create_dir_all(scratch)
-            .map_err(|source| StateError::io(dir, "create", scratch, source))?;
-        let options = StoreOptions {
-            block_cache_bytes: 64 << 20,
-            ..StoreOptions::default()
-        };
+        std::fs::create_dir_all(scratch).map_err(|source| StateError::io(dir, "create", scratch, source))?;
+        let options = StoreOptions { block_cache_bytes: 64 << 20, ..StoreOptions::default() };
         let database = options::database_options(&options, false);
         let mut attempt = 1;
         let db = loop {
@@ -179,22 +166,9 @@ impl Store {
                 }
             }
         };
-        let (state_id, _) = identity(
-            &Reads {
-                db: &db,
-                dir,
-                snapshot: None,
-            },
-            &layout,
-        )?;
+        let (state_id, _) = identity(&Reads { db: &db, dir, snapshot: None }, &layout)?;
         let (spaces, committed) = Default::default();
-        let mut reader = Reader {
-            db,
-            dir: dir.to_owned(),
-            state_id,
-            spaces,
-            committed,
-        };
+        let mut reader = Reader { db, dir: dir.to_owned(), state_id, spaces, committed };
         reader.refresh()?;
         Ok(reader)
     }
@@ -203,13 +177,13 @@ impl Store {
 impl Reader {
     /// Moves on to the newest epoch; returns it.
     ///
-    /// The database reads its table list first and its logs second. If a log were deleted in between, its rows
-    /// would be missed, so what was read counts only when no log vanished meanwhile.
+    /// The database reads its table list first, opens tables, and reads its logs last. If one of these were
+    /// deleted in between, rows would be missed, so what was read counts only when nothing vanished meanwhile.
     pub fn refresh(&mut self) -> Result<u64, StateError> {
         for attempt in 1.. {
-            let before = self.logs();
+            let before = self.files();
             let caught_up = self.db.try_catch_up_with_primary();
-            let whole = before.is_subset(&self.logs());
+            let whole = before.is_subset(&self.files());
             match caught_up {
                 Ok(()) if whole => break,
                 Err(source) if attempt == ATTEMPTS => {
@@ -218,24 +192,16 @@ impl Reader {
                 _ if attempt == ATTEMPTS => {
                     return Err(StateError::corrupt(
                         &self.dir,
-                        "its logs change faster than they can be read",
+                        "its files change faster than they can be read",
                     ));
                 }
                 _ => std::thread::sleep(PAUSE),
             }
         }
-        let reads = Reads {
-            db: &self.db,
-            dir: &self.dir,
-            snapshot: None,
-        };
+        let reads = Reads { db: &self.db, dir: &self.dir, snapshot: None };
         let committed = reads.meta_json("committed")?.unwrap_or_default();
         let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
-        self.spaces = Arc::new(
-            catalogue
-                .map(|catalogue| catalogue.spaces())
-                .unwrap_or_default(),
-        );
+        self.spaces = Arc::new(catalogue.map(|catalogue| catalogue.spaces()).unwrap_or_default());
         self.committed = committed;
         Ok(self.committed.epoch)
     }
@@ -243,13 +209,7 @@ impl Reader {
     /// The epoch of the last refresh.
     pub fn snapshot(&self) -> Snapshot<'_> {
         let (spaces, committed) = (self.spaces.clone(), self.committed.clone());
-        Snapshot {
-            db: &self.db,
-            dir: &self.dir,
-            snapshot: None,
-            spaces,
-            committed,
-        }
+        Snapshot { db: &self.db, dir: &self.dir, snapshot: None, spaces, committed }
     }
 
     /// The identity of the state.
@@ -257,12 +217,9 @@ impl Reader {
         &self.state_id
     }
 
-    fn logs(&self) -> BTreeSet<String> {
-        let entries = std::fs::read_dir(self.dir.join("db"))
-            .into_iter()
-            .flatten()
-            .flatten();
+    fn files(&self) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(self.dir.join("db")).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.ends_with(".log")).collect()
+        names.filter(|name| name.ends_with(".log") || name.ends_with(".sst")).collect()
     }
 }

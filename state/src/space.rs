@@ -22,15 +22,7 @@ pub(crate) const DEAD_LETTER: &str = "dead_letter";
 pub(crate) const SPACES: [&str; 4] = ["table", "arrangement", "view", "sink"];
 
 /// All families, the one that RocksDB insists on left out.
-pub(crate) const FAMILIES: [&str; 7] = [
-    "table",
-    "arrangement",
-    "view",
-    "sink",
-    META,
-    OUTBOX,
-    DEAD_LETTER,
-];
+pub(crate) const FAMILIES: [&str; 7] = ["table", "arrangement", "view", "sink", META, OUTBOX, DEAD_LETTER];
 
 impl SpaceKind {
     /// The column family its spaces live in.
@@ -46,9 +38,8 @@ impl SpaceKind {
 
 /// The handle of a family. All of them are opened with the database, so a missing one is a damaged state.
 pub(crate) fn family<'a>(db: &'a DB, name: &str) -> Result<&'a ColumnFamily, crate::StateError> {
-    db.cf_handle(name).ok_or_else(|| {
-        crate::StateError::corrupt(db.path(), format!("column family {name} is missing"))
-    })
+    db.cf_handle(name)
+        .ok_or_else(|| crate::StateError::corrupt(db.path(), format!("column family {name} is missing")))
 }
 
 /// Puts `space ++ key` into a buffer that is used again for the next key.
@@ -71,11 +62,7 @@ pub(crate) fn outbox_key_parts(key: &[u8]) -> Option<(u16, u64, u32)> {
     let (cluster, rest) = key.split_first_chunk()?;
     let (epoch, rest) = rest.split_first_chunk()?;
     let part = rest.try_into().ok()?;
-    Some((
-        u16::from_be_bytes(*cluster),
-        u64::from_be_bytes(*epoch),
-        u32::from_be_bytes(part),
-    ))
+    Some((u16::from_be_bytes(*cluster), u64::from_be_bytes(*epoch), u32::from_be_bytes(part)))
 }
 
 /// The order that sorts `len` keys; equal keys stay in their given order.
@@ -88,11 +75,7 @@ pub(crate) fn sorted_order<'a>(len: usize, key: impl Fn(usize) -> &'a [u8]) -> V
     }
     let first = key(0);
     let shared = (1..len).fold(first.len(), |shared, index| {
-        first[..shared]
-            .iter()
-            .zip(key(index))
-            .take_while(|(left, right)| left == right)
-            .count()
+        first[..shared].iter().zip(key(index)).take_while(|(left, right)| left == right).count()
     });
     let mut order: Vec<(u64, u32)> = (0..len)
         .map(|index| {
@@ -130,10 +113,7 @@ mod tests {
                 .collect();
             let mut expected: Vec<u32> = (0..keys.len() as u32).collect();
             expected.sort_by(|left, right| keys[*left as usize].cmp(&keys[*right as usize]));
-            assert_eq!(
-                sorted_order(keys.len(), |index| keys[index].as_slice()),
-                expected
-            );
+            assert_eq!(sorted_order(keys.len(), |index| keys[index].as_slice()), expected);
         }
     }
 
@@ -143,22 +123,11 @@ mod tests {
         let mut key = Vec::new();
         key_into(&mut key, 258, b"k");
         assert_eq!(key, [0, 0, 1, 2, b'k']);
-        assert_eq!(
-            outbox_key(1, 2, 3),
-            [0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3]
-        );
-        assert_eq!(
-            outbox_key_parts(&outbox_key(65535, u64::MAX, 9)),
-            Some((65535, u64::MAX, 9))
-        );
+        assert_eq!(outbox_key(1, 2, 3), [0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3]);
+        assert_eq!(outbox_key_parts(&outbox_key(65535, u64::MAX, 9)), Some((65535, u64::MAX, 9)));
         assert_eq!(outbox_key_parts(b"short"), None);
-        let names = [
-            SpaceKind::Table,
-            SpaceKind::Arrangement,
-            SpaceKind::View,
-            SpaceKind::Sink,
-        ]
-        .map(SpaceKind::family);
+        let names = [SpaceKind::Table, SpaceKind::Arrangement, SpaceKind::View, SpaceKind::Sink]
+            .map(SpaceKind::family);
         assert_eq!(names, SPACES);
         assert_eq!(crate::FORMAT_VERSION, 1);
     }

@@ -49,10 +49,7 @@ impl Store {
         for name in space::FAMILIES {
             let family = space::family(&self.db, name)?;
             let property = |key| {
-                self.db
-                    .property_int_value_cf(family, key)
-                    .map(Option::unwrap_or_default)
-                    .map_err(failed)
+                self.db.property_int_value_cf(family, key).map(Option::unwrap_or_default).map_err(failed)
             };
             families.push(FamilyStats {
                 name,

@@ -49,25 +49,19 @@ impl Store {
         let layout = Layout::new(dir);
         if !dir.exists() {
             if !options.create {
-                return Err(StateError::Missing {
-                    dir: dir.to_owned(),
-                });
+                return Err(StateError::Missing { dir: dir.to_owned() });
             }
             layout.create_root()?;
         }
         let marker = layout.marker()?;
         layout.refuse_foreign_files()?;
         if !options.create && marker.is_none() && !layout.has_database() {
-            return Err(StateError::Missing {
-                dir: dir.to_owned(),
-            });
+            return Err(StateError::Missing { dir: dir.to_owned() });
         }
         let lock = layout.lock()?;
         layout.clear_leftovers()?;
         if marker.is_some() && !layout.has_database() {
-            return Err(StateError::Wiped {
-                dir: dir.to_owned(),
-            });
+            return Err(StateError::Wiped { dir: dir.to_owned() });
         }
         let store = Store::open_database(&layout, options, lock)?;
         match marker {
@@ -83,22 +77,14 @@ impl Store {
         }
     }
 
-    fn open_database(
-        layout: &Layout,
-        options: &StoreOptions,
-        lock: File,
-    ) -> Result<Store, StateError> {
+    fn open_database(layout: &Layout, options: &StoreOptions, lock: File) -> Result<Store, StateError> {
         let dir = layout.root.clone();
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let database = options::database_options(options, !layout.has_database());
         let families = options::descriptors(options, &cache);
         let db = DB::open_cf_descriptors(&database, layout.database(), families)
             .map_err(|source| StateError::database(&dir, source))?;
-        let reads = Reads {
-            db: &db,
-            dir: &dir,
-            snapshot: None,
-        };
+        let reads = Reads { db: &db, dir: &dir, snapshot: None };
         let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
         if reads.meta("format")?.is_none() && committed.epoch == 0 {
             initialise(&db, &dir, options.topology.as_deref())?;
@@ -107,11 +93,7 @@ impl Store {
         if let (Some(held), Some(wanted)) = (&topology, &options.topology)
             && held != wanted
         {
-            return Err(StateError::Foreign {
-                dir,
-                held: held.clone(),
-                wanted: wanted.clone(),
-            });
+            return Err(StateError::Foreign { dir, held: held.clone(), wanted: wanted.clone() });
         }
         let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
         let dead: DeadLetterTotals = reads.meta_json("dead_letter")?.unwrap_or_default();
@@ -122,11 +104,7 @@ impl Store {
             dead_letter_policy: options.dead_letter_policy,
             state_id,
             topology,
-            spaces: RwLock::new(Arc::new(
-                catalogue
-                    .map(|catalogue| catalogue.spaces())
-                    .unwrap_or_default(),
-            )),
+            spaces: RwLock::new(Arc::new(catalogue.map(|catalogue| catalogue.spaces()).unwrap_or_default())),
             committed: RwLock::new(committed),
             waiting: Mutex::new(waiting),
             writer: Mutex::new(dead),
@@ -155,10 +133,7 @@ impl Store {
 
     /// The committed epoch, its time and its progress. Epoch 0 is a new state.
     pub fn meta(&self) -> Committed {
-        self.committed
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.committed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The catalogue; None before the first [`Store::put_catalogue`].
@@ -172,30 +147,18 @@ impl Store {
         self.refuse_poisoned()?;
         catalogue.check()?;
         let held = self.catalogue()?;
-        let name = held
-            .as_ref()
-            .map(|held| &held.topology)
-            .or(self.topology.as_ref());
+        let name = held.as_ref().map(|held| &held.topology).or(self.topology.as_ref());
         if let Some(name) = name.filter(|name| **name != catalogue.topology) {
             let (held, wanted) = (name.clone(), catalogue.topology.clone());
-            return Err(StateError::Foreign {
-                dir: self.dir.clone(),
-                held,
-                wanted,
-            });
+            return Err(StateError::Foreign { dir: self.dir.clone(), held, wanted });
         }
         if let Some(held) = &held {
             catalogue.check_extends(held)?;
         }
         let mut batch = WriteBatch::new();
         self.put_meta_json(&mut batch, "catalogue", catalogue)?;
-        batch.put_cf(
-            space::family(&self.db, space::META)?,
-            "topology",
-            &catalogue.topology,
-        );
-        self.write_synced(batch)
-            .inspect_err(|error| self.poison(error))?;
+        batch.put_cf(space::family(&self.db, space::META)?, "topology", &catalogue.topology);
+        self.write_synced(batch).inspect_err(|error| self.poison(error))?;
         *self.spaces.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue.spaces());
         Ok(())
     }
@@ -242,16 +205,11 @@ impl Store {
     pub fn checkpoint(&self, target: &Path) -> Result<(), StateError> {
         let layout = Layout::new(target);
         layout.create_root()?;
-        if let Some(found) = fs::read_dir(target)
-            .ok()
-            .and_then(|mut entries| entries.next())
-            .and_then(Result::ok)
+        if let Some(found) =
+            fs::read_dir(target).ok().and_then(|mut entries| entries.next()).and_then(Result::ok)
         {
             let found = found.file_name().to_string_lossy().into_owned();
-            return Err(StateError::NotHerald {
-                dir: target.to_owned(),
-                found,
-            });
+            return Err(StateError::NotHerald { dir: target.to_owned(), found });
         }
         Checkpoint::new(&self.db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(layout.database()))
@@ -279,24 +237,15 @@ impl Store {
     }
 
     pub(crate) fn refuse_poisoned(&self) -> Result<(), StateError> {
-        self.poison
-            .get()
-            .map_or(Ok(()), |reason| Err(StateError::Poisoned(reason.clone())))
+        self.poison.get().map_or(Ok(()), |reason| Err(StateError::Poisoned(reason.clone())))
     }
 
     pub(crate) fn reads(&self) -> Reads<'_> {
-        Reads {
-            db: &self.db,
-            dir: &self.dir,
-            snapshot: None,
-        }
+        Reads { db: &self.db, dir: &self.dir, snapshot: None }
     }
 
     pub(crate) fn spaces(&self) -> Arc<Spaces> {
-        self.spaces
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.spaces.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn writer(&self) -> MutexGuard<'_, DeadLetterTotals> {
@@ -308,10 +257,7 @@ impl Store {
     }
 
     pub(crate) fn set_committed(&self, committed: Committed) {
-        *self
-            .committed
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = committed;
+        *self.committed.write().unwrap_or_else(PoisonError::into_inner) = committed;
     }
 
     pub(crate) fn put_meta_json<T: serde::Serialize>(
@@ -338,28 +284,15 @@ fn initialise(db: &DB, dir: &Path, topology: Option<&str>) -> Result<(), StateEr
     }
     let mut synced = rocksdb::WriteOptions::default();
     synced.set_sync(true);
-    db.write_opt(batch, &synced)
-        .map_err(|source| StateError::database(dir, source))
+    db.write_opt(batch, &synced).map_err(|source| StateError::database(dir, source))
 }
 
 /// State id and topology, once the format version is known to be ours.
-pub(crate) fn identity(
-    reads: &Reads<'_>,
-    layout: &Layout,
-) -> Result<(String, Option<String>), StateError> {
-    let version = reads
-        .meta("format")?
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(u32::from_be_bytes);
+pub(crate) fn identity(reads: &Reads<'_>, layout: &Layout) -> Result<(String, Option<String>), StateError> {
+    let version = reads.meta("format")?.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     let damaged = |what| StateError::corrupt(&layout.root, what);
     layout.check_version(version.ok_or_else(|| damaged("it has no format version"))?)?;
-    let text = |key| {
-        Ok::<_, StateError>(
-            reads
-                .meta(key)?
-                .and_then(|bytes| String::from_utf8(bytes).ok()),
-        )
-    };
+    let text = |key| Ok::<_, StateError>(reads.meta(key)?.and_then(|bytes| String::from_utf8(bytes).ok()));
     let state_id = text("state_id")?.ok_or_else(|| damaged("it has no state id"))?;
     Ok((state_id, text("topology")?))
 }

@@ -41,30 +41,18 @@ impl Snapshot<'_> {
     ) -> Result<(), StateError> {
         let (reads, mut strays) = (self.reads(), 0_u64);
         reads.scan(reads.family(name)?, &[], 0).each(|key, value| {
-            let id = key
-                .first_chunk()
-                .map(|id| u32::from_be_bytes(*id))
-                .unwrap_or_default();
-            if self
-                .spaces
-                .get(&id)
-                .is_none_or(|kind| kind.family() != name)
-            {
+            let id = key.first_chunk().map(|id| u32::from_be_bytes(*id)).unwrap_or_default();
+            if self.spaces.get(&id).is_none_or(|kind| kind.family() != name) {
                 strays += 1;
             } else if let Some(view) = counted.get(&id)
                 && count_of(value).is_none_or(|count| count <= 0)
             {
-                findings.push(format!(
-                    "view {view:?} holds row 0x{} without a count",
-                    hex(&key[4..])
-                ));
+                findings.push(format!("view {view:?} holds row 0x{} without a count", hex(&key[4..])));
             }
             Ok::<_, StateError>(())
         })?;
         if strays > 0 {
-            findings.push(format!(
-                "{strays} keys in {name} belong to no space of the catalogue"
-            ));
+            findings.push(format!("{strays} keys in {name} belong to no space of the catalogue"));
         }
         Ok(())
     }

@@ -20,12 +20,7 @@ pub const OTHER: u32 = 3;
 
 pub fn options() -> StoreOptions {
     let topology = Some("matches".to_owned());
-    StoreOptions {
-        create: true,
-        topology,
-        write_buffer_bytes: 32 << 20,
-        ..StoreOptions::default()
-    }
+    StoreOptions { create: true, topology, write_buffer_bytes: 32 << 20, ..StoreOptions::default() }
 }
 
 pub fn catalogue() -> Catalogue {
@@ -42,10 +37,7 @@ pub fn catalogue() -> Catalogue {
         entry(VIEW, SpaceKind::View, "hourly"),
         entry(OTHER, SpaceKind::Table, "players"),
     ];
-    Catalogue {
-        topology: "matches".to_owned(),
-        entries,
-    }
+    Catalogue { topology: "matches".to_owned(), entries }
 }
 
 /// A store with the test's catalogue in a directory.
@@ -56,10 +48,7 @@ pub fn open(dir: &Path) -> Store {
 }
 
 pub fn writes(space: u32, pairs: &[(&str, Option<&str>)]) -> Writes {
-    let mut writes = Writes {
-        space,
-        ..Writes::default()
-    };
+    let mut writes = Writes { space, ..Writes::default() };
     for (key, value) in pairs {
         writes.keys.push(key.as_bytes());
         writes.values.push(value.map(str::as_bytes));
@@ -68,10 +57,7 @@ pub fn writes(space: u32, pairs: &[(&str, Option<&str>)]) -> Writes {
 }
 
 pub fn counts(space: u32, pairs: &[(&str, i64)]) -> Counts {
-    let mut counts = Counts {
-        space,
-        ..Counts::default()
-    };
+    let mut counts = Counts { space, ..Counts::default() };
     for (row, diff) in pairs {
         counts.rows.push(row.as_bytes());
         counts.diffs.push(*diff);
@@ -80,19 +66,12 @@ pub fn counts(space: u32, pairs: &[(&str, i64)]) -> Counts {
 }
 
 pub fn epoch(epoch: u64) -> Commit {
-    Commit {
-        epoch,
-        commit_ms: 1_000 + epoch as i64,
-        ..Commit::default()
-    }
+    Commit { epoch, commit_ms: 1_000 + epoch as i64, ..Commit::default() }
 }
 
 /// An epoch that puts one key of the table.
 pub fn put(number: u64, key: &str, value: &str) -> Commit {
-    Commit {
-        writes: vec![writes(TABLE, &[(key, Some(value))])],
-        ..epoch(number)
-    }
+    Commit { writes: vec![writes(TABLE, &[(key, Some(value))])], ..epoch(number) }
 }
 
 /// The content of a space as text, multiplicities as numbers.
@@ -113,8 +92,5 @@ pub fn content(store: &Store, space: u32) -> Vec<(String, String)> {
 }
 
 pub fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }

@@ -5,11 +5,7 @@ use state::{Commit, OutboxChunk, PartitionProgress, Progress, SourceProgress, St
 use std::collections::BTreeMap;
 
 fn source(read: u64, accepted: u64, next_offset: i64) -> Progress {
-    let partition = PartitionProgress {
-        next_offset,
-        max_event_us: Some(5),
-        floor_us: None,
-    };
+    let partition = PartitionProgress { next_offset, max_event_us: Some(5), floor_us: None };
     let source = SourceProgress {
         partitions: BTreeMap::from([(3, partition)]),
         watermark_us: Some(-1),
@@ -17,10 +13,7 @@ fn source(read: u64, accepted: u64, next_offset: i64) -> Progress {
         read,
         ended: false,
     };
-    Progress {
-        sources: BTreeMap::from([("matches".to_owned(), source)]),
-        views: BTreeMap::new(),
-    }
+    Progress { sources: BTreeMap::from([("matches".to_owned(), source)]), views: BTreeMap::new() }
 }
 
 #[test]
@@ -35,16 +28,9 @@ fn all_parts_of_an_epoch_are_there_after_reopening() {
                 writes(OTHER, &[("x", Some(""))]),
                 writes(TABLE, &[("c", Some("3"))]),
             ],
-            counts: vec![
-                counts(VIEW, &[("row", 2)]),
-                counts(VIEW, &[("row", 1), ("gone", 1), ("gone", -1)]),
-            ],
+            counts: vec![counts(VIEW, &[("row", 2)]), counts(VIEW, &[("row", 1), ("gone", 1), ("gone", -1)])],
             progress: source(7, 7, 42),
-            outbox: vec![OutboxChunk {
-                cluster: 0,
-                part: 0,
-                bytes: b"out".to_vec(),
-            }],
+            outbox: vec![OutboxChunk { cluster: 0, part: 0, bytes: b"out".to_vec() }],
             dead_letters: vec![b"dead".to_vec()],
             ..epoch(1)
         })
@@ -63,19 +49,13 @@ fn all_parts_of_an_epoch_are_there_after_reopening() {
     let meta = store.meta();
     assert_eq!((meta.epoch, meta.commit_ms), (5, 1_005));
     assert_eq!(meta.progress, source(8, 8, 43));
-    assert_eq!(
-        content(&store, TABLE),
-        pairs(&[("b", "2"), ("c", "3"), ("d", "4")])
-    );
+    assert_eq!(content(&store, TABLE), pairs(&[("b", "2"), ("c", "3"), ("d", "4")]));
     assert_eq!(content(&store, OTHER), pairs(&[("x", "")]));
     assert_eq!(content(&store, VIEW), pairs(&[("row", "3")]));
     assert_eq!(store.outbox_depth()[&0].bytes, 3);
     assert_eq!(store.stats().unwrap().dead_letters.bytes, 4);
     assert_eq!(store.catalogue().unwrap(), Some(crate::catalogue()));
-    assert_eq!(
-        store.snapshot().unwrap().verify().unwrap(),
-        Vec::<String>::new()
-    );
+    assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
 }
 
 #[test]
@@ -83,27 +63,11 @@ fn the_last_total_of_a_key_counts() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let twice = vec![
-        writes(
-            TABLE,
-            &[
-                ("k", Some("1")),
-                ("a", Some("0")),
-                ("k", Some("2")),
-                ("z", Some("9")),
-            ],
-        ),
+        writes(TABLE, &[("k", Some("1")), ("a", Some("0")), ("k", Some("2")), ("z", Some("9"))]),
         writes(TABLE, &[("z", None), ("b", Some("5"))]),
     ];
-    store
-        .commit(Commit {
-            writes: twice,
-            ..epoch(1)
-        })
-        .unwrap();
-    assert_eq!(
-        content(&store, TABLE),
-        pairs(&[("a", "0"), ("b", "5"), ("k", "2")])
-    );
+    store.commit(Commit { writes: twice, ..epoch(1) }).unwrap();
+    assert_eq!(content(&store, TABLE), pairs(&[("a", "0"), ("b", "5"), ("k", "2")]));
 }
 
 /// What a refused commit carried must not be there, and the store refuses to go on.
@@ -121,155 +85,53 @@ fn refused(commit: Commit, expected: impl Fn(&StateError) -> bool) {
     assert!(
         matches!(store.commit(epoch(9)), Err(StateError::Poisoned(reason)) if reason == error.to_string())
     );
-    assert!(matches!(
-        store.put_catalogue(&crate::catalogue()),
-        Err(StateError::Poisoned(_))
-    ));
-    assert!(matches!(
-        store.delete_outbox(0, 9),
-        Err(StateError::Poisoned(_))
-    ));
+    assert!(matches!(store.put_catalogue(&crate::catalogue()), Err(StateError::Poisoned(_))));
+    assert!(matches!(store.delete_outbox(0, 9), Err(StateError::Poisoned(_))));
     assert_eq!(store.poisoned(), Some(error.to_string().as_str()));
     drop(store);
     let store = open(dir.path());
     assert_eq!(store.meta().epoch, 3);
     assert_eq!(content(&store, TABLE), pairs(&[("old", "1")]));
     assert_eq!(content(&store, VIEW), pairs(&[("held", "2")]));
-    store
-        .commit(Commit {
-            progress: source(6, 6, 6),
-            ..put(4, "new", "1")
-        })
-        .unwrap();
+    store.commit(Commit { progress: source(6, 6, 6), ..put(4, "new", "1") }).unwrap();
 }
 
 #[test]
 fn counts_below_zero_are_refused() {
-    let below = Commit {
-        counts: vec![counts(VIEW, &[("a", 1), ("held", -3)])],
-        ..put(4, "new", "1")
-    };
-    refused(below, |error| {
-        matches!(
-            error,
-            StateError::Negative {
-                space: VIEW,
-                total: -1,
-                ..
-            }
-        )
-    });
-    let absent = Commit {
-        counts: vec![counts(VIEW, &[("absent", -1)])],
-        ..put(4, "new", "1")
-    };
-    refused(absent, |error| {
-        error.to_string() == "space 2 would hold -1 copies of row 0x616273656e74"
-    });
+    let below = Commit { counts: vec![counts(VIEW, &[("a", 1), ("held", -3)])], ..put(4, "new", "1") };
+    refused(below, |error| matches!(error, StateError::Negative { space: VIEW, total: -1, .. }));
+    let absent = Commit { counts: vec![counts(VIEW, &[("absent", -1)])], ..put(4, "new", "1") };
+    refused(absent, |error| error.to_string() == "space 2 would hold -1 copies of row 0x616273656e74");
 }
 
 #[test]
 fn broken_conservation_is_refused() {
-    let lost = Commit {
-        progress: source(8, 7, 8),
-        ..put(4, "new", "1")
-    };
-    refused(lost, |error| {
-        matches!(
-            error,
-            StateError::Conservation {
-                read: 8,
-                counted: 7,
-                ..
-            }
-        )
-    });
+    let lost = Commit { progress: source(8, 7, 8), ..put(4, "new", "1") };
+    refused(lost, |error| matches!(error, StateError::Conservation { read: 8, counted: 7, .. }));
 }
 
 #[test]
 fn going_back_is_refused() {
-    refused(put(3, "new", "1"), |error| {
-        matches!(
-            error,
-            StateError::Epoch {
-                committed: 3,
-                offered: 3
-            }
-        )
-    });
-    let offset = Commit {
-        progress: source(6, 6, 4),
-        ..put(4, "new", "1")
-    };
-    refused(offset, |error| {
-        matches!(
-            error,
-            StateError::Backwards {
-                held: 5,
-                offered: 4,
-                ..
-            }
-        )
-    });
-    let read = Commit {
-        progress: source(4, 4, 6),
-        ..put(4, "new", "1")
-    };
+    refused(put(3, "new", "1"), |error| matches!(error, StateError::Epoch { committed: 3, offered: 3 }));
+    let offset = Commit { progress: source(6, 6, 4), ..put(4, "new", "1") };
+    refused(offset, |error| matches!(error, StateError::Backwards { held: 5, offered: 4, .. }));
+    let read = Commit { progress: source(4, 4, 6), ..put(4, "new", "1") };
     refused(read, |error| matches!(error, StateError::Backwards { .. }));
 }
 
 #[test]
 fn malformed_commits_are_refused() {
-    let unknown = Commit {
-        writes: vec![writes(77, &[("k", None)])],
-        ..put(4, "new", "1")
-    };
-    refused(unknown, |error| {
-        matches!(error, StateError::UnknownSpace(77))
-    });
+    let unknown = Commit { writes: vec![writes(77, &[("k", None)])], ..put(4, "new", "1") };
+    refused(unknown, |error| matches!(error, StateError::UnknownSpace(77)));
     let malformed = |error: &StateError| matches!(error, StateError::Malformed { epoch: 4, .. });
     let mut uneven = writes(TABLE, &[("k", Some("v"))]);
     uneven.keys.push(b"only a key");
-    refused(
-        Commit {
-            writes: vec![uneven],
-            ..epoch(4)
-        },
-        malformed,
-    );
+    refused(Commit { writes: vec![uneven], ..epoch(4) }, malformed);
     let mut uneven = counts(VIEW, &[("k", 1)]);
     uneven.diffs.clear();
-    refused(
-        Commit {
-            counts: vec![uneven],
-            ..epoch(4)
-        },
-        malformed,
-    );
-    refused(
-        Commit {
-            counts: vec![counts(TABLE, &[("k", 1)])],
-            ..put(4, "k", "1")
-        },
-        malformed,
-    );
-    refused(
-        Commit {
-            counts: vec![counts(VIEW, &[("k", i64::MAX), ("k", 1)])],
-            ..epoch(4)
-        },
-        malformed,
-    );
-    let chunk = OutboxChunk {
-        cluster: 1,
-        part: 2,
-        bytes: Vec::new(),
-    };
-    refused(
-        Commit {
-            outbox: vec![chunk.clone(), chunk],
-            ..epoch(4)
-        },
-        malformed,
-    );
+    refused(Commit { counts: vec![uneven], ..epoch(4) }, malformed);
+    refused(Commit { counts: vec![counts(TABLE, &[("k", 1)])], ..put(4, "k", "1") }, malformed);
+    refused(Commit { counts: vec![counts(VIEW, &[("k", i64::MAX), ("k", 1)])], ..epoch(4) }, malformed);
+    let chunk = OutboxChunk { cluster: 1, part: 2, bytes: Vec::new() };
+    refused(Commit { outbox: vec![chunk.clone(), chunk], ..epoch(4) }, malformed);
 }

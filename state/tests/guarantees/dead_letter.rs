@@ -16,31 +16,16 @@ fn letters(store: &Store, order: Order, limit: usize) -> Vec<(u64, String)> {
 }
 
 fn reject(store: &Store, number: u64, letters: &[&str]) -> Result<(), StateError> {
-    let dead_letters = letters
-        .iter()
-        .map(|letter| letter.as_bytes().to_vec())
-        .collect();
-    store
-        .commit(Commit {
-            dead_letters,
-            ..epoch(number)
-        })
-        .map(drop)
+    let dead_letters = letters.iter().map(|letter| letter.as_bytes().to_vec()).collect();
+    store.commit(Commit { dead_letters, ..epoch(number) }).map(drop)
 }
 
 fn bounded(policy: DeadLetterPolicy) -> StoreOptions {
-    StoreOptions {
-        dead_letter_bytes: 10,
-        dead_letter_policy: policy,
-        ..options()
-    }
+    StoreOptions { dead_letter_bytes: 10, dead_letter_policy: policy, ..options() }
 }
 
 fn named(expected: &[(u64, &str)]) -> Vec<(u64, String)> {
-    expected
-        .iter()
-        .map(|(number, letter)| (*number, (*letter).to_owned()))
-        .collect()
+    expected.iter().map(|(number, letter)| (*number, (*letter).to_owned())).collect()
 }
 
 #[test]
@@ -49,34 +34,19 @@ fn the_oldest_make_room() {
     drop(open(dir.path()));
     let store = Store::open(dir.path(), &bounded(DeadLetterPolicy::DropOldest)).unwrap();
     reject(&store, 1, &["one", "two", "four"]).unwrap();
-    assert_eq!(
-        letters(&store, Order::Newest, 2),
-        named(&[(2, "four"), (1, "two")])
-    );
+    assert_eq!(letters(&store, Order::Newest, 2), named(&[(2, "four"), (1, "two")]));
     reject(&store, 2, &["five"]).unwrap();
-    assert_eq!(
-        letters(&store, Order::Oldest, 9),
-        named(&[(2, "four"), (3, "five")])
-    );
+    assert_eq!(letters(&store, Order::Oldest, 9), named(&[(2, "four"), (3, "five")]));
     drop(store);
     let store = Store::open(dir.path(), &bounded(DeadLetterPolicy::DropOldest)).unwrap();
     reject(&store, 3, &["far too long for it", "six", "seven"]).unwrap();
-    assert_eq!(
-        letters(&store, Order::Oldest, 9),
-        named(&[(5, "six"), (6, "seven")])
-    );
+    assert_eq!(letters(&store, Order::Oldest, 9), named(&[(5, "six"), (6, "seven")]));
     let totals = store.stats().unwrap().dead_letters;
-    assert_eq!(
-        (totals.first, totals.next, totals.bytes, totals.dropped),
-        (5, 7, 8, 5)
-    );
+    assert_eq!((totals.first, totals.next, totals.bytes, totals.dropped), (5, 7, 8, 5));
     reject(&store, 4, &["far too long for it"]).unwrap();
     reject(&store, 5, &["eight"]).unwrap();
     assert_eq!(letters(&store, Order::Oldest, 9), named(&[(8, "eight")]));
-    assert_eq!(
-        store.snapshot().unwrap().verify().unwrap(),
-        Vec::<String>::new()
-    );
+    assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
 }
 
 #[test]
@@ -85,16 +55,7 @@ fn or_the_topology_stops() {
     let store = Store::open(dir.path(), &bounded(DeadLetterPolicy::Stop)).unwrap();
     reject(&store, 1, &["one", "two", "four"]).unwrap();
     let error = reject(&store, 2, &["x"]).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StateError::DeadLetterFull {
-                bytes: 11,
-                limit: 10
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, StateError::DeadLetterFull { bytes: 11, limit: 10 }), "{error}");
     assert_eq!(store.meta().epoch, 1);
     assert_eq!(letters(&store, Order::Oldest, 9).len(), 3);
 }

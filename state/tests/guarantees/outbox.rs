@@ -4,43 +4,24 @@ use crate::{epoch, open};
 use state::{Commit, OutboxChunk, OutboxEpoch, Published, Store};
 
 fn chunk(cluster: u16, part: u32, text: &str) -> OutboxChunk {
-    OutboxChunk {
-        cluster,
-        part,
-        bytes: text.as_bytes().to_vec(),
-    }
+    OutboxChunk { cluster, part, bytes: text.as_bytes().to_vec() }
 }
 
 fn waiting(store: &Store, cluster: u16, after: u64) -> Vec<(u64, Vec<String>)> {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let epochs = store
-        .outbox_after(cluster, after)
-        .unwrap()
-        .map(Result::unwrap);
-    epochs
-        .map(|OutboxEpoch { epoch, parts }| (epoch, parts.into_iter().map(text).collect()))
-        .collect()
+    let epochs = store.outbox_after(cluster, after).unwrap().map(Result::unwrap);
+    epochs.map(|OutboxEpoch { epoch, parts }| (epoch, parts.into_iter().map(text).collect())).collect()
 }
 
 #[test]
 fn in_order_until_published() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let outbox = vec![
-        chunk(0, 1, "b"),
-        chunk(1, 0, "other"),
-        chunk(0, 0, "a"),
-        chunk(0, 300, "c"),
-    ];
+    let outbox = vec![chunk(0, 1, "b"), chunk(1, 0, "other"), chunk(0, 0, "a"), chunk(0, 300, "c")];
     store.commit(Commit { outbox, ..epoch(1) }).unwrap();
     store.commit(epoch(2)).unwrap();
     for number in 3..=260 {
-        store
-            .commit(Commit {
-                outbox: vec![chunk(0, 0, "x")],
-                ..epoch(number)
-            })
-            .unwrap();
+        store.commit(Commit { outbox: vec![chunk(0, 0, "x")], ..epoch(number) }).unwrap();
     }
     let all = waiting(&store, 0, 0);
     assert_eq!(all[0], (1, vec!["a".into(), "b".into(), "c".into()]));
@@ -56,10 +37,7 @@ fn in_order_until_published() {
     assert_eq!((depth.epochs, depth.chunks, depth.bytes), (259, 261, 261));
 
     assert_eq!(store.published(0).unwrap(), None);
-    let published = Published {
-        epoch: 259,
-        digest: Some(u128::MAX - 5),
-    };
+    let published = Published { epoch: 259, digest: Some(u128::MAX - 5) };
     store.set_published(0, &published).unwrap();
     assert_eq!(waiting(&store, 0, 0), [(260, vec!["x".to_owned()])]);
     assert_eq!(waiting(&store, 1, 0), [(1, vec!["other".to_owned()])]);
@@ -72,12 +50,6 @@ fn in_order_until_published() {
     store.delete_outbox(0, 260).unwrap();
     store.delete_outbox(1, 1).unwrap();
     assert!(store.outbox_depth().is_empty());
-    assert_eq!(
-        store.published(0).unwrap(),
-        Some(Published {
-            epoch: 260,
-            digest: None
-        })
-    );
+    assert_eq!(store.published(0).unwrap(), Some(Published { epoch: 260, digest: None }));
     assert_eq!(waiting(&store, 0, 0), []);
 }

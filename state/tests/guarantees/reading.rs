@@ -7,65 +7,31 @@ use state::{Commit, StateError, Writes};
 fn multi_get_answers_in_the_order_asked() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let mut held = Writes {
-        space: TABLE,
-        ..Writes::default()
-    };
+    let mut held = Writes { space: TABLE, ..Writes::default() };
     for number in (0..20_000u32).rev().step_by(2) {
         held.keys.push(format!("key{number:06}").as_bytes());
         held.values.push(Some(&number.to_le_bytes()));
     }
-    store
-        .commit(Commit {
-            writes: vec![held],
-            ..epoch(1)
-        })
-        .unwrap();
+    store.commit(Commit { writes: vec![held], ..epoch(1) }).unwrap();
     for flushed in [false, true] {
         if flushed {
             store.flush().unwrap();
         }
-        let numbers: Vec<u32> = (0..5_000u32)
-            .map(|index| index.wrapping_mul(7_919) % 20_000)
-            .collect();
-        let keys: Vec<String> = numbers
-            .iter()
-            .map(|number| format!("key{number:06}"))
-            .collect();
-        let found = store
-            .multi_get(TABLE, keys.iter().map(String::as_bytes))
-            .unwrap();
+        let numbers: Vec<u32> = (0..5_000u32).map(|index| index.wrapping_mul(7_919) % 20_000).collect();
+        let keys: Vec<String> = numbers.iter().map(|number| format!("key{number:06}")).collect();
+        let found = store.multi_get(TABLE, keys.iter().map(String::as_bytes)).unwrap();
         for (number, found) in numbers.iter().zip(&found) {
             let expected = (number % 2 == 1).then(|| number.to_le_bytes());
-            assert_eq!(
-                found.as_deref(),
-                expected.as_ref().map(|bytes| &bytes[..]),
-                "{number}"
-            );
+            assert_eq!(found.as_deref(), expected.as_ref().map(|bytes| &bytes[..]), "{number}");
         }
         assert!(
-            store
-                .multi_get(OTHER, keys.iter().map(String::as_bytes))
-                .unwrap()
-                .iter()
-                .all(Option::is_none)
+            store.multi_get(OTHER, keys.iter().map(String::as_bytes)).unwrap().iter().all(Option::is_none)
         );
-        assert_eq!(
-            store.get(TABLE, b"key000001").unwrap().as_deref(),
-            Some(&1u32.to_le_bytes()[..])
-        );
+        assert_eq!(store.get(TABLE, b"key000001").unwrap().as_deref(), Some(&1u32.to_le_bytes()[..]));
         assert!(store.get(TABLE, b"key000002").unwrap().is_none());
     }
-    assert!(
-        store
-            .multi_get(TABLE, std::iter::empty())
-            .unwrap()
-            .is_empty()
-    );
-    assert!(matches!(
-        store.multi_get(9, std::iter::empty()),
-        Err(StateError::UnknownSpace(9))
-    ));
+    assert!(store.multi_get(TABLE, std::iter::empty()).unwrap().is_empty());
+    assert!(matches!(store.multi_get(9, std::iter::empty()), Err(StateError::UnknownSpace(9))));
 }
 
 #[test]
@@ -73,28 +39,15 @@ fn scans_keep_to_prefix_and_space() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let keys: [&[u8]; 7] = [b"", b"a", b"a\x00", b"ab", b"a\xff", b"a\xff\xff", b"b"];
-    let mut all = [
-        Writes {
-            space: TABLE,
-            ..Writes::default()
-        },
-        Writes {
-            space: OTHER,
-            ..Writes::default()
-        },
-    ];
+    let mut all =
+        [Writes { space: TABLE, ..Writes::default() }, Writes { space: OTHER, ..Writes::default() }];
     for writes in &mut all {
         for key in keys {
             writes.keys.push(key);
             writes.values.push(Some(b"v"));
         }
     }
-    store
-        .commit(Commit {
-            writes: all.to_vec(),
-            ..epoch(1)
-        })
-        .unwrap();
+    store.commit(Commit { writes: all.to_vec(), ..epoch(1) }).unwrap();
     let found = |prefix: &[u8]| {
         let mut found = Vec::new();
         let scanned = store.scan(TABLE, prefix, |key, _| {
@@ -119,12 +72,7 @@ fn scans_keep_to_prefix_and_space() {
 fn a_snapshot_stands_still() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store
-        .commit(Commit {
-            counts: vec![counts(VIEW, &[("row", 1)])],
-            ..put(1, "k", "old")
-        })
-        .unwrap();
+    store.commit(Commit { counts: vec![counts(VIEW, &[("row", 1)])], ..put(1, "k", "old") }).unwrap();
     let snapshot = store.snapshot().unwrap();
     let more = Commit {
         writes: vec![writes(TABLE, &[("k", None)])],
@@ -132,18 +80,9 @@ fn a_snapshot_stands_still() {
         ..epoch(2)
     };
     store.commit(more).unwrap();
-    assert_eq!(
-        (snapshot.epoch(), snapshot.committed().commit_ms),
-        (1, 1_001)
-    );
-    assert_eq!(
-        snapshot.get(TABLE, b"k").unwrap().as_deref(),
-        Some(&b"old"[..])
-    );
-    assert_eq!(
-        snapshot.multi_get(VIEW, [&b"row"[..]]).unwrap()[0].as_deref(),
-        Some(&1i64.to_be_bytes()[..])
-    );
+    assert_eq!((snapshot.epoch(), snapshot.committed().commit_ms), (1, 1_001));
+    assert_eq!(snapshot.get(TABLE, b"k").unwrap().as_deref(), Some(&b"old"[..]));
+    assert_eq!(snapshot.multi_get(VIEW, [&b"row"[..]]).unwrap()[0].as_deref(), Some(&1i64.to_be_bytes()[..]));
     let mut walk = snapshot.iter(TABLE, b"").unwrap();
     assert!(walk.next_entry().unwrap().is_some());
     assert_eq!(content(&store, TABLE), []);
@@ -157,18 +96,7 @@ fn stats_name_every_family() {
     store.commit(put(1, "k", "v")).unwrap();
     let stats = store.stats().unwrap();
     let names: Vec<_> = stats.families.iter().map(|family| family.name).collect();
-    assert_eq!(
-        names,
-        [
-            "table",
-            "arrangement",
-            "view",
-            "sink",
-            "meta",
-            "outbox",
-            "dead_letter"
-        ]
-    );
+    assert_eq!(names, ["table", "arrangement", "view", "sink", "meta", "outbox", "dead_letter"]);
     assert_eq!(stats.families[0].estimated_keys, 1);
     assert!(stats.state_bytes > 0 && stats.memtable_bytes > 0);
 }

@@ -24,25 +24,16 @@ fn in_use() {
 #[test]
 fn missing() {
     let dir = tempfile::tempdir().unwrap();
-    let not_created = StoreOptions {
-        create: false,
-        ..options()
-    };
+    let not_created = StoreOptions { create: false, ..options() };
     for path in [dir.path().join("nowhere"), dir.path().to_owned()] {
         let error = Store::open(&path, &not_created).err().unwrap();
-        assert_eq!(
-            error.to_string(),
-            format!("there is no state in {}", path.display())
-        );
+        assert_eq!(error.to_string(), format!("there is no state in {}", path.display()));
         assert!(matches!(
             Store::open_secondary(&path, &dir.path().join("s")),
             Err(StateError::Missing { .. })
         ));
     }
-    assert!(
-        fs::read_dir(dir.path()).unwrap().next().is_none(),
-        "asking leaves nothing behind"
-    );
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "asking leaves nothing behind");
 }
 
 #[test]
@@ -51,67 +42,29 @@ fn another_format() {
     drop(open(dir.path()));
     let marker = dir.path().join("HERALD");
     let text = fs::read_to_string(&marker).unwrap();
-    assert!(
-        text.starts_with("{\"format_version\":1,\"state_id\":\""),
-        "{text}"
-    );
+    assert!(text.starts_with("{\"format_version\":1,\"state_id\":\""), "{text}");
     fs::write(&marker, "{\"format_version\":2,\"something\":\"new\"}").unwrap();
-    let expected = format!(
-        "the state in {} has format version 2, this release reads version 1",
-        dir.path().display()
-    );
-    assert_eq!(
-        Store::open(dir.path(), &options())
-            .err()
-            .unwrap()
-            .to_string(),
-        expected
-    );
+    let expected =
+        format!("the state in {} has format version 2, this release reads version 1", dir.path().display());
+    assert_eq!(Store::open(dir.path(), &options()).err().unwrap().to_string(), expected);
     let scratch = tempfile::tempdir().unwrap();
-    assert_eq!(
-        Store::open_secondary(dir.path(), scratch.path())
-            .err()
-            .unwrap()
-            .to_string(),
-        expected
-    );
+    assert_eq!(Store::open_secondary(dir.path(), scratch.path()).err().unwrap().to_string(), expected);
     fs::write(&marker, "garbage").unwrap();
-    assert!(matches!(
-        Store::open(dir.path(), &options()),
-        Err(StateError::Corrupt { .. })
-    ));
+    assert!(matches!(Store::open(dir.path(), &options()), Err(StateError::Corrupt { .. })));
 }
 
 #[test]
 fn another_topology() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    let other = StoreOptions {
-        topology: Some("players".to_owned()),
-        ..options()
-    };
+    let other = StoreOptions { topology: Some("players".to_owned()), ..options() };
     let error = Store::open(dir.path(), &other).err().unwrap();
-    let expected = format!(
-        "the state in {} belongs to topology \"matches\", not to \"players\"",
-        dir.path().display()
-    );
+    let expected =
+        format!("the state in {} belongs to topology \"matches\", not to \"players\"", dir.path().display());
     assert_eq!(error.to_string(), expected);
-    let any = Store::open(
-        dir.path(),
-        &StoreOptions {
-            topology: None,
-            ..options()
-        },
-    )
-    .unwrap();
-    let renamed = state::Catalogue {
-        topology: "players".to_owned(),
-        ..catalogue()
-    };
-    assert!(matches!(
-        any.put_catalogue(&renamed),
-        Err(StateError::Foreign { .. })
-    ));
+    let any = Store::open(dir.path(), &StoreOptions { topology: None, ..options() }).unwrap();
+    let renamed = state::Catalogue { topology: "players".to_owned(), ..catalogue() };
+    assert!(matches!(any.put_catalogue(&renamed), Err(StateError::Foreign { .. })));
 }
 
 #[test]
@@ -135,10 +88,7 @@ fn emptied_and_damaged() {
     assert!(matches!(error, StateError::Wiped { .. }), "{error:?}");
     assert!(error.advice().unwrap().contains("--fresh"));
     let scratch = tempfile::tempdir().unwrap();
-    assert!(matches!(
-        Store::open_secondary(dir.path(), scratch.path()),
-        Err(StateError::Wiped { .. })
-    ));
+    assert!(matches!(Store::open_secondary(dir.path(), scratch.path()), Err(StateError::Wiped { .. })));
     Store::wipe(dir.path()).unwrap();
     assert_eq!(open(dir.path()).meta().epoch, 0);
 }
@@ -147,17 +97,9 @@ fn emptied_and_damaged() {
 fn other_peoples_files() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thesis.tex"), "text").unwrap();
-    let expected = format!(
-        "{} holds other files (thesis.tex, for one) and no Herald state",
-        dir.path().display()
-    );
-    assert_eq!(
-        Store::open(dir.path(), &options())
-            .err()
-            .unwrap()
-            .to_string(),
-        expected
-    );
+    let expected =
+        format!("{} holds other files (thesis.tex, for one) and no Herald state", dir.path().display());
+    assert_eq!(Store::open(dir.path(), &options()).err().unwrap().to_string(), expected);
     assert_eq!(Store::wipe(dir.path()).unwrap_err().to_string(), expected);
     assert!(dir.path().join("thesis.tex").exists());
 }
@@ -173,11 +115,8 @@ fn a_wipe_clears_leftovers_and_nothing_else() {
     fs::create_dir_all(dir.path().join("old-0/sub")).unwrap();
     Store::wipe(dir.path()).unwrap();
     Store::wipe(&dir.path().join("nowhere")).unwrap();
-    let mut left: Vec<_> = fs::read_dir(dir.path())
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.file_name())
-        .collect();
+    let mut left: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
     left.sort();
     assert_eq!(left, ["LOCK", "notes.txt"]);
     fs::remove_file(dir.path().join("notes.txt")).unwrap();
@@ -198,23 +137,11 @@ fn a_catalogue_only_grows() {
         ..grown.entries[1].clone()
     });
     store.put_catalogue(&grown).unwrap();
-    assert_eq!(
-        store
-            .catalogue()
-            .unwrap()
-            .unwrap()
-            .find(SpaceKind::View, "daily")
-            .unwrap()
-            .id,
-        4
-    );
+    assert_eq!(store.catalogue().unwrap().unwrap().find(SpaceKind::View, "daily").unwrap().id, 4);
     let refused = |change: fn(&mut state::Catalogue)| {
         let mut changed = grown.clone();
         change(&mut changed);
-        assert!(matches!(
-            store.put_catalogue(&changed),
-            Err(StateError::Catalogue(_))
-        ));
+        assert!(matches!(store.put_catalogue(&changed), Err(StateError::Catalogue(_))));
     };
     refused(|changed| drop(changed.entries.remove(0)));
     refused(|changed| changed.entries[0].fingerprint = "other".to_owned());

@@ -9,35 +9,18 @@ fn it_follows_the_running_process() {
     let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(dir.path());
     let mut reader = Store::open_secondary(dir.path(), &scratch.path().join("reader")).unwrap();
-    assert_eq!(
-        (reader.snapshot().epoch(), reader.state_id()),
-        (0, store.state_id())
-    );
-    store
-        .commit(Commit {
-            counts: vec![counts(VIEW, &[("row", 2)])],
-            ..put(1, "k", "v")
-        })
-        .unwrap();
+    assert_eq!((reader.snapshot().epoch(), reader.state_id()), (0, store.state_id()));
+    store.commit(Commit { counts: vec![counts(VIEW, &[("row", 2)])], ..put(1, "k", "v") }).unwrap();
     assert_eq!(reader.snapshot().epoch(), 0);
     assert_eq!(reader.refresh().unwrap(), 1);
     let snapshot = reader.snapshot();
     assert_eq!(snapshot.catalogue().unwrap(), Some(crate::catalogue()));
-    assert_eq!(
-        snapshot.get(TABLE, b"k").unwrap().as_deref(),
-        Some(&b"v"[..])
-    );
+    assert_eq!(snapshot.get(TABLE, b"k").unwrap().as_deref(), Some(&b"v"[..]));
     let found = snapshot.multi_get(VIEW, [&b"no"[..], b"row"]).unwrap();
     assert!(found[0].is_none() && found[1].as_deref() == Some(&2i64.to_be_bytes()[..]));
     assert_eq!(snapshot.verify().unwrap(), Vec::<String>::new());
     drop(store);
-    assert_eq!(
-        Store::open_secondary(dir.path(), scratch.path())
-            .unwrap()
-            .snapshot()
-            .epoch(),
-        1
-    );
+    assert_eq!(Store::open_secondary(dir.path(), scratch.path()).unwrap().snapshot().epoch(), 1);
 }
 
 /// Every epoch gives all keys its own number and counts itself in the view, while tables are flushed and logs
@@ -50,22 +33,13 @@ fn it_never_sees_half_an_epoch() {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             for number in 1.. {
-                let mut writes = Writes {
-                    space: TABLE,
-                    ..Writes::default()
-                };
+                let mut writes = Writes { space: TABLE, ..Writes::default() };
                 for key in 0..50u32 {
                     writes.keys.push(&key.to_be_bytes());
                     writes.values.push(Some(&u64::to_be_bytes(number)));
                 }
                 let one = counts(VIEW, &[("epochs", 1)]);
-                store
-                    .commit(Commit {
-                        writes: vec![writes],
-                        counts: vec![one],
-                        ..epoch(number)
-                    })
-                    .unwrap();
+                store.commit(Commit { writes: vec![writes], counts: vec![one], ..epoch(number) }).unwrap();
                 if number % 3 == 0 {
                     store.flush().unwrap();
                 }
@@ -89,10 +63,7 @@ fn it_never_sees_half_an_epoch() {
                 })
                 .unwrap();
             assert_eq!(keys, if epoch == 0 { 0 } else { 50 });
-            let count = snapshot
-                .get(VIEW, b"epochs")
-                .unwrap()
-                .and_then(|value| state::count_of(&value));
+            let count = snapshot.get(VIEW, b"epochs").unwrap().and_then(|value| state::count_of(&value));
             assert_eq!(count.unwrap_or(0), epoch as i64);
         }
         stop.store(true, Ordering::Relaxed);

@@ -23,12 +23,7 @@ fn a_committed_epoch_survives_a_crash() {
     let store = open(dir.path());
     for number in 1..=20 {
         let one = counts(VIEW, &[("epochs", 1)]);
-        store
-            .commit(Commit {
-                counts: vec![one],
-                ..put(number, "k", &number.to_string())
-            })
-            .unwrap();
+        store.commit(Commit { counts: vec![one], ..put(number, "k", &number.to_string()) }).unwrap();
         if number == 7 {
             store.flush().unwrap();
         }
@@ -45,46 +40,24 @@ fn a_committed_epoch_survives_a_crash() {
 fn half_an_epoch_does_not() {
     let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(dir.path());
-    store
-        .commit(Commit {
-            counts: vec![counts(VIEW, &[("r", 1)])],
-            ..put(1, "k", "1")
-        })
-        .unwrap();
+    store.commit(Commit { counts: vec![counts(VIEW, &[("r", 1)])], ..put(1, "k", "1") }).unwrap();
     let log = |dir: &Path| {
-        let mut logs: Vec<_> = fs::read_dir(dir.join("db"))
-            .unwrap()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
+        let mut logs: Vec<_> =
+            fs::read_dir(dir.join("db")).unwrap().flatten().map(|entry| entry.path()).collect();
         logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
         logs.sort();
         logs.pop().unwrap()
     };
     let before = fs::metadata(log(dir.path())).unwrap().len();
-    store
-        .commit(Commit {
-            counts: vec![counts(VIEW, &[("r", 1)])],
-            ..put(2, "k", "2")
-        })
-        .unwrap();
+    store.commit(Commit { counts: vec![counts(VIEW, &[("r", 1)])], ..put(2, "k", "2") }).unwrap();
     let after = fs::metadata(log(dir.path())).unwrap().len();
     for length in (before..after).step_by(17).chain([after - 1, after]) {
         let copy = copies.path().join(length.to_string());
         crash(dir.path(), &copy);
-        fs::File::options()
-            .write(true)
-            .open(log(&copy))
-            .unwrap()
-            .set_len(length)
-            .unwrap();
+        fs::File::options().write(true).open(log(&copy)).unwrap().set_len(length).unwrap();
         let store = Store::open(&copy, &options()).unwrap();
         let (number, text) = if length == after { (2, "2") } else { (1, "1") };
-        assert_eq!(
-            store.meta().epoch,
-            number,
-            "cut at {length} of {before}..{after}"
-        );
+        assert_eq!(store.meta().epoch, number, "cut at {length} of {before}..{after}");
         assert_eq!(content(&store, TABLE), pairs(&[("k", text)]));
         assert_eq!(content(&store, VIEW), pairs(&[("r", text)]));
     }
@@ -98,10 +71,7 @@ fn a_checkpoint_is_a_state() {
     let target = backups.path().join("first");
     store.checkpoint(&target).unwrap();
     store.commit(put(2, "k", "2")).unwrap();
-    assert!(
-        store.checkpoint(&target).is_err(),
-        "a checkpoint overwrites nothing"
-    );
+    assert!(store.checkpoint(&target).is_err(), "a checkpoint overwrites nothing");
     let copy = open(&target);
     assert_eq!((copy.meta().epoch, copy.state_id()), (1, store.state_id()));
     assert_eq!(content(&copy, TABLE), pairs(&[("k", "1")]));
@@ -113,10 +83,7 @@ fn a_large_epoch_goes_in() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for number in 1..=4u64 {
-        let mut held = Writes {
-            space: TABLE,
-            ..Writes::default()
-        };
+        let mut held = Writes { space: TABLE, ..Writes::default() };
         let mut rows = counts(VIEW, &[]);
         for index in 0..100_000u64 {
             let key = schemas::hash(&(index + number * 50_000).to_be_bytes()).to_be_bytes();
@@ -125,13 +92,7 @@ fn a_large_epoch_goes_in() {
             rows.rows.push(&key);
             rows.diffs.push(1);
         }
-        let stats = store
-            .commit(Commit {
-                writes: vec![held],
-                counts: vec![rows],
-                ..epoch(number)
-            })
-            .unwrap();
+        let stats = store.commit(Commit { writes: vec![held], counts: vec![rows], ..epoch(number) }).unwrap();
         println!("{stats:?}");
         assert_eq!(stats.keys, 200_001);
     }
