@@ -122,8 +122,8 @@ impl<'a> Reads<'a> {
         let mut waiting = Waiting::new();
         self.scan(self.family(space::OUTBOX)?, &[], 0).each(|key, bytes| {
             let (cluster, epoch, part) = parts_of(self.dir, key)?;
-            let entry = waiting.entry((cluster, epoch)).or_default();
-            *entry = (entry.0 + 1, entry.1 + bytes.len() as u64);
+            let chunks = waiting.entry((cluster, epoch)).or_default();
+            chunks.push((part, bytes.len() as u64));
             Ok::<_, StateError>(())
         })?;
         Ok(waiting)
