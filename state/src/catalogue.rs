@@ -6,9 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
+use crate::space;
+use crate::store::Store;
 
 /// The spaces of a topology.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -97,6 +100,35 @@ impl Catalogue {
                 ));
             }
         }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// The catalogue; None before the first [`Store::put_catalogue`].
+    pub fn catalogue(&self) -> Result<Option<Catalogue>, StateError> {
+        self.reads().meta_json("catalogue")
+    }
+
+    /// Writes the catalogue. It may add to the held one and change nothing in it.
+    pub fn put_catalogue(&self, catalogue: &Catalogue) -> Result<(), StateError> {
+        let _writer = self.writer();
+        self.refuse_poisoned()?;
+        catalogue.check()?;
+        let held = self.catalogue()?;
+        let name = held.as_ref().map(|held| &held.topology).or(self.topology.as_ref());
+        if let Some(name) = name.filter(|name| **name != catalogue.topology) {
+            let (held, wanted) = (name.clone(), catalogue.topology.clone());
+            return Err(StateError::Foreign { dir: self.dir.clone(), held, wanted });
+        }
+        if let Some(held) = &held {
+            catalogue.check_extends(held)?;
+        }
+        let mut batch = WriteBatch::new();
+        self.put_meta_json(&mut batch, "catalogue", catalogue)?;
+        batch.put_cf(space::family(&self.db, space::META)?, "topology", &catalogue.topology);
+        self.write_synced(batch).inspect_err(|error| self.poison(error))?;
+        self.set_spaces(catalogue.spaces());
         Ok(())
     }
 }

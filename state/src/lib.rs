@@ -9,10 +9,11 @@
 //! | --- | --- |
 //! | `layout` | the directory: marker with the format version, process lock, wiping |
 //! | `options` | how RocksDB is tuned, and the bounds on its memory |
+//! | `identity` | what a database says of itself |
 //! | `store` | [`Store`]: opening, reading the newest state, checkpoints |
 //! | `catalogue` | which spaces there are, by name and fingerprint |
 //! | `space` | key layout, column families, sorting |
-//! | `commit` | the one write of an epoch |
+//! | `commit`, `draft` | the one write of an epoch |
 //! | `progress` | offsets, watermarks and counters, and what must hold between them |
 //! | `read` | batched lookups and scans, shared by all readers |
 //! | `snapshot` | a consistent view of one committed epoch, also beside a running process |
@@ -26,7 +27,9 @@
 mod catalogue;
 mod commit;
 mod dead_letter;
+mod draft;
 mod error;
+mod identity;
 mod layout;
 mod options;
 mod outbox;

@@ -154,6 +154,13 @@ impl<'a> Reads<'a> {
         space::key_into(&mut full, space, prefix);
         self.scan(family, &full, 4)
     }
+
+    /// All entries of a space at or above `from`.
+    pub(crate) fn scan_space_from(&self, family: &ColumnFamily, space: u32, from: &[u8]) -> Scan<'a> {
+        let mut full = Vec::with_capacity(4 + from.len());
+        space::key_into(&mut full, space, from);
+        Scan { skip: 4, ..self.scan_from(family, &space.to_be_bytes(), &full) }
+    }
 }
 
 /// A key and its value, lent.

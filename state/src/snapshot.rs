@@ -14,12 +14,13 @@ use rocksdb::{Cache, DB};
 use crate::catalogue::{Catalogue, Spaces};
 use crate::dead_letter::Order;
 use crate::error::StateError;
+use crate::identity::identity;
 use crate::layout::Layout;
 use crate::options::{self, StoreOptions};
 use crate::outbox::{OutboxEpochs, Published};
 use crate::progress::Committed;
 use crate::read::{Reads, Scan, Slice};
-use crate::store::{Store, identity};
+use crate::store::Store;
 
 /// How often a reader tries again while the running process moves its files.
 const ATTEMPTS: usize = 20;

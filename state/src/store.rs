@@ -4,9 +4,7 @@
 //! any number read. After a failed commit it is poisoned: reads go on, every further write is refused, and a
 //! new start goes on from the last committed epoch.
 
-use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
-use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -16,7 +14,8 @@ use rocksdb::{Cache, DB, WriteBatch};
 use crate::catalogue::{Catalogue, Spaces};
 use crate::dead_letter::{DeadLetterPolicy, DeadLetterTotals};
 use crate::error::StateError;
-use crate::layout::{FORMAT_VERSION, Layout};
+use crate::identity::{identity, initialise};
+use crate::layout::Layout;
 use crate::options::{self, StoreOptions};
 use crate::outbox::Waiting;
 use crate::progress::Committed;
@@ -32,7 +31,7 @@ pub struct Store {
     pub(crate) dead_letter_bytes: u64,
     pub(crate) dead_letter_policy: DeadLetterPolicy,
     state_id: String,
-    topology: Option<String>,
+    pub(crate) topology: Option<String>,
     spaces: RwLock<Arc<Spaces>>,
     committed: RwLock<Committed>,
     waiting: Mutex<Waiting>,
@@ -136,33 +135,6 @@ impl Store {
         self.committed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The catalogue; None before the first [`Store::put_catalogue`].
-    pub fn catalogue(&self) -> Result<Option<Catalogue>, StateError> {
-        self.reads().meta_json("catalogue")
-    }
-
-    /// Writes the catalogue. It may add to the held one and change nothing in it.
-    pub fn put_catalogue(&self, catalogue: &Catalogue) -> Result<(), StateError> {
-        let _writer = self.writer();
-        self.refuse_poisoned()?;
-        catalogue.check()?;
-        let held = self.catalogue()?;
-        let name = held.as_ref().map(|held| &held.topology).or(self.topology.as_ref());
-        if let Some(name) = name.filter(|name| **name != catalogue.topology) {
-            let (held, wanted) = (name.clone(), catalogue.topology.clone());
-            return Err(StateError::Foreign { dir: self.dir.clone(), held, wanted });
-        }
-        if let Some(held) = &held {
-            catalogue.check_extends(held)?;
-        }
-        let mut batch = WriteBatch::new();
-        self.put_meta_json(&mut batch, "catalogue", catalogue)?;
-        batch.put_cf(space::family(&self.db, space::META)?, "topology", &catalogue.topology);
-        self.write_synced(batch).inspect_err(|error| self.poison(error))?;
-        *self.spaces.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue.spaces());
-        Ok(())
-    }
-
     /// The value of one key.
     pub fn get(&self, space: u32, key: &[u8]) -> Result<Option<Slice<'_>>, StateError> {
         let reads = self.reads();
@@ -183,6 +155,12 @@ impl Store {
     pub fn iter(&self, space: u32, prefix: &[u8]) -> Result<Scan<'_>, StateError> {
         let reads = self.reads();
         Ok(reads.scan_space(reads.space(&self.spaces(), space)?, space, prefix))
+    }
+
+    /// A walk over the keys of a space from `from` on, in order, as of now.
+    pub fn iter_from(&self, space: u32, from: &[u8]) -> Result<Scan<'_>, StateError> {
+        let reads = self.reads();
+        Ok(reads.scan_space_from(reads.space(&self.spaces(), space)?, space, from))
     }
 
     /// Visits the keys of a space that begin with `prefix`, in order, as of now.
@@ -256,6 +234,10 @@ impl Store {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn set_spaces(&self, spaces: Spaces) {
+        *self.spaces.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(spaces);
+    }
+
     pub(crate) fn set_committed(&self, committed: Committed) {
         *self.committed.write().unwrap_or_else(PoisonError::into_inner) = committed;
     }
@@ -271,38 +253,4 @@ impl Store {
         batch.put_cf(space::family(&self.db, space::META)?, key, text);
         Ok(())
     }
-}
-
-/// Gives a new database its format version, its identity and its owner.
-fn initialise(db: &DB, dir: &Path, topology: Option<&str>) -> Result<(), StateError> {
-    let meta = space::family(db, space::META)?;
-    let mut batch = WriteBatch::new();
-    batch.put_cf(meta, "format", FORMAT_VERSION.to_be_bytes());
-    batch.put_cf(meta, "state_id", new_state_id());
-    if let Some(topology) = topology {
-        batch.put_cf(meta, "topology", topology);
-    }
-    let mut synced = rocksdb::WriteOptions::default();
-    synced.set_sync(true);
-    db.write_opt(batch, &synced).map_err(|source| StateError::database(dir, source))
-}
-
-/// State id and topology, once the format version is known to be ours.
-pub(crate) fn identity(reads: &Reads<'_>, layout: &Layout) -> Result<(String, Option<String>), StateError> {
-    let version = reads.meta("format")?.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-    let damaged = |what| StateError::corrupt(&layout.root, what);
-    layout.check_version(version.ok_or_else(|| damaged("it has no format version"))?)?;
-    let text = |key| Ok::<_, StateError>(reads.meta(key)?.and_then(|bytes| String::from_utf8(bytes).ok()));
-    let state_id = text("state_id")?.ok_or_else(|| damaged("it has no state id"))?;
-    Ok((state_id, text("topology")?))
-}
-
-/// 128 bits that no other state has. `RandomState` is seeded by the operating system.
-fn new_state_id() -> String {
-    let half = || {
-        let mut hasher = RandomState::new().build_hasher();
-        hasher.write_u32(std::process::id());
-        hasher.finish()
-    };
-    format!("{:016x}{:016x}", half(), half())
 }
