@@ -1,0 +1,14 @@
+//! SQL topologies as differential dataflows: parse, plan, render.
+//!
+//! [`sql`] turns text into a [`plan::Plan`]; `render` turns a plan into timely operators whose
+//! state is differential arrangements of packed rows; `topology` runs them epoch by epoch. This
+//! crate knows no clock, no network and no async runtime: records, epochs and time are arguments.
+#![deny(missing_docs)]
+
+pub mod error;
+pub mod plan;
+pub mod render;
+pub mod source;
+pub mod spaces;
+pub mod sql;
+pub mod topology;

@@ -1,0 +1,305 @@
+//! A topology after planning and before rendering: relations in dependency order.
+//!
+//! A [`Plan`] is a directed acyclic graph of [`Rel`]s, each naming its inputs by index; views and
+//! sinks name the relation they show. It holds no DataFusion plan: expressions are [`Scalar`]s,
+//! which wrap a vectorised physical expression over the input's columns by position. What is
+//! durable is decided here (DESIGN.md 2.3.5), so that `explain` and the renderer cannot disagree.
+//!
+//! Invariants: inputs precede their users; column positions are within the input's schema; every
+//! schema uses Herald's column types only; a relation below a forgetter is marked so.
+
+pub mod explain;
+pub mod scalar;
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+
+pub use scalar::Scalar;
+
+use crate::sql::ast::{Encoding, Format, IncludeKind};
+
+/// Index of a relation in [`Plan::rels`].
+pub type RelId = usize;
+
+/// A whole topology, planned.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Sources in the order declared; `Op::Source` refers to them by index.
+    pub sources: Vec<Source>,
+    /// Relations; inputs come before their users.
+    pub rels: Vec<Rel>,
+    /// Materialized views in the order declared.
+    pub views: Vec<View>,
+    /// Sinks in the order declared.
+    pub sinks: Vec<Sink>,
+}
+
+/// One relation: an operator, its output columns and what is known of them.
+#[derive(Clone, Debug)]
+pub struct Rel {
+    /// What computes it.
+    pub op: Op,
+    /// Output columns.
+    pub schema: SchemaRef,
+    /// Column sets that are each unique at every epoch.
+    pub unique: Vec<Vec<usize>>,
+    /// Pairs of columns that determine each other (`window_start`, `window_end`).
+    pub paired: Vec<(usize, usize)>,
+    /// True when no row is ever retracted.
+    pub append_only: bool,
+    /// True when something upstream forgets without retracting (retention).
+    pub below_forgetter: bool,
+    /// True when the state this operator keeps is durable. Always false for stateless ones and for sources.
+    pub durable: bool,
+    /// The view this relation was written in, for messages, counters and state names.
+    pub owner: String,
+}
+
+/// The operators.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Rows of `Plan::sources[i]`: all its columns, in schema order.
+    Source(usize),
+    /// Rows for which the predicate is true.
+    Filter {
+        /// Input.
+        input: RelId,
+        /// Boolean over the input's columns.
+        predicate: Scalar,
+    },
+    /// One expression an output column.
+    Project {
+        /// Input.
+        input: RelId,
+        /// Over the input's columns.
+        exprs: Vec<Scalar>,
+    },
+    /// The list in `column` is replaced, in place, by its items, one output row each.
+    Unnest {
+        /// Input.
+        input: RelId,
+        /// Position of the list column.
+        column: usize,
+        /// Keep a row with NULL where the list is empty or NULL.
+        outer: bool,
+    },
+    /// Bag union.
+    Union {
+        /// Inputs, same column types.
+        inputs: Vec<RelId>,
+    },
+    /// Each row once.
+    Distinct {
+        /// Input.
+        input: RelId,
+    },
+    /// GROUP BY: output is the keys, then the aggregates. With no keys there is always exactly one row
+    /// (count 0, others NULL over nothing).
+    Aggregate {
+        /// Input.
+        input: RelId,
+        /// Over the input's columns.
+        keys: Vec<Scalar>,
+        /// Aggregates in output order.
+        aggregates: Vec<Aggregate>,
+    },
+    /// Equi-join; output is left's columns, then right's (nullable under Left). NULL keys match nothing.
+    Join {
+        /// Left input.
+        left: RelId,
+        /// Right input.
+        right: RelId,
+        /// Inner or Left.
+        kind: JoinKind,
+        /// Over left's columns; same count and types as `right_keys`. Empty means a cross join.
+        left_keys: Vec<Scalar>,
+        /// Over right's columns.
+        right_keys: Vec<Scalar>,
+        /// Boolean over left's columns followed by right's.
+        residual: Option<Scalar>,
+    },
+}
+
+impl Op {
+    /// The inputs, in order.
+    pub fn inputs(&self) -> Vec<RelId> {
+        match self {
+            Op::Source(_) => vec![],
+            Op::Filter { input, .. }
+            | Op::Project { input, .. }
+            | Op::Unnest { input, .. }
+            | Op::Distinct { input }
+            | Op::Aggregate { input, .. } => vec![*input],
+            Op::Union { inputs } => inputs.clone(),
+            Op::Join { left, right, .. } => vec![*left, *right],
+        }
+    }
+
+    /// Whether the operator keeps state of its own.
+    pub fn stateful(&self) -> bool {
+        matches!(self, Op::Distinct { .. } | Op::Aggregate { .. } | Op::Join { .. })
+    }
+}
+
+/// Join kinds of this release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Matching pairs.
+    Inner,
+    /// Matching pairs, and left rows without a match, right columns NULL.
+    Left,
+}
+
+/// One aggregate of a GROUP BY.
+#[derive(Clone, Debug)]
+pub struct Aggregate {
+    /// Which.
+    pub func: AggFunc,
+    /// Argument over the input's columns; None for count(*). Already cast to the type the function sums in:
+    /// Int64 or Decimal128 or Float64 for sum and avg.
+    pub arg: Option<Scalar>,
+    /// FILTER (WHERE ...), over the input's columns.
+    pub filter: Option<Scalar>,
+    /// Output type (DataFusion's): count Int64; sum Int64, Float64 or Decimal128(p+10,s);
+    /// avg Float64 or Decimal128(p+4,s+4); min and max the argument's.
+    pub output: arrow::datatypes::DataType,
+}
+
+/// Aggregate functions of this release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggFunc {
+    /// Rows (no argument) or non-NULL arguments.
+    Count,
+    /// Sum, NULL over nothing.
+    Sum,
+    /// Mean, NULL over nothing.
+    Avg,
+    /// Least, NULL over nothing.
+    Min,
+    /// Greatest, NULL over nothing.
+    Max,
+}
+
+/// A source or table: what is read and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Name.
+    pub name: String,
+    /// Columns the decoder fills: declared ones that are not generated, in order.
+    pub decoded: SchemaRef,
+    /// All columns: declared ones in order, then INCLUDEd ones.
+    pub schema: SchemaRef,
+    /// Where each column of `schema` comes from.
+    pub origins: Vec<Origin>,
+    /// INCLUDEd columns in order; `Origin::Included(i)` refers to them.
+    pub includes: Vec<IncludeKind>,
+    /// Positions in `schema` that are NOT NULL (primary key columns are).
+    pub not_null: Vec<usize>,
+    /// CHECK constraints over `schema`.
+    pub checks: Vec<Check>,
+    /// Watermark.
+    pub watermark: Option<Watermark>,
+    /// Event times further than this beyond the record's timestamp are a constraint failure, microseconds.
+    pub max_ahead_us: i64,
+    /// Key and conflict rule of a TABLE; None for an append-only SOURCE.
+    pub keyed: Option<Keyed>,
+    /// FORMAT.
+    pub format: Format,
+    /// ENCODE.
+    pub encoding: Encoding,
+    /// ENCODE options.
+    pub encode_options: BTreeMap<String, String>,
+    /// WITH options left for the connector (`connector`, `topic`, `properties.*`, ...).
+    pub options: BTreeMap<String, String>,
+    /// `dead_letter.topic`, where named.
+    pub dead_letter_topic: Option<String>,
+}
+
+/// Where a source column comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// Column of `Source::decoded`.
+    Decoded(usize),
+    /// Computed over the decoded columns followed by the INCLUDEd ones.
+    Generated(Scalar),
+    /// `Source::includes[i]`.
+    Included(usize),
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Name, as the dead letter states it.
+    pub name: String,
+    /// As written.
+    pub text: String,
+    /// Boolean over `Source::schema`.
+    pub predicate: Scalar,
+}
+
+/// An event-time column and its delay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// Position in `Source::schema`; TIMESTAMP or TIMESTAMPTZ in microseconds.
+    pub column: usize,
+    /// Delay, microseconds.
+    pub delay_us: i64,
+}
+
+/// What a TABLE does with records of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// Positions in `Source::schema` of the primary key.
+    pub key: Vec<usize>,
+    /// Conflict rule.
+    pub conflict: Conflict,
+    /// Retention below the partition's watermark, microseconds; None is for ever.
+    pub retention_us: Option<i64>,
+}
+
+/// Conflict rule of a TABLE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// The first row of a key stays.
+    DoNothing,
+    /// The row with the greatest version stays; without a version column the latest.
+    Overwrite {
+        /// Position of the version column in `Source::schema`.
+        version: Option<usize>,
+    },
+}
+
+/// A materialized view.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Name.
+    pub name: String,
+    /// What it shows.
+    pub rel: RelId,
+    /// A proven unique key (column positions); None means the whole row with its multiplicity.
+    pub key: Option<Vec<usize>>,
+}
+
+/// A sink.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// Name.
+    pub name: String,
+    /// What it sends.
+    pub rel: RelId,
+    /// FORMAT.
+    pub format: Format,
+    /// ENCODE.
+    pub encoding: Encoding,
+    /// KEY ENCODE; defaults to the value's.
+    pub key_encoding: Encoding,
+    /// ENCODE options.
+    pub encode_options: BTreeMap<String, String>,
+    /// Key columns: UPSERT's primary key, DEBEZIUM's, or PLAIN's `key`. Empty for none.
+    pub key: Vec<usize>,
+    /// The view or name the Avro record is called after.
+    pub record_name: String,
+    /// WITH options left for the connector.
+    pub options: BTreeMap<String, String>,
+}

@@ -1,0 +1,269 @@
+//! GROUP BY: from batches to accumulators by key, ready to be arranged.
+//!
+//! One arrangement serves all aggregates of a GROUP BY. Under a key, the empty value carries the
+//! accumulators (in the diff, see [`super::accum`]); every other value is an entry of an ordered
+//! index, `[slot] ++ packed argument`, counted in its diff, from which min and max read the head
+//! (max stores the complement, so that its head is the greatest). Each incoming batch is aggregated
+//! by key before it is arranged, so an arrangement sees keys, not rows. DISTINCT is a GROUP BY of
+//! all columns without aggregates.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Schema};
+use schemas::{RowCodec, Rows};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+use super::accum::{Acc, Accums, Sum};
+use super::batch::{DeltaBatch, Shape};
+use super::float_sum::FloatSum;
+use super::linear::{Deltas, Errors};
+use super::packed::Update;
+use crate::error::RunError;
+use crate::plan::{AggFunc, Aggregate, Scalar};
+
+/// A GROUP BY, resolved for rendering.
+#[derive(Clone)]
+pub struct Grouping {
+    /// Key expressions over the input.
+    pub keys: Vec<Scalar>,
+    /// Packed form of the key.
+    pub key_codec: RowCodec,
+    /// Aggregates in output order.
+    pub slots: Vec<Slot>,
+    template: Vec<Acc>,
+}
+
+/// One aggregate and where its state is.
+#[derive(Clone)]
+pub struct Slot {
+    /// The aggregate as planned.
+    pub aggregate: Aggregate,
+    /// Where its state is.
+    pub place: Place,
+}
+
+/// Where an aggregate's state is.
+#[derive(Clone)]
+pub enum Place {
+    /// Position in [`Accums::accs`]; the scale of a decimal argument.
+    Acc(usize, i8),
+    /// First byte of its index entries, and the argument's packed form.
+    Index(u8, RowCodec),
+}
+
+impl Grouping {
+    /// Resolves keys and aggregates over rows of `input`.
+    ///
+    /// # Errors
+    /// When an expression has no type over `input`, or more than 200 aggregates are asked for.
+    pub fn new(input: &Schema, keys: &[Scalar], aggregates: &[Aggregate]) -> Result<Grouping, RunError> {
+        let broken = |e: datafusion_common::DataFusionError| RunError::Broken(e.to_string());
+        let types: Vec<DataType> =
+            keys.iter().map(|k| k.data_type(input)).collect::<Result<_, _>>().map_err(broken)?;
+        let (mut slots, mut template) = (vec![], vec![]);
+        if aggregates.len() > 200 {
+            return Err(RunError::Broken("more than 200 aggregates in one GROUP BY".into()));
+        }
+        for (at, aggregate) in aggregates.iter().enumerate() {
+            let arg = match &aggregate.arg {
+                Some(arg) => Some(arg.data_type(input).map_err(broken)?),
+                None => None,
+            };
+            let place = match (aggregate.func, arg) {
+                (AggFunc::Min | AggFunc::Max, Some(arg)) => Place::Index(at as u8, RowCodec::new(&[arg])?),
+                (func, arg) => {
+                    let float = func != AggFunc::Count && matches!(arg, Some(DataType::Float64));
+                    let scale = if let Some(DataType::Decimal128(_, scale)) = arg { scale } else { 0 };
+                    let sum = if float { Sum::Float(FloatSum::default()) } else { Sum::Int(0) };
+                    template.push(Acc { n: 0, sum });
+                    Place::Acc(template.len() - 1, scale)
+                }
+            };
+            slots.push(Slot { aggregate: aggregate.clone(), place });
+        }
+        Ok(Grouping { keys: keys.to_vec(), key_codec: RowCodec::new(&types)?, slots, template })
+    }
+
+    /// Accumulators of no rows.
+    pub fn zero(&self) -> Accums {
+        Accums { rows: 0, accs: self.template.clone() }
+    }
+}
+
+/// Aggregates every batch by key.
+pub fn pre_aggregate<'s>(
+    stream: Deltas<'s>,
+    shape: Shape,
+    grouping: Grouping,
+    errors: Errors,
+    fail: super::collect::Shared,
+) -> Stream<'s, u64, Vec<Update<Accums>>> {
+    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "PreAggregate", move |_, _| {
+        move |input, output| {
+            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
+                let mut session = output.session(&time);
+                for batch in batches.drain(..) {
+                    match group(&shape, &grouping, &errors, *time.time(), batch) {
+                        Ok(updates) => updates.into_iter().for_each(|u| session.give(u)),
+                        Err(error) => fail.borrow_mut().fail(error),
+                    }
+                }
+            });
+        }
+    })
+}
+
+fn group(
+    shape: &Shape,
+    grouping: &Grouping,
+    errors: &Errors,
+    epoch: u64,
+    delta: DeltaBatch,
+) -> Result<Vec<Update<Accums>>, RunError> {
+    let batch = shape.columns(&delta)?;
+    let mut exprs: Vec<&Scalar> = grouping.keys.iter().collect();
+    for slot in &grouping.slots {
+        exprs.extend(&slot.aggregate.arg);
+        exprs.extend(&slot.aggregate.filter);
+    }
+    let (columns, batch, diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
+    let (key_columns, mut rest) = columns.split_at(grouping.keys.len());
+    let keys = encode_keys(&grouping.key_codec, key_columns, batch.num_rows())?;
+    let (members, first) = number_groups(&keys);
+    let mut groups: Vec<Accums> = first.iter().map(|_| grouping.zero()).collect();
+    for (member, diff) in members.iter().zip(&diffs) {
+        groups[*member as usize].rows += diff;
+    }
+    let mut updates = Vec::with_capacity(groups.len());
+    for slot in &grouping.slots {
+        let arg = slot.aggregate.arg.as_ref().map(|_| next(&mut rest)).transpose()?;
+        let filter = slot.aggregate.filter.as_ref().map(|_| next(&mut rest)).transpose()?;
+        let counted = counted(arg, filter, diffs.len())?;
+        match &slot.place {
+            Place::Acc(at, _) => {
+                let sums = slot.aggregate.func != AggFunc::Count;
+                accumulate(&mut groups, *at, &members, (arg.filter(|_| sums), &counted, &diffs))?;
+            }
+            Place::Index(tag, codec) => {
+                let arg = arg.ok_or_else(|| RunError::Broken("min or max without argument".into()))?;
+                let values = codec.encode(std::slice::from_ref(arg))?;
+                let flip = if slot.aggregate.func == AggFunc::Max { 0xff } else { 0 };
+                for row in (0..diffs.len()).filter(|row| counted[*row]) {
+                    let mut value = Vec::with_capacity(1 + values.get(row).len());
+                    value.push(*tag);
+                    value.extend(values.get(row).iter().map(|b| b ^ flip));
+                    updates.push(((keys.get(row).to_vec(), value), epoch, Accums::count(diffs[row])));
+                }
+            }
+        }
+    }
+    for (accums, row) in groups.into_iter().zip(first) {
+        updates.push(((keys.get(row as usize).to_vec(), Vec::new()), epoch, accums));
+    }
+    Ok(updates)
+}
+
+fn next<'a>(rest: &mut &'a [ArrayRef]) -> Result<&'a ArrayRef, RunError> {
+    let (first, tail) =
+        rest.split_first().ok_or_else(|| RunError::Broken("an aggregate lost its argument".into()))?;
+    *rest = tail;
+    Ok(first)
+}
+
+/// Which rows an aggregate counts: filter true and argument not NULL.
+fn counted(arg: Option<&ArrayRef>, filter: Option<&ArrayRef>, rows: usize) -> Result<Vec<bool>, RunError> {
+    let mut counted = vec![true; rows];
+    if let Some(filter) = filter {
+        let filter: &BooleanArray =
+            filter.as_boolean_opt().ok_or_else(|| RunError::Broken("FILTER is not boolean".into()))?;
+        for (row, counted) in counted.iter_mut().enumerate() {
+            *counted = filter.is_valid(row) && filter.value(row);
+        }
+    }
+    if let Some(nulls) = arg.and_then(|arg| arg.logical_nulls()) {
+        for (row, counted) in counted.iter_mut().enumerate() {
+            *counted &= nulls.is_valid(row);
+        }
+    }
+    Ok(counted)
+}
+
+/// Adds one aggregate's argument to its groups.
+fn accumulate(
+    groups: &mut [Accums],
+    at: usize,
+    members: &[u32],
+    (arg, counted, diffs): (Option<&ArrayRef>, &[bool], &[i64]),
+) -> Result<(), RunError> {
+    let rows = || (0..diffs.len()).filter(|row| counted[*row]);
+    for row in rows() {
+        groups[members[row] as usize].accs[at].n += diffs[row];
+    }
+    let Some(arg) = arg else { return Ok(()) };
+    let mut add = |row: usize, value: i128| {
+        if let Sum::Int(sum) = &mut groups[members[row] as usize].accs[at].sum {
+            *sum += value * diffs[row] as i128;
+        }
+    };
+    if let Some(values) = arg.as_primitive_opt::<Int64Type>() {
+        rows().for_each(|row| add(row, values.value(row) as i128));
+    } else if let Some(values) = arg.as_primitive_opt::<Decimal128Type>() {
+        rows().for_each(|row| add(row, values.value(row)));
+    } else if let Some(values) = arg.as_primitive_opt::<Float64Type>() {
+        for row in rows() {
+            if let Sum::Float(sum) = &mut groups[members[row] as usize].accs[at].sum {
+                sum.add(values.value(row), diffs[row]);
+            }
+        }
+    } else {
+        return Err(RunError::Broken(format!("a sum over {}", arg.data_type())));
+    }
+    Ok(())
+}
+
+/// Packed keys of all rows; a key of no columns is the empty string.
+pub fn encode_keys(codec: &RowCodec, columns: &[ArrayRef], rows: usize) -> Result<Rows, RunError> {
+    if !columns.is_empty() {
+        return Ok(codec.encode(columns)?);
+    }
+    let mut keys = Rows::new();
+    (0..rows).for_each(|_| keys.push(&[]));
+    Ok(keys)
+}
+
+/// Numbers equal keys: each row's group, and each group's first row.
+pub fn number_groups(keys: &Rows) -> (Vec<u32>, Vec<u32>) {
+    let mut numbers: HashMap<&[u8], u32, BuildHasherDefault<KeyHasher>> =
+        HashMap::with_capacity_and_hasher(keys.len(), Default::default());
+    let mut first = Vec::new();
+    let members = keys
+        .iter()
+        .enumerate()
+        .map(|(row, key)| {
+            *numbers.entry(key).or_insert_with(|| {
+                first.push(row as u32);
+                first.len() as u32 - 1
+            })
+        })
+        .collect();
+    (members, first)
+}
+
+/// Hashes a packed key with the house's hash.
+#[derive(Default)]
+pub struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = schemas::hash(bytes);
+    }
+    fn write_usize(&mut self, _: usize) {}
+}

@@ -1,0 +1,110 @@
+//! What one worker's operators produced for each open epoch, until the driver takes it.
+//!
+//! Operators of a worker run on its thread and put state changes, view and sink deltas, counters
+//! and errors here, under the epoch they belong to. When the probe has passed an epoch, its entry is
+//! complete and [`Collector::take`] removes it. Nothing here outlives the epochs in flight.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use schemas::{Blobs, Outcome, Rows};
+
+use crate::error::RunError;
+
+/// The collector as operators share it.
+pub type Shared = Rc<RefCell<Collector>>;
+
+/// Everything one worker contributes to one epoch.
+#[derive(Debug, Default)]
+pub struct EpochOut {
+    /// New totals by space: key and value; no value deletes.
+    pub writes: BTreeMap<u32, (Rows, Blobs)>,
+    /// Changes of multiplicity by space.
+    pub counts: BTreeMap<u32, (Rows, Vec<i64>)>,
+    /// Consolidated deltas by sink.
+    pub sinks: BTreeMap<usize, SinkDelta>,
+    /// Records by source and outcome.
+    pub outcomes: BTreeMap<usize, [u64; 6]>,
+    /// Work done by operator: rows touched.
+    pub touched: BTreeMap<String, u64>,
+}
+
+/// A sink's change in one epoch: sorted by key, at most one removal and one insertion a key for keyed sinks.
+#[derive(Debug, Default)]
+pub struct SinkDelta {
+    /// Packed sink keys; empty strings for a sink without key.
+    pub keys: Rows,
+    /// Packed whole rows.
+    pub rows: Rows,
+    /// Signed counts.
+    pub diffs: Vec<i64>,
+}
+
+/// A worker's open epochs.
+#[derive(Debug, Default)]
+pub struct Collector {
+    epochs: BTreeMap<u64, EpochOut>,
+    failure: Option<RunError>,
+}
+
+impl Collector {
+    /// The entry of an epoch.
+    pub fn at(&mut self, epoch: u64) -> &mut EpochOut {
+        self.epochs.entry(epoch).or_default()
+    }
+
+    /// Removes and returns a complete epoch.
+    pub fn take(&mut self, epoch: u64) -> EpochOut {
+        self.epochs.remove(&epoch).unwrap_or_default()
+    }
+
+    /// Remembers the first failure; the worker stops before anything of it is committed.
+    pub fn fail(&mut self, error: RunError) {
+        self.failure.get_or_insert(error);
+    }
+
+    /// The failure, if an operator met one.
+    pub fn failure(&mut self) -> Option<RunError> {
+        self.failure.take()
+    }
+}
+
+impl EpochOut {
+    /// Sets the total of `key` in `space`.
+    pub fn write(&mut self, space: u32, key: &[u8], value: Option<&[u8]>) {
+        let (keys, values) = self.writes.entry(space).or_default();
+        keys.push(key);
+        values.push(value);
+    }
+
+    /// Changes the multiplicity of `row` in `space`.
+    pub fn count(&mut self, space: u32, row: &[u8], diff: i64) {
+        let (rows, diffs) = self.counts.entry(space).or_default();
+        rows.push(row);
+        diffs.push(diff);
+    }
+
+    /// Counts `n` records of `source`.
+    pub fn outcome(&mut self, source: usize, outcome: Outcome, n: u64) {
+        self.outcomes.entry(source).or_default()[outcome.index()] += n;
+    }
+
+    /// Counts rows an operator touched.
+    pub fn touch(&mut self, operator: &str, rows: u64) {
+        match self.touched.get_mut(operator) {
+            Some(held) => *held += rows,
+            None => {
+                self.touched.insert(operator.to_string(), rows);
+            }
+        }
+    }
+}
+
+/// A key as stored: its group in front, so that a worker's range is one scan.
+pub fn stored_key(key: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(key.len() + 1);
+    stored.push(schemas::key_group(key));
+    stored.extend_from_slice(key);
+    stored
+}

@@ -1,0 +1,155 @@
+//! From accumulators to results: what SQL shows for a group.
+//!
+//! Sums and counts over nothing are NULL and 0; averages divide exact sums once. A result that does
+//! not fit its type is a failure of that group alone: it goes to the error table and the group has
+//! no row until it fits again.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array};
+use arrow::datatypes::DataType;
+use schemas::Rows;
+
+use super::accum::{Accums, Sum};
+use super::aggregate::{Grouping, Place, Slot};
+use crate::error::RunError;
+use crate::plan::AggFunc;
+
+/// One result value; doubles by their bits so that equal results compare equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// NULL.
+    Null,
+    /// BIGINT, or an unscaled decimal.
+    Int(i128),
+    /// DOUBLE by its bits.
+    Float(u64),
+    /// A packed value (min, max).
+    Packed(Vec<u8>),
+}
+
+/// A group's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// The aggregates.
+    Row(Vec<Value>),
+    /// Which aggregate failed, and why.
+    Failed(String, String),
+}
+
+/// The result of a group whose index heads are `heads`, in slot order.
+pub fn finish(grouping: &Grouping, accums: &Accums, heads: Vec<Option<Vec<u8>>>) -> Finished {
+    let mut heads = heads.into_iter();
+    let mut values = Vec::with_capacity(grouping.slots.len());
+    for slot in &grouping.slots {
+        let value = match &slot.place {
+            Place::Index(..) => {
+                let flip = if slot.aggregate.func == AggFunc::Max { 0xff } else { 0 };
+                Ok(match heads.next().flatten() {
+                    Some(head) => Value::Packed(head.into_iter().map(|b| b ^ flip).collect()),
+                    None => Value::Null,
+                })
+            }
+            Place::Acc(at, scale) => accumulated(slot, *scale, accums, *at),
+        };
+        match value {
+            Ok(value) => values.push(value),
+            Err(message) => {
+                let arg = slot.aggregate.arg.as_ref().map(|a| a.to_string()).unwrap_or_default();
+                return Finished::Failed(format!("{:?}({arg})", slot.aggregate.func).to_lowercase(), message);
+            }
+        }
+    }
+    Finished::Row(values)
+}
+
+fn accumulated(slot: &Slot, scale: i8, accums: &Accums, at: usize) -> Result<Value, String> {
+    let Some(acc) = accums.accs.get(at) else {
+        return Ok(if slot.aggregate.func == AggFunc::Count { Value::Int(0) } else { Value::Null });
+    };
+    let output = &slot.aggregate.output;
+    match (slot.aggregate.func, &acc.sum) {
+        (AggFunc::Count, _) => Ok(Value::Int(acc.n as i128)),
+        _ if acc.n <= 0 => Ok(Value::Null),
+        (AggFunc::Sum, Sum::Int(sum)) => fit(*sum, output),
+        (AggFunc::Sum, Sum::Float(sum)) => Ok(Value::Float(bits(sum.value()))),
+        (AggFunc::Avg, Sum::Float(sum)) => Ok(Value::Float(bits(sum.value() / acc.n as f64))),
+        (AggFunc::Avg, Sum::Int(sum)) => match output {
+            DataType::Decimal128(_, out) => {
+                let factor = 10i128.checked_pow((out - scale).max(0) as u32);
+                let scaled = factor.and_then(|f| sum.checked_mul(f)).ok_or("the average does not fit")?;
+                fit(scaled / acc.n as i128, output)
+            }
+            _ => Ok(Value::Float(bits(*sum as f64 / acc.n as f64))),
+        },
+        (AggFunc::Min | AggFunc::Max, _) => Ok(Value::Null),
+    }
+}
+
+fn fit(value: i128, output: &DataType) -> Result<Value, String> {
+    let fits = match output {
+        DataType::Decimal128(precision, _) => {
+            10i128.checked_pow(*precision as u32).is_none_or(|limit| value > -limit && value < limit)
+        }
+        _ => i64::try_from(value).is_ok(),
+    };
+    if fits { Ok(Value::Int(value)) } else { Err(format!("{value} does not fit {output}")) }
+}
+
+fn bits(value: f64) -> u64 {
+    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+}
+
+/// Result rows of one epoch.
+#[derive(Default)]
+pub struct OutRows {
+    keys: Rows,
+    values: Vec<Vec<Value>>,
+    /// One signed count a row.
+    pub diffs: Vec<i64>,
+}
+
+impl OutRows {
+    /// Adds a row.
+    pub fn push(&mut self, key: &[u8], values: Vec<Value>, diff: i64) {
+        self.keys.push(key);
+        self.values.push(values);
+        self.diffs.push(diff);
+    }
+
+    /// The rows as columns: keys, then aggregates.
+    ///
+    /// # Errors
+    /// When packed bytes do not fit their type.
+    pub fn into_columns(self, grouping: &Grouping) -> Result<Vec<ArrayRef>, RunError> {
+        let mut columns = Vec::new();
+        if !grouping.keys.is_empty() {
+            columns = grouping.key_codec.decode(self.keys.iter())?;
+        }
+        for (at, slot) in grouping.slots.iter().enumerate() {
+            let values = self.values.iter().map(|row| &row[at]);
+            columns.push(column(slot, values)?);
+        }
+        Ok(columns)
+    }
+}
+
+fn column<'a>(
+    slot: &Slot,
+    values: impl Iterator<Item = &'a Value> + Clone,
+) -> Result<ArrayRef, RunError> {
+    if let Place::Index(_, codec) = &slot.place {
+        let packed = values.map(|v| if let Value::Packed(bytes) = v { bytes.as_slice() } else { &[0u8][..] });
+        return codec.decode(packed)?.pop().ok_or_else(|| RunError::Broken("a column is missing".into()));
+    }
+    let ints = values.clone().map(|v| if let Value::Int(v) = v { Some(*v) } else { None });
+    Ok(match &slot.aggregate.output {
+        DataType::Float64 => Arc::new(Float64Array::from_iter(
+            values.map(|v| if let Value::Float(bits) = v { Some(f64::from_bits(*bits)) } else { None }),
+        )),
+        DataType::Decimal128(precision, scale) => Arc::new(
+            Decimal128Array::from_iter(ints).with_precision_and_scale(*precision, *scale)?,
+        ),
+        _ => Arc::new(Int64Array::from_iter(ints.map(|v| v.map(|v| v as i64)))),
+    })
+}

@@ -1,0 +1,223 @@
+//! Stateless steps: filter, project, unnest. Each takes a batch and yields a batch of the same epoch.
+//!
+//! A whole batch is evaluated at once. When that fails, the batch is evaluated row by row: rows that
+//! fail go to the error table with expression, message and values, under their own diff, so that the
+//! retraction of such a row fails the same way and removes the entry; all others go on.
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::take;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+use super::batch::{Data, DeltaBatch, Shape, select};
+use super::collect::Shared;
+use crate::error::RunError;
+use crate::plan::Scalar;
+
+/// Batches of one relation.
+pub type Deltas<'s> = Stream<'s, u64, Vec<DeltaBatch>>;
+
+/// Where rows that an expression fails on are put.
+#[derive(Clone)]
+pub struct Errors {
+    collector: Shared,
+    space: u32,
+    owner: String,
+    codec: schemas::RowCodec,
+}
+
+impl Errors {
+    /// Errors of the view `owner`, counted in `space`.
+    ///
+    /// # Errors
+    /// Never: the error table's columns are text.
+    pub fn new(collector: Shared, space: u32, owner: &str) -> Result<Errors, RunError> {
+        let codec = schemas::RowCodec::new(&[const { arrow::datatypes::DataType::Utf8 }; 4])?;
+        Ok(Errors { collector, space, owner: owner.to_string(), codec })
+    }
+
+    /// Puts one failed row.
+    pub fn put(&self, epoch: u64, expression: &str, message: &str, values: &str, diff: i64) {
+        let text = |t: &str| -> ArrayRef { std::sync::Arc::new(arrow::array::StringArray::from(vec![t])) };
+        let columns = [text(&self.owner), text(expression), text(message), text(values)];
+        if let Ok(rows) = self.codec.encode(&columns) {
+            let stored = super::collect::stored_key(rows.get(0));
+            self.collector.borrow_mut().at(epoch).count(self.space, &stored, diff);
+        }
+    }
+
+    /// Evaluates `exprs` over the rows of `batch`; rows on which one fails are put and left out.
+    ///
+    /// # Errors
+    /// When Arrow's kernels fail on good input.
+    pub fn evaluate(
+        &self,
+        epoch: u64,
+        exprs: &[&Scalar],
+        batch: RecordBatch,
+        diffs: Vec<i64>,
+    ) -> Result<(Vec<ArrayRef>, RecordBatch, Vec<i64>), RunError> {
+        let whole: Result<Vec<_>, _> = exprs.iter().map(|e| e.evaluate(&batch)).collect();
+        if let Ok(columns) = whole {
+            return Ok((columns, batch, diffs));
+        }
+        let mut good = vec![true; batch.num_rows()];
+        for (row, good) in good.iter_mut().enumerate() {
+            let one = batch.slice(row, 1);
+            for expr in exprs {
+                if let Err(error) = expr.evaluate(&one) {
+                    let message = error.strip_backtrace();
+                    self.put(epoch, &expr.to_string(), &message, &describe(&one), diffs[row]);
+                    *good = false;
+                    break;
+                }
+            }
+        }
+        let (batch, diffs) = select(&batch, &diffs, &BooleanArray::from(good))?;
+        let columns = exprs
+            .iter()
+            .map(|e| e.evaluate(&batch))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| RunError::Broken(format!("an expression failed on rows it had passed: {e}")))?;
+        Ok((columns, batch, diffs))
+    }
+}
+
+/// The values of a one-row batch, `name=value` each.
+pub fn describe(row: &RecordBatch) -> String {
+    let mut out = String::new();
+    for (field, column) in row.schema().fields().iter().zip(row.columns()) {
+        let value = arrow::util::display::array_value_to_string(column, 0).unwrap_or_default();
+        if !out.is_empty() {
+            out.push_str(", ");
+        }
+        out.push_str(field.name());
+        out.push('=');
+        out.push_str(if column.is_null(0) { "NULL" } else { &value });
+    }
+    out
+}
+
+/// Applies `step` to every batch; a failure stops the worker.
+pub fn map_batches<'s>(
+    stream: Deltas<'s>,
+    name: &str,
+    collector: Shared,
+    mut step: impl FnMut(u64, DeltaBatch) -> Result<DeltaBatch, RunError> + 'static,
+) -> Deltas<'s> {
+    stream.unary(Pipeline, name, move |_, _| {
+        move |input, output| {
+            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
+                let mut session = output.session(&time);
+                for batch in batches.drain(..) {
+                    match step(*time.time(), batch) {
+                        Ok(batch) if batch.is_empty() => {}
+                        Ok(batch) => session.give(batch),
+                        Err(error) => collector.borrow_mut().fail(error),
+                    }
+                }
+            });
+        }
+    })
+}
+
+/// Rows for which `predicate` is true.
+pub fn filter<'s>(
+    stream: Deltas<'s>,
+    shape: Shape,
+    predicate: Scalar,
+    errors: Errors,
+) -> Deltas<'s> {
+    let collector = errors.collector.clone();
+    map_batches(stream, "Filter", collector, move |epoch, delta| {
+        let batch = shape.columns(&delta)?;
+        let (mask, batch, diffs) = errors.evaluate(epoch, &[&predicate], batch, delta.diffs)?;
+        let mask = mask[0].as_boolean_opt().ok_or_else(|| RunError::Broken(format!("{predicate} is not boolean")))?;
+        let (batch, diffs) = select(&batch, &diffs, mask)?;
+        Ok(DeltaBatch::arrow(batch, diffs))
+    })
+}
+
+/// One expression an output column.
+pub fn project<'s>(
+    stream: Deltas<'s>,
+    input: Shape,
+    output: Shape,
+    exprs: Vec<Scalar>,
+    errors: Errors,
+) -> Deltas<'s> {
+    let collector = errors.collector.clone();
+    map_batches(stream, "Project", collector, move |epoch, delta| {
+        let batch = input.columns(&delta)?;
+        let refs: Vec<&Scalar> = exprs.iter().collect();
+        let (columns, _, diffs) = errors.evaluate(epoch, &refs, batch, delta.diffs)?;
+        Ok(DeltaBatch::arrow(output.assemble(columns, diffs.len())?, diffs))
+    })
+}
+
+/// Replaces the list in `column` by its items, one row each.
+pub fn unnest<'s>(
+    stream: Deltas<'s>,
+    input: Shape,
+    output: Shape,
+    column: usize,
+    outer: bool,
+    collector: Shared,
+) -> Deltas<'s> {
+    map_batches(stream, "Unnest", collector, move |_, delta| {
+        let batch = input.columns(&delta)?;
+        let list = batch.column(column).as_list_opt::<i32>().ok_or_else(|| RunError::Broken("UNNEST of what is no list".into()))?;
+        let (mut rows, mut items, mut diffs) = (vec![], vec![], vec![]);
+        for row in 0..list.len() {
+            let range = list.value_offsets()[row]..list.value_offsets()[row + 1];
+            if !list.is_null(row) && !range.is_empty() {
+                for item in range {
+                    rows.push(row as u32);
+                    items.push(Some(item as u32));
+                    diffs.push(delta.diffs[row]);
+                }
+            } else if outer {
+                rows.push(row as u32);
+                items.push(None);
+                diffs.push(delta.diffs[row]);
+            }
+        }
+        let (rows, items) = (UInt32Array::from(rows), UInt32Array::from(items));
+        let columns = (0..batch.num_columns())
+            .map(|i| {
+                if i == column { take(list.values(), &items, None) } else { take(batch.column(i), &rows, None) }
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(DeltaBatch::arrow(output.assemble(columns, diffs.len())?, diffs))
+    })
+}
+
+/// Drops what is at or before `epoch`: what a restored arrangement already holds, or a restored view showed.
+pub fn cut<'s>(stream: Deltas<'s>, epoch: u64) -> Deltas<'s> {
+    stream.unary(Pipeline, "Cut", move |_, _| {
+        move |input, output| {
+            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
+                if *time.time() > epoch {
+                    output.session(&time).give_container(batches);
+                }
+            });
+        }
+    })
+}
+
+/// Packed rows out of updates of several epochs: one batch an epoch.
+pub fn by_epoch(updates: &mut Vec<(Vec<u8>, u64, i64)>) -> Vec<(u64, DeltaBatch)> {
+    updates.sort_by_key(|(_, time, _)| *time);
+    let mut out: Vec<(u64, DeltaBatch)> = Vec::new();
+    for (row, time, diff) in updates.drain(..) {
+        if out.last().is_none_or(|(t, _)| *t != time) {
+            out.push((time, DeltaBatch { data: Data::Packed(schemas::Rows::new()), diffs: vec![] }));
+        }
+        if let Some((_, DeltaBatch { data: Data::Packed(rows), diffs })) = out.last_mut() {
+            rows.push(&row);
+            diffs.push(diff);
+        }
+    }
+    out
+}

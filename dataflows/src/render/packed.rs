@@ -1,0 +1,126 @@
+//! Arrangements of packed rows: differential spines whose keys and values are byte strings.
+//!
+//! A batch holds its keys and its values as one heap of bytes and a list of ends, instead of one
+//! allocation a row; comparisons are `memcmp`, which the row encoding of `schemas::row` makes the
+//! order of SQL. Rows travel between workers by key group (DESIGN.md 2.8), so the worker that holds
+//! a key is the same for every arrangement, every run and every restart with as many workers.
+
+use std::rc::Rc;
+
+use differential_dataflow::difference::Semigroup;
+use differential_dataflow::operators::arrange::arrangement::arrange_core;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::merge_batcher::MergeBatcher;
+use differential_dataflow::trace::implementations::merge_batcher::vec::VecMerger;
+use differential_dataflow::trace::implementations::ord_neu::{OrdValBatch, OrdValBuilder};
+use differential_dataflow::trace::implementations::spine_fueled::Spine;
+use differential_dataflow::trace::implementations::{BatchContainer, ContainerChunker, OffsetList};
+use differential_dataflow::trace::rc_blanket_impls::RcBuilder;
+use timely::container::PushInto;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Exchange;
+
+/// `((key, value), epoch, diff)`: the form in which rows enter an arrangement.
+pub type Update<R> = ((Vec<u8>, Vec<u8>), u64, R);
+
+type Layout<R> = (PackedRows, PackedRows, Vec<u64>, Vec<R>, OffsetList);
+/// One immutable batch of an arrangement.
+pub type PackedBatch<R> = Rc<OrdValBatch<Layout<R>>>;
+type PackedBatcher<R> = MergeBatcher<VecMerger<(Vec<u8>, Vec<u8>), u64, R>>;
+type PackedBuilder<R> = RcBuilder<OrdValBuilder<Layout<R>, Vec<Update<R>>>>;
+/// A handle to an arrangement's content.
+pub type PackedTrace<R> = TraceAgent<Spine<PackedBatch<R>>>;
+/// An arrangement of packed rows by packed keys.
+pub type PackedArranged<'s, R> = Arranged<'s, PackedTrace<R>>;
+
+/// Diffs an arrangement can hold.
+pub trait Diff:
+    Semigroup + Ord + Clone + Send + serde::Serialize + for<'a> serde::Deserialize<'a> + 'static
+{
+}
+impl<T> Diff for T where
+    T: Semigroup + Ord + Clone + Send + serde::Serialize + for<'a> serde::Deserialize<'a> + 'static
+{
+}
+
+/// The worker that owns `key`, of `peers`.
+pub fn owner_of(key: &[u8], peers: usize) -> u64 {
+    schemas::owner(schemas::key_group(key), peers) as u64
+}
+
+/// Arranges updates by key at the key's owner.
+pub fn arrange<'s, R: Diff>(
+    stream: Stream<'s, u64, Vec<Update<R>>>,
+    name: &str,
+) -> PackedArranged<'s, R> {
+    let peers = stream.scope().peers();
+    let exchange =
+        Exchange::new(move |update: &Update<R>| if peers == 1 { 0 } else { owner_of(&update.0.0, peers) });
+    arrange_core::<_, _, ContainerChunker<Vec<Update<R>>>, PackedBatcher<R>, PackedBuilder<R>, _>(
+        stream, exchange, name,
+    )
+}
+
+/// Byte strings in one heap, in the order pushed.
+pub struct PackedRows {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl PackedRows {
+    fn start(&self, index: usize) -> usize {
+        if index == 0 { 0 } else { self.ends[index - 1] }
+    }
+
+    fn push(&mut self, item: &[u8]) {
+        self.bytes.extend_from_slice(item);
+        self.ends.push(self.bytes.len());
+    }
+}
+
+impl BatchContainer for PackedRows {
+    type Owned = Vec<u8>;
+    type ReadItem<'a> = &'a [u8];
+
+    fn into_owned(item: &[u8]) -> Vec<u8> {
+        item.to_vec()
+    }
+    fn clone_onto(item: &[u8], other: &mut Vec<u8>) {
+        other.clear();
+        other.extend_from_slice(item);
+    }
+    fn push_ref(&mut self, item: &[u8]) {
+        self.push(item);
+    }
+    fn push_own(&mut self, item: &Vec<u8>) {
+        self.push(item);
+    }
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+    fn with_capacity(size: usize) -> Self {
+        PackedRows { bytes: Vec::with_capacity(size * 16), ends: Vec::with_capacity(size) }
+    }
+    fn merge_capacity(a: &Self, b: &Self) -> Self {
+        PackedRows {
+            bytes: Vec::with_capacity(a.bytes.len() + b.bytes.len()),
+            ends: Vec::with_capacity(a.ends.len() + b.ends.len()),
+        }
+    }
+    fn reborrow<'b, 'a: 'b>(item: &'a [u8]) -> &'b [u8] {
+        item
+    }
+    fn index(&self, index: usize) -> &[u8] {
+        &self.bytes[self.start(index)..self.ends[index]]
+    }
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+}
+
+impl PushInto<Vec<u8>> for PackedRows {
+    fn push_into(&mut self, item: Vec<u8>) {
+        self.push(&item);
+    }
+}

@@ -1,0 +1,92 @@
+//! The held row of a key, as it stands in the state: `key -> Held`.
+//!
+//! Stored form, stable: flags (bit 0: deleted), partition i32, offset i64, event time i64 (`i64::MIN`
+//! without one), length of the version u32, version, length of the declared columns u32, packed row;
+//! integers big-endian. The packed row begins with the declared columns, so that comparing that part
+//! tells a duplicate whatever the INCLUDEd columns hold.
+
+/// What is known of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Deleted: only key and version are kept.
+    pub deleted: bool,
+    /// Partition of the record that wrote it.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// Event time, microseconds; `i64::MIN` without one.
+    pub event_us: i64,
+    /// Packed version column; empty without one.
+    pub version: Vec<u8>,
+    /// Bytes of `row` that the declared columns take.
+    pub declared: u32,
+    /// Packed row.
+    pub row: Vec<u8>,
+}
+
+impl Held {
+    /// The stored form, appended to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.deleted as u8);
+        out.extend_from_slice(&self.partition.to_be_bytes());
+        out.extend_from_slice(&self.offset.to_be_bytes());
+        out.extend_from_slice(&self.event_us.to_be_bytes());
+        out.extend_from_slice(&(self.version.len() as u32).to_be_bytes());
+        out.extend_from_slice(&self.version);
+        out.extend_from_slice(&self.declared.to_be_bytes());
+        out.extend_from_slice(&self.row);
+    }
+
+    /// Reads the stored form; None when the bytes do not fit.
+    pub fn read(bytes: &[u8]) -> Option<Held> {
+        let (flags, bytes) = bytes.split_first()?;
+        let (partition, bytes) = bytes.split_first_chunk::<4>()?;
+        let (offset, bytes) = bytes.split_first_chunk::<8>()?;
+        let (event, bytes) = bytes.split_first_chunk::<8>()?;
+        let (len, bytes) = bytes.split_first_chunk::<4>()?;
+        let (version, bytes) = bytes.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+        let (declared, row) = bytes.split_first_chunk::<4>()?;
+        let declared = u32::from_be_bytes(*declared);
+        (*flags <= 1 && declared as usize <= row.len()).then(|| Held {
+            deleted: *flags == 1,
+            partition: i32::from_be_bytes(*partition),
+            offset: i64::from_be_bytes(*offset),
+            event_us: i64::from_be_bytes(*event),
+            version: version.to_vec(),
+            declared,
+            row: row.to_vec(),
+        })
+    }
+
+    /// The packed row within a stored form, without reading the rest.
+    pub fn row_of(bytes: &[u8]) -> Option<&[u8]> {
+        let len = bytes.get(21..25)?;
+        let version = u32::from_be_bytes(len.try_into().ok()?) as usize;
+        (bytes.first() == Some(&0)).then(|| bytes.get(29 + version..)).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_form_is_fixed() {
+        let held = Held {
+            deleted: false,
+            partition: 3,
+            offset: 258,
+            event_us: -1,
+            version: vec![1, 9],
+            declared: 1,
+            row: vec![7, 8],
+        };
+        let mut bytes = vec![];
+        held.write(&mut bytes);
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "00000000030000000000000102ffffffffffffffff000000020109000000010708");
+        assert_eq!(Held::read(&bytes), Some(held));
+        assert_eq!(Held::row_of(&bytes), Some(&[7u8, 8][..]));
+        assert_eq!(Held::read(&bytes[..20]), None);
+    }
+}

@@ -1,0 +1,320 @@
+//! From the records of one partition to candidate rows.
+//!
+//! The steps, each over the whole batch: decode; INCLUDEd and generated columns; NOT NULL and CHECK;
+//! the bound on event time; then, row by row in record order, the partition's watermark, which is the
+//! greatest event time of earlier rows that got this far, less the delay. A row of an append-only
+//! source below the watermark is late; a row of a keyed table is late only below the watermark less
+//! the retention. Nothing here depends on epochs, workers or interleaving.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch,
+    RecordBatchOptions, TimestampMicrosecondArray, UInt32Array,
+};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use schemas::{Decoder, Outcome, Records};
+
+use crate::error::RunError;
+use crate::plan::{Origin, Scalar, Source};
+use crate::render::batch::Shape;
+use crate::sql::ast::IncludeKind;
+
+/// What one partition has seen, committed with its offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionMark {
+    /// Greatest event time of rows that passed decoding and constraints, microseconds.
+    pub max_event_us: Option<i64>,
+    /// The watermark the partition started at, when it joined late.
+    pub floor_us: Option<i64>,
+}
+
+/// A record that is kept as a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its index in the records.
+    pub record: u32,
+    /// Decode, constraint or late.
+    pub outcome: Outcome,
+    /// The constraint that refused it.
+    pub constraint: Option<String>,
+    /// Why, in a sentence.
+    pub message: String,
+    /// The Avro schema it claims.
+    pub schema_id: Option<u32>,
+}
+
+/// Rows that passed everything decided here.
+pub struct Candidates {
+    /// The rows, all columns of the source.
+    pub batch: RecordBatch,
+    /// The record each row came from.
+    pub records: Vec<u32>,
+    /// Event time of each row, microseconds; `i64::MIN` without one.
+    pub events: Vec<i64>,
+    /// The horizon each row is judged by (keyed tables with retention); `i64::MIN` without one.
+    pub horizons: Vec<i64>,
+    /// What was rejected.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Judges the records of one source at one worker.
+pub struct Ingest {
+    source: Source,
+    decoder: Decoder,
+    base: SchemaRef,
+    shape: Shape,
+    marks: HashMap<i32, PartitionMark>,
+}
+
+type Verdict = Option<(Option<String>, String)>;
+
+impl Ingest {
+    /// An ingest with the marks that were committed.
+    ///
+    /// # Errors
+    /// When a column type has no packed form.
+    pub fn new(source: Source, decoder: Decoder, marks: HashMap<i32, PartitionMark>) -> Result<Ingest, RunError> {
+        let included = source.schema.fields().iter().zip(&source.origins);
+        let included = included.filter(|(_, o)| matches!(o, Origin::Included(_))).map(|(f, _)| f.clone());
+        let base: Vec<_> = source.decoded.fields().iter().cloned().chain(included).collect();
+        let base: Vec<_> = base.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let shape = Shape::new(&source.schema)?;
+        Ok(Ingest { source, decoder, base: Arc::new(Schema::new(base)), shape, marks })
+    }
+
+    /// Rows as they leave.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The partitions' marks as they stand.
+    pub fn marks(&self) -> &HashMap<i32, PartitionMark> {
+        &self.marks
+    }
+
+    /// Sets the mark of a partition that joins.
+    pub fn join(&mut self, partition: i32, floor_us: Option<i64>) {
+        self.marks.entry(partition).or_insert(PartitionMark { max_event_us: None, floor_us });
+    }
+
+    /// Columns that were never there, for a log line.
+    pub fn warnings(&mut self) -> Vec<String> {
+        self.decoder.warnings()
+    }
+
+    /// Judges `records`.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached and the process is asked to stop.
+    pub fn judge(&mut self, records: &Records) -> Result<Candidates, RunError> {
+        let decoded = self.decoder.decode(records)?;
+        let mut rejected: Vec<Rejected> = decoded
+            .rejects
+            .into_iter()
+            .map(|r| Rejected {
+                record: r.row,
+                outcome: Outcome::Decode,
+                constraint: None,
+                message: r.message,
+                schema_id: r.schema_id,
+            })
+            .collect();
+        let base = self.base_columns(&decoded.batch, records, &decoded.rows)?;
+        let mut verdicts: Vec<Verdict> = vec![None; decoded.rows.len()];
+        let batch = self.all_columns(&base, &mut verdicts)?;
+        self.constraints(&batch, records, &decoded.rows, &mut verdicts)?;
+        let late = self.lateness(&batch, records.partition, &verdicts);
+        let mut keep = Vec::with_capacity(verdicts.len());
+        for (row, verdict) in verdicts.into_iter().enumerate() {
+            let (outcome, (constraint, message)) = match (verdict, &late.messages[row]) {
+                (Some(verdict), _) => (Outcome::Constraint, verdict),
+                (None, Some(message)) => (Outcome::Late, (None, message.clone())),
+                (None, None) => {
+                    keep.push(row);
+                    continue;
+                }
+            };
+            rejected.push(Rejected { record: decoded.rows[row], outcome, constraint, message, schema_id: None });
+        }
+        if keep.len() == decoded.rows.len() {
+            let (events, horizons) = (late.events, late.horizons);
+            return Ok(Candidates { batch, records: decoded.rows, events, horizons, rejected });
+        }
+        rejected.sort_by_key(|r| r.record);
+        let mask: BooleanArray = {
+            let mut mask = vec![false; decoded.rows.len()];
+            keep.iter().for_each(|row| mask[*row] = true);
+            mask.into()
+        };
+        Ok(Candidates {
+            batch: filter_record_batch(&batch, &mask)?,
+            records: keep.iter().map(|row| decoded.rows[*row]).collect(),
+            events: keep.iter().map(|row| late.events[*row]).collect(),
+            horizons: keep.iter().map(|row| late.horizons[*row]).collect(),
+            rejected,
+        })
+    }
+
+    /// Decoded columns, then INCLUDEd ones.
+    fn base_columns(&self, decoded: &RecordBatch, records: &Records, rows: &[u32]) -> Result<RecordBatch, RunError> {
+        let mut columns = decoded.columns().to_vec();
+        let at = |row: &u32| *row as usize;
+        for include in &self.source.includes {
+            columns.push(match include {
+                IncludeKind::Timestamp => Arc::new(
+                    rows.iter()
+                        .map(|r| records.timestamps[at(r)].and_then(|ms| ms.checked_mul(1000)))
+                        .collect::<TimestampMicrosecondArray>()
+                        .with_timezone("UTC"),
+                ),
+                IncludeKind::Partition => Arc::new(Int32Array::from(vec![records.partition; rows.len()])),
+                IncludeKind::Offset => {
+                    Arc::new(rows.iter().map(|r| Some(records.offsets[at(r)])).collect::<Int64Array>())
+                }
+                IncludeKind::Key => binary(rows.iter().map(|r| records.keys.get(at(r)))),
+                IncludeKind::Payload => binary(rows.iter().map(|r| records.values.get(at(r)))),
+                IncludeKind::Header(name) => binary(rows.iter().map(|r| {
+                    let headers = records.headers.as_ref()?.get(at(r))?;
+                    headers.iter().rev().find(|(n, _)| n == name)?.1.as_deref()
+                })),
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(RecordBatch::try_new_with_options(self.base.clone(), columns, &options)?)
+    }
+
+    /// The source's columns in order; a generated column that fails on a row is a verdict on that row.
+    fn all_columns(&self, base: &RecordBatch, verdicts: &mut [Verdict]) -> Result<RecordBatch, RunError> {
+        let decoded = self.source.decoded.fields().len();
+        let mut columns = Vec::with_capacity(self.source.origins.len());
+        for (origin, field) in self.source.origins.iter().zip(self.source.schema.fields()) {
+            columns.push(match origin {
+                Origin::Decoded(at) => base.column(*at).clone(),
+                Origin::Included(at) => base.column(decoded + at).clone(),
+                Origin::Generated(expr) => {
+                    let name = format!("generated column {}", field.name());
+                    evaluate(expr, base, &name, verdicts)?
+                }
+            });
+        }
+        self.shape.assemble(columns, base.num_rows())
+    }
+
+    fn constraints(
+        &self,
+        batch: &RecordBatch,
+        records: &Records,
+        rows: &[u32],
+        verdicts: &mut [Verdict],
+    ) -> Result<(), RunError> {
+        for column in &self.source.not_null {
+            let array = batch.column(*column);
+            if array.logical_null_count() > 0 {
+                let name = batch.schema().field(*column).name().clone();
+                for (row, verdict) in verdicts.iter_mut().enumerate() {
+                    if array.is_null(row) && verdict.is_none() {
+                        *verdict = Some((Some(format!("{name} NOT NULL")), format!("{name} is NULL")));
+                    }
+                }
+            }
+        }
+        for check in &self.source.checks {
+            let result = evaluate(&check.predicate, batch, &check.name, verdicts)?;
+            let result = result.as_boolean_opt().ok_or_else(|| RunError::Broken(format!("CHECK {} is not boolean", check.name)))?;
+            for (row, verdict) in verdicts.iter_mut().enumerate() {
+                if result.is_valid(row) && !result.value(row) && verdict.is_none() {
+                    *verdict = Some((Some(check.name.clone()), format!("CHECK ({}) is false", check.text)));
+                }
+            }
+        }
+        if let Some(watermark) = &self.source.watermark {
+            let events = batch.column(watermark.column).as_primitive::<TimestampMicrosecondType>();
+            for (row, verdict) in verdicts.iter_mut().enumerate() {
+                let Some(ms) = records.timestamps[rows[row] as usize] else { continue };
+                let limit = ms.saturating_mul(1000).saturating_add(self.source.max_ahead_us);
+                if verdict.is_none() && events.is_valid(row) && events.value(row) > limit {
+                    let ahead = format!(
+                        "event time {} is more than {} s beyond the record's timestamp",
+                        schemas::format_timestamp(events.value(row), true),
+                        self.source.max_ahead_us / 1_000_000
+                    );
+                    *verdict = Some((Some("watermark.max_ahead".into()), ahead));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks the rows in record order, moving the partition's watermark.
+    fn lateness(&mut self, batch: &RecordBatch, partition: i32, verdicts: &[Verdict]) -> Lateness {
+        let rows = batch.num_rows();
+        let mut late =
+            Lateness { events: vec![i64::MIN; rows], horizons: vec![i64::MIN; rows], messages: vec![None; rows] };
+        let Some(watermark) = self.source.watermark else { return late };
+        let retention = match &self.source.keyed {
+            None => Some(0),
+            Some(keyed) => keyed.retention_us,
+        };
+        let events = batch.column(watermark.column).as_primitive::<TimestampMicrosecondType>();
+        let mark = self.marks.entry(partition).or_default();
+        for row in 0..rows {
+            if verdicts[row].is_some() || events.is_null(row) {
+                continue;
+            }
+            let event = events.value(row);
+            late.events[row] = event;
+            let reached = mark.max_event_us.map(|max| max.saturating_sub(watermark.delay_us));
+            if let (Some(bound), Some(retention)) = (reached.max(mark.floor_us), retention) {
+                let bound = bound.saturating_sub(retention);
+                if event < bound {
+                    let what = if self.source.keyed.is_some() { "horizon" } else { "watermark" };
+                    let [event, bound] = [event, bound].map(|us| schemas::format_timestamp(us, true));
+                    late.messages[row] = Some(format!("event time {event} is below the partition's {what} {bound}"));
+                }
+                late.horizons[row] = bound;
+            }
+            mark.max_event_us = Some(mark.max_event_us.map_or(event, |max| max.max(event)));
+        }
+        late
+    }
+}
+
+struct Lateness {
+    events: Vec<i64>,
+    horizons: Vec<i64>,
+    messages: Vec<Option<String>>,
+}
+
+fn binary<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+    Arc::new(values.collect::<BinaryArray>())
+}
+
+/// Evaluates over all rows; where that fails, row by row, NULL and a verdict for those that fail.
+fn evaluate(expr: &Scalar, batch: &RecordBatch, name: &str, verdicts: &mut [Verdict]) -> Result<ArrayRef, RunError> {
+    let broken = |e: datafusion_common::DataFusionError| RunError::Broken(e.to_string());
+    if let Ok(array) = expr.evaluate(batch) {
+        return Ok(array);
+    }
+    let mut good = Vec::new();
+    let mut places: Vec<Option<u32>> = Vec::with_capacity(batch.num_rows());
+    for (row, verdict) in verdicts.iter_mut().enumerate() {
+        match expr.evaluate(&batch.slice(row, 1)) {
+            Ok(_) => {
+                places.push(Some(good.len() as u32));
+                good.push(row as u32);
+            }
+            Err(error) => {
+                places.push(None);
+                if verdict.is_none() {
+                    *verdict = Some((Some(name.to_string()), format!("{expr}: {}", error.strip_backtrace())));
+                }
+            }
+        }
+    }
+    let some = take_record_batch(batch, &UInt32Array::from(good))?;
+    let values = expr.evaluate(&some).map_err(broken)?;
+    Ok(arrow::compute::take(&values, &UInt32Array::from(places), None)?)
+}

@@ -1,0 +1,356 @@
+//! One worker's running topology: records in, a complete epoch out.
+//!
+//! The driver feeds records to [`Topology::feed`] and closes an epoch with [`Topology::close`], which
+//! steps the dataflow until the probe has passed it. Nothing in here knows a clock, a broker or a
+//! thread other than its own.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use schemas::{Decoder, Outcome, Records, Rows};
+use state::{Progress, Store};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::{Concat, Input};
+use timely::dataflow::{InputHandle, ProbeHandle, Scope};
+use timely::worker::Worker;
+
+use crate::error::RunError;
+use crate::plan::{Conflict, Op, Plan, Source};
+use crate::render::accum::Accums;
+use crate::render::batch::{Data, DeltaBatch, Shape};
+use crate::render::collect::{Collector, EpochOut, Shared};
+use crate::render::linear::Deltas;
+use crate::render::{Renderer, Restore, Start};
+use crate::source::held::Held;
+use crate::source::ingest::{Ingest, PartitionMark, Rejected};
+use crate::source::table::{Chunk, Packer, Table, table};
+use crate::spaces::Spaces;
+
+/// Makes a source's decoder; each worker has its own.
+pub type MakeDecoder = dyn Fn(&Source) -> Result<Decoder, schemas::SchemaError> + Send + Sync;
+
+/// What all workers of a topology share.
+#[derive(Clone)]
+pub struct Setup {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Its spaces.
+    pub spaces: Arc<Spaces>,
+    /// The state.
+    pub store: Arc<Store>,
+    /// Where the dataflow starts.
+    pub start: Start,
+    /// Progress at the committed epoch.
+    pub progress: Arc<Progress>,
+    /// The last committed epoch, kept up to date by the driver.
+    pub committed: Arc<AtomicU64>,
+    /// Each source's committed watermark, microseconds; `i64::MIN` without one.
+    pub watermarks: Vec<Arc<AtomicI64>>,
+    /// Set when another part of the process failed.
+    pub abort: Arc<AtomicBool>,
+    /// Makes decoders.
+    pub decoder: Arc<MakeDecoder>,
+}
+
+type Handle<D> = InputHandle<u64, CapacityContainerBuilder<Vec<D>>>;
+
+enum Feed {
+    Rows(Handle<DeltaBatch>),
+    Chunks(Handle<Chunk>, Packer),
+}
+
+/// One worker's part of a topology.
+pub struct Topology {
+    feeds: Vec<Feed>,
+    ingests: Vec<Ingest>,
+    probe: ProbeHandle<u64>,
+    collector: Shared,
+    epoch: u64,
+    peers: usize,
+    abort: Arc<AtomicBool>,
+}
+
+impl Topology {
+    /// Builds the dataflow and brings it to the committed epoch.
+    ///
+    /// # Errors
+    /// When the state cannot be read, or does not fit the plan.
+    pub fn build(worker: &mut Worker, setup: &Setup) -> Result<Topology, RunError> {
+        let collector: Shared = Rc::new(RefCell::new(Collector::default()));
+        let (index, peers) = (worker.index(), worker.peers());
+        let shared = collector.clone();
+        let built = worker.dataflow(|scope: Scope<'_, u64>| -> Result<_, RunError> {
+            let (mut feeds, mut tables, mut streams) = (vec![], vec![], vec![]);
+            for (at, source) in setup.plan.sources.iter().enumerate() {
+                let (feed, restored, stream) = source_stream(scope, setup, (at, source), &shared)?;
+                feeds.push(feed);
+                tables.push(restored);
+                streams.push(stream);
+            }
+            let renderer = Renderer::new(scope, &setup.plan, &setup.spaces, setup.start, shared.clone())?;
+            let (probe, restores) = renderer.render(&streams)?;
+            Ok((feeds, tables, probe, restores))
+        });
+        let (feeds, tables, probe, restores) = built?;
+        let ingests = setup
+            .plan
+            .sources
+            .iter()
+            .map(|source| Ingest::new(source.clone(), (setup.decoder)(source)?, marks(&setup.progress, &source.name)))
+            .collect::<Result<Vec<_>, RunError>>()?;
+        let abort = setup.abort.clone();
+        let epoch = setup.start.epoch;
+        let mut topology = Topology { feeds, ingests, probe, collector, epoch, peers, abort };
+        topology.restore(worker, setup, (index, peers), tables, restores)?;
+        Ok(topology)
+    }
+
+    /// Enters what the state holds at the committed epoch and works it through.
+    fn restore(
+        &mut self,
+        worker: &mut Worker,
+        setup: &Setup,
+        (index, peers): (usize, usize),
+        tables: Vec<Option<Handle<DeltaBatch>>>,
+        restores: Vec<Restore>,
+    ) -> Result<(), RunError> {
+        let owned: Vec<u8> =
+            (0..=255u8).filter(|group| schemas::owner(*group, peers) == index).collect();
+        let epoch = self.epoch;
+        for feed in &mut self.feeds {
+            match feed {
+                Feed::Rows(handle) => handle.advance_to(epoch),
+                Feed::Chunks(handle, _) => handle.advance_to(epoch),
+            }
+        }
+        for (at, handle) in tables.into_iter().enumerate() {
+            let (Some(mut handle), Some(space)) = (handle, setup.spaces.tables.get(&at)) else { continue };
+            handle.advance_to(epoch);
+            if setup.start.restored() && rows_needed(&setup.plan, at) {
+                for group in &owned {
+                    restore_table(&setup.store, *space, *group, &mut handle)?;
+                    worker.step();
+                }
+            }
+        }
+        for restore in restores {
+            restore_arrangement(&setup.store, restore, (epoch, &owned), worker)?;
+        }
+        self.advance(epoch + 1);
+        self.settle(worker, epoch)?;
+        self.collector.borrow_mut().take(epoch);
+        Ok(())
+    }
+
+    /// Judges records of one partition and enters what they give into the open epoch.
+    ///
+    /// # Errors
+    /// When the environment fails.
+    pub fn feed(&mut self, source: usize, records: &Records) -> Result<Vec<Rejected>, RunError> {
+        let (Some(ingest), Some(feed)) = (self.ingests.get_mut(source), self.feeds.get_mut(source)) else {
+            return Err(RunError::Broken(format!("there is no source {source}")));
+        };
+        let mut candidates = ingest.judge(records)?;
+        let rejected = std::mem::take(&mut candidates.rejected);
+        let mut collector = self.collector.borrow_mut();
+        let out = collector.at(self.epoch);
+        for reject in &rejected {
+            out.outcome(source, reject.outcome, 1);
+        }
+        let rows = candidates.batch.num_rows();
+        if rows == 0 {
+            return Ok(rejected);
+        }
+        match feed {
+            Feed::Rows(handle) => {
+                out.outcome(source, Outcome::Accepted, rows as u64);
+                handle.send(DeltaBatch::arrow(candidates.batch, vec![1; rows]));
+            }
+            Feed::Chunks(handle, packer) => {
+                for chunk in packer.pack(candidates, records, self.peers)? {
+                    handle.send(chunk);
+                }
+            }
+        }
+        Ok(rejected)
+    }
+
+    /// The marks of a source's partitions, as of all records fed.
+    pub fn marks(&self, source: usize) -> HashMap<i32, PartitionMark> {
+        self.ingests.get(source).map(|i| i.marks().clone()).unwrap_or_default()
+    }
+
+    /// Tells a source that a partition joins at a watermark.
+    pub fn join(&mut self, source: usize, partition: i32, floor_us: Option<i64>) {
+        if let Some(ingest) = self.ingests.get_mut(source) {
+            ingest.join(partition, floor_us);
+        }
+    }
+
+    /// Warnings of decoders, once each.
+    pub fn warnings(&mut self) -> Vec<String> {
+        self.ingests.iter_mut().flat_map(|i| i.warnings()).collect()
+    }
+
+    /// Closes the open epoch, which must be `epoch`, and works until it is complete.
+    ///
+    /// # Errors
+    /// When an operator failed; nothing of the epoch may be committed.
+    pub fn close(&mut self, worker: &mut Worker, epoch: u64) -> Result<EpochOut, RunError> {
+        if epoch != self.epoch {
+            return Err(RunError::Broken(format!("epoch {epoch} is closed while {} is open", self.epoch)));
+        }
+        self.advance(epoch + 1);
+        self.settle(worker, epoch)?;
+        Ok(self.collector.borrow_mut().take(epoch))
+    }
+
+    fn advance(&mut self, epoch: u64) {
+        for feed in &mut self.feeds {
+            match feed {
+                Feed::Rows(handle) => handle.advance_to(epoch),
+                Feed::Chunks(handle, _) => handle.advance_to(epoch),
+            }
+        }
+        self.epoch = epoch;
+    }
+
+    fn settle(&mut self, worker: &mut Worker, epoch: u64) -> Result<(), RunError> {
+        while self.probe.less_equal(&epoch) {
+            worker.step_or_park(Some(Duration::from_millis(1)));
+            if let Some(error) = self.collector.borrow_mut().failure() {
+                return Err(error);
+            }
+            if self.abort.load(Ordering::Relaxed) {
+                return Err(RunError::Broken("another part of the process failed".into()));
+            }
+        }
+        match self.collector.borrow_mut().failure() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+type SourceStream<'s> = (Feed, Option<Handle<DeltaBatch>>, Deltas<'s>);
+
+fn source_stream<'s>(
+    scope: Scope<'s, u64>,
+    setup: &Setup,
+    (at, source): (usize, &Source),
+    collector: &Shared,
+) -> Result<SourceStream<'s>, RunError> {
+    let Some(keyed) = &source.keyed else {
+        let (handle, stream) = scope.new_input();
+        return Ok((Feed::Rows(handle), None, stream));
+    };
+    let space = *setup
+        .spaces
+        .tables
+        .get(&at)
+        .ok_or_else(|| RunError::Broken(format!("table {} has no space", source.name)))?;
+    let (handle, chunks) = scope.new_input();
+    let (restored, rows) = scope.new_input();
+    let judge = Table {
+        source: at,
+        shape: Shape::new(&source.schema)?,
+        do_nothing: keyed.conflict == Conflict::DoNothing,
+        retention_us: keyed.retention_us,
+        space,
+        store: setup.store.clone(),
+        committed: setup.committed.clone(),
+        watermark: setup.watermarks[at].clone(),
+        collector: collector.clone(),
+    };
+    let stream = table(chunks, judge).concat(rows);
+    Ok((Feed::Chunks(handle, Packer::new(source)?), Some(restored), stream))
+}
+
+fn marks(progress: &Progress, source: &str) -> HashMap<i32, PartitionMark> {
+    let Some(held) = progress.sources.get(source) else { return HashMap::new() };
+    held.partitions
+        .iter()
+        .map(|(p, mark)| (*p, PartitionMark { max_event_us: mark.max_event_us, floor_us: mark.floor_us }))
+        .collect()
+}
+
+/// Whether anything that is recomputed on a restart reads the source's rows.
+fn rows_needed(plan: &Plan, source: usize) -> bool {
+    let mut reached = vec![false; plan.rels.len()];
+    for (id, rel) in plan.rels.iter().enumerate() {
+        let from = rel.op.inputs().iter().any(|input| reached[*input]);
+        if from && rel.op.stateful() && !rel.durable {
+            return true;
+        }
+        reached[id] = matches!(rel.op, Op::Source(at) if at == source) || (from && !rel.op.stateful());
+    }
+    false
+}
+
+fn restore_table(store: &Store, space: u32, group: u8, handle: &mut Handle<DeltaBatch>) -> Result<(), RunError> {
+    let mut rows = Rows::new();
+    let mut send = |rows: &mut Rows| {
+        let rows = std::mem::take(rows);
+        let diffs = vec![1; rows.len()];
+        handle.send(DeltaBatch { data: Data::Packed(rows), diffs });
+    };
+    store.scan(space, &[group], |_, value| -> Result<(), RunError> {
+        if let Some(row) = Held::row_of(value) {
+            rows.push(row);
+            if rows.len() >= 4096 {
+                send(&mut rows);
+            }
+        }
+        Ok(())
+    })?;
+    if !rows.is_empty() {
+        send(&mut rows);
+    }
+    Ok(())
+}
+
+fn restore_arrangement(
+    store: &Store,
+    restore: Restore,
+    (epoch, owned): (u64, &[u8]),
+    worker: &mut Worker,
+) -> Result<(), RunError> {
+    let unreadable = || RunError::Broken("an arrangement in the state is not readable".into());
+    match restore {
+        Restore::Totals { space, key, mut handle } => {
+            handle.advance_to(epoch);
+            for group in owned {
+                store.scan(space, &[*group], |stored, value| -> Result<(), RunError> {
+                    let total = Accums::from_bytes(value).ok_or_else(unreadable)?;
+                    let (key, value) = split(&key, &stored[1..])?;
+                    handle.send(((key, value), epoch, total));
+                    Ok(())
+                })?;
+                worker.step();
+            }
+        }
+        Restore::Rows { space, key, mut handle } => {
+            handle.advance_to(epoch);
+            for group in owned {
+                store.scan(space, &[*group], |stored, value| -> Result<(), RunError> {
+                    let count = state::count_of(value).ok_or_else(unreadable)?;
+                    let (key, row) = split(&key, &stored[1..])?;
+                    handle.send(((key, row), epoch, count));
+                    Ok(())
+                })?;
+                worker.step();
+            }
+        }
+    }
+    Ok(())
+}
+
+fn split(codec: &schemas::RowCodec, stored: &[u8]) -> Result<(Vec<u8>, Vec<u8>), RunError> {
+    let at = codec.prefix_len(stored, codec.columns())?;
+    let (key, rest) = stored.split_at(at);
+    Ok((key.to_vec(), rest.to_vec()))
+}
