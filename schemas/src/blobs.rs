@@ -4,7 +4,7 @@
 //! buffer and the end of each item in it, so that a batch of a million items is two allocations.
 
 /// Byte strings, none of them null.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Rows {
     bytes: Vec<u8>,
     ends: Vec<usize>,

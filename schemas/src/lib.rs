@@ -7,19 +7,35 @@
 //! caller or the world outside is at fault.
 #![deny(missing_docs)]
 
+pub mod avro;
+pub mod avro_out;
+pub mod avro_schema;
 pub mod blobs;
 pub mod columns;
 pub mod decimal;
+pub mod decode;
+pub mod encode;
 pub mod error;
-pub mod time;
+pub mod json;
+pub mod json_out;
+pub mod out;
 pub mod record;
+pub mod registry;
 pub mod relation;
 pub mod row;
+pub mod time;
 pub mod view;
 
+pub use avro::AvroDecoder;
+pub use avro_schema::{avro_schema, columns_of_avro};
 pub use blobs::{Blobs, Rows};
+pub use decode::{Decoded, Decoder, Reject};
+pub use encode::Encoder;
 pub use error::SchemaError;
+pub use json::{JsonDecoder, JsonOptions};
+pub use out::{OutChunk, OutRecord, digest};
 pub use record::{Headers, Outcome, Records};
+pub use registry::Registry;
 pub use relation::{
     is_jsonb, jsonb_field, schema_from_json, schema_to_json, sql_type, timestamp, timestamptz,
 };

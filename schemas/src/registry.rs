@@ -1,1 +1,289 @@
-//! x
+//! The schema registry: schemas by id, ids for schemas.
+//!
+//! What matters to the caller is kept apart: a registry that does not answer as one
+//! ([`SchemaError::RegistryDown`], try again), one that says no ([`SchemaError::RegistryRefused`])
+//! and one that does not know ([`SchemaError::NotFound`], only when it says so in its own words: a
+//! wrong address also answers 404). Schemas that refer to others are returned whole. Credentials
+//! are never part of a message. An in-memory registry serves tests and the demo.
+
+use std::collections::{BTreeMap, HashSet};
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use schema_registry_converter::blocking::schema_registry::{
+    SrSettings, get_referenced_schema, get_schema_by_id, get_schema_by_subject, post_schema,
+};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{
+    RawError, RegisteredSchema, SchemaType, SubjectNameStrategy, SuppliedSchema,
+};
+use serde_json::Value;
+
+use crate::error::SchemaError;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Schemas that refer to schemas that refer ...: no further than this.
+const REFERENCES_MAX: usize = 256;
+
+const USERNAME: &str = "schema.registry.username";
+const PASSWORD: &str = "schema.registry.password";
+const TOKEN: &str = "schema.registry.token";
+
+/// A connection to a schema registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+enum Inner {
+    Remote { shown: String, settings: SrSettings },
+    /// Schemas by id, starting at 1, with the subjects they were registered under.
+    Memory(Mutex<Vec<(String, HashSet<String>)>>),
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Registry").field(&self.shown()).finish()
+    }
+}
+
+impl Registry {
+    /// A registry at `url` (several may be given, separated by commas). Of the options,
+    /// `schema.registry.username`, `.password` and `.token` are its own; others are not looked at.
+    pub fn new(url: &str, options: &BTreeMap<String, String>) -> Result<Registry, SchemaError> {
+        let urls: Vec<&str> =
+            url.split(',').map(|u| u.trim().trim_end_matches('/')).filter(|u| !u.is_empty()).collect();
+        let config = |option: &str, message: String| SchemaError::Config { option: option.into(), message };
+        let Some((first, others)) = urls.split_first() else {
+            let message = "is empty; write the registry's address, as http://host:8081".to_string();
+            return Err(config("schema.registry", message));
+        };
+        if let Some(odd) = urls.iter().find(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
+            let message = format!("\"{}\" is no address; write http://host:8081", redacted(odd));
+            return Err(config("schema.registry", message));
+        }
+        let mut builder = SrSettings::new_builder(first.to_string());
+        others.iter().for_each(|url| {
+            builder.add_url(url.to_string());
+        });
+        match (options.get(USERNAME), options.get(PASSWORD), options.get(TOKEN)) {
+            (Some(user), password, None) => {
+                builder.set_basic_authorization(user, password.map(String::as_str));
+            }
+            (None, None, Some(token)) => {
+                builder.set_token_authorization(token);
+            }
+            (None, None, None) => {}
+            (None, Some(_), _) => return Err(config(PASSWORD, format!("needs {USERNAME} beside it"))),
+            (_, _, Some(_)) => {
+                return Err(config(TOKEN, format!("cannot stand beside {USERNAME}; choose one")));
+            }
+        }
+        builder.set_timeout(TIMEOUT);
+        let settings = apart(move || builder.build())
+            .map_err(|error| config("schema.registry", error.cause.unwrap_or(error.error)))?;
+        let shown = urls.iter().map(|url| redacted(url)).collect::<Vec<_>>().join(",");
+        Ok(Registry(Arc::new(Inner::Remote { shown, settings })))
+    }
+
+    /// A registry in this process, empty, that accepts any schema that parses.
+    pub fn in_memory() -> Registry {
+        Registry(Arc::new(Inner::Memory(Mutex::default())))
+    }
+
+    /// Its address without credentials.
+    pub fn shown(&self) -> &str {
+        match &*self.0 {
+            Inner::Remote { shown, .. } => shown,
+            Inner::Memory(_) => "memory",
+        }
+    }
+
+    /// Registers a schema under a subject and returns its id; the same schema has the same id.
+    pub fn register(&self, subject: &str, schema_json: &str) -> Result<u32, SchemaError> {
+        let what = format!("the schema of subject \"{subject}\"");
+        match &*self.0 {
+            Inner::Remote { settings, .. } => {
+                let schema = SuppliedSchema::new(None, SchemaType::Avro, schema_json.to_string());
+                let subject = subject.to_string();
+                let registered = apart(|| post_schema(settings, subject, schema));
+                registered.map(|schema| schema.id).map_err(|error| self.explain(error, what))
+            }
+            Inner::Memory(schemas) => {
+                if let Err(error) = apache_avro::Schema::parse_str(schema_json) {
+                    return Err(SchemaError::RegistryRefused { what, message: error.to_string() });
+                }
+                let mut schemas = schemas.lock().unwrap_or_else(|poison| poison.into_inner());
+                let held = schemas.iter().position(|(schema, _)| schema == schema_json);
+                let place = held.unwrap_or_else(|| {
+                    schemas.push((schema_json.to_string(), HashSet::new()));
+                    schemas.len() - 1
+                });
+                schemas[place].1.insert(subject.to_string());
+                Ok(place as u32 + 1)
+            }
+        }
+    }
+
+    /// The latest schema of a subject and its id.
+    pub fn latest(&self, subject: &str) -> Result<(u32, String), SchemaError> {
+        let what = format!("subject \"{subject}\"");
+        match &*self.0 {
+            Inner::Remote { settings, .. } => {
+                let strategy = SubjectNameStrategy::RecordNameStrategy(subject.to_string());
+                let schema = apart(|| get_schema_by_subject(settings, &strategy))
+                    .map_err(|error| self.explain(error, what.clone()))?;
+                Ok((schema.id, self.whole(settings, schema, what)?))
+            }
+            Inner::Memory(schemas) => {
+                let schemas = schemas.lock().unwrap_or_else(|poison| poison.into_inner());
+                let place = schemas.iter().rposition(|(_, subjects)| subjects.contains(subject));
+                let place = place.ok_or(SchemaError::NotFound(what))?;
+                Ok((place as u32 + 1, schemas[place].0.clone()))
+            }
+        }
+    }
+
+    /// The schema with an id.
+    pub fn by_id(&self, id: u32) -> Result<String, SchemaError> {
+        let what = format!("schema id {id}");
+        match &*self.0 {
+            Inner::Remote { settings, .. } => {
+                let schema = apart(|| get_schema_by_id(id, settings))
+                    .map_err(|error| self.explain(error, what.clone()))?;
+                self.whole(settings, schema, what)
+            }
+            Inner::Memory(schemas) => {
+                let schemas = schemas.lock().unwrap_or_else(|poison| poison.into_inner());
+                let place = (id as usize).checked_sub(1);
+                let held = place.and_then(|place| schemas.get(place));
+                held.map(|(schema, _)| schema.clone()).ok_or(SchemaError::NotFound(what))
+            }
+        }
+    }
+
+    /// The text of a schema with the schemas it refers to written in.
+    fn whole(
+        &self,
+        settings: &SrSettings,
+        schema: RegisteredSchema,
+        what: String,
+    ) -> Result<String, SchemaError> {
+        if schema.schema_type != SchemaType::Avro {
+            let message = format!("{what} is of type {:?}, not Avro", schema.schema_type);
+            return Err(SchemaError::BadSchema(message));
+        }
+        if schema.references.is_empty() {
+            return Ok(schema.schema);
+        }
+        let mut definitions = BTreeMap::new();
+        let mut wanted = schema.references.clone();
+        while let Some(reference) = wanted.pop() {
+            if definitions.contains_key(&reference.name) || definitions.len() >= REFERENCES_MAX {
+                continue;
+            }
+            let referred = apart(|| get_referenced_schema(settings, &reference))
+                .map_err(|error| self.explain(error, what.clone()))?;
+            wanted.extend(referred.references);
+            definitions.insert(reference.name, parse(&referred.schema)?);
+        }
+        let mut whole = parse(&schema.schema)?;
+        let mut written = HashSet::new();
+        write_in(&mut whole, None, &definitions, &mut written);
+        Ok(whole.to_string())
+    }
+
+    fn explain(&self, error: SRCError, what: String) -> SchemaError {
+        let words = error.source().and_then(|source| source.downcast_ref::<RawError>());
+        let status: Option<u16> = error
+            .error
+            .split_once("failed with status ")
+            .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let message = match (words, &error.cause) {
+            (Some(words), _) if words.error_code != 0 => words.message.clone(),
+            (None, Some(cause)) => format!("{}: {cause}", error.error),
+            _ => error.error.clone(),
+        };
+        match (status, words.map_or(0, |words| words.error_code)) {
+            (Some(404), 404 | 40401..=40499) => SchemaError::NotFound(what),
+            (Some(400..=403 | 409 | 422), _) => SchemaError::RegistryRefused { what, message },
+            _ => SchemaError::RegistryDown { url: self.shown().to_string(), message },
+        }
+    }
+}
+
+/// Runs a blocking HTTP call on a thread of its own, for the client must not run on a thread that
+/// belongs to an async runtime, and callers need not know where they are.
+fn apart<T: Send>(call: impl FnOnce() -> Result<T, SRCError> + Send) -> Result<T, SRCError> {
+    std::thread::scope(|scope| scope.spawn(call).join())
+        .unwrap_or_else(|_| Err(SRCError::new("the HTTP client failed", None, true)))
+}
+
+fn parse(text: &str) -> Result<Value, SchemaError> {
+    serde_json::from_str(text).map_err(|error| SchemaError::BadSchema(error.to_string()))
+}
+
+/// Puts the definition of each referred type where its name first occurs.
+fn write_in(
+    value: &mut Value,
+    namespace: Option<&str>,
+    definitions: &BTreeMap<String, Value>,
+    written: &mut HashSet<String>,
+) {
+    match value {
+        Value::String(name) => {
+            let full = match namespace {
+                Some(space) if !name.contains('.') => format!("{space}.{name}"),
+                _ => name.clone(),
+            };
+            let held = [full, name.clone()].into_iter().find(|name| definitions.contains_key(name));
+            if let Some(full) = held
+                && written.insert(full.clone())
+            {
+                let mut definition = definitions[&full].clone();
+                write_in(&mut definition, None, definitions, written);
+                *value = definition;
+            }
+        }
+        Value::Array(variants) => {
+            variants.iter_mut().for_each(|v| write_in(v, namespace, definitions, written));
+        }
+        Value::Object(object) => {
+            let own = object.get("namespace").and_then(Value::as_str).map(str::to_string);
+            let named = object.get("name").and_then(Value::as_str);
+            let own = named
+                .and_then(|name| name.rsplit_once('.'))
+                .map(|(space, _)| space.to_string())
+                .or(own);
+            let namespace = own.as_deref().or(namespace);
+            for part in ["type", "items", "values"] {
+                if let Some(inner) = object.get_mut(part) {
+                    write_in(inner, namespace, definitions, written);
+                }
+            }
+            if let Some(Value::Array(fields)) = object.get_mut("fields") {
+                for field in fields {
+                    if let Some(inner) = field.get_mut("type") {
+                        write_in(inner, namespace, definitions, written);
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// An address without user and password.
+fn redacted(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.rsplit_once('@').map_or(url, |(_, host)| host).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

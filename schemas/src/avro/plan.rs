@@ -1,0 +1,300 @@
+//! From a writer's schema and the wanted columns to what to do with the bytes, decided once.
+//!
+//! A type that cannot fill its column is not an error here: a nullable field that is always null
+//! still can, so the refusal is compiled in ([`Op::Refuse`]) and happens when such a value comes.
+
+use std::collections::HashMap;
+
+use apache_avro::schema::{
+    InnerDecimalSchema, NamesRef, RecordSchema, ResolvedSchema, Schema as Avro, UuidSchema,
+};
+use arrow::datatypes::{DataType, Field, Fields};
+
+use super::shape::{Content, Shape, Shapes};
+use crate::relation::{is_jsonb, sql_type};
+
+/// How to read a writer's records into the columns.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) top: Op,
+    pub(super) shapes: Shapes,
+    /// Which columns the schema has.
+    pub(super) present: Vec<bool>,
+    /// The names of the schema's fields.
+    pub(super) fields: Vec<String>,
+}
+
+/// How to read one value into one column.
+#[derive(Debug)]
+pub(super) enum Op {
+    Null,
+    Bool,
+    Int(IntTo),
+    Float,
+    Double,
+    /// Bytes with a length, or a fixed number of them.
+    Bytes(Option<usize>, BytesTo),
+    Enum(Vec<String>),
+    Union(Vec<Op>),
+    List(Box<Op>),
+    Record(Record),
+    Jsonb(Shape),
+    Refuse(String),
+}
+
+/// What an int or long becomes; the column says which width.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum IntTo {
+    /// The same number, if the column can hold it.
+    Number,
+    Decimal { precision: u8, scale: i8 },
+    /// So many microseconds each, or so many for one.
+    Micros { times: i64, over: i64 },
+}
+
+/// What bytes become.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum BytesTo {
+    Raw,
+    Text,
+    Uuid,
+    /// Binary decimals: powers of ten to the column's scale, and its precision.
+    Decimal { shift: i32, precision: u8 },
+    /// Text that is read as JSON reads it.
+    DecimalText { precision: u8, scale: i8 },
+    DateText,
+    TimeText,
+    TimestampText,
+}
+
+/// What to do with each field of a record, in the order they come.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) steps: Vec<Step>,
+    /// Columns that no field fills.
+    pub(super) missing: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(super) enum Step {
+    SkipLongs(usize),
+    Skip(Shape),
+    Read { column: usize, name: String, op: Op },
+}
+
+impl Plan {
+    /// The plan for records of the schema in `text`.
+    pub(super) fn compile(text: &str, columns: &Fields) -> Result<Plan, String> {
+        let schema = Avro::parse_str(text).map_err(|error| error.to_string())?;
+        let resolved = ResolvedSchema::new(&schema).map_err(|error| error.to_string())?;
+        let mut compiler = Compiler { names: resolved.get_names(), shapes: Shapes::default() };
+        let mut present = vec![false; columns.len()];
+        let mut fields = Vec::new();
+        let top = match &schema {
+            Avro::Record(record) => {
+                fields.extend(record.fields.iter().map(|field| field.name.clone()));
+                let record = compiler.record(record, columns)?;
+                present.fill(true);
+                record.missing.iter().for_each(|column| present[*column] = false);
+                Op::Record(record)
+            }
+            Avro::Union(union) => {
+                present.fill(true);
+                let row = Field::new_struct("", columns.clone(), true);
+                let variants = union.variants().iter().map(|v| compiler.value(v, &row));
+                Op::Union(variants.collect::<Result<_, _>>()?)
+            }
+            _ => return Err("it is not a record".to_string()),
+        };
+        let shapes = compiler.shapes;
+        Ok(Plan { top, shapes, present, fields })
+    }
+}
+
+struct Compiler<'s> {
+    names: &'s NamesRef<'s>,
+    shapes: Shapes,
+}
+
+impl Compiler<'_> {
+    fn record(&mut self, record: &RecordSchema, columns: &Fields) -> Result<Record, String> {
+        let filled = matched(record, columns);
+        let mut steps: Vec<Step> = Vec::new();
+        for (index, field) in record.fields.iter().enumerate() {
+            if let Some(column) = filled.get(&index) {
+                let op = self.value(&field.schema, &columns[*column])?;
+                steps.push(Step::Read { column: *column, name: field.name.clone(), op });
+                continue;
+            }
+            let shape = self.shapes.add(&field.schema, self.names)?;
+            let long = matches!(
+                shape,
+                Shape::Long | Shape::Date | Shape::Time(_) | Shape::Timestamp { .. }
+            );
+            match (steps.last_mut(), shape) {
+                (_, Shape::Null) => {}
+                (Some(Step::SkipLongs(count)), _) if long => *count += 1,
+                (_, _) if long => steps.push(Step::SkipLongs(1)),
+                (_, shape) => steps.push(Step::Skip(shape)),
+            }
+        }
+        let missing = (0..columns.len()).filter(|c| !filled.values().any(|f| f == c)).collect();
+        Ok(Record { steps, missing })
+    }
+
+    fn value(&mut self, schema: &Avro, field: &Field) -> Result<Op, String> {
+        if let Avro::Ref { name } = schema {
+            let schema = *self.names.get(name).ok_or_else(|| format!("type {name} is not defined"))?;
+            return self.value(schema, field);
+        }
+        if let Avro::Union(union) = schema {
+            let variants = union.variants().iter().map(|v| self.value(v, field));
+            return Ok(Op::Union(variants.collect::<Result<_, _>>()?));
+        }
+        if matches!(schema, Avro::Null) {
+            return Ok(Op::Null);
+        }
+        if is_jsonb(field) {
+            return Ok(Op::Jsonb(self.shapes.add(schema, self.names)?));
+        }
+        match (schema, field.data_type()) {
+            (Avro::Record(record), DataType::Struct(fields)) => {
+                Ok(Op::Record(self.record(record, fields)?))
+            }
+            (Avro::Array(array), DataType::List(item)) => {
+                Ok(Op::List(Box::new(self.value(&array.items, item)?)))
+            }
+            (schema, data_type) => {
+                let message = || format!("Avro {} does not fit {}", spelt(schema), sql_type(field));
+                match scalar(schema, data_type) {
+                    Some(op) => Ok(op),
+                    // The bytes must still be stepped over nowhere: a refusal ends the record.
+                    None => Ok(Op::Refuse(message())),
+                }
+            }
+        }
+    }
+}
+
+/// Which column each field fills: by name, else by alias, else without regard to case.
+fn matched(record: &RecordSchema, columns: &Fields) -> HashMap<usize, usize> {
+    let mut filled: HashMap<usize, usize> = HashMap::new();
+    let mut done = vec![false; columns.len()];
+    let mut take = |field: usize, column: usize, filled: &mut HashMap<usize, usize>| {
+        if !done[column] && !filled.contains_key(&field) {
+            done[column] = true;
+            filled.insert(field, column);
+        }
+    };
+    for (column, wanted) in columns.iter().enumerate() {
+        if let Some(field) = record.fields.iter().position(|f| f.name == *wanted.name()) {
+            take(field, column, &mut filled);
+        }
+    }
+    for (column, wanted) in columns.iter().enumerate() {
+        if let Some(field) = record.fields.iter().position(|f| f.aliases.contains(wanted.name())) {
+            take(field, column, &mut filled);
+        }
+    }
+    for (column, wanted) in columns.iter().enumerate() {
+        let folded = wanted.name().to_lowercase();
+        let mut like = record.fields.iter().enumerate().filter(|(_, f)| f.name.to_lowercase() == folded);
+        let rivals = columns.iter().filter(|c| c.name().to_lowercase() == folded).count();
+        if let (Some((field, _)), None, 1) = (like.next(), like.next(), rivals) {
+            take(field, column, &mut filled);
+        }
+    }
+    filled
+}
+
+fn scalar(schema: &Avro, data_type: &DataType) -> Option<Op> {
+    let number = Some(Op::Int(IntTo::Number));
+    let micros = |times, over| Some(Op::Int(IntTo::Micros { times, over }));
+    match (schema, data_type) {
+        (Avro::Boolean, DataType::Boolean) => Some(Op::Bool),
+        (Avro::Int | Avro::Long, DataType::Decimal128(precision, scale)) => {
+            Some(Op::Int(IntTo::Decimal { precision: *precision, scale: *scale }))
+        }
+        (
+            Avro::Int | Avro::Long,
+            DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Float64,
+        ) => number,
+        (Avro::Float, DataType::Float32 | DataType::Float64) => Some(Op::Float),
+        (Avro::Double, DataType::Float32 | DataType::Float64) => Some(Op::Double),
+        (Avro::Date, DataType::Date32) => number,
+        (Avro::TimeMillis, DataType::Time64(_)) => micros(1000, 1),
+        (Avro::TimeMicros, DataType::Time64(_)) => micros(1, 1),
+        (Avro::TimestampMillis | Avro::LocalTimestampMillis, DataType::Timestamp(..)) => micros(1000, 1),
+        (Avro::TimestampMicros | Avro::LocalTimestampMicros, DataType::Timestamp(..)) => micros(1, 1),
+        (Avro::TimestampNanos | Avro::LocalTimestampNanos, DataType::Timestamp(..)) => micros(1, 1000),
+        // Whoever declares a logical type as an integer gets the number that is written.
+        (
+            Avro::TimeMicros
+            | Avro::TimestampMillis
+            | Avro::TimestampMicros
+            | Avro::TimestampNanos
+            | Avro::LocalTimestampMillis
+            | Avro::LocalTimestampMicros
+            | Avro::LocalTimestampNanos,
+            DataType::Int64,
+        ) => number,
+        (Avro::Date | Avro::TimeMillis, DataType::Int32 | DataType::Int64) => number,
+        (Avro::Enum(symbols), DataType::Utf8) => Some(Op::Enum(symbols.symbols.clone())),
+        (schema, data_type) => {
+            let (size, content) = bytes_of(schema)?;
+            Some(Op::Bytes(size, bytes_to(content, data_type)?))
+        }
+    }
+}
+
+/// The types that lie as bytes: their fixed size and what they mean.
+fn bytes_of(schema: &Avro) -> Option<(Option<usize>, Content)> {
+    Some(match schema {
+        Avro::String | Avro::Uuid(UuidSchema::String) => (None, Content::Text),
+        Avro::Bytes => (None, Content::Raw),
+        Avro::Fixed(fixed) => (Some(fixed.size), Content::Raw),
+        Avro::Uuid(UuidSchema::Fixed(fixed)) => (Some(fixed.size), Content::Uuid),
+        Avro::Uuid(UuidSchema::Bytes) => (None, Content::Uuid),
+        Avro::Decimal(decimal) => {
+            let size = match &decimal.inner {
+                InnerDecimalSchema::Bytes => None,
+                InnerDecimalSchema::Fixed(fixed) => Some(fixed.size),
+            };
+            (size, Content::Decimal(i8::try_from(decimal.scale).ok()?))
+        }
+        _ => return None,
+    })
+}
+
+fn bytes_to(content: Content, data_type: &DataType) -> Option<BytesTo> {
+    Some(match (content, data_type) {
+        (Content::Text | Content::Raw | Content::Uuid, DataType::Binary) => BytesTo::Raw,
+        (Content::Text | Content::Raw, DataType::Utf8) => BytesTo::Text,
+        (Content::Uuid, DataType::Utf8) => BytesTo::Uuid,
+        (Content::Decimal(from), DataType::Decimal128(precision, to)) => {
+            BytesTo::Decimal { shift: i32::from(*to) - i32::from(from), precision: *precision }
+        }
+        (Content::Text, DataType::Decimal128(precision, scale)) => {
+            BytesTo::DecimalText { precision: *precision, scale: *scale }
+        }
+        (Content::Text, DataType::Date32) => BytesTo::DateText,
+        (Content::Text, DataType::Time64(_)) => BytesTo::TimeText,
+        (Content::Text, DataType::Timestamp(..)) => BytesTo::TimestampText,
+        _ => return None,
+    })
+}
+
+fn spelt(schema: &Avro) -> String {
+    match schema {
+        Avro::Record(record) => format!("record {}", record.name.fullname(None)),
+        Avro::Enum(symbols) => format!("enum {}", symbols.name.fullname(None)),
+        Avro::Fixed(fixed) => format!("fixed({})", fixed.size),
+        Avro::Decimal(decimal) => format!("decimal({}, {})", decimal.precision, decimal.scale),
+        Avro::Long | Avro::Int => {
+            format!("{} (declare it BIGINT, or give it a logical type)", if matches!(schema, Avro::Int) { "int" } else { "long" })
+        }
+        Avro::Array(_) => "array".to_string(),
+        Avro::Map(_) => "map".to_string(),
+        other => other.to_string().to_lowercase(),
+    }
+}

@@ -1,0 +1,243 @@
+//! Reading a datum by its plan.
+
+use super::plan::{BytesTo, IntTo, Op, Plan, Record, Step};
+use super::shape::{scale, unscaled, write_uuid};
+use super::wire::Wire;
+use crate::columns::{Column, Data};
+use crate::decimal::{self, Excess};
+use crate::decode::Fail;
+use crate::time;
+
+impl Plan {
+    /// Reads one message into one value of each column.
+    pub(super) fn record(
+        &self,
+        mut wire: Wire<'_>,
+        columns: &mut [Column],
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), Fail> {
+        let mut top = &self.top;
+        if let Op::Union(variants) = top {
+            top = &variants[wire.index(variants.len())?];
+        }
+        match top {
+            Op::Record(record) => self.fields(record, columns, &mut wire, scratch)?,
+            Op::Null => return Err(Fail::new("the value is null")),
+            _ => return Err(Fail::new("the value is not a record")),
+        }
+        match wire.left() {
+            0 => Ok(()),
+            left => Err(Fail::new(format!("{left} bytes are left over"))),
+        }
+    }
+
+    fn fields(
+        &self,
+        record: &Record,
+        columns: &mut [Column],
+        wire: &mut Wire<'_>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), Fail> {
+        for step in &record.steps {
+            match step {
+                Step::SkipLongs(count) => wire.skip_longs(*count)?,
+                Step::Skip(shape) => self.shapes.skip(shape, wire, 0)?,
+                Step::Read { column, name, op } => self
+                    .value(op, &mut columns[*column], wire, scratch)
+                    .map_err(|fail| fail.within(name))?,
+            }
+        }
+        record.missing.iter().for_each(|column| columns[*column].append_null());
+        Ok(())
+    }
+
+    fn value(
+        &self,
+        op: &Op,
+        column: &mut Column,
+        wire: &mut Wire<'_>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), Fail> {
+        match op {
+            Op::Null => {
+                column.append_null();
+                Ok(())
+            }
+            Op::Union(variants) => {
+                let index = wire.index(variants.len())?;
+                self.value(&variants[index], column, wire, scratch)
+            }
+            Op::Int(to) => integer(*to, column, wire.long()?),
+            Op::Bytes(size, to) => {
+                let bytes = match size {
+                    None => wire.bytes()?,
+                    Some(size) => wire.take(*size)?,
+                };
+                bytes_value(*to, column, bytes, scratch)
+            }
+            Op::Enum(symbols) => {
+                let index = wire.index(symbols.len())?;
+                closed(column.append_bytes(symbols[index].as_bytes()))
+            }
+            Op::Bool => {
+                let value = wire.boolean()?;
+                push(column, |data| match data {
+                    Data::Bool(values) => Some(values.push(value)),
+                    _ => None,
+                })
+            }
+            Op::Float => float(column, f64::from(f32::from_le_bytes(wire.array()?))),
+            Op::Double => float(column, f64::from_le_bytes(wire.array()?)),
+            Op::List(item) => {
+                self.list(item, column, wire, scratch)?;
+                closed(column.close_value())
+            }
+            Op::Record(record) => {
+                self.fields(record, column.fields_mut(), wire, scratch)?;
+                closed(column.close_value())
+            }
+            Op::Jsonb(shape) => {
+                scratch.clear();
+                self.shapes.json(shape, wire, scratch, 0)?;
+                closed(column.append_bytes(scratch))
+            }
+            Op::Refuse(message) => Err(Fail::new(message.as_str())),
+        }
+    }
+
+    fn list(
+        &self,
+        item: &Op,
+        column: &mut Column,
+        wire: &mut Wire<'_>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), Fail> {
+        let Some(items) = column.items_mut() else { return closed(false) };
+        let mut index = 0;
+        loop {
+            match wire.block()? {
+                0 => return Ok(()),
+                count => {
+                    for _ in 0..count {
+                        self.value(item, items, wire, scratch).map_err(|fail| fail.at(index))?;
+                        index += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn closed(fits: bool) -> Result<(), Fail> {
+    if fits { Ok(()) } else { Err(Fail::new("the value is too large for one batch")) }
+}
+
+/// Appends what `add` pushes; `None` means that the column is not of the type the plan says.
+#[inline]
+fn push(column: &mut Column, add: impl FnOnce(&mut Data) -> Option<()>) -> Result<(), Fail> {
+    let (data, nulls) = column.parts();
+    match add(data) {
+        Some(()) => {
+            nulls.append_non_null();
+            Ok(())
+        }
+        None => closed(false),
+    }
+}
+
+#[inline]
+fn integer(to: IntTo, column: &mut Column, value: i64) -> Result<(), Fail> {
+    let (data, nulls) = column.parts();
+    let narrow = || Fail::new(format!("{value} does not fit its column"));
+    match (to, data) {
+        (IntTo::Number, Data::I64(values)) => values.push(value),
+        (IntTo::Number, Data::I32(values)) => values.push(value.try_into().map_err(|_| narrow())?),
+        (IntTo::Number, Data::I16(values)) => values.push(value.try_into().map_err(|_| narrow())?),
+        (IntTo::Number, Data::F64(values)) => values.push(value as f64),
+        (IntTo::Number, Data::F32(values)) => values.push(value as f32),
+        (IntTo::Micros { times, over }, Data::I64(values)) => values.push(scale(value, times, over)?),
+        (IntTo::Decimal { precision, scale }, Data::I128(values)) => {
+            let unscaled = decimal::rescale(value.into(), scale.into(), Excess::Refuse)
+                .filter(|unscaled| decimal::fits(*unscaled, precision))
+                .ok_or_else(narrow)?;
+            values.push(unscaled);
+        }
+        _ => return closed(false),
+    }
+    nulls.append_non_null();
+    Ok(())
+}
+
+fn float(column: &mut Column, value: f64) -> Result<(), Fail> {
+    push(column, |data| match data {
+        Data::F64(values) => Some(values.push(value)),
+        Data::F32(values) => {
+            let narrow = value as f32;
+            if narrow.is_infinite() && value.is_finite() {
+                return None;
+            }
+            Some(values.push(narrow))
+        }
+        _ => None,
+    })
+}
+
+fn bytes_value(
+    to: BytesTo,
+    column: &mut Column,
+    bytes: &[u8],
+    scratch: &mut Vec<u8>,
+) -> Result<(), Fail> {
+    match to {
+        BytesTo::Raw => closed(column.append_bytes(bytes)),
+        BytesTo::Text => closed(column.append_bytes(text(bytes)?.as_bytes())),
+        BytesTo::Uuid => {
+            scratch.clear();
+            write_uuid(scratch, bytes);
+            closed(column.append_bytes(scratch))
+        }
+        BytesTo::Decimal { shift, precision } => {
+            let value = unscaled(bytes)?;
+            let value = decimal::rescale(value, shift, Excess::Refuse)
+                .filter(|value| decimal::fits(*value, precision))
+                .ok_or_else(|| Fail::new("a decimal does not fit its column"))?;
+            push(column, |data| match data {
+                Data::I128(values) => Some(values.push(value)),
+                _ => None,
+            })
+        }
+        BytesTo::DecimalText { precision, scale } => {
+            let value = decimal::parse(bytes, scale.into(), Excess::Refuse)
+                .filter(|value| decimal::fits(*value, precision))
+                .ok_or_else(|| unreadable(bytes))?;
+            push(column, |data| match data {
+                Data::I128(values) => Some(values.push(value)),
+                _ => None,
+            })
+        }
+        BytesTo::DateText => {
+            let value = time::parse_date(text(bytes)?).ok_or_else(|| unreadable(bytes))?;
+            push(column, |data| match data {
+                Data::I32(values) => Some(values.push(value)),
+                _ => None,
+            })
+        }
+        BytesTo::TimeText | BytesTo::TimestampText => {
+            let parse = if matches!(to, BytesTo::TimeText) { time::parse_time } else { time::parse_timestamp };
+            let value = parse(text(bytes)?).ok_or_else(|| unreadable(bytes))?;
+            push(column, |data| match data {
+                Data::I64(values) => Some(values.push(value)),
+                _ => None,
+            })
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Fail> {
+    std::str::from_utf8(bytes).map_err(|_| Fail::new("a string is not UTF-8"))
+}
+
+fn unreadable(bytes: &[u8]) -> Fail {
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).into_owned();
+    Fail::new(format!("\"{shown}\" does not fit its column"))
+}
