@@ -1,0 +1,31 @@
+//! From text to plan: parse, bind, plan with DataFusion's parts, lower.
+//!
+//! [`parse`] reads topology files into [`ast::Statement`]s, each name with its place in the text;
+//! variables are replaced and windows rewritten on the way. The binder resolves the statements
+//! against each other; queries go through DataFusion's planner and optimiser and come out as
+//! relations of [`crate::plan::Plan`]. Every mistake of every file is collected as an
+//! [`error::SqlError`]; no DataFusion plan type leaves this module.
+
+pub mod ast;
+mod bind;
+mod catalog;
+mod compile;
+pub mod env;
+pub mod error;
+mod functions;
+mod lower;
+mod mistakes;
+pub mod nearest;
+pub mod parse;
+mod properties;
+mod prune;
+mod query;
+mod refuse;
+mod sink;
+mod window;
+
+pub use ast::SqlFile;
+pub use bind::ColumnsOf;
+pub use compile::compile;
+pub use error::{Mistake, SqlError};
+pub use parse::parse;

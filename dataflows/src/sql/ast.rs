@@ -1,0 +1,239 @@
+//! What a topology file says, statement by statement, before anything is resolved.
+//!
+//! The parser produces these; the binder turns them into a [`crate::plan::Plan`]. Expressions,
+//! queries and types are `sqlparser`'s own trees, with their spans; everything Herald adds to SQL
+//! (sources, tables with conflict rules, sinks) is spelled out here. Every name and option keeps
+//! the position it was written at, so that each refusal can point at it.
+
+use datafusion_sql::sqlparser::ast as sql;
+
+/// One file of a topology, as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlFile {
+    /// The name as given, for messages.
+    pub name: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// A place in the text of a topology: file index in the order given, 1-based line and column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pos {
+    /// Index of the file in the order given.
+    pub file: usize,
+    /// 1-based line.
+    pub line: u64,
+    /// 1-based column, in characters.
+    pub column: u64,
+}
+
+/// An identifier as it counts (folded to lower case unless quoted) and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Name {
+    /// The identifier as it counts.
+    pub text: String,
+    /// Where it stands.
+    pub pos: Pos,
+}
+
+/// One `name = value` of a `WITH` or `ENCODE` list, variables already replaced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OptionItem {
+    /// Option name, lower-cased except for what follows `properties.`.
+    pub name: String,
+    /// Value after substitution of `${...}`.
+    pub value: String,
+    /// Whether a `${file:...}` or `${VAR}` filled it; such values are never printed.
+    pub secret: bool,
+    /// Where the option's name stands.
+    pub pos: Pos,
+}
+
+/// One statement of a topology.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are tens of statements, and each is read once")]
+pub enum Statement {
+    /// `CREATE SOURCE` (append-only) or `CREATE TABLE` (keyed).
+    Relation(CreateRelation),
+    /// `CREATE VIEW` or `CREATE MATERIALIZED VIEW`.
+    View(CreateView),
+    /// `CREATE SINK`.
+    Sink(CreateSink),
+}
+
+/// `CREATE SOURCE | TABLE`.
+#[derive(Clone, Debug)]
+pub struct CreateRelation {
+    /// Its name.
+    pub name: Name,
+    /// True for TABLE (keyed), false for SOURCE (append-only).
+    pub table: bool,
+    /// Declared columns in order.
+    pub columns: Vec<ColumnDef>,
+    /// Where a `*` stands in the column list, or the statement's place when the list is missing.
+    pub star: Option<Pos>,
+    /// PRIMARY KEY columns.
+    pub primary_key: Vec<Name>,
+    /// CHECK constraints.
+    pub checks: Vec<CheckDef>,
+    /// WATERMARK FOR column AS expression.
+    pub watermark: Option<WatermarkDef>,
+    /// ON CONFLICT clause.
+    pub conflict: Option<(ConflictDef, Pos)>,
+    /// INCLUDE clauses in order.
+    pub includes: Vec<IncludeDef>,
+    /// WITH options.
+    pub with: Vec<OptionItem>,
+    /// FORMAT word.
+    pub format: (Format, Pos),
+    /// ENCODE word and its options.
+    pub encode: (Encoding, Vec<OptionItem>, Pos),
+    /// KEY ENCODE word, where given.
+    pub key_encode: Option<(Encoding, Vec<OptionItem>, Pos)>,
+    /// The statement's first token.
+    pub pos: Pos,
+}
+
+/// One declared column.
+#[derive(Clone, Debug)]
+pub struct ColumnDef {
+    /// Its name.
+    pub name: Name,
+    /// Its type, converted to Arrow; struct and array types included.
+    pub data_type: arrow::datatypes::Field,
+    /// NOT NULL.
+    pub not_null: bool,
+    /// `AS (expr)`.
+    pub generated: Option<sql::Expr>,
+}
+
+/// `CONSTRAINT name CHECK (expr)`; unnamed ones are called `TABLE_check`, `TABLE_check1`, ...
+#[derive(Clone, Debug)]
+pub struct CheckDef {
+    /// Name.
+    pub name: String,
+    /// Condition.
+    pub expr: sql::Expr,
+    /// The condition as written.
+    pub text: String,
+    /// Where it stands.
+    pub pos: Pos,
+}
+
+/// `WATERMARK FOR column AS expr`.
+#[derive(Clone, Debug)]
+pub struct WatermarkDef {
+    /// The event-time column.
+    pub column: Name,
+    /// `column` or `column - INTERVAL '...'`: the delay in microseconds.
+    pub delay_us: i64,
+}
+
+/// ON CONFLICT.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConflictDef {
+    /// DO NOTHING: the first wins.
+    DoNothing,
+    /// OVERWRITE, with the version column where one is named.
+    Overwrite {
+        /// WITH VERSION COLUMN (c).
+        version: Option<Name>,
+    },
+}
+
+/// INCLUDE kind [name] AS alias.
+#[derive(Clone, Debug)]
+pub struct IncludeDef {
+    /// What of the record.
+    pub kind: IncludeKind,
+    /// Column name: the alias, or `_herald_KIND`.
+    pub name: Name,
+}
+
+/// What of a record can be a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IncludeKind {
+    /// Record timestamp, TIMESTAMPTZ.
+    Timestamp,
+    /// Key bytes, BYTEA.
+    Key,
+    /// Partition, INT.
+    Partition,
+    /// Offset, BIGINT.
+    Offset,
+    /// A header's value by name, BYTEA.
+    Header(String),
+    /// Value bytes, BYTEA.
+    Payload,
+}
+
+/// FORMAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Every message is a row.
+    Plain,
+    /// Key to row; a null value deletes.
+    Upsert,
+    /// before, after, op.
+    Debezium,
+}
+
+/// ENCODE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// JSON objects.
+    Json,
+    /// Avro in the Confluent wire format.
+    Avro,
+    /// UTF-8 text (keys only).
+    Text,
+    /// Raw bytes (keys only).
+    Bytes,
+}
+
+/// `CREATE [MATERIALIZED] VIEW`.
+#[derive(Clone, Debug)]
+pub struct CreateView {
+    /// Its name.
+    pub name: Name,
+    /// MATERIALIZED.
+    pub materialized: bool,
+    /// WITH options.
+    pub with: Vec<OptionItem>,
+    /// The query.
+    pub query: Box<sql::Query>,
+    /// Where EMIT ON WINDOW CLOSE stands, if it does.
+    pub emit_on_close: Option<Pos>,
+    /// The query as written, white space kept.
+    pub text: String,
+    /// The statement's first token.
+    pub pos: Pos,
+}
+
+/// What a sink sends.
+#[derive(Clone, Debug)]
+pub enum SinkInput {
+    /// FROM view.
+    From(Name),
+    /// AS SELECT.
+    Query(Box<sql::Query>, String),
+}
+
+/// `CREATE SINK`.
+#[derive(Clone, Debug)]
+pub struct CreateSink {
+    /// Its name.
+    pub name: Name,
+    /// What it sends.
+    pub input: SinkInput,
+    /// WITH options.
+    pub with: Vec<OptionItem>,
+    /// FORMAT word.
+    pub format: (Format, Pos),
+    /// ENCODE word and its options.
+    pub encode: (Encoding, Vec<OptionItem>, Pos),
+    /// KEY ENCODE word, where given.
+    pub key_encode: Option<(Encoding, Vec<OptionItem>, Pos)>,
+    /// The statement's first token.
+    pub pos: Pos,
+}

@@ -1,0 +1,228 @@
+//! Topology files to statements.
+//!
+//! A file is tokenised whole, split at `;`, and each statement is read on its own, so that every
+//! mistake of every file is reported and not just the first. Herald's clauses are read by hand
+//! ([`cursor`]); expressions and queries by `sqlparser`. Windows are derived tables afterwards
+//! ([`window`]); UNNEST is left for the binder, which calls [`unnest::extract`]. A statement that
+//! does not belong in a topology is refused with what does.
+
+pub mod columns;
+pub mod cursor;
+pub mod flink;
+pub mod interval;
+pub mod options;
+pub mod relation;
+pub mod sink;
+pub mod types;
+pub mod unnest;
+pub mod view;
+pub mod window;
+
+#[cfg(test)]
+mod tests;
+
+use datafusion_sql::sqlparser::dialect::GenericDialect;
+use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+use self::cursor::{Context, Cursor, Read};
+use super::ast::{Pos, SqlFile, Statement};
+use super::error::{Mistake, SqlError};
+use super::nearest::did_you_mean;
+
+/// Parses the files of a topology, in the order given.
+///
+/// # Errors
+/// Every mistake, in the order of their places.
+pub fn parse(
+    files: &[SqlFile],
+    env: &dyn Fn(&str) -> Option<String>,
+    read_file: &dyn Fn(&str) -> std::io::Result<String>,
+) -> Result<Vec<Statement>, Vec<SqlError>> {
+    let mut statements = Vec::new();
+    let mut mistakes = Vec::new();
+    for (file, source) in files.iter().enumerate() {
+        let context = Context { file, text: &source.text, env, read_file };
+        file_statements(context, &mut statements, &mut mistakes);
+    }
+    if mistakes.is_empty() {
+        return Ok(statements);
+    }
+    mistakes.sort_by_key(|m| m.pos);
+    Err(mistakes.into_iter().map(|m| m.named(files)).collect())
+}
+
+/// Parses one file.
+fn file_statements(context: Context<'_>, statements: &mut Vec<Statement>, mistakes: &mut Vec<Mistake>) {
+    let mut tokens = Vec::new();
+    let dialect = GenericDialect {};
+    let broken = Tokenizer::new(&dialect, context.text).tokenize_with_location_into_buf(&mut tokens).err();
+    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    let mut rest = tokens.as_slice();
+    while let Some(end) = rest.iter().position(|t| t.token == Token::SemiColon) {
+        one(context, &rest[..end], rest[end].span.start, statements, mistakes);
+        rest = &rest[end + 1..];
+    }
+    match broken {
+        // The statement in which the text stops making sense is not read: half of it is missing.
+        Some(error) => mistakes.push(untokenised(&context, &error.message, error.location)),
+        None => {
+            let end = rest.last().map_or(Location::new(1, 1), |t| t.span.end);
+            one(context, rest, end, statements, mistakes);
+        }
+    }
+}
+
+/// A complaint of the tokeniser as ours.
+fn untokenised(context: &Context<'_>, message: &str, at: Location) -> Mistake {
+    let mistake = |text: &str| Mistake::new(context.pos(at), text);
+    if message.contains("Unterminated string literal") {
+        return mistake("a string is not closed").hint("close it with ', and write '' for a quote inside it");
+    }
+    if message.contains("multi-line comment") {
+        return mistake("a comment is not closed").hint("close it with */");
+    }
+    mistake(&format!("cannot read this: {}", message.trim().trim_end_matches('.')))
+}
+
+/// Parses one statement; nothing stands between two semicolons is nothing.
+fn one(
+    context: Context<'_>,
+    tokens: &[TokenWithSpan],
+    end: Location,
+    statements: &mut Vec<Statement>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    if tokens.is_empty() {
+        return;
+    }
+    let mut own = Vec::new();
+    let mut cursor = Cursor::new(context, tokens.to_vec(), end);
+    match statement(&mut cursor, &mut own) {
+        Ok(statement) if own.is_empty() => statements.push(statement),
+        Ok(_) => {}
+        Err(mistake) => own.push(mistake),
+    }
+    mistakes.append(&mut own);
+}
+
+fn statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<Statement> {
+    let pos = cursor.pos();
+    if !cursor.words(&["create"]) {
+        return Err(not_a_statement(cursor));
+    }
+    if cursor.words(&["or", "replace"]) {
+        mistakes.push(
+            Mistake::new(pos, "OR REPLACE is not supported")
+                .hint("leave it out: a topology is the whole of its files"),
+        );
+    }
+    let kind = cursor.pos();
+    let words: [(&[&str], Kind); 5] = [
+        (&["source"], Kind::Source),
+        (&["table"], Kind::Table),
+        (&["view"], Kind::View),
+        (&["materialized", "view"], Kind::Materialized),
+        (&["sink"], Kind::Sink),
+    ];
+    let Some((words, found)) = words.into_iter().find(|(words, _)| cursor.words(words)) else {
+        return Err(not_created(cursor, kind));
+    };
+    if cursor.words(&["if", "not", "exists"]) {
+        let what = words.join(" ").to_uppercase();
+        mistakes.push(
+            Mistake::new(kind, format!("CREATE {what} IF NOT EXISTS is not supported"))
+                .hint("leave IF NOT EXISTS out"),
+        );
+    }
+    Ok(match found {
+        Kind::Source => Statement::Relation(relation::relation(cursor, false, pos, mistakes)?),
+        Kind::Table => Statement::Relation(relation::relation(cursor, true, pos, mistakes)?),
+        Kind::View => Statement::View(view::view(cursor, false, pos, mistakes)?),
+        Kind::Materialized => Statement::View(view::view(cursor, true, pos, mistakes)?),
+        Kind::Sink => Statement::Sink(sink::sink(cursor, pos, mistakes)?),
+    })
+}
+
+/// What a statement creates.
+enum Kind {
+    Source,
+    Table,
+    View,
+    Materialized,
+    Sink,
+}
+
+/// The refusal of a statement that is not CREATE.
+fn not_a_statement(cursor: &Cursor<'_>) -> Mistake {
+    const WHOLE: &str = "a topology is the whole of its files: edit or remove the CREATE statement";
+    const ROWS: &str =
+        "rows come from connectors: write CREATE SOURCE or CREATE TABLE ... WITH (connector = ...)";
+    const QUERY: &str =
+        "write CREATE MATERIALIZED VIEW name AS SELECT ..., or ask the running topology with `herald query`";
+    const FLAGS: &str = "settings are flags of `herald run`";
+    let known = [
+        ("drop", WHOLE),
+        ("alter", WHOLE),
+        ("insert", ROWS),
+        ("update", ROWS),
+        ("delete", ROWS),
+        ("merge", ROWS),
+        ("copy", ROWS),
+        ("truncate", ROWS),
+        ("select", QUERY),
+        ("with", QUERY),
+        ("values", QUERY),
+        ("explain", "use `herald explain FILE`"),
+        ("describe", "use `herald explain FILE`"),
+        ("show", "use `herald explain FILE` or `herald status`"),
+        ("set", FLAGS),
+        ("use", FLAGS),
+        ("begin", "leave it out: epochs are the transactions"),
+        ("commit", "leave it out: epochs are the transactions"),
+        ("grant", "rights are the broker's"),
+        ("comment", "write a SQL comment: -- text"),
+    ];
+    let Some(Token::Word(word)) = cursor.peek() else {
+        return cursor.expected("CREATE");
+    };
+    let written = word.value.to_uppercase();
+    if let Some((_, hint)) = known.iter().find(|(name, _)| cursor.peek_words(&[name])) {
+        return Mistake::new(cursor.pos(), format!("{written} is not a statement of a topology")).hint(*hint);
+    }
+    let hint = did_you_mean(&written, ["CREATE"])
+        .unwrap_or_else(|| "a topology is CREATE SOURCE, TABLE, VIEW, MATERIALIZED VIEW and SINK".to_owned());
+    Mistake::new(cursor.pos(), format!("unknown statement {}", word.value)).hint(hint)
+}
+
+/// The refusal of CREATE something else.
+fn not_created(cursor: &Cursor<'_>, pos: Pos) -> Mistake {
+    let known = [
+        ("index", "leave it out: views keep the indexes they need"),
+        ("function", "write the expression in the query"),
+        ("schema", "names have no schema: write the name alone"),
+        ("database", "one topology is one database: leave it out"),
+        ("secret", "write ${file:PATH} or ${VAR} in the option's value"),
+        ("connection", "write the options in the WITH of each source and sink"),
+        ("subscription", "write CREATE SINK"),
+        ("type", "write STRUCT<name TYPE, ...> where the type is used"),
+        ("sequence", "key rows by columns they have"),
+        ("trigger", "write a view and a sink"),
+        ("temporary", "leave TEMPORARY out: only materialized views keep rows"),
+        ("temp", "leave TEMP out: only materialized views keep rows"),
+        ("external", "write CREATE SOURCE or CREATE TABLE ... WITH (connector = ...)"),
+        ("unlogged", "leave UNLOGGED out"),
+        ("recursive", "write a fixed number of joins"),
+    ];
+    let what = "SOURCE, TABLE, VIEW, MATERIALIZED VIEW or SINK";
+    let Some(Token::Word(word)) = cursor.peek() else {
+        return cursor.expected(&format!("{what} after CREATE"));
+    };
+    let written = word.value.to_uppercase();
+    let hint = known.iter().find(|(name, _)| cursor.peek_words(&[name])).map(|(_, hint)| (*hint).to_owned());
+    let hint = hint
+        .or_else(|| {
+            did_you_mean(&written, ["SOURCE", "TABLE", "VIEW", "MATERIALIZED VIEW", "MATERIALIZED", "SINK"])
+        })
+        .unwrap_or_else(|| format!("a topology creates {what}"));
+    Mistake::new(pos, format!("CREATE {written} is not a statement of a topology")).hint(hint)
+}

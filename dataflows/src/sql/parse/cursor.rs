@@ -1,0 +1,377 @@
+//! A statement as tokens, read from left to right.
+//!
+//! Herald's own clauses are read token by token here, so that every refusal can name what was
+//! expected and where; expressions and queries go to `sqlparser` on exactly the tokens that belong
+//! to them, with their spans, and its complaints are translated. Text is tokenised by the generic
+//! rules (so `>-1` is two tokens) and parsed by PostgreSQL's (so `->` is JSON access).
+
+use datafusion_sql::sqlparser::ast as sql;
+use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion_sql::sqlparser::parser::{Parser, ParserError};
+use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
+
+use crate::sql::ast::{Name, Pos};
+use crate::sql::error::Mistake;
+
+/// What reading a piece of a statement yields.
+pub type Read<T> = Result<T, Mistake>;
+
+/// What a statement is read against: its file and the world outside.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Index of the file.
+    pub file: usize,
+    /// Its text.
+    pub text: &'a str,
+    /// Environment variables.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Files named by `${file:...}`.
+    pub read_file: &'a dyn Fn(&str) -> std::io::Result<String>,
+}
+
+impl Context<'_> {
+    /// The place of a location in this file.
+    pub fn pos(&self, at: Location) -> Pos {
+        Pos { file: self.file, line: at.line, column: at.column }
+    }
+
+    /// The text of a span, as written.
+    pub fn slice(&self, span: Span) -> &str {
+        let (start, end) = (self.offset(span.start), self.offset(span.end));
+        self.text.get(start..end).unwrap_or("")
+    }
+
+    /// Byte offset of a location.
+    fn offset(&self, at: Location) -> usize {
+        let skip = usize::try_from(at.line.saturating_sub(1)).unwrap_or(usize::MAX);
+        let columns = usize::try_from(at.column.saturating_sub(1)).unwrap_or(usize::MAX);
+        let line = match skip {
+            0 => 0,
+            _ => self.text.match_indices('\n').nth(skip - 1).map_or(self.text.len(), |(i, _)| i + 1),
+        };
+        self.text[line..].char_indices().nth(columns).map_or(self.text.len(), |(i, _)| line + i)
+    }
+}
+
+/// The tokens of one statement and where reading stands.
+pub struct Cursor<'a> {
+    /// What it is read against.
+    pub context: Context<'a>,
+    tokens: Vec<TokenWithSpan>,
+    at: usize,
+    end: Location,
+}
+
+/// Words that cannot be names unless quoted: a name left out would swallow them.
+const RESERVED: &[&str] = &[
+    "all",
+    "and",
+    "as",
+    "check",
+    "constraint",
+    "create",
+    "distinct",
+    "from",
+    "group",
+    "having",
+    "into",
+    "join",
+    "not",
+    "null",
+    "on",
+    "or",
+    "order",
+    "select",
+    "table",
+    "union",
+    "where",
+    "with",
+];
+
+impl<'a> Cursor<'a> {
+    /// Over `tokens` (no white space among them); `end` is where what is missing is reported.
+    pub fn new(context: Context<'a>, tokens: Vec<TokenWithSpan>, end: Location) -> Cursor<'a> {
+        Cursor { context, tokens, at: 0, end }
+    }
+
+    /// The token `ahead` of here.
+    pub fn peek_at(&self, ahead: usize) -> Option<&TokenWithSpan> {
+        self.tokens.get(self.at + ahead)
+    }
+
+    /// The next token.
+    pub fn peek(&self) -> Option<&Token> {
+        self.peek_at(0).map(|t| &t.token)
+    }
+
+    /// Takes the next token.
+    pub fn bump(&mut self) -> Option<TokenWithSpan> {
+        let token = self.peek_at(0).cloned();
+        self.at = (self.at + 1).min(self.tokens.len());
+        token
+    }
+
+    /// Where the next token stands.
+    pub fn pos(&self) -> Pos {
+        self.context.pos(self.peek_at(0).map_or(self.end, |t| t.span.start))
+    }
+
+    /// Index of the next token.
+    pub fn index(&self) -> usize {
+        self.at
+    }
+
+    /// Goes behind the `>` that closes the `<` before token `start`, or to a `)` that comes first.
+    pub fn skip_angles(&mut self, start: usize) {
+        let (mut angles, mut brackets) = (1usize, 0usize);
+        self.at = start;
+        while let Some(token) = self.peek() {
+            match token {
+                Token::Lt => angles += 1,
+                Token::Gt => angles = angles.saturating_sub(1),
+                Token::ShiftRight => angles = angles.saturating_sub(2),
+                Token::LParen => brackets += 1,
+                Token::RParen if brackets == 0 => return,
+                Token::RParen => brackets -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if angles == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Goes to a token.
+    pub fn seek(&mut self, index: usize) {
+        self.at = index.min(self.tokens.len());
+    }
+
+    /// The next token as messages call it.
+    pub fn found(&self) -> String {
+        self.peek().map_or_else(|| "the end of the statement".to_owned(), |t| format!("`{t}`"))
+    }
+
+    /// The refusal of whatever comes next.
+    pub fn expected(&self, what: &str) -> Mistake {
+        Mistake::new(self.pos(), format!("expected {what}, found {}", self.found()))
+    }
+
+    /// Whether the words come next, unquoted, in any case.
+    pub fn peek_words(&self, words: &[&str]) -> bool {
+        words.iter().enumerate().all(|(i, word)| self.peek_at(i).is_some_and(|t| is_word(&t.token, word)))
+    }
+
+    /// Takes the words if they come next.
+    pub fn words(&mut self, words: &[&str]) -> bool {
+        let found = self.peek_words(words);
+        if found {
+            self.at += words.len();
+        }
+        found
+    }
+
+    /// Takes a word or refuses.
+    pub fn expect_word(&mut self, word: &str) -> Read<()> {
+        if self.words(&[word]) { Ok(()) } else { Err(self.expected(&word.to_uppercase())) }
+    }
+
+    /// Takes a token if it comes next.
+    pub fn token(&mut self, token: &Token) -> bool {
+        let found = self.peek() == Some(token);
+        if found {
+            self.at += 1;
+        }
+        found
+    }
+
+    /// Takes a token or refuses.
+    pub fn expect(&mut self, token: &Token) -> Read<()> {
+        if self.token(token) { Ok(()) } else { Err(self.expected(&format!("`{token}`"))) }
+    }
+
+    /// Takes an identifier.
+    pub fn name(&mut self, what: &str) -> Read<Name> {
+        let pos = self.pos();
+        match self.peek() {
+            Some(Token::Word(w)) => {
+                let folded = fold(&w.value, w.quote_style);
+                if w.quote_style.is_none() && RESERVED.contains(&folded.as_str()) {
+                    return Err(self.expected(what));
+                }
+                if folded.is_empty() {
+                    return Err(Mistake::new(pos, "an empty name"));
+                }
+                self.at += 1;
+                Ok(Name { text: folded, pos })
+            }
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    /// Takes the name of a relation: one identifier, no schema.
+    pub fn relation_name(&mut self, what: &str) -> Read<Name> {
+        let name = self.name(what)?;
+        if self.peek() == Some(&Token::Period) {
+            return Err(Mistake::new(name.pos, format!("{what} has no schema: found `{}.`", name.text))
+                .hint("write the name alone, or quote a name that contains a dot"));
+        }
+        Ok(name)
+    }
+
+    /// Takes `(a, b, ...)`.
+    pub fn name_list(&mut self, what: &str) -> Read<Vec<Name>> {
+        self.expect(&Token::LParen)?;
+        let mut names = vec![self.name(what)?];
+        while self.token(&Token::Comma) {
+            names.push(self.name(what)?);
+        }
+        self.expect(&Token::RParen)?;
+        Ok(names)
+    }
+
+    /// Takes a single-quoted string.
+    pub fn string(&mut self, what: &str) -> Read<String> {
+        match self.peek() {
+            Some(Token::SingleQuotedString(s)) => {
+                let s = s.clone();
+                self.at += 1;
+                Ok(s)
+            }
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    /// Takes one `>`, splitting `>>`, as closes nested STRUCT types.
+    pub fn close_angle(&mut self) -> Read<()> {
+        if let Some(TokenWithSpan { token: Token::ShiftRight, span }) =
+            self.tokens.get_mut(self.at).map(|t| &mut *t)
+        {
+            span.start.column += 1;
+            self.tokens[self.at].token = Token::Gt;
+            return Ok(());
+        }
+        self.expect(&Token::Gt)
+    }
+
+    /// Index of the first token from here on, outside any brackets, for which `stop` holds; a
+    /// closing bracket of an outer pair stops too.
+    pub fn find(&self, stop: impl Fn(&[TokenWithSpan]) -> bool) -> usize {
+        let mut depth = 0usize;
+        for i in self.at..self.tokens.len() {
+            if depth == 0 && stop(&self.tokens[i..]) {
+                return i;
+            }
+            match self.tokens[i].token {
+                Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+                Token::RParen | Token::RBracket | Token::RBrace if depth == 0 => return i,
+                Token::RParen | Token::RBracket | Token::RBrace => depth -= 1,
+                _ => {}
+            }
+        }
+        self.tokens.len()
+    }
+
+    /// Index of the `)` that closes the bracket just opened.
+    pub fn closing(&self) -> usize {
+        self.find(|_| false)
+    }
+
+    /// The tokens up to `end`, exclusive, and the span they cover; reading goes on at `end`.
+    pub fn take_until(&mut self, end: usize) -> (Vec<TokenWithSpan>, Span) {
+        let taken = self.tokens[self.at.min(end)..end].to_vec();
+        let span = match (taken.first(), taken.last()) {
+            (Some(first), Some(last)) => Span::new(first.span.start, last.span.end),
+            _ => Span::empty(),
+        };
+        self.at = end;
+        (taken, span)
+    }
+
+    /// Takes `( expression )` and its text without the parentheses.
+    pub fn parenthesised_expr(&mut self) -> Read<(sql::Expr, String)> {
+        self.expect(&Token::LParen)?;
+        let end = self.closing();
+        let parsed = self.expr_until(end)?;
+        self.expect(&Token::RParen)?;
+        Ok(parsed)
+    }
+
+    /// Takes an expression that fills the tokens up to `end`, and its text.
+    pub fn expr_until(&mut self, end: usize) -> Read<(sql::Expr, String)> {
+        let stop = self.context.pos(self.tokens.get(end).map_or(self.end, |t| t.span.start));
+        let found = self.tokens.get(end).map_or_else(|| END.to_owned(), |t| format!("`{}`", t.token));
+        let (tokens, span) = self.take_until(end);
+        let expr = sqlparse(&self.context, tokens, (stop, &found), |parser| parser.parse_expr())?;
+        Ok((expr, self.context.slice(span).to_owned()))
+    }
+
+    /// Takes a query that fills the tokens up to `end`, and its text. Tokens pass through `rewrite` first.
+    pub fn query_until(
+        &mut self,
+        end: usize,
+        rewrite: impl FnOnce(Vec<TokenWithSpan>) -> Read<Vec<TokenWithSpan>>,
+    ) -> Read<(Box<sql::Query>, String)> {
+        let stop = self.context.pos(self.tokens.get(end).map_or(self.end, |t| t.span.start));
+        let found = self.tokens.get(end).map_or_else(|| END.to_owned(), |t| format!("`{}`", t.token));
+        let (tokens, span) = self.take_until(end);
+        let tokens = rewrite(tokens)?;
+        let query = sqlparse(&self.context, tokens, (stop, &found), |parser| parser.parse_query())?;
+        Ok((query, self.context.slice(span).to_owned()))
+    }
+}
+
+const END: &str = "the end of the statement";
+
+/// Whether a token is `word`, unquoted, in any case.
+pub fn is_word(token: &Token, word: &str) -> bool {
+    matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+}
+
+/// An identifier as it counts: folded to lower case unless quoted.
+pub fn fold(value: &str, quote: Option<char>) -> String {
+    if quote.is_some() { value.to_owned() } else { value.to_lowercase() }
+}
+
+/// Runs `sqlparser` over tokens that must be used up; `stop` is the place and name of what follows them.
+fn sqlparse<T>(
+    context: &Context<'_>,
+    tokens: Vec<TokenWithSpan>,
+    stop: (Pos, &str),
+    read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Read<T> {
+    let first = tokens.first().map_or(stop.0, |t| context.pos(t.span.start));
+    let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
+    let value = read(&mut parser).map_err(|error| translate(error, context.file, first, stop))?;
+    let left = parser.peek_token();
+    if left.token == Token::EOF {
+        return Ok(value);
+    }
+    Err(Mistake::new(context.pos(left.span.start), format!("unexpected `{}`", left.token)))
+}
+
+/// A complaint of `sqlparser` as ours: `Expected: A, found: B at Line: 1, Column: 2`.
+fn translate(error: ParserError, file: usize, first: Pos, stop: (Pos, &str)) -> Mistake {
+    let text = match error {
+        ParserError::RecursionLimitExceeded => {
+            return Mistake::new(first, "nested too deeply").hint("split it into several views");
+        }
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
+    };
+    let (what, place) = match text.rsplit_once(" at Line: ") {
+        Some((what, place)) => (what.to_owned(), place.split_once(", Column: ")),
+        None => (text, None),
+    };
+    let pos = place.and_then(|(line, column)| {
+        Some(Pos { file, line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
+    });
+    let what = match what.strip_prefix("Expected: ").and_then(|rest| rest.split_once(", found: ")) {
+        Some((expected, "EOF")) => format!("expected {expected}, found {}", stop.1),
+        Some((expected, found)) => format!("expected {expected}, found `{found}`"),
+        None => {
+            let mut chars = what.chars();
+            chars.next().map_or_else(String::new, |c| c.to_lowercase().chain(chars).collect())
+        }
+    };
+    Mistake::new(pos.unwrap_or(stop.0), what)
+}

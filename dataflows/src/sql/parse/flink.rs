@@ -1,0 +1,121 @@
+//! What `sqlparser` cannot read, turned into what it can, on the tokens of a query.
+//!
+//! Flink's `TUMBLE(TABLE t, DESCRIPTOR(ts), size)`, also inside `TABLE(...)`, loses the words TABLE
+//! and DESCRIPTOR with their parentheses; every other token keeps its span, so later complaints
+//! still point into the file. Constructs of streaming dialects that this release does not have and
+//! `sqlparser` would stumble over somewhere else are refused here by name.
+
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::cursor::{Context, Read, is_word};
+use crate::sql::error::Mistake;
+
+/// Rewrites the tokens of a query.
+pub fn rewrite(context: &Context<'_>, tokens: Vec<TokenWithSpan>) -> Read<Vec<TokenWithSpan>> {
+    for i in 0..tokens.len() {
+        if let Some((message, hint)) = refused(&tokens[i..], i.checked_sub(1).map(|p| &tokens[p].token)) {
+            return Err(Mistake::new(context.pos(tokens[i].span.start), message).hint(hint));
+        }
+    }
+    let mut dropped = vec![false; tokens.len()];
+    for i in 0..tokens.len() {
+        if !is_window(&tokens[i..]) {
+            continue;
+        }
+        // `TABLE ( TUMBLE ( ... ) )`.
+        if i >= 2
+            && is_word(&tokens[i - 2].token, "table")
+            && let Some(end) = closing(&tokens, i - 1)
+        {
+            dropped[i - 2] = true;
+            dropped[i - 1] = true;
+            dropped[end] = true;
+        }
+        let Some(end) = closing(&tokens, i + 1) else { continue };
+        if tokens.get(i + 2).is_some_and(|t| is_word(&t.token, "table")) {
+            dropped[i + 2] = true;
+        }
+        for j in i + 2..end {
+            if let (true, Some(close)) = (is_word(&tokens[j].token, "descriptor"), closing(&tokens, j + 1)) {
+                dropped[j] = true;
+                dropped[j + 1] = true;
+                dropped[close] = true;
+            }
+        }
+    }
+    Ok(tokens.into_iter().zip(dropped).filter(|(_, drop)| !drop).map(|(token, _)| token).collect())
+}
+
+/// Whether `TUMBLE(` or `HOP(` begins here.
+fn is_window(rest: &[TokenWithSpan]) -> bool {
+    (is_word(&rest[0].token, "tumble") || is_word(&rest[0].token, "hop"))
+        && rest.get(1).is_some_and(|t| t.token == Token::LParen)
+}
+
+/// Index of the `)` that closes the `(` at `open`; None if there is none.
+fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    if tokens.get(open)?.token != Token::LParen {
+        return None;
+    }
+    for (i, t) in tokens.iter().enumerate().skip(open) {
+        match t.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(i);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What begins here and is not in this release: message and hint.
+fn refused(rest: &[TokenWithSpan], before: Option<&Token>) -> Option<(&'static str, &'static str)> {
+    let word = |i: usize, text: &str| rest.get(i).is_some_and(|t| is_word(&t.token, text));
+    let opens = |i: usize| rest.get(i).is_some_and(|t| t.token == Token::LParen);
+    let in_from = before.is_none_or(|t| {
+        matches!(t, Token::Comma | Token::LParen)
+            || is_word(t, "from")
+            || is_word(t, "join")
+            || is_word(t, "lateral")
+    });
+    if word(0, "session") && opens(1) && in_from {
+        return Some((
+            "SESSION windows are not in this release",
+            "write TUMBLE(t, ts, size) or HOP(t, ts, slide, size)",
+        ));
+    }
+    if word(0, "cumulate") && opens(1) && in_from {
+        return Some((
+            "CUMULATE windows are not supported",
+            "write TUMBLE(t, ts, size) or HOP(t, ts, slide, size)",
+        ));
+    }
+    if word(0, "for") && word(1, "system_time") {
+        return Some((
+            "FOR SYSTEM_TIME AS OF is not in this release",
+            "leave it out: a plain JOIN follows the changes of both sides",
+        ));
+    }
+    if word(0, "lateral") && word(1, "unnest") {
+        return Some(("LATERAL is not supported", "leave it out: UNNEST sees the tables before it"));
+    }
+    if word(0, "lateral") {
+        return Some((
+            "LATERAL is not supported",
+            "write a JOIN with its condition in ON, or UNNEST(t.list) AS item",
+        ));
+    }
+    if word(0, "match_recognize") && opens(1) {
+        return Some(("MATCH_RECOGNIZE is not supported", "write a join or an aggregate"));
+    }
+    let asof = before.is_some_and(|t| !is_word(t, "as"));
+    if word(0, "asof") && word(1, "join") && asof {
+        return Some(("ASOF JOIN is not supported", "write a JOIN on equal columns"));
+    }
+    None
+}
