@@ -1,0 +1,216 @@
+//! Dead letters: records that were refused, with their bytes unchanged and where they came from.
+//!
+//! The same value travels two ways. To the dead-letter topic it goes with its coordinates as
+//! headers named `herald.*`; in the state's table it lies as one byte string. That string is: a
+//! format byte, the outcome's index, the integers as big-endian, then every text and byte string
+//! with its length before it, `u32::MAX` standing for null.
+
+use schemas::{OutChunk, OutRecord, Outcome};
+
+use crate::murmur2_partition;
+
+/// First byte of a stored dead letter.
+const FORMAT: u8 = 1;
+/// The length that stands for null.
+const NULL: u32 = u32::MAX;
+
+/// A record that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Topic it was read from, or the file.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Its timestamp, milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    /// The source that refused it.
+    pub source: String,
+    /// Why: decode, constraint or late.
+    pub outcome: Outcome,
+    /// The constraint that is false.
+    pub constraint: Option<String>,
+    /// What is wrong with it.
+    pub message: String,
+    /// The schema id of its bytes.
+    pub schema_id: Option<u32>,
+    /// Key bytes.
+    pub key: Option<Vec<u8>>,
+    /// Value bytes.
+    pub value: Option<Vec<u8>>,
+}
+
+impl DeadLetter {
+    /// Its coordinates as headers.
+    pub fn headers(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let mut headers = vec![
+            ("herald.source", self.source.clone()),
+            ("herald.topic", self.topic.clone()),
+            ("herald.partition", self.partition.to_string()),
+            ("herald.offset", self.offset.to_string()),
+            ("herald.outcome", self.outcome.name().to_string()),
+            ("herald.message", self.message.clone()),
+        ];
+        headers.extend(self.timestamp.map(|at| ("herald.timestamp", at.to_string())));
+        headers.extend(self.constraint.clone().map(|name| ("herald.constraint", name)));
+        headers.extend(self.schema_id.map(|id| ("herald.schema_id", id.to_string())));
+        headers.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
+    }
+
+    /// Appends it to the output for `topic`, which has `partitions`. Without a key it keeps its
+    /// own partition as far as there is one, so that its order stays.
+    pub fn push_to(&self, chunk: &mut OutChunk, topic: &str, partitions: i32) {
+        let partition = match &self.key {
+            Some(key) => murmur2_partition(key, partitions),
+            None => self.partition.rem_euclid(partitions.max(1)),
+        };
+        let headers = self.headers();
+        chunk.push(&OutRecord {
+            topic,
+            partition,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: headers.iter().map(|(name, value)| (*name, &value[..])).collect(),
+        });
+    }
+
+    /// As the state's table holds it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT, self.outcome.index() as u8, u8::from(self.timestamp.is_some())];
+        out.extend(self.timestamp.unwrap_or(0).to_be_bytes());
+        out.extend(self.partition.to_be_bytes());
+        out.extend(self.offset.to_be_bytes());
+        out.push(u8::from(self.schema_id.is_some()));
+        out.extend(self.schema_id.unwrap_or(0).to_be_bytes());
+        let texts = [Some(&self.topic), Some(&self.source), self.constraint.as_ref(), Some(&self.message)];
+        for text in texts {
+            put(&mut out, text.map(|text| text.as_bytes()));
+        }
+        put(&mut out, self.key.as_deref());
+        put(&mut out, self.value.as_deref());
+        out
+    }
+
+    /// From what the state's table holds; None when the bytes are not a dead letter.
+    pub fn from_bytes(bytes: &[u8]) -> Option<DeadLetter> {
+        let mut rest = Bytes(bytes);
+        let [FORMAT, outcome, timed] = rest.array()? else { return None };
+        let outcome = *Outcome::ALL.get(usize::from(outcome))?;
+        let timestamp = i64::from_be_bytes(rest.array()?);
+        let partition = i32::from_be_bytes(rest.array()?);
+        let offset = i64::from_be_bytes(rest.array()?);
+        let [has_schema] = rest.array()?;
+        let schema_id = u32::from_be_bytes(rest.array()?);
+        let (topic, source) = (rest.text()??, rest.text()??);
+        let (constraint, message) = (rest.text()?, rest.text()??);
+        let (key, value) = (rest.blob()?, rest.blob()?);
+        rest.0.is_empty().then_some(DeadLetter {
+            topic,
+            partition,
+            offset,
+            timestamp: (timed == 1).then_some(timestamp),
+            source,
+            outcome,
+            constraint,
+            message,
+            schema_id: (has_schema == 1).then_some(schema_id),
+            key,
+            value,
+        })
+    }
+}
+
+fn put(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    out.extend(bytes.map_or(NULL, |bytes| bytes.len() as u32).to_be_bytes());
+    out.extend_from_slice(bytes.unwrap_or_default());
+}
+
+/// What is left to read.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn blob(&mut self) -> Option<Option<Vec<u8>>> {
+        let length = u32::from_be_bytes(self.array()?);
+        if length == NULL {
+            return Some(None);
+        }
+        let (head, rest) = self.0.split_at_checked(length as usize)?;
+        self.0 = rest;
+        Some(Some(head.to_vec()))
+    }
+
+    fn text(&mut self) -> Option<Option<String>> {
+        match self.blob()? {
+            Some(bytes) => String::from_utf8(bytes).ok().map(Some),
+            None => Some(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter() -> DeadLetter {
+        DeadLetter {
+            topic: "match.completed".into(),
+            partition: 3,
+            offset: 42,
+            timestamp: Some(1_700_000_000_000),
+            source: "matches".into(),
+            outcome: Outcome::Constraint,
+            constraint: Some("sane_duration".into()),
+            message: "sane_duration is false".into(),
+            schema_id: None,
+            key: None,
+            value: Some(vec![0, 1, 255]),
+        }
+    }
+
+    #[test]
+    fn bytes_come_back() {
+        let other = DeadLetter {
+            timestamp: None,
+            constraint: None,
+            schema_id: Some(7),
+            key: Some(vec![]),
+            value: None,
+            outcome: Outcome::Decode,
+            ..letter()
+        };
+        for letter in [letter(), other] {
+            assert_eq!(DeadLetter::from_bytes(&letter.to_bytes()), Some(letter));
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        let bytes = letter().to_bytes();
+        for cut in 0..bytes.len() {
+            assert_eq!(DeadLetter::from_bytes(&bytes[..cut]), None);
+        }
+        assert_eq!(DeadLetter::from_bytes(&[&bytes[..], b"x"].concat()), None);
+        assert_eq!(DeadLetter::from_bytes(&[&[9], &bytes[1..]].concat()), None);
+    }
+
+    #[test]
+    fn the_topic_gets_bytes_unchanged_and_coordinates() {
+        let mut chunk = OutChunk::new();
+        letter().push_to(&mut chunk, "dead", 2);
+        let bytes = chunk.into_bytes();
+        let record = OutChunk::read(&bytes).unwrap().next().unwrap().unwrap();
+        assert_eq!((record.topic, record.partition), ("dead", 1));
+        assert_eq!((record.key, record.value), (None, Some(&[0, 1, 255][..])));
+        let header = |name| record.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        assert_eq!(header("herald.offset"), Some(&b"42"[..]));
+        assert_eq!(header("herald.outcome"), Some(&b"constraint"[..]));
+        assert_eq!(header("herald.schema_id"), None);
+    }
+}

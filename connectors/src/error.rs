@@ -1,0 +1,242 @@
+//! What can go wrong in this crate, by what the caller can do about it.
+//!
+//! `Config`, `MissingTopic`, `Topic` and `Refused` are for the user to mend. `Unreachable` and
+//! `Transaction` pass: they are waited for. `Fenced` and `StateMismatch` are final: going on would
+//! write some epoch twice or lose one, so the process stops and says which command goes on.
+
+use std::path::PathBuf;
+
+use rdkafka::error::KafkaError;
+use schemas::SchemaError;
+
+/// An error of the connectors crate.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// A mistake in the options of a source or sink.
+    #[error("option {option}: {message}")]
+    Config {
+        /// Name of the option.
+        option: String,
+        /// What is wrong and what to write.
+        message: String,
+    },
+    /// No broker answered in time. Passes when the broker comes back.
+    #[error("Kafka at {bootstrap} cannot be reached: {reason}")]
+    Unreachable {
+        /// The bootstrap servers asked.
+        bootstrap: String,
+        /// What the client reported.
+        reason: String,
+    },
+    /// A topic that must exist does not.
+    #[error("topic \"{topic}\" does not exist on Kafka at {bootstrap}")]
+    MissingTopic {
+        /// Name of the topic.
+        topic: String,
+        /// The bootstrap servers asked.
+        bootstrap: String,
+    },
+    /// A topic exists, but not as it must be.
+    #[error("topic \"{topic}\" {message}")]
+    Topic {
+        /// Name of the topic.
+        topic: String,
+        /// What is wrong with it and what to do.
+        message: String,
+    },
+    /// The broker answered, and the answer is no: authentication, authorisation, limits.
+    #[error("Kafka at {bootstrap} refuses {what}: {reason}")]
+    Refused {
+        /// The bootstrap servers asked.
+        bootstrap: String,
+        /// What was asked for.
+        what: String,
+        /// The broker's words.
+        reason: String,
+    },
+    /// Records that were not read yet are gone from the topic.
+    #[error(
+        "topic \"{topic}\" partition {partition}: {} records from offset {next} on were deleted before they were read (the topic now starts at {low})",
+        low - next
+    )]
+    LostRecords {
+        /// Name of the topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// The next offset to read.
+        next: i64,
+        /// The first offset the topic still holds.
+        low: i64,
+    },
+    /// The state has read further than the topic reaches: it is not the topic it was.
+    #[error(
+        "topic \"{topic}\" partition {partition} ends at offset {high}, but the state has read up to {next}: the topic was deleted and made anew, or its broker lost data"
+    )]
+    ShrunkTopic {
+        /// Name of the topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// The next offset to read.
+        next: i64,
+        /// The end of the partition.
+        high: i64,
+    },
+    /// Another process has taken over the transactional id. Final.
+    #[error(
+        "another process publishes as \"{transactional_id}\" now: this one must stop and publish nothing more"
+    )]
+    Fenced {
+        /// The transactional id that both use.
+        transactional_id: String,
+    },
+    /// The transaction did not go through cleanly. Its fate is found out by opening anew.
+    #[error("the transaction was not clean: {0}")]
+    Transaction(String),
+    /// The state and what is published do not belong together. Final.
+    #[error("{0}")]
+    StateMismatch(Mismatch),
+    /// The caller asked to stop while something was waited for.
+    #[error("stopped while waiting for Kafka; what was not published is kept in the outbox")]
+    Stopped,
+    /// A chunk of the outbox cannot be read.
+    #[error("the outbox cannot be read")]
+    Outbox(#[from] SchemaError),
+    /// A file cannot be read or written.
+    #[error("file {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is not what it must be.
+    #[error("file {}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        message: String,
+    },
+    /// Any other failure of the Kafka client.
+    #[error("Kafka client")]
+    Kafka(#[from] KafkaError),
+}
+
+/// Why a state may not be published to where its sinks point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// More is published than the state has committed: an older copy of the state.
+    Ahead {
+        /// Last published epoch, of the marker.
+        published: u64,
+        /// Last committed epoch, of the state.
+        committed: u64,
+    },
+    /// The marker was written by another state.
+    Foreign {
+        /// State id of the marker.
+        marker: String,
+        /// Last published epoch, of the marker.
+        published: u64,
+    },
+    /// Same state id and epoch, other content: a copied directory that went its own way.
+    Diverged {
+        /// The epoch in question.
+        epoch: u64,
+    },
+    /// Less is published than the state knows to be: the broker lost data, or its topics were wiped.
+    LostData {
+        /// Last published epoch of the marker; None without a marker.
+        marker: Option<u64>,
+        /// Last epoch this state knows to be published.
+        published: u64,
+    },
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Mismatch::Ahead { published, committed } => write!(
+                f,
+                "the sinks hold epoch {published}, but the state has only committed epoch {committed}: it is an older copy"
+            ),
+            Mismatch::Foreign { marker, published } => write!(
+                f,
+                "the sinks were written up to epoch {published} by another state ({marker}): this state directory is new, or another topology has the same name"
+            ),
+            Mismatch::Diverged { epoch } => write!(
+                f,
+                "the sinks hold another epoch {epoch} than this state committed: the state directory was copied and both copies ran"
+            ),
+            Mismatch::LostData { marker: Some(marker), published } => write!(
+                f,
+                "the sinks hold epoch {marker}, but the state published epoch {published}: the broker lost data"
+            ),
+            Mismatch::LostData { marker: None, published } => write!(
+                f,
+                "the state published epoch {published}, but the progress topic knows nothing of it: the broker was wiped, or it is another one"
+            ),
+        }
+    }
+}
+
+impl ConnectorError {
+    /// True when the failure can pass by itself, so that waiting and opening anew may help.
+    pub fn passes(&self) -> bool {
+        matches!(
+            self,
+            ConnectorError::Unreachable { .. } | ConnectorError::Transaction(_) | ConnectorError::Kafka(_)
+        )
+    }
+
+    /// True when the user has to change the topology, the options or the broker.
+    pub fn is_mistake(&self) -> bool {
+        matches!(
+            self,
+            ConnectorError::Config { .. }
+                | ConnectorError::MissingTopic { .. }
+                | ConnectorError::Topic { .. }
+                | ConnectorError::Refused { .. }
+        )
+    }
+
+    /// What to do about it, where this crate knows: a sentence, with the command that goes on.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            ConnectorError::Unreachable { .. } => {
+                "check properties.bootstrap.server and that the broker is up; TLS and SASL are set by properties.security.protocol"
+            }
+            ConnectorError::MissingTopic { .. } => {
+                "create the topic, or correct the option \"topic\"; Herald does not create source topics"
+            }
+            ConnectorError::LostRecords { .. } => {
+                "lengthen the topic's retention; to go on without these records, start over with `herald run FILE --fresh`"
+            }
+            ConnectorError::ShrunkTopic { .. } => {
+                "point the source at the old topic, or start over with `herald run FILE --fresh`"
+            }
+            ConnectorError::Fenced { .. } => "stop the other process, or give one of them another `--name`",
+            ConnectorError::StateMismatch(Mismatch::Ahead { .. } | Mismatch::Diverged { .. }) => {
+                "run with the newer state directory (`--state DIR`), or start over with `herald run FILE --fresh` and empty sinks"
+            }
+            ConnectorError::StateMismatch(Mismatch::Foreign { .. }) => {
+                "run with the state directory that wrote them (`--state DIR`), choose another `--name`, or take over with `herald run FILE --fresh`"
+            }
+            ConnectorError::StateMismatch(Mismatch::LostData { .. }) => {
+                "restore the broker's topics, or write everything again with `herald run FILE --fresh`"
+            }
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn config(option: &str, message: impl Into<String>) -> ConnectorError {
+        ConnectorError::Config { option: option.to_string(), message: message.into() }
+    }
+
+    pub(crate) fn io(path: &std::path::Path, source: std::io::Error) -> ConnectorError {
+        ConnectorError::Io { path: path.to_path_buf(), source }
+    }
+}

@@ -1,0 +1,256 @@
+//! Writing JSON lines, each epoch once.
+//!
+//! An epoch's lines are appended and synced, then `PATH.herald` is replaced by a note of the
+//! epoch's marker and the file's length. At opening the file is cut to the length of the note, so
+//! an epoch that was half written is written again from where it began. A file with content and
+//! without a note is somebody else's, and refused.
+//!
+//! PLAIN and DEBEZIUM lines are the record's value; UPSERT lines are `{"key":..,"value":..|null}`.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use schemas::OutChunk;
+use serde_json::{Value, json};
+
+use crate::ConnectorError;
+use crate::kafka::Marker;
+use crate::options::Options;
+
+/// A file to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSink {
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl FileSink {
+    /// From the options of a sink.
+    pub fn from_options(values: &BTreeMap<String, String>) -> Result<FileSink, ConnectorError> {
+        let mut options = Options::new(values);
+        options.text("connector");
+        let path = PathBuf::from(options.required("path")?);
+        options.finish()?;
+        Ok(FileSink { path })
+    }
+}
+
+/// Writes the epochs of one topology to one file.
+#[derive(Debug)]
+pub struct FileWriter {
+    path: PathBuf,
+    note: PathBuf,
+    file: File,
+    length: u64,
+    marker: Option<Marker>,
+    state_id: String,
+    upsert: bool,
+}
+
+impl FileWriter {
+    /// Opens or creates the file and cuts off what no note vouches for. What the marker means for
+    /// the state, [`crate::kafka::settle`] tells.
+    pub fn open(
+        sink: &FileSink,
+        state_id: &str,
+        upsert: bool,
+    ) -> Result<(FileWriter, Option<Marker>), ConnectorError> {
+        let path = sink.path.clone();
+        let mut note = path.clone().into_os_string();
+        note.push(".herald");
+        let note = PathBuf::from(note);
+        let (marker, length) = match read_note(&note)? {
+            Some((marker, length)) => (Some(marker), length),
+            None => (None, 0),
+        };
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = opened.map_err(|error| ConnectorError::io(&path, error))?;
+        let found = file.metadata().map_err(|error| ConnectorError::io(&path, error))?.len();
+        let refuse = |message: String| Err(ConnectorError::File { path: path.clone(), message });
+        if marker.is_none() && found > 0 {
+            return refuse(
+                "exists and was not written by Herald: move it away, or write to another path".into(),
+            );
+        }
+        if found < length {
+            return refuse(format!(
+                "has {found} bytes, but {length} were written: it was cut short; restore it, or start over with `herald run FILE --fresh`"
+            ));
+        }
+        file.set_len(length).map_err(|error| ConnectorError::io(&path, error))?;
+        let state_id = state_id.to_string();
+        let writer = FileWriter { path, note, file, length, marker, state_id, upsert };
+        let marker = writer.marker.clone();
+        Ok((writer, marker))
+    }
+
+    /// Starts over: the file is emptied and belongs to this state (`--fresh`). Also takes over a
+    /// file that another state wrote.
+    pub fn claim(&mut self) -> Result<(), ConnectorError> {
+        self.file.set_len(0).map_err(|error| ConnectorError::io(&self.path, error))?;
+        let marker = Marker::whole(&self.state_id, 0, &[]);
+        self.vouch(marker, 0)
+    }
+
+    /// Writes the output of an epoch; one it holds already is left out. Ok means that it is on disk.
+    pub fn publish(&mut self, epoch: u64, chunks: &[Vec<u8>]) -> Result<(), ConnectorError> {
+        if self.marker.as_ref().is_some_and(|marker| epoch <= marker.epoch) {
+            return Ok(());
+        }
+        let length = self.append(chunks)?;
+        self.vouch(Marker::whole(&self.state_id, epoch, chunks), length)
+    }
+
+    fn append(&mut self, chunks: &[Vec<u8>]) -> Result<u64, ConnectorError> {
+        let failed = |error| ConnectorError::io(&self.path, error);
+        self.file.seek(SeekFrom::Start(self.length)).map_err(failed)?;
+        let mut out = BufWriter::with_capacity(1 << 20, &self.file);
+        let mut length = self.length;
+        for chunk in chunks {
+            for record in OutChunk::read(chunk)? {
+                let record = record?;
+                let mut line = |part: &[u8]| {
+                    length += part.len() as u64;
+                    out.write_all(part).map_err(failed)
+                };
+                if self.upsert {
+                    line(b"{\"key\":")?;
+                    line(record.key.unwrap_or(b"null"))?;
+                    line(b",\"value\":")?;
+                    line(record.value.unwrap_or(b"null"))?;
+                    line(b"}\n")?;
+                } else {
+                    line(record.value.unwrap_or(b"null"))?;
+                    line(b"\n")?;
+                }
+            }
+        }
+        out.flush().map_err(failed)?;
+        drop(out);
+        self.file.sync_data().map_err(failed)?;
+        Ok(length)
+    }
+
+    /// Replaces the note; from here on the first `length` bytes count.
+    fn vouch(&mut self, marker: Marker, length: u64) -> Result<(), ConnectorError> {
+        let failed = |error| ConnectorError::io(&self.note, error);
+        let marker_json: Value = serde_json::from_str(&marker.to_json()).unwrap_or_default();
+        let text = json!({ "length": length, "marker": marker_json }).to_string();
+        let mut new = self.note.clone().into_os_string();
+        new.push(".new");
+        let mut file = File::create(&new).map_err(failed)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        std::fs::rename(&new, &self.note).map_err(failed)?;
+        // The rename itself must outlive a power failure.
+        let parent = self.note.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = File::open(parent.unwrap_or(Path::new("."))).map_err(failed)?;
+        directory.sync_all().map_err(failed)?;
+        (self.length, self.marker) = (length, Some(marker));
+        Ok(())
+    }
+
+    /// The last marker.
+    pub fn marker(&self) -> Option<&Marker> {
+        self.marker.as_ref()
+    }
+}
+
+fn read_note(path: &Path) -> Result<Option<(Marker, u64)>, ConnectorError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ConnectorError::io(path, error)),
+    };
+    let read = || {
+        let value: Value = serde_json::from_slice(&bytes).ok()?;
+        let marker = Marker::from_json(value["marker"].to_string().as_bytes())?;
+        Some((marker, value["length"].as_u64()?))
+    };
+    let message = "is not a note that this release of Herald can read".to_string();
+    read().map(Some).ok_or(ConnectorError::File { path: path.to_path_buf(), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::settle;
+    use schemas::OutRecord;
+
+    fn chunk(records: &[(Option<&str>, Option<&str>)]) -> Vec<Vec<u8>> {
+        let mut chunk = OutChunk::new();
+        for (key, value) in records {
+            let (key, value) = (key.map(str::as_bytes), value.map(str::as_bytes));
+            chunk.push(&OutRecord { topic: "f", key, value, ..OutRecord::default() });
+        }
+        vec![chunk.into_bytes()]
+    }
+
+    fn sink() -> (tempfile::TempDir, FileSink) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl");
+        (dir, FileSink { path })
+    }
+
+    fn text(sink: &FileSink) -> String {
+        std::fs::read_to_string(&sink.path).unwrap()
+    }
+
+    #[test]
+    fn every_epoch_lands_once() {
+        let (_dir, sink) = sink();
+        let (mut writer, marker) = FileWriter::open(&sink, "s", false).unwrap();
+        assert_eq!(marker, None);
+        writer.publish(1, &chunk(&[(None, Some("1"))])).unwrap();
+        writer.publish(2, &chunk(&[(None, Some("2")), (Some("k"), None)])).unwrap();
+        writer.publish(2, &chunk(&[(None, Some("2"))])).unwrap();
+        assert_eq!(text(&sink), "1\n2\nnull\n");
+    }
+
+    #[test]
+    fn half_an_epoch_is_cut_off_after_a_crash() {
+        let (_dir, sink) = sink();
+        let (mut writer, _) = FileWriter::open(&sink, "s", true).unwrap();
+        writer.publish(1, &chunk(&[(Some("{\"a\":1}"), Some("{}"))])).unwrap();
+        // The crash: lines were appended, and the note was not replaced.
+        writer.append(&chunk(&[(Some("{\"a\":1}"), None)])).unwrap();
+        drop(writer);
+        assert_eq!(text(&sink).lines().count(), 2);
+        let (mut writer, marker) = FileWriter::open(&sink, "s", true).unwrap();
+        assert_eq!(text(&sink), "{\"key\":{\"a\":1},\"value\":{}}\n");
+        assert_eq!(settle(marker.as_ref(), "s", 2, 1, |_| None).unwrap(), 1);
+        writer.publish(2, &chunk(&[(Some("{\"a\":1}"), None)])).unwrap();
+        assert_eq!(text(&sink), "{\"key\":{\"a\":1},\"value\":{}}\n{\"key\":{\"a\":1},\"value\":null}\n");
+    }
+
+    #[test]
+    fn files_of_others_are_left_alone() {
+        let (_dir, sink) = sink();
+        std::fs::write(&sink.path, "mine\n").unwrap();
+        let error = FileWriter::open(&sink, "s", false).unwrap_err().to_string();
+        assert!(error.contains("was not written by Herald"), "{error}");
+        assert_eq!(text(&sink), "mine\n");
+    }
+
+    #[test]
+    fn a_file_cut_short_is_refused() {
+        let (_dir, sink) = sink();
+        let (mut writer, _) = FileWriter::open(&sink, "s", false).unwrap();
+        writer.publish(1, &chunk(&[(None, Some("123"))])).unwrap();
+        std::fs::write(&sink.path, "1").unwrap();
+        assert!(FileWriter::open(&sink, "s", false).unwrap_err().to_string().contains("cut short"));
+    }
+
+    #[test]
+    fn a_claim_starts_over() {
+        let (_dir, sink) = sink();
+        FileWriter::open(&sink, "old", false).unwrap().0.publish(7, &chunk(&[(None, Some("1"))])).unwrap();
+        let (mut writer, marker) = FileWriter::open(&sink, "new", false).unwrap();
+        assert!(settle(marker.as_ref(), "new", 0, 0, |_| None).is_err());
+        writer.claim().unwrap();
+        assert_eq!(text(&sink), "");
+        let (_, marker) = FileWriter::open(&sink, "new", false).unwrap();
+        assert_eq!(settle(marker.as_ref(), "new", 0, 0, |_| None).unwrap(), 0);
+    }
+}

@@ -1,0 +1,337 @@
+//! Reading JSON lines: a path, or a pattern with `*` and `?` in the file's name.
+//!
+//! All files are one partition, in name order, and a record's offset is its line number across
+//! them; empty lines take an offset and give no record. With `follow = 'true'` the reader waits for
+//! more lines and more files. A file that appears before one that was read would shift every offset
+//! after it, and is refused.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use schemas::Records;
+
+use crate::ConnectorError;
+use crate::options::Options;
+
+/// How often a file that is followed is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Files to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSource {
+    /// A file, or a pattern in the last part of the path.
+    pub path: PathBuf,
+    /// Whether more is waited for at the end.
+    pub follow: bool,
+}
+
+impl FileSource {
+    /// From the options of a source.
+    pub fn from_options(values: &BTreeMap<String, String>) -> Result<FileSource, ConnectorError> {
+        let mut options = Options::new(values);
+        options.text("connector");
+        let path = PathBuf::from(options.required("path")?);
+        let follow = options.flag("follow")?;
+        options.finish()?;
+        if path.parent().is_some_and(|parent| is_pattern(parent.as_os_str())) {
+            let message = "may have * and ? only in the name of the file, not of its directories";
+            return Err(ConnectorError::config("path", message));
+        }
+        Ok(FileSource { path, follow })
+    }
+
+    /// The files there are now, in name order.
+    pub fn files(&self) -> Result<Vec<PathBuf>, ConnectorError> {
+        let pattern = self.path.file_name().filter(|name| is_pattern(name));
+        let Some(pattern) = pattern else { return Ok(vec![self.path.clone()]) };
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let entries = std::fs::read_dir(parent).map_err(|e| ConnectorError::io(parent, e))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| ConnectorError::io(parent, error))?;
+            let name = entry.file_name();
+            if matches(pattern.as_encoded_bytes(), name.as_encoded_bytes()) {
+                files.push(entry.path());
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+fn is_pattern(text: &OsStr) -> bool {
+    text.as_encoded_bytes().iter().any(|byte| matches!(byte, b'*' | b'?'))
+}
+
+/// Whether `name` fits `pattern`: `*` is any bytes, `?` is one.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => (0..=name.len()).any(|skip| matches(rest, &name[skip..])),
+        (Some((b'?', rest)), Some((_, name))) => matches(rest, name),
+        (Some((byte, rest)), Some((first, name))) => byte == first && matches(rest, name),
+        _ => false,
+    }
+}
+
+/// Reads a [`FileSource`].
+#[derive(Debug)]
+pub struct FileReader {
+    source: FileSource,
+    shown: String,
+    files: Vec<PathBuf>,
+    /// The file being read, by its place.
+    current: usize,
+    open: Option<BufReader<File>>,
+    line: Vec<u8>,
+    /// The line number of the next line.
+    next: i64,
+    stop_at_end: bool,
+    done: bool,
+    looked: Instant,
+}
+
+impl FileReader {
+    /// Opens the files and goes to line `start`, counted from 0.
+    pub fn open(source: &FileSource, start: i64) -> Result<FileReader, ConnectorError> {
+        let files = source.files()?;
+        if files.is_empty() && !source.follow {
+            let message = "no file fits this pattern".to_string();
+            return Err(ConnectorError::File { path: source.path.clone(), message });
+        }
+        let mut reader = FileReader {
+            source: source.clone(),
+            shown: source.path.display().to_string(),
+            files,
+            current: 0,
+            open: None,
+            line: Vec::new(),
+            next: 0,
+            stop_at_end: false,
+            done: false,
+            looked: Instant::now(),
+        };
+        if !source.follow || reader.source.path.exists() {
+            reader.open_current()?;
+        }
+        while reader.next < start {
+            if !reader.read_line()? {
+                let message = format!(
+                    "has {} lines, but the state has read {start}: it was cut short, or it is another file",
+                    reader.next
+                );
+                return Err(ConnectorError::File { path: source.path.clone(), message });
+            }
+        }
+        Ok(reader)
+    }
+
+    /// The next records; waits for the first up to `timeout` when the file is followed.
+    pub fn poll(
+        &mut self,
+        max_records: usize,
+        max_bytes: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Records>, ConnectorError> {
+        let until = Instant::now() + timeout;
+        let mut records = Records::new(0);
+        while records.len() < max_records && records.bytes_len() < max_bytes {
+            let offset = self.next;
+            if self.read_line()? {
+                let line = self.line.trim_ascii();
+                if !line.is_empty() {
+                    records.push(offset, None, None, Some(line));
+                }
+                continue;
+            }
+            self.done = !self.source.follow || self.stop_at_end;
+            let now = Instant::now();
+            if self.done || !records.is_empty() || now >= until {
+                break;
+            }
+            std::thread::sleep(LOOK_EVERY.min(until - now));
+        }
+        Ok(if records.is_empty() { vec![] } else { vec![records] })
+    }
+
+    /// Whether more is waited for at the end.
+    pub fn follows(&self) -> bool {
+        self.source.follow
+    }
+
+    /// Makes a followed source end at the end.
+    pub fn stop_at_end(&mut self) {
+        self.stop_at_end = true;
+    }
+
+    /// Whether all was read.
+    pub fn done(&self) -> bool {
+        self.done
+    }
+
+    /// The next line's number.
+    pub fn position(&self) -> i64 {
+        self.next
+    }
+
+    /// The path as it was written.
+    pub fn path(&self) -> &str {
+        &self.shown
+    }
+
+    fn open_current(&mut self) -> Result<bool, ConnectorError> {
+        let Some(path) = self.files.get(self.current) else { return Ok(false) };
+        let file = File::open(path).map_err(|error| ConnectorError::io(path, error))?;
+        self.open = Some(BufReader::with_capacity(256 << 10, file));
+        Ok(true)
+    }
+
+    /// Reads the next line into `line`; false at the end, where a followed file may leave half a line.
+    fn read_line(&mut self) -> Result<bool, ConnectorError> {
+        loop {
+            let Some(open) = self.open.as_mut() else {
+                if !self.look_again()? || !self.open_current()? {
+                    return Ok(false);
+                }
+                continue;
+            };
+            // Half a line from before is completed; a whole one was given out already.
+            if self.line.last() == Some(&b'\n') {
+                self.line.clear();
+            }
+            let path = &self.files[self.current];
+            open.read_until(b'\n', &mut self.line).map_err(|e| ConnectorError::io(path, e))?;
+            if self.line.last() == Some(&b'\n') {
+                self.next += 1;
+                return Ok(true);
+            }
+            // The end of this file. A last line without an end is one only if nothing can follow.
+            let is_last = self.current + 1 == self.files.len();
+            if is_last && self.source.follow && !self.stop_at_end && !self.look_again()? {
+                return Ok(false);
+            }
+            let rest = !self.line.is_empty();
+            if self.current + 1 == self.files.len() && !rest {
+                return Ok(false);
+            }
+            if rest {
+                self.line.push(b'\n');
+                self.next += 1;
+            }
+            if self.current + 1 < self.files.len() {
+                self.current += 1;
+                self.open = None;
+            }
+            if rest {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Looks for files that came after those known; true when there are any.
+    fn look_again(&mut self) -> Result<bool, ConnectorError> {
+        if self.open.is_none() && self.current < self.files.len() {
+            let path = &self.files[self.current];
+            return Ok(path.exists() || !self.source.follow);
+        }
+        if self.looked.elapsed() < LOOK_EVERY {
+            return Ok(false);
+        }
+        self.looked = Instant::now();
+        let files = self.source.files()?;
+        if !files.starts_with(&self.files) {
+            let message =
+                "a file appeared, or went, before one that was read: new files must sort after the others"
+                    .to_string();
+            return Err(ConnectorError::File { path: self.source.path.clone(), message });
+        }
+        let more = files.len() > self.files.len();
+        self.files = files;
+        Ok(more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn source(path: PathBuf, follow: bool) -> FileSource {
+        FileSource { path, follow }
+    }
+
+    fn all(reader: &mut FileReader) -> Vec<(i64, String)> {
+        let mut lines = Vec::new();
+        for records in reader.poll(100, usize::MAX, Duration::from_millis(300)).unwrap() {
+            for (i, offset) in records.offsets.iter().enumerate() {
+                let value = records.values.get(i).unwrap();
+                lines.push((*offset, String::from_utf8(value.to_vec()).unwrap()));
+            }
+        }
+        lines
+    }
+
+    fn lines(pairs: &[(i64, &str)]) -> Vec<(i64, String)> {
+        pairs.iter().map(|(offset, line)| (*offset, line.to_string())).collect()
+    }
+
+    #[test]
+    fn files_are_one_partition_in_name_order() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("b.jsonl"), "3\n4").unwrap();
+        std::fs::write(dir.path().join("a.jsonl"), "0\n\n2\r\n").unwrap();
+        std::fs::write(dir.path().join("c.txt"), "no").unwrap();
+        let source = source(dir.path().join("*.jsonl"), false);
+        let mut reader = FileReader::open(&source, 0).unwrap();
+        assert_eq!(all(&mut reader), lines(&[(0, "0"), (2, "2"), (3, "3"), (4, "4")]));
+        assert!(all(&mut reader).is_empty() && reader.done());
+        assert_eq!(reader.position(), 5);
+        let mut reader = FileReader::open(&source, 3).unwrap();
+        assert_eq!(all(&mut reader), lines(&[(3, "3"), (4, "4")]));
+        let error = FileReader::open(&source, 6).unwrap_err().to_string();
+        assert!(error.contains("has 5 lines, but the state has read 6"), "{error}");
+    }
+
+    #[test]
+    fn batches_are_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a"), "1\n2\n3\n").unwrap();
+        let mut reader = FileReader::open(&source(dir.path().join("a"), false), 0).unwrap();
+        assert_eq!(reader.poll(2, usize::MAX, Duration::ZERO).unwrap()[0].len(), 2);
+        assert!(!reader.done());
+        assert_eq!(reader.poll(2, usize::MAX, Duration::ZERO).unwrap()[0].offsets, [2]);
+    }
+
+    #[test]
+    fn a_followed_file_waits_for_the_end_of_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a-1");
+        std::fs::write(&path, "0\n1").unwrap();
+        let mut reader = FileReader::open(&source(dir.path().join("a-*"), true), 0).unwrap();
+        assert_eq!(all(&mut reader), lines(&[(0, "0")]));
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"1\n").unwrap();
+        assert_eq!(all(&mut reader), lines(&[(1, "11")]));
+        std::fs::write(dir.path().join("a-2"), "2\n").unwrap();
+        assert_eq!(all(&mut reader), lines(&[(2, "2")]));
+        std::fs::write(dir.path().join("a-0"), "x\n").unwrap();
+        std::thread::sleep(LOOK_EVERY);
+        assert!(reader.poll(9, 99, Duration::from_millis(200)).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let options = |pairs: &[(&str, &str)]| {
+            FileSource::from_options(&pairs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect())
+        };
+        assert!(options(&[("path", "a/*/b")]).unwrap_err().to_string().contains("only in the name"));
+        assert!(options(&[("path", "a"), ("follow", "yes")]).is_err());
+        let missing = source(PathBuf::from("does/not/exist"), false);
+        assert!(FileReader::open(&missing, 0).unwrap_err().to_string().contains("does/not/exist"));
+    }
+}

@@ -1,0 +1,24 @@
+//! Kafka: where clusters are described, topics kept, records read and epochs published.
+//!
+//! A [`KafkaCluster`] is what the options say; [`source`] reads one topic of it; [`Topics`] looks
+//! topics up and creates them; [`Publisher`] carries the outbox over, exactly once, with the
+//! progress topic ([`progress`]) as its memory and [`settle`] as its judgement at start. [`Feed`]
+//! is a plain producer, for demos, tests and benches.
+
+pub mod client;
+pub mod feed;
+pub mod options;
+pub mod progress;
+pub mod session;
+pub mod settle;
+pub mod sink;
+pub mod source;
+pub mod topics;
+
+pub use feed::Feed;
+pub use options::{KafkaCluster, KafkaSource, Startup};
+pub use progress::Marker;
+pub use settle::settle;
+pub use sink::{EpochOutput, PublishStatus, Publisher, PublisherConfig};
+pub use source::KafkaReader;
+pub use topics::{TopicInfo, TopicSpec, Topics};

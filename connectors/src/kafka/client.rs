@@ -1,0 +1,182 @@
+//! What all Kafka clients of this crate share: logging, delivery reports, the meaning of errors.
+//!
+//! librdkafka reports through callbacks; [`Context`] hands its log lines to `tracing`, remembers the
+//! first record that could not be delivered, and remembers transport errors, because a transaction
+//! that saw one is not trusted (see [`super::session`]). Nothing that librdkafka logs holds a secret.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Poll, Wake};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use crate::ConnectorError;
+
+/// The context of every client.
+#[derive(Default)]
+pub struct Context {
+    transport_error: AtomicBool,
+    undelivered: Mutex<Option<String>>,
+    trouble: Mutex<Option<String>>,
+}
+
+impl Context {
+    /// Forgets what was noticed so far.
+    pub fn clear(&self) {
+        self.transport_error.store(false, Ordering::Relaxed);
+        if let Ok(mut undelivered) = self.undelivered.lock() {
+            *undelivered = None;
+        }
+    }
+
+    /// Whether a connection failed since [`Context::clear`].
+    pub fn saw_transport_error(&self) -> bool {
+        self.transport_error.load(Ordering::Relaxed)
+    }
+
+    /// Why the first record that was not delivered since [`Context::clear`] was not.
+    pub fn undelivered(&self) -> Option<String> {
+        self.undelivered.lock().ok().and_then(|undelivered| undelivered.clone())
+    }
+
+    /// The last error a client reported since [`Context::recovered`].
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().ok().and_then(|trouble| trouble.clone())
+    }
+
+    /// The client works: whatever was reported before is over.
+    pub fn recovered(&self) {
+        if let Ok(mut trouble) = self.trouble.lock()
+            && trouble.is_some()
+        {
+            *trouble = None;
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // Producer options set on a consumer, and the reverse, are no news: options pass through.
+        if facility == "CONFWARN" {
+            return tracing::debug!(target: "kafka", "{message}");
+        }
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!(target: "kafka", facility, "{message}"),
+            _ => tracing::debug!(target: "kafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        use RDKafkaErrorCode as Code;
+        match error.rdkafka_error_code() {
+            Some(Code::PartitionEOF) => return,
+            Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut) => {
+                self.transport_error.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        if let Ok(mut trouble) = self.trouble.lock() {
+            *trouble = Some(reason.to_string());
+        }
+        tracing::debug!(target: "kafka", %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        // Offsets of the group are for lag tools; nothing depends on them.
+        if let Err(error) = result {
+            tracing::debug!(target: "kafka", %error, "group offsets were not committed");
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result
+            && let Ok(mut undelivered) = self.undelivered.lock()
+            && undelivered.is_none()
+        {
+            *undelivered = Some(error.to_string());
+        }
+    }
+}
+
+/// What an error of the client means to us; `what` is what was being done.
+pub fn meaning(error: KafkaError, bootstrap: &str, what: &str) -> ConnectorError {
+    use RDKafkaErrorCode as Code;
+    if let KafkaError::ClientConfig(_, reason, name, _) = &error {
+        // The value is left out: it may be a secret.
+        return ConnectorError::config(&format!("properties.{name}"), reason.clone());
+    }
+    if let KafkaError::ClientCreation(reason) = &error {
+        return ConnectorError::config("properties", reason.clone());
+    }
+    let bootstrap = bootstrap.to_string();
+    match error.rdkafka_error_code() {
+        Some(
+            Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::Resolve
+            | Code::NodeUpdate
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::NotCoordinator
+            | Code::CoordinatorNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::NetworkException
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend,
+        ) => ConnectorError::Unreachable { bootstrap, reason: error.to_string() },
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::SecurityDisabled
+            | Code::UnsupportedSASLMechanism
+            | Code::MessageSizeTooLarge
+            | Code::InvalidRecord
+            | Code::InvalidTransactionTimeout
+            | Code::PolicyViolation,
+        ) => ConnectorError::Refused { bootstrap, what: what.to_string(), reason: error.to_string() },
+        _ => ConnectorError::Kafka(error),
+    }
+}
+
+/// Runs a future of the admin client to its end on this thread. They are completed by a thread of
+/// the client's own, so no runtime is needed.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut task = TaskContext::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut task) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Clusters and sources as the options describe them.
+//!
+//! `bootstrap.server` and `bootstrap.servers` mean the same. Every other `properties.NAME` goes to
+//! librdkafka as it stands, and is tried at once, so that a mistyped name is found by `check`
+//! without a network. Options that the exactly-once protocol rests on are refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::ClientConfig;
+
+use super::client::meaning;
+use crate::ConnectorError;
+use crate::options::{Options, redacted};
+
+/// Options Herald sets itself, and why they are not for the user.
+const OWN: [(&str, &str); 10] = [
+    ("transactional.id", "follows from the topology's name (--name)"),
+    ("enable.idempotence", "is always on: the sinks are exactly-once"),
+    ("acks", "is always all: the sinks are exactly-once"),
+    ("request.required.acks", "is always all: the sinks are exactly-once"),
+    ("enable.auto.commit", "is always off: offsets live in the state"),
+    ("enable.auto.offset.store", "is always off: offsets live in the state"),
+    ("enable.partition.eof", "is always on"),
+    ("auto.offset.reset", "does not apply: use scan.startup.mode"),
+    ("group.instance.id", "does not apply: partitions are assigned, not balanced"),
+    ("partitioner", "does not apply: keys are partitioned as Java clients do"),
+];
+
+/// A Kafka cluster and how to talk to it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KafkaCluster {
+    /// Bootstrap servers, which are also the cluster's identity.
+    pub bootstrap: String,
+    /// librdkafka options.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl KafkaCluster {
+    /// The cluster at `bootstrap`, without further options.
+    pub fn new(bootstrap: &str) -> KafkaCluster {
+        KafkaCluster { bootstrap: bootstrap.to_string(), properties: BTreeMap::new() }
+    }
+
+    /// Takes `properties.*` from the options of a source or sink.
+    pub fn take(options: &mut Options<'_>) -> Result<KafkaCluster, ConnectorError> {
+        let mut properties = options.prefixed("properties.");
+        let plural = properties.remove("bootstrap.servers");
+        let Some(bootstrap) = properties.remove("bootstrap.server").or(plural) else {
+            let message = "is required: the brokers' addresses, as in 'localhost:9092'";
+            return Err(ConnectorError::config("properties.bootstrap.server", message));
+        };
+        let servers = bootstrap.split(',').map(str::trim).filter(|s| !s.is_empty());
+        let bootstrap = servers.collect::<Vec<_>>().join(",");
+        if bootstrap.is_empty() {
+            let message = "must not be empty";
+            return Err(ConnectorError::config("properties.bootstrap.server", message));
+        }
+        for (name, why) in OWN {
+            if properties.contains_key(name) {
+                return Err(ConnectorError::config(&format!("properties.{name}"), why));
+            }
+        }
+        let cluster = KafkaCluster { bootstrap, properties };
+        let tried = cluster.config().create_native_config();
+        tried.map_err(|error| meaning(error, &cluster.bootstrap, "the options"))?;
+        Ok(cluster)
+    }
+
+    /// What tells clusters apart.
+    pub fn identity(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// What every client of this cluster starts from.
+    pub(crate) fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "herald");
+        // Reconnects are frequent while a broker restarts, and slow ones delay every recovery.
+        config.set("reconnect.backoff.max.ms", "2000");
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config.set("bootstrap.servers", &self.bootstrap);
+        config.set_log_level(rdkafka::config::RDKafkaLogLevel::Warning);
+        config
+    }
+
+    /// A consumer without a memory of its own: partitions and offsets are always assigned.
+    pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
+        let mut config = self.config();
+        if !self.properties.contains_key("group.id") {
+            config.set("group.id", group);
+        }
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        config.set("enable.partition.eof", "true");
+        config.set("auto.offset.reset", "error");
+        // At the default of one second a full queue would starve the reader.
+        self.default(&mut config, "fetch.queue.backoff.ms", "10");
+        self.default(&mut config, "isolation.level", "read_committed");
+        config
+    }
+
+    pub(crate) fn default(&self, config: &mut ClientConfig, name: &str, value: &str) {
+        if !self.properties.contains_key(name) {
+            config.set(name, value);
+        }
+    }
+
+    /// An option as a number, where it is given as one.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        self.properties.get(name).and_then(|value| value.trim().parse().ok())
+    }
+}
+
+impl fmt::Debug for KafkaCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let properties = redacted(&self.properties);
+        f.debug_struct("KafkaCluster")
+            .field("bootstrap", &self.bootstrap)
+            .field("properties", &properties)
+            .finish()
+    }
+}
+
+impl fmt::Display for KafkaCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.bootstrap)
+    }
+}
+
+/// Where reading begins in partitions the state knows nothing of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Startup {
+    /// At the first record held.
+    #[default]
+    Earliest,
+    /// At the end.
+    Latest,
+    /// At the first record with this timestamp or a later one, milliseconds since 1970.
+    Timestamp(i64),
+}
+
+/// A topic to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaSource {
+    /// Where it is.
+    pub cluster: KafkaCluster,
+    /// Its name.
+    pub topic: String,
+    /// Where to begin.
+    pub startup: Startup,
+    /// Group that offsets are committed for, for lag tools; None for `herald-` and the source's name.
+    /// `properties.group.id` goes before it.
+    pub group: Option<String>,
+}
+
+impl KafkaSource {
+    /// From the options of a source.
+    pub fn from_options(values: &BTreeMap<String, String>) -> Result<KafkaSource, ConnectorError> {
+        let mut options = Options::new(values);
+        options.text("connector");
+        let topic = options.required("topic")?.to_string();
+        let cluster = KafkaCluster::take(&mut options)?;
+        let at = options.parse("scan.startup.timestamp.millis", "milliseconds since 1970")?;
+        let startup = match (options.text("scan.startup.mode"), at) {
+            (None | Some("timestamp"), Some(at)) => Startup::Timestamp(at),
+            (None | Some("earliest"), None) => Startup::Earliest,
+            (Some("latest"), None) => Startup::Latest,
+            (Some("timestamp"), None) => {
+                let message = "is required with scan.startup.mode = 'timestamp'";
+                return Err(ConnectorError::config("scan.startup.timestamp.millis", message));
+            }
+            (Some(mode @ ("earliest" | "latest")), Some(_)) => {
+                let message = format!("'{mode}' and scan.startup.timestamp.millis exclude each other");
+                return Err(ConnectorError::config("scan.startup.mode", message));
+            }
+            (Some(mode), _) => {
+                let message = format!("must be 'earliest' or 'latest', not '{mode}'");
+                return Err(ConnectorError::config("scan.startup.mode", message));
+            }
+        };
+        options.finish()?;
+        Ok(KafkaSource { cluster, topic, startup, group: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(pairs: &[(&str, &str)]) -> Result<KafkaSource, ConnectorError> {
+        let pairs = pairs.iter().map(|(a, b)| (a.to_string(), b.to_string()));
+        KafkaSource::from_options(&pairs.collect())
+    }
+
+    const BASE: [(&str, &str); 3] =
+        [("connector", "kafka"), ("topic", "t"), ("properties.bootstrap.server", "a:1, b:2")];
+
+    fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        BASE.iter().chain(more).copied().collect()
+    }
+
+    #[test]
+    fn options_pass_through() {
+        let source = source(&with(&[("properties.fetch.min.bytes", "10")])).unwrap();
+        assert_eq!((source.cluster.identity(), source.startup), ("a:1,b:2", Startup::Earliest));
+        assert_eq!(source.cluster.consumer("g").get("fetch.min.bytes"), Some("10"));
+        assert_eq!(source.cluster.consumer("g").get("group.id"), Some("g"));
+    }
+
+    #[test]
+    fn start_is_earliest_latest_or_a_time() {
+        let at = |more: &[(&str, &str)]| source(&with(more)).map(|source| source.startup);
+        assert_eq!(at(&[("scan.startup.mode", "latest")]).unwrap(), Startup::Latest);
+        assert_eq!(at(&[("scan.startup.timestamp.millis", "5")]).unwrap(), Startup::Timestamp(5));
+        assert!(at(&[("scan.startup.mode", "newest")]).unwrap_err().to_string().contains("'newest'"));
+        assert!(at(&[("scan.startup.mode", "latest"), ("scan.startup.timestamp.millis", "5")]).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_found_without_a_network() {
+        let error = |more: &[(&str, &str)]| source(&with(more)).unwrap_err().to_string();
+        assert!(
+            error(&[("properties.fetch.min.bites", "1")]).starts_with("option properties.fetch.min.bites:")
+        );
+        assert!(error(&[("properties.enable.auto.commit", "true")]).contains("offsets live in the state"));
+        assert!(error(&[("scan.startup.mod", "x")]).contains("did you mean \"scan.startup.mode\"?"));
+        assert!(source(&BASE[..2]).unwrap_err().to_string().contains("properties.bootstrap.server"));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let secret = [("properties.sasl.password", "hunter2"), ("properties.sasl.username", "me")];
+        let source = source(&with(&secret)).unwrap();
+        let shown = format!("{source:?}");
+        assert!(shown.contains("me") && !shown.contains("hunter2"), "{shown}");
+        let wrong = [("properties.ssl.key.password", "hunter2"), ("properties.nonsense", "hunter2")];
+        assert!(!super::tests::source(&with(&wrong)).unwrap_err().to_string().contains("hunter2"));
+    }
+}

@@ -1,0 +1,235 @@
+//! One transactional producer, from its opening to its first blemish.
+//!
+//! Opening fences the producer before it and settles that one's transaction. A session that saw a
+//! transaction error, a transport error or a slow commit is not used again: a delayed EndTxn of a
+//! retried commit could settle a later transaction, for librdkafka lacks KIP-890. Its owner drops
+//! it, opens another and reads the marker to learn what became of the transaction.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use schemas::OutChunk;
+
+use super::client::{Context, meaning};
+use super::progress::{Marker, Progress};
+use super::sink::EpochOutput;
+use crate::ConnectorError;
+
+/// How long a call into the client may take before the stop flag is looked at.
+const SLICE: Duration = Duration::from_millis(250);
+/// A commit that took longer may have been retried.
+const SLOW_COMMIT: Duration = Duration::from_secs(10);
+
+/// A producer with its transactional id to itself.
+pub(crate) struct Session {
+    producer: ThreadedProducer<Context>,
+    progress: Progress,
+    transactional_id: String,
+    transaction_timeout: Duration,
+    /// Set once something happened after which no further transaction is begun here.
+    pub(crate) blemished: bool,
+}
+
+/// What a session is opened with.
+pub(crate) struct SessionConfig<'a> {
+    pub(crate) progress: &'a Progress,
+    pub(crate) transactional_id: &'a str,
+    pub(crate) max_batch_bytes: Option<i64>,
+    pub(crate) timeout: Duration,
+}
+
+impl Session {
+    /// Creates the producer and takes over the transactional id.
+    pub(crate) fn open(config: &SessionConfig<'_>, stop: &AtomicBool) -> Result<Session, ConnectorError> {
+        let cluster = &config.progress.cluster;
+        let bootstrap = &cluster.bootstrap;
+        let transaction_ms = cluster.number("transaction.timeout.ms").unwrap_or(60_000);
+        let mut native = cluster.config();
+        native.set("transactional.id", config.transactional_id);
+        native.set("transaction.timeout.ms", transaction_ms.to_string());
+        // A record must have failed before its transaction does, else the reason is lost.
+        let message_ms = (transaction_ms * 5 / 6).to_string();
+        cluster.default(&mut native, "message.timeout.ms", &message_ms);
+        // Limits are the topics' own, checked before the commit; batches must stay below them.
+        cluster.default(&mut native, "message.max.bytes", "1000000000");
+        let batch = config.max_batch_bytes.unwrap_or(i64::MAX).saturating_sub(2048);
+        cluster.default(&mut native, "batch.size", &batch.clamp(1024, 1_000_000).to_string());
+        cluster.default(&mut native, "compression.type", "lz4");
+        cluster.default(&mut native, "queue.buffering.max.messages", "1000000");
+        cluster.default(&mut native, "queue.buffering.max.kbytes", "262144");
+        let producer: ThreadedProducer<Context> = native
+            .create_with_context(Context::default())
+            .map_err(|error| meaning(error, bootstrap, "the options"))?;
+        let session = Session {
+            producer,
+            progress: config.progress.clone(),
+            transactional_id: config.transactional_id.to_string(),
+            transaction_timeout: Duration::from_millis(transaction_ms),
+            blemished: false,
+        };
+        session.init(config.timeout, stop)?;
+        Ok(session)
+    }
+
+    fn init(&self, timeout: Duration, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        let until = Instant::now() + timeout;
+        let bootstrap = &self.progress.cluster.bootstrap;
+        loop {
+            let Err(error) = self.producer.init_transactions(SLICE) else { return Ok(()) };
+            if stop.load(Ordering::Relaxed) {
+                return Err(ConnectorError::Stopped);
+            }
+            let retriable = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
+            if !retriable {
+                let what = format!("the transactional id \"{}\"", self.transactional_id);
+                return Err(match meaning(error, bootstrap, &what) {
+                    ConnectorError::Kafka(error) => ConnectorError::Transaction(error.to_string()),
+                    other => other,
+                });
+            }
+            if Instant::now() > until {
+                let reason = self.context().trouble().unwrap_or_else(|| error.to_string());
+                return Err(ConnectorError::Unreachable { bootstrap: bootstrap.clone(), reason });
+            }
+        }
+    }
+
+    fn context(&self) -> &Context {
+        self.producer.context()
+    }
+
+    /// Publishes `pieces` and `marker` in one transaction. Ok means committed.
+    pub(crate) fn transact(
+        &mut self,
+        pieces: &[EpochOutput<'_>],
+        marker: &Marker,
+        stop: &AtomicBool,
+    ) -> Result<u64, ConnectorError> {
+        let began = Instant::now();
+        self.blemished = true;
+        self.context().clear();
+        self.producer.begin_transaction().map_err(|error| self.failed(error, began))?;
+        let mut records = 0;
+        for piece in pieces {
+            records += self.send_piece(piece, began, stop)?;
+        }
+        let json = marker.to_json();
+        let record = BaseRecord::to(&self.progress.topic)
+            .partition(0)
+            .key(self.progress.topology.as_bytes())
+            .payload(json.as_bytes());
+        self.send(record, began, stop)?;
+        self.commit(began, stop)?;
+        self.blemished = self.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
+        Ok(records)
+    }
+
+    fn send_piece(
+        &self,
+        piece: &EpochOutput<'_>,
+        began: Instant,
+        stop: &AtomicBool,
+    ) -> Result<u64, ConnectorError> {
+        let epoch = piece.epoch.to_string();
+        let mut records = 0;
+        for chunk in piece.chunks {
+            for record in OutChunk::read(chunk)? {
+                let record = record?;
+                let mut headers = OwnedHeaders::new_with_capacity(2 + record.headers.len())
+                    .insert(Header { key: "herald.topology", value: Some(&self.progress.topology) })
+                    .insert(Header { key: "herald.epoch", value: Some(&epoch) });
+                for (key, value) in &record.headers {
+                    headers = headers.insert(Header { key, value: Some(*value) });
+                }
+                let out = BaseRecord {
+                    topic: record.topic,
+                    partition: Some(record.partition),
+                    payload: record.value,
+                    key: record.key,
+                    timestamp: Some(piece.commit_ms),
+                    headers: Some(headers),
+                    delivery_opaque: (),
+                };
+                self.send(out, began, stop)?;
+                records += 1;
+            }
+        }
+        Ok(records)
+    }
+
+    /// Queues a record; waits while the queue is full.
+    fn send(
+        &self,
+        mut record: BaseRecord<'_, [u8], [u8]>,
+        began: Instant,
+        stop: &AtomicBool,
+    ) -> Result<(), ConnectorError> {
+        loop {
+            let Err((error, back)) = self.producer.send(record) else { return Ok(()) };
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(self.failed(error, began));
+            }
+            self.may_go_on(began, stop)?;
+            std::thread::sleep(Duration::from_millis(1));
+            record = back;
+        }
+    }
+
+    /// Commits, however long the broker takes, within the transaction's own time limit.
+    fn commit(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        loop {
+            let Err(error) = self.producer.commit_transaction(SLICE) else { return Ok(()) };
+            let again = match &error {
+                KafkaError::Transaction(error) => error.is_retriable(),
+                KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
+                _ => false,
+            };
+            if !again {
+                return Err(self.failed(error, began));
+            }
+            self.may_go_on(began, stop)?;
+        }
+    }
+
+    /// Refuses to wait longer when asked to stop, or when the transaction is close to its end.
+    fn may_go_on(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ConnectorError::Stopped);
+        }
+        if began.elapsed() < self.patience() {
+            return Ok(());
+        }
+        let reason = self.context().undelivered().or_else(|| self.context().trouble());
+        let reason = reason.unwrap_or_else(|| "the broker does not answer".to_string());
+        Err(ConnectorError::Transaction(format!("it took too long: {reason}")))
+    }
+
+    fn patience(&self) -> Duration {
+        self.transaction_timeout * 9 / 10
+    }
+
+    /// Tells a fencing, which is final, from a blemish, which is mended by opening anew.
+    fn failed(&self, error: KafkaError, began: Instant) -> ConnectorError {
+        use RDKafkaErrorCode as Code;
+        let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
+        let fences = [Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch];
+        let fenced =
+            [fatal, error.rdkafka_error_code()].into_iter().flatten().any(|code| fences.contains(&code));
+        // The coordinator fences a producer, too, whose transaction it has timed out itself. Who it
+        // was is found out by opening anew: a marker that is not ours is refused there.
+        if fenced && began.elapsed() < self.patience() {
+            return ConnectorError::Fenced { transactional_id: self.transactional_id.clone() };
+        }
+        let reason = self.context().undelivered().map(|why| format!(" ({why})"));
+        match meaning(error, &self.progress.cluster.bootstrap, "the output") {
+            refused @ ConnectorError::Refused { .. } => refused,
+            ConnectorError::Kafka(error) => {
+                ConnectorError::Transaction(format!("{error}{}", reason.unwrap_or_default()))
+            }
+            other => ConnectorError::Transaction(format!("{other}{}", reason.unwrap_or_default())),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Topics: looked up, created when missing, and verified when not.
+//!
+//! Sink, dead-letter and progress topics are Herald's to create. One that exists is left as it is
+//! and refused where it would lose or mangle what is written: too few guarantees in its cleanup
+//! policy, another number of partitions than was asked for. librdkafka's mock has no admin calls;
+//! there, topics come into being by being asked for, and nothing is verified.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::client::{Context, block_on, meaning};
+use super::options::KafkaCluster;
+use crate::ConnectorError;
+
+/// Kafka's default for `max.message.bytes`.
+const DEFAULT_MAX_MESSAGE_BYTES: i64 = 1_048_588;
+
+/// A topic as it should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Name.
+    pub name: String,
+    /// Partitions; None for the broker's default, and for any when it exists.
+    pub partitions: Option<i32>,
+    /// Replication factor when created; None for the broker's default.
+    pub replication: Option<i32>,
+    /// Whether only the last record of a key is kept.
+    pub compacted: bool,
+    /// Further topic options when created.
+    pub configs: Vec<(String, String)>,
+}
+
+/// A topic as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Partitions.
+    pub partitions: i32,
+    /// The greatest batch, and so the greatest record, the topic takes.
+    pub max_message_bytes: i64,
+    /// Whether it was created just now.
+    pub created: bool,
+}
+
+/// Looks after the topics of one cluster.
+pub struct Topics {
+    cluster: KafkaCluster,
+    admin: AdminClient<Context>,
+    /// A consumer, since asking for a topic's metadata must not create it.
+    lookup: BaseConsumer<Context>,
+    timeout: Duration,
+}
+
+impl Topics {
+    /// Clients for `cluster`; each call waits for the broker up to `timeout`.
+    pub fn open(cluster: &KafkaCluster, timeout: Duration) -> Result<Topics, ConnectorError> {
+        let failed = |error| meaning(error, &cluster.bootstrap, "the options");
+        let admin = cluster.config().create_with_context(Context::default()).map_err(failed)?;
+        let lookup = cluster.config().create_with_context(Context::default()).map_err(failed)?;
+        Ok(Topics { cluster: cluster.clone(), admin, lookup, timeout })
+    }
+
+    /// How many partitions `topic` has; None when there is no such topic.
+    pub fn partitions(&self, topic: &str) -> Result<Option<i32>, ConnectorError> {
+        partitions(&self.lookup, topic, &self.cluster.bootstrap, self.timeout)
+    }
+
+    /// The greatest batch `topic` takes.
+    pub fn max_message_bytes(&self, topic: &str) -> Result<i64, ConnectorError> {
+        let limit = self.config_of(topic)?.and_then(|configs| {
+            let value = configs.iter().find(|(name, _)| name == "max.message.bytes")?;
+            value.1.parse().ok()
+        });
+        Ok(limit.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES))
+    }
+
+    /// Creates the topic when it is missing, and verifies it otherwise.
+    pub fn ensure(&self, spec: &TopicSpec) -> Result<TopicInfo, ConnectorError> {
+        let (partitions, created) = match self.partitions(&spec.name)? {
+            Some(partitions) => (partitions, false),
+            None => (self.create(spec)?, true),
+        };
+        let configs = self.config_of(&spec.name)?;
+        if let Some(configs) = &configs {
+            verify(spec, partitions, created, configs)?;
+        }
+        let find = |wanted: &str| {
+            let configs = configs.as_ref()?;
+            configs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+        };
+        let max_message_bytes = find("max.message.bytes").and_then(|value| value.parse().ok());
+        let max_message_bytes = max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
+        Ok(TopicInfo { partitions, max_message_bytes, created })
+    }
+
+    fn create(&self, spec: &TopicSpec) -> Result<i32, ConnectorError> {
+        let replication = TopicReplication::Fixed(spec.replication.unwrap_or(-1));
+        let mut topic = NewTopic::new(&spec.name, spec.partitions.unwrap_or(-1), replication);
+        topic = topic.set("cleanup.policy", if spec.compacted { "compact" } else { "delete" });
+        for (name, value) in &spec.configs {
+            topic = topic.set(name, value);
+        }
+        let options =
+            AdminOptions::new().request_timeout(Some(self.timeout)).operation_timeout(Some(self.timeout));
+        let what = format!("to create topic \"{}\"", spec.name);
+        let created = block_on(self.admin.create_topics([&topic], &options));
+        let code = match created {
+            Ok(results) => results.into_iter().find_map(Result::err).map(|(_, code)| code),
+            Err(KafkaError::AdminOp(code)) => Some(code),
+            Err(error) => return Err(meaning(error, &self.cluster.bootstrap, &what)),
+        };
+        match code {
+            None | Some(RDKafkaErrorCode::TopicAlreadyExists) => {}
+            Some(RDKafkaErrorCode::UnsupportedFeature) => self.create_by_asking(&spec.name)?,
+            Some(code) => {
+                let failed = meaning(KafkaError::Global(code), &self.cluster.bootstrap, &what);
+                return Err(match failed {
+                    ConnectorError::Kafka(_) => ConnectorError::Refused {
+                        bootstrap: self.cluster.bootstrap.clone(),
+                        what,
+                        reason: code.to_string(),
+                    },
+                    other => other,
+                });
+            }
+        }
+        tracing::info!(topic = %spec.name, "topic created");
+        self.await_topic(&spec.name)
+    }
+
+    /// A cluster without admin calls creates a topic when a producer asks for it.
+    fn create_by_asking(&self, topic: &str) -> Result<(), ConnectorError> {
+        let failed = |error| meaning(error, &self.cluster.bootstrap, "to create a topic");
+        let producer: BaseProducer<Context> =
+            self.cluster.config().create_with_context(Context::default()).map_err(failed)?;
+        let asked = producer.client().fetch_metadata(Some(topic), self.timeout);
+        asked.map(|_| ()).map_err(failed)
+    }
+
+    /// Brokers learn of a new topic one after the other.
+    fn await_topic(&self, topic: &str) -> Result<i32, ConnectorError> {
+        let until = Instant::now() + self.timeout;
+        loop {
+            if let Some(partitions) = self.partitions(topic)? {
+                return Ok(partitions);
+            }
+            if Instant::now() > until {
+                return Err(ConnectorError::MissingTopic {
+                    topic: topic.to_string(),
+                    bootstrap: self.cluster.bootstrap.clone(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The topic's options; None where the cluster does not tell.
+    fn config_of(&self, topic: &str) -> Result<Option<Vec<(String, String)>>, ConnectorError> {
+        let options = AdminOptions::new().request_timeout(Some(self.timeout));
+        let resource = ResourceSpecifier::Topic(topic);
+        let code = match block_on(self.admin.describe_configs([&resource], &options)) {
+            Ok(mut results) => match results.pop() {
+                Some(Ok(resource)) => {
+                    let entries = resource.entries.into_iter();
+                    let pairs = entries.filter_map(|entry| Some((entry.name, entry.value?)));
+                    return Ok(Some(pairs.collect()));
+                }
+                Some(Err(code)) => code,
+                None => return Ok(None),
+            },
+            Err(KafkaError::AdminOp(code)) => code,
+            Err(error) => return Err(meaning(error, &self.cluster.bootstrap, "a topic's options")),
+        };
+        match meaning(KafkaError::Global(code), &self.cluster.bootstrap, "a topic's options") {
+            error @ ConnectorError::Unreachable { .. } => Err(error),
+            _ => {
+                tracing::debug!(topic, %code, "the topic's options are not known; it is not verified");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Refuses a topic that would not keep what is written to it as it must.
+fn verify(
+    spec: &TopicSpec,
+    partitions: i32,
+    created: bool,
+    configs: &[(String, String)],
+) -> Result<(), ConnectorError> {
+    let refuse = |message: String| Err(ConnectorError::Topic { topic: spec.name.clone(), message });
+    if let Some(wanted) = spec.partitions
+        && wanted != partitions
+    {
+        return refuse(format!(
+            "has {partitions} partitions, not the {wanted} asked for by topic.partitions: correct the option, or use another topic"
+        ));
+    }
+    if created {
+        return Ok(());
+    }
+    let policy = configs.iter().find(|(name, _)| name == "cleanup.policy");
+    let policy = policy.map_or("", |(_, value)| value.as_str());
+    let compacts = policy.split(',').any(|word| word.trim() == "compact");
+    if spec.compacted && !compacts {
+        return refuse(format!(
+            "has cleanup.policy={policy}: it would forget rows that still stand; set cleanup.policy=compact, or use another topic"
+        ));
+    }
+    if !spec.compacted && compacts {
+        return refuse(format!(
+            "has cleanup.policy={policy}: it would forget records of an append-only sink; set cleanup.policy=delete, or use another topic"
+        ));
+    }
+    Ok(())
+}
+
+/// How many partitions `topic` has; None when there is no such topic.
+pub(crate) fn partitions(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    bootstrap: &str,
+    timeout: Duration,
+) -> Result<Option<i32>, ConnectorError> {
+    let until = Instant::now() + timeout;
+    loop {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+        let asked = consumer.fetch_metadata(Some(topic), left);
+        let what = format!("to look up topic \"{topic}\"");
+        let metadata = asked.map_err(|error| {
+            // Why no connection came about was reported on the side.
+            match (meaning(error, bootstrap, &what), consumer.context().trouble()) {
+                (ConnectorError::Unreachable { bootstrap, .. }, Some(reason)) => {
+                    ConnectorError::Unreachable { bootstrap, reason }
+                }
+                (error, _) => error,
+            }
+        })?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let Some(found) = found else { return Ok(None) };
+        let code = found.error().filter(|error| error.is_error());
+        match code {
+            None if !found.partitions().is_empty() => {
+                return Ok(Some(found.partitions().len() as i32));
+            }
+            None | Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => return Ok(None),
+            // While it is being created, or its brokers start, it has no leader yet.
+            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Some(error) => {
+                return Err(meaning(KafkaError::MetadataFetch(error.into()), bootstrap, &what));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(partitions: Option<i32>, compacted: bool) -> TopicSpec {
+        TopicSpec { name: "t".into(), partitions, compacted, ..TopicSpec::default() }
+    }
+
+    #[test]
+    fn topics_that_would_lose_rows_are_refused() {
+        let policy = |text: &str| vec![("cleanup.policy".to_string(), text.to_string())];
+        let verify = |spec: &TopicSpec, text: &str| verify(spec, 3, false, &policy(text));
+        assert!(verify(&spec(None, true), "compact").is_ok());
+        assert!(verify(&spec(None, true), "compact,delete").is_ok());
+        assert!(verify(&spec(Some(3), false), "delete").is_ok());
+        let error = verify(&spec(None, true), "delete").unwrap_err().to_string();
+        assert!(error.starts_with("topic \"t\" has cleanup.policy=delete"), "{error}");
+        assert!(verify(&spec(None, false), "compact").is_err());
+        let error = verify(&spec(Some(4), false), "delete").unwrap_err().to_string();
+        assert!(error.contains("3 partitions, not the 4"), "{error}");
+    }
+}

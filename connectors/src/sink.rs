@@ -1,0 +1,131 @@
+//! Sinks as their options describe them.
+//!
+//! Who writes them is elsewhere: [`crate::kafka::Publisher`], [`crate::file::FileWriter`] and
+//! [`crate::Blackhole`] each take the chunks of an epoch's outbox. Sinks with the same
+//! [`SinkConnector::identity`] share one outbox, and so one transaction an epoch.
+
+use std::collections::BTreeMap;
+
+use crate::ConnectorError;
+use crate::file::FileSink;
+use crate::kafka::{KafkaCluster, TopicSpec};
+use crate::options::Options;
+use crate::source::unknown;
+
+/// Where a sink writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkConnector {
+    /// A topic.
+    Kafka(KafkaSink),
+    /// A file of JSON lines.
+    File(FileSink),
+    /// Nowhere.
+    Blackhole,
+}
+
+impl SinkConnector {
+    /// Reads the options that are left for the connector; `connector` names it.
+    pub fn from_options(values: &BTreeMap<String, String>) -> Result<SinkConnector, ConnectorError> {
+        match values.get("connector").map(String::as_str) {
+            Some("kafka") => KafkaSink::from_options(values).map(SinkConnector::Kafka),
+            Some("file") => FileSink::from_options(values).map(SinkConnector::File),
+            Some("blackhole") => {
+                let mut options = Options::new(values);
+                options.text("connector");
+                options.finish()?;
+                Ok(SinkConnector::Blackhole)
+            }
+            other => Err(unknown(other, &["kafka", "file", "blackhole"], "sink")),
+        }
+    }
+
+    /// What tells outboxes apart: sinks of one identity are published together.
+    pub fn identity(&self) -> String {
+        match self {
+            SinkConnector::Kafka(sink) => format!("kafka {}", sink.cluster.identity()),
+            SinkConnector::File(sink) => format!("file {}", sink.path.display()),
+            SinkConnector::Blackhole => "blackhole".to_string(),
+        }
+    }
+}
+
+/// A topic to write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaSink {
+    /// Where it is.
+    pub cluster: KafkaCluster,
+    /// Its name.
+    pub topic: String,
+    /// `topic.partitions`.
+    pub partitions: Option<i32>,
+    /// `topic.replication.factor`.
+    pub replication: Option<i32>,
+}
+
+impl KafkaSink {
+    /// From the options of a sink.
+    pub fn from_options(values: &BTreeMap<String, String>) -> Result<KafkaSink, ConnectorError> {
+        let mut options = Options::new(values);
+        options.text("connector");
+        let topic = options.required("topic")?.to_string();
+        let cluster = KafkaCluster::take(&mut options)?;
+        let number = "a whole number above 0";
+        let partitions = options.parse::<i32>("topic.partitions", number)?;
+        let replication = options.parse::<i32>("topic.replication.factor", number)?;
+        let given = [("topic.partitions", partitions), ("topic.replication.factor", replication)];
+        for (name, value) in given {
+            if let Some(value) = value.filter(|value| *value < 1) {
+                let message = format!("must be {number}, not '{value}'");
+                return Err(ConnectorError::config(name, message));
+            }
+        }
+        options.finish()?;
+        Ok(KafkaSink { cluster, topic, partitions, replication })
+    }
+
+    /// The topic as it should be; `compacted` for a sink with FORMAT UPSERT.
+    pub fn topic_spec(&self, compacted: bool) -> TopicSpec {
+        TopicSpec {
+            name: self.topic.clone(),
+            partitions: self.partitions,
+            replication: self.replication,
+            compacted,
+            configs: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sink(pairs: &[(&str, &str)]) -> Result<SinkConnector, ConnectorError> {
+        let pairs = pairs.iter().map(|(a, b)| (a.to_string(), b.to_string()));
+        SinkConnector::from_options(&pairs.collect())
+    }
+
+    #[test]
+    fn sinks_of_one_cluster_share_an_outbox() {
+        let kafka = |topic, servers| {
+            sink(&[("connector", "kafka"), ("topic", topic), ("properties.bootstrap.servers", servers)])
+        };
+        let (a, b) = (kafka("a", "h:1").unwrap(), kafka("b", "h:1").unwrap());
+        assert_eq!(a.identity(), b.identity());
+        assert_ne!(a.identity(), kafka("a", "h:2").unwrap().identity());
+        assert_eq!(sink(&[("connector", "blackhole")]).unwrap(), SinkConnector::Blackhole);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |pairs: &[(&str, &str)]| sink(pairs).unwrap_err().to_string();
+        assert!(error(&[("connector", "kafak")]).contains("did you mean 'kafka'?"));
+        assert!(error(&[]).contains("a sink may be kafka, file, blackhole"));
+        assert!(
+            error(&[("connector", "blackhole"), ("topic", "t")]).starts_with("option topic: is not known")
+        );
+        let base = [("connector", "kafka"), ("topic", "t"), ("properties.bootstrap.server", "h:1")];
+        let more = |name, value| [&base[..], &[(name, value)]].concat();
+        assert!(error(&more("topic.partitions", "0")).contains("above 0"));
+        assert!(error(&more("topic.partition", "2")).contains("did you mean \"topic.partitions\"?"));
+    }
+}

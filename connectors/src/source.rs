@@ -1,0 +1,185 @@
+//! Sources behind one face: whatever is read, it comes as [`Records`] by partition and offset.
+//!
+//! A [`SourceConnector`] is what the options say; a [`Reader`] is opened from it at the offsets of
+//! the state and polled. Reading the same offsets again gives the same records, which is all that
+//! recovery asks of a source.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemas::Records;
+
+use crate::ConnectorError;
+use crate::datagen::{Datagen, DatagenReader};
+use crate::file::{FileReader, FileSource};
+use crate::kafka::{KafkaReader, KafkaSource};
+use crate::options::nearest;
+
+/// A source to open.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// Name, for messages and the consumer group.
+    pub name: String,
+    /// What is read.
+    pub connector: SourceConnector,
+    /// Whether headers are kept.
+    pub want_headers: bool,
+    /// Whether keys are kept. Dead letters carry the key, so only benches do without.
+    pub want_keys: bool,
+}
+
+/// What a source reads, from its options.
+#[derive(Clone, Debug)]
+pub enum SourceConnector {
+    /// A topic.
+    Kafka(KafkaSource),
+    /// JSON lines in files.
+    File(FileSource),
+    /// Generated records.
+    Datagen(Datagen),
+}
+
+impl SourceConnector {
+    /// Reads the options that are left for the connector; `connector` names it.
+    pub fn from_options(options: &BTreeMap<String, String>) -> Result<SourceConnector, ConnectorError> {
+        match options.get("connector").map(String::as_str) {
+            Some("kafka") => KafkaSource::from_options(options).map(SourceConnector::Kafka),
+            Some("file") => FileSource::from_options(options).map(SourceConnector::File),
+            Some("datagen") => Datagen::from_options(options).map(SourceConnector::Datagen),
+            other => Err(unknown(other, &["kafka", "file", "datagen"], "source")),
+        }
+    }
+}
+
+pub(crate) fn unknown(name: Option<&str>, known: &[&str], what: &str) -> ConnectorError {
+    let all = known.join(", ");
+    let Some(name) = name else {
+        return ConnectorError::config("connector", format!("is required; a {what} may be {all}"));
+    };
+    let near = nearest(name, known.iter().copied());
+    let hint = near.map_or(format!("a {what} may be {all}"), |near| format!("did you mean '{near}'?"));
+    ConnectorError::config("connector", format!("'{name}' is not known; {hint}"))
+}
+
+/// An open source.
+pub enum Reader {
+    /// Of a topic.
+    Kafka(KafkaReader),
+    /// Of files.
+    File(FileReader),
+    /// Of generated records.
+    Datagen(DatagenReader),
+}
+
+impl Reader {
+    /// Opens a source; `start` holds the next offset of each partition the state knows.
+    pub fn open(config: &SourceConfig, start: &BTreeMap<i32, i64>) -> Result<Reader, ConnectorError> {
+        let first = start.get(&0).copied().unwrap_or(0);
+        Ok(match &config.connector {
+            SourceConnector::Kafka(source) => {
+                let group = format!("herald-{}", config.name);
+                let want = (config.want_headers, config.want_keys);
+                Reader::Kafka(KafkaReader::open(source, &group, start, want)?)
+            }
+            SourceConnector::File(source) => Reader::File(FileReader::open(source, first)?),
+            SourceConnector::Datagen(datagen) => Reader::Datagen(DatagenReader::open(datagen.clone(), first)),
+        })
+    }
+
+    /// The partitions.
+    pub fn partitions(&self) -> Vec<i32> {
+        match self {
+            Reader::Kafka(reader) => reader.partitions(),
+            Reader::File(_) | Reader::Datagen(_) => vec![0],
+        }
+    }
+
+    /// The next records, at most one `Records` a partition; waits for the first up to `timeout`.
+    pub fn poll(
+        &mut self,
+        max_records: usize,
+        max_bytes: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Records>, ConnectorError> {
+        match self {
+            Reader::Kafka(reader) => reader.poll(max_records, max_bytes, timeout),
+            Reader::File(reader) => reader.poll(max_records, max_bytes, timeout),
+            Reader::Datagen(reader) => Ok(reader.poll(max_records, max_bytes, timeout)),
+        }
+    }
+
+    /// Whether this source ends by itself, so that its watermark may then be taken to the end of time.
+    pub fn is_bounded(&self) -> bool {
+        match self {
+            Reader::Kafka(_) => false,
+            Reader::File(reader) => !reader.follows(),
+            Reader::Datagen(reader) => reader.is_bounded(),
+        }
+    }
+
+    /// Whether all was read: of a bounded source all there is; of Kafka, after
+    /// [`Reader::stop_at_end`], all that was there at opening.
+    pub fn bounded_done(&self) -> bool {
+        match self {
+            Reader::Kafka(reader) => reader.bounded_done(),
+            Reader::File(reader) => reader.done(),
+            Reader::Datagen(reader) => reader.done(),
+        }
+    }
+
+    /// Makes an unbounded source done once what was there at opening is read.
+    pub fn stop_at_end(&mut self) -> Result<(), ConnectorError> {
+        match self {
+            Reader::Kafka(reader) => reader.stop_at_end(),
+            Reader::File(reader) => reader.stop_at_end(),
+            Reader::Datagen(reader) if !reader.is_bounded() => {
+                let message = "is required to stop at the end: this source has none";
+                return Err(ConnectorError::config("rows.total", message));
+            }
+            Reader::Datagen(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Next offset of every partition: all of them belong into the state at each commit.
+    pub fn positions(&self) -> BTreeMap<i32, i64> {
+        match self {
+            Reader::Kafka(reader) => reader.positions(),
+            Reader::File(reader) => BTreeMap::from([(0, reader.position())]),
+            Reader::Datagen(reader) => BTreeMap::from([(0, reader.position())]),
+        }
+    }
+
+    /// Records that are there and not read, by partition, as of the last look; empty where unknown.
+    pub fn lag(&self) -> BTreeMap<i32, i64> {
+        match self {
+            Reader::Kafka(reader) => reader.lag(),
+            Reader::File(_) => BTreeMap::new(),
+            Reader::Datagen(reader) => BTreeMap::from([(0, reader.lag())]),
+        }
+    }
+
+    /// Tells lag tools how far the state is; nothing depends on it.
+    pub fn commit_offsets(&mut self, offsets: &BTreeMap<i32, i64>) {
+        if let Reader::Kafka(reader) = self {
+            reader.commit_offsets(offsets);
+        }
+    }
+
+    /// What keeps the source from being read at present; None while all is well.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Reader::Kafka(reader) => reader.trouble(),
+            Reader::File(_) | Reader::Datagen(_) => None,
+        }
+    }
+
+    /// The topic, or what stands for it in dead letters.
+    pub fn topic(&self) -> &str {
+        match self {
+            Reader::Kafka(reader) => reader.topic(),
+            Reader::File(reader) => reader.path(),
+            Reader::Datagen(_) => "datagen",
+        }
+    }
+}
