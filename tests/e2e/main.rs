@@ -1,0 +1,17 @@
+//! End-to-end tests: the `herald` binary as a child process, beside a real Kafka and a real schema
+//! registry, judged by computations that share no code with it (`tests/oracle`).
+//!
+//! All are one test binary, so that the servers start once. They start when the first test needs
+//! them, on free ports, with their data in a temporary directory, and `--watch` ends them with this
+//! process, however it ends. Every test has topics of its own (a prefix) and waits no longer than
+//! its bounds say.
+
+mod broker;
+mod child;
+mod input;
+mod mistakes;
+mod once;
+mod real_input;
+mod restart;
+mod servers;
+mod tidy;

@@ -1,0 +1,139 @@
+//! `run` as an operator meets it: bounded input ends by itself, SIGTERM ends in order, and the
+//! endpoints answer while it runs.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::broker;
+use crate::child::{self, Herald};
+use crate::input::{self, Encode};
+use crate::servers;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Words counted from one file to another.
+const WORDS: &str = "
+CREATE TABLE words (
+  id INT NOT NULL, word VARCHAR NOT NULL, PRIMARY KEY (id)
+) ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'words.jsonl') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW counts AS SELECT word, count(*) AS n FROM words GROUP BY word;
+CREATE SINK counts_out FROM counts WITH (connector = 'file', path = 'counts.jsonl', primary_key = 'word')
+FORMAT UPSERT ENCODE JSON;
+";
+
+fn words(dir: &Path, lines: &[&str]) {
+    fs::write(dir.join("words.jsonl"), lines.iter().map(|l| format!("{l}\n")).collect::<String>())
+        .expect("a file");
+}
+
+fn counts(dir: &Path) -> Vec<String> {
+    let text = fs::read_to_string(dir.join("counts.jsonl")).expect("the sink's file");
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn once_over_files_ends_and_goes_on_with_what_is_new() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    fs::write(dir.join("words.sql"), WORDS).expect("a file");
+    let run = ["run", "words.sql", "--once"];
+    let mut lines = vec![r#"{"id":1,"word":"ace"}"#, r#"{"id":2,"word":"gank"}"#, r#"{"id":3,"word":"ace"}"#];
+    words(dir, &lines);
+    child::succeed(dir, &run, &[], PATIENCE);
+    let mut first = counts(dir);
+    first.sort();
+    assert_eq!(
+        first,
+        [
+            r#"{"key":{"word":"ace"},"value":{"word":"ace","n":2}}"#,
+            r#"{"key":{"word":"gank"},"value":{"word":"gank","n":1}}"#
+        ]
+    );
+
+    child::succeed(dir, &run, &[], PATIENCE);
+    assert_eq!(counts(dir).len(), 2, "nothing new in, nothing new out");
+
+    lines.push(r#"{"id":2,"word":"ace"}"#);
+    words(dir, &lines);
+    child::succeed(dir, &run, &[], PATIENCE);
+    let mut added = counts(dir).split_off(2);
+    added.sort();
+    assert_eq!(
+        added,
+        [r#"{"key":{"word":"ace"},"value":{"word":"ace","n":3}}"#, r#"{"key":{"word":"gank"},"value":null}"#]
+    );
+
+    let answer = child::succeed(
+        dir,
+        &["query", "SELECT word, n FROM counts", "--state", ".herald/words", "--format", "csv"],
+        &[],
+        PATIENCE,
+    );
+    assert!(answer.stdout.contains("ace,3"), "{}", answer.stdout);
+}
+
+/// Waits until an endpoint answers 200 and gives its body.
+fn answer(herald: &Herald, url: &str) -> String {
+    let started = Instant::now();
+    loop {
+        if let Ok((200, body)) = servers::http("GET", url, None) {
+            return body;
+        }
+        assert!(started.elapsed() < PATIENCE, "{url} does not answer:\n{}", herald.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+#[test]
+fn endpoints_answer_and_sigterm_ends_in_order() {
+    let prefix = "once-serve";
+    let dir = tempfile::tempdir().expect("a directory");
+    let fixture = servers::root().join("tests/fixtures/matches.jsonl");
+    let matches = input::matches(&fixture, &["--revisions", "--broken"], Encode::Json, prefix);
+    let champions = input::champions(Encode::Json, prefix, "");
+    broker::create_topic(&format!("{prefix}.match.completed"), 2);
+    broker::create_topic(&format!("{prefix}.champion"), 1);
+    broker::produce(&format!("{prefix}.match.completed"), input::pairs(&matches));
+    broker::produce(&format!("{prefix}.champion"), input::pairs(&champions));
+
+    let topology = child::topology(dir.path(), "dataflows/topologies/match_analytics.sql", prefix);
+    let listen = free_address();
+    let args =
+        ["run", &*topology.to_string_lossy(), "--name", prefix, "--state", "state", "--listen", &listen];
+    let herald = Herald::start(dir.path(), &args, &[("KAFKA_BOOTSTRAP", servers::kafka())]);
+    answer(&herald, &format!("http://{listen}/healthz"));
+    answer(&herald, &format!("http://{listen}/readyz"));
+
+    // Every record has one outcome: the metrics' counts add up to what was produced.
+    let started = Instant::now();
+    loop {
+        let metrics = answer(&herald, &format!("http://{listen}/metrics"));
+        let rows = metrics.lines().filter(|l| l.contains(r#"source="matches""#) && l.contains("outcome=\""));
+        let count: f64 = rows.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+        if count as usize == matches.len() {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{} produced, metrics:\n{metrics}", matches.len());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    let ended = herald.terminate(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
+    for (view, rows) in input::expected(&matches, &champions) {
+        let topic = format!("{prefix}.analytics.computed.{view}");
+        input::assert_same(&topic, &input::upserted(&topic, Encode::Json), &rows);
+    }
+}
+
+#[test]
+fn demo_off_a_terminal_prints_and_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ended = child::succeed(dir.path(), &["demo", "--for", "3s"], &[], PATIENCE);
+    assert!(ended.stdout.contains("champion"), "no results in:\n{}", ended.stdout);
+}

@@ -1,0 +1,63 @@
+//! The house rules that a machine can check: headers, lengths, names, and who may know whom.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::servers;
+
+/// Crate folder, and which of ours it may depend on.
+const MAY_KNOW: [(&str, &[&str]); 4] = [
+    ("schemas", &[]),
+    ("state", &["schemas"]),
+    ("connectors", &["schemas"]),
+    ("dataflows", &["schemas", "state"]),
+];
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a folder").flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn files_open_with_a_header_and_stay_short() {
+    let mut files = Vec::new();
+    rust_files(servers::root(), &mut files);
+    let mut broken = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(&path).expect("text");
+        let name = path.strip_prefix(servers::root()).expect("a path below the root").display();
+        let header = text.lines().take_while(|l| l.starts_with("//!")).count();
+        if header == 0 {
+            broken.push(format!("{name}: does not open with //!"));
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
+        if code > 600 {
+            broken.push(format!("{name}: {code} lines without its tests; 600 is the limit"));
+        }
+        if ["mod.rs", "util.rs", "utils.rs", "common.rs", "manager.rs"].iter().any(|n| path.ends_with(n)) {
+            broken.push(format!("{name}: name it for what is in it"));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn crates_know_only_those_below_them() {
+    for (name, may_know) in MAY_KNOW {
+        let path = servers::root().join(name).join("Cargo.toml");
+        let text = fs::read_to_string(path).expect("a manifest");
+        for other in ["schemas", "state", "connectors", "dataflows"] {
+            let knows = text
+                .lines()
+                .any(|l| l.starts_with(&format!("{other}.")) || l.starts_with(&format!("{other} =")));
+            assert!(!knows || may_know.contains(&other), "{name} depends on {other}");
+        }
+    }
+}
