@@ -151,9 +151,9 @@ impl AvroDecoder {
         let mut pause = PAUSE_FIRST;
         loop {
             let error = match self.registry.by_id(id) {
-                Err(
-                    error @ (SchemaError::RegistryDown { .. } | SchemaError::RegistryRefused { .. }),
-                ) => error,
+                Err(error @ (SchemaError::RegistryDown { .. } | SchemaError::RegistryRefused { .. })) => {
+                    error
+                }
                 answer => return answer,
             };
             tracing::warn!(schema_id = id, %error, "waiting for the schema registry");

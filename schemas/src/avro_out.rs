@@ -74,14 +74,10 @@ impl AvroEncoder {
 fn shape(field: &Field) -> Result<Shape, SchemaError> {
     let form = match field.data_type() {
         DataType::List(item) => Form::List(Box::new(shape(item)?)),
-        DataType::Struct(fields) => {
-            Form::Struct(fields.iter().map(|f| shape(f)).collect::<Result<_, _>>()?)
-        }
+        DataType::Struct(fields) => Form::Struct(fields.iter().map(|f| shape(f)).collect::<Result<_, _>>()?),
         DataType::Decimal128(_, scale) => {
             let factor = 10i128.checked_pow(u32::try_from(-i32::from((*scale).min(0))).unwrap_or(0));
-            Form::Decimal(factor.ok_or_else(|| {
-                SchemaError::UnsupportedType(field.data_type().to_string())
-            })?)
+            Form::Decimal(factor.ok_or_else(|| SchemaError::UnsupportedType(field.data_type().to_string()))?)
         }
         _ => Form::Plain,
     };

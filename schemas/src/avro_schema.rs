@@ -72,7 +72,8 @@ fn avro_type(field: &Field, path: &str) -> Value {
         }
         DataType::List(item) => {
             let inner = avro_type(item, path);
-            let items = if item.is_nullable() && inner != json!("null") { json!(["null", inner]) } else { inner };
+            let items =
+                if item.is_nullable() && inner != json!("null") { json!(["null", inner]) } else { inner };
             json!({ "type": "array", "items": items })
         }
         DataType::Struct(fields) => {
@@ -188,14 +189,24 @@ mod tests {
         let spelt: Vec<String> = schema
             .fields()
             .iter()
-            .map(|f| format!("{} {}{}", f.name(), sql_type(f), if f.is_nullable() { "" } else { " NOT NULL" }))
+            .map(|f| {
+                format!("{} {}{}", f.name(), sql_type(f), if f.is_nullable() { "" } else { " NOT NULL" })
+            })
             .collect();
         assert_eq!(
             spelt,
             [
-                "id VARCHAR NOT NULL", "n BIGINT", "at TIMESTAMPTZ NOT NULL", "local TIMESTAMP NOT NULL",
-                "e VARCHAR NOT NULL", "price DECIMAL(9, 2) NOT NULL", "tags JSONB NOT NULL", "either JSONB",
-                "next JSONB", "ps STRUCT<k INT>[] NOT NULL", "one STRUCT<k INT> NOT NULL",
+                "id VARCHAR NOT NULL",
+                "n BIGINT",
+                "at TIMESTAMPTZ NOT NULL",
+                "local TIMESTAMP NOT NULL",
+                "e VARCHAR NOT NULL",
+                "price DECIMAL(9, 2) NOT NULL",
+                "tags JSONB NOT NULL",
+                "either JSONB",
+                "next JSONB",
+                "ps STRUCT<k INT>[] NOT NULL",
+                "one STRUCT<k INT> NOT NULL",
             ]
         );
         assert!(columns_of_avro("\"string\"").is_err());

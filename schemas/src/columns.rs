@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use arrow::array::builder::NullBufferBuilder;
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, ListArray, NullArray,
-    PrimitiveArray, StringArray, StructArray,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, ListArray, NullArray, PrimitiveArray, StringArray,
+    StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 
 use crate::error::SchemaError;
@@ -235,9 +235,7 @@ impl Column {
             },
             Data::I64(values) => match data_type {
                 DataType::Time64(_) => primitive::<Time64MicrosecondType>(values, nulls, data_type)?,
-                DataType::Timestamp(..) => {
-                    primitive::<TimestampMicrosecondType>(values, nulls, data_type)?
-                }
+                DataType::Timestamp(..) => primitive::<TimestampMicrosecondType>(values, nulls, data_type)?,
                 _ => primitive::<Int64Type>(values, nulls, data_type)?,
             },
             Data::I128(values) => {
@@ -316,7 +314,7 @@ fn mismatch() -> SchemaError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::AsArray;
+    use arrow::array::{Array, AsArray};
 
     fn nested() -> DataType {
         let item = DataType::Struct(

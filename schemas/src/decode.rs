@@ -153,10 +153,7 @@ impl std::fmt::Display for Fail {
 }
 
 /// The candidate most like `name`, if it is like it at all.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (distance(&fold(name), &fold(candidate)), candidate))
         .min()

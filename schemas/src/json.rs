@@ -148,9 +148,7 @@ impl Node {
             DataType::Int64 => Kind::I64,
             DataType::Float32 => Kind::F32,
             DataType::Float64 => Kind::F64,
-            DataType::Decimal128(precision, scale) => {
-                Kind::Decimal { precision: *precision, scale: *scale }
-            }
+            DataType::Decimal128(precision, scale) => Kind::Decimal { precision: *precision, scale: *scale },
             DataType::Utf8 => Kind::Text,
             DataType::Binary => Kind::Bytes,
             DataType::Date32 => Kind::Date,

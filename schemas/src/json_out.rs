@@ -6,7 +6,7 @@
 
 use std::io::Write;
 
-use arrow::array::{RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -42,8 +42,12 @@ enum Form {
     Raw,
     Date,
     Time,
-    Timestamp { utc: bool },
-    Decimal { scale: i8 },
+    Timestamp {
+        utc: bool,
+    },
+    Decimal {
+        scale: i8,
+    },
     List(Box<Form>),
     Struct(Vec<Shape>),
 }

@@ -23,6 +23,8 @@ pub mod record;
 pub mod registry;
 pub mod relation;
 pub mod row;
+#[cfg(test)]
+mod sample;
 pub mod time;
 pub mod view;
 

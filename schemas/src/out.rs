@@ -186,8 +186,7 @@ impl<'a> Reader<'a> {
 
     fn take(&mut self, len: u64) -> Result<&'a [u8], SchemaError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let (head, rest) =
-            self.rest.split_at_checked(len).ok_or_else(|| bad("it ends too early"))?;
+        let (head, rest) = self.rest.split_at_checked(len).ok_or_else(|| bad("it ends too early"))?;
         self.rest = rest;
         Ok(head)
     }

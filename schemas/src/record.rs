@@ -44,13 +44,7 @@ impl Records {
 
     /// Appends one record; headers, where they are kept, are pushed by the caller.
     #[inline]
-    pub fn push(
-        &mut self,
-        offset: i64,
-        timestamp: Option<i64>,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) {
+    pub fn push(&mut self, offset: i64, timestamp: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) {
         self.offsets.push(offset);
         self.timestamps.push(timestamp);
         self.keys.push(key);

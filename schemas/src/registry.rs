@@ -36,7 +36,10 @@ const TOKEN: &str = "schema.registry.token";
 pub struct Registry(Arc<Inner>);
 
 enum Inner {
-    Remote { shown: String, settings: SrSettings },
+    Remote {
+        shown: String,
+        settings: SrSettings,
+    },
     /// Schemas by id, starting at 1, with the subjects they were registered under.
     Memory(Mutex<Vec<(String, HashSet<String>)>>),
 }
@@ -251,10 +254,8 @@ fn write_in(
         Value::Object(object) => {
             let own = object.get("namespace").and_then(Value::as_str).map(str::to_string);
             let named = object.get("name").and_then(Value::as_str);
-            let own = named
-                .and_then(|name| name.rsplit_once('.'))
-                .map(|(space, _)| space.to_string())
-                .or(own);
+            let own =
+                named.and_then(|name| name.rsplit_once('.')).map(|(space, _)| space.to_string()).or(own);
             let namespace = own.as_deref().or(namespace);
             for part in ["type", "items", "values"] {
                 if let Some(inner) = object.get_mut(part) {

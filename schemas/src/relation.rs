@@ -185,8 +185,15 @@ mod tests {
         let schema = everything();
         let spelt: Vec<String> = schema.fields().iter().map(|f| sql_type(f)).collect();
         let expected = [
-            "BOOLEAN", "SMALLINT", "DECIMAL(12, 3)", "TIMESTAMP", "TIMESTAMPTZ", "TIME", "BYTEA",
-            "STRUCT<a INT, j JSONB>[]", "JSONB",
+            "BOOLEAN",
+            "SMALLINT",
+            "DECIMAL(12, 3)",
+            "TIMESTAMP",
+            "TIMESTAMPTZ",
+            "TIME",
+            "BYTEA",
+            "STRUCT<a INT, j JSONB>[]",
+            "JSONB",
         ];
         assert_eq!(spelt, expected);
     }

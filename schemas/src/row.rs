@@ -96,10 +96,7 @@ impl RowCodec {
     }
 
     /// The columns of packed rows. Bytes that do not fit are an error, whatever they are.
-    pub fn decode<'a>(
-        &self,
-        rows: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Vec<ArrayRef>, SchemaError> {
+    pub fn decode<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>, SchemaError> {
         let mut rest: Vec<&[u8]> = rows.collect();
         let mut arrays = Vec::with_capacity(self.types.len());
         for (data_type, kind) in self.types.iter().zip(&self.kinds) {
@@ -115,9 +112,10 @@ impl RowCodec {
 
     /// How many bytes of a packed row its first `columns` columns take.
     pub fn prefix_len(&self, row: &[u8], columns: usize) -> Result<usize, SchemaError> {
-        let kinds = self.kinds.get(..columns).ok_or_else(|| {
-            SchemaError::Mismatch(format!("{columns} columns of {}", self.kinds.len()))
-        })?;
+        let kinds = self
+            .kinds
+            .get(..columns)
+            .ok_or_else(|| SchemaError::Mismatch(format!("{columns} columns of {}", self.kinds.len())))?;
         let mut rest = row;
         for kind in kinds {
             decode::skip(kind, &mut rest)?;
@@ -149,8 +147,7 @@ fn alike(a: &DataType, b: &DataType) -> bool {
     match (a, b) {
         (DataType::List(a), DataType::List(b)) => alike(a.data_type(), b.data_type()),
         (DataType::Struct(a), DataType::Struct(b)) => {
-            a.len() == b.len()
-                && a.iter().zip(b.iter()).all(|(a, b)| alike(a.data_type(), b.data_type()))
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| alike(a.data_type(), b.data_type()))
         }
         (DataType::Timestamp(a, _), DataType::Timestamp(b, _)) => a == b,
         // The scale decides what the integer means; the precision only how large it may be.

@@ -47,9 +47,15 @@ pub(super) enum Op {
 pub(super) enum IntTo {
     /// The same number, if the column can hold it.
     Number,
-    Decimal { precision: u8, scale: i8 },
+    Decimal {
+        precision: u8,
+        scale: i8,
+    },
     /// So many microseconds each, or so many for one.
-    Micros { times: i64, over: i64 },
+    Micros {
+        times: i64,
+        over: i64,
+    },
 }
 
 /// What bytes become.
@@ -59,9 +65,15 @@ pub(super) enum BytesTo {
     Text,
     Uuid,
     /// Binary decimals: powers of ten to the column's scale, and its precision.
-    Decimal { shift: i32, precision: u8 },
+    Decimal {
+        shift: i32,
+        precision: u8,
+    },
     /// Text that is read as JSON reads it.
-    DecimalText { precision: u8, scale: i8 },
+    DecimalText {
+        precision: u8,
+        scale: i8,
+    },
     DateText,
     TimeText,
     TimestampText,
@@ -127,10 +139,7 @@ impl Compiler<'_> {
                 continue;
             }
             let shape = self.shapes.add(&field.schema, self.names)?;
-            let long = matches!(
-                shape,
-                Shape::Long | Shape::Date | Shape::Time(_) | Shape::Timestamp { .. }
-            );
+            let long = matches!(shape, Shape::Long | Shape::Date | Shape::Time(_) | Shape::Timestamp { .. });
             match (steps.last_mut(), shape) {
                 (_, Shape::Null) => {}
                 (Some(Step::SkipLongs(count)), _) if long => *count += 1,
@@ -158,9 +167,7 @@ impl Compiler<'_> {
             return Ok(Op::Jsonb(self.shapes.add(schema, self.names)?));
         }
         match (schema, field.data_type()) {
-            (Avro::Record(record), DataType::Struct(fields)) => {
-                Ok(Op::Record(self.record(record, fields)?))
-            }
+            (Avro::Record(record), DataType::Struct(fields)) => Ok(Op::Record(self.record(record, fields)?)),
             (Avro::Array(array), DataType::List(item)) => {
                 Ok(Op::List(Box::new(self.value(&array.items, item)?)))
             }
@@ -291,7 +298,10 @@ fn spelt(schema: &Avro) -> String {
         Avro::Fixed(fixed) => format!("fixed({})", fixed.size),
         Avro::Decimal(decimal) => format!("decimal({}, {})", decimal.precision, decimal.scale),
         Avro::Long | Avro::Int => {
-            format!("{} (declare it BIGINT, or give it a logical type)", if matches!(schema, Avro::Int) { "int" } else { "long" })
+            format!(
+                "{} (declare it BIGINT, or give it a logical type)",
+                if matches!(schema, Avro::Int) { "int" } else { "long" }
+            )
         }
         Avro::Array(_) => "array".to_string(),
         Avro::Map(_) => "map".to_string(),

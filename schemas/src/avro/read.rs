@@ -42,9 +42,9 @@ impl Plan {
             match step {
                 Step::SkipLongs(count) => wire.skip_longs(*count)?,
                 Step::Skip(shape) => self.shapes.skip(shape, wire, 0)?,
-                Step::Read { column, name, op } => self
-                    .value(op, &mut columns[*column], wire, scratch)
-                    .map_err(|fail| fail.within(name))?,
+                Step::Read { column, name, op } => {
+                    self.value(op, &mut columns[*column], wire, scratch).map_err(|fail| fail.within(name))?
+                }
             }
         }
         record.missing.iter().for_each(|column| columns[*column].append_null());
@@ -182,12 +182,7 @@ fn float(column: &mut Column, value: f64) -> Result<(), Fail> {
     })
 }
 
-fn bytes_value(
-    to: BytesTo,
-    column: &mut Column,
-    bytes: &[u8],
-    scratch: &mut Vec<u8>,
-) -> Result<(), Fail> {
+fn bytes_value(to: BytesTo, column: &mut Column, bytes: &[u8], scratch: &mut Vec<u8>) -> Result<(), Fail> {
     match to {
         BytesTo::Raw => closed(column.append_bytes(bytes)),
         BytesTo::Text => closed(column.append_bytes(text(bytes)?.as_bytes())),
@@ -223,7 +218,8 @@ fn bytes_value(
             })
         }
         BytesTo::TimeText | BytesTo::TimestampText => {
-            let parse = if matches!(to, BytesTo::TimeText) { time::parse_time } else { time::parse_timestamp };
+            let parse =
+                if matches!(to, BytesTo::TimeText) { time::parse_time } else { time::parse_timestamp };
             let value = parse(text(bytes)?).ok_or_else(|| unreadable(bytes))?;
             push(column, |data| match data {
                 Data::I64(values) => Some(values.push(value)),

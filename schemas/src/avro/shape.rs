@@ -31,7 +31,11 @@ pub(super) enum Shape {
     /// Units of this many microseconds since midnight.
     Time(i64),
     /// Units of so many microseconds, or of which so many make one.
-    Timestamp { times: i64, over: i64, utc: bool },
+    Timestamp {
+        times: i64,
+        over: i64,
+        utc: bool,
+    },
     Array(Box<Shape>),
     Map(Box<Shape>),
     Union(Vec<Shape>),

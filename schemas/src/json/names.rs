@@ -61,11 +61,7 @@ impl Names {
             exact.insert(field.name().clone(), index);
             folded.entry(field.name().to_lowercase()).and_modify(|f| *f = None).or_insert(Some(index));
         }
-        let start = Slot {
-            key: "".into(),
-            hit: Hit { field: None, exact: false, slot: START },
-            next: START,
-        };
+        let start = Slot { key: "".into(), hit: Hit { field: None, exact: false, slot: START }, next: START };
         Names {
             exact,
             folded,

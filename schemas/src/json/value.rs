@@ -83,9 +83,7 @@ impl Reader {
                 closed(column.close_value())
             }
             Kind::Text => match peek {
-                Peek::String => {
-                    closed(column.append_bytes(json.known_str().map_err(syntax)?.as_bytes()))
-                }
+                Peek::String => closed(column.append_bytes(json.known_str().map_err(syntax)?.as_bytes())),
                 _ => Err(mismatch(&node.sql, peek)),
             },
             Kind::Bytes => self.base64(&node.sql, column, json, peek),
@@ -298,12 +296,7 @@ fn text_value<T>(
     })
 }
 
-fn numeric_timestamp(
-    sql: &str,
-    unit: TimeUnit,
-    json: &mut Jiter<'_>,
-    peek: Peek,
-) -> Result<i64, Fail> {
+fn numeric_timestamp(sql: &str, unit: TimeUnit, json: &mut Jiter<'_>, peek: Peek) -> Result<i64, Fail> {
     let scale = match unit {
         TimeUnit::Second => 6,
         TimeUnit::Millisecond => 3,

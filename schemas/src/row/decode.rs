@@ -8,11 +8,7 @@ use crate::columns::{Column, Data};
 use crate::error::SchemaError;
 
 /// Reads one value of every row into the column.
-pub(super) fn unpack(
-    column: &mut Column,
-    kind: &Kind,
-    rows: &mut [&[u8]],
-) -> Result<(), SchemaError> {
+pub(super) fn unpack(column: &mut Column, kind: &Kind, rows: &mut [&[u8]]) -> Result<(), SchemaError> {
     rows.iter_mut().try_for_each(|row| read(column, kind, row))
 }
 
