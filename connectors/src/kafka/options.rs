@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
@@ -154,14 +155,27 @@ pub struct KafkaSource {
     /// Group that offsets are committed for, for lag tools; None for `herald-` and the source's name.
     /// `properties.group.id` goes before it.
     pub group: Option<String>,
+    /// How long opening waits for the broker.
+    pub open_timeout: Duration,
 }
 
 impl KafkaSource {
+    /// The whole of a topic.
+    pub fn new(cluster: KafkaCluster, topic: &str) -> KafkaSource {
+        KafkaSource {
+            cluster,
+            topic: topic.to_string(),
+            startup: Startup::Earliest,
+            group: None,
+            open_timeout: Duration::from_secs(10),
+        }
+    }
+
     /// From the options of a source.
     pub fn from_options(values: &BTreeMap<String, String>) -> Result<KafkaSource, ConnectorError> {
         let mut options = Options::new(values);
         options.text("connector");
-        let topic = options.required("topic")?.to_string();
+        let topic = options.required("topic")?;
         let cluster = KafkaCluster::take(&mut options)?;
         let at = options.parse("scan.startup.timestamp.millis", "milliseconds since 1970")?;
         let startup = match (options.text("scan.startup.mode"), at) {
@@ -182,7 +196,7 @@ impl KafkaSource {
             }
         };
         options.finish()?;
-        Ok(KafkaSource { cluster, topic, startup, group: None })
+        Ok(KafkaSource { startup, ..KafkaSource::new(cluster, topic) })
     }
 }
 

@@ -23,8 +23,6 @@ use super::options::{KafkaSource, Startup};
 use super::topics::partitions;
 use crate::ConnectorError;
 
-/// How long opening waits for the broker.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often new partitions and the ends of partitions are looked for.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// Partitions whose ends the watcher can hold.
@@ -74,7 +72,7 @@ impl KafkaReader {
         let failed = |error| meaning(error, bootstrap, "the options");
         let consumer = config.create_with_context(Context::default()).map_err(failed)?;
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
-        let count = partitions(&consumer, &source.topic, bootstrap, OPEN_TIMEOUT)?;
+        let count = partitions(&consumer, &source.topic, bootstrap, source.open_timeout)?;
         let Some(count) = count else {
             let (topic, bootstrap) = (source.topic.clone(), bootstrap.clone());
             return Err(ConnectorError::MissingTopic { topic, bootstrap });
@@ -138,7 +136,7 @@ impl KafkaReader {
     }
 
     fn ends(&self, partition: i32) -> Result<(i64, i64), ConnectorError> {
-        let asked = self.consumer.fetch_watermarks(&self.source.topic, partition, OPEN_TIMEOUT);
+        let asked = self.consumer.fetch_watermarks(&self.source.topic, partition, self.source.open_timeout);
         asked.map_err(|error| self.failed(error))
     }
 
@@ -148,7 +146,7 @@ impl KafkaReader {
             let added = times.add_partition_offset(&self.source.topic, partition, Offset::Offset(at));
             added.map_err(|error| self.failed(error))?;
         }
-        let found = self.consumer.offsets_for_times(times, OPEN_TIMEOUT);
+        let found = self.consumer.offsets_for_times(times, self.source.open_timeout);
         let found = found.map_err(|error| self.failed(error))?;
         let offset = |(partition, offset): (i32, Offset)| match offset {
             Offset::Offset(offset) => Some((partition, offset)),

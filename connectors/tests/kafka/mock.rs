@@ -1,0 +1,205 @@
+//! Against the mock: reading, the shape of what is published, and errors injected into it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use connectors::kafka::{
+    KafkaReader, KafkaSource, Marker, Publisher, PublisherConfig, Startup, TopicSpec, Topics, settle,
+};
+use connectors::{ConnectorError, MockKafka};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use crate::support::{chunks, content, feed, open, read_all, values};
+
+fn mock(topic: &str, partitions: i32) -> MockKafka {
+    let mock = MockKafka::start().unwrap();
+    mock.create_topic(topic, partitions).unwrap();
+    mock
+}
+
+fn publisher(mock: &MockKafka) -> (Publisher, Option<Marker>) {
+    let config = PublisherConfig::new(mock.cluster(), "t", "state");
+    Publisher::open(config, &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn every_partition_is_read_in_order_and_bounded() {
+    let mock = mock("in", 3);
+    for partition in 0..3 {
+        feed(&mock.cluster(), ("in", partition), (0..500).map(|i| format!("{partition}-{i}")));
+    }
+    let mut reader = open(&mock.cluster(), "in", &BTreeMap::new());
+    assert_eq!(reader.partitions(), [0, 1, 2]);
+    let mut first = Vec::new();
+    while first.is_empty() {
+        first = reader.poll(10, usize::MAX, Duration::from_secs(5)).unwrap();
+    }
+    assert!(first.iter().map(|records| records.len()).sum::<usize>() <= 10);
+    let mut all = first;
+    all.extend(read_all(&mut reader));
+    for partition in 0..3 {
+        let of: Vec<_> = all.iter().filter(|records| records.partition == partition).cloned().collect();
+        let expected: Vec<String> = (0..500).map(|i| format!("{partition}-{i}")).collect();
+        assert_eq!(values(&of), expected);
+        let offsets: Vec<i64> = of.iter().flat_map(|records| records.offsets.clone()).collect();
+        assert_eq!(offsets, (0..500).collect::<Vec<i64>>());
+        assert_eq!((of[0].keys.get(0), of[0].timestamps[0]), (Some(&b"k"[..]), Some(7)));
+    }
+    assert_eq!(reader.positions(), BTreeMap::from([(0, 500), (1, 500), (2, 500)]));
+    assert!(reader.lag().values().all(|lag| *lag == 0));
+    reader.commit_offsets(&reader.positions());
+}
+
+#[test]
+fn reading_goes_on_where_the_state_is() {
+    let mock = mock("in", 2);
+    feed(&mock.cluster(), ("in", 0), (0..10).map(|i| i.to_string()));
+    let all = read_all(&mut open(&mock.cluster(), "in", &BTreeMap::from([(0, 7), (1, 0)])));
+    assert_eq!(values(&all), ["7", "8", "9"]);
+    let source = KafkaSource { startup: Startup::Latest, ..KafkaSource::new(mock.cluster(), "in") };
+    let latest = KafkaReader::open(&source, "g", &BTreeMap::new(), (false, false)).unwrap();
+    assert_eq!(latest.positions(), BTreeMap::from([(0, 10), (1, 0)]));
+    // A partition the state does not know is a new one: it starts at its beginning.
+    let new = KafkaReader::open(&source, "g", &BTreeMap::from([(1, 0)]), (false, false)).unwrap();
+    assert_eq!(new.positions(), BTreeMap::from([(0, 0), (1, 0)]));
+}
+
+#[test]
+fn topics_that_are_not_what_they_were_are_refused() {
+    let mock = mock("in", 1);
+    let open = |topic: &str, start: &[(i32, i64)]| {
+        let source = KafkaSource::new(mock.cluster(), topic);
+        let opened = KafkaReader::open(&source, "g", &start.iter().copied().collect(), (false, false));
+        opened.err().unwrap()
+    };
+    assert!(matches!(open("in", &[(0, 5)]), ConnectorError::ShrunkTopic { next: 5, high: 0, .. }));
+    assert!(
+        open("in", &[(3, 5)]).to_string().contains("has 1 partitions, but the state has read partition 3")
+    );
+    assert!(matches!(open("not-there", &[]), ConnectorError::MissingTopic { .. }));
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named() {
+    let cluster = connectors::kafka::KafkaCluster::new("127.0.0.1:1");
+    let source =
+        KafkaSource { open_timeout: Duration::from_millis(1500), ..KafkaSource::new(cluster.clone(), "t") };
+    let opened = KafkaReader::open(&source, "g", &BTreeMap::new(), (false, false));
+    let error = opened.err().unwrap();
+    assert!(matches!(error, ConnectorError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+    let config =
+        PublisherConfig { timeout: Duration::from_millis(1500), ..PublisherConfig::new(cluster, "t", "s") };
+    let opened = Publisher::open(config, &AtomicBool::new(false));
+    assert!(matches!(opened, Err(ConnectorError::Unreachable { .. })));
+}
+
+#[test]
+fn published_records_say_where_they_come_from() {
+    let mock = mock("out", 1);
+    let stop = AtomicBool::new(false);
+    let (mut publisher, marker) = publisher(&mock);
+    assert_eq!(marker, None);
+    publisher.publish(3, &chunks("out", &["a", "b"]), 1_700_000_000_000, &stop).unwrap();
+    let all = read_all(&mut open(&mock.cluster(), "out", &BTreeMap::new()));
+    assert_eq!(values(&all), ["a", "b"]);
+    assert_eq!(all[0].timestamps[0], Some(1_700_000_000_000));
+    let headers = &all[0].headers.as_ref().unwrap()[0];
+    let expected = [("herald.topology", "t"), ("herald.epoch", "3")];
+    let expected = expected.map(|(name, value)| (name.to_string(), Some(value.as_bytes().to_vec())));
+    assert_eq!(headers, &expected);
+}
+
+#[test]
+fn a_second_start_goes_on_after_the_marker() {
+    let mock = mock("out", 1);
+    let stop = AtomicBool::new(false);
+    let outbox: Vec<Vec<Vec<u8>>> = ["a", "b", "c"].iter().map(|value| chunks("out", &[value])).collect();
+    let (mut first, _) = publisher(&mock);
+    first.publish(1, &outbox[0], 0, &stop).unwrap();
+    first.publish(2, &outbox[1], 0, &stop).unwrap();
+    drop(first);
+    let (mut second, marker) = publisher(&mock);
+    let marker = marker.unwrap();
+    assert_eq!(marker, Marker::whole("state", 2, &outbox[1]));
+    assert_eq!(settle(Some(&marker), "state", 3, 1, |_| Some(marker.digest)).unwrap(), 2);
+    // Handed over again as a whole, only what is missing goes out.
+    for (epoch, chunks) in outbox.iter().enumerate() {
+        second.publish(epoch as u64 + 1, chunks, 0, &stop).unwrap();
+    }
+    assert_eq!(content(&mock.cluster(), "out"), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_blemish_opens_a_new_producer() {
+    let mock = mock("out", 1);
+    let stop = AtomicBool::new(false);
+    let (mut publisher, _) = publisher(&mock);
+    publisher.publish(1, &chunks("out", &["a"]), 0, &stop).unwrap();
+    let inner: &MockCluster<'static, DefaultProducerContext> = mock.inner();
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE;
+    inner.request_errors(RDKafkaApiKey::EndTxn, &[refused]);
+    publisher.publish(2, &chunks("out", &["b"]), 0, &stop).unwrap();
+    assert_eq!(publisher.marker().unwrap().epoch, 2);
+    assert_eq!(
+        publisher.status().reopened.load(Ordering::Relaxed),
+        0,
+        "the session was dropped, not reopened"
+    );
+    publisher.publish(3, &chunks("out", &["c"]), 0, &stop).unwrap();
+    assert_eq!(content(&mock.cluster(), "out").last().unwrap(), "c");
+}
+
+#[test]
+fn a_stop_is_heard_while_the_broker_is_away() {
+    let mock = mock("out", 1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut publisher, _) = publisher(&mock);
+    publisher.publish(1, &chunks("out", &["a"]), 0, &stop).unwrap();
+    mock.set_up(false).unwrap();
+    let flag = stop.clone();
+    let status = publisher.status();
+    let stopper = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        flag.store(true, Ordering::Relaxed);
+        Instant::now()
+    });
+    let published = publisher.publish(2, &chunks("out", &["b"]), 0, &stop);
+    let heard = stopper.join().unwrap().elapsed();
+    assert!(matches!(published, Err(ConnectorError::Stopped)), "{published:?}");
+    assert!(heard < Duration::from_secs(3), "it took {heard:?}");
+    drop(status);
+    mock.set_up(true).unwrap();
+    publisher.publish(2, &chunks("out", &["b"]), 0, &AtomicBool::new(false)).unwrap();
+    assert_eq!(content(&mock.cluster(), "out").last().unwrap(), "b");
+}
+
+#[test]
+fn an_outage_is_waited_for() {
+    let mock = mock("out", 1);
+    let stop = AtomicBool::new(false);
+    let (mut publisher, _) = publisher(&mock);
+    mock.set_up(false).unwrap();
+    let waiting = std::thread::spawn(move || {
+        publisher.publish(1, &chunks("out", &["a"]), 0, &stop).unwrap();
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!waiting.is_finished());
+    mock.set_up(true).unwrap();
+    waiting.join().unwrap();
+    assert_eq!(content(&mock.cluster(), "out").last().unwrap(), "a");
+}
+
+#[test]
+fn topics_come_into_being() {
+    let mock = MockKafka::start().unwrap();
+    let topics = Topics::open(&mock.cluster(), Duration::from_secs(10)).unwrap();
+    assert_eq!(topics.partitions("new").unwrap(), None);
+    let info = topics.ensure(&TopicSpec { name: "new".into(), ..TopicSpec::default() }).unwrap();
+    assert!(info.created && info.partitions > 0 && info.max_message_bytes > 1_000_000);
+    assert!(!topics.ensure(&TopicSpec { name: "new".into(), ..TopicSpec::default() }).unwrap().created);
+}

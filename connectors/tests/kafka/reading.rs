@@ -1,0 +1,143 @@
+//! Reading from real Kafka: ends made of transaction markers, deleted records, topics that grow.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use connectors::ConnectorError;
+use connectors::kafka::client::{Context, block_on};
+use connectors::kafka::{KafkaReader, KafkaSource, Publisher, PublisherConfig, Startup, TopicSpec, Topics};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::support::{chunks, feed, kafka, name, open, read_all, topic, values};
+
+fn admin() -> AdminClient<Context> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &kafka().bootstrap);
+    config.create_with_context(Context::default()).unwrap()
+}
+
+#[test]
+fn an_end_of_transaction_markers_is_an_end() {
+    let (cluster, stop) = (kafka(), AtomicBool::new(false));
+    let out = topic(&cluster, "marked", 2);
+    let (mut publisher, _) =
+        Publisher::open(PublisherConfig::new(cluster.clone(), &name("t"), "s"), &stop).unwrap();
+    for (epoch, value) in ["a", "b", "c"].iter().enumerate() {
+        publisher.publish(epoch as u64 + 1, &chunks(&out, &[value]), 0, &stop).unwrap();
+    }
+    let mut reader = open(&cluster, &out, &BTreeMap::new());
+    assert_eq!(values(&read_all(&mut reader)), ["a", "b", "c"]);
+    // The offsets between the last record and the end belong to markers.
+    assert_eq!(reader.positions(), BTreeMap::from([(0, 5), (1, 0)]));
+    assert_eq!(reader.lag(), BTreeMap::from([(0, 0), (1, 0)]));
+    // Nothing more to read: the end is reached at once, again by the broker's word.
+    assert!(read_all(&mut open(&cluster, &out, &reader.positions())).is_empty());
+}
+
+#[test]
+fn deleted_records_are_told() {
+    let cluster = kafka();
+    let input = topic(&cluster, "deleted", 1);
+    feed(&cluster, (&input, 0), (0..100).map(|i| i.to_string()));
+    let mut below = TopicPartitionList::new();
+    below.add_partition_offset(&input, 0, Offset::Offset(60)).unwrap();
+    block_on(admin().delete_records(&below, &AdminOptions::new())).unwrap();
+    let source = KafkaSource::new(cluster.clone(), &input);
+    let opened = KafkaReader::open(&source, "g", &BTreeMap::from([(0, 40)]), (false, false));
+    let error = opened.err().unwrap();
+    assert!(matches!(error, ConnectorError::LostRecords { next: 40, low: 60, .. }));
+    assert!(error.to_string().contains("20 records from offset 40 on were deleted"), "{error}");
+    assert_eq!(read_all(&mut open(&cluster, &input, &BTreeMap::from([(0, 60)])))[0].offsets[0], 60);
+    assert_eq!(read_all(&mut open(&cluster, &input, &BTreeMap::new()))[0].offsets[0], 60);
+}
+
+#[test]
+fn records_deleted_while_waiting_are_told() {
+    let cluster = kafka();
+    let input = topic(&cluster, "deleted-later", 1);
+    feed(&cluster, (&input, 0), (0..10).map(|i| "x".repeat(600_000) + &i.to_string()));
+    // The queue is kept small, so that most records are not fetched when they are deleted.
+    let mut source = KafkaSource::new(cluster.clone(), &input);
+    for (option, value) in [
+        ("queued.max.messages.kbytes", "600"),
+        ("queued.min.messages", "1"),
+        ("fetch.max.bytes", "700000"),
+        ("message.max.bytes", "700000"),
+        ("max.partition.fetch.bytes", "100000"),
+    ] {
+        source.cluster.properties.insert(option.into(), value.into());
+    }
+    let mut reader = KafkaReader::open(&source, "g", &BTreeMap::new(), (false, false)).unwrap();
+    while reader.poll(1, usize::MAX, Duration::from_secs(1)).unwrap().is_empty() {}
+    feed(&cluster, (&input, 0), ["last".to_string()]);
+    let mut below = TopicPartitionList::new();
+    below.add_partition_offset(&input, 0, Offset::Offset(10)).unwrap();
+    block_on(admin().delete_records(&below, &AdminOptions::new())).unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    let error = loop {
+        assert!(Instant::now() < until);
+        match reader.poll(1, usize::MAX, Duration::from_millis(200)) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, ConnectorError::LostRecords { low: 10, .. }), "{error}");
+}
+
+#[test]
+fn new_partitions_are_read_from_their_beginning() {
+    let cluster = kafka();
+    let input = topic(&cluster, "growing", 1);
+    feed(&cluster, (&input, 0), ["a".to_string()]);
+    let source = KafkaSource { startup: Startup::Latest, ..KafkaSource::new(cluster.clone(), &input) };
+    let mut reader = KafkaReader::open(&source, "g", &BTreeMap::new(), (false, false)).unwrap();
+    assert!(reader.poll(10, 1000, Duration::from_millis(200)).unwrap().is_empty());
+    block_on(admin().create_partitions(&[NewPartitions::new(&input, 3)], &AdminOptions::new())).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    feed(&cluster, (&input, 2), ["b".to_string()]);
+    feed(&cluster, (&input, 0), ["c".to_string()]);
+    let (mut all, until) = (Vec::new(), Instant::now() + Duration::from_secs(40));
+    while all.iter().map(|r: &schemas::Records| r.len()).sum::<usize>() < 2 {
+        assert!(Instant::now() < until, "{all:?}");
+        all.extend(reader.poll(10, 1000, Duration::from_millis(100)).unwrap());
+    }
+    let mut found = values(&all);
+    found.sort();
+    assert_eq!((found, reader.partitions()), (vec!["b".to_string(), "c".to_string()], vec![0, 1, 2]));
+}
+
+#[test]
+fn reading_starts_at_a_time() {
+    let cluster = kafka();
+    let input = topic(&cluster, "timed", 2);
+    feed(&cluster, (&input, 0), ["old".to_string()]);
+    let startup = Startup::Timestamp(8);
+    let source = KafkaSource { startup, ..KafkaSource::new(cluster.clone(), &input) };
+    let reader = KafkaReader::open(&source, "g", &BTreeMap::new(), (false, false)).unwrap();
+    assert_eq!(reader.positions(), BTreeMap::from([(0, 1), (1, 0)]));
+}
+
+#[test]
+fn topics_are_created_and_verified() {
+    let cluster = kafka();
+    let topics = Topics::open(&cluster, Duration::from_secs(20)).unwrap();
+    let spec = TopicSpec {
+        name: name("spec"),
+        partitions: Some(3),
+        replication: Some(1),
+        compacted: true,
+        configs: vec![("max.message.bytes".into(), "5000".into())],
+    };
+    let info = topics.ensure(&spec).unwrap();
+    assert_eq!((info.partitions, info.max_message_bytes, info.created), (3, 5000, true));
+    assert!(!topics.ensure(&spec).unwrap().created);
+    assert_eq!(topics.max_message_bytes(&spec.name).unwrap(), 5000);
+    let plain = TopicSpec { compacted: false, ..spec.clone() };
+    assert!(topics.ensure(&plain).unwrap_err().to_string().contains("cleanup.policy=compact"));
+    let more = TopicSpec { partitions: Some(4), ..spec };
+    assert!(topics.ensure(&more).unwrap_err().to_string().contains("3 partitions, not the 4"));
+    let broken = TopicSpec { name: name("many"), replication: Some(7), ..TopicSpec::default() };
+    assert!(matches!(topics.ensure(&broken), Err(ConnectorError::Refused { .. })));
+}
