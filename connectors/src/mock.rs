@@ -38,7 +38,8 @@ impl MockKafka {
 
     /// Takes the broker away, as an outage does, or brings it back.
     pub fn set_up(&self, up: bool) -> Result<(), ConnectorError> {
-        Ok(if up { self.cluster.broker_up(-1)? } else { self.cluster.broker_down(-1)? })
+        let done = if up { self.cluster.broker_up(-1) } else { self.cluster.broker_down(-1) };
+        Ok(done?)
     }
 
     /// The mock itself, to inject errors.

@@ -56,6 +56,9 @@ pub fn settle(
 mod tests {
     use super::*;
 
+    /// Name, marker, committed, published, and the judgement expected.
+    type Case = (&'static str, Option<Marker>, u64, u64, Result<u64, Mismatch>);
+
     fn marker(epoch: u64, part: u32, parts: u32) -> Marker {
         Marker { state_id: "me".into(), epoch, part, parts, digest: u128::from(epoch) * 10 }
     }
@@ -74,7 +77,7 @@ mod tests {
     fn the_table() {
         let whole = |epoch| Some(marker(epoch, 1, 1));
         let lost = |marker, published| Err(Mismatch::LostData { marker, published });
-        let cases: [(&str, Option<Marker>, u64, u64, Result<u64, Mismatch>); 12] = [
+        let cases: [Case; 12] = [
             ("new state, new sinks", None, 0, 0, Ok(0)),
             ("committed, nothing published yet", None, 5, 0, Ok(0)),
             ("published, then the topic was wiped", None, 5, 3, lost(None, 3)),

@@ -323,8 +323,10 @@ fn plan<'a>(
 mod tests {
     use super::*;
 
+    type Planned = (u64, u32, u32, Vec<(u64, usize)>);
+
     /// Epoch, part and parts of each transaction's marker, and its pieces as (epoch, chunks).
-    fn planned(sizes: &[(u64, &[usize])], marker: Option<Marker>) -> Vec<(u64, u32, u32, Vec<(u64, usize)>)> {
+    fn planned(sizes: &[(u64, &[usize])], marker: Option<Marker>) -> Vec<Planned> {
         let chunks: Vec<(u64, Vec<Vec<u8>>)> = sizes
             .iter()
             .map(|(epoch, sizes)| (*epoch, sizes.iter().map(|size| vec![0; *size]).collect()))
