@@ -83,12 +83,10 @@ fn avro_to_the_byte() {
         )
     );
     let written = Encoder::avro(&batch.schema(), 258).unwrap().encode(&batch).unwrap();
-    let noon = [0x80, 0x80, 0xDA, 0xC3, 0xE7, 0xD1, 0xA4, 0x06];
+    let noon = [0x80, 0xC0, 0xC9, 0xC4, 0xBA, 0xEB, 0xA4, 0x06];
     let first = [&[0, 0, 0, 1, 2, 1, 2, 4, 0xFF, 0x01, 2][..], &noon, &[2, 4, 2, 2, 0, 0]].concat();
     assert_eq!(written.get(1), Some(&[0, 0, 0, 1, 2, 0x80, 0x01, 0, 0, 0][..]));
-    let got = written.get(0).unwrap();
-    assert_eq!((&got[..11], &got[got.len() - 6..]), (&first[..11], &first[first.len() - 6..]));
-    assert_eq!(got.len(), first.len());
+    assert_eq!(written.get(0), Some(&first[..]));
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn bad_records_leave_no_trace() {
             (5, "this is not JSON: EOF while parsing a value at byte 0"),
             (6, "field id: this is not JSON: control character (\\u0000-\\u001F) found while parsing a string at byte 7"),
             (8, "the value is null"),
-            (9, "field id: this is not JSON: invalid unicode code point at byte 8"),
+            (9, "field id: this is not JSON: invalid unicode code point at byte 7"),
         ]
     );
     let ids: Vec<_> = decoded.batch.column(0).as_string::<i32>().iter().collect();
