@@ -1,0 +1,269 @@
+//! What can be typed: commands and flags, and the environment variables of the same names.
+//!
+//! Every flag of `run` may be set as `HERALD_` and its name in capitals. What was typed becomes
+//! what it means in the commands' own modules; here only shapes are checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Exact, exactly-once SQL stream processing.
+///
+/// A topology is a SQL file: sources, views over them, and sinks. Herald keeps the views up to date
+/// as records arrive and publishes their changes, each exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "herald", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How log lines are written to standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "HERALD_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// Which log lines are written: error, warn, info, debug or trace.
+    #[arg(long, global = true, value_name = "LEVEL", env = "HERALD_LOG_LEVEL")]
+    pub log_level: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// See the whole engine at work with nothing installed.
+    ///
+    /// Starts an in-process Kafka (librdkafka's mock, which is without transactions), fills it with
+    /// generated matches, runs the match topology over them and shows a view of the results as it
+    /// changes. Off a terminal it prints the result and exits.
+    Demo(DemoArgs),
+    /// Run a topology.
+    ///
+    /// Goes on from the state of the last run. SIGTERM or Ctrl-C finishes the epoch, publishes it
+    /// and exits; a second one exits at once, and what was not published is kept for the next run.
+    Run(RunArgs),
+    /// Parse and plan a topology and report every mistake with its line and column.
+    Check(CheckArgs),
+    /// Show the plan as it will run: operators, keys, what state each keeps and what is durable.
+    Explain(ExplainArgs),
+    /// Ask SQL of the views of the last committed epoch, while a topology runs or not.
+    Query(QueryArgs),
+}
+
+/// `herald demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Stop after this long. Without it: until Ctrl-C on a terminal, 10s elsewhere.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub time: Option<Duration>,
+    /// Matches generated in a second.
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub rate: u64,
+    /// Write the demo's SQL, data and test to this directory and exit.
+    #[arg(long, value_name = "DIR")]
+    pub eject: Option<PathBuf>,
+}
+
+/// `herald run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The topology: SQL files, applied in this order.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The topology's name, part of its identity. Default: the first file's name without ending.
+    #[arg(long, env = "HERALD_NAME")]
+    pub name: Option<String>,
+    /// Where the state is kept. Default: .herald/NAME.
+    #[arg(long, value_name = "DIR", env = "HERALD_STATE")]
+    pub state: Option<PathBuf>,
+    /// Worker threads. Default: one a core. May differ from run to run.
+    #[arg(long, value_name = "N", env = "HERALD_WORKERS", value_parser = workers)]
+    pub workers: Option<usize>,
+    /// How long an epoch collects records before it is committed.
+    #[arg(long, value_name = "TIME", default_value = "100ms", env = "HERALD_EPOCH_INTERVAL", value_parser = interval)]
+    pub epoch_interval: Duration,
+    /// Serve /healthz, /readyz, /metrics and /v1/* here: ADDRESS:PORT, or PORT on the loopback
+    /// interface, or off. Default: 127.0.0.1:7414 if it is free.
+    #[arg(long, value_name = "ADDR", env = "HERALD_LISTEN")]
+    pub listen: Option<String>,
+    /// Stop when bounded sources end and Kafka sources reach the end offsets seen at start.
+    #[arg(long, env = "HERALD_ONCE")]
+    pub once: bool,
+    /// With --once: take the ends of Kafka sources as the end of time and close all windows.
+    #[arg(long, requires = "once", env = "HERALD_CLOSE_WINDOWS")]
+    pub close_windows: bool,
+    /// Drop the state and start over.
+    #[arg(long, env = "HERALD_FRESH")]
+    pub fresh: bool,
+    /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
+    #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
+}
+
+/// `herald check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The topology: SQL files, applied in this order.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
+    #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Also try brokers, topics and schema registries. Nothing is created.
+    #[arg(long)]
+    pub connect: bool,
+}
+
+/// `herald explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The topology.
+    pub file: PathBuf,
+    /// Only this view or sink and what it depends on.
+    pub view: Option<String>,
+    /// The form of the answer.
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub format: PlanFormat,
+    /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
+    #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
+}
+
+/// `herald query`.
+#[derive(Args, Debug)]
+pub struct QueryArgs {
+    /// The query. Tables are the materialized views, herald.views and herald.dead_letter.
+    pub sql: String,
+    /// The state to read. Default: the only one in .herald.
+    #[arg(long, value_name = "DIR", env = "HERALD_STATE")]
+    pub state: Option<PathBuf>,
+    /// The topology whose state in .herald to read.
+    #[arg(long, conflicts_with_all = ["state", "url"])]
+    pub name: Option<String>,
+    /// Ask a running topology instead, at the address it listens on.
+    #[arg(long, conflicts_with = "state", env = "HERALD_URL")]
+    pub url: Option<String>,
+    /// The form of the answer.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub format: OutputFormat,
+}
+
+/// Forms of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Forms of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For Graphviz.
+    Dot,
+}
+
+/// Forms of a query's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Table,
+    /// An array with one object a row.
+    Json,
+    /// With a header line.
+    Csv,
+}
+
+impl OutputFormat {
+    /// Its name in URLs.
+    pub fn name(self) -> &'static str {
+        match self {
+            OutputFormat::Table => "table",
+            OutputFormat::Json => "json",
+            OutputFormat::Csv => "csv",
+        }
+    }
+
+    /// The MIME type of its text.
+    pub fn mime(self) -> &'static str {
+        match self {
+            OutputFormat::Table => "text/plain; charset=utf-8",
+            OutputFormat::Json => "application/json",
+            OutputFormat::Csv => "text/csv; charset=utf-8",
+        }
+    }
+}
+
+/// A time such as `100ms`, `30s`, `5m` or `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("write a number and a unit: 100ms, 30s, 5m or 1h".to_owned()),
+    };
+    let number: f64 =
+        digits.trim().parse().map_err(|_| "write a number and a unit: 100ms, 30s, 5m or 1h".to_owned())?;
+    Duration::try_from_secs_f64(number * unit)
+        .map_err(|_| "must not be below zero, or beyond counting".to_owned())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_millis(1) || time > Duration::from_secs(60) {
+        return Err("must lie between 1ms and 60s".to_owned());
+    }
+    Ok(time)
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=schemas::KEY_GROUPS).contains(&count) => Ok(count),
+        _ => Err(format!("must be a number from 1 to {}", schemas::KEY_GROUPS)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["100", "s", "-1s", "1d", "", "1e400s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(interval("0ms").is_err());
+        assert!(interval("2m").is_err());
+    }
+
+    #[test]
+    fn workers_are_bounded_by_key_groups() {
+        assert_eq!(workers("256"), Ok(256));
+        assert!(workers("0").is_err());
+        assert!(workers("257").is_err());
+    }
+
+    #[test]
+    fn query_takes_one_place_to_ask() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["herald", "query", "SELECT 1"], args].concat());
+        assert!(parse(&["--state", "a"]).is_ok());
+        assert!(parse(&["--url", "localhost:7414"]).is_ok());
+        assert!(parse(&["--url", "localhost:7414", "--state", "a"]).is_err());
+        assert!(parse(&["--name", "a", "--state", "b"]).is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! The `herald` command: SQL topologies over Kafka, kept exact and published exactly once.
+//!
+//! The binary is thin: [`cli`] says what can be typed, one module a command turns it into what it
+//! means, [`driver`] runs a topology, and [`exit`] says how it ended. All that computes lives in
+//! the library crates (ARCHITECTURE.md tells the whole way of a record).
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+mod check;
+mod cli;
+mod demo;
+mod driver;
+mod exit;
+mod explain_cmd;
+mod log;
+mod metrics;
+mod query;
+mod run;
+mod serve;
+mod topology;
+mod watch;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    exit::report(dispatch(&cli))
+}
+
+fn dispatch(cli: &Cli) -> anyhow::Result<()> {
+    // Only a topology that runs has anything to tell by itself; the others speak by their answer.
+    let quiet = !matches!(cli.command, Command::Run(_));
+    let level = cli.log_level.as_deref().unwrap_or(if quiet { "error" } else { "info" });
+    log::start(cli.log_format, level)?;
+    match &cli.command {
+        Command::Demo(args) => demo::command(args),
+        Command::Run(args) => run::command(args),
+        Command::Check(args) => check::command(args),
+        Command::Explain(args) => explain_cmd::command(args),
+        Command::Query(args) => query::command(args),
+    }
+}

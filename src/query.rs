@@ -1,0 +1,218 @@
+//! SQL over the views of one committed epoch: `herald query` and `/v1/query`.
+//!
+//! The views that a query names are read from a snapshot of the state into memory, all at one
+//! epoch, and DataFusion runs the query over them on one thread. Nothing is written: statements
+//! that would change something are refused, as are files. Memory and time are bounded, so that a
+//! query asked of a running topology cannot take its machine. The state may belong to a running
+//! process: it is read beside it, without its lock.
+
+pub mod format;
+mod letters;
+pub mod tables;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use state::{Reader, Store};
+
+use crate::cli::{OutputFormat, QueryArgs};
+use crate::exit::mistake;
+use tables::Tables;
+
+/// Memory that a query's tables may take, and again its own work.
+const MEMORY_BYTES: usize = 1 << 30;
+/// Time a query may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Where states are when nothing else is said.
+pub const STATES: &str = ".herald";
+
+/// The rows of a query, and the epoch they are of.
+pub struct Answer {
+    /// The committed epoch.
+    pub epoch: u64,
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// `herald query`.
+pub fn command(args: &QueryArgs) -> Result<()> {
+    let text = match &args.url {
+        Some(url) => ask(url, &args.sql, args.format)?,
+        None => {
+            let dir = match (&args.state, &args.name) {
+                (Some(dir), _) => dir.clone(),
+                (None, Some(name)) => Path::new(STATES).join(name),
+                (None, None) => only_state(Path::new(STATES))?,
+            };
+            let answer = States::open(&dir)?.answer(&args.sql)?;
+            format::write(&answer, args.format)?
+        }
+    };
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// A state opened for reading, and the scratch directory this takes.
+pub struct States {
+    reader: Reader,
+    _scratch: tempfile::TempDir,
+}
+
+impl States {
+    /// Opens the state in `dir`, whether a process runs it or not.
+    pub fn open(dir: &Path) -> Result<States> {
+        let scratch = tempfile::Builder::new()
+            .prefix("herald-query-")
+            .tempdir()
+            .context("cannot create a temporary directory for the query")?;
+        let reader = Store::open_secondary(dir, scratch.path())?;
+        Ok(States { reader, _scratch: scratch })
+    }
+
+    /// Moves on to the newest epoch and reads the tables that `sql` names.
+    pub fn load(&mut self, sql: &str) -> Result<Tables> {
+        self.reader.refresh()?;
+        Tables::load(&self.reader.snapshot(), sql, MEMORY_BYTES)
+    }
+
+    /// Runs a query at the newest epoch.
+    pub fn answer(&mut self, sql: &str) -> Result<Answer> {
+        run(self.load(sql)?, sql)
+    }
+}
+
+/// Runs `sql` over tables that were loaded for it. Blocks; not to be called from async code.
+pub fn run(tables: Tables, sql: &str) -> Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .context("cannot start the query's runtime")?;
+    runtime.block_on(async {
+        match tokio::time::timeout(PATIENCE, execute(tables, sql)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(anyhow!("the query took longer than {} s and was stopped", PATIENCE.as_secs())),
+        }
+    })
+}
+
+async fn execute(tables: Tables, sql: &str) -> Result<Answer> {
+    let epoch = tables.epoch;
+    let names = tables.names();
+    let unknown = tables.unknown.clone();
+    let context = session()?;
+    tables.register(&context)?;
+    let read_only =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let frame = context.sql_with_options(sql, read_only).await.map_err(|error| match unknown.first() {
+        Some(name) => mistake(format!("there is no view {name}. The state has {}", names.join(", "))),
+        None => refused(error),
+    })?;
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let batches = frame.collect().await.map_err(refused)?;
+    // The rows are better evidence of their types than the plan: a plan may say Utf8 for Utf8View.
+    let schema = batches.first().map_or(schema, RecordBatch::schema);
+    Ok(Answer { epoch, schema, batches })
+}
+
+/// A session that reads registered tables and nothing else, on one thread, in bounded memory.
+pub(crate) fn session() -> Result<SessionContext> {
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(MEMORY_BYTES, 1.0)
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+        .build_arc()
+        .context("cannot start the query engine")?;
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_information_schema(true)
+        .set_str("datafusion.sql_parser.dialect", "postgres");
+    Ok(SessionContext::new_with_config_rt(config, runtime))
+}
+
+/// A query's failure as a user's mistake, in DataFusion's words without its prefixes.
+pub(crate) fn refused(error: DataFusionError) -> anyhow::Error {
+    let error = error.find_root().strip_backtrace();
+    let mut text = error.as_str();
+    for prefix in [
+        "Error during planning: ",
+        "SQL error: ",
+        "Schema error: ",
+        "This feature is not implemented: ",
+        "Execution error: ",
+        "External error: ",
+    ] {
+        text = text.strip_prefix(prefix).unwrap_or(text);
+    }
+    mistake(format!("the query cannot be run: {text}"))
+}
+
+/// The only state below `dir`, or a mistake that names what there is.
+pub fn only_state(dir: &Path) -> Result<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    found.sort();
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(mistake(format!(
+            "there is no state in {}. Run a topology first, or name its state with --state DIR or its address with --url URL",
+            dir.display()
+        ))),
+        many => {
+            let names: Vec<String> = many.iter().map(|path| path.display().to_string()).collect();
+            Err(mistake(format!(
+                "there are several states: {}. Say which with --state DIR or --name NAME",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// Asks a running `herald run --listen`.
+fn ask(url: &str, sql: &str, format: OutputFormat) -> Result<String> {
+    let base = match url.contains("://") {
+        true => url.trim_end_matches('/').to_owned(),
+        false => format!("http://{}", url.trim_end_matches('/')),
+    };
+    let client = reqwest::blocking::Client::builder()
+        .timeout(PATIENCE + Duration::from_secs(5))
+        .build()
+        .context("cannot start the HTTP client")?;
+    let response = client
+        .post(format!("{base}/v1/query?format={}", format.name()))
+        .body(sql.to_owned())
+        .send()
+        .with_context(|| format!("{base} does not answer"))?;
+    let status = response.status();
+    let text = response.text().with_context(|| format!("the answer of {base} cannot be read"))?;
+    if status.is_success() {
+        return Ok(text);
+    }
+    let told = serde_json::from_str::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|body| body.get("error")?.as_str().map(str::to_owned));
+    match (told, status.is_client_error()) {
+        (Some(told), true) => Err(mistake(told)),
+        (Some(told), false) => Err(anyhow!(told)),
+        (None, _) => Err(anyhow!("{base} answered {status}: is it a herald run with --listen?")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

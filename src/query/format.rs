@@ -1,0 +1,164 @@
+//! The rows of a query as text: a table for people, JSON and CSV for programs.
+//!
+//! JSON is an array with one object a row and line, in column order; its values are those of JSON
+//! sinks (DECIMAL as string, BYTEA as base64, timestamps in ISO-8601). In CSV a NULL is an empty
+//! field, and arrays and structs are JSON text. What a type looks like is decided in one place,
+//! [`value`].
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::util::pretty::pretty_format_batches_with_options;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Number, Value};
+
+use super::Answer;
+use crate::cli::OutputFormat;
+
+/// The whole answer as text, its last line ended.
+pub fn write(answer: &Answer, format: OutputFormat) -> Result<String> {
+    match format {
+        OutputFormat::Table => table(answer),
+        OutputFormat::Json => json(answer),
+        OutputFormat::Csv => csv(answer),
+    }
+}
+
+fn options<'a>() -> FormatOptions<'a> {
+    FormatOptions::new()
+        .with_display_error(true)
+        .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.6f"))
+        .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.6fZ"))
+}
+
+fn table(answer: &Answer) -> Result<String> {
+    let options = options()
+        .with_null("NULL")
+        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
+        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.fZ"));
+    let empty = [RecordBatch::new_empty(answer.schema.clone())];
+    let batches = match answer.batches.is_empty() {
+        true => &empty[..],
+        false => &answer.batches[..],
+    };
+    let mut text = pretty_format_batches_with_options(batches, &options)?.to_string();
+    let rows: usize = answer.batches.iter().map(RecordBatch::num_rows).sum();
+    let plural = if rows == 1 { "" } else { "s" };
+    write!(text, "\n{rows} row{plural} at epoch {}\n", answer.epoch)?;
+    Ok(text)
+}
+
+fn json(answer: &Answer) -> Result<String> {
+    let mut text = String::from("[");
+    let mut first = true;
+    for batch in &answer.batches {
+        let schema = batch.schema();
+        for row in 0..batch.num_rows() {
+            let mut object = Map::new();
+            for (field, column) in schema.fields().iter().zip(batch.columns()) {
+                object.insert(field.name().clone(), value(column.as_ref(), row)?);
+            }
+            text.push_str(if first { "\n" } else { ",\n" });
+            first = false;
+            text.push_str(&Value::Object(object).to_string());
+        }
+    }
+    text.push_str(if first { "]\n" } else { "\n]\n" });
+    Ok(text)
+}
+
+fn csv(answer: &Answer) -> Result<String> {
+    let mut text = String::new();
+    let names = answer.schema.fields().iter().map(|field| quoted(field.name()));
+    line(&mut text, names);
+    for batch in &answer.batches {
+        for row in 0..batch.num_rows() {
+            let mut fields = Vec::with_capacity(batch.num_columns());
+            for column in batch.columns() {
+                fields.push(match value(column.as_ref(), row)? {
+                    Value::Null => String::new(),
+                    // An empty string is told from NULL by its quotes.
+                    Value::String(text) if text.is_empty() => "\"\"".to_owned(),
+                    Value::String(text) => quoted(&text),
+                    other => quoted(&other.to_string()),
+                });
+            }
+            line(&mut text, fields.into_iter());
+        }
+    }
+    Ok(text)
+}
+
+fn line(text: &mut String, fields: impl Iterator<Item = String>) {
+    for (position, field) in fields.enumerate() {
+        if position > 0 {
+            text.push(',');
+        }
+        text.push_str(&field);
+    }
+    text.push('\n');
+}
+
+fn quoted(field: &str) -> String {
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+/// One cell as JSON.
+pub fn value(column: &dyn Array, row: usize) -> Result<Value> {
+    if column.is_null(row) {
+        return Ok(Value::Null);
+    }
+    Ok(match column.data_type() {
+        DataType::Null => Value::Null,
+        DataType::Boolean => Value::Bool(column.as_boolean().value(row)),
+        kind if kind.is_integer() => number(&text(column, row)?),
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => number(&text(column, row)?),
+        DataType::Binary => base64(column.as_binary::<i32>().value(row)),
+        DataType::LargeBinary => base64(column.as_binary::<i64>().value(row)),
+        DataType::BinaryView => base64(column.as_binary_view().value(row)),
+        DataType::List(_) => items(column.as_list::<i32>().value(row).as_ref())?,
+        DataType::LargeList(_) => items(column.as_list::<i64>().value(row).as_ref())?,
+        DataType::FixedSizeList(_, _) => items(column.as_fixed_size_list().value(row).as_ref())?,
+        DataType::Struct(fields) => {
+            let columns = column.as_struct().columns();
+            let mut object = Map::new();
+            for (field, column) in fields.iter().zip(columns) {
+                object.insert(field.name().clone(), value(column.as_ref(), row)?);
+            }
+            Value::Object(object)
+        }
+        _ => Value::String(text(column, row)?),
+    })
+}
+
+fn items(column: &dyn Array) -> Result<Value> {
+    let items: Result<Vec<Value>> = (0..column.len()).map(|row| value(column, row)).collect();
+    Ok(Value::Array(items?))
+}
+
+fn text(column: &dyn Array, row: usize) -> Result<String> {
+    Ok(ArrayFormatter::try_new(column, &options())?.value(row).try_to_string()?)
+}
+
+/// NaN and infinities are no JSON numbers; they are told by name.
+fn number(text: &str) -> Value {
+    match text.parse::<i128>().ok().and_then(Number::from_i128) {
+        Some(whole) => Value::Number(whole),
+        None => match text.parse::<f64>().ok().and_then(Number::from_f64) {
+            Some(real) => Value::Number(real),
+            None => Value::String(text.to_owned()),
+        },
+    }
+}
+
+fn base64(bytes: &[u8]) -> Value {
+    Value::String(BASE64.encode(bytes))
+}

@@ -1,0 +1,259 @@
+//! Queries over a state written by hand: what a user sees of views, system tables and mistakes.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use connectors::DeadLetter;
+use schemas::{Blobs, Outcome, RowCodec, Rows, key_group, schema_to_json, timestamptz};
+use state::{
+    Catalogue, CatalogueEntry, Commit, Counts, Progress, SpaceKind, StoreOptions, ViewProgress, Writes,
+};
+
+use super::*;
+use crate::exit::code;
+
+fn entry(id: u32, name: &str, schema: &Schema, key: Option<Vec<usize>>) -> CatalogueEntry {
+    CatalogueEntry {
+        id,
+        kind: SpaceKind::View,
+        name: name.to_owned(),
+        fingerprint: "f".to_owned(),
+        schema: Some(schema_to_json(schema)),
+        key,
+    }
+}
+
+fn keyed_schema() -> Schema {
+    Schema::new(vec![
+        Field::new("champion", DataType::Utf8, false),
+        Field::new("games", DataType::Int64, false),
+        Field::new("win_rate", DataType::Float64, true),
+        Field::new("gold", DataType::Decimal128(10, 2), true),
+        Field::new("seen", timestamptz(), true),
+    ])
+}
+
+fn grouped(key: &[u8]) -> Vec<u8> {
+    [&[key_group(key)], key].concat()
+}
+
+/// `champions(champion, games, win_rate, gold, seen)` with two rows, keyed.
+fn keyed_writes() -> Result<Writes> {
+    let micros = arrow::array::TimestampMicrosecondArray::from(vec![Some(1_500_000), None]);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec!["Ahri", "Zed, the \"shadow\""])),
+        Arc::new(Int64Array::from(vec![3, 5])),
+        Arc::new(Float64Array::from(vec![Some(0.5), None])),
+        Arc::new(Decimal128Array::from(vec![Some(1250), None]).with_precision_and_scale(10, 2)?),
+        Arc::new(micros.with_timezone("UTC")),
+    ];
+    let rows = RowCodec::of(&keyed_schema())?.encode(&columns)?;
+    let keys = RowCodec::new(&[DataType::Utf8])?.encode(&columns[..1])?;
+    let (mut stored, mut values) = (Rows::new(), Blobs::default());
+    for (key, row) in keys.iter().zip(rows.iter()) {
+        stored.push(&grouped(key));
+        values.push(Some(row));
+    }
+    Ok(Writes { space: 1, keys: stored, values })
+}
+
+/// `flags(on)` with true once and false three times, unkeyed.
+fn counted_rows(schema: &Schema) -> Result<Counts> {
+    let column: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
+    let mut rows = Rows::new();
+    for row in RowCodec::of(schema)?.encode(&[column])?.iter() {
+        rows.push(&grouped(row));
+    }
+    Ok(Counts { space: 2, rows, diffs: vec![1, 3] })
+}
+
+fn letter() -> DeadLetter {
+    DeadLetter {
+        topic: "in".to_owned(),
+        partition: 2,
+        offset: 7,
+        timestamp: Some(1000),
+        source: "s".to_owned(),
+        outcome: Outcome::Decode,
+        constraint: None,
+        message: "field \"n\": not a number".to_owned(),
+        schema_id: None,
+        key: None,
+        value: Some(b"{".to_vec()),
+    }
+}
+
+/// A state at epoch 4, and the directory it lives in.
+fn state() -> Result<(tempfile::TempDir, Store)> {
+    let dir = tempfile::tempdir()?;
+    let options = StoreOptions { create: true, ..StoreOptions::default() };
+    let store = Store::open(&dir.path().join("state"), &options)?;
+    let flags = Schema::new(vec![Field::new("on", DataType::Boolean, false)]);
+    let errors = Schema::new(vec![Field::new("message", DataType::Utf8, false)]);
+    store.put_catalogue(&Catalogue {
+        topology: "t".to_owned(),
+        entries: vec![
+            entry(1, "champions", &keyed_schema(), Some(vec![0])),
+            entry(2, "flags", &flags, None),
+            entry(3, "herald.errors", &errors, None),
+        ],
+    })?;
+    let view = ViewProgress { epoch: 4, commit_ms: 2_000, watermark_us: Some(i64::MAX) };
+    store.commit(Commit {
+        epoch: 4,
+        commit_ms: 2_000,
+        writes: vec![keyed_writes()?],
+        counts: vec![counted_rows(&flags)?],
+        progress: Progress { views: [("champions".to_owned(), view)].into(), ..Progress::default() },
+        outbox: vec![],
+        dead_letters: vec![letter().to_bytes()],
+    })?;
+    Ok((dir, store))
+}
+
+fn ask(sql: &str, wanted: OutputFormat) -> Result<String> {
+    // The store stays open: queries are asked beside a process that runs.
+    let (dir, store) = state()?;
+    let answer = States::open(&dir.path().join("state"))?.answer(sql)?;
+    drop(store);
+    format::write(&answer, wanted)
+}
+
+#[test]
+fn a_keyed_view_is_its_rows() -> Result<()> {
+    let json = ask("SELECT * FROM champions ORDER BY games", OutputFormat::Json)?;
+    assert_eq!(
+        json,
+        concat!(
+            "[\n",
+            r#"{"champion":"Ahri","games":3,"win_rate":0.5,"gold":"12.50","seen":"1970-01-01T00:00:01.500000Z"},"#,
+            "\n",
+            r#"{"champion":"Zed, the \"shadow\"","games":5,"win_rate":null,"gold":null,"seen":null}"#,
+            "\n]\n"
+        )
+    );
+    let csv = ask("SELECT champion, games, gold FROM champions ORDER BY games", OutputFormat::Csv)?;
+    assert_eq!(csv, "champion,games,gold\nAhri,3,12.50\n\"Zed, the \"\"shadow\"\"\",5,\n");
+    Ok(())
+}
+
+#[test]
+fn an_unkeyed_view_repeats_rows_as_often_as_they_occur() -> Result<()> {
+    let csv = ask("SELECT \"on\", count(*) AS n FROM flags GROUP BY 1 ORDER BY 1", OutputFormat::Csv)?;
+    assert_eq!(csv, "on,n\nfalse,3\ntrue,1\n");
+    Ok(())
+}
+
+#[test]
+fn a_table_tells_its_epoch() -> Result<()> {
+    let table = ask("SELECT champion FROM champions WHERE games = 3", OutputFormat::Table)?;
+    assert!(table.ends_with("| Ahri     |\n+----------+\n1 row at epoch 4\n"), "{table}");
+    let none = ask("SELECT champion FROM champions WHERE games = 4", OutputFormat::Table)?;
+    assert!(none.ends_with("0 rows at epoch 4\n"), "{none}");
+    Ok(())
+}
+
+#[test]
+fn nested_values_and_engine_types_are_json() -> Result<()> {
+    let sql = "SELECT row_number() OVER (ORDER BY games) AS n, array_agg(games) OVER () AS all_games, \
+               named_struct('a', 1, 'b', 'x') AS s, 'NaN'::double AS d FROM champions ORDER BY n LIMIT 1";
+    let json = ask(sql, OutputFormat::Json)?;
+    assert_eq!(json, "[\n{\"n\":1,\"all_games\":[3,5],\"s\":{\"a\":1,\"b\":\"x\"},\"d\":\"NaN\"}\n]\n");
+    Ok(())
+}
+
+#[test]
+fn system_tables_are_tables() -> Result<()> {
+    let views = ask("SELECT * FROM herald.views", OutputFormat::Csv)?;
+    assert_eq!(
+        views,
+        "view,epoch,committed_at,watermark\n\
+         champions,4,1970-01-01T00:00:02.000000Z,9999-12-31T23:59:59.999999Z\n"
+    );
+    let letters =
+        ask("SELECT source, outcome, \"offset\", message, value FROM herald.dead_letter", OutputFormat::Csv)?;
+    assert_eq!(
+        letters,
+        "source,outcome,offset,message,value\ns,decode,7,\"field \"\"n\"\": not a number\",ew==\n"
+    );
+    assert_eq!(ask("SELECT count(*) AS n FROM herald.errors", OutputFormat::Csv)?, "n\n0\n");
+    Ok(())
+}
+
+#[test]
+fn tables_that_are_not_read_are_known() -> Result<()> {
+    let shown = ask(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1",
+        OutputFormat::Csv,
+    )?;
+    assert_eq!(shown, "table_name\nchampions\nflags\n");
+    Ok(())
+}
+
+#[test]
+fn mistakes_are_told_as_such() {
+    for (sql, told) in [
+        ("SELECT * FROM champion", "there is no view champion. The state has champions, flags, "),
+        ("SELECT kils FROM champions", "kils"),
+        ("SELEC 1", "the query cannot be run"),
+        ("DROP TABLE champions", "DDL"),
+        ("INSERT INTO champions VALUES (1)", "the query cannot be run"),
+        ("SET a = 1", "the query cannot be run"),
+        ("COPY champions TO 'x.csv'", "the query cannot be run"),
+        ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'x.csv'", "the query cannot be run"),
+        ("SELECT * FROM 'x.csv'", "there is no view x.csv"),
+        ("SELECT 1 / 0", "the query cannot be run"),
+        ("", "the query cannot be run"),
+    ] {
+        let error = match ask(sql, OutputFormat::Json) {
+            Err(error) => error,
+            Ok(answer) => panic!("{sql} gave {answer}"),
+        };
+        assert_eq!(code(&error), 2, "{sql}: {error:#}");
+        assert!(error.to_string().contains(told), "{sql}: {error}");
+    }
+}
+
+#[test]
+fn a_query_follows_the_running_process() -> Result<()> {
+    let (dir, store) = state()?;
+    let mut states = States::open(&dir.path().join("state"))?;
+    let count = "SELECT count(*) AS n FROM champions";
+    assert_eq!(states.answer(count)?.epoch, 4);
+    let mut keys = Rows::new();
+    let key = RowCodec::new(&[DataType::Utf8])?.encode(&[Arc::new(StringArray::from(vec!["Ahri"]))])?;
+    keys.push(&grouped(key.get(0)));
+    let mut values = Blobs::default();
+    values.push(None);
+    store.commit(Commit {
+        epoch: 5,
+        commit_ms: 3_000,
+        writes: vec![Writes { space: 1, keys, values }],
+        counts: vec![],
+        progress: store.meta().progress,
+        outbox: vec![],
+        dead_letters: vec![],
+    })?;
+    let answer = states.answer(count)?;
+    assert_eq!((answer.epoch, format::write(&answer, OutputFormat::Csv)?.as_str()), (5, "n\n1\n"));
+    Ok(())
+}
+
+#[test]
+fn the_only_state_is_found_and_several_are_named() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    assert_eq!(code(&only_state(dir.path()).unwrap_err()), 2);
+    std::fs::create_dir(dir.path().join("one"))?;
+    assert_eq!(only_state(dir.path())?, dir.path().join("one"));
+    std::fs::create_dir(dir.path().join("two"))?;
+    let error = only_state(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("one") && error.contains("two"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_state_is_a_mistake() {
+    let error = States::open(Path::new("no/such/state")).err().map(|error| code(&error));
+    assert_eq!(error, Some(2));
+}

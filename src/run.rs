@@ -1,0 +1,194 @@
+//! `herald run`: from flags to a running topology, and from signals to its end.
+//!
+//! The driver runs on the calling thread. A small runtime beside it serves HTTP, watches for
+//! sources that stand still, and waits for signals: the first SIGTERM or Ctrl-C asks the driver to
+//! finish its epoch and publish it; a second one, or 30 s without the broker, ends the process with
+//! exit code 1. Nothing is lost by that: the outbox is kept and published at the next start.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use dataflows::plan::Plan;
+use dataflows::sql::ast::Format;
+use schemas::Outcome;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::RunArgs;
+use crate::driver::{self, DriverConfig, DriverHandle, Summary};
+use crate::metrics::Metrics;
+use crate::serve::{self, Served};
+use crate::{query, topology, watch};
+
+/// How long a stopping topology waits for a broker that does not answer.
+const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// `herald run`.
+pub fn command(args: &RunArgs) -> Result<()> {
+    let files = topology::read(&args.files)?;
+    let variables = topology::Variables::read(args.env_file.as_deref())?;
+    let name = topology::name(args.name.as_deref(), &args.files)?;
+    let plan = topology::plan(&files, &variables, topology::Network::Allowed)?;
+    let config = DriverConfig {
+        state_dir: state_dir(args, &name),
+        workers: args.workers.unwrap_or_else(cores),
+        epoch_interval: args.epoch_interval,
+        once: args.once,
+        close_windows: args.close_windows,
+        fresh: args.fresh,
+        plan,
+        name,
+    };
+    let runtime = runtime()?;
+    let listener = serve::bind(args.listen.as_deref())?;
+    if args.fresh && config.state_dir.exists() {
+        say_what_fresh_means(&config);
+    }
+    let once = args.once;
+    let summary = supervise(&runtime, config, listener)?;
+    // The watching tasks have nothing to finish: what had to be durable is.
+    runtime.shutdown_background();
+    if once {
+        let mut out = std::io::stdout().lock();
+        out.write_all(told(&summary).as_bytes())?;
+    } else {
+        tracing::info!(epoch = summary.epoch, "stopped; everything committed is published");
+    }
+    Ok(())
+}
+
+/// Runs the driver to its end, with everything that goes on beside it.
+fn supervise(
+    runtime: &Runtime,
+    config: DriverConfig,
+    listener: Option<std::net::TcpListener>,
+) -> Result<Summary> {
+    let metrics = Arc::new(Metrics::new(&config.name)?);
+    let handle = DriverHandle::default();
+    stop_on_signals(runtime, handle.clone(), config.state_dir.clone())?;
+    runtime.spawn(watch::watch(handle.clone(), metrics.clone()));
+    if let Some(listener) = listener {
+        let served = Served::new(&config, handle.clone(), metrics.clone());
+        let address = listener.local_addr().context("cannot tell the address")?;
+        tracing::info!("serving on http://{address}");
+        runtime.spawn(serve::serve(listener, served));
+    }
+    driver::run(config, metrics, handle)
+}
+
+/// The runtime for everything but the dataflow.
+pub fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(4)
+        .thread_name("herald-serve")
+        .enable_all()
+        .build()
+        .context("cannot start the threads that serve")
+}
+
+/// As many workers as this machine (or container) has cores.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(schemas::KEY_GROUPS)
+}
+
+fn state_dir(args: &RunArgs, name: &str) -> PathBuf {
+    match &args.state {
+        Some(dir) => dir.clone(),
+        None => Path::new(query::STATES).join(name),
+    }
+}
+
+/// Starts to wait for signals; from here on they no longer kill the process at once.
+pub fn stop_on_signals(runtime: &Runtime, handle: DriverHandle, state_dir: PathBuf) -> Result<()> {
+    let _inside = runtime.enter();
+    let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
+    runtime.spawn(signals(terminate, interrupt, handle, state_dir));
+    Ok(())
+}
+
+async fn signals(mut terminate: Signal, mut interrupt: Signal, handle: DriverHandle, dir: PathBuf) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: the epoch is finished and published; a second signal stops at once");
+    handle.stop();
+    let outage = async {
+        let mut answered = Instant::now();
+        while answered.elapsed() < BROKER_PATIENCE {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            if handle.status().broker_ok {
+                answered = Instant::now();
+            }
+        }
+    };
+    let why = tokio::select! {
+        _ = terminate.recv() => "stopped at once by a second signal".to_owned(),
+        _ = interrupt.recv() => "stopped at once by a second signal".to_owned(),
+        () = outage => format!("stopped: the broker did not answer for {} s", BROKER_PATIENCE.as_secs()),
+    };
+    eprintln!(
+        "error: {why}. What is committed and not published is kept in {} and published at the next start.",
+        dir.display()
+    );
+    std::process::exit(1);
+}
+
+/// `--fresh` is a promise about the state; what it does to topics must be known before it does it.
+fn say_what_fresh_means(config: &DriverConfig) {
+    tracing::warn!(
+        "--fresh: the state in {} is dropped and every source is read again from where it starts",
+        config.state_dir.display()
+    );
+    for line in fresh_notes(&config.plan) {
+        tracing::warn!("--fresh: {line}");
+    }
+}
+
+fn fresh_notes(plan: &Plan) -> Vec<String> {
+    plan.sinks
+        .iter()
+        .map(|sink| {
+            let what = match sink.format {
+                Format::Upsert => "gets every row again; a key that no longer has a row keeps its last value",
+                Format::Plain => "gets every row a second time",
+                Format::Debezium => "gets every row as an insert again, and no delete for the old ones",
+            };
+            format!("sink {} {what}", sink.name)
+        })
+        .collect()
+}
+
+/// What a run that ends by itself prints.
+fn told(summary: &Summary) -> String {
+    let mut text = format!("Epoch {} is committed and published.\n", summary.epoch);
+    for (source, counts) in &summary.outcomes {
+        let read: u64 = counts.iter().sum();
+        let parts: Vec<String> = Outcome::ALL
+            .iter()
+            .map(|outcome| format!("{} {}", counts[outcome.index()], outcome.name()))
+            .collect();
+        text.push_str(&format!("{source}: {read} read = {}\n", parts.join(" + ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_adds_up_before_the_readers_eyes() {
+        let summary = Summary { epoch: 7, outcomes: [("matches".to_owned(), [5, 3, 1, 0, 1, 0])].into() };
+        assert_eq!(
+            told(&summary),
+            "Epoch 7 is committed and published.\n\
+             matches: 10 read = 5 accepted + 3 duplicate + 1 superseded + 0 constraint + 1 decode + 0 late\n"
+        );
+    }
+}

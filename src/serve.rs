@@ -1,0 +1,298 @@
+//! HTTP beside a running topology: health, metrics, and reading of committed epochs.
+//!
+//! | path | answer |
+//! | --- | --- |
+//! | `/healthz` | 200 unless the process must be restarted |
+//! | `/readyz` | 200 when started and the broker answers |
+//! | `/metrics` | Prometheus |
+//! | `/v1/topology`, `/v1/views` | JSON: plan and status; views with columns, epoch and watermark |
+//! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv or table |
+//!
+//! Nothing here writes. Queries read the state beside the driver, never the workers' memory; two
+//! run at a time. Without an address of its own the server listens on the loopback interface.
+
+use std::net::{TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, anyhow};
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use dataflows::plan::Plan;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::cli::OutputFormat;
+use crate::driver::{DriverConfig, DriverHandle};
+use crate::exit::{self, mistake};
+use crate::metrics::Metrics;
+use crate::query::{self, States, format};
+
+/// Where `run` listens when nothing is said.
+const DEFAULT: &str = "127.0.0.1:7414";
+/// Queries that run at a time.
+const QUERIES: usize = 2;
+
+/// What the server knows.
+pub struct Served {
+    name: String,
+    plan: Arc<Plan>,
+    state_dir: PathBuf,
+    handle: DriverHandle,
+    metrics: Arc<Metrics>,
+    states: Mutex<Option<States>>,
+    queries: Semaphore,
+}
+
+impl Served {
+    /// What is to be served of a topology that is about to run.
+    pub fn new(config: &DriverConfig, handle: DriverHandle, metrics: Arc<Metrics>) -> Served {
+        Served {
+            name: config.name.clone(),
+            plan: config.plan.clone(),
+            state_dir: config.state_dir.clone(),
+            handle,
+            metrics,
+            states: Mutex::new(None),
+            queries: Semaphore::new(QUERIES),
+        }
+    }
+
+    /// Runs a query, or any reading of the state, at its newest epoch.
+    fn ask(&self, sql: &str) -> Result<query::Answer> {
+        if !self.handle.status().started {
+            return Err(anyhow!("the topology has not started yet"));
+        }
+        let tables = {
+            let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = match states.take() {
+                Some(open) => open,
+                None => States::open(&self.state_dir)?,
+            };
+            states.insert(open).load(sql)?
+        };
+        query::run(tables, sql)
+    }
+}
+
+/// The listener for `--listen`; None when it is off.
+pub fn bind(listen: Option<&str>) -> Result<Option<TcpListener>> {
+    let Some(given) = listen else {
+        // Two topologies on one machine are no mistake: the second one is not served.
+        return Ok(match TcpListener::bind(DEFAULT) {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                tracing::warn!(
+                    "{DEFAULT} is not free ({error}): nothing is served. Choose an address with --listen"
+                );
+                None
+            }
+        });
+    };
+    if given == "off" {
+        return Ok(None);
+    }
+    let address = address(given);
+    let resolved = address.to_socket_addrs().map(Iterator::collect::<Vec<_>>).map_err(|error| {
+        mistake(format!("--listen {given:?} is not an address: {error}. Write ADDRESS:PORT, PORT or off"))
+    })?;
+    TcpListener::bind(resolved.as_slice())
+        .map(Some)
+        .with_context(|| mistake(format!("cannot listen on {address}")))
+}
+
+/// `8080` and `:8080` are ports of the loopback interface.
+fn address(given: &str) -> String {
+    let port = given.strip_prefix(':').unwrap_or(given);
+    match port.parse::<u16>() {
+        Ok(port) => format!("127.0.0.1:{port}"),
+        Err(_) => given.to_owned(),
+    }
+}
+
+/// Serves until the runtime ends.
+pub async fn serve(listener: TcpListener, served: Served) {
+    let router = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/topology", get(topology))
+        .route("/v1/views", get(views))
+        .route("/v1/query", get(query_get).post(query_post))
+        .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .with_state(Arc::new(served));
+    let listening = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+    let ended = match listening {
+        Ok(listener) => axum::serve(listener, router).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        tracing::error!("the HTTP server ended: {error}");
+    }
+}
+
+type Shared = State<Arc<Served>>;
+
+async fn healthz(State(served): Shared) -> Response {
+    match served.handle.status().fatal {
+        None => "ok\n".into_response(),
+        Some(fatal) => (StatusCode::SERVICE_UNAVAILABLE, format!("{fatal}\n")).into_response(),
+    }
+}
+
+async fn readyz(State(served): Shared) -> Response {
+    let status = served.handle.status();
+    let unready = if let Some(fatal) = status.fatal {
+        fatal
+    } else if !status.started {
+        "starting".to_owned()
+    } else if !status.broker_ok {
+        status.last_error.unwrap_or_else(|| "the broker does not answer".to_owned())
+    } else {
+        return "ready\n".into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{unready}\n")).into_response()
+}
+
+async fn metrics(State(served): Shared) -> Response {
+    match served.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn topology(State(served): Shared) -> Response {
+    axum::Json(json!({
+        "name": served.name,
+        "sources": served.plan.sources.iter().map(|source| json!({
+            "name": source.name,
+            "keyed": source.keyed.is_some(),
+            "columns": columns(&source.schema),
+        })).collect::<Vec<_>>(),
+        "views": served.plan.views.iter().map(|view| &view.name).collect::<Vec<_>>(),
+        "sinks": served.plan.sinks.iter().map(|sink| json!({
+            "name": sink.name,
+            "shows": served.plan.rels.get(sink.rel).map(|rel| &rel.owner),
+        })).collect::<Vec<_>>(),
+        "status": served.handle.status(),
+    }))
+    .into_response()
+}
+
+fn columns(schema: &arrow::datatypes::Schema) -> Value {
+    let column = |field: &arrow::datatypes::FieldRef| json!({"name": field.name(), "type": schemas::sql_type(field), "nullable": field.is_nullable()});
+    schema.fields().iter().map(column).collect()
+}
+
+async fn views(State(served): Shared) -> Response {
+    let result = blocking(served, |served| {
+        let answer = served.ask("SELECT * FROM herald.views")?;
+        let rows: Vec<Value> = serde_json::from_str(&format::write(&answer, OutputFormat::Json)?)?;
+        let views = served.plan.views.iter().map(|view| {
+            let row = rows.iter().find(|row| row["view"] == view.name.as_str());
+            let schema = served.plan.rels.get(view.rel).map(|rel| rel.schema.clone());
+            let key = |schema: &arrow::datatypes::Schema| -> Option<Vec<String>> {
+                let key = view.key.as_ref()?.iter();
+                Some(key.filter_map(|at| Some(schema.fields().get(*at)?.name().clone())).collect())
+            };
+            json!({
+                "name": view.name,
+                "columns": schema.as_ref().map(|schema| columns(schema)),
+                "key": schema.as_ref().and_then(|schema| key(schema)),
+                "epoch": row.map(|row| &row["epoch"]),
+                "committed_at": row.map(|row| &row["committed_at"]),
+                "watermark": row.map(|row| &row["watermark"]),
+            })
+        });
+        Ok(axum::Json(json!({"epoch": answer.epoch, "views": views.collect::<Vec<_>>()})).into_response())
+    });
+    result.await
+}
+
+#[derive(serde::Deserialize)]
+struct Ask {
+    sql: Option<String>,
+    format: Option<String>,
+}
+
+async fn query_get(State(served): Shared, Query(ask): Query<Ask>) -> Response {
+    match ask.sql {
+        Some(sql) => answer(served, sql, ask.format).await,
+        None => failure(StatusCode::BAD_REQUEST, "write the query as ?sql=..., or POST it"),
+    }
+}
+
+async fn query_post(State(served): Shared, Query(ask): Query<Ask>, sql: String) -> Response {
+    answer(served, sql, ask.format).await
+}
+
+async fn answer(served: Arc<Served>, sql: String, wanted: Option<String>) -> Response {
+    let format = match wanted.as_deref() {
+        None | Some("json") => OutputFormat::Json,
+        Some("csv") => OutputFormat::Csv,
+        Some("table") => OutputFormat::Table,
+        Some(_) => return failure(StatusCode::BAD_REQUEST, "format must be json, csv or table"),
+    };
+    let result = blocking(served, move |served| {
+        let answer = served.ask(&sql)?;
+        let text = format::write(&answer, format)?;
+        let mut response = ([(header::CONTENT_TYPE, format.mime())], text).into_response();
+        response.headers_mut().insert("herald-epoch", HeaderValue::from(answer.epoch));
+        Ok(response)
+    });
+    result.await
+}
+
+/// Runs what blocks where it may, and turns its failure into an answer.
+async fn blocking(
+    served: Arc<Served>,
+    work: impl FnOnce(&Served) -> Result<Response> + Send + 'static,
+) -> Response {
+    let shared = served.clone();
+    let Ok(_turn) = served.queries.acquire().await else {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+    };
+    match tokio::task::spawn_blocking(move || work(&shared)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            let status = match exit::code(&error) {
+                2 => StatusCode::BAD_REQUEST,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            failure(status, &chain.join(": "))
+        }
+        Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "the query failed unexpectedly"),
+    }
+}
+
+fn failure(status: StatusCode, message: &str) -> Response {
+    (status, axum::Json(json!({"error": message}))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_a_port_of_the_loopback_interface() {
+        assert_eq!(address("8080"), "127.0.0.1:8080");
+        assert_eq!(address(":8080"), "127.0.0.1:8080");
+        assert_eq!(address("0.0.0.0:8080"), "0.0.0.0:8080");
+        assert_eq!(address("[::1]:80"), "[::1]:80");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_a_mistake() {
+        let error = bind(Some("nowhere")).unwrap_err();
+        assert_eq!(exit::code(&error), 2);
+    }
+
+    #[test]
+    fn off_listens_nowhere() {
+        assert!(bind(Some("off")).is_ok_and(|listener| listener.is_none()));
+    }
+}

@@ -1,0 +1,210 @@
+//! From the files named on the command line to a plan: reading, variables, planning, options.
+//!
+//! Every command starts here, so that `check` finds what `run` would. Connector options are the
+//! connectors' to judge and not the planner's; what they refuse is reported at the option's place
+//! in the text, like any other mistake. The topology's name is decided here too: it is half of its
+//! identity, and part of a directory and a transactional id.
+
+mod columns;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Error, Result};
+use connectors::{ConnectorError, SinkConnector, SourceConnector};
+use dataflows::plan::Plan;
+use dataflows::sql::ast::{CreateRelation, Name, OptionItem, Pos, Statement};
+use dataflows::sql::{self, SqlError, SqlFile};
+
+use crate::exit::{SqlMistakes, mistake};
+
+/// Values for `${NAME}`.
+pub struct Variables {
+    /// Whether the environment is asked first.
+    environment: bool,
+    values: BTreeMap<String, String>,
+}
+
+impl Variables {
+    /// The environment and, below it, the `NAME=VALUE` lines of a file.
+    pub fn read(env_file: Option<&Path>) -> Result<Variables> {
+        let Some(path) = env_file else {
+            let values = BTreeMap::new();
+            return Ok(Variables { environment: true, values });
+        };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| mistake(format!("cannot read the variables in {}", path.display())))?;
+        let values = parse_variables(&text)
+            .map_err(|(line, what)| mistake(format!("{}:{line}: {what}", path.display())))?;
+        Ok(Variables { environment: true, values })
+    }
+
+    /// These and no others, whatever the environment says.
+    pub fn only(pairs: &[(&str, &str)]) -> Variables {
+        let pairs = pairs.iter();
+        Variables {
+            environment: false,
+            values: pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        let set = if self.environment { std::env::var(name).ok() } else { None };
+        set.or_else(|| self.values.get(name).cloned())
+    }
+}
+
+fn parse_variables(text: &str) -> Result<BTreeMap<String, String>, (usize, String)> {
+    let mut variables = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let Some((name, value)) = line.split_once('=') else {
+            return Err((number + 1, "write NAME=VALUE".to_owned()));
+        };
+        let (name, value) = (name.trim(), value.trim());
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || !name.chars().all(fits) || name.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err((number + 1, format!("{name:?} is not the name of a variable")));
+        }
+        let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        variables.insert(name.to_owned(), unquoted.unwrap_or(value).to_owned());
+    }
+    Ok(variables)
+}
+
+/// Reads the files of a topology.
+pub fn read(paths: &[PathBuf]) -> Result<Vec<SqlFile>> {
+    paths
+        .iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| mistake(format!("cannot read {}", path.display())))?;
+            Ok(SqlFile { name: path.display().to_string(), text })
+        })
+        .collect()
+}
+
+/// Whether planning may ask schema registries for columns that a relation leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// It may.
+    Allowed,
+    /// It may not: such a relation is refused.
+    Refused,
+}
+
+/// Plans a topology and has the connectors judge its options. Every mistake is in the error.
+pub fn plan(files: &[SqlFile], variables: &Variables, network: Network) -> Result<Arc<Plan>> {
+    let env = |name: &str| variables.get(name);
+    let read_file = |path: &str| std::fs::read_to_string(path);
+    let columns_of = |create: &CreateRelation| columns::of(create, network);
+    let plan = sql::compile(files, &env, &read_file, &columns_of)
+        .map_err(|errors| Error::new(SqlMistakes(errors)))?;
+    let refused = refused_options(&plan);
+    if refused.is_empty() {
+        return Ok(Arc::new(plan));
+    }
+    let statements = sql::parse(files, &env, &read_file).map_err(|errors| Error::new(SqlMistakes(errors)))?;
+    let mut errors: Vec<(Pos, SqlError)> =
+        refused.into_iter().map(|(owner, error)| at_its_place(files, &statements, &owner, &error)).collect();
+    errors.sort_by_key(|(pos, _)| *pos);
+    Err(Error::new(SqlMistakes(errors.into_iter().map(|(_, error)| error).collect())))
+}
+
+/// What connectors say against the options of each source and sink.
+fn refused_options(plan: &Plan) -> Vec<(String, ConnectorError)> {
+    let sources = plan.sources.iter().map(|source| {
+        let judged = SourceConnector::from_options(&source.options);
+        (&source.name, judged.err())
+    });
+    let sinks = plan.sinks.iter().map(|sink| {
+        let judged = SinkConnector::from_options(&sink.options);
+        (&sink.name, judged.err())
+    });
+    sources.chain(sinks).filter_map(|(owner, error)| Some((owner.clone(), error?))).collect()
+}
+
+/// A connector's refusal as a mistake at the option, or at the statement where the option is missing.
+fn at_its_place(
+    files: &[SqlFile],
+    statements: &[Statement],
+    owner: &str,
+    error: &ConnectorError,
+) -> (Pos, SqlError) {
+    let (kind, name, with) = statements
+        .iter()
+        .map(named)
+        .find(|(_, name, _)| name.text == owner)
+        .unwrap_or(("relation", &NOWHERE, &[]));
+    let (pos, message) = match error {
+        ConnectorError::Config { option, message } => {
+            let item = with.iter().find(|item| item.name == *option);
+            let pos = item.map_or(name.pos, |item| item.pos);
+            (pos, format!("{kind} {owner}: option {option}: {message}"))
+        }
+        other => (name.pos, format!("{kind} {owner}: {other}")),
+    };
+    let place = dataflows::sql::Mistake::new(pos, message).maybe_hint(error.hint().map(str::to_owned));
+    (pos, place.named(files))
+}
+
+static NOWHERE: Name = Name { text: String::new(), pos: Pos { file: 0, line: 1, column: 1 } };
+
+fn named(statement: &Statement) -> (&'static str, &Name, &[OptionItem]) {
+    match statement {
+        Statement::Relation(relation) if relation.table => ("table", &relation.name, &relation.with),
+        Statement::Relation(relation) => ("source", &relation.name, &relation.with),
+        Statement::View(view) => ("view", &view.name, &view.with),
+        Statement::Sink(sink) => ("sink", &sink.name, &sink.with),
+    }
+}
+
+/// The topology's name: the one given, else the first file's without its ending.
+pub fn name(given: Option<&str>, files: &[PathBuf]) -> Result<String> {
+    let stem = || files.first()?.file_stem()?.to_str().map(str::to_owned);
+    let name = given.map(str::to_owned).or_else(stem).unwrap_or_default();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > 128 || name.starts_with('.') || !name.chars().all(fits) {
+        let from = if given.is_some() { "--name" } else { "the first file's name" };
+        return Err(mistake(format!(
+            "{name:?} ({from}) cannot name a topology. Give it a name with --name: up to 128 letters, digits, _, - and ., not starting with a dot"
+        )));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_read_as_shells_write_them() {
+        let text = "# comment\n\nA=1\nexport B = \"two words\"\nC='x=y'\nD=\n";
+        let variables = parse_variables(text).unwrap_or_default();
+        let pairs: Vec<(&str, &str)> = variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(pairs, [("A", "1"), ("B", "two words"), ("C", "x=y"), ("D", "")]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_variable_is_named() {
+        assert_eq!(parse_variables("A=1\nB\n").unwrap_err().0, 2);
+        assert!(parse_variables("1A=2").unwrap_err().1.contains("1A"));
+    }
+
+    #[test]
+    fn a_name_comes_from_the_first_file_or_the_flag() -> Result<()> {
+        let files = [PathBuf::from("some/match_analytics.sql"), PathBuf::from("b.sql")];
+        assert_eq!(name(None, &files)?, "match_analytics");
+        assert_eq!(name(Some("eu-1"), &files)?, "eu-1");
+        for bad in ["", "..", "a/b", "a b", ".hidden"] {
+            let error = name(Some(bad), &files).unwrap_err();
+            assert_eq!(crate::exit::code(&error), 2, "{bad}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! Columns that a relation leaves out because its encoding names them.
+//!
+//! With ENCODE AVRO they are those of `schema.file`, or of the newest schema that the registry has
+//! for the topic's values. JSON names none. Without leave to use the network, a registry is not
+//! asked: the relation is refused with what to do.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::Field;
+use dataflows::sql::ast::{CreateRelation, Encoding, OptionItem};
+use schemas::{Registry, columns_of_avro};
+
+use super::Network;
+
+/// The columns that the encoding of a relation names; None where it names none.
+pub fn of(create: &CreateRelation, network: Network) -> Result<Option<Vec<Field>>, String> {
+    let (encoding, items, _) = &create.encode;
+    if *encoding != Encoding::Avro {
+        return Ok(None);
+    }
+    let schema = match (option(items, "schema.file"), option(items, "schema.registry")) {
+        (Some(path), _) => std::fs::read_to_string(path)
+            .map_err(|error| format!("schema.file {path} cannot be read: {error}"))?,
+        (None, Some(_)) if network == Network::Refused => {
+            return Err(
+                "the columns come from the schema registry, which is asked with --connect only".to_owned()
+            );
+        }
+        (None, Some(url)) => latest(url, create, items)?,
+        (None, None) => return Ok(None),
+    };
+    let columns = columns_of_avro(&schema).map_err(|error| error.to_string())?;
+    Ok(Some(columns.fields().iter().map(|field| field.as_ref().clone()).collect()))
+}
+
+fn latest(url: &str, create: &CreateRelation, items: &[OptionItem]) -> Result<String, String> {
+    let topic = option(&create.with, "topic")
+        .ok_or("the option topic is missing, and the registry is asked by it")?;
+    let options: BTreeMap<String, String> =
+        items.iter().map(|item| (item.name.clone(), item.value.clone())).collect();
+    let schema = Registry::new(url, &options).and_then(|registry| registry.latest(&format!("{topic}-value")));
+    schema.map(|(_, text)| text).map_err(|error| error.to_string())
+}
+
+fn option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a str> {
+    let found = items.iter().find(|item| item.name == name);
+    found.map(|item| item.value.as_str())
+}
