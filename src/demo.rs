@@ -153,13 +153,14 @@ fn generate(feed: &Feed, rate: u64, handle: &DriverHandle, stop: &AtomicBool) ->
             continue;
         }
         // A burst after a pause must not exceed what may be ahead.
-        for offset in sent..due.min(sent + AHEAD as u64 / 4) {
+        let until = due.min(sent + AHEAD as u64 / 4);
+        for offset in sent..until {
             value.clear();
             matches.write(offset, &mut value);
             let key = matches.match_id(offset);
             send(feed, "match.completed", &key, &value)?;
-            sent = offset + 1;
         }
+        sent = until;
     }
     feed.flush(Duration::from_secs(5))?;
     Ok(())

@@ -78,18 +78,16 @@ impl Metrics {
     }
 
     fn unregistered(registry: Registry) -> Result<Metrics> {
-        // From a tenth of a millisecond to a minute and a half: an epoch lies in the middle.
-        let phase_seconds = prometheus::exponential_buckets(0.0001, 2.5, 16)?;
-        // From 2 ms to over ten minutes, close enough together to read quantiles from.
-        let latency_seconds = prometheus::exponential_buckets(0.002, 1.6, 28)?;
         Ok(Metrics {
             registry,
-            outcomes: IntCounterVec::new(
-                Opts::new("source_records_total", "Records read, by source and by what became of them."),
+            outcomes: counters(
+                "source_records_total",
+                "Records read, by source and by what became of them.",
                 &["source", "outcome"],
             )?,
-            lag: IntGaugeVec::new(
-                Opts::new("source_lag_records", "Records in the partition that are not yet read."),
+            lag: gauges(
+                "source_lag_records",
+                "Records in the partition that are not yet read.",
                 &["source", "partition"],
             )?,
             watermark: GaugeVec::new(
@@ -100,31 +98,21 @@ impl Metrics {
                 Opts::new("source_watermark_lag_seconds", "How far the watermark is behind the wall clock."),
                 &["source"],
             )?,
-            watermark_held_by: IntGaugeVec::new(
-                Opts::new(
-                    "source_watermark_held_by_partition",
-                    "The partition whose watermark is least, which the source's follows; -1 when there is none.",
-                ),
+            watermark_held_by: gauges(
+                "source_watermark_held_by_partition",
+                "The partition whose watermark is least, which the source's follows; -1 when there is none.",
                 &["source"],
             )?,
-            watermark_stalled: IntGaugeVec::new(
-                Opts::new(
-                    "source_watermark_stalled_boolean",
-                    "1 when the watermark has stood still for 60 s while records arrived.",
-                ),
+            watermark_stalled: gauges(
+                "source_watermark_stalled_boolean",
+                "1 when the watermark has stood still for 60 s while records arrived.",
                 &["source"],
             )?,
-            phases: HistogramVec::new(
-                HistogramOpts::new("epoch_phase_duration_seconds", "Time spent in each phase of an epoch.")
-                    .buckets(phase_seconds),
-                &["phase"],
-            )?,
-            arrangement_rows: IntGaugeVec::new(
-                Opts::new("arrangement_rows", "Rows held by each arrangement."),
-                &["arrangement"],
-            )?,
-            touched: IntCounterVec::new(
-                Opts::new("operator_touched_rows_total", "Rows each stateful operator read or wrote."),
+            phases: phases()?,
+            arrangement_rows: gauges("arrangement_rows", "Rows held by each arrangement.", &["arrangement"])?,
+            touched: counters(
+                "operator_touched_rows_total",
+                "Rows each stateful operator read or wrote.",
                 &["operator"],
             )?,
             state_bytes: IntGauge::new("state_bytes", "Size of the state on disk.")?,
@@ -132,13 +120,7 @@ impl Metrics {
                 "outbox_depth_epochs",
                 "Epochs that are committed and not yet published.",
             )?,
-            end_to_end: Histogram::with_opts(
-                HistogramOpts::new(
-                    "end_to_end_latency_seconds",
-                    "From a record's timestamp to the publishing of the epoch it is in.",
-                )
-                .buckets(latency_seconds),
-            )?,
+            end_to_end: end_to_end()?,
             epoch: IntGauge::new("committed_epoch_number", "The last committed epoch.")?,
             dead_letter_bytes: IntGauge::new("dead_letter_bytes", "Size of the table herald.dead_letter.")?,
             broker_up: Gauge::new(
@@ -267,6 +249,31 @@ impl Metrics {
             .find(|bucket| bucket.cumulative_count() >= wanted)
             .map(|bucket| bucket.upper_bound())
     }
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+    Ok(IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+    Ok(IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+/// From a tenth of a millisecond to a minute and a half: an epoch lies in the middle.
+fn phases() -> Result<HistogramVec> {
+    let buckets = prometheus::exponential_buckets(0.0001, 2.5, 16)?;
+    let options = HistogramOpts::new("epoch_phase_duration_seconds", "Time spent in each phase of an epoch.");
+    Ok(HistogramVec::new(options.buckets(buckets), &["phase"])?)
+}
+
+/// From 2 ms to over ten minutes, close enough together to read quantiles from.
+fn end_to_end() -> Result<Histogram> {
+    let buckets = prometheus::exponential_buckets(0.002, 1.6, 28)?;
+    let options = HistogramOpts::new(
+        "end_to_end_latency_seconds",
+        "From a record's timestamp to the publishing of the epoch it is in.",
+    );
+    Ok(Histogram::with_opts(options.buckets(buckets))?)
 }
 
 fn saturated(n: u64) -> i64 {
