@@ -135,6 +135,11 @@ impl<'s, 'p> Renderer<'s, 'p> {
         Ok((self.probe, self.restores))
     }
 
+    /// What an operator or arrangement is called in counters.
+    fn named(&self, id: RelId, part: &str) -> String {
+        format!("{}/{id}/{part}", self.plan.rels[id].owner)
+    }
+
     fn errors(&self, id: RelId) -> Result<Errors, RunError> {
         Errors::new(self.collector.clone(), self.spaces.errors, &self.plan.rels[id].owner)
     }
@@ -198,7 +203,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             updates = updates.concat(restored);
             self.restores.push(Restore::Totals { space, key: grouping.key_codec.clone(), handle });
         }
-        let arranged = packed::arrange(updates, "ArrangeGroups");
+        let arranged = packed::arrange(updates, &self.named(id, "groups"), self.collector.clone());
         Ok(self.reduce(arranged, grouping, self.shapes[id].clone(), (id, space, errors)))
     }
 
@@ -214,7 +219,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             output,
             space,
             first: self.start.first(),
-            name: format!("{}/{id}", self.plan.rels[id].owner),
+            name: self.named(id, "groups"),
             collector: self.collector.clone(),
             errors,
         };
@@ -280,9 +285,9 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let outer = *kind == JoinKind::Left;
         let left_updates = self.side(id, left, left_keys, (Part::Left, outer))?;
         let right_updates = self.side(id, right, right_keys, (Part::Right, false))?;
-        let arranged = packed::arrange(left_updates.clone(), "ArrangeLeft");
-        let right_arranged = packed::arrange(right_updates.clone(), "ArrangeRight");
-        let name = format!("{}/{id}", self.plan.rels[id].owner);
+        let arranged = packed::arrange(left_updates.clone(), &self.named(id, "left"), self.collector.clone());
+        let right_arranged = packed::arrange(right_updates.clone(), &self.named(id, "right"), self.collector.clone());
+        let name = self.named(id, "join");
         let collector = self.collector.clone();
         let mut matches = join::matches(arranged.clone(), right_arranged, &name, collector.clone());
         if let Some(residual) = residual {
@@ -308,7 +313,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                     });
                 }
             });
-            join::removed(packed::arrange(by_row, "ArrangeRows"), present, &name, collector.clone())
+            join::removed(packed::arrange(by_row, &self.named(id, "rows"), collector.clone()), present, &name, collector.clone())
         } else {
             let schema = self.plan.rels[right].schema.clone();
             let fields: Vec<_> = right_keys
@@ -364,11 +369,11 @@ impl<'s, 'p> Renderer<'s, 'p> {
             schema.fields().iter().enumerate().map(|(i, f)| Scalar::column(f.name(), i)).collect();
         let grouping = Grouping::new(schema, &columns, &[])?;
         let shape = Shape::new(schema)?;
-        let arranged = packed::arrange(updates, "ArrangeKeys");
+        let arranged = packed::arrange(updates, &self.named(id, "keys"), self.collector.clone());
         let present = self.reduce(arranged, grouping.clone(), shape.clone(), (id, None, self.errors(id)?));
         let side = Side { shape, keys: columns, key_codec: grouping.key_codec, keep_null_keys: true };
         let keyed = join::keyed(present, side, self.errors(id)?, self.collector.clone());
-        Ok(packed::arrange(keyed, "ArrangePresent"))
+        Ok(packed::arrange(keyed, &self.named(id, "present"), self.collector.clone()))
     }
 
     /// Views and sinks, one export for each relation and key.

@@ -16,7 +16,7 @@ use state::{Progress, Store};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::{Concat, Input};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope};
-use timely::worker::Worker;
+pub use timely::worker::Worker;
 
 use crate::error::RunError;
 use crate::plan::{Conflict, Op, Plan, Source};
@@ -29,6 +29,18 @@ use crate::source::held::Held;
 use crate::source::ingest::{Ingest, PartitionMark, Rejected};
 use crate::source::table::{Chunk, Packer, Table, table};
 use crate::spaces::Spaces;
+
+/// Threads that run workers; joining them waits for all.
+pub type Workers = timely::communication::WorkerGuards<()>;
+
+/// Starts `peers` worker threads, each running `body`.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn start(peers: usize, body: impl Fn(&mut Worker) + Send + Sync + 'static) -> Result<Workers, RunError> {
+    let config = if peers == 1 { timely::Config::thread() } else { timely::Config::process(peers) };
+    timely::execute(config, body).map_err(|e| RunError::Broken(format!("workers could not be started: {e}")))
+}
 
 /// Makes a source's decoder; each worker has its own.
 pub type MakeDecoder = dyn Fn(&Source) -> Result<Decoder, schemas::SchemaError> + Send + Sync;

@@ -28,6 +28,8 @@ pub struct EpochOut {
     pub outcomes: BTreeMap<usize, [u64; 6]>,
     /// Work done by operator: rows touched.
     pub touched: BTreeMap<String, u64>,
+    /// Updates that each arrangement of this worker holds.
+    pub held: BTreeMap<String, u64>,
 }
 
 /// A sink's change in one epoch: sorted by key, at most one removal and one insertion a key for keyed sinks.
@@ -45,6 +47,7 @@ pub struct SinkDelta {
 #[derive(Debug, Default)]
 pub struct Collector {
     epochs: BTreeMap<u64, EpochOut>,
+    held: BTreeMap<String, u64>,
     failure: Option<RunError>,
 }
 
@@ -56,7 +59,18 @@ impl Collector {
 
     /// Removes and returns a complete epoch.
     pub fn take(&mut self, epoch: u64) -> EpochOut {
-        self.epochs.remove(&epoch).unwrap_or_default()
+        let held = self.held.clone();
+        EpochOut { held, ..self.epochs.remove(&epoch).unwrap_or_default() }
+    }
+
+    /// Notes how many updates an arrangement holds.
+    pub fn held(&mut self, arrangement: &str, updates: u64) {
+        match self.held.get_mut(arrangement) {
+            Some(held) => *held = updates,
+            None => {
+                self.held.insert(arrangement.to_string(), updates);
+            }
+        }
     }
 
     /// Remembers the first failure; the worker stops before anything of it is committed.

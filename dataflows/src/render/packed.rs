@@ -16,9 +16,13 @@ use differential_dataflow::trace::implementations::ord_neu::{OrdValBatch, OrdVal
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
 use differential_dataflow::trace::implementations::{BatchContainer, ContainerChunker, OffsetList};
 use differential_dataflow::trace::rc_blanket_impls::RcBuilder;
+use differential_dataflow::trace::{BatchReader, TraceReader};
 use timely::container::PushInto;
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::Operator;
+
+use super::collect::Shared;
 
 /// `((key, value), epoch, diff)`: the form in which rows enter an arrangement.
 pub type Update<R> = ((Vec<u8>, Vec<u8>), u64, R);
@@ -48,17 +52,34 @@ pub fn owner_of(key: &[u8], peers: usize) -> u64 {
     schemas::owner(schemas::key_group(key), peers) as u64
 }
 
-/// Arranges updates by key at the key's owner.
+/// Arranges updates by key at the key's owner. How many updates it holds is told to the collector
+/// as `name`.
 pub fn arrange<'s, R: Diff>(
     stream: Stream<'s, u64, Vec<Update<R>>>,
     name: &str,
+    collector: Shared,
 ) -> PackedArranged<'s, R> {
     let peers = stream.scope().peers();
     let exchange =
         Exchange::new(move |update: &Update<R>| if peers == 1 { 0 } else { owner_of(&update.0.0, peers) });
-    arrange_core::<_, _, ContainerChunker<Vec<Update<R>>>, PackedBatcher<R>, PackedBuilder<R>, _>(
+    let arranged = arrange_core::<_, _, ContainerChunker<Vec<Update<R>>>, PackedBatcher<R>, PackedBuilder<R>, _>(
         stream, exchange, name,
-    )
+    );
+    measure(&arranged, name.to_string(), collector);
+    arranged
+}
+
+/// Follows an arrangement with a handle of its own, which never holds compaction back.
+fn measure<R: Diff>(arranged: &PackedArranged<'_, R>, name: String, collector: Shared) {
+    let mut trace = arranged.trace.clone();
+    arranged.stream.clone().sink(Pipeline, "Measure", move |(input, frontier)| {
+        input.for_each(|_, batches| batches.clear());
+        trace.set_logical_compaction(frontier.frontier());
+        trace.set_physical_compaction(frontier.frontier());
+        let mut held = 0;
+        trace.map_batches(|batch| held += batch.len() as u64);
+        collector.borrow_mut().held(&name, held);
+    });
 }
 
 /// Byte strings in one heap, in the order pushed.

@@ -238,7 +238,7 @@ impl Ingest {
                 if verdict.is_none() && events.is_valid(row) && events.value(row) > limit {
                     let ahead = format!(
                         "event time {} is more than {} s beyond the record's timestamp",
-                        schemas::format_timestamp(events.value(row), true),
+                        schemas::time::format_timestamp(events.value(row), true),
                         self.source.max_ahead_us / 1_000_000
                     );
                     *verdict = Some((Some("watermark.max_ahead".into()), ahead));
@@ -271,7 +271,7 @@ impl Ingest {
                 let bound = bound.saturating_sub(retention);
                 if event < bound {
                     let what = if self.source.keyed.is_some() { "horizon" } else { "watermark" };
-                    let [event, bound] = [event, bound].map(|us| schemas::format_timestamp(us, true));
+                    let [event, bound] = [event, bound].map(|us| schemas::time::format_timestamp(us, true));
                     late.messages[row] = Some(format!("event time {event} is below the partition's {what} {bound}"));
                 }
                 late.horizons[row] = bound;

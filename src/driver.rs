@@ -1,0 +1,366 @@
+//! The driver: opens everything, feeds records to the workers epoch by epoch, and ends cleanly.
+//!
+//! | thread | what it does | module |
+//! | --- | --- | --- |
+//! | driver | polls sources, closes epochs by time, rows or bytes | this file, `sources` |
+//! | workers | decode, judge, step the dataflow, encode | `workers`, `encode` |
+//! | committer | one write an epoch, in order | `commit` |
+//! | publisher | outbox to sinks, in order | `publish` |
+//!
+//! Every queue between them is bounded, and epochs in flight are bounded by permits, so a slow sink
+//! slows the source. An error of any thread ends the run: nothing later is committed, and what is
+//! committed stays in the outbox for the next start.
+
+mod commit;
+mod encode;
+mod open;
+mod publish;
+mod sources;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, anyhow};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use dataflows::plan::Plan;
+use dataflows::render::Start;
+use dataflows::topology::Setup;
+
+use crate::metrics::Metrics;
+use commit::{Committer, Head, SourceHead, ToCommitter};
+use sources::Sources;
+use workers::ToWorker;
+
+/// Epochs closed and not yet committed, at most.
+const IN_FLIGHT: usize = 4;
+/// Rows and bytes after which an epoch is closed whatever the time.
+const EPOCH_ROWS: usize = 100_000;
+const EPOCH_BYTES: usize = 48 << 20;
+/// Committed epochs that wait for the publisher, at most; behind it the committer waits.
+const UNPUBLISHED: usize = 64;
+/// Messages that wait for a worker, at most.
+const INBOX: usize = 32;
+
+/// How to run a topology.
+#[derive(Clone)]
+pub struct DriverConfig {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The topology's name, its identity together with the sink cluster.
+    pub name: String,
+    /// Where the state is.
+    pub state_dir: PathBuf,
+    /// Workers, at least one.
+    pub workers: usize,
+    /// How long an epoch collects records.
+    pub epoch_interval: Duration,
+    /// Stop when everything there is has been read.
+    pub once: bool,
+    /// With `once`: the end of the sources is the end of time.
+    pub close_windows: bool,
+    /// Drop the state first.
+    pub fresh: bool,
+}
+
+/// How a running topology fares.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Status {
+    /// Whether the workers are at the committed epoch and records are read.
+    pub started: bool,
+    /// The last committed epoch.
+    pub epoch: u64,
+    /// The last published epoch.
+    pub published: u64,
+    /// Whether brokers answer.
+    pub broker_ok: bool,
+    /// Why the topology ended, if it did.
+    pub fatal: Option<String>,
+    /// By source, in the plan's order.
+    pub sources: Vec<SourceStatus>,
+    /// The last error that passed or will pass.
+    pub last_error: Option<String>,
+}
+
+/// How a source fares.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct SourceStatus {
+    /// Name.
+    pub name: String,
+    /// Records by outcome, as committed.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// Records that are there and not read.
+    pub lag: i64,
+    /// Committed watermark.
+    pub watermark: Option<String>,
+    /// The partition that holds it.
+    pub held_by: Option<i32>,
+}
+
+/// What a run that ended did.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The last committed epoch.
+    pub epoch: u64,
+    /// By source: records by outcome, in the order of `schemas::Outcome::ALL`.
+    pub outcomes: BTreeMap<String, [u64; 6]>,
+}
+
+/// Stops a running topology and tells how it fares.
+#[derive(Clone, Default)]
+pub struct DriverHandle {
+    stop: Arc<AtomicBool>,
+    status: Arc<Mutex<Status>>,
+}
+
+impl DriverHandle {
+    /// Asks the topology to finish its epoch, publish, and return.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// How it fares now.
+    pub fn status(&self) -> Status {
+        self.locked().clone()
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.locked());
+    }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+/// Runs a topology until it is asked to stop, has read everything (`once`), or fails.
+///
+/// # Errors
+/// The first failure of any part. Nothing of the epoch it happened in is committed.
+pub fn run(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Summary> {
+    let sources = config.plan.sources.iter();
+    let sources = sources.map(|s| SourceStatus { name: s.name.clone(), ..SourceStatus::default() }).collect();
+    handle.update(|status| *status = Status { broker_ok: true, sources, ..Status::default() });
+    let result = Driver::open(config, metrics, handle.clone()).and_then(Driver::run);
+    if let Err(error) = &result {
+        handle.update(|status| status.fatal = Some(format!("{error:#}")));
+    }
+    result
+}
+
+struct Driver {
+    config: DriverConfig,
+    handle: DriverHandle,
+    metrics: Arc<Metrics>,
+    setup: Setup,
+    sources: Sources,
+    opened: open::Opened,
+    failed: Arc<AtomicBool>,
+}
+
+/// The driver's ends of the channels.
+struct Lines {
+    workers: Vec<Sender<ToWorker>>,
+    committer: Sender<ToCommitter>,
+    permits: Receiver<()>,
+    ready: Receiver<()>,
+}
+
+impl Driver {
+    fn open(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Driver> {
+        let failed = Arc::new(AtomicBool::new(false));
+        let (opened, spaces) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
+        let committed = opened.store.meta();
+        let watermark = |name: &String| {
+            let held = committed.progress.sources.get(name).and_then(|s| s.watermark_us);
+            Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN)))
+        };
+        let setup = Setup {
+            plan: config.plan.clone(),
+            spaces: Arc::new(spaces),
+            store: opened.store.clone(),
+            start: Start { epoch: committed.epoch },
+            watermarks: config.plan.sources.iter().map(|s| watermark(&s.name)).collect(),
+            progress: Arc::new(committed.progress),
+            committed: Arc::new(AtomicU64::new(committed.epoch)),
+            abort: failed.clone(),
+            decoder: open::decoders(failed.clone()),
+        };
+        let sources = Sources::open(&config, &setup)?;
+        Ok(Driver { config, handle, metrics, setup, sources, opened, failed })
+    }
+
+    /// Starts the threads, feeds them, and waits for them.
+    fn run(mut self) -> Result<Summary> {
+        let workers = self.config.workers.max(1);
+        let (to_committer, committer_inbox) = bounded(workers * 4);
+        let (to_publisher, publisher_inbox) = bounded(UNPUBLISHED);
+        let (permit, permits) = bounded(IN_FLIGHT);
+        let (ready_tx, ready) = bounded(1);
+        (0..IN_FLIGHT).try_for_each(|_| permit.send(()))?;
+        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(INBOX)).unzip();
+        let committer = Committer {
+            setup: self.setup.clone(),
+            workers,
+            dead_letters: self.opened.dead_letters.clone(),
+            permits: permit,
+            to_publisher,
+            metrics: self.metrics.clone(),
+            handle: self.handle.clone(),
+            ready: ready_tx,
+        };
+        let mut targets = self.opened.targets.take().ok_or_else(|| anyhow!("the sinks are open twice"))?;
+        let after = self.opened.after.clone();
+        targets.catch_up(&after)?;
+        let publisher = spawn("publisher", &self.failed, move || targets.run(&publisher_inbox))?;
+        let committer = spawn("committer", &self.failed, move || committer.run(&committer_inbox))?;
+        let guards =
+            workers::start(self.setup.clone(), self.opened.outputs.clone(), receivers, to_committer.clone())?;
+        let mut lines = Lines { workers: inboxes, committer: to_committer, permits, ready };
+        let fed = self.feed(&mut lines);
+        if fed.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        // Closing the channels in the order of the flow lets every thread finish what it has.
+        drop(lines);
+        let worked = guards.join().into_iter().collect::<Result<Vec<_>, _>>();
+        let committed = join(committer);
+        let published = join(publisher);
+        fed.and(committed).and(published)?;
+        worked.map_err(|e| anyhow!("a worker ended abnormally: {e}"))?;
+        self.sources.commit_offsets();
+        let committed = self.opened.store.meta();
+        self.opened.store.flush()?;
+        let outcomes = committed.progress.sources.into_iter().map(|(name, s)| (name, s.outcomes)).collect();
+        Ok(Summary { epoch: committed.epoch, outcomes })
+    }
+
+    /// The loop: read, hand over, close epochs.
+    fn feed(&mut self, lines: &mut Lines) -> Result<()> {
+        let mut epoch = self.setup.start.epoch + 1;
+        let mut head = self.new_head(epoch);
+        let (mut rows, mut bytes, mut opened) = (0usize, 0usize, Instant::now());
+        let mut told = Instant::now();
+        loop {
+            if self.failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let stopping = self.handle.stopping();
+            let full = rows >= EPOCH_ROWS || bytes >= EPOCH_BYTES;
+            let mut idle = true;
+            if !full && !stopping {
+                for (source, records) in self.sources.poll(EPOCH_ROWS - rows)? {
+                    if rows == 0 {
+                        opened = Instant::now();
+                    }
+                    idle = false;
+                    rows += records.len();
+                    bytes += records.bytes_len();
+                    head.sources[source].read += records.len() as u64;
+                    head.samples.extend([records.timestamps.first(), records.timestamps.last()].into_iter().flatten().flatten());
+                    let worker = records.partition as usize % lines.workers.len();
+                    if lines.workers[worker].send(ToWorker::Records(source, records)).is_err() {
+                        return Ok(());
+                    }
+                }
+                for (source, partition, floor) in self.sources.joined(&self.setup) {
+                    let worker = partition as usize % lines.workers.len();
+                    let _ = lines.workers[worker].send(ToWorker::Join(source, partition, floor));
+                }
+            }
+            let done = stopping || (self.config.once && self.sources.done());
+            if rows > 0 && (done || full || opened.elapsed() >= self.config.epoch_interval) && self.permit(lines, done || full) {
+                self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
+                epoch += 1;
+                (rows, bytes) = (0, 0);
+            } else if done && rows == 0 {
+                return Ok(());
+            } else if idle {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if told.elapsed() > Duration::from_millis(200) {
+                told = Instant::now();
+                self.tell(lines);
+            }
+        }
+    }
+
+    /// Takes a permit for an epoch; with `wait`, for a while.
+    fn permit(&self, lines: &Lines, wait: bool) -> bool {
+        match wait {
+            true => lines.permits.recv_timeout(Duration::from_millis(100)).is_ok(),
+            false => lines.permits.try_recv().is_ok(),
+        }
+    }
+
+    fn new_head(&self, epoch: u64) -> Head {
+        let sources = self.config.plan.sources.iter().map(|_| SourceHead::default()).collect();
+        Head { epoch, sources, samples: Vec::new() }
+    }
+
+    fn close(&mut self, lines: &Lines, mut head: Head) -> Result<()> {
+        self.sources.fill(&mut head);
+        for worker in &lines.workers {
+            if worker.send(ToWorker::Close(head.epoch)).is_err() {
+                return Ok(());
+            }
+        }
+        // A committer that is gone has reported why.
+        let _ = lines.committer.send(ToCommitter::Head(head));
+        Ok(())
+    }
+
+    /// Status and metrics that nobody else has.
+    fn tell(&mut self, lines: &Lines) {
+        if lines.ready.try_recv().is_ok() {
+            tracing::info!(epoch = self.setup.start.epoch, workers = lines.workers.len(), "running");
+            self.handle.update(|status| status.started = true);
+        }
+        let trouble = self.sources.tell(&self.metrics, &self.handle).or_else(|| {
+            let publisher = self.opened.publisher.as_ref()?;
+            publisher.trouble().map(|(_, why)| why)
+        });
+        self.handle.update(|status| {
+            status.broker_ok = trouble.is_none();
+            if trouble.is_some() {
+                status.last_error = trouble;
+            }
+        });
+        if let Ok(stats) = self.opened.store.stats() {
+            self.metrics.state_bytes(stats.state_bytes);
+            self.metrics.dead_letter_bytes(stats.dead_letters.bytes);
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    failed: &Arc<AtomicBool>,
+    body: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<std::thread::JoinHandle<Result<()>>> {
+    let failed = failed.clone();
+    let thread = std::thread::Builder::new().name(format!("herald-{name}")).spawn(move || {
+        let result = body();
+        if result.is_err() {
+            failed.store(true, Ordering::Relaxed);
+        }
+        result
+    })?;
+    Ok(thread)
+}
+
+fn join(thread: std::thread::JoinHandle<Result<()>>) -> Result<()> {
+    thread.join().unwrap_or_else(|_| Err(anyhow!("a thread ended abnormally; see the log")))
+}

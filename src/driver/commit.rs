@@ -1,0 +1,262 @@
+//! The committer: gathers the workers' parts of each epoch and makes one commit of them, in order.
+//!
+//! An epoch is committed when its head (offsets and counts, from the driver) and every worker's part
+//! are here. After the commit its number is visible to the table overlays, its output goes to the
+//! publisher, and a permit returns to the driver. The first failure, of a worker or of the state,
+//! ends the run; nothing of the failed epoch, or of a later one, is committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use anyhow::{Context, Error, Result};
+use connectors::DeadLetter;
+use crossbeam_channel::{Receiver, Sender};
+use dataflows::topology::Setup;
+use schemas::OutChunk;
+use state::{Commit, Counts, OutboxChunk, PartitionProgress, Progress, ViewProgress, Writes};
+
+use super::publish::ToPublisher;
+use super::workers::Part;
+use super::{DriverHandle, now_ms};
+use crate::metrics::{Metrics, Phase};
+
+/// What the driver knows of an epoch.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// The epoch.
+    pub epoch: u64,
+    /// By source: records read and the next offset of each partition that was read.
+    pub sources: Vec<SourceHead>,
+    /// Timestamps of some of its records, milliseconds, for the latency histogram.
+    pub samples: Vec<i64>,
+}
+
+/// A source's share of an epoch's head.
+#[derive(Debug, Default)]
+pub struct SourceHead {
+    /// Records read.
+    pub read: u64,
+    /// Next offset by partition.
+    pub next: BTreeMap<i32, i64>,
+    /// All partitions there are: each must have an event before the source has a watermark.
+    pub partitions: BTreeSet<i32>,
+    /// Whether the source has ended.
+    pub ended: bool,
+}
+
+/// What arrives at the committer.
+pub enum ToCommitter {
+    /// A worker is at the committed epoch.
+    Ready,
+    /// The driver closed an epoch.
+    Head(Head),
+    /// A worker completed its part.
+    Part(Box<Part>),
+    /// A worker failed.
+    Failed(Error),
+}
+
+/// Everything the committer needs.
+pub struct Committer {
+    /// The topology.
+    pub setup: Setup,
+    /// Workers.
+    pub workers: usize,
+    /// Topic and partitions of each source's dead letters.
+    pub dead_letters: BTreeMap<String, (String, i32)>,
+    /// Permits of epochs in flight, given back one a commit.
+    pub permits: Sender<()>,
+    /// Where output goes.
+    pub to_publisher: Sender<ToPublisher>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Status.
+    pub handle: DriverHandle,
+    /// Told once all workers are ready.
+    pub ready: Sender<()>,
+}
+
+impl Committer {
+    /// Runs until the channel closes or something fails.
+    ///
+    /// # Errors
+    /// The failure that ends the run.
+    pub fn run(self, inbox: &Receiver<ToCommitter>) -> Result<()> {
+        let mut progress = (*self.setup.progress).clone();
+        let mut last = self.setup.start.epoch;
+        let mut ready = 0;
+        let mut pending: BTreeMap<u64, (Option<Head>, Vec<Part>)> = BTreeMap::new();
+        while let Ok(message) = inbox.recv() {
+            match message {
+                ToCommitter::Ready => {
+                    ready += 1;
+                    if ready == self.workers {
+                        let _ = self.ready.send(());
+                    }
+                }
+                ToCommitter::Failed(error) => return Err(error),
+                ToCommitter::Head(head) => {
+                    let epoch = head.epoch;
+                    pending.entry(epoch).or_default().0 = Some(head);
+                }
+                ToCommitter::Part(part) => pending.entry(part.epoch).or_default().1.push(*part),
+            }
+            while let Some(entry) = pending.first_entry() {
+                if entry.get().0.is_none() || entry.get().1.len() < self.workers {
+                    break;
+                }
+                let (epoch, (head, parts)) = entry.remove_entry();
+                let Some(head) = head else { break };
+                debug_assert!(epoch > last);
+                self.commit(head, parts, &mut progress)?;
+                last = epoch;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&self, head: Head, parts: Vec<Part>, progress: &mut Progress) -> Result<()> {
+        let (epoch, commit_ms) = (head.epoch, now_ms());
+        self.advance(progress, &head, &parts, commit_ms);
+        let mut commit = Commit { epoch, commit_ms, progress: progress.clone(), ..Commit::default() };
+        let mut chunks: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();
+        let mut dead = Vec::new();
+        let mut held: BTreeMap<String, u64> = BTreeMap::new();
+        for part in parts {
+            part.out.held.iter().for_each(|(name, n)| *held.entry(name.clone()).or_default() += n);
+            self.metrics.epoch_phase(Phase::Decode, part.decode);
+            self.metrics.epoch_phase(Phase::Step, part.step);
+            for (operator, rows) in &part.out.touched {
+                self.metrics.rows_touched(operator, *rows);
+            }
+            let writes = part.out.writes.into_iter();
+            commit.writes.extend(writes.map(|(space, (keys, values))| Writes { space, keys, values }));
+            let counts = part.out.counts.into_iter();
+            commit.counts.extend(counts.map(|(space, (rows, diffs))| Counts { space, rows, diffs }));
+            for (target, encoded) in part.encoded {
+                chunks.entry(target).or_default().extend(encoded);
+            }
+            dead.extend(part.dead);
+        }
+        held.iter().for_each(|(name, n)| self.metrics.rows_in_arrangement(name, *n as i64));
+        dead.sort_by(|a, b| (&a.source, a.partition, a.offset).cmp(&(&b.source, b.partition, b.offset)));
+        if let Some(chunk) = self.dead_chunk(&dead) {
+            chunks.entry(0).or_default().push(chunk);
+        }
+        commit.dead_letters = dead.iter().map(DeadLetter::to_bytes).collect();
+        for (cluster, parts) in &chunks {
+            for (part, bytes) in parts.iter().enumerate() {
+                commit.outbox.push(OutboxChunk { cluster: *cluster, part: part as u32, bytes: bytes.clone() });
+            }
+        }
+        let begun = Instant::now();
+        self.setup.store.commit(commit).with_context(|| format!("epoch {epoch} was not committed"))?;
+        self.metrics.epoch_phase(Phase::Commit, begun.elapsed());
+        self.publish_progress(progress);
+        self.setup.committed.store(epoch, Ordering::Release);
+        self.metrics.epoch(epoch);
+        self.handle.update(|status| status.epoch = epoch);
+        let _ = self.permits.try_send(());
+        let output = ToPublisher { epoch, commit_ms, chunks, samples: head.samples };
+        // A publisher that is gone has reported why; the output is in the outbox.
+        let _ = self.to_publisher.send(output);
+        Ok(())
+    }
+
+    /// Moves progress to the end of the epoch.
+    fn advance(&self, progress: &mut Progress, head: &Head, parts: &[Part], commit_ms: i64) {
+        let mut counted: BTreeMap<usize, [u64; 6]> = BTreeMap::new();
+        for part in parts {
+            for (source, outcomes) in &part.out.outcomes {
+                let total = counted.entry(*source).or_default();
+                total.iter_mut().zip(outcomes).for_each(|(total, n)| *total += n);
+            }
+        }
+        for (at, source) in self.setup.plan.sources.iter().enumerate() {
+            let held = progress.sources.entry(source.name.clone()).or_default();
+            let Some(read) = head.sources.get(at) else { continue };
+            held.read += read.read;
+            held.ended = read.ended;
+            for (outcome, n) in schemas::Outcome::ALL.iter().zip(counted.get(&at).copied().unwrap_or_default()) {
+                held.outcomes[outcome.index()] += n;
+                if n > 0 {
+                    self.metrics.outcomes(&source.name, outcome.name(), n);
+                }
+            }
+            for (partition, next) in &read.next {
+                held.partitions.entry(*partition).or_default().next_offset = *next;
+            }
+            for (partition, mark) in parts.iter().flat_map(|part| part.marks.get(at)).flatten() {
+                if let Some(held) = held.partitions.get_mut(partition) {
+                    held.max_event_us = held.max_event_us.max(mark.max_event_us);
+                    held.floor_us = held.floor_us.max(mark.floor_us);
+                }
+            }
+            let delay = source.watermark.map(|w| w.delay_us);
+            let reached = delay.and_then(|delay| watermark(&read.partitions, &held.partitions, delay));
+            held.watermark_us = held.watermark_us.max(reached.map(|(us, _)| us));
+            self.metrics.watermark(&source.name, held.watermark_us, commit_ms);
+            self.metrics.watermark_held_by(&source.name, reached.map(|(_, partition)| partition));
+        }
+        for view in &self.setup.plan.views {
+            let watermark_us = view_watermark(&self.setup.plan, view.rel, progress);
+            let held = ViewProgress { epoch: head.epoch, commit_ms, watermark_us };
+            progress.views.insert(view.name.clone(), held);
+        }
+    }
+
+    /// Makes the committed progress visible to operators and to the status.
+    fn publish_progress(&self, progress: &Progress) {
+        for (at, source) in self.setup.plan.sources.iter().enumerate() {
+            let Some(held) = progress.sources.get(&source.name) else { continue };
+            if let Some(us) = held.watermark_us {
+                self.setup.watermarks[at].store(us, Ordering::Release);
+            }
+            self.handle.update(|status| {
+                let Some(shown) = status.sources.iter_mut().find(|s| s.name == source.name) else { return };
+                for outcome in schemas::Outcome::ALL {
+                    shown.outcomes.insert(outcome.name(), held.outcomes[outcome.index()]);
+                }
+                shown.watermark = held.watermark_us.map(|us| schemas::time::format_timestamp(us, true));
+            });
+        }
+    }
+
+    /// The dead letters whose source names a topic.
+    fn dead_chunk(&self, dead: &[DeadLetter]) -> Option<Vec<u8>> {
+        let mut chunk = OutChunk::new();
+        for letter in dead {
+            if let Some((topic, partitions)) = self.dead_letters.get(&letter.source) {
+                letter.push_to(&mut chunk, topic, *partitions);
+            }
+        }
+        (!chunk.is_empty()).then(|| chunk.into_bytes())
+    }
+}
+
+/// The least watermark over all partitions and the partition that holds it; None while one has none.
+fn watermark(
+    all: &BTreeSet<i32>,
+    held: &BTreeMap<i32, PartitionProgress>,
+    delay_us: i64,
+) -> Option<(i64, i32)> {
+    all.iter()
+        .map(|partition| {
+            let mark = held.get(partition)?;
+            let reached = mark.max_event_us.map(|max| max.saturating_sub(delay_us)).max(mark.floor_us);
+            reached.map(|us| (us, *partition))
+        })
+        .collect::<Option<Vec<_>>>()?
+        .into_iter()
+        .min()
+}
+
+/// The least watermark of the sources below a relation.
+fn view_watermark(plan: &dataflows::plan::Plan, rel: usize, progress: &Progress) -> Option<i64> {
+    match &plan.rels[rel].op {
+        dataflows::plan::Op::Source(at) => progress.sources.get(&plan.sources[*at].name)?.watermark_us,
+        op => op.inputs().iter().map(|input| view_watermark(plan, *input, progress)).collect::<Option<Vec<_>>>()?.into_iter().min(),
+    }
+}

@@ -1,0 +1,324 @@
+//! From sink deltas to serialised records: PLAIN, UPSERT and DEBEZIUM, as JSON or Avro, with their
+//! partition, in chunks for the outbox.
+//!
+//! Runs on the worker that owns the keys, so that encoding is parallel and the committer only
+//! gathers. A record larger than its topic takes is an error of the view: it goes to the error table
+//! and is not sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use connectors::murmur2_partition;
+use dataflows::plan::{Plan, Sink};
+use dataflows::render::collect::{EpochOut, SinkDelta, stored_key};
+use dataflows::sql::ast::{Encoding, Format};
+use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows, avro_schema};
+
+/// Most bytes of one chunk of the outbox.
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// Serialised output of one worker and epoch: chunks by target.
+pub type Encoded = BTreeMap<u16, Vec<Vec<u8>>>;
+
+/// Where a sink's records go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// A topic of the sink cluster, which is target 0.
+    Kafka {
+        /// Topic.
+        topic: String,
+        /// Its partitions.
+        partitions: i32,
+        /// Most bytes of one record.
+        max_bytes: usize,
+    },
+    /// A file, a target of its own.
+    File(u16),
+    /// Nowhere.
+    Blackhole,
+}
+
+/// All sinks of a topology, ready to encode.
+pub struct Outputs {
+    sinks: Vec<(Target, Encoder, Option<Encoder>)>,
+}
+
+impl Outputs {
+    /// Prepares encoders; Avro schemas are registered here, before the first epoch.
+    ///
+    /// # Errors
+    /// When the registry refuses a schema, or cannot be reached.
+    pub fn new(plan: &Plan, targets: Vec<Target>) -> Result<Outputs> {
+        let mut sinks = Vec::new();
+        for (sink, target) in plan.sinks.iter().zip(targets) {
+            let schema = &plan.rels[sink.rel].schema;
+            let topic = match &target {
+                Target::Kafka { topic, .. } => topic.clone(),
+                _ => sink.name.clone(),
+            };
+            let value = value_schema(sink, schema);
+            let encoder = encoder(sink, sink.encoding, &value, (&topic, "value"))
+                .with_context(|| format!("sink {}", sink.name))?;
+            let key = match sink.key.is_empty() {
+                true => None,
+                false => {
+                    let schema = Arc::new(schema.project(&sink.key)?);
+                    let key = encoder_of_key(sink, &schema, &topic).with_context(|| format!("key of sink {}", sink.name))?;
+                    Some(key)
+                }
+            };
+            sinks.push((target, encoder, key));
+        }
+        Ok(Outputs { sinks })
+    }
+
+    /// One worker's encoder.
+    ///
+    /// # Errors
+    /// When a column type has no packed form.
+    pub fn encoder<'a>(&'a self, plan: &'a Plan) -> Result<SinkEncoder<'a>> {
+        let shapes = plan
+            .sinks
+            .iter()
+            .map(|sink| {
+                let schema = &plan.rels[sink.rel].schema;
+                let key = schema.project(&sink.key)?;
+                Ok((RowCodec::of(schema)?, RowCodec::of(&key)?))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(SinkEncoder { outputs: self, plan, shapes })
+    }
+}
+
+fn registry(sink: &Sink) -> Result<Registry> {
+    let url = sink
+        .encode_options
+        .get("schema.registry")
+        .ok_or_else(|| anyhow!("ENCODE AVRO needs (schema.registry = 'http://...')"))?;
+    Ok(Registry::new(url, &sink.encode_options)?)
+}
+
+fn encoder(sink: &Sink, encoding: Encoding, schema: &Schema, (topic, part): (&str, &str)) -> Result<Encoder> {
+    Ok(match encoding {
+        Encoding::Json => Encoder::json(schema)?,
+        Encoding::Text | Encoding::Bytes => Encoder::text(schema)?,
+        Encoding::Avro => {
+            let suffix = if part == "key" { "_key" } else { "" };
+            let text = avro_schema(schema, &format!("herald.{}{suffix}", sink.record_name));
+            let id = registry(sink)?.register(&format!("{topic}-{part}"), &text)?;
+            Encoder::avro(schema, id)?
+        }
+    })
+}
+
+fn encoder_of_key(sink: &Sink, schema: &Schema, topic: &str) -> Result<Encoder> {
+    encoder(sink, sink.key_encoding, schema, (topic, "key"))
+}
+
+/// The columns of a message's value: the row, or `before`, `after` and `op` around it.
+fn value_schema(sink: &Sink, schema: &SchemaRef) -> SchemaRef {
+    if sink.format != Format::Debezium {
+        return schema.clone();
+    }
+    let row = DataType::Struct(schema.fields().clone());
+    Arc::new(Schema::new(vec![
+        Field::new("before", row.clone(), true),
+        Field::new("after", row, true),
+        Field::new("op", DataType::Utf8, false),
+    ]))
+}
+
+/// Encodes one worker's sink deltas.
+pub struct SinkEncoder<'a> {
+    outputs: &'a Outputs,
+    plan: &'a Plan,
+    shapes: Vec<(RowCodec, RowCodec)>,
+}
+
+/// Keys and values of one sink's records, in order.
+struct Messages {
+    keys: Option<Blobs>,
+    values: Blobs,
+}
+
+impl SinkEncoder<'_> {
+    /// Serialises all deltas of an epoch.
+    ///
+    /// # Errors
+    /// When rows do not fit their schema.
+    pub fn encode(
+        &mut self,
+        epoch: u64,
+        deltas: BTreeMap<usize, SinkDelta>,
+        out: &mut EpochOut,
+        errors: u32,
+    ) -> Result<Encoded> {
+        let mut encoded = Encoded::new();
+        let mut chunks: BTreeMap<u16, OutChunk> = BTreeMap::new();
+        for (at, delta) in deltas {
+            let sink = &self.plan.sinks[at];
+            let target = &self.outputs.sinks[at].0;
+            if *target == Target::Blackhole {
+                continue;
+            }
+            let messages = self.messages(at, &delta).with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
+            let number = if let Target::File(number) = target { *number } else { 0 };
+            let chunk = chunks.entry(number).or_insert_with(OutChunk::new);
+            for row in 0..messages.values.len() {
+                let key = messages.keys.as_ref().and_then(|keys| keys.get(row));
+                let value = messages.values.get(row);
+                match target {
+                    Target::Kafka { topic, partitions, max_bytes } => {
+                        let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+                        if size > *max_bytes {
+                            too_large(sink, (size, *max_bytes), key, out, errors)?;
+                            continue;
+                        }
+                        let place = murmur2_partition(key.or(value).unwrap_or_default(), *partitions);
+                        chunk.push(&OutRecord { topic, partition: place, key, value, headers: vec![] });
+                    }
+                    _ => chunk.push(&OutRecord { topic: "", partition: 0, key, value, headers: vec![] }),
+                }
+                if chunk.len_bytes() >= CHUNK_BYTES {
+                    let full = std::mem::replace(chunk, OutChunk::new());
+                    encoded.entry(number).or_default().push(full.into_bytes());
+                }
+            }
+        }
+        for (number, chunk) in chunks.into_iter().filter(|(_, chunk)| !chunk.is_empty()) {
+            encoded.entry(number).or_default().push(chunk.into_bytes());
+        }
+        Ok(encoded)
+    }
+
+    fn messages(&self, at: usize, delta: &SinkDelta) -> Result<Messages> {
+        let (sink, (_, encoder, key_encoder)) = (&self.plan.sinks[at], &self.outputs.sinks[at]);
+        let (rows, keys) = &self.shapes[at];
+        let schema = &self.plan.rels[sink.rel].schema;
+        if sink.format == Format::Plain {
+            let mut plain = Rows::new();
+            for (row, diff) in delta.rows.iter().zip(&delta.diffs) {
+                if *diff < 0 {
+                    bail!("a PLAIN sink got a retraction");
+                }
+                (0..*diff).for_each(|_| plain.push(row));
+            }
+            let batch = decode(rows, &plain, schema)?;
+            let keys = match key_encoder {
+                Some(encoder) => Some(encoder.encode(&loosen(batch.project(&sink.key)?)?)?),
+                None => None,
+            };
+            return Ok(Messages { keys, values: encoder.encode(&batch)? });
+        }
+        // Sorted by key: at most one removal and one insertion a key.
+        let (mut key_rows, mut before, mut after) = (Rows::new(), vec![], vec![]);
+        for (at, diff) in delta.diffs.iter().enumerate() {
+            let key = delta.keys.get(at);
+            if key_rows.is_empty() || key_rows.get(key_rows.len() - 1) != key {
+                key_rows.push(key);
+                before.push(None);
+                after.push(None);
+            }
+            let side = if *diff < 0 { &mut before } else { &mut after };
+            if let Some(last) = side.last_mut() {
+                *last = Some(at as u32);
+            }
+        }
+        let key_schema: SchemaRef = Arc::new(schema.project(&sink.key)?);
+        let key_batch = decode(keys, &key_rows, &key_schema)?;
+        let keys = key_encoder.as_ref().map(|encoder| encoder.encode(&key_batch)).transpose()?;
+        let batch = decode(rows, &delta.rows, schema)?;
+        let values = match sink.format {
+            Format::Debezium => encoder.encode(&debezium(sink, &batch, schema, (before, after))?)?,
+            _ => upserts(encoder, &batch, &after)?,
+        };
+        Ok(Messages { keys, values })
+    }
+}
+
+/// The row put in for each key, or null where it was deleted.
+fn upserts(encoder: &Encoder, batch: &RecordBatch, after: &[Option<u32>]) -> Result<Blobs> {
+    let kept: UInt32Array = after.iter().flatten().copied().collect::<Vec<_>>().into();
+    let encoded = encoder.encode(&arrow::compute::take_record_batch(batch, &kept)?)?;
+    let mut values = Blobs::new();
+    let mut next = 0;
+    for row in after {
+        if row.is_some() {
+            values.push(encoded.get(next));
+            next += 1;
+        } else {
+            values.push(None);
+        }
+    }
+    Ok(values)
+}
+
+fn debezium(
+    sink: &Sink,
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+    (before, after): (Vec<Option<u32>>, Vec<Option<u32>>),
+) -> Result<RecordBatch> {
+    let ops: StringArray = before
+        .iter()
+        .zip(&after)
+        .map(|sides| Some(match sides {
+            (None, _) => "c",
+            (Some(_), Some(_)) => "u",
+            (Some(_), None) => "d",
+        }))
+        .collect();
+    let side = |rows: &[Option<u32>]| -> Result<ArrayRef> {
+        let places = UInt32Array::from(rows.to_vec());
+        let columns = batch.columns().iter().map(|c| take(c, &places, None)).collect::<Result<Vec<_>, _>>()?;
+        let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
+        let fields: arrow::datatypes::Fields =
+            schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        Ok(Arc::new(StructArray::try_new(fields, columns, Some(nulls))?))
+    };
+    let columns: Vec<ArrayRef> = vec![side(&before)?, side(&after)?, Arc::new(ops)];
+    let names = value_schema(sink, schema);
+    let fields: Vec<Field> = names
+        .fields()
+        .iter()
+        .zip(&columns)
+        .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
+        .collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn decode(codec: &RowCodec, rows: &Rows, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = codec.decode(rows.iter())?;
+    let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn loosen(batch: RecordBatch) -> Result<RecordBatch> {
+    let fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())?)
+}
+
+fn too_large(
+    sink: &Sink,
+    (size, limit): (usize, usize),
+    key: Option<&[u8]>,
+    out: &mut EpochOut,
+    errors: u32,
+) -> Result<()> {
+    let key = key.map(String::from_utf8_lossy).unwrap_or_default();
+    let text = |t: String| -> ArrayRef { Arc::new(StringArray::from(vec![t])) };
+    let columns = [
+        text(sink.record_name.clone()),
+        text(format!("sink {}", sink.name)),
+        text(format!("the record has {size} bytes; its topic takes {limit}")),
+        text(format!("key {key}")),
+    ];
+    let codec = RowCodec::new(&[DataType::Utf8, DataType::Utf8, DataType::Utf8, DataType::Utf8])?;
+    out.count(errors, &stored_key(codec.encode(&columns)?.get(0)), 1);
+    Ok(())
+}

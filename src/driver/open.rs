@@ -1,0 +1,253 @@
+//! Opening a topology: state, catalogue, sink topics, schemas, publisher, and the judgement whether
+//! state and sinks belong together. Everything that can be refused is refused here, before the
+//! first record is read and before anything is committed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use arrow::datatypes::TimeUnit;
+use connectors::file::FileWriter;
+use connectors::kafka::progress::digest;
+use connectors::kafka::{
+    KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicSpec, Topics, settle,
+};
+use connectors::SinkConnector;
+use dataflows::plan::Source;
+use dataflows::spaces::Spaces;
+use dataflows::sql::ast::{Encoding, Format};
+use dataflows::topology::MakeDecoder;
+use schemas::{AvroDecoder, Decoder, JsonDecoder, JsonOptions, Registry, SchemaError};
+use state::{Store, StoreOptions};
+
+use super::encode::{Outputs, Target};
+use super::publish::Targets;
+use super::{DriverConfig, DriverHandle};
+use crate::exit::mistake;
+use crate::metrics::Metrics;
+
+/// How long a start waits for a broker.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What is open.
+pub struct Opened {
+    /// The state.
+    pub store: Arc<Store>,
+    /// Encoders of all sinks.
+    pub outputs: Arc<Outputs>,
+    /// Topic and partitions of each source's dead letters, by source name.
+    pub dead_letters: BTreeMap<String, (String, i32)>,
+    /// The targets, until the publisher thread takes them.
+    pub targets: Option<Targets>,
+    /// The last epoch that each target holds.
+    pub after: BTreeMap<u16, u64>,
+    /// How publishing to Kafka fares.
+    pub publisher: Option<Arc<PublishStatus>>,
+}
+
+/// Opens the state and everything that output goes to.
+///
+/// # Errors
+/// When the state, the topics, the schemas or the markers do not fit the plan.
+pub fn state_and_targets(
+    config: &DriverConfig,
+    metrics: &Arc<Metrics>,
+    handle: &DriverHandle,
+    stop: &Arc<AtomicBool>,
+) -> Result<(Opened, Spaces)> {
+    let connectors = sink_connectors(config)?;
+    let cluster = sink_cluster(config, &connectors)?;
+    if config.fresh {
+        Store::wipe(&config.state_dir)?;
+    }
+    let options = StoreOptions { create: true, topology: Some(config.name.clone()), ..StoreOptions::default() };
+    let store = Arc::new(Store::open(&config.state_dir, &options)?);
+    let spaces = spaces(config, &store)?;
+    let topics = match &cluster {
+        Some(cluster) => Some(Topics::open(cluster, BROKER_TIMEOUT)?),
+        None => None,
+    };
+    let (mut targets, mut files) = (Vec::new(), BTreeMap::new());
+    let mut after = BTreeMap::new();
+    for (sink, connector) in config.plan.sinks.iter().zip(&connectors) {
+        let upsert = sink.format == Format::Upsert;
+        targets.push(match (connector, &topics) {
+            (SinkConnector::Kafka(kafka), Some(topics)) => {
+                let info = topics.ensure(&kafka.topic_spec(upsert)).with_context(|| format!("sink {}", sink.name))?;
+                // Room for the batch around a record, its headers and Kafka's own fields.
+                let max_bytes = (info.max_message_bytes.max(2048) - 1024) as usize;
+                Target::Kafka { topic: kafka.topic.clone(), partitions: info.partitions, max_bytes }
+            }
+            (SinkConnector::File(file), _) => {
+                let number = files.len() as u16 + 1;
+                let (mut writer, marker) = FileWriter::open(file, store.state_id(), upsert)
+                    .with_context(|| format!("sink {}", sink.name))?;
+                let at = if config.fresh {
+                    writer.claim()?;
+                    0
+                } else {
+                    judge(&store, marker.as_ref(), number).with_context(|| format!("sink {}", sink.name))?
+                };
+                after.insert(number, at);
+                files.insert(number, writer);
+                Target::File(number)
+            }
+            _ => Target::Blackhole,
+        });
+    }
+    let dead_letters = dead_letter_topics(config, topics.as_ref())?;
+    let outputs = Arc::new(Outputs::new(&config.plan, targets.clone())?);
+    let mut kafka = None;
+    if let Some(cluster) = cluster {
+        let mut wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
+        wanted.timeout = BROKER_TIMEOUT;
+        wanted.replication = connectors.iter().find_map(|c| match c {
+            SinkConnector::Kafka(kafka) => kafka.replication,
+            _ => None,
+        });
+        let (mut publisher, marker) = Publisher::open(wanted, stop)?;
+        let at = if config.fresh {
+            publisher.claim(stop)?;
+            0
+        } else {
+            judge(&store, marker.as_ref(), 0)?
+        };
+        after.insert(0, at);
+        kafka = Some(publisher);
+    }
+    let publisher = kafka.as_ref().map(|k| k.status());
+    let targets = Targets {
+        kafka,
+        files,
+        store: store.clone(),
+        stop: stop.clone(),
+        published: Arc::new(AtomicU64::new(0)),
+        metrics: metrics.clone(),
+        handle: handle.clone(),
+    };
+    Ok((Opened { store, outputs, dead_letters, targets: Some(targets), after, publisher }, spaces))
+}
+
+/// The spaces of the plan, as the state's catalogue has them.
+fn spaces(config: &DriverConfig, store: &Store) -> Result<Spaces> {
+    let held = store.catalogue()?.filter(|held| !held.entries.is_empty());
+    match Spaces::of(&config.plan, held.as_ref()) {
+        Ok(spaces) => {
+            if held.is_none() {
+                store.put_catalogue(&spaces.catalogue(&config.name))?;
+            }
+            Ok(spaces)
+        }
+        Err(changed) => Err(mistake(format!(
+            "the state in {} was made by an earlier edition of this topology; changed: {}\n  \
+             run the edition that made it, give this one another name (--name N), or start over with --fresh",
+            config.state_dir.display(),
+            changed.join(", ")
+        ))),
+    }
+}
+
+fn sink_connectors(config: &DriverConfig) -> Result<Vec<SinkConnector>> {
+    config
+        .plan
+        .sinks
+        .iter()
+        .map(|sink| SinkConnector::from_options(&sink.options).with_context(|| format!("sink {}", sink.name)))
+        .collect()
+}
+
+/// The one cluster that sinks and dead letters go to.
+fn sink_cluster(config: &DriverConfig, connectors: &[SinkConnector]) -> Result<Option<KafkaCluster>> {
+    let mut cluster: Option<(String, KafkaCluster)> = None;
+    let mut add = |who: String, found: KafkaCluster| match &cluster {
+        Some((first, held)) if held.identity() != found.identity() => Err(mistake(format!(
+            "{first} writes to Kafka at {} and {who} to {}: an epoch is one transaction, so all must use one cluster\n  \
+             use one bootstrap server, or split the topology",
+            held.identity(),
+            found.identity()
+        ))),
+        Some(_) => Ok(()),
+        None => {
+            cluster = Some((who, found));
+            Ok(())
+        }
+    };
+    for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
+        if let SinkConnector::Kafka(kafka) = connector {
+            add(format!("sink {}", sink.name), kafka.cluster.clone())?;
+        }
+    }
+    for source in config.plan.sources.iter().filter(|s| s.dead_letter_topic.is_some()) {
+        if source.options.get("connector").is_some_and(|c| c == "kafka") {
+            let kafka = KafkaSource::from_options(&source.options).with_context(|| format!("source {}", source.name))?;
+            add(format!("the dead letters of source {}", source.name), kafka.cluster)?;
+        }
+    }
+    Ok(cluster.map(|(_, cluster)| cluster))
+}
+
+fn dead_letter_topics(config: &DriverConfig, topics: Option<&Topics>) -> Result<BTreeMap<String, (String, i32)>> {
+    let mut found = BTreeMap::new();
+    for source in &config.plan.sources {
+        let Some(topic) = &source.dead_letter_topic else { continue };
+        let topics = topics.ok_or_else(|| {
+            mistake(format!(
+                "source {} names dead_letter.topic = '{topic}', but nothing here is on Kafka\n  \
+                 leave it out: rejected records are in the table herald.dead_letter all the same",
+                source.name
+            ))
+        })?;
+        let spec = TopicSpec { name: topic.clone(), ..TopicSpec::default() };
+        let info = topics.ensure(&spec).with_context(|| format!("dead letters of source {}", source.name))?;
+        found.insert(source.name.clone(), (topic.clone(), info.partitions));
+    }
+    Ok(found)
+}
+
+/// Where a target is, if its marker and the state belong together.
+fn judge(store: &Store, marker: Option<&Marker>, target: u16) -> Result<u64> {
+    let published = store.published(target)?.map_or(0, |p| p.epoch);
+    let digest_of = |epoch: u64| {
+        let mut left = store.outbox_after(target, epoch.saturating_sub(1)).ok()?;
+        let found = left.next()?.ok()?;
+        (found.epoch == epoch).then(|| digest(&found.parts))
+    };
+    let at = settle(marker, store.state_id(), store.meta().epoch, published, digest_of)?;
+    Ok(at)
+}
+
+/// Makes decoders for sources.
+pub fn decoders(cancel: Arc<AtomicBool>) -> Arc<MakeDecoder> {
+    Arc::new(move |source: &Source| {
+        let schema = source.decoded.clone();
+        Ok(match source.encoding {
+            Encoding::Avro => {
+                let url = source.encode_options.get("schema.registry").cloned().unwrap_or_default();
+                let registry = Registry::new(&url, &source.encode_options)?;
+                Decoder::Avro(AvroDecoder::new(schema, registry, cancel.clone())?)
+            }
+            _ => {
+                let options = json_options(&source.encode_options)?;
+                Decoder::Json(JsonDecoder::new(schema, options)?)
+            }
+        })
+    })
+}
+
+/// The options of ENCODE JSON.
+fn json_options(options: &BTreeMap<String, String>) -> Result<JsonOptions, SchemaError> {
+    let Some(unit) = options.get("timestamp.unit") else { return Ok(JsonOptions { timestamp_unit: None }) };
+    let unit = match unit.as_str() {
+        "s" => TimeUnit::Second,
+        "ms" => TimeUnit::Millisecond,
+        "us" => TimeUnit::Microsecond,
+        "ns" => TimeUnit::Nanosecond,
+        other => {
+            let (option, message) = ("timestamp.unit".to_string(), format!("'{other}' is not s, ms, us or ns"));
+            return Err(SchemaError::Config { option, message });
+        }
+    };
+    Ok(JsonOptions { timestamp_unit: Some(unit) })
+}

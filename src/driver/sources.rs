@@ -1,0 +1,125 @@
+//! The open sources of a topology, polled in turn by the driver.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use connectors::{Reader, SourceConfig, SourceConnector};
+use dataflows::sql::ast::IncludeKind;
+use dataflows::topology::Setup;
+use schemas::Records;
+
+use super::commit::Head;
+use super::{DriverConfig, DriverHandle};
+use crate::metrics::Metrics;
+
+/// Bytes one poll of one source may bring.
+const POLL_BYTES: usize = 8 << 20;
+/// Records one poll of one source may bring.
+const POLL_RECORDS: usize = 16_384;
+
+/// Open sources, in the plan's order.
+pub struct Sources {
+    readers: Vec<(String, Reader)>,
+    known: Vec<BTreeSet<i32>>,
+}
+
+impl Sources {
+    /// Opens every source at the offsets of the state.
+    ///
+    /// # Errors
+    /// When a source cannot be opened, with its name.
+    pub fn open(config: &DriverConfig, setup: &Setup) -> Result<Sources> {
+        let (mut readers, mut known) = (vec![], vec![]);
+        for source in &config.plan.sources {
+            let what = || format!("source {}", source.name);
+            let headers = source.includes.iter().any(|i| matches!(i, IncludeKind::Header(_)));
+            let connector = SourceConnector::from_options(&source.options).with_context(what)?;
+            let wanted =
+                SourceConfig { name: config.name.clone(), connector, want_headers: headers, want_keys: true };
+            let held = setup.progress.sources.get(&source.name);
+            let start = held.map(|h| h.partitions.iter().map(|(p, at)| (*p, at.next_offset)).collect());
+            let mut reader = Reader::open(&wanted, &start.unwrap_or_default()).with_context(what)?;
+            if config.once {
+                reader.stop_at_end().with_context(what)?;
+            }
+            readers.push((source.name.clone(), reader));
+            known.push(held.map(|h| h.partitions.keys().copied().collect()).unwrap_or_default());
+        }
+        Ok(Sources { readers, known })
+    }
+
+    /// What is there now, at most `limit` records.
+    ///
+    /// # Errors
+    /// When a source fails for good, with its name.
+    pub fn poll(&mut self, limit: usize) -> Result<Vec<(usize, Records)>> {
+        let mut out = Vec::new();
+        let mut left = limit;
+        for (at, (name, reader)) in self.readers.iter_mut().enumerate() {
+            if left == 0 {
+                break;
+            }
+            let batches = reader
+                .poll(left.min(POLL_RECORDS), POLL_BYTES, Duration::ZERO)
+                .with_context(|| format!("source {name}"))?;
+            for records in batches.into_iter().filter(|r| !r.is_empty()) {
+                left = left.saturating_sub(records.len());
+                out.push((at, records));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Partitions that were not there before, with the watermark they start at.
+    pub fn joined(&mut self, setup: &Setup) -> Vec<(usize, i32, Option<i64>)> {
+        let mut joined = Vec::new();
+        for (at, (_, reader)) in self.readers.iter().enumerate() {
+            for partition in reader.partitions() {
+                if self.known[at].insert(partition) {
+                    let watermark = setup.watermarks[at].load(Ordering::Acquire);
+                    joined.push((at, partition, (watermark != i64::MIN).then_some(watermark)));
+                }
+            }
+        }
+        joined
+    }
+
+    /// Whether everything there is, or was at opening, has been read.
+    pub fn done(&self) -> bool {
+        self.readers.iter().all(|(_, reader)| reader.bounded_done())
+    }
+
+    /// Adds positions and partitions to an epoch's head.
+    pub fn fill(&self, head: &mut Head) {
+        for ((_, reader), source) in self.readers.iter().zip(&mut head.sources) {
+            source.next = reader.positions();
+            source.partitions = reader.partitions().into_iter().collect();
+            source.ended = reader.is_bounded() && reader.bounded_done();
+        }
+    }
+
+    /// Lag to metrics and status; what keeps a source from being read, if anything does.
+    pub fn tell(&self, metrics: &Metrics, handle: &DriverHandle) -> Option<String> {
+        for (name, reader) in &self.readers {
+            let lag = reader.lag();
+            lag.iter().for_each(|(partition, n)| metrics.lag(name, *partition, *n));
+            let total = lag.values().sum();
+            handle.update(|status| {
+                if let Some(source) = status.sources.iter_mut().find(|s| s.name == *name) {
+                    source.lag = total;
+                }
+            });
+        }
+        self.readers.iter().find_map(|(name, reader)| Some(format!("source {name}: {}", reader.trouble()?)))
+    }
+
+    /// Tells lag tools where the sources are.
+    pub fn commit_offsets(&mut self) {
+        for (_, reader) in &mut self.readers {
+            let positions = reader.positions();
+            reader.commit_offsets(&positions);
+        }
+    }
+}

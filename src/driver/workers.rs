@@ -1,0 +1,141 @@
+//! Worker threads: each runs one timely worker, decodes and judges the records it is given, steps
+//! the dataflow when an epoch is closed, encodes its share of the sinks' output, and sends its part
+//! of the epoch to the committer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use connectors::DeadLetter;
+use crossbeam_channel::{Receiver, Sender};
+use dataflows::render::collect::EpochOut;
+use dataflows::source::ingest::{PartitionMark, Rejected};
+use dataflows::topology::{self, Setup, Topology, Worker, Workers};
+use schemas::Records;
+
+use super::commit::ToCommitter;
+use super::encode::{Encoded, Outputs};
+
+/// What the driver tells a worker.
+pub enum ToWorker {
+    /// Records of one partition, for the open epoch.
+    Records(usize, Records),
+    /// A partition joins with this watermark.
+    Join(usize, i32, Option<i64>),
+    /// The open epoch is complete.
+    Close(u64),
+}
+
+/// One worker's part of an epoch.
+pub struct Part {
+    /// The epoch.
+    pub epoch: u64,
+    /// State changes and counts.
+    pub out: EpochOut,
+    /// Serialised output by target.
+    pub encoded: Encoded,
+    /// Dead letters.
+    pub dead: Vec<DeadLetter>,
+    /// Marks of the partitions read here, by source.
+    pub marks: Vec<HashMap<i32, PartitionMark>>,
+    /// Time spent decoding and judging.
+    pub decode: Duration,
+    /// Time spent stepping the dataflow and encoding.
+    pub step: Duration,
+}
+
+/// Runs workers until their channels close; the first failure aborts the others.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn start(
+    setup: Setup,
+    outputs: Arc<Outputs>,
+    inboxes: Vec<Receiver<ToWorker>>,
+    to_committer: Sender<ToCommitter>,
+) -> Result<Workers> {
+    let peers = inboxes.len();
+    let abort = setup.abort.clone();
+    let workers = topology::start(peers, move |worker| {
+        let inbox = inboxes[worker.index()].clone();
+        let result = work(worker, &setup, &outputs, &inbox, &to_committer);
+        if let Err(error) = result {
+            abort.store(true, Ordering::Relaxed);
+            // The committer may be gone already; then the driver knows.
+            let _ = to_committer.send(ToCommitter::Failed(error));
+        }
+    })?;
+    Ok(workers)
+}
+
+fn work(
+    worker: &mut Worker,
+    setup: &Setup,
+    outputs: &Outputs,
+    inbox: &Receiver<ToWorker>,
+    to_committer: &Sender<ToCommitter>,
+) -> Result<()> {
+    let mut topology = Topology::build(worker, setup)?;
+    let mut encoder = outputs.encoder(&setup.plan)?;
+    let (mut dead, mut decode) = (Vec::new(), Duration::ZERO);
+    let _ = to_committer.send(ToCommitter::Ready);
+    while let Ok(message) = inbox.recv() {
+        match message {
+            ToWorker::Records(source, records) => {
+                let begun = Instant::now();
+                let rejected = topology.feed(source, &records)?;
+                dead.extend(rejected.into_iter().map(|r| dead_letter(setup, source, &records, r)));
+                decode += begun.elapsed();
+                for warning in topology.warnings() {
+                    tracing::warn!(source = setup.plan.sources[source].name, "{warning}");
+                }
+            }
+            ToWorker::Join(source, partition, floor) => topology.join(source, partition, floor),
+            ToWorker::Close(epoch) => {
+                let begun = Instant::now();
+                let mut out = topology.close(worker, epoch)?;
+                let sinks = std::mem::take(&mut out.sinks);
+                let encoded = encoder.encode(epoch, sinks, &mut out, setup.spaces.errors)?;
+                let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();
+                let part = Part {
+                    epoch,
+                    out,
+                    encoded,
+                    dead: std::mem::take(&mut dead),
+                    marks,
+                    decode: std::mem::take(&mut decode),
+                    step: begun.elapsed(),
+                };
+                if to_committer.send(ToCommitter::Part(Box::new(part))).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn dead_letter(setup: &Setup, source: usize, records: &Records, rejected: Rejected) -> DeadLetter {
+    let source = &setup.plan.sources[source];
+    let at = rejected.record as usize;
+    DeadLetter {
+        topic: place(&source.options),
+        partition: records.partition,
+        offset: records.offsets[at],
+        timestamp: records.timestamps[at],
+        source: source.name.clone(),
+        outcome: rejected.outcome,
+        constraint: rejected.constraint,
+        message: rejected.message,
+        schema_id: rejected.schema_id,
+        key: records.keys.get(at).map(<[u8]>::to_vec),
+        value: records.values.get(at).map(<[u8]>::to_vec),
+    }
+}
+
+/// Where a source reads, as dead letters and messages call it: its topic, path, or connector.
+pub fn place(options: &BTreeMap<String, String>) -> String {
+    ["topic", "path", "connector"].iter().find_map(|name| options.get(*name)).cloned().unwrap_or_default()
+}
