@@ -132,14 +132,14 @@ pub struct ExplainArgs {
 pub struct QueryArgs {
     /// The query. Tables are the materialized views, herald.views and herald.dead_letter.
     pub sql: String,
-    /// The state to read. Default: the only one in .herald.
-    #[arg(long, value_name = "DIR", env = "HERALD_STATE")]
+    /// The state to read. Default: HERALD_STATE, else the only one in .herald.
+    #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// The topology whose state in .herald to read.
     #[arg(long, conflicts_with_all = ["state", "url"])]
     pub name: Option<String>,
     /// Ask a running topology instead, at the address it listens on.
-    #[arg(long, conflicts_with = "state", env = "HERALD_URL")]
+    #[arg(long, conflicts_with = "state")]
     pub url: Option<String>,
     /// The form of the answer.
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]

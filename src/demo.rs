@@ -191,17 +191,16 @@ fn show(scene: &Scene<'_>, engine: &JoinHandle<Result<Summary>>) -> Result<()> {
     let began = Instant::now();
     let over = || engine.is_finished() || scene.time.is_some_and(|time| began.elapsed() >= time);
     let mut out = std::io::stdout();
-    if !scene.watched {
-        writeln!(out, "{TITLE}\n")?;
-        out.flush()?;
-    }
+    let clear = if scene.watched { "\x1b[H\x1b[J" } else { "" };
+    writeln!(out, "{clear}{TITLE}\n")?;
+    out.flush()?;
     let mut states = None;
     while !over() {
         std::thread::sleep(Duration::from_millis(if scene.watched { 500 } else { 100 }));
         let status = scene.handle.status();
         if scene.watched && status.epoch > 0 {
             let frame = frame(scene, &status, &mut states)?;
-            write!(out, "\x1b[H\x1b[J{TITLE}\n\n{frame}\nCtrl-C ends the demo.\n")?;
+            write!(out, "{clear}{TITLE}\n\n{frame}\nCtrl-C ends the demo.\n")?;
             out.flush()?;
         }
     }

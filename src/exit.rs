@@ -5,11 +5,12 @@
 //! what this crate finds itself. An error chain is printed as one sentence a line, the outermost
 //! first; nothing prints a backtrace or a type name.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Error;
 use connectors::ConnectorError;
-use dataflows::sql::SqlError;
+use dataflows::sql::{SqlError, SqlFile};
 use schemas::SchemaError;
 use state::StateError;
 
@@ -20,14 +21,26 @@ pub struct Mistake(pub String);
 
 /// Mistakes in the text of a topology, all of them.
 #[derive(Debug, thiserror::Error)]
-pub struct SqlMistakes(pub Vec<SqlError>);
+pub struct SqlMistakes {
+    /// Each as it is told: on a terminal with its line and a caret.
+    told: Vec<String>,
+}
+
+impl SqlMistakes {
+    /// Mistakes found in `files`.
+    pub fn new(errors: Vec<SqlError>, files: &[SqlFile]) -> SqlMistakes {
+        let terminal = std::io::stderr().is_terminal();
+        let tell = |error: SqlError| if terminal { error.render(files) } else { error.to_string() };
+        SqlMistakes { told: errors.into_iter().map(tell).collect() }
+    }
+}
 
 impl std::fmt::Display for SqlMistakes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for error in &self.0 {
-            writeln!(f, "{error}")?;
+        for mistake in &self.told {
+            writeln!(f, "{mistake}")?;
         }
-        match self.0.len() {
+        match self.told.len() {
             1 => write!(f, "1 mistake found."),
             n => write!(f, "{n} mistakes found."),
         }

@@ -49,11 +49,7 @@ pub fn command(args: &QueryArgs) -> Result<()> {
     let text = match &args.url {
         Some(url) => ask(url, &args.sql, args.format)?,
         None => {
-            let dir = match (&args.state, &args.name) {
-                (Some(dir), _) => dir.clone(),
-                (None, Some(name)) => Path::new(STATES).join(name),
-                (None, None) => only_state(Path::new(STATES))?,
-            };
+            let dir = state_dir(args)?;
             let answer = States::open(&dir)?.answer(&args.sql)?;
             format::write(&answer, args.format)?
         }
@@ -63,6 +59,16 @@ pub fn command(args: &QueryArgs) -> Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
+}
+
+/// What was typed goes before the environment.
+fn state_dir(args: &QueryArgs) -> Result<PathBuf> {
+    match (&args.state, &args.name, std::env::var_os("HERALD_STATE")) {
+        (Some(dir), _, _) => Ok(dir.clone()),
+        (None, Some(name), _) => Ok(Path::new(STATES).join(name)),
+        (None, None, Some(dir)) => Ok(PathBuf::from(dir)),
+        (None, None, None) => only_state(Path::new(STATES)),
+    }
 }
 
 /// A state opened for reading, and the scratch directory this takes.

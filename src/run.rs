@@ -48,9 +48,10 @@ pub fn command(args: &RunArgs) -> Result<()> {
         say_what_fresh_means(&config);
     }
     let once = args.once;
-    let summary = supervise(&runtime, config, listener)?;
-    // The watching tasks have nothing to finish: what had to be durable is.
+    let ended = supervise(&runtime, config, listener);
+    // What runs beside the driver has nothing to finish, and a slow query must not hold the end up.
     runtime.shutdown_background();
+    let summary = ended?;
     if once {
         let mut out = std::io::stdout().lock();
         out.write_all(told(&summary).as_bytes())?;

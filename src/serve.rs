@@ -115,7 +115,18 @@ fn address(given: &str) -> String {
 
 /// Serves until the runtime ends.
 pub async fn serve(listener: TcpListener, served: Served) {
-    let router = Router::new()
+    let listening = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+    let ended = match listening {
+        Ok(listener) => axum::serve(listener, router(served)).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        tracing::error!("the HTTP server ended: {error}");
+    }
+}
+
+fn router(served: Served) -> Router {
+    Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -123,15 +134,7 @@ pub async fn serve(listener: TcpListener, served: Served) {
         .route("/v1/views", get(views))
         .route("/v1/query", get(query_get).post(query_post))
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing at this path"))
-        .with_state(Arc::new(served));
-    let listening = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
-    let ended = match listening {
-        Ok(listener) => axum::serve(listener, router).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = ended {
-        tracing::error!("the HTTP server ended: {error}");
-    }
+        .with_state(Arc::new(served))
 }
 
 type Shared = State<Arc<Served>>;
@@ -294,5 +297,54 @@ mod tests {
     #[test]
     fn off_listens_nowhere() {
         assert!(bind(Some("off")).is_ok_and(|listener| listener.is_none()));
+    }
+
+    /// Asks a server of a topology that has not started yet.
+    fn asked(requests: &[&str]) -> Result<Vec<String>> {
+        use std::io::{Read, Write};
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let config = DriverConfig {
+            plan: Arc::new(Plan::default()),
+            name: "t".to_owned(),
+            state_dir: PathBuf::from("no/such/state"),
+            workers: 1,
+            epoch_interval: std::time::Duration::from_millis(100),
+            once: false,
+            close_windows: false,
+            fresh: false,
+        };
+        let served = Served::new(&config, DriverHandle::default(), Arc::new(Metrics::new("t")?));
+        let runtime = crate::run::runtime()?;
+        runtime.spawn(serve(listener, served));
+        let answers = requests.iter().map(|request| {
+            let mut stream = std::net::TcpStream::connect(address)?;
+            write!(stream, "{request} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        });
+        answers.collect()
+    }
+
+    #[test]
+    fn a_topology_that_starts_is_healthy_and_not_ready() -> Result<()> {
+        let answers = asked(&[
+            "GET /healthz",
+            "GET /readyz",
+            "GET /metrics",
+            "GET /v1/topology",
+            "GET /v1/query?sql=SELECT%201",
+            "GET /v1/query",
+            "GET /v1/query?sql=SELECT%201&format=xml",
+            "GET /nowhere",
+        ])?;
+        let status: Vec<&str> = answers.iter().filter_map(|answer| answer.split(' ').nth(1)).collect();
+        assert_eq!(status, ["200", "503", "200", "200", "500", "400", "400", "404"]);
+        assert!(answers[1].ends_with("starting\n"), "{}", answers[1]);
+        assert!(answers[2].contains("herald_committed_epoch_number{topology=\"t\"} 0"), "{}", answers[2]);
+        assert!(answers[3].contains(r#""name":"t""#), "{}", answers[3]);
+        assert!(answers[4].contains(r#"{"error":"the topology has not started yet"}"#), "{}", answers[4]);
+        Ok(())
     }
 }

@@ -104,16 +104,18 @@ pub fn plan(files: &[SqlFile], variables: &Variables, network: Network) -> Resul
     let read_file = |path: &str| std::fs::read_to_string(path);
     let columns_of = |create: &CreateRelation| columns::of(create, network);
     let plan = sql::compile(files, &env, &read_file, &columns_of)
-        .map_err(|errors| Error::new(SqlMistakes(errors)))?;
+        .map_err(|errors| Error::new(SqlMistakes::new(errors, files)))?;
     let refused = refused_options(&plan);
     if refused.is_empty() {
         return Ok(Arc::new(plan));
     }
-    let statements = sql::parse(files, &env, &read_file).map_err(|errors| Error::new(SqlMistakes(errors)))?;
+    let statements =
+        sql::parse(files, &env, &read_file).map_err(|errors| Error::new(SqlMistakes::new(errors, files)))?;
     let mut errors: Vec<(Pos, SqlError)> =
         refused.into_iter().map(|(owner, error)| at_its_place(files, &statements, &owner, &error)).collect();
     errors.sort_by_key(|(pos, _)| *pos);
-    Err(Error::new(SqlMistakes(errors.into_iter().map(|(_, error)| error).collect())))
+    let errors = errors.into_iter().map(|(_, error)| error).collect();
+    Err(Error::new(SqlMistakes::new(errors, files)))
 }
 
 /// What connectors say against the options of each source and sink.
