@@ -1,6 +1,6 @@
 //! Avro out: Confluent's header and one binary datum a row.
 //!
-//! The datum follows the schema that [`crate::avro_schema`] writes for the same columns: nullable
+//! The datum follows the schema that [`avro_schema()`](crate::avro_schema()) writes for the same columns: nullable
 //! columns are unions with null first, lists are one block, DECIMAL is the fewest bytes of its
 //! unscaled value.
 

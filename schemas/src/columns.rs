@@ -224,7 +224,7 @@ impl Column {
         Ok(match &mut self.data {
             Data::Null => Arc::new(NullArray::new(len)),
             Data::Bool(values) => {
-                let bits = BooleanBuffer::from(std::mem::take(values));
+                let bits = BooleanBuffer::from(take(values));
                 Arc::new(BooleanArray::new(bits, nulls))
             }
             Data::I8(values) => primitive::<Int8Type>(values, nulls, data_type)?,
@@ -239,7 +239,7 @@ impl Column {
                 _ => primitive::<Int64Type>(values, nulls, data_type)?,
             },
             Data::I128(values) => {
-                let array = Decimal128Array::try_new(std::mem::take(values).into(), nulls)?;
+                let array = Decimal128Array::try_new(take(values).into(), nulls)?;
                 Arc::new(array.with_data_type(data_type))
             }
             Data::U8(values) => primitive::<UInt8Type>(values, nulls, data_type)?,
@@ -251,7 +251,7 @@ impl Column {
             Data::Bytes { offsets, bytes } => bytes_array(offsets, bytes, nulls, &data_type)?,
             Data::List { offsets, items } => {
                 let DataType::List(item) = data_type else { return Err(mismatch()) };
-                let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(offsets, vec![0])));
+                let offsets = take_offsets(offsets);
                 Arc::new(ListArray::try_new(nullable_ref(&item), offsets, items.finish()?, nulls)?)
             }
             Data::Struct { fields } => {
@@ -289,7 +289,7 @@ fn primitive<T: ArrowPrimitiveType>(
     nulls: Option<NullBuffer>,
     data_type: DataType,
 ) -> Result<ArrayRef, SchemaError> {
-    let array = PrimitiveArray::<T>::try_new(std::mem::take(values).into(), nulls)?;
+    let array = PrimitiveArray::<T>::try_new(take(values).into(), nulls)?;
     Ok(Arc::new(array.with_data_type(data_type)))
 }
 
@@ -299,12 +299,24 @@ fn bytes_array(
     nulls: Option<NullBuffer>,
     data_type: &DataType,
 ) -> Result<ArrayRef, SchemaError> {
-    let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(offsets, vec![0])));
-    let bytes = Buffer::from(std::mem::take(bytes));
+    let offsets = take_offsets(offsets);
+    let bytes = Buffer::from(take(bytes));
     Ok(match data_type {
         DataType::Utf8 => Arc::new(StringArray::try_new(offsets, bytes, nulls)?),
         _ => Arc::new(BinaryArray::try_new(offsets, bytes, nulls)?),
     })
+}
+
+/// Takes the values out and makes room for as many, since batches of a source are alike.
+fn take<T>(values: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(values.len());
+    std::mem::replace(values, room)
+}
+
+fn take_offsets(offsets: &mut Vec<i32>) -> OffsetBuffer<i32> {
+    let taken = take(offsets);
+    offsets.push(0);
+    OffsetBuffer::new(ScalarBuffer::from(taken))
 }
 
 fn mismatch() -> SchemaError {

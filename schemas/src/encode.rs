@@ -31,7 +31,7 @@ impl Encoder {
     }
 
     /// Avro records of rows of `schema`, which is registered under `id` as
-    /// [`crate::avro_schema`] writes it.
+    /// [`avro_schema()`](crate::avro_schema()) writes it.
     pub fn avro(schema: &Schema, id: u32) -> Result<Encoder, SchemaError> {
         Ok(Encoder::Avro(AvroEncoder::new(schema, id)?))
     }

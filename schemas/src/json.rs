@@ -63,7 +63,7 @@ enum Kind {
     Timestamp,
     Jsonb,
     List(Box<Node>),
-    Struct(Names, Vec<Node>),
+    Struct(Box<Names>, Vec<Node>),
 }
 
 /// What reading needs besides the columns.
@@ -156,7 +156,7 @@ impl Node {
             DataType::Timestamp(TimeUnit::Microsecond, _) => Kind::Timestamp,
             DataType::List(item) => Kind::List(Box::new(Node::new(item)?)),
             DataType::Struct(fields) => Kind::Struct(
-                Names::new(fields),
+                Box::new(Names::new(fields)),
                 fields.iter().map(|f| Node::new(f)).collect::<Result<_, _>>()?,
             ),
             other => return Err(SchemaError::UnsupportedType(other.to_string())),

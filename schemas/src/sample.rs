@@ -80,13 +80,15 @@ fn append(random: &mut ChaCha8Rng, column: &mut Column) {
         }
         DataType::Utf8 => {
             let letters = ['a', 'b', '\0', 'é', '"', '\\', '\n', '字', '\u{1}'];
-            let text: String =
-                (0..random.random_range(0..4)).map(|_| letters[random.random_range(0..letters.len())]).collect();
+            let text: String = (0..random.random_range(0..4))
+                .map(|_| letters[random.random_range(0..letters.len())])
+                .collect();
             assert!(column.append_bytes(text.as_bytes()));
         }
         DataType::Binary => {
-            let bytes: Vec<u8> =
-                (0..random.random_range(0..4)).map(|_| [0, 1, 0xFE, 0xFF][random.random_range(0..4)]).collect();
+            let bytes: Vec<u8> = (0..random.random_range(0..4))
+                .map(|_| [0, 1, 0xFE, 0xFF][random.random_range(0..4)])
+                .collect();
             assert!(column.append_bytes(&bytes));
         }
         _ => {

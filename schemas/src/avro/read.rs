@@ -82,8 +82,11 @@ impl Plan {
             Op::Bool => {
                 let value = wire.boolean()?;
                 push(column, |data| match data {
-                    Data::Bool(values) => Some(values.push(value)),
-                    _ => None,
+                    Data::Bool(values) => {
+                        values.push(value);
+                        true
+                    }
+                    _ => false,
                 })
             }
             Op::Float => float(column, f64::from(f32::from_le_bytes(wire.array()?))),
@@ -132,17 +135,15 @@ fn closed(fits: bool) -> Result<(), Fail> {
     if fits { Ok(()) } else { Err(Fail::new("the value is too large for one batch")) }
 }
 
-/// Appends what `add` pushes; `None` means that the column is not of the type the plan says.
+/// Appends what `add` pushes; false means that the value or the column is not what the plan says.
 #[inline]
-fn push(column: &mut Column, add: impl FnOnce(&mut Data) -> Option<()>) -> Result<(), Fail> {
+fn push(column: &mut Column, add: impl FnOnce(&mut Data) -> bool) -> Result<(), Fail> {
     let (data, nulls) = column.parts();
-    match add(data) {
-        Some(()) => {
-            nulls.append_non_null();
-            Ok(())
-        }
-        None => closed(false),
+    if !add(data) {
+        return Err(Fail::new("the value does not fit its column"));
     }
+    nulls.append_non_null();
+    Ok(())
 }
 
 #[inline]
@@ -170,15 +171,19 @@ fn integer(to: IntTo, column: &mut Column, value: i64) -> Result<(), Fail> {
 
 fn float(column: &mut Column, value: f64) -> Result<(), Fail> {
     push(column, |data| match data {
-        Data::F64(values) => Some(values.push(value)),
+        Data::F64(values) => {
+            values.push(value);
+            true
+        }
         Data::F32(values) => {
             let narrow = value as f32;
             if narrow.is_infinite() && value.is_finite() {
-                return None;
+                return false;
             }
-            Some(values.push(narrow))
+            values.push(narrow);
+            true
         }
-        _ => None,
+        _ => false,
     })
 }
 
@@ -197,8 +202,11 @@ fn bytes_value(to: BytesTo, column: &mut Column, bytes: &[u8], scratch: &mut Vec
                 .filter(|value| decimal::fits(*value, precision))
                 .ok_or_else(|| Fail::new("a decimal does not fit its column"))?;
             push(column, |data| match data {
-                Data::I128(values) => Some(values.push(value)),
-                _ => None,
+                Data::I128(values) => {
+                    values.push(value);
+                    true
+                }
+                _ => false,
             })
         }
         BytesTo::DecimalText { precision, scale } => {
@@ -206,15 +214,21 @@ fn bytes_value(to: BytesTo, column: &mut Column, bytes: &[u8], scratch: &mut Vec
                 .filter(|value| decimal::fits(*value, precision))
                 .ok_or_else(|| unreadable(bytes))?;
             push(column, |data| match data {
-                Data::I128(values) => Some(values.push(value)),
-                _ => None,
+                Data::I128(values) => {
+                    values.push(value);
+                    true
+                }
+                _ => false,
             })
         }
         BytesTo::DateText => {
             let value = time::parse_date(text(bytes)?).ok_or_else(|| unreadable(bytes))?;
             push(column, |data| match data {
-                Data::I32(values) => Some(values.push(value)),
-                _ => None,
+                Data::I32(values) => {
+                    values.push(value);
+                    true
+                }
+                _ => false,
             })
         }
         BytesTo::TimeText | BytesTo::TimestampText => {
@@ -222,8 +236,11 @@ fn bytes_value(to: BytesTo, column: &mut Column, bytes: &[u8], scratch: &mut Vec
                 if matches!(to, BytesTo::TimeText) { time::parse_time } else { time::parse_timestamp };
             let value = parse(text(bytes)?).ok_or_else(|| unreadable(bytes))?;
             push(column, |data| match data {
-                Data::I64(values) => Some(values.push(value)),
-                _ => None,
+                Data::I64(values) => {
+                    values.push(value);
+                    true
+                }
+                _ => false,
             })
         }
     }

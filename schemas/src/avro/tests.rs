@@ -45,8 +45,7 @@ fn json(batch: &RecordBatch) -> Vec<String> {
 
 /// What one value of an Avro type becomes in a column, as JSON; or why not.
 fn through(field: &Field, avro: &str, value: Value) -> Result<String, String> {
-    let writer =
-        format!(r#"{{"type":"record","name":"R","fields":[{{"name":"c","type":{avro}}}]}}"#);
+    let writer = format!(r#"{{"type":"record","name":"R","fields":[{{"name":"c","type":{avro}}}]}}"#);
     let bytes = message(1, &datum(&writer, Value::Record(vec![("c".into(), value)])));
     let decoded = decoder(vec![field.clone()], &writer).decode(&records([bytes])).unwrap();
     match decoded.rejects.first() {
@@ -70,7 +69,8 @@ fn some(value: Value) -> Value {
 }
 
 const DECIMAL: &str = r#"{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}"#;
-const FIXED_DECIMAL: &str = r#"{"type":{"type":"fixed","name":"F","size":6},"logicalType":"decimal","precision":9,"scale":2}"#;
+const FIXED_DECIMAL: &str =
+    r#"{"type":{"type":"fixed","name":"F","size":6},"logicalType":"decimal","precision":9,"scale":2}"#;
 
 #[test]
 fn types_that_fit() {
@@ -93,8 +93,18 @@ fn types_that_fit() {
         (of(DataType::Utf8), r#""string""#.into(), Value::String("é".into()), "\"é\""),
         (of(DataType::Utf8), r#""bytes""#.into(), Value::Bytes(b"x".to_vec()), "\"x\""),
         (of(DataType::Binary), r#""string""#.into(), Value::String("x".into()), "\"eA==\""),
-        (of(DataType::Binary), r#"{"type":"fixed","name":"F","size":2}"#.into(), Value::Fixed(2, vec![0, 255]), "\"AP8=\""),
-        (of(DataType::Utf8), r#"{"type":"enum","name":"E","symbols":["A","B"]}"#.into(), Value::Enum(1, "B".into()), "\"B\""),
+        (
+            of(DataType::Binary),
+            r#"{"type":"fixed","name":"F","size":2}"#.into(),
+            Value::Fixed(2, vec![0, 255]),
+            "\"AP8=\"",
+        ),
+        (
+            of(DataType::Utf8),
+            r#"{"type":"enum","name":"E","symbols":["A","B"]}"#.into(),
+            Value::Enum(1, "B".into()),
+            "\"B\"",
+        ),
         (of(DataType::Utf8), logical("string", "uuid"), parsed(), "\"67e55044-10b1-426f-9247-bb680e5fe0c8\""),
         (
             of(DataType::Utf8),
@@ -105,28 +115,98 @@ fn types_that_fit() {
         (of(DataType::Date32), logical("int", "date"), Value::Date(-1), "\"1969-12-31\""),
         (time(), logical("int", "time-millis"), Value::TimeMillis(1), "\"00:00:00.001000\""),
         (time(), logical("long", "time-micros"), Value::TimeMicros(1), "\"00:00:00.000001\""),
-        (tz(), logical("long", "timestamp-millis"), Value::TimestampMillis(-1), "\"1969-12-31T23:59:59.999000Z\""),
-        (tz(), logical("long", "timestamp-micros"), Value::TimestampMicros(1), "\"1970-01-01T00:00:00.000001Z\""),
-        (tz(), logical("long", "timestamp-nanos"), Value::TimestampNanos(-1), "\"1969-12-31T23:59:59.999999Z\""),
-        (ts(), logical("long", "timestamp-millis"), Value::TimestampMillis(1), "\"1970-01-01T00:00:00.001000\""),
-        (ts(), logical("long", "local-timestamp-millis"), Value::LocalTimestampMillis(1), "\"1970-01-01T00:00:00.001000\""),
-        (tz(), logical("long", "local-timestamp-micros"), Value::LocalTimestampMicros(1), "\"1970-01-01T00:00:00.000001Z\""),
-        (ts(), logical("long", "local-timestamp-nanos"), Value::LocalTimestampNanos(1000), "\"1970-01-01T00:00:00.000001\""),
+        (
+            tz(),
+            logical("long", "timestamp-millis"),
+            Value::TimestampMillis(-1),
+            "\"1969-12-31T23:59:59.999000Z\"",
+        ),
+        (
+            tz(),
+            logical("long", "timestamp-micros"),
+            Value::TimestampMicros(1),
+            "\"1970-01-01T00:00:00.000001Z\"",
+        ),
+        (
+            tz(),
+            logical("long", "timestamp-nanos"),
+            Value::TimestampNanos(-1),
+            "\"1969-12-31T23:59:59.999999Z\"",
+        ),
+        (
+            ts(),
+            logical("long", "timestamp-millis"),
+            Value::TimestampMillis(1),
+            "\"1970-01-01T00:00:00.001000\"",
+        ),
+        (
+            ts(),
+            logical("long", "local-timestamp-millis"),
+            Value::LocalTimestampMillis(1),
+            "\"1970-01-01T00:00:00.001000\"",
+        ),
+        (
+            tz(),
+            logical("long", "local-timestamp-micros"),
+            Value::LocalTimestampMicros(1),
+            "\"1970-01-01T00:00:00.000001Z\"",
+        ),
+        (
+            ts(),
+            logical("long", "local-timestamp-nanos"),
+            Value::LocalTimestampNanos(1000),
+            "\"1970-01-01T00:00:00.000001\"",
+        ),
         (tz(), r#""string""#.into(), Value::String("2026-01-31".into()), "\"2026-01-31T00:00:00.000000Z\""),
         (of(DataType::Int64), logical("long", "timestamp-millis"), Value::TimestampMillis(5), "5"),
         (decimal(2), DECIMAL.into(), Value::Decimal(Decimal::from(vec![0xFF, 0x01])), "\"-2.55\""),
-        (decimal(4), FIXED_DECIMAL.into(), Value::Decimal(Decimal::from(vec![0, 0, 0, 0, 1, 0])), "\"2.5600\""),
+        (
+            decimal(4),
+            FIXED_DECIMAL.into(),
+            Value::Decimal(Decimal::from(vec![0, 0, 0, 0, 1, 0])),
+            "\"2.5600\"",
+        ),
         (decimal(1), DECIMAL.into(), Value::Decimal(Decimal::from(vec![100])), "\"1.0\""),
         (of(DataType::Int64), r#"["null","long"]"#.into(), Value::Union(0, Box::new(Value::Null)), "null"),
         (of(DataType::Int64), r#"["null","long"]"#.into(), some(Value::Long(4)), "4"),
-        (of(DataType::Int64), r#"["int","null","long"]"#.into(), Value::Union(2, Box::new(Value::Long(5))), "5"),
-        (of(DataType::Boolean), r#"["null","string"]"#.into(), Value::Union(0, Box::new(Value::Null)), "null"),
+        (
+            of(DataType::Int64),
+            r#"["int","null","long"]"#.into(),
+            Value::Union(2, Box::new(Value::Long(5))),
+            "5",
+        ),
+        (
+            of(DataType::Boolean),
+            r#"["null","string"]"#.into(),
+            Value::Union(0, Box::new(Value::Null)),
+            "null",
+        ),
         (of(DataType::Int64), r#""null""#.into(), Value::Null, "null"),
-        (jsonb_field("c", true), r#"["null","string","long"]"#.into(), some(Value::String("a\"b".into())), r#""a\"b""#),
-        (jsonb_field("c", true), r#"{"type":"map","values":["null","double"]}"#.into(), Value::Map([("k".to_string(), some(Value::Double(0.5)))].into()), r#"{"k":0.5}"#),
+        (
+            jsonb_field("c", true),
+            r#"["null","string","long"]"#.into(),
+            some(Value::String("a\"b".into())),
+            r#""a\"b""#,
+        ),
+        (
+            jsonb_field("c", true),
+            r#"{"type":"map","values":["null","double"]}"#.into(),
+            Value::Map([("k".to_string(), some(Value::Double(0.5)))].into()),
+            r#"{"k":0.5}"#,
+        ),
         (jsonb_field("c", true), r#"{"type":"map","values":"long"}"#.into(), Value::Map([].into()), "{}"),
-        (jsonb_field("c", true), r#"{"type":"array","items":"bytes"}"#.into(), Value::Array(vec![Value::Bytes(vec![0]), Value::Bytes(vec![])]), r#"["AA==",""]"#),
-        (jsonb_field("c", true), logical("long", "timestamp-millis"), Value::TimestampMillis(0), "\"1970-01-01T00:00:00.000000Z\""),
+        (
+            jsonb_field("c", true),
+            r#"{"type":"array","items":"bytes"}"#.into(),
+            Value::Array(vec![Value::Bytes(vec![0]), Value::Bytes(vec![])]),
+            r#"["AA==",""]"#,
+        ),
+        (
+            jsonb_field("c", true),
+            logical("long", "timestamp-millis"),
+            Value::TimestampMillis(0),
+            "\"1970-01-01T00:00:00.000000Z\"",
+        ),
         (jsonb_field("c", true), DECIMAL.into(), Value::Decimal(Decimal::from(vec![5])), "\"0.05\""),
         (jsonb_field("c", true), r#"["null","long"]"#.into(), Value::Union(0, Box::new(Value::Null)), "null"),
     ];
@@ -139,16 +219,61 @@ fn types_that_fit() {
 fn types_that_do_not() {
     let of = |data_type| Field::new("c", data_type, true);
     let cases: Vec<(Field, &str, Value, &str)> = vec![
-        (of(DataType::Int32), r#""long""#, Value::Long(1 << 31), "field c: 2147483648 does not fit its column"),
-        (of(DataType::Int64), r#""string""#, Value::String("1".into()), "field c: Avro string does not fit BIGINT"),
-        (of(DataType::Int64), r#"["null","string"]"#, some(Value::String("1".into())), "field c: Avro string does not fit BIGINT"),
-        (of(DataType::Utf8), r#""long""#, Value::Long(1), "field c: Avro long (declare it BIGINT, or give it a logical type) does not fit VARCHAR"),
-        (of(timestamptz()), r#""long""#, Value::Long(1), "field c: Avro long (declare it BIGINT, or give it a logical type) does not fit TIMESTAMPTZ"),
-        (of(timestamptz()), r#""string""#, Value::String("x".into()), "field c: \"x\" does not fit its column"),
+        (
+            of(DataType::Int32),
+            r#""long""#,
+            Value::Long(1 << 31),
+            "field c: 2147483648 does not fit its column",
+        ),
+        (
+            of(DataType::Int64),
+            r#""string""#,
+            Value::String("1".into()),
+            "field c: Avro string does not fit BIGINT",
+        ),
+        (
+            of(DataType::Int64),
+            r#"["null","string"]"#,
+            some(Value::String("1".into())),
+            "field c: Avro string does not fit BIGINT",
+        ),
+        (
+            of(DataType::Utf8),
+            r#""long""#,
+            Value::Long(1),
+            "field c: Avro long (declare it BIGINT, or give it a logical type) does not fit VARCHAR",
+        ),
+        (
+            of(timestamptz()),
+            r#""long""#,
+            Value::Long(1),
+            "field c: Avro long (declare it BIGINT, or give it a logical type) does not fit TIMESTAMPTZ",
+        ),
+        (
+            of(timestamptz()),
+            r#""string""#,
+            Value::String("x".into()),
+            "field c: \"x\" does not fit its column",
+        ),
         (of(DataType::Utf8), r#""bytes""#, Value::Bytes(vec![0xFF]), "field c: a string is not UTF-8"),
-        (of(DataType::Decimal128(12, 1)), DECIMAL, Value::Decimal(Decimal::from(vec![7])), "field c: a decimal does not fit its column"),
-        (of(DataType::Decimal128(2, 2)), DECIMAL, Value::Decimal(Decimal::from(vec![100])), "field c: a decimal does not fit its column"),
-        (of(DataType::Int64), r#"{"type":"map","values":"long"}"#, Value::Map([].into()), "field c: Avro map does not fit BIGINT"),
+        (
+            of(DataType::Decimal128(12, 1)),
+            DECIMAL,
+            Value::Decimal(Decimal::from(vec![7])),
+            "field c: a decimal does not fit its column",
+        ),
+        (
+            of(DataType::Decimal128(2, 2)),
+            DECIMAL,
+            Value::Decimal(Decimal::from(vec![100])),
+            "field c: a decimal does not fit its column",
+        ),
+        (
+            of(DataType::Int64),
+            r#"{"type":"map","values":"long"}"#,
+            Value::Map([].into()),
+            "field c: Avro map does not fit BIGINT",
+        ),
     ];
     for (field, avro, value, expected) in cases {
         assert_eq!(through(&field, avro, value), Err(expected.to_string()), "{avro} as {field}");
@@ -180,17 +305,28 @@ fn a_match(id: &str) -> Value {
         ("matchId".into(), Value::String(id.into())),
         ("old".into(), some(Value::Long(9))),
         ("skippedText".into(), some(Value::String("zzz".into()))),
-        ("participants".into(), Value::Array(vec![participant(1, none()), participant(2, some(participant(3, none())))])),
+        (
+            "participants".into(),
+            Value::Array(vec![participant(1, none()), participant(2, some(participant(3, none())))]),
+        ),
         ("one".into(), participant(4, none())),
     ])
 }
 
 #[test]
 fn only_what_is_wanted_is_read_and_names_are_resolved() {
-    let item = Field::new_struct("item", vec![Field::new("kills", DataType::Int64, true), jsonb_field("next", true)], true);
+    let item = Field::new_struct(
+        "item",
+        vec![Field::new("kills", DataType::Int64, true), jsonb_field("next", true)],
+        true,
+    );
     let mut decoder = decoder(
         vec![
-            Field::new("one", DataType::Struct(vec![Field::new("KILLS", DataType::Int32, true)].into()), true),
+            Field::new(
+                "one",
+                DataType::Struct(vec![Field::new("KILLS", DataType::Int32, true)].into()),
+                true,
+            ),
             Field::new("matchid", DataType::Utf8, false),
             Field::new("renamed", DataType::Int64, true),
             Field::new("absent", DataType::Utf8, false),
@@ -212,7 +348,8 @@ fn only_what_is_wanted_is_read_and_names_are_resolved() {
 fn headers_ids_and_ends_are_checked() {
     let mut decoder = decoder(vec![Field::new("matchid", DataType::Utf8, true)], MATCH);
     let datum = datum(MATCH, a_match("m"));
-    let mut input = records([message(1, &datum), message(77, &datum), message(1, &[&datum[..], b"x"].concat())]);
+    let mut input =
+        records([message(1, &datum), message(77, &datum), message(1, &[&datum[..], b"x"].concat())]);
     input.push(3, None, None, None);
     input.push(4, None, None, Some(b""));
     input.push(5, None, None, Some(b"{\"matchId\":1}"));
@@ -221,8 +358,14 @@ fn headers_ids_and_ends_are_checked() {
     let decoded = decoder.decode(&input).unwrap();
     assert_eq!(decoded.rows, [0]);
     let messages: Vec<&str> = decoded.rejects.iter().map(|r| r.message.as_str()).collect();
-    assert_eq!(messages[..3], ["the schema registry does not know schema id 77", "1 bytes are left over", "the value is null"]);
-    assert!(messages[3..6].iter().all(|m| m.starts_with("this is not Avro in the wire format")), "{messages:?}");
+    assert_eq!(
+        messages[..3],
+        ["the schema registry does not know schema id 77", "1 bytes are left over", "the value is null"]
+    );
+    assert!(
+        messages[3..6].iter().all(|m| m.starts_with("this is not Avro in the wire format")),
+        "{messages:?}"
+    );
     assert_eq!(messages[6], "the message ends too early");
     let ids: Vec<Option<u32>> = decoded.rejects.iter().map(|r| r.schema_id).collect();
     assert_eq!(ids, [Some(77), Some(1), None, None, None, None, Some(1)]);
@@ -243,7 +386,10 @@ fn several_writers_in_one_batch() {
     let one = message(1, &datum(old, Value::Record(vec![("a".into(), Value::Int(1))])));
     let two = message(
         2,
-        &datum(new, Value::Record(vec![("b".into(), Value::String("x".into())), ("a".into(), some(Value::Long(2)))])),
+        &datum(
+            new,
+            Value::Record(vec![("b".into(), Value::String("x".into())), ("a".into(), some(Value::Long(2)))]),
+        ),
     );
     let decoded = decoder.decode(&records([&one, &two, &one, &message(3, &[2, b'x'])])).unwrap();
     assert_eq!(json(&decoded.batch), [r#"{"a":1,"b":null}"#, r#"{"a":2,"b":"x"}"#, r#"{"a":1,"b":null}"#]);
@@ -254,7 +400,8 @@ fn several_writers_in_one_batch() {
 fn a_union_at_the_top_is_one_of_its_records() {
     let writer = r#"["null",{"type":"record","name":"A","fields":[{"name":"a","type":"int"}]},{"type":"record","name":"B","fields":[{"name":"a","type":"long"}]}]"#;
     let mut decoder = decoder(vec![Field::new("a", DataType::Int64, true)], writer);
-    let decoded = decoder.decode(&records([message(1, &[2, 10]), message(1, &[4, 12]), message(1, &[0])])).unwrap();
+    let decoded =
+        decoder.decode(&records([message(1, &[2, 10]), message(1, &[4, 12]), message(1, &[0])])).unwrap();
     assert_eq!(json(&decoded.batch), [r#"{"a":5}"#, r#"{"a":6}"#]);
     assert_eq!(decoded.rejects[0].message, "the value is null");
 }
@@ -310,7 +457,8 @@ fn garbage_never_panics() {
             }
         }
         // Once as columns and once stepped over and shown as JSON.
-        let shown: Vec<Field> = schema.fields().iter().step_by(2).map(|f| jsonb_field(f.name(), true)).collect();
+        let shown: Vec<Field> =
+            schema.fields().iter().step_by(2).map(|f| jsonb_field(f.name(), true)).collect();
         for columns in [schema.fields().iter().map(|f| (**f).clone()).collect(), shown] {
             let decoded = decoder(columns, &writer).decode(&input).unwrap();
             assert_eq!(decoded.rows.len() + decoded.rejects.len(), input.len());

@@ -62,7 +62,11 @@ fn values_that_fit() {
         (of(DataType::Float64), "\"-Infinity\"", "\"-Infinity\""),
         (of(DataType::Decimal128(10, 2)), "12.5", "\"12.50\""),
         (of(DataType::Decimal128(10, 2)), "\"-0.050\"", "\"-0.05\""),
-        (of(DataType::Decimal128(38, 0)), "99999999999999999999999999999999999999", "\"99999999999999999999999999999999999999\""),
+        (
+            of(DataType::Decimal128(38, 0)),
+            "99999999999999999999999999999999999999",
+            "\"99999999999999999999999999999999999999\"",
+        ),
         (of(DataType::Utf8), r#""a\u00e9\n\"""#, r#""aé\n\"""#),
         (of(DataType::Utf8), r#""\u0001\ud83d\ude00""#, "\"\\u0001😀\""),
         (of(DataType::Binary), "\"AP8=\"", "\"AP8=\""),
@@ -108,7 +112,11 @@ fn values_that_do_not() {
         (of(DataType::Utf8), "1", "field c: a number does not fit VARCHAR"),
         (of(DataType::Utf8), "{}", "field c: an object does not fit VARCHAR"),
         (of(DataType::Binary), "\"?\"", "field c: BYTEA must be base64: Invalid symbol 63, offset 0."),
-        (of(DataType::Date32), "\"31.1.2026\"", "field c: \"31.1.2026\" does not fit DATE, which is written as ISO-8601"),
+        (
+            of(DataType::Date32),
+            "\"31.1.2026\"",
+            "field c: \"31.1.2026\" does not fit DATE, which is written as ISO-8601",
+        ),
         (
             of(timestamptz()),
             "1700000000000",
@@ -215,7 +223,10 @@ fn bad_records_leave_no_trace() {
             (3, "field p: this is not JSON: EOF while parsing a list at byte 22"),
             (4, "a JSON object is expected, not an array"),
             (5, "this is not JSON: EOF while parsing a value at byte 0"),
-            (6, "field id: this is not JSON: control character (\\u0000-\\u001F) found while parsing a string at byte 7"),
+            (
+                6,
+                "field id: this is not JSON: control character (\\u0000-\\u001F) found while parsing a string at byte 7"
+            ),
             (8, "the value is null"),
             (9, "field id: this is not JSON: invalid unicode code point at byte 7"),
         ]

@@ -38,9 +38,17 @@ fn answers_and_what_they_mean() {
         ("GET /schemas/ids/3?", 500, r#"{"error_code":50001,"message":"store"}"#),
         ("GET /schemas/ids/4?", 401, r#"{"error_code":401,"message":"who are you"}"#),
         ("GET /schemas/ids/5?", 200, r#"{"schema":"{}","schemaType":"JSON"}"#),
-        ("GET /subjects/t-value/versions/latest", 200, r#"{"subject":"t-value","version":3,"id":7,"schema":"\"long\""}"#),
+        (
+            "GET /subjects/t-value/versions/latest",
+            200,
+            r#"{"subject":"t-value","version":3,"id":7,"schema":"\"long\""}"#,
+        ),
         ("GET /subjects/none/versions/latest", 404, r#"{"error_code":40401,"message":"Subject not found"}"#),
-        ("POST /subjects/t-value/versions", 409, r#"{"error_code":409,"message":"incompatible: READER_FIELD_MISSING"}"#),
+        (
+            "POST /subjects/t-value/versions",
+            409,
+            r#"{"error_code":409,"message":"incompatible: READER_FIELD_MISSING"}"#,
+        ),
         ("POST /subjects/u-value/versions", 200, r#"{"id":12}"#),
     ]));
     assert_eq!(registry.by_id(1).unwrap(), "\"string\"");

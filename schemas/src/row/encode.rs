@@ -56,7 +56,9 @@ fn size_of(column: &View<'_>, index: usize) -> usize {
     match &column.values {
         Values::Bytes(heap) => {
             let value = heap.get(index);
-            3 + value.len() + value.iter().filter(|byte| **byte == 0).count()
+            // Zeros are rare, and a search for one is much faster than counting them.
+            let zeros = if value.contains(&0) { value.iter().filter(|byte| **byte == 0).count() } else { 0 };
+            3 + value.len() + zeros
         }
         Values::List(offsets, items) => {
             let range = offsets[index] as usize..offsets[index + 1] as usize;
@@ -138,7 +140,9 @@ fn write(column: &View<'_>, index: usize, place: &mut usize, out: &mut [u8]) {
 }
 
 fn write_bytes(mut value: &[u8], place: &mut usize, out: &mut [u8]) {
-    while let Some(zero) = value.iter().position(|byte| *byte == 0) {
+    while value.contains(&0)
+        && let Some(zero) = value.iter().position(|byte| *byte == 0)
+    {
         put(out, place, &value[..=zero]);
         put(out, place, &[0xFF]);
         value = &value[zero + 1..];
