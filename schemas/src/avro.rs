@@ -1,7 +1,7 @@
 //! Avro in Confluent's wire format, straight into columns.
 //!
 //! A message is `00`, a schema id (four bytes, big-endian) and one binary datum. The writer's schema
-//! is fetched from the registry once and compiled into a [`plan::Plan`] for the columns wanted; what
+//! is fetched from the registry once and compiled into a plan for the columns wanted; what
 //! is not wanted is stepped over. A column takes the field of its name, else of its alias, else of
 //! its name without regard to case where that is unambiguous; a missing field is NULL.
 //!

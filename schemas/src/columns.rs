@@ -3,7 +3,7 @@
 //! A [`Column`] grows value by value and can be cut back to an earlier length, nested children
 //! included, so that a record which turns out to be broken in its last field leaves no trace of its
 //! first ones. The JSON, Avro and row decoders share them. Types that share a representation share
-//! a variant of [`Data`]; the Arrow type is put on when the column is finished.
+//! a variant of `Data`; the Arrow type is put on when the column is finished.
 
 use std::sync::Arc;
 

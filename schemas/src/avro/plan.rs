@@ -1,7 +1,7 @@
 //! From a writer's schema and the wanted columns to what to do with the bytes, decided once.
 //!
 //! A type that cannot fill its column is not an error here: a nullable field that is always null
-//! still can, so the refusal is compiled in ([`Op::Refuse`]) and happens when such a value comes.
+//! still can, so the refusal is compiled in (`Op::Refuse`) and happens when such a value comes.
 
 use std::collections::HashMap;
 
