@@ -1,7 +1,7 @@
 //! Avro out: Confluent's header and one binary datum a row.
 //!
-//! The datum follows the schema that [`avro_schema()`](crate::avro_schema()) writes for the same columns: nullable
-//! columns are unions with null first, lists are one block, DECIMAL is the fewest bytes of its
+//! The datum follows the schema that [`avro_schema()`](crate::avro_schema()) writes for the same columns:
+//! nullable columns are unions with null first, lists are one block, DECIMAL is the fewest bytes of its
 //! unscaled value.
 
 use arrow::array::RecordBatch;
