@@ -17,7 +17,7 @@ pub mod topics;
 
 pub use feed::Feed;
 pub use options::{KafkaCluster, KafkaSource, Startup};
-pub use progress::Marker;
+pub use progress::{Marker, progress_topic};
 pub use settle::settle;
 pub use sink::{EpochOutput, PublishStatus, Publisher, PublisherConfig};
 pub use source::KafkaReader;

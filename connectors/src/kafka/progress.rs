@@ -1,9 +1,10 @@
 //! The progress topic: what of a topology's output is published, as the cluster itself knows it.
 //!
-//! One partition, compacted, kept for ever; the key is the topology, the value a [`Marker`]. Every
-//! transaction ends with a marker, so marker and output are atomic. Topologies share the topic, and
-//! an open transaction of one hides later markers of another from read_committed: reading therefore
-//! first waits until all that was written when it began is settled, and then reads to the end.
+//! Each topology has its own, for an open transaction hides what follows it in a topic from
+//! read_committed: in a topic they shared, a topology that crashed would keep the others from
+//! starting until its transaction times out. One partition, compacted, kept for ever; the key is the
+//! topology, the value a [`Marker`]. Every transaction ends with a marker, so marker and output are
+//! atomic. Reading waits until all that was written when it began is settled, then reads to the end.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,14 @@ use super::options::KafkaCluster;
 use super::topics::{TopicSpec, Topics};
 use crate::ConnectorError;
 
-/// The progress topic's name, unless another is configured.
-pub const PROGRESS_TOPIC: &str = "herald.progress";
+/// The name of a topology's progress topic: what a topic's name may not hold becomes `_`.
+pub fn progress_topic(topology: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    topology.chars().take(200).fold("herald.progress.".to_string(), |mut name, c| {
+        name.push(legal(c));
+        name
+    })
+}
 
 /// What is published: the last record of each transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +133,7 @@ impl Progress {
         let until = Instant::now() + timeout;
         let consumer = self.consumer("read_committed")?;
         let end = self.ends(&self.consumer("read_uncommitted")?, until)?.1;
-        // Waits for transactions that are open now, ours or another topology's, to be settled.
+        // The producer's own transaction is settled by now; a topic that is shared may hold others.
         let low = loop {
             let (low, stable) = self.ends(&consumer, until)?;
             if stable >= end {
@@ -220,6 +227,12 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_legal() {
+        assert_eq!(progress_topic("match-analytics"), "herald.progress.match-analytics");
+        assert_eq!(progress_topic("a b/ü"), "herald.progress.a_b__");
+    }
 
     #[test]
     fn markers_come_back() {

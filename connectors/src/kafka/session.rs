@@ -20,6 +20,8 @@ use crate::ConnectorError;
 
 /// How long a call into the client may take before the stop flag is looked at.
 const SLICE: Duration = Duration::from_millis(250);
+/// How long giving up a transaction may take.
+const ABORT: Duration = Duration::from_secs(1);
 /// A commit that took longer may have been retried.
 const SLOW_COMMIT: Duration = Duration::from_secs(10);
 
@@ -125,6 +127,15 @@ impl Session {
         self.commit(began, stop)?;
         self.blemished = self.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
         Ok(records)
+    }
+
+    /// Aborts what is open, as far as the broker answers soon: an open transaction holds readers up
+    /// until it times out. A delayed abort harms nothing, for whoever comes next is of a later
+    /// producer epoch. A commit that is under way is left alone by the client itself.
+    pub(crate) fn abort(&self) {
+        if let Err(error) = self.producer.abort_transaction(ABORT) {
+            tracing::debug!(target: "kafka", %error, "the transaction was not aborted");
+        }
     }
 
     fn send_piece(

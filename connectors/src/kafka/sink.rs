@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::options::KafkaCluster;
-use super::progress::{self, Found, Marker, PROGRESS_TOPIC, Progress};
+use super::progress::{self, Found, Marker, Progress};
 use super::session::{Session, SessionConfig};
 use super::topics::Topics;
 use crate::{Backoff, ConnectorError, Mismatch};
@@ -51,7 +51,7 @@ impl PublisherConfig {
             transactional_id: format!("herald-{topology}"),
             topology: topology.to_string(),
             state_id: state_id.to_string(),
-            progress_topic: PROGRESS_TOPIC.to_string(),
+            progress_topic: progress::progress_topic(topology),
             replication: None,
             max_batch_bytes: None,
             timeout: Duration::from_secs(30),
@@ -199,10 +199,13 @@ impl Publisher {
                 Err(error) => error,
             };
             // Whatever went wrong, this producer is not used again.
-            self.session = None;
+            let session = self.session.take();
             if !error.passes() {
+                session.inspect(Session::abort);
                 return Err(error);
             }
+            drop(session);
+            self.status.reopened.fetch_add(1, Ordering::Relaxed);
             self.status.set_trouble(Some(&error));
             tracing::warn!(epoch = wanted.marker.epoch, %error, "publishing is tried again");
             if !backoff.wait(stop) {
@@ -214,7 +217,9 @@ impl Publisher {
     fn attempt(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<(), ConnectorError> {
         if self.session.as_ref().is_none_or(|session| session.blemished) {
             let known = self.found.marker.clone();
+            let blemished = self.session.is_some();
             self.reopen(stop)?;
+            self.status.reopened.fetch_add(u64::from(blemished), Ordering::Relaxed);
             let found = &self.found.marker;
             if found.as_ref() == Some(&wanted.marker) {
                 return Ok(());
@@ -233,9 +238,7 @@ impl Publisher {
 
     /// A new producer fences the old one and settles its transaction; then the marker tells.
     fn reopen(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
-        if self.session.take().is_some() {
-            self.status.reopened.fetch_add(1, Ordering::Relaxed);
-        }
+        self.session = None;
         let config = SessionConfig {
             progress: &self.progress,
             transactional_id: &self.config.transactional_id,

@@ -5,6 +5,7 @@
 //! policy, another number of partitions than was asked for. librdkafka's mock has no admin calls;
 //! there, topics come into being by being asked for, and nothing is verified.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -53,6 +54,8 @@ pub struct Topics {
     /// A consumer, since asking for a topic's metadata must not create it.
     lookup: BaseConsumer<Context>,
     timeout: Duration,
+    /// librdkafka's mock does not answer admin calls, not even with an error.
+    is_mock: OnceCell<bool>,
 }
 
 impl Topics {
@@ -61,7 +64,7 @@ impl Topics {
         let failed = |error| meaning(error, &cluster.bootstrap, "the options");
         let admin = cluster.config().create_with_context(Context::default()).map_err(failed)?;
         let lookup = cluster.config().create_with_context(Context::default()).map_err(failed)?;
-        Ok(Topics { cluster: cluster.clone(), admin, lookup, timeout })
+        Ok(Topics { cluster: cluster.clone(), admin, lookup, timeout, is_mock: OnceCell::new() })
     }
 
     /// How many partitions `topic` has; None when there is no such topic.
@@ -97,7 +100,18 @@ impl Topics {
         Ok(TopicInfo { partitions, max_message_bytes, created })
     }
 
+    fn is_mock(&self) -> bool {
+        *self.is_mock.get_or_init(|| {
+            let id = self.lookup.client().fetch_cluster_id(self.timeout);
+            id.is_some_and(|id| id.starts_with("mockCluster"))
+        })
+    }
+
     fn create(&self, spec: &TopicSpec) -> Result<i32, ConnectorError> {
+        if self.is_mock() {
+            self.create_by_asking(&spec.name)?;
+            return self.await_topic(&spec.name);
+        }
         let replication = TopicReplication::Fixed(spec.replication.unwrap_or(-1));
         let mut topic = NewTopic::new(&spec.name, spec.partitions.unwrap_or(-1), replication);
         topic = topic.set("cleanup.policy", if spec.compacted { "compact" } else { "delete" });
@@ -115,7 +129,6 @@ impl Topics {
         };
         match code {
             None | Some(RDKafkaErrorCode::TopicAlreadyExists) => {}
-            Some(RDKafkaErrorCode::UnsupportedFeature) => self.create_by_asking(&spec.name)?,
             Some(code) => {
                 let failed = meaning(KafkaError::Global(code), &self.cluster.bootstrap, &what);
                 return Err(match failed {
@@ -132,7 +145,7 @@ impl Topics {
         self.await_topic(&spec.name)
     }
 
-    /// A cluster without admin calls creates a topic when a producer asks for it.
+    /// The mock creates a topic when a producer asks for it.
     fn create_by_asking(&self, topic: &str) -> Result<(), ConnectorError> {
         let failed = |error| meaning(error, &self.cluster.bootstrap, "to create a topic");
         let producer: BaseProducer<Context> =
@@ -160,6 +173,9 @@ impl Topics {
 
     /// The topic's options; None where the cluster does not tell.
     fn config_of(&self, topic: &str) -> Result<Option<Vec<(String, String)>>, ConnectorError> {
+        if self.is_mock() {
+            return Ok(None);
+        }
         let options = AdminOptions::new().request_timeout(Some(self.timeout));
         let resource = ResourceSpecifier::Topic(topic);
         let code = match block_on(self.admin.describe_configs([&resource], &options)) {

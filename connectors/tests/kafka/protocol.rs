@@ -1,15 +1,15 @@
 //! The exactly-once protocol against real Kafka: atomicity, fencing, crashes within a transaction.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connectors::kafka::client::Context;
-use connectors::kafka::{EpochOutput, Marker, Publisher, PublisherConfig, settle};
+use connectors::kafka::{EpochOutput, Marker, Publisher, PublisherConfig, progress_topic, settle};
 use connectors::{ConnectorError, Mismatch};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
-use crate::support::{chunks, content, kafka, name, topic};
+use crate::support::{chunks, content, kafka, name, noise, topic};
 
 static GO: AtomicBool = AtomicBool::new(false);
 
@@ -41,7 +41,7 @@ fn a_crash_within_a_transaction_leaves_nothing() {
     let (mut first, _) = open(&topology);
     first.publish(1, &chunks(&out, &["a"]), 0, &GO).unwrap();
     drop(first);
-    crash_within_a_transaction(&topology, &out, "herald.progress", 2);
+    crash_within_a_transaction(&topology, &out, &progress_topic(&topology), 2);
     let (mut second, marker) = open(&topology);
     assert_eq!(marker.unwrap().epoch, 1);
     second.publish(2, &chunks(&out, &["b"]), 0, &GO).unwrap();
@@ -74,7 +74,9 @@ fn parts_are_taken_up_where_they_ended() {
     let producer: ThreadedProducer<Context> = config.create_with_context(Context::default()).unwrap();
     let json = part.to_json();
     producer
-        .send(BaseRecord::<str, str>::to("herald.progress").partition(0).key(&topology).payload(&json))
+        .send(
+            BaseRecord::<str, str>::to(&progress_topic(&topology)).partition(0).key(&topology).payload(&json),
+        )
         .unwrap();
     producer.flush(Duration::from_secs(20)).unwrap();
     let (mut second, marker) = open(&topology);
@@ -85,38 +87,41 @@ fn parts_are_taken_up_where_they_ended() {
 }
 
 #[test]
-fn epochs_share_a_transaction_and_topologies_a_topic() {
-    let out = topic(&kafka(), "out", 1);
-    let (one, two) = (name("t"), name("t"));
-    let (mut a, _) = open(&one);
-    let (mut b, _) = open(&two);
+fn small_epochs_share_a_transaction() {
+    let (topology, out) = (name("t"), topic(&kafka(), "out", 1));
+    let (mut publisher, _) = open(&topology);
     let outbox: Vec<Vec<Vec<u8>>> = ["a", "b", "c"].iter().map(|value| chunks(&out, &[value])).collect();
     let epochs: Vec<EpochOutput<'_>> =
         (1..).zip(&outbox).map(|(epoch, chunks)| EpochOutput { epoch, commit_ms: 1, chunks }).collect();
-    a.publish_all(&epochs, &GO).unwrap();
-    assert_eq!(a.status().transactions.load(Ordering::Relaxed), 1);
-    b.publish(9, &chunks(&out, &["d"]), 0, &GO).unwrap();
-    drop((a, b));
-    assert_eq!(open(&one).1.unwrap().epoch, 3);
-    assert_eq!(open(&two).1.unwrap().epoch, 9);
-    assert_eq!(content(&kafka(), &out), ["a", "b", "c", "d"]);
+    publisher.publish_all(&epochs, &GO).unwrap();
+    assert_eq!(publisher.status().transactions.load(Ordering::Relaxed), 1);
+    drop(publisher);
+    assert_eq!(open(&topology).1.unwrap().epoch, 3);
+    assert_eq!(content(&kafka(), &out), ["a", "b", "c"]);
 }
 
 #[test]
-fn an_open_transaction_of_another_topology_is_waited_for() {
+fn topologies_that_share_a_progress_topic_keep_apart() {
     let (one, two, out) = (name("t"), name("t"), topic(&kafka(), "out", 1));
+    let shared = progress_topic(&name("shared"));
+    let open = |topology: &str| {
+        let config = PublisherConfig { progress_topic: shared.clone(), ..config(topology, "state") };
+        Publisher::open(config, &GO).unwrap()
+    };
     let (mut a, _) = open(&one);
-    // The other's open transaction lies before our marker and would hide it.
-    crash_within_a_transaction(&two, &out, "herald.progress", 1);
+    // The other's open transaction lies before our marker and hides it until it is settled.
+    crash_within_a_transaction(&two, &out, &shared, 1);
     a.publish(1, &chunks(&out, &["a"]), 0, &GO).unwrap();
     drop(a);
-    let settled = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(2));
-        open(&two)
+    std::thread::scope(|scope| {
+        let settled = scope.spawn(|| {
+            std::thread::sleep(Duration::from_secs(2));
+            open(&two).1
+        });
+        assert_eq!(open(&one).1.unwrap().epoch, 1);
+        assert_eq!(settled.join().unwrap(), None);
     });
-    let (_, marker) = open(&one);
-    assert_eq!(marker.unwrap().epoch, 1);
-    settled.join().unwrap();
+    assert_eq!(content(&kafka(), &out), ["a"]);
 }
 
 #[test]
@@ -142,7 +147,13 @@ fn a_state_that_starts_over_claims_its_sinks() {
 fn a_record_too_large_is_refused_and_not_tried_for_ever() {
     let (topology, out) = (name("t"), topic(&kafka(), "out", 1));
     let (mut publisher, _) = open(&topology);
-    let large = "x".repeat(20 << 20);
+    let large = noise(20 << 20);
     let published = publisher.publish(1, &chunks(&out, &[&large]), 0, &GO);
     assert!(matches!(published, Err(ConnectorError::Refused { .. })), "{published:?}");
+    // Its transaction does not hold readers up until it times out.
+    let start = Instant::now();
+    assert!(content(&kafka(), &out).is_empty());
+    assert!(start.elapsed() < Duration::from_secs(20));
+    drop(publisher);
+    assert_eq!(open(&topology).1, None);
 }

@@ -10,7 +10,7 @@ use connectors::kafka::{KafkaReader, KafkaSource, Publisher, PublisherConfig, St
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::support::{chunks, feed, kafka, name, open, read_all, topic, values};
+use crate::support::{chunks, feed, kafka, name, noise, open, read_all, topic, values};
 
 fn admin() -> AdminClient<Context> {
     let mut config = ClientConfig::new();
@@ -57,7 +57,7 @@ fn deleted_records_are_told() {
 fn records_deleted_while_waiting_are_told() {
     let cluster = kafka();
     let input = topic(&cluster, "deleted-later", 1);
-    feed(&cluster, (&input, 0), (0..10).map(|i| "x".repeat(600_000) + &i.to_string()));
+    feed(&cluster, (&input, 0), (0..10).map(|_| noise(600_000)));
     // The queue is kept small, so that most records are not fetched when they are deleted.
     let mut source = KafkaSource::new(cluster.clone(), &input);
     for (option, value) in [
