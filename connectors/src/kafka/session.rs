@@ -20,6 +20,8 @@ use crate::ConnectorError;
 
 /// How long a call into the client may take before the stop flag is looked at.
 const SLICE: Duration = Duration::from_millis(250);
+/// How often deliveries are looked at before a commit.
+const LOOK: Duration = Duration::from_micros(500);
 /// How long giving up a transaction may take.
 const ABORT: Duration = Duration::from_secs(1);
 /// A commit that took longer may have been retried.
@@ -59,6 +61,7 @@ impl Session {
         cluster.default(&mut native, "message.max.bytes", "1000000000");
         let batch = config.max_batch_bytes.unwrap_or(i64::MAX).saturating_sub(2048);
         cluster.default(&mut native, "batch.size", &batch.clamp(1024, 1_000_000).to_string());
+        cluster.default(&mut native, "linger.ms", "2");
         cluster.default(&mut native, "compression.type", "lz4");
         cluster.default(&mut native, "queue.buffering.max.messages", "1000000");
         cluster.default(&mut native, "queue.buffering.max.kbytes", "262144");
@@ -191,6 +194,11 @@ impl Session {
 
     /// Commits, however long the broker takes, within the transaction's own time limit.
     fn commit(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        // The client's own wait for deliveries looks every 100 ms only, which would bound latency.
+        while self.producer.in_flight_count() > 0 {
+            self.may_go_on(began, stop)?;
+            std::thread::sleep(LOOK);
+        }
         loop {
             let Err(error) = self.producer.commit_transaction(SLICE) else { return Ok(()) };
             let again = match &error {

@@ -2,6 +2,7 @@
 //! and a real one, started by the project's own script, for everything that does.
 
 mod mock;
+mod outages;
 mod protocol;
 mod reading;
 mod support;

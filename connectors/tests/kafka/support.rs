@@ -13,16 +13,18 @@ use schemas::{OutChunk, OutRecord, Records};
 /// A real cluster: the one named by KAFKA_BOOTSTRAP, else one that ends with this process.
 pub fn kafka() -> KafkaCluster {
     static BOOTSTRAP: OnceLock<String> = OnceLock::new();
-    let bootstrap = BOOTSTRAP.get_or_init(|| std::env::var("KAFKA_BOOTSTRAP").unwrap_or_else(|_| start()));
+    let bootstrap = BOOTSTRAP.get_or_init(|| {
+        std::env::var("KAFKA_BOOTSTRAP").unwrap_or_else(|_| start(&tempfile::tempdir().unwrap().keep()))
+    });
     KafkaCluster::new(bootstrap)
 }
 
-fn start() -> String {
-    let dir = tempfile::tempdir().unwrap().keep();
+/// Starts a broker in `dir`; it ends with this process.
+pub fn start(dir: &Path) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka.sh");
     let started = Command::new(script)
         .arg("start")
-        .arg(&dir)
+        .arg(dir)
         .args(["--watch", &std::process::id().to_string()])
         .output()
         .unwrap();
