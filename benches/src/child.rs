@@ -1,0 +1,183 @@
+//! A process that is measured: its CPU time, its wall time, what it said, and, when asked, where the
+//! time went while it ran.
+//!
+//! CPU time is user and system time as the kernel counts it for a child that was waited for. Children
+//! run one at a time, so the difference around a wait is that child's and nobody else's. Threads are
+//! sampled while the child runs: what they did between the last sample and the end is not seen.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Kernel ticks in a second, as every Linux tells them to processes.
+const TICKS: f64 = 100.0;
+const SAMPLE_EVERY: Duration = Duration::from_millis(20);
+const SCRAPE_EVERY: Duration = Duration::from_millis(250);
+/// How long any child may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a child cost.
+#[derive(Clone, Debug, Default)]
+pub struct Cost {
+    /// User and system time, seconds.
+    pub cpu_s: f64,
+    /// From start to end, seconds.
+    pub wall_s: f64,
+    /// What it printed.
+    pub said: String,
+}
+
+/// Events and what they cost.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Events.
+    pub events: u64,
+    /// User and system time, seconds.
+    pub cpu_s: f64,
+    /// Wall time, seconds.
+    pub wall_s: f64,
+}
+
+impl Measured {
+    /// Events per CPU-second.
+    pub fn rate(&self) -> f64 {
+        self.events as f64 / self.cpu_s.max(1.0 / TICKS)
+    }
+
+    /// The cheaper of two runs of the same.
+    pub fn better(self, other: Measured) -> Measured {
+        if other.rate() > self.rate() { other } else { self }
+    }
+}
+
+/// What was seen of a child while it ran.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// CPU seconds by thread.
+    pub threads: BTreeMap<(String, String), f64>,
+    /// The last answer of `/metrics`.
+    pub metrics: String,
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it cannot be started, fails, or takes too long; with the end of what it logged.
+pub fn run(command: &mut Command, log: &Path) -> Result<Cost> {
+    watch(command, log, |_| {})
+}
+
+/// Runs a command that listens on `port`, and looks at it while it runs.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_seen(command: &mut Command, log: &Path, port: u16) -> Result<(Cost, Seen)> {
+    let (mut seen, mut scraped) = (Seen::default(), Instant::now());
+    let cost = watch(command, log, |pid| {
+        threads(pid, &mut seen.threads);
+        if scraped.elapsed() >= SCRAPE_EVERY {
+            scraped = Instant::now();
+            if let Ok(text) = scrape(port) {
+                seen.metrics = text;
+            }
+        }
+    })?;
+    Ok((cost, seen))
+}
+
+fn watch(command: &mut Command, log: &Path, mut look: impl FnMut(u32)) -> Result<Cost> {
+    let said = log.with_extension("out");
+    // A backtrace would push what went wrong out of the end of the log.
+    command
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(File::create(&said)?)
+        .stderr(File::create(log)?);
+    let (before, begun) = (children_s()?, Instant::now());
+    let mut child = command.spawn().context("cannot start what is to be measured")?;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            bail!("a run took longer than {} s: {}", PATIENCE.as_secs(), tail(log));
+        }
+        look(child.id());
+        std::thread::sleep(SAMPLE_EVERY);
+    };
+    let wall_s = begun.elapsed().as_secs_f64();
+    if !status.success() {
+        bail!("a run failed ({status}): {}", tail(log));
+    }
+    Ok(Cost { cpu_s: children_s()? - before, wall_s, said: std::fs::read_to_string(said)? })
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+/// CPU seconds of all children that were waited for.
+fn children_s() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat").context("this bench needs Linux's /proc")?;
+    let (_, fields) = stat(&text).context("/proc/self/stat is not as expected")?;
+    // cutime and cstime, fields 16 and 17 of proc_pid_stat(5).
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok((ticks(13) + ticks(14)) / TICKS)
+}
+
+/// Brings the CPU time of every thread of a process up to date; threads that ended keep theirs.
+fn threads(pid: u32, seen: &mut BTreeMap<(String, String), f64>) {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return };
+    for task in tasks.flatten() {
+        let Ok(text) = std::fs::read_to_string(task.path().join("stat")) else { continue };
+        let Some((name, fields)) = stat(&text) else { continue };
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+        let id = task.file_name().to_string_lossy().into_owned();
+        seen.insert((id, name.to_owned()), (ticks(11) + ticks(12)) / TICKS);
+    }
+}
+
+/// Name and the fields from `state` on. The name may hold spaces and parentheses.
+fn stat(text: &str) -> Option<(&str, Vec<&str>)> {
+    let (_, after) = text.split_once('(')?;
+    let (name, fields) = after.rsplit_once(") ")?;
+    Some((name, fields.split_whitespace().collect()))
+}
+
+/// A port of the loopback interface that was free just now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn scrape(port: u16) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_hold_anything() {
+        let (name, fields) = stat("12 (a) b) S 1 2").unwrap_or_default();
+        assert_eq!((name, fields), ("a) b", vec!["S", "1", "2"]));
+    }
+}

@@ -1,0 +1,42 @@
+//! A broker for the length of a bench, started and stopped by the project's script.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::place::Place;
+
+/// A running broker; dropping it stops it.
+pub struct Kafka {
+    /// Where clients connect.
+    pub bootstrap: String,
+    script: PathBuf,
+    dir: PathBuf,
+}
+
+impl Kafka {
+    /// Starts one in the bench's room. It ends with this process even when that is killed.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(place: &Place) -> Result<Kafka> {
+        let (script, dir) = (place.kafka_script.clone(), place.room("kafka"));
+        let mut command = Command::new(&script);
+        command.arg("start").arg(&dir).arg("--watch").arg(std::process::id().to_string());
+        command.stderr(std::process::Stdio::inherit());
+        let output = command.output().context("scripts/kafka.sh cannot be run")?;
+        ensure!(output.status.success(), "scripts/kafka.sh did not start a broker");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let bootstrap = said.lines().find_map(|line| line.strip_prefix("bootstrap="));
+        let bootstrap = bootstrap.context("scripts/kafka.sh did not say where the broker is")?.to_owned();
+        Ok(Kafka { bootstrap, script, dir })
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        // The broker's data go with the room; --watch ends it should this fail.
+        let _ = Command::new(&self.script).arg("stop").arg(&self.dir).arg("--now").status();
+    }
+}

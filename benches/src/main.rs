@@ -1,0 +1,84 @@
+//! The first bench: what Herald costs beside what reading and decoding alone cost.
+//!
+//! One run prints one table. Its unit is events per CPU-second, user and system time of the process
+//! that does the work and of no other, so every measured thing is a process of its own and neither
+//! the broker nor the generator counts. The limit reads and decodes the same topic and does nothing
+//! else; everything is a ratio to it, since ratios travel between machines and seconds do not.
+//!
+//! ```text
+//! herald-benches [--quick] [--events N] [--keys N,N,..] [--workers N] [--repeat N]
+//! ```
+//!
+//! It starts Kafka through `scripts/kafka.sh` and stops it again. A line that has a bar prints PASS or
+//! FAIL and the process exits 1 when one failed; a bench of the wrong machine is still a table.
+
+mod child;
+mod input;
+mod kafka;
+mod keys;
+mod limit;
+mod options;
+mod place;
+mod profile;
+mod spine;
+mod table;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use options::Options;
+use place::Place;
+use table::{Line, Table};
+
+/// The least share of the limit that the topology must reach through Kafka.
+const SHARE_OF_LIMIT: f64 = 0.25;
+/// The least share of the throughput with the fewest keys that the most keys must keep.
+const SHARE_WITH_KEYS: f64 = 0.80;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("limit") => limit::child(&arguments[1..]).map(|()| true),
+        _ => Options::parse(&arguments).and_then(|options| bench(&options)),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Measures everything and prints the tables; whether every bar was cleared.
+fn bench(options: &Options) -> Result<bool> {
+    let begun = Instant::now();
+    let place = Place::find()?;
+    let mut table = Table::default();
+    let (limit, kafka, memory) = spine::measure(&place, options)?;
+    let limit_rate = limit.rate();
+    table.push(Line::new("limit: read and decode the topic", limit));
+    let through = Line::new("through Kafka, dedup and exactly-once", kafka.measured.clone());
+    table.push(through.against("the limit", limit_rate).at_least(SHARE_OF_LIMIT));
+    let inside = Line::new("in process with state, no Kafka", memory);
+    table.push(inside.against("the limit", limit_rate));
+    let mut fewest: Option<f64> = None;
+    for (at, keys) in options.keys.iter().enumerate() {
+        let measured = keys::measure(&place, options, *keys)?;
+        let rate = measured.rate();
+        let base = *fewest.get_or_insert(rate);
+        let mut line = Line::new(&format!("in process, {} keys held", table::short(*keys)), measured);
+        if at > 0 {
+            line = line.against(&format!("{} keys", table::short(options.keys[0])), base);
+        }
+        let last = at > 0 && at + 1 == options.keys.len();
+        table.push(if last { line.at_least(SHARE_WITH_KEYS) } else { line });
+    }
+    println!("{}\n{table}", table::title(options));
+    println!("{}", profile::Profile::of(&kafka));
+    eprintln!("Took {:.0} s.", begun.elapsed().as_secs_f64());
+    Ok(table.passed())
+}

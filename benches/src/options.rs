@@ -1,0 +1,62 @@
+//! What the bench is asked for.
+
+use anyhow::{Context, Result, bail};
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Records of the topic.
+    pub events: u64,
+    /// Records measured over a state that holds keys already.
+    pub keyed_events: u64,
+    /// Keys held, from few to many.
+    pub keys: Vec<u64>,
+    /// Worker threads of the topology.
+    pub workers: usize,
+    /// Runs of each of the first three lines, of which the best counts: a busy machine only ever
+    /// makes a run dearer.
+    pub repeat: usize,
+}
+
+impl Options {
+    /// Reads the arguments.
+    ///
+    /// # Errors
+    /// When one is not known.
+    pub fn parse(arguments: &[String]) -> Result<Options> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let keys = vec![10_000, 100_000, 1_000_000];
+        let mut options = Options { events: 200_000, keyed_events: 0, keys, workers, repeat: 2 };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--quick" => {
+                    options.events = 20_000;
+                    options.keys = vec![1_000, 10_000, 100_000];
+                    options.repeat = 1;
+                }
+                "--events" => options.events = number(value()?)?,
+                "--keys" => options.keys = value()?.split(',').map(number).collect::<Result<_>>()?,
+                "--workers" => options.workers = number(value()?)? as usize,
+                "--repeat" => options.repeat = number(value()?)? as usize,
+                other => bail!(
+                    "{other} is not known; there are --quick, --events N, --keys N,N,.., --workers N, --repeat N"
+                ),
+            }
+        }
+        options.keyed_events = options.events / 2;
+        Ok(options)
+    }
+}
+
+/// A whole number above 0; `k` and `m` may stand behind it.
+fn number(text: &str) -> Result<u64> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k') => (&text[..text.len() - 1], 1_000),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0);
+    number.with_context(|| format!("{text} is not a whole number above 0"))
+}

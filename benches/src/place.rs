@@ -1,0 +1,100 @@
+//! Where things are: the scripts, the shipped topology, the binary under test, and room to work.
+//!
+//! The topology is measured as it is shipped. For a run without Kafka only its `WITH` clauses are
+//! rewritten: sources become files, sinks lead nowhere; tables, views and keys stay as they are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+/// Places of a run.
+pub struct Place {
+    /// The binary under test, beside this one.
+    pub herald: PathBuf,
+    /// The bench's own binary, which is its own child for the limit.
+    pub bench: PathBuf,
+    /// `scripts/kafka.sh`.
+    pub kafka_script: PathBuf,
+    /// The shipped topology.
+    pub topology: PathBuf,
+    room: tempfile::TempDir,
+}
+
+impl Place {
+    /// Finds everything; the room is on the disk of the build, which is a disk and not memory.
+    ///
+    /// # Errors
+    /// When the binary was not built.
+    pub fn find() -> Result<Place> {
+        let bench = std::env::current_exe().context("cannot tell where this binary is")?;
+        let beside = bench.parent().context("this binary is nowhere")?;
+        let herald = beside.join("herald");
+        ensure!(herald.exists(), "there is no herald beside herald-benches; build it: make build");
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let room = tempfile::Builder::new().prefix("herald-bench-").tempdir_in(beside)?;
+        Ok(Place {
+            kafka_script: project.join("scripts/kafka.sh"),
+            topology: project.join("dataflows/topologies/match_analytics.sql"),
+            herald,
+            bench,
+            room,
+        })
+    }
+
+    /// A path in the room.
+    pub fn room(&self, name: &str) -> PathBuf {
+        self.room.path().join(name)
+    }
+
+    /// Writes the topology without Kafka and tells where. It reads `${MATCHES}` and `${CHAMPIONS}`.
+    ///
+    /// # Errors
+    /// When the shipped topology cannot be read.
+    pub fn topology_without_kafka(&self) -> Result<PathBuf> {
+        let shipped = std::fs::read_to_string(&self.topology).context("cannot read the topology")?;
+        let path = self.room("match_analytics.sql");
+        std::fs::write(&path, without_kafka(&shipped)?)?;
+        Ok(path)
+    }
+}
+
+/// The topology's text with every `WITH` of a Kafka connector replaced.
+fn without_kafka(shipped: &str) -> Result<String> {
+    let mut blocks = shipped.split("WITH (\n");
+    let mut text = blocks.next().unwrap_or_default().to_owned();
+    for block in blocks {
+        let (options, rest) = block.split_once("\n)").context("a WITH clause does not end")?;
+        let topic = quoted(options, "topic").context("a WITH clause names no topic")?;
+        let mut replaced = match topic {
+            "match.completed" => "  connector = 'file', path = '${MATCHES}'".to_owned(),
+            "champion" => "  connector = 'file', path = '${CHAMPIONS}'".to_owned(),
+            _ => "  connector = 'blackhole'".to_owned(),
+        };
+        if let Some(key) = quoted(options, "primary_key") {
+            replaced.push_str(&format!(", primary_key = '{key}'"));
+        }
+        text.push_str(&format!("WITH (\n{replaced}\n){rest}"));
+    }
+    ensure!(!text.contains("'kafka'"), "the topology reads Kafka in a way this bench does not know");
+    Ok(text)
+}
+
+/// The value of ` name = 'value'`.
+fn quoted<'a>(options: &'a str, name: &str) -> Option<&'a str> {
+    let (_, after) = options.split_once(&format!(" {name} = '"))?;
+    after.split_once('\'').map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_connectors_are_rewritten() {
+        let shipped = "CREATE TABLE m (\n  a INT\n) WITH (\n  connector = 'kafka', topic = 'champion',\n  x = 'y'\n) FORMAT PLAIN;\n\
+             CREATE SINK s FROM v WITH (\n  connector = 'kafka', topic = 'out',\n  primary_key = 'a'\n) FORMAT UPSERT;";
+        let wanted = "CREATE TABLE m (\n  a INT\n) WITH (\n  connector = 'file', path = '${CHAMPIONS}'\n) FORMAT PLAIN;\n\
+             CREATE SINK s FROM v WITH (\n  connector = 'blackhole', primary_key = 'a'\n) FORMAT UPSERT;";
+        assert_eq!(without_kafka(shipped).ok().as_deref(), Some(wanted));
+    }
+}

@@ -1,0 +1,109 @@
+//! The table: one line a measured thing, with its ratio, its bar and whether it cleared it.
+
+use std::fmt;
+
+use crate::child::Measured;
+use crate::options::Options;
+
+/// A line.
+pub struct Line {
+    what: String,
+    measured: Measured,
+    against: Option<(String, f64)>,
+    bar: Option<f64>,
+}
+
+impl Line {
+    /// A line without ratio.
+    pub fn new(what: &str, measured: Measured) -> Line {
+        Line { what: what.to_owned(), measured, against: None, bar: None }
+    }
+
+    /// With its ratio to a rate.
+    pub fn against(mut self, what: &str, rate: f64) -> Line {
+        self.against = Some((what.to_owned(), self.measured.rate() / rate));
+        self
+    }
+
+    /// With the least that its ratio must be.
+    pub fn at_least(mut self, bar: f64) -> Line {
+        self.bar = Some(bar);
+        self
+    }
+
+    fn passes(&self) -> Option<bool> {
+        Some(self.against.as_ref()?.1 >= self.bar?)
+    }
+}
+
+/// All lines.
+#[derive(Default)]
+pub struct Table(Vec<Line>);
+
+impl Table {
+    /// Adds a line.
+    pub fn push(&mut self, line: Line) {
+        self.0.push(line);
+    }
+
+    /// Whether every line with a bar cleared it.
+    pub fn passed(&self) -> bool {
+        self.0.iter().all(|line| line.passes().unwrap_or(true))
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| measured | events | CPU s | wall s | events per CPU-second | events per second | ratio | pass line | |"
+        )?;
+        writeln!(f, "| --- | ---: | ---: | ---: | ---: | ---: | --- | --- | --- |")?;
+        for line in &self.0 {
+            let m = &line.measured;
+            let ratio = line.against.as_ref().map(|(what, ratio)| format!("{:.1}% of {what}", ratio * 100.0));
+            let bar = line.bar.map(|bar| format!("at least {:.0}%", bar * 100.0));
+            let verdict = line.passes().map_or("", |passes| if passes { "PASS" } else { "FAIL" });
+            writeln!(
+                f,
+                "| {} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {} | {} | {verdict} |",
+                line.what,
+                m.events,
+                m.cpu_s,
+                m.wall_s,
+                m.rate(),
+                m.events as f64 / m.wall_s.max(0.001),
+                ratio.unwrap_or_default(),
+                bar.unwrap_or_default(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands above the table: when, on what, how.
+pub fn title(options: &Options) -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = read("/proc/meminfo");
+    let kib = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    let load = read("/proc/loadavg");
+    format!(
+        "{cores} cores, {} GiB of memory, {} workers, load {} at the end; best of {} runs of the first three lines.\n",
+        kib.map_or(0, |kib: u64| kib >> 20),
+        options.workers,
+        load.split_whitespace().next().unwrap_or("unknown"),
+        options.repeat,
+    )
+}
+
+/// `10 k`, `1 M`.
+pub fn short(n: u64) -> String {
+    match n {
+        _ if n >= 1_000_000 && n.is_multiple_of(1_000_000) => format!("{} M", n / 1_000_000),
+        _ if n >= 1_000 && n.is_multiple_of(1_000) => format!("{} k", n / 1_000),
+        _ => n.to_string(),
+    }
+}
