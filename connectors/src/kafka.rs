@@ -2,7 +2,7 @@
 //!
 //! A [`KafkaCluster`] is what the options say; [`source`] reads one topic of it; [`Topics`] looks
 //! topics up and creates them; [`Publisher`] carries the outbox over, exactly once, with the
-//! progress topic ([`progress`]) as its memory and [`settle`] as its judgement at start. [`Feed`]
+//! progress topic ([`progress`]) as its memory and [`settle()`] as its judgement at start. [`Feed`]
 //! is a plain producer, for demos, tests and benches.
 
 pub mod client;

@@ -3,7 +3,7 @@
 //! A source is opened as a [`Reader`], which is polled for [`schemas::Records`] and seeks to the
 //! offsets of the state. Output arrives here serialised, as the chunks of an epoch's outbox, and is
 //! published by a [`kafka::Publisher`], a [`file::FileWriter`] or a [`Blackhole`]: each makes an
-//! epoch land once, and each is asked at start what it has already ([`kafka::settle`]).
+//! epoch land once, and each is asked at start what it has already ([`kafka::settle()`]).
 //!
 //! rdkafka has its home here and nowhere else. Nothing in this crate decodes a record's bytes.
 #![deny(missing_docs)]

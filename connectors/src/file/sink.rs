@@ -51,7 +51,7 @@ pub struct FileWriter {
 
 impl FileWriter {
     /// Opens or creates the file and cuts off what no note vouches for. What the marker means for
-    /// the state, [`crate::kafka::settle`] tells.
+    /// the state, [`crate::kafka::settle()`] tells.
     pub fn open(
         sink: &FileSink,
         state_id: &str,

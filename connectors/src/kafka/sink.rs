@@ -116,7 +116,7 @@ struct Transaction<'a> {
 
 impl Publisher {
     /// Takes over the transactional id, settles its last transaction and reads the marker.
-    /// What the marker means for the state, [`super::settle`] tells.
+    /// What the marker means for the state, [`super::settle()`] tells.
     pub fn open(
         config: PublisherConfig,
         stop: &AtomicBool,
