@@ -35,9 +35,6 @@ impl Topology {
         let files = files.map(|f| child::topology(dir.path(), f, name).to_string_lossy().into_owned());
         broker::create_topic(&format!("{name}.match.completed"), 3);
         broker::create_topic(&format!("{name}.champion"), 1);
-        for sink in SINKS {
-            broker::create_topic(&format!("{name}.{sink}"), if sink == "arrivals" { 2 } else { 4 });
-        }
         Topology { name: name.to_owned(), dir, files: files.to_vec() }
     }
 

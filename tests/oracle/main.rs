@@ -1,0 +1,31 @@
+//! The oracle: the dataflow engine against an independent computation, without a broker.
+//!
+//! A history of records, drawn from a printed seed, runs through a topology in process, cut into
+//! epochs and restarted in several ways. At every committed epoch each view must equal what DuckDB
+//! answers over the rows that a plain model of the sources says are accepted; outcomes, watermarks,
+//! dead letters, failed expressions and folded sinks must agree with the model too.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `engine` | workers, epochs and commits as the driver runs them, under test control |
+//! | `rows` | rows of the engine and of DuckDB as JSON, and their comparison |
+//! | `sinks` | sink deltas folded to what a reader of the topic holds |
+//! | `duck` | DuckDB in a process beside |
+//! | `model` | what becomes of a record, written from the design alone |
+//! | `history` | random histories |
+//! | `games` | the topology of the oracle: sources, views, sinks |
+//! | `way` | one history, run one way and compared at every epoch |
+//! | `oracle`, `retention`, `control`, `incremental` | the tests |
+
+mod control;
+mod duck;
+mod engine;
+mod games;
+mod history;
+mod incremental;
+mod model;
+mod oracle;
+mod retention;
+mod rows;
+mod sinks;
+mod way;

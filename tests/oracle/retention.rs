@@ -1,0 +1,244 @@
+//! Forgetting is not retracting: tables with retention and append-only sources, over restarts.
+//!
+//! What a table forgets stays in every view, so nothing below it can be rebuilt from its rows: the
+//! state of each operator must come back from RocksDB. The model keeps what was forgotten; DuckDB
+//! computes over that, and an uninterrupted run must equal it as well as every interrupted one. A
+//! partition that joins late starts at the source's watermark, also after a restart.
+
+use rand::RngExt;
+
+use crate::duck::Duck;
+use crate::engine::plan;
+use crate::history::{Draw, SECOND_US, START_US};
+use crate::model::{Keyed, Model, Record, Spec};
+use crate::way::{Case, Compared, Cut, Way};
+
+const GAMES: usize = 0;
+const TOKENS: usize = 1;
+const TEAMS: usize = 2;
+const SHOTS: usize = 3;
+const MINUTE_US: i64 = 60 * SECOND_US;
+
+const SOURCES: &str = "
+CREATE TABLE games (
+  game_id VARCHAR, team VARCHAR, ended_at TIMESTAMPTZ, points BIGINT, score DOUBLE, fetched_at TIMESTAMPTZ,
+  PRIMARY KEY (game_id), WATERMARK FOR ended_at AS ended_at - INTERVAL '1 minute'
+) ON CONFLICT OVERWRITE WITH VERSION COLUMN (fetched_at)
+WITH (connector = 'file', path = 'games', retention = '30 minutes') FORMAT PLAIN ENCODE JSON;
+CREATE TABLE tokens (
+  token VARCHAR, team VARCHAR, issued_at TIMESTAMPTZ, PRIMARY KEY (token), WATERMARK FOR issued_at AS issued_at
+) ON CONFLICT DO NOTHING
+WITH (connector = 'file', path = 'tokens', retention = '20 minutes') FORMAT PLAIN ENCODE JSON;
+CREATE TABLE teams (team VARCHAR, league VARCHAR, PRIMARY KEY (team))
+ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'teams') FORMAT PLAIN ENCODE JSON;
+CREATE SOURCE shots (
+  team VARCHAR, power BIGINT, shot_at TIMESTAMPTZ, WATERMARK FOR shot_at AS shot_at - INTERVAL '2 minutes'
+) WITH (connector = 'file', path = 'shots') FORMAT PLAIN ENCODE JSON;
+";
+
+const VIEWS: &[(&str, &str)] = &[
+    ("game_rows", "SELECT team, points, ended_at FROM games"),
+    (
+        "per_team",
+        "SELECT team, count(*) AS n, sum(points) AS s, min(points) AS lo, max(points) AS hi, avg(points) AS a FROM games GROUP BY team",
+    ),
+    (
+        "per_league",
+        "SELECT t.league, count(*) AS n, sum(g.points) AS s, max(g.points) AS hi FROM games AS g JOIN teams AS t ON g.team = t.team GROUP BY t.league",
+    ),
+    (
+        "with_league",
+        "SELECT g.points, t.league FROM games AS g LEFT JOIN teams AS t ON g.team = t.team AND g.points > 20",
+    ),
+    ("leagues", "SELECT league, count(*) AS n FROM teams GROUP BY league"),
+    ("distinct_points", "SELECT DISTINCT team, points FROM games"),
+    ("sizes", "SELECT n, count(*) AS teams, min(lo) AS lo FROM per_team GROUP BY n"),
+    ("everything", "SELECT count(*) AS n, sum(points) AS s, max(ended_at) AS last FROM games"),
+    ("tokens_by_team", "SELECT team, count(*) AS n, min(issued_at) AS first FROM tokens GROUP BY team"),
+    (
+        "tokens_and_games",
+        "SELECT k.team, count(*) AS n, min(g.points) AS lo FROM tokens AS k JOIN games AS g ON k.team = g.team GROUP BY k.team",
+    ),
+    (
+        "shots_by_team",
+        "SELECT team, count(*) AS n, sum(power) AS s, max(power) AS hi FROM shots GROUP BY team",
+    ),
+    (
+        "shots_by_league",
+        "SELECT t.league, count(*) AS n, min(x.power) AS lo FROM shots AS x LEFT JOIN teams AS t ON x.team = t.team GROUP BY t.league",
+    ),
+    ("shot_powers", "SELECT DISTINCT power FROM shots"),
+    (
+        "both",
+        "SELECT a.team, a.n AS games, b.n AS shots FROM per_team AS a LEFT JOIN shots_by_team AS b ON a.team = b.team",
+    ),
+];
+
+fn topology() -> String {
+    let views = VIEWS.iter().map(|(name, sql)| format!("CREATE MATERIALIZED VIEW {name} AS {sql};\n"));
+    let sinks = "
+CREATE SINK per_team_out FROM per_team WITH (connector = 'blackhole', primary_key = 'team') FORMAT UPSERT ENCODE JSON;
+CREATE SINK per_league_out FROM per_league WITH (connector = 'blackhole', primary_key = 'league') FORMAT DEBEZIUM ENCODE JSON;
+CREATE SINK shots_out FROM shots_by_league WITH (connector = 'blackhole', primary_key = 'league') FORMAT DEBEZIUM ENCODE JSON;";
+    format!("{SOURCES}{}{sinks}", views.collect::<String>())
+}
+
+fn specs() -> Vec<Spec> {
+    let plain = |name, columns| Spec {
+        name,
+        columns,
+        generated: vec![],
+        included: vec![],
+        not_null: vec![0],
+        checks: vec![],
+        watermark: None,
+        keyed: None,
+        partitions: 1,
+    };
+    let key = |first_wins, version, minutes: Option<i64>| {
+        Some(Keyed { key: vec![0], first_wins, version, retention: minutes.map(|m| m * MINUTE_US) })
+    };
+    vec![
+        Spec {
+            watermark: Some((2, MINUTE_US)),
+            keyed: key(false, Some(5), Some(30)),
+            partitions: 2,
+            ..plain(
+                "games",
+                vec![
+                    ("game_id", "VARCHAR"),
+                    ("team", "VARCHAR"),
+                    ("ended_at", "TIMESTAMP"),
+                    ("points", "BIGINT"),
+                    ("score", "DOUBLE"),
+                    ("fetched_at", "TIMESTAMP"),
+                ],
+            )
+        },
+        Spec {
+            watermark: Some((2, 0)),
+            keyed: key(true, None, Some(20)),
+            ..plain("tokens", vec![("token", "VARCHAR"), ("team", "VARCHAR"), ("issued_at", "TIMESTAMP")])
+        },
+        Spec {
+            keyed: key(false, None, None),
+            ..plain("teams", vec![("team", "VARCHAR"), ("league", "VARCHAR")])
+        },
+        Spec {
+            not_null: vec![],
+            watermark: Some((2, 2 * MINUTE_US)),
+            partitions: 2,
+            ..plain("shots", vec![("team", "VARCHAR"), ("power", "BIGINT"), ("shot_at", "TIMESTAMP")])
+        },
+    ]
+}
+
+/// A history in which keys come back after they are forgotten; from record `joins` on, shots also
+/// come from a third partition.
+fn history(seed: u64, n: usize, joins: usize) -> Vec<Record> {
+    let mut draw = Draw::new(&specs(), seed);
+    let mut clock = START_US;
+    while draw.records.len() < n {
+        clock += draw.int(0..100) * SECOND_US;
+        let at = draw.records.len();
+        let source = draw.one(&[GAMES, GAMES, GAMES, TOKENS, TEAMS, SHOTS, SHOTS]);
+        if at != joins && draw.rng.random_bool(0.1) && draw.repeat(source) {
+            continue;
+        }
+        let team = draw.one(&["red", "blue", "green", "grey"]);
+        let team = draw.or_null(0.1, team);
+        let key = draw.int(0..18);
+        match if at == joins { SHOTS } else { source } {
+            GAMES => {
+                let ended = clock - draw.one(&[0, 1, 5, 20, 29, 40]) * MINUTE_US;
+                let (points, score) = (draw.int(0..50), draw.int(0..8) as f64 / 4.0);
+                let fetched = clock + draw.int(-10..10) * MINUTE_US;
+                let row = vec![
+                    format!("g{key}").into(),
+                    team,
+                    draw.or_null(0.08, ended),
+                    draw.or_null(0.1, points),
+                    score.into(),
+                    draw.or_null(0.1, fetched),
+                ];
+                draw.push(source, (key % 2) as i32, row, Some(clock));
+            }
+            TOKENS => {
+                let issued = clock - draw.one(&[0, 3, 19, 25]) * MINUTE_US;
+                let row = vec![format!("t{}", key % 7).into(), team, draw.or_null(0.08, issued)];
+                draw.push(source, 0, row, Some(clock));
+            }
+            TEAMS => {
+                let league = draw.one(&["north", "south"]);
+                let row = vec![team, draw.or_null(0.1, league)];
+                draw.push(source, 0, row, Some(clock));
+            }
+            _ => {
+                let shot = clock - draw.int(0..4 * MINUTE_US);
+                let power = draw.int(0..9);
+                let row = vec![team, draw.or_null(0.1, power), draw.or_null(0.05, shot)];
+                let partitions = if at > joins { 3 } else { 2 };
+                let partition = if at == joins { 2 } else { draw.int(0..partitions) as i32 };
+                draw.push(SHOTS, partition, row, Some(clock));
+            }
+        }
+    }
+    draw.records
+}
+
+#[test]
+fn what_is_forgotten_stays() {
+    let ways = [
+        Way::plain(Cut::Every(1), &[1]),
+        Way { restart: Some(13), ..Way::plain(Cut::Every(1), &[2, 1, 3]) },
+        Way::plain(Cut::Random(7, 10), &[3]),
+        Way { restart: Some(1), ..Way::plain(Cut::Random(8, 20), &[1, 3, 2]) },
+        Way::plain(Cut::Once, &[2]),
+    ];
+    let joins = 90;
+    let case = Case {
+        plan: plan(&topology()),
+        specs: specs(),
+        records: history(11, 220, joins),
+        joins: vec![(joins, SHOTS, 2)],
+        failing: |_| 0,
+    };
+    let queries: Vec<_> = VIEWS.iter().map(|(name, sql)| (name.to_string(), sql.to_string())).collect();
+    let mut duck = Duck::new(&queries);
+    let mut all = Compared::default();
+    println!("retention, seed 11: {} records", case.records.len());
+    for way in &ways {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let (compared, model) = case.run(way, &state, &mut duck);
+        println!("  {way:?}: {compared:?}, games {:?}", model.outcomes(GAMES));
+        assert!(model.outcomes(GAMES)[schemas::Outcome::Late.index()] > 0);
+        if way.restart.is_some() || matches!(way.cut, Cut::Every(_)) {
+            cleared(&case, &model, &state);
+        }
+        all = all.and(compared);
+    }
+    println!("  {} questions to DuckDB; all: {all:?}", duck.asked);
+}
+
+/// The state must still hold every key within retention, and must have let go of others.
+fn cleared(case: &Case, model: &Model, state: &std::path::Path) {
+    let options = crate::engine::Options { workers: 1, in_flight: 1, cut: true };
+    let partitions: Vec<i32> = case.specs.iter().map(|s| s.partitions).collect();
+    let engine = crate::engine::Engine::open(&case.plan, state, &partitions, options);
+    for source in [GAMES, TOKENS] {
+        let (mut held, space) = (0, engine.spaces().tables[&source]);
+        let count = |_: &[u8], _: &[u8]| -> Result<(), state::StateError> {
+            held += 1;
+            Ok(())
+        };
+        engine.store().scan(space, &[], count).unwrap();
+        let within = model.remembered(source);
+        assert!(held >= within, "{held} keys are held, {within} are within retention");
+        println!(
+            "    {}: {held} keys held, {within} within retention, {} known",
+            case.specs[source].name,
+            model.known(source)
+        );
+    }
+}
