@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use anyhow::{Context, Result, bail};
 const TICKS: f64 = 100.0;
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 const SCRAPE_EVERY: Duration = Duration::from_millis(250);
+/// A process that uses less than a tenth of a core for so long has nothing left to do.
+const QUIET: Duration = Duration::from_millis(400);
 /// How long any child may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -63,6 +65,65 @@ pub struct Seen {
     pub threads: BTreeMap<(String, String), f64>,
     /// The last answer of `/metrics`.
     pub metrics: String,
+}
+
+/// A process that goes on until it is dropped.
+pub struct Running {
+    child: std::process::Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts a command that listens on `port`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(command: &mut Command, log: &Path, port: u16) -> Result<Running> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log)?);
+        let child = command.spawn().context("cannot start what is to be measured")?;
+        Ok(Running { child, port, log: log.to_owned() })
+    }
+
+    /// Waits until `/metrics` satisfies `done`, then until nothing is left to do: no thread works on
+    /// a merge or a compaction. CPU seconds so far, and when `done` was first seen.
+    ///
+    /// # Errors
+    /// When the process ends, or takes too long.
+    pub fn until(&mut self, mut done: impl FnMut(&str) -> bool) -> Result<(f64, Instant)> {
+        let begun = Instant::now();
+        let (mut seen, mut spent) = (None, f64::MAX);
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("a run ended ({status}): {}", tail(&self.log));
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("a run took longer than {} s: {}", PATIENCE.as_secs(), tail(&self.log));
+            }
+            let Some(at) = seen else {
+                if scrape(self.port).is_ok_and(|metrics| done(&metrics)) {
+                    seen = Some(Instant::now());
+                } else {
+                    std::thread::sleep(SAMPLE_EVERY * 2);
+                }
+                continue;
+            };
+            std::thread::sleep(QUIET);
+            let now = process_s(self.child.id())?;
+            if now - spent < QUIET.as_secs_f64() * 0.1 {
+                return Ok((now, at));
+            }
+            spent = now;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Its state is thrown away, so there is nothing to end gracefully.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Runs a command to its end.
@@ -133,6 +194,14 @@ fn children_s() -> Result<f64> {
     // cutime and cstime, fields 16 and 17 of proc_pid_stat(5).
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     Ok((ticks(13) + ticks(14)) / TICKS)
+}
+
+/// CPU seconds of a running process.
+fn process_s(pid: u32) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat(&text).context("a process' stat is not as expected")?;
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok((ticks(11) + ticks(12)) / TICKS)
 }
 
 /// Brings the CPU time of every thread of a process up to date; threads that ended keep theirs.

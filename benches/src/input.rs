@@ -1,8 +1,10 @@
 //! What is fed in: generated matches, the same for every run and every machine.
 //!
-//! An event is a `match.completed` envelope of about 3 kB with ten participants. Of the topic's
-//! records a tenth repeats an earlier one byte for byte, one in twenty corrects an earlier match,
-//! and one in a thousand is broken, so that dedup, versions and dead letters all have work.
+//! An event is a `match.completed` envelope with ten participants. It comes in two sizes: lean, about
+//! 3 kB of little more than what the topology reads, which is the hardest case for a ratio to decoding;
+//! and whole, about 70 kB, as large and as deeply nested as Riot's own bodies are. Of a topic's records
+//! a tenth repeats an earlier one byte for byte, one in twenty corrects an earlier match, and one in a
+//! thousand is broken, so that dedup, versions and dead letters all have work.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -15,8 +17,25 @@ use connectors::matches::champion;
 use connectors::random::Random;
 use connectors::{MatchOptions, Matches, murmur2_partition};
 
-/// Topic of the matches, as the topology names it.
-pub const MATCHES: &str = "match.completed";
+/// How large an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Little more than what is read.
+    Lean,
+    /// With everything that Riot sends and nobody reads.
+    Whole,
+}
+
+impl Size {
+    /// The topic of matches of this size.
+    pub fn topic(self) -> &'static str {
+        match self {
+            Size::Lean => "match.completed",
+            Size::Whole => "match.completed.whole",
+        }
+    }
+}
+
 /// Topic of the dimension.
 const CHAMPIONS: &str = "champion";
 /// Partitions of the topic.
@@ -25,22 +44,25 @@ const PARTITIONS: i32 = 4;
 const PLAYERS: u64 = 100_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Fills both topics, and a file with the same matches in the same order.
+/// Fills the topic of the dimension.
 ///
 /// # Errors
-/// When the broker or the disk refuses.
-pub fn topics(bootstrap: &str, events: u64, copy: &Path) -> Result<()> {
-    let cluster = KafkaCluster::new(bootstrap);
-    let topics = Topics::open(&cluster, PATIENCE)?;
-    for (name, partitions) in [(MATCHES, PARTITIONS), (CHAMPIONS, 1)] {
-        let partitions = Some(partitions);
-        topics.ensure(&TopicSpec { name: name.to_owned(), partitions, ..TopicSpec::default() })?;
-    }
-    let feed = Feed::open(&cluster)?;
+/// When the broker refuses.
+pub fn champion_topic(bootstrap: &str) -> Result<()> {
+    let feed = topic(bootstrap, CHAMPIONS, 1)?;
     for id in 1..=MatchOptions::default().champions {
         let (key, value) = champion(id);
         feed.send((CHAMPIONS, 0), Some(key.as_bytes()), Some(value.as_bytes()), None)?;
     }
+    Ok(feed.flush(PATIENCE)?)
+}
+
+/// Fills a topic of matches, and a file with the same matches in the same order.
+///
+/// # Errors
+/// When the broker or the disk refuses.
+pub fn match_topic(bootstrap: &str, size: Size, events: u64, copy: &Path) -> Result<()> {
+    let feed = topic(bootstrap, size.topic(), PARTITIONS)?;
     let options = MatchOptions {
         seed: 1,
         players: PLAYERS,
@@ -51,19 +73,75 @@ pub fn topics(bootstrap: &str, events: u64, copy: &Path) -> Result<()> {
     };
     let matches = Matches::new(options);
     let mut file = BufWriter::new(File::create(copy)?);
-    let mut json = Vec::with_capacity(8192);
+    let blocks = if size == Size::Whole { unread_blocks() } else { vec![] };
+    let (mut lean, mut json) = (Vec::with_capacity(8192), Vec::with_capacity(100_000));
     for offset in 0..events {
+        lean.clear();
         json.clear();
-        let timestamp = matches.write(offset, &mut json);
+        let timestamp = matches.write(offset, &mut lean);
+        with_blocks(&lean, &blocks, offset, &mut json);
         let key = matches.match_id(offset);
         let partition = murmur2_partition(key.as_bytes(), PARTITIONS);
-        feed.send((MATCHES, partition), Some(key.as_bytes()), Some(&json), Some(timestamp))?;
+        feed.send((size.topic(), partition), Some(key.as_bytes()), Some(&json), Some(timestamp))?;
         json.push(b'\n');
         file.write_all(&json)?;
     }
     feed.flush(PATIENCE)?;
     file.flush()?;
     Ok(())
+}
+
+fn topic(bootstrap: &str, name: &str, partitions: i32) -> Result<Feed> {
+    let cluster = KafkaCluster::new(bootstrap);
+    let partitions = Some(partitions);
+    let spec = TopicSpec { name: name.to_owned(), partitions, ..TopicSpec::default() };
+    Topics::open(&cluster, PATIENCE)?.ensure(&spec)?;
+    Ok(Feed::open(&cluster)?)
+}
+
+/// Fields that are sent of each participant and read by nobody: about 260 of them, some nested, in
+/// as many variants as keep a compressor from finding the last one.
+fn unread_blocks() -> Vec<Vec<u8>> {
+    (0..512).map(|block| unread_block(&mut Random::new(3, block))).collect()
+}
+
+fn unread_block(random: &mut Random) -> Vec<u8> {
+    let mut text = String::from("{");
+    for (object, fields) in [("", 110), ("challenges", 112), ("perks", 24), ("missions", 12)] {
+        if !object.is_empty() {
+            text.push_str(&format!("\"{object}\":{{"));
+        }
+        for field in 0..fields {
+            let comma = if object.is_empty() || field + 1 < fields { "," } else { "" };
+            let value = match field % 12 {
+                0 => format!("{}.{}", random.below(20), random.below(1_000_000)),
+                1 => (random.below(2) == 0).to_string(),
+                2 if object.is_empty() => format!("\"TEXT_{}\"", random.below(1000)),
+                _ => random.below(1 << (field % 16)).to_string(),
+            };
+            text.push_str(&format!("\"{object}StatisticOf{field:03}\":{value}{comma}"));
+        }
+        if !object.is_empty() {
+            text.push_str("},");
+        }
+    }
+    text.into_bytes()
+}
+
+/// Appends `lean` with a block at the start of every participant.
+fn with_blocks(lean: &[u8], blocks: &[Vec<u8>], seed: u64, out: &mut Vec<u8>) {
+    const START: &str = "{\"assists\":";
+    let Some(text) = std::str::from_utf8(lean).ok().filter(|_| !blocks.is_empty()) else {
+        return out.extend_from_slice(lean);
+    };
+    let mut random = Random::new(4, seed);
+    let mut parts = text.split(START);
+    out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        out.extend_from_slice(&blocks[random.below(blocks.len() as u64) as usize]);
+        out.extend_from_slice(&START.as_bytes()[1..]);
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// Writes the dimension as a file.

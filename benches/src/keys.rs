@@ -1,16 +1,19 @@
 //! Throughput over a state that already holds many keys.
 //!
-//! Three processes share one state: the first fills it with so many matches and players, the second
-//! restarts on it and works through the events, the third restarts and finds nothing to do. The third
-//! is what a restart costs; the second less the third is what the events cost.
+//! One process follows a directory. A first file fills its state with so many matches and players;
+//! when all of that is committed and the process has come to rest, a second file brings the events.
+//! What counts is the CPU time from rest to rest, so that work put off (merges, compactions) counts
+//! as well, and neither the start nor the filling does. Wall time ends with the last commit.
+
+use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::child::{self, Cost, Measured};
+use crate::child::{self, Measured, Running};
 use crate::input;
 use crate::options::Options;
 use crate::place::Place;
-use crate::spine::{complete, herald};
+use crate::spine::herald;
 
 /// Measures the events over a state that holds `keys` matches and players.
 ///
@@ -22,26 +25,31 @@ pub fn measure(place: &Place, options: &Options, keys: u64) -> Result<Measured> 
     std::fs::create_dir_all(&dir)?;
     let champions = dir.join("champions.jsonl");
     input::champions(&champions)?;
-    let topology = place.topology_without_kafka()?;
-    let run = || -> Result<Cost> {
-        let mut command = herald(place, options, &topology, &name);
-        command.args(["--listen", "off"]);
-        command.env("MATCHES", dir.join("matches-*.jsonl")).env("CHAMPIONS", &champions);
-        child::run(&mut command, &place.room(&format!("{name}.log")))
-    };
-    eprintln!("filling a state with {keys} keys");
-    input::held(&dir.join("matches-1-held.jsonl"), keys)?;
-    complete(&run()?.said, keys)?;
+    input::held(&dir.join("matches-1.jsonl"), keys)?;
+    let ready = dir.join("next.jsonl");
+    input::over_held(&ready, keys, options.keyed_events)?;
     eprintln!("{} events over {keys} keys", options.keyed_events);
-    input::over_held(&dir.join("matches-2-events.jsonl"), keys, options.keyed_events)?;
-    let worked = run()?;
-    complete(&worked.said, keys + options.keyed_events)?;
-    let idle = run()?;
+    let port = child::free_port()?;
+    let mut command = herald(place, options, &place.topology_without_kafka()?, &name);
+    command.arg("--listen").arg(format!("127.0.0.1:{port}")).env("FOLLOW", "true");
+    command.env("MATCHES", dir.join("matches-*.jsonl")).env("CHAMPIONS", &champions);
+    let mut running = Running::start(&mut command, &place.room(&format!("{name}.log")), port)?;
+    let (before_s, _) = running.until(|metrics| committed(metrics) >= keys)?;
+    let begun = Instant::now();
+    std::fs::rename(&ready, dir.join("matches-2.jsonl"))?;
+    let all = keys + options.keyed_events;
+    let (after_s, ended) = running.until(|metrics| committed(metrics) >= all)?;
+    drop(running);
     std::fs::remove_dir_all(&dir)?;
     std::fs::remove_dir_all(place.room(&name))?;
-    Ok(Measured {
-        events: options.keyed_events,
-        cpu_s: worked.cpu_s - idle.cpu_s,
-        wall_s: worked.wall_s - idle.wall_s,
-    })
+    let wall_s = ended.duration_since(begun).as_secs_f64();
+    Ok(Measured { events: options.keyed_events, cpu_s: after_s - before_s, wall_s })
+}
+
+/// Matches committed, whatever became of them.
+fn committed(metrics: &str) -> u64 {
+    let counts = metrics.lines().filter(|line| {
+        line.starts_with("herald_source_records_total{") && line.contains("source=\"matches\"")
+    });
+    counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }

@@ -28,8 +28,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use input::Size;
+use kafka::Kafka;
 use options::Options;
 use place::Place;
+use profile::Profile;
 use table::{Line, Table};
 
 /// The least share of the limit that the topology must reach through Kafka.
@@ -58,27 +61,45 @@ fn bench(options: &Options) -> Result<bool> {
     let begun = Instant::now();
     let place = Place::find()?;
     let mut table = Table::default();
-    let (limit, kafka, memory) = spine::measure(&place, options)?;
-    let limit_rate = limit.rate();
-    table.push(Line::new("limit: read and decode the topic", limit));
-    let through = Line::new("through Kafka, dedup and exactly-once", kafka.measured.clone());
-    table.push(through.against("the limit", limit_rate).at_least(SHARE_OF_LIMIT));
-    let inside = Line::new("in process with state, no Kafka", memory);
-    table.push(inside.against("the limit", limit_rate));
-    let mut fewest: Option<f64> = None;
-    for (at, keys) in options.keys.iter().enumerate() {
-        let measured = keys::measure(&place, options, *keys)?;
-        let rate = measured.rate();
-        let base = *fewest.get_or_insert(rate);
-        let mut line = Line::new(&format!("in process, {} keys held", table::short(*keys)), measured);
-        if at > 0 {
-            line = line.against(&format!("{} keys", table::short(options.keys[0])), base);
-        }
-        let last = at > 0 && at + 1 == options.keys.len();
-        table.push(if last { line.at_least(SHARE_WITH_KEYS) } else { line });
+    let mut profiles = Vec::new();
+    let kafka = Kafka::start(&place)?;
+    input::champion_topic(&kafka.bootstrap)?;
+    for (size, what) in [(Size::Lean, "3 kB events"), (Size::Whole, "70 kB events")] {
+        let spine = spine::measure(&place, options, &kafka, size)?;
+        let limit = spine.limit.rate();
+        table.push(Line::new(format!("{what}: the limit, read and decode"), spine.limit));
+        let line = Line::new(format!("{what}: through Kafka, exactly once"), spine.kafka.measured.clone());
+        table.push(line.against("the limit", limit).at_least(SHARE_OF_LIMIT));
+        let line = Line::new(format!("{what}: in process with state"), spine.inside);
+        table.push(line.against("the limit", limit));
+        profiles.push((what, Profile::of(&spine.kafka)));
     }
+    drop(kafka);
+    with_keys(&place, options, &mut table)?;
     println!("{}\n{table}", table::title(options));
-    println!("{}", profile::Profile::of(&kafka));
+    for (what, profile) in profiles {
+        println!("### Through Kafka, {what}\n\n{profile}");
+    }
     eprintln!("Took {:.0} s.", begun.elapsed().as_secs_f64());
     Ok(table.passed())
+}
+
+/// The lines of throughput over more and more keys.
+fn with_keys(place: &Place, options: &Options, table: &mut Table) -> Result<()> {
+    let mut fewest: Option<f64> = None;
+    for (at, keys) in options.keys.iter().enumerate() {
+        let measured = keys::measure(place, options, *keys)?;
+        let rate = measured.rate();
+        let mut line =
+            Line::new(format!("3 kB events: in process, {} keys held", table::short(*keys)), measured);
+        if let Some(fewest) = fewest {
+            line = line.against(&format!("{} keys", table::short(options.keys[0])), fewest);
+            if at + 1 == options.keys.len() {
+                line = line.at_least(SHARE_WITH_KEYS);
+            }
+        }
+        fewest = fewest.or(Some(rate));
+        table.push(line);
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ pub struct Options {
     pub keys: Vec<u64>,
     /// Worker threads of the topology.
     pub workers: usize,
-    /// Runs of each of the first three lines, of which the best counts: a busy machine only ever
+    /// Runs of each line but those with keys, of which the best counts: a busy machine only ever
     /// makes a run dearer.
     pub repeat: usize,
 }

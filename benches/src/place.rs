@@ -15,8 +15,7 @@ pub struct Place {
     pub bench: PathBuf,
     /// `scripts/kafka.sh`.
     pub kafka_script: PathBuf,
-    /// The shipped topology.
-    pub topology: PathBuf,
+    topology: PathBuf,
     room: tempfile::TempDir,
 }
 
@@ -46,7 +45,19 @@ impl Place {
         self.room.path().join(name)
     }
 
-    /// Writes the topology without Kafka and tells where. It reads `${MATCHES}` and `${CHAMPIONS}`.
+    /// Writes the topology as shipped, but for its topic of matches, and tells where.
+    ///
+    /// # Errors
+    /// When the shipped topology cannot be read.
+    pub fn topology_over(&self, topic: &str) -> Result<PathBuf> {
+        let shipped = std::fs::read_to_string(&self.topology).context("cannot read the topology")?;
+        let path = self.room(&format!("over_{topic}.sql"));
+        std::fs::write(&path, shipped.replace("'match.completed'", &format!("'{topic}'")))?;
+        Ok(path)
+    }
+
+    /// Writes the topology without Kafka and tells where. It reads `${MATCHES}` and
+    /// `${CHAMPIONS}`, and waits for more matches with `FOLLOW=true`.
     ///
     /// # Errors
     /// When the shipped topology cannot be read.
@@ -66,7 +77,9 @@ fn without_kafka(shipped: &str) -> Result<String> {
         let (options, rest) = block.split_once("\n)").context("a WITH clause does not end")?;
         let topic = quoted(options, "topic").context("a WITH clause names no topic")?;
         let mut replaced = match topic {
-            "match.completed" => "  connector = 'file', path = '${MATCHES}'".to_owned(),
+            "match.completed" => {
+                "  connector = 'file', path = '${MATCHES}', follow = '${FOLLOW:-false}'".to_owned()
+            }
             "champion" => "  connector = 'file', path = '${CHAMPIONS}'".to_owned(),
             _ => "  connector = 'blackhole'".to_owned(),
         };

@@ -18,7 +18,7 @@ const THREADS: [(&str, &str); 10] = [
     ("rocksdb", "RocksDB: flush and compaction"),
     ("rdk:broker", "Kafka client: fetch, send, (de)compress"),
     ("rdk:", "Kafka client: the rest"),
-    ("producer polling", "Kafka client: delivery reports"),
+    ("producer pollin", "Kafka client: delivery reports"),
     ("kafka-watch", "watch for new partitions"),
     ("herald", "driver: poll, close epochs"),
 ];
@@ -64,7 +64,6 @@ fn sample(metrics: &str, suffix: &str, phase: &str) -> Option<f64> {
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Where the CPU time of the run through Kafka went:\n")?;
         writeln!(f, "| threads | CPU s | share | µs an event |")?;
         writeln!(f, "| --- | ---: | ---: | ---: |")?;
         for (what, cpu_s) in self.threads.iter().filter(|(_, cpu_s)| *cpu_s >= 0.005 * self.cpu_s) {

@@ -1,17 +1,27 @@
-//! The first three lines of the table: the limit, the topology through Kafka, and the topology in
-//! process, each over the same records.
+//! The limit, the topology through Kafka, and the topology in process, each over the same records.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 
 use crate::child::{self, Measured, Seen};
-use crate::input;
+use crate::input::{self, Size};
 use crate::kafka::Kafka;
 use crate::options::Options;
 use crate::place::Place;
 
-/// The run through Kafka, with what was seen of it.
+/// What one size of event costs.
+pub struct Spine {
+    /// Read and decoded, and nothing else.
+    pub limit: Measured,
+    /// Through Kafka.
+    pub kafka: Observed,
+    /// From a file to nowhere.
+    pub inside: Measured,
+}
+
+/// A run with what was seen of it.
 pub struct Observed {
     /// What it cost.
     pub measured: Measured,
@@ -19,76 +29,87 @@ pub struct Observed {
     pub seen: Seen,
 }
 
-/// Measures limit, Kafka, and in process.
+impl Spine {
+    /// The cheaper of each.
+    fn better(self, other: Spine) -> Spine {
+        let limit = self.limit.better(other.limit);
+        let inside = self.inside.better(other.inside);
+        let swap = other.kafka.measured.rate() > self.kafka.measured.rate();
+        Spine { limit, kafka: if swap { other.kafka } else { self.kafka }, inside }
+    }
+}
+
+/// Measures one size.
 ///
 /// # Errors
-/// When the broker does not start or a run fails.
-pub fn measure(place: &Place, options: &Options) -> Result<(Measured, Observed, Measured)> {
-    let kafka = Kafka::start(place)?;
+/// When a topic cannot be filled or a run fails.
+pub fn measure(place: &Place, options: &Options, kafka: &Kafka, size: Size) -> Result<Spine> {
+    let events = match size {
+        Size::Lean => options.events,
+        // As many bytes, about.
+        Size::Whole => (options.events / 20).max(1),
+    };
     let copy = place.room("matches.jsonl");
-    eprintln!("filling the topic with {} events", options.events);
-    input::topics(&kafka.bootstrap, options.events, &copy)?;
-    let champions = place.room("champions.jsonl");
-    input::champions(&champions)?;
-    let inside = place.topology_without_kafka()?;
-    let mut best: Option<(Measured, Observed, Measured)> = None;
+    eprintln!("filling {} with {events} events", size.topic());
+    input::match_topic(&kafka.bootstrap, size, events, &copy)?;
+    let mut best: Option<Spine> = None;
     for run in 0..options.repeat {
-        eprintln!("run {} of {}: limit, Kafka, in process", run + 1, options.repeat);
-        let limit = limit(place, options, &kafka.bootstrap)?;
-        let through = through_kafka(place, options, &kafka.bootstrap, run)?;
-        let name = format!("inside_{run}");
-        let mut command = herald(place, options, &inside, &name);
-        command.args(["--listen", "off"]).env("MATCHES", &copy).env("CHAMPIONS", &champions);
-        let cost = child::run(&mut command, &place.room(&format!("{name}.log")))?;
-        complete(&cost.said, options.events)?;
-        let memory = Measured { events: options.events, cpu_s: cost.cpu_s, wall_s: cost.wall_s };
+        eprintln!("run {} of {}: limit, through Kafka, in process", run + 1, options.repeat);
+        let spine = once(place, options, (kafka, size, events, &copy), run)?;
         best = Some(match best {
-            None => (limit, through, memory),
-            Some((l, t, m)) => {
-                let better = through.measured.rate() > t.measured.rate();
-                (l.better(limit), if better { through } else { t }, m.better(memory))
-            }
+            None => spine,
+            Some(best) => best.better(spine),
         });
     }
-    drop(kafka);
     std::fs::remove_file(&copy)?;
     best.ok_or_else(|| anyhow::anyhow!("--repeat 0 measures nothing"))
 }
 
-fn limit(place: &Place, options: &Options, bootstrap: &str) -> Result<Measured> {
+fn once(
+    place: &Place,
+    options: &Options,
+    (kafka, size, events, copy): (&Kafka, Size, u64, &Path),
+    run: usize,
+) -> Result<Spine> {
+    let topology = place.topology_over(size.topic())?;
     let mut command = Command::new(&place.bench);
-    command.arg("limit").arg(&place.topology).arg(bootstrap);
+    command.arg("limit").arg(&topology).arg(&kafka.bootstrap);
     let cost = child::run(&mut command, &place.room("limit.log"))?;
-    let wanted = format!("{} read", options.events);
-    ensure!(cost.said.starts_with(&wanted), "the limit read something else: {}", cost.said);
-    Ok(Measured { events: options.events, cpu_s: cost.cpu_s, wall_s: cost.wall_s })
-}
+    ensure!(cost.said.starts_with(&format!("{events} read")), "the limit read something else: {}", cost.said);
+    let limit = Measured { events, cpu_s: cost.cpu_s, wall_s: cost.wall_s };
 
-fn through_kafka(place: &Place, options: &Options, bootstrap: &str, run: usize) -> Result<Observed> {
     // Its own name: the markers of an earlier run in the broker belong to another state.
-    let name = format!("bench_{run}");
+    let name = format!("{size:?}_{run}").to_lowercase();
     let port = child::free_port()?;
-    let mut command = herald(place, options, &place.topology, &name);
-    command.arg("--listen").arg(format!("127.0.0.1:{port}")).env("KAFKA_BOOTSTRAP", bootstrap);
-    let (cost, seen) = child::run_seen(&mut command, &place.room(&format!("{name}.log")), port)?;
-    complete(&cost.said, options.events)?;
-    let measured = Measured { events: options.events, cpu_s: cost.cpu_s, wall_s: cost.wall_s };
-    Ok(Observed { measured, seen })
+    let mut command = herald(place, options, &topology, &name);
+    command
+        .args(["--once", "--listen", &format!("127.0.0.1:{port}")])
+        .env("KAFKA_BOOTSTRAP", &kafka.bootstrap);
+    let (cost, seen) = child::run_seen(&mut command, &place.room("kafka.log"), port)?;
+    complete(&cost.said, events)?;
+    let measured = Measured { events, cpu_s: cost.cpu_s, wall_s: cost.wall_s };
+    let through = Observed { measured, seen };
+
+    let champions = place.room("champions.jsonl");
+    input::champions(&champions)?;
+    let mut command = herald(place, options, &place.topology_without_kafka()?, &format!("{name}_inside"));
+    command.args(["--once", "--listen", "off"]).env("MATCHES", copy).env("CHAMPIONS", &champions);
+    let cost = child::run(&mut command, &place.room("inside.log"))?;
+    complete(&cost.said, events)?;
+    let inside = Measured { events, cpu_s: cost.cpu_s, wall_s: cost.wall_s };
+    Ok(Spine { limit, kafka: through, inside })
 }
 
-/// `herald run --once` of a topology under a name, on a state of its own.
-pub fn herald(place: &Place, options: &Options, topology: &std::path::Path, name: &str) -> Command {
+/// `herald run` of a topology under a name, on a state of its own.
+pub fn herald(place: &Place, options: &Options, topology: &Path, name: &str) -> Command {
     let mut command = Command::new(&place.herald);
-    command.arg("run").arg(topology).args(["--once", "--name", name, "--state"]).arg(place.room(name));
+    command.arg("run").arg(topology).args(["--name", name, "--state"]).arg(place.room(name));
     command.arg("--workers").arg(options.workers.to_string());
     command
 }
 
 /// Whether a run read what it should, by its own account.
-///
-/// # Errors
-/// When it did not.
-pub fn complete(said: &str, events: u64) -> Result<()> {
+fn complete(said: &str, events: u64) -> Result<()> {
     ensure!(said.contains(&format!("matches: {events} read")), "a run did not read {events} events: {said}");
     Ok(())
 }

@@ -15,8 +15,8 @@ pub struct Line {
 
 impl Line {
     /// A line without ratio.
-    pub fn new(what: &str, measured: Measured) -> Line {
-        Line { what: what.to_owned(), measured, against: None, bar: None }
+    pub fn new(what: String, measured: Measured) -> Line {
+        Line { what, measured, against: None, bar: None }
     }
 
     /// With its ratio to a rate.
@@ -91,7 +91,7 @@ pub fn title(options: &Options) -> String {
         .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
     let load = read("/proc/loadavg");
     format!(
-        "{cores} cores, {} GiB of memory, {} workers, load {} at the end; best of {} runs of the first three lines.\n",
+        "{cores} cores, {} GiB of memory, {} workers, load {} at the end; best of {} runs but for the lines with keys held.\n",
         kib.map_or(0, |kib: u64| kib >> 20),
         options.workers,
         load.split_whitespace().next().unwrap_or("unknown"),
