@@ -30,10 +30,115 @@ pub struct Read {
     pub headers: BTreeMap<String, String>,
 }
 
-fn config() -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", servers::kafka());
-    config
+/// A Kafka to talk to.
+#[derive(Clone, Copy, Debug)]
+pub struct Broker<'a> {
+    /// `host:port`.
+    pub bootstrap: &'a str,
+}
+
+/// The Kafka that tests share.
+pub fn shared() -> Broker<'static> {
+    Broker { bootstrap: servers::kafka() }
+}
+
+impl Broker<'_> {
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.bootstrap);
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().expect("an admin client")
+    }
+
+    /// Creates a topic.
+    pub fn create_topic(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let made = block_on(self.admin().create_topics([&topic], &AdminOptions::new())).expect("an answer");
+        made[0].as_ref().unwrap_or_else(|e| panic!("creating {name}: {e:?}"));
+    }
+
+    /// Produces records with keys, in order, and waits until the broker has them all.
+    pub fn produce<'r>(&self, topic: &str, records: impl IntoIterator<Item = (&'r str, &'r [u8])>) {
+        let producer: BaseProducer = self
+            .config()
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .create()
+            .expect("a producer");
+        for (key, value) in records {
+            let mut record = BaseRecord::to(topic).key(key).payload(value);
+            while let Err((KafkaError::MessageProduction(code), back)) = producer.send(record) {
+                assert_eq!(code, rdkafka::types::RDKafkaErrorCode::QueueFull, "producing to {topic}");
+                producer.poll(Duration::from_millis(20));
+                record = back;
+            }
+        }
+        producer.flush(PATIENCE).expect("the broker took all records");
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        self.config()
+            .set("group.id", "herald-e2e")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .create()
+            .expect("a consumer")
+    }
+
+    /// Everything that a topic holds for a read_committed reader, by partition, each in order.
+    pub fn read_committed(&self, topic: &str) -> Vec<Read> {
+        let consumer = self.consumer();
+        let ids = partitions(&consumer, topic);
+        let mut assignment = TopicPartitionList::new();
+        for id in &ids {
+            assignment.add_partition_offset(topic, *id, Offset::Beginning).expect("an offset");
+        }
+        consumer.assign(&assignment).expect("an assignment");
+        let (mut read, mut ended, started) = (Vec::new(), 0, Instant::now());
+        while ended < ids.len() {
+            assert!(started.elapsed() < PATIENCE, "reading {topic} takes too long");
+            match consumer.poll(Duration::from_millis(200)) {
+                None => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(error)) => panic!("reading {topic}: {error}"),
+                Some(Ok(message)) => read.push(Read {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                    headers: headers(&message),
+                }),
+            }
+        }
+        read.sort_by_key(|r| (r.partition, r.offset));
+        read
+    }
+
+    /// The sum of a topic's high watermarks: grows with every record and transaction. 0 when it does not exist.
+    pub fn end_of(&self, topic: &str) -> i64 {
+        let consumer = self.consumer();
+        let watermark = |id| consumer.fetch_watermarks(topic, id, PATIENCE).map_or(0, |(_, high)| high);
+        partitions(&consumer, topic).into_iter().map(watermark).sum()
+    }
+
+    /// Deletes all records that a topic holds now, so that its next readers find the end only.
+    pub fn delete_all_records(&self, topic: &str) {
+        let consumer = self.consumer();
+        let mut before = TopicPartitionList::new();
+        for id in partitions(&consumer, topic) {
+            let (_, high) = consumer.fetch_watermarks(topic, id, PATIENCE).expect("watermarks");
+            before.add_partition_offset(topic, id, Offset::Offset(high)).expect("an offset");
+        }
+        block_on(self.admin().delete_records(&before, &AdminOptions::new())).expect("records deleted");
+        for id in partitions(&consumer, topic) {
+            let (low, high) = consumer.fetch_watermarks(topic, id, PATIENCE).expect("watermarks");
+            assert_eq!(low, high, "{topic} {id} still holds records");
+        }
+    }
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -41,100 +146,13 @@ fn block_on<F: Future>(future: F) -> F::Output {
     runtime.block_on(future)
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
-    config().create().expect("an admin client")
-}
-
-/// Creates a topic.
-pub fn create_topic(name: &str, partitions: i32) {
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-    let made = block_on(admin().create_topics([&topic], &AdminOptions::new())).expect("an answer");
-    made[0].as_ref().unwrap_or_else(|e| panic!("creating {name}: {e:?}"));
-}
-
-/// Produces records with keys, in order, and waits until the broker has them all.
-pub fn produce<'a>(topic: &str, records: impl IntoIterator<Item = (&'a str, &'a [u8])>) {
-    let producer: BaseProducer =
-        config().set("enable.idempotence", "true").set("linger.ms", "5").create().expect("a producer");
-    for (key, value) in records {
-        let mut record = BaseRecord::to(topic).key(key).payload(value);
-        while let Err((KafkaError::MessageProduction(code), back)) = producer.send(record) {
-            assert_eq!(code, rdkafka::types::RDKafkaErrorCode::QueueFull, "producing to {topic}");
-            producer.poll(Duration::from_millis(20));
-            record = back;
-        }
-    }
-    producer.flush(PATIENCE).expect("the broker took all records");
-}
-
-fn consumer() -> BaseConsumer {
-    config()
-        .set("group.id", "herald-e2e")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .create()
-        .expect("a consumer")
-}
-
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
     metadata.topics()[0].partitions().iter().map(|p| p.id()).collect()
-}
-
-/// Everything that a topic holds for a read_committed reader, by partition, each in order.
-pub fn read_committed(topic: &str) -> Vec<Read> {
-    let consumer = consumer();
-    let ids = partitions(&consumer, topic);
-    let mut assignment = TopicPartitionList::new();
-    for id in &ids {
-        assignment.add_partition_offset(topic, *id, Offset::Beginning).expect("an offset");
-    }
-    consumer.assign(&assignment).expect("an assignment");
-    let (mut read, mut ended, started) = (Vec::new(), 0, Instant::now());
-    while ended < ids.len() {
-        assert!(started.elapsed() < PATIENCE, "reading {topic} takes too long");
-        match consumer.poll(Duration::from_millis(200)) {
-            None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
-            Some(Err(error)) => panic!("reading {topic}: {error}"),
-            Some(Ok(message)) => read.push(Read {
-                partition: message.partition(),
-                offset: message.offset(),
-                key: message.key().map(<[u8]>::to_vec),
-                value: message.payload().map(<[u8]>::to_vec),
-                headers: headers(&message),
-            }),
-        }
-    }
-    read.sort_by_key(|r| (r.partition, r.offset));
-    read
 }
 
 fn headers(message: &impl Message) -> BTreeMap<String, String> {
     let Some(headers) = message.headers() else { return BTreeMap::new() };
     let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
     headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
-}
-
-/// The sum of a topic's high watermarks: grows with every record and transaction. 0 when it does not exist.
-pub fn end_of(topic: &str) -> i64 {
-    let consumer = consumer();
-    let watermark = |id| consumer.fetch_watermarks(topic, id, PATIENCE).map_or(0, |(_, high)| high);
-    partitions(&consumer, topic).into_iter().map(watermark).sum()
-}
-
-/// Deletes all records that a topic holds now, so that its next readers find the end only.
-pub fn delete_all_records(topic: &str) {
-    let consumer = consumer();
-    let mut before = TopicPartitionList::new();
-    for id in partitions(&consumer, topic) {
-        let (_, high) = consumer.fetch_watermarks(topic, id, PATIENCE).expect("watermarks");
-        before.add_partition_offset(topic, id, Offset::Offset(high)).expect("an offset");
-    }
-    block_on(admin().delete_records(&before, &AdminOptions::new())).expect("records deleted");
-    for id in partitions(&consumer, topic) {
-        let (low, high) = consumer.fetch_watermarks(topic, id, PATIENCE).expect("watermarks");
-        assert_eq!(low, high, "{topic} {id} still holds records");
-    }
 }

@@ -125,7 +125,7 @@ fn decoded(read: &[Read], encode: Encode) -> Vec<(Value, Value)> {
 /// An UPSERT sink's topic folded by key, as rows. Asserts what holds of every such topic: keys are
 /// columns of their rows, a key stays in one partition, and has one record an epoch, epochs ascending.
 pub fn upserted(topic: &str, encode: Encode) -> Vec<Value> {
-    let read = broker::read_committed(topic);
+    let read = broker::shared().read_committed(topic);
     let messages = decoded(&read, encode);
     let mut rows: BTreeMap<String, (Value, i32, u64)> = BTreeMap::new();
     for (record, (key, value)) in read.iter().zip(messages) {

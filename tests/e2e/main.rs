@@ -11,6 +11,7 @@ mod child;
 mod input;
 mod mistakes;
 mod once;
+mod outage;
 mod real_input;
 mod restart;
 mod servers;

@@ -159,7 +159,7 @@ fn prepare(dir: &Path, given: &str) -> Option<Herald> {
     let given = given.replace('`', "");
     let (what, rest) = given.split_once(' ').expect("given what?");
     match what {
-        "topic" => broker::create_topic(rest, 1),
+        "topic" => broker::shared().create_topic(rest, 1),
         "file" => {
             let (name, text) = rest.split_once(": ").expect("a name and a text");
             let path = dir.join(name);
@@ -175,7 +175,7 @@ fn prepare(dir: &Path, given: &str) -> Option<Herald> {
         }
         "produced" => {
             let (topic, value) = rest.split_once(": ").expect("a topic and a value");
-            broker::produce(topic, [("", value.as_bytes())]);
+            broker::shared().produce(topic, [("", value.as_bytes())]);
         }
         "removed" => fs::remove_dir_all(dir.join(rest)).expect("removed"),
         "copied" => {

@@ -97,10 +97,10 @@ fn endpoints_answer_and_sigterm_ends_in_order() {
     let fixture = servers::root().join("tests/fixtures/matches.jsonl");
     let matches = input::matches(&fixture, &["--revisions", "--broken"], Encode::Json, prefix);
     let champions = input::champions(Encode::Json, prefix, "");
-    broker::create_topic(&format!("{prefix}.match.completed"), 2);
-    broker::create_topic(&format!("{prefix}.champion"), 1);
-    broker::produce(&format!("{prefix}.match.completed"), input::pairs(&matches));
-    broker::produce(&format!("{prefix}.champion"), input::pairs(&champions));
+    broker::shared().create_topic(&format!("{prefix}.match.completed"), 2);
+    broker::shared().create_topic(&format!("{prefix}.champion"), 1);
+    broker::shared().produce(&format!("{prefix}.match.completed"), input::pairs(&matches));
+    broker::shared().produce(&format!("{prefix}.champion"), input::pairs(&champions));
 
     let topology = child::topology(dir.path(), "dataflows/topologies/match_analytics.sql", prefix);
     let listen = free_address();

@@ -33,10 +33,10 @@ fn through(encode: Encode, file: &str) {
             let options = ["--seed", seed, "--revisions", "--broken"];
             let matches = input::matches(&path, &options, encode, &prefix);
             let champions = input::champions(encode, &prefix, "");
-            broker::create_topic(&format!("{prefix}.match.completed"), 3);
-            broker::create_topic(&format!("{prefix}.champion"), 2);
-            broker::produce(&format!("{prefix}.match.completed"), input::pairs(&matches));
-            broker::produce(&format!("{prefix}.champion"), input::pairs(&champions));
+            broker::shared().create_topic(&format!("{prefix}.match.completed"), 3);
+            broker::shared().create_topic(&format!("{prefix}.champion"), 2);
+            broker::shared().produce(&format!("{prefix}.match.completed"), input::pairs(&matches));
+            broker::shared().produce(&format!("{prefix}.champion"), input::pairs(&champions));
 
             let topology = child::topology(dir.path(), file, &prefix);
             let topology = topology.to_string_lossy();
@@ -53,7 +53,7 @@ fn through(encode: Encode, file: &str) {
                 let topic = format!("{prefix}.analytics.computed.{view}");
                 input::assert_same(&topic, &input::upserted(&topic, encode), rows);
             }
-            let rejected = broker::read_committed(&format!("{prefix}.herald.dead_letter"));
+            let rejected = broker::shared().read_committed(&format!("{prefix}.herald.dead_letter"));
             assert_eq!(rejected.len(), 1, "only the broken record is rejected: {rejected:?}");
             let broken = matches.iter().find(|r| Some(&r.value) == rejected[0].value.as_ref());
             assert!(broken.is_some(), "the dead letter's bytes are those produced");

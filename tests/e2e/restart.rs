@@ -33,8 +33,8 @@ impl Topology {
         let dir = tempfile::tempdir().expect("a directory");
         let files = ["dataflows/topologies/match_analytics.sql", "tests/e2e/arrivals.sql"];
         let files = files.map(|f| child::topology(dir.path(), f, name).to_string_lossy().into_owned());
-        broker::create_topic(&format!("{name}.match.completed"), 3);
-        broker::create_topic(&format!("{name}.champion"), 1);
+        broker::shared().create_topic(&format!("{name}.match.completed"), 3);
+        broker::shared().create_topic(&format!("{name}.champion"), 1);
         Topology { name: name.to_owned(), dir, files: files.to_vec() }
     }
 
@@ -62,8 +62,8 @@ impl Topology {
     }
 
     fn produce(&self, matches: &[Record], champions: &[Record]) {
-        broker::produce(&self.topic("champion"), input::pairs(champions));
-        broker::produce(&self.topic("match.completed"), input::pairs(matches));
+        broker::shared().produce(&self.topic("champion"), input::pairs(champions));
+        broker::shared().produce(&self.topic("match.completed"), input::pairs(matches));
     }
 
     /// All that the sinks hold, folded where they are folded by key.
@@ -78,7 +78,7 @@ impl Topology {
 
 /// The PLAIN sink's rows; each record's coordinates stand in it once.
 fn arrivals(topic: &str) -> Vec<Value> {
-    let read = broker::read_committed(topic);
+    let read = broker::shared().read_committed(topic);
     let row = |value: &Vec<u8>| serde_json::from_slice::<Value>(value).expect("JSON");
     let rows: Vec<Value> = read.iter().filter_map(|r| r.value.as_ref()).map(row).collect();
     let mut seen = BTreeMap::new();
@@ -92,18 +92,18 @@ fn arrivals(topic: &str) -> Vec<Value> {
 /// One round: goes on with the state, is fed, and is killed at random.
 fn crash(topology: &Topology, workers: usize, records: &[Record], mut random: u64) {
     let sink = topology.topic(SINKS[0]);
-    let before = broker::end_of(&sink);
+    let before = broker::shared().end_of(&sink);
     let herald = topology.run(workers, &[]);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for some in records.chunks(records.len().div_ceil(20).max(1)) {
-                broker::produce(&topology.topic("match.completed"), input::pairs(some));
+                broker::shared().produce(&topology.topic("match.completed"), input::pairs(some));
             }
         });
         // Two rounds of five are killed before or while the state comes back; the others after output appeared.
         if random % 5 > 1 {
             let started = Instant::now();
-            while broker::end_of(&sink) == before {
+            while broker::shared().end_of(&sink) == before {
                 assert!(started.elapsed() < PATIENCE, "no output appears:\n{}", herald.said());
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -145,8 +145,8 @@ fn ten_kills_and_deleted_history_change_nothing() {
         crash(&rough, 1 + round % 3, records, random);
         if round == ROUNDS / 2 {
             rough.once(2);
-            broker::delete_all_records(&rough.topic("match.completed"));
-            broker::delete_all_records(&rough.topic("champion"));
+            broker::shared().delete_all_records(&rough.topic("match.completed"));
+            broker::shared().delete_all_records(&rough.topic("champion"));
             rough.produce(&[], &renamed);
         }
     }
@@ -171,6 +171,6 @@ fn ten_kills_and_deleted_history_change_nothing() {
         "every record but the broken one arrives once"
     );
     assert_eq!(events(&rough_content), events(&calm_content));
-    let rejected = broker::read_committed(&rough.topic("herald.dead_letter"));
+    let rejected = broker::shared().read_committed(&rough.topic("herald.dead_letter"));
     assert_eq!(rejected.len(), 1, "the broken record is reported once: {rejected:?}");
 }

@@ -53,12 +53,27 @@ fn sweep(base: &Path) {
     }
 }
 
+/// Starts a Kafka of a test's own, or starts it again on its data and port; gives `host:port`.
+pub fn start_kafka(dir: &Path) -> String {
+    start_in("kafka", "bootstrap=", dir)
+}
+
+/// Ends a test's own Kafka without a word.
+pub fn kill_kafka(dir: &Path) {
+    let script = root().join("scripts/kafka.sh");
+    let status = Command::new(script).arg("stop").arg(dir).arg("--now").status().expect("the script runs");
+    assert!(status.success(), "scripts/kafka.sh stop");
+}
+
 fn start(name: &str, prefix: &str) -> String {
-    let dir = scratch().join(name);
+    start_in(name, prefix, &scratch().join(name))
+}
+
+fn start_in(name: &str, prefix: &str, dir: &Path) -> String {
     let script = root().join("scripts").join(format!("{name}.sh"));
     let output = Command::new(script)
         .arg("start")
-        .arg(&dir)
+        .arg(dir)
         .args(["--watch", &std::process::id().to_string()])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -18,7 +18,7 @@ const WAYS: &[Way] = &[
     Way { in_flight: 3, restart: Some(19), ..Way::plain(Cut::Every(1), &[2, 3, 1]) },
     Way { in_flight: 2, restart: None, ..Way::plain(Cut::Random(1, 12), &[3]) },
     Way { in_flight: 1, restart: Some(1), ..Way::plain(Cut::Random(2, 25), &[1, 2, 3]) },
-    Way { in_flight: 4, restart: Some(2), ..Way::plain(Cut::Random(3, 40), &[2, 1]) },
+    Way { in_flight: 4, restart: Some(6), ..Way::plain(Cut::Random(3, 40), &[2, 1]) },
     Way::plain(Cut::Once, &[1]),
     Way::plain(Cut::Once, &[2]),
     Way::plain(Cut::Once, &[3]),

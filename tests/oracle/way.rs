@@ -51,7 +51,7 @@ pub struct Way {
     pub workers: &'static [usize],
     /// Epochs in flight.
     pub in_flight: usize,
-    /// Epochs between restarts; what is in flight then is lost and fed again.
+    /// Epochs between restarts, more than are in flight: what is in flight then is lost and fed again.
     pub restart: Option<usize>,
     /// False only for the negative control.
     pub keep_cut: bool,
@@ -115,6 +115,7 @@ impl Compared {
 impl Case {
     /// Runs the history in `dir` and compares at every epoch; the model is as it stands at the end.
     pub fn run(&self, way: &Way, dir: &Path, duck: &mut Duck) -> (Compared, Model) {
+        assert!(way.restart.is_none_or(|every| every >= way.in_flight), "a way that never commits");
         let epochs = way.epochs(self.records.len());
         let (expected, model) = self.expect(&epochs);
         let partitions: Vec<i32> = self.specs.iter().map(|s| s.partitions).collect();
