@@ -75,14 +75,14 @@ await() {
 
 # halt DIR: asks a server to end, and ends it after ten seconds. Its data stay.
 halt() {
-  local pid
+  local pid tries=100
   [ -f "$1/pid" ] || return 0
   pid="$(cat "$1/pid")"
-  kill "$pid" 2>/dev/null
-  for _ in $(seq 100); do
-    kill -0 "$pid" 2>/dev/null || break
+  kill "$pid" 2>/dev/null || true
+  while kill -0 "$pid" 2>/dev/null; do
+    tries=$((tries - 1))
+    if [ "$tries" = 0 ]; then kill -9 "$pid" 2>/dev/null || true; fi
     sleep 0.1
   done
-  kill -9 "$pid" 2>/dev/null
   rm -f "$1/pid"
 }
