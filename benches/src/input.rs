@@ -168,17 +168,17 @@ pub fn held(path: &Path, keys: u64) -> Result<()> {
     })
 }
 
-/// Writes the events measured over that state: whole matches whose players are drawn from all that
-/// are held. Of ten events eight are new matches, one corrects a match drawn from all that are held,
-/// one repeats the event before it.
+/// Writes `events` events measured over that state, from the `from`th on: whole matches of `players`.
+/// Of ten events eight are new matches, one corrects a match drawn from all that are held, one
+/// repeats the event before it.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn over_held(path: &Path, keys: u64, events: u64) -> Result<()> {
-    let options = MatchOptions { seed: 1, players: keys, ..MatchOptions::default() };
+pub fn over_held(path: &Path, (keys, players): (u64, u64), (from, events): (u64, u64)) -> Result<()> {
+    let options = MatchOptions { seed: 1, players, ..MatchOptions::default() };
     let new = Matches::new(options.clone());
     let again = Matches::new(MatchOptions { keys, ..options });
-    let mut random = Random::new(2, keys);
+    let mut random = Random::new(2, keys + from);
     let mut before = Vec::new();
     lines(path, events, |at, json| {
         match at % 10 {
@@ -187,7 +187,7 @@ pub fn over_held(path: &Path, keys: u64, events: u64) -> Result<()> {
             }
             9 => json.extend_from_slice(&before),
             _ => {
-                new.write(keys + at, json);
+                new.write(keys + from + at, json);
             }
         }
         before.clear();

@@ -86,20 +86,22 @@ fn bench(options: &Options) -> Result<bool> {
 
 /// The lines of throughput over more and more keys.
 fn with_keys(place: &Place, options: &Options, table: &mut Table) -> Result<()> {
-    let mut fewest: Option<f64> = None;
-    for (at, keys) in options.keys.iter().enumerate() {
-        let measured = keys::measure(place, options, *keys)?;
-        let rate = measured.rate();
-        let mut line =
-            Line::new(format!("3 kB events: in process, {} keys held", table::short(*keys)), measured);
-        if let Some(fewest) = fewest {
-            line = line.against(&format!("{} keys", table::short(options.keys[0])), fewest);
-            if at + 1 == options.keys.len() {
-                line = line.at_least(SHARE_WITH_KEYS);
+    let mut measured = Vec::new();
+    for keys in &options.keys {
+        measured.push(keys::measure(place, options, *keys)?);
+    }
+    let (same, all): (Vec<_>, Vec<_>) = measured.into_iter().map(|over| (over.same, over.all)).unzip();
+    for (what, series) in [("the same players", same), ("all players", all)] {
+        let fewest = series.first().map_or(0.0, |measured| measured.rate());
+        let last = series.len() - 1;
+        for (at, (keys, measured)) in options.keys.iter().zip(series).enumerate() {
+            let keys = table::short(*keys);
+            let mut line = Line::new(format!("3 kB events: in process, {keys} keys held, {what}"), measured);
+            if at > 0 {
+                line = line.against(&format!("{} keys", table::short(options.keys[0])), fewest);
             }
+            table.push(if at > 0 && at == last { line.at_least(SHARE_WITH_KEYS) } else { line });
         }
-        fewest = fewest.or(Some(rate));
-        table.push(line);
     }
     Ok(())
 }
