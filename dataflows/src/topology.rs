@@ -42,6 +42,11 @@ pub fn start(peers: usize, body: impl Fn(&mut Worker) + Send + Sync + 'static) -
     timely::execute(config, body).map_err(|e| RunError::Broken(format!("workers could not be started: {e}")))
 }
 
+/// Gives up a worker's dataflows, so that it can end although others never complete them.
+pub fn abandon(worker: &mut Worker) {
+    worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+}
+
 /// Makes a source's decoder; each worker has its own.
 pub type MakeDecoder = dyn Fn(&Source) -> Result<Decoder, schemas::SchemaError> + Send + Sync;
 
@@ -130,8 +135,7 @@ impl Topology {
         tables: Vec<Option<Handle<DeltaBatch>>>,
         restores: Vec<Restore>,
     ) -> Result<(), RunError> {
-        let owned: Vec<u8> =
-            (0..=255u8).filter(|group| schemas::owner(*group, peers) == index).collect();
+        let owned = owned_groups(index, peers);
         let epoch = self.epoch;
         for feed in &mut self.feeds {
             match feed {
@@ -273,6 +277,7 @@ fn source_stream<'s>(
         do_nothing: keyed.conflict == Conflict::DoNothing,
         retention_us: keyed.retention_us,
         space,
+        groups: owned_groups(scope.index(), scope.peers()),
         store: setup.store.clone(),
         committed: setup.committed.clone(),
         watermark: setup.watermarks[at].clone(),
@@ -280,6 +285,11 @@ fn source_stream<'s>(
     };
     let stream = table(chunks, judge).concat(rows);
     Ok((Feed::Chunks(handle, Packer::new(source)?), Some(restored), stream))
+}
+
+/// The key groups whose keys live at a worker, ascending.
+fn owned_groups(index: usize, peers: usize) -> Vec<u8> {
+    (0..=255u8).filter(|group| schemas::owner(*group, peers) == index).collect()
 }
 
 fn marks(progress: &Progress, source: &str) -> HashMap<i32, PartitionMark> {

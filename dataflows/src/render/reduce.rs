@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use differential_dataflow::trace::{BatchReader, Cursor, Navigable, TraceReader, cursor::cursor_list};
+use differential_dataflow::trace::{BatchReader, Cursor, TraceReader, cursor::cursor_list};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
@@ -20,6 +20,7 @@ use super::collect::{Shared, stored_key};
 use super::finish::{Finished, OutRows, finish};
 use super::linear::{Deltas, Errors};
 use super::packed::{PackedArranged, PackedBatch, PackedTrace, owner_of};
+use super::seek::Seek;
 use crate::error::RunError;
 use differential_dataflow::difference::{IsZero, Semigroup};
 
@@ -40,9 +41,6 @@ pub struct Reduce {
     /// Where failed results go.
     pub errors: Errors,
 }
-
-type BatchCursor = <PackedBatch<Accums> as Navigable>::Cursor;
-type TraceCursor = differential_dataflow::trace::cursor::CursorList<BatchCursor>;
 
 /// Emits the rows of every key that changed.
 pub fn reduce<'s>(arranged: PackedArranged<'s, Accums>, mut reduce: Reduce) -> Deltas<'s> {
@@ -65,7 +63,9 @@ pub fn reduce<'s>(arranged: PackedArranged<'s, Accums>, mut reduce: Reduce) -> D
                         batches.push(batch);
                     }
                 });
-                let start = initial.take_if(|_| !frontier.less_equal(&reduce.first));
+                // A batch may be here before the frontier says that the first epoch is complete.
+                let complete = !frontier.less_equal(&reduce.first) || !upper.less_equal(&reduce.first);
+                let start = initial.take_if(|_| complete);
                 if !batches.is_empty() || start.is_some() {
                     let mut out = BTreeMap::new();
                     if let Err(error) = reduce.run(&mut trace, batches, start.is_some(), &mut out) {
@@ -107,7 +107,7 @@ impl Reduce {
         start: bool,
         out: &mut BTreeMap<u64, OutRows>,
     ) -> Result<(), RunError> {
-        let (mut cursor, storage) = trace.cursor();
+        let mut seek = Seek::new(trace);
         let (mut fresh, fresh_storage) = cursor_list(batches);
         let mut changed: Vec<(Vec<u8>, u64)> = Vec::new();
         let mut started = !start;
@@ -126,13 +126,14 @@ impl Reduce {
             }
             times.sort_unstable();
             times.dedup();
-            cursor.seek_key(&storage, key);
-            let mut content = Content { cursor: &mut cursor, storage: &storage, key, touched: &mut touched };
+            seek.key(key);
+            let mut content = Content { seek: &mut seek, key, touched: &mut touched };
             self.key(&mut content, &times, &mut changed, out)?;
             fresh.step_key(&fresh_storage);
         }
         if !started {
-            let mut content = Content { cursor: &mut cursor, storage: &storage, key: &[], touched: &mut touched };
+            seek.key(&[]);
+            let mut content = Content { seek: &mut seek, key: &[], touched: &mut touched };
             self.key(&mut content, &[self.first], &mut changed, out)?;
         }
         if let Some(epoch) = out.keys().next() {
@@ -225,28 +226,19 @@ fn sum_at(sums: &[(u64, Accums)], at: u64) -> Option<Accums> {
 
 /// A key's values in the trace.
 struct Content<'a> {
-    cursor: &'a mut TraceCursor,
-    storage: &'a Vec<PackedBatch<Accums>>,
+    seek: &'a mut Seek<Accums>,
     key: &'a [u8],
     touched: &'a mut u64,
 }
 
 impl Content<'_> {
-    fn seek(&mut self, value: &[u8]) -> bool {
-        if self.cursor.get_key(self.storage) != Some(self.key) {
-            return false;
-        }
-        self.cursor.rewind_vals(self.storage);
-        self.cursor.seek_val(self.storage, value);
-        true
-    }
-
     /// All updates of one value.
     fn sums(&mut self, value: &[u8]) -> Result<Vec<(u64, Accums)>, RunError> {
         let mut sums = Vec::new();
-        if self.seek(value) && self.cursor.get_val(self.storage) == Some(value) {
+        self.seek.value(value);
+        if self.seek.get() == Some(value) {
             *self.touched += 1;
-            self.cursor.map_times(self.storage, |time, diff| sums.push((*time, diff.clone())));
+            self.seek.updates(value, |time, diff| sums.push((time, diff.clone())));
             let last = sum_at(&sums, u64::MAX);
             if last.is_some_and(|total| total.rows < 0) {
                 return Err(RunError::Broken("more rows were removed from a group than it had".into()));
@@ -258,25 +250,23 @@ impl Content<'_> {
     /// The least entry of an index that is present just before and at `time`.
     fn heads(&mut self, tag: u8, time: u64) -> [Option<Vec<u8>>; 2] {
         let mut heads = [None, None];
-        if !self.seek(&[tag]) {
-            return heads;
-        }
-        while let Some(value) = self.cursor.get_val(self.storage) {
+        self.seek.value(&[tag]);
+        while let Some(value) = self.seek.get().map(<[u8]>::to_vec) {
             if value.first() != Some(&tag) || heads.iter().all(Option::is_some) {
                 break;
             }
             *self.touched += 1;
             let mut counts = [0i64; 2];
-            self.cursor.map_times(self.storage, |at, diff| {
-                counts[0] += if *at < time { diff.rows } else { 0 };
-                counts[1] += if *at <= time { diff.rows } else { 0 };
+            self.seek.updates(&value, |at, diff| {
+                counts[0] += if at < time { diff.rows } else { 0 };
+                counts[1] += if at <= time { diff.rows } else { 0 };
             });
             for (head, count) in heads.iter_mut().zip(counts) {
                 if head.is_none() && count > 0 {
                     *head = Some(value[1..].to_vec());
                 }
             }
-            self.cursor.step_val(self.storage);
+            self.seek.step(&value);
         }
         heads
     }

@@ -261,20 +261,22 @@ impl Ingest {
         let events = batch.column(watermark.column).as_primitive::<TimestampMicrosecondType>();
         let mark = self.marks.entry(partition).or_default();
         for row in 0..rows {
-            if verdicts[row].is_some() || events.is_null(row) {
+            if verdicts[row].is_some() {
+                continue;
+            }
+            let reached = mark.max_event_us.map(|max| max.saturating_sub(watermark.delay_us));
+            let bound = reached.max(mark.floor_us).zip(retention).map(|(bound, retention)| bound.saturating_sub(retention));
+            // A row without event time is never late, but what it replaces may be forgotten.
+            late.horizons[row] = bound.unwrap_or(i64::MIN);
+            if events.is_null(row) {
                 continue;
             }
             let event = events.value(row);
             late.events[row] = event;
-            let reached = mark.max_event_us.map(|max| max.saturating_sub(watermark.delay_us));
-            if let (Some(bound), Some(retention)) = (reached.max(mark.floor_us), retention) {
-                let bound = bound.saturating_sub(retention);
-                if event < bound {
-                    let what = if self.source.keyed.is_some() { "horizon" } else { "watermark" };
-                    let [event, bound] = [event, bound].map(|us| schemas::time::format_timestamp(us, true));
-                    late.messages[row] = Some(format!("event time {event} is below the partition's {what} {bound}"));
-                }
-                late.horizons[row] = bound;
+            if let Some(bound) = bound.filter(|bound| event < *bound) {
+                let what = if self.source.keyed.is_some() { "horizon" } else { "watermark" };
+                let [event, bound] = [event, bound].map(|us| schemas::time::format_timestamp(us, true));
+                late.messages[row] = Some(format!("event time {event} is below the partition's {what} {bound}"));
             }
             mark.max_event_us = Some(mark.max_event_us.map_or(event, |max| max.max(event)));
         }

@@ -146,6 +146,8 @@ pub struct Table {
     pub retention_us: Option<i64>,
     /// The space its rows are in.
     pub space: u32,
+    /// The key groups whose keys live at this worker.
+    pub groups: Vec<u8>,
     /// The state.
     pub store: Arc<Store>,
     /// The last committed epoch.
@@ -336,9 +338,14 @@ impl Table {
         let watermark = self.watermark.load(Ordering::Acquire);
         let (Some(retention), true) = (self.retention_us, watermark != i64::MIN) else { return Ok(()) };
         let horizon = watermark.saturating_sub(retention);
+        // Others sweep theirs: only here is it known what is about to change.
+        let (Some(first), Some(last)) = (self.groups.first(), self.groups.last()) else { return Ok(()) };
+        if next.is_empty() {
+            next.push(*first);
+        }
         let mut scan = self.store.iter_from(self.space, next)?;
         for _ in 0..ROWS {
-            let Some((key, value)) = scan.next_entry()? else {
+            let Some((key, value)) = scan.next_entry()?.filter(|(key, _)| key.first() <= Some(last)) else {
                 next.clear();
                 return Ok(());
             };
