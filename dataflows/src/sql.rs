@@ -12,6 +12,7 @@ mod catalog;
 mod compile;
 pub mod env;
 pub mod error;
+mod fallible;
 mod functions;
 mod lower;
 mod mistakes;
@@ -23,6 +24,9 @@ mod query;
 mod refuse;
 mod sink;
 mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use ast::SqlFile;
 pub use bind::ColumnsOf;

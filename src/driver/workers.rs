@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::render::collect::EpochOut;
@@ -60,14 +60,29 @@ pub fn start(
     let abort = setup.abort.clone();
     let workers = topology::start(peers, move |worker| {
         let inbox = inboxes[worker.index()].clone();
+        let guard = AbortOnPanic(abort.clone(), to_committer.clone());
         let result = work(worker, &setup, &outputs, &inbox, &to_committer);
+        drop(guard);
         if let Err(error) = result {
             abort.store(true, Ordering::Relaxed);
             // The committer may be gone already; then the driver knows.
             let _ = to_committer.send(ToCommitter::Failed(error));
+            topology::abandon(worker);
         }
     })?;
     Ok(workers)
+}
+
+/// Tells the others when a worker panics: they would wait for it for ever.
+struct AbortOnPanic(Arc<AtomicBool>, Sender<ToCommitter>);
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+            let _ = self.1.send(ToCommitter::Failed(anyhow!("a worker panicked; nothing of its epoch is committed")));
+        }
+    }
 }
 
 fn work(

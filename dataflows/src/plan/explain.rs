@@ -1,0 +1,413 @@
+//! Plans as text, JSON and a graph, and their fingerprints.
+//!
+//! `explain` shows each relation with its operator, what is known of it, the state it keeps, and
+//! whether that state is durable or recomputed; it shows no option that could hold a secret. A
+//! fingerprint is the hash of the canonical text of a relation and all below it: two plans with the
+//! same fingerprint keep the same state. How a broker is reached is not part of it; which topic is
+//! read or written is.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use arrow::datatypes::Schema;
+use serde_json::{Value, json};
+
+use super::{Aggregate, Conflict, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
+
+/// Forms of `explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For Graphviz.
+    Dot,
+}
+
+/// The plan, or the part of it that the view, sink or source `only` needs, in the form asked for.
+/// None where nothing is called `only`.
+pub fn explain(plan: &Plan, only: Option<&str>, form: Form) -> Option<String> {
+    let shown = match only {
+        None => (0..plan.rels.len()).collect(),
+        Some(name) => below(plan, named(plan, name)?),
+    };
+    Some(match form {
+        Form::Text => text(plan, &shown, only),
+        Form::Json => format!("{:#}\n", as_json(plan, &shown, only)),
+        Form::Dot => dot(plan, &shown, only),
+    })
+}
+
+/// The names `explain` takes.
+pub fn names(plan: &Plan) -> Vec<&str> {
+    let views = plan.views.iter().map(|v| v.name.as_str());
+    views
+        .chain(plan.sinks.iter().map(|s| s.name.as_str()))
+        .chain(plan.sources.iter().map(|s| s.name.as_str()))
+        .collect()
+}
+
+fn named(plan: &Plan, name: &str) -> Option<RelId> {
+    let view = plan.views.iter().find(|v| v.name == name).map(|v| v.rel);
+    let sink = || plan.sinks.iter().find(|s| s.name == name).map(|s| s.rel);
+    let source =
+        || plan.rels.iter().position(|r| matches!(r.op, Op::Source(i) if plan.sources[i].name == name));
+    view.or_else(sink).or_else(source)
+}
+
+fn below(plan: &Plan, root: RelId) -> Vec<RelId> {
+    let mut live = vec![false; plan.rels.len()];
+    live[root] = true;
+    for id in (0..=root).rev() {
+        if live[id] {
+            plan.rels[id].op.inputs().into_iter().for_each(|i| live[i] = true);
+        }
+    }
+    (0..plan.rels.len()).filter(|id| live[*id]).collect()
+}
+
+/// `left=#1 right=#2` and what the operator does, columns by name.
+struct Line {
+    op: &'static str,
+    detail: String,
+}
+
+fn line(plan: &Plan, rel: &Rel) -> Line {
+    let list = |scalars: &[Scalar]| scalars.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (op, detail) = match &rel.op {
+        Op::Source(i) => {
+            (if plan.sources[*i].keyed.is_some() { "Table" } else { "Source" }, plan.sources[*i].name.clone())
+        }
+        Op::Filter { predicate, .. } => ("Filter", predicate.to_string()),
+        Op::Project { exprs, .. } => {
+            let named = exprs.iter().zip(rel.schema.fields()).map(|(e, f)| {
+                let text = e.to_string();
+                // A column that keeps its name is written once.
+                if text == format!("{}@{}", f.name(), e.as_column().unwrap_or(usize::MAX)) {
+                    text
+                } else {
+                    format!("{} = {text}", f.name())
+                }
+            });
+            ("Project", named.collect::<Vec<_>>().join(", "))
+        }
+        Op::Unnest { column, outer, .. } => (
+            "Unnest",
+            format!(
+                "{}{}",
+                rel.schema.field(*column).name(),
+                if *outer { " (rows without items stay)" } else { "" }
+            ),
+        ),
+        Op::Union { .. } => ("Union", String::new()),
+        Op::Distinct { .. } => ("Distinct", String::new()),
+        Op::Aggregate { keys, aggregates, .. } => {
+            let named = aggregates.iter().zip(rel.schema.fields().iter().skip(keys.len()));
+            let aggregates =
+                named.map(|(a, f)| format!("{} = {}", f.name(), aggregate(a))).collect::<Vec<_>>().join(", ");
+            ("Aggregate", format!("by [{}]: {aggregates}", list(keys)))
+        }
+        Op::Join { kind, left_keys, right_keys, residual, .. } => {
+            let on = left_keys
+                .iter()
+                .zip(right_keys)
+                .map(|(l, r)| format!("{l} = {r}"))
+                .collect::<Vec<_>>()
+                .join(" and ");
+            let residual = residual.as_ref().map(|r| format!(" where {r}")).unwrap_or_default();
+            (if *kind == super::JoinKind::Left { "LeftJoin" } else { "Join" }, format!("on {on}{residual}"))
+        }
+    };
+    Line { op, detail }
+}
+
+fn aggregate(a: &Aggregate) -> String {
+    let func = format!("{:?}", a.func).to_lowercase();
+    let arg = a.arg.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+    let filter = a.filter.as_ref().map(|f| format!(" where {f}")).unwrap_or_default();
+    format!("{func}({arg}{filter})")
+}
+
+/// What an operator keeps, in words; None for stateless ones.
+fn state(plan: &Plan, rel: &Rel) -> Option<String> {
+    Some(match &rel.op {
+        Op::Source(i) => {
+            let source = &plan.sources[*i];
+            let keyed = source.keyed.as_ref()?;
+            let rule = match &keyed.conflict {
+                Conflict::DoNothing => "the first row of each key".to_owned(),
+                Conflict::Overwrite { version: None } => "the latest row of each key".to_owned(),
+                Conflict::Overwrite { version: Some(v) } => {
+                    format!("the row of each key with the greatest {}", source.schema.field(*v).name())
+                }
+            };
+            format!("{rule}, key {}", names_of(&source.schema, &keyed.key))
+        }
+        Op::Distinct { .. } => "every row and its count".to_owned(),
+        Op::Aggregate { aggregates, .. } => {
+            let kept = aggregates.iter().any(|a| matches!(a.func, super::AggFunc::Min | super::AggFunc::Max));
+            let kept = if kept { ", and the values of min and max" } else { "" };
+            format!("accumulators of each group{kept}")
+        }
+        Op::Join { .. } => "the rows of both sides by join key".to_owned(),
+        _ => return None,
+    })
+}
+
+fn durability(rel: &Rel) -> &'static str {
+    if matches!(rel.op, Op::Source(_)) || rel.durable { "durable" } else { "recomputed" }
+}
+
+fn expiry(plan: &Plan, rel: &Rel) -> String {
+    let source = match rel.op {
+        Op::Source(i) => plan.sources.get(i),
+        _ => None,
+    };
+    match source.and_then(|s| s.keyed.as_ref()?.retention_us) {
+        Some(us) => format!("forgotten {} below the watermark of the partition", length(us)),
+        None => "kept for ever".to_owned(),
+    }
+}
+
+/// Microseconds in the largest unit that divides them.
+fn length(us: i64) -> String {
+    let units = [
+        (86_400_000_000, "day"),
+        (3_600_000_000, "hour"),
+        (60_000_000, "minute"),
+        (1_000_000, "second"),
+        (1_000, "millisecond"),
+    ];
+    let fit = units.into_iter().find(|(unit, _)| us != 0 && us % unit == 0);
+    let (count, unit) = fit.map_or((us, "microsecond"), |(unit, name)| (us / unit, name));
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+fn names_of(schema: &Schema, columns: &[usize]) -> String {
+    format!("({})", columns.iter().map(|c| schema.field(*c).name().as_str()).collect::<Vec<_>>().join(", "))
+}
+
+fn keys(rel: &Rel) -> String {
+    match rel.unique.as_slice() {
+        [] => "none".to_owned(),
+        keys => keys.iter().map(|k| names_of(&rel.schema, k)).collect::<Vec<_>>().join(" "),
+    }
+}
+
+fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
+    let mut out = String::new();
+    for id in shown {
+        let rel = &plan.rels[*id];
+        let Line { op, detail } = line(plan, rel);
+        let inputs = rel.op.inputs().iter().map(|i| format!(" #{i}")).collect::<String>();
+        let space = if detail.is_empty() { "" } else { " " };
+        let _ = writeln!(out, "#{id} {op}{inputs}{space}{detail}  [{}]", rel.owner);
+        let _ = writeln!(out, "     columns  {}", columns(&rel.schema));
+        let changes = if rel.append_only { "append-only" } else { "rows are taken back" };
+        let below = if rel.below_forgetter { ", below a forgetter" } else { "" };
+        let _ = writeln!(out, "     key      {}; {changes}{below}", keys(rel));
+        if let Some(state) = state(plan, rel) {
+            let _ = writeln!(out, "     state    {state}; {}; {}", durability(rel), expiry(plan, rel));
+        }
+        if let Op::Source(i) = rel.op {
+            out.push_str(&source_text(&plan.sources[i]));
+        }
+    }
+    for view in plan.views.iter().filter(|v| only.is_none_or(|o| o == v.name)) {
+        let key = view.key.as_ref().map_or_else(
+            || "the whole row, counted".to_owned(),
+            |k| names_of(&plan.rels[view.rel].schema, k),
+        );
+        let _ =
+            writeln!(out, "view {} shows #{}, kept by {key}; durable; kept for ever", view.name, view.rel);
+    }
+    for sink in plan.sinks.iter().filter(|s| only.is_none_or(|o| o == s.name)) {
+        let key = if sink.key.is_empty() {
+            String::new()
+        } else {
+            format!(", key {}", names_of(&plan.rels[sink.rel].schema, &sink.key))
+        };
+        let _ = writeln!(
+            out,
+            "sink {} sends #{} as {:?} {:?} to {}{key}",
+            sink.name,
+            sink.rel,
+            sink.format,
+            sink.encoding,
+            place(&sink.options)
+        );
+    }
+    out
+}
+
+fn source_text(source: &Source) -> String {
+    let mut out =
+        format!("     reads    {} as {:?} {:?}\n", place(&source.options), source.format, source.encoding);
+    if let Some(w) = source.watermark {
+        let column = source.schema.field(w.column).name();
+        let _ = writeln!(out, "     watermark {column} less {}", length(w.delay_us));
+    }
+    for check in &source.checks {
+        let _ = writeln!(out, "     check    {}: {}", check.name, check.text);
+    }
+    out
+}
+
+/// Where a connector reads or writes: names only, never credentials.
+fn place(options: &BTreeMap<String, String>) -> String {
+    let of = |name: &str| options.get(name).map(String::as_str);
+    let at = of("topic").or_else(|| of("path")).map(|at| format!(" {at}")).unwrap_or_default();
+    format!("{}{at}", of("connector").unwrap_or("nothing"))
+}
+
+fn columns(schema: &Schema) -> String {
+    let column = |f: &arrow::datatypes::Field| {
+        format!("{} {}{}", f.name(), schemas::sql_type(f), if f.is_nullable() { "" } else { " NOT NULL" })
+    };
+    schema.fields().iter().map(|f| column(f)).collect::<Vec<_>>().join(", ")
+}
+
+fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
+    let names_list = |schema: &Schema, key: &[usize]| {
+        json!(key.iter().map(|c| schema.field(*c).name().clone()).collect::<Vec<_>>())
+    };
+    let rels = shown.iter().map(|id| {
+        let rel = &plan.rels[*id];
+        let Line { op, detail } = line(plan, rel);
+        let state = state(plan, rel).map(|s| json!({"keeps": s, "durable": durability(rel) == "durable", "expires": expiry(plan, rel)}));
+        json!({
+            "id": id,
+            "operator": op,
+            "detail": detail,
+            "inputs": rel.op.inputs(),
+            "view": rel.owner,
+            "columns": rel.schema.fields().iter().map(|f| json!({"name": f.name(), "type": schemas::sql_type(f), "nullable": f.is_nullable()})).collect::<Vec<_>>(),
+            "keys": rel.unique.iter().map(|k| names_list(&rel.schema, k)).collect::<Vec<_>>(),
+            "append_only": rel.append_only,
+            "below_forgetter": rel.below_forgetter,
+            "state": state,
+            "fingerprint": fingerprint(plan, *id),
+        })
+    });
+    let views = plan.views.iter().filter(|v| only.is_none_or(|o| o == v.name)).map(|v| {
+        json!({"name": v.name, "relation": v.rel, "key": v.key.as_ref().map(|k| names_list(&plan.rels[v.rel].schema, k))})
+    });
+    let sinks = plan.sinks.iter().filter(|s| only.is_none_or(|o| o == s.name)).map(|s| {
+        json!({"name": s.name, "relation": s.rel, "format": format!("{:?}", s.format), "encoding": format!("{:?}", s.encoding),
+            "to": place(&s.options), "key": names_list(&plan.rels[s.rel].schema, &s.key)})
+    });
+    json!({"relations": rels.collect::<Vec<_>>(), "views": views.collect::<Vec<_>>(), "sinks": sinks.collect::<Vec<_>>()})
+}
+
+fn dot(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
+    let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let mut out = String::from("digraph topology {\n  rankdir = LR;\n  node [shape = box];\n");
+    for id in shown {
+        let rel = &plan.rels[*id];
+        let Line { op, detail } = line(plan, rel);
+        let state = state(plan, rel).map(|_| format!("\\n{}", durability(rel))).unwrap_or_default();
+        let short: String = detail.chars().take(60).collect();
+        let style = if state.is_empty() { "" } else { ", style = bold" };
+        let _ = writeln!(
+            out,
+            "  r{id} [label = \"#{id} {op} [{}]\\n{}{state}\"{style}];",
+            quote(&rel.owner),
+            quote(&short)
+        );
+        for input in rel.op.inputs() {
+            let _ = writeln!(out, "  r{input} -> r{id};");
+        }
+    }
+    for (at, view) in plan.views.iter().enumerate().filter(|(_, v)| only.is_none_or(|o| o == v.name)) {
+        let _ = writeln!(
+            out,
+            "  v{at} [label = \"{}\", shape = cylinder];\n  r{} -> v{at};",
+            quote(&view.name),
+            view.rel
+        );
+    }
+    for (at, sink) in plan.sinks.iter().enumerate().filter(|(_, s)| only.is_none_or(|o| o == s.name)) {
+        let _ = writeln!(
+            out,
+            "  s{at} [label = \"{}\", shape = cds];\n  r{} -> s{at};",
+            quote(&sink.name),
+            sink.rel
+        );
+    }
+    out.push_str("}\n");
+    out
+}
+
+/// Fingerprint of a relation and everything below it: 16 hexadecimal digits.
+pub fn fingerprint(plan: &Plan, rel: RelId) -> String {
+    let mut known = BTreeMap::new();
+    hash_rel(plan, rel, &mut known)
+}
+
+/// Fingerprint of a source: its columns, rules and topic, not how its broker is reached.
+pub fn source_fingerprint(plan: &Plan, source: usize) -> String {
+    hex(&canonical_source(&plan.sources[source]))
+}
+
+/// Fingerprint of a sink: what it sends, in which form, to which topic.
+pub fn sink_fingerprint(plan: &Plan, sink: usize) -> String {
+    hex(&canonical_sink(plan, &plan.sinks[sink]))
+}
+
+fn hex(text: &str) -> String {
+    format!("{:016x}", schemas::hash(text.as_bytes()))
+}
+
+fn hash_rel(plan: &Plan, id: RelId, known: &mut BTreeMap<RelId, String>) -> String {
+    if let Some(hash) = known.get(&id) {
+        return hash.clone();
+    }
+    let rel = &plan.rels[id];
+    let inputs: Vec<String> = rel.op.inputs().into_iter().map(|i| hash_rel(plan, i, known)).collect();
+    let Line { op, detail } = line(plan, rel);
+    let detail = match &rel.op {
+        Op::Source(i) => canonical_source(&plan.sources[*i]),
+        Op::Unnest { column, outer, .. } => format!("{column} {outer}"),
+        _ => detail,
+    };
+    let hash = hex(&format!("{op}\n{detail}\n{}\n{}", columns(&rel.schema), inputs.join("\n")));
+    known.insert(id, hash.clone());
+    hash
+}
+
+fn canonical_source(source: &Source) -> String {
+    let mut out = format!("{}\n{}\n{}\n", source.name, columns(&source.decoded), columns(&source.schema));
+    for origin in &source.origins {
+        match origin {
+            Origin::Decoded(i) => drop(writeln!(out, "decoded {i}")),
+            Origin::Generated(expr) => drop(writeln!(out, "generated {expr}")),
+            Origin::Included(i) => drop(writeln!(out, "included {:?}", source.includes[*i])),
+        }
+    }
+    for check in &source.checks {
+        let _ = writeln!(out, "check {}: {}", check.name, check.predicate);
+    }
+    let _ = writeln!(
+        out,
+        "not null {:?}\nwatermark {:?}\nmax ahead {}",
+        source.not_null, source.watermark, source.max_ahead_us
+    );
+    let _ = writeln!(
+        out,
+        "keyed {:?}\n{:?} {:?}\n{}",
+        source.keyed,
+        source.format,
+        source.encoding,
+        place(&source.options)
+    );
+    let unit = source.encode_options.get("timestamp.unit").map_or("", String::as_str);
+    let _ = writeln!(out, "timestamp unit {unit}");
+    out
+}
+
+fn canonical_sink(plan: &Plan, sink: &Sink) -> String {
+    let rel = fingerprint(plan, sink.rel);
+    let forms = format!("{:?} {:?} {:?}", sink.format, sink.encoding, sink.key_encoding);
+    format!("{}\n{rel}\n{forms}\n{:?}\n{}\n{}", sink.name, sink.key, sink.record_name, place(&sink.options))
+}

@@ -1,0 +1,335 @@
+//! `CREATE SOURCE` and `CREATE TABLE` against types: from names to positions.
+//!
+//! Columns come from the declaration, and where `*` stands from the encoding's schema. Generated
+//! columns see the decoded and the INCLUDEd ones; constraints, watermark, key and version see all.
+//! What stays in a source's options is the connector's to judge.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use super::ast::{ColumnDef, ConflictDef, CreateRelation, IncludeKind, Name, OptionItem, Pos};
+use super::catalog::Catalog;
+use super::error::Mistake;
+use super::nearest::did_you_mean;
+use super::parse::interval::duration_us;
+use super::query::{self, Site};
+use crate::plan::{Check, Conflict, Keyed, Origin, Source, Watermark};
+
+/// Asks the encoding (a registry, a schema file) for the columns of a relation that leaves them out.
+/// None where the encoding names no columns.
+pub type ColumnsOf<'a> = dyn Fn(&CreateRelation) -> Result<Option<Vec<Field>>, String> + 'a;
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// Resolves one relation.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn relation(
+    create: &CreateRelation,
+    catalog: &Catalog,
+    columns_of: &ColumnsOf<'_>,
+) -> Result<Source, Vec<Mistake>> {
+    let mut bind = Bind { create, catalog, mistakes: Vec::new() };
+    let columns = bind.columns(columns_of);
+    let (decoded, schema, origins) = bind.layout(&columns);
+    let source = bind.source(decoded, schema, origins);
+    if bind.mistakes.is_empty() { Ok(source) } else { Err(bind.mistakes) }
+}
+
+/// The options as a map.
+pub(crate) fn options(items: &[OptionItem]) -> BTreeMap<String, String> {
+    items.iter().map(|o| (o.name.clone(), o.value.clone())).collect()
+}
+
+/// The option of that name.
+pub(crate) fn option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a OptionItem> {
+    items.iter().find(|o| o.name == name)
+}
+
+/// A connector's name, if it is one of `known`.
+pub(crate) fn connector(items: &[OptionItem], known: &[&str], of: (&str, Pos)) -> Result<(), Mistake> {
+    let list = || {
+        let (last, first) = known.split_last().map_or(("", &[][..]), |(l, f)| (*l, f));
+        format!("{} or {last}", first.join(", "))
+    };
+    match option(items, "connector") {
+        None => Err(Mistake::new(of.1, format!("{} has no connector", of.0)).hint(format!(
+            "write WITH (connector = '{}', ...): {}",
+            known[0],
+            list()
+        ))),
+        Some(o) if known.contains(&o.value.as_str()) => Ok(()),
+        Some(o) => {
+            let hint = did_you_mean(&o.value, known.iter().copied())
+                .unwrap_or_else(|| format!("the connectors for it are {}", list()));
+            Err(Mistake::new(o.pos, format!("unknown connector {} for {}", o.value, of.0)).hint(hint))
+        }
+    }
+}
+
+struct Bind<'a> {
+    create: &'a CreateRelation,
+    catalog: &'a Catalog,
+    mistakes: Vec<Mistake>,
+}
+
+impl Bind<'_> {
+    fn site(&self, pos: Pos) -> Site {
+        Site { file: pos.file, pos }
+    }
+
+    /// Declared columns, with the encoding's at the place of `*`.
+    fn columns(&mut self, columns_of: &ColumnsOf<'_>) -> Vec<ColumnDef> {
+        let create = self.create;
+        let Some(star) = create.star else { return create.columns.clone() };
+        let found = match columns_of(create) {
+            Ok(Some(fields)) => fields,
+            Ok(None) => {
+                self.mistakes.push(
+                    Mistake::new(star, format!("the columns of {} are not declared", create.name.text))
+                        .hint("declare them, or use ENCODE AVRO with schema.registry or schema.file, which names them"),
+                );
+                vec![]
+            }
+            Err(message) => {
+                self.mistakes.push(Mistake::new(
+                    star,
+                    format!("cannot learn the columns of {}: {message}", create.name.text),
+                ));
+                vec![]
+            }
+        };
+        let own = |f: &Field| !create.columns.iter().any(|c| c.name.text == *f.name());
+        let found = found.into_iter().filter(own).map(|f| ColumnDef {
+            name: Name { text: f.name().clone(), pos: star },
+            not_null: false,
+            generated: None,
+            data_type: f,
+        });
+        let (before, after): (Vec<_>, Vec<_>) =
+            create.columns.iter().cloned().partition(|c| c.name.pos < star);
+        before.into_iter().chain(found).chain(after).collect()
+    }
+
+    /// The decoded columns, all columns, and where each comes from.
+    fn layout(&mut self, columns: &[ColumnDef]) -> (SchemaRef, SchemaRef, Vec<Origin>) {
+        let create = self.create;
+        let plain = |c: &&ColumnDef| c.generated.is_none();
+        let decoded: Vec<Field> = columns
+            .iter()
+            .filter(plain)
+            .map(|c| c.data_type.clone().with_name(&c.name.text).with_nullable(true))
+            .collect();
+        let included: Vec<Field> = create.includes.iter().map(|i| included(&i.name.text, &i.kind)).collect();
+        let base = Schema::new(decoded.iter().chain(&included).cloned().collect::<Vec<_>>());
+        let key = |name: &str| create.primary_key.iter().any(|k| k.text == name);
+        let (mut fields, mut origins, mut next) = (Vec::new(), Vec::new(), 0);
+        for c in columns {
+            let nullable = !(c.not_null || key(&c.name.text));
+            fields.push(c.data_type.clone().with_name(&c.name.text).with_nullable(nullable));
+            let Some(expr) = &c.generated else {
+                origins.push(Origin::Decoded(next));
+                next += 1;
+                continue;
+            };
+            let over = (create.name.text.as_str(), &base);
+            match query::expression(
+                self.catalog,
+                expr,
+                over,
+                Some(c.data_type.data_type()),
+                self.site(c.name.pos),
+            ) {
+                Ok(scalar) => origins.push(Origin::Generated(scalar)),
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+        for (at, field) in included.into_iter().enumerate() {
+            let nullable = field.is_nullable() && !key(field.name());
+            fields.push(field.with_nullable(nullable));
+            origins.push(Origin::Included(at));
+        }
+        (Arc::new(Schema::new(decoded)), Arc::new(Schema::new(fields)), origins)
+    }
+
+    fn source(&mut self, decoded: SchemaRef, schema: SchemaRef, origins: Vec<Origin>) -> Source {
+        let create = self.create;
+        let what = format!("{} {}", if create.table { "table" } else { "source" }, create.name.text);
+        if let Err(mistake) = connector(&create.with, &["kafka", "file", "datagen"], (&what, create.pos)) {
+            self.mistakes.push(mistake);
+        }
+        let watermark = self.watermark(&schema);
+        let max_ahead_us = self.length("watermark.max_ahead").unwrap_or(DAY_US);
+        let keyed = self.keyed(&schema, watermark.is_some());
+        let checks = self.checks(&schema);
+        let not_null = (0..schema.fields().len())
+            .filter(|c| !schema.field(*c).is_nullable() && self.may_be_null(*c, &schema))
+            .collect();
+        let mut options = options(&create.with);
+        let dead_letter_topic = options.remove("dead_letter.topic");
+        for own in ["watermark.max_ahead", "retention"] {
+            options.remove(own);
+        }
+        Source {
+            name: create.name.text.clone(),
+            decoded,
+            schema,
+            origins,
+            includes: create.includes.iter().map(|i| i.kind.clone()).collect(),
+            not_null,
+            checks,
+            watermark,
+            max_ahead_us,
+            keyed,
+            format: create.format.0,
+            encoding: create.encode.0,
+            encode_options: self::options(&create.encode.1),
+            options,
+            dead_letter_topic,
+        }
+    }
+
+    /// A partition and an offset every record has; they need no check.
+    fn may_be_null(&self, column: usize, schema: &Schema) -> bool {
+        let name = schema.field(column).name();
+        !self
+            .create
+            .includes
+            .iter()
+            .any(|i| i.name.text == *name && matches!(i.kind, IncludeKind::Partition | IncludeKind::Offset))
+    }
+
+    fn find(&mut self, schema: &Schema, name: &Name) -> Option<usize> {
+        let found = schema.fields().iter().position(|f| *f.name() == name.text);
+        if found.is_none() {
+            let hint = did_you_mean(&name.text, schema.fields().iter().map(|f| f.name().as_str()));
+            let message = format!("{} has no column {}", self.create.name.text, name.text);
+            self.mistakes.push(Mistake::new(name.pos, message).maybe_hint(hint));
+        }
+        found
+    }
+
+    fn length(&mut self, name: &str) -> Option<i64> {
+        let item = option(&self.create.with, name)?;
+        match duration_us(&item.value) {
+            Ok(us) if us >= 0 => Some(us),
+            Ok(_) => {
+                self.mistakes.push(
+                    Mistake::new(item.pos, format!("{name} is negative"))
+                        .hint(format!("write {name} = '1 day'")),
+                );
+                None
+            }
+            Err(message) => {
+                self.mistakes.push(
+                    Mistake::new(item.pos, format!("{name}: {message}"))
+                        .hint(format!("write {name} = '400 days'")),
+                );
+                None
+            }
+        }
+    }
+
+    fn watermark(&mut self, schema: &Schema) -> Option<Watermark> {
+        let def = self.create.watermark.as_ref()?;
+        let column = self.find(schema, &def.column)?;
+        if !matches!(schema.field(column).data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
+            let message = format!(
+                "the watermark column {} is {}",
+                def.column.text,
+                schemas::sql_type(schema.field(column))
+            );
+            self.mistakes.push(
+                Mistake::new(def.column.pos, message)
+                    .hint("a watermark needs a TIMESTAMP or TIMESTAMPTZ column"),
+            );
+            return None;
+        }
+        Some(Watermark { column, delay_us: def.delay_us })
+    }
+
+    fn keyed(&mut self, schema: &Schema, watermark: bool) -> Option<Keyed> {
+        let create = self.create;
+        let retention_us = self.length("retention");
+        if let Some(item) = option(&create.with, "retention").filter(|_| !create.table || !watermark) {
+            let (message, hint) = if create.table {
+                (
+                    "retention needs a watermark, which says how old a row is",
+                    "add WATERMARK FOR ended_at AS ended_at - INTERVAL '1 hour'",
+                )
+            } else {
+                (
+                    "a source keeps no rows to retain",
+                    "leave retention out, or CREATE TABLE with a PRIMARY KEY",
+                )
+            };
+            self.mistakes.push(Mistake::new(item.pos, message).hint(hint));
+        }
+        if !create.table {
+            return None;
+        }
+        let key: Vec<usize> = create.primary_key.iter().filter_map(|k| self.find(schema, k)).collect();
+        let conflict = match create.conflict.as_ref().map(|c| &c.0) {
+            Some(ConflictDef::DoNothing) => Conflict::DoNothing,
+            None => Conflict::Overwrite { version: None },
+            Some(ConflictDef::Overwrite { version }) => {
+                let column = version.as_ref().and_then(|v| self.version(schema, v, &key));
+                Conflict::Overwrite { version: column }
+            }
+        };
+        Some(Keyed { key, conflict, retention_us })
+    }
+
+    fn version(&mut self, schema: &Schema, name: &Name, key: &[usize]) -> Option<usize> {
+        let column = self.find(schema, name)?;
+        if schema.field(column).data_type().is_nested() || schemas::is_jsonb(schema.field(column)) {
+            let message = format!(
+                "the version column {} is {}, which has no order",
+                name.text,
+                schemas::sql_type(schema.field(column))
+            );
+            self.mistakes.push(Mistake::new(name.pos, message).hint("use a number or a time"));
+        } else if key.contains(&column) {
+            let message = format!("the version column {} is part of the key", name.text);
+            self.mistakes.push(
+                Mistake::new(name.pos, message)
+                    .hint("rows of one key would all have one version: name another column"),
+            );
+        }
+        Some(column)
+    }
+
+    fn checks(&mut self, schema: &SchemaRef) -> Vec<Check> {
+        let create = self.create;
+        let mut checks = Vec::new();
+        for def in &create.checks {
+            let over = (create.name.text.as_str(), schema.as_ref());
+            match query::expression(self.catalog, &def.expr, over, None, self.site(def.pos)) {
+                Ok(predicate) => match predicate.data_type(schema) {
+                    Ok(DataType::Boolean) => {
+                        checks.push(Check { name: def.name.clone(), text: def.text.clone(), predicate })
+                    }
+                    _ => self.mistakes.push(
+                        Mistake::new(def.pos, format!("the constraint {} is not a condition", def.name))
+                            .hint("write a comparison, such as CHECK (x >= 0)"),
+                    ),
+                },
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+        checks
+    }
+}
+
+fn included(name: &str, kind: &IncludeKind) -> Field {
+    let (data_type, nullable) = match kind {
+        IncludeKind::Timestamp => (schemas::timestamptz(), true),
+        IncludeKind::Key | IncludeKind::Header(_) | IncludeKind::Payload => (DataType::Binary, true),
+        IncludeKind::Partition => (DataType::Int32, false),
+        IncludeKind::Offset => (DataType::Int64, false),
+    };
+    Field::new(name, data_type, nullable)
+}

@@ -1,0 +1,155 @@
+//! The relations a topology has named so far, as DataFusion's planner sees them.
+//!
+//! Sources, tables and views share one name space. Each is a leaf for the queries that read it:
+//! a [`RelSource`] that carries the [`RelId`] under which its plan stands. A statement that failed
+//! leaves its name as broken, so that what reads it is not blamed for it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{DataFusionError, Result, TableReference};
+use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+
+use super::ast::{Name, Pos};
+use super::functions::FUNCTIONS;
+use crate::plan::RelId;
+
+/// A named relation.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Its plan and columns; None when its statement failed.
+    pub known: Option<(RelId, SchemaRef)>,
+    /// Its name and place.
+    pub name: Name,
+}
+
+/// The names of a topology, and the item tables of the UNNESTs of the query being planned.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    entries: BTreeMap<String, Entry>,
+    items: RefCell<BTreeMap<String, SchemaRef>>,
+    /// Names by their place, whether their statement has been read yet or not.
+    announced: BTreeMap<String, Pos>,
+    options: ConfigOptions,
+}
+
+impl Catalog {
+    /// What `name` stands for.
+    pub(crate) fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// Adds a name; the caller has seen that it is new.
+    pub(crate) fn add(&mut self, entry: Entry) {
+        self.entries.insert(entry.name.text.clone(), entry);
+    }
+
+    /// Notes that `name` is created somewhere in the topology.
+    pub(crate) fn announce(&mut self, name: &Name) {
+        self.announced.entry(name.text.clone()).or_insert(name.pos);
+    }
+
+    /// The hint for a name that is created further down.
+    pub(crate) fn later(&self, name: &str) -> Option<String> {
+        let pos = self.announced.get(name)?;
+        Some(format!("{name} is created further down, in line {}: put it before its use", pos.line))
+    }
+
+    /// All names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Registers the items of an UNNEST as a table.
+    pub(crate) fn add_items(&self, name: &str, schema: SchemaRef) {
+        self.items.borrow_mut().insert(name.to_owned(), schema);
+    }
+
+    /// Forgets the item tables.
+    pub(crate) fn clear_items(&self) {
+        self.items.borrow_mut().clear();
+    }
+}
+
+/// Leaf of a query: a relation planned before, or the items of an UNNEST.
+#[derive(Debug)]
+pub(crate) struct RelSource {
+    /// The relation; None for items.
+    pub rel: Option<RelId>,
+    /// Its columns.
+    pub schema: SchemaRef,
+}
+
+impl TableSource for RelSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}
+
+impl ContextProvider for Catalog {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        if let Some(schema) = self.items.borrow().get(name.table()) {
+            return Ok(Arc::new(RelSource { rel: None, schema: Arc::clone(schema) }));
+        }
+        let known = match name.schema() {
+            None => self.entries.get(name.table()).and_then(|e| e.known.clone()),
+            Some(_) => None,
+        };
+        match known {
+            Some((rel, schema)) => Ok(Arc::new(RelSource { rel: Some(rel), schema })),
+            None => Err(DataFusionError::Plan(format!("there is no source, table or view called {name}"))),
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        FUNCTIONS.planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(FUNCTIONS.types())
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        FUNCTIONS.scalar(name)
+    }
+
+    fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        FUNCTIONS.aggregate(name)
+    }
+
+    fn get_window_meta(&self, _: &str) -> Option<Arc<WindowUDF>> {
+        None
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        FUNCTIONS.scalar_names()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        FUNCTIONS.aggregate_names()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

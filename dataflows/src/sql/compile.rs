@@ -1,0 +1,229 @@
+//! A whole topology from its files to a [`Plan`].
+//!
+//! Statements are taken in the order given; each may read what stands before it. A statement that
+//! fails does not stop the others: all mistakes are reported together, in the order of their
+//! places. After the last statement the plan is pruned as a whole, its facts are proven, and only
+//! then are sinks judged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion_sql::sqlparser::ast as sql;
+
+use super::ast::{CreateRelation, CreateSink, CreateView, Name, Pos, SinkInput, SqlFile, Statement};
+use super::bind::{self, ColumnsOf};
+use super::catalog::{Catalog, Entry};
+use super::error::{Mistake, SqlError};
+use super::nearest::did_you_mean;
+use super::query::{self, Site};
+use super::{lower, parse, properties, prune, sink};
+use crate::plan::{Op, Plan, Rel, RelId, View};
+
+/// Compiles the files of a topology. `columns_of` is asked for the columns of relations that leave
+/// them out.
+///
+/// # Errors
+/// Every mistake, in the order of their places.
+pub fn compile(
+    files: &[SqlFile],
+    env: &dyn Fn(&str) -> Option<String>,
+    read_file: &dyn Fn(&str) -> std::io::Result<String>,
+    columns_of: &ColumnsOf<'_>,
+) -> Result<Plan, Vec<SqlError>> {
+    let statements = parse(files, env, read_file)?;
+    let mut compiler = Compiler::new(files, columns_of, &statements);
+    for statement in &statements {
+        let result = match statement {
+            Statement::Relation(create) => compiler.relation(create),
+            Statement::View(create) => compiler.view(create),
+            Statement::Sink(create) => compiler.sink(create),
+        };
+        if let Err(mistakes) = result {
+            compiler.mistakes.extend(mistakes);
+        }
+    }
+    compiler.finish()
+}
+
+struct Compiler<'a> {
+    files: &'a [SqlFile],
+    columns_of: &'a ColumnsOf<'a>,
+    plan: Plan,
+    catalog: Catalog,
+    /// Statements of sinks, in the order of `Plan::sinks`.
+    sinks: Vec<CreateSink>,
+    sink_names: BTreeMap<String, Pos>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(files: &'a [SqlFile], columns_of: &'a ColumnsOf<'a>, statements: &[Statement]) -> Compiler<'a> {
+        let mut catalog = Catalog::default();
+        for statement in statements {
+            match statement {
+                Statement::Relation(create) => catalog.announce(&create.name),
+                Statement::View(create) => catalog.announce(&create.name),
+                Statement::Sink(_) => {}
+            }
+        }
+        let (plan, sinks, sink_names, mistakes) = Default::default();
+        Compiler { files, columns_of, plan, catalog, sinks, sink_names, mistakes }
+    }
+
+    fn place(&self, pos: Pos) -> String {
+        let file = self.files.get(pos.file).map_or("topology", |f| f.name.as_str());
+        format!("{file}:{}:{}", pos.line, pos.column)
+    }
+
+    fn new_name(&self, name: &Name) -> Result<(), Vec<Mistake>> {
+        let taken = self
+            .catalog
+            .get(&name.text)
+            .map(|e| e.name.pos)
+            .or_else(|| self.sink_names.get(&name.text).copied());
+        match taken {
+            None => Ok(()),
+            Some(first) => {
+                let hint = format!("it was first used at {}: choose another name", self.place(first));
+                Err(vec![Mistake::new(name.pos, format!("the name {} is used twice", name.text)).hint(hint)])
+            }
+        }
+    }
+
+    fn relation(&mut self, create: &CreateRelation) -> Result<(), Vec<Mistake>> {
+        self.new_name(&create.name)?;
+        let bound = bind::relation(create, &self.catalog, self.columns_of);
+        let (known, result) = match bound {
+            Ok(source) => {
+                let schema = Arc::clone(&source.schema);
+                let id = self.plan.rels.len();
+                self.plan.rels.push(Rel {
+                    op: Op::Source(self.plan.sources.len()),
+                    schema: Arc::clone(&schema),
+                    unique: vec![],
+                    paired: vec![],
+                    append_only: false,
+                    below_forgetter: false,
+                    durable: false,
+                    owner: create.name.text.clone(),
+                });
+                self.plan.sources.push(source);
+                (Some((id, schema)), Ok(()))
+            }
+            Err(mistakes) => (None, Err(mistakes)),
+        };
+        self.catalog.add(Entry { known, name: create.name.clone() });
+        result
+    }
+
+    fn view(&mut self, create: &CreateView) -> Result<(), Vec<Mistake>> {
+        self.new_name(&create.name)?;
+        let mut result = self.query(&create.query, &create.name);
+        if let (Ok(rel), Some(pos)) = (&result, create.emit_on_close) {
+            result = Err(vec![self.emit_on_close(*rel, pos)]);
+        }
+        let known = result.as_ref().ok().map(|rel| (*rel, Arc::clone(&self.plan.rels[*rel].schema)));
+        self.catalog.add(Entry { known, name: create.name.clone() });
+        let rel = result?;
+        if create.materialized {
+            self.plan.views.push(View { name: create.name.text.clone(), rel, key: None });
+        }
+        Ok(())
+    }
+
+    /// Plans a query; what it added to the plan is taken back when it fails.
+    fn query(&mut self, query: &sql::Query, owner: &Name) -> Result<RelId, Vec<Mistake>> {
+        let site = Site { file: owner.pos.file, pos: owner.pos };
+        let logical = query::plan(&self.catalog, query, site)?;
+        let before = self.plan.rels.len();
+        lower::lower(&mut self.plan, &owner.text, &logical).map_err(|error| {
+            self.plan.rels.truncate(before);
+            vec![super::mistakes::of(&error, &self.catalog, query, site)]
+        })
+    }
+
+    /// Why EMIT ON WINDOW CLOSE is refused: a reason of the topology's before the release's.
+    fn emit_on_close(&self, rel: RelId, pos: Pos) -> Mistake {
+        let mut below = vec![rel];
+        let mut at = 0;
+        while at < below.len() {
+            below.extend(self.plan.rels[below[at]].op.inputs());
+            at += 1;
+        }
+        let sources = below.iter().filter_map(|r| match self.plan.rels[*r].op {
+            Op::Source(i) => Some(&self.plan.sources[i]),
+            _ => None,
+        });
+        let sources: Vec<_> = sources.collect();
+        if let Some(source) = sources.iter().find(|s| s.watermark.is_none()) {
+            return Mistake::new(
+                pos,
+                format!("EMIT ON WINDOW CLOSE needs a watermark, and {} has none", source.name),
+            )
+            .hint(format!("add WATERMARK FOR time AS time - INTERVAL '1 hour' to {}", source.name));
+        }
+        if let Some(source) =
+            sources.iter().find(|s| s.keyed.as_ref().is_some_and(|k| k.retention_us.is_none()))
+        {
+            return Mistake::new(
+                pos,
+                format!(
+                    "EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever",
+                    source.name
+                ),
+            )
+            .hint(format!(
+                "add retention = '400 days' to {}, or leave EMIT ON WINDOW CLOSE out",
+                source.name
+            ));
+        }
+        Mistake::new(pos, "EMIT ON WINDOW CLOSE is not in this release")
+            .hint("leave it out: the view emits each change of a group")
+    }
+
+    fn sink(&mut self, create: &CreateSink) -> Result<(), Vec<Mistake>> {
+        self.new_name(&create.name)?;
+        self.sink_names.insert(create.name.text.clone(), create.name.pos);
+        let rel = match &create.input {
+            SinkInput::From(name) => match self.from(name)? {
+                Some(rel) => rel,
+                None => return Ok(()),
+            },
+            SinkInput::Query(query, _) => self.query(query, &create.name)?,
+        };
+        let sink = sink::bind(create, rel, &self.plan.rels[rel].schema)?;
+        self.plan.sinks.push(sink);
+        self.sinks.push(create.clone());
+        Ok(())
+    }
+
+    /// What a sink reads; None when that failed itself.
+    fn from(&self, name: &Name) -> Result<Option<RelId>, Vec<Mistake>> {
+        match self.catalog.get(&name.text) {
+            Some(entry) => Ok(entry.known.as_ref().map(|(rel, _)| *rel)),
+            None => {
+                let hint =
+                    self.catalog.later(&name.text).or_else(|| did_you_mean(&name.text, self.catalog.names()));
+                let message = format!("there is no source, table or view called {}", name.text);
+                Err(vec![Mistake::new(name.pos, message).maybe_hint(hint)])
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Plan, Vec<SqlError>> {
+        prune::prune(&mut self.plan);
+        properties::annotate(&mut self.plan);
+        for view in &mut self.plan.views {
+            let unique = &self.plan.rels[view.rel].unique;
+            view.key = unique.iter().filter(|k| !k.is_empty()).min_by_key(|k| k.len()).cloned();
+        }
+        for (sink, create) in self.plan.sinks.iter().zip(&self.sinks) {
+            self.mistakes.extend(sink::check(&self.plan, sink, create));
+        }
+        if self.mistakes.is_empty() {
+            return Ok(self.plan);
+        }
+        self.mistakes.sort_by_key(|m| m.pos);
+        Err(self.mistakes.into_iter().map(|m| m.named(self.files)).collect())
+    }
+}

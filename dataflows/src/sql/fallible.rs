@@ -1,0 +1,67 @@
+//! Which conditions can fail on a row, so that they stay behind those that guard them.
+//!
+//! `WHERE n <> 0 AND 10 / n > 1`, or the same in an inner and an outer query, must not divide by
+//! zero; the optimiser merges filters without regard to that. Conditions that cannot fail are
+//! therefore one filter, and what can fail is another above it, which sees only rows that passed.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use datafusion_expr::Operator;
+use datafusion_physical_expr::expressions::{
+    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+};
+use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+
+/// Whether `expr` may give an error on some row of `input`. What is not known not to, may.
+pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
+    let harmless = if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
+        harmless_operator(binary, input)
+    } else if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        cast.expr().data_type(input).is_ok_and(|from| widens(&from, cast.cast_type()))
+    } else if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
+        matches!(call.name(), "get_field" | "coalesce" | "lower" | "upper" | "length" | "character_length")
+    } else {
+        expr.is::<Column>()
+            || expr.is::<Literal>()
+            || expr.is::<IsNullExpr>()
+            || expr.is::<IsNotNullExpr>()
+            || expr.is::<NotExpr>()
+            || expr.is::<LikeExpr>()
+            || expr.is::<InListExpr>()
+            || expr.is::<CaseExpr>()
+    };
+    !harmless || expr.children().into_iter().any(|child| fallible(child, input))
+}
+
+fn harmless_operator(binary: &BinaryExpr, input: &Schema) -> bool {
+    let op = binary.op();
+    let compares = matches!(
+        op,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::And
+            | Operator::Or
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom
+            | Operator::LikeMatch
+            | Operator::StringConcat
+    );
+    compares || (op.is_numerical_operators() && binary.data_type(input).is_ok_and(|t| t.is_floating()))
+}
+
+/// Whether every value of `from` has a place in `to`.
+fn widens(from: &DataType, to: &DataType) -> bool {
+    let width = |t: &DataType| t.primitive_width().unwrap_or(usize::MAX);
+    match (from, to) {
+        (a, b) if a == b => true,
+        (a, b) if a.is_signed_integer() && b.is_signed_integer() => width(a) <= width(b),
+        (a, b) if a.is_integer() || a.is_floating() => b.is_floating(),
+        (DataType::Null, _) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,257 @@
+//! The functions, operators and types of Herald's SQL.
+//!
+//! Scalar and aggregate functions are DataFusion's, plus `->` and `->>` over JSONB. Everything a
+//! topology may call is a pure function of its arguments: what reads the clock or draws random
+//! numbers is known by name, so that it can be refused at its place, and never reaches planning.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, AsArray, StringBuilder};
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use datafusion_common::{DFSchema, DataFusionError, Result, exec_err, plan_err};
+use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, TypePlanner};
+use datafusion_expr::{
+    AggregateUDF, ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+use datafusion_functions::core::planner::CoreFunctionPlanner;
+use datafusion_functions::datetime::planner::DatetimeFunctionPlanner;
+use datafusion_functions::unicode::planner::UnicodeFunctionPlanner;
+use datafusion_functions_aggregate::planner::AggregateFunctionPlanner;
+use datafusion_functions_nested::planner::{FieldAccessPlanner, NestedFunctionPlanner};
+use datafusion_sql::sqlparser::ast as sql;
+
+/// Aggregates that can be kept up to date.
+pub(crate) const AGGREGATES: [&str; 5] = ["count", "sum", "avg", "min", "max"];
+
+/// The functions by name, aliases included.
+pub(crate) struct Functions {
+    scalars: BTreeMap<String, Arc<ScalarUDF>>,
+    aggregates: BTreeMap<String, Arc<AggregateUDF>>,
+    planners: Vec<Arc<dyn ExprPlanner>>,
+    types: Arc<dyn TypePlanner>,
+}
+
+/// The one set of functions.
+pub(crate) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
+
+impl Functions {
+    fn new() -> Functions {
+        let mut scalars = BTreeMap::new();
+        let builtin = datafusion_functions::all_default_functions();
+        let nested = datafusion_functions_nested::all_default_nested_functions();
+        let own = super::window::functions().into_iter().chain([json_function(false), json_function(true)]);
+        for udf in builtin.into_iter().chain(nested).chain(own) {
+            for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
+                scalars.insert(name.clone(), Arc::clone(&udf));
+            }
+        }
+        let mut aggregates = BTreeMap::new();
+        for udaf in datafusion_functions_aggregate::all_default_aggregate_functions() {
+            for name in udaf.aliases().iter().chain([&udaf.name().to_owned()]) {
+                aggregates.insert(name.clone(), Arc::clone(&udaf));
+            }
+        }
+        Functions {
+            scalars,
+            aggregates,
+            planners: vec![
+                Arc::new(Operators),
+                Arc::new(CoreFunctionPlanner::default()),
+                Arc::new(DatetimeFunctionPlanner),
+                Arc::new(UnicodeFunctionPlanner),
+                Arc::new(NestedFunctionPlanner),
+                Arc::new(FieldAccessPlanner),
+                Arc::new(AggregateFunctionPlanner),
+            ],
+            types: Arc::new(Types),
+        }
+    }
+
+    /// The scalar function called `name`, unless the clock or chance has a part in it.
+    pub(crate) fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.scalars.get(name).filter(|f| f.signature().volatility == Volatility::Immutable).cloned()
+    }
+
+    /// Whether `name` is a function whose result is not a function of its arguments.
+    pub(crate) fn is_volatile(&self, name: &str) -> bool {
+        self.scalars.get(name).is_some_and(|f| f.signature().volatility != Volatility::Immutable)
+    }
+
+    /// The aggregate called `name`.
+    pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.aggregates.get(name).cloned()
+    }
+
+    /// Names of the scalar functions that may be called.
+    pub(crate) fn scalar_names(&self) -> Vec<String> {
+        self.scalars
+            .keys()
+            .filter(|n| self.scalar(n).is_some() && !n.starts_with("herald_"))
+            .cloned()
+            .collect()
+    }
+
+    /// Names of the aggregates that may be called.
+    pub(crate) fn aggregate_names(&self) -> Vec<String> {
+        AGGREGATES.iter().map(|n| (*n).to_owned()).collect()
+    }
+
+    /// What plans operators and field access.
+    pub(crate) fn planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.planners
+    }
+
+    /// What plans types in casts and literals.
+    pub(crate) fn types(&self) -> Arc<dyn TypePlanner> {
+        Arc::clone(&self.types)
+    }
+}
+
+/// Types in casts and literals: timestamps count microseconds, text is Utf8.
+#[derive(Debug)]
+struct Types;
+
+impl TypePlanner for Types {
+    fn plan_type_field(&self, sql_type: &sql::DataType) -> Result<Option<FieldRef>> {
+        let data_type = match sql_type {
+            sql::DataType::Timestamp(_, zone) => match zone {
+                sql::TimezoneInfo::Tz | sql::TimezoneInfo::WithTimeZone => schemas::timestamptz(),
+                _ => schemas::timestamp(),
+            },
+            sql::DataType::Datetime(_) => schemas::timestamp(),
+            sql::DataType::Time(_, _) => DataType::Time64(TimeUnit::Microsecond),
+            sql::DataType::JSONB | sql::DataType::JSON => {
+                return Ok(Some(Arc::new(schemas::jsonb_field("jsonb", true))));
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(Field::new("", data_type, true))))
+    }
+}
+
+/// `->` and `->>` over JSONB.
+#[derive(Debug)]
+struct Operators;
+
+impl ExprPlanner for Operators {
+    fn plan_binary_op(&self, raw: RawBinaryExpr, _: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let name = match raw.op {
+            sql::BinaryOperator::Arrow => "herald_json_get",
+            sql::BinaryOperator::LongArrow => "herald_json_text",
+            _ => return Ok(PlannerResult::Original(raw)),
+        };
+        match FUNCTIONS.scalar(name) {
+            Some(f) => Ok(PlannerResult::Planned(f.call(vec![raw.left, raw.right]))),
+            None => Ok(PlannerResult::Original(raw)),
+        }
+    }
+}
+
+fn json_function(text: bool) -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(JsonGet { text, signature: Signature::any(2, Volatility::Immutable) }))
+}
+
+/// Member or element of a JSONB value; NULL where there is none.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct JsonGet {
+    text: bool,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for JsonGet {
+    fn name(&self) -> &str {
+        if self.text { "herald_json_text" } else { "herald_json_get" }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let [json, path] = args.arg_fields else { return plan_err!("-> takes two operands") };
+        if !schemas::is_jsonb(json) {
+            return plan_err!("-> and ->> need JSONB on their left, not {}", schemas::sql_type(json));
+        }
+        if !matches!(path.data_type(), DataType::Utf8 | DataType::Int64 | DataType::Int32) {
+            return plan_err!("-> and ->> need a member's name or an element's number on their right");
+        }
+        let name = self.name();
+        Ok(Arc::new(if self.text {
+            Field::new(name, DataType::Utf8, true)
+        } else {
+            schemas::jsonb_field(name, true)
+        }))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        let [json, path] = args.args.as_slice() else { return exec_err!("-> takes two operands") };
+        let (json, path) = (json.to_array(rows)?, path.to_array(rows)?);
+        let json = json.as_string_opt::<i32>().ok_or_else(|| internal("JSONB is not text"))?;
+        let names = path.as_string_opt::<i32>();
+        let numbers = arrow::compute::cast(&path, &DataType::Int64).ok().filter(|_| names.is_none());
+        let numbers = numbers.as_ref().map(|n| n.as_primitive::<arrow::datatypes::Int64Type>());
+        let mut out = StringBuilder::new();
+        for row in 0..rows {
+            if json.is_null(row) || path.is_null(row) {
+                out.append_null();
+                continue;
+            }
+            let value: serde_json::Value = serde_json::from_str(json.value(row))
+                .map_err(|e| DataFusionError::Execution(format!("not JSON: {e}")))?;
+            let found = match (names, numbers) {
+                (Some(names), _) => value.get(names.value(row)),
+                (None, Some(numbers)) => element(&value, numbers.value(row)),
+                (None, None) => None,
+            };
+            match found {
+                None => out.append_null(),
+                Some(serde_json::Value::Null) if self.text => out.append_null(),
+                Some(serde_json::Value::String(s)) if self.text => out.append_value(s),
+                Some(found) => out.append_value(found.to_string()),
+            }
+        }
+        Ok(ColumnarValue::Array(Arc::new(out.finish())))
+    }
+}
+
+/// Element by number; negative numbers count from the end.
+fn element(value: &serde_json::Value, index: i64) -> Option<&serde_json::Value> {
+    let items = value.as_array()?;
+    let index = if index < 0 { i64::try_from(items.len()).ok()?.checked_add(index)? } else { index };
+    items.get(usize::try_from(index).ok()?)
+}
+
+fn internal(message: &str) -> DataFusionError {
+    DataFusionError::Internal(message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_and_chance_are_known_by_name() {
+        for name in ["now", "random", "uuid", "current_date", "current_timestamp", "current_time", "today"] {
+            assert!(FUNCTIONS.is_volatile(name), "{name}");
+            assert!(FUNCTIONS.scalar(name).is_none(), "{name}");
+        }
+        assert!(FUNCTIONS.scalar("date_trunc").is_some());
+    }
+
+    #[test]
+    fn elements_count_from_either_end() {
+        let list = serde_json::json!([1, 2, 3]);
+        assert_eq!(element(&list, 0), Some(&serde_json::json!(1)));
+        assert_eq!(element(&list, -1), Some(&serde_json::json!(3)));
+        assert_eq!(element(&list, 3), None);
+        assert_eq!(element(&list, -4), None);
+    }
+}

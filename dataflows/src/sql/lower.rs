@@ -1,0 +1,388 @@
+//! From DataFusion's optimised logical plan to ours.
+//!
+//! Every node becomes one relation (or none) whose columns stand at the positions the node's
+//! schema gives them; expressions become [`Scalar`]s over those positions, with integer arithmetic
+//! checked. What has no counterpart is an error that names it: this is the last gate, behind
+//! `refuse`.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_common::tree_node::{Transformed, TreeNode};
+
+use datafusion_common::{
+    DFSchema, DataFusionError, JoinType, NullEquality, NullHandling, Result, ScalarValue, plan_err,
+};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::expr::AggregateFunction;
+use datafusion_expr::logical_plan::{self as logical, Distinct, LogicalPlan};
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_expr::utils::split_conjunction;
+use datafusion_expr::{Expr, Operator};
+use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal, NegativeExpr};
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+
+use super::catalog::RelSource;
+use super::fallible::fallible;
+use crate::plan::{AggFunc, Aggregate, JoinKind, Op, Plan, Rel, RelId, Scalar};
+
+/// Adds the relations of `logical` to `plan`, written in the view `owner`.
+pub(crate) fn lower(plan: &mut Plan, owner: &str, logical: &LogicalPlan) -> Result<RelId> {
+    Lower { plan, owner }.node(logical)
+}
+
+/// A physical expression over the columns of `schema`, integer arithmetic checked.
+pub(crate) fn scalar(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
+    let planning = PhysicalPlanningContext::default();
+    let physical = create_physical_expr(expr, schema, &ExecutionProps::new(), &planning)?;
+    let checked = physical.transform_up(|e| {
+        if let Some(b) = e.downcast_ref::<BinaryExpr>() {
+            let checked = BinaryExpr::new(Arc::clone(b.left()), *b.op(), Arc::clone(b.right()))
+                .with_fail_on_overflow(true);
+            return Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>));
+        }
+        if let Some(n) = e.downcast_ref::<NegativeExpr>() {
+            let of = n.arg().data_type(schema.as_arrow())?;
+            if of.is_integer() {
+                // Negation wraps at the least integer; subtraction from zero is checked.
+                let zero = Arc::new(Literal::new(ScalarValue::new_zero(&of)?));
+                let checked =
+                    BinaryExpr::new(zero, Operator::Minus, Arc::clone(n.arg())).with_fail_on_overflow(true);
+                return Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>));
+            }
+        }
+        Ok(Transformed::no(e))
+    })?;
+    Ok(Scalar::new(checked.data))
+}
+
+/// `scalar` as `target`, over `input`.
+pub(crate) fn cast(scalar: Scalar, target: &DataType, input: &Schema) -> Result<Scalar> {
+    if scalar.data_type(input)? == *target {
+        return Ok(scalar);
+    }
+    Ok(Scalar::new(Arc::new(CastExpr::new(Arc::clone(scalar.expr()), target.clone(), None))))
+}
+
+struct Lower<'a> {
+    plan: &'a mut Plan,
+    owner: &'a str,
+}
+
+impl Lower<'_> {
+    fn push(&mut self, op: Op, schema: SchemaRef) -> RelId {
+        self.plan.rels.push(Rel {
+            op,
+            schema,
+            unique: vec![],
+            paired: vec![],
+            append_only: false,
+            below_forgetter: false,
+            durable: false,
+            owner: self.owner.to_owned(),
+        });
+        self.plan.rels.len() - 1
+    }
+
+    fn schema(&self, rel: RelId) -> SchemaRef {
+        Arc::clone(&self.plan.rels[rel].schema)
+    }
+
+    fn node(&mut self, node: &LogicalPlan) -> Result<RelId> {
+        match node {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
+            LogicalPlan::Filter(filter) => {
+                let input = self.node(&filter.input)?;
+                self.filter(input, &filter.predicate, filter.input.schema())
+            }
+            LogicalPlan::Projection(p) => {
+                let input = self.node(&p.input)?;
+                let exprs = p.expr.iter().map(|e| scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+                self.project(input, exprs, &p.schema)
+            }
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
+            LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                let input = self.node(input)?;
+                let schema = self.schema(input);
+                Ok(self.push(Op::Distinct { input }, schema))
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
+                plan_err!("a SELECT without FROM is not supported")
+            }
+            LogicalPlan::Subquery(_) => plan_err!("subqueries as values are not supported"),
+            LogicalPlan::Window(_) => plan_err!("window functions are not supported"),
+            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => plan_err!("ORDER BY and LIMIT are not supported"),
+            other => plan_err!("{} is not supported", other.display()),
+        }
+    }
+
+    fn scan(&mut self, scan: &logical::TableScan) -> Result<RelId> {
+        let Some(rel) = scan.source.downcast_ref::<RelSource>().and_then(|s| s.rel) else {
+            return plan_err!("UNNEST needs a table to the left of it that holds the array");
+        };
+        let mut id = rel;
+        let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &self.schema(rel))?;
+        for predicate in &scan.filters {
+            id = self.filter(id, predicate, &full)?;
+        }
+        if let Some(columns) = &scan.projection {
+            let schema = self.schema(rel);
+            let exprs = columns.iter().map(|c| Scalar::column(schema.field(*c).name(), *c)).collect();
+            id = self.project(id, exprs, &scan.projected_schema)?;
+        }
+        Ok(id)
+    }
+
+    /// One filter of what cannot fail, and above it one of what can.
+    fn filter(&mut self, input: RelId, predicate: &Expr, schema: &DFSchema) -> Result<RelId> {
+        let below = self.schema(input);
+        let (mut first, mut second): (Option<Scalar>, Option<Scalar>) = (None, None);
+        for part in split_conjunction(predicate) {
+            if matches!(part, Expr::Literal(ScalarValue::Boolean(Some(true)), _)) {
+                continue;
+            }
+            let part = scalar(part, schema)?;
+            let place = if fallible(part.expr(), &below) { &mut second } else { &mut first };
+            *place = Some(match place.take() {
+                None => part,
+                Some(left) => Scalar::new(Arc::new(BinaryExpr::new(
+                    Arc::clone(left.expr()),
+                    Operator::And,
+                    Arc::clone(part.expr()),
+                ))),
+            });
+        }
+        let mut id = input;
+        for predicate in first.into_iter().chain(second) {
+            id = self.push(Op::Filter { input: id, predicate }, Arc::clone(&below));
+        }
+        Ok(id)
+    }
+
+    /// Columns are named by `named`; their types are what the expressions give.
+    fn project(&mut self, input: RelId, exprs: Vec<Scalar>, named: &DFSchema) -> Result<RelId> {
+        let below = self.schema(input);
+        let fields =
+            exprs.iter().zip(named.fields()).map(|(e, f)| field(f, e, &below)).collect::<Result<Vec<_>>>()?;
+        Ok(self.push(Op::Project { input, exprs }, Arc::new(Schema::new(fields))))
+    }
+
+    fn unnest(&mut self, unnest: &logical::Unnest) -> Result<RelId> {
+        let input = self.node(&unnest.input)?;
+        let ([(column, _)], true) =
+            (unnest.list_type_columns.as_slice(), unnest.struct_type_columns.is_empty())
+        else {
+            return plan_err!("only one array can be unnested at a time");
+        };
+        let schema = self.schema(input);
+        let DataType::List(item) = schema.field(*column).data_type() else {
+            return plan_err!("UNNEST needs an array, not {}", schemas::sql_type(schema.field(*column)));
+        };
+        let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        fields[*column] = item.as_ref().clone().with_name(schema.field(*column).name()).with_nullable(true);
+        let outer = unnest.options.null_handling != NullHandling::Drop;
+        Ok(self.push(Op::Unnest { input, column: *column, outer }, Arc::new(Schema::new(fields))))
+    }
+
+    fn union(&mut self, union: &logical::Union) -> Result<RelId> {
+        let inputs = union.inputs.iter().map(|i| self.node(i)).collect::<Result<Vec<_>>>()?;
+        let schemas: Vec<SchemaRef> = inputs.iter().map(|i| self.schema(*i)).collect();
+        let fields: Vec<Field> = union
+            .schema
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(at, f)| {
+                // Where an input has the type but for nested nullability, its own type stands.
+                let first = schemas[0].field(at);
+                let nullable = schemas.iter().any(|s| s.field(at).is_nullable());
+                plain_field(f, first.data_type().clone(), nullable)
+            })
+            .collect();
+        let schema = Arc::new(Schema::new(fields));
+        let mut aligned = Vec::with_capacity(inputs.len());
+        for (input, own) in inputs.into_iter().zip(schemas) {
+            let same = own.fields().iter().zip(schema.fields()).all(|(a, b)| a.data_type() == b.data_type());
+            if same {
+                aligned.push(input);
+                continue;
+            }
+            let columns = own.fields().iter().enumerate().zip(schema.fields());
+            let exprs = columns
+                .map(|((at, f), to)| cast(Scalar::column(f.name(), at), to.data_type(), &own))
+                .collect::<Result<Vec<_>>>()?;
+            aligned.push(self.push(Op::Project { input, exprs }, Arc::clone(&schema)));
+        }
+        Ok(self.push(Op::Union { inputs: aligned }, schema))
+    }
+
+    fn aggregate(&mut self, aggregate: &logical::Aggregate) -> Result<RelId> {
+        let input = self.node(&aggregate.input)?;
+        let below = self.schema(input);
+        let schema = aggregate.input.schema();
+        let keys = aggregate.group_expr.iter().map(|e| scalar(e, schema)).collect::<Result<Vec<_>>>()?;
+        let named = aggregate.schema.fields();
+        let mut fields =
+            keys.iter().zip(named).map(|(k, f)| field(f, k, &below)).collect::<Result<Vec<_>>>()?;
+        let mut aggregates = Vec::new();
+        for (expr, named) in aggregate.aggr_expr.iter().zip(named.iter().skip(keys.len())) {
+            let Expr::AggregateFunction(f) = unaliased(expr) else {
+                return plan_err!("{expr} is not an aggregate");
+            };
+            let one = one_aggregate(f, schema, &below, named)?;
+            fields.push(plain_field(named, one.output.clone(), one.func != AggFunc::Count));
+            aggregates.push(one);
+        }
+        Ok(self.push(Op::Aggregate { input, keys, aggregates }, Arc::new(Schema::new(fields))))
+    }
+
+    fn join(&mut self, join: &logical::Join) -> Result<RelId> {
+        let swapped = join.join_type == JoinType::Right;
+        let kind = match join.join_type {
+            JoinType::Inner => JoinKind::Inner,
+            JoinType::Left | JoinType::Right => JoinKind::Left,
+            other => return plan_err!("{other} JOIN is not supported"),
+        };
+        if join.null_equality == NullEquality::NullEqualsNull {
+            return plan_err!("IS NOT DISTINCT FROM in a join is not supported");
+        }
+        if join.on.is_empty() {
+            let name =
+                join.right.schema().iter().find_map(|(q, _)| q.map(ToString::to_string)).unwrap_or_default();
+            return plan_err!("the join with {name} has no equality between the two sides");
+        }
+        let left = self.node(&join.left)?;
+        let right = self.node(&join.right)?;
+        let (l, r) = (self.schema(left), self.schema(right));
+        let mut keys = (Vec::new(), Vec::new());
+        for (a, b) in &join.on {
+            let (a, b) = (scalar(a, join.left.schema())?, scalar(b, join.right.schema())?);
+            let target = a.data_type(&l)?;
+            keys.1.push(cast(b, &target, &r)?);
+            keys.0.push(a);
+        }
+        // Left's columns first, whichever side is kept: `order` gives the places of the written order.
+        let (widths, total) = ((l.fields().len(), r.fields().len()), l.fields().len() + r.fields().len());
+        let written = |c: usize| if !swapped { c } else { (c + widths.1) % total };
+        let residual = match &join.filter {
+            Some(filter) => Some(relocate(&scalar(filter, &join_schema(join)?)?, &written)?),
+            None => None,
+        };
+        let (left, right) = if swapped { (right, left) } else { (left, right) };
+        let (left_keys, right_keys) = if swapped { (keys.1, keys.0) } else { keys };
+        let (l, r) = (self.schema(left), self.schema(right));
+        let outer = r.fields().iter().map(|f| {
+            let nullable = f.is_nullable() || kind == JoinKind::Left;
+            Arc::new(f.as_ref().clone().with_nullable(nullable))
+        });
+        let schema = Arc::new(Schema::new(l.fields().iter().cloned().chain(outer).collect::<Vec<_>>()));
+        let id =
+            self.push(Op::Join { left, right, kind, left_keys, right_keys, residual }, Arc::clone(&schema));
+        if !swapped {
+            return Ok(id);
+        }
+        let exprs = (0..total).map(|c| Scalar::column(schema.field(written(c)).name(), written(c))).collect();
+        self.project(id, exprs, &join.schema)
+    }
+}
+
+/// Left's columns followed by right's, as a join's condition sees them.
+fn join_schema(join: &logical::Join) -> Result<DFSchema> {
+    join.left.schema().join(join.right.schema())
+}
+
+fn relocate(scalar: &Scalar, to: &dyn Fn(usize) -> usize) -> Result<Scalar> {
+    use datafusion_physical_expr::expressions::Column;
+    let moved = Arc::clone(scalar.expr()).transform_up(|e| {
+        Ok(match e.downcast_ref::<Column>() {
+            Some(c) => {
+                Transformed::yes(Arc::new(Column::new(c.name(), to(c.index()))) as Arc<dyn PhysicalExpr>)
+            }
+            None => Transformed::no(e),
+        })
+    })?;
+    Ok(Scalar::new(moved.data))
+}
+
+fn unaliased(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        other => other,
+    }
+}
+
+fn one_aggregate(
+    f: &AggregateFunction,
+    schema: &DFSchema,
+    below: &Schema,
+    named: &Field,
+) -> Result<Aggregate> {
+    let func = match f.func.name() {
+        "count" => AggFunc::Count,
+        "sum" => AggFunc::Sum,
+        "avg" => AggFunc::Avg,
+        "min" => AggFunc::Min,
+        "max" => AggFunc::Max,
+        other => return plan_err!("the aggregate {other} is not supported"),
+    };
+    if f.params.distinct || !f.params.order_by.is_empty() {
+        return plan_err!("{}(DISTINCT ...) and ORDER BY in it are not supported", f.func.name());
+    }
+    let [arg] = f.params.args.as_slice() else { return plan_err!("{} takes one argument", f.func.name()) };
+    let every_row = func == AggFunc::Count && matches!(arg, Expr::Literal(v, _) if !v.is_null());
+    let mut output = named.data_type().clone();
+    let arg = if every_row {
+        None
+    } else {
+        let arg = scalar(arg, schema)?;
+        let of = arg.data_type(below)?;
+        let sums_in = match (func, &output) {
+            (AggFunc::Sum | AggFunc::Avg, DataType::Decimal128(..)) => of.clone(),
+            (AggFunc::Sum, DataType::Int64 | DataType::UInt64) => {
+                output = DataType::Int64;
+                DataType::Int64
+            }
+            (AggFunc::Sum | AggFunc::Avg, DataType::Float64) => DataType::Float64,
+            (AggFunc::Sum | AggFunc::Avg, other) => {
+                return plan_err!(
+                    "{} over {} is not supported",
+                    f.func.name(),
+                    schemas::sql_type(&Field::new("", other.clone(), true))
+                );
+            }
+            (AggFunc::Min | AggFunc::Max, _) => {
+                output = super::query::herald_type(&of).ok_or_else(|| not_a_column(named.name(), &of))?;
+                output.clone()
+            }
+            (AggFunc::Count, _) => of.clone(),
+        };
+        Some(cast(arg, &sums_in, below)?)
+    };
+    let filter = f.params.filter.as_ref().map(|e| scalar(e, schema)).transpose()?;
+    Ok(Aggregate { func, arg, filter, output })
+}
+
+/// The error for a value that no column can hold.
+pub(crate) fn not_a_column(name: &str, of: &DataType) -> DataFusionError {
+    DataFusionError::Plan(format!("{name} is of type {of}, which a column cannot have"))
+}
+
+/// A column of the type `scalar` gives, named as `named`.
+fn field(named: &Field, scalar: &Scalar, input: &Schema) -> Result<Field> {
+    let nullable = named.is_nullable() || scalar.nullable(input)?;
+    Ok(plain_field(named, scalar.data_type(input)?, nullable))
+}
+
+/// Only Herald's own metadata stays on a column.
+fn plain_field(named: &Field, data_type: DataType, nullable: bool) -> Field {
+    let kept = named
+        .metadata()
+        .iter()
+        .filter(|(k, _)| k.starts_with("herald."))
+        .map(|(k, v)| (k.clone(), v.clone()));
+    Field::new(named.name(), data_type, nullable).with_metadata(kept.collect())
+}

@@ -1,0 +1,263 @@
+//! What is known of each relation: unique keys, paired columns, append-only, forgetters, durable.
+//!
+//! Facts flow from inputs to users in one pass. They are proofs, not guesses: a key is listed only
+//! where it is unique at every epoch whatever the data. Durability follows DESIGN.md 2.3.5: the
+//! first state after an append-only source, and every state below a forgetter; all other state is
+//! recomputed from what those (and keyed tables) hold.
+
+use std::sync::Arc;
+
+use datafusion_expr::Operator;
+use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
+use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+
+use super::window::{HOP_END, TUMBLE_END, TUMBLE_START};
+use crate::plan::{JoinKind, Op, Plan, Rel, RelId, Scalar};
+use crate::sql::ast::IncludeKind;
+
+/// Keys kept for one relation; joins multiply them.
+const MAX_KEYS: usize = 8;
+
+/// Computes the facts of every relation.
+pub(crate) fn annotate(plan: &mut Plan) {
+    // True where rows come from an append-only source with no state between.
+    let mut unsaved: Vec<bool> = Vec::with_capacity(plan.rels.len());
+    for id in 0..plan.rels.len() {
+        let facts = facts(plan, id);
+        let inputs = plan.rels[id].op.inputs();
+        let raw = match &plan.rels[id].op {
+            Op::Source(i) => plan.sources[*i].keyed.is_none(),
+            _ => inputs.iter().any(|i| unsaved[*i]),
+        };
+        let stateful = plan.rels[id].op.stateful();
+        let rel = &mut plan.rels[id];
+        rel.unique = facts.unique;
+        rel.paired = facts.paired;
+        rel.append_only = facts.append_only;
+        rel.below_forgetter = facts.below_forgetter;
+        rel.durable = stateful && (raw || facts.below_forgetter);
+        unsaved.push(raw && !stateful);
+    }
+}
+
+struct Facts {
+    unique: Vec<Vec<usize>>,
+    paired: Vec<(usize, usize)>,
+    append_only: bool,
+    below_forgetter: bool,
+}
+
+fn facts(plan: &Plan, id: RelId) -> Facts {
+    let rel = &plan.rels[id];
+    let inputs: Vec<&Rel> = rel.op.inputs().into_iter().map(|i| &plan.rels[i]).collect();
+    let mut facts = Facts {
+        unique: Vec::new(),
+        paired: Vec::new(),
+        append_only: inputs.iter().all(|i| i.append_only),
+        below_forgetter: inputs.iter().any(|i| i.below_forgetter),
+    };
+    match &rel.op {
+        Op::Source(i) => source(plan, *i, &mut facts),
+        Op::Filter { .. } => {
+            facts.unique.clone_from(&inputs[0].unique);
+            facts.paired.clone_from(&inputs[0].paired);
+        }
+        Op::Project { exprs, .. } => {
+            facts.paired = pairs(exprs, inputs[0]);
+            facts.unique = inputs[0].unique.iter().filter_map(|key| through(key, exprs, inputs[0])).collect();
+        }
+        Op::Unnest { column, .. } => {
+            facts.paired =
+                inputs[0].paired.iter().copied().filter(|(a, b)| a != column && b != column).collect();
+        }
+        Op::Union { .. } => {
+            let mut paired = inputs.first().map(|i| i.paired.clone()).unwrap_or_default();
+            paired.retain(|p| inputs.iter().all(|i| i.paired.contains(p)));
+            facts.paired = paired;
+        }
+        Op::Distinct { .. } => {
+            facts.paired.clone_from(&inputs[0].paired);
+            facts.unique.clone_from(&inputs[0].unique);
+            facts.unique.push((0..rel.schema.fields().len()).collect());
+        }
+        Op::Aggregate { keys, .. } => {
+            facts.append_only = false;
+            facts.paired = pairs(keys, inputs[0]);
+            facts.unique = vec![(0..keys.len()).collect()];
+            // A key of the input that the grouping keeps is a key of the output too.
+            facts.unique.extend(inputs[0].unique.iter().filter_map(|key| through(key, keys, inputs[0])));
+        }
+        Op::Join { kind, left_keys, right_keys, .. } => {
+            join(*kind, (left_keys, right_keys), (inputs[0], inputs[1]), &mut facts)
+        }
+    }
+    facts.unique = reduce(facts.unique, &facts.paired);
+    facts
+}
+
+fn source(plan: &Plan, index: usize, facts: &mut Facts) {
+    let source = &plan.sources[index];
+    match &source.keyed {
+        Some(keyed) => {
+            facts.unique = vec![keyed.key.clone()];
+            facts.append_only = false;
+            facts.below_forgetter = keyed.retention_us.is_some();
+        }
+        None => {
+            let at = |kind: &IncludeKind| {
+                let include = source.includes.iter().position(|i| i == kind)?;
+                source
+                    .origins
+                    .iter()
+                    .position(|o| matches!(o, crate::plan::Origin::Included(i) if *i == include))
+            };
+            if let (Some(partition), Some(offset)) = (at(&IncludeKind::Partition), at(&IncludeKind::Offset)) {
+                facts.unique = vec![vec![partition, offset]];
+            }
+        }
+    }
+}
+
+fn join(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts: &mut Facts) {
+    let (left, right) = sides;
+    let width = left.schema.fields().len();
+    let shift = |key: &Vec<usize>| -> Vec<usize> { key.iter().map(|c| c + width).collect() };
+    facts.append_only &= kind == JoinKind::Inner;
+    facts.paired.clone_from(&left.paired);
+    facts.paired.extend(right.paired.iter().map(|(a, b)| (a + width, b + width)));
+    let covers = |scalars: &[Scalar], rel: &Rel| {
+        let columns: Vec<usize> = scalars.iter().filter_map(Scalar::as_column).collect();
+        rel.unique.iter().any(|key| covered(key, &columns, &rel.paired))
+    };
+    if covers(keys.1, right) {
+        facts.unique.extend(left.unique.iter().cloned());
+    }
+    if kind == JoinKind::Inner && covers(keys.0, left) {
+        facts.unique.extend(right.unique.iter().map(shift));
+    }
+    for l in &left.unique {
+        for r in &right.unique {
+            facts.unique.push(l.iter().copied().chain(shift(r)).collect());
+        }
+    }
+}
+
+/// Whether `columns` fix every column of `key`, pairs standing for each other.
+pub(crate) fn covered(key: &[usize], columns: &[usize], paired: &[(usize, usize)]) -> bool {
+    key.iter().all(|k| columns.contains(k) || partners(*k, paired).any(|p| columns.contains(&p)))
+}
+
+fn partners(column: usize, paired: &[(usize, usize)]) -> impl Iterator<Item = usize> {
+    paired.iter().filter_map(move |(a, b)| match column {
+        c if c == *a => Some(*b),
+        c if c == *b => Some(*a),
+        _ => None,
+    })
+}
+
+/// Minimal keys: of two paired columns one is enough, and what contains another key is no news.
+fn reduce(keys: Vec<Vec<usize>>, paired: &[(usize, usize)]) -> Vec<Vec<usize>> {
+    let mut out: Vec<Vec<usize>> = Vec::new();
+    for mut key in keys {
+        key.sort_unstable();
+        key.dedup();
+        let mut at = 0;
+        while at < key.len() {
+            let first = key[at];
+            let partner: Vec<usize> = partners(first, paired).collect();
+            let mut index = 0;
+            key.retain(|c| {
+                index += 1;
+                index - 1 <= at || !partner.contains(c)
+            });
+            at += 1;
+        }
+        if !out.iter().any(|known| covered(known, &key, paired)) {
+            out.retain(|known| !covered(&key, known, paired));
+            out.push(key);
+        }
+    }
+    out.truncate(MAX_KEYS);
+    out
+}
+
+/// The output columns that hold `key`'s columns, a partner where the column itself is dropped.
+fn through(key: &[usize], exprs: &[Scalar], input: &Rel) -> Option<Vec<usize>> {
+    let output = |column: usize| exprs.iter().position(|e| e.as_column() == Some(column));
+    key.iter().map(|c| output(*c).or_else(|| partners(*c, &input.paired).find_map(output))).collect()
+}
+
+/// Pairs of output columns: pairs of the input, copies of one column, and `a` beside `a + constant`.
+fn pairs(exprs: &[Scalar], input: &Rel) -> Vec<(usize, usize)> {
+    let mut out = Vec::new();
+    for (i, a) in exprs.iter().enumerate() {
+        for (j, b) in exprs.iter().enumerate().skip(i + 1) {
+            let kept = match (a.as_column(), b.as_column()) {
+                (Some(x), Some(y)) => {
+                    x == y || input.paired.contains(&(x, y)) || input.paired.contains(&(y, x))
+                }
+                _ => false,
+            };
+            if kept
+                || shifted(a.expr(), b.expr())
+                || shifted(b.expr(), a.expr())
+                || a.expr().as_ref() == b.expr().as_ref()
+            {
+                out.push((i, j));
+            }
+        }
+    }
+    out
+}
+
+/// Whether `b` is `a` moved by a constant time, so that each determines the other.
+fn shifted(a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>) -> bool {
+    let b = b.downcast_ref::<CastExpr>().map_or(b, CastExpr::expr);
+    if let Some(end) = b.downcast_ref::<ScalarFunctionExpr>() {
+        let start = a.downcast_ref::<ScalarFunctionExpr>();
+        return match end.name() {
+            HOP_END => end.args().first().is_some_and(|of| of.as_ref() == a.as_ref()),
+            TUMBLE_END => start.is_some_and(|s| s.name() == TUMBLE_START && s.args() == end.args()),
+            _ => false,
+        };
+    }
+    let Some(sum) = b.downcast_ref::<BinaryExpr>() else { return false };
+    let constant = sum.right().downcast_ref::<Literal>().is_some_and(|l| fixed(l.value()));
+    matches!(sum.op(), Operator::Plus | Operator::Minus)
+        && constant
+        && sum.left().as_ref() == a.as_ref()
+        && !a.is::<Literal>()
+}
+
+/// An interval of fixed length: months are not.
+fn fixed(value: &datafusion_common::ScalarValue) -> bool {
+    use datafusion_common::ScalarValue as V;
+    match value {
+        V::IntervalMonthDayNano(Some(v)) => v.months == 0,
+        V::IntervalDayTime(Some(_)) | V::DurationMicrosecond(Some(_)) | V::DurationNanosecond(Some(_)) => {
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The operator because of which `rel` can retract rows, in words.
+pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
+    let r = &plan.rels[rel];
+    if let Some(input) = r.op.inputs().into_iter().find(|i| !plan.rels[*i].append_only) {
+        return why_retracts(plan, input);
+    }
+    match &r.op {
+        Op::Source(i) => format!("the table {} revises and deletes rows", plan.sources[*i].name),
+        Op::Aggregate { .. } => format!("the GROUP BY of {} revises its results", r.owner),
+        Op::Join { .. } => {
+            format!("the LEFT JOIN of {} takes back unmatched rows when a match comes", r.owner)
+        }
+        _ => format!("{} can take rows back", r.owner),
+    }
+}
+
+/// Used by the pruning pass, which looks for columns the same way.
+pub(crate) fn column_of(expr: &Arc<dyn PhysicalExpr>) -> Option<&Column> {
+    expr.downcast_ref::<Column>()
+}

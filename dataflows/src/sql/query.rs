@@ -1,0 +1,415 @@
+//! One query: from its syntax tree to an optimised logical plan.
+//!
+//! DataFusion's planner resolves names and types; UNNESTs, which it cannot correlate, are planned
+//! as joins with a table of items and put back as `Unnest` nodes before anything moves. The
+//! optimiser runs only rules whose results `lower` can express: nothing by statistics, nothing that
+//! decorrelates. Every column of every projection gets one of Herald's types.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+
+use datafusion_common::{
+    Column, DFSchema, DataFusionError, ExprSchema, NullHandling, Result, TableReference, UnnestOptions,
+    plan_err,
+};
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::logical_plan::{Join, LogicalPlan, LogicalPlanBuilder, Projection, Unnest};
+use datafusion_expr::{Expr, ExprSchemable, lit};
+use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion_optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion_optimizer::eliminate_outer_join::EliminateOuterJoin;
+use datafusion_optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion_optimizer::optimize_unions::OptimizeUnions;
+use datafusion_optimizer::push_down_filter::PushDownFilter;
+use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule};
+use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion_sql::sqlparser::ast as sql;
+
+use super::ast::Pos;
+use super::catalog::{Catalog, RelSource};
+use super::error::Mistake;
+use super::parse::unnest::{self, UnnestUse};
+use super::{lower, mistakes, refuse};
+use crate::plan::Scalar;
+
+/// Where a query stands: what its mistakes point into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site {
+    /// File of the statement.
+    pub file: usize,
+    /// The statement's place, for what has no better one.
+    pub pos: Pos,
+}
+
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+
+/// Plans and optimises a query.
+///
+/// # Errors
+/// Every refusal, or the first planning error, at its place.
+pub(crate) fn plan(
+    catalog: &Catalog,
+    query: &sql::Query,
+    site: Site,
+) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
+    if reads_broken(catalog, query) {
+        return Err(vec![]);
+    }
+    let refused = refuse::query(query, site.file, site.pos);
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    catalog.clear_items();
+    let mut rewritten = query.clone();
+    name_columns(&mut rewritten.body, site).map_err(|m| vec![m])?;
+    let uses = unnest::extract(&mut rewritten, site.file, 0)?;
+    let tidy = |error: DataFusionError| vec![mistakes::of(&error, catalog, query, site)];
+    for item in &uses {
+        register_items(catalog, item, &uses).map_err(tidy)?;
+    }
+    let planned = statement(catalog, rewritten).and_then(|p| put_back(catalog, p, &uses)).map_err(tidy)?;
+    check_names(&planned, query, site)?;
+    let optimised = typed(planned).and_then(|p| optimise(p, rules())).map_err(tidy)?;
+    Ok(optimised)
+}
+
+/// Whether a relation whose own statement failed is read: then that is to be mended first.
+fn reads_broken(catalog: &Catalog, query: &sql::Query) -> bool {
+    let found = sql::visit_relations(query, |name| {
+        let broken = match name.0.as_slice() {
+            [part] => part
+                .as_ident()
+                .and_then(|i| catalog.get(&super::parse::cursor::fold(&i.value, i.quote_style))),
+            _ => None,
+        };
+        match broken {
+            Some(entry) if entry.known.is_none() => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    found.is_break()
+}
+
+/// Plans an expression over the columns of one relation, as `target` where one is given.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn expression(
+    catalog: &Catalog,
+    expr: &sql::Expr,
+    over: (&str, &Schema),
+    target: Option<&DataType>,
+    site: Site,
+) -> std::result::Result<Scalar, Vec<Mistake>> {
+    let refused = refuse::expr(expr, site.file, site.pos);
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    let plan = || -> Result<Scalar> {
+        let (name, schema) = over;
+        let schema = Arc::new(schema.clone());
+        let source = Arc::new(RelSource { rel: Some(0), schema: Arc::clone(&schema) });
+        let named = DFSchema::try_from_qualified_schema(name, &schema)?;
+        let planned = SqlToRel::new_with_options(catalog, options()).sql_to_expr(
+            expr.clone(),
+            &named,
+            &mut PlannerContext::new(),
+        )?;
+        let scan =
+            LogicalPlanBuilder::scan(name, source, None)?.project([planned.alias("value")])?.build()?;
+        let analyzed = analyze(scan)?;
+        let LogicalPlan::Projection(p) = optimise(analyzed, vec![Arc::new(SimplifyExpressions::new())])?
+        else {
+            return plan_err!("the expression could not be planned");
+        };
+        let scalar = lower::scalar(&p.expr[0], p.input.schema())?;
+        match target {
+            Some(target) => {
+                let found = scalar.data_type(&schema)?;
+                if !arrow::compute::can_cast_types(&found, target) {
+                    let (f, t) = (Field::new("", found, true), Field::new("", target.clone(), true));
+                    return plan_err!(
+                        "the expression is of type {}, not {}",
+                        schemas::sql_type(&f),
+                        schemas::sql_type(&t)
+                    );
+                }
+                lower::cast(scalar, target, &schema)
+            }
+            None => Ok(scalar),
+        }
+    };
+    plan().map_err(|e| vec![mistakes::of_expr(&e, expr, over.1, site)])
+}
+
+fn options() -> ParserOptions {
+    ParserOptions::new().with_collect_spans(true).with_map_string_types_to_utf8view(false)
+}
+
+fn statement(catalog: &Catalog, query: sql::Query) -> Result<LogicalPlan> {
+    SqlToRel::new_with_options(catalog, options())
+        .sql_statement_to_plan(sql::Statement::Query(Box::new(query)))
+}
+
+/// Learns the type of an UNNEST's list and registers the table of its items.
+fn register_items(catalog: &Catalog, item: &UnnestUse, uses: &[UnnestUse]) -> Result<()> {
+    let probe = put_back(catalog, statement(catalog, item.probe.clone())?, uses)?;
+    let field = analyze(probe)?.schema().field(0).clone();
+    let alias = alias_of(item);
+    let item_field = match herald_type(field.data_type()) {
+        Some(DataType::List(item)) => item,
+        _ => return plan_err!("UNNEST needs an array, and {} is {}", item.arg, schemas::sql_type(&field)),
+    };
+    let fields = match item_field.data_type() {
+        DataType::Struct(fields) => fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect(),
+        _ => vec![item_field.as_ref().clone().with_name(&alias).with_nullable(true)],
+    };
+    catalog.add_items(&item.table, Arc::new(Schema::new(fields)));
+    Ok(())
+}
+
+fn alias_of(item: &UnnestUse) -> String {
+    super::parse::cursor::fold(&item.alias.value, item.alias.quote_style)
+}
+
+/// Replaces every join with an item table by an `Unnest` of the list.
+fn put_back(catalog: &Catalog, plan: LogicalPlan, uses: &[UnnestUse]) -> Result<LogicalPlan> {
+    if uses.is_empty() {
+        return Ok(plan);
+    }
+    let by_table: BTreeMap<&str, &UnnestUse> = uses.iter().map(|u| (u.table.as_str(), u)).collect();
+    let replaced = plan.transform_up(|node| {
+        let LogicalPlan::Join(join) = &node else { return Ok(Transformed::no(node)) };
+        match items(&join.right).and_then(|table| by_table.get(table)) {
+            Some(item) => unnested(catalog, join, item).map(Transformed::yes),
+            None => Ok(Transformed::no(node)),
+        }
+    })?;
+    Ok(replaced.data.transform_up(|node| node.recompute_schema().map(Transformed::yes))?.data)
+}
+
+/// The name of the item table a join's right side is, if it is one.
+fn items(plan: &LogicalPlan) -> Option<&str> {
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) => items(&alias.input),
+        // An alias with column names renames the items.
+        LogicalPlan::Projection(p) => items(&p.input),
+        LogicalPlan::TableScan(scan) => Some(scan.table_name.table()),
+        _ => None,
+    }
+}
+
+fn unnested(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<LogicalPlan> {
+    let left = join.left.schema();
+    let planner = SqlToRel::new_with_options(catalog, options());
+    let list = planner.sql_to_expr(item.arg.clone(), left, &mut PlannerContext::new())?;
+    let own: Vec<Expr> = left.iter().map(|(q, f)| Expr::Column(Column::new(q.cloned(), f.name()))).collect();
+    let column = Column::from_name(&item.table);
+    let with_list = own.iter().cloned().chain([list.alias(&item.table)]);
+    let input = LogicalPlanBuilder::from(join.left.as_ref().clone()).project(with_list)?.build()?;
+    let null_handling = if item.outer { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
+    let options = UnnestOptions { null_handling, recursions: vec![] };
+    let unnest = Unnest::try_new(Arc::new(input), vec![column.clone()], options)?;
+    let element = unnest.schema.field_from_column(&column)?.data_type().clone();
+    // The names on the right stand for the items' fields in their order.
+    let names: Vec<(TableReference, String)> = join
+        .right
+        .schema()
+        .iter()
+        .map(|(q, f)| (q.cloned().unwrap_or_else(|| TableReference::bare(alias_of(item))), f.name().clone()))
+        .collect();
+    let values: Vec<Expr> = match &element {
+        DataType::Struct(fields) => fields
+            .iter()
+            .map(|f| {
+                datafusion_functions::core::get_field()
+                    .call(vec![Expr::Column(column.clone()), lit(f.name().as_str())])
+            })
+            .collect(),
+        _ => vec![Expr::Column(column)],
+    };
+    let renamed = values.into_iter().zip(names).map(|(e, (q, name))| e.alias_qualified(Some(q), name));
+    LogicalPlanBuilder::from(LogicalPlan::Unnest(unnest)).project(own.into_iter().chain(renamed))?.build()
+}
+
+fn rules() -> Vec<Rule> {
+    vec![
+        Arc::new(OptimizeUnions::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(EliminateOuterJoin::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(CommonSubexprEliminate::new()),
+    ]
+}
+
+fn optimise(plan: LogicalPlan, rules: Vec<Rule>) -> Result<LogicalPlan> {
+    let context = OptimizerContext::new()
+        .without_query_execution_start_time()
+        .with_skip_failing_rules(false)
+        .with_max_passes(8);
+    Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})
+}
+
+fn analyze(plan: LogicalPlan) -> Result<LogicalPlan> {
+    Analyzer::new().execute_and_check(plan, &ConfigOptions::new(), |_, _| {})
+}
+
+/// Coerces types, and casts what projections give to Herald's types until nothing changes.
+fn typed(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut plan = analyze(plan)?;
+    // Each pass settles at least one level; unions and joins may then ask for another coercion.
+    for _ in 0..8 {
+        let cast = plan.transform_up(|node| {
+            let node = node.recompute_schema()?;
+            match node {
+                LogicalPlan::Projection(p) => herald_projection(p),
+                other => Ok(Transformed::no(other)),
+            }
+        })?;
+        plan = cast.data;
+        if !cast.transformed {
+            return Ok(plan);
+        }
+        plan = analyze(plan)?;
+    }
+    plan_err!("the types of the query do not settle")
+}
+
+fn herald_projection(p: Projection) -> Result<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new_for_projection();
+    let mut changed = false;
+    let schema = Arc::clone(p.input.schema());
+    let exprs = p
+        .expr
+        .into_iter()
+        .map(|expr| {
+            let found = expr.get_type(&schema)?;
+            let target =
+                herald_type(&found).ok_or_else(|| lower::not_a_column(&expr.qualified_name().1, &found))?;
+            if target == found {
+                return Ok(expr);
+            }
+            changed = true;
+            let name = names.save(&expr);
+            Ok(name.restore(expr.unalias().cast_to(&target, schema.as_ref())?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let plan = LogicalPlan::Projection(Projection::try_new(exprs, p.input)?);
+    Ok(if changed { Transformed::yes(plan) } else { Transformed::no(plan) })
+}
+
+/// Herald's column type for a value of type `of`; None where there is none.
+pub(crate) fn herald_type(of: &DataType) -> Option<DataType> {
+    use DataType as T;
+    Some(match of {
+        T::Boolean
+        | T::Int16
+        | T::Int32
+        | T::Int64
+        | T::Float32
+        | T::Float64
+        | T::Utf8
+        | T::Binary
+        | T::Date32 => of.clone(),
+        T::Decimal128(..) => of.clone(),
+        T::Int8 | T::UInt8 => T::Int16,
+        T::UInt16 => T::Int32,
+        T::UInt32 | T::UInt64 => T::Int64,
+        T::Float16 => T::Float32,
+        T::Null | T::LargeUtf8 | T::Utf8View => T::Utf8,
+        T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => T::Binary,
+        T::Date64 | T::Timestamp(_, None) => T::Timestamp(TimeUnit::Microsecond, None),
+        T::Timestamp(_, Some(_)) => schemas::timestamptz(),
+        T::Time32(_) | T::Time64(_) => T::Time64(TimeUnit::Microsecond),
+        T::Decimal32(p, s) | T::Decimal64(p, s) => T::Decimal128(*p, *s),
+        T::Decimal256(p, s) if *p <= 38 => T::Decimal128(*p, *s),
+        T::List(f) | T::LargeList(f) | T::FixedSizeList(f, _) => {
+            let item = herald_type(f.data_type())?;
+            // A field of the right type stays as it is, name and nullability included.
+            if matches!(of, T::List(_)) && item == *f.data_type() {
+                return Some(of.clone());
+            }
+            T::List(Arc::new(Field::new("item", item, true)))
+        }
+        T::Struct(fields) => {
+            let of_field =
+                |f: &Arc<Field>| Some(f.as_ref().clone().with_data_type(herald_type(f.data_type())?));
+            T::Struct(fields.iter().map(of_field).collect::<Option<Vec<_>>>()?.into())
+        }
+        _ => return None,
+    })
+}
+
+/// Gives the columns of a SELECT the names PostgreSQL would: a call is named by its function, a
+/// field by itself. What has no such name must be given one.
+fn name_columns(body: &mut sql::SetExpr, site: Site) -> std::result::Result<(), Mistake> {
+    match body {
+        sql::SetExpr::SetOperation { left, .. } => name_columns(left, site),
+        sql::SetExpr::Query(query) => name_columns(&mut query.body, site),
+        sql::SetExpr::Select(select) => {
+            for item in &mut select.projection {
+                let sql::SelectItem::UnnamedExpr(expr) = item else { continue };
+                if matches!(expr, sql::Expr::Identifier(_)) {
+                    continue;
+                }
+                let Some(alias) = natural_name(expr) else {
+                    let pos = refuse::place(sql::Spanned::span(expr), site.file, site.pos);
+                    return Err(
+                        Mistake::new(pos, "this column has no name").hint(format!("write {expr} AS name"))
+                    );
+                };
+                *item = sql::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
+    let lower = |name: &str| sql::Ident::with_quote('"', name.to_lowercase());
+    match expr {
+        sql::Expr::Identifier(name) => Some(name.clone()),
+        sql::Expr::CompoundIdentifier(names) => names.last().cloned(),
+        sql::Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
+            sql::AccessExpr::Dot(field) => natural_name(field),
+            sql::AccessExpr::Subscript(sql::Subscript::Index { index: sql::Expr::Value(v) }) => {
+                match &v.value {
+                    sql::Value::SingleQuotedString(name) => Some(sql::Ident::with_quote('"', name)),
+                    _ => None,
+                }
+            }
+            sql::AccessExpr::Subscript(_) => None,
+        },
+        sql::Expr::Nested(inner) => natural_name(inner),
+        sql::Expr::Cast { expr, .. } => natural_name(expr),
+        sql::Expr::Function(f) => Some(lower(f.name.0.last()?.as_ident()?.value.as_str())),
+        sql::Expr::Case { .. } => Some(lower("case")),
+        sql::Expr::Extract { .. } => Some(lower("extract")),
+        _ => None,
+    }
+}
+
+/// Refuses a result in which two columns have one name.
+fn check_names(plan: &LogicalPlan, query: &sql::Query, site: Site) -> std::result::Result<(), Vec<Mistake>> {
+    let fields = plan.schema().fields();
+    let twice = fields.iter().enumerate().find(|(at, f)| fields[..*at].iter().any(|g| g.name() == f.name()));
+    match twice {
+        None => Ok(()),
+        Some((_, f)) => {
+            let pos = mistakes::last_ident(query, f.name(), site).unwrap_or(site.pos);
+            let mistake = Mistake::new(pos, format!("there are two columns called {}", f.name()));
+            Err(vec![mistake.hint("name one of them otherwise: expression AS name")])
+        }
+    }
+}

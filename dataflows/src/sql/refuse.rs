@@ -1,0 +1,348 @@
+//! What a query may not contain, found in its syntax tree before planning.
+//!
+//! Each refusal names the thing, its place and what to write instead; all of a query's refusals
+//! are reported together. What passes here is what `lower` can express, apart from what only types
+//! or equalities can tell (a join without an equality, an aggregate over an interval).
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    Distinct, DuplicateTreatment, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinOperator, Query,
+    Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::ast::Pos;
+use super::error::Mistake;
+use super::functions::{AGGREGATES, FUNCTIONS};
+
+/// Everything in `query` that Herald does not do.
+pub(crate) fn query(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
+    let mut refuse = Refuse { file, fallback, out: Vec::new() };
+    let _ = query.visit(&mut refuse);
+    refuse.out
+}
+
+/// Everything in a generated column's or a constraint's expression that Herald does not do there.
+pub(crate) fn expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistake> {
+    let mut refuse = Refuse { file, fallback, out: Vec::new() };
+    let _ = expr.visit(&mut refuse);
+    refuse.out
+}
+
+/// The place of a span, or `fallback` where it has none.
+pub(crate) fn place(span: Span, file: usize, fallback: Pos) -> Pos {
+    if span.start.line == 0 {
+        return fallback;
+    }
+    Pos { file, line: span.start.line, column: span.start.column }
+}
+
+struct Refuse {
+    file: usize,
+    fallback: Pos,
+    out: Vec<Mistake>,
+}
+
+const SUBQUERY: &str =
+    "join the other relation instead: FROM a JOIN b ON a.id = b.id (DISTINCT keys on its side)";
+
+impl Refuse {
+    fn no(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+        let pos = place(span, self.file, self.fallback);
+        if !self.out.iter().any(|m| m.pos == pos) {
+            self.out.push(Mistake::new(pos, message).hint(hint));
+        }
+    }
+
+    fn set_operation(&mut self, body: &SetExpr) {
+        match body {
+            SetExpr::Select(_) | SetExpr::Query(_) => {}
+            SetExpr::SetOperation { op, set_quantifier, left, right } => {
+                self.set_operation(left);
+                self.set_operation(right);
+                match op {
+                    SetOperator::Union => {}
+                    SetOperator::Intersect => {
+                        self.no(
+                            right.span(),
+                            "INTERSECT is not supported",
+                            "use an inner join on all columns, with DISTINCT",
+                        );
+                    }
+                    SetOperator::Except | SetOperator::Minus => {
+                        self.no(
+                            right.span(),
+                            format!("{op} is not supported"),
+                            "LEFT JOIN the second and keep rows WHERE its key IS NULL",
+                        );
+                    }
+                }
+                if !matches!(
+                    set_quantifier,
+                    SetQuantifier::All | SetQuantifier::None | SetQuantifier::Distinct
+                ) {
+                    self.no(
+                        right.span(),
+                        format!("UNION {set_quantifier} is not supported"),
+                        "list the columns in the same order and use UNION ALL",
+                    );
+                }
+            }
+            SetExpr::Values(_) => self.no(
+                body.span(),
+                "VALUES is not supported in a topology",
+                "feed such rows through a source, for example a file",
+            ),
+            _ => self.no(body.span(), "only SELECT is allowed here", "write SELECT ... FROM ..."),
+        }
+    }
+
+    fn join(&mut self, join: &Join) {
+        let span = join.relation.span();
+        let unnest = matches!(join.relation, TableFactor::UNNEST { .. });
+        let what = match &join.join_operator {
+            JoinOperator::Join(_)
+            | JoinOperator::Inner(_)
+            | JoinOperator::Left(_)
+            | JoinOperator::LeftOuter(_) => return,
+            JoinOperator::CrossJoin(_) if unnest => return,
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) if !unnest => return,
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
+                ("RIGHT JOIN UNNEST", "use a comma, or LEFT JOIN UNNEST(...) ON TRUE")
+            }
+            JoinOperator::CrossJoin(_) => ("CROSS JOIN", "join on an equality: JOIN b ON a.id = b.id"),
+            JoinOperator::FullOuter(_) => (
+                "FULL JOIN",
+                "use LEFT JOIN, or UNION ALL of a LEFT JOIN and of the rows only the other side has",
+            ),
+            JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => {
+                ("SEMI JOIN", "use an inner join with the DISTINCT keys of the other side")
+            }
+            JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => {
+                ("ANTI JOIN", "use LEFT JOIN and keep rows WHERE the other side's key IS NULL")
+            }
+            JoinOperator::AsOf { .. } => ("ASOF JOIN", "use an equi-join with a condition on the times"),
+            _ => ("this kind of join", "use JOIN or LEFT JOIN ... ON"),
+        };
+        self.no(span, format!("{} is not supported", what.0), what.1);
+    }
+
+    fn function(&mut self, f: &Function) {
+        let name = f.name.to_string().to_lowercase();
+        let span = f.name.span();
+        if FUNCTIONS.is_volatile(&name) {
+            return self.no(span, format!("{name}() is refused: its result depends on when or where it runs, so it could not be recomputed"),
+                "use a column of the record, such as its event time or INCLUDE timestamp");
+        }
+        if f.over.is_some() {
+            return self.no(
+                span,
+                format!("{name}(...) OVER is not supported"),
+                "aggregate with GROUP BY and join the result back",
+            );
+        }
+        if name == "unnest" && span.start.line == 0 {
+            return; // The parser's own: a HOP.
+        }
+        if name == "unnest" {
+            return self.no(
+                span,
+                "UNNEST in the SELECT list is not supported",
+                "put it in FROM: FROM t, UNNEST(t.items) AS i",
+            );
+        }
+        if FUNCTIONS.aggregate(&name).is_none() || FUNCTIONS.scalar(&name).is_some() {
+            return;
+        }
+        let known = AGGREGATES.contains(&name.as_str()) || name == "mean";
+        if !known {
+            let hint = match name.as_str() {
+                "bool_and" | "every" => "use min(CASE WHEN condition THEN 1 ELSE 0 END) = 1",
+                "bool_or" => "use max(CASE WHEN condition THEN 1 ELSE 0 END) = 1",
+                "grouping" => "write one GROUP BY a view",
+                _ => "use count, sum, avg, min or max",
+            };
+            return self.no(span, format!("the aggregate {name} is not supported"), hint);
+        }
+        if let FunctionArguments::List(list) = &f.args {
+            if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) {
+                return self.no(
+                    span,
+                    format!("{name}(DISTINCT ...) is not supported"),
+                    format!("use {name}(x) over a subquery: FROM (SELECT DISTINCT k, x FROM t)"),
+                );
+            }
+            if !list.clauses.is_empty() {
+                return self.no(
+                    span,
+                    format!("clauses inside {name}(...) are not supported"),
+                    "remove ORDER BY and the like: the result does not depend on order",
+                );
+            }
+        }
+        if !f.within_group.is_empty() || f.null_treatment.is_some() {
+            self.no(
+                span,
+                "WITHIN GROUP and IGNORE NULLS are not supported",
+                "use count, sum, avg, min or max",
+            );
+        }
+    }
+}
+
+impl Visitor for Refuse {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if let Some(with) = query.with.as_ref().filter(|w| w.recursive) {
+            self.no(with.span(), "WITH RECURSIVE is not supported", "unroll it to a fixed depth with joins");
+        }
+        if let Some(order) = &query.order_by {
+            self.no(
+                order.span(),
+                "ORDER BY is not supported: a view is a set of rows that changes",
+                "sort where it is read: herald query \"SELECT ... ORDER BY ...\"",
+            );
+        }
+        if query.limit_clause.is_some() || query.fetch.is_some() {
+            let span = query.limit_clause.as_ref().map_or_else(Span::empty, Spanned::span);
+            self.no(
+                span,
+                "LIMIT is not supported in a topology",
+                "limit where it is read: herald query \"SELECT ... LIMIT 10\"",
+            );
+        }
+        if !query.locks.is_empty() || query.for_clause.is_some() || !query.pipe_operators.is_empty() {
+            self.no(
+                query.span(),
+                "FOR UPDATE, FOR XML and pipe operators are not supported",
+                "write a plain SELECT",
+            );
+        }
+        self.set_operation(&query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        if let Some(Distinct::On(exprs)) = &select.distinct {
+            let span = exprs.first().map_or_else(Span::empty, Spanned::span);
+            self.no(
+                span,
+                "DISTINCT ON is not supported",
+                "use GROUP BY with max(...), or ON CONFLICT in the table",
+            );
+        }
+        match &select.group_by {
+            GroupByExpr::All(_) => {
+                self.no(select.span(), "GROUP BY ALL is not supported", "list the grouping columns")
+            }
+            GroupByExpr::Expressions(_, modifiers) if !modifiers.is_empty() => {
+                self.no(select.span(), "GROUP BY modifiers are not supported", "write one GROUP BY a view");
+            }
+            GroupByExpr::Expressions(..) => {}
+        }
+        if let Some(q) = &select.qualify {
+            self.no(q.span(), "QUALIFY is not supported", "aggregate with GROUP BY and join the result back");
+        }
+        let odd = select.top.is_some()
+            || select.into.is_some()
+            || !select.lateral_views.is_empty()
+            || select.prewhere.is_some()
+            || !select.connect_by.is_empty()
+            || !select.cluster_by.is_empty()
+            || !select.distribute_by.is_empty()
+            || !select.sort_by.is_empty()
+            || !select.named_window.is_empty();
+        if odd {
+            self.no(
+                select.span(),
+                "this SELECT has a clause that is not supported",
+                "use SELECT, FROM, WHERE, GROUP BY and HAVING only",
+            );
+        }
+        if select.from.is_empty() {
+            self.no(
+                select.span(),
+                "a SELECT without FROM is not supported",
+                "select from a source, table or view",
+            );
+        }
+        for join in select.from.iter().flat_map(|f| &f.joins) {
+            self.join(join);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { name, version, sample, with_ordinality, args, .. } => {
+                let span = name.span();
+                if version.is_some() {
+                    self.no(
+                        span,
+                        "FOR SYSTEM_TIME AS OF is not supported yet",
+                        "use LEFT JOIN: results are then revised when the dimension changes",
+                    );
+                } else if sample.is_some() || *with_ordinality {
+                    self.no(span, "TABLESAMPLE and WITH ORDINALITY are not supported", "remove the clause");
+                } else if args.is_some() {
+                    let called = name.to_string().to_lowercase();
+                    match called.as_str() {
+                        "tumble" | "hop" => {}
+                        "session" => {
+                            self.no(span, "SESSION windows are not supported yet", "use TUMBLE or HOP")
+                        }
+                        "cumulate" => {
+                            self.no(span, "CUMULATE windows are not supported", "use TUMBLE or HOP")
+                        }
+                        _ => self.no(
+                            span,
+                            format!("there is no table function called {called}"),
+                            "TUMBLE, HOP and UNNEST are the table functions",
+                        ),
+                    }
+                }
+            }
+            TableFactor::Derived { lateral, sample, .. } => {
+                if *lateral || sample.is_some() {
+                    self.no(
+                        factor.span(),
+                        "LATERAL is not supported",
+                        "for an array use UNNEST(t.items) AS i; for another relation use JOIN ... ON",
+                    );
+                }
+            }
+            TableFactor::UNNEST { .. } | TableFactor::NestedJoin { .. } => {}
+            _ => self.no(
+                factor.span(),
+                "this kind of table expression is not supported",
+                "use a name, a subquery, TUMBLE, HOP or UNNEST",
+            ),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(f) => self.function(f),
+            Expr::Subquery(_) => self.no(expr.span(), "a subquery as a value is not supported", SUBQUERY),
+            Expr::InSubquery { .. } => self.no(expr.span(), "IN (SELECT ...) is not supported", SUBQUERY),
+            Expr::Exists { .. } => self.no(expr.span(), "EXISTS is not supported", SUBQUERY),
+            Expr::AnyOp { .. } | Expr::AllOp { .. } => self.no(
+                expr.span(),
+                "ANY and ALL are not supported",
+                "use IN (a, b, c) or array_has(array, value)",
+            ),
+            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
+                self.no(
+                    expr.span(),
+                    "GROUPING SETS, CUBE and ROLLUP are not supported",
+                    "write one view for each grouping",
+                );
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,208 @@
+//! Topologies through the whole front end: frozen plans, proven facts, refusals with their places.
+//!
+//! `tests/explain/NAME.sql` compiles to the plan frozen in `NAME.txt`; with HERALD_UPDATE=1 set,
+//! differing plans are written anew, to be read before they are kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{SqlError, SqlFile, compile};
+use crate::plan::explain::{Form, explain, fingerprint, sink_fingerprint, source_fingerprint};
+use crate::plan::{Op, Plan};
+
+/// A keyed table, an append-only source and a dimension, on lines 1 to 3.
+const PRELUDE: &str = "\
+CREATE TABLE m (id VARCHAR, at TIMESTAMPTZ, n INT, tags VARCHAR[], ps STRUCT<who VARCHAR, k INT>[], PRIMARY KEY (id), WATERMARK FOR at AS at - INTERVAL '1 hour') WITH (connector = 'kafka', topic = 'm') FORMAT PLAIN ENCODE JSON;
+CREATE SOURCE s (id VARCHAR, at TIMESTAMPTZ, n INT, big BIGINT, f DOUBLE) WITH (connector = 'kafka', topic = 's') FORMAT PLAIN ENCODE JSON;
+CREATE TABLE d (id VARCHAR, name VARCHAR, PRIMARY KEY (id)) WITH (connector = 'kafka', topic = 'd') FORMAT PLAIN ENCODE JSON;
+";
+
+fn compiled(text: &str) -> Result<Plan, Vec<SqlError>> {
+    let files = [SqlFile { name: "t.sql".into(), text: text.into() }];
+    let no_file = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+    compile(&files, &|_| None, &no_file, &|_| Ok(None))
+}
+
+fn with_prelude(text: &str) -> Result<Plan, Vec<SqlError>> {
+    compiled(&format!("{PRELUDE}{text}"))
+}
+
+fn plan(text: &str) -> Plan {
+    with_prelude(text).unwrap_or_else(|errors| panic!("{text}: {}", shown(&errors)))
+}
+
+fn shown(errors: &[SqlError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+#[test]
+fn plans_are_as_frozen() {
+    let mut names: Vec<PathBuf> =
+        fs::read_dir(root().join("tests/explain")).unwrap().map(|e| e.unwrap().path()).collect();
+    names.retain(|p| p.extension().is_some_and(|e| e == "sql"));
+    names.push(root().join("topologies/match_analytics.sql"));
+    names.sort();
+    for path in names {
+        let plan = compiled(&fs::read_to_string(&path).unwrap())
+            .unwrap_or_else(|e| panic!("{}: {}", path.display(), shown(&e)));
+        let found = explain(&plan, None, Form::Text).unwrap();
+        let frozen = root().join("tests/explain").join(path.with_extension("txt").file_name().unwrap());
+        if std::env::var_os("HERALD_UPDATE").is_some() {
+            fs::write(&frozen, &found).unwrap();
+        }
+        assert_eq!(found, fs::read_to_string(&frozen).unwrap_or_default(), "{}", frozen.display());
+    }
+}
+
+/// Names of the key columns of a view, and whether it is append-only and its last state durable.
+fn facts(text: &str) -> (Vec<String>, bool) {
+    let plan = plan(text);
+    let rel = &plan.rels[plan.views.last().unwrap().rel];
+    let names = |key: &Vec<usize>| {
+        key.iter().map(|c| rel.schema.field(*c).name().as_str()).collect::<Vec<_>>().join(",")
+    };
+    (rel.unique.iter().map(names).collect(), rel.append_only)
+}
+
+#[test]
+fn keys_are_proven_through_operators() {
+    let v = |query: &str| facts(&format!("CREATE MATERIALIZED VIEW v AS {query};"));
+    let keys =
+        |keys: &[&str], append: bool| (keys.iter().map(|k| (*k).to_owned()).collect::<Vec<_>>(), append);
+    // The table's key survives projections and filters that keep it, and no others.
+    assert_eq!(v("SELECT n, id FROM m WHERE n > 3"), keys(&["id"], false));
+    assert_eq!(v("SELECT n FROM m"), keys(&[], false));
+    assert_eq!(v("SELECT upper(id) AS id FROM m"), keys(&[], false));
+    // GROUP BY and DISTINCT make keys.
+    assert_eq!(v("SELECT n, count(*) AS c FROM s GROUP BY n"), keys(&["n"], false));
+    assert_eq!(v("SELECT count(*) AS c, n + 1 AS k FROM s GROUP BY n + 1"), keys(&["k"], false));
+    assert_eq!(v("SELECT count(*) AS c FROM s GROUP BY n"), keys(&[], false));
+    assert_eq!(v("SELECT count(*) AS c FROM s"), keys(&[""], false));
+    assert_eq!(v("SELECT DISTINCT n, id FROM s"), keys(&["n,id"], true));
+    assert_eq!(v("SELECT n, id FROM s UNION SELECT n, id FROM m"), keys(&["n,id"], false));
+    // Appending stays appending through stateless steps and inner joins only.
+    assert_eq!(v("SELECT n, id FROM s UNION ALL SELECT n, id FROM s"), keys(&[], true));
+    assert_eq!(v("SELECT a.id, b.n FROM s a JOIN s b ON a.id = b.id"), keys(&[], true));
+    assert_eq!(v("SELECT a.id, b.n FROM s a LEFT JOIN s b ON a.id = b.id"), keys(&[], false));
+    // A join that finds at most one row keeps the other side's key; else the keys multiply.
+    assert_eq!(v("SELECT m.id, d.name FROM m LEFT JOIN d ON m.id = d.id"), keys(&["id"], false));
+    assert_eq!(v("SELECT m.id, d.id AS d FROM m JOIN d ON m.n = length(d.name)"), keys(&["id,d"], false));
+    assert_eq!(v("SELECT m.id, d.id AS d FROM m RIGHT JOIN d ON m.id = d.id"), keys(&["d"], false));
+    // Items of a list have no key.
+    assert_eq!(v("SELECT m.id, p.who FROM m, UNNEST(m.ps) AS p"), keys(&[], false));
+}
+
+#[test]
+fn the_ends_of_a_window_stand_for_each_other() {
+    for window in ["TUMBLE(s, at, INTERVAL '1 hour')", "HOP(s, at, INTERVAL '5 minutes', INTERVAL '1 hour')"]
+    {
+        let head = format!(
+            "CREATE MATERIALIZED VIEW v AS SELECT window_start, window_end, id, count(*) AS c FROM {window} GROUP BY window_start, window_end, id;"
+        );
+        for key in ["window_start,id", "window_end,id", "window_end,id,window_start"] {
+            let sink = format!(
+                "CREATE SINK k FROM v WITH (connector = 'blackhole', primary_key = '{key}') FORMAT UPSERT ENCODE JSON;"
+            );
+            let made = plan(&format!("{head}{sink}"));
+            assert_eq!(made.sinks[0].key.len(), key.split(',').count());
+        }
+        let sink = "CREATE SINK k FROM v WITH (connector = 'blackhole', primary_key = 'id') FORMAT UPSERT ENCODE JSON;";
+        let errors = with_prelude(&format!("{head}{sink}")).unwrap_err();
+        assert!(shown(&errors).contains("primary_key = 'window_start,id'"), "{}", shown(&errors));
+    }
+}
+
+/// Operators in order, with a star where their state is durable.
+fn operators(plan: &Plan) -> String {
+    let name = |op: &Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
+    plan.rels.iter().map(|r| name(&r.op) + if r.durable { "*" } else { "" }).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_first_state_after_an_append_only_source_is_durable() {
+    let twice = "CREATE VIEW a AS SELECT id, n, count(*) AS c FROM {} GROUP BY id, n; CREATE MATERIALIZED VIEW v AS SELECT c, count(*) AS k FROM a GROUP BY c;";
+    let of = |table: &str| {
+        operators(&plan(&twice.replace("{}", table))).replace("Source ", "").replace("Project ", "")
+    };
+    assert_eq!(of("s"), "Aggregate* Aggregate");
+    assert_eq!(of("m"), "Aggregate Aggregate");
+}
+
+#[test]
+fn all_state_below_a_forgetter_is_durable() {
+    let text = "CREATE TABLE r (id VARCHAR, at TIMESTAMPTZ, PRIMARY KEY (id), WATERMARK FOR at AS at) WITH (connector = 'file', path = 'x', retention = '9 days') FORMAT PLAIN ENCODE JSON;
+CREATE VIEW a AS SELECT at, count(*) AS c FROM r GROUP BY at; CREATE MATERIALIZED VIEW v AS SELECT DISTINCT c FROM a;
+CREATE MATERIALIZED VIEW w AS SELECT DISTINCT name FROM d;";
+    let plan = plan(text);
+    assert!(operators(&plan).contains("Aggregate*"), "{}", operators(&plan));
+    let last = |name: &str| &plan.rels[plan.views.iter().find(|v| v.name == name).unwrap().rel];
+    assert!(last("v").durable && last("v").below_forgetter);
+    assert!(!last("w").durable && !last("w").below_forgetter);
+}
+
+#[test]
+fn what_nobody_reads_is_not_computed() {
+    let text = "CREATE VIEW wide AS SELECT m.id, m.n, m.tags, p.who, p.k, d.name FROM m, UNNEST(m.ps) AS p JOIN d ON d.id = m.id;
+CREATE MATERIALIZED VIEW v AS SELECT name, count(*) AS c FROM wide GROUP BY name;
+CREATE VIEW unread AS SELECT count(*) AS c FROM s;";
+    let plan = plan(text);
+    let join = plan.rels.iter().find(|r| matches!(r.op, Op::Join { .. })).unwrap();
+    let names: Vec<&str> = join.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    assert!(!names.contains(&"tags") && !names.contains(&"n") && names.len() <= 4, "{names:?}");
+    assert!(plan.rels.iter().all(|r| r.owner != "unread"));
+    assert_eq!(plan.sources.len(), 3);
+}
+
+#[test]
+fn fingerprints_follow_the_plan_and_not_the_broker() {
+    let text = |server: &str, topic: &str, least: i32| {
+        format!(
+            "CREATE SOURCE s (id VARCHAR, n INT) WITH (connector = 'kafka', topic = '{topic}', properties.bootstrap.server = '{server}') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW v AS SELECT id, sum(n) AS n FROM s WHERE n > {least} GROUP BY id;
+CREATE SINK k FROM v WITH (connector = 'kafka', topic = 'o', properties.bootstrap.server = '{server}', primary_key = 'id') FORMAT UPSERT ENCODE JSON;"
+        )
+    };
+    let prints = |text: &str| {
+        let plan = compiled(text).unwrap_or_else(|e| panic!("{}", shown(&e)));
+        (source_fingerprint(&plan, 0), fingerprint(&plan, plan.views[0].rel), sink_fingerprint(&plan, 0))
+    };
+    let first = prints(&text("a:9092", "t", 1));
+    assert_eq!(first, prints(&text("b:9092", "t", 1)));
+    let other = prints(&text("a:9092", "t", 2));
+    assert_eq!(first.0, other.0);
+    assert_ne!(first.1, other.1);
+    assert_ne!(first.2, other.2);
+    assert_ne!(first.0, prints(&text("a:9092", "u", 1)).0);
+}
+
+#[test]
+fn every_form_of_explain_names_every_relation() {
+    let plan = plan("CREATE MATERIALIZED VIEW v AS SELECT n, count(*) AS c FROM s GROUP BY n;");
+    let json: serde_json::Value = serde_json::from_str(&explain(&plan, None, Form::Json).unwrap()).unwrap();
+    assert_eq!(json["relations"].as_array().unwrap().len(), plan.rels.len());
+    assert_eq!(json["views"][0]["key"][0], "n");
+    let dot = explain(&plan, Some("v"), Form::Dot).unwrap();
+    assert!(dot.starts_with("digraph") && dot.contains("Aggregate") && !dot.contains("[m]"));
+    assert_eq!(explain(&plan, Some("nothing"), Form::Text), None);
+}
+
+#[test]
+fn mistakes_are_told_with_place_and_remedy() {
+    let frozen = fs::read_to_string(root().join("tests/explain/refusals.txt")).unwrap_or_default();
+    let mut out = String::new();
+    let cases = fs::read_to_string(root().join("tests/explain/refusals.in")).unwrap();
+    for case in cases.split("\n---\n").map(str::trim).filter(|c| !c.is_empty()) {
+        let errors = with_prelude(case).map(|_| String::from("accepted")).unwrap_or_else(|e| shown(&e));
+        out.push_str(&format!("{case}\n{errors}\n\n"));
+    }
+    if std::env::var_os("HERALD_UPDATE").is_some() {
+        fs::write(root().join("tests/explain/refusals.txt"), &out).unwrap();
+    } else {
+        assert_eq!(out, frozen);
+    }
+    assert!(!out.contains("\naccepted\n"));
+}

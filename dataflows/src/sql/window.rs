@@ -1,0 +1,174 @@
+//! The scalar functions behind TUMBLE and HOP.
+//!
+//! Windows are aligned to 1970-01-01T00:00:00 (UTC for TIMESTAMPTZ) and half open: a window holds
+//! its start and not its end. Lengths are constants in microseconds, put there by the parser. A NULL
+//! time gives a NULL window; a window beyond the range of timestamps is an error of the row.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListBuilder, PrimitiveArray, TimestampMicrosecondBuilder};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit, TimestampMicrosecondType};
+use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
+use datafusion_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+/// All of them.
+pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
+    [Window::TumbleStart, Window::TumbleEnd, Window::HopStarts, Window::HopEnd]
+        .into_iter()
+        .map(|window| {
+            let signature =
+                Signature::any(if window == Window::HopStarts { 3 } else { 2 }, Volatility::Immutable);
+            Arc::new(ScalarUDF::from(WindowFunction { window, signature }))
+        })
+        .collect()
+}
+
+/// Whether a function of this name moves its first argument by its second, a constant.
+pub(crate) const HOP_END: &str = "herald_hop_end";
+/// Start of the window a time is in.
+pub(crate) const TUMBLE_START: &str = "herald_tumble_start";
+/// End of the window a time is in.
+pub(crate) const TUMBLE_END: &str = "herald_tumble_end";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Window {
+    TumbleStart,
+    TumbleEnd,
+    HopStarts,
+    HopEnd,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct WindowFunction {
+    window: Window,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for WindowFunction {
+    fn name(&self) -> &str {
+        match self.window {
+            Window::TumbleStart => TUMBLE_START,
+            Window::TumbleEnd => TUMBLE_END,
+            Window::HopStarts => "herald_hop_starts",
+            Window::HopEnd => HOP_END,
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        let (Some(DataType::Timestamp(TimeUnit::Microsecond, _)), true) = (args.first(), args.len() > 1)
+        else {
+            let what =
+                if matches!(self.window, Window::HopStarts | Window::HopEnd) { "HOP" } else { "TUMBLE" };
+            let found = args
+                .first()
+                .map_or_else(String::new, |a| schemas::sql_type(&Field::new("", a.clone(), true)));
+            return plan_err!("{what} needs a column of type TIMESTAMP or TIMESTAMPTZ, not {found}");
+        };
+        Ok(match self.window {
+            Window::HopStarts => DataType::List(Arc::new(Field::new("item", args[0].clone(), true))),
+            _ => args[0].clone(),
+        })
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
+        let nullable = args.arg_fields.first().is_none_or(|f| f.is_nullable());
+        Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, nullable)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let times = args.args[0].to_array(args.number_rows)?;
+        let Some(times) = times.as_primitive_opt::<TimestampMicrosecondType>() else {
+            return exec_err!("{} over {}", self.name(), times.data_type());
+        };
+        let first = length(&args.args[1])?;
+        let out: ArrayRef = match self.window {
+            Window::TumbleStart => Arc::new(each(times, |t| floor(t, first))?),
+            Window::TumbleEnd => Arc::new(each(times, |t| floor(t, first)?.checked_add(first))?),
+            Window::HopEnd => Arc::new(each(times, |t| t.checked_add(first))?),
+            Window::HopStarts => Arc::new(starts(times, first, length(&args.args[2])?)?),
+        };
+        Ok(ColumnarValue::Array(out))
+    }
+}
+
+/// A constant length.
+fn length(value: &ColumnarValue) -> Result<i64> {
+    let length = match value {
+        ColumnarValue::Scalar(ScalarValue::Int64(Some(us))) => Some(*us),
+        ColumnarValue::Array(a) => {
+            a.as_primitive_opt::<Int64Type>().filter(|a| !a.is_empty()).map(|a| a.value(0))
+        }
+        ColumnarValue::Scalar(_) => None,
+    };
+    match length {
+        Some(us) if us > 0 => Ok(us),
+        _ => exec_err!("a window's length is not a positive constant"),
+    }
+}
+
+/// The greatest multiple of `size` that is not after `t`.
+fn floor(t: i64, size: i64) -> Option<i64> {
+    t.checked_sub(t.rem_euclid(size))
+}
+
+type Times = PrimitiveArray<TimestampMicrosecondType>;
+
+fn out_of_range() -> DataFusionError {
+    DataFusionError::Execution("the window is beyond the range of timestamps".to_owned())
+}
+
+fn each(times: &Times, f: impl Fn(i64) -> Option<i64>) -> Result<Times> {
+    let zone = times.timezone().map(Arc::from);
+    let out =
+        times.try_unary::<_, TimestampMicrosecondType, DataFusionError>(|t| f(t).ok_or_else(out_of_range))?;
+    Ok(out.with_timezone_opt::<Arc<str>>(zone))
+}
+
+/// The starts of the windows each time is in, latest first.
+fn starts(times: &Times, slide: i64, size: i64) -> Result<arrow::array::ListArray> {
+    let item = Arc::new(Field::new("item", times.data_type().clone(), true));
+    let values = TimestampMicrosecondBuilder::new().with_data_type(times.data_type().clone());
+    let mut lists = ListBuilder::new(values).with_field(item);
+    for t in times {
+        if let Some(t) = t {
+            let mut start = floor(t, slide).ok_or_else(out_of_range)?;
+            while i128::from(start) > i128::from(t) - i128::from(size) {
+                lists.values().append_value(start);
+                start = start.checked_sub(slide).ok_or_else(out_of_range)?;
+            }
+        }
+        lists.append(t.is_some());
+    }
+    Ok(lists.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_hold_their_start_and_not_their_end() {
+        assert_eq!(
+            [floor(0, 10), floor(9, 10), floor(10, 10), floor(-1, 10)],
+            [Some(0), Some(0), Some(10), Some(-10)]
+        );
+        assert_eq!(floor(i64::MIN, 10), None);
+    }
+
+    #[test]
+    fn a_time_is_in_size_over_slide_windows() {
+        let times = Times::from(vec![Some(12), None, Some(-1)]);
+        let lists = starts(&times, 5, 15).unwrap();
+        let of = |i: usize| lists.value(i).as_primitive::<TimestampMicrosecondType>().values().to_vec();
+        assert_eq!(of(0), [10, 5, 0]);
+        assert!(lists.is_null(1));
+        assert_eq!(of(2), [-5, -10, -15]);
+    }
+}
