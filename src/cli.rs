@@ -87,9 +87,6 @@ pub struct RunArgs {
     /// Stop when bounded sources end and Kafka sources reach the end offsets seen at start.
     #[arg(long, env = "HERALD_ONCE")]
     pub once: bool,
-    /// With --once: take the ends of Kafka sources as the end of time and close all windows.
-    #[arg(long, requires = "once", env = "HERALD_CLOSE_WINDOWS")]
-    pub close_windows: bool,
     /// Drop the state and start over.
     #[arg(long, env = "HERALD_FRESH")]
     pub fresh: bool,

@@ -60,8 +60,6 @@ pub struct DriverConfig {
     pub epoch_interval: Duration,
     /// Stop when everything there is has been read.
     pub once: bool,
-    /// With `once`: the end of the sources is the end of time.
-    pub close_windows: bool,
     /// Drop the state first.
     pub fresh: bool,
 }
@@ -269,9 +267,14 @@ impl Driver {
                     rows += records.len();
                     bytes += records.bytes_len();
                     head.sources[source].read += records.len() as u64;
-                    head.samples.extend([records.timestamps.first(), records.timestamps.last()].into_iter().flatten().flatten());
+                    head.samples.extend(
+                        [records.timestamps.first(), records.timestamps.last()]
+                            .into_iter()
+                            .flatten()
+                            .flatten(),
+                    );
                     let worker = records.partition as usize % lines.workers.len();
-                    if lines.workers[worker].send(ToWorker::Records(source, records)).is_err() {
+                    if lines.workers[worker].send(ToWorker::Records(source, Box::new(records))).is_err() {
                         return Ok(());
                     }
                 }
@@ -281,7 +284,10 @@ impl Driver {
                 }
             }
             let done = stopping || (self.config.once && self.sources.done());
-            if rows > 0 && (done || full || opened.elapsed() >= self.config.epoch_interval) && self.permit(lines, done || full) {
+            if rows > 0
+                && (done || full || opened.elapsed() >= self.config.epoch_interval)
+                && self.permit(lines, done || full)
+            {
                 self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
                 epoch += 1;
                 (rows, bytes) = (0, 0);

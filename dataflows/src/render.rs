@@ -33,12 +33,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::Schema;
 use schemas::RowCodec;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::probe::Probe;
 use timely::dataflow::operators::{Concat, Concatenate, Input};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
 
 use crate::error::RunError;
 use crate::plan::{JoinKind, Op, Plan, RelId, Scalar};
@@ -125,7 +125,17 @@ impl<'s, 'p> Renderer<'s, 'p> {
     ) -> Result<Renderer<'s, 'p>, RunError> {
         let shapes = plan.rels.iter().map(|rel| Shape::new(&rel.schema)).collect::<Result<_, _>>()?;
         let probe = ProbeHandle::new();
-        Ok(Renderer { scope, plan, spaces, start, collector, probe, shapes, streams: vec![], restores: vec![] })
+        Ok(Renderer {
+            scope,
+            plan,
+            spaces,
+            start,
+            collector,
+            probe,
+            shapes,
+            streams: vec![],
+            restores: vec![],
+        })
     }
 
     /// Renders every relation, view and sink; gives back the probe and what is to be restored.
@@ -157,7 +167,12 @@ impl<'s, 'p> Renderer<'s, 'p> {
             Op::Source(at) => Ok(sources[*at].clone()),
             Op::Filter { input, predicate } => {
                 let errors = self.errors(id)?;
-                Ok(linear::filter(stream(&self.streams, input), self.shapes[*input].clone(), predicate.clone(), errors))
+                Ok(linear::filter(
+                    stream(&self.streams, input),
+                    self.shapes[*input].clone(),
+                    predicate.clone(),
+                    errors,
+                ))
             }
             Op::Project { input, exprs } => {
                 let errors = self.errors(id)?;
@@ -266,7 +281,11 @@ impl<'s, 'p> Renderer<'s, 'p> {
     }
 
     /// Counts every update of a bag in its space.
-    fn tee(&self, updates: Stream<'s, u64, Vec<Update<i64>>>, space: u32) -> Stream<'s, u64, Vec<Update<i64>>> {
+    fn tee(
+        &self,
+        updates: Stream<'s, u64, Vec<Update<i64>>>,
+        space: u32,
+    ) -> Stream<'s, u64, Vec<Update<i64>>> {
         let collector = self.collector.clone();
         updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Tee", move |_, _| {
             move |input, output| {
@@ -293,7 +312,8 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let left_updates = self.side(id, left, left_keys, (Part::Left, outer))?;
         let right_updates = self.side(id, right, right_keys, (Part::Right, false))?;
         let arranged = packed::arrange(left_updates.clone(), &self.named(id, "left"), self.collector.clone());
-        let right_arranged = packed::arrange(right_updates.clone(), &self.named(id, "right"), self.collector.clone());
+        let right_arranged =
+            packed::arrange(right_updates.clone(), &self.named(id, "right"), self.collector.clone());
         let name = self.named(id, "join");
         let collector = self.collector.clone();
         let mut matches = join::matches(arranged.clone(), right_arranged, &name, collector.clone());
@@ -306,21 +326,35 @@ impl<'s, 'p> Renderer<'s, 'p> {
         }
         let (left_shape, columns) = (self.shapes[left].clone(), self.shapes[right].schema.fields().len());
         let removed = if residual.is_some() {
-            let rows = join::left_part(matches.clone(), self.shapes[id].clone(), left_shape.codec.columns(), collector.clone());
+            let rows = join::left_part(
+                matches.clone(),
+                self.shapes[id].clone(),
+                left_shape.codec.columns(),
+                collector.clone(),
+            );
             let rows = join::whole_rows(rows, left_shape.clone(), collector.clone());
             let schema = self.plan.rels[left].schema.clone();
             let present = self.distinct(id, rows, &schema)?;
-            let by_row = left_updates.clone().unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "ByRow", |_, _| {
-                |input, output| {
-                    input.for_each(|time, updates: &mut Vec<Update<i64>>| {
-                        let mut session = output.session(&time);
-                        for ((_, row), at, diff) in updates.drain(..) {
-                            session.give(((row.clone(), row), at, diff));
-                        }
-                    });
-                }
-            });
-            join::removed(packed::arrange(by_row, &self.named(id, "rows"), collector.clone()), present, &name, collector.clone())
+            let by_row = left_updates.clone().unary::<CapacityContainerBuilder<_>, _, _, _>(
+                Pipeline,
+                "ByRow",
+                |_, _| {
+                    |input, output| {
+                        input.for_each(|time, updates: &mut Vec<Update<i64>>| {
+                            let mut session = output.session(&time);
+                            for ((_, row), at, diff) in updates.drain(..) {
+                                session.give(((row.clone(), row), at, diff));
+                            }
+                        });
+                    }
+                },
+            );
+            join::removed(
+                packed::arrange(by_row, &self.named(id, "rows"), collector.clone()),
+                present,
+                &name,
+                collector.clone(),
+            )
         } else {
             let schema = self.plan.rels[right].schema.clone();
             let fields: Vec<_> = right_keys
@@ -331,16 +365,17 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 })
                 .collect::<Result<_, _>>()
                 .map_err(|e| RunError::Broken(e.to_string()))?;
-            let keys = right_updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "KeysOnly", |_, _| {
-                |input, output| {
-                    input.for_each(|time, updates: &mut Vec<Update<i64>>| {
-                        let mut session = output.session(&time);
-                        for ((key, _), at, diff) in updates.drain(..) {
-                            session.give(((key, vec![]), at, Accums::count(diff)));
-                        }
-                    });
-                }
-            });
+            let keys =
+                right_updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "KeysOnly", |_, _| {
+                    |input, output| {
+                        input.for_each(|time, updates: &mut Vec<Update<i64>>| {
+                            let mut session = output.session(&time);
+                            for ((key, _), at, diff) in updates.drain(..) {
+                                session.give(((key, vec![]), at, Accums::count(diff)));
+                            }
+                        });
+                    }
+                });
             let present = self.distinct(id, keys, &Schema::new(fields))?;
             join::removed(arranged, present, &name, collector.clone())
         };
@@ -355,7 +390,8 @@ impl<'s, 'p> Renderer<'s, 'p> {
         updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "LeftRows", |_, _| {
             |input, output| {
                 input.for_each(|time, updates: &mut Vec<Update<i64>>| {
-                    let mut rows: Vec<_> = updates.drain(..).map(|((_, row), at, diff)| (row, at, diff)).collect();
+                    let mut rows: Vec<_> =
+                        updates.drain(..).map(|((_, row), at, diff)| (row, at, diff)).collect();
                     let mut session = output.session(&time);
                     for (_, batch) in linear::by_epoch(&mut rows) {
                         session.give(batch);

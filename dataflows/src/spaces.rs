@@ -56,7 +56,13 @@ impl Spaces {
                 let id = builder.entry(SpaceKind::Table, &source.name, print, schema, (None, &source.name));
                 spaces.tables.insert(at, id);
             } else {
-                builder.entry(SpaceKind::Sink, &format!("source {}", source.name), print, None, (None, &source.name));
+                builder.entry(
+                    SpaceKind::Sink,
+                    &format!("source {}", source.name),
+                    print,
+                    None,
+                    (None, &source.name),
+                );
             }
         }
         for (id, rel) in plan.rels.iter().enumerate() {
@@ -67,14 +73,26 @@ impl Spaces {
             };
             for part in parts {
                 let name = format!("{}/{id}/{part:?}", rel.owner).to_lowercase();
-                let space = builder.entry(SpaceKind::Arrangement, &name, fingerprint(plan, id), None, (None, &rel.owner));
+                let space = builder.entry(
+                    SpaceKind::Arrangement,
+                    &name,
+                    fingerprint(plan, id),
+                    None,
+                    (None, &rel.owner),
+                );
                 spaces.parts.insert((id, *part), space);
             }
         }
         for view in &plan.views {
             let print = format!("{}/{:?}", fingerprint(plan, view.rel), view.key);
             let schema = Some(schemas::schema_to_json(&plan.rels[view.rel].schema));
-            spaces.views.push(builder.entry(SpaceKind::View, &view.name, print, schema, (view.key.clone(), &view.name)));
+            spaces.views.push(builder.entry(
+                SpaceKind::View,
+                &view.name,
+                print,
+                schema,
+                (view.key.clone(), &view.name),
+            ));
         }
         for (at, sink) in plan.sinks.iter().enumerate() {
             builder.entry(SpaceKind::Sink, &sink.name, sink_fingerprint(plan, at), None, (None, &sink.name));

@@ -117,7 +117,9 @@ impl Topology {
             .plan
             .sources
             .iter()
-            .map(|source| Ingest::new(source.clone(), (setup.decoder)(source)?, marks(&setup.progress, &source.name)))
+            .map(|source| {
+                Ingest::new(source.clone(), (setup.decoder)(source)?, marks(&setup.progress, &source.name))
+            })
             .collect::<Result<Vec<_>, RunError>>()?;
         let abort = setup.abort.clone();
         let epoch = setup.start.epoch;
@@ -313,7 +315,12 @@ fn rows_needed(plan: &Plan, source: usize) -> bool {
     false
 }
 
-fn restore_table(store: &Store, space: u32, group: u8, handle: &mut Handle<DeltaBatch>) -> Result<(), RunError> {
+fn restore_table(
+    store: &Store,
+    space: u32,
+    group: u8,
+    handle: &mut Handle<DeltaBatch>,
+) -> Result<(), RunError> {
     let mut rows = Rows::new();
     let mut send = |rows: &mut Rows| {
         let rows = std::mem::take(rows);

@@ -148,7 +148,11 @@ impl Committer {
         commit.dead_letters = dead.iter().map(DeadLetter::to_bytes).collect();
         for (cluster, parts) in &chunks {
             for (part, bytes) in parts.iter().enumerate() {
-                commit.outbox.push(OutboxChunk { cluster: *cluster, part: part as u32, bytes: bytes.clone() });
+                commit.outbox.push(OutboxChunk {
+                    cluster: *cluster,
+                    part: part as u32,
+                    bytes: bytes.clone(),
+                });
             }
         }
         let begun = Instant::now();
@@ -179,7 +183,9 @@ impl Committer {
             let Some(read) = head.sources.get(at) else { continue };
             held.read += read.read;
             held.ended = read.ended;
-            for (outcome, n) in schemas::Outcome::ALL.iter().zip(counted.get(&at).copied().unwrap_or_default()) {
+            for (outcome, n) in
+                schemas::Outcome::ALL.iter().zip(counted.get(&at).copied().unwrap_or_default())
+            {
                 held.outcomes[outcome.index()] += n;
                 if n > 0 {
                     self.metrics.outcomes(&source.name, outcome.name(), n);
@@ -257,6 +263,12 @@ fn watermark(
 fn view_watermark(plan: &dataflows::plan::Plan, rel: usize, progress: &Progress) -> Option<i64> {
     match &plan.rels[rel].op {
         dataflows::plan::Op::Source(at) => progress.sources.get(&plan.sources[*at].name)?.watermark_us,
-        op => op.inputs().iter().map(|input| view_watermark(plan, *input, progress)).collect::<Option<Vec<_>>>()?.into_iter().min(),
+        op => op
+            .inputs()
+            .iter()
+            .map(|input| view_watermark(plan, *input, progress))
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .min(),
     }
 }

@@ -68,7 +68,8 @@ impl Outputs {
                 true => None,
                 false => {
                     let schema = Arc::new(schema.project(&sink.key)?);
-                    let key = encoder_of_key(sink, &schema, &topic).with_context(|| format!("key of sink {}", sink.name))?;
+                    let key = encoder_of_key(sink, &schema, &topic)
+                        .with_context(|| format!("key of sink {}", sink.name))?;
                     Some(key)
                 }
             };
@@ -166,9 +167,10 @@ impl SinkEncoder<'_> {
             if *target == Target::Blackhole {
                 continue;
             }
-            let messages = self.messages(at, &delta).with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
+            let messages =
+                self.messages(at, &delta).with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
             let number = if let Target::File(number) = target { *number } else { 0 };
-            let chunk = chunks.entry(number).or_insert_with(OutChunk::new);
+            let chunk = chunks.entry(number).or_default();
             for row in 0..messages.values.len() {
                 let key = messages.keys.as_ref().and_then(|keys| keys.get(row));
                 let value = messages.values.get(row);
@@ -267,15 +269,18 @@ fn debezium(
     let ops: StringArray = before
         .iter()
         .zip(&after)
-        .map(|sides| Some(match sides {
-            (None, _) => "c",
-            (Some(_), Some(_)) => "u",
-            (Some(_), None) => "d",
-        }))
+        .map(|sides| {
+            Some(match sides {
+                (None, _) => "c",
+                (Some(_), Some(_)) => "u",
+                (Some(_), None) => "d",
+            })
+        })
         .collect();
     let side = |rows: &[Option<u32>]| -> Result<ArrayRef> {
         let places = UInt32Array::from(rows.to_vec());
-        let columns = batch.columns().iter().map(|c| take(c, &places, None)).collect::<Result<Vec<_>, _>>()?;
+        let columns =
+            batch.columns().iter().map(|c| take(c, &places, None)).collect::<Result<Vec<_>, _>>()?;
         let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
         let fields: arrow::datatypes::Fields =
             schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
@@ -299,7 +304,8 @@ fn decode(codec: &RowCodec, rows: &Rows, schema: &SchemaRef) -> Result<RecordBat
 }
 
 fn loosen(batch: RecordBatch) -> Result<RecordBatch> {
-    let fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    let fields: Vec<Field> =
+        batch.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())?)
 }
 

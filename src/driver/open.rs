@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arrow::datatypes::TimeUnit;
+use connectors::SinkConnector;
 use connectors::file::FileWriter;
 use connectors::kafka::progress::digest;
 use connectors::kafka::{
     KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicSpec, Topics, settle,
 };
-use connectors::SinkConnector;
 use dataflows::plan::Source;
 use dataflows::spaces::Spaces;
 use dataflows::sql::ast::{Encoding, Format};
@@ -62,7 +62,8 @@ pub fn state_and_targets(
     if config.fresh {
         Store::wipe(&config.state_dir)?;
     }
-    let options = StoreOptions { create: true, topology: Some(config.name.clone()), ..StoreOptions::default() };
+    let options =
+        StoreOptions { create: true, topology: Some(config.name.clone()), ..StoreOptions::default() };
     let store = Arc::new(Store::open(&config.state_dir, &options)?);
     let spaces = spaces(config, &store)?;
     let topics = match &cluster {
@@ -75,7 +76,9 @@ pub fn state_and_targets(
         let upsert = sink.format == Format::Upsert;
         targets.push(match (connector, &topics) {
             (SinkConnector::Kafka(kafka), Some(topics)) => {
-                let info = topics.ensure(&kafka.topic_spec(upsert)).with_context(|| format!("sink {}", sink.name))?;
+                let info = topics
+                    .ensure(&kafka.topic_spec(upsert))
+                    .with_context(|| format!("sink {}", sink.name))?;
                 // Room for the batch around a record, its headers and Kafka's own fields.
                 let max_bytes = (info.max_message_bytes.max(2048) - 1024) as usize;
                 Target::Kafka { topic: kafka.topic.clone(), partitions: info.partitions, max_bytes }
@@ -181,14 +184,18 @@ fn sink_cluster(config: &DriverConfig, connectors: &[SinkConnector]) -> Result<O
     }
     for source in config.plan.sources.iter().filter(|s| s.dead_letter_topic.is_some()) {
         if source.options.get("connector").is_some_and(|c| c == "kafka") {
-            let kafka = KafkaSource::from_options(&source.options).with_context(|| format!("source {}", source.name))?;
+            let kafka = KafkaSource::from_options(&source.options)
+                .with_context(|| format!("source {}", source.name))?;
             add(format!("the dead letters of source {}", source.name), kafka.cluster)?;
         }
     }
     Ok(cluster.map(|(_, cluster)| cluster))
 }
 
-fn dead_letter_topics(config: &DriverConfig, topics: Option<&Topics>) -> Result<BTreeMap<String, (String, i32)>> {
+fn dead_letter_topics(
+    config: &DriverConfig,
+    topics: Option<&Topics>,
+) -> Result<BTreeMap<String, (String, i32)>> {
     let mut found = BTreeMap::new();
     for source in &config.plan.sources {
         let Some(topic) = &source.dead_letter_topic else { continue };
@@ -245,7 +252,8 @@ fn json_options(options: &BTreeMap<String, String>) -> Result<JsonOptions, Schem
         "us" => TimeUnit::Microsecond,
         "ns" => TimeUnit::Nanosecond,
         other => {
-            let (option, message) = ("timestamp.unit".to_string(), format!("'{other}' is not s, ms, us or ns"));
+            let (option, message) =
+                ("timestamp.unit".to_string(), format!("'{other}' is not s, ms, us or ns"));
             return Err(SchemaError::Config { option, message });
         }
     };

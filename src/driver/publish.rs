@@ -95,10 +95,8 @@ impl Targets {
         targets.sort_unstable();
         targets.dedup();
         for target in targets {
-            let outputs: Vec<(u64, i64, &Vec<Vec<u8>>)> = epochs
-                .iter()
-                .filter_map(|e| Some((e.epoch, e.commit_ms, e.chunks.get(&target)?)))
-                .collect();
+            let outputs: Vec<(u64, i64, &Vec<Vec<u8>>)> =
+                epochs.iter().filter_map(|e| Some((e.epoch, e.commit_ms, e.chunks.get(&target)?))).collect();
             self.send(target, &outputs)?;
             if let Some((epoch, ..)) = outputs.last() {
                 self.store.delete_outbox(target, *epoch)?;
@@ -123,7 +121,11 @@ impl Targets {
             (0, Some(publisher)) => {
                 let epochs: Vec<EpochOutput<'_>> = outputs
                     .iter()
-                    .map(|(epoch, commit_ms, chunks)| EpochOutput { epoch: *epoch, commit_ms: *commit_ms, chunks })
+                    .map(|(epoch, commit_ms, chunks)| EpochOutput {
+                        epoch: *epoch,
+                        commit_ms: *commit_ms,
+                        chunks,
+                    })
                     .collect();
                 publisher
                     .publish_all(&epochs, &self.stop)

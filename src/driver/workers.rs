@@ -21,7 +21,7 @@ use super::encode::{Encoded, Outputs};
 /// What the driver tells a worker.
 pub enum ToWorker {
     /// Records of one partition, for the open epoch.
-    Records(usize, Records),
+    Records(usize, Box<Records>),
     /// A partition joins with this watermark.
     Join(usize, i32, Option<i64>),
     /// The open epoch is complete.
@@ -80,7 +80,9 @@ impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.store(true, Ordering::Relaxed);
-            let _ = self.1.send(ToCommitter::Failed(anyhow!("a worker panicked; nothing of its epoch is committed")));
+            let _ = self
+                .1
+                .send(ToCommitter::Failed(anyhow!("a worker panicked; nothing of its epoch is committed")));
         }
     }
 }

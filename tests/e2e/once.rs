@@ -135,5 +135,6 @@ fn endpoints_answer_and_sigterm_ends_in_order() {
 fn demo_off_a_terminal_prints_and_ends() {
     let dir = tempfile::tempdir().expect("a directory");
     let ended = child::succeed(dir.path(), &["demo", "--for", "3s"], &[], PATIENCE);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     assert!(ended.stdout.contains("champion"), "no results in:\n{}", ended.stdout);
 }

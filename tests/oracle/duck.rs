@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -28,6 +29,8 @@ pub struct Duck {
     known: HashMap<u64, Rc<Answer>>,
     /// Questions that were really asked.
     pub asked: usize,
+    /// Time they took.
+    pub waited: Duration,
 }
 
 impl Duck {
@@ -44,7 +47,7 @@ impl Duck {
         let queries =
             queries.iter().map(|(view, sql)| (view.clone(), json!(sql))).collect::<serde_json::Map<_, _>>();
         let (sent, known) = Default::default();
-        Duck { child, input, output, queries: queries.into(), sent, known, asked: 0 }
+        Duck { child, input, output, queries: queries.into(), sent, known, asked: 0, waited: Duration::ZERO }
     }
 
     /// All views over these tables.
@@ -75,10 +78,12 @@ impl Duck {
 
     fn ask(&mut self, question: &Value) -> Answer {
         self.asked += 1;
+        let begun = Instant::now();
         writeln!(self.input, "{question}").expect("DuckDB ended; has scripts/setup.sh been run?");
         self.input.flush().unwrap();
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
+        self.waited += begun.elapsed();
         let mut answer: Value =
             serde_json::from_str(&line).unwrap_or_else(|e| panic!("DuckDB said {line:?}: {e}"));
         if let Some(error) = answer.get("error") {

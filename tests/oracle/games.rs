@@ -37,7 +37,7 @@ CREATE SOURCE live (
   CHECK (amount >= 0), WATERMARK FOR seen_at AS seen_at - INTERVAL '10 seconds'
 ) INCLUDE partition AS part INCLUDE offset AS place
 WITH (connector = 'file', path = 'live') FORMAT PLAIN ENCODE JSON;
-CREATE SOURCE clicks (champion_id INT, region VARCHAR, n BIGINT)
+CREATE SOURCE clicks (champion_id INT, region VARCHAR, n BIGINT, weight REAL, level SMALLINT, day DATE)
 WITH (connector = 'file', path = 'clicks') FORMAT PLAIN ENCODE JSON;
 CREATE VIEW participants AS
   SELECT m.match_id, m.platform, m.ended_at, p.* FROM matches AS m, UNNEST(m.players) AS p;
@@ -181,6 +181,58 @@ const VIEWS: &[(&str, &str, &str)] = &[
     ("click_total", "SELECT sum(n) AS n, count(*) AS c, max(region) AS r FROM clicks", ""),
     ("busiest_hour", "SELECT window_start, max(n) AS n FROM tumble GROUP BY window_start", ""),
     (
+        "expressions",
+        "SELECT match_id, coalesce(mode, '-') || '/' || coalesce(platform, '-') AS place, duration_s BETWEEN 500 AND 1300 AS medium, platform IN ('kr', 'na') AS far, mode LIKE 'ar%' AS ar, abs(duration_s - 600) AS off, date_trunc('hour', ended_at) AS hour, nullif(minutes, 10) AS m, NOT ranked AS casual FROM matches",
+        "",
+    ),
+    (
+        "click_types",
+        "SELECT region, sum(weight) AS w, avg(weight) AS aw, min(weight) AS lw, sum(level) AS l, avg(level) AS al, max(level) AS hl, min(day) AS first_day, max(day) AS last_day FROM clicks GROUP BY region",
+        "",
+    ),
+    ("click_days", "SELECT DISTINCT day, level FROM clicks WHERE day IS NOT NULL", ""),
+    (
+        "expression_keys",
+        "SELECT m.match_id, c.name FROM matches AS m JOIN champions AS c ON m.minutes % 7 = c.champion_id",
+        "",
+    ),
+    (
+        "right_join",
+        "SELECT l.viewer, l.amount, c.name FROM live AS l RIGHT JOIN champions AS c ON l.champion_id = c.champion_id AND l.amount > 50",
+        "",
+    ),
+    (
+        "joins_in_a_row",
+        "SELECT p.match_id, p.puuid, q.region, c.role FROM participants AS p LEFT JOIN players AS q ON p.puuid = q.puuid LEFT JOIN champions AS c ON p.champion_id = c.champion_id AND q.region = p.platform",
+        "",
+    ),
+    (
+        "outer_made_inner",
+        "SELECT p.puuid, c.name FROM participants AS p LEFT JOIN champions AS c ON p.champion_id = c.champion_id WHERE c.tier >= 2",
+        "",
+    ),
+    (
+        "counted_outer",
+        "SELECT c.champion_id, count(p.match_id) AS games, count(*) AS rows, max(p.kills) AS most FROM champions AS c LEFT JOIN participants AS p ON c.champion_id = p.champion_id GROUP BY c.champion_id",
+        "",
+    ),
+    (
+        "twice_the_same",
+        "SELECT platform FROM matches UNION ALL SELECT platform FROM matches WHERE ranked",
+        "",
+    ),
+    ("total_having", "SELECT count(*) AS n, max(amount) AS top FROM live HAVING count(*) % 2 = 0", ""),
+    (
+        "best_hours",
+        "SELECT t.window_start, t.platform, t.n FROM tumble AS t JOIN busiest_hour AS b ON t.window_start = b.window_start AND t.n = b.n",
+        "",
+    ),
+    (
+        "as_flink_has_it",
+        "SELECT window_end, count(*) AS n FROM TUMBLE(TABLE live, DESCRIPTOR(seen_at), INTERVAL '1 minute') GROUP BY window_start, window_end",
+        "SELECT time_bucket(INTERVAL '1 minute', seen_at, TIMESTAMP '1970-01-01') + INTERVAL '1 minute' AS window_end, count(*) AS n FROM live GROUP BY 1",
+    ),
+    (
         "quotient",
         "SELECT match_id, 1000 / duration_s AS q FROM matches",
         "SELECT match_id, 1000 // duration_s AS q FROM matches WHERE duration_s IS DISTINCT FROM 0",
@@ -308,7 +360,17 @@ pub fn specs() -> Vec<Spec> {
                 ],
             )
         },
-        plain("clicks", vec![("champion_id", "INTEGER"), ("region", "VARCHAR"), ("n", "BIGINT")]),
+        plain(
+            "clicks",
+            vec![
+                ("champion_id", "INTEGER"),
+                ("region", "VARCHAR"),
+                ("n", "BIGINT"),
+                ("weight", "FLOAT"),
+                ("level", "SMALLINT"),
+                ("day", "DATE"),
+            ],
+        ),
     ]
 }
 
@@ -412,5 +474,14 @@ fn live(draw: &mut Draw, clock: i64) -> (Row, i64) {
 
 fn click(draw: &mut Draw) -> (Row, i64) {
     let (champion, region, n) = (draw.int(1..7), draw.one(&PLATFORMS), draw.int(-5..50));
-    (vec![draw.or_null(0.1, champion), draw.or_null(0.1, region), draw.or_null(0.1, n)], 0)
+    let (weight, level, day) = (draw.int(-9..40) as f64 / 4.0, draw.int(-3..300), draw.date());
+    let row = vec![
+        draw.or_null(0.1, champion),
+        draw.or_null(0.1, region),
+        draw.or_null(0.1, n),
+        draw.or_null(0.1, weight),
+        draw.or_null(0.1, level),
+        draw.or_null(0.1, day),
+    ];
+    (row, 0)
 }

@@ -160,7 +160,7 @@ fn spell(kind: &str, value: &Value, rng: &mut impl Rng) -> String {
             let (_, text) = DATES.iter().find(|(day, _)| value.as_i64() == Some(*day)).unwrap();
             format!("\"{text}\"")
         }
-        ("BIGINT" | "INTEGER", value) if rng.random_bool(0.1) => format!("{value}.0"),
+        ("BIGINT" | "INTEGER" | "SMALLINT", value) if rng.random_bool(0.1) => format!("{value}.0"),
         ("DECIMAL(10,2)", Value::String(text)) if rng.random_bool(0.5) => text.clone(),
         (_, value) => plain(value),
     }

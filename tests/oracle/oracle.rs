@@ -49,7 +49,7 @@ fn run(what: &str, records: Vec<Record>, ways: &[Way]) {
         assert!((0..6).all(met), "a kind of outcome does not occur");
         all = all.and(compared);
     }
-    println!("  {} questions to DuckDB; all: {all:?}", duck.asked);
+    println!("  {} questions to DuckDB in {:?}; all: {all:?}", duck.asked, duck.waited);
 }
 
 #[test]

@@ -46,28 +46,33 @@ pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>
     let peers = stream.scope().peers();
     let (shape, key, after) = (export.shape.clone(), export.key.clone(), export.after);
     let fail = export.collector.clone();
-    let packed = stream.unary::<CapacityContainerBuilder<Vec<Update<i64>>>, _, _, _>(Pipeline, "ExportKeys", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                if *time.time() <= after {
-                    return;
-                }
-                let mut session = output.session(&time);
-                for batch in batches.drain(..) {
-                    match split(&shape, key.as_deref(), batch) {
-                        Ok(rows) => {
-                            rows.into_iter().for_each(|(k, v, d)| session.give(((k, v), *time.time(), d)));
-                        }
-                        Err(error) => fail.borrow_mut().fail(error),
+    let packed = stream.unary::<CapacityContainerBuilder<Vec<Update<i64>>>, _, _, _>(
+        Pipeline,
+        "ExportKeys",
+        move |_, _| {
+            move |input, output| {
+                input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
+                    if *time.time() <= after {
+                        return;
                     }
-                }
-            });
-        }
-    });
-    let exchange =
-        Exchange::new(move |u: &Update<i64>| if peers == 1 { 0 } else { owner_of(&u.0.0, peers) });
+                    let mut session = output.session(&time);
+                    for batch in batches.drain(..) {
+                        match split(&shape, key.as_deref(), batch) {
+                            Ok(rows) => {
+                                rows.into_iter()
+                                    .for_each(|(k, v, d)| session.give(((k, v), *time.time(), d)));
+                            }
+                            Err(error) => fail.borrow_mut().fail(error),
+                        }
+                    }
+                });
+            }
+        },
+    );
+    let exchange = Exchange::new(move |u: &Update<i64>| if peers == 1 { 0 } else { owner_of(&u.0.0, peers) });
     packed.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(exchange, "Export", move |_, _| {
-        let mut pending: BTreeMap<u64, (Pending, timely::dataflow::operators::Capability<u64>)> = BTreeMap::new();
+        let mut pending: BTreeMap<u64, (Pending, timely::dataflow::operators::Capability<u64>)> =
+            BTreeMap::new();
         move |(input, frontier), _output| {
             input.for_each(|time, updates: &mut Vec<Update<i64>>| {
                 let entry = pending.entry(*time.time()).or_insert_with(|| (Vec::new(), time.retain(0)));
@@ -98,7 +103,9 @@ fn split(shape: &Shape, key: Option<&[usize]>, mut delta: DeltaBatch) -> Result<
         return rows
             .iter()
             .zip(diffs)
-            .map(|(row, diff)| Ok((row[..shape.codec.prefix_len(row, key.len())?].to_vec(), row.to_vec(), diff)))
+            .map(|(row, diff)| {
+                Ok((row[..shape.codec.prefix_len(row, key.len())?].to_vec(), row.to_vec(), diff))
+            })
             .collect();
     }
     let batch = shape.columns(&delta)?;
@@ -123,9 +130,11 @@ impl Export {
             let end = at + updates[at..].iter().take_while(|u| u.0 == updates[at].0).count();
             let (key, group) = (&updates[at].0, &updates[at..end]);
             at = end;
-            if self.unique && !(group.len() <= 2 && group.iter().map(|u| u.2).all(|d| d.abs() == 1)
-                && group.iter().map(|u| u.2).sum::<i64>().abs() <= 1
-                && group.iter().filter(|u| u.2 > 0).count() <= 1)
+            if self.unique
+                && !(group.len() <= 2
+                    && group.iter().map(|u| u.2).all(|d| d.abs() == 1)
+                    && group.iter().map(|u| u.2).sum::<i64>().abs() <= 1
+                    && group.iter().filter(|u| u.2 > 0).count() <= 1)
             {
                 return Err(RunError::Broken(format!("{}: a key proven unique has several rows", self.name)));
             }

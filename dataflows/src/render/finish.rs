@@ -134,10 +134,7 @@ impl OutRows {
     }
 }
 
-fn column<'a>(
-    slot: &Slot,
-    values: impl Iterator<Item = &'a Value> + Clone,
-) -> Result<ArrayRef, RunError> {
+fn column<'a>(slot: &Slot, values: impl Iterator<Item = &'a Value> + Clone) -> Result<ArrayRef, RunError> {
     if let Place::Index(_, codec) = &slot.place {
         let packed = values.map(|v| if let Value::Packed(bytes) = v { bytes.as_slice() } else { &[0u8][..] });
         return codec.decode(packed)?.pop().ok_or_else(|| RunError::Broken("a column is missing".into()));
@@ -147,9 +144,9 @@ fn column<'a>(
         DataType::Float64 => Arc::new(Float64Array::from_iter(
             values.map(|v| if let Value::Float(bits) = v { Some(f64::from_bits(*bits)) } else { None }),
         )),
-        DataType::Decimal128(precision, scale) => Arc::new(
-            Decimal128Array::from_iter(ints).with_precision_and_scale(*precision, *scale)?,
-        ),
+        DataType::Decimal128(precision, scale) => {
+            Arc::new(Decimal128Array::from_iter(ints).with_precision_and_scale(*precision, *scale)?)
+        }
         _ => Arc::new(Int64Array::from_iter(ints.map(|v| v.map(|v| v as i64)))),
     })
 }

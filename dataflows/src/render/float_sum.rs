@@ -145,7 +145,12 @@ impl FloatSum {
 
     /// Reads what [`FloatSum::write`] wrote; None when the bytes do not fit.
     pub fn read(input: &mut &[u8]) -> Option<FloatSum> {
-        let mut sum = FloatSum { nan: take(input)?, positive: take(input)?, negative: take(input)?, ..Default::default() };
+        let mut sum = FloatSum {
+            nan: take(input)?,
+            positive: take(input)?,
+            negative: take(input)?,
+            ..Default::default()
+        };
         let (base, rest) = input.split_first_chunk::<4>()?;
         sum.base = i32::from_le_bytes(*base);
         let (len, rest) = rest.split_first()?;

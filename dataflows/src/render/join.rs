@@ -85,7 +85,11 @@ fn not_null(keys: &[ArrayRef], rows: usize) -> BooleanArray {
 }
 
 /// Packed updates as batches of their epochs.
-fn unpack<'s>(stream: Stream<'s, u64, Vec<(Vec<u8>, u64, i64)>>, name: &str, collector: Shared) -> Deltas<'s> {
+fn unpack<'s>(
+    stream: Stream<'s, u64, Vec<(Vec<u8>, u64, i64)>>,
+    name: &str,
+    collector: Shared,
+) -> Deltas<'s> {
     let name = name.to_string();
     stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Unpack", move |_, _| {
         move |input, output| {
@@ -132,7 +136,11 @@ pub fn removed<'s>(
 }
 
 /// Whole packed rows as keys of a count, for a set of distinct rows.
-pub fn whole_rows<'s>(stream: Deltas<'s>, shape: Shape, collector: Shared) -> Stream<'s, u64, Vec<Update<Accums>>> {
+pub fn whole_rows<'s>(
+    stream: Deltas<'s>,
+    shape: Shape,
+    collector: Shared,
+) -> Stream<'s, u64, Vec<Update<Accums>>> {
     stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "WholeRows", move |_, _| {
         move |input, output| {
             input.for_each(|time, batches: &mut Vec<DeltaBatch>| {

@@ -123,17 +123,14 @@ pub fn map_batches<'s>(
 }
 
 /// Rows for which `predicate` is true.
-pub fn filter<'s>(
-    stream: Deltas<'s>,
-    shape: Shape,
-    predicate: Scalar,
-    errors: Errors,
-) -> Deltas<'s> {
+pub fn filter<'s>(stream: Deltas<'s>, shape: Shape, predicate: Scalar, errors: Errors) -> Deltas<'s> {
     let collector = errors.collector.clone();
     map_batches(stream, "Filter", collector, move |epoch, delta| {
         let batch = shape.columns(&delta)?;
         let (mask, batch, diffs) = errors.evaluate(epoch, &[&predicate], batch, delta.diffs)?;
-        let mask = mask[0].as_boolean_opt().ok_or_else(|| RunError::Broken(format!("{predicate} is not boolean")))?;
+        let mask = mask[0]
+            .as_boolean_opt()
+            .ok_or_else(|| RunError::Broken(format!("{predicate} is not boolean")))?;
         let (batch, diffs) = select(&batch, &diffs, mask)?;
         Ok(DeltaBatch::arrow(batch, diffs))
     })
@@ -167,7 +164,10 @@ pub fn unnest<'s>(
 ) -> Deltas<'s> {
     map_batches(stream, "Unnest", collector, move |_, delta| {
         let batch = input.columns(&delta)?;
-        let list = batch.column(column).as_list_opt::<i32>().ok_or_else(|| RunError::Broken("UNNEST of what is no list".into()))?;
+        let list = batch
+            .column(column)
+            .as_list_opt::<i32>()
+            .ok_or_else(|| RunError::Broken("UNNEST of what is no list".into()))?;
         let (mut rows, mut items, mut diffs) = (vec![], vec![], vec![]);
         for row in 0..list.len() {
             let range = list.value_offsets()[row]..list.value_offsets()[row + 1];
@@ -186,7 +186,11 @@ pub fn unnest<'s>(
         let (rows, items) = (UInt32Array::from(rows), UInt32Array::from(items));
         let columns = (0..batch.num_columns())
             .map(|i| {
-                if i == column { take(list.values(), &items, None) } else { take(batch.column(i), &rows, None) }
+                if i == column {
+                    take(list.values(), &items, None)
+                } else {
+                    take(batch.column(i), &rows, None)
+                }
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(DeltaBatch::arrow(output.assemble(columns, diffs.len())?, diffs))

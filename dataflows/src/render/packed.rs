@@ -62,9 +62,10 @@ pub fn arrange<'s, R: Diff>(
     let peers = stream.scope().peers();
     let exchange =
         Exchange::new(move |update: &Update<R>| if peers == 1 { 0 } else { owner_of(&update.0.0, peers) });
-    let arranged = arrange_core::<_, _, ContainerChunker<Vec<Update<R>>>, PackedBatcher<R>, PackedBuilder<R>, _>(
-        stream, exchange, name,
-    );
+    let arranged =
+        arrange_core::<_, _, ContainerChunker<Vec<Update<R>>>, PackedBatcher<R>, PackedBuilder<R>, _>(
+            stream, exchange, name,
+        );
     measure(&arranged, name.to_string(), collector);
     arranged
 }

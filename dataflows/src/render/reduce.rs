@@ -74,8 +74,11 @@ pub fn reduce<'s>(arranged: PackedArranged<'s, Accums>, mut reduce: Reduce) -> D
                     }
                     for (epoch, rows) in out {
                         let Some(capability) = held.as_ref().or(start.as_ref()) else { continue };
-                        let capability =
-                            if *capability.time() <= epoch { capability } else { start.as_ref().unwrap_or(capability) };
+                        let capability = if *capability.time() <= epoch {
+                            capability
+                        } else {
+                            start.as_ref().unwrap_or(capability)
+                        };
                         match reduce.build(rows) {
                             Ok(batch) if batch.is_empty() => {}
                             Ok(batch) => output.session(&capability.delayed(&epoch)).give(batch),

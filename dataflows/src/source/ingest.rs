@@ -76,7 +76,11 @@ impl Ingest {
     ///
     /// # Errors
     /// When a column type has no packed form.
-    pub fn new(source: Source, decoder: Decoder, marks: HashMap<i32, PartitionMark>) -> Result<Ingest, RunError> {
+    pub fn new(
+        source: Source,
+        decoder: Decoder,
+        marks: HashMap<i32, PartitionMark>,
+    ) -> Result<Ingest, RunError> {
         let included = source.schema.fields().iter().zip(&source.origins);
         let included = included.filter(|(_, o)| matches!(o, Origin::Included(_))).map(|(f, _)| f.clone());
         let base: Vec<_> = source.decoded.fields().iter().cloned().chain(included).collect();
@@ -137,7 +141,13 @@ impl Ingest {
                     continue;
                 }
             };
-            rejected.push(Rejected { record: decoded.rows[row], outcome, constraint, message, schema_id: None });
+            rejected.push(Rejected {
+                record: decoded.rows[row],
+                outcome,
+                constraint,
+                message,
+                schema_id: None,
+            });
         }
         if keep.len() == decoded.rows.len() {
             let (events, horizons) = (late.events, late.horizons);
@@ -159,7 +169,12 @@ impl Ingest {
     }
 
     /// Decoded columns, then INCLUDEd ones.
-    fn base_columns(&self, decoded: &RecordBatch, records: &Records, rows: &[u32]) -> Result<RecordBatch, RunError> {
+    fn base_columns(
+        &self,
+        decoded: &RecordBatch,
+        records: &Records,
+        rows: &[u32],
+    ) -> Result<RecordBatch, RunError> {
         let mut columns = decoded.columns().to_vec();
         let at = |row: &u32| *row as usize;
         for include in &self.source.includes {
@@ -223,7 +238,9 @@ impl Ingest {
         }
         for check in &self.source.checks {
             let result = evaluate(&check.predicate, batch, &check.name, verdicts)?;
-            let result = result.as_boolean_opt().ok_or_else(|| RunError::Broken(format!("CHECK {} is not boolean", check.name)))?;
+            let result = result
+                .as_boolean_opt()
+                .ok_or_else(|| RunError::Broken(format!("CHECK {} is not boolean", check.name)))?;
             for (row, verdict) in verdicts.iter_mut().enumerate() {
                 if result.is_valid(row) && !result.value(row) && verdict.is_none() {
                     *verdict = Some((Some(check.name.clone()), format!("CHECK ({}) is false", check.text)));
@@ -251,8 +268,11 @@ impl Ingest {
     /// Walks the rows in record order, moving the partition's watermark.
     fn lateness(&mut self, batch: &RecordBatch, partition: i32, verdicts: &[Verdict]) -> Lateness {
         let rows = batch.num_rows();
-        let mut late =
-            Lateness { events: vec![i64::MIN; rows], horizons: vec![i64::MIN; rows], messages: vec![None; rows] };
+        let mut late = Lateness {
+            events: vec![i64::MIN; rows],
+            horizons: vec![i64::MIN; rows],
+            messages: vec![None; rows],
+        };
         let Some(watermark) = self.source.watermark else { return late };
         let retention = match &self.source.keyed {
             None => Some(0),
@@ -260,12 +280,15 @@ impl Ingest {
         };
         let events = batch.column(watermark.column).as_primitive::<TimestampMicrosecondType>();
         let mark = self.marks.entry(partition).or_default();
-        for row in 0..rows {
-            if verdicts[row].is_some() {
+        for (row, verdict) in verdicts.iter().enumerate() {
+            if verdict.is_some() {
                 continue;
             }
             let reached = mark.max_event_us.map(|max| max.saturating_sub(watermark.delay_us));
-            let bound = reached.max(mark.floor_us).zip(retention).map(|(bound, retention)| bound.saturating_sub(retention));
+            let bound = reached
+                .max(mark.floor_us)
+                .zip(retention)
+                .map(|(bound, retention)| bound.saturating_sub(retention));
             // A row without event time is never late, but what it replaces may be forgotten.
             late.horizons[row] = bound.unwrap_or(i64::MIN);
             if events.is_null(row) {
@@ -276,7 +299,8 @@ impl Ingest {
             if let Some(bound) = bound.filter(|bound| event < *bound) {
                 let what = if self.source.keyed.is_some() { "horizon" } else { "watermark" };
                 let [event, bound] = [event, bound].map(|us| schemas::time::format_timestamp(us, true));
-                late.messages[row] = Some(format!("event time {event} is below the partition's {what} {bound}"));
+                late.messages[row] =
+                    Some(format!("event time {event} is below the partition's {what} {bound}"));
             }
             mark.max_event_us = Some(mark.max_event_us.map_or(event, |max| max.max(event)));
         }
@@ -295,7 +319,12 @@ fn binary<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
 }
 
 /// Evaluates over all rows; where that fails, row by row, NULL and a verdict for those that fail.
-fn evaluate(expr: &Scalar, batch: &RecordBatch, name: &str, verdicts: &mut [Verdict]) -> Result<ArrayRef, RunError> {
+fn evaluate(
+    expr: &Scalar,
+    batch: &RecordBatch,
+    name: &str,
+    verdicts: &mut [Verdict],
+) -> Result<ArrayRef, RunError> {
     let broken = |e: datafusion_common::DataFusionError| RunError::Broken(e.to_string());
     if let Ok(array) = expr.evaluate(batch) {
         return Ok(array);

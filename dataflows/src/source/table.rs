@@ -85,7 +85,12 @@ impl Packer {
     ///
     /// # Errors
     /// When a column cannot be encoded.
-    pub fn pack(&self, candidates: Candidates, records: &schemas::Records, peers: usize) -> Result<Vec<Chunk>, RunError> {
+    pub fn pack(
+        &self,
+        candidates: Candidates,
+        records: &schemas::Records,
+        peers: usize,
+    ) -> Result<Vec<Chunk>, RunError> {
         let batch = candidates.batch;
         let columns: Vec<_> = self.key.iter().map(|at| batch.column(*at).clone()).collect();
         let keys = self.key_codec.encode(&columns)?;
@@ -168,30 +173,35 @@ struct Overlay {
 /// The operator: chunks in, deltas of the table out.
 pub fn table<'s>(stream: Stream<'s, u64, Vec<Chunk>>, table: Table) -> Deltas<'s> {
     let exchange = Exchange::new(|chunk: &Chunk| chunk.owner);
-    stream.unary_frontier::<CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _>(exchange, "Table", move |_, _| {
-        let mut waiting: BTreeMap<u64, (timely::dataflow::operators::Capability<u64>, Vec<Chunk>)> = BTreeMap::new();
-        let mut overlay = Overlay::default();
-        let mut sweep: Vec<u8> = Vec::new();
-        move |(input, frontier), output| {
-            input.for_each(|time, chunks: &mut Vec<Chunk>| {
-                let entry = waiting.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new()));
-                entry.1.append(chunks);
-            });
-            while let Some(entry) = waiting.first_entry() {
-                if frontier.less_equal(entry.key()) {
-                    break;
-                }
-                let (epoch, (capability, chunks)) = entry.remove_entry();
-                match table.epoch(epoch, chunks, &mut overlay, &mut sweep) {
-                    Ok(batches) => {
-                        let mut session = output.session(&capability);
-                        batches.into_iter().for_each(|b| session.give(b));
+    stream.unary_frontier::<CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _>(
+        exchange,
+        "Table",
+        move |_, _| {
+            let mut waiting: BTreeMap<u64, (timely::dataflow::operators::Capability<u64>, Vec<Chunk>)> =
+                BTreeMap::new();
+            let mut overlay = Overlay::default();
+            let mut sweep: Vec<u8> = Vec::new();
+            move |(input, frontier), output| {
+                input.for_each(|time, chunks: &mut Vec<Chunk>| {
+                    let entry = waiting.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new()));
+                    entry.1.append(chunks);
+                });
+                while let Some(entry) = waiting.first_entry() {
+                    if frontier.less_equal(entry.key()) {
+                        break;
                     }
-                    Err(error) => table.collector.borrow_mut().fail(error),
+                    let (epoch, (capability, chunks)) = entry.remove_entry();
+                    match table.epoch(epoch, chunks, &mut overlay, &mut sweep) {
+                        Ok(batches) => {
+                            let mut session = output.session(&capability);
+                            batches.into_iter().for_each(|b| session.give(b));
+                        }
+                        Err(error) => table.collector.borrow_mut().fail(error),
+                    }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 impl Table {
@@ -246,7 +256,9 @@ impl Table {
         let (mut inserts, mut retracts) = (Vec::new(), Rows::new());
         for (row, member) in members.iter().enumerate() {
             let group = *member as usize;
-            let forgotten = held[group].as_ref().is_some_and(|h| h.event_us != i64::MIN && h.event_us < chunk.horizons[row]);
+            let forgotten = held[group]
+                .as_ref()
+                .is_some_and(|h| h.event_us != i64::MIN && h.event_us < chunk.horizons[row]);
             let current = held[group].as_ref().filter(|_| !forgotten);
             let outcome = self.judge(chunk, row, current);
             counts[outcome.index()] += 1;
@@ -304,7 +316,12 @@ impl Table {
     }
 
     /// What is held for the first key of each group.
-    fn look_up(&self, chunk: &Chunk, first: &[u32], overlay: &Overlay) -> Result<Vec<Option<Held>>, RunError> {
+    fn look_up(
+        &self,
+        chunk: &Chunk,
+        first: &[u32],
+        overlay: &Overlay,
+    ) -> Result<Vec<Option<Held>>, RunError> {
         let mut held = Vec::with_capacity(first.len());
         let (mut missing, mut stored) = (Vec::new(), Rows::new());
         for (group, row) in first.iter().enumerate() {
@@ -320,7 +337,8 @@ impl Table {
         }
         for (group, bytes) in missing.into_iter().zip(self.store.multi_get(self.space, stored.iter())?) {
             if let Some(bytes) = bytes {
-                let row = Held::read(&bytes).ok_or_else(|| RunError::Broken("a held row is not readable".into()))?;
+                let row = Held::read(&bytes)
+                    .ok_or_else(|| RunError::Broken("a held row is not readable".into()))?;
                 held[group] = Some(row);
             }
         }
@@ -349,7 +367,8 @@ impl Table {
                 next.clear();
                 return Ok(());
             };
-            let held = Held::read(value).ok_or_else(|| RunError::Broken("a held row is not readable".into()))?;
+            let held =
+                Held::read(value).ok_or_else(|| RunError::Broken("a held row is not readable".into()))?;
             if held.event_us != i64::MIN && held.event_us < horizon && !overlay.rows.contains_key(&key[1..]) {
                 entry.write(self.space, key, None);
             }

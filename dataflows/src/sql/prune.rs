@@ -130,8 +130,8 @@ fn narrow(plan: &mut Plan) {
     let old = plan.clone();
     let mut writer =
         Writer { old: &old, rels: Vec::new(), placed: BTreeMap::new(), narrowed: BTreeMap::new() };
-    for id in 0..old.rels.len() {
-        match (&needs[id], &old.rels[id].op) {
+    for (id, (needed, rel)) in needs.iter().zip(&old.rels).enumerate() {
+        match (needed, &rel.op) {
             (Some(own), _) => writer.write(id, own),
             (None, Op::Source(_)) => writer.write(id, &Columns::new()),
             (None, _) => {}
