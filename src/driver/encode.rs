@@ -110,7 +110,7 @@ fn encoder(sink: &Sink, encoding: Encoding, schema: &Schema, (topic, part): (&st
         Encoding::Text | Encoding::Bytes => Encoder::text(schema)?,
         Encoding::Avro => {
             let suffix = if part == "key" { "_key" } else { "" };
-            let text = avro_schema(schema, &format!("herald.{}{suffix}", sink.record_name));
+            let text = avro_schema(schema, &format!("{}{suffix}", sink.record_name));
             let id = registry(sink)?.register(&format!("{topic}-{part}"), &text)?;
             Encoder::avro(schema, id)?
         }
