@@ -1,6 +1,6 @@
 //! From text to plan: parse, bind, plan with DataFusion's parts, lower.
 //!
-//! [`parse`] reads topology files into [`ast::Statement`]s, each name with its place in the text;
+//! [`parse()`] reads topology files into [`ast::Statement`]s, each name with its place in the text;
 //! variables are replaced and windows rewritten on the way. The binder resolves the statements
 //! against each other; queries go through DataFusion's planner and optimiser and come out as
 //! relations of [`crate::plan::Plan`]. Every mistake of every file is collected as an

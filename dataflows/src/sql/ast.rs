@@ -141,7 +141,7 @@ pub enum ConflictDef {
     },
 }
 
-/// INCLUDE kind [name] AS alias.
+/// `INCLUDE kind [name] AS alias`.
 #[derive(Clone, Debug)]
 pub struct IncludeDef {
     /// What of the record.

@@ -1,7 +1,7 @@
 //! Column types: SQL's words to Arrow fields.
 //!
 //! PostgreSQL's names, with `STRUCT<name TYPE, ...>` and `T[]` nested to any depth up to
-//! [`MAX_DEPTH`]. A type Herald has not is refused with the one to write instead. JSONB is text
+//! `MAX_DEPTH`. A type Herald has not is refused with the one to write instead. JSONB is text
 //! marked by field metadata, so a type is always read as a whole field; its nullability is the
 //! caller's business.
 
