@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use connectors::{ConnectorError, SinkConnector, SourceConnector};
 use dataflows::plan::Plan;
-use dataflows::sql::ast::{CreateRelation, Name, OptionItem, Pos, Statement};
+use dataflows::sql::ast::{CreateRelation, Encoding, Name, OptionItem, Pos, Statement};
 use dataflows::sql::{self, SqlError, SqlFile};
 
 use crate::exit::{SqlMistakes, mistake};
@@ -34,7 +34,7 @@ impl Variables {
             return Ok(Variables { environment: true, values });
         };
         let text = std::fs::read_to_string(path)
-            .with_context(|| mistake(format!("cannot read the variables in {}", path.display())))?;
+            .map_err(|error| mistake(format!("cannot read the variables in {}: {error}", path.display())))?;
         let values = parse_variables(&text)
             .map_err(|(line, what)| mistake(format!("{}:{line}: {what}", path.display())))?;
         Ok(Variables { environment: true, values })
@@ -83,7 +83,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<SqlFile>> {
         .iter()
         .map(|path| {
             let text = std::fs::read_to_string(path)
-                .with_context(|| mistake(format!("cannot read {}", path.display())))?;
+                .map_err(|error| mistake(format!("cannot read {}: {error}", path.display())))?;
             Ok(SqlFile { name: path.display().to_string(), text })
         })
         .collect()
@@ -121,14 +121,23 @@ pub fn plan(files: &[SqlFile], variables: &Variables, network: Network) -> Resul
 /// What connectors say against the options of each source and sink.
 fn refused_options(plan: &Plan) -> Vec<(String, ConnectorError)> {
     let sources = plan.sources.iter().map(|source| {
-        let judged = SourceConnector::from_options(&source.options);
-        (&source.name, judged.err())
+        let judged = SourceConnector::from_options(&source.options).err();
+        (&source.name, judged.or_else(|| no_registry(source.encoding, &source.encode_options)))
     });
     let sinks = plan.sinks.iter().map(|sink| {
-        let judged = SinkConnector::from_options(&sink.options);
-        (&sink.name, judged.err())
+        let judged = SinkConnector::from_options(&sink.options).err();
+        (&sink.name, judged.or_else(|| no_registry(sink.encoding, &sink.encode_options)))
     });
     sources.chain(sinks).filter_map(|(owner, error)| Some((owner.clone(), error?))).collect()
+}
+
+/// Avro without a registry has no schemas.
+fn no_registry(encoding: Encoding, options: &BTreeMap<String, String>) -> Option<ConnectorError> {
+    let missing = encoding == Encoding::Avro && !options.contains_key("schema.registry");
+    missing.then(|| ConnectorError::Config {
+        option: "schema.registry".to_owned(),
+        message: "is required: write ENCODE AVRO (schema.registry = 'http://HOST:PORT')".to_owned(),
+    })
 }
 
 /// A connector's refusal as a mistake at the option, or at the statement where the option is missing.
