@@ -123,8 +123,10 @@ async fn execute(tables: Tables, sql: &str) -> Result<Answer> {
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let frame = context.sql_with_options(sql, read_only).await.map_err(|error| match unknown.first() {
-        Some(name) => mistake(format!("there is no view {name}. The state has {}", names.join(", "))),
-        None => refused(error),
+        Some(name) if error.to_string().contains("not found") => {
+            mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
+        }
+        _ => refused(error),
     })?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let batches = frame.collect().await.map_err(refused)?;

@@ -11,7 +11,7 @@ use crate::driver::{DriverHandle, SourceStatus, Status};
 use crate::metrics::Metrics;
 
 /// How often the status is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a watermark may stand still while records arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a line of progress is logged.
@@ -22,7 +22,6 @@ pub async fn watch(handle: DriverHandle, metrics: Arc<Metrics>) {
     let mut still = Still::default();
     let mut told = (Instant::now(), 0);
     loop {
-        tokio::time::sleep(LOOK).await;
         let status = handle.status();
         metrics.broker_reachable(status.broker_ok);
         for source in &status.sources {
@@ -40,6 +39,7 @@ pub async fn watch(handle: DriverHandle, metrics: Arc<Metrics>) {
         if told.0.elapsed() >= PROGRESS {
             told = (Instant::now(), progress(&status, told));
         }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
