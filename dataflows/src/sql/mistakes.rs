@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::Schema;
 use datafusion_common::{DataFusionError, SchemaError};
-use datafusion_sql::sqlparser::ast::{Expr, Query, Select, SelectItem, Spanned, TableFactor, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{
+    Expr, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Visit, Visitor,
+};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::ast::Pos;
@@ -43,11 +45,28 @@ pub(crate) fn of_expr(error: &DataFusionError, expr: &Expr, schema: &Schema, sit
     })
 }
 
-/// Where `name` is last used as a column or an alias.
-pub(crate) fn last_ident(query: &Query, name: &str, site: Site) -> Option<Pos> {
-    let mut find = Find { word: name, found: Vec::new() };
-    let _ = query.visit(&mut find);
-    find.found.last().map(|span| place(*span, site.file, site.pos))
+/// Where the SELECT list of `query` names a column `name` for the second time.
+pub(crate) fn second_column(query: &Query, name: &str, site: Site) -> Option<Pos> {
+    let mut body = query.body.as_ref();
+    let select = loop {
+        match body {
+            SetExpr::Select(select) => break select,
+            SetExpr::Query(inner) => body = inner.body.as_ref(),
+            SetExpr::SetOperation { left, .. } => body = left.as_ref(),
+            _ => return None,
+        }
+    };
+    let spans = select.projection.iter().filter_map(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => {
+            alias.value.eq_ignore_ascii_case(name).then_some(alias.span)
+        }
+        SelectItem::UnnamedExpr(expr) => {
+            let last = super::query::natural_name(expr)?;
+            last.value.eq_ignore_ascii_case(name).then(|| expr.span())
+        }
+        wildcard => Some(wildcard.span()),
+    });
+    spans.skip(1).find(|s| s.start.line > 0).map(|span| place(span, site.file, site.pos))
 }
 
 /// Spans of what goes by a name.
@@ -91,43 +110,126 @@ fn describe(
     if let Some(name) = between(&text, "the join with ", " has no equality") {
         return Mistake::new(at(Some(&name)), text).hint("join on an equality: JOIN b ON a.id = b.id");
     }
-    let pos = at(quoted(&text).as_deref());
-    let hint = hint_for(&text);
-    Mistake::new(pos, text).maybe_hint(hint)
+    phrased(&text, &at)
 }
+
+/// Sentences of DataFusion's that have a shorter one here.
+fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
+    let convert = "convert one side: CAST(x AS TYPE)";
+    if let Some(pair) = between(text, "Cannot coerce arithmetic expression ", " to valid types") {
+        return Mistake::new(at(None), format!("{pair}: these types do not go together")).hint(convert);
+    }
+    if let Some(pair) = text.split("for comparison operation ").nth(1) {
+        let operator = pair.split(' ').find(|word| COMPARISONS.contains(word));
+        return Mistake::new(at(operator), format!("{pair}: these types do not compare")).hint(convert);
+    }
+    if let Some((expr, of)) =
+        between(text, "non-boolean predicate '", "'").zip(text.split("returning ").nth(1))
+    {
+        let column = expr.rsplit('.').next().unwrap_or(&expr);
+        return Mistake::new(at(Some(column)), format!("WHERE needs a condition, and {expr} is {of}"))
+            .hint(format!("write a comparison, such as {expr} > 0"));
+    }
+    if text.starts_with("UNION queries have different number of columns") {
+        return Mistake::new(at(Some(UNION)), "the sides of UNION have different numbers of columns")
+            .hint("list the same columns in the same order; NULL AS name stands for one that is missing");
+    }
+    if let Some((name, _)) =
+        text.split_once(" is of type ").filter(|_| text.ends_with("a column cannot have"))
+    {
+        return Mistake::new(at(Some(name)), text.to_owned())
+            .hint("convert it, for example with CAST or date_part('epoch', ...)");
+    }
+    if let Some((function, _)) = text.split_once(" needs a column of type TIMESTAMP") {
+        return Mistake::new(at(Some(&format!("herald_{}", function.to_lowercase()))), text.to_owned())
+            .hint("convert it in a view first, for example with to_timestamp_millis(ms)");
+    }
+    if let Some(mistake) = of_call(text, at) {
+        return mistake;
+    }
+    if let Some((types, column)) = text
+        .strip_prefix("Incompatible inputs for Union: Previous inputs were of type ")
+        .and_then(|rest| rest.trim_end_matches('\'').split_once(" on column '"))
+    {
+        let types = types.replace(", but got incompatible type ", " and ");
+        return Mistake::new(
+            at(Some(UNION)),
+            format!("the sides of UNION differ in column {column}: {types}"),
+        )
+        .hint("convert one side: CAST(x AS TYPE)");
+    }
+    Mistake::new(at(quoted(text).as_deref()), text.to_owned())
+}
+
+/// Sentences about calls, operators and types that are not to be had.
+fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
+    if let Some(name) = between(text, "Function '", "' failed to match any signature") {
+        let given = between(text, "(DataType: ", "), ").or_else(|| between(text, "(DataType: ", ")"));
+        let message =
+            format!("{name} does not take {}", given.unwrap_or_else(|| "these arguments".to_owned()));
+        return Some(Mistake::new(at(Some(&name)), message).hint("convert the argument: CAST(x AS TYPE)"));
+    }
+    if let Some(name) = between(text, "Function '", "' expects ") {
+        let rest = text.split_once("' expects ").map_or("", |(_, rest)| rest);
+        return Some(Mistake::new(at(Some(&name)), format!("{name} expects {rest}")));
+    }
+    if text.starts_with("Aggregate functions are not allowed in the WHERE clause") {
+        return Some(
+            Mistake::new(at(Some(AGGREGATE)), "an aggregate in WHERE is not known yet").hint("use HAVING"),
+        );
+    }
+    if let Some(name) = text.strip_prefix("Unsupported SQL type ") {
+        return Some(Mistake::new(at(Some(name)), format!("there is no type {name}")));
+    }
+    let operator = if text.starts_with("-> and ->> need") { "->" } else { return None };
+    Some(Mistake::new(at(Some(operator)), text.to_owned()).hint("for a STRUCT write (s).field or s['field']"))
+}
+
+/// Stands for any aggregate where a name is looked for.
+const AGGREGATE: &str = "AGGREGATE";
+
+const COMPARISONS: [&str; 8] = ["=", "<>", "!=", "<", "<=", ">", ">=", "IS"];
+
+/// Stands for the right side of a UNION where a name is looked for.
+const UNION: &str = "UNION";
 
 fn schema_mistake(schema: &SchemaError, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
     match schema {
         SchemaError::FieldNotFound { field, valid_fields } => {
-            let names: Vec<&str> = valid_fields.iter().map(|c| c.name.as_str()).collect();
-            let of = field.relation.as_ref().map(|r| format!(" in {r}")).unwrap_or_default();
-            let near = did_you_mean(&field.name, names.iter().copied());
             let known_table =
                 field.relation.is_none() || valid_fields.iter().any(|c| c.relation == field.relation);
-            let hint = match (&field.relation, known_table) {
-                (Some(relation), false) => {
-                    let tables: Vec<String> = valid_fields
-                        .iter()
-                        .filter_map(|c| c.relation.as_ref().map(ToString::to_string))
-                        .collect();
-                    did_you_mean(&relation.to_string(), tables.iter().map(String::as_str))
-                        .or_else(|| Some(format!("nothing in FROM is called {relation}")))
-                }
-                _ => near.or_else(|| {
-                    let mut unique = names.clone();
-                    unique.dedup();
-                    (!unique.is_empty() && unique.len() <= 12)
-                        .then(|| format!("the columns are {}", unique.join(", ")))
-                }),
-            };
+            if let (Some(relation), false) = (&field.relation, known_table) {
+                let tables: Vec<String> = valid_fields
+                    .iter()
+                    .filter_map(|c| c.relation.as_ref().map(ToString::to_string))
+                    .collect();
+                let near = did_you_mean(&relation.to_string(), tables.iter().map(String::as_str));
+                return Mistake::new(at(Some(&field.name)), format!("nothing in sight is called {relation}"))
+                    .hint(near.unwrap_or_else(|| {
+                        "name it in FROM; in FROM a, b JOIN c ON ... the condition sees only b and c"
+                            .to_owned()
+                    }));
+            }
+            let of = field.relation.as_ref().map(|r| format!(" in {r}")).unwrap_or_default();
+            let own =
+                valid_fields.iter().filter(|c| field.relation.is_none() || c.relation == field.relation);
+            let mut names: Vec<&str> = own.map(|c| c.name.as_str()).collect();
+            names.dedup();
+            let hint = did_you_mean(&field.name, names.iter().copied()).or_else(|| {
+                (!names.is_empty() && names.len() <= 12)
+                    .then(|| format!("the columns are {}", names.join(", ")))
+            });
             Mistake::new(at(Some(&field.name)), format!("there is no column {}{of}", field.name))
                 .maybe_hint(hint)
         }
         SchemaError::AmbiguousReference { field } => Mistake::new(
             at(Some(&field.name)),
-            format!("the column {} is in more than one table of FROM", field.name),
+            format!("the column {} is ambiguous: more than one has this name", field.name),
         )
-        .hint(format!("write the table before it: t.{}", field.name)),
+        .hint(format!(
+            "write the table before it, as in t.{0}, or name one of them otherwise with AS",
+            field.name
+        )),
         SchemaError::DuplicateQualifiedField { qualifier, name } => {
             Mistake::new(at(Some(name)), format!("{qualifier} has two columns called {name}"))
                 .hint("give the tables of FROM different aliases, or name the columns otherwise with AS")
@@ -157,18 +259,19 @@ fn clean(text: &str) -> String {
         .find("\n\nbacktrace")
         .or_else(|| text.find(".\nThis issue was likely caused"))
         .unwrap_or(text.len());
-    let mut out = text[..end].replace(['\n', '\t'], " ");
+    let mut out = text[..end].trim_start_matches("Internal error: ").replace(['\n', '\t'], " ");
     if let Some(at) =
-        out.find(" Candidate functions:").or_else(|| out.find(" No function matches the given name"))
+        out.find(" No function matches the given name").or_else(|| out.find(" Candidate functions:"))
     {
         out.truncate(at);
     }
-    const TYPES: [(&str, &str); 16] = [
+    const TYPES: [(&str, &str); 17] = [
         ("Timestamp(µs, \"UTC\")", "TIMESTAMPTZ"),
         ("Timestamp(µs)", "TIMESTAMP"),
         ("Timestamp(ns)", "TIMESTAMP"),
         ("Time64(µs)", "TIME"),
         ("Interval(MonthDayNano)", "INTERVAL"),
+        ("Duration(µs)", "INTERVAL"),
         ("Decimal128(", "DECIMAL("),
         ("Int64", "BIGINT"),
         ("Int32", "INT"),
@@ -185,17 +288,6 @@ fn clean(text: &str) -> String {
         out = out.replace(arrow, sql);
     }
     out.trim().trim_end_matches('.').to_owned()
-}
-
-fn hint_for(text: &str) -> Option<String> {
-    if text.starts_with("Cannot coerce")
-        || text.starts_with("Cannot infer common argument type")
-        || text.contains("Failed to coerce")
-    {
-        return Some("convert one side: CAST(x AS TYPE)".to_owned());
-    }
-    text.contains("which a column cannot have")
-        .then(|| "convert it, for example with CAST or date_part('epoch', ...)".to_owned())
 }
 
 fn between(text: &str, before: &str, after: &str) -> Option<String> {
@@ -249,6 +341,13 @@ impl Visitor for Find<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if let (SetExpr::SetOperation { right, .. }, UNION) = (query.body.as_ref(), self.word) {
+            self.found.push(right.span());
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Identifier(name) => self.see(&name.value, name.span),
@@ -257,7 +356,22 @@ impl Visitor for Find<'_> {
                     self.see(&name.value, name.span);
                 }
             }
-            Expr::Function(f) => self.see(&f.name.to_string(), f.name.span()),
+            Expr::BinaryOp { op, .. } => self.see(&op.to_string(), expr.span()),
+            Expr::Cast { data_type, .. } => self.see(&data_type.to_string(), expr.span()),
+            Expr::Function(f) => {
+                let name = f.name.to_string().to_lowercase();
+                // An error names a function by its first name, the text maybe by another.
+                let first = FUNCTIONS.scalar(&name).map(|f| f.name().to_owned());
+                self.see(first.as_deref().unwrap_or(&name), f.name.span());
+                self.see(&name, f.name.span());
+                if self.word == AGGREGATE && FUNCTIONS.aggregate(&name).is_some() {
+                    self.found.insert(0, f.name.span());
+                }
+                // A window stands in the text as the column it is over.
+                if name.starts_with("herald_") && name.starts_with(&self.word.to_lowercase()) {
+                    self.found.extend(Some(expr.span()).filter(|s| s.start.line > 0));
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())

@@ -13,7 +13,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
             let other: Vec<char> = candidate.to_lowercase().chars().collect();
             let limit = (word.len().max(other.len()) / 3).max(1);
             let distance = distance(&word, &other);
-            (distance <= limit).then_some((distance, candidate))
+            // A word with nothing in common is not near, however short both are.
+            (distance <= limit && distance < word.len().max(other.len())).then_some((distance, candidate))
         })
         .min()
         .map(|(_, candidate)| candidate)

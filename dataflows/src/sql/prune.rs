@@ -24,6 +24,7 @@ type Columns = BTreeSet<usize>;
 pub(crate) fn prune(plan: &mut Plan) {
     narrow(plan);
     merge(plan);
+    rename(plan);
     compact(plan);
 }
 
@@ -324,6 +325,23 @@ fn merged(plan: &Plan, id: RelId, uses: &[usize]) -> Option<Op> {
 
 fn plain(scalar: &Scalar) -> bool {
     scalar.as_column().is_some() || scalar.expr().is::<Literal>()
+}
+
+/// Gives an aggregate the names that a projection right above it gives its columns, so that the
+/// projection changes nothing.
+fn rename(plan: &mut Plan) {
+    let uses = uses(plan);
+    for id in 0..plan.rels.len() {
+        let Op::Project { input, exprs } = &plan.rels[id].op else { continue };
+        let below = &plan.rels[*input];
+        let all = exprs.iter().map(Scalar::as_column).eq((0..below.schema.fields().len()).map(Some));
+        let types = |s: &Schema| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+        let same = all && types(&plan.rels[id].schema) == types(&below.schema);
+        if same && uses[*input] == 1 && matches!(below.op, Op::Aggregate { .. }) {
+            let input = *input;
+            plan.rels[input].schema = Arc::clone(&plan.rels[id].schema);
+        }
+    }
 }
 
 /// Whether a projection gives its input as it is.

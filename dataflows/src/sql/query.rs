@@ -72,7 +72,8 @@ pub(crate) fn plan(
     let uses = unnest::extract(&mut rewritten, site.file, 0)?;
     let tidy = |error: DataFusionError| vec![mistakes::of(&error, catalog, query, site)];
     for item in &uses {
-        register_items(catalog, item, &uses).map_err(tidy)?;
+        let here = Site { pos: item.pos, ..site };
+        register_items(catalog, item, &uses).map_err(|e| vec![mistakes::of(&e, catalog, query, here)])?;
     }
     let planned = statement(catalog, rewritten).and_then(|p| put_back(catalog, p, &uses)).map_err(tidy)?;
     check_names(&planned, query, site)?;
@@ -376,7 +377,7 @@ fn name_columns(body: &mut sql::SetExpr, site: Site) -> std::result::Result<(), 
     }
 }
 
-fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
+pub(super) fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
     let lower = |name: &str| sql::Ident::with_quote('"', name.to_lowercase());
     match expr {
         sql::Expr::Identifier(name) => Some(name.clone()),
@@ -407,7 +408,7 @@ fn check_names(plan: &LogicalPlan, query: &sql::Query, site: Site) -> std::resul
     match twice {
         None => Ok(()),
         Some((_, f)) => {
-            let pos = mistakes::last_ident(query, f.name(), site).unwrap_or(site.pos);
+            let pos = mistakes::second_column(query, f.name(), site).unwrap_or(site.pos);
             let mistake = Mistake::new(pos, format!("there are two columns called {}", f.name()));
             Err(vec![mistake.hint("name one of them otherwise: expression AS name")])
         }

@@ -146,7 +146,7 @@ CREATE MATERIALIZED VIEW w AS SELECT DISTINCT name FROM d;";
 
 #[test]
 fn what_nobody_reads_is_not_computed() {
-    let text = "CREATE VIEW wide AS SELECT m.id, m.n, m.tags, p.who, p.k, d.name FROM m, UNNEST(m.ps) AS p JOIN d ON d.id = m.id;
+    let text = "CREATE VIEW wide AS SELECT m.id, m.n, m.tags, p.who, p.k, d.name FROM m JOIN d ON d.id = m.id, UNNEST(m.ps) AS p;
 CREATE MATERIALIZED VIEW v AS SELECT name, count(*) AS c FROM wide GROUP BY name;
 CREATE VIEW unread AS SELECT count(*) AS c FROM s;";
     let plan = plan(text);
