@@ -1,9 +1,10 @@
 //! DuckDB in a process beside: an answer to all queries for each state of the tables.
 //!
-//! One JSON line each way, as `duck.py` describes. Answers are kept by the content of the tables, so
-//! that ways which pass through the same states ask once; only tables that changed are sent.
+//! One JSON line each way, as `duck.py` describes. A view's answer is kept by the content of the
+//! tables it reads, so that ways which pass through the same states ask once; only tables that
+//! changed are sent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -17,16 +18,23 @@ use crate::rows::{Row, sort};
 /// Accepted rows by table, with their columns' names and DuckDB types.
 pub type Tables = BTreeMap<String, (Vec<(String, String)>, Vec<Row>)>;
 /// Rows by view, sorted.
-pub type Answer = BTreeMap<String, Vec<Row>>;
+pub type Answer = BTreeMap<String, Rc<Vec<Row>>>;
+
+/// A view and the tables it reads, through other views too.
+struct Query {
+    view: String,
+    sql: String,
+    reads: BTreeSet<String>,
+}
 
 /// The process.
 pub struct Duck {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    queries: Value,
+    queries: Vec<Query>,
     sent: HashMap<String, u64>,
-    known: HashMap<u64, Rc<Answer>>,
+    known: HashMap<u64, Rc<Vec<Row>>>,
     /// Questions that were really asked.
     pub asked: usize,
     /// Time they took.
@@ -44,39 +52,53 @@ impl Duck {
             .unwrap_or_else(|e| panic!("{} did not start: {e}", script.display()));
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let queries =
-            queries.iter().map(|(view, sql)| (view.clone(), json!(sql))).collect::<serde_json::Map<_, _>>();
-        let (sent, known) = Default::default();
-        Duck { child, input, output, queries: queries.into(), sent, known, asked: 0, waited: Duration::ZERO }
+        let mut known: Vec<Query> = Vec::new();
+        for (view, sql) in queries {
+            let words = sql.split(|c: char| !c.is_alphanumeric() && c != '_').map(ToString::to_string);
+            let mut reads: BTreeSet<String> = words.collect();
+            let through: Vec<String> =
+                known.iter().filter(|q| reads.contains(&q.view)).flat_map(|q| q.reads.clone()).collect();
+            reads.extend(through);
+            known.push(Query { view: view.clone(), sql: sql.clone(), reads });
+        }
+        let (sent, answers) = Default::default();
+        Duck { child, input, output, queries: known, sent, known: answers, asked: 0, waited: Duration::ZERO }
     }
 
     /// All views over these tables.
-    pub fn answer(&mut self, tables: &Tables) -> Rc<Answer> {
-        let (mut whole, mut changed) = (String::new(), serde_json::Map::new());
-        for (name, (columns, rows)) in tables {
+    pub fn answer(&mut self, tables: &Tables) -> Answer {
+        let mut digests = BTreeMap::new();
+        for (name, (_, rows)) in tables {
             let mut lines: Vec<String> =
                 rows.iter().map(|row| Value::from(row.clone()).to_string()).collect();
             lines.sort_unstable();
-            let digest = schemas::hash(lines.join("\n").as_bytes());
-            whole.push_str(&format!("{name} {digest} "));
-            if self.sent.get(name) != Some(&digest) {
-                changed.insert(name.clone(), json!({"columns": columns, "rows": rows}));
+            digests.insert(name, schemas::hash(lines.join("\n").as_bytes()));
+        }
+        let key = |query: &Query| {
+            let read = digests.iter().filter(|(name, _)| query.reads.contains(**name));
+            let text: String = read.map(|(name, digest)| format!("{name} {digest} ")).collect();
+            schemas::hash(format!("{} {text}", query.view).as_bytes())
+        };
+        let keys: Vec<u64> = self.queries.iter().map(key).collect();
+        let unknown = self.queries.iter().zip(&keys).filter(|(_, key)| !self.known.contains_key(key));
+        let queries: serde_json::Map<_, _> = unknown.map(|(q, _)| (q.view.clone(), json!(q.sql))).collect();
+        if !queries.is_empty() {
+            let changed = tables.iter().filter(|(name, _)| self.sent.get(*name) != digests.get(name));
+            let changed: serde_json::Map<_, _> = changed
+                .map(|(name, (columns, rows))| (name.clone(), json!({"columns": columns, "rows": rows})))
+                .collect();
+            self.sent = digests.iter().map(|(name, digest)| (name.to_string(), *digest)).collect();
+            let mut answer = self.ask(&json!({"tables": changed, "queries": queries}));
+            for (query, key) in self.queries.iter().zip(&keys) {
+                if let Some(rows) = answer.remove(&query.view) {
+                    self.known.insert(*key, Rc::new(rows));
+                }
             }
         }
-        let key = schemas::hash(whole.as_bytes());
-        if let Some(answer) = self.known.get(&key) {
-            return answer.clone();
-        }
-        let digests = whole.split_whitespace().collect::<Vec<_>>();
-        for pair in digests.chunks(2) {
-            self.sent.insert(pair[0].to_string(), pair[1].parse().unwrap());
-        }
-        let answer = Rc::new(self.ask(&json!({"tables": changed, "queries": self.queries})));
-        self.known.insert(key, answer.clone());
-        answer
+        self.queries.iter().zip(&keys).map(|(q, key)| (q.view.clone(), self.known[key].clone())).collect()
     }
 
-    fn ask(&mut self, question: &Value) -> Answer {
+    fn ask(&mut self, question: &Value) -> BTreeMap<String, Vec<Row>> {
         self.asked += 1;
         let begun = Instant::now();
         writeln!(self.input, "{question}").expect("DuckDB ended; has scripts/setup.sh been run?");

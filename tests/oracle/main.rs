@@ -15,11 +15,12 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `retention`, `control`, `incremental` | the tests |
+//! | `oracle`, `failing`, `retention`, `control`, `incremental` | the tests |
 
 mod control;
 mod duck;
 mod engine;
+mod failing;
 mod games;
 mod history;
 mod incremental;

@@ -248,10 +248,65 @@ fn cleared(case: &Case, way: &Way, model: &Model, state: &std::path::Path) {
         let within = model.remembered(source);
         let known = model.known(source);
         assert!(held >= within, "{held} keys are held, {within} are within retention");
-        assert!(matches!(way.cut, Cut::Once) || held < known, "all {known} keys are still held");
+        // Only a worker that judges records of a table clears it.
+        let clears = way.workers == [1] && !matches!(way.cut, Cut::Once);
+        assert!(!clears || held < known, "all {known} keys are still held");
         println!(
             "    {}: {held} keys held, {within} within retention, {known} known",
             case.specs[source].name,
         );
+    }
+}
+
+/// Two rows of one key: one that was forgotten and stays, and one that came after. No key of the table
+/// may be taken for unique below it, or a join with it has two rows where one was promised.
+#[test]
+#[ignore = "the planner takes the key of a table with retention for unique (sql/properties.rs)"]
+fn a_forgotten_key_is_not_unique() {
+    let text = "
+CREATE TABLE dims (k VARCHAR, label VARCHAR, at TIMESTAMPTZ, PRIMARY KEY (k), WATERMARK FOR at AS at)
+ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'dims', retention = '10 minutes') FORMAT PLAIN ENCODE JSON;
+CREATE TABLE facts (id VARCHAR, k VARCHAR, n BIGINT, PRIMARY KEY (id))
+ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'facts') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW labels AS SELECT k, label FROM dims;
+CREATE MATERIALIZED VIEW joined AS SELECT f.id, f.n, d.label FROM facts AS f JOIN dims AS d ON f.k = d.k;
+";
+    let plain = |name, columns, watermark, retention| Spec {
+        name,
+        columns,
+        generated: vec![],
+        included: vec![],
+        not_null: vec![0],
+        checks: vec![],
+        watermark,
+        keyed: Some(Keyed { key: vec![0], first_wins: false, version: None, retention }),
+        partitions: 1,
+    };
+    let dims = vec![("k", "VARCHAR"), ("label", "VARCHAR"), ("at", "TIMESTAMP")];
+    let facts = vec![("id", "VARCHAR"), ("k", "VARCHAR"), ("n", "BIGINT")];
+    let specs =
+        vec![plain("dims", dims, Some((2, 0)), Some(10 * MINUTE_US)), plain("facts", facts, None, None)];
+    let mut draw = Draw::new(&specs, 13);
+    let at = |minutes: i64| serde_json::Value::from(START_US + minutes * MINUTE_US);
+    draw.push(0, 0, vec!["a".into(), "old".into(), at(0)], None);
+    draw.push(1, 0, vec!["1".into(), "a".into(), 1.into()], None);
+    draw.push(0, 0, vec!["b".into(), "other".into(), at(60)], None);
+    draw.push(0, 0, vec!["a".into(), "new".into(), at(61)], None);
+    draw.push(1, 0, vec!["1".into(), "a".into(), 2.into()], None);
+    draw.push(0, 0, vec!["a".into(), "newer".into(), at(62)], None);
+    let case = Case { plan: plan(text), specs, records: draw.records, joins: vec![], failing: |_| 0 };
+    let queries = [
+        ("labels", "SELECT k, label FROM dims"),
+        ("joined", "SELECT f.id, f.n, d.label FROM facts AS f JOIN dims AS d ON f.k = d.k"),
+    ];
+    let mut duck = Duck::new(&queries.map(|(name, sql)| (name.to_string(), sql.to_string())));
+    let ways = [
+        Way::plain(Cut::Once, &[1]),
+        Way::plain(Cut::Every(1), &[1]),
+        Way { restart: Some(1), ..Way::plain(Cut::Every(1), &[2, 1]) },
+    ];
+    for way in ways {
+        let dir = tempfile::tempdir().unwrap();
+        case.run(&way, &dir.path().join("state"), &mut duck);
     }
 }
