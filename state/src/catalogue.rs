@@ -77,6 +77,9 @@ impl Catalogue {
     pub(crate) fn check(&self) -> Result<(), StateError> {
         let (mut ids, mut names) = (BTreeMap::new(), BTreeMap::new());
         for entry in &self.entries {
+            if entry.id == space::STAMP {
+                return refuse(format!("id {} of {:?} is reserved", entry.id, entry.name));
+            }
             if let Some(other) = ids.insert(entry.id, &entry.name) {
                 return refuse(format!("id {} is given to {other:?} and to {:?}", entry.id, entry.name));
             }

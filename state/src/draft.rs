@@ -72,6 +72,15 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// Marks every family that holds spaces with the epoch.
+    pub(crate) fn put_stamps(&mut self) -> Result<(), StateError> {
+        for name in space::SPACES {
+            let family = space::family(&self.store.db, name)?;
+            self.batch.put_cf(family, space::STAMP.to_be_bytes(), self.epoch.to_be_bytes());
+        }
+        Ok(())
+    }
+
     pub(crate) fn add_counts(&mut self, diffs: Diffs<'_>) -> Result<(), StateError> {
         for (space, diffs) in diffs {
             let family = self.store.reads().space(self.spaces, space)?;

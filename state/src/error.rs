@@ -86,6 +86,12 @@ pub enum StateError {
         #[source]
         source: io::Error,
     },
+    /// The running process moves its files too fast to be read beside it.
+    #[error("the state in {} changes too fast to be read beside the process that runs it", .dir.display())]
+    Busy {
+        /// The state directory.
+        dir: PathBuf,
+    },
     /// RocksDB failed in a way that is none of the above.
     #[error("the database of the state in {} failed", .dir.display())]
     Database {
@@ -184,6 +190,7 @@ impl StateError {
             StateError::DeadLetterFull { .. } => {
                 "replay or drop dead letters, raise the bound, or let the table drop its oldest"
             }
+            StateError::Busy { .. } => "try again, or ask the running process with `--url`",
             StateError::Poisoned(_) => "start the process again: it goes on from the last committed epoch",
             _ => return None,
         })

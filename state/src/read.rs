@@ -89,6 +89,20 @@ impl<'a> Reads<'a> {
             .map_err(|error| StateError::corrupt(self.dir, format!("{key} is not readable ({error})")))
     }
 
+    /// Refuses families that are not all at the committed epoch. One batch writes them all, so a family that
+    /// is behind has lost a log or a table.
+    pub(crate) fn check_stamps(&self, committed: u64) -> Result<(), StateError> {
+        for name in space::SPACES {
+            let stamp = self.get(self.family(name)?, space::STAMP, &[])?;
+            let at = stamp.and_then(|stamp| stamp.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
+            if at != committed {
+                let what = format!("{name} is at epoch {at}, the state at epoch {committed}");
+                return Err(StateError::corrupt(self.dir, what));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn get(
         &self,
         family: &ColumnFamily,

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rocksdb::{Cache, DB};
 
@@ -22,9 +23,9 @@ use crate::progress::Committed;
 use crate::read::{Reads, Scan, Slice};
 use crate::store::Store;
 
-/// How often a reader tries again while the running process moves its files.
-const ATTEMPTS: usize = 20;
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+/// How long a reader tries again while the running process moves its files, and how long it pauses between.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// One committed epoch, whole. Holding it long keeps old files and versions alive.
 pub struct Snapshot<'a> {
@@ -124,6 +125,7 @@ impl<'a> Snapshot<'a> {
 pub struct Reader {
     db: DB,
     dir: PathBuf,
+    scratch: PathBuf,
     state_id: String,
     spaces: Arc<Spaces>,
     committed: Committed,
@@ -144,66 +146,49 @@ impl Store {
             });
         }
         std::fs::create_dir_all(scratch).map_err(|source| StateError::io(dir, "create", scratch, source))?;
-        let options = StoreOptions { block_cache_bytes: 64 << 20, ..StoreOptions::default() };
-        let database = options::database_options(&options, false);
-        let mut attempt = 1;
-        let db = loop {
-            // While it is being opened, the running process may delete a file just listed: try again.
-            let cache = Cache::new_lru_cache(options.block_cache_bytes);
-            let families = options::descriptors(&options, &cache);
-            match DB::open_cf_descriptors_as_secondary(
-                &database,
-                layout.database(),
-                scratch.to_owned(),
-                families,
-            ) {
-                Ok(db) => break db,
-                Err(source) if attempt == ATTEMPTS => {
-                    return Err(StateError::database(dir, source));
-                }
-                Err(_) => {
-                    attempt += 1;
-                    std::thread::sleep(PAUSE);
-                }
+        let begun = Instant::now();
+        loop {
+            match Reader::open(&layout, scratch) {
+                Err(_) if begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+                outcome => return outcome,
             }
-        };
-        let (state_id, _) = identity(&Reads { db: &db, dir, snapshot: None }, &layout)?;
-        let (spaces, committed) = Default::default();
-        let mut reader = Reader { db, dir: dir.to_owned(), state_id, spaces, committed };
-        reader.refresh()?;
-        Ok(reader)
+        }
     }
 }
 
 impl Reader {
-    /// Moves on to the newest epoch; returns it.
+    /// Opens the files as they are.
     ///
-    /// The database reads its table list first, opens tables, and reads its logs last. If one of these were
-    /// deleted in between, rows would be missed, so what was read counts only when nothing vanished meanwhile.
-    pub fn refresh(&mut self) -> Result<u64, StateError> {
-        for attempt in 1.. {
-            let before = self.files();
-            let caught_up = self.db.try_catch_up_with_primary();
-            let whole = before.is_subset(&self.files());
-            match caught_up {
-                Ok(()) if whole => break,
-                Err(source) if attempt == ATTEMPTS => {
-                    return Err(StateError::database(&self.dir, source));
-                }
-                _ if attempt == ATTEMPTS => {
-                    return Err(StateError::corrupt(
-                        &self.dir,
-                        "its files change faster than they can be read",
-                    ));
-                }
-                _ => std::thread::sleep(PAUSE),
-            }
+    /// The database reads its table list first and its logs second, and takes a log that is gone by then for
+    /// one that is not needed. So what it read counts only when no file vanished meanwhile and when all
+    /// families are at the epoch that `meta` tells of.
+    fn open(layout: &Layout, scratch: &Path) -> Result<Reader, StateError> {
+        let dir = layout.root.as_path();
+        let options = StoreOptions { block_cache_bytes: 64 << 20, ..StoreOptions::default() };
+        let families = options::descriptors(&options, &Cache::new_lru_cache(options.block_cache_bytes));
+        let database = options::database_options(&options, false);
+        let before = files(&layout.database());
+        let (from, to) = (layout.database(), scratch.to_owned());
+        let db = DB::open_cf_descriptors_as_secondary(&database, from, to, families)
+            .map_err(|source| StateError::database(dir, source))?;
+        // Files are deleted in bursts: one that has begun shows after a moment.
+        std::thread::sleep(PAUSE);
+        if !before.is_subset(&files(&layout.database())) {
+            return Err(StateError::Busy { dir: dir.to_owned() });
         }
-        let reads = Reads { db: &self.db, dir: &self.dir, snapshot: None };
-        let committed = reads.meta_json("committed")?.unwrap_or_default();
+        let reads = Reads { db: &db, dir, snapshot: None };
+        let (state_id, _) = identity(&reads, layout)?;
+        let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
+        reads.check_stamps(committed.epoch)?;
         let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
-        self.spaces = Arc::new(catalogue.map(|catalogue| catalogue.spaces()).unwrap_or_default());
-        self.committed = committed;
+        let spaces = Arc::new(catalogue.map(|catalogue| catalogue.spaces()).unwrap_or_default());
+        let (dir, scratch) = (dir.to_owned(), scratch.to_owned());
+        Ok(Reader { db, dir, scratch, state_id, spaces, committed })
+    }
+
+    /// Moves on to the newest epoch, by opening the files again; returns it.
+    pub fn refresh(&mut self) -> Result<u64, StateError> {
+        *self = Store::open_secondary(&self.dir, &self.scratch)?;
         Ok(self.committed.epoch)
     }
 
@@ -217,10 +202,11 @@ impl Reader {
     pub fn state_id(&self) -> &str {
         &self.state_id
     }
+}
 
-    fn files(&self) -> BTreeSet<String> {
-        let entries = std::fs::read_dir(self.dir.join("db")).into_iter().flatten().flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.ends_with(".log") || name.ends_with(".sst")).collect()
-    }
+/// The logs and tables of a database.
+fn files(database: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(database).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with(".log") || name.ends_with(".sst")).collect()
 }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `meta` | `format`, `state_id`, `topology`, `catalogue`, `committed`, `dead_letter`, `published/CLUSTER` | see their modules |
 //! | `table`, `arrangement`, `view`, `sink` | space id u32 + packed key or row | packed row; or an i64 multiplicity |
+//! | the same four | `ff ff ff ff` | u64: the last epoch, so that a family left behind is noticed |
 //! | `outbox` | cluster u16 + epoch u64 + part u32 | a chunk of serialised output |
 //! | `dead_letter` | sequence u64 | a serialised dead letter |
 //!
@@ -20,6 +21,9 @@ pub(crate) const DEAD_LETTER: &str = "dead_letter";
 
 /// The families that hold spaces.
 pub(crate) const SPACES: [&str; 4] = ["table", "arrangement", "view", "sink"];
+
+/// The space id that no space may have: its one key holds the last epoch in each of these families.
+pub(crate) const STAMP: u32 = u32::MAX;
 
 /// All families, the one that RocksDB insists on left out.
 pub(crate) const FAMILIES: [&str; 7] = ["table", "arrangement", "view", "sink", META, OUTBOX, DEAD_LETTER];

@@ -94,6 +94,7 @@ impl Store {
         {
             return Err(StateError::Foreign { dir, held: held.clone(), wanted: wanted.clone() });
         }
+        reads.check_stamps(committed.epoch)?;
         let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
         let dead: DeadLetterTotals = reads.meta_json("dead_letter")?.unwrap_or_default();
         let waiting = reads.waiting()?;

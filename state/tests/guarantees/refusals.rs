@@ -147,6 +147,7 @@ fn a_catalogue_only_grows() {
     refused(|changed| changed.entries[0].fingerprint = "other".to_owned());
     refused(|changed| changed.entries[0].kind = SpaceKind::Arrangement);
     refused(|changed| changed.entries[3].id = 1);
+    refused(|changed| changed.entries[3].id = u32::MAX);
     refused(|changed| changed.entries[3].name = "hourly".to_owned());
     store.commit(epoch(1)).unwrap();
 }
