@@ -259,7 +259,13 @@ impl Driver {
             let full = rows >= EPOCH_ROWS || bytes >= EPOCH_BYTES;
             let mut idle = true;
             if !full && !stopping {
-                for (source, records) in self.sources.poll(EPOCH_ROWS - rows)? {
+                let polled = self.sources.poll(EPOCH_ROWS - rows)?;
+                // A partition's floor goes ahead of its first record.
+                for (source, partition, floor) in self.sources.joined(&self.setup) {
+                    let worker = partition as usize % lines.workers.len();
+                    let _ = lines.workers[worker].send(ToWorker::Join(source, partition, floor));
+                }
+                for (source, records) in polled {
                     if rows == 0 {
                         opened = Instant::now();
                     }
@@ -277,10 +283,6 @@ impl Driver {
                     if lines.workers[worker].send(ToWorker::Records(source, Box::new(records))).is_err() {
                         return Ok(());
                     }
-                }
-                for (source, partition, floor) in self.sources.joined(&self.setup) {
-                    let worker = partition as usize % lines.workers.len();
-                    let _ = lines.workers[worker].send(ToWorker::Join(source, partition, floor));
                 }
             }
             let done = stopping || (self.config.once && self.sources.done());

@@ -204,7 +204,13 @@ impl Committer {
             let reached = delay.and_then(|delay| watermark(&read.partitions, &held.partitions, delay));
             held.watermark_us = held.watermark_us.max(reached.map(|(us, _)| us));
             self.metrics.watermark(&source.name, held.watermark_us, commit_ms);
-            self.metrics.watermark_held_by(&source.name, reached.map(|(_, partition)| partition));
+            let holder = reached.map(|(_, partition)| partition);
+            self.metrics.watermark_held_by(&source.name, holder);
+            self.handle.update(|status| {
+                if let Some(shown) = status.sources.get_mut(at) {
+                    shown.held_by = holder;
+                }
+            });
         }
         for view in &self.setup.plan.views {
             let watermark_us = view_watermark(&self.setup.plan, view.rel, progress);

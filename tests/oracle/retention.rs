@@ -261,7 +261,6 @@ fn cleared(case: &Case, way: &Way, model: &Model, state: &std::path::Path) {
 /// Two rows of one key: one that was forgotten and stays, and one that came after. No key of the table
 /// may be taken for unique below it, or a join with it has two rows where one was promised.
 #[test]
-#[ignore = "the planner takes the key of a table with retention for unique (sql/properties.rs)"]
 fn a_forgotten_key_is_not_unique() {
     let text = "
 CREATE TABLE dims (k VARCHAR, label VARCHAR, at TIMESTAMPTZ, PRIMARY KEY (k), WATERMARK FOR at AS at)

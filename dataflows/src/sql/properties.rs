@@ -99,9 +99,11 @@ fn source(plan: &Plan, index: usize, facts: &mut Facts) {
     let source = &plan.sources[index];
     match &source.keyed {
         Some(keyed) => {
-            facts.unique = vec![keyed.key.clone()];
+            // A forgotten row is not taken back, and its key may come again as a new row.
+            let forgets = keyed.retention_us.is_some();
+            facts.unique = if forgets { vec![] } else { vec![keyed.key.clone()] };
             facts.append_only = false;
-            facts.below_forgetter = keyed.retention_us.is_some();
+            facts.below_forgetter = forgets;
         }
         None => {
             let at = |kind: &IncludeKind| {
