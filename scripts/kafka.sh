@@ -94,8 +94,11 @@ case "${1:-}" in
   start) [ $# -ge 2 ] || die "start needs a directory"; shift; start "$@" ;;
   stop)
     [ $# -ge 2 ] || die "stop needs a directory"
-    if [ "${3:-}" = --now ] && alive "$2"; then kill -9 "$(cat "$2/pid")"; fi
-    halt "$2"
+    case "${3:-}" in
+      "") halt "$2" ;;
+      --now) halt "$2" KILL ;;
+      *) die "unknown option $3" ;;
+    esac
     ;;
   *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

@@ -73,12 +73,12 @@ await() {
   done
 }
 
-# halt DIR: asks a server to end, and ends it after ten seconds. Its data stay.
+# halt DIR [SIGNAL]: asks a server to end (TERM, or the signal given), and ends it after ten seconds. Its data stay.
 halt() {
-  local pid tries=100
-  [ -f "$1/pid" ] || return 0
-  pid="$(cat "$1/pid")"
-  kill "$pid" 2>/dev/null || true
+  local pid signal="${2:-TERM}" tries=100
+  pid="$(cat "$1/pid" 2>/dev/null)" || return 0
+  # It may end by itself at any moment: a signal that finds nobody is no failure.
+  kill "-$signal" "$pid" 2>/dev/null || true
   while kill -0 "$pid" 2>/dev/null; do
     tries=$((tries - 1))
     if [ "$tries" = 0 ]; then kill -9 "$pid" 2>/dev/null || true; fi

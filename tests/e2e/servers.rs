@@ -85,6 +85,22 @@ fn start_in(name: &str, prefix: &str, dir: &Path) -> String {
     line.unwrap_or_else(|| panic!("scripts/{name}.sh said {said:?}")).to_owned()
 }
 
+#[test]
+fn a_broker_that_ends_before_it_is_killed_is_stopped() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("pid"), "999999999").expect("a file");
+    // Alive when first asked, gone when the signal comes.
+    let kill = "() { [ \"$1\" = -0 ] && [ ! -e \"$SEEN\" ] && : >\"$SEEN\"; }";
+    let status = Command::new(root().join("scripts/kafka.sh"))
+        .arg("stop")
+        .arg(dir.path())
+        .arg("--now")
+        .env("BASH_FUNC_kill%%", kill)
+        .env("SEEN", dir.path().join("seen"))
+        .status();
+    assert!(status.expect("the script runs").success() && !dir.path().join("pid").exists());
+}
+
 /// Runs a Python program of `tests/oracle` over lines on its standard input and gives its output.
 pub fn python(program: &str, args: &[&str], input: &str) -> String {
     let mut child = Command::new("python3")
