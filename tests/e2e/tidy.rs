@@ -49,6 +49,24 @@ fn files_open_with_a_header_and_stay_short() {
 }
 
 #[test]
+fn every_dependency_is_used() {
+    for (name, _) in MAY_KNOW.iter().chain(&[("benches", &[][..]), (".", &[][..])]) {
+        let home = servers::root().join(name);
+        let mut files = Vec::new();
+        for dir in ["src", "tests"].iter().map(|dir| home.join(dir)).filter(|dir| dir.is_dir()) {
+            rust_files(&dir, &mut files);
+        }
+        let code: String = files.iter().map(|path| fs::read_to_string(path).expect("text")).collect();
+        let manifest = fs::read_to_string(home.join("Cargo.toml")).expect("a manifest");
+        for line in manifest.lines().skip_while(|l| *l != "[dependencies]") {
+            let Some(dependency) = line.strip_suffix(".workspace = true") else { continue };
+            let used = code.contains(&format!("{}::", dependency.replace('-', "_")));
+            assert!(used, "{name} does not use {dependency}");
+        }
+    }
+}
+
+#[test]
 fn crates_know_only_those_below_them() {
     for (name, may_know) in MAY_KNOW {
         let path = servers::root().join(name).join("Cargo.toml");
