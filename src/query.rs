@@ -74,6 +74,8 @@ fn state_dir(args: &QueryArgs) -> Result<PathBuf> {
 /// A state opened for reading, and the scratch directory this takes.
 pub struct States {
     reader: Reader,
+    /// Whether the reader stands at the newest epoch because it was opened just now.
+    new: bool,
     _scratch: tempfile::TempDir,
 }
 
@@ -85,12 +87,15 @@ impl States {
             .tempdir()
             .context("cannot create a temporary directory for the query")?;
         let reader = Store::open_secondary(dir, scratch.path())?;
-        Ok(States { reader, _scratch: scratch })
+        Ok(States { reader, new: true, _scratch: scratch })
     }
 
-    /// Moves on to the newest epoch and reads the tables that `sql` names.
+    /// Moves on to the newest epoch and reads the tables that `sql` names. The first time after opening
+    /// it is the epoch of opening: each move opens all files again.
     pub fn load(&mut self, sql: &str) -> Result<Tables> {
-        self.reader.refresh()?;
+        if !std::mem::take(&mut self.new) {
+            self.reader.refresh()?;
+        }
         Tables::load(&self.reader.snapshot(), sql, MEMORY_BYTES)
     }
 

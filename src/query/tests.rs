@@ -221,6 +221,8 @@ fn a_query_follows_the_running_process() -> Result<()> {
     let mut states = States::open(&dir.path().join("state"))?;
     let count = "SELECT count(*) AS n FROM champions";
     assert_eq!(states.answer(count)?.epoch, 4);
+    // The database begins a log each time it is opened.
+    assert_eq!(std::fs::read_dir(states._scratch.path())?.count(), 1);
     let mut keys = Rows::new();
     let key = RowCodec::new(&[DataType::Utf8])?.encode(&[Arc::new(StringArray::from(vec!["Ahri"]))])?;
     keys.push(&grouped(key.get(0)));
