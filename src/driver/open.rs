@@ -59,64 +59,18 @@ pub fn state_and_targets(
 ) -> Result<(Opened, Spaces)> {
     let connectors = sink_connectors(config)?;
     let cluster = sink_cluster(config, &connectors)?;
-    if config.fresh {
-        Store::wipe(&config.state_dir)?;
-    }
-    let options =
-        StoreOptions { create: true, topology: Some(config.name.clone()), ..StoreOptions::default() };
-    let store = Arc::new(Store::open(&config.state_dir, &options)?);
+    let store = state(config)?;
     let spaces = spaces(config, &store)?;
     let topics = match &cluster {
         Some(cluster) => Some(Topics::open(cluster, BROKER_TIMEOUT)?),
         None => None,
     };
-    let (mut targets, mut files) = (Vec::new(), BTreeMap::new());
-    let mut after = BTreeMap::new();
-    for (sink, connector) in config.plan.sinks.iter().zip(&connectors) {
-        let upsert = sink.format == Format::Upsert;
-        targets.push(match (connector, &topics) {
-            (SinkConnector::Kafka(kafka), Some(topics)) => {
-                let info = topics
-                    .ensure(&kafka.topic_spec(upsert))
-                    .with_context(|| format!("sink {}", sink.name))?;
-                // Room for the batch around a record, its headers and Kafka's own fields.
-                let max_bytes = (info.max_message_bytes.max(2048) - 1024) as usize;
-                Target::Kafka { topic: kafka.topic.clone(), partitions: info.partitions, max_bytes }
-            }
-            (SinkConnector::File(file), _) => {
-                let number = files.len() as u16 + 1;
-                let (mut writer, marker) = FileWriter::open(file, store.state_id(), upsert)
-                    .with_context(|| format!("sink {}", sink.name))?;
-                let at = if config.fresh {
-                    writer.claim()?;
-                    0
-                } else {
-                    judge(&store, marker.as_ref(), number).with_context(|| format!("sink {}", sink.name))?
-                };
-                after.insert(number, at);
-                files.insert(number, writer);
-                Target::File(number)
-            }
-            _ => Target::Blackhole,
-        });
-    }
+    let Sinks { targets, files, mut after } = sinks(config, &connectors, topics.as_ref(), &store)?;
     let dead_letters = dead_letter_topics(config, topics.as_ref())?;
-    let outputs = Arc::new(Outputs::new(&config.plan, targets.clone())?);
+    let outputs = Arc::new(Outputs::new(&config.plan, targets)?);
     let mut kafka = None;
     if let Some(cluster) = cluster {
-        let mut wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
-        wanted.timeout = BROKER_TIMEOUT;
-        wanted.replication = connectors.iter().find_map(|c| match c {
-            SinkConnector::Kafka(kafka) => kafka.replication,
-            _ => None,
-        });
-        let (mut publisher, marker) = Publisher::open(wanted, stop)?;
-        let at = if config.fresh {
-            publisher.claim(stop)?;
-            0
-        } else {
-            judge(&store, marker.as_ref(), 0)?
-        };
+        let (publisher, at) = publisher(config, cluster, &connectors, &store, stop)?;
         after.insert(0, at);
         kafka = Some(publisher);
     }
@@ -131,6 +85,89 @@ pub fn state_and_targets(
         handle: handle.clone(),
     };
     Ok((Opened { store, outputs, dead_letters, targets: Some(targets), after, publisher }, spaces))
+}
+
+/// The state, empty where the run starts over.
+fn state(config: &DriverConfig) -> Result<Arc<Store>> {
+    if config.fresh {
+        Store::wipe(&config.state_dir)?;
+    }
+    let options =
+        StoreOptions { create: true, topology: Some(config.name.clone()), ..StoreOptions::default() };
+    Ok(Arc::new(Store::open(&config.state_dir, &options)?))
+}
+
+/// Where the plan's sinks write.
+struct Sinks {
+    /// Of each sink, in the order of the plan.
+    targets: Vec<Target>,
+    /// Files by the number of their target.
+    files: BTreeMap<u16, FileWriter>,
+    /// The last epoch that each file holds.
+    after: BTreeMap<u16, u64>,
+}
+
+/// Creates or checks the sinks' topics, and opens their files.
+fn sinks(
+    config: &DriverConfig,
+    connectors: &[SinkConnector],
+    topics: Option<&Topics>,
+    store: &Store,
+) -> Result<Sinks> {
+    let mut sinks = Sinks { targets: Vec::new(), files: BTreeMap::new(), after: BTreeMap::new() };
+    for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
+        let upsert = sink.format == Format::Upsert;
+        let name = || format!("sink {}", sink.name);
+        let target = match (connector, topics) {
+            (SinkConnector::Kafka(kafka), Some(topics)) => {
+                let info = topics.ensure(&kafka.topic_spec(upsert)).with_context(name)?;
+                // Room for the batch around a record, its headers and Kafka's own fields.
+                let max_bytes = (info.max_message_bytes.max(2048) - 1024) as usize;
+                Target::Kafka { topic: kafka.topic.clone(), partitions: info.partitions, max_bytes }
+            }
+            (SinkConnector::File(file), _) => {
+                let number = sinks.files.len() as u16 + 1;
+                let (mut writer, marker) =
+                    FileWriter::open(file, store.state_id(), upsert).with_context(name)?;
+                let at = if config.fresh {
+                    writer.claim()?;
+                    0
+                } else {
+                    judge(store, marker.as_ref(), number).with_context(name)?
+                };
+                sinks.after.insert(number, at);
+                sinks.files.insert(number, writer);
+                Target::File(number)
+            }
+            _ => Target::Blackhole,
+        };
+        sinks.targets.push(target);
+    }
+    Ok(sinks)
+}
+
+/// The publisher to the cluster, and the last epoch that the cluster holds.
+fn publisher(
+    config: &DriverConfig,
+    cluster: KafkaCluster,
+    connectors: &[SinkConnector],
+    store: &Store,
+    stop: &Arc<AtomicBool>,
+) -> Result<(Publisher, u64)> {
+    let mut wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
+    wanted.timeout = BROKER_TIMEOUT;
+    wanted.replication = connectors.iter().find_map(|c| match c {
+        SinkConnector::Kafka(kafka) => kafka.replication,
+        _ => None,
+    });
+    let (mut publisher, marker) = Publisher::open(wanted, stop)?;
+    let at = if config.fresh {
+        publisher.claim(stop)?;
+        0
+    } else {
+        judge(store, marker.as_ref(), 0)?
+    };
+    Ok((publisher, at))
 }
 
 /// The spaces of the plan, as the state's catalogue has them.
