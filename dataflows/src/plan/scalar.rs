@@ -8,7 +8,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, new_empty_array};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Schema};
 use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
@@ -63,6 +64,18 @@ impl Scalar {
     /// When any row fails (overflow, division by zero, bad cast).
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, DataFusionError> {
         self.expr.evaluate(batch)?.into_array(batch.num_rows())
+    }
+
+    /// One array of what rows of `input` gave when they were evaluated each alone.
+    ///
+    /// # Errors
+    /// When `values` are not of the expression's type.
+    pub fn joined(&self, input: &Schema, values: &[ArrayRef]) -> Result<ArrayRef, DataFusionError> {
+        let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+        match values.is_empty() {
+            true => Ok(new_empty_array(&self.data_type(input)?)),
+            false => Ok(concat(&values)?),
+        }
     }
 
     /// Evaluates a condition; NULL stays NULL.

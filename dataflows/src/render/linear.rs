@@ -62,24 +62,24 @@ impl Errors {
         if let Ok(columns) = whole {
             return Ok((columns, batch, diffs));
         }
+        // What a row gives alone stands: side by side, AND and OR may evaluate what they leave out alone.
         let mut good = vec![true; batch.num_rows()];
+        let mut columns: Vec<Vec<ArrayRef>> = vec![Vec::new(); exprs.len()];
         for (row, good) in good.iter_mut().enumerate() {
             let one = batch.slice(row, 1);
-            for expr in exprs {
-                if let Err(error) = expr.evaluate(&one) {
+            let values = exprs.iter().map(|e| e.evaluate(&one).map_err(|error| (e, error)));
+            match values.collect::<Result<Vec<_>, _>>() {
+                Ok(values) => columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value)),
+                Err((expr, error)) => {
                     let message = error.strip_backtrace();
                     self.put(epoch, &expr.to_string(), &message, &describe(&one), diffs[row]);
                     *good = false;
-                    break;
                 }
             }
         }
         let (batch, diffs) = select(&batch, &diffs, &BooleanArray::from(good))?;
-        let columns = exprs
-            .iter()
-            .map(|e| e.evaluate(&batch))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| RunError::Broken(format!("an expression failed on rows it had passed: {e}")))?;
+        let columns = exprs.iter().zip(columns).map(|(e, values)| e.joined(&batch.schema(), &values));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|e| RunError::Broken(e.to_string()))?;
         Ok((columns, batch, diffs))
     }
 }

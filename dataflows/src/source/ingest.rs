@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch,
-    RecordBatchOptions, TimestampMicrosecondArray, UInt32Array,
+    RecordBatchOptions, TimestampMicrosecondArray, new_null_array,
 };
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use schemas::{Decoder, Outcome, Records};
 
@@ -329,23 +329,19 @@ fn evaluate(
     if let Ok(array) = expr.evaluate(batch) {
         return Ok(array);
     }
-    let mut good = Vec::new();
-    let mut places: Vec<Option<u32>> = Vec::with_capacity(batch.num_rows());
+    let schema = batch.schema();
+    let null = new_null_array(&expr.data_type(&schema).map_err(broken)?, 1);
+    let mut values = Vec::with_capacity(batch.num_rows());
     for (row, verdict) in verdicts.iter_mut().enumerate() {
         match expr.evaluate(&batch.slice(row, 1)) {
-            Ok(_) => {
-                places.push(Some(good.len() as u32));
-                good.push(row as u32);
-            }
+            Ok(value) => values.push(value),
             Err(error) => {
-                places.push(None);
+                values.push(null.clone());
                 if verdict.is_none() {
                     *verdict = Some((Some(name.to_string()), format!("{expr}: {}", error.strip_backtrace())));
                 }
             }
         }
     }
-    let some = take_record_batch(batch, &UInt32Array::from(good))?;
-    let values = expr.evaluate(&some).map_err(broken)?;
-    Ok(arrow::compute::take(&values, &UInt32Array::from(places), None)?)
+    expr.joined(&schema, &values).map_err(broken)
 }
