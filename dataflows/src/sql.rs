@@ -10,6 +10,7 @@ pub mod ast;
 mod bind;
 mod catalog;
 mod compile;
+mod constants;
 pub mod env;
 pub mod error;
 mod fallible;

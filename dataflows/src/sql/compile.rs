@@ -31,6 +31,11 @@ pub fn compile(
     columns_of: &ColumnsOf<'_>,
 ) -> Result<Plan, Vec<SqlError>> {
     let statements = parse(files, env, read_file)?;
+    if statements.is_empty() {
+        let start = Pos { file: 0, line: 1, column: 1 };
+        let mistake = Mistake::new(start, "there is nothing to run: no statement stands here").hint(NOTHING);
+        return Err(vec![mistake.named(files)]);
+    }
     let mut compiler = Compiler::new(files, columns_of, &statements);
     for statement in &statements {
         let result = match statement {
@@ -44,6 +49,10 @@ pub fn compile(
     }
     compiler.finish()
 }
+
+/// What a topology without statements is told.
+const NOTHING: &str = "write CREATE SOURCE or CREATE TABLE, then CREATE MATERIALIZED VIEW name AS SELECT ..., \
+                       and CREATE SINK for what is to leave";
 
 struct Compiler<'a> {
     files: &'a [SqlFile],

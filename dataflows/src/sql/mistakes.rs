@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 use arrow::datatypes::Schema;
 use datafusion_common::{DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::ast::{
-    Expr, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Visit, Visitor,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, SelectItem, SetExpr, Spanned,
+    TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -140,9 +141,16 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
         return Mistake::new(at(Some(name)), text.to_owned())
             .hint("convert it, for example with CAST or date_part('epoch', ...)");
     }
-    if let Some((function, _)) = text.split_once(" needs a column of type TIMESTAMP") {
-        return Mistake::new(at(Some(&format!("herald_{}", function.to_lowercase()))), text.to_owned())
+    if let Some((function, rest)) = text.split_once(" needs a TIMESTAMP or TIMESTAMPTZ, and ") {
+        let column = rest.split(" is ").next().unwrap_or_default();
+        return Mistake::new(at(Some(&windowed(&function.to_lowercase(), column))), text.to_owned())
             .hint("convert it in a view first, for example with to_timestamp_millis(ms)");
+    }
+    if let Some((value, of)) =
+        between(text, "Can't cast value ", " to type ").zip(text.split(" to type ").nth(1))
+    {
+        return Mistake::new(at(Some(&value)), format!("{value} does not fit {of}"))
+            .hint(format!("a DECIMAL may hold it: CAST('{value}' AS DECIMAL(38, 0))"));
     }
     if let Some(mistake) = of_call(text, at) {
         return mistake;
@@ -165,6 +173,11 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
 fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
     if let Some(name) = between(text, "Function '", "' failed to match any signature") {
         let given = between(text, "(DataType: ", "), ").or_else(|| between(text, "(DataType: ", ")"));
+        if let (Some(given), "sum" | "avg") = (&given, name.as_str()) {
+            let message = format!("{name} needs a number, and this is {given}");
+            let hint = format!("convert it: {name}(CAST(x AS BIGINT)), or another type of number");
+            return Some(Mistake::new(at(Some(&argument(&name))), message).hint(hint));
+        }
         let message =
             format!("{name} does not take {}", given.unwrap_or_else(|| "these arguments".to_owned()));
         return Some(Mistake::new(at(Some(&name)), message).hint("convert the argument: CAST(x AS TYPE)"));
@@ -181,8 +194,26 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
     if let Some(name) = text.strip_prefix("Unsupported SQL type ") {
         return Some(Mistake::new(at(Some(name)), format!("there is no type {name}")));
     }
+    if let Some(field) =
+        between(text, "Dot access not supported for non-string expr: Identifier(Ident { value: \"", "\"")
+    {
+        return Some(
+            Mistake::new(at(Some(&field)), format!("the field {field} of an item is written in brackets"))
+                .hint(format!("write s['{field}']")),
+        );
+    }
     let operator = if text.starts_with("-> and ->> need") { "->" } else { return None };
     Some(Mistake::new(at(Some(operator)), text.to_owned()).hint("for a STRUCT write (s).field or s['field']"))
+}
+
+/// Stands for the first argument of a call where a name is looked for.
+fn argument(function: &str) -> String {
+    format!("{function}(")
+}
+
+/// Stands for the time column of a window where a name is looked for.
+fn windowed(window: &str, column: &str) -> String {
+    format!("{window} over {column}")
 }
 
 /// Stands for any aggregate where a name is looked for.
@@ -254,7 +285,7 @@ fn message(root: &DataFusionError) -> String {
 }
 
 /// One sentence with SQL's type names.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let end = text
         .find("\n\nbacktrace")
         .or_else(|| text.find(".\nThis issue was likely caused"))
@@ -356,6 +387,7 @@ impl Visitor for Find<'_> {
                     self.see(&name.value, name.span);
                 }
             }
+            Expr::Value(value) => self.see(&value.to_string(), value.span),
             Expr::BinaryOp { op, .. } => self.see(&op.to_string(), expr.span()),
             Expr::Cast { data_type, .. } => self.see(&data_type.to_string(), expr.span()),
             Expr::Function(f) => {
@@ -367,9 +399,16 @@ impl Visitor for Find<'_> {
                 if self.word == AGGREGATE && FUNCTIONS.aggregate(&name).is_some() {
                     self.found.insert(0, f.name.span());
                 }
-                // A window stands in the text as the column it is over.
-                if name.starts_with("herald_") && name.starts_with(&self.word.to_lowercase()) {
-                    self.found.extend(Some(expr.span()).filter(|s| s.start.line > 0));
+                if let FunctionArguments::List(list) = &f.args
+                    && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = list.args.first()
+                {
+                    self.see(&argument(&name), first.span());
+                    // A window stands in the text as the column it is over.
+                    let window = name.split('_').nth(1).filter(|_| name.starts_with("herald_"));
+                    let column = super::query::natural_name(first);
+                    if let (Some(window), Some(column)) = (window, column) {
+                        self.see(&windowed(window, &column.value), first.span());
+                    }
                 }
             }
             _ => {}

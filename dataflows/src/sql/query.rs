@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode};
@@ -36,7 +37,7 @@ use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
 use super::error::Mistake;
 use super::parse::unnest::{self, UnnestUse};
-use super::{lower, mistakes, refuse};
+use super::{constants, lower, mistakes, refuse};
 use crate::plan::Scalar;
 
 /// Where a query stands: what its mistakes point into.
@@ -65,6 +66,10 @@ pub(crate) fn plan(
     let refused = refuse::query(query, site.file, site.pos);
     if !refused.is_empty() {
         return Err(refused);
+    }
+    let failing = constants::failing(catalog, query, site);
+    if !failing.is_empty() {
+        return Err(failing);
     }
     catalog.clear_items();
     let mut rewritten = query.clone();
@@ -113,6 +118,10 @@ pub(crate) fn expression(
     if !refused.is_empty() {
         return Err(refused);
     }
+    let failing = constants::failing(catalog, expr, site);
+    if !failing.is_empty() {
+        return Err(failing);
+    }
     let plan = || -> Result<Scalar> {
         let (name, schema) = over;
         let schema = Arc::new(schema.clone());
@@ -148,6 +157,20 @@ pub(crate) fn expression(
         }
     };
     plan().map_err(|e| vec![mistakes::of_expr(&e, expr, over.1, site)])
+}
+
+/// The error that evaluating a constant gives. What cannot be planned is told with what is around it.
+pub(crate) fn constant(catalog: &Catalog, expr: &sql::Expr) -> Option<DataFusionError> {
+    let schema = DFSchema::empty();
+    let planned = SqlToRel::new_with_options(catalog, options())
+        .sql_to_expr(expr.clone(), &schema, &mut PlannerContext::new())
+        .and_then(|value| LogicalPlanBuilder::empty(true).project([value])?.build())
+        .and_then(analyze);
+    let Ok(LogicalPlan::Projection(p)) = planned else { return None };
+    let scalar = lower::scalar(p.expr.first()?, &schema).ok()?;
+    let row = RecordBatchOptions::new().with_row_count(Some(1));
+    let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &row).ok()?;
+    scalar.evaluate(&row).err()
 }
 
 fn options() -> ParserOptions {

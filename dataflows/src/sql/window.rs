@@ -61,14 +61,8 @@ impl ScalarUDFImpl for WindowFunction {
     }
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
-        let (Some(DataType::Timestamp(TimeUnit::Microsecond, _)), true) = (args.first(), args.len() > 1)
-        else {
-            let what =
-                if matches!(self.window, Window::HopStarts | Window::HopEnd) { "HOP" } else { "TUMBLE" };
-            let found = args
-                .first()
-                .map_or_else(String::new, |a| schemas::sql_type(&Field::new("", a.clone(), true)));
-            return plan_err!("{what} needs a column of type TIMESTAMP or TIMESTAMPTZ, not {found}");
+        let Some(DataType::Timestamp(TimeUnit::Microsecond, _)) = args.first() else {
+            return plan_err!("{} of what is no time", self.name());
         };
         Ok(match self.window {
             Window::HopStarts => DataType::List(Arc::new(Field::new("item", args[0].clone(), true))),
@@ -77,6 +71,14 @@ impl ScalarUDFImpl for WindowFunction {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        if let Some(time) = args.arg_fields.first()
+            && !matches!(time.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _))
+        {
+            let what =
+                if matches!(self.window, Window::HopStarts | Window::HopEnd) { "HOP" } else { "TUMBLE" };
+            let (name, found) = (time.name(), schemas::sql_type(time));
+            return plan_err!("{what} needs a TIMESTAMP or TIMESTAMPTZ, and {name} is {found}");
+        }
         let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
         let nullable = args.arg_fields.first().is_none_or(|f| f.is_nullable());
         Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, nullable)))
