@@ -15,6 +15,7 @@ pub mod env;
 pub mod error;
 mod fallible;
 mod functions;
+mod guard;
 mod lower;
 mod mistakes;
 pub mod nearest;

@@ -13,6 +13,27 @@ use datafusion_physical_expr::expressions::{
 };
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
+/// Functions that have a value for all arguments of their types.
+const TOTAL: [&str; 17] = [
+    "get_field",
+    "coalesce",
+    "nullif",
+    "lower",
+    "upper",
+    "length",
+    "character_length",
+    "octet_length",
+    "btrim",
+    "ltrim",
+    "rtrim",
+    "reverse",
+    "starts_with",
+    "ends_with",
+    "contains",
+    "strpos",
+    "replace",
+];
+
 /// Whether `expr` may give an error on some row of `input`. What is not known not to, may.
 pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
     let harmless = if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
@@ -20,7 +41,7 @@ pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
     } else if let Some(cast) = expr.downcast_ref::<CastExpr>() {
         cast.expr().data_type(input).is_ok_and(|from| widens(&from, cast.cast_type()))
     } else if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
-        matches!(call.name(), "get_field" | "coalesce" | "lower" | "upper" | "length" | "character_length")
+        TOTAL.contains(&call.name())
     } else {
         expr.is::<Column>()
             || expr.is::<Literal>()
@@ -51,7 +72,19 @@ fn harmless_operator(binary: &BinaryExpr, input: &Schema) -> bool {
             | Operator::LikeMatch
             | Operator::StringConcat
     );
-    compares || (op.is_numerical_operators() && binary.data_type(input).is_ok_and(|t| t.is_floating()))
+    let of = binary.data_type(input);
+    compares
+        || (op.is_numerical_operators() && of.as_ref().is_ok_and(DataType::is_floating))
+        || (matches!(op, Operator::Divide | Operator::Modulo)
+            && of.is_ok_and(|t| t.is_integer())
+            && divides(binary.right()))
+}
+
+/// Whether `expr` is a constant that divides every integer: neither 0, nor -1 with its one overflow.
+fn divides(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let value = expr.downcast_ref::<Literal>().map(|l| l.value());
+    let number = value.and_then(|v| v.to_string().parse::<i128>().ok());
+    number.is_some_and(|n| n != 0 && n != -1)
 }
 
 /// Whether every value of `from` has a place in `to`.

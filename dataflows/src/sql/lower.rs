@@ -24,6 +24,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::catalog::RelSource;
 use super::fallible::fallible;
+use super::guard::Fence;
 use crate::plan::{AggFunc, Aggregate, JoinKind, Op, Plan, Rel, RelId, Scalar};
 
 /// Adds the relations of `logical` to `plan`, written in the view `owner`.
@@ -101,6 +102,10 @@ impl Lower<'_> {
                 let exprs = p.expr.iter().map(|e| scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
                 self.project(input, exprs, &p.schema)
             }
+            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<Fence>() {
+                Some(fence) => self.fence(fence),
+                None => plan_err!("{} is not supported", node.display()),
+            },
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Distinct(Distinct::All(input)) => {
@@ -135,6 +140,14 @@ impl Lower<'_> {
             id = self.project(id, exprs, &scan.projected_schema)?;
         }
         Ok(id)
+    }
+
+    fn fence(&mut self, fence: &Fence) -> Result<RelId> {
+        let input = self.node(&fence.input)?;
+        match &fence.predicate {
+            Some(predicate) => self.filter(input, predicate, fence.input.schema()),
+            None => Ok(input),
+        }
     }
 
     /// One filter of what cannot fail, and above it one of what can.

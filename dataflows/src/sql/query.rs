@@ -37,7 +37,7 @@ use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
 use super::error::Mistake;
 use super::parse::unnest::{self, UnnestUse};
-use super::{constants, lower, mistakes, refuse};
+use super::{constants, guard, lower, mistakes, refuse};
 use crate::plan::Scalar;
 
 /// Where a query stands: what its mistakes point into.
@@ -82,7 +82,7 @@ pub(crate) fn plan(
     }
     let planned = statement(catalog, rewritten).and_then(|p| put_back(catalog, p, &uses)).map_err(tidy)?;
     check_names(&planned, query, site)?;
-    let optimised = typed(planned).and_then(|p| optimise(p, rules())).map_err(tidy)?;
+    let optimised = typed(planned).and_then(guard::fence).and_then(|p| optimise(p, rules())).map_err(tidy)?;
     Ok(optimised)
 }
 

@@ -158,6 +158,42 @@ CREATE VIEW unread AS SELECT count(*) AS c FROM s;";
 }
 
 #[test]
+fn what_can_fail_stays_above_the_join() {
+    let of = |query: &str| {
+        let plan = plan(&format!("CREATE MATERIALIZED VIEW v AS {query};"));
+        operators(&plan).replace("Source ", "").replace("Project ", "").replace(" Project", "")
+    };
+    let join = "SELECT m.id, m.n, d.name FROM m JOIN d ON m.id = d.id";
+    // Conditions that cannot fail go below the join, all others see rows with a partner only.
+    assert_eq!(of(&format!("{join} WHERE m.n > 1")), "Filter Join");
+    assert_eq!(of(&format!("{join} WHERE m.n % 7 > 1")), "Filter Join");
+    assert_eq!(of(&format!("{join} WHERE 10 / m.n > 1")), "Join Filter");
+    assert_eq!(of(&format!("{join} WHERE m.n % -1 > 1")), "Join Filter");
+    assert_eq!(of(&format!("{join} AND CAST(m.id AS INT) > 1 AND m.n > 2")), "Filter Join Filter");
+    assert_eq!(
+        of(&join.replace("JOIN", "LEFT JOIN").replace("ON", "ON m.n > d.n AND").replace("d.n ", "1 ")),
+        "Join"
+    );
+    assert_eq!(
+        of(&format!("{} WHERE CAST(d.name AS INT) > 1", join.replace("JOIN", "LEFT JOIN"))),
+        "Join Filter"
+    );
+    // Nor does a condition take an expression along: of a projection, of a grouping, of an array.
+    let failing = "SELECT m.id, m.n, CAST(m.id AS INT) AS k FROM m JOIN d ON m.id = d.id";
+    assert_eq!(of(&format!("SELECT id FROM ({failing}) AS q WHERE k > 5")), "Join Filter");
+    assert_eq!(of(&format!("SELECT id, k FROM ({failing}) AS q WHERE n > 5")), "Filter Join");
+    assert_eq!(
+        of(
+            "SELECT 10 / m.n AS k, count(*) AS c FROM m JOIN d ON m.id = d.id GROUP BY 10 / m.n HAVING 10 / m.n > 5"
+        ),
+        "Join Aggregate Filter"
+    );
+    assert_eq!(of("SELECT id, t FROM m, UNNEST(m.tags) AS t WHERE 10 / n > 1"), "Unnest Filter");
+    // An equality between two relations is how partners are found.
+    assert_eq!(of("SELECT m.id FROM m, d WHERE m.n = CAST(d.name AS INT) AND 1 / m.n = 1"), "Join Filter");
+}
+
+#[test]
 fn fingerprints_follow_the_plan_and_not_the_broker() {
     let text = |server: &str, topic: &str, least: i32| {
         format!(
