@@ -24,6 +24,10 @@ mod serve;
 mod topology;
 mod watch;
 
+/// Workers free what other threads allocated, and the peak of an epoch must go back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     exit::report(dispatch(&cli))

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `batch` | what flows: rows with diffs, as columns or packed |
 //! | `linear` | filter, project, unnest, the cut of a restart, the error table |
-//! | `packed`, `seek` | arrangements of packed rows, and point reads in them |
+//! | `updates`, `build`, `packed`, `seek` | rows on their way into arrangements, arrangements, point reads in them |
 //! | `accum`, `float_sum` | accumulators that add, in the diff |
 //! | `aggregate`, `reduce`, `finish` | GROUP BY: before, over and after its arrangement |
 //! | `join` | inner and left joins |
@@ -18,6 +18,7 @@
 pub mod accum;
 pub mod aggregate;
 pub mod batch;
+mod build;
 pub mod collect;
 pub mod export;
 pub mod finish;
@@ -27,6 +28,7 @@ pub mod linear;
 pub mod packed;
 pub mod reduce;
 pub mod seek;
+pub mod updates;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,13 +47,14 @@ use crate::plan::{JoinKind, Op, Plan, RelId, Scalar};
 use crate::spaces::{Part, Spaces};
 use accum::Accums;
 use aggregate::Grouping;
-use batch::Shape;
+use batch::{Data, DeltaBatch, Shape};
 use collect::{Shared, stored_key};
 use export::Export;
 use join::Side;
 use linear::{Deltas, Errors};
-use packed::{PackedArranged, Update};
+use packed::{Diff, PackedArranged};
 use reduce::Reduce;
+use updates::{Outgoing, Updates};
 
 /// False only in the negative control of the tests, which shows that restarts are wrong without the cut.
 #[doc(hidden)]
@@ -85,7 +88,7 @@ pub enum Restore {
         /// Packed form of the key.
         key: RowCodec,
         /// Into the dataflow.
-        handle: InputHandle<u64, CapacityContainerBuilder<Vec<Update<Accums>>>>,
+        handle: InputHandle<u64, CapacityContainerBuilder<Vec<Updates<Accums>>>>,
     },
     /// Rows by key, and their multiplicity.
     Rows {
@@ -94,7 +97,7 @@ pub enum Restore {
         /// Packed form of the key.
         key: RowCodec,
         /// Into the dataflow.
-        handle: InputHandle<u64, CapacityContainerBuilder<Vec<Update<i64>>>>,
+        handle: InputHandle<u64, CapacityContainerBuilder<Vec<Updates<i64>>>>,
     },
 }
 
@@ -255,7 +258,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         input: RelId,
         keys: &[Scalar],
         (part, keep_null_keys): (Part, bool),
-    ) -> Result<Stream<'s, u64, Vec<Update<i64>>>, RunError> {
+    ) -> Result<Stream<'s, u64, Vec<Updates<i64>>>, RunError> {
         let durable = self.plan.rels[id].durable;
         let schema = self.plan.rels[input].schema.clone();
         let key_codec = codec_of(&schema, keys)?;
@@ -283,16 +286,16 @@ impl<'s, 'p> Renderer<'s, 'p> {
     /// Counts every update of a bag in its space.
     fn tee(
         &self,
-        updates: Stream<'s, u64, Vec<Update<i64>>>,
+        updates: Stream<'s, u64, Vec<Updates<i64>>>,
         space: u32,
-    ) -> Stream<'s, u64, Vec<Update<i64>>> {
+    ) -> Stream<'s, u64, Vec<Updates<i64>>> {
         let collector = self.collector.clone();
         updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Tee", move |_, _| {
             move |input, output| {
-                input.for_each(|time, updates: &mut Vec<Update<i64>>| {
+                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
                     let mut collector = collector.borrow_mut();
                     let out = collector.at(*time.time());
-                    for ((key, row), _, diff) in updates.iter() {
+                    for (key, row, diff) in updates.iter().flat_map(Updates::iter) {
                         let mut stored = stored_key(key);
                         stored.extend_from_slice(row);
                         out.count(space, &stored, *diff);
@@ -335,20 +338,10 @@ impl<'s, 'p> Renderer<'s, 'p> {
             let rows = join::whole_rows(rows, left_shape.clone(), collector.clone());
             let schema = self.plan.rels[left].schema.clone();
             let present = self.distinct(id, rows, &schema)?;
-            let by_row = left_updates.clone().unary::<CapacityContainerBuilder<_>, _, _, _>(
-                Pipeline,
-                "ByRow",
-                |_, _| {
-                    |input, output| {
-                        input.for_each(|time, updates: &mut Vec<Update<i64>>| {
-                            let mut session = output.session(&time);
-                            for ((_, row), at, diff) in updates.drain(..) {
-                                session.give(((row.clone(), row), at, diff));
-                            }
-                        });
-                    }
-                },
-            );
+            let by_row = self.rekeyed(left_updates.clone(), |out, _, row, diff| {
+                out.key(row);
+                out.value(row, diff);
+            });
             join::removed(
                 packed::arrange(by_row, &self.named(id, "rows"), collector.clone()),
                 present,
@@ -365,17 +358,10 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 })
                 .collect::<Result<_, _>>()
                 .map_err(|e| RunError::Broken(e.to_string()))?;
-            let keys =
-                right_updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "KeysOnly", |_, _| {
-                    |input, output| {
-                        input.for_each(|time, updates: &mut Vec<Update<i64>>| {
-                            let mut session = output.session(&time);
-                            for ((key, _), at, diff) in updates.drain(..) {
-                                session.give(((key, vec![]), at, Accums::count(diff)));
-                            }
-                        });
-                    }
-                });
+            let keys = self.rekeyed(right_updates, |out, key, _, diff| {
+                out.key(key);
+                out.value(&[], Accums::count(diff));
+            });
             let present = self.distinct(id, keys, &Schema::new(fields))?;
             join::removed(arranged, present, &name, collector.clone())
         };
@@ -385,16 +371,40 @@ impl<'s, 'p> Renderer<'s, 'p> {
         Ok(matches.concat(extended))
     }
 
+    /// Updates by another key, for another arrangement.
+    fn rekeyed<R: Diff>(
+        &self,
+        updates: Stream<'s, u64, Vec<Updates<i64>>>,
+        each: impl Fn(&mut Outgoing<R>, &[u8], &[u8], i64) + 'static,
+    ) -> Stream<'s, u64, Vec<Updates<R>>> {
+        let peers = self.scope.peers();
+        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Rekey", move |_, _| {
+            move |input, output| {
+                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
+                    let mut session = output.session(&time);
+                    for updates in updates.drain(..) {
+                        let mut outgoing = Outgoing::new(updates.epoch, peers);
+                        updates.iter().for_each(|(key, row, diff)| each(&mut outgoing, key, row, *diff));
+                        outgoing.finish().for_each(|updates| session.give(updates));
+                    }
+                });
+            }
+        })
+    }
+
     /// The rows of keyed updates.
-    fn left_rows(&self, updates: Stream<'s, u64, Vec<Update<i64>>>) -> Deltas<'s> {
+    fn left_rows(&self, updates: Stream<'s, u64, Vec<Updates<i64>>>) -> Deltas<'s> {
         updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "LeftRows", |_, _| {
             |input, output| {
-                input.for_each(|time, updates: &mut Vec<Update<i64>>| {
-                    let mut rows: Vec<_> =
-                        updates.drain(..).map(|((_, row), at, diff)| (row, at, diff)).collect();
+                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
                     let mut session = output.session(&time);
-                    for (_, batch) in linear::by_epoch(&mut rows) {
-                        session.give(batch);
+                    for updates in updates.drain(..) {
+                        let (mut rows, mut diffs) = (schemas::Rows::new(), Vec::new());
+                        for (_, row, diff) in updates.iter() {
+                            rows.push(row);
+                            diffs.push(*diff);
+                        }
+                        session.give(DeltaBatch { data: Data::Packed(rows), diffs });
                     }
                 });
             }
@@ -405,7 +415,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
     fn distinct(
         &self,
         id: RelId,
-        updates: Stream<'s, u64, Vec<Update<Accums>>>,
+        updates: Stream<'s, u64, Vec<Updates<Accums>>>,
         schema: &Schema,
     ) -> Result<PackedArranged<'s, i64>, RunError> {
         let columns: Vec<Scalar> =

@@ -24,6 +24,8 @@ use crate::render::accum::Accums;
 use crate::render::batch::{Data, DeltaBatch, Shape};
 use crate::render::collect::{Collector, EpochOut, Shared};
 use crate::render::linear::Deltas;
+use crate::render::packed::Diff;
+use crate::render::updates::{Outgoing, Updates};
 use crate::render::{Renderer, Restore, Start};
 use crate::source::held::Held;
 use crate::source::ingest::{Ingest, PartitionMark, Rejected};
@@ -342,44 +344,54 @@ fn restore_table(
     Ok(())
 }
 
+/// How many restored updates go into the dataflow at once.
+const RESTORED: usize = 4096;
+
 fn restore_arrangement(
     store: &Store,
     restore: Restore,
     (epoch, owned): (u64, &[u8]),
     worker: &mut Worker,
 ) -> Result<(), RunError> {
-    let unreadable = || RunError::Broken("an arrangement in the state is not readable".into());
     match restore {
-        Restore::Totals { space, key, mut handle } => {
-            handle.advance_to(epoch);
-            for group in owned {
-                store.scan(space, &[*group], |stored, value| -> Result<(), RunError> {
-                    let total = Accums::from_bytes(value).ok_or_else(unreadable)?;
-                    let (key, value) = split(&key, &stored[1..])?;
-                    handle.send(((key, value), epoch, total));
-                    Ok(())
-                })?;
-                worker.step();
-            }
+        Restore::Totals { space, key, handle } => {
+            let from = (store, space, &key);
+            restore_updates(from, handle, (epoch, owned), worker, Accums::from_bytes)
         }
-        Restore::Rows { space, key, mut handle } => {
-            handle.advance_to(epoch);
-            for group in owned {
-                store.scan(space, &[*group], |stored, value| -> Result<(), RunError> {
-                    let count = state::count_of(value).ok_or_else(unreadable)?;
-                    let (key, row) = split(&key, &stored[1..])?;
-                    handle.send(((key, row), epoch, count));
-                    Ok(())
-                })?;
-                worker.step();
-            }
+        Restore::Rows { space, key, handle } => {
+            let from = (store, space, &key);
+            restore_updates(from, handle, (epoch, owned), worker, state::count_of)
         }
     }
-    Ok(())
 }
 
-fn split(codec: &schemas::RowCodec, stored: &[u8]) -> Result<(Vec<u8>, Vec<u8>), RunError> {
-    let at = codec.prefix_len(stored, codec.columns())?;
-    let (key, rest) = stored.split_at(at);
-    Ok((key.to_vec(), rest.to_vec()))
+fn restore_updates<R: Diff>(
+    (store, space, codec): (&Store, u32, &schemas::RowCodec),
+    mut handle: Handle<Updates<R>>,
+    (epoch, owned): (u64, &[u8]),
+    worker: &mut Worker,
+    read: impl Fn(&[u8]) -> Option<R>,
+) -> Result<(), RunError> {
+    let unreadable = || RunError::Broken("an arrangement in the state is not readable".into());
+    let peers = worker.peers();
+    handle.advance_to(epoch);
+    for group in owned {
+        let mut outgoing = Outgoing::new(epoch, peers);
+        let mut held = 0;
+        store.scan(space, &[*group], |stored, value| -> Result<(), RunError> {
+            let stored = &stored[1..];
+            let (key, rest) = stored.split_at(codec.prefix_len(stored, codec.columns())?);
+            outgoing.key(key);
+            outgoing.value(rest, read(value).ok_or_else(unreadable)?);
+            held += 1;
+            if held % RESTORED == 0 {
+                let full = std::mem::replace(&mut outgoing, Outgoing::new(epoch, peers));
+                full.finish().for_each(|updates| handle.send(updates));
+            }
+            Ok(())
+        })?;
+        outgoing.finish().for_each(|updates| handle.send(updates));
+        worker.step();
+    }
+    Ok(())
 }

@@ -41,6 +41,11 @@ impl Rows {
         self.push(tail);
     }
 
+    /// Complements every byte, which turns the order of the items around.
+    pub fn flip(&mut self) {
+        self.bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    }
+
     /// The item at `index`, which must be below [`Rows::len`].
     #[inline]
     pub fn get(&self, index: usize) -> &[u8] {

@@ -3,7 +3,11 @@
 //! [`Accums`] is a vector of accumulators that adds: a row count, and for each accumulable aggregate
 //! the number of non-NULL arguments and their exact sum (128-bit integers; decimals unscaled;
 //! doubles as [`FloatSum`]). Because it adds, differential's own compaction maintains it, and a
-//! correction is one more addition. Its stored form is stable: little-endian, as written below.
+//! correction is one more addition. Compaction and reading copy diffs often and change them seldom, so
+//! copies share their accumulators until one changes. The stored form is stable: little-endian, as
+//! written below.
+
+use std::sync::Arc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
 use serde::{Deserialize, Serialize};
@@ -12,11 +16,12 @@ use super::float_sum::{FloatSum, take};
 
 /// Accumulators of one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(i64, Vec<Acc>)", into = "(i64, Vec<Acc>)")]
 pub struct Accums {
     /// Rows.
     pub rows: i64,
-    /// One for each accumulable aggregate; empty for an index entry, which only counts.
-    pub accs: Vec<Acc>,
+    /// One for each accumulable aggregate; None for an index entry, which only counts.
+    shared: Option<Arc<[Acc]>>,
 }
 
 /// Accumulator of one aggregate.
@@ -34,21 +39,49 @@ pub enum Sum {
     /// Integers and unscaled decimals; stays 0 for counts.
     Int(i128),
     /// Doubles.
-    Float(FloatSum),
+    Float(Box<FloatSum>),
+}
+
+impl From<(i64, Vec<Acc>)> for Accums {
+    fn from((rows, accs): (i64, Vec<Acc>)) -> Accums {
+        Accums { rows, shared: (!accs.is_empty()).then(|| accs.into()) }
+    }
+}
+
+impl From<Accums> for (i64, Vec<Acc>) {
+    fn from(accums: Accums) -> (i64, Vec<Acc>) {
+        (accums.rows, accums.accs().to_vec())
+    }
 }
 
 impl Accums {
     /// `rows` rows and nothing else.
     pub fn count(rows: i64) -> Accums {
-        Accums { rows, accs: Vec::new() }
+        Accums { rows, shared: None }
+    }
+
+    /// Rows with their accumulators.
+    pub fn new(rows: i64, accs: impl Iterator<Item = Acc>) -> Accums {
+        let shared: Arc<[Acc]> = accs.collect();
+        Accums { rows, shared: (!shared.is_empty()).then_some(shared) }
+    }
+
+    /// The accumulators.
+    pub fn accs(&self) -> &[Acc] {
+        self.shared.as_deref().unwrap_or_default()
+    }
+
+    /// The accumulators, to be changed.
+    pub fn accs_mut(&mut self) -> &mut [Acc] {
+        self.shared.as_mut().map(Arc::make_mut).unwrap_or_default()
     }
 
     /// The stored form.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(9 + self.accs.len() * 25);
+        let mut out = Vec::with_capacity(9 + self.accs().len() * 25);
         out.extend_from_slice(&self.rows.to_le_bytes());
-        out.push(self.accs.len() as u8);
-        for acc in &self.accs {
+        out.push(self.accs().len() as u8);
+        for acc in self.accs() {
             out.extend_from_slice(&acc.n.to_le_bytes());
             match &acc.sum {
                 Sum::Int(sum) => {
@@ -81,19 +114,19 @@ impl Accums {
                     *input = rest;
                     Sum::Int(i128::from_le_bytes(*head))
                 }
-                1 => Sum::Float(FloatSum::read(input)?),
+                1 => Sum::Float(Box::new(FloatSum::read(input)?)),
                 _ => return None,
             };
             accs.push(Acc { n, sum });
         }
-        input.is_empty().then_some(Accums { rows, accs })
+        input.is_empty().then(|| Accums::from((rows, accs)))
     }
 }
 
 impl IsZero for Accums {
     fn is_zero(&self) -> bool {
         self.rows == 0
-            && self.accs.iter().all(|acc| {
+            && self.accs().iter().all(|acc| {
                 acc.n == 0
                     && match &acc.sum {
                         Sum::Int(sum) => *sum == 0,
@@ -106,11 +139,14 @@ impl IsZero for Accums {
 impl Semigroup for Accums {
     fn plus_equals(&mut self, other: &Accums) {
         self.rows += other.rows;
-        if self.accs.is_empty() {
-            self.accs.clone_from(&other.accs);
+        if self.shared.is_none() {
+            self.shared.clone_from(&other.shared);
             return;
         }
-        for (held, add) in self.accs.iter_mut().zip(&other.accs) {
+        if other.shared.is_none() {
+            return;
+        }
+        for (held, add) in self.accs_mut().iter_mut().zip(other.accs()) {
             held.n += add.n;
             match (&mut held.sum, &add.sum) {
                 (Sum::Int(held), Sum::Int(add)) => *held += add,
@@ -130,10 +166,8 @@ mod tests {
     fn stored_form_is_fixed() {
         let mut float = FloatSum::default();
         float.add(1.5, 1);
-        let accums = Accums {
-            rows: 3,
-            accs: vec![Acc { n: 2, sum: Sum::Int(-7) }, Acc { n: 1, sum: Sum::Float(float) }],
-        };
+        let accs = vec![Acc { n: 2, sum: Sum::Int(-7) }, Acc { n: 1, sum: Sum::Float(Box::new(float)) }];
+        let accums = Accums::from((3, accs));
         let bytes = accums.to_bytes();
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(

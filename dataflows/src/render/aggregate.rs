@@ -20,9 +20,8 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::accum::{Acc, Accums, Sum};
 use super::batch::{DeltaBatch, Shape};
-use super::float_sum::FloatSum;
 use super::linear::{Deltas, Errors};
-use super::packed::Update;
+use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
 use crate::plan::{AggFunc, Aggregate, Scalar};
 
@@ -79,7 +78,7 @@ impl Grouping {
                 (func, arg) => {
                     let float = func != AggFunc::Count && matches!(arg, Some(DataType::Float64));
                     let scale = if let Some(DataType::Decimal128(_, scale)) = arg { scale } else { 0 };
-                    let sum = if float { Sum::Float(FloatSum::default()) } else { Sum::Int(0) };
+                    let sum = if float { Sum::Float(Box::default()) } else { Sum::Int(0) };
                     template.push(Acc { n: 0, sum });
                     Place::Acc(template.len() - 1, scale)
                 }
@@ -91,7 +90,7 @@ impl Grouping {
 
     /// Accumulators of no rows.
     pub fn zero(&self) -> Accums {
-        Accums { rows: 0, accs: self.template.clone() }
+        Accums::from((0, self.template.clone()))
     }
 }
 
@@ -102,14 +101,16 @@ pub fn pre_aggregate<'s>(
     grouping: Grouping,
     errors: Errors,
     fail: super::collect::Shared,
-) -> Stream<'s, u64, Vec<Update<Accums>>> {
+) -> Stream<'s, u64, Vec<Updates<Accums>>> {
+    let peers = stream.scope().peers();
     stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "PreAggregate", move |_, _| {
         move |input, output| {
             input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
                 let mut session = output.session(&time);
                 for batch in batches.drain(..) {
-                    match group(&shape, &grouping, &errors, *time.time(), batch) {
-                        Ok(updates) => updates.into_iter().for_each(|u| session.give(u)),
+                    let mut outgoing = Outgoing::new(*time.time(), peers);
+                    match group(&shape, &grouping, &errors, batch, (*time.time(), &mut outgoing)) {
+                        Ok(()) => outgoing.finish().for_each(|updates| session.give(updates)),
                         Err(error) => fail.borrow_mut().fail(error),
                     }
                 }
@@ -122,9 +123,9 @@ fn group(
     shape: &Shape,
     grouping: &Grouping,
     errors: &Errors,
-    epoch: u64,
     delta: DeltaBatch,
-) -> Result<Vec<Update<Accums>>, RunError> {
+    (epoch, outgoing): (u64, &mut Outgoing<Accums>),
+) -> Result<(), RunError> {
     let batch = shape.columns(&delta)?;
     let mut exprs: Vec<&Scalar> = grouping.keys.iter().collect();
     for slot in &grouping.slots {
@@ -134,38 +135,48 @@ fn group(
     let (columns, batch, diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
     let (key_columns, mut rest) = columns.split_at(grouping.keys.len());
     let keys = encode_keys(&grouping.key_codec, key_columns, batch.num_rows())?;
-    let (members, first) = number_groups(&keys);
-    let mut groups: Vec<Accums> = first.iter().map(|_| grouping.zero()).collect();
-    for (member, diff) in members.iter().zip(&diffs) {
-        groups[*member as usize].rows += diff;
-    }
-    let mut updates = Vec::with_capacity(groups.len());
+    let groups = Groups::of(&keys);
+    let mut sums = Sums { width: grouping.template.len(), accs: Vec::new() };
+    groups.first.iter().for_each(|_| sums.accs.extend_from_slice(&grouping.template));
+    let mut indexes = Vec::new();
     for slot in &grouping.slots {
         let arg = slot.aggregate.arg.as_ref().map(|_| next(&mut rest)).transpose()?;
         let filter = slot.aggregate.filter.as_ref().map(|_| next(&mut rest)).transpose()?;
         let counted = counted(arg, filter, diffs.len())?;
         match &slot.place {
             Place::Acc(at, _) => {
-                let sums = slot.aggregate.func != AggFunc::Count;
-                accumulate(&mut groups, *at, &members, (arg.filter(|_| sums), &counted, &diffs))?;
+                let adds = slot.aggregate.func != AggFunc::Count;
+                sums.add(*at, &groups.members, (arg.filter(|_| adds), &counted, &diffs))?;
             }
             Place::Index(tag, codec) => {
                 let arg = arg.ok_or_else(|| RunError::Broken("min or max without argument".into()))?;
-                let values = codec.encode(std::slice::from_ref(arg))?;
-                let flip = if slot.aggregate.func == AggFunc::Max { 0xff } else { 0 };
-                for row in (0..diffs.len()).filter(|row| counted[*row]) {
-                    let mut value = Vec::with_capacity(1 + values.get(row).len());
-                    value.push(*tag);
-                    value.extend(values.get(row).iter().map(|b| b ^ flip));
-                    updates.push(((keys.get(row).to_vec(), value), epoch, Accums::count(diffs[row])));
-                }
+                let flip = slot.aggregate.func == AggFunc::Max;
+                indexes.push((*tag, index_entries(codec, arg, flip)?, counted));
             }
         }
     }
-    for (accums, row) in groups.into_iter().zip(first) {
-        updates.push(((keys.get(row as usize).to_vec(), Vec::new()), epoch, accums));
+    let rows = groups.rows();
+    let mut accs = sums.accs.into_iter();
+    for (first, rows) in groups.first.iter().zip(rows.chunks()) {
+        outgoing.key(keys.get(*first as usize));
+        for (tag, values, counted) in &indexes {
+            for row in rows.iter().map(|row| *row as usize).filter(|row| counted[*row]) {
+                outgoing.joined(&[*tag], values.get(row), Accums::count(diffs[row]));
+            }
+        }
+        let total = rows.iter().map(|row| diffs[*row as usize]).sum();
+        outgoing.value(&[], Accums::new(total, accs.by_ref().take(grouping.template.len())));
     }
-    Ok(updates)
+    Ok(())
+}
+
+/// Packed arguments of min or max; for max with every bit flipped, so that the greatest comes first.
+fn index_entries(codec: &RowCodec, arg: &ArrayRef, flip: bool) -> Result<Rows, RunError> {
+    let mut values = codec.encode(std::slice::from_ref(arg))?;
+    if flip {
+        values.flip();
+    }
+    Ok(values)
 }
 
 fn next<'a>(rest: &mut &'a [ArrayRef]) -> Result<&'a ArrayRef, RunError> {
@@ -193,37 +204,66 @@ fn counted(arg: Option<&ArrayRef>, filter: Option<&ArrayRef>, rows: usize) -> Re
     Ok(counted)
 }
 
-/// Adds one aggregate's argument to its groups.
-fn accumulate(
-    groups: &mut [Accums],
-    at: usize,
-    members: &[u32],
-    (arg, counted, diffs): (Option<&ArrayRef>, &[bool], &[i64]),
-) -> Result<(), RunError> {
-    let rows = || (0..diffs.len()).filter(|row| counted[*row]);
-    for row in rows() {
-        groups[members[row] as usize].accs[at].n += diffs[row];
-    }
-    let Some(arg) = arg else { return Ok(()) };
-    let mut add = |row: usize, value: i128| {
-        if let Sum::Int(sum) = &mut groups[members[row] as usize].accs[at].sum {
-            *sum += value * diffs[row] as i128;
-        }
-    };
-    if let Some(values) = arg.as_primitive_opt::<Int64Type>() {
-        rows().for_each(|row| add(row, values.value(row) as i128));
-    } else if let Some(values) = arg.as_primitive_opt::<Decimal128Type>() {
-        rows().for_each(|row| add(row, values.value(row)));
-    } else if let Some(values) = arg.as_primitive_opt::<Float64Type>() {
+/// Accumulators of all groups of a batch, `width` side by side for each.
+struct Sums {
+    width: usize,
+    accs: Vec<Acc>,
+}
+
+impl Sums {
+    /// Adds one aggregate's argument to its groups.
+    fn add(
+        &mut self,
+        at: usize,
+        members: &[u32],
+        (arg, counted, diffs): (Option<&ArrayRef>, &[bool], &[i64]),
+    ) -> Result<(), RunError> {
+        let (width, accs) = (self.width, &mut self.accs);
+        let place = |row: usize| members[row] as usize * width + at;
+        let rows = || (0..diffs.len()).filter(|row| counted[*row]);
         for row in rows() {
-            if let Sum::Float(sum) = &mut groups[members[row] as usize].accs[at].sum {
-                sum.add(values.value(row), diffs[row]);
+            accs[place(row)].n += diffs[row];
+        }
+        let Some(arg) = arg else { return Ok(()) };
+        let mut add = |row: usize, value: i128| {
+            if let Sum::Int(sum) = &mut accs[place(row)].sum {
+                *sum += value * diffs[row] as i128;
+            }
+        };
+        if let Some(values) = arg.as_primitive_opt::<Int64Type>() {
+            rows().for_each(|row| add(row, values.value(row) as i128));
+        } else if let Some(values) = arg.as_primitive_opt::<Decimal128Type>() {
+            rows().for_each(|row| add(row, values.value(row)));
+        } else if let Some(values) = arg.as_primitive_opt::<Float64Type>() {
+            self.add_floats(at, members, rows().map(|row| (row, values.value(row), diffs[row])));
+        } else {
+            return Err(RunError::Broken(format!("a sum over {}", arg.data_type())));
+        }
+        Ok(())
+    }
+
+    /// Adds doubles; whole ones, which are the most, as integers first.
+    fn add_floats(&mut self, at: usize, members: &[u32], rows: impl Iterator<Item = (usize, f64, i64)>) {
+        const WHOLE: f64 = (1u64 << 52) as f64;
+        let mut whole = vec![0i128; self.accs.len() / self.width];
+        for (row, value, diff) in rows {
+            let group = members[row] as usize;
+            // A batch has far fewer than 2^31 rows, so the sum of its whole numbers is below 2^96.
+            if value.abs() < WHOLE
+                && value.fract() == 0.0
+                && i32::try_from(diff).is_ok_and(|d| d.abs() < 4096)
+            {
+                whole[group] += value as i128 * diff as i128;
+            } else if let Sum::Float(sum) = &mut self.accs[group * self.width + at].sum {
+                sum.add(value, diff);
             }
         }
-    } else {
-        return Err(RunError::Broken(format!("a sum over {}", arg.data_type())));
+        for (group, whole) in whole.into_iter().enumerate() {
+            if let Sum::Float(sum) = &mut self.accs[group * self.width + at].sum {
+                sum.add_whole(whole);
+            }
+        }
     }
-    Ok(())
 }
 
 /// Packed keys of all rows; a key of no columns is the empty string.
@@ -236,22 +276,62 @@ pub fn encode_keys(codec: &RowCodec, columns: &[ArrayRef], rows: usize) -> Resul
     Ok(keys)
 }
 
-/// Numbers equal keys: each row's group, and each group's first row.
-pub fn number_groups(keys: &Rows) -> (Vec<u32>, Vec<u32>) {
-    let mut numbers: HashMap<&[u8], u32, BuildHasherDefault<KeyHasher>> =
-        HashMap::with_capacity_and_hasher(keys.len(), Default::default());
-    let mut first = Vec::new();
-    let members = keys
-        .iter()
-        .enumerate()
-        .map(|(row, key)| {
-            *numbers.entry(key).or_insert_with(|| {
-                first.push(row as u32);
-                first.len() as u32 - 1
+/// Which rows of a batch have equal keys.
+pub struct Groups {
+    /// Each row's group.
+    pub members: Vec<u32>,
+    /// Each group's first row.
+    pub first: Vec<u32>,
+}
+
+/// Rows by group.
+struct GroupRows {
+    rows: Vec<u32>,
+    ends: Vec<u32>,
+}
+
+impl Groups {
+    /// Numbers equal keys in the order they are first met.
+    pub fn of(keys: &Rows) -> Groups {
+        let mut numbers: HashMap<&[u8], u32, BuildHasherDefault<KeyHasher>> =
+            HashMap::with_capacity_and_hasher(keys.len(), Default::default());
+        let mut first = Vec::new();
+        let members = keys
+            .iter()
+            .enumerate()
+            .map(|(row, key)| {
+                *numbers.entry(key).or_insert_with(|| {
+                    first.push(row as u32);
+                    first.len() as u32 - 1
+                })
             })
-        })
-        .collect();
-    (members, first)
+            .collect();
+        Groups { members, first }
+    }
+
+    /// The rows of each group, in their order.
+    fn rows(&self) -> GroupRows {
+        let mut ends = vec![0u32; self.first.len()];
+        self.members.iter().for_each(|group| ends[*group as usize] += 1);
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        let mut rows = vec![0; self.members.len()];
+        for (row, group) in self.members.iter().enumerate() {
+            let at = &mut ends[*group as usize];
+            rows[*at as usize] = row as u32;
+            *at += 1;
+        }
+        GroupRows { rows, ends }
+    }
+}
+
+impl GroupRows {
+    fn chunks(&self) -> impl Iterator<Item = &[u32]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.rows[start as usize..*end as usize])
+    }
 }
 
 /// Hashes a packed key with the house's hash.

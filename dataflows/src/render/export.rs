@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
-use super::batch::{Data, DeltaBatch, Shape};
+use super::batch::{DeltaBatch, Shape};
 use super::collect::{Shared, stored_key};
 use super::linear::Deltas;
-use super::packed::{Update, owner_of};
+use super::updates::{Entry, Outgoing, Updates, by_key};
 use crate::error::RunError;
 
 /// What to do with a relation's changes.
@@ -38,15 +39,13 @@ pub struct Export {
     pub collector: Shared,
 }
 
-type Pending = Vec<(Vec<u8>, Vec<u8>, i64)>;
-
 /// Gathers, consolidates and hands over the changes of each epoch. The stream it returns is empty and
 /// serves the probe.
 pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>> {
     let peers = stream.scope().peers();
     let (shape, key, after) = (export.shape.clone(), export.key.clone(), export.after);
     let fail = export.collector.clone();
-    let packed = stream.unary::<CapacityContainerBuilder<Vec<Update<i64>>>, _, _, _>(
+    let packed = stream.unary::<CapacityContainerBuilder<Vec<Updates<i64>>>, _, _, _>(
         Pipeline,
         "ExportKeys",
         move |_, _| {
@@ -57,11 +56,9 @@ pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>
                     }
                     let mut session = output.session(&time);
                     for batch in batches.drain(..) {
-                        match split(&shape, key.as_deref(), batch) {
-                            Ok(rows) => {
-                                rows.into_iter()
-                                    .for_each(|(k, v, d)| session.give(((k, v), *time.time(), d)));
-                            }
+                        let mut outgoing = Outgoing::new(*time.time(), peers);
+                        match split(&shape, key.as_deref(), batch, &mut outgoing) {
+                            Ok(()) => outgoing.finish().for_each(|updates| session.give(updates)),
                             Err(error) => fail.borrow_mut().fail(error),
                         }
                     }
@@ -69,14 +66,13 @@ pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>
             }
         },
     );
-    let exchange = Exchange::new(move |u: &Update<i64>| if peers == 1 { 0 } else { owner_of(&u.0.0, peers) });
+    let exchange = Exchange::new(|updates: &Updates<i64>| updates.owner);
     packed.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(exchange, "Export", move |_, _| {
-        let mut pending: BTreeMap<u64, (Pending, timely::dataflow::operators::Capability<u64>)> =
-            BTreeMap::new();
+        let mut pending: BTreeMap<u64, (Vec<Updates<i64>>, Capability<u64>)> = BTreeMap::new();
         move |(input, frontier), _output| {
-            input.for_each(|time, updates: &mut Vec<Update<i64>>| {
+            input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
                 let entry = pending.entry(*time.time()).or_insert_with(|| (Vec::new(), time.retain(0)));
-                entry.0.extend(updates.drain(..).map(|((key, row), _, diff)| (key, row, diff)));
+                entry.0.append(updates);
             });
             while let Some(entry) = pending.first_entry() {
                 if frontier.less_equal(entry.key()) {
@@ -92,64 +88,64 @@ pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>
 }
 
 /// Packed key, packed row and diff of each row; the key of a whole-row export is the row.
-fn split(shape: &Shape, key: Option<&[usize]>, mut delta: DeltaBatch) -> Result<Pending, RunError> {
+fn split(
+    shape: &Shape,
+    key: Option<&[usize]>,
+    mut delta: DeltaBatch,
+    outgoing: &mut Outgoing<i64>,
+) -> Result<(), RunError> {
     let diffs = std::mem::take(&mut delta.diffs);
-    let Some(key) = key else {
-        let rows = shape.packed(delta)?;
-        return Ok(rows.iter().zip(diffs).map(|(row, diff)| (row.to_vec(), vec![], diff)).collect());
+    let prefix = key.map(|key| key.iter().enumerate().all(|(at, column)| at == *column));
+    let keys = match (key, prefix) {
+        (Some(key), Some(false)) => {
+            let batch = shape.columns(&delta)?;
+            let types: Vec<_> = key.iter().map(|c| shape.schema.field(*c).data_type().clone()).collect();
+            let columns: Vec<_> = key.iter().map(|c| batch.column(*c).clone()).collect();
+            let codec = schemas::RowCodec::new(&types)?;
+            Some(super::aggregate::encode_keys(&codec, &columns, diffs.len())?)
+        }
+        _ => None,
     };
-    let prefix = key.iter().enumerate().all(|(at, column)| at == *column);
-    if let (true, Data::Packed(rows)) = (prefix, &delta.data) {
-        return rows
-            .iter()
-            .zip(diffs)
-            .map(|(row, diff)| {
-                Ok((row[..shape.codec.prefix_len(row, key.len())?].to_vec(), row.to_vec(), diff))
-            })
-            .collect();
-    }
-    let batch = shape.columns(&delta)?;
-    let types: Vec<_> = key.iter().map(|c| shape.schema.field(*c).data_type().clone()).collect();
-    let columns: Vec<_> = key.iter().map(|c| batch.column(*c).clone()).collect();
-    let keys = super::aggregate::encode_keys(&schemas::RowCodec::new(&types)?, &columns, diffs.len())?;
     let rows = shape.packed(delta)?;
-    Ok(diffs
-        .into_iter()
-        .enumerate()
-        .map(|(at, diff)| (keys.get(at).to_vec(), rows.get(at).to_vec(), diff))
-        .collect())
+    for (at, diff) in diffs.into_iter().enumerate() {
+        let row = rows.get(at);
+        match (key, &keys) {
+            (None, _) => {
+                outgoing.key(row);
+                outgoing.value(&[], diff);
+            }
+            (_, Some(keys)) => {
+                outgoing.key(keys.get(at));
+                outgoing.value(row, diff);
+            }
+            (Some(key), None) => {
+                outgoing.key(&row[..shape.codec.prefix_len(row, key.len())?]);
+                outgoing.value(row, diff);
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Export {
-    fn hand_over(&self, epoch: u64, updates: Pending) -> Result<(), RunError> {
-        let updates = consolidate(updates);
+    fn hand_over(&self, epoch: u64, mut updates: Vec<Updates<i64>>) -> Result<(), RunError> {
         let mut collector = self.collector.borrow_mut();
         let out = collector.at(epoch);
-        let mut at = 0;
-        while at < updates.len() {
-            let end = at + updates[at..].iter().take_while(|u| u.0 == updates[at].0).count();
-            let (key, group) = (&updates[at].0, &updates[at..end]);
-            at = end;
-            if self.unique
-                && !(group.len() <= 2
-                    && group.iter().map(|u| u.2).all(|d| d.abs() == 1)
-                    && group.iter().map(|u| u.2).sum::<i64>().abs() <= 1
-                    && group.iter().filter(|u| u.2 > 0).count() <= 1)
-            {
-                return Err(RunError::Broken(format!("{}: a key proven unique has several rows", self.name)));
-            }
+        let mut broken = false;
+        by_key(&mut updates, |key, rows| {
+            broken |= self.unique && !one_row_at_most(rows);
             for space in &self.views {
                 let stored = stored_key(key);
                 if self.key.is_none() {
-                    out.count(*space, &stored, group[0].2);
+                    out.count(*space, &stored, rows[0].2);
                 } else {
-                    let row = group.iter().find(|u| u.2 > 0).map(|u| u.1.as_slice());
+                    let row = rows.iter().find(|row| row.2 > 0).map(|row| row.0);
                     out.write(*space, &stored, row);
                 }
             }
             for sink in &self.sinks {
                 let delta = out.sinks.entry(*sink).or_default();
-                for (key, row, diff) in group {
+                for (row, _, diff) in rows.iter() {
                     if self.key.is_none() {
                         delta.keys.push(&[]);
                         delta.rows.push(key);
@@ -160,21 +156,19 @@ impl Export {
                     delta.diffs.push(*diff);
                 }
             }
+        });
+        if broken {
+            return Err(RunError::Broken(format!("{}: a key proven unique has several rows", self.name)));
         }
         Ok(())
     }
 }
 
-/// Sorts by key and row and adds up diffs; what cancels is gone.
-fn consolidate(mut updates: Pending) -> Pending {
-    updates.sort_unstable();
-    let mut out: Pending = Vec::with_capacity(updates.len());
-    for (key, row, diff) in updates {
-        match out.last_mut() {
-            Some(last) if last.0 == key && last.1 == row => last.2 += diff,
-            _ => out.push((key, row, diff)),
-        }
-    }
-    out.retain(|u| u.2 != 0);
-    out
+/// Whether a key's changes take away at most one row and bring at most one.
+fn one_row_at_most(rows: &[Entry<'_, i64>]) -> bool {
+    let diffs = || rows.iter().map(|row| row.2);
+    rows.len() <= 2
+        && diffs().all(|diff| diff.abs() == 1)
+        && diffs().sum::<i64>().abs() <= 1
+        && diffs().filter(|diff| *diff > 0).count() <= 1
 }

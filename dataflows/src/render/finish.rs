@@ -43,13 +43,15 @@ pub fn finish(grouping: &Grouping, accums: &Accums, heads: Vec<Option<Vec<u8>>>)
     let mut values = Vec::with_capacity(grouping.slots.len());
     for slot in &grouping.slots {
         let value = match &slot.place {
-            Place::Index(..) => {
-                let flip = if slot.aggregate.func == AggFunc::Max { 0xff } else { 0 };
-                Ok(match heads.next().flatten() {
-                    Some(head) => Value::Packed(head.into_iter().map(|b| b ^ flip).collect()),
-                    None => Value::Null,
-                })
-            }
+            Place::Index(..) => Ok(match heads.next().flatten() {
+                Some(mut head) => {
+                    if slot.aggregate.func == AggFunc::Max {
+                        head.iter_mut().for_each(|byte| *byte = !*byte);
+                    }
+                    Value::Packed(head)
+                }
+                None => Value::Null,
+            }),
             Place::Acc(at, scale) => accumulated(slot, *scale, accums, *at),
         };
         match value {
@@ -64,7 +66,7 @@ pub fn finish(grouping: &Grouping, accums: &Accums, heads: Vec<Option<Vec<u8>>>)
 }
 
 fn accumulated(slot: &Slot, scale: i8, accums: &Accums, at: usize) -> Result<Value, String> {
-    let Some(acc) = accums.accs.get(at) else {
+    let Some(acc) = accums.accs().get(at) else {
         return Ok(if slot.aggregate.func == AggFunc::Count { Value::Int(0) } else { Value::Null });
     };
     let output = &slot.aggregate.output;

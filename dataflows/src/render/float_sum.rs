@@ -45,6 +45,11 @@ impl FloatSum {
         }
     }
 
+    /// Adds a whole number of magnitude below 2^96.
+    pub fn add_whole(&mut self, value: i128) {
+        self.add_scaled(value, 1074);
+    }
+
     /// Adds `value * 2^(shift - 1074)`.
     fn add_scaled(&mut self, value: i128, shift: u32) {
         if value == 0 {

@@ -8,10 +8,13 @@
 //! whose key (or, under a residual condition, whose whole row) occurs among the matches. Both parts
 //! are joins again, so the work is proportional to what changed.
 
+use std::collections::VecDeque;
+
 use arrow::array::{Array, ArrayRef, BooleanArray};
-use differential_dataflow::consolidation::ConsolidatingContainerBuilder;
 use differential_dataflow::operators::join::join_traces;
-use timely::container::{CapacityContainerBuilder, PushInto};
+use schemas::Rows;
+use timely::Accountable;
+use timely::container::{CapacityContainerBuilder, ContainerBuilder};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
@@ -20,10 +23,14 @@ use super::accum::Accums;
 use super::aggregate::encode_keys;
 use super::batch::{Data, DeltaBatch, Shape, select};
 use super::collect::Shared;
-use super::linear::{Deltas, Errors, by_epoch, map_batches};
-use super::packed::{PackedArranged, Update};
+use super::linear::{Deltas, Errors, map_batches};
+use super::packed::PackedArranged;
+use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
 use crate::plan::Scalar;
+
+/// Joined rows handed on at once.
+const PAIRS: usize = 4096;
 
 /// One side of a join, before it is arranged.
 pub struct Side {
@@ -43,14 +50,15 @@ pub fn keyed<'s>(
     side: Side,
     errors: Errors,
     collector: Shared,
-) -> Stream<'s, u64, Vec<Update<i64>>> {
+) -> Stream<'s, u64, Vec<Updates<i64>>> {
+    let peers = stream.scope().peers();
     stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "JoinKeys", move |_, _| {
         move |input, output| {
             input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
                 let mut session = output.session(&time);
                 for batch in batches.drain(..) {
-                    match side.updates(&errors, *time.time(), batch) {
-                        Ok(updates) => updates.into_iter().for_each(|u| session.give(u)),
+                    match side.updates(&errors, (*time.time(), peers), batch) {
+                        Ok(updates) => updates.finish().for_each(|u| session.give(u)),
                         Err(error) => collector.borrow_mut().fail(error),
                     }
                 }
@@ -60,7 +68,12 @@ pub fn keyed<'s>(
 }
 
 impl Side {
-    fn updates(&self, errors: &Errors, epoch: u64, delta: DeltaBatch) -> Result<Vec<Update<i64>>, RunError> {
+    fn updates(
+        &self,
+        errors: &Errors,
+        (epoch, peers): (u64, usize),
+        delta: DeltaBatch,
+    ) -> Result<Outgoing<i64>, RunError> {
         let batch = self.shape.columns(&delta)?;
         let exprs: Vec<&Scalar> = self.keys.iter().collect();
         let (mut keys, mut batch, mut diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
@@ -71,11 +84,12 @@ impl Side {
         }
         let keys = encode_keys(&self.key_codec, &keys, diffs.len())?;
         let rows = self.shape.packed(DeltaBatch::arrow(batch, vec![]))?;
-        Ok(diffs
-            .into_iter()
-            .enumerate()
-            .map(|(at, diff)| ((keys.get(at).to_vec(), rows.get(at).to_vec()), epoch, diff))
-            .collect())
+        let mut outgoing = Outgoing::new(epoch, peers);
+        for (at, diff) in diffs.into_iter().enumerate() {
+            outgoing.key(keys.get(at));
+            outgoing.value(rows.get(at), diff);
+        }
+        Ok(outgoing)
     }
 }
 
@@ -84,24 +98,88 @@ fn not_null(keys: &[ArrayRef], rows: usize) -> BooleanArray {
     (0..rows).map(|row| Some(nulls.iter().all(|n| n.is_valid(row)))).collect()
 }
 
-/// Packed updates as batches of their epochs.
-fn unpack<'s>(
-    stream: Stream<'s, u64, Vec<(Vec<u8>, u64, i64)>>,
-    name: &str,
-    collector: Shared,
-) -> Deltas<'s> {
+/// Joined rows with their epochs and diffs.
+#[derive(Clone, Default)]
+struct Pairs {
+    rows: Rows,
+    epochs: Vec<u64>,
+    diffs: Vec<i64>,
+}
+
+impl Accountable for Pairs {
+    fn record_count(&self) -> i64 {
+        self.diffs.len() as i64
+    }
+}
+
+/// Gathers joined rows and hands them on in pieces, so that a join of many rows can pause.
+#[derive(Default)]
+struct PairsBuilder {
+    open: Pairs,
+    full: VecDeque<Pairs>,
+    given: Pairs,
+}
+
+impl PairsBuilder {
+    fn push(&mut self, (head, tail): (&[u8], &[u8]), epoch: u64, diff: i64) {
+        self.open.rows.push_joined(head, tail);
+        self.open.epochs.push(epoch);
+        self.open.diffs.push(diff);
+        if self.open.diffs.len() >= PAIRS {
+            self.full.push_back(std::mem::take(&mut self.open));
+        }
+    }
+}
+
+impl ContainerBuilder for PairsBuilder {
+    type Container = Pairs;
+
+    fn extract(&mut self) -> Option<&mut Pairs> {
+        self.given = self.full.pop_front()?;
+        Some(&mut self.given)
+    }
+
+    fn finish(&mut self) -> Option<&mut Pairs> {
+        if !self.open.diffs.is_empty() {
+            self.full.push_back(std::mem::take(&mut self.open));
+        }
+        self.extract()
+    }
+}
+
+/// Joined rows as batches of their epochs.
+fn unpack<'s>(stream: Stream<'s, u64, Pairs>, name: &str, collector: Shared) -> Deltas<'s> {
     let name = name.to_string();
     stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Unpack", move |_, _| {
         move |input, output| {
-            input.for_each(|capability, updates: &mut Vec<(Vec<u8>, u64, i64)>| {
+            input.for_each(|capability, pairs: &mut Pairs| {
                 let capability = capability.retain(0);
-                collector.borrow_mut().at(*capability.time()).touch(&name, updates.len() as u64);
-                for (epoch, batch) in by_epoch(updates) {
+                collector.borrow_mut().at(*capability.time()).touch(&name, pairs.diffs.len() as u64);
+                for (epoch, batch) in pairs.by_epoch() {
                     output.session(&capability.delayed(&epoch)).give(batch);
                 }
             });
         }
     })
+}
+
+impl Pairs {
+    /// One batch for each epoch that occurs.
+    fn by_epoch(&mut self) -> Vec<(u64, DeltaBatch)> {
+        let Pairs { rows, epochs, diffs } = std::mem::take(self);
+        let Some(first) = epochs.first().copied() else { return vec![] };
+        if epochs.iter().all(|epoch| *epoch == first) {
+            return vec![(first, DeltaBatch { data: Data::Packed(rows), diffs })];
+        }
+        let mut parts: std::collections::BTreeMap<u64, (Rows, Vec<i64>)> = Default::default();
+        for (at, epoch) in epochs.into_iter().enumerate() {
+            let part = parts.entry(epoch).or_default();
+            part.0.push(rows.get(at));
+            part.1.push(diffs[at]);
+        }
+        let batch = |(rows, diffs)| DeltaBatch { data: Data::Packed(rows), diffs };
+        parts.into_iter().map(|(epoch, part)| (epoch, batch(part))).collect()
+    }
 }
 
 /// All matching pairs, left row then right row.
@@ -111,13 +189,11 @@ pub fn matches<'s>(
     name: &str,
     collector: Shared,
 ) -> Deltas<'s> {
-    type Out = ConsolidatingContainerBuilder<Vec<(Vec<u8>, u64, i64)>>;
-    let pairs = join_traces::<_, _, _, _, Out>(left, right, |_, l: &[u8], r: &[u8], time, dl, dr, out| {
-        let mut row = Vec::with_capacity(l.len() + r.len());
-        row.extend_from_slice(l);
-        row.extend_from_slice(r);
-        out.push_into((row, time, dl * dr));
-    });
+    let pairs = join_traces::<_, _, _, _, PairsBuilder>(
+        left,
+        right,
+        |_, l: &[u8], r: &[u8], time, dl, dr, out: &mut PairsBuilder| out.push((l, r), time, dl * dr),
+    );
     unpack(pairs, name, collector)
 }
 
@@ -128,10 +204,11 @@ pub fn removed<'s>(
     name: &str,
     collector: Shared,
 ) -> Deltas<'s> {
-    type Out = ConsolidatingContainerBuilder<Vec<(Vec<u8>, u64, i64)>>;
-    let rows = join_traces::<_, _, _, _, Out>(left, keys, |_, l: &[u8], _: &[u8], time, dl, dr, out| {
-        out.push_into((l.to_vec(), time, -dl * dr));
-    });
+    let rows = join_traces::<_, _, _, _, PairsBuilder>(
+        left,
+        keys,
+        |_, l: &[u8], _: &[u8], time, dl, dr, out: &mut PairsBuilder| out.push((l, &[]), time, -dl * dr),
+    );
     unpack(rows, name, collector)
 }
 
@@ -140,7 +217,8 @@ pub fn whole_rows<'s>(
     stream: Deltas<'s>,
     shape: Shape,
     collector: Shared,
-) -> Stream<'s, u64, Vec<Update<Accums>>> {
+) -> Stream<'s, u64, Vec<Updates<Accums>>> {
+    let peers = stream.scope().peers();
     stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "WholeRows", move |_, _| {
         move |input, output| {
             input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
@@ -148,9 +226,14 @@ pub fn whole_rows<'s>(
                 for mut batch in batches.drain(..) {
                     let diffs = std::mem::take(&mut batch.diffs);
                     match shape.packed(batch) {
-                        Ok(rows) => rows.iter().zip(diffs).for_each(|(row, diff)| {
-                            session.give(((row.to_vec(), vec![]), *time.time(), Accums::count(diff)));
-                        }),
+                        Ok(rows) => {
+                            let mut outgoing = Outgoing::new(*time.time(), peers);
+                            for (row, diff) in rows.iter().zip(diffs) {
+                                outgoing.key(row);
+                                outgoing.value(&[], Accums::count(diff));
+                            }
+                            outgoing.finish().for_each(|updates| session.give(updates));
+                        }
                         Err(error) => collector.borrow_mut().fail(error),
                     }
                 }
@@ -163,7 +246,7 @@ pub fn whole_rows<'s>(
 pub fn null_extend<'s>(stream: Deltas<'s>, left: Shape, columns: usize, collector: Shared) -> Deltas<'s> {
     map_batches(stream, "NullExtend", collector, move |_, mut delta| {
         let diffs = std::mem::take(&mut delta.diffs);
-        let mut rows = schemas::Rows::new();
+        let mut rows = Rows::new();
         let mut row = Vec::new();
         for left in left.packed(delta)?.iter() {
             row.clear();
@@ -180,7 +263,7 @@ pub fn null_extend<'s>(stream: Deltas<'s>, left: Shape, columns: usize, collecto
 pub fn left_part<'s>(stream: Deltas<'s>, joined: Shape, columns: usize, collector: Shared) -> Deltas<'s> {
     map_batches(stream, "LeftPart", collector, move |_, mut delta| {
         let diffs = std::mem::take(&mut delta.diffs);
-        let mut rows = schemas::Rows::new();
+        let mut rows = Rows::new();
         for row in joined.packed(delta)?.iter() {
             rows.push(&row[..joined.codec.prefix_len(row, columns)?]);
         }

@@ -10,7 +10,7 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use super::batch::{Data, DeltaBatch, Shape, select};
+use super::batch::{DeltaBatch, Shape, select};
 use super::collect::Shared;
 use crate::error::RunError;
 use crate::plan::Scalar;
@@ -208,20 +208,4 @@ pub fn cut<'s>(stream: Deltas<'s>, epoch: u64) -> Deltas<'s> {
             });
         }
     })
-}
-
-/// Packed rows out of updates of several epochs: one batch an epoch.
-pub fn by_epoch(updates: &mut Vec<(Vec<u8>, u64, i64)>) -> Vec<(u64, DeltaBatch)> {
-    updates.sort_by_key(|(_, time, _)| *time);
-    let mut out: Vec<(u64, DeltaBatch)> = Vec::new();
-    for (row, time, diff) in updates.drain(..) {
-        if out.last().is_none_or(|(t, _)| *t != time) {
-            out.push((time, DeltaBatch { data: Data::Packed(schemas::Rows::new()), diffs: vec![] }));
-        }
-        if let Some((_, DeltaBatch { data: Data::Packed(rows), diffs })) = out.last_mut() {
-            rows.push(&row);
-            diffs.push(diff);
-        }
-    }
-    out
 }

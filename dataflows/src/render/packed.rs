@@ -10,11 +10,9 @@ use std::rc::Rc;
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::implementations::merge_batcher::MergeBatcher;
-use differential_dataflow::trace::implementations::merge_batcher::vec::VecMerger;
-use differential_dataflow::trace::implementations::ord_neu::{OrdValBatch, OrdValBuilder};
+use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
-use differential_dataflow::trace::implementations::{BatchContainer, ContainerChunker, OffsetList};
+use differential_dataflow::trace::implementations::{BatchContainer, OffsetList};
 use differential_dataflow::trace::rc_blanket_impls::RcBuilder;
 use differential_dataflow::trace::{BatchReader, TraceReader};
 use timely::container::PushInto;
@@ -22,16 +20,13 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 
+use super::build::{Chunks, EpochBatcher, PackedBuilder};
 use super::collect::Shared;
+use super::updates::Updates;
 
-/// `((key, value), epoch, diff)`: the form in which rows enter an arrangement.
-pub type Update<R> = ((Vec<u8>, Vec<u8>), u64, R);
-
-type Layout<R> = (PackedRows, PackedRows, Vec<u64>, Vec<R>, OffsetList);
+pub(super) type Layout<R> = (PackedRows, PackedRows, Vec<u64>, Vec<R>, OffsetList);
 /// One immutable batch of an arrangement.
 pub type PackedBatch<R> = Rc<OrdValBatch<Layout<R>>>;
-type PackedBatcher<R> = MergeBatcher<VecMerger<(Vec<u8>, Vec<u8>), u64, R>>;
-type PackedBuilder<R> = RcBuilder<OrdValBuilder<Layout<R>, Vec<Update<R>>>>;
 /// A handle to an arrangement's content.
 pub type PackedTrace<R> = TraceAgent<Spine<PackedBatch<R>>>;
 /// An arrangement of packed rows by packed keys.
@@ -39,11 +34,11 @@ pub type PackedArranged<'s, R> = Arranged<'s, PackedTrace<R>>;
 
 /// Diffs an arrangement can hold.
 pub trait Diff:
-    Semigroup + Ord + Clone + Send + serde::Serialize + for<'a> serde::Deserialize<'a> + 'static
+    Semigroup + Ord + Clone + Default + Send + serde::Serialize + for<'a> serde::Deserialize<'a> + 'static
 {
 }
 impl<T> Diff for T where
-    T: Semigroup + Ord + Clone + Send + serde::Serialize + for<'a> serde::Deserialize<'a> + 'static
+    T: Semigroup + Ord + Clone + Default + Send + serde::Serialize + for<'a> serde::Deserialize<'a> + 'static
 {
 }
 
@@ -55,17 +50,14 @@ pub fn owner_of(key: &[u8], peers: usize) -> u64 {
 /// Arranges updates by key at the key's owner. How many updates it holds is told to the collector
 /// as `name`.
 pub fn arrange<'s, R: Diff>(
-    stream: Stream<'s, u64, Vec<Update<R>>>,
+    stream: Stream<'s, u64, Vec<Updates<R>>>,
     name: &str,
     collector: Shared,
 ) -> PackedArranged<'s, R> {
-    let peers = stream.scope().peers();
-    let exchange =
-        Exchange::new(move |update: &Update<R>| if peers == 1 { 0 } else { owner_of(&update.0.0, peers) });
-    let arranged =
-        arrange_core::<_, _, ContainerChunker<Vec<Update<R>>>, PackedBatcher<R>, PackedBuilder<R>, _>(
-            stream, exchange, name,
-        );
+    let exchange = Exchange::new(|updates: &Updates<R>| updates.owner);
+    let arranged = arrange_core::<_, _, Chunks<R>, EpochBatcher<R>, RcBuilder<PackedBuilder<R>>, _>(
+        stream, exchange, name,
+    );
     measure(&arranged, name.to_string(), collector);
     arranged
 }
@@ -141,8 +133,8 @@ impl BatchContainer for PackedRows {
     }
 }
 
-impl PushInto<Vec<u8>> for PackedRows {
-    fn push_into(&mut self, item: Vec<u8>) {
-        self.push(&item);
+impl PushInto<&[u8]> for PackedRows {
+    fn push_into(&mut self, item: &[u8]) {
+        self.push(item);
     }
 }

@@ -110,70 +110,74 @@ impl Reduce {
         start: bool,
         out: &mut BTreeMap<u64, OutRows>,
     ) -> Result<(), RunError> {
-        let mut seek = Seek::new(trace);
+        let mut content = Content { seek: Seek::new(trace), value: Vec::new(), touched: 0 };
         let (mut fresh, fresh_storage) = cursor_list(batches);
-        let mut changed: Vec<(Vec<u8>, u64)> = Vec::new();
+        let mut changed = Changed::default();
         let mut started = !start;
-        let mut touched = 0;
         while let Some(key) = fresh.get_key(&fresh_storage) {
-            changed.clear();
+            changed.times.clear();
+            changed.values.clear();
             while let Some(value) = fresh.get_val(&fresh_storage) {
-                let value = if self.space.is_some() { value } else { &[] };
-                fresh.map_times(&fresh_storage, |time, _| changed.push((value.to_vec(), *time)));
+                fresh.map_times(&fresh_storage, |time, _| {
+                    if changed.times.last() != Some(time) {
+                        changed.times.push(*time);
+                    }
+                    if self.space.is_some() {
+                        changed.values.push((value.to_vec(), *time));
+                    }
+                });
                 fresh.step_val(&fresh_storage);
             }
-            let mut times: Vec<u64> = changed.iter().map(|(_, time)| *time).collect();
             if !started {
-                times.push(self.first);
+                changed.times.push(self.first);
                 started = true;
             }
-            times.sort_unstable();
-            times.dedup();
-            seek.key(key);
-            let mut content = Content { seek: &mut seek, key, touched: &mut touched };
-            self.key(&mut content, &times, &mut changed, out)?;
+            content.seek.key(key);
+            self.key(key, &mut content, &mut changed, out)?;
             fresh.step_key(&fresh_storage);
         }
         if !started {
-            seek.key(&[]);
-            let mut content = Content { seek: &mut seek, key: &[], touched: &mut touched };
-            self.key(&mut content, &[self.first], &mut changed, out)?;
+            content.seek.key(&[]);
+            let mut changed = Changed { times: vec![self.first], values: vec![] };
+            self.key(&[], &mut content, &mut changed, out)?;
         }
         if let Some(epoch) = out.keys().next() {
-            self.collector.borrow_mut().at(*epoch).touch(&self.name, touched);
+            self.collector.borrow_mut().at(*epoch).touch(&self.name, content.touched);
         }
         Ok(())
     }
 
-    /// One key: its output before and at each of `times`, and its new durable totals.
+    /// One key: its output before and at each of the times, and its new durable totals.
     fn key(
         &self,
-        content: &mut Content<'_>,
-        times: &[u64],
-        changed: &mut Vec<(Vec<u8>, u64)>,
+        key: &[u8],
+        content: &mut Content,
+        changed: &mut Changed,
         out: &mut BTreeMap<u64, OutRows>,
     ) -> Result<(), RunError> {
-        let sums = content.sums(&[])?;
-        for time in times {
-            let [old, new] = [time.checked_sub(1), Some(*time)].map(|at| self.present(&sums, at));
-            let mut heads = [vec![], vec![]];
+        changed.times.sort_unstable();
+        changed.times.dedup();
+        for time in &changed.times {
+            let [old, new] = content.totals(&[], *time)?;
+            let old = time.checked_sub(1).and_then(|at| self.present(old, at));
+            let new = self.present(new, *time);
+            let (mut old_heads, mut new_heads) = (vec![], vec![]);
             for slot in &self.grouping.slots {
                 if let Place::Index(tag, _) = slot.place {
                     let [before, at] = content.heads(tag, *time);
-                    heads[0].push(before);
-                    heads[1].push(at);
+                    old_heads.push(before);
+                    new_heads.push(at);
                 }
             }
-            let [old_heads, new_heads] = heads;
             let old = old.map(|accums| finish(&self.grouping, &accums, old_heads));
             let new = new.map(|accums| finish(&self.grouping, &accums, new_heads));
             if old != new {
                 let rows = out.entry(*time).or_default();
                 for (result, diff) in [(old, -1), (new, 1)] {
                     match result {
-                        Some(Finished::Row(values)) => rows.push(content.key, values, diff),
+                        Some(Finished::Row(values)) => rows.push(key, values, diff),
                         Some(Finished::Failed(what, message)) => {
-                            let key = self.describe_key(content.key);
+                            let key = self.describe_key(key);
                             self.errors.put(*time, &what, &message, &key, diff);
                         }
                         None => {}
@@ -182,12 +186,12 @@ impl Reduce {
             }
         }
         let Some(space) = self.space else { return Ok(()) };
-        changed.sort();
-        changed.dedup();
-        for (value, time) in changed.iter() {
-            let total = sum_at(&content.sums(value)?, *time);
+        changed.values.sort();
+        changed.values.dedup();
+        for (value, time) in &changed.values {
+            let [_, total] = content.totals(value, *time)?;
             // The group is the key's alone: a worker restores by key.
-            let mut stored = stored_key(content.key);
+            let mut stored = stored_key(key);
             stored.extend_from_slice(value);
             let bytes = total.filter(|t| !t.is_zero()).map(|t| t.to_bytes());
             self.collector.borrow_mut().at(*time).write(space, &stored, bytes.as_deref());
@@ -196,9 +200,7 @@ impl Reduce {
     }
 
     /// The accumulators as of `at`, when the key has a row then.
-    fn present(&self, sums: &[(u64, Accums)], at: Option<u64>) -> Option<Accums> {
-        let at = at?;
-        let total = sum_at(sums, at);
+    fn present(&self, total: Option<Accums>, at: u64) -> Option<Accums> {
         if self.grouping.keys.is_empty() {
             return (at >= self.first).then(|| total.unwrap_or_else(|| self.grouping.zero()));
         }
@@ -215,62 +217,76 @@ impl Reduce {
     }
 }
 
-/// The accumulators of all updates up to `at`.
-fn sum_at(sums: &[(u64, Accums)], at: u64) -> Option<Accums> {
-    let mut total: Option<Accums> = None;
-    for (_, diff) in sums.iter().filter(|(time, _)| *time <= at) {
-        match &mut total {
-            Some(total) => total.plus_equals(diff),
-            None => total = Some(diff.clone()),
-        }
-    }
-    total
+/// When a key changed, and, where totals are durable, which of its values did.
+#[derive(Default)]
+struct Changed {
+    times: Vec<u64>,
+    values: Vec<(Vec<u8>, u64)>,
 }
 
-/// A key's values in the trace.
-struct Content<'a> {
-    seek: &'a mut Seek<Accums>,
-    key: &'a [u8],
-    touched: &'a mut u64,
+/// The values in the trace of the key at hand.
+struct Content {
+    seek: Seek<Accums>,
+    /// The value at hand, when it must outlive a step.
+    value: Vec<u8>,
+    touched: u64,
 }
 
-impl Content<'_> {
-    /// All updates of one value.
-    fn sums(&mut self, value: &[u8]) -> Result<Vec<(u64, Accums)>, RunError> {
-        let mut sums = Vec::new();
+impl Content {
+    /// The accumulators of `value` just before and at `time`.
+    fn totals(&mut self, value: &[u8], time: u64) -> Result<[Option<Accums>; 2], RunError> {
+        let (mut before, mut fresh): (Option<Accums>, Option<Accums>) = (None, None);
         self.seek.value(value);
         if self.seek.get() == Some(value) {
-            *self.touched += 1;
-            self.seek.updates(value, |time, diff| sums.push((time, diff.clone())));
-            let last = sum_at(&sums, u64::MAX);
-            if last.is_some_and(|total| total.rows < 0) {
-                return Err(RunError::Broken("more rows were removed from a group than it had".into()));
-            }
+            self.touched += 1;
+            self.seek.updates(value, |at, diff| {
+                if at < time {
+                    add(&mut before, diff);
+                } else if at == time {
+                    add(&mut fresh, diff);
+                }
+            });
         }
-        Ok(sums)
+        let mut total = before.clone();
+        if let Some(fresh) = fresh {
+            add(&mut total, &fresh);
+        }
+        if total.as_ref().is_some_and(|total| total.rows < 0) {
+            return Err(RunError::Broken("more rows were removed from a group than it had".into()));
+        }
+        Ok([before, total])
     }
 
     /// The least entry of an index that is present just before and at `time`.
     fn heads(&mut self, tag: u8, time: u64) -> [Option<Vec<u8>>; 2] {
         let mut heads = [None, None];
         self.seek.value(&[tag]);
-        while let Some(value) = self.seek.get().map(<[u8]>::to_vec) {
+        while let Some(value) = self.seek.get() {
             if value.first() != Some(&tag) || heads.iter().all(Option::is_some) {
                 break;
             }
-            *self.touched += 1;
+            self.value.clear();
+            self.value.extend_from_slice(value);
+            self.touched += 1;
             let mut counts = [0i64; 2];
-            self.seek.updates(&value, |at, diff| {
+            self.seek.updates(&self.value, |at, diff| {
                 counts[0] += if at < time { diff.rows } else { 0 };
                 counts[1] += if at <= time { diff.rows } else { 0 };
             });
             for (head, count) in heads.iter_mut().zip(counts) {
                 if head.is_none() && count > 0 {
-                    *head = Some(value[1..].to_vec());
+                    *head = Some(self.value[1..].to_vec());
                 }
             }
-            self.seek.step(&value);
+            self.seek.step(&self.value);
         }
         heads
+    }
+}
+
+fn add(total: &mut Option<Accums>, diff: &Accums) {
+    match total {
+        Some(total) => total.plus_equals(diff),
+        None => *total = Some(diff.clone()),
     }
 }

@@ -28,7 +28,7 @@ use super::held::Held;
 use super::ingest::Candidates;
 use crate::error::RunError;
 use crate::plan::{Conflict, Source};
-use crate::render::aggregate::number_groups;
+use crate::render::aggregate::Groups;
 use crate::render::batch::{Data, DeltaBatch, Shape};
 use crate::render::collect::{Shared, stored_key};
 use crate::render::linear::Deltas;
@@ -248,7 +248,7 @@ impl Table {
         overlay: &mut Overlay,
         (counts, out, changed): (&mut [u64; 6], &mut Vec<DeltaBatch>, &mut HashSet<Vec<u8>>),
     ) -> Result<(), RunError> {
-        let (members, first) = number_groups(&chunk.keys);
+        let Groups { members, first } = Groups::of(&chunk.keys);
         let mut held = self.look_up(chunk, &first, overlay)?;
         // What the deltas add up to, a group: the row taken back (as it was before the chunk) and the row put in.
         let mut before: Vec<Option<Option<Vec<u8>>>> = vec![None; first.len()];
