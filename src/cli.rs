@@ -77,7 +77,8 @@ pub struct RunArgs {
     /// Worker threads. Default: one a core. May differ from run to run.
     #[arg(long, value_name = "N", env = "HERALD_WORKERS", value_parser = workers)]
     pub workers: Option<usize>,
-    /// How long an epoch collects records before it is committed.
+    /// How long an epoch collects records before it is committed. Under load epochs grow: one that is
+    /// not full waits until at most one other is in flight.
     #[arg(long, value_name = "TIME", default_value = "100ms", env = "HERALD_EPOCH_INTERVAL", value_parser = interval)]
     pub epoch_interval: Duration,
     /// Serve /healthz, /readyz, /metrics and /v1/* here: ADDRESS:PORT, or PORT on the loopback

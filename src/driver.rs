@@ -39,7 +39,7 @@ use workers::ToWorker;
 const IN_FLIGHT: usize = 4;
 /// Rows and bytes after which an epoch is closed whatever the time.
 const EPOCH_ROWS: usize = 100_000;
-const EPOCH_BYTES: usize = 48 << 20;
+const EPOCH_BYTES: usize = 128 << 20;
 /// Committed epochs that wait for the publisher, at most; behind it the committer waits.
 const UNPUBLISHED: usize = 64;
 /// Messages that wait for a worker, at most.
@@ -305,11 +305,12 @@ impl Driver {
         }
     }
 
-    /// Takes a permit for an epoch; with `wait`, for a while.
+    /// Takes a permit for an epoch; with `wait`, for a while. An epoch that is not full is closed
+    /// beside one other at most: under load epochs grow, and large ones cost less a row.
     fn permit(&self, lines: &Lines, wait: bool) -> bool {
         match wait {
             true => lines.permits.recv_timeout(Duration::from_millis(100)).is_ok(),
-            false => lines.permits.try_recv().is_ok(),
+            false => lines.permits.len() + 1 >= IN_FLIGHT && lines.permits.try_recv().is_ok(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! What is fed in: generated matches, the same for every run and every machine.
 //!
-//! An event is a `match.completed` envelope with ten participants. It comes in two sizes: lean, about
-//! 3 kB of little more than what the topology reads, which is the hardest case for a ratio to decoding;
-//! and whole, about 70 kB, as large and as deeply nested as Riot's own bodies are. Of a topic's records
+//! An event is a `match.completed` envelope with ten participants. It comes in two sizes: whole, about
+//! 70 kB, as large and as deeply nested as Riot's own bodies are (captured ones have 68 to 115 kB),
+//! which is what the bars are for; and lean, about 3 kB of little more than what the topology reads,
+//! which is the hardest case for a ratio to decoding and has no bar. Of a topic's records
 //! a tenth repeats an earlier one byte for byte, one in twenty corrects an earlier match, and one in a
 //! thousand is broken, so that dedup, versions and dead letters all have work.
 
@@ -168,28 +169,36 @@ pub fn held(path: &Path, keys: u64) -> Result<()> {
     })
 }
 
-/// Writes `events` events measured over that state, from the `from`th on: whole matches of `players`.
+/// Writes `events` events measured over that state, from the `from`th on: matches of ten of `players`.
 /// Of ten events eight are new matches, one corrects a match drawn from all that are held, one
 /// repeats the event before it.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn over_held(path: &Path, (keys, players): (u64, u64), (from, events): (u64, u64)) -> Result<()> {
+pub fn over_held(
+    path: &Path,
+    size: Size,
+    (keys, players): (u64, u64),
+    (from, events): (u64, u64),
+) -> Result<()> {
     let options = MatchOptions { seed: 1, players, ..MatchOptions::default() };
     let new = Matches::new(options.clone());
     let again = Matches::new(MatchOptions { keys, ..options });
     let mut random = Random::new(2, keys + from);
-    let mut before = Vec::new();
+    let blocks = if size == Size::Whole { unread_blocks() } else { vec![] };
+    let (mut before, mut lean) = (Vec::new(), Vec::new());
     lines(path, events, |at, json| {
+        lean.clear();
         match at % 10 {
             4 => {
-                again.write(keys + random.below(keys), json);
+                again.write(keys + random.below(keys), &mut lean);
             }
-            9 => json.extend_from_slice(&before),
+            9 => return json.extend_from_slice(&before),
             _ => {
-                new.write(keys + from + at, json);
+                new.write(keys + from + at, &mut lean);
             }
         }
+        with_blocks(&lean, &blocks, at, json);
         before.clear();
         before.extend_from_slice(json);
     })

@@ -4,7 +4,8 @@
 //! when all of that is committed and the process has come to rest, a second file brings events whose
 //! players are the same few whatever is held, and a third events whose players are drawn from all.
 //! The second shows what the size of the state costs and nothing else. In the third more keys also
-//! mean more work: fewer of an epoch's changes meet in one key, so more rows change.
+//! mean more work: fewer of an epoch's changes meet in one key, so more rows change. A fourth is the
+//! second again with lean events, where state is nearly all the work there is.
 //!
 //! What counts is the CPU time from rest to rest, so that work put off (merges, compactions) counts
 //! as well, and neither the start nor the filling does. Wall time ends with the last commit.
@@ -14,10 +15,13 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::child::{self, Measured, Running};
-use crate::input;
+use crate::input::{self, Size};
 use crate::options::Options;
 use crate::place::Place;
 use crate::spine::herald;
+
+/// How many lean events are measured for each whole one.
+const LEAN_FOR_WHOLE: u64 = 8;
 
 /// Events over one state.
 pub struct OverKeys {
@@ -25,6 +29,8 @@ pub struct OverKeys {
     pub same: Measured,
     /// By players drawn from all.
     pub all: Measured,
+    /// By the same few players, lean events.
+    pub lean: Measured,
 }
 
 /// Measures the events over a state that holds `keys` matches and players.
@@ -39,9 +45,14 @@ pub fn measure(place: &Place, options: &Options, keys: u64) -> Result<OverKeys> 
     input::champions(&champions)?;
     input::held(&dir.join("matches-1.jsonl"), keys)?;
     let few = options.keys.iter().copied().min().unwrap_or(keys);
-    input::over_held(&dir.join("next-2.jsonl"), (keys, few), (0, options.keyed_events))?;
-    input::over_held(&dir.join("next-3.jsonl"), (keys, keys), (options.keyed_events, options.keyed_events))?;
-    eprintln!("{} events over {keys} keys, twice", options.keyed_events);
+    let (whole, lean) = (options.keyed_events, options.keyed_events * LEAN_FOR_WHOLE);
+    let files = [(Size::Whole, few, whole), (Size::Whole, keys, whole), (Size::Lean, few, lean)];
+    let mut from = 0;
+    for (at, (size, players, events)) in files.into_iter().enumerate() {
+        input::over_held(&dir.join(format!("next-{}.jsonl", at + 2)), size, (keys, players), (from, events))?;
+        from += events;
+    }
+    eprintln!("{whole} events over {keys} keys, twice, and {lean} lean ones");
     let port = child::free_port()?;
     let mut command = herald(place, options, &place.topology_without_kafka()?, &name);
     command.arg("--listen").arg(format!("127.0.0.1:{port}")).env("FOLLOW", "true");
@@ -49,19 +60,15 @@ pub fn measure(place: &Place, options: &Options, keys: u64) -> Result<OverKeys> 
     let mut running = Running::start(&mut command, &place.room(&format!("{name}.log")), port)?;
     let (mut before_s, _) = running.until(|metrics| committed(metrics) >= keys)?;
     let mut all = keys;
-    let mut next = |file: u32| -> Result<Measured> {
+    let mut next = |file: u32, events: u64| -> Result<Measured> {
         let begun = Instant::now();
-        all += options.keyed_events;
+        all += events;
         std::fs::rename(dir.join(format!("next-{file}.jsonl")), dir.join(format!("matches-{file}.jsonl")))?;
         let (after_s, ended) = running.until(|metrics| committed(metrics) >= all)?;
         let cpu_s = after_s - std::mem::replace(&mut before_s, after_s);
-        Ok(Measured {
-            events: options.keyed_events,
-            cpu_s,
-            wall_s: ended.duration_since(begun).as_secs_f64(),
-        })
+        Ok(Measured { events, cpu_s, wall_s: ended.duration_since(begun).as_secs_f64() })
     };
-    let measured = OverKeys { same: next(2)?, all: next(3)? };
+    let measured = OverKeys { same: next(2, whole)?, all: next(3, whole)?, lean: next(4, lean)? };
     drop(running);
     std::fs::remove_dir_all(&dir)?;
     std::fs::remove_dir_all(place.room(&name))?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 pub struct Options {
     /// Records of the topic.
     pub events: u64,
-    /// Records measured over a state that holds keys already.
+    /// Whole events measured over a state that holds keys already.
     pub keyed_events: u64,
     /// Keys held, from few to many.
     pub keys: Vec<u64>,
@@ -45,7 +45,7 @@ impl Options {
                 ),
             }
         }
-        options.keyed_events = options.events / 2;
+        options.keyed_events = (options.events / 20).max(1);
         Ok(options)
     }
 }

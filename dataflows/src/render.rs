@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `batch` | what flows: rows with diffs, as columns or packed |
 //! | `linear` | filter, project, unnest, the cut of a restart, the error table |
-//! | `updates`, `build`, `packed`, `seek` | rows on their way into arrangements, arrangements, point reads in them |
+//! | `updates`, `build`, `heap`, `packed`, `seek` | rows on their way into arrangements, arrangements, point reads in them |
 //! | `accum`, `float_sum` | accumulators that add, in the diff |
 //! | `aggregate`, `reduce`, `finish` | GROUP BY: before, over and after its arrangement |
 //! | `join` | inner and left joins |
@@ -23,6 +23,7 @@ pub mod collect;
 pub mod export;
 pub mod finish;
 pub mod float_sum;
+mod heap;
 pub mod join;
 pub mod linear;
 pub mod packed;

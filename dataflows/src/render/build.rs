@@ -8,15 +8,14 @@
 use std::collections::BTreeMap;
 
 use differential_dataflow::logging::Logger;
-use differential_dataflow::trace::implementations::BatchContainer;
-use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
-use differential_dataflow::trace::{Batch, Batcher, Builder, Description};
+use differential_dataflow::trace::{Batcher, Builder, Description};
 use timely::container::{ContainerBuilder, PushInto};
 use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 
-use super::packed::{Diff, Layout};
-use super::updates::{Entry, Updates, by_key};
+use super::heap::Heap;
+use super::packed::Diff;
+use super::updates::{Updates, by_key};
 
 /// Hands arriving messages on as they are.
 pub struct Chunks<R> {
@@ -101,7 +100,7 @@ pub struct PackedBuilder<R: Diff> {
 impl<R: Diff> Builder for PackedBuilder<R> {
     type Input = Vec<Updates<R>>;
     type Time = u64;
-    type Output = OrdValBatch<Layout<R>>;
+    type Output = Heap<R>;
 
     fn with_capacity(_: usize, _: usize, _: usize) -> Self {
         PackedBuilder { parts: vec![] }
@@ -111,40 +110,30 @@ impl<R: Diff> Builder for PackedBuilder<R> {
         self.parts.append(chunk);
     }
 
-    fn done(mut self, description: Description<u64>) -> OrdValBatch<Layout<R>> {
-        let mut batch: OrdValBatch<Layout<R>> =
-            OrdValBatch::empty(description.lower().clone(), description.upper().clone());
-        batch.description = description;
-        let (storage, held) = (&mut batch.storage, &mut batch.updates);
+    fn done(mut self, description: Description<u64>) -> Heap<R> {
+        let room = |of: fn(&Updates<R>) -> (usize, usize)| {
+            self.parts.iter().map(of).fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
+        };
+        let mut heap = Heap::with_capacity(description, room(Updates::keys_room), room(Updates::values_room));
         by_key(&mut self.parts, |key, entries| {
-            *held += entries.len();
-            storage.keys.push_into(key);
             let mut entries = entries.drain(..).peekable();
             while let Some((value, epoch, diff)) = entries.next() {
-                storage.vals.vals.push_into(value);
-                let last = |next: Option<&Entry<'_, R>>| next.is_none_or(|next| next.0 != value);
-                // Equal times and diffs of neighbours are stored once: an empty range stands for it.
-                let repeated = last(entries.peek())
-                    && Vec::last(&storage.upds.times) == Some(&epoch)
-                    && Vec::last(&storage.upds.diffs) == Some(&diff);
-                if !repeated {
-                    storage.upds.times.push(epoch);
-                    storage.upds.diffs.push(diff);
-                    while !last(entries.peek()) {
-                        if let Some((_, epoch, diff)) = entries.next() {
-                            storage.upds.times.push(epoch);
-                            storage.upds.diffs.push(diff);
-                        }
+                if entries.peek().is_none_or(|next| next.0 != value) {
+                    heap.push_single(epoch, diff);
+                } else {
+                    heap.push_update(epoch, diff);
+                    while let Some((_, epoch, diff)) = entries.next_if(|next| next.0 == value) {
+                        heap.push_update(epoch, diff);
                     }
                 }
-                storage.upds.offs.push_ref(storage.upds.times.len());
+                heap.push_value(value);
             }
-            storage.vals.offs.push_ref(storage.vals.vals.len());
+            heap.push_key(key);
         });
-        batch
+        heap
     }
 
-    fn seal(chain: &mut Vec<Vec<Updates<R>>>, description: Description<u64>) -> OrdValBatch<Layout<R>> {
+    fn seal(chain: &mut Vec<Vec<Updates<R>>>, description: Description<u64>) -> Heap<R> {
         let mut builder = Self::with_capacity(0, 0, 0);
         chain.iter_mut().for_each(|chunk| builder.push(chunk));
         builder.done(description)

@@ -10,23 +10,21 @@ use std::rc::Rc;
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
-use differential_dataflow::trace::implementations::{BatchContainer, OffsetList};
+use differential_dataflow::trace::implementations::BatchContainer;
 use differential_dataflow::trace::rc_blanket_impls::RcBuilder;
 use differential_dataflow::trace::{BatchReader, TraceReader};
-use timely::container::PushInto;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 
 use super::build::{Chunks, EpochBatcher, PackedBuilder};
 use super::collect::Shared;
+use super::heap::Heap;
 use super::updates::Updates;
 
-pub(super) type Layout<R> = (PackedRows, PackedRows, Vec<u64>, Vec<R>, OffsetList);
 /// One immutable batch of an arrangement.
-pub type PackedBatch<R> = Rc<OrdValBatch<Layout<R>>>;
+pub type PackedBatch<R> = Rc<Heap<R>>;
 /// A handle to an arrangement's content.
 pub type PackedTrace<R> = TraceAgent<Spine<PackedBatch<R>>>;
 /// An arrangement of packed rows by packed keys.
@@ -90,6 +88,27 @@ impl PackedRows {
         self.bytes.extend_from_slice(item);
         self.ends.push(self.bytes.len());
     }
+
+    /// No items, with room for `items` of `bytes` bytes together.
+    pub fn with_room(items: usize, bytes: usize) -> PackedRows {
+        PackedRows { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(items) }
+    }
+
+    /// Items and bytes of two containers together.
+    pub fn room_of(a: &PackedRows, b: &PackedRows) -> (usize, usize) {
+        (a.ends.len() + b.ends.len(), a.bytes.len() + b.bytes.len())
+    }
+
+    /// Appends a range of another container's items.
+    pub fn push_range(&mut self, other: &PackedRows, items: std::ops::Range<usize>) {
+        if items.is_empty() {
+            return;
+        }
+        let (start, end) = (other.start(items.start), other.ends[items.end - 1]);
+        let shift = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes[start..end]);
+        self.ends.extend(other.ends[items].iter().map(|end| end - start + shift));
+    }
 }
 
 impl BatchContainer for PackedRows {
@@ -130,11 +149,5 @@ impl BatchContainer for PackedRows {
     }
     fn len(&self) -> usize {
         self.ends.len()
-    }
-}
-
-impl PushInto<&[u8]> for PackedRows {
-    fn push_into(&mut self, item: &[u8]) {
-        self.push(item);
     }
 }

@@ -1,8 +1,7 @@
 //! Point reads in an arrangement: one key at a time, in ascending order, its values by seeking.
 //!
 //! It does what differential's own list of cursors does, except that only batches which hold the
-//! sought key look for a value. The list lets every batch look, also those whose keys are exhausted,
-//! which is out of bounds for batches of this layout.
+//! sought key look for a value.
 
 use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
 

@@ -35,9 +35,14 @@ impl<R> Updates<R> {
         self.diffs.is_empty()
     }
 
-    /// Bytes of all keys and values.
-    pub fn bytes_len(&self) -> usize {
-        self.keys.bytes_len() + self.values.bytes_len()
+    /// How many keys there are, and their bytes.
+    pub fn keys_room(&self) -> (usize, usize) {
+        (self.keys.len(), self.keys.bytes_len())
+    }
+
+    /// How many values there are, and their bytes.
+    pub fn values_room(&self) -> (usize, usize) {
+        (self.values.len(), self.values.bytes_len())
     }
 
     /// Key, value and diff of every update, in the order they came.

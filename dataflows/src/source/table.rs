@@ -45,9 +45,10 @@ pub struct Chunk {
     declared: Vec<u32>,
     events: Vec<i64>,
     horizons: Vec<i64>,
-    /// The rows as columns, when the chunk was not split.
+    /// The rows as columns: where they are in a batch that chunks of other owners share.
     #[serde(skip)]
     batch: Option<RecordBatch>,
+    places: Vec<u32>,
 }
 
 /// Packs candidates into chunks by owner.
@@ -114,10 +115,9 @@ impl Packer {
             chunk.declared.push(declared as u32);
             chunk.events.push(candidates.events[row]);
             chunk.horizons.push(candidates.horizons[row]);
+            chunk.places.push(row as u32);
         }
-        if let (1, Some(chunk)) = (chunks.len(), chunks.values_mut().next()) {
-            chunk.batch = Some(batch);
-        }
+        chunks.values_mut().for_each(|chunk| chunk.batch = Some(batch.clone()));
         Ok(chunks.into_values().collect())
     }
 }
@@ -135,6 +135,7 @@ impl Chunk {
             events: vec![],
             horizons: vec![],
             batch: None,
+            places: vec![],
         }
     }
 }
@@ -397,7 +398,10 @@ impl Chunk {
         let diffs = vec![1; rows.len()];
         match &self.batch {
             Some(batch) if rows.len() == batch.num_rows() => Ok(DeltaBatch::arrow(batch.clone(), diffs)),
-            Some(batch) => Ok(DeltaBatch::arrow(take_record_batch(batch, &UInt32Array::from(rows))?, diffs)),
+            Some(batch) => {
+                let places: UInt32Array = rows.iter().map(|row| self.places[*row as usize]).collect();
+                Ok(DeltaBatch::arrow(take_record_batch(batch, &places)?, diffs))
+            }
             None => {
                 let mut packed = Rows::new();
                 rows.iter().for_each(|row| packed.push(self.rows.get(*row as usize)));
