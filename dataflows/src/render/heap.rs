@@ -32,7 +32,11 @@ pub struct Heap<R> {
 
 impl<R: Diff> Heap<R> {
     /// An empty batch that is about to be filled, with room for keys and values of as many bytes.
-    pub fn with_capacity(description: Description<u64>, keys: (usize, usize), values: (usize, usize)) -> Self {
+    pub fn with_capacity(
+        description: Description<u64>,
+        keys: (usize, usize),
+        values: (usize, usize),
+    ) -> Self {
         Heap {
             keys: PackedRows::with_room(keys.0, keys.1),
             key_ends: Vec::with_capacity(keys.0),
@@ -178,7 +182,8 @@ impl<R: Diff> Cursor for HeapCursor<R> {
         self.rewind_vals(heap);
     }
     fn rewind_vals(&mut self, heap: &Heap<R>) {
-        self.value = if self.key_valid(heap) { heap.values_of(self.key).start } else { heap.value_ends.len() };
+        self.value =
+            if self.key_valid(heap) { heap.values_of(self.key).start } else { heap.value_ends.len() };
     }
 }
 
