@@ -95,7 +95,8 @@ fn with_keys(place: &Place, options: &Options, table: &mut Table) -> Result<()> 
     for keys in &options.keys {
         measured.push(keys::measure(place, options, *keys)?);
     }
-    let series: [(&str, Option<f64>, fn(&OverKeys) -> &Measured); 3] = [
+    type Series = (&'static str, Option<f64>, fn(&OverKeys) -> &Measured);
+    let series: [Series; 3] = [
         ("70 kB events, the same players", Some(SHARE_WITH_KEYS), |over| &over.same),
         ("70 kB events, all players", Some(SHARE_WITH_KEYS), |over| &over.all),
         ("3 kB events, the same players", None, |over| &over.lean),
