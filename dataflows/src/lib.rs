@@ -3,8 +3,10 @@
 //! [`sql`] turns text into a [`plan::Plan`]; `render` turns a plan into timely operators whose
 //! state is differential arrangements of packed rows; `topology` runs them epoch by epoch. This
 //! crate knows no clock, no network and no async runtime: records, epochs and time are arguments.
+//! `engine` runs a topology in process, as tests do.
 #![deny(missing_docs)]
 
+pub mod engine;
 pub mod error;
 pub mod plan;
 pub mod render;

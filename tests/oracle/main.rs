@@ -7,9 +7,8 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `engine` | workers, epochs and commits as the driver runs them, under test control |
+//! | `engine` | workers, epochs and commits under test control |
 //! | `rows` | rows of the engine and of DuckDB as JSON, and their comparison |
-//! | `sinks` | sink deltas folded to what a reader of the topic holds |
 //! | `duck` | DuckDB in a process beside |
 //! | `model` | what becomes of a record, written from the design alone |
 //! | `history` | random histories |
@@ -28,5 +27,4 @@ mod model;
 mod oracle;
 mod retention;
 mod rows;
-mod sinks;
 mod way;

@@ -9,6 +9,8 @@ use arrow::datatypes::{
     DataType, Date32Type, Float64Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use arrow::datatypes::{Float32Type, Schema};
+use dataflows::engine::Folded;
+use dataflows::plan::Plan;
 use schemas::{RowCodec, Rows};
 use serde_json::{Map, Value};
 
@@ -53,37 +55,23 @@ pub fn unpack(schema: &Schema, rows: &Rows) -> Vec<Row> {
 }
 
 /// What a view's table holds, as of the last commit.
-pub fn of_view(engine: &Engine, schema: &Schema, view: usize, keyed: bool) -> Vec<Row> {
-    let space = engine.spaces().views[view];
-    let snapshot = engine.store().snapshot().unwrap();
-    assert_eq!(snapshot.epoch(), engine.committed());
-    let mut rows = Rows::new();
-    let visit = |key: &[u8], value: &[u8]| -> Result<(), state::StateError> {
-        if keyed {
-            rows.push(value);
-        } else {
-            let count = state::count_of(value).unwrap();
-            assert!(count > 0, "a view holds a row {count} times");
-            (0..count).for_each(|_| rows.push(&key[1..]));
-        }
-        Ok(())
-    };
-    snapshot.scan(space, &[], visit).unwrap();
-    unpack(schema, &rows)
+pub fn of_view(engine: &Engine, schema: &Schema, view: usize) -> Vec<Row> {
+    assert_eq!(engine.store().snapshot().unwrap().epoch(), engine.committed());
+    unpack(schema, &engine.view_rows(view).unwrap())
 }
 
 /// The rows that expressions failed on, by view.
 pub fn errors(engine: &Engine) -> Vec<Row> {
     let fields = ["view", "expression", "message", "row"]
         .map(|n| arrow::datatypes::Field::new(n, DataType::Utf8, false));
-    let schema = Schema::new(fields.to_vec());
-    let mut rows = Rows::new();
-    let visit = |key: &[u8], value: &[u8]| -> Result<(), state::StateError> {
-        (0..state::count_of(value).unwrap()).for_each(|_| rows.push(&key[1..]));
-        Ok(())
-    };
-    engine.store().snapshot().unwrap().scan(engine.spaces().errors, &[], visit).unwrap();
-    unpack(&schema, &rows)
+    unpack(&Schema::new(fields.to_vec()), &engine.error_rows().unwrap())
+}
+
+/// The rows a reader of a sink holds, sorted.
+pub fn of_sink(folded: &Folded, plan: &Plan, at: usize) -> Vec<Row> {
+    let mut rows = unpack(&plan.rels[plan.sinks[at].rel].schema, &folded.held(at).rows());
+    sort(&mut rows);
+    rows
 }
 
 /// Sorts rows so that equal multisets stand alike: by everything but doubles first, then by those.

@@ -1,0 +1,369 @@
+//! A topology in process: workers, epochs in flight and commits, under the caller's control.
+//!
+//! The caller feeds records, closes epochs and commits them; nothing happens by itself, so that a
+//! run can be repeated. An epoch is committed when every worker has completed it, in order.
+//! [`Engine::stop`] loses what is not committed, as a crash would. Opening another engine over the
+//! same directory goes on at the committed epoch, with any number of workers. Tests of Herald and of
+//! users' topologies run on it; `herald run` has its driver, which also publishes.
+
+mod folded;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+
+use schemas::{Outcome, Records, Rows};
+use state::{Commit, Counts, PartitionProgress, Progress, Store, StoreOptions, Writes};
+
+pub use folded::{Folded, Held};
+
+use crate::error::RunError;
+use crate::plan::{Plan, Source};
+use crate::render::Start;
+use crate::render::collect::SinkDelta;
+use crate::spaces::Spaces;
+use crate::topology::{MakeDecoder, Setup, Workers};
+use work::{Part, Tell, Told};
+
+/// The name of the topology in the state.
+const NAME: &str = "engine";
+/// Bound on memtables, and again on cached blocks.
+const MEMORY_BYTES: usize = 64 << 20;
+
+/// What to open.
+pub struct Opening<'a> {
+    /// The plan.
+    pub plan: &'a Arc<Plan>,
+    /// Where the state is, or will be.
+    pub dir: &'a Path,
+    /// The partitions of each source at the start.
+    pub partitions: Vec<BTreeSet<i32>>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Makes decoders.
+    pub decoder: Arc<MakeDecoder>,
+}
+
+/// A record that became a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Letter {
+    /// The source's place in the plan.
+    pub source: usize,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Decode, constraint or late.
+    pub outcome: Outcome,
+    /// The constraint that refused it.
+    pub constraint: Option<String>,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+/// What a committed epoch brought beside the state.
+pub struct Committed {
+    /// The epoch.
+    pub epoch: u64,
+    /// Changes of sinks, a worker each.
+    pub sinks: Vec<BTreeMap<usize, SinkDelta>>,
+    /// Dead letters, sorted.
+    pub letters: Vec<Letter>,
+    /// Rows touched by operator, all workers together.
+    pub touched: BTreeMap<String, u64>,
+}
+
+/// What is known of an epoch when it is closed: records read and next offsets by source.
+#[derive(Default)]
+struct Head {
+    read: BTreeMap<usize, u64>,
+    next: BTreeMap<(usize, i32), i64>,
+    partitions: Vec<BTreeSet<i32>>,
+}
+
+/// A running topology.
+pub struct Engine {
+    setup: Setup,
+    lines: Vec<Sender<Tell>>,
+    told: Receiver<Told>,
+    workers: Option<Workers>,
+    open: u64,
+    head: Head,
+    closed: BTreeMap<u64, (Head, Vec<Part>)>,
+    progress: Progress,
+}
+
+impl Engine {
+    /// Opens the state, or makes it, and brings the workers to its committed epoch.
+    ///
+    /// # Errors
+    /// When the state cannot be opened, is of another topology, or workers cannot be started.
+    pub fn open(opening: Opening<'_>) -> Result<Engine, RunError> {
+        let plan = opening.plan;
+        let options = StoreOptions {
+            create: true,
+            topology: Some(NAME.into()),
+            write_buffer_bytes: MEMORY_BYTES,
+            block_cache_bytes: MEMORY_BYTES,
+            ..StoreOptions::default()
+        };
+        let store = Arc::new(Store::open(opening.dir, &options)?);
+        let spaces = spaces(plan, &store)?;
+        let committed = store.meta();
+        let watermark = |source: &Source| {
+            let held = committed.progress.sources.get(&source.name).and_then(|s| s.watermark_us);
+            Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN)))
+        };
+        let setup = Setup {
+            plan: plan.clone(),
+            spaces: Arc::new(spaces),
+            store,
+            start: Start { epoch: committed.epoch },
+            watermarks: plan.sources.iter().map(watermark).collect(),
+            progress: Arc::new(committed.progress.clone()),
+            committed: Arc::new(AtomicU64::new(committed.epoch)),
+            abort: Arc::new(AtomicBool::new(false)),
+            decoder: opening.decoder,
+        };
+        let mut head = Head { partitions: opening.partitions, ..Head::default() };
+        head.partitions.resize(plan.sources.len(), BTreeSet::new());
+        for (source, partitions) in plan.sources.iter().zip(&mut head.partitions) {
+            let held = committed.progress.sources.get(&source.name);
+            partitions.extend(held.into_iter().flat_map(|s| s.partitions.keys().copied()));
+        }
+        let (lines, told, workers) = work::start(&setup, opening.workers)?;
+        let open = committed.epoch + 1;
+        let (workers, closed, progress) = (Some(workers), BTreeMap::new(), committed.progress);
+        Ok(Engine { setup, lines, told, workers, open, head, closed, progress })
+    }
+
+    /// The state.
+    pub fn store(&self) -> &Store {
+        &self.setup.store
+    }
+
+    /// The spaces.
+    pub fn spaces(&self) -> &Spaces {
+        &self.setup.spaces
+    }
+
+    /// Progress as of the last committed epoch.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The last committed epoch.
+    pub fn committed(&self) -> u64 {
+        self.setup.committed.load(Ordering::Acquire)
+    }
+
+    /// The epoch that records are fed into.
+    pub fn open_epoch(&self) -> u64 {
+        self.open
+    }
+
+    /// Whether records were fed into the open epoch.
+    pub fn fed(&self) -> bool {
+        !self.head.next.is_empty()
+    }
+
+    /// Enters records into the open epoch.
+    ///
+    /// # Errors
+    /// When the worker has ended.
+    pub fn feed(&mut self, source: usize, records: Records) -> Result<(), RunError> {
+        let Some(last) = records.offsets.last() else { return Ok(()) };
+        *self.head.read.entry(source).or_default() += records.len() as u64;
+        self.head.next.insert((source, records.partition), last + 1);
+        let partition = records.partition;
+        self.tell(partition, Tell::Records(source, Box::new(records)))
+    }
+
+    /// A partition appears; it starts at the source's committed watermark.
+    ///
+    /// # Errors
+    /// When the worker has ended.
+    pub fn join(&mut self, source: usize, partition: i32) -> Result<(), RunError> {
+        if !self.head.partitions[source].insert(partition) {
+            return Ok(());
+        }
+        let name = &self.setup.plan.sources[source].name;
+        let floor = self.progress.sources.get(name).and_then(|s| s.watermark_us);
+        self.tell(partition, Tell::Join(source, partition, floor))
+    }
+
+    /// Closes the open epoch.
+    ///
+    /// # Errors
+    /// When a worker has ended.
+    pub fn close(&mut self) -> Result<(), RunError> {
+        let partitions = self.head.partitions.clone();
+        let head = std::mem::replace(&mut self.head, Head { partitions, ..Head::default() });
+        self.closed.insert(self.open, (head, vec![]));
+        for worker in 0..self.lines.len() {
+            self.tell(worker as i32, Tell::Close(self.open))?;
+        }
+        self.open += 1;
+        Ok(())
+    }
+
+    /// Commits the oldest closed epoch if more than `left` are closed, waiting for it to be complete.
+    ///
+    /// # Errors
+    /// When a worker or the commit fails; nothing of the epoch is committed then.
+    pub fn commit(&mut self, left: usize) -> Result<Option<Committed>, RunError> {
+        if self.closed.len() <= left {
+            return Ok(None);
+        }
+        loop {
+            if let Some(entry) = self.closed.first_entry()
+                && entry.get().1.len() >= self.lines.len()
+            {
+                let (epoch, (head, parts)) = entry.remove_entry();
+                return self.write(epoch, &head, parts).map(Some);
+            }
+            match self.told.recv() {
+                Ok(Told::Part(part)) => {
+                    let entry = self.closed.entry(part.epoch).or_default();
+                    entry.1.push(*part);
+                }
+                Ok(Told::Ready) => {}
+                Ok(Told::Failed(error)) => return Err(error),
+                Err(_) => return Err(RunError::Broken("the workers have ended".into())),
+            }
+        }
+    }
+
+    /// Ends the workers; what is not committed is lost.
+    ///
+    /// # Errors
+    /// When a worker ended abnormally.
+    pub fn stop(mut self) -> Result<(), RunError> {
+        self.end().map_err(|error| RunError::Broken(format!("a worker ended abnormally: {error}")))
+    }
+
+    /// The packed rows of a view, as of the last commit, in no particular order.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn view_rows(&self, view: usize) -> Result<Rows, RunError> {
+        let (plan, spaces) = (&self.setup.plan, &self.setup.spaces);
+        match (plan.views.get(view), spaces.views.get(view)) {
+            (Some(view), Some(space)) => self.rows(*space, view.key.is_some()),
+            _ => Err(RunError::Broken(format!("there is no view {view}"))),
+        }
+    }
+
+    /// The packed rows of the error table: view, expression, message and row, all of them text.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn error_rows(&self) -> Result<Rows, RunError> {
+        self.rows(self.setup.spaces.errors, false)
+    }
+
+    fn rows(&self, space: u32, keyed: bool) -> Result<Rows, RunError> {
+        let mut rows = Rows::new();
+        let visit = |key: &[u8], value: &[u8]| -> Result<(), RunError> {
+            if keyed {
+                rows.push(value);
+                return Ok(());
+            }
+            let count = state::count_of(value).filter(|count| *count > 0);
+            let count = count.ok_or_else(|| RunError::Broken("a view holds a row without a count".into()))?;
+            (0..count).for_each(|_| rows.push(key.get(1..).unwrap_or_default()));
+            Ok(())
+        };
+        self.setup.store.snapshot()?.scan(space, &[], visit)?;
+        Ok(rows)
+    }
+
+    fn tell(&self, partition: i32, what: Tell) -> Result<(), RunError> {
+        let worker = partition.unsigned_abs() as usize % self.lines.len().max(1);
+        let ended = || RunError::Broken("a worker has ended".into());
+        self.lines.get(worker).ok_or_else(ended)?.send(what).map_err(|_| ended())
+    }
+
+    fn write(&mut self, epoch: u64, head: &Head, parts: Vec<Part>) -> Result<Committed, RunError> {
+        self.advance(head, &parts);
+        let progress = self.progress.clone();
+        let mut commit = Commit { epoch, commit_ms: epoch as i64, progress, ..Commit::default() };
+        let mut done = Committed { epoch, sinks: vec![], letters: vec![], touched: BTreeMap::new() };
+        for part in parts {
+            let writes = part.out.writes.into_iter();
+            commit.writes.extend(writes.map(|(space, (keys, values))| Writes { space, keys, values }));
+            let counts = part.out.counts.into_iter();
+            commit.counts.extend(counts.map(|(space, (rows, diffs))| Counts { space, rows, diffs }));
+            for (operator, rows) in part.out.touched {
+                *done.touched.entry(operator).or_default() += rows;
+            }
+            done.sinks.push(part.out.sinks);
+            done.letters.extend(part.letters);
+        }
+        done.letters.sort_unstable();
+        self.setup.store.commit(commit)?;
+        for (at, source) in self.setup.plan.sources.iter().enumerate() {
+            if let Some(us) = self.progress.sources.get(&source.name).and_then(|s| s.watermark_us) {
+                self.setup.watermarks[at].store(us, Ordering::Release);
+            }
+        }
+        self.setup.committed.store(epoch, Ordering::Release);
+        Ok(done)
+    }
+
+    /// Moves progress to the end of the epoch, as the driver's committer does.
+    fn advance(&mut self, head: &Head, parts: &[Part]) {
+        for (at, source) in self.setup.plan.sources.iter().enumerate() {
+            let held = self.progress.sources.entry(source.name.clone()).or_default();
+            held.read += head.read.get(&at).copied().unwrap_or(0);
+            for outcomes in parts.iter().filter_map(|part| part.out.outcomes.get(&at)) {
+                held.outcomes.iter_mut().zip(outcomes).for_each(|(total, n)| *total += n);
+            }
+            for ((_, partition), next) in head.next.iter().filter(|((source, _), _)| *source == at) {
+                held.partitions.entry(*partition).or_default().next_offset = *next;
+            }
+            for (partition, mark) in parts.iter().filter_map(|part| part.marks.get(at)).flatten() {
+                if let Some(held) = held.partitions.get_mut(partition) {
+                    held.max_event_us = held.max_event_us.max(mark.max_event_us);
+                    held.floor_us = held.floor_us.max(mark.floor_us);
+                }
+            }
+            let Some(watermark) = source.watermark else { continue };
+            let reached = |mark: &PartitionProgress| {
+                mark.max_event_us.map(|max| max.saturating_sub(watermark.delay_us)).max(mark.floor_us)
+            };
+            let all = head.partitions[at].iter().map(|p| held.partitions.get(p).and_then(reached));
+            let least = all.collect::<Option<Vec<i64>>>().and_then(|all| all.into_iter().min());
+            held.watermark_us = held.watermark_us.max(least);
+        }
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        self.lines.clear();
+        let Some(workers) = self.workers.take() else { return Ok(()) };
+        workers.join().into_iter().collect()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.setup.abort.store(true, Ordering::Relaxed);
+        // Who wants to know how the workers ended calls stop.
+        let _ = self.end();
+    }
+}
+
+/// The spaces of the plan, as the state's catalogue has them.
+fn spaces(plan: &Plan, store: &Store) -> Result<Spaces, RunError> {
+    let held = store.catalogue()?.filter(|held| !held.entries.is_empty());
+    let spaces = Spaces::of(plan, held.as_ref()).map_err(|changed| {
+        RunError::Broken(format!("the state is of another topology; changed: {}", changed.join(", ")))
+    })?;
+    if held.is_none() {
+        store.put_catalogue(&spaces.catalogue(NAME))?;
+    }
+    Ok(spaces)
+}
