@@ -44,6 +44,26 @@ pub enum Command {
     Check(CheckArgs),
     /// Show the plan as it will run: operators, keys, what state each keeps and what is durable.
     Explain(ExplainArgs),
+    /// Test topologies with scripts, without Kafka.
+    ///
+    /// A script, NAME.test.sql, names a topology, feeds records to its sources and says what views,
+    /// sinks, dead letters and outcome counts must be then:
+    ///
+    ///   -- topology match_analytics.sql
+    ///   -- feed champions
+    ///   {"champion_id": 1, "name": "Annie"}
+    ///   -- expect changes champion_hourly_out
+    ///   -- expect outcomes champions
+    ///   {"read": 1, "accepted": 1}
+    ///   -- restart
+    ///
+    /// Connectors are not opened: feeds supply the records, in JSON whatever ENCODE says, and what
+    /// sinks send is compared and goes nowhere. Each script is run several ways (one epoch a step,
+    /// one row an epoch, one epoch for all, a stop and restore between steps; 1, 2 and 3 workers),
+    /// and all must agree. Exits with 1 when something is not as expected, with 2 on a mistake in a
+    /// script. docs/testing.md tells all of it.
+    #[command(verbatim_doc_comment)]
+    Test(TestArgs),
     /// Ask SQL of the views of the last committed epoch, while a topology runs or not.
     Query(QueryArgs),
 }
@@ -120,6 +140,20 @@ pub struct ExplainArgs {
     /// The form of the answer.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     pub format: PlanFormat,
+    /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
+    #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
+}
+
+/// `herald test`.
+#[derive(Args, Debug)]
+pub struct TestArgs {
+    /// Scripts, and directories: all *.test.sql in and below them.
+    #[arg(required = true, value_name = "DIR|FILE")]
+    pub paths: Vec<PathBuf>,
+    /// Rewrite the rows of expectations that differ from what is found. Read the difference then.
+    #[arg(long)]
+    pub update: bool,
     /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
     #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
     pub env_file: Option<PathBuf>,

@@ -21,6 +21,7 @@ mod metrics;
 mod query;
 mod run;
 mod serve;
+mod test_cmd;
 mod topology;
 mod watch;
 
@@ -43,6 +44,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Run(args) => run::command(args),
         Command::Check(args) => check::command(args),
         Command::Explain(args) => explain_cmd::command(args),
+        Command::Test(args) => test_cmd::command(args),
         Command::Query(args) => query::command(args),
     }
 }

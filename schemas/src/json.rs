@@ -9,6 +9,8 @@
 mod names;
 mod value;
 
+use std::collections::BTreeMap;
+
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use jiter::{Jiter, JiterError, JiterErrorType, Peek};
 
@@ -26,6 +28,25 @@ const WARN_AFTER: u64 = 1000;
 pub struct JsonOptions {
     /// Numbers are timestamps in this unit (`timestamp.unit`); without it only strings are.
     pub timestamp_unit: Option<TimeUnit>,
+}
+
+impl JsonOptions {
+    /// From the options as they are written: `timestamp.unit` is s, ms, us or ns.
+    pub fn from_options(options: &BTreeMap<String, String>) -> Result<JsonOptions, SchemaError> {
+        let Some(unit) = options.get("timestamp.unit") else { return Ok(JsonOptions::default()) };
+        let unit = match unit.as_str() {
+            "s" => TimeUnit::Second,
+            "ms" => TimeUnit::Millisecond,
+            "us" => TimeUnit::Microsecond,
+            "ns" => TimeUnit::Nanosecond,
+            other => {
+                let (option, message) =
+                    ("timestamp.unit".to_string(), format!("'{other}' is not s, ms, us or ns"));
+                return Err(SchemaError::Config { option, message });
+            }
+        };
+        Ok(JsonOptions { timestamp_unit: Some(unit) })
+    }
 }
 
 /// Decodes JSON objects into rows of one schema.

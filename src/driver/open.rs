@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use arrow::datatypes::TimeUnit;
 use connectors::SinkConnector;
 use connectors::file::FileWriter;
 use connectors::kafka::progress::digest;
@@ -19,7 +18,7 @@ use dataflows::plan::Source;
 use dataflows::spaces::Spaces;
 use dataflows::sql::ast::{Encoding, Format};
 use dataflows::topology::MakeDecoder;
-use schemas::{AvroDecoder, Decoder, JsonDecoder, JsonOptions, Registry, SchemaError};
+use schemas::{AvroDecoder, Decoder, JsonDecoder, JsonOptions, Registry};
 use state::{Store, StoreOptions};
 
 use super::encode::{Outputs, Target};
@@ -273,26 +272,9 @@ pub fn decoders(cancel: Arc<AtomicBool>) -> Arc<MakeDecoder> {
                 Decoder::Avro(AvroDecoder::new(schema, registry, cancel.clone())?)
             }
             _ => {
-                let options = json_options(&source.encode_options)?;
+                let options = JsonOptions::from_options(&source.encode_options)?;
                 Decoder::Json(JsonDecoder::new(schema, options)?)
             }
         })
     })
-}
-
-/// The options of ENCODE JSON.
-fn json_options(options: &BTreeMap<String, String>) -> Result<JsonOptions, SchemaError> {
-    let Some(unit) = options.get("timestamp.unit") else { return Ok(JsonOptions { timestamp_unit: None }) };
-    let unit = match unit.as_str() {
-        "s" => TimeUnit::Second,
-        "ms" => TimeUnit::Millisecond,
-        "us" => TimeUnit::Microsecond,
-        "ns" => TimeUnit::Nanosecond,
-        other => {
-            let (option, message) =
-                ("timestamp.unit".to_string(), format!("'{other}' is not s, ms, us or ns"));
-            return Err(SchemaError::Config { option, message });
-        }
-    };
-    Ok(JsonOptions { timestamp_unit: Some(unit) })
 }

@@ -1,0 +1,144 @@
+//! `herald test`: golden tests of topologies, in process and without a broker.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `script`, `record` | the text: directives, steps, records, rows, each with its place |
+//! | `case` | script and topology together; names become places in the plan |
+//! | `way` | one run of a case: epochs, workers, stops |
+//! | `picture`, `table` | what is seen at a step's end; rows and their differences |
+//! | `judge` | expectations against the first way, the other ways against the first |
+//! | `update` | expectations rewritten |
+//!
+//! All scripts are read before the first is run: a mistake in any of them ends the command with 2,
+//! a failed expectation with 1.
+
+mod case;
+mod judge;
+mod picture;
+mod record;
+mod script;
+mod table;
+mod update;
+mod way;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Error, Result, anyhow};
+
+use crate::cli::TestArgs;
+use crate::exit::{self, mistake};
+use crate::topology::Variables;
+use case::Case;
+use judge::Verdict;
+
+/// What the name of a script ends with.
+const ENDING: &str = ".test.sql";
+
+/// `herald test`.
+pub fn command(args: &TestArgs) -> Result<()> {
+    let variables = Variables::read(args.env_file.as_deref())?;
+    let cases = read(&scripts(&args.paths)?, &variables)?;
+    let mut out = std::io::stdout().lock();
+    let mut failed = 0;
+    for case in &cases {
+        let verdict = judge::judge(case);
+        let rewritten = args.update && verdict.ways_agree() && !verdict.rewrites.is_empty();
+        let good = match rewritten {
+            true => {
+                update::write(&case.path, &update::rewritten(&case.text, &verdict.rewrites))?;
+                writeln!(out, "new  {}: {}", case.path.display(), rewrites(&verdict))?;
+                true
+            }
+            false => tell(&mut out, case, &verdict)?,
+        };
+        failed += usize::from(!good);
+        out.flush()?;
+    }
+    match (failed, cases.len()) {
+        (0, 1) => Ok(()),
+        (0, all) => Ok(writeln!(out, "{all} scripts passed")?),
+        (_, 1) => Err(anyhow!("the script failed")),
+        (failed, all) => Err(anyhow!("{failed} of {all} scripts failed")),
+    }
+}
+
+fn rewrites(verdict: &Verdict<'_>) -> String {
+    match verdict.rewrites.len() {
+        1 => "1 expectation rewritten".to_owned(),
+        n => format!("{n} expectations rewritten"),
+    }
+}
+
+/// Prints how a script fared; whether it passed.
+fn tell(out: &mut impl Write, case: &Case, verdict: &Verdict<'_>) -> Result<bool> {
+    let path = case.path.display();
+    let good = verdict.findings.is_empty();
+    let steps = case.steps.len();
+    let plural = if steps == 1 { "" } else { "s" };
+    let word = if good { "ok  " } else { "FAIL" };
+    writeln!(out, "{word} {path} ({steps} step{plural}, {} ways)", way::WAYS.len())?;
+    for finding in &verdict.findings {
+        writeln!(out, "\n{path}:{}: {}", finding.line, finding.text.trim_end())?;
+    }
+    if !good {
+        writeln!(out)?;
+    }
+    Ok(good)
+}
+
+/// Reads all scripts; what is wrong in any of them is told together.
+fn read(paths: &[PathBuf], variables: &Variables) -> Result<Vec<Case>> {
+    let (mut cases, mut mistakes): (Vec<Case>, Vec<Error>) = (vec![], vec![]);
+    for path in paths {
+        match case::read(path, variables) {
+            Ok(case) => cases.push(case),
+            Err(error) => mistakes.push(error),
+        }
+    }
+    let Some(last) = mistakes.pop() else { return Ok(cases) };
+    for mistake in &mistakes {
+        eprintln!("{}", exit::sentences(mistake));
+    }
+    Err(last)
+}
+
+/// The scripts that the arguments name: files as they are, directories searched.
+fn scripts(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let mut below = Vec::new();
+        search(path, &mut below)
+            .map_err(|error| mistake(format!("cannot search {}: {error}", path.display())))?;
+        if below.is_empty() {
+            return Err(mistake(format!(
+                "the directory {} has no script: a script's name ends with {ENDING}",
+                path.display()
+            )));
+        }
+        below.sort();
+        found.extend(below);
+    }
+    Ok(found)
+}
+
+fn search(dir: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        // Links are not followed, so that a circle has an end; hidden directories are somebody else's.
+        if entry.file_type()?.is_dir() {
+            if !name.starts_with('.') {
+                search(&path, found)?;
+            }
+        } else if name.ends_with(ENDING) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! A script and its topology together: sources, views and sinks by their place in the plan, records
+//! with their offsets, rows as they would be found.
+//!
+//! The connectors of the topology are not opened, and its sources read JSON whatever ENCODE says, so
+//! that a script works for a shipped topology as it is. Every name and row that does not fit is a
+//! mistake with its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Error, Result};
+use dataflows::plan::{Plan, View};
+use dataflows::sql::ast::Encoding;
+use dataflows::sql::nearest::did_you_mean;
+use dataflows::sql::{SqlError, SqlFile};
+
+use super::picture::{Shapes, What};
+use super::record::Record;
+use super::script::{self, Script, Subject, Word};
+use super::table::{self, Table};
+use crate::exit::{SqlMistakes, mistake};
+use crate::topology::{self, Network, Variables};
+
+/// A script that can be run.
+pub struct Case {
+    /// The script's path, as typed or found.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+    /// The topology.
+    pub plan: Arc<Plan>,
+    /// What can be compared, and how it looks.
+    pub shapes: Shapes,
+    /// Steps, in order.
+    pub steps: Vec<Step>,
+    /// The partitions of each source.
+    pub partitions: Vec<BTreeSet<i32>>,
+}
+
+/// A step of a case.
+pub struct Step {
+    /// The line of its last directive.
+    pub line: u64,
+    /// Records in order: source, offset, record.
+    pub records: Vec<(usize, i64, Record)>,
+    /// What is expected at its end.
+    pub expects: Vec<Expect>,
+    /// Whether the topology is stopped and started after it.
+    pub restart: bool,
+}
+
+/// An expectation of a case.
+pub struct Expect {
+    /// The line of its directive.
+    pub line: u64,
+    /// The lines of its rows.
+    pub rows: Vec<u64>,
+    /// What it is about.
+    pub what: What,
+    /// What must be found.
+    pub wanted: Table,
+}
+
+/// Reads a script and plans its topology.
+///
+/// # Errors
+/// Every mistake in the script, or in the topology.
+pub fn read(path: &Path, variables: &Variables) -> Result<Case> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| mistake(format!("cannot read the script {name}: {error}")))?;
+    let file = [SqlFile { name: name.clone(), text: text.clone() }];
+    let told = |mistakes: Vec<SqlError>| Error::new(SqlMistakes::new(mistakes, &file));
+    let script = script::read(&name, &text).map_err(told)?;
+    let files = topology_files(path, &name, &script).map_err(told)?;
+    let mut plan = (*topology::plan(&files, variables, Network::Refused)?).clone();
+    for source in &mut plan.sources {
+        source.encoding = Encoding::Json;
+    }
+    let plan = Arc::new(plan);
+    let shapes = Shapes::of(&plan)?;
+    let mut binder = Binder { file: &name, plan: &plan, shapes: &shapes, mistakes: vec![] };
+    let steps = binder.steps(script.steps)?;
+    if !binder.mistakes.is_empty() {
+        return Err(told(binder.mistakes));
+    }
+    let mut partitions = vec![BTreeSet::from([0]); plan.sources.len()];
+    for (source, _, record) in steps.iter().flat_map(|step| &step.records) {
+        partitions[*source].insert(record.partition);
+    }
+    Ok(Case { path: path.to_owned(), text, plan, shapes, steps, partitions })
+}
+
+/// The files of the topology, which are named relative to the script.
+fn topology_files(path: &Path, name: &str, script: &Script) -> Result<Vec<SqlFile>, Vec<SqlError>> {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let (mut files, mut mistakes) = (vec![], vec![]);
+    for word in &script.topologies {
+        let file = dir.join(&word.text);
+        match std::fs::read_to_string(&file) {
+            Ok(text) => files.push(SqlFile { name: file.display().to_string(), text }),
+            Err(error) => mistakes.push(SqlError {
+                file: name.to_owned(),
+                line: word.line,
+                column: word.column,
+                message: format!("cannot read the topology {}: {error}", file.display()),
+                hint: Some("a topology's file is named relative to the script".to_owned()),
+            }),
+        }
+    }
+    if mistakes.is_empty() { Ok(files) } else { Err(mistakes) }
+}
+
+struct Binder<'a> {
+    file: &'a str,
+    plan: &'a Plan,
+    shapes: &'a Shapes,
+    mistakes: Vec<SqlError>,
+}
+
+impl Binder<'_> {
+    fn mistake(&mut self, (line, column): (u64, u64), message: String, hint: Option<String>) {
+        self.mistakes.push(SqlError { file: self.file.to_owned(), line, column, message, hint });
+    }
+
+    fn steps(&mut self, steps: Vec<script::Step>) -> Result<Vec<Step>> {
+        let mut offsets: BTreeMap<(usize, i32), i64> = BTreeMap::new();
+        let mut bound = Vec::new();
+        for step in steps {
+            let mut records = Vec::new();
+            for feed in step.feeds {
+                let Some(source) = self.source(&feed.source) else { continue };
+                for record in feed.records {
+                    let offset = offsets.entry((source, record.partition)).or_default();
+                    records.push((source, *offset, record));
+                    *offset += 1;
+                }
+            }
+            let mut expects = Vec::new();
+            for expect in step.expects {
+                expects.extend(self.expect(expect)?);
+            }
+            bound.push(Step { line: step.line, records, expects, restart: step.restart });
+        }
+        Ok(bound)
+    }
+
+    fn expect(&mut self, expect: script::Expect) -> Result<Option<Expect>> {
+        let what = match &expect.subject {
+            Subject::DeadLetter => Some(What::DeadLetters),
+            Subject::View(word) if word.text == dataflows::spaces::ERRORS => Some(What::Errors),
+            Subject::View(word) => self.view(word).map(What::View),
+            Subject::Changes(word) => {
+                let names = self.plan.sinks.iter().map(|sink| sink.name.as_str()).collect();
+                self.place("sink", word, names).map(What::Changes)
+            }
+            Subject::Outcomes(word) => self.source(word).map(What::Outcomes),
+        };
+        let Some(what) = what else { return Ok(None) };
+        let shape = self.shapes.get(what).context("what is expected has no columns")?;
+        let mut rows = Vec::new();
+        for row in &expect.rows {
+            match table::expected(&shape.schema, &row.text)? {
+                // Counts are numbers: one that is left out is none.
+                Ok(text) if matches!(what, What::Outcomes(_)) => rows.push(text.replace("null", "0")),
+                Ok(text) => rows.push(text),
+                Err((column, message)) => self.mistake((row.line, row.column + column - 1), message, None),
+            }
+        }
+        let lines = expect.rows.iter().map(|row| row.line).collect();
+        Ok(Some(Expect { line: expect.line, rows: lines, what, wanted: Table::new(rows) }))
+    }
+
+    fn source(&mut self, word: &Word) -> Option<usize> {
+        let names = self.plan.sources.iter().map(|source| source.name.as_str()).collect();
+        self.place("source", word, names)
+    }
+
+    /// A view; only a materialized one has content.
+    fn view(&mut self, word: &Word) -> Option<usize> {
+        let plan = self.plan;
+        if plan.sinks.iter().any(|sink| sink.name == word.text) {
+            let hint = format!("write expect changes {}, or expect the view it shows", word.text);
+            let message = format!("{} is a sink and not a view", word.text);
+            self.mistake((word.line, word.column), message, Some(hint));
+            return None;
+        }
+        self.place(
+            "materialized view",
+            word,
+            plan.views.iter().map(|view: &View| view.name.as_str()).collect(),
+        )
+    }
+
+    fn place(&mut self, kind: &str, word: &Word, names: Vec<&str>) -> Option<usize> {
+        let folded = word.text.to_lowercase();
+        let found = names.iter().position(|name| *name == word.text);
+        let found = found.or_else(|| names.iter().position(|name| *name == folded));
+        if found.is_none() {
+            let has = match names.is_empty() {
+                true => format!("the topology has no {kind}"),
+                false => format!("the topology has {}", names.join(", ")),
+            };
+            let hint = did_you_mean(&word.text, names).unwrap_or(has);
+            self.mistake((word.line, word.column), format!("there is no {kind} {}", word.text), Some(hint));
+        }
+        found
+    }
+}

@@ -1,0 +1,237 @@
+//! Rows to compare: of a view, of a sink, dead letters, counts. Each is one JSON object, as JSON
+//! sinks write it, so that what is expected and what is found are equal when their text is.
+//!
+//! Tables are multisets, shown in the order of their values, column by column. A difference pairs
+//! rows of one key and tells which columns differ; other rows are expected (`-`) or found (`+`).
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use dataflows::sql::nearest::did_you_mean;
+use schemas::{Encoder, JsonDecoder, JsonOptions, Records, RowCodec, Rows};
+use serde_json::{Map, Value};
+
+/// Rows that a difference shows before it only counts them.
+const SHOWN: usize = 40;
+
+/// Rows as JSON text, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// The rows.
+    pub rows: Vec<String>,
+}
+
+/// What the rows of a table look like.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// Names of the columns that tell rows apart; none where equal rows may occur.
+    pub key: Vec<String>,
+}
+
+impl Table {
+    /// A table of rows in any order.
+    pub fn new(rows: Vec<String>) -> Table {
+        let parsed = |row: &String| serde_json::from_str::<Value>(row).unwrap_or_default();
+        let mut keyed: Vec<(Value, String)> = rows.into_iter().map(|row| (parsed(&row), row)).collect();
+        keyed.sort_by(|(a, left), (b, right)| order(a, b).then_with(|| left.cmp(right)));
+        Table { rows: keyed.into_iter().map(|(_, row)| row).collect() }
+    }
+}
+
+/// Packed rows as JSON text, in their order.
+pub fn texts(schema: &Schema, rows: &Rows) -> Result<Vec<String>> {
+    let columns = RowCodec::of(schema)?.decode(rows.iter())?;
+    encode(&RecordBatch::try_new(Arc::new(loose(schema)), columns)?)
+}
+
+/// Rows of a batch as JSON text, in their order.
+pub fn encode(batch: &RecordBatch) -> Result<Vec<String>> {
+    let encoded = Encoder::json(&batch.schema())?.encode(batch)?;
+    let text =
+        |row: Option<&[u8]>| String::from_utf8(row.unwrap_or_default().to_vec()).context("a row is not text");
+    encoded.iter().map(text).collect()
+}
+
+/// An expected row as it would be found: a column left out is NULL. What is wrong comes with its
+/// column in the text.
+pub fn expected(schema: &SchemaRef, text: &str) -> Result<Result<String, (u64, String)>> {
+    let object: Map<String, Value> = match serde_json::from_str(text) {
+        Ok(object) => object,
+        Err(error) => {
+            let column = error.column().max(1) as u64;
+            return Ok(Err((column, "a row must be a JSON object on one line".to_owned())));
+        }
+    };
+    if let Some((name, hint)) = unknown(schema.fields(), &object) {
+        let at = text.find(&format!("\"{name}\"")).map_or(0, |at| text[..at].chars().count());
+        return Ok(Err((at as u64 + 1, format!("there is no column {name}{hint}"))));
+    }
+    let mut decoder = JsonDecoder::new(schema.clone(), JsonOptions::default())?;
+    let mut records = Records::new(0);
+    records.push(0, None, None, Some(text.as_bytes()));
+    let decoded = decoder.decode(&records)?;
+    if let Some(reject) = decoded.rejects.first() {
+        return Ok(Err((1, reject.message.clone())));
+    }
+    let row = encode(&decoded.batch)?.pop();
+    row.map(Ok).ok_or_else(|| anyhow!("a row was lost"))
+}
+
+/// A name that is no column, with what may be meant.
+fn unknown(fields: &Fields, object: &Map<String, Value>) -> Option<(String, String)> {
+    for (name, value) in object {
+        let Some(field) = fields.iter().find(|field| field.name() == name) else {
+            let near = did_you_mean(name, fields.iter().map(|field| field.name().as_str()));
+            return Some((name.clone(), near.map(|near| format!("; {near}")).unwrap_or_default()));
+        };
+        if let (DataType::Struct(inner), Value::Object(value)) = (field.data_type(), value)
+            && let Some(found) = unknown(inner, value)
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// The schema with every column nullable.
+pub fn loose(schema: &Schema) -> Schema {
+    let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
+    Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>())
+}
+
+/// Values in the order people expect: NULL, booleans, numbers, text; objects by their values.
+fn order(a: &Value, b: &Value) -> Ordering {
+    let rank = |value: &Value| match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        Value::Array(_) => 4,
+        Value::Object(_) => 5,
+    };
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Number(x), Value::Number(y)) => match (x.as_i64(), y.as_i64()) {
+            (Some(x), Some(y)) => x.cmp(&y),
+            _ => x.as_f64().unwrap_or_default().total_cmp(&y.as_f64().unwrap_or_default()),
+        },
+        (Value::String(a), Value::String(b)) => a.cmp(b),
+        (Value::Array(a), Value::Array(b)) => all(a.iter().zip(b)).then(a.len().cmp(&b.len())),
+        (Value::Object(a), Value::Object(b)) => all(a.values().zip(b.values())).then(a.len().cmp(&b.len())),
+        _ => rank(a).cmp(&rank(b)),
+    }
+}
+
+fn all<'v>(mut pairs: impl Iterator<Item = (&'v Value, &'v Value)>) -> Ordering {
+    pairs.find_map(|(a, b)| Some(order(a, b)).filter(|order| order.is_ne())).unwrap_or(Ordering::Equal)
+}
+
+/// How `found` differs from `wanted`, a line a row; None when it does not.
+pub fn difference(shape: &Shape, wanted: &Table, found: &Table) -> Option<String> {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    wanted.rows.iter().for_each(|row| *counts.entry(row).or_default() -= 1);
+    found.rows.iter().for_each(|row| *counts.entry(row).or_default() += 1);
+    let side = |sign: i64| {
+        let rows = counts.iter().filter(|(_, count)| **count * sign > 0);
+        Table::new(rows.flat_map(|(row, n)| (0..n.abs()).map(|_| (*row).to_owned())).collect()).rows
+    };
+    let (missing, extra) = (side(-1), side(1));
+    if missing.is_empty() && extra.is_empty() {
+        return None;
+    }
+    let mut lines = rows_apart(shape, &missing, extra);
+    let hidden = lines.len().saturating_sub(SHOWN);
+    lines.truncate(SHOWN);
+    if hidden > 0 {
+        lines.push(format!("  and {hidden} more\n"));
+    }
+    Some(lines.concat())
+}
+
+/// The rows that differ: those of one key together, the others by themselves.
+fn rows_apart(shape: &Shape, missing: &[String], mut extra: Vec<String>) -> Vec<String> {
+    let parse = |row: &str| serde_json::from_str::<Map<String, Value>>(row).unwrap_or_default();
+    let key = |row: &str| {
+        let row = parse(row);
+        let columns = shape.key.iter();
+        columns.map(|name| (name.clone(), row.get(name).cloned().unwrap_or_default())).collect::<Map<_, _>>()
+    };
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for row in missing {
+        let partner = match shape.key.is_empty() {
+            true => None,
+            false => extra.iter().position(|other| key(other) == key(row)),
+        };
+        let Some(partner) = partner else {
+            lines.push((row.clone(), format!("  - {row}\n")));
+            continue;
+        };
+        let (wanted, found) = (parse(row), parse(&extra.remove(partner)));
+        let mut text = format!("  ~ {}\n", Value::Object(key(row)));
+        for (name, value) in wanted.iter().filter(|(name, value)| found.get(*name) != Some(value)) {
+            let other = found.get(name).unwrap_or(&Value::Null);
+            let _ = write!(text, "      - {name}: {value}\n      + {name}: {other}\n");
+        }
+        lines.push((row.clone(), text));
+    }
+    lines.extend(extra.into_iter().map(|row| (row.clone(), format!("  + {row}\n"))));
+    let parsed = |row: &str| serde_json::from_str::<Value>(row).unwrap_or_default();
+    lines.sort_by(|(a, _), (b, _)| order(&parsed(a), &parsed(b)));
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(key: &[&str]) -> Shape {
+        let fields = vec![Field::new("k", DataType::Int64, true), Field::new("n", DataType::Float64, true)];
+        let key = key.iter().map(|name| (*name).to_owned()).collect();
+        Shape { schema: Arc::new(Schema::new(fields)), key }
+    }
+
+    fn table(rows: &[&str]) -> Table {
+        Table::new(rows.iter().map(|row| (*row).to_owned()).collect())
+    }
+
+    #[test]
+    fn rows_stand_in_the_order_of_their_values() {
+        let sorted = table(&[r#"{"k":10}"#, r#"{"k":9}"#, r#"{"k":null}"#, r#"{"k":"a"}"#]).rows;
+        assert_eq!(sorted, [r#"{"k":null}"#, r#"{"k":9}"#, r#"{"k":10}"#, r#"{"k":"a"}"#]);
+    }
+
+    #[test]
+    fn a_difference_pairs_rows_of_one_key() {
+        let wanted = table(&[r#"{"k":1,"n":0.5}"#, r#"{"k":2,"n":1.0}"#, r#"{"k":3,"n":1.0}"#]);
+        let found = table(&[r#"{"k":1,"n":0.5}"#, r#"{"k":2,"n":2.0}"#, r#"{"k":4,"n":1.0}"#]);
+        let told = difference(&shape(&["k"]), &wanted, &found).unwrap_or_default();
+        let pair = "  ~ {\"k\":2}\n      - n: 1.0\n      + n: 2.0\n";
+        assert_eq!(told, format!("{pair}  - {{\"k\":3,\"n\":1.0}}\n  + {{\"k\":4,\"n\":1.0}}\n"));
+        assert_eq!(difference(&shape(&["k"]), &wanted, &wanted), None);
+        let twice = table(&["{\"k\":1}", "{\"k\":1}"]);
+        assert_eq!(
+            difference(&shape(&[]), &table(&["{\"k\":1}"]), &twice).as_deref(),
+            Some("  + {\"k\":1}\n")
+        );
+    }
+
+    #[test]
+    fn an_expected_row_is_read_as_a_record_is() -> Result<()> {
+        let schema = shape(&[]).schema;
+        assert_eq!(expected(&schema, r#"{"n": 1}"#)?, Ok(r#"{"k":null,"n":1.0}"#.to_owned()));
+        let wrong = |text: &str| -> Result<(u64, String)> {
+            expected(&schema, text)?.err().context("it is a mistake")
+        };
+        assert_eq!(wrong(r#"{"n":1, "kk":2}"#)?, (9, "there is no column kk; did you mean k?".to_owned()));
+        assert_eq!(wrong("[1]")?.1, "a row must be a JSON object on one line");
+        assert!(wrong(r#"{"k":"x"}"#)?.1.contains("k"));
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! The ways a script is run: cut into epochs, on some workers, with and without stops.
+//!
+//! What becomes of the records must not depend on any of this. The first way is the reference: its
+//! pictures are held against the expectations, those of the others against its own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use dataflows::engine::{Engine, Opening};
+use dataflows::plan::Source;
+use dataflows::sql::ast::IncludeKind;
+use schemas::{Decoder, JsonDecoder, JsonOptions, Records};
+
+use super::case::{Case, Step};
+use super::picture::{Picture, Seen};
+
+/// Where epochs end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Step,
+    Row,
+    Never,
+}
+
+/// A way to run a script.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    cut: Cut,
+    /// Workers; more than one number are taken in turn, with a stop and restore after each step.
+    workers: &'static [usize],
+}
+
+const fn way(cut: Cut, workers: &'static [usize]) -> Way {
+    Way { cut, workers }
+}
+
+/// All ways, the reference first.
+pub const WAYS: [Way; 12] = [
+    way(Cut::Step, &[1]),
+    way(Cut::Step, &[2]),
+    way(Cut::Step, &[3]),
+    way(Cut::Row, &[1]),
+    way(Cut::Row, &[2]),
+    way(Cut::Row, &[3]),
+    way(Cut::Never, &[1]),
+    way(Cut::Never, &[2]),
+    way(Cut::Never, &[3]),
+    way(Cut::Step, &[1, 2, 3]),
+    way(Cut::Step, &[2, 3, 1]),
+    way(Cut::Step, &[3, 1, 2]),
+];
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.cut {
+            Cut::Step => "one epoch a step",
+            Cut::Row => "one row an epoch",
+            Cut::Never => "one epoch for all",
+        })?;
+        match self.workers {
+            [1] => write!(f, ", 1 worker"),
+            [n] => write!(f, ", {n} workers"),
+            many => {
+                let many: Vec<String> = many.iter().map(ToString::to_string).collect();
+                write!(f, ", a stop and restore between steps, {} workers in turn", many.join(", "))
+            }
+        }
+    }
+}
+
+impl Way {
+    /// Whether it sees less than every step's end.
+    pub fn skips_steps(&self) -> bool {
+        self.cut == Cut::Never
+    }
+
+    /// Runs a case; a picture for each step's end that this way has.
+    ///
+    /// # Errors
+    /// When the engine fails, with the line of the step.
+    pub fn run(&self, case: &Case) -> Result<Vec<Option<Picture>>> {
+        let scratch = tempfile::Builder::new()
+            .prefix("herald-test-")
+            .tempdir()
+            .context("cannot create a temporary directory for the state")?;
+        let dir = scratch.path().join("state");
+        let mut turn = self.workers.iter().cycle();
+        let mut open = || open(case, &dir, turn.next().copied().unwrap_or(1));
+        let mut run = Run { case, seen: Seen::default(), engine: open()? };
+        let last = case.steps.len().saturating_sub(1);
+        let mut pictures = Vec::new();
+        for (at, step) in case.steps.iter().enumerate() {
+            let place = || format!("the step that ends at line {} failed", step.line);
+            let ends = self.cut != Cut::Never || at == last;
+            run.step(step, self.cut, ends).with_context(place)?;
+            if !ends {
+                pictures.push(None);
+                continue;
+            }
+            pictures.push(Some(run.seen.picture(&case.plan, &run.engine).with_context(place)?));
+            if at < last && (step.restart || self.workers.len() > 1) {
+                let Run { seen, engine, .. } = run;
+                engine.stop().with_context(place)?;
+                run = Run { case, seen, engine: open().with_context(place)? };
+            }
+        }
+        run.engine.stop()?;
+        Ok(pictures)
+    }
+}
+
+fn open(case: &Case, dir: &Path, workers: usize) -> Result<Engine> {
+    let opening = Opening {
+        plan: &case.plan,
+        dir,
+        partitions: case.partitions.clone(),
+        workers,
+        decoder: Arc::new(|source: &Source| {
+            let options = JsonOptions::from_options(&source.encode_options)?;
+            Ok(Decoder::Json(JsonDecoder::new(source.decoded.clone(), options)?))
+        }),
+    };
+    Ok(Engine::open(opening)?)
+}
+
+struct Run<'a> {
+    case: &'a Case,
+    seen: Seen,
+    engine: Engine,
+}
+
+impl Run<'_> {
+    fn step(&mut self, step: &Step, cut: Cut, ends: bool) -> Result<()> {
+        let mut batch: Option<(usize, Records)> = None;
+        for (source, offset, record) in &step.records {
+            let fits = batch.as_ref().is_some_and(|(s, b)| s == source && b.partition == record.partition);
+            if !fits && let Some((source, full)) = batch.take() {
+                self.engine.feed(source, full)?;
+            }
+            let (_, records) = batch.get_or_insert_with(|| (*source, Records::new(record.partition)));
+            let (key, value) = (record.key.as_deref(), record.value.as_deref());
+            records.push(*offset, record.timestamp_ms, key.map(str::as_bytes), value.map(str::as_bytes));
+            let includes = self.case.plan.sources.get(*source).map_or(&[][..], |s| &s.includes);
+            if includes.iter().any(|kind| matches!(kind, IncludeKind::Header(_))) {
+                records.headers.get_or_insert_default().push(vec![]);
+            }
+            if cut == Cut::Row
+                && let Some((source, full)) = batch.take()
+            {
+                self.engine.feed(source, full)?;
+                self.commit()?;
+            }
+        }
+        if let Some((source, rest)) = batch {
+            self.engine.feed(source, rest)?;
+        }
+        // An epoch without records is none: a step that feeds nothing sees what the last one left.
+        match ends && self.engine.fed() {
+            true => self.commit(),
+            false => Ok(()),
+        }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.engine.close()?;
+        while let Some(done) = self.engine.commit(0)? {
+            for sinks in &done.sinks {
+                self.seen.folded.apply(&self.case.plan, sinks)?;
+            }
+            self.seen.letters.extend(done.letters);
+        }
+        Ok(())
+    }
+}
