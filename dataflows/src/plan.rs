@@ -104,20 +104,23 @@ pub enum Op {
         /// Aggregates in output order.
         aggregates: Vec<Aggregate>,
     },
-    /// Equi-join; output is left's columns, then right's (nullable under Left). NULL keys match nothing.
+    /// Join; output is left's columns, then right's unless the kind is Semi or Anti; columns of a side that
+    /// may be missing are nullable. NULL keys match nothing unless `null_equal`.
     Join {
         /// Left input.
         left: RelId,
         /// Right input.
         right: RelId,
-        /// Inner or Left.
+        /// Which pairs and rows come out.
         kind: JoinKind,
-        /// Over left's columns; same count and types as `right_keys`. Empty means a cross join.
+        /// Over left's columns; same count and types as `right_keys`. Empty: every pair has equal keys.
         left_keys: Vec<Scalar>,
         /// Over right's columns.
         right_keys: Vec<Scalar>,
         /// Boolean over left's columns followed by right's.
         residual: Option<Scalar>,
+        /// Whether NULL keys equal each other (INTERSECT, EXCEPT).
+        null_equal: bool,
     },
 }
 
@@ -149,6 +152,19 @@ pub enum JoinKind {
     Inner,
     /// Matching pairs, and left rows without a match, right columns NULL.
     Left,
+    /// Matching pairs, and rows of either side without a match, the other's columns NULL.
+    Full,
+    /// Left rows with a match, each as often as it is there.
+    Semi,
+    /// Left rows without a match.
+    Anti,
+}
+
+impl JoinKind {
+    /// Whether the right side's columns are part of the output.
+    pub fn pairs(self) -> bool {
+        !matches!(self, JoinKind::Semi | JoinKind::Anti)
+    }
 }
 
 /// One aggregate of a GROUP BY.

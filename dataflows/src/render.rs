@@ -7,7 +7,7 @@
 //! | `updates`, `build`, `heap`, `packed`, `seek` | rows on their way into arrangements, arrangements, point reads in them |
 //! | `accum`, `float_sum` | accumulators that add, in the diff |
 //! | `aggregate`, `reduce`, `finish` | GROUP BY: before, over and after its arrangement |
-//! | `join` | inner and left joins |
+//! | `join`, `joins` | pairs of rows; what each kind of join is made of |
 //! | `export` | views and sinks |
 //! | `collect` | what a worker hands to the driver for each epoch |
 //!
@@ -25,6 +25,7 @@ pub mod finish;
 pub mod float_sum;
 mod heap;
 pub mod join;
+mod joins;
 pub mod linear;
 pub mod packed;
 pub mod reduce;
@@ -34,28 +35,24 @@ pub mod updates;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::datatypes::Schema;
 use schemas::RowCodec;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::probe::Probe;
 use timely::dataflow::operators::{Concat, Concatenate, Input};
-use timely::dataflow::{InputHandle, ProbeHandle, Scope, Stream};
+use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 
 use crate::error::RunError;
-use crate::plan::{JoinKind, Op, Plan, RelId, Scalar};
+use crate::plan::{Op, Plan, RelId, Scalar};
 use crate::spaces::{Part, Spaces};
 use accum::Accums;
 use aggregate::Grouping;
-use batch::{Data, DeltaBatch, Shape};
-use collect::{Shared, stored_key};
+use batch::Shape;
+use collect::Shared;
 use export::Export;
-use join::Side;
 use linear::{Deltas, Errors};
-use packed::{Diff, PackedArranged};
+use packed::PackedArranged;
 use reduce::Reduce;
-use updates::{Outgoing, Updates};
+use updates::Updates;
 
 /// False only in the negative control of the tests, which shows that restarts are wrong without the cut.
 #[doc(hidden)]
@@ -252,184 +249,6 @@ impl<'s, 'p> Renderer<'s, 'p> {
         reduce::reduce(arranged, reduce)
     }
 
-    /// One side of a join: keyed rows, with what was restored, arranged.
-    fn side(
-        &mut self,
-        id: RelId,
-        input: RelId,
-        keys: &[Scalar],
-        (part, keep_null_keys): (Part, bool),
-    ) -> Result<Stream<'s, u64, Vec<Updates<i64>>>, RunError> {
-        let durable = self.plan.rels[id].durable;
-        let schema = self.plan.rels[input].schema.clone();
-        let key_codec = codec_of(&schema, keys)?;
-        let side = Side {
-            shape: self.shapes[input].clone(),
-            keys: keys.to_vec(),
-            key_codec: key_codec.clone(),
-            keep_null_keys,
-        };
-        let stream = self.input(durable, self.streams[input].clone());
-        let updates = join::keyed(stream, side, self.errors(id)?, self.collector.clone());
-        if !durable {
-            return Ok(updates);
-        }
-        let space = self.spaces.part(id, part)?;
-        let tee = self.tee(updates, space);
-        if !self.start.restored() {
-            return Ok(tee);
-        }
-        let (handle, restored) = self.scope.new_input();
-        self.restores.push(Restore::Rows { space, key: key_codec, handle });
-        Ok(tee.concat(restored))
-    }
-
-    /// Counts every update of a bag in its space.
-    fn tee(
-        &self,
-        updates: Stream<'s, u64, Vec<Updates<i64>>>,
-        space: u32,
-    ) -> Stream<'s, u64, Vec<Updates<i64>>> {
-        let collector = self.collector.clone();
-        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Tee", move |_, _| {
-            move |input, output| {
-                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let mut collector = collector.borrow_mut();
-                    let out = collector.at(*time.time());
-                    for (key, row, diff) in updates.iter().flat_map(Updates::iter) {
-                        let mut stored = stored_key(key);
-                        stored.extend_from_slice(row);
-                        out.count(space, &stored, *diff);
-                    }
-                    output.session(&time).give_container(updates);
-                });
-            }
-        })
-    }
-
-    fn join(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
-        let Op::Join { left, right, kind, left_keys, right_keys, residual } = &self.plan.rels[id].op else {
-            return Err(RunError::Broken("not a join".into()));
-        };
-        let (left, right) = (*left, *right);
-        let outer = *kind == JoinKind::Left;
-        let left_updates = self.side(id, left, left_keys, (Part::Left, outer))?;
-        let right_updates = self.side(id, right, right_keys, (Part::Right, false))?;
-        let arranged = packed::arrange(left_updates.clone(), &self.named(id, "left"), self.collector.clone());
-        let right_arranged =
-            packed::arrange(right_updates.clone(), &self.named(id, "right"), self.collector.clone());
-        let name = self.named(id, "join");
-        let collector = self.collector.clone();
-        let mut matches = join::matches(arranged.clone(), right_arranged, &name, collector.clone());
-        if let Some(residual) = residual {
-            let errors = self.errors(id)?;
-            matches = linear::filter(matches, self.shapes[id].clone(), residual.clone(), errors);
-        }
-        if !outer {
-            return Ok(matches);
-        }
-        let (left_shape, columns) = (self.shapes[left].clone(), self.shapes[right].schema.fields().len());
-        let removed = if residual.is_some() {
-            let rows = join::left_part(
-                matches.clone(),
-                self.shapes[id].clone(),
-                left_shape.codec.columns(),
-                collector.clone(),
-            );
-            let rows = join::whole_rows(rows, left_shape.clone(), collector.clone());
-            let schema = self.plan.rels[left].schema.clone();
-            let present = self.distinct(id, rows, &schema)?;
-            let by_row = self.rekeyed(left_updates.clone(), |out, _, row, diff| {
-                out.key(row);
-                out.value(row, diff);
-            });
-            join::removed(
-                packed::arrange(by_row, &self.named(id, "rows"), collector.clone()),
-                present,
-                &name,
-                collector.clone(),
-            )
-        } else {
-            let schema = self.plan.rels[right].schema.clone();
-            let fields: Vec<_> = right_keys
-                .iter()
-                .enumerate()
-                .map(|(i, k)| {
-                    k.data_type(&schema).map(|t| arrow::datatypes::Field::new(format!("k{i}"), t, true))
-                })
-                .collect::<Result<_, _>>()
-                .map_err(|e| RunError::Broken(e.to_string()))?;
-            let keys = self.rekeyed(right_updates, |out, key, _, diff| {
-                out.key(key);
-                out.value(&[], Accums::count(diff));
-            });
-            let present = self.distinct(id, keys, &Schema::new(fields))?;
-            join::removed(arranged, present, &name, collector.clone())
-        };
-        let all = self.input(false, self.left_rows(left_updates));
-        let unmatched = all.concat(removed);
-        let extended = join::null_extend(unmatched, left_shape, columns, collector);
-        Ok(matches.concat(extended))
-    }
-
-    /// Updates by another key, for another arrangement.
-    fn rekeyed<R: Diff>(
-        &self,
-        updates: Stream<'s, u64, Vec<Updates<i64>>>,
-        each: impl Fn(&mut Outgoing<R>, &[u8], &[u8], i64) + 'static,
-    ) -> Stream<'s, u64, Vec<Updates<R>>> {
-        let peers = self.scope.peers();
-        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Rekey", move |_, _| {
-            move |input, output| {
-                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let mut session = output.session(&time);
-                    for updates in updates.drain(..) {
-                        let mut outgoing = Outgoing::new(updates.epoch, peers);
-                        updates.iter().for_each(|(key, row, diff)| each(&mut outgoing, key, row, *diff));
-                        outgoing.finish().for_each(|updates| session.give(updates));
-                    }
-                });
-            }
-        })
-    }
-
-    /// The rows of keyed updates.
-    fn left_rows(&self, updates: Stream<'s, u64, Vec<Updates<i64>>>) -> Deltas<'s> {
-        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "LeftRows", |_, _| {
-            |input, output| {
-                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let mut session = output.session(&time);
-                    for updates in updates.drain(..) {
-                        let (mut rows, mut diffs) = (schemas::Rows::new(), Vec::new());
-                        for (_, row, diff) in updates.iter() {
-                            rows.push(row);
-                            diffs.push(*diff);
-                        }
-                        session.give(DeltaBatch { data: Data::Packed(rows), diffs });
-                    }
-                });
-            }
-        })
-    }
-
-    /// The keys that occur, arranged by themselves.
-    fn distinct(
-        &self,
-        id: RelId,
-        updates: Stream<'s, u64, Vec<Updates<Accums>>>,
-        schema: &Schema,
-    ) -> Result<PackedArranged<'s, i64>, RunError> {
-        let columns: Vec<Scalar> =
-            schema.fields().iter().enumerate().map(|(i, f)| Scalar::column(f.name(), i)).collect();
-        let grouping = Grouping::new(schema, &columns, &[])?;
-        let shape = Shape::new(schema)?;
-        let arranged = packed::arrange(updates, &self.named(id, "keys"), self.collector.clone());
-        let present = self.reduce(arranged, grouping.clone(), shape.clone(), (id, None, self.errors(id)?));
-        let side = Side { shape, keys: columns, key_codec: grouping.key_codec, keep_null_keys: true };
-        let keyed = join::keyed(present, side, self.errors(id)?, self.collector.clone());
-        Ok(packed::arrange(keyed, &self.named(id, "present"), self.collector.clone()))
-    }
-
     /// Views and sinks, one export for each relation and key.
     fn exports(&mut self) -> Result<(), RunError> {
         type Use = (Vec<u32>, Vec<usize>);
@@ -458,13 +277,4 @@ impl<'s, 'p> Renderer<'s, 'p> {
         }
         Ok(())
     }
-}
-
-fn codec_of(schema: &Schema, keys: &[Scalar]) -> Result<RowCodec, RunError> {
-    let types = keys
-        .iter()
-        .map(|k| k.data_type(schema))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| RunError::Broken(e.to_string()))?;
-    Ok(RowCodec::new(&types)?)
 }

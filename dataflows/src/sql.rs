@@ -25,6 +25,7 @@ mod prune;
 mod query;
 mod refuse;
 mod sink;
+mod subquery;
 mod window;
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The topology of the oracle: two keyed tables that overwrite, one where the first wins, two
-//! append-only sources; views over all of them, and what DuckDB computes for each; sinks.
+//! append-only sources; views over all of them, and what DuckDB computes for each; sinks. Views over
+//! joins of every kind, subqueries and set operations stand in `algebra`.
+
+mod algebra;
 
 use rand::RngExt;
 use serde_json::Value;
@@ -247,6 +250,9 @@ const SINKS: &[(&str, &str, &str, &str)] = &[
     ("having_out", "FROM having_view", "DEBEZIUM", "mode"),
     ("tumble_out", "FROM tumble", "UPSERT", "window_start,platform"),
     ("join_of_views_out", "FROM join_of_views", "DEBEZIUM", "champion_id"),
+    ("full_tables_out", "FROM full_tables", "DEBEZIUM", "match_id,puuid"),
+    ("distinct_mixed_out", "FROM distinct_mixed", "UPSERT", "region"),
+    ("intersect_out", "FROM intersect_rows", "DEBEZIUM", "champion_id,region"),
     ("live_left_out", "FROM live_left", "UPSERT", "part,place"),
     ("live_role_out", "FROM live_role", "UPSERT", "role"),
     ("live_out", "FROM live_rows", "PLAIN", ""),
@@ -255,7 +261,7 @@ const SINKS: &[(&str, &str, &str, &str)] = &[
 /// Everything there is to say to Herald.
 pub fn topology() -> String {
     let mut text = SOURCES.to_string();
-    for (name, sql, _) in VIEWS {
+    for (name, sql, _) in VIEWS.iter().chain(algebra::VIEWS) {
         text.push_str(&format!("CREATE MATERIALIZED VIEW {name} AS {sql};\n"));
     }
     for (name, from, format, key) in SINKS {
@@ -270,8 +276,8 @@ pub fn topology() -> String {
 /// Everything there is to ask DuckDB, under the names of the views.
 pub fn queries() -> Vec<(String, String)> {
     let participants = "SELECT match_id, platform, ended_at, unnest(players, recursive := true) FROM matches";
-    let views =
-        VIEWS.iter().map(|(name, ours, theirs)| (*name, if theirs.is_empty() { *ours } else { *theirs }));
+    let views = VIEWS.iter().chain(algebra::VIEWS);
+    let views = views.map(|(name, ours, theirs)| (*name, if theirs.is_empty() { *ours } else { *theirs }));
     let all = [("participants", participants)].into_iter().chain(views);
     all.map(|(name, sql)| (name.to_string(), sql.to_string())).collect()
 }

@@ -25,7 +25,9 @@ CREATE MATERIALIZED VIEW per_division AS
 CREATE MATERIALIZED VIEW joined AS
   SELECT p.id, p.points, t.city FROM players AS p JOIN teams AS t ON p.team = t.team;
 CREATE MATERIALIZED VIEW outer_joined AS
-  SELECT p.id, t.city FROM players AS p LEFT JOIN teams AS t ON p.team = t.team AND p.points > 500000;
+  SELECT p.id, t.city FROM players AS p FULL JOIN teams AS t ON p.team = t.team AND p.points > 500000;
+CREATE MATERIALIZED VIEW elsewhere AS
+  SELECT p.id FROM players AS p WHERE NOT EXISTS (SELECT 1 FROM teams AS t WHERE t.team = p.team AND t.city = 'city 3');
 ";
 const KEYS: [i64; 2] = [10_000, 1_000_000];
 const CHUNK: i64 = 50_000;

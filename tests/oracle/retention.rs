@@ -69,6 +69,26 @@ const VIEWS: &[(&str, &str)] = &[
     ),
     ("shot_powers", "SELECT DISTINCT power FROM shots"),
     (
+        "full_league",
+        "SELECT g.points, t.team, t.league FROM games AS g FULL JOIN teams AS t ON g.team = t.team AND g.points > 20",
+    ),
+    ("full_team", "SELECT k.token, g.points FROM tokens AS k FULL JOIN games AS g ON k.team = g.team"),
+    (
+        "no_league",
+        "SELECT points FROM games AS g WHERE NOT EXISTS (SELECT 1 FROM teams AS t WHERE t.team = g.team)",
+    ),
+    ("some_token", "SELECT team, points FROM games WHERE team IN (SELECT team FROM tokens)"),
+    (
+        "no_token",
+        "SELECT team, league FROM teams WHERE team NOT IN (SELECT team FROM tokens WHERE token <> 't3')",
+    ),
+    ("without_shot", "SELECT team FROM games EXCEPT SELECT team FROM shots WHERE power > 4"),
+    (
+        "points_of_team",
+        "SELECT team, count(*) AS n, count(DISTINCT points) AS p, sum(DISTINCT points) AS s FROM games GROUP BY team",
+    ),
+    ("best", "SELECT team, points FROM games WHERE points >= (SELECT max(power) FROM shots)"),
+    (
         "both",
         "SELECT a.team, a.n AS games, b.n AS shots FROM per_team AS a LEFT JOIN shots_by_team AS b ON a.team = b.team",
     ),

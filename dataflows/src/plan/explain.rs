@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
-use super::{Aggregate, Conflict, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
+use super::{Aggregate, Conflict, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
 
 /// Forms of `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,18 +108,28 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
                 named.map(|(a, f)| format!("{} = {}", f.name(), aggregate(a))).collect::<Vec<_>>().join(", ");
             ("Aggregate", format!("by [{}]: {aggregates}", list(keys)))
         }
-        Op::Join { kind, left_keys, right_keys, residual, .. } => {
-            let on = left_keys
-                .iter()
-                .zip(right_keys)
-                .map(|(l, r)| format!("{l} = {r}"))
-                .collect::<Vec<_>>()
-                .join(" and ");
-            let residual = residual.as_ref().map(|r| format!(" where {r}")).unwrap_or_default();
-            (if *kind == super::JoinKind::Left { "LeftJoin" } else { "Join" }, format!("on {on}{residual}"))
-        }
+        Op::Join { .. } => join(&rel.op),
     };
     Line { op, detail }
+}
+
+fn join(op: &Op) -> (&'static str, String) {
+    let Op::Join { kind, left_keys, right_keys, residual, null_equal, .. } = op else {
+        return ("Join", String::new());
+    };
+    let equals = if *null_equal { "is not distinct from" } else { "=" };
+    let on: Vec<String> =
+        left_keys.iter().zip(right_keys).map(|(l, r)| format!("{l} {equals} {r}")).collect();
+    let on = if on.is_empty() { "every pair".to_owned() } else { format!("on {}", on.join(" and ")) };
+    let residual = residual.as_ref().map(|r| format!(" where {r}")).unwrap_or_default();
+    let name = match kind {
+        JoinKind::Inner => "Join",
+        JoinKind::Left => "LeftJoin",
+        JoinKind::Full => "FullJoin",
+        JoinKind::Semi => "SemiJoin",
+        JoinKind::Anti => "AntiJoin",
+    };
+    (name, format!("{on}{residual}"))
 }
 
 fn aggregate(a: &Aggregate) -> String {
@@ -149,6 +159,9 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
             let kept = aggregates.iter().any(|a| matches!(a.func, super::AggFunc::Min | super::AggFunc::Max));
             let kept = if kept { ", and the values of min and max" } else { "" };
             format!("accumulators of each group{kept}")
+        }
+        Op::Join { left_keys, .. } if left_keys.is_empty() => {
+            "the rows of both sides in one group, on one worker".to_owned()
         }
         Op::Join { .. } => "the rows of both sides by join key".to_owned(),
         _ => return None,

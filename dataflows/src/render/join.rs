@@ -1,14 +1,11 @@
-//! Inner and left equi-joins over two arrangements of packed rows.
+//! Pairs of rows from two arrangements of packed rows, and their parts.
 //!
 //! A side is arranged as key to row. Matching pairs come from differential's join; a pair is the two
-//! packed rows end to end, which is the packed form of the joined row. NULL keys match nothing and
-//! are left out of the right side, and of the left side unless its rows must be kept.
-//!
-//! A left join adds the left rows without a match, right columns NULL: all left rows, minus those
-//! whose key (or, under a residual condition, whose whole row) occurs among the matches. Both parts
-//! are joins again, so the work is proportional to what changed.
+//! packed rows end to end, which is the packed form of the joined row. Rows of a side whose key is in
+//! a set come from the same join. What each kind of join is made of stands in `joins`.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use differential_dataflow::operators::join::join_traces;
@@ -197,17 +194,19 @@ pub fn matches<'s>(
     unpack(pairs, name, collector)
 }
 
-/// The left rows whose key is among `keys` (an arrangement with one entry a key), negated.
-pub fn removed<'s>(
-    left: PackedArranged<'s, i64>,
+/// The rows whose key is among `keys` (an arrangement with one entry a key), times `sign`.
+pub fn among<'s>(
+    rows: PackedArranged<'s, i64>,
     keys: PackedArranged<'s, i64>,
-    name: &str,
+    (name, sign): (&str, i64),
     collector: Shared,
 ) -> Deltas<'s> {
     let rows = join_traces::<_, _, _, _, PairsBuilder>(
-        left,
+        rows,
         keys,
-        |_, l: &[u8], _: &[u8], time, dl, dr, out: &mut PairsBuilder| out.push((l, &[]), time, -dl * dr),
+        move |_, l: &[u8], _: &[u8], time, dl, dr, out: &mut PairsBuilder| {
+            out.push((l, &[]), time, sign * dl * dr);
+        },
     );
     unpack(rows, name, collector)
 }
@@ -242,30 +241,42 @@ pub fn whole_rows<'s>(
     })
 }
 
-/// Left rows with NULL for `columns` right columns.
-pub fn null_extend<'s>(stream: Deltas<'s>, left: Shape, columns: usize, collector: Shared) -> Deltas<'s> {
+/// Rows with so many NULLs before and after them.
+pub fn null_extend<'s>(
+    stream: Deltas<'s>,
+    rows: Shape,
+    (before, after): (usize, usize),
+    collector: Shared,
+) -> Deltas<'s> {
     map_batches(stream, "NullExtend", collector, move |_, mut delta| {
         let diffs = std::mem::take(&mut delta.diffs);
-        let mut rows = Rows::new();
-        let mut row = Vec::new();
-        for left in left.packed(delta)?.iter() {
-            row.clear();
-            row.extend_from_slice(left);
+        let mut extended = Rows::new();
+        let mut whole = Vec::new();
+        for row in rows.packed(delta)?.iter() {
             // NULL is one zero byte, whatever the type.
-            row.resize(left.len() + columns, 0);
-            rows.push(&row);
+            whole.clear();
+            whole.resize(before, 0);
+            whole.extend_from_slice(row);
+            whole.resize(before + row.len() + after, 0);
+            extended.push(&whole);
         }
-        Ok(DeltaBatch { data: Data::Packed(rows), diffs })
+        Ok(DeltaBatch { data: Data::Packed(extended), diffs })
     })
 }
 
-/// Left parts of joined rows.
-pub fn left_part<'s>(stream: Deltas<'s>, joined: Shape, columns: usize, collector: Shared) -> Deltas<'s> {
-    map_batches(stream, "LeftPart", collector, move |_, mut delta| {
+/// Neighbouring columns of joined rows.
+pub fn columns_of<'s>(
+    stream: Deltas<'s>,
+    joined: Shape,
+    columns: Range<usize>,
+    collector: Shared,
+) -> Deltas<'s> {
+    map_batches(stream, "ColumnsOf", collector, move |_, mut delta| {
         let diffs = std::mem::take(&mut delta.diffs);
         let mut rows = Rows::new();
         for row in joined.packed(delta)?.iter() {
-            rows.push(&row[..joined.codec.prefix_len(row, columns)?]);
+            let start = joined.codec.prefix_len(row, columns.start)?;
+            rows.push(&row[start..joined.codec.prefix_len(row, columns.end)?]);
         }
         Ok(DeltaBatch { data: Data::Packed(rows), diffs })
     })

@@ -5,16 +5,16 @@
 //! checked. What has no counterpart is an error that names it: this is the last gate, behind
 //! `refuse`.
 
+mod aggregate;
+pub(crate) mod join;
+
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 
-use datafusion_common::{
-    DFSchema, DataFusionError, JoinType, NullEquality, NullHandling, Result, ScalarValue, plan_err,
-};
+use datafusion_common::{DFSchema, DataFusionError, NullHandling, Result, ScalarValue, plan_err};
 use datafusion_expr::execution_props::ExecutionProps;
-use datafusion_expr::expr::AggregateFunction;
 use datafusion_expr::logical_plan::{self as logical, Distinct, LogicalPlan};
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::utils::split_conjunction;
@@ -25,7 +25,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use super::catalog::RelSource;
 use super::fallible::fallible;
 use super::guard::Fence;
-use crate::plan::{AggFunc, Aggregate, JoinKind, Op, Plan, Rel, RelId, Scalar};
+use crate::plan::{Op, Plan, Rel, RelId, Scalar};
 
 /// Adds the relations of `logical` to `plan`, written in the view `owner`.
 pub(crate) fn lower(plan: &mut Plan, owner: &str, logical: &LogicalPlan) -> Result<RelId> {
@@ -232,151 +232,6 @@ impl Lower<'_> {
         }
         Ok(self.push(Op::Union { inputs: aligned }, schema))
     }
-
-    fn aggregate(&mut self, aggregate: &logical::Aggregate) -> Result<RelId> {
-        let input = self.node(&aggregate.input)?;
-        let below = self.schema(input);
-        let schema = aggregate.input.schema();
-        let keys = aggregate.group_expr.iter().map(|e| scalar(e, schema)).collect::<Result<Vec<_>>>()?;
-        let named = aggregate.schema.fields();
-        let mut fields =
-            keys.iter().zip(named).map(|(k, f)| field(f, k, &below)).collect::<Result<Vec<_>>>()?;
-        let mut aggregates = Vec::new();
-        for (expr, named) in aggregate.aggr_expr.iter().zip(named.iter().skip(keys.len())) {
-            let Expr::AggregateFunction(f) = unaliased(expr) else {
-                return plan_err!("{expr} is not an aggregate");
-            };
-            let one = one_aggregate(f, schema, &below, named)?;
-            fields.push(plain_field(named, one.output.clone(), one.func != AggFunc::Count));
-            aggregates.push(one);
-        }
-        Ok(self.push(Op::Aggregate { input, keys, aggregates }, Arc::new(Schema::new(fields))))
-    }
-
-    fn join(&mut self, join: &logical::Join) -> Result<RelId> {
-        let swapped = join.join_type == JoinType::Right;
-        let kind = match join.join_type {
-            JoinType::Inner => JoinKind::Inner,
-            JoinType::Left | JoinType::Right => JoinKind::Left,
-            other => return plan_err!("{other} JOIN is not supported"),
-        };
-        if join.null_equality == NullEquality::NullEqualsNull {
-            return plan_err!("IS NOT DISTINCT FROM in a join is not supported");
-        }
-        if join.on.is_empty() {
-            let name =
-                join.right.schema().iter().find_map(|(q, _)| q.map(ToString::to_string)).unwrap_or_default();
-            return plan_err!("the join with {name} has no equality between the two sides");
-        }
-        let left = self.node(&join.left)?;
-        let right = self.node(&join.right)?;
-        let (l, r) = (self.schema(left), self.schema(right));
-        let mut keys = (Vec::new(), Vec::new());
-        for (a, b) in &join.on {
-            let (a, b) = (scalar(a, join.left.schema())?, scalar(b, join.right.schema())?);
-            let target = a.data_type(&l)?;
-            keys.1.push(cast(b, &target, &r)?);
-            keys.0.push(a);
-        }
-        // Left's columns first, whichever side is kept: `order` gives the places of the written order.
-        let (widths, total) = ((l.fields().len(), r.fields().len()), l.fields().len() + r.fields().len());
-        let written = |c: usize| if !swapped { c } else { (c + widths.1) % total };
-        let residual = match &join.filter {
-            Some(filter) => Some(relocate(&scalar(filter, &join_schema(join)?)?, &written)?),
-            None => None,
-        };
-        let (left, right) = if swapped { (right, left) } else { (left, right) };
-        let (left_keys, right_keys) = if swapped { (keys.1, keys.0) } else { keys };
-        let (l, r) = (self.schema(left), self.schema(right));
-        let outer = r.fields().iter().map(|f| {
-            let nullable = f.is_nullable() || kind == JoinKind::Left;
-            Arc::new(f.as_ref().clone().with_nullable(nullable))
-        });
-        let schema = Arc::new(Schema::new(l.fields().iter().cloned().chain(outer).collect::<Vec<_>>()));
-        let id =
-            self.push(Op::Join { left, right, kind, left_keys, right_keys, residual }, Arc::clone(&schema));
-        if !swapped {
-            return Ok(id);
-        }
-        let exprs = (0..total).map(|c| Scalar::column(schema.field(written(c)).name(), written(c))).collect();
-        self.project(id, exprs, &join.schema)
-    }
-}
-
-/// Left's columns followed by right's, as a join's condition sees them.
-fn join_schema(join: &logical::Join) -> Result<DFSchema> {
-    join.left.schema().join(join.right.schema())
-}
-
-fn relocate(scalar: &Scalar, to: &dyn Fn(usize) -> usize) -> Result<Scalar> {
-    use datafusion_physical_expr::expressions::Column;
-    let moved = Arc::clone(scalar.expr()).transform_up(|e| {
-        Ok(match e.downcast_ref::<Column>() {
-            Some(c) => {
-                Transformed::yes(Arc::new(Column::new(c.name(), to(c.index()))) as Arc<dyn PhysicalExpr>)
-            }
-            None => Transformed::no(e),
-        })
-    })?;
-    Ok(Scalar::new(moved.data))
-}
-
-fn unaliased(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(alias) => unaliased(&alias.expr),
-        other => other,
-    }
-}
-
-fn one_aggregate(
-    f: &AggregateFunction,
-    schema: &DFSchema,
-    below: &Schema,
-    named: &Field,
-) -> Result<Aggregate> {
-    let func = match f.func.name() {
-        "count" => AggFunc::Count,
-        "sum" => AggFunc::Sum,
-        "avg" => AggFunc::Avg,
-        "min" => AggFunc::Min,
-        "max" => AggFunc::Max,
-        other => return plan_err!("the aggregate {other} is not supported"),
-    };
-    if f.params.distinct || !f.params.order_by.is_empty() {
-        return plan_err!("{}(DISTINCT ...) and ORDER BY in it are not supported", f.func.name());
-    }
-    let [arg] = f.params.args.as_slice() else { return plan_err!("{} takes one argument", f.func.name()) };
-    let every_row = func == AggFunc::Count && matches!(arg, Expr::Literal(v, _) if !v.is_null());
-    let mut output = named.data_type().clone();
-    let arg = if every_row {
-        None
-    } else {
-        let arg = scalar(arg, schema)?;
-        let of = arg.data_type(below)?;
-        let sums_in = match (func, &output) {
-            (AggFunc::Sum | AggFunc::Avg, DataType::Decimal128(..)) => of.clone(),
-            (AggFunc::Sum, DataType::Int64 | DataType::UInt64) => {
-                output = DataType::Int64;
-                DataType::Int64
-            }
-            (AggFunc::Sum | AggFunc::Avg, DataType::Float64) => DataType::Float64,
-            (AggFunc::Sum | AggFunc::Avg, other) => {
-                return plan_err!(
-                    "{} over {} is not supported",
-                    f.func.name(),
-                    schemas::sql_type(&Field::new("", other.clone(), true))
-                );
-            }
-            (AggFunc::Min | AggFunc::Max, _) => {
-                output = super::query::herald_type(&of).ok_or_else(|| not_a_column(named.name(), &of))?;
-                output.clone()
-            }
-            (AggFunc::Count, _) => of.clone(),
-        };
-        Some(cast(arg, &sums_in, below)?)
-    };
-    let filter = f.params.filter.as_ref().map(|e| scalar(e, schema)).transpose()?;
-    Ok(Aggregate { func, arg, filter, output })
 }
 
 /// The error for a value that no column can hold.

@@ -18,9 +18,11 @@ use super::ast::Pos;
 use super::catalog::Catalog;
 use super::error::Mistake;
 use super::functions::FUNCTIONS;
+use super::lower::join::NOT_IN;
 use super::nearest::did_you_mean;
 use super::query::Site;
 use super::refuse::place;
+use super::subquery::{PLACE, ROWS};
 
 /// What went wrong in planning `query`.
 pub(crate) fn of(error: &DataFusionError, catalog: &Catalog, query: &Query, site: Site) -> Mistake {
@@ -108,10 +110,13 @@ fn describe(
         )
         .hint(format!("add {name} to GROUP BY, or write max({name})"));
     }
-    if let Some(name) = between(&text, "the join with ", " has no equality") {
-        return Mistake::new(at(Some(&name)), text).hint("join on an equality: JOIN b ON a.id = b.id");
-    }
-    phrased(&text, &at)
+    let hint = match text.as_str() {
+        NOT_IN => "write NOT EXISTS (SELECT ... WHERE b.x = a.x), which takes a NULL for no match",
+        PLACE => "join the relation, or a view of it with GROUP BY, by hand",
+        ROWS => "aggregate without GROUP BY in it, for example max(x)",
+        _ => return phrased(&text, &at),
+    };
+    Mistake::new(at(Some(SUBQUERY)), text).hint(hint)
 }
 
 /// Sentences of DataFusion's that have a shorter one here.
@@ -131,9 +136,12 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
         return Mistake::new(at(Some(column)), format!("WHERE needs a condition, and {expr} is {of}"))
             .hint(format!("write a comparison, such as {expr} > 0"));
     }
-    if text.starts_with("UNION queries have different number of columns") {
-        return Mistake::new(at(Some(UNION)), "the sides of UNION have different numbers of columns")
-            .hint("list the same columns in the same order; NULL AS name stands for one that is missing");
+    if let Some((operation, _)) = text.split_once(" queries have different number of columns") {
+        return Mistake::new(
+            at(Some(UNION)),
+            format!("the sides of {operation} have different numbers of columns"),
+        )
+        .hint("list the same columns in the same order; NULL AS name stands for one that is missing");
     }
     if let Some((name, _)) =
         text.split_once(" is of type ").filter(|_| text.ends_with("a column cannot have"))
@@ -221,7 +229,10 @@ const AGGREGATE: &str = "AGGREGATE";
 
 const COMPARISONS: [&str; 8] = ["=", "<>", "!=", "<", "<=", ">", ">=", "IS"];
 
-/// Stands for the right side of a UNION where a name is looked for.
+/// Stands for the first subquery where a name is looked for.
+const SUBQUERY: &str = "SUBQUERY";
+
+/// Stands for the right side of a UNION, INTERSECT or EXCEPT where a name is looked for.
 const UNION: &str = "UNION";
 
 fn schema_mistake(schema: &SchemaError, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
@@ -390,6 +401,9 @@ impl Visitor for Find<'_> {
             Expr::Value(value) => self.see(&value.to_string(), value.span),
             Expr::BinaryOp { op, .. } => self.see(&op.to_string(), expr.span()),
             Expr::Cast { data_type, .. } => self.see(&data_type.to_string(), expr.span()),
+            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } if self.word == SUBQUERY => {
+                self.found.push(expr.span());
+            }
             Expr::Function(f) => {
                 let name = f.name.to_string().to_lowercase();
                 // An error names a function by its first name, the text maybe by another.

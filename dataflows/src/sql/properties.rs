@@ -124,22 +124,30 @@ fn join(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts
     let (left, right) = sides;
     let width = left.schema.fields().len();
     let shift = |key: &Vec<usize>| -> Vec<usize> { key.iter().map(|c| c + width).collect() };
-    facts.append_only &= kind == JoinKind::Inner;
+    facts.append_only &= matches!(kind, JoinKind::Inner | JoinKind::Semi);
     facts.paired.clone_from(&left.paired);
+    if !kind.pairs() {
+        facts.unique.clone_from(&left.unique);
+        return;
+    }
     facts.paired.extend(right.paired.iter().map(|(a, b)| (a + width, b + width)));
     let covers = |scalars: &[Scalar], rel: &Rel| {
         let columns: Vec<usize> = scalars.iter().filter_map(Scalar::as_column).collect();
         rel.unique.iter().any(|key| covered(key, &columns, &rel.paired))
     };
-    if covers(keys.1, right) {
+    if kind != JoinKind::Full && covers(keys.1, right) {
         facts.unique.extend(left.unique.iter().cloned());
     }
     if kind == JoinKind::Inner && covers(keys.0, left) {
         facts.unique.extend(right.unique.iter().map(shift));
     }
+    // Where both keys can be all NULL, a left and a right row without a match could look alike.
+    let told = |key: &[usize], rel: &Rel| key.iter().any(|c| !rel.schema.field(*c).is_nullable());
     for l in &left.unique {
         for r in &right.unique {
-            facts.unique.push(l.iter().copied().chain(shift(r)).collect());
+            if kind != JoinKind::Full || told(l, left) || told(r, right) {
+                facts.unique.push(l.iter().copied().chain(shift(r)).collect());
+            }
         }
     }
 }
@@ -252,8 +260,13 @@ pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
     match &r.op {
         Op::Source(i) => format!("the table {} revises and deletes rows", plan.sources[*i].name),
         Op::Aggregate { .. } => format!("the GROUP BY of {} revises its results", r.owner),
-        Op::Join { .. } => {
-            format!("the LEFT JOIN of {} takes back unmatched rows when a match comes", r.owner)
+        Op::Join { kind, .. } => {
+            let join = match kind {
+                JoinKind::Full => "FULL JOIN",
+                JoinKind::Anti => "NOT IN, NOT EXISTS or EXCEPT",
+                _ => "LEFT JOIN",
+            };
+            format!("the {join} of {} takes back unmatched rows when a match comes", r.owner)
         }
         _ => format!("{} can take rows back", r.owner),
     }

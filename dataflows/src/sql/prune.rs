@@ -230,7 +230,7 @@ impl Writer<'_> {
                 let keys = keys.iter().map(|k| moved(k, &places)).collect();
                 (Op::Aggregate { input, keys, aggregates }, dense(&outputs))
             }
-            Op::Join { kind, left_keys, right_keys, residual, left, .. } => {
+            Op::Join { kind, left_keys, right_keys, residual, left, null_equal, .. } => {
                 let width = self.old.rels[*left].schema.fields().len();
                 let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
                 let (right, from_right) = self.narrowed(reads[1].0, &reads[1].1, owner);
@@ -244,7 +244,9 @@ impl Writer<'_> {
                     left_keys: left_keys.iter().map(|k| moved(k, &from_left)).collect(),
                     right_keys: right_keys.iter().map(|k| moved(k, &from_right)).collect(),
                     residual: residual.as_ref().map(|r| moved(r, &places)),
+                    null_equal: *null_equal,
                 };
+                let places = if kind.pairs() { places } else { from_left };
                 (op, places)
             }
         };

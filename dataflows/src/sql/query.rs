@@ -1,9 +1,9 @@
 //! One query: from its syntax tree to an optimised logical plan.
 //!
 //! DataFusion's planner resolves names and types; UNNESTs, which it cannot correlate, are planned
-//! as joins with a table of items and put back as `Unnest` nodes before anything moves. The
-//! optimiser runs only rules whose results `lower` can express: nothing by statistics, nothing that
-//! decorrelates. Every column of every projection gets one of Herald's types.
+//! as joins with a table of items and put back as `Unnest` nodes before anything moves. Subqueries
+//! become joins next. The optimiser runs only rules whose results `lower` can express: nothing by
+//! statistics. Every column of every projection gets one of Herald's types.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -37,7 +37,7 @@ use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
 use super::error::Mistake;
 use super::parse::unnest::{self, UnnestUse};
-use super::{constants, guard, lower, mistakes, refuse};
+use super::{constants, guard, lower, mistakes, refuse, subquery};
 use crate::plan::Scalar;
 
 /// Where a query stands: what its mistakes point into.
@@ -82,7 +82,8 @@ pub(crate) fn plan(
     }
     let planned = statement(catalog, rewritten).and_then(|p| put_back(catalog, p, &uses)).map_err(tidy)?;
     check_names(&planned, query, site)?;
-    let optimised = typed(planned).and_then(guard::fence).and_then(|p| optimise(p, rules())).map_err(tidy)?;
+    let joined = analyze(planned).and_then(subquery::decorrelate).map_err(tidy)?;
+    let optimised = typed(joined).and_then(guard::fence).and_then(|p| optimise(p, rules())).map_err(tidy)?;
     Ok(optimised)
 }
 

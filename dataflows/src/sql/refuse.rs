@@ -7,25 +7,26 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, DuplicateTreatment, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinOperator, Query,
-    Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+    Distinct, DuplicateTreatment, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinConstraint,
+    JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::ast::Pos;
 use super::error::Mistake;
 use super::functions::{AGGREGATES, FUNCTIONS};
+use super::subquery;
 
 /// Everything in `query` that Herald does not do.
 pub(crate) fn query(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
-    let mut refuse = Refuse { file, fallback, out: Vec::new() };
+    let mut refuse = Refuse { file, fallback, placed: Vec::new(), out: Vec::new() };
     let _ = query.visit(&mut refuse);
     refuse.out
 }
 
 /// Everything in a generated column's or a constraint's expression that Herald does not do there.
 pub(crate) fn expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistake> {
-    let mut refuse = Refuse { file, fallback, out: Vec::new() };
+    let mut refuse = Refuse { file, fallback, placed: Vec::new(), out: Vec::new() };
     let _ = expr.visit(&mut refuse);
     refuse.out
 }
@@ -41,11 +42,14 @@ pub(crate) fn place(span: Span, file: usize, fallback: Pos) -> Pos {
 struct Refuse {
     file: usize,
     fallback: Pos,
+    /// Subqueries that a join can stand for.
+    placed: Vec<*const Expr>,
     out: Vec<Mistake>,
 }
 
-const SUBQUERY: &str =
-    "join the other relation instead: FROM a JOIN b ON a.id = b.id (DISTINCT keys on its side)";
+const VALUE: &str = "put it in SELECT, WHERE or HAVING, or join a view that has the value";
+const CONDITION: &str = "make it a condition of WHERE or HAVING, joined with others by AND or OR";
+const NOT_IN: &str = "join it with AND only, or write NOT EXISTS, which takes a NULL for no match";
 
 impl Refuse {
     fn no(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
@@ -55,28 +59,28 @@ impl Refuse {
         }
     }
 
+    fn is_placed(&self, expr: &Expr) -> bool {
+        self.placed.iter().any(|placed| std::ptr::eq(*placed, expr))
+    }
+
     fn set_operation(&mut self, body: &SetExpr) {
         match body {
             SetExpr::Select(_) | SetExpr::Query(_) => {}
             SetExpr::SetOperation { op, set_quantifier, left, right } => {
                 self.set_operation(left);
                 self.set_operation(right);
+                let all = *set_quantifier == SetQuantifier::All;
                 match op {
                     SetOperator::Union => {}
-                    SetOperator::Intersect => {
-                        self.no(
-                            right.span(),
-                            "INTERSECT is not supported",
-                            "use an inner join on all columns, with DISTINCT",
-                        );
+                    SetOperator::Minus => {
+                        self.no(right.span(), "MINUS is not supported", "write EXCEPT");
                     }
-                    SetOperator::Except | SetOperator::Minus => {
-                        self.no(
-                            right.span(),
-                            format!("{op} is not supported"),
-                            "LEFT JOIN the second and keep rows WHERE its key IS NULL",
-                        );
-                    }
+                    SetOperator::Intersect | SetOperator::Except if all => self.no(
+                        right.span(),
+                        format!("{op} ALL is not supported"),
+                        format!("use {op}, which gives each row once, over rows with their count(*)"),
+                    ),
+                    SetOperator::Intersect | SetOperator::Except => {}
                 }
                 if !matches!(
                     set_quantifier,
@@ -84,8 +88,8 @@ impl Refuse {
                 ) {
                     self.no(
                         right.span(),
-                        format!("UNION {set_quantifier} is not supported"),
-                        "list the columns in the same order and use UNION ALL",
+                        format!("{op} {set_quantifier} is not supported"),
+                        format!("list the columns in the same order and use {op}"),
                     );
                 }
             }
@@ -101,27 +105,38 @@ impl Refuse {
     fn join(&mut self, join: &Join) {
         let span = join.relation.span();
         let unnest = matches!(join.relation, TableFactor::UNNEST { .. });
+        if merges(&join.join_operator) {
+            return self.no(
+                span,
+                "USING and NATURAL are not supported in an outer join",
+                "write ON a.id = b.id, and coalesce(a.id, b.id) AS id for the one column",
+            );
+        }
         let what = match &join.join_operator {
             JoinOperator::Join(_)
             | JoinOperator::Inner(_)
             | JoinOperator::Left(_)
-            | JoinOperator::LeftOuter(_) => return,
-            JoinOperator::CrossJoin(_) if unnest => return,
-            JoinOperator::Right(_) | JoinOperator::RightOuter(_) if !unnest => return,
+            | JoinOperator::LeftOuter(_)
+            | JoinOperator::CrossJoin(_) => return,
+            JoinOperator::Right(_)
+            | JoinOperator::RightOuter(_)
+            | JoinOperator::FullOuter(_)
+            | JoinOperator::LeftSemi(_)
+            | JoinOperator::RightSemi(_)
+            | JoinOperator::LeftAnti(_)
+            | JoinOperator::RightAnti(_)
+                if !unnest =>
+            {
+                return;
+            }
             JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
                 ("RIGHT JOIN UNNEST", "use a comma, or LEFT JOIN UNNEST(...) ON TRUE")
             }
-            JoinOperator::CrossJoin(_) => ("CROSS JOIN", "join on an equality: JOIN b ON a.id = b.id"),
-            JoinOperator::FullOuter(_) => (
-                "FULL JOIN",
-                "use LEFT JOIN, or UNION ALL of a LEFT JOIN and of the rows only the other side has",
-            ),
-            JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) | JoinOperator::RightSemi(_) => {
-                ("SEMI JOIN", "use an inner join with the DISTINCT keys of the other side")
+            JoinOperator::FullOuter(_) => {
+                ("FULL JOIN UNNEST", "use a comma, or LEFT JOIN UNNEST(...) ON TRUE")
             }
-            JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) | JoinOperator::RightAnti(_) => {
-                ("ANTI JOIN", "use LEFT JOIN and keep rows WHERE the other side's key IS NULL")
-            }
+            JoinOperator::Semi(_) => ("SEMI JOIN", "write LEFT SEMI JOIN, or WHERE EXISTS (SELECT ...)"),
+            JoinOperator::Anti(_) => ("ANTI JOIN", "write LEFT ANTI JOIN, or WHERE NOT EXISTS (SELECT ...)"),
             JoinOperator::AsOf { .. } => ("ASOF JOIN", "use an equi-join with a condition on the times"),
             _ => ("this kind of join", "use JOIN or LEFT JOIN ... ON"),
         };
@@ -166,11 +181,12 @@ impl Refuse {
             return self.no(span, format!("the aggregate {name} is not supported"), hint);
         }
         if let FunctionArguments::List(list) = &f.args {
-            if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) {
+            let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+            if distinct && list.args.len() > 1 {
                 return self.no(
                     span,
-                    format!("{name}(DISTINCT ...) is not supported"),
-                    format!("use {name}(x) over a subquery: FROM (SELECT DISTINCT k, x FROM t)"),
+                    format!("{name}(DISTINCT ...) over more than one value is not supported"),
+                    format!("use {name}(*) over a subquery: FROM (SELECT DISTINCT k, x, y FROM t)"),
                 );
             }
             if !list.clauses.is_empty() {
@@ -188,6 +204,20 @@ impl Refuse {
                 "use count, sum, avg, min or max",
             );
         }
+    }
+}
+
+/// Whether an outer join makes one column of two, which the planner takes from one side alone.
+fn merges(operator: &JoinOperator) -> bool {
+    match operator {
+        JoinOperator::Left(on)
+        | JoinOperator::LeftOuter(on)
+        | JoinOperator::Right(on)
+        | JoinOperator::RightOuter(on)
+        | JoinOperator::FullOuter(on) => {
+            matches!(on, JoinConstraint::Using(_) | JoinConstraint::Natural)
+        }
+        _ => false,
     }
 }
 
@@ -225,6 +255,7 @@ impl Visitor for Refuse {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        self.placed.extend(subquery::placed(select));
         if let Some(Distinct::On(exprs)) = &select.distinct {
             let span = exprs.first().map_or_else(Span::empty, Spanned::span);
             self.no(
@@ -326,9 +357,15 @@ impl Visitor for Refuse {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(f) => self.function(f),
-            Expr::Subquery(_) => self.no(expr.span(), "a subquery as a value is not supported", SUBQUERY),
-            Expr::InSubquery { .. } => self.no(expr.span(), "IN (SELECT ...) is not supported", SUBQUERY),
-            Expr::Exists { .. } => self.no(expr.span(), "EXISTS is not supported", SUBQUERY),
+            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } if self.is_placed(expr) => {}
+            Expr::Subquery(_) => self.no(expr.span(), "a subquery as a value is not supported here", VALUE),
+            Expr::InSubquery { negated: true, .. } => {
+                self.no(expr.span(), "NOT IN (SELECT ...) is not supported here", NOT_IN);
+            }
+            Expr::InSubquery { .. } => {
+                self.no(expr.span(), "IN (SELECT ...) is not supported here", CONDITION);
+            }
+            Expr::Exists { .. } => self.no(expr.span(), "EXISTS is not supported here", CONDITION),
             Expr::AnyOp { .. } | Expr::AllOp { .. } => self.no(
                 expr.span(),
                 "ANY and ALL are not supported",

@@ -1,0 +1,314 @@
+//! The joins of a plan: which operators each kind is made of.
+//!
+//! Matching pairs come from one join of both sides by key. Which rows of a side have a partner is a
+//! set of its own: the keys of the other side, or, under a residual condition, the rows that occur
+//! among the pairs that pass it. A semi join is the rows of the left in that set; what has no partner
+//! is all rows less those in the set, which an anti join gives and an outer join fills with NULLs.
+//! Each part is a join over arrangements, so the work is proportional to what changed.
+//!
+//! NULL keys match nothing unless the join says otherwise: they are left out of a side whose rows
+//! need a partner. Without keys all rows of a side stand under one key.
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion_common::ScalarValue;
+use datafusion_physical_expr::expressions::Literal;
+use schemas::RowCodec;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Concat, Input};
+
+use super::accum::Accums;
+use super::aggregate::Grouping;
+use super::batch::{Data, DeltaBatch, Shape};
+use super::collect::stored_key;
+use super::join::{self, Side};
+use super::linear::Deltas;
+use super::packed::{self, Diff, PackedArranged};
+use super::updates::{Outgoing, Updates};
+use super::{Renderer, Restore};
+use crate::error::RunError;
+use crate::plan::{JoinKind, Op, RelId, Scalar};
+use crate::spaces::Part;
+
+type Keyed<'s> = Stream<'s, u64, Vec<Updates<i64>>>;
+
+/// One side of a join on its way.
+struct Half<'s> {
+    /// Columns of its rows.
+    schema: SchemaRef,
+    /// Rows of the side.
+    shape: Shape,
+    /// Types of its keys, as columns.
+    keys: Schema,
+    /// All its rows by key, those included that can match nothing.
+    updates: Keyed<'s>,
+    /// Those that may match, arranged.
+    arranged: PackedArranged<'s, i64>,
+    /// What its arrangements are called.
+    part: &'static str,
+}
+
+/// Pairs that match, and the columns of the left in them.
+struct Pairs<'s> {
+    stream: Deltas<'s>,
+    shape: Shape,
+    left: usize,
+}
+
+impl<'s> Renderer<'s, '_> {
+    /// A join of any kind.
+    ///
+    /// # Errors
+    /// When the plan does not hold what it promises.
+    pub(super) fn join(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
+        let Op::Join { kind, residual, null_equal, .. } = &self.plan.rels[id].op else {
+            return Err(RunError::Broken("not a join".into()));
+        };
+        let (kind, null_equal) = (*kind, *null_equal);
+        let keeps_left = matches!(kind, JoinKind::Left | JoinKind::Full | JoinKind::Anti);
+        let full = kind == JoinKind::Full;
+        let sift = full && !null_equal;
+        let left = self.half(id, Part::Left, (keeps_left || null_equal, sift))?;
+        let right = self.half(id, Part::Right, (full || null_equal, sift))?;
+        let half = matches!(kind, JoinKind::Semi | JoinKind::Anti);
+        // Whole pairs are needed for what they hold, or for a condition on them.
+        let pairs = (!half || residual.is_some()).then(|| self.pairs(id, &left, &right, residual.as_ref()));
+        let pairs = pairs.transpose()?;
+        let chosen = pairs.as_ref().filter(|_| residual.is_some());
+        match (kind, &pairs) {
+            (JoinKind::Semi, _) => self.partnered(id, &left, &right, (chosen, 1)),
+            (JoinKind::Anti, _) => self.unmatched(id, &left, &right, chosen),
+            (_, None) => Err(RunError::Broken("a join without pairs".into())),
+            (JoinKind::Inner, Some(pairs)) => Ok(pairs.stream.clone()),
+            (JoinKind::Left | JoinKind::Full, Some(pairs)) => {
+                let rows = self.unmatched(id, &left, &right, chosen)?;
+                let nulls = (0, right.schema.fields().len());
+                let rows = join::null_extend(rows, left.shape.clone(), nulls, self.collector.clone());
+                let out = pairs.stream.clone().concat(rows);
+                if kind == JoinKind::Left {
+                    return Ok(out);
+                }
+                let rows = self.unmatched(id, &right, &left, chosen)?;
+                let nulls = (left.schema.fields().len(), 0);
+                Ok(out.concat(join::null_extend(rows, right.shape, nulls, self.collector.clone())))
+            }
+        }
+    }
+
+    /// One side: keyed rows, with what was restored, arranged. `sift` leaves rows with a NULL in the
+    /// key out of the arrangement although they are kept.
+    fn half(
+        &mut self,
+        id: RelId,
+        part: Part,
+        (keep_null_keys, sift): (bool, bool),
+    ) -> Result<Half<'s>, RunError> {
+        let Op::Join { left, right, left_keys, right_keys, .. } = &self.plan.rels[id].op else {
+            return Err(RunError::Broken("not a join".into()));
+        };
+        let (input, keys, name) = match part {
+            Part::Right => (*right, right_keys, "right"),
+            _ => (*left, left_keys, "left"),
+        };
+        let keys = if keys.is_empty() { vec![one_key()] } else { keys.clone() };
+        let schema = self.plan.rels[input].schema.clone();
+        let key_columns = key_columns(&schema, &keys)?;
+        let codec = RowCodec::of(&key_columns)?;
+        let updates = self.side(id, input, (keys, codec.clone()), (part, keep_null_keys))?;
+        let mut matching = updates.clone();
+        if sift {
+            matching = self.rekeyed(matching, move |out, key, row, diff| {
+                if !null_in(&codec, key) {
+                    out.key(key);
+                    out.value(row, diff);
+                }
+            });
+        }
+        let arranged = packed::arrange(matching, &self.named(id, name), self.collector.clone());
+        let shape = self.shapes[input].clone();
+        Ok(Half { schema, shape, keys: key_columns, updates, arranged, part: name })
+    }
+
+    /// Keyed rows of a side, with what was restored.
+    fn side(
+        &mut self,
+        id: RelId,
+        input: RelId,
+        (keys, key_codec): (Vec<Scalar>, RowCodec),
+        (part, keep_null_keys): (Part, bool),
+    ) -> Result<Keyed<'s>, RunError> {
+        let durable = self.plan.rels[id].durable;
+        let shape = self.shapes[input].clone();
+        let side = Side { shape, keys, key_codec: key_codec.clone(), keep_null_keys };
+        let stream = self.input(durable, self.streams[input].clone());
+        let updates = join::keyed(stream, side, self.errors(id)?, self.collector.clone());
+        if !durable {
+            return Ok(updates);
+        }
+        let space = self.spaces.part(id, part)?;
+        let tee = self.tee(updates, space);
+        if !self.start.restored() {
+            return Ok(tee);
+        }
+        let (handle, restored) = self.scope.new_input();
+        self.restores.push(Restore::Rows { space, key: key_codec, handle });
+        Ok(tee.concat(restored))
+    }
+
+    /// Counts every update of a bag in its space.
+    fn tee(&self, updates: Keyed<'s>, space: u32) -> Keyed<'s> {
+        let collector = self.collector.clone();
+        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Tee", move |_, _| {
+            move |input, output| {
+                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
+                    let mut collector = collector.borrow_mut();
+                    let out = collector.at(*time.time());
+                    for (key, row, diff) in updates.iter().flat_map(Updates::iter) {
+                        let mut stored = stored_key(key);
+                        stored.extend_from_slice(row);
+                        out.count(space, &stored, *diff);
+                    }
+                    output.session(&time).give_container(updates);
+                });
+            }
+        })
+    }
+
+    /// All pairs of equal keys that pass the residual condition.
+    fn pairs(
+        &self,
+        id: RelId,
+        left: &Half<'s>,
+        right: &Half<'s>,
+        residual: Option<&Scalar>,
+    ) -> Result<Pairs<'s>, RunError> {
+        let fields = left.schema.fields().iter().chain(right.schema.fields());
+        let shape = Shape::new(&Schema::new(fields.cloned().collect::<Vec<_>>()))?;
+        let (name, collector) = (self.named(id, "join"), self.collector.clone());
+        let mut stream = join::matches(left.arranged.clone(), right.arranged.clone(), &name, collector);
+        if let Some(residual) = residual {
+            let errors = self.errors(id)?;
+            stream = super::linear::filter(stream, shape.clone(), residual.clone(), errors);
+        }
+        Ok(Pairs { stream, shape, left: left.schema.fields().len() })
+    }
+
+    /// The rows of `of` that have a partner in `other`, times `sign`.
+    fn partnered(
+        &self,
+        id: RelId,
+        of: &Half<'s>,
+        other: &Half<'s>,
+        (pairs, sign): (Option<&Pairs<'s>>, i64),
+    ) -> Result<Deltas<'s>, RunError> {
+        let (name, collector) = (self.named(id, "join"), self.collector.clone());
+        let Some(pairs) = pairs else {
+            let keys = self.rekeyed(other.updates.clone(), |out, key, _, diff| {
+                out.key(key);
+                out.value(&[], Accums::count(diff));
+            });
+            let present = self.distinct((id, of.part), keys, &of.keys)?;
+            return Ok(join::among(of.arranged.clone(), present, (&name, sign), collector));
+        };
+        let columns = if of.part == "left" { 0..pairs.left } else { pairs.left..pairs.shape.codec.columns() };
+        let rows = join::columns_of(pairs.stream.clone(), pairs.shape.clone(), columns, collector.clone());
+        let rows = join::whole_rows(rows, of.shape.clone(), collector.clone());
+        let present = self.distinct((id, of.part), rows, &of.schema)?;
+        let by_row = self.rekeyed(of.updates.clone(), |out, _, row, diff| {
+            out.key(row);
+            out.value(row, diff);
+        });
+        let by_row =
+            packed::arrange(by_row, &self.named(id, &format!("{} rows", of.part)), collector.clone());
+        Ok(join::among(by_row, present, (&name, sign), collector))
+    }
+
+    /// The rows of `of` without a partner in `other`.
+    fn unmatched(
+        &self,
+        id: RelId,
+        of: &Half<'s>,
+        other: &Half<'s>,
+        pairs: Option<&Pairs<'s>>,
+    ) -> Result<Deltas<'s>, RunError> {
+        Ok(rows_of(of.updates.clone()).concat(self.partnered(id, of, other, (pairs, -1))?))
+    }
+
+    /// Updates by another key, for another arrangement.
+    fn rekeyed<R: Diff>(
+        &self,
+        updates: Keyed<'s>,
+        each: impl Fn(&mut Outgoing<R>, &[u8], &[u8], i64) + 'static,
+    ) -> Stream<'s, u64, Vec<Updates<R>>> {
+        let peers = self.scope.peers();
+        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Rekey", move |_, _| {
+            move |input, output| {
+                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
+                    let mut session = output.session(&time);
+                    for updates in updates.drain(..) {
+                        let mut outgoing = Outgoing::new(updates.epoch, peers);
+                        updates.iter().for_each(|(key, row, diff)| each(&mut outgoing, key, row, *diff));
+                        outgoing.finish().for_each(|updates| session.give(updates));
+                    }
+                });
+            }
+        })
+    }
+
+    /// The keys that occur, arranged by themselves.
+    fn distinct(
+        &self,
+        (id, of): (RelId, &str),
+        updates: Stream<'s, u64, Vec<Updates<Accums>>>,
+        schema: &Schema,
+    ) -> Result<PackedArranged<'s, i64>, RunError> {
+        let columns: Vec<Scalar> =
+            schema.fields().iter().enumerate().map(|(i, f)| Scalar::column(f.name(), i)).collect();
+        let grouping = Grouping::new(schema, &columns, &[])?;
+        let shape = Shape::new(schema)?;
+        let named = |part: &str| self.named(id, &format!("{of} {part}"));
+        let arranged = packed::arrange(updates, &named("keys"), self.collector.clone());
+        let present = self.reduce(arranged, grouping.clone(), shape.clone(), (id, None, self.errors(id)?));
+        let side = Side { shape, keys: columns, key_codec: grouping.key_codec, keep_null_keys: true };
+        let keyed = join::keyed(present, side, self.errors(id)?, self.collector.clone());
+        Ok(packed::arrange(keyed, &named("present"), self.collector.clone()))
+    }
+}
+
+/// The one key of a join without equalities.
+fn one_key() -> Scalar {
+    Scalar::new(std::sync::Arc::new(Literal::new(ScalarValue::Boolean(Some(true)))))
+}
+
+fn key_columns(schema: &Schema, keys: &[Scalar]) -> Result<Schema, RunError> {
+    let field =
+        |(at, key): (usize, &Scalar)| key.data_type(schema).map(|of| Field::new(format!("k{at}"), of, true));
+    let fields: Result<Vec<Field>, _> = keys.iter().enumerate().map(field).collect();
+    Ok(Schema::new(fields.map_err(|e| RunError::Broken(e.to_string()))?))
+}
+
+/// Whether a packed key has a NULL in it, which is a zero byte where a column starts.
+fn null_in(codec: &RowCodec, key: &[u8]) -> bool {
+    (0..codec.columns()).any(|c| codec.prefix_len(key, c).is_ok_and(|at| key.get(at) == Some(&0)))
+}
+
+/// The rows of keyed updates.
+fn rows_of<'s>(updates: Keyed<'s>) -> Deltas<'s> {
+    updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Rows", |_, _| {
+        |input, output| {
+            input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
+                let mut session = output.session(&time);
+                for updates in updates.drain(..) {
+                    let (mut rows, mut diffs) = (schemas::Rows::new(), Vec::new());
+                    for (_, row, diff) in updates.iter() {
+                        rows.push(row);
+                        diffs.push(*diff);
+                    }
+                    session.give(DeltaBatch { data: Data::Packed(rows), diffs });
+                }
+            });
+        }
+    })
+}

@@ -1,0 +1,229 @@
+//! Subqueries in conditions and values, turned into joins.
+//!
+//! DataFusion's decorrelation makes a semi join of IN and EXISTS, an anti join of their negations, and
+//! a left join of a scalar subquery. It takes on trust that a scalar subquery has one row, so only those
+//! that aggregate without GROUP BY pass here; and what it leaves behind, or would answer without regard
+//! to NULLs, is refused. After this no expression of a plan holds a subquery.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::{DFSchema, JoinType, Result, plan_err};
+use datafusion_expr::logical_plan::{LogicalPlan, Subquery};
+use datafusion_expr::utils::split_conjunction;
+use datafusion_expr::{Expr, ExprSchemable, Operator};
+use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
+use datafusion_optimizer::{Optimizer, OptimizerContext};
+use datafusion_sql::sqlparser::ast::{self, Query, Select, SelectItem, Visit, Visitor};
+
+use super::lower::join::NOT_IN;
+
+/// What is told of a subquery that no join stands for.
+pub(crate) const PLACE: &str = "this subquery cannot be made a join";
+/// What is told of a value that may be several.
+pub(crate) const ROWS: &str = "a subquery as a value must have one row";
+
+/// `plan`, its types coerced, with joins in place of subqueries.
+///
+/// # Errors
+/// When a subquery cannot be one.
+pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
+    if !holds_subquery(&plan)? {
+        return Ok(plan);
+    }
+    judge(&plan)?;
+    let mut options = ConfigOptions::new();
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    let context = OptimizerContext::new_with_config_options(Arc::new(options))
+        .without_query_execution_start_time()
+        .with_skip_failing_rules(false)
+        .with_max_passes(8);
+    let rules = Optimizer::with_rules(vec![
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+    ]);
+    let joined = rules.optimize(plan, &context, |_, _| {})?;
+    if holds_subquery(&joined)? { plan_err!("{PLACE}") } else { Ok(joined) }
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(expr, Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_))
+}
+
+/// Whether an expression of `plan` has a subquery in it.
+fn holds_subquery(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| {
+        Ok(node.expressions().iter().any(|e| e.exists(|e| Ok(is_subquery(e))).unwrap_or(true)))
+    })
+}
+
+/// Refuses subqueries whose join would not be the same, at any depth.
+fn judge(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                match e {
+                    Expr::ScalarSubquery(subquery) => one_row(subquery)?,
+                    Expr::Exists(e) => pulls_out(&e.subquery, 0)?,
+                    Expr::InSubquery(i) if i.negated => uncorrelated(&i.subquery)?,
+                    Expr::InSubquery(i) => pulls_out(&i.subquery, 0)?,
+                    Expr::Not(inner) => {
+                        if let Expr::InSubquery(i) = inner.as_ref() {
+                            uncorrelated(&i.subquery)?;
+                        }
+                    }
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(())
+}
+
+/// Refuses what pulling the correlation out would change: an aggregate without GROUP BY (beyond `totals`
+/// of them) has a row over nothing too, and an outer join keeps rows that a condition above it drops.
+fn pulls_out(subquery: &Subquery, totals: usize) -> Result<()> {
+    if subquery.outer_ref_columns.is_empty() {
+        return Ok(());
+    }
+    let outer = |node: &LogicalPlan| Ok(node.expressions().iter().any(Expr::contains_outer));
+    let (mut found, mut kept) = (0, false);
+    subquery.subquery.apply(|node| {
+        match node {
+            LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => found += 1,
+            LogicalPlan::Join(j) if j.join_type != JoinType::Inner => kept |= node.exists(outer)?,
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if kept || found > totals { plan_err!("{PLACE}") } else { Ok(()) }
+}
+
+fn uncorrelated(subquery: &Subquery) -> Result<()> {
+    if subquery.outer_ref_columns.is_empty() { Ok(()) } else { plan_err!("{NOT_IN}") }
+}
+
+/// Whether a subquery has at most one row whatever the data: an aggregate without GROUP BY.
+fn one_row(subquery: &Subquery) -> Result<()> {
+    pulls_out(subquery, 1)?;
+    let correlated = !subquery.outer_ref_columns.is_empty();
+    let mut node = subquery.subquery.as_ref();
+    loop {
+        node = match node {
+            LogicalPlan::Projection(p) => &p.input,
+            LogicalPlan::SubqueryAlias(a) => &a.input,
+            LogicalPlan::Filter(f) if !correlated => &f.input,
+            LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => {
+                return if correlated { by_columns(&a.input) } else { Ok(()) };
+            }
+            _ => return plan_err!("{ROWS}"),
+        };
+    }
+}
+
+/// What ties a correlated aggregate to the row outside must fix its group: equalities of plain columns.
+fn by_columns(input: &LogicalPlan) -> Result<()> {
+    input.apply(|node| {
+        let LogicalPlan::Filter(filter) = node else { return Ok(TreeNodeRecursion::Continue) };
+        let schema = filter.input.schema();
+        let fixes = |part: &Expr| match part {
+            Expr::BinaryExpr(b) if b.op == Operator::Eq => plain(&b.left, schema) || plain(&b.right, schema),
+            _ => false,
+        };
+        let mut outer = split_conjunction(&filter.predicate).into_iter().filter(|p| p.contains_outer());
+        if outer.all(fixes) { Ok(TreeNodeRecursion::Continue) } else { plan_err!("{PLACE}") }
+    })?;
+    Ok(())
+}
+
+/// A column, or one in a type with a place for each of its values.
+fn plain(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
+        Expr::Column(_) => true,
+        Expr::Cast(cast) if matches!(cast.expr.as_ref(), Expr::Column(_)) => {
+            let types = cast.expr.get_type(schema).ok().zip(expr.get_type(schema).ok());
+            types.is_some_and(|(from, to)| {
+                from.is_signed_integer()
+                    && to.is_signed_integer()
+                    && from.primitive_width() <= to.primitive_width()
+            })
+        }
+        _ => false,
+    }
+}
+
+/// The subqueries of one SELECT that stand where a join can take their place: values in SELECT, WHERE and
+/// HAVING; IN and EXISTS as a condition there, joined with others by AND and OR. NOT IN stands beside AND
+/// only: OR would have to know whether it is false or NULL. By address, which holds as long as the tree is
+/// only looked at.
+pub(crate) fn placed(select: &Select) -> Vec<*const ast::Expr> {
+    let mut out = Vec::new();
+    let conditions = select.selection.iter().chain(&select.having);
+    conditions.clone().for_each(|c| parts(c, true, &mut out));
+    let items = select.projection.iter().filter_map(|item| match item {
+        SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => Some(e),
+        _ => None,
+    });
+    for expr in items.chain(conditions) {
+        let _ = expr.visit(&mut Values { depth: 0, out: &mut out });
+    }
+    out
+}
+
+/// The parts of a condition that only AND (while `alone`) and OR join.
+fn parts(expr: &ast::Expr, alone: bool, out: &mut Vec<*const ast::Expr>) {
+    use ast::{BinaryOperator, Expr, UnaryOperator};
+    match expr {
+        Expr::BinaryOp { left, op: op @ (BinaryOperator::And | BinaryOperator::Or), right } => {
+            let alone = alone && *op == BinaryOperator::And;
+            parts(left, alone, out);
+            parts(right, alone, out);
+        }
+        Expr::Nested(inner) => parts(inner, alone, out),
+        Expr::UnaryOp { op: UnaryOperator::Not, expr } => {
+            let mut inner = expr.as_ref();
+            while let Expr::Nested(deeper) = inner {
+                inner = deeper;
+            }
+            match inner {
+                Expr::Exists { .. } => out.push(inner),
+                Expr::InSubquery { negated, .. } if alone || *negated => out.push(inner),
+                _ => {}
+            }
+        }
+        Expr::InSubquery { negated, .. } if alone || !negated => out.push(expr),
+        Expr::Exists { .. } => out.push(expr),
+        _ => {}
+    }
+}
+
+/// Scalar subqueries of an expression, not those of its subqueries.
+struct Values<'a> {
+    depth: usize,
+    out: &'a mut Vec<*const ast::Expr>,
+}
+
+impl Visitor for Values<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        if self.depth == 0 && matches!(expr, ast::Expr::Subquery(_)) {
+            self.out.push(expr);
+        }
+        ControlFlow::Continue(())
+    }
+}
