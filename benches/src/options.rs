@@ -26,7 +26,7 @@ impl Options {
     pub fn parse(arguments: &[String]) -> Result<Options> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let keys = vec![10_000, 100_000, 1_000_000];
-        let mut options = Options { events: 100_000, keyed_events: 0, keys, workers, repeat: 2 };
+        let mut options = Options { events: 200_000, keyed_events: 0, keys, workers, repeat: 2 };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
