@@ -28,10 +28,11 @@ use anyhow::{Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use dataflows::plan::Plan;
 use dataflows::render::Start;
+use dataflows::source::progress::SourceHead;
 use dataflows::topology::Setup;
 
 use crate::metrics::Metrics;
-use commit::{Committer, Head, SourceHead, ToCommitter};
+use commit::{Committer, Head, ToCommitter};
 use sources::Sources;
 use workers::ToWorker;
 

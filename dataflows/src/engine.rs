@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
 use schemas::{Outcome, Records, Rows};
-use state::{Commit, Counts, PartitionProgress, Progress, Store, StoreOptions, Writes};
+use state::{Commit, Counts, Progress, Store, StoreOptions, Writes};
 
 pub use folded::{Folded, Held};
 
@@ -24,6 +24,7 @@ use crate::error::RunError;
 use crate::plan::{Plan, Source};
 use crate::render::Start;
 use crate::render::collect::SinkDelta;
+use crate::source::progress::{SourceHead, advance};
 use crate::spaces::Spaces;
 use crate::topology::{MakeDecoder, Setup, Workers};
 use work::{Part, Tell, Told};
@@ -76,14 +77,6 @@ pub struct Committed {
     pub touched: BTreeMap<String, u64>,
 }
 
-/// What is known of an epoch when it is closed: records read and next offsets by source.
-#[derive(Default)]
-struct Head {
-    read: BTreeMap<usize, u64>,
-    next: BTreeMap<(usize, i32), i64>,
-    partitions: Vec<BTreeSet<i32>>,
-}
-
 /// A running topology.
 pub struct Engine {
     setup: Setup,
@@ -91,8 +84,8 @@ pub struct Engine {
     told: Receiver<Told>,
     workers: Option<Workers>,
     open: u64,
-    head: Head,
-    closed: BTreeMap<u64, (Head, Vec<Part>)>,
+    heads: Vec<SourceHead>,
+    closed: BTreeMap<u64, (Vec<SourceHead>, Vec<Part>)>,
     progress: Progress,
 }
 
@@ -128,16 +121,17 @@ impl Engine {
             abort: Arc::new(AtomicBool::new(false)),
             decoder: opening.decoder,
         };
-        let mut head = Head { partitions: opening.partitions, ..Head::default() };
-        head.partitions.resize(plan.sources.len(), BTreeSet::new());
-        for (source, partitions) in plan.sources.iter().zip(&mut head.partitions) {
+        let mut partitions = opening.partitions;
+        partitions.resize(plan.sources.len(), BTreeSet::new());
+        for (source, partitions) in plan.sources.iter().zip(&mut partitions) {
             let held = committed.progress.sources.get(&source.name);
             partitions.extend(held.into_iter().flat_map(|s| s.partitions.keys().copied()));
         }
+        let heads = partitions.into_iter().map(new_head).collect();
         let (lines, told, workers) = work::start(&setup, opening.workers)?;
         let open = committed.epoch + 1;
         let (workers, closed, progress) = (Some(workers), BTreeMap::new(), committed.progress);
-        Ok(Engine { setup, lines, told, workers, open, head, closed, progress })
+        Ok(Engine { setup, lines, told, workers, open, heads, closed, progress })
     }
 
     /// The state.
@@ -167,7 +161,7 @@ impl Engine {
 
     /// Whether records were fed into the open epoch.
     pub fn fed(&self) -> bool {
-        !self.head.next.is_empty()
+        self.heads.iter().any(|head| !head.next.is_empty())
     }
 
     /// Enters records into the open epoch.
@@ -176,8 +170,9 @@ impl Engine {
     /// When the worker has ended.
     pub fn feed(&mut self, source: usize, records: Records) -> Result<(), RunError> {
         let Some(last) = records.offsets.last() else { return Ok(()) };
-        *self.head.read.entry(source).or_default() += records.len() as u64;
-        self.head.next.insert((source, records.partition), last + 1);
+        let head = self.heads.get_mut(source).ok_or_else(|| no_source(source))?;
+        head.read += records.len() as u64;
+        head.next.insert(records.partition, last + 1);
         let partition = records.partition;
         self.tell(partition, Tell::Records(source, Box::new(records)))
     }
@@ -187,7 +182,7 @@ impl Engine {
     /// # Errors
     /// When the worker has ended.
     pub fn join(&mut self, source: usize, partition: i32) -> Result<(), RunError> {
-        if !self.head.partitions[source].insert(partition) {
+        if !self.heads.get_mut(source).ok_or_else(|| no_source(source))?.partitions.insert(partition) {
             return Ok(());
         }
         let name = &self.setup.plan.sources[source].name;
@@ -200,9 +195,8 @@ impl Engine {
     /// # Errors
     /// When a worker has ended.
     pub fn close(&mut self) -> Result<(), RunError> {
-        let partitions = self.head.partitions.clone();
-        let head = std::mem::replace(&mut self.head, Head { partitions, ..Head::default() });
-        self.closed.insert(self.open, (head, vec![]));
+        let next = self.heads.iter().map(|head| new_head(head.partitions.clone())).collect();
+        self.closed.insert(self.open, (std::mem::replace(&mut self.heads, next), vec![]));
         for worker in 0..self.lines.len() {
             self.tell(worker as i32, Tell::Close(self.open))?;
         }
@@ -222,8 +216,8 @@ impl Engine {
             if let Some(entry) = self.closed.first_entry()
                 && entry.get().1.len() >= self.lines.len()
             {
-                let (epoch, (head, parts)) = entry.remove_entry();
-                return self.write(epoch, &head, parts).map(Some);
+                let (epoch, (heads, parts)) = entry.remove_entry();
+                return self.write(epoch, &heads, parts).map(Some);
             }
             match self.told.recv() {
                 Ok(Told::Part(part)) => {
@@ -287,8 +281,12 @@ impl Engine {
         self.lines.get(worker).ok_or_else(ended)?.send(what).map_err(|_| ended())
     }
 
-    fn write(&mut self, epoch: u64, head: &Head, parts: Vec<Part>) -> Result<Committed, RunError> {
-        self.advance(head, &parts);
+    fn write(&mut self, epoch: u64, heads: &[SourceHead], parts: Vec<Part>) -> Result<Committed, RunError> {
+        for (at, (source, head)) in self.setup.plan.sources.iter().zip(heads).enumerate() {
+            let held = self.progress.sources.entry(source.name.clone()).or_default();
+            let shares = parts.iter().map(|part| (part.out.outcomes.get(&at), part.marks.get(at)));
+            advance(held, source, head, shares);
+        }
         let progress = self.progress.clone();
         let mut commit = Commit { epoch, commit_ms: epoch as i64, progress, ..Commit::default() };
         let mut done = Committed { epoch, sinks: vec![], letters: vec![], touched: BTreeMap::new() };
@@ -314,33 +312,6 @@ impl Engine {
         Ok(done)
     }
 
-    /// Moves progress to the end of the epoch, as the driver's committer does.
-    fn advance(&mut self, head: &Head, parts: &[Part]) {
-        for (at, source) in self.setup.plan.sources.iter().enumerate() {
-            let held = self.progress.sources.entry(source.name.clone()).or_default();
-            held.read += head.read.get(&at).copied().unwrap_or(0);
-            for outcomes in parts.iter().filter_map(|part| part.out.outcomes.get(&at)) {
-                held.outcomes.iter_mut().zip(outcomes).for_each(|(total, n)| *total += n);
-            }
-            for ((_, partition), next) in head.next.iter().filter(|((source, _), _)| *source == at) {
-                held.partitions.entry(*partition).or_default().next_offset = *next;
-            }
-            for (partition, mark) in parts.iter().filter_map(|part| part.marks.get(at)).flatten() {
-                if let Some(held) = held.partitions.get_mut(partition) {
-                    held.max_event_us = held.max_event_us.max(mark.max_event_us);
-                    held.floor_us = held.floor_us.max(mark.floor_us);
-                }
-            }
-            let Some(watermark) = source.watermark else { continue };
-            let reached = |mark: &PartitionProgress| {
-                mark.max_event_us.map(|max| max.saturating_sub(watermark.delay_us)).max(mark.floor_us)
-            };
-            let all = head.partitions[at].iter().map(|p| held.partitions.get(p).and_then(reached));
-            let least = all.collect::<Option<Vec<i64>>>().and_then(|all| all.into_iter().min());
-            held.watermark_us = held.watermark_us.max(least);
-        }
-    }
-
     fn end(&mut self) -> Result<(), String> {
         self.lines.clear();
         let Some(workers) = self.workers.take() else { return Ok(()) };
@@ -354,6 +325,14 @@ impl Drop for Engine {
         // Who wants to know how the workers ended calls stop.
         let _ = self.end();
     }
+}
+
+fn new_head(partitions: BTreeSet<i32>) -> SourceHead {
+    SourceHead { partitions, ..SourceHead::default() }
+}
+
+fn no_source(at: usize) -> RunError {
+    RunError::Broken(format!("there is no source {at}"))
 }
 
 /// The spaces of the plan, as the state's catalogue has them.

@@ -5,7 +5,7 @@
 //! publisher, and a permit returns to the driver. The first failure, of a worker or of the state,
 //! ends the run; nothing of the failed epoch, or of a later one, is committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -13,9 +13,10 @@ use std::time::Instant;
 use anyhow::{Context, Error, Result};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, Sender};
+use dataflows::source::progress::{SourceHead, advance};
 use dataflows::topology::Setup;
 use schemas::OutChunk;
-use state::{Commit, Counts, OutboxChunk, PartitionProgress, Progress, ViewProgress, Writes};
+use state::{Commit, Counts, OutboxChunk, Progress, ViewProgress, Writes};
 
 use super::publish::ToPublisher;
 use super::workers::Part;
@@ -31,19 +32,6 @@ pub struct Head {
     pub sources: Vec<SourceHead>,
     /// Timestamps of some of its records, milliseconds, for the latency histogram.
     pub samples: Vec<i64>,
-}
-
-/// A source's share of an epoch's head.
-#[derive(Debug, Default)]
-pub struct SourceHead {
-    /// Records read.
-    pub read: u64,
-    /// Next offset by partition.
-    pub next: BTreeMap<i32, i64>,
-    /// All partitions there are: each must have an event before the source has a watermark.
-    pub partitions: BTreeSet<i32>,
-    /// Whether the source has ended.
-    pub ended: bool,
 }
 
 /// What arrives at the committer.
@@ -171,40 +159,19 @@ impl Committer {
 
     /// Moves progress to the end of the epoch.
     fn advance(&self, progress: &mut Progress, head: &Head, parts: &[Part], commit_ms: i64) {
-        let mut counted: BTreeMap<usize, [u64; 6]> = BTreeMap::new();
-        for part in parts {
-            for (source, outcomes) in &part.out.outcomes {
-                let total = counted.entry(*source).or_default();
-                total.iter_mut().zip(outcomes).for_each(|(total, n)| *total += n);
-            }
-        }
         for (at, source) in self.setup.plan.sources.iter().enumerate() {
             let held = progress.sources.entry(source.name.clone()).or_default();
             let Some(read) = head.sources.get(at) else { continue };
-            held.read += read.read;
-            held.ended = read.ended;
-            for (outcome, n) in
-                schemas::Outcome::ALL.iter().zip(counted.get(&at).copied().unwrap_or_default())
-            {
-                held.outcomes[outcome.index()] += n;
+            let before = held.outcomes;
+            let shares = parts.iter().map(|part| (part.out.outcomes.get(&at), part.marks.get(at)));
+            let holder = advance(held, source, read, shares);
+            for outcome in schemas::Outcome::ALL {
+                let n = held.outcomes[outcome.index()] - before[outcome.index()];
                 if n > 0 {
                     self.metrics.outcomes(&source.name, outcome.name(), n);
                 }
             }
-            for (partition, next) in &read.next {
-                held.partitions.entry(*partition).or_default().next_offset = *next;
-            }
-            for (partition, mark) in parts.iter().flat_map(|part| part.marks.get(at)).flatten() {
-                if let Some(held) = held.partitions.get_mut(partition) {
-                    held.max_event_us = held.max_event_us.max(mark.max_event_us);
-                    held.floor_us = held.floor_us.max(mark.floor_us);
-                }
-            }
-            let delay = source.watermark.map(|w| w.delay_us);
-            let reached = delay.and_then(|delay| watermark(&read.partitions, &held.partitions, delay));
-            held.watermark_us = held.watermark_us.max(reached.map(|(us, _)| us));
             self.metrics.watermark(&source.name, held.watermark_us, commit_ms);
-            let holder = reached.map(|(_, partition)| partition);
             self.metrics.watermark_held_by(&source.name, holder);
             self.handle.update(|status| {
                 if let Some(shown) = status.sources.get_mut(at) {
@@ -246,23 +213,6 @@ impl Committer {
         }
         (!chunk.is_empty()).then(|| chunk.into_bytes())
     }
-}
-
-/// The least watermark over all partitions and the partition that holds it; None while one has none.
-fn watermark(
-    all: &BTreeSet<i32>,
-    held: &BTreeMap<i32, PartitionProgress>,
-    delay_us: i64,
-) -> Option<(i64, i32)> {
-    all.iter()
-        .map(|partition| {
-            let mark = held.get(partition)?;
-            let reached = mark.max_event_us.map(|max| max.saturating_sub(delay_us)).max(mark.floor_us);
-            reached.map(|us| (us, *partition))
-        })
-        .collect::<Option<Vec<_>>>()?
-        .into_iter()
-        .min()
 }
 
 /// The least watermark of the sources below a relation.

@@ -105,6 +105,24 @@ fn one_changed_expectation_fails() {
 }
 
 #[test]
+fn sums_of_the_largest_decimals_do_not_stop_a_worker() {
+    let nines = "9".repeat(38);
+    let dir = small("");
+    let sql = "CREATE SOURCE s (id BIGINT, d DECIMAL(38,0)) WITH (connector = 'file', path = 'nowhere')\n\
+               FORMAT PLAIN ENCODE JSON;\n\
+               CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, sum(d) AS total FROM s;\n";
+    let script = format!(
+        "-- topology games.sql\n-- feed s\n{{\"id\":1,\"d\":\"{nines}\"}}\n{{\"id\":2,\"d\":\"{nines}\"}}\n\
+         -- expect v\n-- feed s\n{{\"id\":3,\"d\":\"-{nines}\"}}\n\
+         -- expect v\n{{\"n\":3,\"total\":\"{nines}\"}}\n"
+    );
+    fs::write(dir.path().join("games.sql"), sql).expect("a topology");
+    fs::write(dir.path().join("games.test.sql"), script).expect("a script");
+    let ended = test(dir.path(), &["games.test.sql"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+}
+
+#[test]
 fn a_failed_script_tells_the_difference() {
     let script = "-- topology games.sql\n\
                   -- feed games\n\

@@ -1,14 +1,15 @@
 //! What an aggregate keeps for one key, as a differential diff.
 //!
 //! [`Accums`] is a vector of accumulators that adds: a row count, and for each accumulable aggregate
-//! the number of non-NULL arguments and their exact sum (128-bit integers; decimals unscaled;
-//! doubles as [`FloatSum`]). Because it adds, differential's own compaction maintains it, and a
+//! the number of non-NULL arguments and their exact sum (integers in 128 bits; decimals unscaled in
+//! 256, since two of 38 digits overflow 128; doubles as [`FloatSum`]). Because it adds, differential's own compaction maintains it, and a
 //! correction is one more addition. Compaction and reading copy diffs often and change them seldom, so
 //! copies share their accumulators until one changes. The stored form is stable: little-endian, as
 //! written below.
 
 use std::sync::Arc;
 
+use arrow::datatypes::i256;
 use differential_dataflow::difference::{IsZero, Semigroup};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use super::float_sum::{FloatSum, take};
 
 /// Accumulators of one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "(i64, Vec<Acc>)", into = "(i64, Vec<Acc>)")]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub struct Accums {
     /// Rows.
     pub rows: i64,
@@ -25,7 +26,7 @@ pub struct Accums {
 }
 
 /// Accumulator of one aggregate.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Acc {
     /// Non-NULL arguments.
     pub n: i64,
@@ -34,23 +35,38 @@ pub struct Acc {
 }
 
 /// An exact sum.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sum {
-    /// Integers and unscaled decimals; stays 0 for counts.
+    /// Integers; stays 0 for counts.
     Int(i128),
+    /// Unscaled decimals: below 2^127 each, so 2^63 rows times 2^63 fit.
+    Wide(i256),
     /// Doubles.
     Float(Box<FloatSum>),
 }
 
-impl From<(i64, Vec<Acc>)> for Accums {
-    fn from((rows, accs): (i64, Vec<Acc>)) -> Accums {
-        Accums { rows, shared: (!accs.is_empty()).then(|| accs.into()) }
+impl Sum {
+    /// A sum of integers or decimals; None for doubles.
+    pub fn wide(&self) -> Option<i256> {
+        match self {
+            Sum::Int(sum) => Some(i256::from_i128(*sum)),
+            Sum::Wide(sum) => Some(*sum),
+            Sum::Float(_) => None,
+        }
     }
 }
 
-impl From<Accums> for (i64, Vec<Acc>) {
-    fn from(accums: Accums) -> (i64, Vec<Acc>) {
-        (accums.rows, accums.accs().to_vec())
+impl TryFrom<Vec<u8>> for Accums {
+    type Error = &'static str;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Accums, &'static str> {
+        Accums::from_bytes(&bytes).ok_or("these bytes are no accumulators")
+    }
+}
+
+impl From<Accums> for Vec<u8> {
+    fn from(accums: Accums) -> Vec<u8> {
+        accums.to_bytes()
     }
 }
 
@@ -92,6 +108,10 @@ impl Accums {
                     out.push(1);
                     sum.write(&mut out);
                 }
+                Sum::Wide(sum) => {
+                    out.push(2);
+                    out.extend_from_slice(&sum.to_le_bytes());
+                }
             }
         }
         out
@@ -115,11 +135,16 @@ impl Accums {
                     Sum::Int(i128::from_le_bytes(*head))
                 }
                 1 => Sum::Float(Box::new(FloatSum::read(input)?)),
+                2 => {
+                    let (head, rest) = input.split_first_chunk::<32>()?;
+                    *input = rest;
+                    Sum::Wide(i256::from_le_bytes(*head))
+                }
                 _ => return None,
             };
             accs.push(Acc { n, sum });
         }
-        input.is_empty().then(|| Accums::from((rows, accs)))
+        input.is_empty().then(|| Accums::new(rows, accs.into_iter()))
     }
 }
 
@@ -130,6 +155,7 @@ impl IsZero for Accums {
                 acc.n == 0
                     && match &acc.sum {
                         Sum::Int(sum) => *sum == 0,
+                        Sum::Wide(sum) => *sum == i256::ZERO,
                         Sum::Float(sum) => sum.is_zero(),
                     }
             })
@@ -151,8 +177,12 @@ impl Semigroup for Accums {
             match (&mut held.sum, &add.sum) {
                 (Sum::Int(held), Sum::Int(add)) => *held += add,
                 (Sum::Float(held), Sum::Float(add)) => held.merge(add),
-                // Both sides come from one plan; a mix cannot be built.
-                _ => debug_assert!(false, "sums of two kinds"),
+                // A state written before decimals were wide holds them as integers.
+                (held, add) => match (held.wide(), add.wide()) {
+                    (Some(sum), Some(add)) => *held = Sum::Wide(sum.wrapping_add(add)),
+                    // Both sides come from one plan; a mix cannot be built.
+                    _ => debug_assert!(false, "sums of two kinds"),
+                },
             }
         }
     }
@@ -167,7 +197,7 @@ mod tests {
         let mut float = FloatSum::default();
         float.add(1.5, 1);
         let accs = vec![Acc { n: 2, sum: Sum::Int(-7) }, Acc { n: 1, sum: Sum::Float(Box::new(float)) }];
-        let accums = Accums::from((3, accs));
+        let accums = Accums::new(3, accs.into_iter());
         let bytes = accums.to_bytes();
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
@@ -178,5 +208,20 @@ mod tests {
         );
         assert_eq!(Accums::from_bytes(&bytes), Some(accums));
         assert_eq!(Accums::from_bytes(&bytes[1..]), None);
+    }
+
+    #[test]
+    fn decimals_of_38_digits_add_up() {
+        let most = 10i128.pow(38) - 1;
+        let one = |sum| Accums::new(1, [Acc { n: 1, sum }].into_iter());
+        let wide = Sum::Wide(i256::from_i128(most));
+        // The first as a state of before holds it.
+        let mut total = one(Sum::Int(most));
+        total.plus_equals(&one(wide.clone()));
+        let sum = i256::from_i128(most).wrapping_add(i256::from_i128(most));
+        assert_eq!(total.accs()[0].sum, Sum::Wide(sum));
+        assert_eq!(Accums::from_bytes(&total.to_bytes()), Some(total.clone()));
+        total.plus_equals(&Accums::new(-2, [Acc { n: -2, sum: Sum::Wide(sum.wrapping_neg()) }].into_iter()));
+        assert!(total.is_zero());
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Schema};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Schema, i256};
 use schemas::{RowCodec, Rows};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
@@ -76,9 +76,13 @@ impl Grouping {
             let place = match (aggregate.func, arg) {
                 (AggFunc::Min | AggFunc::Max, Some(arg)) => Place::Index(at as u8, RowCodec::new(&[arg])?),
                 (func, arg) => {
-                    let float = func != AggFunc::Count && matches!(arg, Some(DataType::Float64));
                     let scale = if let Some(DataType::Decimal128(_, scale)) = arg { scale } else { 0 };
-                    let sum = if float { Sum::Float(Box::default()) } else { Sum::Int(0) };
+                    let sum = match &arg {
+                        _ if func == AggFunc::Count => Sum::Int(0),
+                        Some(DataType::Float64) => Sum::Float(Box::default()),
+                        Some(DataType::Decimal128(..)) => Sum::Wide(i256::ZERO),
+                        _ => Sum::Int(0),
+                    };
                     template.push(Acc { n: 0, sum });
                     Place::Acc(template.len() - 1, scale)
                 }
@@ -90,7 +94,7 @@ impl Grouping {
 
     /// Accumulators of no rows.
     pub fn zero(&self) -> Accums {
-        Accums::from((0, self.template.clone()))
+        Accums::new(0, self.template.iter().cloned())
     }
 }
 
@@ -225,15 +229,19 @@ impl Sums {
             accs[place(row)].n += diffs[row];
         }
         let Some(arg) = arg else { return Ok(()) };
-        let mut add = |row: usize, value: i128| {
-            if let Sum::Int(sum) = &mut accs[place(row)].sum {
-                *sum += value * diffs[row] as i128;
-            }
-        };
         if let Some(values) = arg.as_primitive_opt::<Int64Type>() {
-            rows().for_each(|row| add(row, values.value(row) as i128));
+            for row in rows() {
+                if let Sum::Int(sum) = &mut accs[place(row)].sum {
+                    *sum += values.value(row) as i128 * diffs[row] as i128;
+                }
+            }
         } else if let Some(values) = arg.as_primitive_opt::<Decimal128Type>() {
-            rows().for_each(|row| add(row, values.value(row)));
+            for row in rows() {
+                if let Sum::Wide(sum) = &mut accs[place(row)].sum {
+                    let times = i256::from_i128(diffs[row] as i128);
+                    *sum = sum.wrapping_add(i256::from_i128(values.value(row)).wrapping_mul(times));
+                }
+            }
         } else if let Some(values) = arg.as_primitive_opt::<Float64Type>() {
             self.add_floats(at, members, rows().map(|row| (row, values.value(row), diffs[row])));
         } else {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, i256};
 use schemas::Rows;
 
 use super::accum::{Accums, Sum};
@@ -73,29 +73,33 @@ fn accumulated(slot: &Slot, scale: i8, accums: &Accums, at: usize) -> Result<Val
     match (slot.aggregate.func, &acc.sum) {
         (AggFunc::Count, _) => Ok(Value::Int(acc.n as i128)),
         _ if acc.n <= 0 => Ok(Value::Null),
-        (AggFunc::Sum, Sum::Int(sum)) => fit(*sum, output),
         (AggFunc::Sum, Sum::Float(sum)) => Ok(Value::Float(bits(sum.value()))),
         (AggFunc::Avg, Sum::Float(sum)) => Ok(Value::Float(bits(sum.value() / acc.n as f64))),
-        (AggFunc::Avg, Sum::Int(sum)) => match output {
-            DataType::Decimal128(_, out) => {
-                let factor = 10i128.checked_pow((out - scale).max(0) as u32);
-                let scaled = factor.and_then(|f| sum.checked_mul(f)).ok_or("the average does not fit")?;
-                fit(scaled / acc.n as i128, output)
+        (AggFunc::Sum, sum) => fit(sum.wide(), output),
+        (AggFunc::Avg, sum) => match (output, sum) {
+            (DataType::Decimal128(_, out), sum) => {
+                let factor = 10i128.checked_pow((out - scale).max(0) as u32).map(i256::from_i128);
+                let scaled = sum.wide().zip(factor).and_then(|(sum, factor)| sum.checked_mul(factor));
+                fit(scaled.and_then(|s| s.checked_div(i256::from_i128(acc.n as i128))), output)
             }
-            _ => Ok(Value::Float(bits(*sum as f64 / acc.n as f64))),
+            (_, Sum::Int(sum)) => Ok(Value::Float(bits(*sum as f64 / acc.n as f64))),
+            _ => fit(None, output),
         },
         (AggFunc::Min | AggFunc::Max, _) => Ok(Value::Null),
     }
 }
 
-fn fit(value: i128, output: &DataType) -> Result<Value, String> {
-    let fits = match output {
+fn fit(exact: Option<i256>, output: &DataType) -> Result<Value, String> {
+    let value = exact.and_then(i256::to_i128).filter(|value| match output {
         DataType::Decimal128(precision, _) => {
-            10i128.checked_pow(*precision as u32).is_none_or(|limit| value > -limit && value < limit)
+            10i128.checked_pow(*precision as u32).is_none_or(|limit| *value > -limit && *value < limit)
         }
-        _ => i64::try_from(value).is_ok(),
-    };
-    if fits { Ok(Value::Int(value)) } else { Err(format!("{value} does not fit {output}")) }
+        _ => i64::try_from(*value).is_ok(),
+    });
+    value.map(Value::Int).ok_or_else(|| match exact {
+        Some(exact) => format!("{exact} does not fit {output}"),
+        None => format!("the result does not fit {output}"),
+    })
 }
 
 fn bits(value: f64) -> u64 {

@@ -6,12 +6,10 @@
 //! NaN and the infinities are counted beside it. The result is rounded once, to nearest even, so it
 //! depends on the set of rows alone and not on their order, epochs or workers.
 
-use serde::{Deserialize, Serialize};
-
 const HALF: i64 = 1 << 31;
 
 /// An exact sum of doubles. Terms: up to 2^31 rows a digit between normalisations; each addition normalises.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FloatSum {
     /// Digit index of `digits[0]`; digit i weighs 2^(32 i - 1074).
     base: i32,
