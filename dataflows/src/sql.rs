@@ -16,6 +16,7 @@ pub mod error;
 mod fallible;
 mod functions;
 mod guard;
+mod keyed;
 mod lower;
 mod mistakes;
 pub mod nearest;

@@ -4,11 +4,14 @@
 //! without one), length of the version u32, version, length of the declared columns u32, packed row;
 //! integers big-endian. The packed row begins with the declared columns, so that comparing that part
 //! tells a duplicate whatever the INCLUDEd columns hold.
+//!
+//! A deleted key (a grave) has the version and the event time of the row it had, the partition and the
+//! offset of the record that deleted it, and no row.
 
 /// What is known of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Deleted: only key and version are kept.
+    /// Deleted: only key, version and event time are kept.
     pub deleted: bool,
     /// Partition of the record that wrote it.
     pub partition: i32,
