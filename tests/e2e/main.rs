@@ -10,6 +10,7 @@ mod broker;
 mod child;
 mod golden;
 mod input;
+mod keyed;
 mod mistakes;
 mod once;
 mod outage;
