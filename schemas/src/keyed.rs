@@ -25,7 +25,7 @@ use crate::json::{JsonDecoder, JsonOptions};
 use crate::registry::Registry;
 
 pub use debezium::DebeziumDecoder;
-pub use lines::split_line;
+pub use lines::{KeyAndValue, split_line};
 pub use upsert::UpsertDecoder;
 
 /// What the bytes of a key or a value are.

@@ -88,8 +88,15 @@ mod tests {
         held.write(&mut bytes);
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "00000000030000000000000102ffffffffffffffff000000020109000000010708");
-        assert_eq!(Held::read(&bytes), Some(held));
+        assert_eq!(Held::read(&bytes), Some(held.clone()));
         assert_eq!(Held::row_of(&bytes), Some(&[7u8, 8][..]));
         assert_eq!(Held::read(&bytes[..20]), None);
+        let grave = Held { deleted: true, declared: 0, row: vec![], ..held };
+        bytes.clear();
+        grave.write(&mut bytes);
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "01000000030000000000000102ffffffffffffffff00000002010900000000");
+        assert_eq!(Held::row_of(&bytes), None);
+        assert_eq!(Held::read(&bytes), Some(grave));
     }
 }

@@ -2,8 +2,11 @@
 
 use jiter::{Jiter, Peek};
 
-/// The bytes of the key and the value of a line; a JSON null is a null. None for a line of another form.
-pub fn split_line(line: &[u8]) -> Option<(Option<&[u8]>, Option<&[u8]>)> {
+/// The bytes of a key and of a value; a JSON null is a null.
+pub type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+/// Key and value of a line, byte for byte. None for a line of another form.
+pub fn split_line(line: &[u8]) -> Option<KeyAndValue<'_>> {
     let mut json = Jiter::new(line);
     let key = part(json.next_object().ok()?? == "key", &mut json, line)?;
     let value = part(json.next_key().ok()?? == "value", &mut json, line)?;
