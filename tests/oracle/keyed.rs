@@ -33,8 +33,8 @@ CREATE TABLE stock (
 WITH (connector = 'kafka', topic = 'stock', retention = '20 minutes') FORMAT UPSERT ENCODE JSON;
 CREATE TABLE users (id BIGINT, name VARCHAR, country VARCHAR NOT NULL, PRIMARY KEY (id))
 WITH (connector = 'kafka', topic = 'users') FORMAT DEBEZIUM ENCODE JSON;
-CREATE TABLE prices (sku INT, cents BIGINT, at TIMESTAMPTZ, PRIMARY KEY (sku), WATERMARK FOR at AS at)
-ON CONFLICT OVERWRITE WITH VERSION COLUMN (at)
+CREATE TABLE prices (sku INT, cents BIGINT, since TIMESTAMPTZ, PRIMARY KEY (sku), WATERMARK FOR since AS since)
+ON CONFLICT OVERWRITE WITH VERSION COLUMN (since)
 WITH (connector = 'kafka', topic = 'prices') FORMAT DEBEZIUM ENCODE JSON;
 ";
 
@@ -55,7 +55,7 @@ const VIEWS: &[(&str, &str, &str)] = &[
     ("amounts", "SELECT DISTINCT amount FROM stock", ""),
     ("user_rows", "SELECT id, name, country FROM users", ""),
     ("countries", "SELECT country, count(*) AS n, max(name) AS last FROM users GROUP BY country", ""),
-    ("price_rows", "SELECT sku, cents, at FROM prices", ""),
+    ("price_rows", "SELECT sku, cents, since FROM prices", ""),
     (
         "worth",
         "SELECT s.shop, sum(s.amount * p.cents) AS cents, count(*) AS n FROM stock AS s JOIN prices AS p ON s.sku = p.sku GROUP BY s.shop",
@@ -142,7 +142,7 @@ fn specs() -> Vec<Spec> {
             watermark: Some((2, 0)),
             ..plain(
                 "prices",
-                vec![("sku", "INTEGER"), ("cents", "BIGINT"), ("at", "TIMESTAMP")],
+                vec![("sku", "INTEGER"), ("cents", "BIGINT"), ("since", "TIMESTAMP")],
                 key(&[0], Some(2), None),
             )
         },

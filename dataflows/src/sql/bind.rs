@@ -165,10 +165,8 @@ impl Bind<'_> {
         let watermark = self.watermark(&schema);
         let max_ahead_us = self.length("watermark.max_ahead").unwrap_or(DAY_US);
         let keyed = self.keyed(&schema, watermark.is_some());
-        if let Some(keyed) = &keyed {
-            self.mistakes.extend(keyed::mistakes(create, (&schema, &origins), &keyed.key));
-        }
         let key = keyed.as_ref().map_or(&[][..], |keyed| &keyed.key);
+        self.mistakes.extend(keyed::mistakes(create, (&schema, &origins), key));
         let (key_encoding, key_encode_options) = keyed::encoding(create, &origins, key);
         let checks = self.checks(&schema);
         let not_null = (0..schema.fields().len())

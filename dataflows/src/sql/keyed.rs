@@ -83,8 +83,8 @@ fn whole_key(create: &CreateRelation, origins: &[Origin], key: &[usize]) -> bool
 /// What the connector gives as records.
 fn connector(create: &CreateRelation, (word, pos): (&str, Pos)) -> Option<Mistake> {
     match option(&create.with, "connector")?.value.as_str() {
-        "datagen" => Some(
-            Mistake::new(pos, format!("the connector datagen makes no {word} records"))
+        name @ ("datagen" | "nexmark") => Some(
+            Mistake::new(pos, format!("the connector {name} makes no {word} records"))
                 .hint("write FORMAT PLAIN, or read what you need from a file"),
         ),
         "file" => {
