@@ -6,6 +6,7 @@
 //! `refuse`.
 
 mod aggregate;
+mod call;
 pub(crate) mod join;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::fallible::fallible;
 use super::properties::column_of;
-use crate::plan::{Aggregate, Op, Plan, Rel, RelId, Scalar};
+use crate::plan::{Aggregate, Fold, Op, Plan, Rel, RelId, Scalar};
 
 type Columns = BTreeSet<usize>;
 
@@ -101,7 +101,12 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
                 .enumerate()
                 .filter(|(i, _)| own.contains(&(keys.len() + i)))
                 .map(|(_, a)| a);
-            let scalars = keys.iter().chain(kept.flat_map(|a| a.arg.iter().chain(&a.filter)));
+            let scalars = keys.iter().chain(kept.flat_map(|a| a.args().chain(&a.filter)));
+            vec![(*input, scalars.flat_map(columns).collect())]
+        }
+        Op::Fold { input, keys, folds } => {
+            let kept = folds.iter().enumerate().filter(|(i, _)| own.contains(&(keys.len() + i)));
+            let scalars = keys.iter().chain(kept.flat_map(|(_, fold)| fold.reads()));
             vec![(*input, scalars.flat_map(columns).collect())]
         }
         Op::Join { left, right, left_keys, right_keys, residual, .. } => {
@@ -230,6 +235,18 @@ impl Writer<'_> {
                 let keys = keys.iter().map(|k| moved(k, &places)).collect();
                 (Op::Aggregate { input, keys, aggregates }, dense(&outputs))
             }
+            Op::Fold { keys, folds, .. } => {
+                let (input, places) = self.placed[&reads[0].0].clone();
+                let outputs: Columns = (0..keys.len()).chain(own.iter().copied()).collect();
+                let kept = outputs.iter().filter_map(|c| folds.get(c.checked_sub(keys.len())?));
+                let folds: Vec<Fold> = kept.map(|fold| fold.map(|s| moved(s, &places))).collect();
+                let keys = keys.iter().map(|k| moved(k, &places)).collect();
+                let op = match folds.is_empty() {
+                    true => Op::Aggregate { input, keys, aggregates: vec![] },
+                    false => Op::Fold { input, keys, folds },
+                };
+                (op, dense(&outputs))
+            }
             Op::Join { kind, left_keys, right_keys, residual, left, null_equal, .. } => {
                 let width = self.old.rels[*left].schema.fields().len();
                 let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
@@ -266,6 +283,7 @@ fn move_aggregate(a: &Aggregate, places: &BTreeMap<usize, usize>) -> Aggregate {
     Aggregate {
         func: a.func,
         arg: a.arg.as_ref().map(|s| moved(s, places)),
+        other: a.other.as_ref().map(|s| moved(s, places)),
         filter: a.filter.as_ref().map(|s| moved(s, places)),
         output: a.output.clone(),
     }
@@ -339,7 +357,7 @@ fn rename(plan: &mut Plan) {
         let all = exprs.iter().map(Scalar::as_column).eq((0..below.schema.fields().len()).map(Some));
         let types = |s: &Schema| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
         let same = all && types(&plan.rels[id].schema) == types(&below.schema);
-        if same && uses[*input] == 1 && matches!(below.op, Op::Aggregate { .. }) {
+        if same && uses[*input] == 1 && matches!(below.op, Op::Aggregate { .. } | Op::Fold { .. }) {
             let input = *input;
             plan.rels[input].schema = Arc::clone(&plan.rels[id].schema);
         }
@@ -397,7 +415,8 @@ fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
         | Op::Project { input, .. }
         | Op::Unnest { input, .. }
         | Op::Distinct { input }
-        | Op::Aggregate { input, .. } => *input = number(*input),
+        | Op::Aggregate { input, .. }
+        | Op::Fold { input, .. } => *input = number(*input),
         Op::Union { inputs } => inputs.iter_mut().for_each(|i| *i = number(*i)),
         Op::Join { left, right, .. } => {
             *left = number(*left);
