@@ -21,6 +21,7 @@ mod lower;
 mod mistakes;
 pub mod nearest;
 pub mod parse;
+mod percentile;
 mod properties;
 mod prune;
 mod query;

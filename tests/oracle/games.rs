@@ -1,7 +1,8 @@
 //! The topology of the oracle: two keyed tables that overwrite, one where the first wins, two
 //! append-only sources; views over all of them, and what DuckDB computes for each; sinks. Views over
-//! joins of every kind, subqueries and set operations stand in `algebra`.
+//! joins of every kind, subqueries and set operations stand in `algebra`, more aggregates in `aggregates`.
 
+mod aggregates;
 mod algebra;
 
 use rand::RngExt;
@@ -255,13 +256,15 @@ const SINKS: &[(&str, &str, &str, &str)] = &[
     ("intersect_out", "FROM intersect_rows", "DEBEZIUM", "champion_id,region"),
     ("live_left_out", "FROM live_left", "UPSERT", "part,place"),
     ("live_role_out", "FROM live_role", "UPSERT", "role"),
+    ("arrays_out", "FROM arrays", "DEBEZIUM", "platform"),
+    ("mixed_kinds_out", "FROM mixed_kinds", "UPSERT", "region"),
     ("live_out", "FROM live_rows", "PLAIN", ""),
 ];
 
 /// Everything there is to say to Herald.
 pub fn topology() -> String {
     let mut text = SOURCES.to_string();
-    for (name, sql, _) in VIEWS.iter().chain(algebra::VIEWS) {
+    for (name, sql, _) in VIEWS.iter().chain(algebra::VIEWS).chain(aggregates::VIEWS) {
         text.push_str(&format!("CREATE MATERIALIZED VIEW {name} AS {sql};\n"));
     }
     for (name, from, format, key) in SINKS {
@@ -276,7 +279,7 @@ pub fn topology() -> String {
 /// Everything there is to ask DuckDB, under the names of the views.
 pub fn queries() -> Vec<(String, String)> {
     let participants = "SELECT match_id, platform, ended_at, unnest(players, recursive := true) FROM matches";
-    let views = VIEWS.iter().chain(algebra::VIEWS);
+    let views = VIEWS.iter().chain(algebra::VIEWS).chain(aggregates::VIEWS);
     let views = views.map(|(name, ours, theirs)| (*name, if theirs.is_empty() { *ours } else { *theirs }));
     let all = [("participants", participants)].into_iter().chain(views);
     all.map(|(name, sql)| (name.to_string(), sql.to_string())).collect()

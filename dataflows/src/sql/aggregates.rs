@@ -1,6 +1,6 @@
 //! The aggregate functions of Herald's SQL: DataFusion's, as far as they can be kept up to date.
 //!
-//! Some give types that no column of Herald has (text of 64-bit length, unsigned counts); those are
+//! `percentile_cont` is exact here (see [`super::percentile`]). Some give types that no column of Herald has (text of 64-bit length, unsigned counts); those are
 //! known to the planner under the same name with a type that one has, so that what is compared with
 //! them gets that type too.
 
@@ -49,6 +49,7 @@ pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
             "string_agg" | APPROX_DISTINCT | "regr_count" => {
                 Arc::new(AggregateUDF::from(Retyped { of: Arc::clone(&known) }))
             }
+            "percentile_cont" => super::percentile::exact(known),
             _ => known,
         };
         let also: &[&str] = if udaf.name() == "bool_and" { &["every"] } else { &[] };
