@@ -26,12 +26,11 @@ pub fn add(accs: &mut [Acc], (x, y): (f64, Option<f64>), times: i64) {
     let of_pairs = |y| [(x, None), (y, None), (x, Some(y)), (x, Some(x)), (y, Some(y))];
     let (single, pair) = ([(x, None), (x, Some(x))], y.map(of_pairs));
     let factors: &[(f64, Option<f64>)] = pair.as_ref().map_or(&single, |pair| pair);
-    let finite = x.is_finite() && y.is_none_or(f64::is_finite);
     for (acc, (factor, other)) in accs.iter_mut().zip(factors) {
         acc.n += times;
         match (&mut acc.sum, other) {
             (Sum::Float(sum), None) => sum.add(*factor, times),
-            (Sum::Products(sum), Some(other)) if finite => sum.add(*factor, *other, times),
+            (Sum::Products(sum), Some(other)) => sum.add(*factor, *other, times),
             _ => {}
         }
     }

@@ -41,6 +41,19 @@ pub(crate) fn is_ordered(name: &str) -> bool {
     FOLDS[..4].contains(&name)
 }
 
+/// What a refusal of a call of `name` suggests; None where it says enough.
+pub(crate) fn remedy(name: &str, refusal: &str) -> Option<&'static str> {
+    Some(match name {
+        "bool_and" | "bool_or" => "write a condition, such as x > 0",
+        "string_agg" if refusal.contains("constant") => "write the text between: string_agg(x, ', ')",
+        "percentile_cont" => "write percentile_cont(0.5) WITHIN GROUP (ORDER BY x)",
+        "array_agg" | "string_agg" if refusal.contains("ORDER BY") => {
+            "order by the argument, or leave DISTINCT out"
+        }
+        _ => return None,
+    })
+}
+
 /// All aggregates by name, aliases included, also those that are refused.
 pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
     let mut all = BTreeMap::new();
@@ -52,9 +65,13 @@ pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
             "percentile_cont" => super::percentile::exact(known),
             _ => known,
         };
-        let also: &[&str] = if udaf.name() == "bool_and" { &["every"] } else { &[] };
-        let aliases = udaf.aliases().iter().map(String::as_str).chain(also.iter().copied());
-        for name in aliases.chain([udaf.name()]) {
+        // PostgreSQL's names that DataFusion does not know.
+        let also = match udaf.name() {
+            "bool_and" => Some("every"),
+            "var" => Some("variance"),
+            _ => None,
+        };
+        for name in udaf.aliases().iter().map(String::as_str).chain(also).chain([udaf.name()]) {
             all.insert(name.to_owned(), Arc::clone(&udaf));
         }
     }

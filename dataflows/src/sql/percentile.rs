@@ -60,7 +60,7 @@ impl AggregateUDFImpl for Percentile {
     }
 }
 
-/// The values of one group.
+/// The values of one group, which come in the order of ORDER BY (see [`crate::plan::Fold`]).
 #[derive(Debug)]
 struct Values {
     share: f64,
@@ -77,7 +77,6 @@ impl Accumulator for Values {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.values.sort_unstable_by(f64::total_cmp);
         ScalarValue::Float64(between(&self.values, self.share)).cast_to(&self.of)
     }
 

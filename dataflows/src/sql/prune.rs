@@ -199,6 +199,25 @@ impl Writer<'_> {
         id
     }
 
+    /// A GROUP BY with the folds among the columns `own`; without any, one that keeps no rows.
+    fn fold(
+        &self,
+        input: RelId,
+        (keys, folds): (&[Scalar], &[Fold]),
+        own: &Columns,
+    ) -> (Op, BTreeMap<usize, usize>) {
+        let (input, places) = self.placed[&input].clone();
+        let outputs: Columns = (0..keys.len()).chain(own.iter().copied()).collect();
+        let kept = outputs.iter().filter_map(|c| folds.get(c.checked_sub(keys.len())?));
+        let folds: Vec<Fold> = kept.map(|fold| fold.map(|s| moved(s, &places))).collect();
+        let keys = keys.iter().map(|k| moved(k, &places)).collect();
+        let op = match folds.is_empty() {
+            true => Op::Aggregate { input, keys, aggregates: vec![] },
+            false => Op::Fold { input, keys, folds },
+        };
+        (op, dense(&outputs))
+    }
+
     /// Writes one relation so that it gives at least the columns `own`.
     fn write(&mut self, id: RelId, own: &Columns) {
         let rel = &self.old.rels[id];
@@ -235,18 +254,7 @@ impl Writer<'_> {
                 let keys = keys.iter().map(|k| moved(k, &places)).collect();
                 (Op::Aggregate { input, keys, aggregates }, dense(&outputs))
             }
-            Op::Fold { keys, folds, .. } => {
-                let (input, places) = self.placed[&reads[0].0].clone();
-                let outputs: Columns = (0..keys.len()).chain(own.iter().copied()).collect();
-                let kept = outputs.iter().filter_map(|c| folds.get(c.checked_sub(keys.len())?));
-                let folds: Vec<Fold> = kept.map(|fold| fold.map(|s| moved(s, &places))).collect();
-                let keys = keys.iter().map(|k| moved(k, &places)).collect();
-                let op = match folds.is_empty() {
-                    true => Op::Aggregate { input, keys, aggregates: vec![] },
-                    false => Op::Fold { input, keys, folds },
-                };
-                (op, dense(&outputs))
-            }
+            Op::Fold { keys, folds, .. } => self.fold(reads[0].0, (keys, folds), own),
             Op::Join { kind, left_keys, right_keys, residual, left, null_equal, .. } => {
                 let width = self.old.rels[*left].schema.fields().len();
                 let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);

@@ -198,7 +198,10 @@ impl Refuse {
                 return self.no(
                     span,
                     format!("{name}(DISTINCT ...) over more than one value is not supported"),
-                    format!("use {name}(*) over a subquery: FROM (SELECT DISTINCT k, x, y FROM t)"),
+                    format!(
+                        "use {name}({}) over a subquery: FROM (SELECT DISTINCT k, x, y FROM t)",
+                        if first == "count" { "*" } else { "x, y" }
+                    ),
                 );
             }
             let known = |clause: &FunctionArgumentClause| {

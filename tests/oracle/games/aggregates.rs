@@ -19,7 +19,7 @@ pub const VIEWS: &[(&str, &str, &str)] = &[
     ),
     (
         "spread_total",
-        "SELECT count(*) AS n, var_pop(score) AS v, stddev_pop(amount) AS d, var_samp(score + 1000) AS f, stddev(amount) FILTER (WHERE region = 'kr') AS k FROM live",
+        "SELECT count(*) AS n, var_pop(score) AS v, stddev_pop(amount) AS d, variance(score + 1000) AS f, stddev(amount) FILTER (WHERE region = 'kr') AS k FROM live",
         "",
     ),
     ("spread_matches", "SELECT stddev(duration_s) AS d, var_pop(rating) AS v FROM matches", ""),

@@ -107,10 +107,10 @@ impl<'a> Call<'a> {
         };
         self.arg = Some(scalar(arg, schema)?);
         if name == "percentile_cont" {
-            // The order is that of the values; from the greatest down, p is the (1 - p)th from the least.
-            let down = f.params.order_by.first().is_some_and(|sort| !sort.asc);
-            if let (Some(ScalarValue::Float64(Some(p))), true) = (&mut self.constant, down) {
-                *p = 1.0 - *p;
+            // The order is that of the values, in the type they are taken in; NULLs are left out.
+            if f.params.order_by.first().is_some_and(|sort| !sort.asc) {
+                let expr = scalar(arg, schema)?;
+                self.order.push(SortKey { expr, descending: true, nulls_first: false });
             }
             return Ok(self);
         }
