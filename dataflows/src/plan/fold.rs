@@ -77,6 +77,16 @@ impl Fold {
         })
     }
 
+    /// How many copies of a value have the effect of `count` of them, of which there is at least one.
+    pub fn copies(&self, count: i64) -> i64 {
+        match self.func.name() {
+            _ if self.distinct => 1,
+            "first_value" | "last_value" | "bit_and" | "bit_or" => 1,
+            "bit_xor" => 2 - count % 2,
+            _ => count,
+        }
+    }
+
     /// Everything it reads: the argument, the filter, the order.
     pub fn reads(&self) -> impl Iterator<Item = &Scalar> {
         [&self.arg].into_iter().chain(&self.filter).chain(self.order.iter().map(|key| &key.expr))

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::compute::{CastOptions, cast_with_options, take};
-use datafusion_common::DataFusionError;
+use datafusion_common::{DataFusionError, exec_err};
 use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 use schemas::{RowCodec, Rows};
 
@@ -24,6 +24,9 @@ use super::packed::{PackedArranged, PackedBatch, PackedTrace};
 use super::reduce::describe_key;
 use super::seek::Seek;
 use crate::error::RunError;
+
+/// Values of one aggregate of one group, at most: what a worker's memory may well hold.
+const MAX_VALUES: usize = 1 << 27;
 
 /// What the operator needs besides its arrangement.
 pub struct Folded {
@@ -171,12 +174,14 @@ fn value(
     let mut rows: Vec<u32> = Vec::new();
     for (row, count) in counts.filter(|(_, count)| *count > 0) {
         let again = rows.last().is_some_and(|last| packed.get(*last as usize) == packed.get(row as usize));
-        let times = match slot.fold.distinct {
-            true => usize::from(!again),
-            // No more than memory can hold; the batch engine has as many rows.
-            false => usize::try_from(count).unwrap_or(usize::MAX),
-        };
-        rows.extend(std::iter::repeat_n(row, times));
+        if slot.fold.distinct && again {
+            continue;
+        }
+        let copies = usize::try_from(slot.fold.copies(count)).unwrap_or(MAX_VALUES);
+        if copies >= MAX_VALUES - rows.len() {
+            return exec_err!("a group has more than {MAX_VALUES} values");
+        }
+        rows.extend(std::iter::repeat_n(row, copies));
     }
     let mut accumulator = slot.fold.accumulator(arg.data_type())?;
     if !rows.is_empty() {
@@ -282,4 +287,110 @@ fn compare(slot: &Slot, packed: &[Rows], (a, b): (usize, usize)) -> Ordering {
     });
     let first = by.find(|order| order.is_ne());
     first.unwrap_or_else(|| packed[slot.arg].get(a).cmp(packed[slot.arg].get(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::DataType;
+    use arrow::util::display::array_value_to_string;
+    use datafusion_expr::AggregateUDF;
+    use datafusion_functions_aggregate::{array_agg, bit_and_or_xor, first_last};
+
+    use super::*;
+    use crate::plan::{Fold, Scalar, SortKey};
+
+    fn slot(func: Arc<AggregateUDF>, output: DataType) -> Slot {
+        let fold = Fold {
+            func,
+            arg: Scalar::column("x", 0),
+            constant: None,
+            filter: None,
+            order: vec![],
+            distinct: false,
+            ignore_nulls: false,
+            output,
+        };
+        Slot { fold, arg: 0, filter: None, order: vec![] }
+    }
+
+    /// A group of values with their counts, and what `slot` makes of it.
+    fn folded(slot: &Slot, values: &[(Option<i64>, i64)]) -> Result<String, DataFusionError> {
+        let array: ArrayRef = Arc::new(values.iter().map(|v| v.0).collect::<Int64Array>());
+        let codec = RowCodec::new(&[DataType::Int64]).unwrap();
+        let rows = codec.encode(std::slice::from_ref(&array)).unwrap();
+        let counts = values.iter().map(|v| vec![v.1]).collect();
+        let folding = crate::render::fold::Folding {
+            keys: vec![],
+            key_codec: RowCodec::new(&[]).unwrap(),
+            reads: vec![slot.fold.arg.clone()],
+            entry_codec: codec.clone(),
+            slots: vec![slot.clone()],
+            results: codec,
+        };
+        let group = Group { rows, counts };
+        let ordered = group.ordered(&folding).unwrap();
+        let found = ordered.slots[0].iter().map(|row| (*row, group.counts[*row as usize][0]));
+        Ok(array_value_to_string(&value(slot, &ordered, found)?, 0)?)
+    }
+
+    #[test]
+    fn values_come_in_order_and_as_often_as_they_are_there() {
+        let list = DataType::new_list(DataType::Int64, true);
+        let mut all = slot(array_agg::array_agg_udaf(), list);
+        let group = [(Some(3), 1), (None, 2), (Some(-5), 2), (Some(7), 0)];
+        assert_eq!(folded(&all, &group).unwrap(), "[, , -5, -5, 3]");
+        all.fold.distinct = true;
+        assert_eq!(folded(&all, &group).unwrap(), "[, -5, 3]");
+        all.order = vec![0];
+        all.fold.order = vec![SortKey { expr: Scalar::column("x", 0), descending: true, nulls_first: false }];
+        assert_eq!(folded(&all, &group).unwrap(), "[3, -5, ]");
+        all.fold.ignore_nulls = true;
+        assert_eq!(folded(&all, &group).unwrap(), "[3, -5]");
+        assert_eq!(folded(&all, &[(Some(1), 0)]).unwrap(), "");
+    }
+
+    #[test]
+    fn counts_of_any_size_are_told_or_taken_as_they_are() {
+        let all = slot(array_agg::array_agg_udaf(), DataType::new_list(DataType::Int64, true));
+        let message = folded(&all, &[(Some(1), 9), (Some(2), i64::MAX)]).unwrap_err().to_string();
+        assert!(message.contains("a group has more than 134217728 values"), "{message}");
+        let of = |func, group: &[(Option<i64>, i64)]| folded(&slot(func, DataType::Int64), group).unwrap();
+        let extremes = [(Some(i64::MAX), i64::MAX), (Some(i64::MIN), i64::MAX - 1), (None, i64::MAX)];
+        assert_eq!(of(bit_and_or_xor::bit_xor_udaf(), &extremes), i64::MAX.to_string());
+        assert_eq!(of(bit_and_or_xor::bit_and_udaf(), &extremes), "0");
+        assert_eq!(of(bit_and_or_xor::bit_or_udaf(), &extremes), "-1");
+        assert_eq!(of(bit_and_or_xor::bit_xor_udaf(), &[(Some(6), 2)]), "0");
+        assert_eq!(of(bit_and_or_xor::bit_xor_udaf(), &[(None, 2)]), "");
+        assert_eq!(of(first_last::last_value_udaf(), &extremes), i64::MAX.to_string());
+    }
+
+    #[test]
+    fn a_result_that_does_not_fit_is_an_error() {
+        let small = slot(first_last::first_value_udaf(), DataType::Int16);
+        assert_eq!(folded(&small, &[(Some(7), 1)]).unwrap(), "7");
+        assert!(folded(&small, &[(Some(70_000), 1)]).is_err());
+    }
+
+    #[test]
+    fn null_stands_where_the_order_wants_it() {
+        let key = |descending, nulls_first| SortKey { expr: Scalar::column("x", 0), descending, nulls_first };
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(0), None, Some(-1)]));
+        let packed = [RowCodec::new(&[DataType::Int64]).unwrap().encode(&[values]).unwrap()];
+        let mut slot = slot(first_last::first_value_udaf(), DataType::Int64);
+        slot.order = vec![0];
+        for (descending, nulls_first, wanted) in [
+            (false, false, [2, 0, 1]),
+            (false, true, [1, 2, 0]),
+            (true, false, [0, 2, 1]),
+            (true, true, [1, 0, 2]),
+        ] {
+            slot.fold.order = vec![key(descending, nulls_first)];
+            let mut rows = [0, 1, 2];
+            rows.sort_by(|a, b| compare(&slot, &packed, (*a, *b)));
+            assert_eq!(rows, wanted);
+        }
+    }
 }
