@@ -8,7 +8,9 @@
 //! Invariants: inputs precede their users; column positions are within the input's schema; every
 //! schema uses Herald's column types only; a relation below a forgetter is marked so.
 
+pub mod aggregate;
 pub mod explain;
+pub mod fold;
 pub mod scalar;
 pub mod window;
 
@@ -16,6 +18,8 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 
+pub use aggregate::{AggFunc, Aggregate};
+pub use fold::{Fold, SortKey};
 pub use scalar::Scalar;
 use window::Window;
 
@@ -113,6 +117,16 @@ pub enum Op {
         /// Partitions, their order and the functions.
         window: Box<Window>,
     },
+    /// GROUP BY with aggregates that need the rows of their group; output, and a GROUP BY without keys, as
+    /// `Aggregate`.
+    Fold {
+        /// Input.
+        input: RelId,
+        /// Over the input's columns.
+        keys: Vec<Scalar>,
+        /// Aggregates in output order.
+        folds: Vec<Fold>,
+    },
     /// Join; output is left's columns, then right's unless the kind is Semi or Anti; columns of a side that
     /// may be missing are nullable. NULL keys match nothing unless `null_equal`.
     Join {
@@ -143,6 +157,7 @@ impl Op {
             | Op::Unnest { input, .. }
             | Op::Distinct { input }
             | Op::Aggregate { input, .. }
+            | Op::Fold { input, .. }
             | Op::Window { input, .. } => vec![*input],
             Op::Union { inputs } => inputs.clone(),
             Op::Join { left, right, .. } => vec![*left, *right],
@@ -151,7 +166,14 @@ impl Op {
 
     /// Whether the operator keeps state of its own.
     pub fn stateful(&self) -> bool {
-        matches!(self, Op::Distinct { .. } | Op::Aggregate { .. } | Op::Window { .. } | Op::Join { .. })
+        matches!(
+            self,
+            Op::Distinct { .. }
+                | Op::Aggregate { .. }
+                | Op::Fold { .. }
+                | Op::Window { .. }
+                | Op::Join { .. }
+        )
     }
 }
 
@@ -175,36 +197,6 @@ impl JoinKind {
     pub fn pairs(self) -> bool {
         !matches!(self, JoinKind::Semi | JoinKind::Anti)
     }
-}
-
-/// One aggregate of a GROUP BY.
-#[derive(Clone, Debug)]
-pub struct Aggregate {
-    /// Which.
-    pub func: AggFunc,
-    /// Argument over the input's columns; None for count(*). Already cast to the type the function sums in:
-    /// Int64 or Decimal128 or Float64 for sum and avg.
-    pub arg: Option<Scalar>,
-    /// FILTER (WHERE ...), over the input's columns.
-    pub filter: Option<Scalar>,
-    /// Output type (DataFusion's): count Int64; sum Int64, Float64 or Decimal128(p+10,s);
-    /// avg Float64 or Decimal128(p+4,s+4); min and max the argument's.
-    pub output: arrow::datatypes::DataType,
-}
-
-/// Aggregate functions of this release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AggFunc {
-    /// Rows (no argument) or non-NULL arguments.
-    Count,
-    /// Sum, NULL over nothing.
-    Sum,
-    /// Mean, NULL over nothing.
-    Avg,
-    /// Least, NULL over nothing.
-    Min,
-    /// Greatest, NULL over nothing.
-    Max,
 }
 
 /// A source or table: what is read and what becomes of it.

@@ -5,9 +5,11 @@
 //! | `batch` | what flows: rows with diffs, as columns or packed |
 //! | `linear` | filter, project, unnest, the cut of a restart, the error table |
 //! | `updates`, `build`, `heap`, `packed`, `seek` | rows on their way into arrangements, arrangements, point reads in them |
-//! | `accum`, `float_sum` | accumulators that add, in the diff |
-//! | `aggregate`, `reduce`, `finish` | GROUP BY: before, over and after its arrangement |
+//! | `accum`, `float_sum`, `product_sum` | accumulators that add, in the diff |
+//! | `aggregate`, `reduce`, `finish`, `moments` | GROUP BY: before, over and after its arrangement |
+//! | `fold`, `folded` | GROUP BY with aggregates that need the rows of their group |
 //! | `window`, `ranks` | functions over ordered partitions, top-N |
+//! | `changes` | what aggregates share: the epochs at which an arrangement changed |
 //! | `join`, `joins` | pairs of rows; what each kind of join is made of |
 //! | `export` | views and sinks |
 //! | `collect` | what a worker hands to the driver for each epoch |
@@ -20,15 +22,20 @@ pub mod accum;
 pub mod aggregate;
 pub mod batch;
 mod build;
+mod changes;
 pub mod collect;
 pub mod export;
 pub mod finish;
 pub mod float_sum;
+mod fold;
+mod folded;
 mod heap;
 pub mod join;
 mod joins;
 pub mod linear;
+pub mod moments;
 pub mod packed;
+pub mod product_sum;
 mod ranks;
 pub mod reduce;
 pub mod seek;
@@ -205,6 +212,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 self.group(id, *input, grouping)
             }
             Op::Window { input, window } => self.window(id, *input, window),
+            Op::Fold { .. } => self.fold(id),
             Op::Join { .. } => self.join(id),
         }
     }

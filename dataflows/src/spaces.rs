@@ -15,7 +15,7 @@ use crate::plan::{Op, Plan, RelId};
 /// A part of an operator's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Groups of an aggregate.
+    /// Groups of an aggregate, or the rows of its groups.
     Groups,
     /// Left rows of a join.
     Left,
@@ -69,8 +69,10 @@ impl Spaces {
         }
         for (id, rel) in plan.rels.iter().enumerate() {
             let parts: &[Part] = match rel.op {
-                Op::Aggregate { .. } | Op::Distinct { .. } if rel.durable => &[Part::Groups],
                 Op::Window { .. } if rel.durable => &[Part::Partitions],
+                Op::Aggregate { .. } | Op::Fold { .. } | Op::Distinct { .. } if rel.durable => {
+                    &[Part::Groups]
+                }
                 Op::Join { .. } if rel.durable => &[Part::Left, Part::Right],
                 _ => &[],
             };

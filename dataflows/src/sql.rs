@@ -6,6 +6,7 @@
 //! relations of [`crate::plan::Plan`]. Every mistake of every file is collected as an
 //! [`error::SqlError`]; no DataFusion plan type leaves this module.
 
+mod aggregates;
 pub mod ast;
 mod bags;
 mod bind;
@@ -23,6 +24,7 @@ mod mistakes;
 pub mod nearest;
 mod ordinality;
 pub mod parse;
+mod percentile;
 mod properties;
 mod prune;
 mod query;

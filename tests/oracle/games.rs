@@ -1,8 +1,9 @@
 //! The topology of the oracle: two keyed tables that overwrite, one where the first wins, two
 //! append-only sources; views over all of them, and what DuckDB computes for each; sinks. Views over
 //! joins of every kind, subqueries and set operations stand in `algebra`, those over ordered partitions in
-//! `windows`.
+//! `windows`, more aggregates in `aggregates`.
 
+mod aggregates;
 mod algebra;
 mod windows;
 
@@ -260,11 +261,13 @@ const SINKS: &[(&str, &str, &str, &str)] = &[
     ("best_out", "FROM best_of_platform", "DEBEZIUM", "platform"),
     ("live_left_out", "FROM live_left", "UPSERT", "part,place"),
     ("live_role_out", "FROM live_role", "UPSERT", "role"),
+    ("arrays_out", "FROM arrays", "DEBEZIUM", "platform"),
+    ("mixed_kinds_out", "FROM mixed_kinds", "UPSERT", "region"),
     ("live_out", "FROM live_rows", "PLAIN", ""),
 ];
 
 fn views() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
-    [VIEWS, algebra::VIEWS, windows::VIEWS].into_iter().flatten()
+    [VIEWS, algebra::VIEWS, aggregates::VIEWS, windows::VIEWS].into_iter().flatten()
 }
 
 /// Everything there is to say to Herald.

@@ -13,7 +13,7 @@ use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
 use super::window::Window;
-use super::{Aggregate, Conflict, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
+use super::{Conflict, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
 use crate::sql::ast::Format;
 
 /// Forms of `explain`.
@@ -106,11 +106,15 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         Op::Distinct { .. } => ("Distinct", String::new()),
         Op::Aggregate { keys, aggregates, .. } => {
             let named = aggregates.iter().zip(rel.schema.fields().iter().skip(keys.len()));
-            let aggregates =
-                named.map(|(a, f)| format!("{} = {}", f.name(), aggregate(a))).collect::<Vec<_>>().join(", ");
+            let aggregates = named.map(|(a, f)| format!("{} = {a}", f.name())).collect::<Vec<_>>().join(", ");
             ("Aggregate", format!("by [{}]: {aggregates}", list(keys)))
         }
         Op::Window { window, .. } => window_line(rel, window),
+        Op::Fold { keys, folds, .. } => {
+            let named = folds.iter().zip(rel.schema.fields().iter().skip(keys.len()));
+            let folds = named.map(|(a, f)| format!("{} = {a}", f.name())).collect::<Vec<_>>().join(", ");
+            ("Fold", format!("by [{}]: {folds}", list(keys)))
+        }
         Op::Join { .. } => join(&rel.op),
     };
     Line { op, detail }
@@ -147,13 +151,6 @@ fn join(op: &Op) -> (&'static str, String) {
     (name, format!("{on}{residual}"))
 }
 
-fn aggregate(a: &Aggregate) -> String {
-    let func = format!("{:?}", a.func).to_lowercase();
-    let arg = a.arg.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
-    let filter = a.filter.as_ref().map(|f| format!(" where {f}")).unwrap_or_default();
-    format!("{func}({arg}{filter})")
-}
-
 /// What an operator keeps, in words; None for stateless ones.
 fn state(plan: &Plan, rel: &Rel) -> Option<String> {
     Some(match &rel.op {
@@ -183,6 +180,7 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
                 if window.partition.is_empty() { "in one partition, on one worker" } else { "by partition" };
             format!("every row {of}, in order")
         }
+        Op::Fold { .. } => "what the aggregates read of every row of each group, and its count".to_owned(),
         Op::Join { left_keys, .. } if left_keys.is_empty() => {
             "the rows of both sides in one group, on one worker".to_owned()
         }

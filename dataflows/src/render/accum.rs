@@ -2,7 +2,8 @@
 //!
 //! [`Accums`] is a vector of accumulators that adds: a row count, and for each accumulable aggregate
 //! the number of non-NULL arguments and their exact sum (integers in 128 bits; decimals unscaled in
-//! 256, since two of 38 digits overflow 128; doubles as [`FloatSum`]). Because it adds, differential's own compaction maintains it, and a
+//! 256, since two of 38 digits overflow 128; doubles as [`FloatSum`], products of doubles as
+//! [`ProductSum`]). Because it adds, differential's own compaction maintains it, and a
 //! correction is one more addition. Compaction and reading copy diffs often and change them seldom, so
 //! copies share their accumulators until one changes. The stored form is stable: little-endian, as
 //! written below.
@@ -14,6 +15,7 @@ use differential_dataflow::difference::{IsZero, Semigroup};
 use serde::{Deserialize, Serialize};
 
 use super::float_sum::{FloatSum, take};
+use super::product_sum::ProductSum;
 
 /// Accumulators of one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,15 +45,17 @@ pub enum Sum {
     Wide(i256),
     /// Doubles.
     Float(Box<FloatSum>),
+    /// Products of doubles.
+    Products(Box<ProductSum>),
 }
 
 impl Sum {
-    /// A sum of integers or decimals; None for doubles.
+    /// A sum of integers or decimals; None for doubles and their products.
     pub fn wide(&self) -> Option<i256> {
         match self {
             Sum::Int(sum) => Some(i256::from_i128(*sum)),
             Sum::Wide(sum) => Some(*sum),
-            Sum::Float(_) => None,
+            Sum::Float(_) | Sum::Products(_) => None,
         }
     }
 }
@@ -112,6 +116,10 @@ impl Accums {
                     out.push(2);
                     out.extend_from_slice(&sum.to_le_bytes());
                 }
+                Sum::Products(sum) => {
+                    out.push(3);
+                    sum.write(&mut out);
+                }
             }
         }
         out
@@ -140,6 +148,7 @@ impl Accums {
                     *input = rest;
                     Sum::Wide(i256::from_le_bytes(*head))
                 }
+                3 => Sum::Products(Box::new(ProductSum::read(input)?)),
                 _ => return None,
             };
             accs.push(Acc { n, sum });
@@ -157,6 +166,7 @@ impl IsZero for Accums {
                         Sum::Int(sum) => *sum == 0,
                         Sum::Wide(sum) => *sum == i256::ZERO,
                         Sum::Float(sum) => sum.is_zero(),
+                        Sum::Products(sum) => sum.is_zero(),
                     }
             })
     }
@@ -177,6 +187,7 @@ impl Semigroup for Accums {
             match (&mut held.sum, &add.sum) {
                 (Sum::Int(held), Sum::Int(add)) => *held += add,
                 (Sum::Float(held), Sum::Float(add)) => held.merge(add),
+                (Sum::Products(held), Sum::Products(add)) => held.merge(add),
                 // A state written before decimals were wide holds them as integers.
                 (held, add) => match (held.wide(), add.wide()) {
                     (Some(sum), Some(add)) => *held = Sum::Wide(sum.wrapping_add(add)),

@@ -9,8 +9,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Schema, i256};
 use schemas::{RowCodec, Rows};
 use timely::container::CapacityContainerBuilder;
@@ -21,6 +22,7 @@ use timely::dataflow::operators::generic::Operator;
 use super::accum::{Acc, Accums, Sum};
 use super::batch::{DeltaBatch, Shape};
 use super::linear::{Deltas, Errors};
+use super::moments;
 use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
 use crate::plan::{AggFunc, Aggregate, Scalar};
@@ -51,22 +53,28 @@ pub struct Slot {
 pub enum Place {
     /// Position in [`Accums::accs`]; the scale of a decimal argument.
     Acc(usize, i8),
+    /// Positions in [`Accums::accs`] of a statistic's sums.
+    Moments(Range<usize>),
     /// First byte of its index entries, and the argument's packed form.
     Index(u8, RowCodec),
 }
+
+/// Aggregates of one GROUP BY, and accumulators: a byte tells them apart in the state.
+pub const MAX_AGGREGATES: usize = 200;
 
 impl Grouping {
     /// Resolves keys and aggregates over rows of `input`.
     ///
     /// # Errors
-    /// When an expression has no type over `input`, or more than 200 aggregates are asked for.
+    /// When an expression has no type over `input`, or the plan has more aggregates than a GROUP BY keeps.
     pub fn new(input: &Schema, keys: &[Scalar], aggregates: &[Aggregate]) -> Result<Grouping, RunError> {
         let broken = |e: datafusion_common::DataFusionError| RunError::Broken(e.to_string());
         let types: Vec<DataType> =
             keys.iter().map(|k| k.data_type(input)).collect::<Result<_, _>>().map_err(broken)?;
         let (mut slots, mut template) = (vec![], vec![]);
-        if aggregates.len() > 200 {
-            return Err(RunError::Broken("more than 200 aggregates in one GROUP BY".into()));
+        let accumulators: usize = aggregates.iter().map(|a| a.func.accumulators()).sum();
+        if aggregates.len().max(accumulators) > MAX_AGGREGATES {
+            return Err(RunError::Broken("too many aggregates in one GROUP BY".into()));
         }
         for (at, aggregate) in aggregates.iter().enumerate() {
             let arg = match &aggregate.arg {
@@ -75,6 +83,11 @@ impl Grouping {
             };
             let place = match (aggregate.func, arg) {
                 (AggFunc::Min | AggFunc::Max, Some(arg)) => Place::Index(at as u8, RowCodec::new(&[arg])?),
+                (AggFunc::Stat(stat), _) => {
+                    let from = template.len();
+                    template.extend(moments::empty(stat));
+                    Place::Moments(from..template.len())
+                }
                 (func, arg) => {
                     let scale = if let Some(DataType::Decimal128(_, scale)) = arg { scale } else { 0 };
                     let sum = match &arg {
@@ -133,7 +146,7 @@ fn group(
     let batch = shape.columns(&delta)?;
     let mut exprs: Vec<&Scalar> = grouping.keys.iter().collect();
     for slot in &grouping.slots {
-        exprs.extend(&slot.aggregate.arg);
+        exprs.extend(slot.aggregate.args());
         exprs.extend(&slot.aggregate.filter);
     }
     let (columns, batch, diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
@@ -145,12 +158,17 @@ fn group(
     let mut indexes = Vec::new();
     for slot in &grouping.slots {
         let arg = slot.aggregate.arg.as_ref().map(|_| next(&mut rest)).transpose()?;
+        let other = slot.aggregate.other.as_ref().map(|_| next(&mut rest)).transpose()?;
         let filter = slot.aggregate.filter.as_ref().map(|_| next(&mut rest)).transpose()?;
-        let counted = counted(arg, filter, diffs.len())?;
+        let counted = counted([arg, other], filter, diffs.len())?;
         match &slot.place {
             Place::Acc(at, _) => {
                 let adds = slot.aggregate.func != AggFunc::Count;
                 sums.add(*at, &groups.members, (arg.filter(|_| adds), &counted, &diffs))?;
+            }
+            Place::Moments(at) => {
+                let args = (doubles(arg)?, other.map(|other| doubles(Some(other))).transpose()?);
+                sums.add_moments(at, &groups.members, (args, &counted, &diffs));
             }
             Place::Index(tag, codec) => {
                 let arg = arg.ok_or_else(|| RunError::Broken("min or max without argument".into()))?;
@@ -190,8 +208,17 @@ fn next<'a>(rest: &mut &'a [ArrayRef]) -> Result<&'a ArrayRef, RunError> {
     Ok(first)
 }
 
-/// Which rows an aggregate counts: filter true and argument not NULL.
-fn counted(arg: Option<&ArrayRef>, filter: Option<&ArrayRef>, rows: usize) -> Result<Vec<bool>, RunError> {
+fn doubles(arg: Option<&ArrayRef>) -> Result<&Float64Array, RunError> {
+    let arg = arg.and_then(|arg| arg.as_primitive_opt::<Float64Type>());
+    arg.ok_or_else(|| RunError::Broken("a statistic over what is no double".into()))
+}
+
+/// Which rows an aggregate counts: filter true and no argument NULL.
+fn counted(
+    args: [Option<&ArrayRef>; 2],
+    filter: Option<&ArrayRef>,
+    rows: usize,
+) -> Result<Vec<bool>, RunError> {
     let mut counted = vec![true; rows];
     if let Some(filter) = filter {
         let filter: &BooleanArray =
@@ -200,7 +227,7 @@ fn counted(arg: Option<&ArrayRef>, filter: Option<&ArrayRef>, rows: usize) -> Re
             *counted = filter.is_valid(row) && filter.value(row);
         }
     }
-    if let Some(nulls) = arg.and_then(|arg| arg.logical_nulls()) {
+    for nulls in args.into_iter().flatten().filter_map(|arg| arg.logical_nulls()) {
         for (row, counted) in counted.iter_mut().enumerate() {
             *counted &= nulls.is_valid(row);
         }
@@ -248,6 +275,24 @@ impl Sums {
             return Err(RunError::Broken(format!("a sum over {}", arg.data_type())));
         }
         Ok(())
+    }
+
+    /// Adds the arguments of a statistic; of pairs, y comes first.
+    fn add_moments(
+        &mut self,
+        at: &Range<usize>,
+        members: &[u32],
+        ((arg, other), counted, diffs): ((&Float64Array, Option<&Float64Array>), &[bool], &[i64]),
+    ) {
+        for row in (0..diffs.len()).filter(|row| counted[*row]) {
+            let start = members[row] as usize * self.width;
+            let accs = &mut self.accs[start + at.start..start + at.end];
+            let pair = match other {
+                Some(x) => (x.value(row), Some(arg.value(row))),
+                None => (arg.value(row), None),
+            };
+            moments::add(accs, pair, diffs[row]);
+        }
     }
 
     /// Adds doubles; whole ones, which are the most, as integers first.

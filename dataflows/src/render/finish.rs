@@ -1,26 +1,29 @@
 //! From accumulators to results: what SQL shows for a group.
 //!
-//! Sums and counts over nothing are NULL and 0; averages divide exact sums once. A result that does
+//! Sums and counts over nothing are NULL and 0; averages divide exact sums once; statistics come from
+//! [`super::moments`]. A result that does
 //! not fit its type is a failure of that group alone: it goes to the error table and the group has
 //! no row until it fits again.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array};
+use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, i256};
 use schemas::Rows;
 
-use super::accum::{Accums, Sum};
+use super::accum::{Acc, Accums, Sum};
 use super::aggregate::{Grouping, Place, Slot};
+use super::moments;
 use crate::error::RunError;
 use crate::plan::AggFunc;
+use crate::plan::aggregate::Stat;
 
 /// One result value; doubles by their bits so that equal results compare equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// NULL.
     Null,
-    /// BIGINT, or an unscaled decimal.
+    /// BIGINT, an unscaled decimal, or BOOLEAN as 0 or 1.
     Int(i128),
     /// DOUBLE by its bits.
     Float(u64),
@@ -53,12 +56,13 @@ pub fn finish(grouping: &Grouping, accums: &Accums, heads: Vec<Option<Vec<u8>>>)
                 None => Value::Null,
             }),
             Place::Acc(at, scale) => accumulated(slot, *scale, accums, *at),
+            Place::Moments(at) => Ok(statistic(slot, accums.accs().get(at.clone()).unwrap_or_default())),
         };
         match value {
             Ok(value) => values.push(value),
             Err(message) => {
-                let arg = slot.aggregate.arg.as_ref().map(|a| a.to_string()).unwrap_or_default();
-                return Finished::Failed(format!("{:?}({arg})", slot.aggregate.func).to_lowercase(), message);
+                let args: Vec<String> = slot.aggregate.args().map(ToString::to_string).collect();
+                return Finished::Failed(format!("{}({})", slot.aggregate.func, args.join(", ")), message);
             }
         }
     }
@@ -85,8 +89,19 @@ fn accumulated(slot: &Slot, scale: i8, accums: &Accums, at: usize) -> Result<Val
             (_, Sum::Int(sum)) => Ok(Value::Float(bits(*sum as f64 / acc.n as f64))),
             _ => fit(None, output),
         },
-        (AggFunc::Min | AggFunc::Max, _) => Ok(Value::Null),
+        (AggFunc::BoolAnd, Sum::Int(sum)) => Ok(Value::Int((*sum == i128::from(acc.n)).into())),
+        (AggFunc::BoolOr, Sum::Int(sum)) => Ok(Value::Int((*sum > 0).into())),
+        (AggFunc::BoolAnd | AggFunc::BoolOr, _) => fit(None, output),
+        (AggFunc::Min | AggFunc::Max | AggFunc::Stat(_), _) => Ok(Value::Null),
     }
+}
+
+fn statistic(slot: &Slot, accs: &[Acc]) -> Value {
+    let AggFunc::Stat(stat) = slot.aggregate.func else { return Value::Null };
+    if stat == Stat::RegrCount {
+        return Value::Int(accs.first().map_or(0, |acc| acc.n).into());
+    }
+    moments::finish(stat, accs).map_or(Value::Null, |value| Value::Float(bits(value)))
 }
 
 fn fit(exact: Option<i256>, output: &DataType) -> Result<Value, String> {
@@ -150,6 +165,7 @@ fn column<'a>(slot: &Slot, values: impl Iterator<Item = &'a Value> + Clone) -> R
         DataType::Float64 => Arc::new(Float64Array::from_iter(
             values.map(|v| if let Value::Float(bits) = v { Some(f64::from_bits(*bits)) } else { None }),
         )),
+        DataType::Boolean => Arc::new(BooleanArray::from_iter(ints.map(|v| v.map(|v| v != 0)))),
         DataType::Decimal128(precision, scale) => {
             Arc::new(Decimal128Array::from_iter(ints).with_precision_and_scale(*precision, *scale)?)
         }

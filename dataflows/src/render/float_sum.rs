@@ -30,12 +30,7 @@ impl FloatSum {
         } else if value == f64::NEG_INFINITY {
             self.negative += times;
         } else if value != 0.0 && times != 0 {
-            let bits = value.to_bits();
-            let exponent = ((bits >> 52) & 0x7ff) as u32;
-            let fraction = (bits & ((1 << 52) - 1)) as i128;
-            let (mantissa, shift) =
-                if exponent == 0 { (fraction, 0) } else { (fraction | 1 << 52, exponent - 1) };
-            let signed = if value < 0.0 { -mantissa } else { mantissa };
+            let (signed, shift) = parts(value);
             // |mantissa * part| < 2^85 and the shift within a digit is below 32: it fits i128.
             let (high, low) = (times >> 32, times & 0xffff_ffff);
             self.add_scaled(signed * low as i128, shift);
@@ -48,8 +43,18 @@ impl FloatSum {
         self.add_scaled(value, 1074);
     }
 
-    /// Adds `value * 2^(shift - 1074)`.
-    fn add_scaled(&mut self, value: i128, shift: u32) {
+    /// Whether it has neither NaN nor infinities.
+    pub fn is_finite(&self) -> bool {
+        self.nan == 0 && self.positive == 0 && self.negative == 0
+    }
+
+    /// The digit index of the first digit, and the digits.
+    pub(super) fn digits(&self) -> (i32, &[i64]) {
+        (self.base, &self.digits)
+    }
+
+    /// Adds `value * 2^(shift - 1074)`, for a magnitude below 2^96.
+    pub(super) fn add_scaled(&mut self, value: i128, shift: u32) {
         if value == 0 {
             return;
         }
@@ -172,8 +177,17 @@ pub(super) fn take(input: &mut &[u8]) -> Option<i64> {
     Some(i64::from_le_bytes(*head))
 }
 
+/// A finite double as a signed whole number below 2^53 times 2^(shift - 1074).
+pub(super) fn parts(value: f64) -> (i128, u32) {
+    let bits = value.to_bits();
+    let exponent = ((bits >> 52) & 0x7ff) as u32;
+    let fraction = (bits & ((1 << 52) - 1)) as i128;
+    let (mantissa, shift) = if exponent == 0 { (fraction, 0) } else { (fraction | 1 << 52, exponent - 1) };
+    (if value < 0.0 { -mantissa } else { mantissa }, shift)
+}
+
 /// The digit in [-2^31, 2^31) that is congruent to `value` modulo 2^32.
-fn balanced(value: i128) -> i64 {
+pub(super) fn balanced(value: i128) -> i64 {
     let low = (value & 0xffff_ffff) as i64;
     if low >= HALF { low - (1 << 32) } else { low }
 }

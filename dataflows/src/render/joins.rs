@@ -32,7 +32,7 @@ use crate::error::RunError;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
 use crate::spaces::Part;
 
-type Keyed<'s> = Stream<'s, u64, Vec<Updates<i64>>>;
+pub(super) type Keyed<'s> = Stream<'s, u64, Vec<Updates<i64>>>;
 
 /// One side of a join on its way.
 struct Half<'s> {
@@ -168,7 +168,7 @@ impl<'s> Renderer<'s, '_> {
     }
 
     /// Counts every update of a bag in its space.
-    fn tee(&self, updates: Keyed<'s>, space: u32) -> Keyed<'s> {
+    pub(super) fn tee(&self, updates: Keyed<'s>, space: u32) -> Keyed<'s> {
         let collector = self.collector.clone();
         updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Tee", move |_, _| {
             move |input, output| {

@@ -1,25 +1,21 @@
 //! The reduce step: from an arrangement of accumulators to rows, one key and epoch at a time.
 //!
-//! Epochs are totally ordered, so a key's output changes at exactly the epochs its input changes at:
-//! for each, the operator reads the key's content just before and at the epoch from the trace and
-//! emits the difference. No second arrangement holds the output. The trace is compacted up to one
-//! epoch below what was processed, which is what reading "just before" needs.
+//! For each epoch at which a key changed (see [`super::changes`]), its accumulators and the heads of its
+//! indexes are read from the trace as they were just before and as they are at the epoch; where the
+//! results differ, the old one leaves and the new one comes.
 
 use std::collections::BTreeMap;
 
-use differential_dataflow::trace::{BatchReader, Cursor, TraceReader, cursor::cursor_list};
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
-use timely::progress::Antichain;
+use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 
 use super::accum::Accums;
 use super::aggregate::{Grouping, Place};
 use super::batch::{DeltaBatch, Shape};
+use super::changes::changes;
 use super::collect::{Shared, stored_key};
 use super::finish::{Finished, OutRows, finish};
 use super::linear::{Deltas, Errors};
-use super::packed::{PackedArranged, PackedBatch, PackedTrace, owner_of};
+use super::packed::{PackedArranged, PackedBatch, PackedTrace};
 use super::seek::Seek;
 use crate::error::RunError;
 use differential_dataflow::difference::{IsZero, Semigroup};
@@ -44,55 +40,12 @@ pub struct Reduce {
 
 /// Emits the rows of every key that changed.
 pub fn reduce<'s>(arranged: PackedArranged<'s, Accums>, mut reduce: Reduce) -> Deltas<'s> {
-    let mut trace: PackedTrace<Accums> = arranged.trace.clone();
-    let scope = arranged.stream.scope();
-    let (index, peers) = (scope.index() as u64, scope.peers());
-    arranged.stream.unary_frontier::<CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _>(
-        Pipeline,
-        "Reduce",
-        move |capability, _| {
-            let alone = reduce.grouping.keys.is_empty() && owner_of(&[], peers) == index;
-            let mut initial = alone.then(|| capability.delayed(&reduce.first));
-            let mut upper = Antichain::from_elem(0u64);
-            move |(input, frontier), output| {
-                let (mut batches, mut held) = (Vec::new(), None);
-                input.for_each(|capability, data| {
-                    held.get_or_insert_with(|| capability.retain(0));
-                    for batch in data.drain(..) {
-                        upper.clone_from(batch.upper());
-                        batches.push(batch);
-                    }
-                });
-                // A batch may be here before the frontier says that the first epoch is complete.
-                let complete = !frontier.less_equal(&reduce.first) || !upper.less_equal(&reduce.first);
-                let start = initial.take_if(|_| complete);
-                if !batches.is_empty() || start.is_some() {
-                    let mut out = BTreeMap::new();
-                    if let Err(error) = reduce.run(&mut trace, batches, start.is_some(), &mut out) {
-                        reduce.collector.borrow_mut().fail(error);
-                        return;
-                    }
-                    for (epoch, rows) in out {
-                        let Some(capability) = held.as_ref().or(start.as_ref()) else { continue };
-                        let capability = if *capability.time() <= epoch {
-                            capability
-                        } else {
-                            start.as_ref().unwrap_or(capability)
-                        };
-                        match reduce.build(rows) {
-                            Ok(batch) if batch.is_empty() => {}
-                            Ok(batch) => output.session(&capability.delayed(&epoch)).give(batch),
-                            Err(error) => reduce.collector.borrow_mut().fail(error),
-                        }
-                    }
-                }
-                trace.advance_upper(&mut upper);
-                let below: Antichain<u64> = upper.iter().map(|t| t.saturating_sub(1)).collect();
-                trace.set_logical_compaction(below.borrow());
-                trace.set_physical_compaction(upper.borrow());
-            }
-        },
-    )
+    let (single, collector) = (reduce.grouping.keys.is_empty(), reduce.collector.clone());
+    changes(arranged, "Reduce", (reduce.first, single), collector, move |trace, batches, start| {
+        let mut out = BTreeMap::new();
+        reduce.run(trace, batches, start, &mut out)?;
+        out.into_iter().map(|(epoch, rows)| Ok((epoch, reduce.build(rows)?))).collect()
+    })
 }
 
 impl Reduce {
@@ -177,7 +130,7 @@ impl Reduce {
                     match result {
                         Some(Finished::Row(values)) => rows.push(key, values, diff),
                         Some(Finished::Failed(what, message)) => {
-                            let key = self.describe_key(key);
+                            let key = describe_key(&self.grouping.key_codec, key);
                             self.errors.put(*time, &what, &message, &key, diff);
                         }
                         None => {}
@@ -206,15 +159,16 @@ impl Reduce {
         }
         total.filter(|total| total.rows > 0)
     }
+}
 
-    fn describe_key(&self, key: &[u8]) -> String {
-        let columns = self.grouping.key_codec.decode(std::iter::once(key)).unwrap_or_default();
-        let values: Vec<String> = columns
-            .iter()
-            .map(|c| arrow::util::display::array_value_to_string(c, 0).unwrap_or_default())
-            .collect();
-        format!("key ({})", values.join(", "))
-    }
+/// A packed key as the error table shows it.
+pub fn describe_key(codec: &schemas::RowCodec, key: &[u8]) -> String {
+    let columns = codec.decode(std::iter::once(key)).unwrap_or_default();
+    let values: Vec<String> = columns
+        .iter()
+        .map(|c| arrow::util::display::array_value_to_string(c, 0).unwrap_or_default())
+        .collect();
+    format!("key ({})", values.join(", "))
 }
 
 /// When a key changed, and, where totals are durable, which of its values did.

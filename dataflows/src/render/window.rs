@@ -13,16 +13,16 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, UInt64Array};
 use arrow::datatypes::DataType;
 use datafusion_physical_expr::window::WindowExpr;
-use differential_dataflow::trace::{BatchReader, Cursor, TraceReader, cursor::cursor_list};
+use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 use schemas::{RowCodec, Rows};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
-use timely::progress::Antichain;
 
 use super::aggregate::encode_keys;
 use super::batch::{Data, DeltaBatch, Shape};
+use super::changes::changes;
 use super::collect::Shared;
 use super::linear::{Deltas, Errors};
 use super::packed::{PackedArranged, PackedBatch, PackedTrace};
@@ -157,40 +157,12 @@ type Out = BTreeMap<u64, (Rows, Vec<i64>)>;
 /// When the plan's functions do not fit its input.
 pub fn window<'s>(arranged: PackedArranged<'s, i64>, over: Over) -> Result<Deltas<'s>, RunError> {
     let mut compute = Compute::new(over)?;
-    let mut trace: PackedTrace<i64> = arranged.trace.clone();
-    let out = arranged.stream.unary_frontier::<CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _>(
-        Pipeline,
-        "Window",
-        move |_, _| {
-            let mut upper = Antichain::from_elem(0u64);
-            move |(input, _), output| {
-                let (mut batches, mut held) = (Vec::new(), None);
-                input.for_each(|capability, data| {
-                    held.get_or_insert_with(|| capability.retain(0));
-                    for batch in data.drain(..) {
-                        upper.clone_from(batch.upper());
-                        batches.push(batch);
-                    }
-                });
-                if let Some(capability) = held {
-                    match compute.run(&mut trace, batches) {
-                        Ok(out) => {
-                            for (epoch, (rows, diffs)) in out.into_iter().filter(|(_, o)| !o.1.is_empty()) {
-                                let batch = DeltaBatch { data: Data::Packed(rows), diffs };
-                                output.session(&capability.delayed(&epoch)).give(batch);
-                            }
-                        }
-                        Err(error) => compute.over.collector.borrow_mut().fail(error),
-                    }
-                }
-                trace.advance_upper(&mut upper);
-                let below: Antichain<u64> = upper.iter().map(|t| t.saturating_sub(1)).collect();
-                trace.set_logical_compaction(below.borrow());
-                trace.set_physical_compaction(upper.borrow());
-            }
-        },
-    );
-    Ok(out)
+    let (name, collector) = (compute.over.name.clone(), compute.over.collector.clone());
+    Ok(changes(arranged, &name, (0, false), collector, move |trace, batches, _| {
+        let out = compute.run(trace, batches)?;
+        let batch = |(rows, diffs)| DeltaBatch { data: Data::Packed(rows), diffs };
+        Ok(out.into_iter().map(|(epoch, out)| (epoch, batch(out))).collect())
+    }))
 }
 
 /// The functions, ready to run.

@@ -24,9 +24,6 @@ use datafusion_functions_nested::planner::{FieldAccessPlanner, NestedFunctionPla
 use datafusion_functions_window::planner::WindowFunctionPlanner;
 use datafusion_sql::sqlparser::ast as sql;
 
-/// Aggregates that can be kept up to date.
-pub(crate) const AGGREGATES: [&str; 5] = ["count", "sum", "avg", "min", "max"];
-
 /// The functions by name, aliases included.
 pub(crate) struct Functions {
     scalars: BTreeMap<String, Arc<ScalarUDF>>,
@@ -54,12 +51,6 @@ impl Functions {
                 scalars.insert(name.clone(), Arc::clone(&udf));
             }
         }
-        let mut aggregates = BTreeMap::new();
-        for udaf in datafusion_functions_aggregate::all_default_aggregate_functions() {
-            for name in udaf.aliases().iter().chain([&udaf.name().to_owned()]) {
-                aggregates.insert(name.clone(), Arc::clone(&udaf));
-            }
-        }
         let mut windows = BTreeMap::new();
         let builtin = datafusion_functions_window::all_default_window_functions();
         for udwf in builtin.into_iter().chain(super::session::functions()) {
@@ -69,7 +60,7 @@ impl Functions {
         }
         Functions {
             scalars,
-            aggregates,
+            aggregates: super::aggregates::all(),
             windows,
             planners: vec![
                 Arc::new(Operators),
@@ -121,7 +112,8 @@ impl Functions {
 
     /// Names of the aggregates that may be called.
     pub(crate) fn aggregate_names(&self) -> Vec<String> {
-        AGGREGATES.iter().map(|n| (*n).to_owned()).collect()
+        let kept = self.aggregates.iter().filter(|(_, f)| super::aggregates::is_kept(f.name()));
+        kept.map(|(name, _)| name.clone()).collect()
     }
 
     /// What plans operators and field access.

@@ -6,6 +6,7 @@
 //! `refuse`.
 
 mod aggregate;
+mod call;
 mod grouping_sets;
 pub(crate) mod join;
 pub(crate) mod window;

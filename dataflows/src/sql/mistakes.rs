@@ -14,6 +14,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
+use super::aggregates;
 use super::ast::Pos;
 use super::catalog::Catalog;
 use super::error::Mistake;
@@ -200,6 +201,16 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
         let message =
             format!("{name} does not take {}", given.unwrap_or_else(|| "these arguments".to_owned()));
         return Some(Mistake::new(at(Some(&name)), message).hint("convert the argument: CAST(x AS TYPE)"));
+    }
+    if let Some((name, given)) =
+        between(text, "to satisfy a call to '", "' function").zip(between(text, "coercion from ", " to the"))
+    {
+        let hint = aggregates::remedy(&name, text).unwrap_or("convert the argument: CAST(x AS TYPE)");
+        return Some(Mistake::new(at(Some(&name)), format!("{name} does not take {given}")).hint(hint));
+    }
+    let name = quoted(text).unwrap_or_default();
+    if let Some(hint) = aggregates::remedy(&name, text) {
+        return Some(Mistake::new(at(Some(&name)), text.replace('\'', "")).hint(hint));
     }
     if let Some(name) = between(text, "Function '", "' expects ") {
         let rest = text.split_once("' expects ").map_or("", |(_, rest)| rest);
@@ -424,7 +435,8 @@ impl Visitor for Find<'_> {
             Expr::Function(f) => {
                 let name = f.name.to_string().to_lowercase();
                 // An error names a function by its first name, the text maybe by another.
-                let first = FUNCTIONS.scalar(&name).map(|f| f.name().to_owned());
+                let aggregate = || FUNCTIONS.aggregate(&name).map(|f| f.name().to_owned());
+                let first = FUNCTIONS.scalar(&name).map(|f| f.name().to_owned()).or_else(aggregate);
                 self.see(first.as_deref().unwrap_or(&name), f.name.span());
                 self.see(&name, f.name.span());
                 if self.word == AGGREGATE && FUNCTIONS.aggregate(&name).is_some() {

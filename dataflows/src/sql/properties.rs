@@ -81,7 +81,7 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
             facts.unique.clone_from(&inputs[0].unique);
             facts.unique.push((0..rel.schema.fields().len()).collect());
         }
-        Op::Aggregate { keys, .. } => {
+        Op::Aggregate { keys, .. } | Op::Fold { keys, .. } => {
             facts.append_only = false;
             facts.paired = pairs(keys, inputs[0]);
             facts.unique = vec![(0..keys.len()).collect()];
@@ -289,7 +289,7 @@ pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
     }
     match &r.op {
         Op::Source(i) => format!("the table {} revises and deletes rows", plan.sources[*i].name),
-        Op::Aggregate { .. } => format!("the GROUP BY of {} revises its results", r.owner),
+        Op::Aggregate { .. } | Op::Fold { .. } => format!("the GROUP BY of {} revises its results", r.owner),
         Op::Window { .. } => format!("the window functions of {} revise their results", r.owner),
         Op::Join { kind, .. } => {
             let join = match kind {

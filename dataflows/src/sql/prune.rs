@@ -18,7 +18,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::fallible::fallible;
 use super::properties::column_of;
-use crate::plan::{Aggregate, Op, Plan, Rel, RelId, Scalar};
+use crate::plan::{Fold, Op, Plan, Rel, RelId, Scalar};
 
 type Columns = BTreeSet<usize>;
 
@@ -104,7 +104,12 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
                 .enumerate()
                 .filter(|(i, _)| own.contains(&(keys.len() + i)))
                 .map(|(_, a)| a);
-            let scalars = keys.iter().chain(kept.flat_map(|a| a.arg.iter().chain(&a.filter)));
+            let scalars = keys.iter().chain(kept.flat_map(|a| a.args().chain(&a.filter)));
+            vec![(*input, scalars.flat_map(columns).collect())]
+        }
+        Op::Fold { input, keys, folds } => {
+            let kept = folds.iter().enumerate().filter(|(i, _)| own.contains(&(keys.len() + i)));
+            let scalars = keys.iter().chain(kept.flat_map(|(_, fold)| fold.reads()));
             vec![(*input, scalars.flat_map(columns).collect())]
         }
         Op::Window { input, window } => {
@@ -202,6 +207,25 @@ impl Writer<'_> {
         id
     }
 
+    /// A GROUP BY with the folds among the columns `own`; without any, one that keeps no rows.
+    fn fold(
+        &self,
+        input: RelId,
+        (keys, folds): (&[Scalar], &[Fold]),
+        own: &Columns,
+    ) -> (Op, BTreeMap<usize, usize>) {
+        let (input, places) = self.placed[&input].clone();
+        let outputs: Columns = (0..keys.len()).chain(own.iter().copied()).collect();
+        let kept = outputs.iter().filter_map(|c| folds.get(c.checked_sub(keys.len())?));
+        let folds: Vec<Fold> = kept.map(|fold| fold.map(|s| moved(s, &places))).collect();
+        let keys = keys.iter().map(|k| moved(k, &places)).collect();
+        let op = match folds.is_empty() {
+            true => Op::Aggregate { input, keys, aggregates: vec![] },
+            false => Op::Fold { input, keys, folds },
+        };
+        (op, dense(&outputs))
+    }
+
     /// Writes one relation so that it gives at least the columns `own`.
     fn write(&mut self, id: RelId, own: &Columns) {
         let rel = &self.old.rels[id];
@@ -234,7 +258,7 @@ impl Writer<'_> {
                 let (input, places) = self.placed[&reads[0].0].clone();
                 let outputs: Columns = (0..keys.len()).chain(own.iter().copied()).collect();
                 let kept = outputs.iter().filter_map(|c| aggregates.get(c.checked_sub(keys.len())?));
-                let aggregates = kept.map(|a| move_aggregate(a, &places)).collect();
+                let aggregates = kept.map(|a| a.map(&|s| moved(s, &places))).collect();
                 let keys = keys.iter().map(|k| moved(k, &places)).collect();
                 (Op::Aggregate { input, keys, aggregates }, dense(&outputs))
             }
@@ -246,6 +270,7 @@ impl Writer<'_> {
                 places.extend((0..window.functions.len()).map(|at| (width + at, shift + at)));
                 (Op::Window { input, window }, places)
             }
+            Op::Fold { keys, folds, .. } => self.fold(reads[0].0, (keys, folds), own),
             Op::Join { kind, left_keys, right_keys, residual, left, null_equal, .. } => {
                 let width = self.old.rels[*left].schema.fields().len();
                 let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
@@ -276,15 +301,6 @@ impl Writer<'_> {
 
 fn dense(columns: &Columns) -> BTreeMap<usize, usize> {
     columns.iter().enumerate().map(|(at, c)| (*c, at)).collect()
-}
-
-fn move_aggregate(a: &Aggregate, places: &BTreeMap<usize, usize>) -> Aggregate {
-    Aggregate {
-        func: a.func,
-        arg: a.arg.as_ref().map(|s| moved(s, places)),
-        filter: a.filter.as_ref().map(|s| moved(s, places)),
-        output: a.output.clone(),
-    }
 }
 
 /// How often each relation is read.
@@ -355,7 +371,7 @@ fn rename(plan: &mut Plan) {
         let all = exprs.iter().map(Scalar::as_column).eq((0..below.schema.fields().len()).map(Some));
         let types = |s: &Schema| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
         let same = all && types(&plan.rels[id].schema) == types(&below.schema);
-        if same && uses[*input] == 1 && matches!(below.op, Op::Aggregate { .. }) {
+        if same && uses[*input] == 1 && matches!(below.op, Op::Aggregate { .. } | Op::Fold { .. }) {
             let input = *input;
             plan.rels[input].schema = Arc::clone(&plan.rels[id].schema);
         }
@@ -414,6 +430,7 @@ fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
         | Op::Unnest { input, .. }
         | Op::Distinct { input }
         | Op::Aggregate { input, .. }
+        | Op::Fold { input, .. }
         | Op::Window { input, .. } => *input = number(*input),
         Op::Union { inputs } => inputs.iter_mut().for_each(|i| *i = number(*i)),
         Op::Join { left, right, .. } => {

@@ -9,14 +9,16 @@ mod order;
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinConstraint, JoinOperator,
-    Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+    DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Join,
+    JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
+    Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
+use super::aggregates;
 use super::ast::Pos;
 use super::error::Mistake;
-use super::functions::{AGGREGATES, FUNCTIONS};
+use super::functions::FUNCTIONS;
 use super::subquery;
 
 /// Everything in `query` that Herald does not do.
@@ -170,38 +172,60 @@ impl Refuse {
         if FUNCTIONS.aggregate(&name).is_none() || FUNCTIONS.scalar(&name).is_some() {
             return;
         }
-        let known = AGGREGATES.contains(&name.as_str()) || ["mean", "grouping"].contains(&name.as_str());
-        if !known {
-            let hint = match name.as_str() {
-                "bool_and" | "every" => "use min(CASE WHEN condition THEN 1 ELSE 0 END) = 1",
-                "bool_or" => "use max(CASE WHEN condition THEN 1 ELSE 0 END) = 1",
+        self.aggregate(f, &name, span);
+    }
+
+    fn aggregate(&mut self, f: &Function, name: &str, span: Span) {
+        // One of several names.
+        let first = FUNCTIONS.aggregate(name).map(|f| f.name().to_owned()).unwrap_or_default();
+        if !aggregates::is_kept(&first) && first != "grouping" {
+            let hint = match first.as_str() {
+                "approx_median" => "use median(x), which is exact",
+                "approx_percentile_cont" | "approx_percentile_cont_with_weight" => {
+                    "use percentile_cont(p) WITHIN GROUP (ORDER BY x), which is exact"
+                }
+                "nth_value" => "use array_agg(x ORDER BY y)[n]",
+                "any_value" => "use min(x), or first_value(x ORDER BY y)",
                 _ => "use count, sum, avg, min or max",
             };
             return self.no(span, format!("the aggregate {name} is not supported"), hint);
         }
+        let ordered = aggregates::is_ordered(&first);
         if let FunctionArguments::List(list) = &f.args {
             let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
-            if distinct && list.args.len() > 1 {
+            if distinct && list.args.len() > 1 && first != "string_agg" {
                 return self.no(
                     span,
                     format!("{name}(DISTINCT ...) over more than one value is not supported"),
-                    format!("use {name}(*) over a subquery: FROM (SELECT DISTINCT k, x, y FROM t)"),
+                    format!(
+                        "use {name}({}) over a subquery: FROM (SELECT DISTINCT k, x, y FROM t)",
+                        if first == "count" { "*" } else { "x, y" }
+                    ),
                 );
             }
-            if !list.clauses.is_empty() {
-                return self.no(
-                    span,
-                    format!("clauses inside {name}(...) are not supported"),
-                    "remove ORDER BY and the like: the result does not depend on order",
-                );
+            let known = |clause: &FunctionArgumentClause| {
+                matches!(
+                    clause,
+                    FunctionArgumentClause::OrderBy(_) | FunctionArgumentClause::IgnoreOrRespectNulls(_)
+                )
+            };
+            if list.clauses.iter().any(|clause| !ordered || !known(clause)) {
+                let hint = match ordered {
+                    true => "ORDER BY and IGNORE NULLS are what can stand there",
+                    false => "remove ORDER BY and the like: the result does not depend on order",
+                };
+                return self.no(span, format!("clauses inside {name}(...) are not supported"), hint);
             }
         }
-        if !f.within_group.is_empty() || f.null_treatment.is_some() {
-            self.no(
-                span,
-                "WITHIN GROUP and IGNORE NULLS are not supported",
-                "use count, sum, avg, min or max",
-            );
+        if !f.within_group.is_empty() && first != "percentile_cont" {
+            let hint = match ordered {
+                true => format!("write {name}(x ORDER BY y)"),
+                false => "remove it: the result does not depend on order".to_owned(),
+            };
+            self.no(span, format!("{name} takes no WITHIN GROUP"), hint);
+        }
+        if f.null_treatment.is_some() && !ordered {
+            self.no(span, format!("{name} leaves NULLs out anyway"), "remove IGNORE NULLS or RESPECT NULLS");
         }
     }
 }

@@ -1,34 +1,25 @@
 //! GROUP BY, from DataFusion's to ours.
 //!
-//! An aggregate over DISTINCT values is an ordinary one over rows that stand there once: by group, argument
-//! and whether FILTER lets it pass. Each argument (with its filter) gets such rows of its own; the results
-//! are joined by group. Every part has every group, so no part of a joined row is ever missing.
+//! What accumulators keep and what needs the rows of a group are relations of their own. An aggregate of
+//! the first kind over DISTINCT values is an ordinary one over rows that stand there once: by group,
+//! argument and whether FILTER lets it pass. Each argument (with its filter) gets such rows of its own.
+//! The results are joined by group. Every part has every group, so no part of a joined row is ever missing.
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion_expr::Expr;
-use datafusion_expr::expr::AggregateFunction;
-use datafusion_expr::logical_plan as logical;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion_common::{Result, plan_err};
+use datafusion_expr::{Expr, logical_plan as logical};
 
+use super::call::{Call, Kind};
 use super::{Lower, cast, field, not_a_column, plain_field, scalar};
-use crate::plan::{AggFunc, Aggregate, JoinKind, Op, RelId, Scalar};
+use crate::plan::aggregate::Stat;
+use crate::plan::{AggFunc, JoinKind, Op, RelId, Scalar};
+use crate::render::aggregate::MAX_AGGREGATES;
 use crate::sql::query::herald_type;
 
-/// One aggregate of a query, over the columns of some relation.
-struct Call<'a> {
-    f: &'a AggregateFunction,
-    func: AggFunc,
-    /// None for count(*).
-    arg: Option<Scalar>,
-    filter: Option<Scalar>,
-    distinct: bool,
-    named: &'a Field,
-}
-
 impl Lower<'_> {
-    /// One relation; several joined by group where values are DISTINCT.
+    /// One relation; several joined by group where not all aggregates are of one kind.
     pub(super) fn aggregate(&mut self, aggregate: &logical::Aggregate) -> Result<RelId> {
         if let [Expr::GroupingSet(set)] = aggregate.group_expr.as_slice() {
             return self.grouping_sets(aggregate, set);
@@ -45,8 +36,9 @@ impl Lower<'_> {
             .zip(named.iter().skip(keys.len()))
             .map(|(expr, named)| Call::of(expr, schema, named))
             .collect::<Result<Vec<_>>>()?;
-        if calls.iter().any(|call| call.distinct) {
-            return self.distinct_values(input, (&keys, fields), calls);
+        let one_kind = calls.iter().all(|call| call.kind() == calls[0].kind());
+        if !one_kind || calls.iter().any(|call| call.kind() == Kind::Once) {
+            return self.in_parts(input, (&keys, fields), calls);
         }
         self.grouped(input, (keys, fields), &calls.iter().collect::<Vec<_>>())
     }
@@ -58,16 +50,29 @@ impl Lower<'_> {
         calls: &[&Call<'_>],
     ) -> Result<RelId> {
         let below = self.schema(input);
+        if calls.first().is_some_and(|call| call.kind() == Kind::Rows) {
+            let folds = calls.iter().map(|call| call.fold(&below)).collect::<Result<Vec<_>>>()?;
+            let named = calls.iter().zip(&folds);
+            fields.extend(named.map(|(call, fold)| plain_field(call.named, fold.output.clone(), true)));
+            return Ok(self.push(Op::Fold { input, keys, folds }, Arc::new(Schema::new(fields))));
+        }
         let mut aggregates = Vec::with_capacity(calls.len());
         for call in calls {
             let one = call.aggregate(&below)?;
-            fields.push(plain_field(call.named, one.output.clone(), one.func != AggFunc::Count));
+            let counts = matches!(one.func, AggFunc::Count | AggFunc::Stat(Stat::RegrCount));
+            fields.push(plain_field(call.named, one.output.clone(), !counts));
             aggregates.push(one);
+        }
+        let accumulators: usize = aggregates.iter().map(|a| a.func.accumulators()).sum();
+        if aggregates.len().max(accumulators) > MAX_AGGREGATES {
+            return plan_err!(
+                "one GROUP BY keeps at most {MAX_AGGREGATES} sums: write two views and join them"
+            );
         }
         Ok(self.push(Op::Aggregate { input, keys, aggregates }, Arc::new(Schema::new(fields))))
     }
 
-    fn distinct_values(
+    fn in_parts(
         &mut self,
         input: RelId,
         (keys, fields): (&[Scalar], Vec<Field>),
@@ -76,21 +81,21 @@ impl Lower<'_> {
         // Keys and arguments are computed once: a row on which one fails, fails once.
         let rows = self.computed(input, (keys, &fields), &mut calls)?;
         let by: Vec<Scalar> = fields.iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
-        let mut groups: Vec<(bool, Vec<usize>)> = Vec::new();
+        let mut groups: Vec<(Kind, Vec<usize>)> = Vec::new();
         for (at, call) in calls.iter().enumerate() {
             let same = |other: &Call<'_>| {
-                !call.distinct
+                call.kind() != Kind::Once
                     || text(&call.arg) == text(&other.arg) && text(&call.filter) == text(&other.filter)
             };
-            match groups.iter_mut().find(|g| g.0 == call.distinct && same(&calls[g.1[0]])) {
+            match groups.iter_mut().find(|g| g.0 == call.kind() && same(&calls[g.1[0]])) {
                 Some(group) => group.1.push(at),
-                None => groups.push((call.distinct, vec![at])),
+                None => groups.push((call.kind(), vec![at])),
             }
         }
         let mut parts = Vec::with_capacity(groups.len());
-        for (distinct, members) in &groups {
-            let mut of: Vec<Call<'_>> = members.iter().map(|at| calls[*at].again()).collect();
-            let input = if *distinct { self.once(rows, &by, &mut of)? } else { rows };
+        for (kind, members) in &groups {
+            let mut of: Vec<Call<'_>> = members.iter().map(|at| calls[*at].clone()).collect();
+            let input = if *kind == Kind::Once { self.once(rows, &by, &mut of)? } else { rows };
             let grouping = (by.clone(), fields.clone());
             parts.push(self.grouped(input, grouping, &of.iter().collect::<Vec<_>>())?);
         }
@@ -108,7 +113,7 @@ impl Lower<'_> {
         let below = self.schema(input);
         let mut exprs = keys.to_vec();
         let mut fields = named.to_vec();
-        for part in calls.iter_mut().flat_map(|call| [&mut call.arg, &mut call.filter]).flatten() {
+        for part in calls.iter_mut().flat_map(Call::parts) {
             let of = part.data_type(&below)?;
             let known = exprs.iter().skip(keys.len()).position(|e| e.to_string() == part.to_string());
             let at = known.map_or(exprs.len(), |at| at + keys.len());
@@ -183,79 +188,6 @@ impl Lower<'_> {
     }
 }
 
-impl<'a> Call<'a> {
-    fn of(expr: &'a Expr, schema: &DFSchema, named: &'a Field) -> Result<Call<'a>> {
-        let Expr::AggregateFunction(f) = unaliased(expr) else {
-            return plan_err!("{expr} is not an aggregate");
-        };
-        let func = match f.func.name() {
-            "count" => AggFunc::Count,
-            "sum" => AggFunc::Sum,
-            "avg" => AggFunc::Avg,
-            "min" => AggFunc::Min,
-            "max" => AggFunc::Max,
-            other => return plan_err!("the aggregate {other} is not supported"),
-        };
-        if !f.params.order_by.is_empty() {
-            return plan_err!("ORDER BY in {} is not supported", f.func.name());
-        }
-        let [arg] = f.params.args.as_slice() else {
-            return plan_err!("{} takes one argument", f.func.name());
-        };
-        // The least and the greatest of values are those of the values that differ.
-        let distinct = f.params.distinct && !matches!(func, AggFunc::Min | AggFunc::Max);
-        let every_row = func == AggFunc::Count
-            && !distinct
-            && matches!(arg, Expr::Literal(v, _) if !ScalarValue::is_null(v));
-        let arg = if every_row { None } else { Some(scalar(arg, schema)?) };
-        let filter = f.params.filter.as_ref().map(|e| scalar(e, schema)).transpose()?;
-        Ok(Call { f, func, arg, filter, distinct, named })
-    }
-
-    fn again(&self) -> Call<'a> {
-        Call { arg: self.arg.clone(), filter: self.filter.clone(), ..*self }
-    }
-
-    /// The aggregate over rows of `below`, its argument in the type the function sums in.
-    fn aggregate(&self, below: &Schema) -> Result<Aggregate> {
-        let mut output = self.named.data_type().clone();
-        let (func, filter) = (self.func, self.filter.clone());
-        let Some(arg) = self.arg.clone() else {
-            return Ok(Aggregate { func, arg: None, filter, output });
-        };
-        let of = arg.data_type(below)?;
-        let sums_in = match (func, &output) {
-            (AggFunc::Sum | AggFunc::Avg, DataType::Decimal128(..)) => of.clone(),
-            (AggFunc::Sum, DataType::Int64 | DataType::UInt64) => {
-                output = DataType::Int64;
-                DataType::Int64
-            }
-            (AggFunc::Sum | AggFunc::Avg, DataType::Float64) => DataType::Float64,
-            (AggFunc::Sum | AggFunc::Avg, other) => {
-                return plan_err!(
-                    "{} over {} is not supported",
-                    self.f.func.name(),
-                    schemas::sql_type(&Field::new("", other.clone(), true))
-                );
-            }
-            (AggFunc::Min | AggFunc::Max, _) => {
-                output = herald_type(&of).ok_or_else(|| not_a_column(self.named.name(), &of))?;
-                output.clone()
-            }
-            (AggFunc::Count, _) => of.clone(),
-        };
-        let arg = Some(cast(arg, &sums_in, below)?);
-        Ok(Aggregate { func, arg, filter, output })
-    }
-}
-
 fn text(scalar: &Option<Scalar>) -> String {
     scalar.as_ref().map(ToString::to_string).unwrap_or_default()
-}
-
-fn unaliased(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Alias(alias) => unaliased(&alias.expr),
-        other => other,
-    }
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::Schema;
 use datafusion_physical_expr::expressions::Column;
 
 use super::substitute;
-use crate::plan::{Aggregate, Op, Plan, Scalar};
+use crate::plan::{Op, Plan, Scalar};
 
 /// Renames every column of every expression.
 pub(super) fn settle(plan: &mut Plan) {
@@ -21,9 +21,11 @@ pub(super) fn settle(plan: &mut Plan) {
             Op::Project { exprs, .. } => each(exprs, &[&schemas[0]]),
             Op::Aggregate { keys, aggregates, .. } => {
                 each(keys, &[&schemas[0]]);
-                for Aggregate { arg, filter, .. } in aggregates {
-                    arg.iter_mut().chain(filter).for_each(|s| *s = named(s, &[&schemas[0]]));
-                }
+                aggregates.iter_mut().for_each(|a| *a = a.map(&|s| named(s, &[&schemas[0]])));
+            }
+            Op::Fold { keys, folds, .. } => {
+                each(keys, &[&schemas[0]]);
+                folds.iter_mut().for_each(|f| *f = f.map(|s| named(s, &[&schemas[0]])));
             }
             Op::Window { window, .. } => **window = window.map(&|s| named(s, &[&schemas[0]])),
             Op::Join { left_keys, right_keys, residual, .. } => {

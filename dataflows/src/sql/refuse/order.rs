@@ -9,7 +9,8 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use crate::sql::functions::{AGGREGATES, FUNCTIONS};
+use crate::plan::AggFunc;
+use crate::sql::functions::FUNCTIONS;
 
 /// A refusal: its place, what, and what to write instead.
 pub(super) type Refusal = (Span, String, String);
@@ -79,13 +80,13 @@ pub(super) fn over(f: &Function, name: &str) -> Option<Refusal> {
     if span.start.line == 0 {
         return None;
     }
-    let aggregate = AGGREGATES.contains(&name) || name == "mean";
+    let aggregate = FUNCTIONS.aggregate(name).is_some_and(|f| AggFunc::of(f.name()).is_some());
     if FUNCTIONS.window(name).is_none_or(|_| name.starts_with("herald_")) && !aggregate {
         return refusal(
             span,
             format!("{name}(...) OVER is not supported"),
             "use row_number, rank, dense_rank, percent_rank, cume_dist, ntile, lag, lead, first_value, \
-             last_value, nth_value, count, sum, avg, min or max",
+             last_value, nth_value, or an aggregate such as count, sum, avg, min or max",
         );
     }
     if let FunctionArguments::List(list) = &f.args {

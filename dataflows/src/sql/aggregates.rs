@@ -1,0 +1,121 @@
+//! The aggregate functions of Herald's SQL: DataFusion's, as far as they can be kept up to date.
+//!
+//! `percentile_cont` is exact here (see [`super::percentile`]). Some give types that no column of Herald has (text of 64-bit length, unsigned counts); those are
+//! known to the planner under the same name with a type that one has, so that what is compared with
+//! them gets that type too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion_common::{Result, ScalarValue};
+use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
+
+use super::query::herald_type;
+use crate::plan::AggFunc;
+
+/// Aggregates that need the rows of their group.
+pub(crate) const FOLDS: [&str; 9] = [
+    "array_agg",
+    "string_agg",
+    "first_value",
+    "last_value",
+    "median",
+    "percentile_cont",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+];
+
+/// Counts exactly, as `count(DISTINCT x)` does: an estimate would have to be kept exact anyway.
+pub(crate) const APPROX_DISTINCT: &str = "approx_distinct";
+
+/// Whether DataFusion's aggregate of that (first) name can be kept up to date.
+pub(crate) fn is_kept(name: &str) -> bool {
+    AggFunc::of(name).is_some() || FOLDS.contains(&name) || name == APPROX_DISTINCT
+}
+
+/// Whether the order of its values shows in the result.
+pub(crate) fn is_ordered(name: &str) -> bool {
+    FOLDS[..4].contains(&name)
+}
+
+/// What a refusal of a call of `name` suggests; None where it says enough.
+pub(crate) fn remedy(name: &str, refusal: &str) -> Option<&'static str> {
+    Some(match name {
+        "bool_and" | "bool_or" => "write a condition, such as x > 0",
+        "string_agg" if refusal.contains("constant") => "write the text between: string_agg(x, ', ')",
+        "percentile_cont" => "write percentile_cont(0.5) WITHIN GROUP (ORDER BY x)",
+        "array_agg" | "string_agg" if refusal.contains("ORDER BY") => {
+            "order by the argument, or leave DISTINCT out"
+        }
+        _ => return None,
+    })
+}
+
+/// All aggregates by name, aliases included, also those that are refused.
+pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
+    let mut all = BTreeMap::new();
+    for known in datafusion_functions_aggregate::all_default_aggregate_functions() {
+        let udaf = match known.name() {
+            "string_agg" | APPROX_DISTINCT | "regr_count" => {
+                Arc::new(AggregateUDF::from(Retyped { of: Arc::clone(&known) }))
+            }
+            "percentile_cont" => super::percentile::exact(known),
+            _ => known,
+        };
+        // PostgreSQL's names that DataFusion does not know.
+        let also = match udaf.name() {
+            "bool_and" => Some("every"),
+            "var" => Some("variance"),
+            _ => None,
+        };
+        for name in udaf.aliases().iter().map(String::as_str).chain(also).chain([udaf.name()]) {
+            all.insert(name.to_owned(), Arc::clone(&udaf));
+        }
+    }
+    all
+}
+
+/// An aggregate whose results are of one of Herald's types.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Retyped {
+    of: Arc<AggregateUDF>,
+}
+
+impl AggregateUDFImpl for Retyped {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of.signature()
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        let own = self.of.return_type(args)?;
+        Ok(herald_type(&own).unwrap_or(own))
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.of.is_nullable()
+    }
+
+    fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
+        self.of.default_value(of)?.cast_to(of)
+    }
+
+    /// What it accumulates is the function's own; the result is converted by who reads it.
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        self.of.accumulator(args)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<arrow::datatypes::FieldRef>> {
+        self.of.state_fields(args)
+    }
+}

@@ -1,0 +1,209 @@
+//! One aggregate call of a query, from DataFusion's to ours.
+//!
+//! A call is kept in accumulators where sums or an ordered index give its result, over rows that
+//! stand there once where it is DISTINCT; else it is folded over the rows of its group. What a function
+//! would refuse when it runs (a percentile above 1) it refuses here.
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion_expr::Expr;
+use datafusion_expr::expr::{AggregateFunction, NullTreatment};
+
+use super::{cast, not_a_column, scalar};
+use crate::plan::{AggFunc, Aggregate, Fold, Scalar, SortKey};
+use crate::sql::aggregates::{APPROX_DISTINCT, FOLDS};
+use crate::sql::query::herald_type;
+
+/// How a call is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// In accumulators over all rows.
+    Sums,
+    /// In accumulators over each value once.
+    Once,
+    /// Over the rows of the group.
+    Rows,
+}
+
+/// One aggregate of a query, over the columns of some relation.
+#[derive(Clone)]
+pub(super) struct Call<'a> {
+    f: &'a AggregateFunction,
+    /// None where it is folded.
+    func: Option<AggFunc>,
+    /// None for count(*).
+    pub arg: Option<Scalar>,
+    /// Second argument of statistics over pairs.
+    other: Option<Scalar>,
+    /// Second argument of what is folded.
+    constant: Option<ScalarValue>,
+    order: Vec<SortKey>,
+    pub filter: Option<Scalar>,
+    distinct: bool,
+    /// Name and type of the result.
+    pub named: &'a Field,
+}
+
+impl<'a> Call<'a> {
+    pub fn of(expr: &'a Expr, schema: &DFSchema, named: &'a Field) -> Result<Call<'a>> {
+        let Expr::AggregateFunction(f) = unaliased(expr) else {
+            return plan_err!("{expr} is not an aggregate");
+        };
+        let name = f.func.name();
+        let counts_each = name == APPROX_DISTINCT;
+        let func = if counts_each { Some(AggFunc::Count) } else { AggFunc::of(name) };
+        if func.is_none() && !FOLDS.contains(&name) {
+            return plan_err!("the aggregate {name} is not supported");
+        }
+        let filter = f.params.filter.as_ref().map(|e| scalar(e, schema)).transpose()?;
+        let call = Call {
+            f,
+            func,
+            arg: None,
+            other: None,
+            constant: None,
+            order: vec![],
+            filter,
+            distinct: f.params.distinct || counts_each,
+            named,
+        };
+        if func.is_some() { call.of_sums(schema) } else { call.of_rows(schema) }
+    }
+
+    /// The arguments of what accumulators keep.
+    fn of_sums(mut self, schema: &DFSchema) -> Result<Call<'a>> {
+        let (f, name) = (self.f, self.f.func.name());
+        if !f.params.order_by.is_empty() {
+            return plan_err!("ORDER BY in {name} is not supported");
+        }
+        let (arg, other) = match (f.params.args.as_slice(), self.func) {
+            ([y, x], Some(AggFunc::Stat(stat))) if stat.pairs() => (y, Some(x)),
+            ([arg], _) => (arg, None),
+            _ => return plan_err!("{name} takes one argument"),
+        };
+        if other.is_some() && self.distinct {
+            return plan_err!("{name}(DISTINCT ...) over more than one value is not supported");
+        }
+        self.distinct &= !self.func.is_some_and(AggFunc::ignores_duplicates);
+        let every_row = self.func == Some(AggFunc::Count)
+            && !self.distinct
+            && matches!(arg, Expr::Literal(v, _) if !ScalarValue::is_null(v));
+        self.arg = if every_row { None } else { Some(scalar(arg, schema)?) };
+        self.other = other.map(|other| scalar(other, schema)).transpose()?;
+        Ok(self)
+    }
+
+    /// The arguments and the order of what is folded.
+    fn of_rows(mut self, schema: &DFSchema) -> Result<Call<'a>> {
+        let (f, name) = (self.f, self.f.func.name());
+        let arg = match f.params.args.as_slice() {
+            [arg] => arg,
+            [arg, Expr::Literal(constant, _)] => {
+                self.constant = Some(constant.clone());
+                arg
+            }
+            [_, _] => return plan_err!("the second argument of '{name}' must be a constant"),
+            _ => return plan_err!("{name} takes one argument"),
+        };
+        self.arg = Some(scalar(arg, schema)?);
+        if name == "percentile_cont" {
+            // The order is that of the values, in the type they are taken in; NULLs are left out.
+            if f.params.order_by.first().is_some_and(|sort| !sort.asc) {
+                let expr = scalar(arg, schema)?;
+                self.order.push(SortKey { expr, descending: true, nulls_first: false });
+            }
+            return Ok(self);
+        }
+        if self.distinct && f.params.order_by.iter().any(|sort| sort.expr != *arg) {
+            return plan_err!("ORDER BY in '{name}'(DISTINCT ...) must be by its argument");
+        }
+        for sort in &f.params.order_by {
+            self.order.push(SortKey {
+                expr: scalar(&sort.expr, schema)?,
+                descending: !sort.asc,
+                nulls_first: sort.nulls_first,
+            });
+        }
+        Ok(self)
+    }
+
+    pub fn kind(&self) -> Kind {
+        match (self.func, self.distinct) {
+            (None, _) => Kind::Rows,
+            (Some(_), true) => Kind::Once,
+            (Some(_), false) => Kind::Sums,
+        }
+    }
+
+    /// All that it reads.
+    pub fn parts(&mut self) -> impl Iterator<Item = &mut Scalar> {
+        let order = self.order.iter_mut().map(|key| &mut key.expr);
+        [&mut self.arg, &mut self.other, &mut self.filter].into_iter().flatten().chain(order)
+    }
+
+    /// The aggregate over rows of `below`, its argument in the type the function sums in.
+    pub fn aggregate(&self, below: &Schema) -> Result<Aggregate> {
+        let name = self.f.func.name();
+        let Some(func) = self.func else { return plan_err!("{name} is not kept in sums") };
+        let mut output = self.named.data_type().clone();
+        let filter = self.filter.clone();
+        let Some(arg) = self.arg.clone() else {
+            return Ok(Aggregate { func, arg: None, other: None, filter, output });
+        };
+        let of = arg.data_type(below)?;
+        let sums_in = match (func, &output) {
+            (AggFunc::Sum | AggFunc::Avg, DataType::Decimal128(..)) => of.clone(),
+            (AggFunc::Sum, DataType::Int64 | DataType::UInt64) => {
+                output = DataType::Int64;
+                DataType::Int64
+            }
+            (AggFunc::Sum | AggFunc::Avg, DataType::Float64) => DataType::Float64,
+            (AggFunc::Sum | AggFunc::Avg, other) => {
+                return plan_err!(
+                    "{name} over {} is not supported",
+                    schemas::sql_type(&Field::new("", other.clone(), true))
+                );
+            }
+            (AggFunc::Min | AggFunc::Max, _) => {
+                output = herald_type(&of).ok_or_else(|| not_a_column(self.named.name(), &of))?;
+                output.clone()
+            }
+            // True counts as 1.
+            (AggFunc::BoolAnd | AggFunc::BoolOr, _) => DataType::Int64,
+            (AggFunc::Stat(_), _) => DataType::Float64,
+            (AggFunc::Count, _) => of.clone(),
+        };
+        let arg = Some(cast(arg, &sums_in, below)?);
+        let other = self.other.clone().map(|other| cast(other, &sums_in, below)).transpose()?;
+        Ok(Aggregate { func, arg, other, filter, output })
+    }
+
+    /// The fold over rows of `below`.
+    pub fn fold(&self, below: &Schema) -> Result<Fold> {
+        let Some(arg) = self.arg.clone() else {
+            return plan_err!("{} needs an argument", self.f.func.name());
+        };
+        let column = |of: &DataType| herald_type(of).ok_or_else(|| not_a_column(self.named.name(), of));
+        let takes = column(&arg.data_type(below)?)?;
+        let fold = Fold {
+            func: self.f.func.clone(),
+            arg: cast(arg, &takes, below)?,
+            constant: self.constant.clone(),
+            filter: self.filter.clone(),
+            order: self.order.clone(),
+            distinct: self.distinct,
+            ignore_nulls: self.f.params.null_treatment == Some(NullTreatment::IgnoreNulls),
+            output: column(self.named.data_type())?,
+        };
+        // What the function refuses, it refuses now.
+        fold.accumulator(&takes)?;
+        Ok(fold)
+    }
+}
+
+fn unaliased(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        other => other,
+    }
+}

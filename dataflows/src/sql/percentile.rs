@@ -1,0 +1,127 @@
+//! `percentile_cont`, exact: DataFusion's, with the value between two neighbours taken as it is.
+//!
+//! DataFusion rounds the way between the neighbours down to a millionth; PostgreSQL and DuckDB do not,
+//! and neither does Herald. Names, signature and WITHIN GROUP are DataFusion's.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type};
+use datafusion_common::{Result, ScalarValue, internal_err, plan_err};
+use datafusion_expr::function::{AccumulatorArgs, AggregateFunctionSimplification};
+use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
+use datafusion_physical_expr::expressions::Literal;
+
+/// The exact function, called and typed as `of` is.
+pub(crate) fn exact(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(Percentile { of }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Percentile {
+    of: Arc<AggregateUDF>,
+}
+
+impl AggregateUDFImpl for Percentile {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of.signature()
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        self.of.return_type(args)
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        true
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        self.of.simplify()
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let constant = args.exprs.get(1).and_then(|e| e.downcast_ref::<Literal>()).map(Literal::value);
+        match constant {
+            Some(ScalarValue::Float64(Some(share))) if (0.0..=1.0).contains(share) => {
+                let of = args.return_field.data_type().clone();
+                Ok(Box::new(Values { share: *share, of, values: vec![] }))
+            }
+            _ => plan_err!("the percentile of '{}' must be a constant from 0 to 1", self.name()),
+        }
+    }
+}
+
+/// The values of one group, which come in the order of ORDER BY (see [`crate::plan::Fold`]).
+#[derive(Debug)]
+struct Values {
+    share: f64,
+    of: DataType,
+    values: Vec<f64>,
+}
+
+impl Accumulator for Values {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let Some(values) = values.first() else { return internal_err!("no values came") };
+        let doubles = cast(values, &DataType::Float64)?;
+        self.values.extend(doubles.as_primitive::<Float64Type>().iter().flatten());
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        ScalarValue::Float64(between(&self.values, self.share)).cast_to(&self.of)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.values.capacity() * size_of::<f64>()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        internal_err!("a percentile is not made of parts")
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
+        internal_err!("a percentile is not made of parts")
+    }
+}
+
+/// What stands at `share` of the way through values in order.
+fn between(values: &[f64], share: f64) -> Option<f64> {
+    let last = values.len().checked_sub(1)?;
+    let place = share * last as f64;
+    let (below, part) = (place.floor() as usize, place.fract());
+    let (lower, upper) = (*values.get(below)?, *values.get((below + 1).min(last))?);
+    if part == 0.0 || lower == upper {
+        return Some(lower);
+    }
+    let way = upper - lower;
+    Some(if way.is_finite() { lower + way * part } else { lower * (1.0 - part) + upper * part })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_between_are_exact() {
+        let values: Vec<f64> = (1..=11).map(f64::from).collect();
+        for thousandth in 0..=1000 {
+            let share = f64::from(thousandth) / 1000.0;
+            assert!((between(&values, share).unwrap() - (1.0 + 10.0 * share)).abs() < 1e-14);
+        }
+        assert_eq!(between(&[], 0.5), None);
+        assert_eq!(between(&[7.0], 0.3), Some(7.0));
+        assert_eq!(between(&[f64::MIN, f64::MAX], 0.5), Some(0.0));
+        assert_eq!(between(&[1.0, f64::INFINITY, f64::INFINITY], 0.7), Some(f64::INFINITY));
+        assert!(between(&[1.0, f64::NAN], 0.7).unwrap().is_nan());
+        assert_eq!(between(&[1.0, f64::NAN], 0.0), Some(1.0));
+    }
+}
