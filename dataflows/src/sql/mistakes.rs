@@ -161,7 +161,7 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
         return Mistake::new(at(Some(&value)), format!("{value} does not fit {of}"))
             .hint(format!("a DECIMAL may hold it: CAST('{value}' AS DECIMAL(38, 0))"));
     }
-    if let Some(mistake) = of_call(text, at) {
+    if let Some(mistake) = of_call(text, at).or_else(|| of_aggregate(text, at)) {
         return mistake;
     }
     if let Some((types, column)) = text
@@ -202,16 +202,6 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
             format!("{name} does not take {}", given.unwrap_or_else(|| "these arguments".to_owned()));
         return Some(Mistake::new(at(Some(&name)), message).hint("convert the argument: CAST(x AS TYPE)"));
     }
-    if let Some((name, given)) =
-        between(text, "to satisfy a call to '", "' function").zip(between(text, "coercion from ", " to the"))
-    {
-        let hint = aggregates::remedy(&name, text).unwrap_or("convert the argument: CAST(x AS TYPE)");
-        return Some(Mistake::new(at(Some(&name)), format!("{name} does not take {given}")).hint(hint));
-    }
-    let name = quoted(text).unwrap_or_default();
-    if let Some(hint) = aggregates::remedy(&name, text) {
-        return Some(Mistake::new(at(Some(&name)), text.replace('\'', "")).hint(hint));
-    }
     if let Some(name) = between(text, "Function '", "' expects ") {
         let rest = text.split_once("' expects ").map_or("", |(_, rest)| rest);
         return Some(Mistake::new(at(Some(&name)), format!("{name} expects {rest}")));
@@ -234,6 +224,25 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
     }
     let operator = if text.starts_with("-> and ->> need") { "->" } else { return None };
     Some(Mistake::new(at(Some(operator)), text.to_owned()).hint("for a STRUCT write (s).field or s['field']"))
+}
+
+/// Sentences about arguments that an aggregate does not take.
+fn of_aggregate(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
+    let coerced =
+        || between(text, "satisfy a call to '", "' function").zip(between(text, "coercion from ", " to the"));
+    let required = || between(text, "Function '", "' requires ").zip(between(text, "(DataType: ", ")"));
+    if let Some((name, given)) = coerced().or_else(required) {
+        let hint = aggregates::remedy(&name, text).unwrap_or("convert the argument: CAST(x AS TYPE)");
+        return Some(Mistake::new(at(Some(&name)), format!("{name} does not take {given}")).hint(hint));
+    }
+    if let Some((name, counts)) =
+        between(text, "The function '", "' expected ").zip(text.split("' expected ").nth(1))
+    {
+        return Some(Mistake::new(at(Some(&name)), format!("{name} expects {counts}")));
+    }
+    let name = quoted(text)?;
+    let hint = aggregates::remedy(&name, text)?;
+    Some(Mistake::new(at(Some(&name)), text.replace('\'', "")).hint(hint))
 }
 
 /// Stands for the first argument of a call where a name is looked for.

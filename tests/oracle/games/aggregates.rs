@@ -55,8 +55,8 @@ pub const VIEWS: &[(&str, &str, &str)] = &[
     ),
     (
         "texts_total",
-        "SELECT string_agg(coalesce(mode, '-'), '' ORDER BY match_id DESC) AS modes, string_agg(platform, '|') FILTER (WHERE ranked) AS p FROM matches",
-        "SELECT string_agg(coalesce(mode, '-'), '' ORDER BY match_id DESC) AS modes, string_agg(platform, '|' ORDER BY platform) FILTER (WHERE ranked) AS p FROM matches",
+        "SELECT string_agg(coalesce(mode, '-'), '' ORDER BY match_id DESC) AS modes, string_agg(platform, '|') FILTER (WHERE ranked) AS p, string_agg(duration_s, ',') AS d FROM matches",
+        "SELECT string_agg(coalesce(mode, '-'), '' ORDER BY match_id DESC) AS modes, string_agg(platform, '|' ORDER BY platform) FILTER (WHERE ranked) AS p, string_agg(CAST(duration_s AS VARCHAR), ',' ORDER BY CAST(duration_s AS VARCHAR)) AS d FROM matches",
     ),
     (
         "firsts",
