@@ -2,7 +2,7 @@
 //!
 //! A keyed decoder reads values, and keys where it needs them, with the decoders of the plain
 //! encodings, and puts the two together column by column. A record that deletes becomes a row of which
-//! only the key columns count, marked in [`Decoded::deletes`](crate::Decoded::deletes). Every such row
+//! only the key columns count, marked in [`Decoded::deletes`]. Every such row
 //! has its whole key; a record that does not say which row it means is a reject.
 
 mod debezium;
