@@ -14,7 +14,7 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `control`, `incremental` | the tests |
+//! | `oracle`, `failing`, `retention`, `control`, `incremental`, `nexmark` | the tests |
 
 mod control;
 mod duck;
@@ -24,6 +24,7 @@ mod games;
 mod history;
 mod incremental;
 mod model;
+mod nexmark;
 mod oracle;
 mod retention;
 mod rows;
