@@ -13,7 +13,7 @@ use crate::random::Random;
 const HOT_CHANNELS: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
 const CHANNELS: u64 = 10_000;
 /// Keeps what is drawn for a channel apart from what is drawn for an event.
-const CHANNEL_SEED: u64 = 0x6368_616e_6e65_6c;
+const CHANNEL_SEED: u64 = 0x0063_6861_6e6e_656c;
 
 /// Writes the bid of this event and returns the auction it is for.
 pub(super) fn write(shape: &Shape, number: u64, random: &mut Random, out: &mut Vec<u8>) -> u64 {
