@@ -8,6 +8,7 @@
 
 mod broker;
 mod child;
+mod failures;
 mod golden;
 mod input;
 mod mistakes;

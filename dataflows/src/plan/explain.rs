@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
+use super::window::Window;
 use super::{Aggregate, Conflict, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
 
 /// Forms of `explain`.
@@ -108,9 +109,22 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
                 named.map(|(a, f)| format!("{} = {}", f.name(), aggregate(a))).collect::<Vec<_>>().join(", ");
             ("Aggregate", format!("by [{}]: {aggregates}", list(keys)))
         }
+        Op::Window { window, .. } => window_line(rel, window),
         Op::Join { .. } => join(&rel.op),
     };
     Line { op, detail }
+}
+
+fn window_line(rel: &Rel, window: &Window) -> (&'static str, String) {
+    let list = |items: Vec<String>| items.join(", ");
+    let by = list(window.partition.iter().map(ToString::to_string).collect());
+    let order = list(window.order.iter().map(ToString::to_string).collect());
+    let columns = rel.schema.fields().iter().skip(rel.schema.fields().len() - window.functions.len());
+    let named = columns.zip(&window.functions).map(|(c, f)| format!("{} = {f}", c.name()));
+    let first =
+        window.first.as_ref().map(|f| format!(", first {} by {}", f.most, window.functions[f.function]));
+    let order = if order.is_empty() { "row".to_owned() } else { order };
+    ("Window", format!("by [{by}] order [{order}]{}: {}", first.unwrap_or_default(), list(named.collect())))
 }
 
 fn join(op: &Op) -> (&'static str, String) {
@@ -159,6 +173,11 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
             let kept = aggregates.iter().any(|a| matches!(a.func, super::AggFunc::Min | super::AggFunc::Max));
             let kept = if kept { ", and the values of min and max" } else { "" };
             format!("accumulators of each group{kept}")
+        }
+        Op::Window { window, .. } => {
+            let of =
+                if window.partition.is_empty() { "in one partition, on one worker" } else { "by partition" };
+            format!("every row {of}, in order")
         }
         Op::Join { left_keys, .. } if left_keys.is_empty() => {
             "the rows of both sides in one group, on one worker".to_owned()

@@ -392,8 +392,8 @@ const BAD: &[(&str, &str)] = &[
         "1:42: expected WINDOW CLOSE after EMIT ON, found `UPDATE`\n  leave EMIT out: a view emits changes",
     ),
     (
-        "CREATE VIEW v AS SELECT a FROM SESSION(t PARTITION BY k, ts, INTERVAL '1 h')",
-        "1:32: SESSION windows are not in this release\n  write TUMBLE(t, ts, size) or HOP(t, ts, slide, size)",
+        "CREATE VIEW v AS SELECT a FROM SESSION(t PARTITION BY k)",
+        "1:32: SESSION takes a table, a time and a gap, found 2 arguments\n  write SESSION(t PARTITION BY k, ts, INTERVAL '10 minutes')",
     ),
     (
         "CREATE VIEW v AS SELECT a FROM t JOIN d FOR SYSTEM_TIME AS OF PROCTIME() ON t.a = d.a",
