@@ -4,8 +4,7 @@ CREATE SOURCE auction (
   id BIGINT, item_name VARCHAR, description VARCHAR, initial_bid BIGINT, reserve BIGINT,
   date_time TIMESTAMP, expires TIMESTAMP, seller BIGINT, category BIGINT, extra VARCHAR,
   WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds'
-) INCLUDE partition AS part INCLUDE offset AS event
-WITH (
+) WITH (
   connector = 'nexmark', nexmark.table.type = 'auction', nexmark.event.num = '${NEXMARK_EVENTS:-1000000}'
 ) FORMAT PLAIN ENCODE JSON;
 

@@ -68,7 +68,7 @@ fn spec(name: &str) -> Spec {
     let bid = "auction:BIGINT bidder:BIGINT price:BIGINT channel url date_time:TIMESTAMP extra";
     let (name, columns, included) = match name {
         "person" => ("person", person, vec![]),
-        "auction" => ("auction", auction, vec![("partition", "part"), ("offset", "event")]),
+        "auction" => ("auction", auction, vec![]),
         "bid" => ("bid", bid, vec![("timestamp", "arrived_at"), ("partition", "part"), ("offset", "event")]),
         _ => ("side_input", "key:BIGINT value", vec![]),
     };

@@ -60,7 +60,7 @@ pub const QUERIES: &[(&str, &str)] = &[
     (
         "q9",
         "SELECT id, item_name, description, initial_bid, reserve, date_time, expires, seller, category, extra,
-                auction, bidder, price, bid_date_time, bid_extra, part, event
+                auction, bidder, price, bid_date_time, bid_extra
          FROM (SELECT a.*, b.auction, b.bidder, b.price, b.date_time AS bid_date_time, b.extra AS bid_extra,
                       row_number() OVER (PARTITION BY a.id ORDER BY b.price DESC, b.date_time ASC, b.event) AS n
                FROM auction AS a, bid AS b
