@@ -13,5 +13,5 @@ CREATE MATERIALIZED VIEW q11 AS
   FROM SESSION(bid PARTITION BY bidder, date_time, INTERVAL '10 seconds')
   GROUP BY bidder, window_start, window_end;
 
-CREATE SINK q11_out FROM q11 WITH (connector = 'blackhole', primary_key = 'bidder,starttime')
+CREATE SINK q11_out FROM q11 WITH (connector = 'blackhole', primary_key = 'bidder,starttime,endtime')
 FORMAT UPSERT ENCODE JSON;

@@ -123,12 +123,12 @@ fn events_of_a_morning() {
 
 #[test]
 fn events_of_an_evening_come_slowly() {
-    run(&History { seed: 2, events: 4000, rate: 1, base: "2026-01-01T18:55:00Z", group: 1 });
+    run(&History { seed: 2, events: 2500, rate: 1, base: "2026-01-01T19:30:00Z", group: 1 });
 }
 
 #[test]
 fn events_around_midnight_come_out_of_order() {
-    run(&History { seed: 3, events: 4000, rate: 50, base: "2026-01-01T23:59:20Z", group: 30 });
+    run(&History { seed: 3, events: 2500, rate: 50, base: "2026-01-01T23:59:40Z", group: 30 });
 }
 
 #[test]
