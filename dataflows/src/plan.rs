@@ -236,6 +236,10 @@ pub struct Source {
     pub encoding: Encoding,
     /// ENCODE options.
     pub encode_options: BTreeMap<String, String>,
+    /// KEY ENCODE; defaults to the value's. PLAIN reads no key.
+    pub key_encoding: Encoding,
+    /// KEY ENCODE options; default to the value's where both have one encoding.
+    pub key_encode_options: BTreeMap<String, String>,
     /// WITH options left for the connector (`connector`, `topic`, `properties.*`, ...).
     pub options: BTreeMap<String, String>,
     /// `dead_letter.topic`, where named.

@@ -17,6 +17,7 @@ pub mod error;
 mod fallible;
 mod functions;
 mod guard;
+mod keyed;
 mod lower;
 mod mistakes;
 pub mod nearest;

@@ -11,6 +11,7 @@ mod child;
 mod failures;
 mod golden;
 mod input;
+mod keyed;
 mod mistakes;
 mod once;
 mod outage;

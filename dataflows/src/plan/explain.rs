@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::window::Window;
 use super::{Aggregate, Conflict, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
+use crate::sql::ast::Format;
 
 /// Forms of `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +167,10 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
                     format!("the row of each key with the greatest {}", source.schema.field(*v).name())
                 }
             };
-            format!("{rule}, key {}", names_of(&source.schema, &keyed.key))
+            let versioned = matches!(keyed.conflict, Conflict::Overwrite { version: Some(_) });
+            let deleted = versioned && source.format != Format::Plain;
+            let graves = if deleted { ", and the version of each deleted one" } else { "" };
+            format!("{rule}{graves}, key {}", names_of(&source.schema, &keyed.key))
         }
         Op::Distinct { .. } => "every row and its count".to_owned(),
         Op::Aggregate { aggregates, .. } => {
@@ -274,8 +278,13 @@ fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
 }
 
 fn source_text(source: &Source) -> String {
-    let mut out =
-        format!("     reads    {} as {:?} {:?}\n", place(&source.options), source.format, source.encoding);
+    let mut out = format!(
+        "     reads    {} as {:?} {:?}{}\n",
+        place(&source.options),
+        source.format,
+        source.encoding,
+        key_of(source)
+    );
     if let Some(w) = source.watermark {
         let column = source.schema.field(w.column).name();
         let _ = writeln!(out, "     watermark {column} less {}", length(w.delay_us));
@@ -284,6 +293,14 @@ fn source_text(source: &Source) -> String {
         let _ = writeln!(out, "     check    {}: {}", check.name, check.text);
     }
     out
+}
+
+/// How the record's key is read, where it is.
+fn key_of(source: &Source) -> String {
+    match source.format {
+        Format::Plain => String::new(),
+        Format::Upsert | Format::Debezium => format!(", key {:?}", source.key_encoding),
+    }
 }
 
 /// Where a connector reads or writes: names only, never credentials.
@@ -434,7 +451,7 @@ fn canonical_source(source: &Source) -> String {
         place(&source.options)
     );
     let unit = source.encode_options.get("timestamp.unit").map_or("", String::as_str);
-    let _ = writeln!(out, "timestamp unit {unit}");
+    let _ = writeln!(out, "timestamp unit {unit}{}", key_of(source));
     out
 }
 

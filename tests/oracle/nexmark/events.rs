@@ -62,6 +62,8 @@ fn of_source(source: &Source, at: usize, spec: &Spec, history: &History) -> Vec<
             offset: polled.offsets[i],
             timestamp_ms: polled.timestamps[i],
             row: Some(row),
+            deletes: false,
+            key: polled.keys.get(i).map(<[u8]>::to_vec),
             bytes: Some(bytes),
         }
     };

@@ -343,11 +343,11 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "CREATE SOURCE s (a INT) WITH (connector='file') FORMAT UPSERT ENCODE JSON",
-        "1:56: FORMAT UPSERT is not read in this release\n  write FORMAT PLAIN",
+        "1:56: a source is append-only, and FORMAT UPSERT replaces and deletes rows by key\n  write CREATE TABLE with a PRIMARY KEY, or FORMAT PLAIN if every record is a row of its own",
     ),
     (
-        "CREATE TABLE t (a INT PRIMARY KEY) WITH (connector='file') FORMAT DEBEZIUM ENCODE JSON",
-        "1:67: FORMAT DEBEZIUM is not read in this release\n  write FORMAT PLAIN: PRIMARY KEY and ON CONFLICT decide which record of a key stays",
+        "CREATE SOURCE t (a INT) WITH (connector='file') FORMAT DEBEZIUM ENCODE JSON",
+        "1:56: a source is append-only, and FORMAT DEBEZIUM replaces and deletes rows by key\n  write CREATE TABLE with a PRIMARY KEY, or FORMAT PLAIN if every record is a row of its own",
     ),
     (
         "CREATE SOURCE s (a INT) WITH (connector='file', connector='kafka') FORMAT PLAIN ENCODE JSON",
