@@ -113,7 +113,12 @@ fn run(history: &History) {
             assert!(!rows.is_empty(), "{query} has no rows, which proves nothing");
         }
     }
-    println!("{} events, {} queries, {all:?}", case.records.len(), queries.len());
+    let waited = (duck.asked, duck.waited);
+    println!(
+        "{} events, {} queries, {all:?}, questions to DuckDB {waited:?}",
+        case.records.len(),
+        queries.len()
+    );
 }
 
 #[test]
