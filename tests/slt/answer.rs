@@ -75,7 +75,7 @@ fn run(plan: &Arc<Plan>, fed: &[Fed], views: usize, workers: usize) -> Vec<Answe
     let partitions = vec![1; plan.sources.len()];
     let options = Options { workers, in_flight: 1, cut: true };
     let open = || Engine::open(plan, &dir.path().join("state"), &partitions, options);
-    let mut engine = open();
+    let (mut engine, half) = (open(), fed.len() / 2);
     let mut next: BTreeMap<&str, i64> = BTreeMap::new();
     for (at, fed) in fed.iter().enumerate() {
         let place = plan.sources.iter().position(|source| source.name == fed.source).unwrap();
@@ -92,7 +92,7 @@ fn run(plan: &Arc<Plan>, fed: &[Fed], views: usize, workers: usize) -> Vec<Answe
         engine.feed(place, records);
         if workers == 2 {
             engine.close(|_, _| {});
-            if at == next.len() / 2 {
+            if at == half {
                 drop(engine);
                 engine = open();
             }
