@@ -131,7 +131,9 @@ fn ask_source(clusters: &mut Clusters, source: &Source) -> Result<String> {
             Reader::open(&config, &BTreeMap::new())?;
             Ok("its files can be read".to_owned())
         }
-        SourceConnector::Datagen(_) => Ok("its records are generated".to_owned()),
+        SourceConnector::Datagen(_) | SourceConnector::Nexmark(_) => {
+            Ok("its records are generated".to_owned())
+        }
     }
 }
 

@@ -7,13 +7,14 @@
 //! clock, which decides when a record comes, never what it holds.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use schemas::Records;
 
 use crate::ConnectorError;
 use crate::matches::{MatchOptions, Matches, champion, write_time};
 use crate::options::{Options, nearest};
+use crate::pace::Pace;
 use crate::random::Random;
 
 /// What a datagen source generates, and how much of it.
@@ -216,8 +217,7 @@ fn time(text: &str) -> Result<i64, ConnectorError> {
 pub struct DatagenReader {
     datagen: Datagen,
     next: u64,
-    /// Pace is kept from here: when, and which offset was next then.
-    began: (Instant, u64),
+    pace: Pace,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -226,15 +226,15 @@ impl DatagenReader {
     /// Starts at offset `next`.
     pub fn open(datagen: Datagen, next: i64) -> DatagenReader {
         let next = next.max(0) as u64;
-        let began = (Instant::now(), next);
-        DatagenReader { datagen, next, began, key: Vec::new(), value: Vec::new() }
+        let pace = Pace::start(next, datagen.rows_per_second.map(|rate| 1.0 / rate as f64));
+        DatagenReader { datagen, next, pace, key: Vec::new(), value: Vec::new() }
     }
 
     /// The next records that are due; waits for the first one up to `timeout`.
     pub fn poll(&mut self, max_records: usize, max_bytes: usize, timeout: Duration) -> Vec<Records> {
         let mut due = self.due();
         if due <= self.next && !self.done() {
-            std::thread::sleep(self.until_next().min(timeout));
+            std::thread::sleep(self.pace.until(self.next).min(timeout));
             due = self.due();
         }
         let mut records = Records::new(0);
@@ -266,28 +266,15 @@ impl DatagenReader {
 
     /// Records that are due and not read; 0 without a pace or an end.
     pub fn lag(&self) -> i64 {
-        match (self.datagen.rows_per_second, self.datagen.rows_total) {
-            (None, None) => 0,
-            _ => self.due().saturating_sub(self.next) as i64,
+        if !self.pace.is_set() && !self.is_bounded() {
+            return 0;
         }
+        self.due().saturating_sub(self.next) as i64
     }
 
     /// One past the last offset that is due.
     fn due(&self) -> u64 {
-        let paced = match self.datagen.rows_per_second {
-            None => u64::MAX,
-            Some(rate) => {
-                let rows = self.began.0.elapsed().as_secs_f64() * rate as f64;
-                self.began.1.saturating_add(rows as u64)
-            }
-        };
-        paced.min(self.datagen.rows_total.unwrap_or(u64::MAX))
-    }
-
-    fn until_next(&self) -> Duration {
-        let rate = self.datagen.rows_per_second.unwrap_or(u64::MAX) as f64;
-        let at = Duration::from_secs_f64((self.next + 1 - self.began.1) as f64 / rate);
-        at.saturating_sub(self.began.0.elapsed())
+        self.pace.due().min(self.datagen.rows_total.unwrap_or(u64::MAX))
     }
 }
 

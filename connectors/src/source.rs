@@ -13,6 +13,7 @@ use crate::ConnectorError;
 use crate::datagen::{Datagen, DatagenReader};
 use crate::file::{FileReader, FileSource};
 use crate::kafka::{KafkaReader, KafkaSource};
+use crate::nexmark::{Nexmark, NexmarkReader};
 use crate::options::nearest;
 
 /// A source to open.
@@ -37,6 +38,8 @@ pub enum SourceConnector {
     File(FileSource),
     /// Generated records.
     Datagen(Datagen),
+    /// Generated events of an auction.
+    Nexmark(Nexmark),
 }
 
 impl SourceConnector {
@@ -46,7 +49,8 @@ impl SourceConnector {
             Some("kafka") => KafkaSource::from_options(options).map(SourceConnector::Kafka),
             Some("file") => FileSource::from_options(options).map(SourceConnector::File),
             Some("datagen") => Datagen::from_options(options).map(SourceConnector::Datagen),
-            other => Err(unknown(other, &["kafka", "file", "datagen"], "source")),
+            Some("nexmark") => Nexmark::from_options(options).map(SourceConnector::Nexmark),
+            other => Err(unknown(other, &["kafka", "file", "datagen", "nexmark"], "source")),
         }
     }
 }
@@ -69,6 +73,8 @@ pub enum Reader {
     File(FileReader),
     /// Of generated records.
     Datagen(DatagenReader),
+    /// Of generated events of an auction.
+    Nexmark(NexmarkReader),
 }
 
 impl Reader {
@@ -83,6 +89,7 @@ impl Reader {
             }
             SourceConnector::File(source) => Reader::File(FileReader::open(source, first)?),
             SourceConnector::Datagen(datagen) => Reader::Datagen(DatagenReader::open(datagen.clone(), first)),
+            SourceConnector::Nexmark(nexmark) => Reader::Nexmark(NexmarkReader::open(nexmark.clone(), first)),
         })
     }
 
@@ -90,7 +97,7 @@ impl Reader {
     pub fn partitions(&self) -> Vec<i32> {
         match self {
             Reader::Kafka(reader) => reader.partitions(),
-            Reader::File(_) | Reader::Datagen(_) => vec![0],
+            Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => vec![0],
         }
     }
 
@@ -105,6 +112,7 @@ impl Reader {
             Reader::Kafka(reader) => reader.poll(max_records, max_bytes, timeout),
             Reader::File(reader) => reader.poll(max_records, max_bytes, timeout),
             Reader::Datagen(reader) => Ok(reader.poll(max_records, max_bytes, timeout)),
+            Reader::Nexmark(reader) => Ok(reader.poll(max_records, max_bytes, timeout)),
         }
     }
 
@@ -114,6 +122,7 @@ impl Reader {
             Reader::Kafka(_) => false,
             Reader::File(reader) => !reader.follows(),
             Reader::Datagen(reader) => reader.is_bounded(),
+            Reader::Nexmark(reader) => reader.is_bounded(),
         }
     }
 
@@ -124,19 +133,20 @@ impl Reader {
             Reader::Kafka(reader) => reader.bounded_done(),
             Reader::File(reader) => reader.done(),
             Reader::Datagen(reader) => reader.done(),
+            Reader::Nexmark(reader) => reader.done(),
         }
     }
 
     /// Makes an unbounded source done once what was there at opening is read.
     pub fn stop_at_end(&mut self) -> Result<(), ConnectorError> {
+        let endless =
+            |option| ConnectorError::config(option, "is required to stop at the end: this source has none");
         match self {
             Reader::Kafka(reader) => reader.stop_at_end(),
             Reader::File(reader) => reader.stop_at_end(),
-            Reader::Datagen(reader) if !reader.is_bounded() => {
-                let message = "is required to stop at the end: this source has none";
-                return Err(ConnectorError::config("rows.total", message));
-            }
-            Reader::Datagen(_) => {}
+            Reader::Datagen(reader) if !reader.is_bounded() => return Err(endless("rows.total")),
+            Reader::Nexmark(reader) if !reader.is_bounded() => return Err(endless("nexmark.event.num")),
+            Reader::Datagen(_) | Reader::Nexmark(_) => {}
         }
         Ok(())
     }
@@ -147,6 +157,7 @@ impl Reader {
             Reader::Kafka(reader) => reader.positions(),
             Reader::File(reader) => BTreeMap::from([(0, reader.position())]),
             Reader::Datagen(reader) => BTreeMap::from([(0, reader.position())]),
+            Reader::Nexmark(reader) => BTreeMap::from([(0, reader.position())]),
         }
     }
 
@@ -156,6 +167,7 @@ impl Reader {
             Reader::Kafka(reader) => reader.lag(),
             Reader::File(_) => BTreeMap::new(),
             Reader::Datagen(reader) => BTreeMap::from([(0, reader.lag())]),
+            Reader::Nexmark(reader) => BTreeMap::from([(0, reader.lag())]),
         }
     }
 
@@ -170,7 +182,7 @@ impl Reader {
     pub fn trouble(&self) -> Option<String> {
         match self {
             Reader::Kafka(reader) => reader.trouble(),
-            Reader::File(_) | Reader::Datagen(_) => None,
+            Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => None,
         }
     }
 
@@ -180,6 +192,7 @@ impl Reader {
             Reader::Kafka(reader) => reader.topic(),
             Reader::File(reader) => reader.path(),
             Reader::Datagen(_) => "datagen",
+            Reader::Nexmark(_) => "nexmark",
         }
     }
 }

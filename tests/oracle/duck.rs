@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use crate::rows::{Row, sort};
 /// Accepted rows by table, with their columns' names and DuckDB types.
 pub type Tables = BTreeMap<String, (Vec<(String, String)>, Vec<Row>)>;
 /// Rows by view, sorted.
-pub type Answer = BTreeMap<String, Rc<Vec<Row>>>;
+pub type Answer = BTreeMap<String, Arc<Vec<Row>>>;
 
 /// A view and the tables it reads, through other views too.
 struct Query {
@@ -34,7 +34,7 @@ pub struct Duck {
     output: BufReader<ChildStdout>,
     queries: Vec<Query>,
     sent: HashMap<String, u64>,
-    known: HashMap<u64, Rc<Vec<Row>>>,
+    known: HashMap<u64, Arc<Vec<Row>>>,
     /// Questions that were really asked.
     pub asked: usize,
     /// Time they took.
@@ -88,17 +88,19 @@ impl Duck {
                 .map(|(name, (columns, rows))| (name.clone(), json!({"columns": columns, "rows": rows})))
                 .collect();
             self.sent = digests.iter().map(|(name, digest)| (name.to_string(), *digest)).collect();
-            let mut answer = self.ask(&json!({"tables": changed, "queries": queries}));
+            let question = json!({"tables": changed, "queries": queries});
+            let mut answer = self.ask(&question).unwrap_or_else(|error| panic!("DuckDB: {error}"));
             for (query, key) in self.queries.iter().zip(&keys) {
                 if let Some(rows) = answer.remove(&query.view) {
-                    self.known.insert(*key, Rc::new(rows));
+                    self.known.insert(*key, Arc::new(rows));
                 }
             }
         }
         self.queries.iter().zip(&keys).map(|(q, key)| (q.view.clone(), self.known[key].clone())).collect()
     }
 
-    fn ask(&mut self, question: &Value) -> BTreeMap<String, Vec<Row>> {
+    /// Puts one question as `duck.py` describes it; gives the sorted rows of each of its queries.
+    pub fn ask(&mut self, question: &Value) -> Result<BTreeMap<String, Vec<Row>>, String> {
         self.asked += 1;
         let begun = Instant::now();
         writeln!(self.input, "{question}").expect("DuckDB ended; has scripts/setup.sh been run?");
@@ -109,7 +111,7 @@ impl Duck {
         let mut answer: Value =
             serde_json::from_str(&line).unwrap_or_else(|e| panic!("DuckDB said {line:?}: {e}"));
         if let Some(error) = answer.get("error") {
-            panic!("DuckDB: {}", error.as_str().unwrap_or_default());
+            return Err(error.as_str().unwrap_or_default().to_owned());
         }
         let Value::Object(views) = answer["views"].take() else { panic!("DuckDB said {line}") };
         let rows = |mut view: Value| -> Vec<Row> {
@@ -117,7 +119,7 @@ impl Duck {
             sort(&mut rows);
             rows
         };
-        views.into_iter().map(|(name, view)| (name, rows(view))).collect()
+        Ok(views.into_iter().map(|(name, view)| (name, rows(view))).collect())
     }
 }
 

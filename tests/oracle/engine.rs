@@ -22,15 +22,14 @@ static BUILDING: Mutex<()> = Mutex::new(());
 
 /// Compiles a topology; a mistake in it is the test's.
 pub fn plan(text: &str) -> Arc<Plan> {
+    Arc::new(compiled(text).unwrap_or_else(|mistakes| panic!("{mistakes}")))
+}
+
+/// A topology's plan, or its mistakes, one a line.
+pub fn compiled(text: &str) -> Result<Plan, String> {
     let files = [SqlFile { name: "oracle.sql".into(), text: text.into() }];
     let compiled = compile(&files, &|_| None, &|_| Err(ErrorKind::NotFound.into()), &|_| Ok(None));
-    match compiled {
-        Ok(plan) => Arc::new(plan),
-        Err(mistakes) => {
-            let text: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            panic!("{}", text.join("\n"));
-        }
-    }
+    compiled.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 /// How to run.

@@ -14,7 +14,7 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `control`, `incremental`, `keyed` | the tests |
+//! | `oracle`, `failing`, `retention`, `control`, `incremental`, `keyed`, `nexmark` | the tests |
 
 mod control;
 mod duck;
@@ -25,6 +25,7 @@ mod history;
 mod incremental;
 mod keyed;
 mod model;
+mod nexmark;
 mod oracle;
 mod retention;
 mod rows;

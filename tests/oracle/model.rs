@@ -26,7 +26,7 @@ pub struct Spec {
     pub columns: Vec<(&'static str, &'static str)>,
     /// Generated columns, over the declared ones before them.
     pub generated: Vec<fn(&Row) -> Value>,
-    /// Columns of the record's coordinates: `partition` or `offset`, and the column's name.
+    /// Columns of the record's coordinates: `partition`, `offset` or `timestamp`, and the column's name.
     pub included: Vec<(&'static str, &'static str)>,
     /// NOT NULL columns.
     pub not_null: Vec<usize>,
@@ -158,7 +158,8 @@ impl Model {
     /// The rows that views are over.
     pub fn tables(&self) -> Tables {
         let table = |(spec, state): (&Spec, &State)| {
-            let included = spec.included.iter().map(|(_, name)| (*name, "BIGINT"));
+            let kind = |of: &str| if of == "timestamp" { "TIMESTAMP" } else { "BIGINT" };
+            let included = spec.included.iter().map(|(of, name)| (*name, kind(of)));
             let columns = spec.columns.iter().copied().chain(included);
             let columns = columns.map(|(name, kind)| (name.to_string(), kind.to_string())).collect();
             let rows = state.held.values().map(|held| held.row.clone()).chain(state.stay.clone()).collect();
@@ -293,7 +294,11 @@ fn key_of(keyed: &Keyed, row: &Row) -> String {
 
 fn coordinates(spec: &Spec, mut row: Row, record: &Record) -> Row {
     for (kind, _) in &spec.included {
-        row.push(if *kind == "offset" { record.offset.into() } else { record.partition.into() });
+        row.push(match *kind {
+            "offset" => record.offset.into(),
+            "timestamp" => record.timestamp_ms.map_or(Value::Null, |ms| (ms * 1000).into()),
+            _ => record.partition.into(),
+        });
     }
     row
 }

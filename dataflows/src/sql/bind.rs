@@ -159,7 +159,8 @@ impl Bind<'_> {
     fn source(&mut self, decoded: SchemaRef, schema: SchemaRef, origins: Vec<Origin>) -> Source {
         let create = self.create;
         let what = format!("{} {}", if create.table { "table" } else { "source" }, create.name.text);
-        if let Err(mistake) = connector(&create.with, &["kafka", "file", "datagen"], (&what, create.pos)) {
+        let known = ["kafka", "file", "datagen", "nexmark"];
+        if let Err(mistake) = connector(&create.with, &known, (&what, create.pos)) {
             self.mistakes.push(mistake);
         }
         let watermark = self.watermark(&schema);
