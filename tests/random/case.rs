@@ -1,0 +1,137 @@
+//! A case: a schema, views over it and over each other, and a history.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use dataflows::plan::Plan;
+use dataflows::sql::{SqlFile, compile};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::expression::Dialect;
+use crate::feed;
+use crate::generate::{Generator, MOST};
+use crate::history::Draw;
+use crate::model::{Record, Spec};
+use crate::query::Query;
+use crate::schema::{self, Relation};
+
+/// A view.
+#[derive(Clone)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// Its query.
+    pub query: Query,
+    /// Whether it can be read; one that cannot is only for views over it.
+    pub materialized: bool,
+}
+
+/// All of it.
+#[derive(Clone)]
+pub struct Case {
+    /// Where it came from.
+    pub seed: u64,
+    /// Sources, for the model.
+    pub specs: Vec<Spec>,
+    /// Sources, for Herald.
+    pub ddl: Vec<String>,
+    /// Views, each over what is before it.
+    pub views: Vec<View>,
+    /// Records in order of arrival.
+    pub records: Vec<Record>,
+    /// Why Herald refused queries, and one of them.
+    pub refused: BTreeMap<String, (usize, String)>,
+}
+
+/// Views that can be read in a case.
+pub const VIEWS: usize = 15;
+/// Records of a case.
+const RECORDS: std::ops::Range<usize> = 30..60;
+
+impl Case {
+    /// Draws a case.
+    pub fn new(seed: u64) -> Case {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut draw = Draw::new(&[], rng.random());
+        let schema = schema::schema(&mut draw);
+        let n = rng.random_range(RECORDS);
+        let records = feed::history(&schema, rng.random(), n);
+        let mut case = Case {
+            seed,
+            specs: schema.specs,
+            ddl: schema.ddl,
+            views: vec![],
+            records,
+            refused: BTreeMap::new(),
+        };
+        // Twice: sources and tables are read more often than views.
+        let twice = schema.relations.iter().chain(&schema.relations).cloned().collect();
+        let mut generator = Generator::new(rng, twice);
+        while case.views.iter().filter(|v| v.materialized).count() < VIEWS {
+            let (query, rows) = generator.query(2);
+            let materialized = generator.chance(0.9);
+            let view = View { name: format!("v{}", case.views.len()), query, materialized };
+            let relation = Relation { name: view.name.clone(), columns: view.query.columns(), rows };
+            case.views.push(view);
+            if let Err(told) = case.only(case.views.len() - 1).compile() {
+                case.refuse(told);
+                continue;
+            }
+            if rows < MOST {
+                generator.relations.push(relation);
+            }
+        }
+        case
+    }
+
+    fn refuse(&mut self, told: String) {
+        let view = self.views.pop().expect("the view that was refused");
+        let reason = told.split_once(": ").map_or(told.as_str(), |(_, reason)| reason).to_string();
+        let entry = self.refused.entry(reason).or_insert((0, view.query.sql(Dialect::Herald)));
+        entry.0 += 1;
+    }
+
+    /// The same with one view and those it needs.
+    pub fn only(&self, view: usize) -> Case {
+        let mut needed = BTreeSet::from([view]);
+        for at in (0..=view).rev() {
+            if needed.contains(&at) {
+                let text = self.views[at].query.sql(Dialect::Herald);
+                let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+                needed.extend((0..at).filter(|b| words.contains(self.views[*b].name.as_str())));
+            }
+        }
+        let views = needed.iter().map(|at| self.views[*at].clone()).collect();
+        let mut case = Case { views, refused: BTreeMap::new(), ..self.clone() };
+        if let Some(last) = case.views.last_mut() {
+            last.materialized = true;
+        }
+        case
+    }
+
+    /// The topology.
+    pub fn text(&self) -> String {
+        let mut text = self.ddl.join("\n");
+        for View { name, query, materialized } in &self.views {
+            let word = if *materialized { "MATERIALIZED " } else { "" };
+            text.push_str(&format!("\nCREATE {word}VIEW {name} AS {};", query.sql(Dialect::Herald)));
+        }
+        text
+    }
+
+    /// Names and queries for a judge.
+    pub fn queries(&self, dialect: Dialect) -> Vec<(String, String)> {
+        self.views.iter().map(|v| (v.name.clone(), v.query.sql(dialect))).collect()
+    }
+
+    /// The plan, or why there is none.
+    pub fn compile(&self) -> Result<Arc<Plan>, String> {
+        let files = [SqlFile { name: "random.sql".into(), text: self.text() }];
+        let compiled = compile(&files, &|_| None, &|_| Err(ErrorKind::NotFound.into()), &|_| Ok(None));
+        compiled
+            .map(Arc::new)
+            .map_err(|mistakes| mistakes.first().map(ToString::to_string).unwrap_or_default())
+    }
+}

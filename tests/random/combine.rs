@@ -1,0 +1,181 @@
+//! Random joins, windows and subqueries.
+
+use rand::RngExt;
+
+use crate::expression::Expr;
+use crate::forms::FORMS;
+use crate::generate::{Generator, Leaf, MOST, leaves_of};
+use crate::query::{From, Item, Query, Select, Window};
+use crate::schema::{Column, Ty};
+
+const JOINS: [&str; 8] = [
+    "JOIN",
+    "JOIN",
+    "LEFT JOIN",
+    "RIGHT JOIN",
+    "FULL JOIN",
+    "CROSS JOIN",
+    "LEFT SEMI JOIN",
+    "LEFT ANTI JOIN",
+];
+
+impl Generator {
+    /// A join of two things.
+    pub fn join(&mut self, depth: usize) -> (From, Vec<Leaf>, usize) {
+        let (left, mut leaves, l) = self.from(depth - 1);
+        // What is on the right would need parentheses when it were a join.
+        let (right, others, r) = match self.chance(0.3) {
+            true => self.from(0),
+            false => self.relation(),
+        };
+        let mut kind = self.one(&JOINS);
+        let pairs: Vec<(Leaf, Leaf)> = leaves
+            .iter()
+            .flat_map(|a| others.iter().map(move |b| (a, b)))
+            .filter(|(a, b)| a.ty == b.ty && a.exact && b.exact && a.ty != Ty::Bool)
+            .map(|(a, b)| (a.clone(), b.clone()))
+            .collect();
+        let equal = !pairs.is_empty() && (self.chance(0.85) || l * r > MOST);
+        if kind == "CROSS JOIN" && (l * r > MOST || equal && self.chance(0.5)) {
+            kind = "JOIN";
+        }
+        let mut on = Vec::new();
+        let mut rows = l * r;
+        if equal && kind != "CROSS JOIN" {
+            for _ in 0..self.rng.random_range(1..3) {
+                let (a, b) = self.one(&pairs);
+                on.push(self.comparison("=", a.expr, b.expr));
+                rows = rows.div_ceil(4);
+            }
+        }
+        if kind != "CROSS JOIN" && (on.is_empty() || self.chance(0.3)) {
+            let both: Vec<Leaf> = leaves.iter().chain(&others).cloned().collect();
+            on.push(self.condition(&both, 1));
+            rows = rows.div_ceil(2);
+        }
+        if rows > MOST {
+            return (left, leaves, l);
+        }
+        if !matches!(kind, "LEFT SEMI JOIN" | "LEFT ANTI JOIN") {
+            leaves.extend(others);
+            rows = rows.max(l).max(r);
+        }
+        (From::Join(kind, Box::new(left), Box::new(right), on), leaves, rows)
+    }
+
+    fn comparison(&mut self, op: &str, left: Expr, right: Expr) -> Expr {
+        let form = FORMS.iter().find(|form| form.op == op).expect("a form of that name");
+        Expr::Call(form, vec![left, right])
+    }
+
+    /// A window over a relation with a time; where there is none, a relation.
+    pub fn window(&mut self) -> (From, Vec<Leaf>, usize) {
+        let timed = |c: &&Column| c.ty == Ty::Time;
+        let twice = |r: &crate::schema::Relation| r.columns.iter().any(|c| c.name.starts_with("window_"));
+        let fit: Vec<_> = self
+            .relations
+            .iter()
+            .filter(|r| !twice(r) && r.columns.iter().any(|c| timed(&c)))
+            .cloned()
+            .collect();
+        if fit.is_empty() {
+            return self.relation();
+        }
+        let relation = self.one(&fit);
+        let times: Vec<Column> = relation.columns.iter().filter(timed).cloned().collect();
+        let time = self.one(&times).name;
+        let alias = self.name();
+        let slide = self.one(&[5, 10, 30, 60]);
+        let slides = if relation.rows * 3 > MOST { 1 } else { self.one(&[1, 1, 2, 3]) };
+        let mut leaves = leaves_of(&alias, &relation.columns);
+        let bounds = ["window_start", "window_end"].map(|name| Column {
+            name: name.to_string(),
+            ty: Ty::Time,
+            exact: true,
+        });
+        // Twice, so that they are drawn more often than other columns.
+        for _ in 0..2 {
+            leaves.extend(leaves_of(&alias, &bounds));
+        }
+        let rows = relation.rows * slides as usize;
+        (From::Window(Window { relation: relation.name, alias, time, slide, slides }), leaves, rows)
+    }
+
+    /// A condition of WHERE that asks another relation.
+    pub fn subquery_condition(&mut self, outer: &[Leaf]) -> Expr {
+        match self.rng.random_range(0..100) {
+            0..40 => self.exists(outer),
+            40..80 => {
+                let not = self.chance(0.5);
+                let fit: Vec<Leaf> = outer.iter().filter(|leaf| leaf.exact).cloned().collect();
+                if fit.is_empty() {
+                    return self.exists(outer);
+                }
+                let left = self.one(&fit);
+                let (query, _) = self.select(0, Some(&[left.ty]));
+                let found = Expr::In(not, Box::new(left.expr), Box::new(query));
+                // NOT IN stands for itself only.
+                if not || self.chance(0.7) { found } else { self.alternative(outer, found) }
+            }
+            _ => {
+                let (query, (ty, _)) = self.scalar(outer);
+                let form = self.one(&["<", ">=", "=", "<>"]);
+                let other = self.expr(outer, ty, 0, true);
+                self.comparison(form, other, Expr::Scalar(Box::new(query)))
+            }
+        }
+    }
+
+    fn alternative(&mut self, outer: &[Leaf], found: Expr) -> Expr {
+        let other = self.condition(outer, 1);
+        self.comparison("OR", other, found)
+    }
+
+    fn exists(&mut self, outer: &[Leaf]) -> Expr {
+        let (from, leaves, _) = self.relation();
+        let mut filter = self.correlation(outer, &leaves);
+        if self.chance(0.5) {
+            let both: Vec<Leaf> = leaves.iter().chain(outer).cloned().collect();
+            filter.push(self.condition(&both, 1));
+        }
+        let query = total(from, filter, None, Expr::plain("1"));
+        let found = Expr::Exists(self.chance(0.5), Box::new(query));
+        if self.chance(0.8) { found } else { self.alternative(outer, found) }
+    }
+
+    /// Equalities between what is outside and what is inside.
+    fn correlation(&mut self, outer: &[Leaf], leaves: &[Leaf]) -> Vec<Expr> {
+        let pairs: Vec<(Leaf, Leaf)> = outer
+            .iter()
+            .flat_map(|a| leaves.iter().map(move |b| (a.clone(), b.clone())))
+            .filter(|(a, b)| a.ty == b.ty && a.exact && b.exact && matches!(a.expr, Expr::Column(_)))
+            .collect();
+        if pairs.is_empty() || self.chance(0.15) {
+            return vec![];
+        }
+        let (a, b) = self.one(&pairs);
+        vec![self.comparison("=", b.expr, a.expr)]
+    }
+
+    /// A subquery of one row and one exact column, maybe correlated; and its type.
+    pub fn scalar(&mut self, outer: &[Leaf]) -> (Query, (Ty, bool)) {
+        let (from, leaves, _) = self.relation();
+        let mut filter = self.correlation(outer, &leaves);
+        if self.chance(0.4) {
+            filter.push(self.condition(&leaves, 1));
+        }
+        let value = loop {
+            let value = self.aggregate(&leaves);
+            if value.exact {
+                break value;
+            }
+        };
+        (total(from, filter, Some(vec![]), value.expr), (value.ty, value.exact))
+    }
+}
+
+fn total(from: From, filter: Vec<Expr>, group: Option<Vec<Expr>>, expr: Expr) -> Query {
+    let column = Column { name: "c0".into(), ty: Ty::Big, exact: true };
+    let items = vec![Item { expr, column }];
+    Query::Select(Box::new(Select { distinct: false, items, from, filter, group, having: None }))
+}

@@ -1,0 +1,300 @@
+//! Random queries over relations that are known so far.
+//!
+//! Everything is drawn from one source of chance, so that a seed is a query. Sizes are estimated on the
+//! way and kept small: a product of products would take all the time and show nothing more.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::expression::{Expr, Form, Want};
+use crate::forms::{AGGREGATES, FORMS, literals, null};
+use crate::query::{From, Item, Query, Select};
+use crate::schema::{Column, Relation, Ty};
+
+/// Rows that FROM may give, about.
+pub const MOST: usize = 150;
+const TYPES: [Ty; 9] =
+    [Ty::Big, Ty::Big, Ty::Text, Ty::Text, Ty::Double, Ty::Decimal, Ty::Bool, Ty::Date, Ty::Time];
+
+/// A value that expressions may use.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// It.
+    pub expr: Expr,
+    /// Its type.
+    pub ty: Ty,
+    /// As in [`Column`].
+    pub exact: bool,
+}
+
+/// Draws queries.
+pub struct Generator {
+    /// Chance.
+    pub rng: ChaCha8Rng,
+    /// What queries may read.
+    pub relations: Vec<Relation>,
+    next: usize,
+}
+
+impl Generator {
+    /// Over these relations.
+    pub fn new(rng: ChaCha8Rng, relations: Vec<Relation>) -> Generator {
+        Generator { rng, relations, next: 0 }
+    }
+
+    /// True so often.
+    pub fn chance(&mut self, share: f64) -> bool {
+        self.rng.random_bool(share)
+    }
+
+    /// One of these.
+    pub fn one<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.rng.random_range(0..of.len())].clone()
+    }
+
+    /// A name that was not used before.
+    pub fn name(&mut self) -> String {
+        self.next += 1;
+        format!("x{}", self.next)
+    }
+
+    /// A query and about how many rows it gives.
+    pub fn query(&mut self, depth: usize) -> (Query, usize) {
+        match self.rng.random_range(0..100) {
+            0..22 => {
+                let n = self.rng.random_range(1..4);
+                let types: Vec<Ty> = (0..n).map(|_| self.one(&TYPES)).collect();
+                self.set_operation(depth, &types)
+            }
+            22..32 if depth > 0 => {
+                let name = self.name();
+                let (of, rows) = self.query(depth - 1);
+                let relation = Relation { name: name.clone(), columns: of.columns(), rows };
+                // Once or twice in what it is for, and nowhere else.
+                self.relations.extend([relation.clone(), relation.clone(), relation]);
+                let (body, rows) = self.select(depth, None);
+                self.relations.retain(|r| r.name != name);
+                (Query::With(name, Box::new(of), Box::new(body)), rows)
+            }
+            _ => self.select(depth, None),
+        }
+    }
+
+    fn set_operation(&mut self, depth: usize, types: &[Ty]) -> (Query, usize) {
+        let side = |this: &mut Generator| match depth > 0 && this.chance(0.25) {
+            true => this.set_operation(depth - 1, types),
+            false => this.select(depth.saturating_sub(1), Some(types)),
+        };
+        let ((left, l), (right, r)) = (side(self), side(self));
+        let op = self.one(&["UNION", "UNION ALL", "INTERSECT", "EXCEPT"]);
+        (Query::Set(op, Box::new(left), Box::new(right)), l + r)
+    }
+
+    /// A SELECT; with `types`, of exact columns of these types.
+    pub fn select(&mut self, depth: usize, types: Option<&[Ty]>) -> (Query, usize) {
+        let (from, leaves, rows) = self.from(depth);
+        let mut filter = Vec::new();
+        if self.chance(0.45) {
+            filter.push(self.condition(&leaves, 2));
+        }
+        if depth > 0 && self.chance(0.3) {
+            filter.push(self.subquery_condition(&leaves));
+        }
+        let (group, rows) = match self.rng.random_range(0..100) {
+            0..30 => (Some(self.keys(&leaves)), rows.div_ceil(2)),
+            30..38 => (Some(vec![]), 1),
+            _ => (None, rows),
+        };
+        let mut values = leaves.clone();
+        let mut having = None;
+        if let Some(keys) = &group {
+            values = keys.clone();
+            values.extend((0..3).map(|_| self.aggregate(&leaves)));
+            if self.chance(0.3) {
+                having = Some(self.condition(&values, 1));
+            }
+        }
+        let mut items = match types {
+            Some(types) => types.iter().map(|ty| self.typed(&values, *ty)).collect(),
+            None => self.items(&values, group.is_some(), &leaves),
+        };
+        for (at, item) in items.iter_mut().enumerate() {
+            item.column.name = format!("c{at}");
+        }
+        let exact = items.iter().all(|item| item.column.exact);
+        let distinct = exact && self.chance(0.1);
+        let group = group.map(|keys| keys.into_iter().map(|key| key.expr).collect());
+        (Query::Select(Box::new(Select { distinct, items, from, filter, group, having })), rows)
+    }
+
+    fn typed(&mut self, values: &[Leaf], ty: Ty) -> Item {
+        let expr = self.expr(values, ty, 1, true);
+        // Sides of a set operation must agree in width and scale too.
+        let cast = match ty {
+            Ty::Big => Some(&BIG),
+            Ty::Decimal => Some(&DECIMAL),
+            _ => None,
+        };
+        let expr = match cast {
+            Some(form) => Expr::Call(form, vec![expr]),
+            None => expr,
+        };
+        Item { expr, column: Column { name: String::new(), ty, exact: true } }
+    }
+
+    fn items(&mut self, values: &[Leaf], grouped: bool, outer: &[Leaf]) -> Vec<Item> {
+        let item = |expr, ty, exact| Item { expr, column: Column { name: String::new(), ty, exact } };
+        let mut items: Vec<Item> = match grouped {
+            // Keys and aggregates are what a group is for.
+            true => values.iter().map(|v| item(v.expr.clone(), v.ty, v.exact)).collect(),
+            false => vec![],
+        };
+        let more = if grouped { self.rng.random_range(0..2) } else { self.rng.random_range(1..5) };
+        for _ in 0..more {
+            let ty = self.one(&TYPES);
+            let exact = self.chance(0.8);
+            let expr = self.expr(values, ty, 2, exact);
+            items.push(item(expr, ty, exact));
+        }
+        if !grouped && self.chance(0.12) {
+            let (query, leaf) = self.scalar(outer);
+            items.push(item(Expr::Scalar(Box::new(query)), leaf.0, leaf.1));
+        }
+        items
+    }
+
+    fn keys(&mut self, leaves: &[Leaf]) -> Vec<Leaf> {
+        let n = self.rng.random_range(1..3);
+        let mut keys: Vec<Leaf> = Vec::new();
+        let exact: Vec<Leaf> = leaves.iter().filter(|leaf| leaf.exact).cloned().collect();
+        for _ in 0..n {
+            let mut leaf = match exact.is_empty() {
+                true => Leaf { expr: Expr::Call(&BIG, vec![Expr::plain("1")]), ty: Ty::Big, exact: true },
+                false => self.one(&exact),
+            };
+            if self.chance(0.25) {
+                let expr = self.expr(&[leaf.clone()], leaf.ty, 1, true);
+                if expr.has_column() {
+                    leaf.expr = expr;
+                }
+            }
+            if keys.iter().all(|key| format!("{:?}", key.expr) != format!("{:?}", leaf.expr)) {
+                keys.push(leaf);
+            }
+        }
+        keys
+    }
+
+    /// An aggregate over these values.
+    pub fn aggregate(&mut self, leaves: &[Leaf]) -> Leaf {
+        let form = &AGGREGATES[self.rng.random_range(0..AGGREGATES.len())];
+        let ty = self.one(&TYPES[..]);
+        let ty = if form.op == "min" || form.op == "max" { self.comparable(ty) } else { ty };
+        let distinct = matches!(form.op, "count" | "sum" | "avg" | "sum of decimals") && self.chance(0.3);
+        let exact = form.exact && (distinct || self.chance(0.9));
+        let args: Vec<Expr> = form
+            .takes
+            .iter()
+            .map(|want| self.expr(leaves, resolve(*want, ty), 1, exact || distinct))
+            .collect();
+        let filter = self.chance(0.2).then(|| Box::new(self.condition(leaves, 1)));
+        let gives = resolve(form.gives, ty);
+        Leaf { expr: Expr::Aggregate(form, distinct, args, filter), ty: gives, exact }
+    }
+
+    fn comparable(&mut self, ty: Ty) -> Ty {
+        if ty == Ty::Bool { Ty::Text } else { ty }
+    }
+
+    /// A condition over these values.
+    pub fn condition(&mut self, leaves: &[Leaf], depth: usize) -> Expr {
+        self.call(leaves, Ty::Bool, depth, true)
+    }
+
+    /// An expression of a type over these values.
+    pub fn expr(&mut self, leaves: &[Leaf], ty: Ty, depth: usize, exact: bool) -> Expr {
+        if depth > 0 && self.chance(0.5) {
+            return self.call(leaves, ty, depth, exact);
+        }
+        let fit: Vec<Expr> = leaves
+            .iter()
+            .filter(|leaf| leaf.ty == ty && (leaf.exact || !exact))
+            .map(|leaf| leaf.expr.clone())
+            .collect();
+        if !fit.is_empty() && self.chance(0.85) {
+            return self.one(&fit);
+        }
+        if fit.is_empty() && depth > 0 && self.chance(0.5) {
+            return self.call(leaves, ty, depth, exact);
+        }
+        if self.chance(0.1) { null(ty) } else { self.one(&literals(ty)) }
+    }
+
+    fn call(&mut self, leaves: &[Leaf], ty: Ty, depth: usize, exact: bool) -> Expr {
+        let fits = |form: &&'static Form| match form.gives {
+            Want::Of(gives) => gives == ty,
+            Want::Any => true,
+        };
+        let forms: Vec<&'static Form> =
+            FORMS.iter().filter(fits).filter(|form| form.exact || !exact).collect();
+        let form = self.one(&forms);
+        let any = match form.gives {
+            Want::Any => ty,
+            // Mostly a type that there is something of.
+            Want::Of(_) if !leaves.is_empty() && self.chance(0.9) => self.one(leaves).ty,
+            Want::Of(_) => self.one(&TYPES),
+        };
+        // What is compared is exact; what is handed on is so if the result must be.
+        let must = exact || form.gives == Want::Of(Ty::Bool) || form.takes.contains(&Want::Of(Ty::Bool));
+        let args = form
+            .takes
+            .iter()
+            .map(|want| self.expr(leaves, resolve(*want, any), depth.saturating_sub(1), must))
+            .collect();
+        Expr::Call(form, args)
+    }
+
+    /// FROM, what its columns give, and about how many rows.
+    pub fn from(&mut self, depth: usize) -> (From, Vec<Leaf>, usize) {
+        match self.rng.random_range(0..100) {
+            0..35 if depth > 0 => self.join(depth),
+            35..45 if depth > 0 => {
+                let alias = self.name();
+                let (query, rows) = self.query(depth - 1);
+                let leaves = leaves_of(&alias, &query.columns());
+                (From::Derived(Box::new(query), alias), leaves, rows)
+            }
+            45..58 => self.window(),
+            _ => self.relation(),
+        }
+    }
+
+    /// A relation by its name.
+    pub fn relation(&mut self) -> (From, Vec<Leaf>, usize) {
+        let relation = self.one(&self.relations.clone());
+        let alias = self.name();
+        let leaves = leaves_of(&alias, &relation.columns);
+        (From::Relation(relation.name, alias), leaves, relation.rows)
+    }
+}
+
+static BIG: Form = crate::expression::form("CAST", Want::Any, &[Want::Any], "CAST({0} AS BIGINT)");
+static DECIMAL: Form =
+    crate::expression::form("CAST", Want::Any, &[Want::Any], "CAST({0} AS DECIMAL(38, 2))");
+
+fn resolve(want: Want, any: Ty) -> Ty {
+    match want {
+        Want::Of(ty) => ty,
+        Want::Any => any,
+    }
+}
+
+/// The columns of a relation under an alias.
+pub fn leaves_of(alias: &str, columns: &[Column]) -> Vec<Leaf> {
+    let leaf = |column: &Column| Leaf {
+        expr: Expr::Column(format!("{alias}.{}", column.name)),
+        ty: column.ty,
+        exact: column.exact,
+    };
+    columns.iter().map(leaf).collect()
+}

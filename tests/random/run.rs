@@ -1,0 +1,106 @@
+//! A history run through the engine in one way: what each view holds at each committed epoch.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use dataflows::engine::Committed;
+use dataflows::plan::Plan;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use schemas::Records;
+
+use crate::case::Case;
+use crate::engine::{Engine, Options};
+use crate::rows::{Row, errors, of_view, sort};
+
+/// Where epochs end, on which workers, and when it is stopped and restored.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// The most records of an epoch; random below it when `random`.
+    pub records: usize,
+    /// Epochs of random size.
+    pub random: bool,
+    /// Workers, taken in turn at each restart.
+    pub workers: &'static [usize],
+    /// Epochs in flight.
+    pub in_flight: usize,
+    /// Epochs between restarts.
+    pub restart: Option<usize>,
+}
+
+/// Every case runs in all of these.
+pub const WAYS: [Way; 4] = [
+    Way { records: 1, random: false, workers: &[1], in_flight: 1, restart: None },
+    Way { records: 14, random: true, workers: &[2, 3, 1], in_flight: 1, restart: Some(1) },
+    Way { records: usize::MAX, random: false, workers: &[3], in_flight: 1, restart: None },
+    Way { records: 4, random: true, workers: &[3, 2], in_flight: 2, restart: Some(5) },
+];
+
+/// Sorted rows of each view that can be read, by how many records were read.
+pub type Contents = BTreeMap<usize, Vec<Vec<Row>>>;
+
+impl Way {
+    /// Records read at the end of each epoch.
+    pub fn ends(&self, seed: u64, records: usize) -> Vec<usize> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ self.records as u64);
+        let (mut ends, mut at) = (vec![], 0);
+        while at < records {
+            let n = if self.random { rng.random_range(1..=self.records) } else { self.records };
+            at = at.saturating_add(n).min(records);
+            ends.push(at);
+        }
+        ends
+    }
+}
+
+/// Runs a case in `dir`. Panics when the engine fails, and when an expression fails on a row.
+pub fn run(case: &Case, plan: &Arc<Plan>, way: &Way, dir: &Path) -> Contents {
+    let ends = way.ends(case.seed, case.records.len());
+    let partitions: Vec<i32> = case.specs.iter().map(|s| s.partitions).collect();
+    let mut turn = way.workers.iter().cycle();
+    let mut options =
+        || Options { workers: *turn.next().expect("workers"), in_flight: way.in_flight, cut: true };
+    let mut contents = Contents::new();
+    let mut read = |engine: &Engine, done: Committed| {
+        let failed = errors(engine);
+        assert!(failed.is_empty(), "expressions failed: {failed:?}");
+        let views = plan.views.iter().enumerate().map(|(at, view)| {
+            let mut rows = of_view(engine, &plan.rels[view.rel].schema, at);
+            sort(&mut rows);
+            rows
+        });
+        contents.insert(ends[done.epoch as usize - 1], views.collect());
+    };
+    let mut engine = Engine::open(plan, dir, &partitions, options());
+    let mut since = 0;
+    while engine.open_epoch() as usize <= ends.len() {
+        if way.restart.is_some_and(|every| since >= every) {
+            since = 0;
+            drop(engine);
+            engine = Engine::open(plan, dir, &partitions, options());
+        }
+        let at = engine.open_epoch() as usize - 1;
+        feed(case, &mut engine, if at == 0 { 0 } else { ends[at - 1] }..ends[at]);
+        engine.close(&mut read);
+        since += 1;
+    }
+    engine.finish(&mut read);
+    contents
+}
+
+fn feed(case: &Case, engine: &mut Engine, range: std::ops::Range<usize>) {
+    let mut batch: Option<(usize, Records)> = None;
+    for record in &case.records[range] {
+        let fits =
+            batch.as_ref().is_some_and(|(s, b)| *s == record.source && b.partition == record.partition);
+        if !fits && let Some((source, full)) = batch.take() {
+            engine.feed(source, full);
+        }
+        let (_, open) = batch.get_or_insert_with(|| (record.source, Records::new(record.partition)));
+        open.push(record.offset, record.timestamp_ms, None, record.bytes.as_deref());
+    }
+    if let Some((source, rest)) = batch {
+        engine.feed(source, rest);
+    }
+}
