@@ -19,8 +19,10 @@
 //! | `generate`, `combine` | random queries |
 //! | `case`, `run`, `check` | a case, a way to run it, its judgement |
 //! | `batch`, `duck` | the judges |
+//! | `bank` | transfers between accounts: the total is right in every epoch |
 //! | `shrink`, `report` | smaller failures, and what was covered |
 
+mod bank;
 mod batch;
 mod case;
 mod check;

@@ -12,6 +12,7 @@ use schemas::Records;
 
 use crate::case::Case;
 use crate::engine::{Engine, Options};
+use crate::model::{Record, Spec};
 use crate::rows::{Row, errors, of_view, sort};
 
 /// Where epochs end, on which workers, and when it is stopped and restored.
@@ -56,22 +57,39 @@ impl Way {
 
 /// Runs a case in `dir`. Panics when the engine fails, and when an expression fails on a row.
 pub fn run(case: &Case, plan: &Arc<Plan>, way: &Way, dir: &Path) -> Contents {
+    let mut contents = Contents::new();
+    let history = (case.specs.as_slice(), case.records.as_slice());
     let ends = way.ends(case.seed, case.records.len());
-    let partitions: Vec<i32> = case.specs.iter().map(|s| s.partitions).collect();
+    each(history, (plan, dir), way, &ends, |engine, done| {
+        let failed = errors(engine);
+        assert!(failed.is_empty(), "expressions failed: {failed:?}");
+        contents.insert(ends[done.epoch as usize - 1], views(engine, plan));
+    });
+    contents
+}
+
+/// The sorted rows of each view that can be read.
+pub fn views(engine: &Engine, plan: &Plan) -> Vec<Vec<Row>> {
+    let views = plan.views.iter().enumerate().map(|(at, view)| {
+        let mut rows = of_view(engine, &plan.rels[view.rel].schema, at);
+        sort(&mut rows);
+        rows
+    });
+    views.collect()
+}
+
+/// Runs a history in epochs that end as told, and shows each committed epoch.
+pub fn each(
+    (specs, records): (&[Spec], &[Record]),
+    (plan, dir): (&Arc<Plan>, &Path),
+    way: &Way,
+    ends: &[usize],
+    mut look: impl FnMut(&Engine, Committed),
+) {
+    let partitions: Vec<i32> = specs.iter().map(|s| s.partitions).collect();
     let mut turn = way.workers.iter().cycle();
     let mut options =
         || Options { workers: *turn.next().expect("workers"), in_flight: way.in_flight, cut: true };
-    let mut contents = Contents::new();
-    let mut read = |engine: &Engine, done: Committed| {
-        let failed = errors(engine);
-        assert!(failed.is_empty(), "expressions failed: {failed:?}");
-        let views = plan.views.iter().enumerate().map(|(at, view)| {
-            let mut rows = of_view(engine, &plan.rels[view.rel].schema, at);
-            sort(&mut rows);
-            rows
-        });
-        contents.insert(ends[done.epoch as usize - 1], views.collect());
-    };
     let mut engine = Engine::open(plan, dir, &partitions, options());
     let mut since = 0;
     while engine.open_epoch() as usize <= ends.len() {
@@ -81,17 +99,16 @@ pub fn run(case: &Case, plan: &Arc<Plan>, way: &Way, dir: &Path) -> Contents {
             engine = Engine::open(plan, dir, &partitions, options());
         }
         let at = engine.open_epoch() as usize - 1;
-        feed(case, &mut engine, if at == 0 { 0 } else { ends[at - 1] }..ends[at]);
-        engine.close(&mut read);
+        feed(&records[if at == 0 { 0 } else { ends[at - 1] }..ends[at]], &mut engine);
+        engine.close(&mut look);
         since += 1;
     }
-    engine.finish(&mut read);
-    contents
+    engine.finish(&mut look);
 }
 
-fn feed(case: &Case, engine: &mut Engine, range: std::ops::Range<usize>) {
+fn feed(records: &[Record], engine: &mut Engine) {
     let mut batch: Option<(usize, Records)> = None;
-    for record in &case.records[range] {
+    for record in records {
         let fits =
             batch.as_ref().is_some_and(|(s, b)| *s == record.source && b.partition == record.partition);
         if !fits && let Some((source, full)) = batch.take() {
