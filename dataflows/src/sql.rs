@@ -26,6 +26,7 @@ mod query;
 mod refuse;
 mod sink;
 mod subquery;
+mod total;
 mod window;
 
 #[cfg(test)]

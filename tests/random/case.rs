@@ -15,7 +15,7 @@ use crate::generate::{Generator, MOST};
 use crate::history::Draw;
 use crate::model::{Record, Spec};
 use crate::query::Query;
-use crate::schema::{self, Relation};
+use crate::schema::{self, Relation, Schema};
 
 /// A view.
 #[derive(Clone)]
@@ -51,6 +51,23 @@ pub const VIEWS: usize = 15;
 const RECORDS: std::ops::Range<usize> = 30..60;
 
 impl Case {
+    /// A case of views that were written by hand.
+    pub fn of(schema: &Schema, views: &[&'static str], seed: u64) -> Case {
+        let view = |(at, text): (usize, &&'static str)| View {
+            name: format!("v{at}"),
+            query: Query::Text(text),
+            materialized: true,
+        };
+        Case {
+            seed,
+            specs: schema.specs.clone(),
+            ddl: schema.ddl.clone(),
+            views: views.iter().enumerate().map(view).collect(),
+            records: feed::history(schema, seed, RECORDS.end),
+            refused: BTreeMap::new(),
+        }
+    }
+
     /// Draws a case.
     pub fn new(seed: u64) -> Case {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use dataflows::plan::Plan;
 
@@ -45,7 +46,8 @@ impl Judges {
     pub fn check(&mut self, case: &Case, report: &mut Report) -> Result<(), Failure> {
         let plan = case.compile().map_err(|text| Failure { view: None, text })?;
         let mut held: Vec<Contents> = Vec::new();
-        for way in &WAYS {
+        for (at, way) in WAYS.iter().enumerate() {
+            let begun = Instant::now();
             let dir = tempfile::tempdir_in(scratch()).unwrap();
             let ran = catch_unwind(AssertUnwindSafe(|| run(case, &plan, way, &dir.path().join("state"))));
             held.push(ran.map_err(|panic| {
@@ -53,11 +55,16 @@ impl Judges {
                 let told = told.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
                 Failure { view: None, text: format!("{way:?}: {}", told.unwrap_or_default()) }
             })?);
+            report.spent[at] += begun.elapsed();
         }
         let mut judged: BTreeMap<usize, usize> = BTreeMap::new();
         for (end, tables) in states(case, &WAYS[1].ends(case.seed, case.records.len())) {
+            let begun = Instant::now();
             let duck = self.duck.answer(&tables, &case.queries(Dialect::Duck));
+            report.spent[4] += begun.elapsed();
+            let begun = Instant::now();
             let batch = self.batch.answer(&tables, &case.queries(Dialect::Batch));
+            report.spent[5] += begun.elapsed();
             for (at, found) in of_views(case, &plan, &held[1][&end]) {
                 let told = judge(found, &duck[at], &batch[at]);
                 let text = told.map_err(|told| format!("after {end} records: {told}"));
@@ -72,7 +79,7 @@ impl Judges {
 }
 
 /// Where states are: in memory, if that can be had.
-fn scratch() -> PathBuf {
+pub fn scratch() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() }
 }

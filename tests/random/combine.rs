@@ -29,21 +29,16 @@ impl Generator {
             false => self.relation(),
         };
         let mut kind = self.one(&JOINS);
-        let pairs: Vec<(Leaf, Leaf)> = leaves
-            .iter()
-            .flat_map(|a| others.iter().map(move |b| (a, b)))
-            .filter(|(a, b)| a.ty == b.ty && a.exact && b.exact && a.ty != Ty::Bool)
-            .map(|(a, b)| (a.clone(), b.clone()))
-            .collect();
-        let equal = !pairs.is_empty() && (self.chance(0.85) || l * r > MOST);
+        let pair = self.pair(&leaves, &others);
+        let equal = pair.is_some() && (self.chance(0.85) || l * r > MOST);
         if kind == "CROSS JOIN" && (l * r > MOST || equal && self.chance(0.5)) {
             kind = "JOIN";
         }
         let mut on = Vec::new();
         let mut rows = l * r;
         if equal && kind != "CROSS JOIN" {
-            for _ in 0..self.rng.random_range(1..3) {
-                let (a, b) = self.one(&pairs);
+            let second = if self.chance(0.25) { self.pair(&leaves, &others) } else { None };
+            for (a, b) in pair.into_iter().chain(second) {
                 on.push(self.comparison("=", a.expr, b.expr));
                 rows = rows.div_ceil(4);
             }
@@ -145,15 +140,11 @@ impl Generator {
 
     /// Equalities between what is outside and what is inside.
     fn correlation(&mut self, outer: &[Leaf], leaves: &[Leaf]) -> Vec<Expr> {
-        let pairs: Vec<(Leaf, Leaf)> = outer
-            .iter()
-            .flat_map(|a| leaves.iter().map(move |b| (a.clone(), b.clone())))
-            .filter(|(a, b)| a.ty == b.ty && a.exact && b.exact && matches!(a.expr, Expr::Column(_)))
-            .collect();
-        if pairs.is_empty() || self.chance(0.15) {
+        let columns: Vec<Leaf> =
+            outer.iter().filter(|leaf| matches!(leaf.expr, Expr::Column(_))).cloned().collect();
+        let Some((a, b)) = self.pair(&columns, leaves).filter(|_| self.rng.random_bool(0.85)) else {
             return vec![];
-        }
-        let (a, b) = self.one(&pairs);
+        };
         vec![self.comparison("=", b.expr, a.expr)]
     }
 
@@ -175,7 +166,8 @@ impl Generator {
 }
 
 fn total(from: From, filter: Vec<Expr>, group: Option<Vec<Expr>>, expr: Expr) -> Query {
-    let column = Column { name: "c0".into(), ty: Ty::Big, exact: true };
+    // Not the name of a column: Herald refuses a correlated subquery that gives its own value such a name.
+    let column = Column { name: "value".into(), ty: Ty::Big, exact: true };
     let items = vec![Item { expr, column }];
     Query::Select(Box::new(Select { distinct: false, items, from, filter, group, having: None }))
 }

@@ -16,6 +16,8 @@ pub const MOST: usize = 150;
 const TYPES: [Ty; 9] =
     [Ty::Big, Ty::Big, Ty::Text, Ty::Text, Ty::Double, Ty::Decimal, Ty::Bool, Ty::Date, Ty::Time];
 
+const NARROW: [Ty; 7] = [Ty::Big, Ty::Big, Ty::Big, Ty::Text, Ty::Text, Ty::Bool, Ty::Date];
+
 /// A value that expressions may use.
 #[derive(Clone, Debug)]
 pub struct Leaf {
@@ -42,6 +44,23 @@ impl Generator {
         Generator { rng, relations, next: 0 }
     }
 
+    /// A pair of values to join by, mostly one that has few values.
+    pub fn pair(&mut self, left: &[Leaf], right: &[Leaf]) -> Option<(Leaf, Leaf)> {
+        let pairs: Vec<(&Leaf, &Leaf)> = left
+            .iter()
+            .flat_map(|a| right.iter().map(move |b| (a, b)))
+            .filter(|(a, b)| a.ty == b.ty && a.exact && b.exact && a.ty != Ty::Bool)
+            .collect();
+        let narrow: Vec<(&Leaf, &Leaf)> =
+            pairs.iter().filter(|(a, _)| matches!(a.ty, Ty::Big | Ty::Text)).copied().collect();
+        let of = if !narrow.is_empty() && self.chance(0.8) { narrow } else { pairs };
+        if of.is_empty() {
+            return None;
+        }
+        let (a, b) = self.one(&of);
+        Some((a.clone(), b.clone()))
+    }
+
     /// True so often.
     pub fn chance(&mut self, share: f64) -> bool {
         self.rng.random_bool(share)
@@ -62,8 +81,12 @@ impl Generator {
     pub fn query(&mut self, depth: usize) -> (Query, usize) {
         match self.rng.random_range(0..100) {
             0..22 => {
-                let n = self.rng.random_range(1..4);
-                let types: Vec<Ty> = (0..n).map(|_| self.one(&TYPES)).collect();
+                // Few and narrow columns, so that sides meet.
+                let n = self.one(&[1, 1, 2, 3]);
+                let mut types: Vec<Ty> = (0..n).map(|_| self.one(&NARROW)).collect();
+                if self.chance(0.2) {
+                    types[0] = self.one(&TYPES);
+                }
                 self.set_operation(depth, &types)
             }
             22..32 if depth > 0 => {
@@ -94,10 +117,11 @@ impl Generator {
     pub fn select(&mut self, depth: usize, types: Option<&[Ty]>) -> (Query, usize) {
         let (from, leaves, rows) = self.from(depth);
         let mut filter = Vec::new();
-        if self.chance(0.45) {
-            filter.push(self.condition(&leaves, 2));
+        if self.chance(0.3) {
+            let depth = self.one(&[0, 1, 1, 2]);
+            filter.push(self.condition(&leaves, depth));
         }
-        if depth > 0 && self.chance(0.3) {
+        if depth > 0 && self.chance(0.25) {
             filter.push(self.subquery_condition(&leaves));
         }
         let (group, rows) = match self.rng.random_range(0..100) {
@@ -110,7 +134,7 @@ impl Generator {
         if let Some(keys) = &group {
             values = keys.clone();
             values.extend((0..3).map(|_| self.aggregate(&leaves)));
-            if self.chance(0.3) {
+            if self.chance(0.2) {
                 having = Some(self.condition(&values, 1));
             }
         }
@@ -227,7 +251,7 @@ impl Generator {
         if fit.is_empty() && depth > 0 && self.chance(0.5) {
             return self.call(leaves, ty, depth, exact);
         }
-        if self.chance(0.1) { null(ty) } else { self.one(&literals(ty)) }
+        if self.chance(0.04) { null(ty) } else { self.one(&literals(ty)) }
     }
 
     fn call(&mut self, leaves: &[Leaf], ty: Ty, depth: usize, exact: bool) -> Expr {
@@ -245,12 +269,17 @@ impl Generator {
             Want::Of(_) => self.one(&TYPES),
         };
         // What is compared is exact; what is handed on is so if the result must be.
-        let must = exact || form.gives == Want::Of(Ty::Bool) || form.takes.contains(&Want::Of(Ty::Bool));
-        let args = form
-            .takes
-            .iter()
-            .map(|want| self.expr(leaves, resolve(*want, any), depth.saturating_sub(1), must))
-            .collect();
+        let compares = matches!(form.op, "nullif" | "greatest" | "least");
+        let must = exact || compares || form.takes.len() > 1 && form.gives == Want::Of(Ty::Bool);
+        let mut args = Vec::new();
+        for _ in 0..3 {
+            let arg = |want: &Want| self.expr(leaves, resolve(*want, any), depth.saturating_sub(1), must);
+            args = form.takes.iter().map(arg).collect();
+            // Constants are folded before they are run.
+            if args.iter().any(Expr::has_column) {
+                break;
+            }
+        }
         Expr::Call(form, args)
     }
 

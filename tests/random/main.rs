@@ -20,6 +20,7 @@
 //! | `case`, `run`, `check` | a case, a way to run it, its judgement |
 //! | `batch`, `duck` | the judges |
 //! | `bank` | transfers between accounts: the total is right in every epoch |
+//! | `regressions` | what was found, as tests by name |
 //! | `shrink`, `report` | smaller failures, and what was covered |
 
 mod bank;
@@ -42,6 +43,7 @@ mod history;
 #[allow(dead_code, reason = "the oracle's; not all of it is needed here")]
 mod model;
 mod query;
+mod regressions;
 mod report;
 #[path = "../oracle/rows.rs"]
 #[allow(dead_code, reason = "the oracle's; not all of it is needed here")]

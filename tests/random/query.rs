@@ -14,6 +14,8 @@ pub enum Query {
     Set(&'static str, Box<Query>, Box<Query>),
     /// WITH a name, its query, and what uses it.
     With(String, Box<Query>, Box<Query>),
+    /// Written by hand.
+    Text(&'static str),
 }
 
 /// A column of the result.
@@ -81,6 +83,7 @@ impl Query {
             Query::With(name, of, body) => {
                 format!("WITH {name} AS ({}) {}", of.sql(dialect), body.sql(dialect))
             }
+            Query::Text(text) => (*text).to_string(),
         }
     }
 
@@ -98,6 +101,7 @@ impl Query {
                 of.ops(out);
                 body.ops(out);
             }
+            Query::Text(_) => {}
         }
     }
 
@@ -107,6 +111,7 @@ impl Query {
             Query::Select(select) => select.items.iter().map(|item| item.column.clone()).collect(),
             Query::Set(_, left, _) => left.columns(),
             Query::With(_, _, body) => body.columns(),
+            Query::Text(_) => vec![],
         }
     }
 
@@ -131,6 +136,7 @@ impl Query {
                 out.extend(body.simpler().iter().map(|body| with(of, body)));
                 out
             }
+            Query::Text(_) => vec![],
         }
     }
 }

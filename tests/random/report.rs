@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::time::Duration;
 
 use crate::case::{Case, View};
 use crate::duck::Verdict;
@@ -31,6 +32,8 @@ pub struct Report {
     ops: BTreeMap<String, Seen>,
     refused: BTreeMap<String, (usize, String)>,
     silent: BTreeMap<String, (usize, String)>,
+    /// Time in each way, in DuckDB and in DataFusion.
+    pub spent: [Duration; 6],
     /// Differences.
     pub failures: Vec<String>,
 }
@@ -92,6 +95,9 @@ impl Report {
         self.by_none += other.by_none;
         self.contents += other.contents;
         self.rows += other.rows;
+        for (sum, spent) in self.spent.iter_mut().zip(other.spent) {
+            *sum += spent;
+        }
         for (op, seen) in other.ops {
             let sum = self.ops.entry(op).or_default();
             sum.cases += seen.cases;
@@ -146,6 +152,7 @@ impl fmt::Display for Report {
                 )?;
             }
         }
+        writeln!(f, "time in each way, in DuckDB and in DataFusion: {:?}", self.spent)?;
         writeln!(
             f,
             "{} query-history pairs before both judges, {} before one, {} before none; {} contents with {} rows compared; {} differences",

@@ -166,7 +166,7 @@ pub fn value(draw: &mut Draw, kind: &str, share: f64) -> Value {
         "DECIMAL(10,2)" => draw.one(&["-1.50", "0.00", "0.25", "2.00", "10.10", "99999.99"]).into(),
         "BOOLEAN" => draw.rng.random_bool(0.5).into(),
         "DATE" => draw.date().into(),
-        "TIMESTAMP" => (START_US + draw.int(0..24) * 5 * SECOND_US + draw.one(&[0, 0, 1, 500_000])).into(),
+        "TIMESTAMP" => (START_US + draw.int(0..12) * 5 * SECOND_US + draw.one(&[0, 0, 0, 500_000])).into(),
         "INTEGER" | "SMALLINT" => draw.int(-2..4).into(),
         _ => draw.int(0..6).into(),
     }

@@ -14,6 +14,7 @@ pub fn shrink(judges: &mut Judges, case: &Case, failure: Failure) -> (Case, Fail
     shrinker.views();
     shrinker.records();
     shrinker.query();
+    shrinker.views();
     shrinker.records();
     shrinker.best
 }
