@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use dataflows::plan::Plan;
+use dataflows::sql::error::SqlError;
 use dataflows::sql::{SqlFile, compile};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -46,9 +47,9 @@ pub struct Case {
 }
 
 /// Views that can be read in a case.
-pub const VIEWS: usize = 15;
+pub const VIEWS: usize = 20;
 /// Records of a case.
-const RECORDS: std::ops::Range<usize> = 30..60;
+const RECORDS: std::ops::Range<usize> = 25..50;
 
 impl Case {
     /// A case of views that were written by hand.
@@ -86,28 +87,47 @@ impl Case {
         // Twice: sources and tables are read more often than views.
         let twice = schema.relations.iter().chain(&schema.relations).cloned().collect();
         let mut generator = Generator::new(rng, twice);
-        while case.views.iter().filter(|v| v.materialized).count() < VIEWS {
-            let (query, rows) = generator.query(2);
-            let materialized = generator.chance(0.9);
-            let view = View { name: format!("v{}", case.views.len()), query, materialized };
-            let relation = Relation { name: view.name.clone(), columns: view.query.columns(), rows };
-            case.views.push(view);
-            if let Err(told) = case.only(case.views.len() - 1).compile() {
-                case.refuse(told);
-                continue;
+        let mut next = 0;
+        loop {
+            while case.views.iter().filter(|v| v.materialized).count() < VIEWS {
+                let (query, rows) = generator.query(2);
+                let view = View { name: format!("v{next}"), query, materialized: generator.chance(0.9) };
+                next += 1;
+                if rows < MOST {
+                    let (name, columns) = (view.name.clone(), view.query.columns());
+                    generator.relations.push(Relation { name, columns, rows });
+                }
+                case.views.push(view);
             }
-            if rows < MOST {
-                generator.relations.push(relation);
-            }
+            let Err(mistakes) = case.plan() else { return case };
+            case.without(&mistakes);
+            let kept: BTreeSet<&String> = case.views.iter().map(|v| &v.name).collect();
+            generator.relations.retain(|r| !r.name.starts_with('v') || kept.contains(&r.name));
         }
-        case
     }
 
-    fn refuse(&mut self, told: String) {
-        let view = self.views.pop().expect("the view that was refused");
-        let reason = told.split_once(": ").map_or(told.as_str(), |(_, reason)| reason).to_string();
-        let entry = self.refused.entry(reason).or_insert((0, view.query.sql(Dialect::Herald)));
-        entry.0 += 1;
+    /// Drops the views that Herald refused, and those over them. Every statement is a line.
+    fn without(&mut self, mistakes: &[SqlError]) {
+        let mut dropped = BTreeSet::new();
+        for mistake in mistakes {
+            let told = mistake.to_string();
+            let mut parts = told.splitn(4, ':').skip(1);
+            let line = parts.next().and_then(|line| line.parse::<usize>().ok());
+            let view = line.and_then(|line| self.views.get((line - 1).checked_sub(self.ddl.len())?));
+            let Some(view) = view else { panic!("{told}\n{}", self.text()) };
+            dropped.insert(view.name.clone());
+            let reason = parts.nth(1).unwrap_or_default().trim().to_string();
+            let entry = self.refused.entry(reason).or_insert((0, view.query.sql(Dialect::Herald)));
+            entry.0 += 1;
+        }
+        let views = std::mem::take(&mut self.views);
+        for view in views {
+            if dropped.contains(&view.name) || view.reads().iter().any(|name| dropped.contains(name)) {
+                dropped.insert(view.name);
+            } else {
+                self.views.push(view);
+            }
+        }
     }
 
     /// The same with one view and those it needs.
@@ -115,9 +135,8 @@ impl Case {
         let mut needed = BTreeSet::from([view]);
         for at in (0..=view).rev() {
             if needed.contains(&at) {
-                let text = self.views[at].query.sql(Dialect::Herald);
-                let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-                needed.extend((0..at).filter(|b| words.contains(self.views[*b].name.as_str())));
+                let words = self.views[at].reads();
+                needed.extend((0..at).filter(|b| words.contains(&self.views[*b].name)));
             }
         }
         let views = needed.iter().map(|at| self.views[*at].clone()).collect();
@@ -145,10 +164,20 @@ impl Case {
 
     /// The plan, or why there is none.
     pub fn compile(&self) -> Result<Arc<Plan>, String> {
+        let told = |mistakes: Vec<SqlError>| mistakes.first().map(ToString::to_string).unwrap_or_default();
+        self.plan().map(Arc::new).map_err(told)
+    }
+
+    fn plan(&self) -> Result<Plan, Vec<SqlError>> {
         let files = [SqlFile { name: "random.sql".into(), text: self.text() }];
-        let compiled = compile(&files, &|_| None, &|_| Err(ErrorKind::NotFound.into()), &|_| Ok(None));
-        compiled
-            .map(Arc::new)
-            .map_err(|mistakes| mistakes.first().map(ToString::to_string).unwrap_or_default())
+        compile(&files, &|_| None, &|_| Err(ErrorKind::NotFound.into()), &|_| Ok(None))
+    }
+}
+
+impl View {
+    /// All words of its query; names of what it reads are among them.
+    fn reads(&self) -> BTreeSet<String> {
+        let text = self.query.sql(Dialect::Herald);
+        text.split(|c: char| !c.is_alphanumeric() && c != '_').map(ToString::to_string).collect()
     }
 }

@@ -19,7 +19,7 @@ use crate::expression::Dialect;
 use crate::model::Model;
 use crate::report::Report;
 use crate::rows::{Row, difference};
-use crate::run::{Contents, WAYS, run};
+use crate::run::{Contents, JUDGED, WAYS, run};
 
 /// Both judges.
 pub struct Judges {
@@ -42,30 +42,31 @@ impl Judges {
         Judges { duck: Duck::new(), batch: Batch::new() }
     }
 
-    /// Runs a case and says what it found first.
-    pub fn check(&mut self, case: &Case, report: &mut Report) -> Result<(), Failure> {
+    /// Runs a case in these ways, among them the judged one, and says what it found first.
+    pub fn check(&mut self, case: &Case, ways: &[usize], report: &mut Report) -> Result<(), Failure> {
         let plan = case.compile().map_err(|text| Failure { view: None, text })?;
-        let mut held: Vec<Contents> = Vec::new();
-        for (at, way) in WAYS.iter().enumerate() {
-            let begun = Instant::now();
+        let mut held: BTreeMap<usize, Contents> = BTreeMap::new();
+        for at in ways {
+            let (way, begun) = (&WAYS[*at], Instant::now());
             let dir = tempfile::tempdir_in(scratch()).unwrap();
             let ran = catch_unwind(AssertUnwindSafe(|| run(case, &plan, way, &dir.path().join("state"))));
-            held.push(ran.map_err(|panic| {
+            let contents = ran.map_err(|panic| {
                 let told = panic.downcast_ref::<String>().cloned();
                 let told = told.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
                 Failure { view: None, text: format!("{way:?}: {}", told.unwrap_or_default()) }
-            })?);
-            report.spent[at] += begun.elapsed();
+            })?;
+            held.insert(*at, contents);
+            report.spent[*at] += begun.elapsed();
         }
         let mut judged: BTreeMap<usize, usize> = BTreeMap::new();
-        for (end, tables) in states(case, &WAYS[1].ends(case.seed, case.records.len())) {
+        for (end, tables) in states(case, &WAYS[JUDGED].ends(case.seed, case.records.len())) {
             let begun = Instant::now();
             let duck = self.duck.answer(&tables, &case.queries(Dialect::Duck));
             report.spent[4] += begun.elapsed();
             let begun = Instant::now();
             let batch = self.batch.answer(&tables, &case.queries(Dialect::Batch));
             report.spent[5] += begun.elapsed();
-            for (at, found) in of_views(case, &plan, &held[1][&end]) {
+            for (at, found) in of_views(case, &plan, &held[&JUDGED][&end]) {
                 let told = judge(found, &duck[at], &batch[at]);
                 let text = told.map_err(|told| format!("after {end} records: {told}"));
                 *judged.entry(at).or_default() |= text.map_err(|text| Failure { view: Some(at), text })?;
@@ -73,7 +74,9 @@ impl Judges {
             }
         }
         agree(case, &plan, &held)?;
-        report.count(case, &held[0], &of_views(case, &plan, &vec![vec![]; plan.views.len()]), &judged);
+        if let Some(rows) = held.get(&0) {
+            report.count(case, rows, &of_views(case, &plan, &vec![vec![]; plan.views.len()]), &judged);
+        }
         Ok(())
     }
 }
@@ -133,17 +136,17 @@ fn judge(found: &[Row], duck: &Verdict, batch: &Verdict) -> Result<usize, String
     if told.is_empty() { Ok(judged) } else { Err(format!("Herald differs{with}{told}")) }
 }
 
-fn agree(case: &Case, plan: &Arc<Plan>, held: &[Contents]) -> Result<(), Failure> {
+fn agree(case: &Case, plan: &Arc<Plan>, held: &BTreeMap<usize, Contents>) -> Result<(), Failure> {
     let mut first: BTreeMap<usize, (usize, &Vec<Vec<Row>>)> = BTreeMap::new();
-    for (way, contents) in held.iter().enumerate() {
+    for (way, contents) in held {
         for (end, views) in contents {
-            let (other, wanted) = *first.entry(*end).or_insert((way, views));
+            let (other, wanted) = *first.entry(*end).or_insert((*way, views));
             let pairs = of_views(case, plan, views).into_iter().zip(of_views(case, plan, wanted));
             for ((at, found), (_, wanted)) in pairs {
                 if let Some(difference) = difference(found, wanted) {
                     let text = format!(
                         "after {end} records {:?} differs from {:?}: {difference}",
-                        WAYS[way], WAYS[other]
+                        WAYS[*way], WAYS[other]
                     );
                     return Err(Failure { view: Some(at), text });
                 }

@@ -43,10 +43,10 @@ fn schema() -> Schema {
 /// The views must be right in all ways over several histories; `v0` is the first, and so on.
 fn right(views: &[&'static str]) {
     let (schema, mut judges) = (schema(), Judges::new());
-    for seed in 1..4 {
+    for seed in 1..3 {
         let case = Case::of(&schema, views, seed);
         let mut report = Report::default();
-        if let Err(failure) = judges.check(&case, &mut report) {
+        if let Err(failure) = judges.check(&case, &[0, 1, 2, 3], &mut report) {
             panic!("{}", picture(&case, &failure));
         }
         assert_eq!(report.pairs, views.len(), "both judges answer: {report}");

@@ -4,13 +4,17 @@ use crate::case::Case;
 use crate::check::{Failure, Judges};
 use crate::expression::Dialect;
 use crate::report::Report;
+use crate::run::JUDGED;
 
 /// Runs that one failure is worth.
 const PATIENCE: usize = 250;
 
 /// The smallest failing case found, and how it fails.
 pub fn shrink(judges: &mut Judges, case: &Case, failure: Failure) -> (Case, Failure) {
-    let mut shrinker = Shrinker { judges, left: PATIENCE, best: (case.clone(), failure) };
+    let mut shrinker = Shrinker { judges, ways: &[JUDGED], left: PATIENCE, best: (case.clone(), failure) };
+    if !shrinker.attempt(case.clone()) {
+        shrinker.ways = &[0, 1, 2, 3];
+    }
     shrinker.views();
     shrinker.records();
     shrinker.query();
@@ -21,6 +25,7 @@ pub fn shrink(judges: &mut Judges, case: &Case, failure: Failure) -> (Case, Fail
 
 struct Shrinker<'a> {
     judges: &'a mut Judges,
+    ways: &'static [usize],
     left: usize,
     best: (Case, Failure),
 }
@@ -32,7 +37,7 @@ impl Shrinker<'_> {
             return false;
         }
         self.left -= 1;
-        match self.judges.check(&case, &mut Report::default()) {
+        match self.judges.check(&case, self.ways, &mut Report::default()) {
             Ok(()) => false,
             Err(failure) => {
                 self.best = (case, failure);
