@@ -82,7 +82,9 @@ fn random_queries() {
                 let mut report = Report::default();
                 while done.load(Ordering::Relaxed) < pairs && report.failures.len() < ENOUGH {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let drawing = Instant::now();
                     let case = Case::new(seed);
+                    report.spent[6] += drawing.elapsed();
                     let ways: &[usize] = if seed % 3 == 0 { &[0, 1, 2, 3] } else { &[0, 1, 2] };
                     if let Err(failure) = judges.check(&case, ways, &mut report) {
                         println!("seed {seed}: {}", failure.text);

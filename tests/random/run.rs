@@ -35,7 +35,7 @@ pub const JUDGED: usize = 1;
 /// Every case runs in the first three of these, every third in all.
 pub const WAYS: [Way; 4] = [
     Way { records: 1, random: false, workers: &[1], in_flight: 1, restart: None },
-    Way { records: 14, random: true, workers: &[2, 3, 1], in_flight: 1, restart: Some(1) },
+    Way { records: 20, random: true, workers: &[2, 3, 1], in_flight: 1, restart: Some(1) },
     Way { records: usize::MAX, random: false, workers: &[3], in_flight: 1, restart: None },
     Way { records: 4, random: true, workers: &[3, 2], in_flight: 2, restart: Some(5) },
 ];
