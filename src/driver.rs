@@ -13,6 +13,7 @@
 
 mod commit;
 mod encode;
+mod failures;
 mod open;
 mod publish;
 mod sources;
@@ -33,6 +34,7 @@ use dataflows::topology::Setup;
 
 use crate::metrics::Metrics;
 use commit::{Committer, Head, ToCommitter};
+use failures::Failures;
 use sources::Sources;
 use workers::ToWorker;
 
@@ -210,10 +212,13 @@ impl Driver {
         let (ready_tx, ready) = bounded(1);
         (0..IN_FLIGHT).try_for_each(|_| permit.send(()))?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(INBOX)).unzip();
+        let dead_letters = self.opened.dead_letters.clone();
+        let failures = Failures::new(&self.setup.plan, self.setup.spaces.errors, &dead_letters)?;
         let committer = Committer {
             setup: self.setup.clone(),
             workers,
-            dead_letters: self.opened.dead_letters.clone(),
+            dead_letters,
+            failures,
             permits: permit,
             to_publisher,
             metrics: self.metrics.clone(),

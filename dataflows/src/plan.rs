@@ -10,12 +10,14 @@
 
 pub mod explain;
 pub mod scalar;
+pub mod window;
 
 use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 
 pub use scalar::Scalar;
+use window::Window;
 
 use crate::sql::ast::{Encoding, Format, IncludeKind};
 
@@ -104,6 +106,13 @@ pub enum Op {
         /// Aggregates in output order.
         aggregates: Vec<Aggregate>,
     },
+    /// Functions over ordered partitions: output is the input's columns, then the functions'.
+    Window {
+        /// Input.
+        input: RelId,
+        /// Partitions, their order and the functions.
+        window: Box<Window>,
+    },
     /// Join; output is left's columns, then right's unless the kind is Semi or Anti; columns of a side that
     /// may be missing are nullable. NULL keys match nothing unless `null_equal`.
     Join {
@@ -133,7 +142,8 @@ impl Op {
             | Op::Project { input, .. }
             | Op::Unnest { input, .. }
             | Op::Distinct { input }
-            | Op::Aggregate { input, .. } => vec![*input],
+            | Op::Aggregate { input, .. }
+            | Op::Window { input, .. } => vec![*input],
             Op::Union { inputs } => inputs.clone(),
             Op::Join { left, right, .. } => vec![*left, *right],
         }
@@ -141,7 +151,7 @@ impl Op {
 
     /// Whether the operator keeps state of its own.
     pub fn stateful(&self) -> bool {
-        matches!(self, Op::Distinct { .. } | Op::Aggregate { .. } | Op::Join { .. })
+        matches!(self, Op::Distinct { .. } | Op::Aggregate { .. } | Op::Window { .. } | Op::Join { .. })
     }
 }
 
@@ -226,6 +236,10 @@ pub struct Source {
     pub encoding: Encoding,
     /// ENCODE options.
     pub encode_options: BTreeMap<String, String>,
+    /// KEY ENCODE; defaults to the value's. PLAIN reads no key.
+    pub key_encoding: Encoding,
+    /// KEY ENCODE options; default to the value's where both have one encoding.
+    pub key_encode_options: BTreeMap<String, String>,
     /// WITH options left for the connector (`connector`, `topic`, `properties.*`, ...).
     pub options: BTreeMap<String, String>,
     /// `dead_letter.topic`, where named.

@@ -7,6 +7,7 @@
 //! | `updates`, `build`, `heap`, `packed`, `seek` | rows on their way into arrangements, arrangements, point reads in them |
 //! | `accum`, `float_sum` | accumulators that add, in the diff |
 //! | `aggregate`, `reduce`, `finish` | GROUP BY: before, over and after its arrangement |
+//! | `window`, `ranks` | functions over ordered partitions, top-N |
 //! | `join`, `joins` | pairs of rows; what each kind of join is made of |
 //! | `export` | views and sinks |
 //! | `collect` | what a worker hands to the driver for each epoch |
@@ -28,9 +29,11 @@ pub mod join;
 mod joins;
 pub mod linear;
 pub mod packed;
+mod ranks;
 pub mod reduce;
 pub mod seek;
 pub mod updates;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +45,7 @@ use timely::dataflow::operators::{Concat, Concatenate, Input};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 
 use crate::error::RunError;
+use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId, Scalar};
 use crate::spaces::{Part, Spaces};
 use accum::Accums;
@@ -53,6 +57,7 @@ use linear::{Deltas, Errors};
 use packed::PackedArranged;
 use reduce::Reduce;
 use updates::Updates;
+use window::{Over, Place};
 
 /// False only in the negative control of the tests, which shows that restarts are wrong without the cut.
 #[doc(hidden)]
@@ -199,6 +204,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 let grouping = Grouping::new(&plan.rels[*input].schema, keys, aggregates)?;
                 self.group(id, *input, grouping)
             }
+            Op::Window { input, window } => self.window(id, *input, window),
             Op::Join { .. } => self.join(id),
         }
     }
@@ -228,6 +234,22 @@ impl<'s, 'p> Renderer<'s, 'p> {
         }
         let arranged = packed::arrange(updates, &self.named(id, "groups"), self.collector.clone());
         Ok(self.reduce(arranged, grouping, self.shapes[id].clone(), (id, space, errors)))
+    }
+
+    fn window(&mut self, id: RelId, input: RelId, window: &Window) -> Result<Deltas<'s>, RunError> {
+        let durable = self.plan.rels[id].durable;
+        let schema = &self.plan.rels[input].schema;
+        let types: Result<Vec<_>, _> = window.partition.iter().map(|p| p.data_type(schema)).collect();
+        let partition = RowCodec::new(&types.map_err(|e| RunError::Broken(e.to_string()))?)?;
+        let (shape, errors) = (self.shapes[input].clone(), self.errors(id)?);
+        let place = Place { shape: shape.clone(), partition: partition.clone(), window: window.clone() };
+        let stream = self.input(durable, self.streams[input].clone());
+        let updates = window::placed(stream, place, errors.clone(), self.collector.clone());
+        let updates = self.kept(updates, (id, durable, Part::Partitions), &partition)?;
+        let name = self.named(id, "partitions");
+        let arranged = packed::arrange(updates, &name, self.collector.clone());
+        let (window, collector) = (window.clone(), self.collector.clone());
+        window::window(arranged, Over { input: shape, window, partition, name, collector, errors })
     }
 
     fn reduce(

@@ -5,6 +5,7 @@
 //! the key's held row decides: duplicate, superseded, accepted. It runs where the key lives.
 //! Every record gets exactly one outcome, counted in the epoch it was read in; [`progress`] adds up.
 
+pub mod decoder;
 pub mod held;
 pub mod ingest;
 pub mod progress;

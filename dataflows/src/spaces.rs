@@ -21,6 +21,8 @@ pub enum Part {
     Left,
     /// Right rows of a join.
     Right,
+    /// Rows of ordered partitions.
+    Partitions,
 }
 
 /// The ids of a topology's spaces.
@@ -68,6 +70,7 @@ impl Spaces {
         for (id, rel) in plan.rels.iter().enumerate() {
             let parts: &[Part] = match rel.op {
                 Op::Aggregate { .. } | Op::Distinct { .. } if rel.durable => &[Part::Groups],
+                Op::Window { .. } if rel.durable => &[Part::Partitions],
                 Op::Join { .. } if rel.durable => &[Part::Left, Part::Right],
                 _ => &[],
             };

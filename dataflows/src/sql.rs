@@ -7,6 +7,7 @@
 //! [`error::SqlError`]; no DataFusion plan type leaves this module.
 
 pub mod ast;
+mod bags;
 mod bind;
 mod catalog;
 mod compile;
@@ -16,14 +17,17 @@ pub mod error;
 mod fallible;
 mod functions;
 mod guard;
+mod keyed;
 mod lower;
 mod mistakes;
 pub mod nearest;
+mod ordinality;
 pub mod parse;
 mod properties;
 mod prune;
 mod query;
 mod refuse;
+mod session;
 mod sink;
 mod subquery;
 mod total;

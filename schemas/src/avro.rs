@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 
+use crate::blobs::Blobs;
 use crate::decode::{Batch, Decoded, Fail, nearest};
 use crate::error::SchemaError;
 use crate::record::Records;
@@ -47,6 +48,7 @@ pub struct AvroDecoder {
     rows: u64,
     seen: Vec<bool>,
     warned: bool,
+    or_value: bool,
 }
 
 /// What is known of a writer's schema.
@@ -78,7 +80,13 @@ impl AvroDecoder {
             rows: 0,
             seen,
             warned: false,
+            or_value: false,
         })
+    }
+
+    /// Of one column: its value may stand without a record around it.
+    pub(crate) fn or_value(self) -> AvroDecoder {
+        AvroDecoder { or_value: true, ..self }
     }
 
     /// The schema of the batches: the given one, every field nullable.
@@ -88,9 +96,14 @@ impl AvroDecoder {
 
     /// Decodes the values of records.
     pub fn decode(&mut self, records: &Records) -> Result<Decoded, SchemaError> {
+        self.decode_all(&records.values)
+    }
+
+    /// Decodes one message a blob.
+    pub(crate) fn decode_all(&mut self, values: &Blobs) -> Result<Decoded, SchemaError> {
         self.batch.reset();
         let mut last: Option<(u32, Arc<Plan>)> = None;
-        for (row, value) in (0u32..).zip(records.values.iter()) {
+        for (row, value) in (0u32..).zip(values.iter()) {
             let (id, datum) = match header(value) {
                 Ok(parts) => parts,
                 Err(fail) => {
@@ -128,7 +141,7 @@ impl AvroDecoder {
             None => {}
         }
         let writer = match self.fetch(id) {
-            Ok(text) => match Plan::compile(&text, self.batch.schema.fields()) {
+            Ok(text) => match Plan::compile(&text, self.batch.schema.fields(), self.or_value) {
                 Ok(plan) => {
                     self.seen.iter_mut().zip(&plan.present).for_each(|(seen, now)| *seen |= now);
                     Writer::Plan(Arc::new(plan))
@@ -170,6 +183,11 @@ impl AvroDecoder {
 
     /// Columns that no writer's schema had, each told once, when enough records were seen.
     pub fn warnings(&mut self) -> Vec<String> {
+        self.missing().into_iter().map(|(_, warning)| warning).collect()
+    }
+
+    /// The same, each with the place of its column.
+    pub(crate) fn missing(&mut self) -> Vec<(usize, String)> {
         if self.warned || self.rows < WARN_AFTER {
             return Vec::new();
         }
@@ -181,13 +199,13 @@ impl AvroDecoder {
             }
         }
         fields.sort_unstable();
-        let columns = self.batch.schema.fields().iter().zip(&self.seen);
+        let columns = self.batch.schema.fields().iter().zip(&self.seen).enumerate();
         columns
-            .filter(|(_, seen)| !**seen)
-            .map(|(column, _)| {
+            .filter(|(_, (_, seen))| !**seen)
+            .map(|(at, (column, _))| {
                 let hint = nearest(column.name(), fields.iter().copied())
                     .map_or_else(String::new, |near| format!("; the nearest field is \"{near}\""));
-                format!("column \"{}\" was in none of {} records{hint}", column.name(), self.rows)
+                (at, format!("column \"{}\" was in none of {} records{hint}", column.name(), self.rows))
             })
             .collect()
     }

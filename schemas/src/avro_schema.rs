@@ -99,6 +99,17 @@ pub fn columns_of_avro(schema_json: &str) -> Result<Schema, SchemaError> {
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 
+/// The columns of the rows in Debezium's events of this schema.
+pub fn columns_of_debezium(schema_json: &str) -> Result<Schema, SchemaError> {
+    let event = columns_of_avro(schema_json)?;
+    match event.field_with_name("after").map(Field::data_type) {
+        Ok(DataType::Struct(columns)) => Ok(Schema::new(columns.clone())),
+        _ => {
+            Err(SchemaError::BadSchema("an event of Debezium's has a record in its field after".to_string()))
+        }
+    }
+}
+
 fn bad(error: apache_avro::Error) -> SchemaError {
     SchemaError::BadSchema(error.to_string())
 }
@@ -211,6 +222,20 @@ mod tests {
         );
         assert!(columns_of_avro("\"string\"").is_err());
         assert!(columns_of_avro("{").is_err());
+    }
+
+    #[test]
+    fn columns_of_an_event_are_those_of_its_row() {
+        let event = r#"{"type":"record","name":"Envelope","namespace":"shop.public.users","fields":[
+          {"name":"before","type":["null",{"type":"record","name":"Value","fields":[
+            {"name":"id","type":"long"},{"name":"name","type":["null","string"],"default":null}]}],"default":null},
+          {"name":"after","type":["null","Value"],"default":null},
+          {"name":"op","type":"string"}]}"#;
+        let schema = columns_of_debezium(event).unwrap();
+        let spelt: Vec<String> =
+            schema.fields().iter().map(|f| format!("{} {}", f.name(), sql_type(f))).collect();
+        assert_eq!(spelt, ["id BIGINT", "name VARCHAR"]);
+        assert!(columns_of_debezium(r#"{"type":"record","name":"R","fields":[]}"#).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::avro::AvroDecoder;
 use crate::columns::{Column, nullable_field};
 use crate::error::SchemaError;
 use crate::json::JsonDecoder;
+use crate::keyed::{DebeziumDecoder, UpsertDecoder};
 use crate::record::Records;
 
 /// What became of a batch of records.
@@ -25,6 +26,9 @@ pub struct Decoded {
     pub rows: Vec<u32>,
     /// The records that did not.
     pub rejects: Vec<Reject>,
+    /// For each row, whether its record deletes the row of its key; empty when none does. Of such a row
+    /// only the key columns count.
+    pub deletes: Vec<bool>,
 }
 
 /// A record whose bytes do not fit.
@@ -45,14 +49,20 @@ pub enum Decoder {
     Json(JsonDecoder),
     /// Avro in Confluent's wire format.
     Avro(AvroDecoder),
+    /// Rows by the record's key; a null value deletes.
+    Upsert(Box<UpsertDecoder>),
+    /// Debezium's change events.
+    Debezium(Box<DebeziumDecoder>),
 }
 
 impl Decoder {
-    /// Decodes the values of records.
+    /// Decodes records.
     pub fn decode(&mut self, records: &Records) -> Result<Decoded, SchemaError> {
         match self {
             Decoder::Json(decoder) => decoder.decode(records),
             Decoder::Avro(decoder) => decoder.decode(records),
+            Decoder::Upsert(decoder) => decoder.decode(records),
+            Decoder::Debezium(decoder) => decoder.decode(records),
         }
     }
 
@@ -61,6 +71,8 @@ impl Decoder {
         match self {
             Decoder::Json(decoder) => decoder.warnings(),
             Decoder::Avro(decoder) => decoder.warnings(),
+            Decoder::Upsert(decoder) => decoder.warnings(),
+            Decoder::Debezium(decoder) => decoder.warnings(),
         }
     }
 
@@ -69,6 +81,8 @@ impl Decoder {
         match self {
             Decoder::Json(decoder) => decoder.schema(),
             Decoder::Avro(decoder) => decoder.schema(),
+            Decoder::Upsert(decoder) => decoder.schema(),
+            Decoder::Debezium(decoder) => decoder.schema(),
         }
     }
 }
@@ -111,7 +125,7 @@ impl Batch {
         let columns = array.as_struct().columns().to_vec();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
-        Ok(Decoded { batch, rows, rejects: std::mem::take(&mut self.rejects) })
+        Ok(Decoded { batch, rows, rejects: std::mem::take(&mut self.rejects), deletes: vec![] })
     }
 
     /// Drops whatever an interrupted call left behind.

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use jiter::{Jiter, JiterError, JiterErrorType, Peek};
 
+use crate::blobs::Blobs;
 use crate::decode::{Batch, Decoded, Fail, nearest};
 use crate::error::SchemaError;
 use crate::record::Records;
@@ -58,6 +59,18 @@ pub struct JsonDecoder {
     reader: Reader,
     rows: u64,
     warned: bool,
+    form: Form,
+}
+
+/// What may stand around an object, or instead of one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Form {
+    /// The one column's value may stand for the object.
+    or_value: bool,
+    /// Kafka Connect's `schema` and `payload` may stand around it.
+    enveloped: bool,
+    /// The place of the struct that has the columns which the user declared.
+    declared_in: Option<usize>,
 }
 
 /// A column or a part of one: what its JSON must look like.
@@ -104,7 +117,23 @@ impl JsonDecoder {
             reader: Reader { options, scratch: Vec::new() },
             rows: 0,
             warned: false,
+            form: Form::default(),
         })
+    }
+
+    /// Of one column: its value may stand without an object around it.
+    pub(crate) fn or_value(self) -> JsonDecoder {
+        JsonDecoder { form: Form { or_value: true, ..self.form }, ..self }
+    }
+
+    /// Reads the `payload` where Kafka Connect wrote its `schema` beside it.
+    pub(crate) fn enveloped(self) -> JsonDecoder {
+        JsonDecoder { form: Form { enveloped: true, ..self.form }, ..self }
+    }
+
+    /// Warns about the columns of the struct at a place, which are the ones that the user declared.
+    pub(crate) fn declared_in(self, column: usize) -> JsonDecoder {
+        JsonDecoder { form: Form { declared_in: Some(column), ..self.form }, ..self }
     }
 
     /// The schema of the batches: the given one, every field nullable.
@@ -114,12 +143,18 @@ impl JsonDecoder {
 
     /// Decodes the values of records.
     pub fn decode(&mut self, records: &Records) -> Result<Decoded, SchemaError> {
+        self.decode_all(&records.values)
+    }
+
+    /// Decodes one message a blob.
+    pub(crate) fn decode_all(&mut self, values: &Blobs) -> Result<Decoded, SchemaError> {
         self.batch.reset();
         let mut tape = Vec::new();
-        for (row, value) in (0u32..).zip(records.values.iter()) {
+        for (row, value) in (0u32..).zip(values.iter()) {
             let outcome = match value {
                 None => Err(Fail::new("the value is null")),
                 Some(bytes) => {
+                    let bytes = if self.form.enveloped { payload(bytes) } else { bytes };
                     let mut json = Jiter::with_tape(bytes, tape);
                     let outcome = self.record(&mut json);
                     tape = json.into_tape();
@@ -133,27 +168,41 @@ impl JsonDecoder {
     }
 
     fn record(&mut self, json: &mut Jiter<'_>) -> Result<(), Fail> {
-        match json.peek().map_err(syntax)? {
-            Peek::Object => {}
-            other => return Err(Fail::new(format!("a JSON object is expected, not {}", found(other)))),
-        }
         let columns = self.batch.root.fields_mut();
-        self.reader.object(&mut self.names, &mut self.nodes, columns, json)?;
+        match (json.peek().map_err(syntax)?, self.nodes.as_mut_slice(), &mut *columns) {
+            (Peek::Object, ..) => self.reader.object(&mut self.names, &mut self.nodes, columns, json)?,
+            (value, [node], [column]) if self.form.or_value && value != Peek::Null => {
+                self.reader.value(node, column, json, value)?;
+            }
+            (other, ..) => {
+                return Err(Fail::new(format!("a JSON object is expected, not {}", found(other))));
+            }
+        }
         json.finish().map_err(syntax)
     }
 
     /// Columns that no record ever had, each told once, when enough records were seen.
     pub fn warnings(&mut self) -> Vec<String> {
+        self.missing().into_iter().map(|(_, warning)| warning).collect()
+    }
+
+    /// The same, each with the place of its column.
+    pub(crate) fn missing(&mut self) -> Vec<(usize, String)> {
         if self.warned || self.rows < WARN_AFTER {
             return Vec::new();
         }
         self.warned = true;
-        let missing = self.nodes.iter().enumerate().filter(|(field, _)| !self.names.was_seen(*field));
+        let declared = self.form.declared_in.and_then(|at| self.nodes.get(at)).map(|node| &node.kind);
+        let (names, nodes) = match declared {
+            Some(Kind::Struct(names, nodes)) => (&**names, nodes),
+            _ => (&self.names, &self.nodes),
+        };
+        let missing = nodes.iter().enumerate().filter(|(field, _)| !names.was_seen(*field));
         missing
-            .map(|(_, node)| {
-                let hint = nearest(&node.name, self.names.unknown())
+            .map(|(field, node)| {
+                let hint = nearest(&node.name, names.unknown())
                     .map_or_else(String::new, |near| format!("; the nearest field is \"{near}\""));
-                format!("column \"{}\" was in none of {} records{hint}", node.name, self.rows)
+                (field, format!("column \"{}\" was in none of {} records{hint}", node.name, self.rows))
             })
             .collect()
     }
@@ -184,6 +233,22 @@ impl Node {
         };
         Ok(Node { name: field.name().clone(), sql: sql_type(field), kind })
     }
+}
+
+/// The `payload` of a message that Kafka Connect wrote with its `schema`; else the message itself.
+fn payload(bytes: &[u8]) -> &[u8] {
+    fn within(json: &mut Jiter<'_>) -> Option<std::ops::Range<usize>> {
+        let mut named = json.next_object().ok()?? == "payload";
+        if !named {
+            json.next_skip().ok()?;
+            named = json.next_key().ok()?? == "payload";
+        }
+        let start = json.current_index();
+        json.next_skip().ok().filter(|()| named)?;
+        Some(start..json.current_index())
+    }
+    // The converter writes the schema first, and nothing else beside the two.
+    within(&mut Jiter::new(bytes)).and_then(|at| bytes.get(at)).unwrap_or(bytes)
 }
 
 /// What stands where something else is expected.

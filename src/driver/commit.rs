@@ -18,6 +18,7 @@ use dataflows::topology::Setup;
 use schemas::OutChunk;
 use state::{Commit, Counts, OutboxChunk, Progress, ViewProgress, Writes};
 
+use super::failures::Failures;
 use super::publish::ToPublisher;
 use super::workers::Part;
 use super::{DriverHandle, now_ms};
@@ -54,6 +55,8 @@ pub struct Committer {
     pub workers: usize,
     /// Topic and partitions of each source's dead letters.
     pub dead_letters: BTreeMap<String, (String, i32)>,
+    /// The error table's way to the same topics.
+    pub failures: Failures,
     /// Permits of epochs in flight, given back one a commit.
     pub permits: Sender<()>,
     /// Where output goes.
@@ -131,6 +134,9 @@ impl Committer {
         held.iter().for_each(|(name, n)| self.metrics.rows_in_arrangement(name, *n as i64));
         dead.sort_by(|a, b| (&a.source, a.partition, a.offset).cmp(&(&b.source, b.partition, b.offset)));
         if let Some(chunk) = self.dead_chunk(&dead) {
+            chunks.entry(0).or_default().push(chunk);
+        }
+        if let Some(chunk) = self.failures.chunk(&self.setup.store, &commit.counts)? {
             chunks.entry(0).or_default().push(chunk);
         }
         commit.dead_letters = dead.iter().map(DeadLetter::to_bytes).collect();

@@ -15,10 +15,10 @@ use connectors::kafka::{
     KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicSpec, Topics, settle,
 };
 use dataflows::plan::Source;
+use dataflows::source::decoder;
 use dataflows::spaces::Spaces;
-use dataflows::sql::ast::{Encoding, Format};
+use dataflows::sql::ast::Format;
 use dataflows::topology::MakeDecoder;
-use schemas::{AvroDecoder, Decoder, JsonDecoder, JsonOptions, Registry};
 use state::{Store, StoreOptions};
 
 use super::encode::{Outputs, Target};
@@ -263,18 +263,5 @@ fn judge(store: &Store, marker: Option<&Marker>, target: u16) -> Result<u64> {
 
 /// Makes decoders for sources.
 pub fn decoders(cancel: Arc<AtomicBool>) -> Arc<MakeDecoder> {
-    Arc::new(move |source: &Source| {
-        let schema = source.decoded.clone();
-        Ok(match source.encoding {
-            Encoding::Avro => {
-                let url = source.encode_options.get("schema.registry").cloned().unwrap_or_default();
-                let registry = Registry::new(&url, &source.encode_options)?;
-                Decoder::Avro(AvroDecoder::new(schema, registry, cancel.clone())?)
-            }
-            _ => {
-                let options = JsonOptions::from_options(&source.encode_options)?;
-                Decoder::Json(JsonDecoder::new(schema, options)?)
-            }
-        })
-    })
+    Arc::new(move |source: &Source| decoder::of(source, &cancel))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use connectors::{Reader, SourceConfig, SourceConnector};
-use dataflows::sql::ast::IncludeKind;
+use dataflows::sql::ast::{Format, IncludeKind};
 use dataflows::topology::Setup;
 use schemas::Records;
 
@@ -35,7 +35,10 @@ impl Sources {
         for source in &config.plan.sources {
             let what = || format!("source {}", source.name);
             let headers = source.includes.iter().any(|i| matches!(i, IncludeKind::Header(_)));
-            let connector = SourceConnector::from_options(&source.options).with_context(what)?;
+            let mut connector = SourceConnector::from_options(&source.options).with_context(what)?;
+            if let SourceConnector::File(file) = &mut connector {
+                file.keyed = source.format == Format::Upsert;
+            }
             let wanted =
                 SourceConfig { name: config.name.clone(), connector, want_headers: headers, want_keys: true };
             let held = setup.progress.sources.get(&source.name);

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Error, Result};
 use dataflows::plan::{Plan, View};
-use dataflows::sql::ast::Encoding;
+use dataflows::sql::ast::{Encoding, Format};
 use dataflows::sql::nearest::did_you_mean;
 use dataflows::sql::{SqlError, SqlFile};
+use schemas::keyed::split_line;
 
 use super::picture::{Shapes, What};
 use super::record::Record;
@@ -77,6 +78,9 @@ pub fn read(path: &Path, variables: &Variables) -> Result<Case> {
     let mut plan = (*topology::plan(&files, variables, Network::Refused)?).clone();
     for source in &mut plan.sources {
         source.encoding = Encoding::Json;
+        if source.key_encoding != Encoding::Json {
+            (source.key_encoding, source.key_encode_options) = (Encoding::Json, BTreeMap::new());
+        }
     }
     let plan = Arc::new(plan);
     let shapes = Shapes::of(&plan)?;
@@ -132,6 +136,7 @@ impl Binder<'_> {
             for feed in step.feeds {
                 let Some(source) = self.source(&feed.source) else { continue };
                 for record in feed.records {
+                    let record = self.keyed(source, record);
                     let offset = offsets.entry((source, record.partition)).or_default();
                     records.push((source, *offset, record));
                     *offset += 1;
@@ -144,6 +149,22 @@ impl Binder<'_> {
             bound.push(Step { line: step.line, records, expects, restart: step.restart });
         }
         Ok(bound)
+    }
+
+    /// A record of an upsert table holds key and value in its line, unless the key is stated before it.
+    fn keyed(&self, source: usize, mut record: Record) -> Record {
+        let upsert = self.plan.sources.get(source).is_some_and(|s| s.format == Format::Upsert);
+        if upsert
+            && record.key.is_none()
+            && let Some(line) = record.value.take()
+        {
+            // What has another form is fed as it is, without a key, and judged as that.
+            (record.key, record.value) = match split_line(line.as_bytes()) {
+                Some((key, value)) => (key.map(text), value.map(text)),
+                None => (None, Some(line)),
+            };
+        }
+        record
     }
 
     fn expect(&mut self, expect: script::Expect) -> Result<Option<Expect>> {
@@ -207,4 +228,9 @@ impl Binder<'_> {
         }
         found
     }
+}
+
+/// A part of a line, which is text.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

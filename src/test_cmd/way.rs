@@ -9,8 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use dataflows::engine::{Engine, Opening};
 use dataflows::plan::Source;
+use dataflows::source::decoder;
 use dataflows::sql::ast::IncludeKind;
-use schemas::{Decoder, JsonDecoder, JsonOptions, Records};
+use schemas::Records;
 
 use super::case::{Case, Step};
 use super::picture::{Picture, Seen};
@@ -116,10 +117,7 @@ fn open(case: &Case, dir: &Path, workers: usize) -> Result<Engine> {
         dir,
         partitions: case.partitions.clone(),
         workers,
-        decoder: Arc::new(|source: &Source| {
-            let options = JsonOptions::from_options(&source.encode_options)?;
-            Ok(Decoder::Json(JsonDecoder::new(source.decoded.clone(), options)?))
-        }),
+        decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
     };
     Ok(Engine::open(opening)?)
 }

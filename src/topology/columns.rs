@@ -1,14 +1,14 @@
 //! Columns that a relation leaves out because its encoding names them.
 //!
 //! With ENCODE AVRO they are those of `schema.file`, or of the newest schema that the registry has
-//! for the topic's values. JSON names none. Without leave to use the network, a registry is not
+//! for the topic's values, or of the rows in Debezium's events. JSON names none. Without leave to use the network, a registry is not
 //! asked: the relation is refused with what to do.
 
 use std::collections::BTreeMap;
 
 use arrow::datatypes::Field;
-use dataflows::sql::ast::{CreateRelation, Encoding, OptionItem};
-use schemas::{Registry, columns_of_avro};
+use dataflows::sql::ast::{CreateRelation, Encoding, Format, OptionItem};
+use schemas::{Registry, columns_of_avro, columns_of_debezium};
 
 use super::Network;
 
@@ -29,7 +29,11 @@ pub fn of(create: &CreateRelation, network: Network) -> Result<Option<Vec<Field>
         (None, Some(url)) => latest(url, create, items)?,
         (None, None) => return Ok(None),
     };
-    let columns = columns_of_avro(&schema).map_err(|error| error.to_string())?;
+    let columns = match create.format.0 {
+        Format::Debezium => columns_of_debezium(&schema),
+        Format::Plain | Format::Upsert => columns_of_avro(&schema),
+    };
+    let columns = columns.map_err(|error| error.to_string())?;
     Ok(Some(columns.fields().iter().map(|field| field.as_ref().clone()).collect()))
 }
 

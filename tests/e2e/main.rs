@@ -9,8 +9,10 @@
 mod bank;
 mod broker;
 mod child;
+mod failures;
 mod golden;
 mod input;
+mod keyed;
 mod mistakes;
 mod once;
 mod outage;

@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dataflows::engine::{self, Committed, Opening};
 use dataflows::plan::{Plan, Source};
 use dataflows::render::KEEP_CUT;
+use dataflows::source::decoder;
 use dataflows::sql::{SqlFile, compile};
-use schemas::{Decoder, JsonDecoder, JsonOptions, Outcome, Records};
+use schemas::{Outcome, Records};
 
 /// Held while workers build their dataflow, so that one test can build without the cut.
 static BUILDING: Mutex<()> = Mutex::new(());
@@ -71,10 +72,7 @@ impl Engine {
             dir,
             partitions: partitions.iter().map(|n| (0..*n).collect()).collect(),
             workers: options.workers,
-            decoder: Arc::new(|source: &Source| {
-                let decoder = JsonDecoder::new(source.decoded.clone(), JsonOptions { timestamp_unit: None })?;
-                Ok(Decoder::Json(decoder))
-            }),
+            decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
         };
         let opened = engine::Engine::open(opening);
         KEEP_CUT.store(true, Ordering::SeqCst);

@@ -1,8 +1,10 @@
 //! The topology of the oracle: two keyed tables that overwrite, one where the first wins, two
 //! append-only sources; views over all of them, and what DuckDB computes for each; sinks. Views over
-//! joins of every kind, subqueries and set operations stand in `algebra`.
+//! joins of every kind, subqueries and set operations stand in `algebra`, those over ordered partitions in
+//! `windows`.
 
 mod algebra;
+mod windows;
 
 use rand::RngExt;
 use serde_json::Value;
@@ -253,15 +255,22 @@ const SINKS: &[(&str, &str, &str, &str)] = &[
     ("full_tables_out", "FROM full_tables", "DEBEZIUM", "match_id,puuid"),
     ("distinct_mixed_out", "FROM distinct_mixed", "UPSERT", "region"),
     ("intersect_out", "FROM intersect_rows", "DEBEZIUM", "champion_id,region"),
+    ("top_three_out", "FROM top_three", "UPSERT", "platform,rn"),
+    ("latest_out", "FROM latest_of_region", "UPSERT", "region"),
+    ("best_out", "FROM best_of_platform", "DEBEZIUM", "platform"),
     ("live_left_out", "FROM live_left", "UPSERT", "part,place"),
     ("live_role_out", "FROM live_role", "UPSERT", "role"),
     ("live_out", "FROM live_rows", "PLAIN", ""),
 ];
 
+fn views() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+    [VIEWS, algebra::VIEWS, windows::VIEWS].into_iter().flatten()
+}
+
 /// Everything there is to say to Herald.
 pub fn topology() -> String {
     let mut text = SOURCES.to_string();
-    for (name, sql, _) in VIEWS.iter().chain(algebra::VIEWS) {
+    for (name, sql, _) in views() {
         text.push_str(&format!("CREATE MATERIALIZED VIEW {name} AS {sql};\n"));
     }
     for (name, from, format, key) in SINKS {
@@ -276,8 +285,7 @@ pub fn topology() -> String {
 /// Everything there is to ask DuckDB, under the names of the views.
 pub fn queries() -> Vec<(String, String)> {
     let participants = "SELECT match_id, platform, ended_at, unnest(players, recursive := true) FROM matches";
-    let views = VIEWS.iter().chain(algebra::VIEWS);
-    let views = views.map(|(name, ours, theirs)| (*name, if theirs.is_empty() { *ours } else { *theirs }));
+    let views = views().map(|(name, ours, theirs)| (*name, if theirs.is_empty() { *ours } else { *theirs }));
     let all = [("participants", participants)].into_iter().chain(views);
     all.map(|(name, sql)| (name.to_string(), sql.to_string())).collect()
 }

@@ -21,6 +21,19 @@ pub const SECOND_US: i64 = 1_000_000;
 const DATES: [(i64, &str); 4] =
     [(20484, "2026-01-31"), (20485, "2026-02-01"), (19782, "2024-02-29"), (-1, "1969-12-31")];
 
+/// A record with a key: what it means, and its bytes.
+#[derive(Clone)]
+pub struct Keyed {
+    /// The decoded columns, of a delete the key columns; None when the bytes do not fit.
+    pub row: Option<Row>,
+    /// Whether it deletes.
+    pub deletes: bool,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes.
+    pub bytes: Option<Vec<u8>>,
+}
+
 /// Draws records.
 pub struct Draw {
     /// Randomness.
@@ -66,6 +79,14 @@ impl Draw {
     pub fn push(&mut self, source: usize, partition: i32, row: Row, timestamp_us: Option<i64>) {
         let bytes = Some(encode(&self.specs[source], &row, &mut self.rng).into_bytes());
         self.append(source, partition, Some(row), bytes, timestamp_us);
+    }
+
+    /// Appends a record with a key, which may delete.
+    pub fn push_keyed(&mut self, (source, partition): (usize, i32), keyed: Keyed, timestamp_us: Option<i64>) {
+        let Keyed { row, deletes, key, bytes } = keyed;
+        self.append(source, partition, row, bytes, timestamp_us);
+        let Some(record) = self.records.last_mut() else { return };
+        (record.deletes, record.key) = (deletes, key);
     }
 
     /// Appends a record whose bytes do not fit.
@@ -120,12 +141,21 @@ impl Draw {
         let offset = *next + i64::from(self.rng.random_bool(0.1));
         *next = offset + 1;
         let timestamp_ms = timestamp_us.map(|us| us.div_euclid(1000));
-        self.records.push(Record { source, partition, offset, timestamp_ms, row, bytes });
+        self.records.push(Record {
+            source,
+            partition,
+            offset,
+            timestamp_ms,
+            row,
+            deletes: false,
+            key: None,
+            bytes,
+        });
     }
 }
 
 /// A row as one of the JSON objects that mean it.
-fn encode(spec: &Spec, row: &Row, rng: &mut ChaCha8Rng) -> String {
+pub fn encode(spec: &Spec, row: &Row, rng: &mut ChaCha8Rng) -> String {
     let mut fields = Vec::new();
     for ((name, kind), value) in spec.columns.iter().zip(row) {
         if value.is_null() && rng.random_bool(0.5) {

@@ -14,7 +14,7 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `control`, `incremental` | the tests |
+//! | `oracle`, `failing`, `retention`, `control`, `incremental`, `keyed` | the tests |
 
 mod control;
 mod duck;
@@ -23,6 +23,7 @@ mod failing;
 mod games;
 mod history;
 mod incremental;
+mod keyed;
 mod model;
 mod oracle;
 mod retention;

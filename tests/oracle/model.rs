@@ -3,7 +3,8 @@
 //!
 //! [`Model::record`] gives the outcome of a record; [`Model::tables`] the rows that views are over.
 //! What a table with retention forgets is not retracted: its rows stay, and a new version is one more
-//! row. A source's watermark moves at the end of an epoch, and matters only to partitions that join.
+//! row. A delete takes the row back and leaves, where rows have versions, a grave: the version below which
+//! a row that comes late is superseded, forgotten when the row would have been. A source's watermark moves at the end of an epoch, and matters only to partitions that join.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,8 +64,12 @@ pub struct Record {
     pub offset: i64,
     /// Record timestamp, milliseconds.
     pub timestamp_ms: Option<i64>,
-    /// The decoded columns; None when the bytes do not fit them.
+    /// The decoded columns, of a delete the key columns and NULL; None when the bytes do not fit them.
     pub row: Option<Row>,
+    /// Whether it deletes the row of its key.
+    pub deletes: bool,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
     /// The value's bytes.
     pub bytes: Option<Vec<u8>>,
 }
@@ -83,6 +88,8 @@ struct State {
     floor: BTreeMap<i32, i64>,
     partitions: BTreeSet<i32>,
     held: BTreeMap<String, Held>,
+    /// Of deleted keys, the version and the event time of the row they had.
+    graves: BTreeMap<String, (Option<i64>, Option<i64>)>,
     /// Rows of an append-only source, and rows that were forgotten and not taken back.
     stay: Vec<Row>,
     outcomes: [u64; 6],
@@ -160,9 +167,9 @@ impl Model {
         self.specs.iter().zip(&self.states).map(table).collect()
     }
 
-    /// Keys of a table that were ever accepted.
+    /// Keys of a table that were ever accepted; where rows have no version, without deleted ones.
     pub fn known(&self, source: usize) -> usize {
-        self.states[source].held.len()
+        self.states[source].held.len() + self.states[source].graves.len()
     }
 
     /// Keys of a table that are still held at or above its horizon, however slow clearing is.
@@ -170,7 +177,9 @@ impl Model {
         let (spec, state) = (&self.specs[source], &self.states[source]);
         let retention = spec.keyed.as_ref().and_then(|k| k.retention);
         let horizon = state.watermark.zip(retention).map(|(watermark, retention)| watermark - retention);
-        state.held.values().filter(|held| held.event.is_none() || held.event >= horizon).count()
+        let events = state.held.values().map(|held| held.event);
+        let events = events.chain(state.graves.values().map(|(_, event)| *event));
+        events.filter(|event| event.is_none() || *event >= horizon).count()
     }
 }
 
@@ -182,6 +191,9 @@ impl State {
 
     fn judge(&mut self, spec: &Spec, record: &Record) -> Outcome {
         let Some(row) = &record.row else { return Outcome::Decode };
+        if record.deletes {
+            return self.delete(spec, row, record);
+        }
         let mut row = row.clone();
         for generate in &spec.generated {
             row.push(generate(&row));
@@ -216,6 +228,32 @@ impl State {
         self.conflict(spec, keyed, (row, event, horizon), record)
     }
 
+    /// A delete has a key and nothing else: no constraint is about it, it is never late, moves no
+    /// watermark, and what it deletes may be forgotten already.
+    fn delete(&mut self, spec: &Spec, row: &Row, record: &Record) -> Outcome {
+        let Some(keyed) = &spec.keyed else { return Outcome::Decode };
+        let key = key_of(keyed, row);
+        let bound = spec.watermark.and_then(|(_, delay)| self.partition_watermark(record.partition, delay));
+        self.forget(&key, bound.zip(keyed.retention).map(|(bound, retention)| bound - retention));
+        let Some(held) = self.held.remove(&key) else { return Outcome::Duplicate };
+        if keyed.version.is_some() {
+            self.graves.insert(key, (held.version, held.event));
+        }
+        Outcome::Accepted
+    }
+
+    /// What is below the horizon is known no more; a row stays where it is.
+    fn forget(&mut self, key: &str, horizon: Option<i64>) {
+        let below = |event: Option<i64>| event.is_some() && event < horizon;
+        if self.held.get(key).is_some_and(|held| below(held.event)) {
+            let held = self.held.remove(key).unwrap();
+            self.stay.push(held.row);
+        }
+        if self.graves.get(key).is_some_and(|(_, event)| below(*event)) {
+            self.graves.remove(key);
+        }
+    }
+
     fn conflict(
         &mut self,
         spec: &Spec,
@@ -223,18 +261,16 @@ impl State {
         (row, event, horizon): (Row, Option<i64>, Option<i64>),
         record: &Record,
     ) -> Outcome {
-        let key =
-            Value::from(keyed.key.iter().map(|column| row[*column].clone()).collect::<Vec<_>>()).to_string();
-        if let Some(held) = self.held.get(&key)
-            && held.event.is_some()
-            && held.event < horizon
-        {
-            // Forgotten: its row stays where it is, and nobody knows of it any more.
-            let held = self.held.remove(&key).unwrap();
-            self.stay.push(held.row);
-        }
+        let key = key_of(keyed, &row);
+        self.forget(&key, horizon);
         let version = keyed.version.and_then(|column| row[column].as_i64());
         let at = (record.partition, record.offset);
+        if let Some((buried, _)) = self.graves.get(&key) {
+            if version < *buried {
+                return Outcome::Superseded;
+            }
+            self.graves.remove(&key);
+        }
         if let Some(held) = self.held.get(&key) {
             let declared = spec.columns.len();
             if keyed.first_wins || held.row[..declared] == row[..declared] {
@@ -249,6 +285,10 @@ impl State {
         self.held.insert(key, Held { row, version, at, event });
         Outcome::Accepted
     }
+}
+
+fn key_of(keyed: &Keyed, row: &Row) -> String {
+    Value::from(keyed.key.iter().map(|column| row[*column].clone()).collect::<Vec<_>>()).to_string()
 }
 
 fn coordinates(spec: &Spec, mut row: Row, record: &Record) -> Row {

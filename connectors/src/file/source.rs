@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use schemas::Records;
+use schemas::keyed::split_line;
 
 use crate::ConnectorError;
 use crate::options::Options;
@@ -27,6 +28,9 @@ pub struct FileSource {
     pub path: PathBuf,
     /// Whether more is waited for at the end.
     pub follow: bool,
+    /// Whether a line holds key and value of its record, `{"key": ..., "value": ...}`. The format of the
+    /// source says so, and no option.
+    pub keyed: bool,
 }
 
 impl FileSource {
@@ -41,7 +45,7 @@ impl FileSource {
             let message = "may have * and ? only in the name of the file, not of its directories";
             return Err(ConnectorError::config("path", message));
         }
-        Ok(FileSource { path, follow })
+        Ok(FileSource { path, follow, keyed: false })
     }
 
     /// The files there are now, in name order.
@@ -145,7 +149,10 @@ impl FileReader {
             if self.read_line()? {
                 let line = self.line.trim_ascii();
                 if !line.is_empty() {
-                    records.push(offset, None, None, Some(line));
+                    let split = if self.source.keyed { split_line(line) } else { None };
+                    // A line of another form is a record without a key, for the decoder to judge.
+                    let (key, value) = split.unwrap_or((None, Some(line)));
+                    records.push(offset, None, key, value);
                 }
                 continue;
             }
@@ -262,7 +269,7 @@ mod tests {
     use std::io::Write;
 
     fn source(path: PathBuf, follow: bool) -> FileSource {
-        FileSource { path, follow }
+        FileSource { path, follow, keyed: false }
     }
 
     fn all(reader: &mut FileReader) -> Vec<(i64, String)> {
@@ -295,6 +302,23 @@ mod tests {
         assert_eq!(all(&mut reader), lines(&[(3, "3"), (4, "4")]));
         let error = FileReader::open(&source, 6).unwrap_err().to_string();
         assert!(error.contains("has 5 lines, but the state has read 6"), "{error}");
+    }
+
+    #[test]
+    fn keyed_lines_are_split() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines =
+            "{\"key\": {\"id\":1}, \"value\": {\"n\": 2}}\n{\"key\":\"x\",\"value\":null}\n{\"n\":2}\n";
+        std::fs::write(dir.path().join("a"), lines).unwrap();
+        let keyed = FileSource { keyed: true, ..source(dir.path().join("a"), false) };
+        let records =
+            FileReader::open(&keyed, 0).unwrap().poll(9, usize::MAX, Duration::ZERO).unwrap().remove(0);
+        let of = |blobs: &schemas::Blobs| -> Vec<Option<String>> {
+            blobs.iter().map(|blob| blob.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())).collect()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(of(&records.keys), [some("{\"id\":1}"), some("\"x\""), None]);
+        assert_eq!(of(&records.values), [some("{\"n\": 2}"), None, some("{\"n\":2}")]);
     }
 
     #[test]

@@ -12,7 +12,9 @@ use std::fmt::Write as _;
 use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
+use super::window::Window;
 use super::{Aggregate, Conflict, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
+use crate::sql::ast::Format;
 
 /// Forms of `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +110,22 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
                 named.map(|(a, f)| format!("{} = {}", f.name(), aggregate(a))).collect::<Vec<_>>().join(", ");
             ("Aggregate", format!("by [{}]: {aggregates}", list(keys)))
         }
+        Op::Window { window, .. } => window_line(rel, window),
         Op::Join { .. } => join(&rel.op),
     };
     Line { op, detail }
+}
+
+fn window_line(rel: &Rel, window: &Window) -> (&'static str, String) {
+    let list = |items: Vec<String>| items.join(", ");
+    let by = list(window.partition.iter().map(ToString::to_string).collect());
+    let order = list(window.order.iter().map(ToString::to_string).collect());
+    let columns = rel.schema.fields().iter().skip(rel.schema.fields().len() - window.functions.len());
+    let named = columns.zip(&window.functions).map(|(c, f)| format!("{} = {f}", c.name()));
+    let first =
+        window.first.as_ref().map(|f| format!(", first {} by {}", f.most, window.functions[f.function]));
+    let order = if order.is_empty() { "row".to_owned() } else { order };
+    ("Window", format!("by [{by}] order [{order}]{}: {}", first.unwrap_or_default(), list(named.collect())))
 }
 
 fn join(op: &Op) -> (&'static str, String) {
@@ -152,13 +167,21 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
                     format!("the row of each key with the greatest {}", source.schema.field(*v).name())
                 }
             };
-            format!("{rule}, key {}", names_of(&source.schema, &keyed.key))
+            let versioned = matches!(keyed.conflict, Conflict::Overwrite { version: Some(_) });
+            let deleted = versioned && source.format != Format::Plain;
+            let graves = if deleted { ", and the version of each deleted one" } else { "" };
+            format!("{rule}{graves}, key {}", names_of(&source.schema, &keyed.key))
         }
         Op::Distinct { .. } => "every row and its count".to_owned(),
         Op::Aggregate { aggregates, .. } => {
             let kept = aggregates.iter().any(|a| matches!(a.func, super::AggFunc::Min | super::AggFunc::Max));
             let kept = if kept { ", and the values of min and max" } else { "" };
             format!("accumulators of each group{kept}")
+        }
+        Op::Window { window, .. } => {
+            let of =
+                if window.partition.is_empty() { "in one partition, on one worker" } else { "by partition" };
+            format!("every row {of}, in order")
         }
         Op::Join { left_keys, .. } if left_keys.is_empty() => {
             "the rows of both sides in one group, on one worker".to_owned()
@@ -255,8 +278,13 @@ fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
 }
 
 fn source_text(source: &Source) -> String {
-    let mut out =
-        format!("     reads    {} as {:?} {:?}\n", place(&source.options), source.format, source.encoding);
+    let mut out = format!(
+        "     reads    {} as {:?} {:?}{}\n",
+        place(&source.options),
+        source.format,
+        source.encoding,
+        key_of(source)
+    );
     if let Some(w) = source.watermark {
         let column = source.schema.field(w.column).name();
         let _ = writeln!(out, "     watermark {column} less {}", length(w.delay_us));
@@ -265,6 +293,14 @@ fn source_text(source: &Source) -> String {
         let _ = writeln!(out, "     check    {}: {}", check.name, check.text);
     }
     out
+}
+
+/// How the record's key is read, where it is.
+fn key_of(source: &Source) -> String {
+    match source.format {
+        Format::Plain => String::new(),
+        Format::Upsert | Format::Debezium => format!(", key {:?}", source.key_encoding),
+    }
 }
 
 /// Where a connector reads or writes: names only, never credentials.
@@ -415,7 +451,7 @@ fn canonical_source(source: &Source) -> String {
         place(&source.options)
     );
     let unit = source.encode_options.get("timestamp.unit").map_or("", String::as_str);
-    let _ = writeln!(out, "timestamp unit {unit}");
+    let _ = writeln!(out, "timestamp unit {unit}{}", key_of(source));
     out
 }
 

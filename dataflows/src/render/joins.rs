@@ -144,6 +144,16 @@ impl<'s> Renderer<'s, '_> {
         let side = Side { shape, keys, key_codec: key_codec.clone(), keep_null_keys };
         let stream = self.input(durable, self.streams[input].clone());
         let updates = join::keyed(stream, side, self.errors(id)?, self.collector.clone());
+        self.kept(updates, (id, durable, part), &key_codec)
+    }
+
+    /// Updates of a bag, kept in its space and restored from it where it is durable.
+    pub(super) fn kept(
+        &mut self,
+        updates: Keyed<'s>,
+        (id, durable, part): (RelId, bool, Part),
+        key: &RowCodec,
+    ) -> Result<Keyed<'s>, RunError> {
         if !durable {
             return Ok(updates);
         }
@@ -153,7 +163,7 @@ impl<'s> Renderer<'s, '_> {
             return Ok(tee);
         }
         let (handle, restored) = self.scope.new_input();
-        self.restores.push(Restore::Rows { space, key: key_codec, handle });
+        self.restores.push(Restore::Rows { space, key: key.clone(), handle });
         Ok(tee.concat(restored))
     }
 

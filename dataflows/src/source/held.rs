@@ -4,11 +4,14 @@
 //! without one), length of the version u32, version, length of the declared columns u32, packed row;
 //! integers big-endian. The packed row begins with the declared columns, so that comparing that part
 //! tells a duplicate whatever the INCLUDEd columns hold.
+//!
+//! A deleted key (a grave) has the version and the event time of the row it had, the partition and the
+//! offset of the record that deleted it, and no row.
 
 /// What is known of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Deleted: only key and version are kept.
+    /// Deleted: only key, version and event time are kept.
     pub deleted: bool,
     /// Partition of the record that wrote it.
     pub partition: i32,
@@ -85,8 +88,15 @@ mod tests {
         held.write(&mut bytes);
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "00000000030000000000000102ffffffffffffffff000000020109000000010708");
-        assert_eq!(Held::read(&bytes), Some(held));
+        assert_eq!(Held::read(&bytes), Some(held.clone()));
         assert_eq!(Held::row_of(&bytes), Some(&[7u8, 8][..]));
         assert_eq!(Held::read(&bytes[..20]), None);
+        let grave = Held { deleted: true, declared: 0, row: vec![], ..held };
+        bytes.clear();
+        grave.write(&mut bytes);
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "01000000030000000000000102ffffffffffffffff00000002010900000000");
+        assert_eq!(Held::row_of(&bytes), None);
+        assert_eq!(Held::read(&bytes), Some(grave));
     }
 }

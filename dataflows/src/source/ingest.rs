@@ -4,7 +4,8 @@
 //! the bound on event time; then, row by row in record order, the partition's watermark, which is the
 //! greatest event time of earlier rows that got this far, less the delay. A row of an append-only
 //! source below the watermark is late; a row of a keyed table is late only below the watermark less
-//! the retention. Nothing here depends on epochs, workers or interleaving.
+//! the retention. A delete passes all of this: it has a key and no row, and moves no watermark. Nothing
+//! here depends on epochs, workers or interleaving.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct Candidates {
     pub events: Vec<i64>,
     /// The horizon each row is judged by (keyed tables with retention); `i64::MIN` without one.
     pub horizons: Vec<i64>,
+    /// Of each row, whether its record deletes the row of its key; empty when none does.
+    pub deletes: Vec<bool>,
     /// What was rejected.
     pub rejected: Vec<Rejected>,
 }
@@ -130,7 +133,10 @@ impl Ingest {
         let mut verdicts: Vec<Verdict> = vec![None; decoded.rows.len()];
         let batch = self.all_columns(&base, &mut verdicts)?;
         self.constraints(&batch, records, &decoded.rows, &mut verdicts)?;
-        let late = self.lateness(&batch, records.partition, &verdicts);
+        // A delete is no row: it has a key and nothing that a constraint could be about.
+        let of_deletes = verdicts.iter_mut().zip(&decoded.deletes).filter(|(_, deletes)| **deletes);
+        of_deletes.for_each(|(verdict, _)| *verdict = None);
+        let late = self.lateness(&batch, records.partition, (&verdicts, &decoded.deletes));
         let mut keep = Vec::with_capacity(verdicts.len());
         for (row, verdict) in verdicts.into_iter().enumerate() {
             let (outcome, (constraint, message)) = match (verdict, &late.messages[row]) {
@@ -150,8 +156,8 @@ impl Ingest {
             });
         }
         if keep.len() == decoded.rows.len() {
-            let (events, horizons) = (late.events, late.horizons);
-            return Ok(Candidates { batch, records: decoded.rows, events, horizons, rejected });
+            let (events, horizons, deletes) = (late.events, late.horizons, decoded.deletes);
+            return Ok(Candidates { batch, records: decoded.rows, events, horizons, deletes, rejected });
         }
         rejected.sort_by_key(|r| r.record);
         let mask: BooleanArray = {
@@ -164,6 +170,7 @@ impl Ingest {
             records: keep.iter().map(|row| decoded.rows[*row]).collect(),
             events: keep.iter().map(|row| late.events[*row]).collect(),
             horizons: keep.iter().map(|row| late.horizons[*row]).collect(),
+            deletes: keep.iter().filter_map(|row| decoded.deletes.get(*row).copied()).collect(),
             rejected,
         })
     }
@@ -266,7 +273,12 @@ impl Ingest {
     }
 
     /// Walks the rows in record order, moving the partition's watermark.
-    fn lateness(&mut self, batch: &RecordBatch, partition: i32, verdicts: &[Verdict]) -> Lateness {
+    fn lateness(
+        &mut self,
+        batch: &RecordBatch,
+        partition: i32,
+        (verdicts, deletes): (&[Verdict], &[bool]),
+    ) -> Lateness {
         let rows = batch.num_rows();
         let mut late = Lateness {
             events: vec![i64::MIN; rows],
@@ -289,9 +301,10 @@ impl Ingest {
                 .max(mark.floor_us)
                 .zip(retention)
                 .map(|(bound, retention)| bound.saturating_sub(retention));
-            // A row without event time is never late, but what it replaces may be forgotten.
+            // A row without event time is never late, but what it replaces may be forgotten. A delete has
+            // none, even where the key holds one: it is judged by the held row's.
             late.horizons[row] = bound.unwrap_or(i64::MIN);
-            if events.is_null(row) {
+            if events.is_null(row) || deletes.get(row) == Some(&true) {
                 continue;
             }
             let event = events.value(row);

@@ -6,6 +6,11 @@
 //! sorted batch lookup a chunk. Only the output is consolidated: a key that changes twice in a chunk
 //! emits its net change.
 //!
+//! A delete takes back the held row whatever its version. Where the table has versions, a grave stays in
+//! its place: key, version and event time, so that a row of an older version that comes late is still
+//! superseded, and forgotten when the row would have been. Without versions nothing could be judged by
+//! it, and nothing stays.
+//!
 //! A held row below a candidate's horizon counts as forgotten: the candidate is new, and nothing is
 //! retracted. A slow sweep clears such rows once every partition's horizon has passed them, which
 //! therefore changes no outcome.
@@ -45,6 +50,8 @@ pub struct Chunk {
     declared: Vec<u32>,
     events: Vec<i64>,
     horizons: Vec<i64>,
+    /// Whether the record deletes; its row is then empty.
+    deletes: Vec<bool>,
     /// The rows as columns: where they are in a batch that chunks of other owners share.
     #[serde(skip)]
     batch: Option<RecordBatch>,
@@ -108,14 +115,22 @@ impl Packer {
             let chunk = chunks.entry(owner).or_insert_with(|| Chunk::new(owner, records.partition));
             chunk.offsets.push(records.offsets[candidates.records[row] as usize]);
             chunk.keys.push(key);
+            chunk.events.push(candidates.events[row]);
+            chunk.horizons.push(candidates.horizons[row]);
+            chunk.places.push(row as u32);
+            let deletes = candidates.deletes.get(row) == Some(&true);
+            chunk.deletes.push(deletes);
+            if deletes {
+                chunk.rows.push(&[]);
+                chunk.versions.push(&[]);
+                chunk.declared.push(0);
+                continue;
+            }
             chunk.rows.push(bytes);
             chunk.versions.push(versions.as_ref().map(|v| v.get(row)).unwrap_or_default());
             let declared =
                 if all_declared { bytes.len() } else { self.shape.codec.prefix_len(bytes, self.declared)? };
             chunk.declared.push(declared as u32);
-            chunk.events.push(candidates.events[row]);
-            chunk.horizons.push(candidates.horizons[row]);
-            chunk.places.push(row as u32);
         }
         chunks.values_mut().for_each(|chunk| chunk.batch = Some(batch.clone()));
         Ok(chunks.into_values().collect())
@@ -134,6 +149,7 @@ impl Chunk {
             declared: vec![],
             events: vec![],
             horizons: vec![],
+            deletes: vec![],
             batch: None,
             places: vec![],
         }
@@ -228,10 +244,14 @@ impl Table {
         }
         let mut bytes = Vec::new();
         for key in &changed {
-            if let Some((_, Some(held))) = overlay.rows.get(key) {
-                bytes.clear();
-                held.write(&mut bytes);
-                entry.write(self.space, &stored_key(key), Some(&bytes));
+            match overlay.rows.get(key) {
+                Some((_, Some(held))) => {
+                    bytes.clear();
+                    held.write(&mut bytes);
+                    entry.write(self.space, &stored_key(key), Some(&bytes));
+                }
+                Some((_, None)) => entry.write(self.space, &stored_key(key), None),
+                None => {}
             }
         }
         if self.retention_us.is_some() {
@@ -277,8 +297,9 @@ impl Table {
             if before[group].is_none() {
                 before[group] = Some(current.filter(|h| !h.deleted).map(|h| h.row.clone()));
             }
-            after[group] = Some(row as u32);
-            held[group] = Some(chunk.held(row));
+            let deletes = chunk.deletes[row];
+            after[group] = (!deletes).then_some(row as u32);
+            held[group] = if deletes { chunk.grave(row, current) } else { Some(chunk.held(row)) };
         }
         for (group, before) in before.into_iter().enumerate() {
             let Some(before) = before else { continue };
@@ -302,9 +323,19 @@ impl Table {
     }
 
     fn judge(&self, chunk: &Chunk, row: usize, held: Option<&Held>) -> Outcome {
-        let Some(held) = held else { return Outcome::Accepted };
+        let deletes = chunk.deletes[row];
+        let Some(held) = held else {
+            return if deletes { Outcome::Duplicate } else { Outcome::Accepted };
+        };
+        if deletes {
+            return if held.deleted { Outcome::Duplicate } else { Outcome::Accepted };
+        }
+        if held.deleted {
+            let older = chunk.versions.get(row) < held.version.as_slice();
+            return if older { Outcome::Superseded } else { Outcome::Accepted };
+        }
         let declared = chunk.declared[row] as usize;
-        let same = !held.deleted && held.row[..held.declared as usize] == chunk.rows.get(row)[..declared];
+        let same = held.row[..held.declared as usize] == chunk.rows.get(row)[..declared];
         if self.do_nothing || same {
             return Outcome::Duplicate;
         }
@@ -392,6 +423,20 @@ impl Chunk {
             declared: self.declared[row],
             row: self.rows.get(row).to_vec(),
         }
+    }
+
+    /// What stays of a held row that the record deletes: nothing where rows have no version.
+    fn grave(&self, row: usize, held: Option<&Held>) -> Option<Held> {
+        let held = held.filter(|held| !held.version.is_empty())?;
+        Some(Held {
+            deleted: true,
+            partition: self.partition,
+            offset: self.offsets[row],
+            event_us: held.event_us,
+            version: held.version.clone(),
+            declared: 0,
+            row: vec![],
+        })
     }
 
     fn inserted(&self, rows: Vec<u32>) -> Result<DeltaBatch, RunError> {

@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use super::ast::{ColumnDef, ConflictDef, CreateRelation, IncludeKind, Name, OptionItem, Pos};
 use super::catalog::Catalog;
 use super::error::Mistake;
+use super::keyed;
 use super::nearest::did_you_mean;
 use super::parse::interval::duration_us;
 use super::query::{self, Site};
@@ -164,6 +165,9 @@ impl Bind<'_> {
         let watermark = self.watermark(&schema);
         let max_ahead_us = self.length("watermark.max_ahead").unwrap_or(DAY_US);
         let keyed = self.keyed(&schema, watermark.is_some());
+        let key = keyed.as_ref().map_or(&[][..], |keyed| &keyed.key);
+        self.mistakes.extend(keyed::mistakes(create, (&schema, &origins), key));
+        let (key_encoding, key_encode_options) = keyed::encoding(create, &origins, key);
         let checks = self.checks(&schema);
         let not_null = (0..schema.fields().len())
             .filter(|c| !schema.field(*c).is_nullable() && self.may_be_null(*c, &schema))
@@ -187,6 +191,8 @@ impl Bind<'_> {
             format: create.format.0,
             encoding: create.encode.0,
             encode_options: self::options(&create.encode.1),
+            key_encoding,
+            key_encode_options,
             options,
             dead_letter_topic,
         }

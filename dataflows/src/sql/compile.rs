@@ -221,6 +221,7 @@ impl<'a> Compiler<'a> {
 
     fn finish(mut self) -> Result<Plan, Vec<SqlError>> {
         prune::prune(&mut self.plan);
+        lower::window::bound_ranks(&mut self.plan);
         properties::annotate(&mut self.plan);
         for view in &mut self.plan.views {
             let unique = &self.plan.rels[view.rel].unique;

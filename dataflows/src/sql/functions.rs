@@ -14,13 +14,14 @@ use datafusion_common::{DFSchema, DataFusionError, Result, exec_err, plan_err};
 use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, TypePlanner};
 use datafusion_expr::{
     AggregateUDF, ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    Volatility, WindowUDF,
 };
 use datafusion_functions::core::planner::CoreFunctionPlanner;
 use datafusion_functions::datetime::planner::DatetimeFunctionPlanner;
 use datafusion_functions::unicode::planner::UnicodeFunctionPlanner;
 use datafusion_functions_aggregate::planner::AggregateFunctionPlanner;
 use datafusion_functions_nested::planner::{FieldAccessPlanner, NestedFunctionPlanner};
+use datafusion_functions_window::planner::WindowFunctionPlanner;
 use datafusion_sql::sqlparser::ast as sql;
 
 /// Aggregates that can be kept up to date.
@@ -30,6 +31,7 @@ pub(crate) const AGGREGATES: [&str; 5] = ["count", "sum", "avg", "min", "max"];
 pub(crate) struct Functions {
     scalars: BTreeMap<String, Arc<ScalarUDF>>,
     aggregates: BTreeMap<String, Arc<AggregateUDF>>,
+    windows: BTreeMap<String, Arc<WindowUDF>>,
     planners: Vec<Arc<dyn ExprPlanner>>,
     types: Arc<dyn TypePlanner>,
 }
@@ -42,7 +44,11 @@ impl Functions {
         let mut scalars = BTreeMap::new();
         let builtin = datafusion_functions::all_default_functions();
         let nested = datafusion_functions_nested::all_default_nested_functions();
-        let own = super::window::functions().into_iter().chain([json_function(false), json_function(true)]);
+        let own = super::window::functions().into_iter().chain([
+            json_function(false),
+            json_function(true),
+            super::ordinality::function(),
+        ]);
         for udf in builtin.into_iter().chain(nested).chain(own) {
             for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
                 scalars.insert(name.clone(), Arc::clone(&udf));
@@ -54,9 +60,17 @@ impl Functions {
                 aggregates.insert(name.clone(), Arc::clone(&udaf));
             }
         }
+        let mut windows = BTreeMap::new();
+        let builtin = datafusion_functions_window::all_default_window_functions();
+        for udwf in builtin.into_iter().chain(super::session::functions()) {
+            for name in udwf.aliases().iter().chain([&udwf.name().to_owned()]) {
+                windows.insert(name.clone(), Arc::clone(&udwf));
+            }
+        }
         Functions {
             scalars,
             aggregates,
+            windows,
             planners: vec![
                 Arc::new(Operators),
                 Arc::new(CoreFunctionPlanner::default()),
@@ -65,6 +79,7 @@ impl Functions {
                 Arc::new(NestedFunctionPlanner),
                 Arc::new(FieldAccessPlanner),
                 Arc::new(AggregateFunctionPlanner),
+                Arc::new(WindowFunctionPlanner),
             ],
             types: Arc::new(Types),
         }
@@ -83,6 +98,16 @@ impl Functions {
     /// The aggregate called `name`.
     pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
         self.aggregates.get(name).cloned()
+    }
+
+    /// The window function called `name`; aggregates are not among them.
+    pub(crate) fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.windows.get(name).cloned()
+    }
+
+    /// Names of the window functions that may be called.
+    pub(crate) fn window_names(&self) -> Vec<String> {
+        self.windows.keys().filter(|n| !n.starts_with("herald_")).cloned().collect()
     }
 
     /// Names of the scalar functions that may be called.

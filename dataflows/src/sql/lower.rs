@@ -6,7 +6,9 @@
 //! `refuse`.
 
 mod aggregate;
+mod grouping_sets;
 pub(crate) mod join;
+pub(crate) mod window;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use super::catalog::RelSource;
 use super::fallible::fallible;
 use super::guard::Fence;
 use crate::plan::{Op, Plan, Rel, RelId, Scalar};
+use grouping_sets::Lowered;
 
 /// Adds the relations of `logical` to `plan`, written in the view `owner`.
 pub(crate) fn lower(plan: &mut Plan, owner: &str, logical: &LogicalPlan) -> Result<RelId> {
@@ -102,10 +105,14 @@ impl Lower<'_> {
                 let exprs = p.expr.iter().map(|e| scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
                 self.project(input, exprs, &p.schema)
             }
-            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<Fence>() {
-                Some(fence) => self.fence(fence),
-                None => plan_err!("{} is not supported", node.display()),
-            },
+            LogicalPlan::Extension(extension) => {
+                let node = extension.node.as_any();
+                match (node.downcast_ref::<Fence>(), node.downcast_ref::<Lowered>()) {
+                    (Some(fence), _) => self.fence(fence),
+                    (_, Some(lowered)) => Ok(lowered.rel),
+                    _ => plan_err!("{} is not supported", extension.node.name()),
+                }
+            }
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Distinct(Distinct::All(input)) => {
@@ -119,8 +126,10 @@ impl Lower<'_> {
                 plan_err!("a SELECT without FROM is not supported")
             }
             LogicalPlan::Subquery(_) => plan_err!("subqueries as values are not supported"),
-            LogicalPlan::Window(_) => plan_err!("window functions are not supported"),
-            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => plan_err!("ORDER BY and LIMIT are not supported"),
+            LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Distinct(Distinct::On(on)) => self.distinct_on(on),
+            LogicalPlan::Sort(_) => plan_err!("ORDER BY without LIMIT is not supported"),
             other => plan_err!("{} is not supported", other.display()),
         }
     }

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use arrow::datatypes::Schema;
 use datafusion_common::{DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, SelectItem, SetExpr, Spanned,
-    TableFactor, Visit, Visitor,
+    Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, SelectItem, SetExpr,
+    Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -174,7 +174,18 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
         )
         .hint("convert one side: CAST(x AS TYPE)");
     }
-    Mistake::new(at(quoted(text).as_deref()), text.to_owned())
+    if text.starts_with("SELECT DISTINCT ON expressions must match") {
+        let message = "the expressions of DISTINCT ON are not the first of ORDER BY";
+        return Mistake::new(at(Some(DISTINCT_ON)), message)
+            .hint("order by them first: SELECT DISTINCT ON (a) a, b FROM t ORDER BY a, b DESC");
+    }
+    Mistake::new(at(quoted(text).or_else(|| called(text)).as_deref()), text.to_owned())
+}
+
+/// The function that a sentence speaks of.
+fn called(text: &str) -> Option<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_lowercase);
+    words.into_iter().find(|w| FUNCTIONS.window(w).is_some() || FUNCTIONS.aggregate(w).is_some())
 }
 
 /// Sentences about calls, operators and types that are not to be had.
@@ -228,6 +239,9 @@ fn windowed(window: &str, column: &str) -> String {
 const AGGREGATE: &str = "AGGREGATE";
 
 const COMPARISONS: [&str; 8] = ["=", "<>", "!=", "<", "<=", ">", ">=", "IS"];
+
+/// Stands for what DISTINCT ON takes where a name is looked for.
+const DISTINCT_ON: &str = "DISTINCT ON";
 
 /// Stands for the first subquery where a name is looked for.
 const SUBQUERY: &str = "SUBQUERY";
@@ -360,6 +374,9 @@ impl Visitor for Find<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        if let (Some(Distinct::On(exprs)), DISTINCT_ON) = (&select.distinct, self.word) {
+            self.found.extend(exprs.first().map(Spanned::span));
+        }
         for item in &select.projection {
             if let SelectItem::ExprWithAlias { alias, .. } = item {
                 self.see(&alias.value, alias.span);

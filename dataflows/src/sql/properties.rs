@@ -12,6 +12,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Litera
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::window::{HOP_END, TUMBLE_END, TUMBLE_START};
+use crate::plan::window::{Call, Window};
 use crate::plan::{JoinKind, Op, Plan, Rel, RelId, Scalar};
 use crate::sql::ast::IncludeKind;
 
@@ -87,6 +88,11 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
             // A key of the input that the grouping keeps is a key of the output too.
             facts.unique.extend(inputs[0].unique.iter().filter_map(|key| through(key, keys, inputs[0])));
         }
+        Op::Window { window, .. } => {
+            facts.append_only = false;
+            facts.paired.clone_from(&inputs[0].paired);
+            facts.unique = window_keys(window, inputs[0]);
+        }
         Op::Join { kind, left_keys, right_keys, .. } => {
             join(*kind, (left_keys, right_keys), (inputs[0], inputs[1]), &mut facts)
         }
@@ -152,6 +158,22 @@ fn join(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts
     }
 }
 
+/// The input's keys, and the partition with a row number, which alone is unique where only the first
+/// row comes out.
+fn window_keys(window: &Window, input: &Rel) -> Vec<Vec<usize>> {
+    let partition: Option<Vec<usize>> = window.partition.iter().map(Scalar::as_column).collect();
+    let numbers = |at: &usize| matches!(window.functions[*at].call, Call::RowNumber);
+    let mut keys = input.unique.clone();
+    if let Some(partition) = partition {
+        for at in (0..window.functions.len()).filter(numbers) {
+            let alone = window.first.is_some_and(|f| f.function == at && f.most <= 1);
+            let number = (!alone).then_some(input.schema.fields().len() + at);
+            keys.push(partition.iter().copied().chain(number).collect());
+        }
+    }
+    keys
+}
+
 /// Whether `columns` fix every column of `key`, pairs standing for each other.
 pub(crate) fn covered(key: &[usize], columns: &[usize], paired: &[(usize, usize)]) -> bool {
     key.iter().all(|k| columns.contains(k) || partners(*k, paired).any(|p| columns.contains(&p)))
@@ -193,8 +215,16 @@ fn reduce(keys: Vec<Vec<usize>>, paired: &[(usize, usize)]) -> Vec<Vec<usize>> {
 
 /// The output columns that hold `key`'s columns, a partner where the column itself is dropped.
 fn through(key: &[usize], exprs: &[Scalar], input: &Rel) -> Option<Vec<usize>> {
-    let output = |column: usize| exprs.iter().position(|e| e.as_column() == Some(column));
+    let output = |column: usize| exprs.iter().position(|e| carried(e, input) == Some(column));
     key.iter().map(|c| output(*c).or_else(|| partners(*c, &input.paired).find_map(output))).collect()
+}
+
+/// The column whose values `expr` tells apart: it is the column, or a checked cast of a whole number.
+fn carried(expr: &Scalar, input: &Rel) -> Option<usize> {
+    let Some(cast) = expr.expr().downcast_ref::<CastExpr>() else { return expr.as_column() };
+    let from = cast.expr().data_type(&input.schema).ok()?;
+    let whole = from.is_integer() && cast.cast_type().is_integer();
+    column_of(cast.expr()).filter(|_| whole).map(Column::index)
 }
 
 /// Pairs of output columns: pairs of the input, copies of one column, and `a` beside `a + constant`.
@@ -260,6 +290,7 @@ pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
     match &r.op {
         Op::Source(i) => format!("the table {} revises and deletes rows", plan.sources[*i].name),
         Op::Aggregate { .. } => format!("the GROUP BY of {} revises its results", r.owner),
+        Op::Window { .. } => format!("the window functions of {} revise their results", r.owner),
         Op::Join { kind, .. } => {
             let join = match kind {
                 JoinKind::Full => "FULL JOIN",

@@ -5,6 +5,8 @@
 //! join's state. A source keeps all its columns (its table's rows are whole); a projection follows.
 //! Relations nobody reads disappear, sources excepted.
 
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ pub(crate) fn prune(plan: &mut Plan) {
     merge(plan);
     rename(plan);
     compact(plan);
+    names::settle(plan);
 }
 
 /// The columns `scalar` reads.
@@ -103,6 +106,11 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
                 .map(|(_, a)| a);
             let scalars = keys.iter().chain(kept.flat_map(|a| a.arg.iter().chain(&a.filter)));
             vec![(*input, scalars.flat_map(columns).collect())]
+        }
+        Op::Window { input, window } => {
+            let width = plan.rels[*input].schema.fields().len();
+            let own = own.iter().copied().filter(|c| *c < width);
+            vec![(*input, own.chain(window.scalars().flat_map(columns)).collect())]
         }
         Op::Join { left, right, left_keys, right_keys, residual, .. } => {
             let width = plan.rels[*left].schema.fields().len();
@@ -229,6 +237,14 @@ impl Writer<'_> {
                 let aggregates = kept.map(|a| move_aggregate(a, &places)).collect();
                 let keys = keys.iter().map(|k| moved(k, &places)).collect();
                 (Op::Aggregate { input, keys, aggregates }, dense(&outputs))
+            }
+            Op::Window { input, window } => {
+                let width = self.old.rels[*input].schema.fields().len();
+                let (input, mut places) = self.narrowed(reads[0].0, &reads[0].1, owner);
+                let shift = self.rels[input].schema.fields().len();
+                let window = Box::new(window.map(&|scalar| moved(scalar, &places)));
+                places.extend((0..window.functions.len()).map(|at| (width + at, shift + at)));
+                (Op::Window { input, window }, places)
             }
             Op::Join { kind, left_keys, right_keys, residual, left, null_equal, .. } => {
                 let width = self.old.rels[*left].schema.fields().len();
@@ -397,7 +413,8 @@ fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
         | Op::Project { input, .. }
         | Op::Unnest { input, .. }
         | Op::Distinct { input }
-        | Op::Aggregate { input, .. } => *input = number(*input),
+        | Op::Aggregate { input, .. }
+        | Op::Window { input, .. } => *input = number(*input),
         Op::Union { inputs } => inputs.iter_mut().for_each(|i| *i = number(*i)),
         Op::Join { left, right, .. } => {
             *left = number(*left);

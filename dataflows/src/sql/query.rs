@@ -37,7 +37,7 @@ use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
 use super::error::Mistake;
 use super::parse::unnest::{self, UnnestUse};
-use super::{constants, guard, lower, mistakes, refuse, subquery, total};
+use super::{bags, constants, guard, lower, mistakes, ordinality, refuse, subquery, total};
 use crate::plan::Scalar;
 
 /// Where a query stands: what its mistakes point into.
@@ -80,7 +80,10 @@ pub(crate) fn plan(
         let here = Site { pos: item.pos, ..site };
         register_items(catalog, item, &uses).map_err(|e| vec![mistakes::of(&e, catalog, query, here)])?;
     }
-    let planned = statement(catalog, rewritten).and_then(|p| put_back(catalog, p, &uses)).map_err(tidy)?;
+    let planned = statement(catalog, rewritten)
+        .and_then(|p| put_back(catalog, p, &uses))
+        .and_then(bags::number)
+        .map_err(tidy)?;
     check_names(&planned, query, site)?;
     let joined = analyze(planned).and_then(subquery::decorrelate).map_err(tidy)?;
     let optimised = typed(joined)
@@ -195,10 +198,13 @@ fn register_items(catalog: &Catalog, item: &UnnestUse, uses: &[UnnestUse]) -> Re
         Some(DataType::List(item)) => item,
         _ => return plan_err!("UNNEST needs an array, and {} is {}", item.arg, schemas::sql_type(&field)),
     };
-    let fields = match item_field.data_type() {
+    let mut fields: Vec<Field> = match item_field.data_type() {
         DataType::Struct(fields) => fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect(),
         _ => vec![item_field.as_ref().clone().with_name(&alias).with_nullable(true)],
     };
+    if item.numbered {
+        fields.push(Field::new(ordinality::ORDINALITY, DataType::Int64, true));
+    }
     catalog.add_items(&item.table, Arc::new(Schema::new(fields)));
     Ok(())
 }
@@ -237,7 +243,10 @@ fn items(plan: &LogicalPlan) -> Option<&str> {
 fn unnested(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<LogicalPlan> {
     let left = join.left.schema();
     let planner = SqlToRel::new_with_options(catalog, options());
-    let list = planner.sql_to_expr(item.arg.clone(), left, &mut PlannerContext::new())?;
+    let mut list = planner.sql_to_expr(item.arg.clone(), left, &mut PlannerContext::new())?;
+    if item.numbered {
+        list = ordinality::function().call(vec![list]);
+    }
     let own: Vec<Expr> = left.iter().map(|(q, f)| Expr::Column(Column::new(q.cloned(), f.name()))).collect();
     let column = Column::from_name(&item.table);
     let with_list = own.iter().cloned().chain([list.alias(&item.table)]);
@@ -245,7 +254,7 @@ fn unnested(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<LogicalP
     let null_handling = if item.outer { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
     let options = UnnestOptions { null_handling, recursions: vec![] };
     let unnest = Unnest::try_new(Arc::new(input), vec![column.clone()], options)?;
-    let element = unnest.schema.field_from_column(&column)?.data_type().clone();
+    let of = unnest.schema.field_from_column(&column)?.data_type().clone();
     // The names on the right stand for the items' fields in their order.
     let names: Vec<(TableReference, String)> = join
         .right
@@ -253,18 +262,24 @@ fn unnested(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<LogicalP
         .iter()
         .map(|(q, f)| (q.cloned().unwrap_or_else(|| TableReference::bare(alias_of(item))), f.name().clone()))
         .collect();
-    let values: Vec<Expr> = match &element {
-        DataType::Struct(fields) => fields
-            .iter()
-            .map(|f| {
-                datafusion_functions::core::get_field()
-                    .call(vec![Expr::Column(column.clone()), lit(f.name().as_str())])
-            })
-            .collect(),
-        _ => vec![Expr::Column(column)],
-    };
+    let values = item_values(Expr::Column(column), &of, item.numbered);
     let renamed = values.into_iter().zip(names).map(|(e, (q, name))| e.alias_qualified(Some(q), name));
     LogicalPlanBuilder::from(LogicalPlan::Unnest(unnest)).project(own.into_iter().chain(renamed))?.build()
+}
+
+/// The values of an unnested item: its fields, or itself; and its number.
+fn item_values(item: Expr, of: &DataType, numbered: bool) -> Vec<Expr> {
+    let field =
+        |of: &Expr, name: &str| datafusion_functions::core::get_field().call(vec![of.clone(), lit(name)]);
+    match of {
+        DataType::Struct(pair) if numbered => {
+            let mut values = item_values(field(&item, ordinality::ITEM), pair[0].data_type(), false);
+            values.push(field(&item, ordinality::ORDINALITY));
+            values
+        }
+        DataType::Struct(fields) => fields.iter().map(|f| field(&item, f.name())).collect(),
+        _ => vec![item],
+    }
 }
 
 fn rules() -> Vec<Rule> {

@@ -4,11 +4,13 @@
 //! are reported together. What passes here is what `lower` can express, apart from what only types
 //! or equalities can tell (a join without an equality, an aggregate over an interval).
 
+mod order;
+
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, DuplicateTreatment, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinConstraint,
-    JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+    DuplicateTreatment, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinConstraint, JoinOperator,
+    Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -19,14 +21,14 @@ use super::subquery;
 
 /// Everything in `query` that Herald does not do.
 pub(crate) fn query(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
-    let mut refuse = Refuse { file, fallback, placed: Vec::new(), out: Vec::new() };
+    let mut refuse = Refuse { file, fallback, placed: vec![], conditions: vec![], out: vec![] };
     let _ = query.visit(&mut refuse);
     refuse.out
 }
 
 /// Everything in a generated column's or a constraint's expression that Herald does not do there.
 pub(crate) fn expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistake> {
-    let mut refuse = Refuse { file, fallback, placed: Vec::new(), out: Vec::new() };
+    let mut refuse = Refuse { file, fallback, placed: vec![], conditions: vec![], out: vec![] };
     let _ = expr.visit(&mut refuse);
     refuse.out
 }
@@ -44,6 +46,8 @@ struct Refuse {
     fallback: Pos,
     /// Subqueries that a join can stand for.
     placed: Vec<*const Expr>,
+    /// Queries that stand in an expression.
+    conditions: Vec<*const Query>,
     out: Vec<Mistake>,
 }
 
@@ -69,17 +73,11 @@ impl Refuse {
             SetExpr::SetOperation { op, set_quantifier, left, right } => {
                 self.set_operation(left);
                 self.set_operation(right);
-                let all = *set_quantifier == SetQuantifier::All;
                 match op {
                     SetOperator::Union => {}
                     SetOperator::Minus => {
                         self.no(right.span(), "MINUS is not supported", "write EXCEPT");
                     }
-                    SetOperator::Intersect | SetOperator::Except if all => self.no(
-                        right.span(),
-                        format!("{op} ALL is not supported"),
-                        format!("use {op}, which gives each row once, over rows with their count(*)"),
-                    ),
                     SetOperator::Intersect | SetOperator::Except => {}
                 }
                 if !matches!(
@@ -150,12 +148,14 @@ impl Refuse {
             return self.no(span, format!("{name}() is refused: its result depends on when or where it runs, so it could not be recomputed"),
                 "use a column of the record, such as its event time or INCLUDE timestamp");
         }
+        if let Some((span, message, hint)) = order::not_over(f, &name) {
+            return self.no(span, message, hint);
+        }
         if f.over.is_some() {
-            return self.no(
-                span,
-                format!("{name}(...) OVER is not supported"),
-                "aggregate with GROUP BY and join the result back",
-            );
+            if let Some((span, message, hint)) = order::over(f, &name) {
+                self.no(span, message, hint);
+            }
+            return;
         }
         if name == "unnest" && span.start.line == 0 {
             return; // The parser's own: a HOP.
@@ -170,12 +170,11 @@ impl Refuse {
         if FUNCTIONS.aggregate(&name).is_none() || FUNCTIONS.scalar(&name).is_some() {
             return;
         }
-        let known = AGGREGATES.contains(&name.as_str()) || name == "mean";
+        let known = AGGREGATES.contains(&name.as_str()) || ["mean", "grouping"].contains(&name.as_str());
         if !known {
             let hint = match name.as_str() {
                 "bool_and" | "every" => "use min(CASE WHEN condition THEN 1 ELSE 0 END) = 1",
                 "bool_or" => "use max(CASE WHEN condition THEN 1 ELSE 0 END) = 1",
-                "grouping" => "write one GROUP BY a view",
                 _ => "use count, sum, avg, min or max",
             };
             return self.no(span, format!("the aggregate {name} is not supported"), hint);
@@ -228,20 +227,9 @@ impl Visitor for Refuse {
         if let Some(with) = query.with.as_ref().filter(|w| w.recursive) {
             self.no(with.span(), "WITH RECURSIVE is not supported", "unroll it to a fixed depth with joins");
         }
-        if let Some(order) = &query.order_by {
-            self.no(
-                order.span(),
-                "ORDER BY is not supported: a view is a set of rows that changes",
-                "sort where it is read: herald query \"SELECT ... ORDER BY ...\"",
-            );
-        }
-        if query.limit_clause.is_some() || query.fetch.is_some() {
-            let span = query.limit_clause.as_ref().map_or_else(Span::empty, Spanned::span);
-            self.no(
-                span,
-                "LIMIT is not supported in a topology",
-                "limit where it is read: herald query \"SELECT ... LIMIT 10\"",
-            );
+        let condition = self.conditions.iter().any(|inner| std::ptr::eq(*inner, query));
+        if let Some((span, message, hint)) = order::query(query, condition) {
+            self.no(span, message, hint);
         }
         if !query.locks.is_empty() || query.for_clause.is_some() || !query.pipe_operators.is_empty() {
             self.no(
@@ -256,25 +244,18 @@ impl Visitor for Refuse {
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         self.placed.extend(subquery::placed(select));
-        if let Some(Distinct::On(exprs)) = &select.distinct {
-            let span = exprs.first().map_or_else(Span::empty, Spanned::span);
-            self.no(
-                span,
-                "DISTINCT ON is not supported",
-                "use GROUP BY with max(...), or ON CONFLICT in the table",
-            );
-        }
         match &select.group_by {
             GroupByExpr::All(_) => {
                 self.no(select.span(), "GROUP BY ALL is not supported", "list the grouping columns")
             }
             GroupByExpr::Expressions(_, modifiers) if !modifiers.is_empty() => {
-                self.no(select.span(), "GROUP BY modifiers are not supported", "write one GROUP BY a view");
+                self.no(
+                    select.span(),
+                    "GROUP BY modifiers are not supported",
+                    "write GROUP BY ROLLUP (a, b)",
+                );
             }
             GroupByExpr::Expressions(..) => {}
-        }
-        if let Some(q) = &select.qualify {
-            self.no(q.span(), "QUALIFY is not supported", "aggregate with GROUP BY and join the result back");
         }
         let odd = select.top.is_some()
             || select.into.is_some()
@@ -283,13 +264,12 @@ impl Visitor for Refuse {
             || !select.connect_by.is_empty()
             || !select.cluster_by.is_empty()
             || !select.distribute_by.is_empty()
-            || !select.sort_by.is_empty()
-            || !select.named_window.is_empty();
+            || !select.sort_by.is_empty();
         if odd {
             self.no(
                 select.span(),
                 "this SELECT has a clause that is not supported",
-                "use SELECT, FROM, WHERE, GROUP BY and HAVING only",
+                "use SELECT, FROM, WHERE, GROUP BY, HAVING, QUALIFY and WINDOW only",
             );
         }
         if select.from.is_empty() {
@@ -321,16 +301,13 @@ impl Visitor for Refuse {
                     let called = name.to_string().to_lowercase();
                     match called.as_str() {
                         "tumble" | "hop" => {}
-                        "session" => {
-                            self.no(span, "SESSION windows are not supported yet", "use TUMBLE or HOP")
-                        }
                         "cumulate" => {
                             self.no(span, "CUMULATE windows are not supported", "use TUMBLE or HOP")
                         }
                         _ => self.no(
                             span,
                             format!("there is no table function called {called}"),
-                            "TUMBLE, HOP and UNNEST are the table functions",
+                            "TUMBLE, HOP, SESSION and UNNEST are the table functions",
                         ),
                     }
                 }
@@ -355,6 +332,12 @@ impl Visitor for Refuse {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(query)
+        | Expr::InSubquery { subquery: query, .. }
+        | Expr::Exists { subquery: query, .. } = expr
+        {
+            self.conditions.push(query.as_ref());
+        }
         match expr {
             Expr::Function(f) => self.function(f),
             Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } if self.is_placed(expr) => {}
@@ -371,13 +354,6 @@ impl Visitor for Refuse {
                 "ANY and ALL are not supported",
                 "use IN (a, b, c) or array_has(array, value)",
             ),
-            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
-                self.no(
-                    expr.span(),
-                    "GROUPING SETS, CUBE and ROLLUP are not supported",
-                    "write one view for each grouping",
-                );
-            }
             _ => {}
         }
         ControlFlow::Continue(())

@@ -17,6 +17,8 @@ use crate::relation::{is_jsonb, sql_type};
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) top: Op,
+    /// The datum is the value of the one column, without a record around it.
+    pub(super) bare: bool,
     pub(super) shapes: Shapes,
     /// Which columns the schema has.
     pub(super) present: Vec<bool>,
@@ -95,13 +97,15 @@ pub(super) enum Step {
 }
 
 impl Plan {
-    /// The plan for records of the schema in `text`.
-    pub(super) fn compile(text: &str, columns: &Fields) -> Result<Plan, String> {
+    /// The plan for records of the schema in `text`; with `or_value` it may also be that of the one
+    /// column's value.
+    pub(super) fn compile(text: &str, columns: &Fields, or_value: bool) -> Result<Plan, String> {
         let schema = Avro::parse_str(text).map_err(|error| error.to_string())?;
         let resolved = ResolvedSchema::new(&schema).map_err(|error| error.to_string())?;
         let mut compiler = Compiler { names: resolved.get_names(), shapes: Shapes::default() };
         let mut present = vec![false; columns.len()];
         let mut fields = Vec::new();
+        let mut bare = false;
         let top = match &schema {
             Avro::Record(record) => {
                 fields.extend(record.fields.iter().map(|field| field.name.clone()));
@@ -116,10 +120,16 @@ impl Plan {
                 let variants = union.variants().iter().map(|v| compiler.value(v, &row));
                 Op::Union(variants.collect::<Result<_, _>>()?)
             }
-            _ => return Err("it is not a record".to_string()),
+            schema => match columns.as_ref() {
+                [column] if or_value => {
+                    (bare, present[0]) = (true, true);
+                    compiler.value(schema, column)?
+                }
+                _ => return Err("it is not a record".to_string()),
+            },
         };
         let shapes = compiler.shapes;
-        Ok(Plan { top, shapes, present, fields })
+        Ok(Plan { top, bare, shapes, present, fields })
     }
 }
 

@@ -21,6 +21,10 @@ impl Plan {
             top = &variants[wire.index(variants.len())?];
         }
         match top {
+            value if self.bare => {
+                let [column] = columns else { return Err(Fail::new("the value is not a record")) };
+                self.value(value, column, &mut wire, scratch)?;
+            }
             Op::Record(record) => self.fields(record, columns, &mut wire, scratch)?,
             Op::Null => return Err(Fail::new("the value is null")),
             _ => return Err(Fail::new("the value is not a record")),

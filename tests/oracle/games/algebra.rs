@@ -213,4 +213,19 @@ pub const VIEWS: &[(&str, &str, &str)] = &[
         "",
     ),
     ("over_anti", "SELECT platform, count(*) AS n FROM not_exists GROUP BY platform", ""),
+    (
+        "rollup",
+        "SELECT platform, mode, grouping(platform, mode) AS g, count(*) AS n, sum(duration_s) AS s FROM matches GROUP BY ROLLUP (platform, mode)",
+        "",
+    ),
+    (
+        "cube",
+        "SELECT region, champion_id, max(amount) AS top FROM live GROUP BY CUBE (region, champion_id) HAVING count(*) > 1",
+        "",
+    ),
+    (
+        "grouping_sets",
+        "SELECT platform, ranked, count(DISTINCT mode) AS modes FROM matches GROUP BY GROUPING SETS ((platform, ranked), (ranked), (platform), ())",
+        "",
+    ),
 ];

@@ -30,6 +30,9 @@ struct Call<'a> {
 impl Lower<'_> {
     /// One relation; several joined by group where values are DISTINCT.
     pub(super) fn aggregate(&mut self, aggregate: &logical::Aggregate) -> Result<RelId> {
+        if let [Expr::GroupingSet(set)] = aggregate.group_expr.as_slice() {
+            return self.grouping_sets(aggregate, set);
+        }
         let input = self.node(&aggregate.input)?;
         let below = self.schema(input);
         let schema = aggregate.input.schema();

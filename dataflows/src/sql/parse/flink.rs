@@ -1,7 +1,8 @@
 //! What `sqlparser` cannot read, turned into what it can, on the tokens of a query.
 //!
 //! Flink's `TUMBLE(TABLE t, DESCRIPTOR(ts), size)`, also inside `TABLE(...)`, loses the words TABLE
-//! and DESCRIPTOR with their parentheses; every other token keeps its span, so later complaints
+//! and DESCRIPTOR with their parentheses, and `PARTITION BY` in `SESSION(t PARTITION BY k, ts, gap)`
+//! becomes a comma; every other token keeps its span, so later complaints
 //! still point into the file. Constructs of streaming dialects that this release does not have and
 //! `sqlparser` would stumble over somewhere else are refused here by name.
 
@@ -11,7 +12,7 @@ use super::cursor::{Context, Read, is_word};
 use crate::sql::error::Mistake;
 
 /// Rewrites the tokens of a query.
-pub fn rewrite(context: &Context<'_>, tokens: Vec<TokenWithSpan>) -> Read<Vec<TokenWithSpan>> {
+pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Vec<TokenWithSpan>> {
     for i in 0..tokens.len() {
         if let Some((message, hint)) = refused(&tokens[i..], i.checked_sub(1).map(|p| &tokens[p].token)) {
             return Err(Mistake::new(context.pos(tokens[i].span.start), message).hint(hint));
@@ -36,6 +37,10 @@ pub fn rewrite(context: &Context<'_>, tokens: Vec<TokenWithSpan>) -> Read<Vec<To
             dropped[i + 2] = true;
         }
         for j in i + 2..end {
+            if is_word(&tokens[j].token, "partition") && is_word(&tokens[j + 1].token, "by") {
+                tokens[j].token = Token::Comma;
+                dropped[j + 1] = true;
+            }
             if let (true, Some(close)) = (is_word(&tokens[j].token, "descriptor"), closing(&tokens, j + 1)) {
                 dropped[j] = true;
                 dropped[j + 1] = true;
@@ -46,9 +51,9 @@ pub fn rewrite(context: &Context<'_>, tokens: Vec<TokenWithSpan>) -> Read<Vec<To
     Ok(tokens.into_iter().zip(dropped).filter(|(_, drop)| !drop).map(|(token, _)| token).collect())
 }
 
-/// Whether `TUMBLE(` or `HOP(` begins here.
+/// Whether `TUMBLE(`, `HOP(` or `SESSION(` begins here.
 fn is_window(rest: &[TokenWithSpan]) -> bool {
-    (is_word(&rest[0].token, "tumble") || is_word(&rest[0].token, "hop"))
+    ["tumble", "hop", "session"].iter().any(|window| is_word(&rest[0].token, window))
         && rest.get(1).is_some_and(|t| t.token == Token::LParen)
 }
 
@@ -83,12 +88,6 @@ fn refused(rest: &[TokenWithSpan], before: Option<&Token>) -> Option<(&'static s
             || is_word(t, "join")
             || is_word(t, "lateral")
     });
-    if word(0, "session") && opens(1) && in_from {
-        return Some((
-            "SESSION windows are not in this release",
-            "write TUMBLE(t, ts, size) or HOP(t, ts, slide, size)",
-        ));
-    }
     if word(0, "cumulate") && opens(1) && in_from {
         return Some((
             "CUMULATE windows are not supported",

@@ -193,16 +193,18 @@ fn check_names(items: &Items, includes: &[IncludeDef], mistakes: &mut Vec<Mistak
     }
 }
 
-/// Sources of this release are PLAIN.
+/// Only tables have rows that can be replaced and deleted.
 fn check_format(format: Option<(Format, Pos)>, table: bool, mistakes: &mut Vec<Mistake>) {
     let (word, pos) = match format {
-        Some((Format::Upsert, pos)) => ("UPSERT", pos),
-        Some((Format::Debezium, pos)) => ("DEBEZIUM", pos),
+        Some((Format::Upsert, pos)) if !table => ("UPSERT", pos),
+        Some((Format::Debezium, pos)) if !table => ("DEBEZIUM", pos),
         _ => return,
     };
-    let hint = match table {
-        true => "write FORMAT PLAIN: PRIMARY KEY and ON CONFLICT decide which record of a key stays",
-        false => "write FORMAT PLAIN",
-    };
-    mistakes.push(Mistake::new(pos, format!("FORMAT {word} is not read in this release")).hint(hint));
+    mistakes.push(
+        Mistake::new(
+            pos,
+            format!("a source is append-only, and FORMAT {word} replaces and deletes rows by key"),
+        )
+        .hint("write CREATE TABLE with a PRIMARY KEY, or FORMAT PLAIN if every record is a row of its own"),
+    );
 }

@@ -343,11 +343,11 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "CREATE SOURCE s (a INT) WITH (connector='file') FORMAT UPSERT ENCODE JSON",
-        "1:56: FORMAT UPSERT is not read in this release\n  write FORMAT PLAIN",
+        "1:56: a source is append-only, and FORMAT UPSERT replaces and deletes rows by key\n  write CREATE TABLE with a PRIMARY KEY, or FORMAT PLAIN if every record is a row of its own",
     ),
     (
-        "CREATE TABLE t (a INT PRIMARY KEY) WITH (connector='file') FORMAT DEBEZIUM ENCODE JSON",
-        "1:67: FORMAT DEBEZIUM is not read in this release\n  write FORMAT PLAIN: PRIMARY KEY and ON CONFLICT decide which record of a key stays",
+        "CREATE SOURCE t (a INT) WITH (connector='file') FORMAT DEBEZIUM ENCODE JSON",
+        "1:56: a source is append-only, and FORMAT DEBEZIUM replaces and deletes rows by key\n  write CREATE TABLE with a PRIMARY KEY, or FORMAT PLAIN if every record is a row of its own",
     ),
     (
         "CREATE SOURCE s (a INT) WITH (connector='file', connector='kafka') FORMAT PLAIN ENCODE JSON",
@@ -392,8 +392,8 @@ const BAD: &[(&str, &str)] = &[
         "1:42: expected WINDOW CLOSE after EMIT ON, found `UPDATE`\n  leave EMIT out: a view emits changes",
     ),
     (
-        "CREATE VIEW v AS SELECT a FROM SESSION(t PARTITION BY k, ts, INTERVAL '1 h')",
-        "1:32: SESSION windows are not in this release\n  write TUMBLE(t, ts, size) or HOP(t, ts, slide, size)",
+        "CREATE VIEW v AS SELECT a FROM SESSION(t PARTITION BY k)",
+        "1:32: SESSION takes a table, a time and a gap, found 2 arguments\n  write SESSION(t PARTITION BY k, ts, INTERVAL '10 minutes')",
     ),
     (
         "CREATE VIEW v AS SELECT a FROM t JOIN d FOR SYSTEM_TIME AS OF PROCTIME() ON t.a = d.a",

@@ -1,8 +1,8 @@
-//! `TUMBLE` and `HOP` in FROM, as derived tables over scalar functions.
+//! `TUMBLE`, `HOP` and `SESSION` in FROM, as derived tables over scalar functions.
 //!
 //! `TUMBLE(t, ts, size)` becomes `(SELECT *, herald_tumble_start(ts, us, us) ...)`: every column of
 //! `t`, then `window_start` and `window_end`. `HOP(t, ts, slide, size)` unnests the starts of the
-//! windows a row is in. Without an alias the result keeps `t`'s name. Sizes are constants of fixed
+//! windows a row is in; `SESSION` is a pair of window functions. Without an alias the result keeps `t`'s name. Sizes are constants of fixed
 //! length. Table functions and factors that Herald does not have are refused on the same walk, by
 //! name and place. The rewritten trees carry spans only where the user's own names stand.
 
@@ -58,9 +58,10 @@ impl Windows {
         let (template, table) = match function.as_str() {
             "tumble" => call.tumble(&args.args)?,
             "hop" => call.hop(&args.args)?,
+            "session" => call.session(&args.args)?,
             other => {
-                let hint = did_you_mean(other, ["TUMBLE", "HOP", "UNNEST"])
-                    .unwrap_or_else(|| "the table functions are TUMBLE, HOP and UNNEST".to_owned());
+                let hint = did_you_mean(other, ["TUMBLE", "HOP", "SESSION", "UNNEST"])
+                    .unwrap_or_else(|| "the table functions are TUMBLE, HOP, SESSION and UNNEST".to_owned());
                 return Err(Mistake::new(call.at, format!("unknown table function {other}")).hint(hint));
             }
         };
@@ -193,8 +194,41 @@ impl Call {
         Ok((self.fill(&text, &table, ts)?, table))
     }
 
+    fn session(&self, args: &[FunctionArg]) -> Read<(Query, ObjectName)> {
+        let usage = "write SESSION(t PARTITION BY k, ts, INTERVAL '10 minutes')";
+        let [table, keys @ .., ts, gap] = &self.positional(args, usage)?[..] else {
+            let message = format!("SESSION takes a table, a time and a gap, found {} arguments", args.len());
+            return Err(Mistake::new(self.at, message).hint(usage));
+        };
+        let (table, ts, gap) = (self.table(table, usage)?, self.column(ts, usage)?, self.length(gap, "gap")?);
+        let mut partition = Vec::new();
+        for key in keys {
+            match key {
+                Expr::Tuple(keys) => partition.extend(keys.iter().cloned()),
+                Expr::Nested(key) => partition.push(key.as_ref().clone()),
+                key => partition.push((*key).clone()),
+            }
+        }
+        let by = if partition.is_empty() { "" } else { "PARTITION BY __keys " };
+        let text = format!(
+            "SELECT *, herald_session_start(__ts, {gap}) OVER ({by}ORDER BY __ts) AS window_start, \
+             herald_session_end(__ts, {gap}) OVER ({by}ORDER BY __ts) AS window_end FROM __t"
+        );
+        let mut query = self.fill(&text, &table, ts)?;
+        let _: ControlFlow<()> = query.visit(&mut Keys { keys: &partition });
+        Ok((query, table))
+    }
+
     /// The arguments, positional and as many as there must be.
     fn args<'a, const N: usize>(&self, args: &'a [FunctionArg], usage: &str) -> Read<[&'a Expr; N]> {
+        let exprs = self.positional(args, usage)?;
+        let found = exprs.len();
+        exprs.try_into().map_err(|_| {
+            Mistake::new(self.at, format!("{} takes {N} arguments, found {found}", self.function)).hint(usage)
+        })
+    }
+
+    fn positional<'a>(&self, args: &'a [FunctionArg], usage: &str) -> Read<Vec<&'a Expr>> {
         let mut exprs = Vec::with_capacity(args.len());
         for arg in args {
             match arg {
@@ -208,10 +242,7 @@ impl Call {
                 }
             }
         }
-        let found = exprs.len();
-        exprs.try_into().map_err(|_| {
-            Mistake::new(self.at, format!("{} takes {N} arguments, found {found}", self.function)).hint(usage)
-        })
+        Ok(exprs)
     }
 
     fn pos(&self, expr: &Expr) -> Pos {
@@ -294,6 +325,25 @@ impl VisitorMut for Fill<'_> {
             && is(Some(name), "__ts")
         {
             *expr = self.ts.clone();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Puts the partition of a SESSION where the template says.
+struct Keys<'a> {
+    keys: &'a [Expr],
+}
+
+impl VisitorMut for Keys<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && let Some(sql::WindowType::WindowSpec(over)) = &mut function.over
+            && !over.partition_by.is_empty()
+        {
+            over.partition_by = self.keys.to_vec();
         }
         ControlFlow::Continue(())
     }

@@ -1,0 +1,206 @@
+//! Functions over ordered partitions: `f(...) OVER (PARTITION BY ... ORDER BY ...)`, and top-N.
+//!
+//! A [`Window`] gives every input row the values of its functions over the row's partition. Rows
+//! that the order leaves equal stand in the order of their packed bytes, so the result depends on the
+//! rows alone. The three ranks are known by name, because with [`First`] they bound what is read of a
+//! partition; every other function is DataFusion's, evaluated over the whole of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::Result;
+use datafusion_expr::{WindowFrame, WindowFunctionDefinition};
+use datafusion_physical_expr::window::WindowExpr;
+use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use datafusion_physical_plan::windows::create_window_expr;
+
+use super::Scalar;
+
+/// What every row gets.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Over the input's columns; none: all rows are one partition.
+    pub partition: Vec<Scalar>,
+    /// The order of a partition's rows.
+    pub order: Vec<Order>,
+    /// One output column each, after the input's.
+    pub functions: Vec<Function>,
+    /// Which rows come out; None: all. With it all functions are ranks.
+    pub first: Option<First>,
+}
+
+/// One item of ORDER BY.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Over the input's columns.
+    pub by: Scalar,
+    /// Greatest first.
+    pub descending: bool,
+    /// NULL before all else, otherwise after.
+    pub nulls_first: bool,
+}
+
+/// Only rows whose rank is at most so much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct First {
+    /// Position in [`Window::functions`].
+    pub function: usize,
+    /// Greatest rank that comes out; 0: no row does.
+    pub most: u64,
+}
+
+/// A function with its arguments.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Which.
+    pub call: Call,
+    /// Output type.
+    pub output: DataType,
+}
+
+/// Which function.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// 1, 2, 3 ... of the rows.
+    RowNumber,
+    /// One more than the rows before the first that the order leaves equal.
+    Rank,
+    /// One more than the different rows before.
+    DenseRank,
+    /// Any other.
+    Other(Box<Other>),
+}
+
+/// A function of DataFusion's.
+#[derive(Clone, Debug)]
+pub struct Other {
+    /// A window function, or an aggregate over a frame.
+    pub function: WindowFunctionDefinition,
+    /// Columns of the input, and constants.
+    pub args: Vec<Scalar>,
+    /// FILTER (WHERE ...): a boolean column of the input.
+    pub filter: Option<Scalar>,
+    /// Which rows around the row at hand take part.
+    pub frame: Arc<WindowFrame>,
+    /// IGNORE NULLS.
+    pub ignore_nulls: bool,
+    /// DISTINCT arguments.
+    pub distinct: bool,
+}
+
+impl Window {
+    /// Every expression.
+    pub fn scalars(&self) -> impl Iterator<Item = &Scalar> {
+        let order = self.order.iter().map(|o| &o.by);
+        self.partition.iter().chain(order).chain(self.functions.iter().flat_map(Function::scalars))
+    }
+
+    /// The same with every expression replaced.
+    pub fn map(&self, by: &dyn Fn(&Scalar) -> Scalar) -> Window {
+        let order = |o: &Order| Order { by: by(&o.by), ..o.clone() };
+        Window {
+            partition: self.partition.iter().map(by).collect(),
+            order: self.order.iter().map(order).collect(),
+            functions: self.functions.iter().map(|f| f.map(by)).collect(),
+            first: self.first,
+        }
+    }
+
+    /// DataFusion's expression for the function at `at`, over whole partitions of rows of `input`; None
+    /// for a rank.
+    ///
+    /// # Errors
+    /// When the function does not take its arguments or its frame.
+    pub fn expression(&self, at: usize, input: &SchemaRef) -> Result<Option<Arc<dyn WindowExpr>>> {
+        let Some(Function { call: Call::Other(other), .. }) = self.functions.get(at) else { return Ok(None) };
+        let exprs = |scalars: &[Scalar]| -> Vec<Arc<dyn PhysicalExpr>> {
+            scalars.iter().map(|s| Arc::clone(s.expr())).collect()
+        };
+        let order: Vec<PhysicalSortExpr> = self.order.iter().map(Order::physical).collect();
+        let made = create_window_expr(
+            &other.function,
+            other.function.name().to_owned(),
+            &exprs(&other.args),
+            &exprs(&self.partition),
+            &order,
+            Arc::clone(&other.frame),
+            Arc::clone(input),
+            other.ignore_nulls,
+            other.distinct,
+            other.filter.as_ref().map(|f| Arc::clone(f.expr())),
+        );
+        made.map(Some)
+    }
+}
+
+impl Order {
+    fn physical(&self) -> PhysicalSortExpr {
+        let options = SortOptions { descending: self.descending, nulls_first: self.nulls_first };
+        PhysicalSortExpr { expr: Arc::clone(self.by.expr()), options }
+    }
+}
+
+impl Function {
+    /// Whether rows can be numbered by it without the rest of the partition.
+    pub fn is_rank(&self) -> bool {
+        !matches!(self.call, Call::Other(_))
+    }
+
+    /// Its expressions.
+    pub fn scalars(&self) -> impl Iterator<Item = &Scalar> {
+        let other = if let Call::Other(other) = &self.call { Some(other) } else { None };
+        other.into_iter().flat_map(|o| o.args.iter().chain(&o.filter))
+    }
+
+    fn map(&self, by: &dyn Fn(&Scalar) -> Scalar) -> Function {
+        let call = match &self.call {
+            Call::Other(other) => Call::Other(Box::new(Other {
+                args: other.args.iter().map(by).collect(),
+                filter: other.filter.as_ref().map(by),
+                ..other.as_ref().clone()
+            })),
+            rank => rank.clone(),
+        };
+        Function { call, output: self.output.clone() }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = if self.descending { " desc" } else { "" };
+        let nulls = match (self.descending, self.nulls_first) {
+            (false, true) => " nulls first",
+            (true, false) => " nulls last",
+            _ => "",
+        };
+        write!(f, "{}{way}{nulls}", self.by)
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let other = match &self.call {
+            Call::RowNumber => return write!(f, "row_number()"),
+            Call::Rank => return write!(f, "rank()"),
+            Call::DenseRank => return write!(f, "dense_rank()"),
+            Call::Other(other) => other,
+        };
+        let args: Vec<String> = other.args.iter().map(ToString::to_string).collect();
+        let distinct = if other.distinct { "distinct " } else { "" };
+        write!(f, "{}({distinct}{}", other.function.name(), args.join(", "))?;
+        if let Some(filter) = &other.filter {
+            write!(f, " where {filter}")?;
+        }
+        write!(f, ")")?;
+        if other.ignore_nulls {
+            write!(f, " ignore nulls")?;
+        }
+        let framed = match &other.function {
+            WindowFunctionDefinition::AggregateUDF(_) => true,
+            WindowFunctionDefinition::WindowUDF(udwf) => udwf.name().ends_with("_value"),
+        };
+        if framed { write!(f, " {}", other.frame.to_string().to_lowercase()) } else { Ok(()) }
+    }
+}

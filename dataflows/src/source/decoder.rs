@@ -1,0 +1,66 @@
+//! The decoder of a source, from its FORMAT, ENCODE and KEY ENCODE.
+//!
+//! The driver, the tests of topologies and the tests of Herald all read records through this one place,
+//! so that none of them can take a format for another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use schemas::{
+    AvroDecoder, DebeziumDecoder, Decoder, Form, JsonDecoder, JsonOptions, Registry, SchemaError,
+    UpsertDecoder,
+};
+
+use crate::plan::{Origin, Source};
+use crate::sql::ast::{Encoding, Format};
+
+/// A decoder of `source`. When `cancel` becomes true, a wait for its schema registry ends.
+///
+/// # Errors
+/// When an option cannot be used, or a column has no such form.
+pub fn of(source: &Source, cancel: &Arc<AtomicBool>) -> Result<Decoder, SchemaError> {
+    let schema = source.decoded.clone();
+    let value = form(source.encoding, &source.encode_options, cancel)?;
+    let key = || form(source.key_encoding, &source.key_encode_options, cancel);
+    Ok(match source.format {
+        Format::Plain => match value {
+            Form::Avro(registry, cancel) => Decoder::Avro(AvroDecoder::new(schema, registry, cancel)?),
+            Form::Json(options) => Decoder::Json(JsonDecoder::new(schema, options)?),
+            Form::Text | Form::Bytes => return Err(SchemaError::UnsupportedType("plain text".to_owned())),
+        },
+        Format::Upsert => {
+            Decoder::Upsert(Box::new(UpsertDecoder::new(schema, key_columns(source), value, key()?)?))
+        }
+        Format::Debezium => {
+            Decoder::Debezium(Box::new(DebeziumDecoder::new(schema, key_columns(source), value, key()?)?))
+        }
+    })
+}
+
+fn form(
+    encoding: Encoding,
+    options: &BTreeMap<String, String>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Form, SchemaError> {
+    Ok(match encoding {
+        Encoding::Json => Form::Json(JsonOptions::from_options(options)?),
+        Encoding::Avro => {
+            let url = options.get("schema.registry").cloned().unwrap_or_default();
+            Form::Avro(Registry::new(&url, options)?, cancel.clone())
+        }
+        Encoding::Text => Form::Text,
+        Encoding::Bytes => Form::Bytes,
+    })
+}
+
+/// Positions in `Source::decoded` of the key columns; none where the key is the INCLUDEd bytes of the
+/// record's key.
+fn key_columns(source: &Source) -> Vec<usize> {
+    let key = source.keyed.iter().flat_map(|keyed| &keyed.key);
+    key.filter_map(|column| match source.origins.get(*column) {
+        Some(Origin::Decoded(at)) => Some(*at),
+        _ => None,
+    })
+    .collect()
+}

@@ -1,0 +1,156 @@
+//! GROUPING SETS, ROLLUP and CUBE: one GROUP BY for each set, side by side.
+//!
+//! The input is lowered once. Each set's rows have NULL in the columns it does not group by, and a
+//! number that tells the sets apart: a bit for each column left out, the last column's lowest, and above
+//! those how often the same set came before. `grouping(...)` is computed from it by DataFusion.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion_common::{DFSchemaRef, Result, ScalarValue, plan_err};
+use datafusion_expr::expr::GroupingSet;
+use datafusion_expr::logical_plan::{self as logical, Extension, LogicalPlan};
+use datafusion_expr::utils::grouping_set_to_exprlist;
+use datafusion_expr::{Expr, UserDefinedLogicalNodeCore, lit};
+use datafusion_functions_aggregate::count::count_udaf;
+use datafusion_physical_expr::expressions::Literal;
+
+use super::{Lower, cast, plain_field, scalar};
+use crate::plan::{Op, RelId, Scalar};
+
+/// Sets of one GROUP BY; each keeps state of its own.
+const MAX_SETS: usize = 64;
+
+/// A relation that stands in the plan already.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Lowered {
+    /// Which.
+    pub rel: RelId,
+    schema: DFSchemaRef,
+}
+
+impl Lower<'_> {
+    /// The groups of every set, with the columns DataFusion gives such a grouping.
+    pub(super) fn grouping_sets(
+        &mut self,
+        aggregate: &logical::Aggregate,
+        set: &GroupingSet,
+    ) -> Result<RelId> {
+        let sets = sets(set);
+        if sets.len() > MAX_SETS {
+            return plan_err!("{} grouping sets are more than the {MAX_SETS} allowed", sets.len());
+        }
+        let rel = self.node(&aggregate.input)?;
+        let below = self.schema(rel);
+        let input = aggregate.input.schema();
+        let node = Arc::new(Lowered { rel, schema: Arc::clone(input) });
+        let lowered = Arc::new(LogicalPlan::Extension(Extension { node }));
+        let columns: Vec<Expr> =
+            grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
+        let types =
+            columns.iter().map(|e| scalar(e, input)?.data_type(&below)).collect::<Result<Vec<_>>>()?;
+        let number = aggregate.schema.field(columns.len()).data_type();
+        let (mut seen, mut inputs) = (BTreeMap::<u64, u64>::new(), Vec::with_capacity(sets.len()));
+        for keys in sets {
+            let left_out = columns.iter().fold(0, |bits, c| bits << 1 | u64::from(!keys.contains(c)));
+            let before = seen.entry(left_out).or_default();
+            let id = ScalarValue::UInt64(Some(left_out | *before << columns.len())).cast_to(number)?;
+            *before += 1;
+            inputs.push(self.one_set((aggregate, Arc::clone(&lowered)), keys, (&columns, &types), id)?);
+        }
+        let schema = self.schema(inputs[0]);
+        Ok(self.push(Op::Union { inputs }, schema))
+    }
+
+    fn one_set(
+        &mut self,
+        (aggregate, input): (&logical::Aggregate, Arc<LogicalPlan>),
+        keys: Vec<Expr>,
+        (columns, types): (&[Expr], &[DataType]),
+        id: ScalarValue,
+    ) -> Result<RelId> {
+        // A grouping of everything has its one row even where no aggregate is asked for.
+        let calls = match aggregate.aggr_expr.is_empty() && keys.is_empty() {
+            true => vec![count_udaf().call(vec![lit(1)])],
+            false => aggregate.aggr_expr.clone(),
+        };
+        let rel = self.aggregate(&logical::Aggregate::try_new(input, keys.clone(), calls)?)?;
+        let grouped = self.schema(rel);
+        let named = aggregate.schema.fields();
+        let (mut exprs, mut fields) = (Vec::new(), Vec::new());
+        for ((column, of), named) in columns.iter().zip(types).zip(named) {
+            let value = match keys.iter().position(|key| key == column) {
+                Some(at) => cast(Scalar::column(grouped.field(at).name(), at), of, &grouped)?,
+                None => Scalar::new(Arc::new(Literal::new(ScalarValue::try_from(of)?))),
+            };
+            exprs.push(value);
+            fields.push(plain_field(named, of.clone(), true));
+        }
+        fields.push(Field::new(named[columns.len()].name(), id.data_type(), false));
+        exprs.push(Scalar::new(Arc::new(Literal::new(id))));
+        for (nth, named) in named.iter().skip(columns.len() + 1).enumerate() {
+            let at = keys.len() + nth;
+            exprs.push(Scalar::column(grouped.field(at).name(), at));
+            fields.push(plain_field(named, grouped.field(at).data_type().clone(), true));
+        }
+        Ok(self.push(Op::Project { input: rel, exprs }, Arc::new(Schema::new(fields))))
+    }
+}
+
+/// The sets, each column in a set once.
+fn sets(set: &GroupingSet) -> Vec<Vec<Expr>> {
+    let sets: Vec<Vec<Expr>> = match set {
+        GroupingSet::GroupingSets(sets) => sets.clone(),
+        GroupingSet::Rollup(columns) => (0..=columns.len()).rev().map(|n| columns[..n].to_vec()).collect(),
+        GroupingSet::Cube(columns) => (0..1u64 << columns.len().min(20))
+            .map(|left_out| {
+                let kept = columns.iter().enumerate().filter(|(at, _)| left_out >> at & 1 == 0);
+                kept.map(|(_, column)| column.clone()).collect()
+            })
+            .collect(),
+    };
+    let once = |set: Vec<Expr>| {
+        let mut kept: Vec<Expr> = Vec::with_capacity(set.len());
+        set.into_iter().for_each(|e| {
+            if !kept.contains(&e) {
+                kept.push(e)
+            }
+        });
+        kept
+    };
+    sets.into_iter().map(once).collect()
+}
+
+impl PartialOrd for Lowered {
+    fn partial_cmp(&self, other: &Lowered) -> Option<std::cmp::Ordering> {
+        self.rel.partial_cmp(&other.rel)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for Lowered {
+    fn name(&self) -> &str {
+        "Lowered"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        vec![]
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lowered")
+    }
+
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, _: Vec<LogicalPlan>) -> Result<Lowered> {
+        Ok(Lowered { rel: self.rel, schema: Arc::clone(&self.schema) })
+    }
+}

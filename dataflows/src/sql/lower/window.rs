@@ -1,0 +1,398 @@
+//! Window functions, LIMIT and DISTINCT ON, from DataFusion's to ours.
+//!
+//! A relation of ours has one PARTITION BY and one ORDER BY, so a query with several becomes a chain.
+//! What a function reads of a row is computed below as a column: a row on which it fails, fails alone.
+//! LIMIT is the first rows by a row number over everything, DISTINCT ON the first by one of each
+//! partition. [`bound_ranks`] finds conditions such as `rn <= 3` and has no more read than they keep.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion_expr::expr::{NullTreatment, Sort, WindowFunction, WindowFunctionParams};
+use datafusion_expr::logical_plan::{self as logical, FetchType, LogicalPlan, SkipType};
+use datafusion_expr::{
+    Expr, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+};
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal};
+
+use super::{Lower, cast, not_a_column, plain_field, scalar};
+use crate::plan::window::{Call, First, Function, Order, Other, Window};
+use crate::plan::{Op, Plan, RelId, Scalar};
+use crate::sql::query::herald_type;
+
+/// A call with the output column it gives.
+struct Wanted<'a> {
+    call: &'a WindowFunction,
+    named: &'a Field,
+}
+
+impl Lower<'_> {
+    /// The input's columns, then the functions' in the order of the query.
+    pub(super) fn window(&mut self, window: &logical::Window) -> Result<RelId> {
+        let input = self.node(&window.input)?;
+        let schema = window.input.schema();
+        let width = schema.fields().len();
+        let wanted = window
+            .window_expr
+            .iter()
+            .zip(window.schema.fields().iter().skip(width))
+            .map(|(expr, named)| match expr.clone().unalias_nested().data {
+                Expr::WindowFunction(call) => Ok((*call, named)),
+                other => plan_err!("{other} is not supported as a window function"),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut groups: Vec<(Vec<usize>, &WindowFunctionParams)> = Vec::new();
+        for (at, (call, _)) in wanted.iter().enumerate() {
+            let of = &call.params;
+            match groups
+                .iter_mut()
+                .find(|(_, g)| g.partition_by == of.partition_by && g.order_by == of.order_by)
+            {
+                Some((members, _)) => members.push(at),
+                None => groups.push((vec![at], of)),
+            }
+        }
+        let (mut id, mut places) = (input, vec![0; wanted.len()]);
+        let mut fixed: Vec<Scalar> = Vec::new();
+        for (members, _) in &groups {
+            let calls: Vec<Wanted<'_>> =
+                members.iter().map(|at| Wanted { call: &wanted[*at].0, named: wanted[*at].1 }).collect();
+            let (next, first) = self.partitioned(id, &calls, schema)?;
+            members.iter().enumerate().for_each(|(nth, at)| places[*at] = first + nth);
+            id = next;
+        }
+        let below = self.schema(id);
+        let mut fields: Vec<Field> = below.fields()[..width].iter().map(|f| f.as_ref().clone()).collect();
+        fixed.extend((0..width).map(|at| Scalar::column(below.field(at).name(), at)));
+        for ((_, named), place) in wanted.iter().zip(&places) {
+            // A sum that was widened takes its type back, checked.
+            let name = below.field(*place).name();
+            fixed.push(cast(Scalar::column(name, *place), named.data_type(), &below)?);
+            fields.push(plain_field(named, named.data_type().clone(), true).with_name(name));
+        }
+        Ok(self.push(Op::Project { input: id, exprs: fixed }, Arc::new(Schema::new(fields))))
+    }
+
+    /// Functions of one partition and order over `input`, whose first columns are those of `schema`; the
+    /// relation, and where its functions' columns begin.
+    fn partitioned(
+        &mut self,
+        input: RelId,
+        calls: &[Wanted<'_>],
+        schema: &DFSchema,
+    ) -> Result<(RelId, usize)> {
+        let params = &calls[0].call.params;
+        let mut columns = Columns::of(&self.schema(input));
+        let mut window = Window { partition: vec![], order: vec![], functions: vec![], first: None };
+        for expr in &params.partition_by {
+            window.partition.push(columns.column(scalar(expr, schema)?)?);
+        }
+        window.order = columns.order(&params.order_by, schema)?;
+        for wanted in calls {
+            measurable(&window, &wanted.call.params.window_frame, &columns.fields)?;
+        }
+        for wanted in calls {
+            window.functions.push(columns.function(wanted.call, schema)?);
+        }
+        let rel = self.computed_columns(input, &columns);
+        let below = self.schema(rel);
+        let mut fields: Vec<Field> = below.fields().iter().map(|f| f.as_ref().clone()).collect();
+        for (at, wanted) in calls.iter().enumerate() {
+            let of = output(&window, at, &below)?;
+            window.functions[at].output.clone_from(&of);
+            let name = format!("{}{}", wanted.call.fun.name().trim_start_matches("herald_"), fields.len());
+            fields.push(plain_field(wanted.named, of, true).with_name(name));
+        }
+        let first = below.fields().len();
+        let op = Op::Window { input: rel, window: Box::new(window) };
+        Ok((self.push(op, Arc::new(Schema::new(fields))), first))
+    }
+
+    /// `input` with what `columns` computes beside it.
+    fn computed_columns(&mut self, input: RelId, columns: &Columns) -> RelId {
+        if columns.exprs.len() == columns.own {
+            return input;
+        }
+        let schema = Arc::new(Schema::new(columns.fields.clone()));
+        self.push(Op::Project { input, exprs: columns.exprs.clone() }, schema)
+    }
+
+    /// The first rows in an order, after some that are skipped.
+    pub(super) fn limit(&mut self, limit: &logical::Limit) -> Result<RelId> {
+        let (SkipType::Literal(skip), FetchType::Literal(fetch)) =
+            (limit.get_skip_type()?, limit.get_fetch_type()?)
+        else {
+            return plan_err!("LIMIT and OFFSET take whole numbers, written out");
+        };
+        // Which rows are first does not depend on the columns a projection above the order makes.
+        match limit.input.as_ref() {
+            LogicalPlan::Projection(p) if matches!(p.input.as_ref(), LogicalPlan::Sort(_)) => {
+                let below = logical::Limit { input: Arc::clone(&p.input), ..limit.clone() };
+                let input = self.limit(&below)?;
+                let exprs = p.expr.iter().map(|e| scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+                self.project(input, exprs, &p.schema)
+            }
+            LogicalPlan::Sort(sort) => self.first(&sort.input, (&[], &sort.expr), (skip, fetch)),
+            other => self.first(other, (&[], &[]), (skip, fetch)),
+        }
+    }
+
+    /// The rows of each partition numbered from `skip` on, as many as `fetch` says.
+    fn first(
+        &mut self,
+        input: &LogicalPlan,
+        (partition, order): (&[Expr], &[Sort]),
+        (skip, fetch): (usize, Option<usize>),
+    ) -> Result<RelId> {
+        let (id, schema) = (self.node(input)?, input.schema());
+        let own = self.schema(id);
+        let mut columns = Columns::of(&own);
+        let partition =
+            partition.iter().map(|e| columns.column(scalar(e, schema)?)).collect::<Result<Vec<_>>>()?;
+        let order = columns.order(order, schema)?;
+        let most = fetch.map(|fetch| skip.saturating_add(fetch) as u64);
+        let number = Function { call: Call::RowNumber, output: DataType::UInt64 };
+        let first = most.map(|most| First { function: 0, most });
+        let rel = self.computed_columns(id, &columns);
+        let mut fields = columns.fields.clone();
+        fields.push(Field::new("row_number", DataType::UInt64, false));
+        let (place, numbered) = (fields.len() - 1, Arc::new(Schema::new(fields)));
+        let window = Box::new(Window { partition, order, functions: vec![number], first });
+        let mut rel = self.push(Op::Window { input: rel, window }, Arc::clone(&numbered));
+        if skip > 0 {
+            let number = Arc::clone(Scalar::column("row_number", place).expr());
+            let skip = Arc::new(Literal::new(ScalarValue::UInt64(Some(skip as u64))));
+            let predicate = Scalar::new(Arc::new(BinaryExpr::new(number, Operator::Gt, skip)));
+            rel = self.push(Op::Filter { input: rel, predicate }, numbered);
+        }
+        let exprs = own.fields().iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
+        Ok(self.push(Op::Project { input: rel, exprs }, own))
+    }
+
+    /// The first row of each partition in an order.
+    pub(super) fn distinct_on(&mut self, on: &logical::DistinctOn) -> Result<RelId> {
+        let order = on.sort_expr.as_deref().unwrap_or_default();
+        let first = self.first(&on.input, (&on.on_expr, order), (0, Some(1)))?;
+        let exprs =
+            on.select_expr.iter().map(|e| scalar(e, on.input.schema())).collect::<Result<Vec<_>>>()?;
+        self.project(first, exprs, &on.schema)
+    }
+}
+
+/// The columns of a relation and what is computed beside them.
+struct Columns {
+    own: usize,
+    exprs: Vec<Scalar>,
+    fields: Vec<Field>,
+    below: Arc<Schema>,
+}
+
+impl Columns {
+    fn of(schema: &Arc<Schema>) -> Columns {
+        let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        let exprs: Vec<Scalar> =
+            fields.iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
+        Columns { own: exprs.len(), exprs, fields, below: Arc::clone(schema) }
+    }
+
+    /// A column that holds `value`.
+    fn column(&mut self, value: Scalar) -> Result<Scalar> {
+        let known = self.exprs.iter().position(|e| e.expr().as_ref() == value.expr().as_ref());
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let of = value.data_type(&self.below)?;
+                let to = herald_type(&of).ok_or_else(|| not_a_column(&value.to_string(), &of))?;
+                let name = format!("__{}", self.exprs.len());
+                self.fields.push(Field::new(&name, to.clone(), true));
+                self.exprs.push(cast(value, &to, &self.below)?);
+                self.exprs.len() - 1
+            }
+        };
+        Ok(Scalar::column(self.fields[at].name(), at))
+    }
+
+    fn order(&mut self, order: &[Sort], schema: &DFSchema) -> Result<Vec<Order>> {
+        let mut out = Vec::with_capacity(order.len());
+        for sort in order {
+            let by = scalar(&sort.expr, schema)?;
+            if !by.expr().is::<Literal>() {
+                let by = self.column(by)?;
+                out.push(Order { by, descending: !sort.asc, nulls_first: sort.nulls_first });
+            }
+        }
+        Ok(out)
+    }
+
+    fn function(&mut self, call: &WindowFunction, schema: &DFSchema) -> Result<Function> {
+        let rank = match call.fun.name() {
+            "row_number" => Some(Call::RowNumber),
+            "rank" => Some(Call::Rank),
+            "dense_rank" => Some(Call::DenseRank),
+            _ => None,
+        };
+        if let Some(call) = rank {
+            return Ok(Function { call, output: DataType::UInt64 });
+        }
+        let params = &call.params;
+        let mut args = Vec::with_capacity(params.args.len());
+        for arg in &params.args {
+            let arg = scalar(arg, schema)?;
+            if arg.expr().is::<Literal>() {
+                args.push(arg);
+                continue;
+            }
+            let wide = widened(call, &arg.data_type(&self.below)?);
+            let arg = self.column(arg)?;
+            let over = Schema::new(self.fields.clone());
+            args.push(match wide {
+                Some(wide) => cast(arg, &wide, &over)?,
+                None => arg,
+            });
+        }
+        let filter = match &params.filter {
+            Some(filter) => Some(self.column(scalar(filter, schema)?)?),
+            None => None,
+        };
+        let other = Other {
+            function: call.fun.clone(),
+            args,
+            filter,
+            frame: Arc::new(params.window_frame.clone()),
+            ignore_nulls: params.null_treatment == Some(NullTreatment::IgnoreNulls),
+            distinct: params.distinct,
+        };
+        Ok(Function { call: Call::Other(Box::new(other)), output: DataType::Null })
+    }
+}
+
+fn is_sum(call: &WindowFunction) -> bool {
+    matches!(&call.fun, WindowFunctionDefinition::AggregateUDF(f) if f.name() == "sum")
+}
+
+/// A type in which sums of `of` cannot wrap around, as DataFusion's would.
+fn widened(call: &WindowFunction, of: &DataType) -> Option<DataType> {
+    match of {
+        _ if !is_sum(call) => None,
+        DataType::Int16 | DataType::Int32 | DataType::Int64 => Some(DataType::Decimal128(20, 0)),
+        DataType::Decimal128(p, s) if *p > 27 => Some(DataType::Decimal256(*p, *s)),
+        _ => None,
+    }
+}
+
+/// Refuses a RANGE of a distance over what has no distances.
+fn measurable(window: &Window, frame: &WindowFrame, fields: &[Field]) -> Result<()> {
+    let far = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(n) | WindowFrameBound::Following(n) => !n.is_null(),
+        WindowFrameBound::CurrentRow => false,
+    };
+    if frame.units != WindowFrameUnits::Range || !(far(&frame.start_bound) || far(&frame.end_bound)) {
+        return Ok(());
+    }
+    let by = if let [one] = window.order.as_slice() { one.by.as_column() } else { None };
+    match by.map(|at| fields[at].data_type()) {
+        Some(of) if of.is_numeric() || of.is_temporal() => Ok(()),
+        _ => plan_err!("{RANGE}"),
+    }
+}
+
+/// What is told of a RANGE of a distance over what has no distances.
+pub(crate) const RANGE: &str = "RANGE with a distance needs one ORDER BY, over a number or a time";
+
+/// The type of a function's column; an error when it cannot run with its frame.
+fn output(window: &Window, at: usize, input: &Arc<Schema>) -> Result<DataType> {
+    let Some(expr) = window.expression(at, input)? else { return Ok(DataType::UInt64) };
+    if let Call::Other(other) = &window.functions[at].call
+        && let WindowFunctionDefinition::AggregateUDF(_) = other.function
+    {
+        expr.evaluate(&RecordBatch::new_empty(Arc::clone(input)))?;
+    }
+    Ok(expr.field()?.data_type().clone())
+}
+
+/// Lets no more rows of a partition be read than a condition on their rank keeps.
+pub(crate) fn bound_ranks(plan: &mut Plan) {
+    let mut uses = vec![0usize; plan.rels.len()];
+    let roots = plan.views.iter().map(|v| v.rel).chain(plan.sinks.iter().map(|s| s.rel));
+    for id in plan.rels.iter().flat_map(|r| r.op.inputs()).chain(roots) {
+        uses[id] += 1;
+    }
+    for id in 0..plan.rels.len() {
+        let Op::Filter { input, predicate } = &plan.rels[id].op else { continue };
+        let mut bounds = Vec::new();
+        conditions(predicate.expr(), &mut bounds);
+        for (column, most) in bounds {
+            if let Some((window, function)) = rank(plan, *input, column, &uses) {
+                bound(plan, window, First { function, most });
+                break;
+            }
+        }
+    }
+}
+
+fn bound(plan: &mut Plan, window: RelId, bound: First) {
+    let Op::Window { window, .. } = &mut plan.rels[window].op else { return };
+    match &mut window.first {
+        Some(first) if first.function == bound.function => first.most = first.most.min(bound.most),
+        Some(_) => {}
+        first => *first = Some(bound),
+    }
+}
+
+/// The window function whose column `column` of `rel` is, when it is a rank that nobody else reads.
+fn rank(plan: &Plan, mut rel: RelId, mut column: usize, uses: &[usize]) -> Option<(RelId, usize)> {
+    loop {
+        if uses[rel] != 1 {
+            return None;
+        }
+        match &plan.rels[rel].op {
+            Op::Filter { input, .. } => rel = *input,
+            Op::Project { input, exprs } => {
+                column = column_in(exprs[column].expr())?;
+                rel = *input;
+            }
+            Op::Window { input, window } => {
+                let function = column.checked_sub(plan.rels[*input].schema.fields().len())?;
+                return window.functions.iter().all(Function::is_rank).then_some((rel, function));
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// The column that `expr` is, or is a whole number of.
+fn column_in(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        return cast.cast_type().is_integer().then(|| column_in(cast.expr())).flatten();
+    }
+    Scalar::new(Arc::clone(expr)).as_column()
+}
+
+/// Columns that must not be greater than a number, of conditions that must all be true.
+fn conditions(expr: &Arc<dyn PhysicalExpr>, out: &mut Vec<(usize, u64)>) {
+    let Some(binary) = expr.downcast_ref::<BinaryExpr>() else { return };
+    let number = |e: &Arc<dyn PhysicalExpr>| match e.downcast_ref::<Literal>()?.value() {
+        ScalarValue::UInt64(Some(n)) => Some(i128::from(*n)),
+        ScalarValue::Int64(Some(n)) => Some(i128::from(*n)),
+        ScalarValue::Int32(Some(n)) => Some(i128::from(*n)),
+        _ => None,
+    };
+    let (left, right) = (binary.left(), binary.right());
+    let most = match binary.op() {
+        Operator::And => {
+            conditions(left, out);
+            return conditions(right, out);
+        }
+        Operator::LtEq | Operator::Eq => (left, number(right), 0),
+        Operator::Lt => (left, number(right), 1),
+        Operator::GtEq => (right, number(left), 0),
+        Operator::Gt => (right, number(left), 1),
+        _ => return,
+    };
+    if let (Some(column), Some(number)) = (column_in(most.0), most.1) {
+        out.push((column, u64::try_from((number - most.2).max(0)).unwrap_or(u64::MAX)));
+    }
+}

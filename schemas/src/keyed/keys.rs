@@ -1,0 +1,138 @@
+//! The keys of records as key columns.
+//!
+//! A key is an object or a record with a field for each key column, or, where there is one column, its
+//! bare value; or plain text, or plain bytes. All key columns must be there: a NULL in one is a reject.
+
+use std::sync::Arc;
+
+use arrow::array::Array;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+
+use super::{Form, Found};
+use crate::avro::AvroDecoder;
+use crate::blobs::Blobs;
+use crate::decode::{Batch, Decoded, Fail};
+use crate::error::SchemaError;
+use crate::json::{JsonDecoder, JsonOptions};
+use crate::relation::sql_type;
+
+/// Reads keys.
+#[derive(Debug)]
+pub(super) struct Keys {
+    reader: Reader,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Json(JsonDecoder),
+    Avro(AvroDecoder),
+    /// The bytes of the one column, which must be UTF-8 if it is VARCHAR.
+    Plain(Batch),
+    /// No column is decoded from the key: the table's key is the key's bytes.
+    Whole(SchemaRef),
+}
+
+impl Keys {
+    /// A reader of the columns of `schema` at `key`; of none when the key's bytes are the key.
+    pub(super) fn new(schema: &Schema, key: &[usize], form: Form) -> Result<Keys, SchemaError> {
+        let columns: Vec<_> = key.iter().map(|at| schema.field(*at).clone()).collect();
+        let (one, columns) = (columns.len() == 1, Arc::new(Schema::new(columns)));
+        let reader = match form {
+            _ if key.is_empty() => Reader::Whole(columns),
+            Form::Json(options) => {
+                let decoder = JsonDecoder::new(columns, options)?;
+                Reader::Json(if one { decoder.or_value() } else { decoder })
+            }
+            Form::Avro(registry, cancel) => {
+                let decoder = AvroDecoder::new(columns, registry, cancel)?;
+                Reader::Avro(if one { decoder.or_value() } else { decoder })
+            }
+            Form::Text | Form::Bytes => plain(columns, matches!(form, Form::Text))?,
+        };
+        Ok(Keys { reader })
+    }
+
+    /// Keys in JSON may stand in Kafka Connect's `payload` beside their `schema`.
+    pub(super) fn enveloped(self) -> Keys {
+        match self.reader {
+            Reader::Json(decoder) => Keys { reader: Reader::Json(decoder.enveloped()) },
+            reader => Keys { reader },
+        }
+    }
+
+    /// Decodes keys. Every row has all of its columns; what is wrong with a key says that it is the key's.
+    pub(super) fn decode(&mut self, keys: &Blobs) -> Result<(Decoded, Found), SchemaError> {
+        let mut decoded = match &mut self.reader {
+            Reader::Json(decoder) => decoder.decode_all(keys)?,
+            Reader::Avro(decoder) => decoder.decode_all(keys)?,
+            Reader::Plain(batch) => texts(batch, keys)?,
+            Reader::Whole(schema) => whole(schema, keys)?,
+        };
+        let mut found = Found::of(&mut decoded, keys.len());
+        for (record, reject) in found.rejects.iter_mut().enumerate() {
+            if let Some(reject) = reject {
+                reject.message = match keys.get(record) {
+                    Some(_) => format!("the record's key: {}", reject.message),
+                    None => "the record has no key".to_owned(),
+                };
+                reject.schema_id = None;
+            }
+        }
+        let fields = decoded.batch.schema();
+        for (column, field) in decoded.batch.columns().iter().zip(fields.fields()) {
+            if column.null_count() == 0 {
+                continue;
+            }
+            for (record, row) in found.rows.iter_mut().enumerate() {
+                if row.is_some_and(|row| column.is_null(row as usize)) {
+                    let message = format!("the record's key: {} is missing", field.name());
+                    found.rejects[record] =
+                        Some(crate::Reject { row: record as u32, message, schema_id: None });
+                    *row = None;
+                }
+            }
+        }
+        Ok((decoded, found))
+    }
+}
+
+/// TEXT of a number is read as the JSON number is.
+fn plain(columns: SchemaRef, text: bool) -> Result<Reader, SchemaError> {
+    let fields = columns.fields();
+    let [only] = fields.as_ref() else {
+        return Err(SchemaError::Mismatch(format!("a plain key is one column, not {}", fields.len())));
+    };
+    match only.data_type() {
+        DataType::Utf8 if text && !crate::is_jsonb(only) => Ok(Reader::Plain(Batch::new(&columns)?)),
+        DataType::Binary if !text => Ok(Reader::Plain(Batch::new(&columns)?)),
+        kind if text && (kind.is_integer() || kind.is_floating() || kind.is_decimal()) => {
+            Ok(Reader::Json(JsonDecoder::new(columns.clone(), JsonOptions::default())?.or_value()))
+        }
+        _ => Err(SchemaError::UnsupportedType(sql_type(only))),
+    }
+}
+
+fn texts(batch: &mut Batch, keys: &Blobs) -> Result<Decoded, SchemaError> {
+    batch.reset();
+    for (row, key) in (0u32..).zip(keys.iter()) {
+        let outcome = key.ok_or_else(|| Fail::new("")).and_then(|key| {
+            let [column] = batch.root.fields_mut() else { return Err(Fail::new("the key is one column")) };
+            if *column.data_type() == DataType::Utf8 && std::str::from_utf8(key).is_err() {
+                return Err(Fail::new("it is not UTF-8"));
+            }
+            let fits = column.append_bytes(key);
+            if fits { Ok(()) } else { Err(Fail::new("the value is too large for one batch")) }
+        });
+        batch.settle(row, outcome, None);
+    }
+    batch.finish()
+}
+
+/// Rows without columns for the keys that are there.
+fn whole(schema: &SchemaRef, keys: &Blobs) -> Result<Decoded, SchemaError> {
+    let mut batch = Batch::new(schema)?;
+    for (row, key) in (0u32..).zip(keys.iter()) {
+        batch.settle(row, key.map(|_| ()).ok_or_else(|| Fail::new("")), None);
+    }
+    batch.finish()
+}

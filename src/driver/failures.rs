@@ -1,0 +1,111 @@
+//! Rows that an expression failed on, on their way to the dead-letter topics.
+//!
+//! The error table is a bag: a row of it says which view, which expression, why, and over which values,
+//! and how often. Each change of how often is one record in the dead-letter topic of every source the
+//! view reads: the row as JSON is its key, the row with `times` its value, and a null value takes it back
+//! once no row fails so any more. The header `herald.outcome` is `expression`. A consumer that folds the
+//! topic by key has the table.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use arrow::array::AsArray;
+use arrow::datatypes::DataType;
+use connectors::murmur2_partition;
+use dataflows::plan::{Op, Plan, RelId};
+use schemas::{OutChunk, OutRecord, RowCodec};
+use serde_json::{Map, Value, json};
+use state::{Counts, Store};
+
+/// Most bytes of one text in a record; topics take a megabyte unless told otherwise.
+const MAX_TEXT: usize = 64 << 10;
+
+/// Dead-letter topics by view, with their partitions.
+pub struct Failures {
+    space: u32,
+    codec: RowCodec,
+    topics: BTreeMap<String, Vec<(String, i32)>>,
+}
+
+impl Failures {
+    /// For the error table in `space`, where `dead_letters` are the topics of sources.
+    ///
+    /// # Errors
+    /// Never: the error table's columns are text.
+    pub fn new(plan: &Plan, space: u32, dead_letters: &BTreeMap<String, (String, i32)>) -> Result<Failures> {
+        let mut topics: BTreeMap<String, Vec<(String, i32)>> = BTreeMap::new();
+        for (id, rel) in plan.rels.iter().enumerate() {
+            let mut below = Vec::new();
+            sources(plan, id, &mut below);
+            let of = topics.entry(rel.owner.clone()).or_default();
+            of.extend(below.into_iter().filter_map(|source| dead_letters.get(source)).cloned());
+            of.sort();
+            of.dedup();
+        }
+        Ok(Failures { space, codec: RowCodec::new(&[const { DataType::Utf8 }; 4])?, topics })
+    }
+
+    /// What changed of the error table, as a chunk of the outbox; None where nothing is to be sent.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn chunk(&self, store: &Store, counts: &[Counts]) -> Result<Option<Vec<u8>>> {
+        let mut changes: BTreeMap<&[u8], i64> = BTreeMap::new();
+        for counts in counts.iter().filter(|counts| counts.space == self.space) {
+            for (row, diff) in counts.rows.iter().zip(&counts.diffs) {
+                *changes.entry(row).or_default() += diff;
+            }
+        }
+        changes.retain(|_, diff| *diff != 0);
+        let mut chunk = OutChunk::new();
+        for (stored, diff) in changes {
+            let held = store.get(self.space, stored)?;
+            let before = held.map_or(Some(0), |value| state::count_of(&value));
+            let times = before.context("a count of the error table is damaged")? + diff;
+            // A stored row has its key group in front.
+            self.push(&mut chunk, stored.get(1..).unwrap_or_default(), times)?;
+        }
+        Ok((!chunk.is_empty()).then(|| chunk.into_bytes()))
+    }
+
+    fn push(&self, chunk: &mut OutChunk, row: &[u8], times: i64) -> Result<()> {
+        let columns = self.codec.decode(std::iter::once(row))?;
+        let text = |at: usize| columns[at].as_string::<i32>().value(0);
+        let Some(topics) = self.topics.get(text(0)) else { return Ok(()) };
+        let mut row = Map::new();
+        for (at, name) in ["view", "expression", "message", "row"].into_iter().enumerate() {
+            row.insert(name.to_owned(), Value::from(bounded(text(at))));
+        }
+        let key = serde_json::to_vec(&row)?;
+        row.insert("times".to_owned(), json!(times));
+        let value = if times > 0 { Some(serde_json::to_vec(&row)?) } else { None };
+        for (topic, partitions) in topics {
+            chunk.push(&OutRecord {
+                topic,
+                partition: murmur2_partition(&key, *partitions),
+                key: Some(&key),
+                value: value.as_deref(),
+                headers: vec![("herald.view", text(0).as_bytes()), ("herald.outcome", b"expression")],
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A text that fits a record: what is cut off is told by its hash, so that different rows stay different.
+fn bounded(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT {
+        return Cow::Borrowed(text);
+    }
+    let cut = text.floor_char_boundary(MAX_TEXT);
+    Cow::Owned(format!("{}... {:016x}", &text[..cut], schemas::hash(text.as_bytes())))
+}
+
+/// Names of the sources below a relation.
+fn sources<'p>(plan: &'p Plan, rel: RelId, out: &mut Vec<&'p str>) {
+    match &plan.rels[rel].op {
+        Op::Source(at) => out.push(&plan.sources[*at].name),
+        op => op.inputs().into_iter().for_each(|input| sources(plan, input, out)),
+    }
+}
