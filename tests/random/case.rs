@@ -169,9 +169,14 @@ impl Case {
     }
 
     fn plan(&self) -> Result<Plan, Vec<SqlError>> {
-        let files = [SqlFile { name: "random.sql".into(), text: self.text() }];
-        compile(&files, &|_| None, &|_| Err(ErrorKind::NotFound.into()), &|_| Ok(None))
+        plan(self.text())
     }
+}
+
+/// The plan of a topology.
+pub fn plan(text: String) -> Result<Plan, Vec<SqlError>> {
+    let files = [SqlFile { name: "random.sql".into(), text }];
+    compile(&files, &|_| None, &|_| Err(ErrorKind::NotFound.into()), &|_| Ok(None))
 }
 
 impl View {

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 
-use crate::expression::Expr;
+use crate::expression::{Expr, Form, Want, form};
 use crate::forms::FORMS;
 use crate::generate::{Generator, Leaf, MOST, leaves_of};
 use crate::query::{From, Item, Query, Select, Window};
@@ -93,7 +93,14 @@ impl Generator {
             leaves.extend(leaves_of(&alias, &bounds));
         }
         let rows = relation.rows * slides as usize;
-        (From::Window(Window { relation: relation.name, alias, time, slide, slides }), leaves, rows)
+        let fit: Vec<String> =
+            relation.columns.iter().filter(|c| c.exact && c.name != time).map(|c| c.name.clone()).collect();
+        let session = self.chance(0.3).then(|| match fit.is_empty() || self.chance(0.3) {
+            true => vec![],
+            false => vec![self.one(&fit)],
+        });
+        let slides = if session.is_some() { 1 } else { slides };
+        (From::Window(Window { relation: relation.name, alias, time, slide, slides, session }), leaves, rows)
     }
 
     /// A condition of WHERE that asks another relation.
@@ -169,5 +176,90 @@ fn total(from: From, filter: Vec<Expr>, group: Option<Vec<Expr>>, expr: Expr) ->
     // Not the name of a column: Herald refuses a correlated subquery that gives its own value such a name.
     let column = Column { name: "value".into(), ty: Ty::Big, exact: true };
     let items = vec![Item { expr, column }];
-    Query::Select(Box::new(Select { distinct: false, items, from, filter, group, having: None }))
+    Query::Select(Box::new(Select { items, filter, group, ..Select::of(from) }))
 }
+
+impl Generator {
+    /// A window function over exact values. Where its value depends on the order of rows, the order is one
+    /// of all values: rows that are the same in all of them may stand for each other.
+    pub fn over(&mut self, leaves: &[Leaf]) -> Option<Leaf> {
+        let exact: Vec<Leaf> =
+            leaves.iter().filter(|l| l.exact && matches!(l.expr, Expr::Column(_))).cloned().collect();
+        if exact.is_empty() || exact.len() != leaves.len() {
+            return None;
+        }
+        let key = self.one(&exact);
+        let partition = if self.chance(0.7) { vec![key.expr] } else { vec![] };
+        let (call, ty, by_order) = match self.rng.random_range(0..10) {
+            0..3 => (Expr::Call(&ROW_NUMBER, vec![]), Ty::Big, true),
+            3 => (Expr::Call(&RANK, vec![]), Ty::Big, false),
+            4 => (Expr::Call(&DENSE_RANK, vec![]), Ty::Big, false),
+            5..7 => {
+                let of = self.one(&exact);
+                let form = if self.chance(0.5) { &LAG } else { &LEAD };
+                (Expr::Call(form, vec![of.expr]), of.ty, true)
+            }
+            _ => {
+                let of = self.aggregate(&exact);
+                match of.expr {
+                    Expr::Aggregate(form, _, args, filter) if of.exact => {
+                        (Expr::Aggregate(form, false, args, filter), of.ty, true)
+                    }
+                    _ => return None,
+                }
+            }
+        };
+        let first = self.one(&exact);
+        let mut order = vec![(first.expr, self.chance(0.5))];
+        if by_order {
+            order.extend(exact.iter().map(|leaf| (leaf.expr.clone(), false)));
+        }
+        let frame = match &call {
+            Expr::Aggregate(..) => self.one(&[
+                " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
+                " ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING",
+                "",
+            ]),
+            _ => "",
+        };
+        if matches!(call, Expr::Aggregate(..)) && frame.is_empty() && self.chance(0.5) {
+            order.clear();
+        }
+        Some(Leaf { expr: Expr::Over(Box::new(call), partition, order, frame), ty, exact: true })
+    }
+
+    /// The first rows of each group by some order: a numbered relation, and the condition on the number.
+    pub fn top(&mut self) -> Option<(From, Vec<Leaf>, usize, Expr)> {
+        let (from, leaves, rows) = self.relation();
+        let number = loop {
+            let Some(leaf) = self.over(&leaves) else { return None };
+            if let Expr::Over(call, ..) = &leaf.expr
+                && matches!(call.as_ref(), Expr::Call(form, _) if matches!(form.op, "row_number" | "rank" | "dense_rank"))
+            {
+                break leaf;
+            }
+        };
+        let name = |at: usize| format!("c{at}");
+        let item = |(at, leaf): (usize, Leaf)| Item {
+            expr: leaf.expr,
+            column: Column { name: name(at), ty: leaf.ty, exact: true },
+        };
+        let n = leaves.len();
+        let items: Vec<Item> = leaves.into_iter().chain([number]).enumerate().map(item).collect();
+        let columns: Vec<Column> = items.iter().map(|item| item.column.clone()).collect();
+        let select = Select { items, ..Select::of(from) };
+        let alias = self.name();
+        let leaves = leaves_of(&alias, &columns);
+        let most = self.one(&["1", "2", "3"]);
+        let condition = Expr::Call(&AT_MOST, vec![leaves[n].expr.clone(), Expr::plain(most)]);
+        let from = From::Derived(Box::new(Query::Select(Box::new(select))), alias);
+        Some((from, leaves, rows, condition))
+    }
+}
+
+static ROW_NUMBER: Form = form("row_number", Want::Of(Ty::Big), &[], "row_number()");
+static RANK: Form = form("rank", Want::Of(Ty::Big), &[], "rank()");
+static DENSE_RANK: Form = form("dense_rank", Want::Of(Ty::Big), &[], "dense_rank()");
+static LAG: Form = form("lag", Want::Any, &[Want::Any], "lag({0})");
+static LEAD: Form = form("lead", Want::Any, &[Want::Any], "lead({0}, 2)");
+static AT_MOST: Form = form("top N", Want::Of(Ty::Bool), &[], "({0} <= {1})");

@@ -90,6 +90,8 @@ pub enum Expr {
     In(bool, Box<Expr>, Box<Query>),
     /// A subquery as a value.
     Scalar(Box<Query>),
+    /// A window function: its call, PARTITION BY, ORDER BY (and whether descending), frame.
+    Over(Box<Expr>, Vec<Expr>, Vec<(Expr, bool)>, &'static str),
 }
 
 impl Expr {
@@ -122,6 +124,15 @@ impl Expr {
                 format!("{} {word} ({})", left.sql(dialect), query.sql(dialect))
             }
             Expr::Scalar(query) => format!("({})", query.sql(dialect)),
+            Expr::Over(call, partition, order, frame) => {
+                let keys: Vec<String> = partition.iter().map(|key| key.sql(dialect)).collect();
+                let keys = if keys.is_empty() {
+                    String::new()
+                } else {
+                    format!("PARTITION BY {} ", keys.join(", "))
+                };
+                format!("{} OVER ({keys}{}{frame})", call.sql(dialect), ordered(order, dialect))
+            }
         }
     }
 
@@ -160,6 +171,17 @@ impl Expr {
                 out.insert("scalar subquery".into());
                 query.ops(out);
             }
+            Expr::Over(call, partition, order, frame) => {
+                let (Expr::Call(form, _) | Expr::Aggregate(form, ..)) = call.as_ref() else { return };
+                out.insert(format!("{} OVER", form.op));
+                if !frame.is_empty() {
+                    out.insert("OVER ROWS".into());
+                }
+                if !partition.is_empty() {
+                    out.insert("OVER PARTITION BY".into());
+                }
+                order.iter().for_each(|(e, _)| e.ops(out));
+            }
         }
     }
 
@@ -171,6 +193,15 @@ impl Expr {
             _ => false,
         }
     }
+}
+
+/// ORDER BY, with NULLs where all engines put them alike; nothing for no keys.
+pub fn ordered(keys: &[(Expr, bool)], dialect: Dialect) -> String {
+    let key = |(e, descending): &(Expr, bool)| {
+        format!("{}{} NULLS LAST", e.sql(dialect), if *descending { " DESC" } else { "" })
+    };
+    let keys: Vec<String> = keys.iter().map(key).collect();
+    if keys.is_empty() { String::new() } else { format!("ORDER BY {}", keys.join(", ")) }
 }
 
 fn fill(template: &str, args: &[Expr], dialect: Dialect) -> String {

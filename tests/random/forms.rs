@@ -1,6 +1,9 @@
 //! The tables of scalar forms, aggregates and constants.
 
-use crate::expression::{Expr, Form, Want, form};
+use std::sync::LazyLock;
+
+use crate::case::plan;
+use crate::expression::{Dialect, Expr, Form, Want, form};
 use crate::schema::Ty;
 
 const B: Want = Want::Of(Ty::Big);
@@ -94,8 +97,8 @@ pub static FORMS: &[Form] = &[
     form("time + interval", S, &[S], "({0} + INTERVAL '90 seconds')"),
 ];
 
-/// Aggregates. What has `Any` at its result gives the type that it takes.
-pub static AGGREGATES: &[Form] = &[
+/// Aggregates that every Herald has.
+static ALWAYS: &[Form] = &[
     form("count(*)", B, &[], "count(*)"),
     form("count", B, &[A], "count({0})"),
     form("sum", B, &[B], "sum({0})"),
@@ -106,6 +109,37 @@ pub static AGGREGATES: &[Form] = &[
     form("min", A, &[A], "min({0})"),
     form("max", A, &[A], "max({0})"),
 ];
+
+/// Aggregates that this Herald may not have yet: used as soon as it takes them.
+static AWAITED: &[Form] = &[
+    form("bool_and", L, &[L], "bool_and({0})"),
+    form("bool_or", L, &[L], "bool_or({0})"),
+    form("bit_and", B, &[B], "bit_and(CAST({0} AS BIGINT))"),
+    form("bit_or", B, &[B], "bit_or(CAST({0} AS BIGINT))"),
+    form("bit_xor", B, &[B], "bit_xor(CAST({0} AS BIGINT))"),
+    form("var_pop", F, &[F], "var_pop({0})").inexact(),
+    form("var_samp", F, &[B], "var_samp(CAST({0} AS DOUBLE))").inexact(),
+    form("stddev_pop", F, &[B], "stddev_pop(CAST({0} AS DOUBLE))").inexact(),
+    form("stddev", F, &[F], "stddev({0})").inexact(),
+    form("median", F, &[F], "median({0})").inexact(),
+    form("string_agg", T, &[T], "string_agg({0}, ',' ORDER BY {0})"),
+];
+
+/// Aggregates that Herald takes. What has `Any` at its result gives the type that it takes.
+pub static AGGREGATES: LazyLock<Vec<&'static Form>> =
+    LazyLock::new(|| ALWAYS.iter().chain(AWAITED.iter().filter(|form| taken(form))).collect());
+
+fn taken(form: &'static Form) -> bool {
+    let of = |want: &Want| match want {
+        Want::Of(ty) => null(*ty),
+        Want::Any => null(Ty::Big),
+    };
+    let call = Expr::Aggregate(form, false, form.takes.iter().map(of).collect(), None);
+    let schema = "CREATE SOURCE s (a BIGINT) WITH (connector = 'file', path = 's') FORMAT PLAIN ENCODE JSON;";
+    let sql = call.sql(Dialect::Herald);
+    let text = format!("{schema} CREATE MATERIALIZED VIEW v AS SELECT a, {sql} AS v FROM s GROUP BY a;");
+    plan(text).is_ok()
+}
 
 /// Constants of a type.
 pub fn literals(ty: Ty) -> Vec<Expr> {

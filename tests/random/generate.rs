@@ -109,14 +109,21 @@ impl Generator {
             false => this.select(depth.saturating_sub(1), Some(types)),
         };
         let ((left, l), (right, r)) = (side(self), side(self));
-        let op = self.one(&["UNION", "UNION ALL", "INTERSECT", "EXCEPT"]);
+        let op = self.one(&["UNION", "UNION ALL", "INTERSECT", "EXCEPT", "INTERSECT ALL", "EXCEPT ALL"]);
         (Query::Set(op, Box::new(left), Box::new(right)), l + r)
     }
 
     /// A SELECT; with `types`, of exact columns of these types.
     pub fn select(&mut self, depth: usize, types: Option<&[Ty]>) -> (Query, usize) {
-        let (from, leaves, rows) = self.from(depth);
         let mut filter = Vec::new();
+        let top = if depth > 0 && self.chance(0.08) { self.top() } else { None };
+        let (from, leaves, rows) = match top {
+            Some((from, leaves, rows, condition)) => {
+                filter.push(condition);
+                (from, leaves, rows)
+            }
+            None => self.from(depth),
+        };
         if self.chance(0.3) {
             let depth = self.one(&[0, 1, 1, 2]);
             filter.push(self.condition(&leaves, depth));
@@ -146,9 +153,19 @@ impl Generator {
             item.column.name = format!("c{at}");
         }
         let exact = items.iter().all(|item| item.column.exact);
-        let distinct = exact && self.chance(0.1);
-        let group = group.map(|keys| keys.into_iter().map(|key| key.expr).collect());
-        (Query::Select(Box::new(Select { distinct, items, from, filter, group, having })), rows)
+        let plain = items.iter().all(|item| !matches!(item.expr, Expr::Over(..) | Expr::Scalar(_)));
+        let (mut distinct, mut first_of, mut limit) = (false, None, None);
+        match self.rng.random_range(0..100) {
+            0..9 if exact => distinct = true,
+            9..15 if exact && plain && group.is_none() && items[0].expr.has_column() => first_of = Some(1),
+            15..22 if exact && plain => limit = Some((self.one(&[1, 2, 5]), self.one(&[0, 0, 1]))),
+            _ => {}
+        }
+        let group: Option<Vec<Expr>> = group.map(|keys| keys.into_iter().map(|key| key.expr).collect());
+        (
+            Query::Select(Box::new(Select { distinct, items, from, filter, group, having, first_of, limit })),
+            rows,
+        )
     }
 
     fn typed(&mut self, values: &[Leaf], ty: Ty) -> Item {
@@ -181,6 +198,9 @@ impl Generator {
             items.push(item(expr, ty, exact));
         }
         if !grouped && self.chance(0.12) {
+            items.extend(self.over(values).map(|leaf| item(leaf.expr, leaf.ty, leaf.exact)));
+        }
+        if !grouped && self.chance(0.12) {
             let (query, leaf) = self.scalar(outer);
             items.push(item(Expr::Scalar(Box::new(query)), leaf.0, leaf.1));
         }
@@ -211,7 +231,7 @@ impl Generator {
 
     /// An aggregate over these values.
     pub fn aggregate(&mut self, leaves: &[Leaf]) -> Leaf {
-        let form = &AGGREGATES[self.rng.random_range(0..AGGREGATES.len())];
+        let form = self.one(&AGGREGATES);
         let ty = self.one(&TYPES[..]);
         let ty = if form.op == "min" || form.op == "max" { self.comparable(ty) } else { ty };
         let distinct = matches!(form.op, "count" | "sum" | "avg" | "sum of decimals") && self.chance(0.3);

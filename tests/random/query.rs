@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::expression::{Dialect, Expr};
+use crate::expression::{Dialect, Expr, ordered};
 use crate::schema::Column;
 
 /// A query.
@@ -42,6 +42,10 @@ pub struct Select {
     pub group: Option<Vec<Expr>>,
     /// HAVING.
     pub having: Option<Expr>,
+    /// DISTINCT ON so many of the columns, ordered by all of them.
+    pub first_of: Option<usize>,
+    /// LIMIT and OFFSET, ordered by all columns.
+    pub limit: Option<(usize, usize)>,
 }
 
 /// FROM.
@@ -68,8 +72,10 @@ pub struct Window {
     pub time: String,
     /// Seconds from one start to the next.
     pub slide: i64,
-    /// Slides a window is long: one is a TUMBLE.
+    /// Slides a window is long: one is a TUMBLE. Of a SESSION, nothing.
     pub slides: i64,
+    /// PARTITION BY of a SESSION, whose gap is the slide.
+    pub session: Option<Vec<String>>,
 }
 
 impl Query {
@@ -78,7 +84,23 @@ impl Query {
         match self {
             Query::Select(select) => select.sql(dialect),
             Query::Set(op, left, right) => {
-                format!("({}) {op} ({})", left.sql(dialect), right.sql(dialect))
+                let (left_sql, right_sql) = (left.sql(dialect), right.sql(dialect));
+                match (*op, dialect) {
+                    // DataFusion does not count: equal rows are numbered, so that none are equal.
+                    ("INTERSECT ALL" | "EXCEPT ALL", Dialect::Batch) => {
+                        let names: Vec<String> = left.columns().into_iter().map(|c| c.name).collect();
+                        let names = names.join(", ");
+                        let numbered = |side: String| {
+                            format!(
+                                "SELECT {names}, row_number() OVER (PARTITION BY {names} ORDER BY {names}) AS nth FROM ({side}) AS side"
+                            )
+                        };
+                        let (l, r, op) =
+                            (numbered(left_sql), numbered(right_sql), op.trim_end_matches(" ALL"));
+                        format!("SELECT {names} FROM (({l}) {op} ({r})) AS counted")
+                    }
+                    _ => format!("({left_sql}) {op} ({right_sql})"),
+                }
             }
             Query::With(name, of, body) => {
                 format!("WITH {name} AS ({}) {}", of.sql(dialect), body.sql(dialect))
@@ -142,6 +164,20 @@ impl Query {
 }
 
 impl Select {
+    /// Nothing of it yet.
+    pub fn of(from: From) -> Select {
+        Select {
+            distinct: false,
+            items: vec![],
+            from,
+            filter: vec![],
+            group: None,
+            having: None,
+            first_of: None,
+            limit: None,
+        }
+    }
+
     fn sql(&self, dialect: Dialect) -> String {
         let list = |exprs: &[Expr], between: &str| {
             exprs.iter().map(|e| e.sql(dialect)).collect::<Vec<_>>().join(between)
@@ -151,7 +187,12 @@ impl Select {
             .iter()
             .map(|item| format!("{} AS {}", item.expr.sql(dialect), item.column.name))
             .collect();
-        let distinct = if self.distinct { "DISTINCT " } else { "" };
+        let exprs: Vec<Expr> = self.items.iter().map(|item| item.expr.clone()).collect();
+        let distinct = match self.first_of {
+            Some(n) => format!("DISTINCT ON ({}) ", list(&exprs[..n.min(exprs.len())], ", ")),
+            None if self.distinct => "DISTINCT ".to_string(),
+            None => String::new(),
+        };
         let mut text = format!("SELECT {distinct}{} FROM {}", items.join(", "), self.from.sql(dialect));
         if !self.filter.is_empty() {
             text.push_str(&format!(" WHERE {}", list(&self.filter, " AND ")));
@@ -162,6 +203,18 @@ impl Select {
         if let Some(having) = &self.having {
             text.push_str(&format!(" HAVING {}", having.sql(dialect)));
         }
+        if self.first_of.is_some() || self.limit.is_some() {
+            // A number would be the place of a column.
+            let keys = exprs.into_iter().filter(|e| !matches!(e, Expr::Literal(..)));
+            let keys: Vec<(Expr, bool)> = keys.map(|e| (e, false)).collect();
+            text.push_str(&format!(" {}", ordered(&keys, dialect)));
+        }
+        if let Some((limit, offset)) = self.limit {
+            text.push_str(&format!(" LIMIT {limit}"));
+            if offset > 0 {
+                text.push_str(&format!(" OFFSET {offset}"));
+            }
+        }
         text
     }
 
@@ -171,6 +224,12 @@ impl Select {
         }
         if !self.filter.is_empty() {
             out.insert("WHERE".into());
+        }
+        if self.first_of.is_some() {
+            out.insert("DISTINCT ON".into());
+        }
+        if let Some((_, offset)) = self.limit {
+            out.insert(if offset > 0 { "LIMIT OFFSET" } else { "LIMIT" }.into());
         }
         match &self.group {
             Some(keys) if keys.is_empty() => drop(out.insert("total".into())),
@@ -199,6 +258,12 @@ impl Select {
         }
         if self.distinct {
             push(&|s| s.distinct = false);
+        }
+        if self.first_of.is_some() {
+            push(&|s| s.first_of = None);
+        }
+        if self.limit.is_some() {
+            push(&|s| s.limit = None);
         }
         if self.items.len() > 1 {
             (0..self.items.len()).for_each(|at| push(&|s| drop(s.items.remove(at))));
@@ -298,7 +363,13 @@ impl From {
                 right.ops(out);
             }
             From::Window(window) => {
-                out.insert(if window.slides == 1 { "TUMBLE" } else { "HOP" }.into());
+                let word = match (&window.session, window.slides) {
+                    (Some(keys), _) if keys.is_empty() => "SESSION",
+                    (Some(_), _) => "SESSION PARTITION BY",
+                    (None, 1) => "TUMBLE",
+                    (None, _) => "HOP",
+                };
+                out.insert(word.into());
             }
         }
     }
@@ -331,7 +402,10 @@ impl From {
 
 impl Window {
     fn sql(&self, dialect: Dialect) -> String {
-        let Window { relation, alias, time, slide, slides } = self;
+        let Window { relation, alias, time, slide, slides, session } = self;
+        if let Some(keys) = session {
+            return self.session(keys, dialect);
+        }
         let size = slide * slides;
         let start = match dialect {
             Dialect::Herald if *slides == 1 => {
@@ -357,5 +431,34 @@ impl Window {
             })
             .collect();
         format!("({}) AS {alias}", rows.join(" UNION ALL "))
+    }
+
+    /// A row that is not less than the gap after the one before begins a session.
+    fn session(&self, keys: &[String], dialect: Dialect) -> String {
+        let Window { relation, alias, time, slide, .. } = self;
+        let by = if keys.is_empty() { String::new() } else { format!("PARTITION BY {} ", keys.join(", ")) };
+        if dialect == Dialect::Herald {
+            let by = if keys.is_empty() { by } else { format!(" PARTITION BY ({})", keys.join(", ")) };
+            return format!("SESSION({relation}{by}, {time}, INTERVAL '{slide} seconds') AS {alias}");
+        }
+        let gap = format!("INTERVAL '{slide} seconds'");
+        let fresh = format!(
+            "CASE WHEN {time} < lag({time}) OVER ({by}ORDER BY {time}) + {gap} THEN 0 ELSE 1 END AS fresh"
+        );
+        let begun = format!("SELECT *, {fresh} FROM {relation} WHERE {time} IS NOT NULL");
+        let nth = format!("SELECT *, sum(fresh) OVER ({by}ORDER BY {time}) AS nth FROM ({begun}) AS begun");
+        let mut of = keys.to_vec();
+        of.push("nth".into());
+        let of = of.join(", ");
+        let start = format!("min({time}) OVER (PARTITION BY {of}) AS window_start");
+        let end = format!("max({time}) OVER (PARTITION BY {of}) + {gap} AS window_end");
+        // What has no time is in no session.
+        let none = |name: &str| format!("CASE WHEN FALSE THEN {time} END AS {name}");
+        let rest = format!(
+            "SELECT *, 0 AS fresh, 0 AS nth, {}, {} FROM {relation} WHERE {time} IS NULL",
+            none("window_start"),
+            none("window_end")
+        );
+        format!("(SELECT *, {start}, {end} FROM ({nth}) AS numbered UNION ALL {rest}) AS {alias}")
     }
 }

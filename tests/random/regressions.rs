@@ -37,6 +37,7 @@ fn schema() -> Schema {
         specs: vec![spec("t", true), spec("u", true), spec("s", false)],
         ddl: vec![table("t"), table("u"), format!("CREATE SOURCE s ({columns}) {}", connector("s"))],
         relations: vec![],
+        upserts: vec![false; 3],
     }
 }
 

@@ -117,7 +117,7 @@ fn feed(records: &[Record], engine: &mut Engine) {
             engine.feed(source, full);
         }
         let (_, open) = batch.get_or_insert_with(|| (record.source, Records::new(record.partition)));
-        open.push(record.offset, record.timestamp_ms, None, record.bytes.as_deref());
+        open.push(record.offset, record.timestamp_ms, record.key.as_deref(), record.bytes.as_deref());
     }
     if let Some((source, rest)) = batch {
         engine.feed(source, rest);

@@ -59,6 +59,8 @@ pub struct Schema {
     pub ddl: Vec<String>,
     /// For queries.
     pub relations: Vec<Relation>,
+    /// Which sources replace and delete rows by the record's key.
+    pub upserts: Vec<bool>,
 }
 
 /// Declared types: the model's (and DuckDB's) name, Herald's, and what expressions see.
@@ -80,7 +82,7 @@ const VERSION: &str = "v";
 
 /// Draws a schema.
 pub fn schema(draw: &mut Draw) -> Schema {
-    let mut out = Schema { specs: vec![], ddl: vec![], relations: vec![] };
+    let mut out = Schema { specs: vec![], ddl: vec![], relations: vec![], upserts: vec![] };
     let key = if draw.rng.random_bool(0.7) { KINDS[0] } else { KINDS[1] };
     let tables = if draw.rng.random_bool(0.8) { 2 } else { 1 };
     for name in &TABLES[..tables] {
@@ -108,6 +110,7 @@ impl Schema {
         let watermark = draw.rng.random_bool(0.4).then_some((1, delay * SECOND_US));
         let first_wins = keyed && !versioned && draw.rng.random_bool(0.25);
         let version = versioned.then(|| kinds.len() - 1);
+        let upsert = keyed && !first_wins && draw.rng.random_bool(0.6);
         let rule = Keyed { key: vec![0], first_wins, version, retention: None };
 
         let word = |at: usize| if not_null.contains(&at) { " NOT NULL" } else { "" };
@@ -122,15 +125,19 @@ impl Schema {
         }
         let conflict = match (keyed, first_wins, versioned) {
             (false, ..) => "",
+            (true, false, false) if upsert => "",
             (true, true, _) => " ON CONFLICT DO NOTHING",
             (true, false, true) => " ON CONFLICT OVERWRITE WITH VERSION COLUMN (v)",
             (true, false, false) => " ON CONFLICT OVERWRITE",
         };
         let what = if keyed { "TABLE" } else { "SOURCE" };
-        self.ddl.push(format!(
-            "CREATE {what} {name} ({}){conflict} WITH (connector = 'file', path = '{name}') FORMAT PLAIN ENCODE JSON;",
-            parts.join(", ")
-        ));
+        // Nothing is opened: the connector only has to fit the format.
+        let from = match upsert {
+            true => format!("WITH (connector = 'kafka', topic = '{name}') FORMAT UPSERT ENCODE JSON"),
+            false => format!("WITH (connector = 'file', path = '{name}') FORMAT PLAIN ENCODE JSON"),
+        };
+        self.ddl.push(format!("CREATE {what} {name} ({}){conflict} {from};", parts.join(", ")));
+        self.upserts.push(upsert);
         let column = |(name, kind): &(&str, (&str, &str, Ty))| Column {
             name: (*name).to_string(),
             ty: kind.2,

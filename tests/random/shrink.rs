@@ -100,9 +100,12 @@ pub fn picture(case: &Case, failure: &Failure) -> String {
         }
     }
     for record in &case.records {
-        let bytes = record.bytes.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-        let name = case.specs[record.source].name;
-        text.push_str(&format!("{name} {}/{}: {bytes}\n", record.partition, record.offset));
+        let told = |bytes: &Option<Vec<u8>>| match bytes {
+            Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            None => "NULL".into(),
+        };
+        let (name, key, bytes) = (case.specs[record.source].name, told(&record.key), told(&record.bytes));
+        text.push_str(&format!("{name} {}/{} {key}: {bytes}\n", record.partition, record.offset));
     }
     text
 }
