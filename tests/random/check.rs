@@ -74,7 +74,7 @@ impl Judges {
             }
         }
         agree(case, &plan, &held)?;
-        if let Some(rows) = held.get(&0) {
+        if let Some(rows) = held.get(&0).or_else(|| held.get(&JUDGED)) {
             report.count(case, rows, &of_views(case, &plan, &vec![vec![]; plan.views.len()]), &judged);
         }
         Ok(())

@@ -38,7 +38,10 @@ impl Generator {
         let mut rows = l * r;
         if equal && kind != "CROSS JOIN" {
             let second = if self.chance(0.25) { self.pair(&leaves, &others) } else { None };
-            for (a, b) in pair.into_iter().chain(second) {
+            for (mut a, b) in pair.into_iter().chain(second) {
+                if self.chance(0.15) {
+                    a.expr = self.expr(&leaves, a.ty, 1, true);
+                }
                 on.push(self.comparison("=", a.expr, b.expr));
                 rows = rows.div_ceil(4);
             }
@@ -58,7 +61,8 @@ impl Generator {
         (From::Join(kind, Box::new(left), Box::new(right), on), leaves, rows)
     }
 
-    fn comparison(&mut self, op: &str, left: Expr, right: Expr) -> Expr {
+    /// Two values compared.
+    pub fn comparison(&mut self, op: &str, left: Expr, right: Expr) -> Expr {
         let form = FORMS.iter().find(|form| form.op == op).expect("a form of that name");
         Expr::Call(form, vec![left, right])
     }
@@ -114,7 +118,10 @@ impl Generator {
                     return self.exists(outer);
                 }
                 let left = self.one(&fit);
-                let (query, _) = self.select(0, Some(&[left.ty]));
+                let query = match self.chance(0.3) && !not {
+                    true => self.correlated_rows(outer, left.ty),
+                    false => self.select(0, Some(&[left.ty])).0,
+                };
                 let found = Expr::In(not, Box::new(left.expr), Box::new(query));
                 // NOT IN stands for itself only.
                 if not || self.chance(0.7) { found } else { self.alternative(outer, found) }
@@ -133,12 +140,23 @@ impl Generator {
         self.comparison("OR", other, found)
     }
 
+    /// Values of a type from rows that have something in common with the row outside.
+    fn correlated_rows(&mut self, outer: &[Leaf], ty: Ty) -> Query {
+        let (from, leaves, _) = self.relation();
+        let filter = self.correlation(outer, &leaves);
+        let expr = self.expr(&leaves, ty, 0, true);
+        total(from, filter, None, expr)
+    }
+
     fn exists(&mut self, outer: &[Leaf]) -> Expr {
         let (from, leaves, _) = self.relation();
         let mut filter = self.correlation(outer, &leaves);
         if self.chance(0.5) {
             let both: Vec<Leaf> = leaves.iter().chain(outer).cloned().collect();
             filter.push(self.condition(&both, 1));
+        }
+        if self.chance(0.15) {
+            filter.push(self.exists(&leaves));
         }
         let query = total(from, filter, None, Expr::plain("1"));
         let found = Expr::Exists(self.chance(0.5), Box::new(query));

@@ -143,8 +143,22 @@ impl Generator {
             values.extend((0..3).map(|_| self.aggregate(&leaves)));
             if self.chance(0.2) {
                 having = Some(self.condition(&values, 1));
+            } else if depth > 0 && self.chance(0.1) {
+                let (query, (ty, _)) = self.scalar(&[]);
+                // DataFusion moves a condition without columns below a total, which is wrong.
+                let fit: Vec<Leaf> = values.iter().filter(|v| v.ty == ty && v.exact).cloned().collect();
+                having = (!fit.is_empty()).then(|| {
+                    let value = self.one(&fit).expr;
+                    self.comparison(">=", value, Expr::Scalar(Box::new(query)))
+                });
             }
         }
+        let plain_keys =
+            group.iter().flatten().all(|key| matches!(key.expr, Expr::Column(_))) && group.is_some();
+        let sets = match plain_keys && having.is_none() && !values.is_empty() && self.chance(0.1) {
+            true => self.one(&["ROLLUP", "CUBE"]),
+            false => "",
+        };
         let mut items = match types {
             Some(types) => types.iter().map(|ty| self.typed(&values, *ty)).collect(),
             None => self.items(&values, group.is_some(), &leaves),
@@ -163,7 +177,17 @@ impl Generator {
         }
         let group: Option<Vec<Expr>> = group.map(|keys| keys.into_iter().map(|key| key.expr).collect());
         (
-            Query::Select(Box::new(Select { distinct, items, from, filter, group, having, first_of, limit })),
+            Query::Select(Box::new(Select {
+                distinct,
+                items,
+                from,
+                filter,
+                group,
+                sets,
+                having,
+                first_of,
+                limit,
+            })),
             rows,
         )
     }

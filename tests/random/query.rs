@@ -40,6 +40,8 @@ pub struct Select {
     pub filter: Vec<Expr>,
     /// GROUP BY; an empty list is a total, None is no aggregate.
     pub group: Option<Vec<Expr>>,
+    /// ROLLUP or CUBE of what is grouped by, or nothing.
+    pub sets: &'static str,
     /// HAVING.
     pub having: Option<Expr>,
     /// DISTINCT ON so many of the columns, ordered by all of them.
@@ -172,6 +174,7 @@ impl Select {
             from,
             filter: vec![],
             group: None,
+            sets: "",
             having: None,
             first_of: None,
             limit: None,
@@ -198,7 +201,11 @@ impl Select {
             text.push_str(&format!(" WHERE {}", list(&self.filter, " AND ")));
         }
         if let Some(keys) = self.group.as_ref().filter(|keys| !keys.is_empty()) {
-            text.push_str(&format!(" GROUP BY {}", list(keys, ", ")));
+            let keys = list(keys, ", ");
+            text.push_str(&match self.sets {
+                "" => format!(" GROUP BY {keys}"),
+                sets => format!(" GROUP BY {sets} ({keys})"),
+            });
         }
         if let Some(having) = &self.having {
             text.push_str(&format!(" HAVING {}", having.sql(dialect)));
@@ -233,7 +240,7 @@ impl Select {
         }
         match &self.group {
             Some(keys) if keys.is_empty() => drop(out.insert("total".into())),
-            Some(_) => drop(out.insert("GROUP BY".into())),
+            Some(_) => drop(out.insert(format!("GROUP BY {}", self.sets).trim_end().into())),
             None => {}
         }
         if let Some(having) = &self.having {
@@ -255,6 +262,9 @@ impl Select {
         (0..self.filter.len()).for_each(|at| push(&|s| drop(s.filter.remove(at))));
         if self.having.is_some() {
             push(&|s| s.having = None);
+        }
+        if !self.sets.is_empty() {
+            push(&|s| s.sets = "");
         }
         if self.distinct {
             push(&|s| s.distinct = false);

@@ -39,6 +39,8 @@ impl Shrinker<'_> {
         self.left -= 1;
         match self.judges.check(&case, self.ways, &mut Report::default()) {
             Ok(()) => false,
+            // An engine that fails and one that differs are not the same failure.
+            Err(failure) if failure.view.is_some() != self.best.1.view.is_some() => false,
             Err(failure) => {
                 self.best = (case, failure);
                 true
