@@ -267,9 +267,11 @@ impl Generator {
         let columns: Vec<Column> = items.iter().map(|item| item.column.clone()).collect();
         let select = Select { items, ..Select::of(from) };
         let alias = self.name();
-        let leaves = leaves_of(&alias, &columns);
+        let mut leaves = leaves_of(&alias, &columns);
         let most = self.one(&["1", "2", "3"]);
         let condition = Expr::Call(&AT_MOST, vec![leaves[n].expr.clone(), Expr::plain(most)]);
+        // The number is UBIGINT, and with a BIGINT beside it an expression is a DECIMAL.
+        leaves.truncate(n);
         let from = From::Derived(Box::new(Query::Select(Box::new(select))), alias);
         Some((from, leaves, rows, condition))
     }

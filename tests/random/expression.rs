@@ -185,6 +185,15 @@ impl Expr {
         }
     }
 
+    /// Whether it is a window function or a subquery, which do not go into ORDER BY.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Expr::Over(..) | Expr::Scalar(_) => true,
+            Expr::Call(_, args) => args.iter().any(Expr::is_over),
+            _ => false,
+        }
+    }
+
     /// Whether a column is in it, outside of subqueries.
     pub fn has_column(&self) -> bool {
         match self {

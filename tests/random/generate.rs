@@ -167,7 +167,7 @@ impl Generator {
             item.column.name = format!("c{at}");
         }
         let exact = items.iter().all(|item| item.column.exact);
-        let plain = items.iter().all(|item| !matches!(item.expr, Expr::Over(..) | Expr::Scalar(_)));
+        let plain = items.iter().all(|item| !item.expr.is_over());
         let (mut distinct, mut first_of, mut limit) = (false, None, None);
         match self.rng.random_range(0..100) {
             0..9 if exact => distinct = true,
@@ -222,7 +222,12 @@ impl Generator {
             items.push(item(expr, ty, exact));
         }
         if !grouped && self.chance(0.12) {
-            items.extend(self.over(values).map(|leaf| item(leaf.expr, leaf.ty, leaf.exact)));
+            // Herald's numbers of rows are UBIGINT until they are a column: cast, as a set operation's are.
+            let number = |leaf: Leaf| match leaf.ty {
+                Ty::Big => Expr::Call(&BIG, vec![leaf.expr]),
+                _ => leaf.expr,
+            };
+            items.extend(self.over(values).map(|leaf| item(number(leaf.clone()), leaf.ty, leaf.exact)));
         }
         if !grouped && self.chance(0.12) {
             let (query, leaf) = self.scalar(outer);
