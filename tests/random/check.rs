@@ -120,12 +120,10 @@ fn judge(found: &[Row], duck: &Verdict, batch: &Verdict) -> Result<usize, String
     let mut judged = 0;
     let mut told = String::new();
     for (bit, name, verdict) in [(1, "DuckDB", duck), (2, "DataFusion", batch)] {
-        match verdict {
-            Ok(wanted) => match difference(found, wanted) {
-                Some(difference) => told.push_str(&format!("\n{name}: {difference}")),
-                None => judged |= bit,
-            },
-            Err(_) => {}
+        let Ok(wanted) = verdict else { continue };
+        match difference(found, wanted) {
+            Some(difference) => told.push_str(&format!("\n{name}: {difference}")),
+            None => judged |= bit,
         }
     }
     let with = match judged {

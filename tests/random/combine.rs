@@ -250,7 +250,7 @@ impl Generator {
     pub fn top(&mut self) -> Option<(From, Vec<Leaf>, usize, Expr)> {
         let (from, leaves, rows) = self.relation();
         let number = loop {
-            let Some(leaf) = self.over(&leaves) else { return None };
+            let leaf = self.over(&leaves)?;
             if let Expr::Over(call, ..) = &leaf.expr
                 && matches!(call.as_ref(), Expr::Call(form, _) if matches!(form.op, "row_number" | "rank" | "dense_rank"))
             {

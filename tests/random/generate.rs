@@ -115,22 +115,7 @@ impl Generator {
 
     /// A SELECT; with `types`, of exact columns of these types.
     pub fn select(&mut self, depth: usize, types: Option<&[Ty]>) -> (Query, usize) {
-        let mut filter = Vec::new();
-        let top = if depth > 0 && self.chance(0.08) { self.top() } else { None };
-        let (from, leaves, rows) = match top {
-            Some((from, leaves, rows, condition)) => {
-                filter.push(condition);
-                (from, leaves, rows)
-            }
-            None => self.from(depth),
-        };
-        if self.chance(0.3) {
-            let depth = self.one(&[0, 1, 1, 2]);
-            filter.push(self.condition(&leaves, depth));
-        }
-        if depth > 0 && self.chance(0.25) {
-            filter.push(self.subquery_condition(&leaves));
-        }
+        let (from, leaves, rows, filter) = self.rows(depth);
         let (group, rows) = match self.rng.random_range(0..100) {
             0..30 => (Some(self.keys(&leaves)), rows.div_ceil(2)),
             30..38 => (Some(vec![]), 1),
@@ -190,6 +175,27 @@ impl Generator {
             })),
             rows,
         )
+    }
+
+    /// FROM and WHERE.
+    fn rows(&mut self, depth: usize) -> (From, Vec<Leaf>, usize, Vec<Expr>) {
+        let mut filter = Vec::new();
+        let top = if depth > 0 && self.chance(0.08) { self.top() } else { None };
+        let (from, leaves, rows) = match top {
+            Some((from, leaves, rows, condition)) => {
+                filter.push(condition);
+                (from, leaves, rows)
+            }
+            None => self.from(depth),
+        };
+        if self.chance(0.3) {
+            let depth = self.one(&[0, 1, 1, 2]);
+            filter.push(self.condition(&leaves, depth));
+        }
+        if depth > 0 && self.chance(0.25) {
+            filter.push(self.subquery_condition(&leaves));
+        }
+        (from, leaves, rows, filter)
     }
 
     fn typed(&mut self, values: &[Leaf], ty: Ty) -> Item {
