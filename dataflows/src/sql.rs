@@ -32,6 +32,7 @@ mod refuse;
 mod session;
 mod sink;
 mod subquery;
+mod total;
 mod window;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! process, however it ends. Every test has topics of its own (a prefix) and waits no longer than
 //! its bounds say.
 
+mod bank;
 mod broker;
 mod child;
 mod failures;

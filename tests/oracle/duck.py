@@ -2,6 +2,8 @@
 
 Request:  {"tables": {NAME: {"columns": [[NAME, TYPE], ...], "rows": [[...], ...]}}, "queries": {VIEW: SQL}}
 Answer:   {"views": {VIEW: {"columns": [NAME, ...], "rows": [[...], ...]}}} or {"error": text}
+With "each": true in the request each query stands for itself: one that fails has {"error": text} in place
+of its rows, the others are answered, and what a query gave is kept as a table for those after it.
 
 Types are DuckDB's. Tables of the request replace those of the same name; others stay. Values are
 JSON; timestamps and dates go in as microseconds or days since 1970 or as ISO text, and come out
@@ -61,8 +63,8 @@ def load(connection, name, table):
         connection.execute(f'INSERT INTO "{name}" VALUES ' + ", ".join([row_sql] * len(chunk)), values)
 
 
-def compute(connection, name, sql):
-    connection.execute(f'CREATE OR REPLACE VIEW "{name}" AS {sql}')
+def compute(connection, name, sql, kind="VIEW"):
+    connection.execute(f'CREATE OR REPLACE {kind} "{name}" AS {sql}')
     # Python's DuckDB needs another library for zoned timestamps; without zone they are the same instants.
     kinds = connection.execute(f'DESCRIBE "{name}"').fetchall()
     columns = ", ".join(
@@ -74,6 +76,18 @@ def compute(connection, name, sql):
     return {"columns": [column for column, *_ in kinds], "rows": rows}
 
 
+def compute_each(connection, queries):
+    views = {}
+    for name in queries:
+        connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+    for name, sql in queries.items():
+        try:
+            views[name] = compute(connection, name, sql, "TABLE")
+        except Exception as error:
+            views[name] = {"error": f"{type(error).__name__}: {error}"}
+    return views
+
+
 def main():
     connection = duckdb.connect(":memory:", config={"threads": 1})
     connection.execute("SET TimeZone = 'UTC'")
@@ -82,7 +96,11 @@ def main():
             request = json.loads(line)
             for name, table in request.get("tables", {}).items():
                 load(connection, name, table)
-            answer = {"views": {n: compute(connection, n, q) for n, q in request.get("queries", {}).items()}}
+            queries = request.get("queries", {})
+            if request.get("each"):
+                answer = {"views": compute_each(connection, queries)}
+            else:
+                answer = {"views": {n: compute(connection, n, q) for n, q in queries.items()}}
         except Exception as error:  # the caller judges; the oracle goes on
             answer = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.write(json.dumps(answer) + "\n")

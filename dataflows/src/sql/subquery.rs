@@ -9,10 +9,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, JoinType, Result, plan_err};
-use datafusion_expr::logical_plan::{LogicalPlan, Subquery};
-use datafusion_expr::utils::split_conjunction;
+use datafusion_expr::logical_plan::{Filter, LogicalPlan, Subquery};
+use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion_expr::{Expr, ExprSchemable, Operator};
 use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
@@ -45,8 +45,23 @@ pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(ScalarSubqueryToJoin::new()),
     ]);
-    let joined = rules.optimize(plan, &context, |_, _| {})?;
+    let joined = rules.optimize(known(plan)?, &context, |_, _| {})?;
     if holds_subquery(&joined)? { plan_err!("{PLACE}") } else { Ok(joined) }
+}
+
+/// Says of `x = x` what it asks: the rules take it for TRUE in a correlated condition, which it is not
+/// where `x` is NULL.
+fn known(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let said = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::Filter(filter) = node else { return Ok(Transformed::no(node)) };
+        let parts = split_conjunction_owned(filter.predicate).into_iter().map(|part| match part {
+            Expr::BinaryExpr(b) if b.op == Operator::Eq && b.left == b.right => b.left.is_not_null(),
+            other => other,
+        });
+        let Some(predicate) = conjunction(parts) else { return plan_err!("a filter without a condition") };
+        Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
+    })?;
+    Ok(said.data)
 }
 
 fn is_subquery(expr: &Expr) -> bool {

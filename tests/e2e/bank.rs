@@ -1,0 +1,145 @@
+//! The bank test over Kafka: a read_committed reader of the sinks' topics, folding them epoch by epoch,
+//! sees money made or lost in no epoch.
+//!
+//! Transfers arrive out of order, twice and corrected, while the process is killed and goes on with another
+//! number of workers. `tests/random/bank.rs` asks the same of every epoch in process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::broker;
+use crate::child::Herald;
+use crate::servers;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const NAME: &str = "bank";
+const TRANSFERS: u64 = 3_000;
+const ACCOUNTS: u64 = 40;
+const SINKS: [&str; 4] = ["credits", "debits", "balance", "total"];
+const TOPOLOGY: &str = "
+CREATE TABLE transfers (
+  id BIGINT, payer BIGINT NOT NULL, payee BIGINT NOT NULL, amount BIGINT NOT NULL, version BIGINT, PRIMARY KEY (id)
+) ON CONFLICT OVERWRITE WITH VERSION COLUMN (version)
+WITH (connector = 'kafka', topic = 'bank.transfers', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}')
+FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW credits AS SELECT payee AS account, sum(amount) AS amount FROM transfers GROUP BY payee;
+CREATE MATERIALIZED VIEW debits AS SELECT payer AS account, sum(amount) AS amount FROM transfers GROUP BY payer;
+CREATE MATERIALIZED VIEW balance AS
+  SELECT c.account AS payee, d.account AS payer, coalesce(c.amount, 0) - coalesce(d.amount, 0) AS amount
+  FROM credits AS c FULL JOIN debits AS d ON c.account = d.account;
+CREATE MATERIALIZED VIEW total AS SELECT 'all' AS id, sum(amount) AS amount, count(*) AS accounts FROM balance;
+";
+
+/// The n-th transfer: one in four is a correction of an earlier one, some of them older than what they
+/// would correct. It depends on nothing but `n`.
+fn transfer(n: u64) -> (String, Vec<u8>) {
+    let mut z = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z ^= z >> 27;
+    let id = if n % 4 == 3 { z % n } else { n };
+    let (payer, payee) = (z / 7 % ACCOUNTS, z / 311 % ACCOUNTS);
+    let value = json!({
+        "id": id, "payer": payer, "payee": payee, "amount": 1 + z / 1009 % 500, "version": z / 65_537 % 16,
+    });
+    (id.to_string(), value.to_string().into_bytes())
+}
+
+fn produce(range: std::ops::Range<u64>) {
+    let records: Vec<(String, Vec<u8>)> = range.map(transfer).collect();
+    // The same once more, each after another: what a producer that was not sure does.
+    let again = records.iter().step_by(3);
+    let all = records.iter().chain(again).map(|(key, value)| (key.as_str(), value.as_slice()));
+    broker::shared().produce("bank.transfers", all);
+}
+
+fn run(dir: &std::path::Path, workers: u64, more: &[&str]) -> Herald {
+    let workers = workers.to_string();
+    let mut args = vec!["run", "bank.sql", "--name", NAME, "--state", "state", "--workers", &workers];
+    args.extend(["--epoch-interval", "20ms"]);
+    args.extend(more);
+    Herald::start(dir, &args, &[("KAFKA_BOOTSTRAP", servers::kafka())])
+}
+
+/// What the topics tell: by epoch, the changes of each sink, as key and row.
+type Epochs = BTreeMap<u64, Vec<(usize, String, Value)>>;
+
+fn epochs() -> Epochs {
+    let mut epochs = Epochs::new();
+    for (sink, name) in SINKS.iter().enumerate() {
+        for record in broker::shared().read_committed(&format!("{NAME}.{name}")) {
+            let epoch = record.headers["herald.epoch"].parse().expect("an epoch");
+            let key = String::from_utf8(record.key.expect("a key")).expect("text");
+            let row = record.value.map_or(Value::Null, |v| serde_json::from_slice(&v).expect("JSON"));
+            epochs.entry(epoch).or_default().push((sink, key, row));
+        }
+    }
+    epochs
+}
+
+#[test]
+fn readers_of_the_topics_see_no_money_made_or_lost() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sinks = SINKS.map(|name| {
+        let key = match name {
+            "total" => "id",
+            "balance" => "payee,payer",
+            _ => "account",
+        };
+        format!(
+            "CREATE SINK {name}_out FROM {name} WITH (connector = 'kafka', topic = '{NAME}.{name}', properties.bootstrap.server = '${{KAFKA_BOOTSTRAP}}', primary_key = '{key}') FORMAT UPSERT ENCODE JSON;\n"
+        )
+    });
+    std::fs::write(dir.path().join("bank.sql"), format!("{TOPOLOGY}{}", sinks.concat())).expect("a file");
+    broker::shared().create_topic("bank.transfers", 3);
+
+    let rounds = 5;
+    for round in 0..rounds {
+        // The total itself never changes again, which is the point.
+        let credits = format!("{NAME}.credits");
+        let before = if round == 0 { 0 } else { broker::shared().end_of(&credits) };
+        let herald = run(dir.path(), 1 + round % 3, &[]);
+        let part = TRANSFERS / rounds;
+        for some in 0..20 {
+            let start = round * part + some * part / 20;
+            produce(start..round * part + (some + 1) * part / 20);
+        }
+        let started = Instant::now();
+        while broker::shared().end_of(&credits) == before {
+            assert!(started.elapsed() < PATIENCE, "no output appears:\n{}", herald.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(37 * round));
+        herald.kill();
+    }
+    let ended = run(dir.path(), 2, &["--once"]).wait(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
+
+    let mut held: [BTreeMap<String, Value>; 4] = Default::default();
+    let epochs = epochs();
+    let mut totals = BTreeSet::new();
+    for (epoch, changes) in &epochs {
+        for (sink, key, row) in changes {
+            match row {
+                Value::Null => {
+                    assert!(held[*sink].remove(key).is_some(), "epoch {epoch}: {key} was not there")
+                }
+                row => drop(held[*sink].insert(key.clone(), row.clone())),
+            }
+        }
+        let sum = |sink: usize| held[sink].values().filter_map(|row| row["amount"].as_i64()).sum::<i64>();
+        assert_eq!(sum(0), sum(1), "credits and debits in epoch {epoch}");
+        assert_eq!(sum(2), 0, "balances in epoch {epoch}");
+        assert_eq!(sum(3), 0, "the total in epoch {epoch}");
+        let accounts = held[3].values().next().and_then(|row| row["accounts"].as_u64());
+        assert_eq!(accounts, Some(held[2].len() as u64), "accounts in epoch {epoch}");
+        totals.insert(sum(0));
+    }
+    assert!(
+        totals.len() > 10,
+        "only {} states of the bank were seen in {} epochs",
+        totals.len(),
+        epochs.len()
+    );
+}
