@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use scalar::Scalar;
 
+use crate::spaces::Part;
 use crate::sql::ast::{Encoding, Format, IncludeKind};
 
 /// Index of a relation in [`Plan::rels`].
@@ -33,6 +34,20 @@ pub struct Plan {
     pub views: Vec<View>,
     /// Sinks in the order declared.
     pub sinks: Vec<Sink>,
+    /// State that is dropped once it is final. The column is one of the operator's key, for a join one
+    /// of the side's rows.
+    pub expiry: BTreeMap<(RelId, Part), Horizon>,
+}
+
+/// From when on rows are final: after an epoch no row comes, and none is taken back, whose time in
+/// `column` is below every source's watermark at that epoch less its lag. A row without a time there
+/// is never final.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// Position of the time.
+    pub column: usize,
+    /// Sources by index in [`Plan::sources`], and their lags in microseconds.
+    pub marks: Vec<(usize, i64)>,
 }
 
 /// One relation: an operator, its output columns and what is known of them.
@@ -48,7 +63,7 @@ pub struct Rel {
     pub paired: Vec<(usize, usize)>,
     /// True when no row is ever retracted.
     pub append_only: bool,
-    /// True when something upstream forgets without retracting (retention).
+    /// True when something upstream forgets without retracting (retention, expiry, EMIT ON WINDOW CLOSE).
     pub below_forgetter: bool,
     /// True when the state this operator keeps is durable. Always false for stateless ones and for sources.
     pub durable: bool,
@@ -94,6 +109,13 @@ pub enum Op {
         /// Input.
         input: RelId,
     },
+    /// Each row once it is final and not before; nothing is taken back.
+    Close {
+        /// Input.
+        input: RelId,
+        /// When a row is final.
+        horizon: Horizon,
+    },
     /// GROUP BY: output is the keys, then the aggregates. With no keys there is always exactly one row
     /// (count 0, others NULL over nothing).
     Aggregate {
@@ -133,6 +155,7 @@ impl Op {
             | Op::Project { input, .. }
             | Op::Unnest { input, .. }
             | Op::Distinct { input }
+            | Op::Close { input, .. }
             | Op::Aggregate { input, .. } => vec![*input],
             Op::Union { inputs } => inputs.clone(),
             Op::Join { left, right, .. } => vec![*left, *right],
@@ -141,7 +164,7 @@ impl Op {
 
     /// Whether the operator keeps state of its own.
     pub fn stateful(&self) -> bool {
-        matches!(self, Op::Distinct { .. } | Op::Aggregate { .. } | Op::Join { .. })
+        matches!(self, Op::Distinct { .. } | Op::Close { .. } | Op::Aggregate { .. } | Op::Join { .. })
     }
 }
 

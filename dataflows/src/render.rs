@@ -8,6 +8,7 @@
 //! | `accum`, `float_sum` | accumulators that add, in the diff |
 //! | `aggregate`, `reduce`, `finish` | GROUP BY: before, over and after its arrangement |
 //! | `join`, `joins` | pairs of rows; what each kind of join is made of |
+//! | `watermark`, `close`, `expire` | watermarks as data; what waits for them, and what ends with them |
 //! | `export` | views and sinks |
 //! | `collect` | what a worker hands to the driver for each epoch |
 //!
@@ -19,7 +20,9 @@ pub mod accum;
 pub mod aggregate;
 pub mod batch;
 mod build;
+mod close;
 pub mod collect;
+mod expire;
 pub mod export;
 pub mod finish;
 pub mod float_sum;
@@ -31,6 +34,7 @@ pub mod packed;
 pub mod reduce;
 pub mod seek;
 pub mod updates;
+pub mod watermark;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +57,7 @@ use linear::{Deltas, Errors};
 use packed::PackedArranged;
 use reduce::Reduce;
 use updates::Updates;
+use watermark::Levels;
 
 /// False only in the negative control of the tests, which shows that restarts are wrong without the cut.
 #[doc(hidden)]
@@ -109,6 +114,7 @@ pub struct Renderer<'s, 'p> {
     probe: ProbeHandle<u64>,
     shapes: Vec<Shape>,
     streams: Vec<Deltas<'s>>,
+    levels: Option<Levels<'s>>,
     restores: Vec<Restore>,
 }
 
@@ -135,8 +141,19 @@ impl<'s, 'p> Renderer<'s, 'p> {
             probe,
             shapes,
             streams: vec![],
+            levels: None,
             restores: vec![],
         })
+    }
+
+    /// The stream of the sources' watermarks.
+    pub fn with_levels(mut self, levels: Levels<'s>) -> Renderer<'s, 'p> {
+        self.levels = Some(levels.probe_with(&self.probe));
+        self
+    }
+
+    fn levels(&self) -> Result<Levels<'s>, RunError> {
+        self.levels.clone().ok_or_else(|| RunError::Broken("no watermarks flow".into()))
     }
 
     /// Renders every relation, view and sink; gives back the probe and what is to be restored.
@@ -195,6 +212,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                     schema.fields().iter().enumerate().map(|(i, f)| Scalar::column(f.name(), i)).collect();
                 self.group(id, *input, Grouping::new(&schema, &keys, &[])?)
             }
+            Op::Close { input, horizon } => self.close(id, *input, horizon),
             Op::Aggregate { input, keys, aggregates } => {
                 let grouping = Grouping::new(&plan.rels[*input].schema, keys, aggregates)?;
                 self.group(id, *input, grouping)
@@ -226,8 +244,18 @@ impl<'s, 'p> Renderer<'s, 'p> {
             updates = updates.concat(restored);
             self.restores.push(Restore::Totals { space, key: grouping.key_codec.clone(), handle });
         }
-        let arranged = packed::arrange(updates, &self.named(id, "groups"), self.collector.clone());
-        Ok(self.reduce(arranged, grouping, self.shapes[id].clone(), (id, space, errors)))
+        let removals = self.removals(id, Part::Groups);
+        let (updates, back) = match removals {
+            Some((removals, back)) => (updates.concat(removals), Some(back)),
+            None => (updates, None),
+        };
+        let (name, shape) = (self.named(id, "groups"), self.shapes[id].clone());
+        let arranged = packed::arrange(updates, &name, self.collector.clone());
+        let Some(back) = back else { return Ok(self.reduce(arranged, grouping, shape, (id, space, errors))) };
+        self.tie(&arranged, back, (&name, Part::Groups, grouping.key_codec.clone()))?;
+        let key = self.plan.expiry.get(&(id, Part::Groups)).map_or(0, |horizon| horizon.column);
+        let rows = self.reduce(arranged, grouping, shape.clone(), (id, space, errors));
+        self.frozen(id, rows, shape, &[(Part::Groups, key)])
     }
 
     fn reduce(

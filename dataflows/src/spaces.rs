@@ -21,6 +21,8 @@ pub enum Part {
     Left,
     /// Right rows of a join.
     Right,
+    /// Rows that wait to be final.
+    Waiting,
 }
 
 /// The ids of a topology's spaces.
@@ -69,6 +71,7 @@ impl Spaces {
             let parts: &[Part] = match rel.op {
                 Op::Aggregate { .. } | Op::Distinct { .. } if rel.durable => &[Part::Groups],
                 Op::Join { .. } if rel.durable => &[Part::Left, Part::Right],
+                Op::Close { .. } => &[Part::Waiting],
                 _ => &[],
             };
             for part in parts {

@@ -9,13 +9,16 @@
 pub mod ast;
 mod bind;
 mod catalog;
+mod close;
 mod compile;
 mod constants;
 pub mod env;
 pub mod error;
+mod event_time;
 mod fallible;
 mod functions;
 mod guard;
+mod interval;
 mod lower;
 mod mistakes;
 pub mod nearest;

@@ -63,6 +63,17 @@ impl<'s> Renderer<'s, '_> {
     /// # Errors
     /// When the plan does not hold what it promises.
     pub(super) fn join(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
+        let joined = self.joined(id)?;
+        let Op::Join { left, kind, .. } = &self.plan.rels[id].op else { return Ok(joined) };
+        let width = if kind.pairs() { Some(self.plan.rels[*left].schema.fields().len()) } else { None };
+        let column = |part| self.plan.expiry.get(&(id, part)).map(|horizon| horizon.column);
+        let left = column(Part::Left).map(|column| (Part::Left, column));
+        let right = column(Part::Right).zip(width).map(|(column, width)| (Part::Right, width + column));
+        let times: Vec<_> = left.into_iter().chain(right).collect();
+        self.frozen(id, joined, self.shapes[id].clone(), &times)
+    }
+
+    fn joined(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
         let Op::Join { kind, residual, null_equal, .. } = &self.plan.rels[id].op else {
             return Err(RunError::Broken("not a join".into()));
         };
@@ -116,7 +127,9 @@ impl<'s> Renderer<'s, '_> {
         let schema = self.plan.rels[input].schema.clone();
         let key_columns = key_columns(&schema, &keys)?;
         let codec = RowCodec::of(&key_columns)?;
-        let updates = self.side(id, input, (keys, codec.clone()), (part, keep_null_keys))?;
+        let removals = self.removals(id, part);
+        let (removals, back) = removals.map_or((None, None), |(removals, back)| (Some(removals), Some(back)));
+        let updates = self.side(id, (input, removals), (keys, codec.clone()), (part, keep_null_keys))?;
         let mut matching = updates.clone();
         if sift {
             matching = self.rekeyed(matching, move |out, key, row, diff| {
@@ -128,6 +141,9 @@ impl<'s> Renderer<'s, '_> {
         }
         let arranged = packed::arrange(matching, &self.named(id, name), self.collector.clone());
         let shape = self.shapes[input].clone();
+        if let Some(back) = back {
+            self.tie(&arranged, back, (&self.named(id, name), part, shape.codec.clone()))?;
+        }
         Ok(Half { schema, shape, keys: key_columns, updates, arranged, part: name })
     }
 
@@ -135,7 +151,7 @@ impl<'s> Renderer<'s, '_> {
     fn side(
         &mut self,
         id: RelId,
-        input: RelId,
+        (input, removals): (RelId, Option<Keyed<'s>>),
         (keys, key_codec): (Vec<Scalar>, RowCodec),
         (part, keep_null_keys): (Part, bool),
     ) -> Result<Keyed<'s>, RunError> {
@@ -143,7 +159,10 @@ impl<'s> Renderer<'s, '_> {
         let shape = self.shapes[input].clone();
         let side = Side { shape, keys, key_codec: key_codec.clone(), keep_null_keys };
         let stream = self.input(durable, self.streams[input].clone());
-        let updates = join::keyed(stream, side, self.errors(id)?, self.collector.clone());
+        let mut updates = join::keyed(stream, side, self.errors(id)?, self.collector.clone());
+        if let Some(removals) = removals {
+            updates = updates.concat(removals);
+        }
         if !durable {
             return Ok(updates);
         }

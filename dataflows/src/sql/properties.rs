@@ -11,8 +11,10 @@ use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
+use super::event_time;
 use super::window::{HOP_END, TUMBLE_END, TUMBLE_START};
 use crate::plan::{JoinKind, Op, Plan, Rel, RelId, Scalar};
+use crate::spaces::Part;
 use crate::sql::ast::IncludeKind;
 
 /// Keys kept for one relation; joins multiply them.
@@ -20,6 +22,7 @@ const MAX_KEYS: usize = 8;
 
 /// Computes the facts of every relation.
 pub(crate) fn annotate(plan: &mut Plan) {
+    plan.expiry = event_time::expiry(plan);
     // True where rows come from an append-only source with no state between.
     let mut unsaved: Vec<bool> = Vec::with_capacity(plan.rels.len());
     for id in 0..plan.rels.len() {
@@ -30,12 +33,15 @@ pub(crate) fn annotate(plan: &mut Plan) {
             _ => inputs.iter().any(|i| unsaved[*i]),
         };
         let stateful = plan.rels[id].op.stateful();
+        let expires = plan.expiry.range((id, Part::Groups)..).next().is_some_and(|((of, _), _)| *of == id);
         let rel = &mut plan.rels[id];
         rel.unique = facts.unique;
         rel.paired = facts.paired;
         rel.append_only = facts.append_only;
-        rel.below_forgetter = facts.below_forgetter;
-        rel.durable = stateful && (raw || facts.below_forgetter);
+        let waits = matches!(rel.op, Op::Close { .. });
+        rel.durable = stateful && (raw || waits || facts.below_forgetter);
+        // What is recomputed on a restart comes out whole before anything of it expires.
+        rel.below_forgetter = facts.below_forgetter || waits || (expires && rel.durable);
         unsaved.push(raw && !stateful);
     }
 }
@@ -79,6 +85,11 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
             facts.paired.clone_from(&inputs[0].paired);
             facts.unique.clone_from(&inputs[0].unique);
             facts.unique.push((0..rel.schema.fields().len()).collect());
+        }
+        Op::Close { .. } => {
+            facts.append_only = true;
+            facts.paired.clone_from(&inputs[0].paired);
+            facts.unique.clone_from(&inputs[0].unique);
         }
         Op::Aggregate { keys, .. } => {
             facts.append_only = false;

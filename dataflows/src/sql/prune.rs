@@ -16,7 +16,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::fallible::fallible;
 use super::properties::column_of;
-use crate::plan::{Aggregate, Op, Plan, Rel, RelId, Scalar};
+use crate::plan::{Aggregate, Horizon, Op, Plan, Rel, RelId, Scalar};
 
 type Columns = BTreeSet<usize>;
 
@@ -95,6 +95,9 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
         Op::Unnest { input, column, .. } => vec![(*input, own.iter().copied().chain([*column]).collect())],
         Op::Union { inputs } => inputs.iter().map(|i| (*i, own.clone())).collect(),
         Op::Distinct { input } => vec![(*input, all(*input))],
+        Op::Close { input, horizon } => {
+            vec![(*input, own.iter().copied().chain([horizon.column]).collect())]
+        }
         Op::Aggregate { input, keys, aggregates } => {
             let kept = aggregates
                 .iter()
@@ -221,6 +224,11 @@ impl Writer<'_> {
             Op::Distinct { .. } => {
                 let all = reads[0].1.clone();
                 (Op::Distinct { input: self.exact(reads[0].0, &all, owner) }, dense(&all))
+            }
+            Op::Close { horizon, .. } => {
+                let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
+                let horizon = Horizon { column: places[&horizon.column], marks: horizon.marks.clone() };
+                (Op::Close { input, horizon }, places)
             }
             Op::Aggregate { keys, aggregates, .. } => {
                 let (input, places) = self.placed[&reads[0].0].clone();
@@ -397,6 +405,7 @@ fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
         | Op::Project { input, .. }
         | Op::Unnest { input, .. }
         | Op::Distinct { input }
+        | Op::Close { input, .. }
         | Op::Aggregate { input, .. } => *input = number(*input),
         Op::Union { inputs } => inputs.iter_mut().for_each(|i| *i = number(*i)),
         Op::Join { left, right, .. } => {
