@@ -144,6 +144,39 @@ pub enum Op {
         /// Whether NULL keys equal each other (INTERSECT, EXCEPT).
         null_equal: bool,
     },
+    /// Each row of the left with rows of the right as of a time; output is left's columns, then right's,
+    /// which are NULL where nothing is found. NULL keys find nothing.
+    Lookup {
+        /// Left input.
+        left: RelId,
+        /// Right input.
+        right: RelId,
+        /// Over left's columns; same count and types as `right_keys`.
+        left_keys: Vec<Scalar>,
+        /// Over right's columns.
+        right_keys: Vec<Scalar>,
+        /// Whether a left row that finds nothing stays.
+        outer: bool,
+        /// As of when.
+        when: When,
+    },
+}
+
+/// As of when a lookup finds rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// All rows of the key as they are in the epoch the left row comes in; nothing is revised later.
+    Now,
+    /// The row of the key with the greatest time that is not after the left row's, the greatest bytes
+    /// among equals; revised when either side changes.
+    Time {
+        /// Position of the left's time.
+        left: usize,
+        /// Position of the right's time.
+        right: usize,
+        /// Whether equal times do not match.
+        strict: bool,
+    },
 }
 
 impl Op {
@@ -158,13 +191,20 @@ impl Op {
             | Op::Close { input, .. }
             | Op::Aggregate { input, .. } => vec![*input],
             Op::Union { inputs } => inputs.clone(),
-            Op::Join { left, right, .. } => vec![*left, *right],
+            Op::Join { left, right, .. } | Op::Lookup { left, right, .. } => vec![*left, *right],
         }
     }
 
     /// Whether the operator keeps state of its own.
     pub fn stateful(&self) -> bool {
-        matches!(self, Op::Distinct { .. } | Op::Close { .. } | Op::Aggregate { .. } | Op::Join { .. })
+        matches!(
+            self,
+            Op::Distinct { .. }
+                | Op::Close { .. }
+                | Op::Aggregate { .. }
+                | Op::Join { .. }
+                | Op::Lookup { .. }
+        )
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `updates`, `build`, `heap`, `packed`, `seek` | rows on their way into arrangements, arrangements, point reads in them |
 //! | `accum`, `float_sum` | accumulators that add, in the diff |
 //! | `aggregate`, `reduce`, `finish` | GROUP BY: before, over and after its arrangement |
+//! | `lookup` | joins as of a time |
 //! | `join`, `joins` | pairs of rows; what each kind of join is made of |
 //! | `watermark`, `close`, `expire` | watermarks as data; what waits for them, and what ends with them |
 //! | `export` | views and sinks |
@@ -30,6 +31,7 @@ mod heap;
 pub mod join;
 mod joins;
 pub mod linear;
+mod lookup;
 pub mod packed;
 pub mod reduce;
 pub mod seek;
@@ -218,6 +220,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 self.group(id, *input, grouping)
             }
             Op::Join { .. } => self.join(id),
+            Op::Lookup { .. } => self.lookup(id),
         }
     }
 
@@ -252,7 +255,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let (name, shape) = (self.named(id, "groups"), self.shapes[id].clone());
         let arranged = packed::arrange(updates, &name, self.collector.clone());
         let Some(back) = back else { return Ok(self.reduce(arranged, grouping, shape, (id, space, errors))) };
-        self.tie(&arranged, back, (&name, Part::Groups, grouping.key_codec.clone()))?;
+        self.tie(&[&arranged], back, (&name, Part::Groups, grouping.key_codec.clone()))?;
         let key = self.plan.expiry.get(&(id, Part::Groups)).map_or(0, |horizon| horizon.column);
         let rows = self.reduce(arranged, grouping, shape.clone(), (id, space, errors));
         self.frozen(id, rows, shape, &[(Part::Groups, key)])

@@ -29,6 +29,7 @@ mod query;
 mod refuse;
 mod sink;
 mod subquery;
+mod temporal;
 mod window;
 
 #[cfg(test)]

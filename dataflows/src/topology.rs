@@ -129,7 +129,11 @@ impl Topology {
             .sources
             .iter()
             .map(|source| {
-                Ingest::new(source.clone(), (setup.decoder)(source)?, held_marks(&setup.progress, &source.name))
+                Ingest::new(
+                    source.clone(),
+                    (setup.decoder)(source)?,
+                    held_marks(&setup.progress, &source.name),
+                )
             })
             .collect::<Result<Vec<_>, RunError>>()?;
         let abort = setup.abort.clone();

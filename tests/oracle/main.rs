@@ -14,15 +14,17 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `control`, `incremental` | the tests |
+//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental` | the tests |
 
 mod control;
 mod duck;
 mod engine;
+mod event_time;
 mod failing;
 mod games;
 mod history;
 mod incremental;
+mod lookup;
 mod model;
 mod oracle;
 mod retention;

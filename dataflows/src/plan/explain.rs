@@ -12,7 +12,9 @@ use std::fmt::Write as _;
 use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
-use super::{Aggregate, Conflict, Horizon, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
+use super::{
+    Aggregate, Conflict, Horizon, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source, When,
+};
 use crate::spaces::Part;
 
 /// Forms of `explain`.
@@ -111,6 +113,7 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
             ("Aggregate", format!("by [{}]: {aggregates}", list(keys)))
         }
         Op::Join { .. } => join(&rel.op),
+        Op::Lookup { .. } => lookup(plan, rel),
     };
     Line { op, detail }
 }
@@ -132,6 +135,29 @@ fn join(op: &Op) -> (&'static str, String) {
         JoinKind::Anti => "AntiJoin",
     };
     (name, format!("{on}{residual}"))
+}
+
+fn lookup(plan: &Plan, rel: &Rel) -> (&'static str, String) {
+    let Op::Lookup { left, right, left_keys, right_keys, outer, when } = &rel.op else {
+        return ("Lookup", String::new());
+    };
+    let on: Vec<String> = left_keys.iter().zip(right_keys).map(|(l, r)| format!("{l} = {r}")).collect();
+    let on = if on.is_empty() { "every row".to_owned() } else { format!("on {}", on.join(" and ")) };
+    let named = |side: &RelId, column: &usize| plan.rels[*side].schema.field(*column).name().clone();
+    let (name, when) = match when {
+        When::Now => (
+            if *outer { "LeftLookup" } else { "Lookup" },
+            "as it is in the epoch (exempt from what recomputation guarantees)".to_owned(),
+        ),
+        When::Time { left: l, right: r, strict } => {
+            let than = if *strict { "before" } else { "not after" };
+            (
+                if *outer { "LeftAsOfJoin" } else { "AsOfJoin" },
+                format!("the latest {} {than} {}", named(right, r), named(left, l)),
+            )
+        }
+    };
+    (name, format!("{on}, {when}"))
 }
 
 fn aggregate(a: &Aggregate) -> String {
@@ -167,6 +193,8 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
         }
         Op::Join { .. } => "the rows of both sides by join key".to_owned(),
         Op::Close { .. } => "rows that are not final".to_owned(),
+        Op::Lookup { when: When::Now, .. } => "the rows of the right side by join key".to_owned(),
+        Op::Lookup { .. } => "the rows of both sides by join key and time".to_owned(),
         _ => return None,
     })
 }

@@ -17,9 +17,9 @@ use schemas::{RowCodec, Rows};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::core::feedback::{ConnectLoop, Feedback, Handle};
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Capability, Concatenate};
 use timely::progress::Antichain;
 
 use super::Renderer;
@@ -53,27 +53,30 @@ impl<'s> Renderer<'s, '_> {
         Some((removals, Back { handle, horizon }))
     }
 
-    /// Lets what is final expire from `arranged`. `codec` is of its keys, or of its values for a part
-    /// that holds rows.
+    /// Lets what is final expire from `arranged`, which together hold the part. `codec` is of its keys,
+    /// or of its values for a part that holds rows.
     ///
     /// # Errors
     /// When no watermarks flow.
     pub(super) fn tie<R: Diff + Abelian>(
         &self,
-        arranged: &PackedArranged<'s, R>,
+        arranged: &[&PackedArranged<'s, R>],
         back: Back<'s, R>,
         (name, part, codec): (&str, Part, RowCodec),
     ) -> Result<(), RunError> {
-        let expiry = Expiry {
+        let expiry = || Expiry {
             column: back.horizon.column,
-            codec,
+            codec: codec.clone(),
             by_row: part != Part::Groups,
             peers: self.scope.peers(),
             name: name.to_string(),
             collector: self.collector.clone(),
         };
-        let removals = expire(arranged, self.levels()?, Reach::new(&back.horizon), expiry);
-        removals.connect_loop(back.handle);
+        let levels = self.levels()?;
+        let removals = arranged
+            .iter()
+            .map(|arranged| expire(arranged, levels.clone(), Reach::new(&back.horizon), expiry()));
+        self.scope.concatenate(removals.collect::<Vec<_>>()).connect_loop(back.handle);
         Ok(())
     }
 
@@ -252,7 +255,8 @@ impl Expiry {
             }
         }
         if removed > 0 {
-            self.collector.borrow_mut().at(epoch).touch(&format!("{} expired", self.name), removed);
+            // The removals are work of the next epoch; this one may be complete for all others.
+            self.collector.borrow_mut().at(epoch + 1).touch(&format!("{} expired", self.name), removed);
         }
         outgoing.finish()
     }
@@ -365,7 +369,8 @@ impl Frozen {
             match &batch.data {
                 Data::Arrow(columns) => {
                     let times = columns.column(*column).as_primitive_opt::<TimestampMicrosecondType>();
-                    let times = times.ok_or_else(|| RunError::Broken("a horizon of what is no time".into()))?;
+                    let times =
+                        times.ok_or_else(|| RunError::Broken("a horizon of what is no time".into()))?;
                     for (row, keep) in keep.iter_mut().enumerate() {
                         *keep &= times.is_null(row) || times.value(row) >= *horizon;
                     }

@@ -32,7 +32,7 @@ use crate::error::RunError;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
 use crate::spaces::Part;
 
-type Keyed<'s> = Stream<'s, u64, Vec<Updates<i64>>>;
+pub(super) type Keyed<'s> = Stream<'s, u64, Vec<Updates<i64>>>;
 
 /// One side of a join on its way.
 struct Half<'s> {
@@ -130,25 +130,35 @@ impl<'s> Renderer<'s, '_> {
         let removals = self.removals(id, part);
         let (removals, back) = removals.map_or((None, None), |(removals, back)| (Some(removals), Some(back)));
         let updates = self.side(id, (input, removals), (keys, codec.clone()), (part, keep_null_keys))?;
-        let mut matching = updates.clone();
-        if sift {
-            matching = self.rekeyed(matching, move |out, key, row, diff| {
-                if !null_in(&codec, key) {
-                    out.key(key);
-                    out.value(row, diff);
-                }
-            });
-        }
+        let matching = if sift { self.sifted(&updates, &codec, false) } else { updates.clone() };
         let arranged = packed::arrange(matching, &self.named(id, name), self.collector.clone());
         let shape = self.shapes[input].clone();
         if let Some(back) = back {
-            self.tie(&arranged, back, (&self.named(id, name), part, shape.codec.clone()))?;
+            let of = (&*self.named(id, name), part, shape.codec.clone());
+            if sift {
+                let (nulls, name) = (self.sifted(&updates, &codec, true), format!("{} nulls", of.0));
+                let nulls = packed::arrange(nulls, &name, self.collector.clone());
+                self.tie(&[&arranged, &nulls], back, of)?;
+            } else {
+                self.tie(&[&arranged], back, of)?;
+            }
         }
         Ok(Half { schema, shape, keys: key_columns, updates, arranged, part: name })
     }
 
+    /// Updates whose keys have a NULL in them, or those whose keys have none.
+    fn sifted(&self, updates: &Keyed<'s>, codec: &RowCodec, null: bool) -> Keyed<'s> {
+        let codec = codec.clone();
+        self.rekeyed(updates.clone(), move |out, key, row, diff| {
+            if null_in(&codec, key) == null {
+                out.key(key);
+                out.value(row, diff);
+            }
+        })
+    }
+
     /// Keyed rows of a side, with what was restored.
-    fn side(
+    pub(super) fn side(
         &mut self,
         id: RelId,
         (input, removals): (RelId, Option<Keyed<'s>>),
@@ -297,11 +307,11 @@ impl<'s> Renderer<'s, '_> {
 }
 
 /// The one key of a join without equalities.
-fn one_key() -> Scalar {
+pub(super) fn one_key() -> Scalar {
     Scalar::new(std::sync::Arc::new(Literal::new(ScalarValue::Boolean(Some(true)))))
 }
 
-fn key_columns(schema: &Schema, keys: &[Scalar]) -> Result<Schema, RunError> {
+pub(super) fn key_columns(schema: &Schema, keys: &[Scalar]) -> Result<Schema, RunError> {
     let field =
         |(at, key): (usize, &Scalar)| key.data_type(schema).map(|of| Field::new(format!("k{at}"), of, true));
     let fields: Result<Vec<Field>, _> = keys.iter().enumerate().map(field).collect();

@@ -76,7 +76,8 @@ fn never(plan: &Plan, bounds: &[Bounds], rel: RelId, pos: Pos) -> Mistake {
     if let Some(source) = forever {
         let message =
             format!("EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever", source.name);
-        let hint = format!("add retention = '400 days' to {}, or leave EMIT ON WINDOW CLOSE out", source.name);
+        let hint =
+            format!("add retention = '400 days' to {}, or leave EMIT ON WINDOW CLOSE out", source.name);
         return Mistake::new(pos, message).hint(hint);
     }
     let has = |rel: &RelId| bounds[*rel].iter().any(Option::is_some);

@@ -18,7 +18,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::interval;
 use super::window::{HOP_END, HOP_STARTS, TUMBLE_END, TUMBLE_START};
-use crate::plan::{Horizon, JoinKind, Op, Plan, RelId};
+use crate::plan::{Horizon, JoinKind, Op, Plan, RelId, When};
 use crate::spaces::Part;
 
 /// What is promised of a column.
@@ -105,6 +105,17 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             // What else was promised of the input may come late now: rows waited.
             let mut bounds = none();
             bounds[horizon.column] = Some(Bound { marks: horizon.marks.clone(), window: true });
+            bounds
+        }
+        Op::Lookup { left, when: When::Now, .. } => {
+            let mut bounds = known[*left].clone();
+            bounds.resize(rel.schema.fields().len(), None);
+            bounds
+        }
+        Op::Lookup { left, right, when: When::Time { left: l, right: r, .. }, .. } => {
+            let mut bounds = none();
+            // A row of the right changes what rows of the left found that are not before it.
+            bounds[*l] = known[*left][*l].as_ref().zip(known[*right][*r].as_ref()).map(|(a, b)| a.and(b));
             bounds
         }
         Op::Join { left, kind, .. } => {

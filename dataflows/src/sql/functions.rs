@@ -43,6 +43,7 @@ impl Functions {
         let builtin = datafusion_functions::all_default_functions();
         let nested = datafusion_functions_nested::all_default_nested_functions();
         let own = super::window::functions().into_iter().chain([json_function(false), json_function(true)]);
+        let own = own.chain(super::temporal::functions());
         for udf in builtin.into_iter().chain(nested).chain(own) {
             for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
                 scalars.insert(name.clone(), Arc::clone(&udf));

@@ -7,6 +7,7 @@
 
 mod aggregate;
 pub(crate) mod join;
+mod lookup;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use super::catalog::RelSource;
 use super::fallible::fallible;
 use super::guard::Fence;
+use super::temporal::Temporal;
 use crate::plan::{Op, Plan, Rel, RelId, Scalar};
 
 /// Adds the relations of `logical` to `plan`, written in the view `owner`.
@@ -102,10 +104,14 @@ impl Lower<'_> {
                 let exprs = p.expr.iter().map(|e| scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
                 self.project(input, exprs, &p.schema)
             }
-            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<Fence>() {
-                Some(fence) => self.fence(fence),
-                None => plan_err!("{} is not supported", node.display()),
-            },
+            LogicalPlan::Extension(extension) => {
+                let any = extension.node.as_any();
+                match (any.downcast_ref::<Fence>(), any.downcast_ref::<Temporal>()) {
+                    (Some(fence), _) => self.fence(fence),
+                    (_, Some(join)) => self.lookup(join),
+                    _ => plan_err!("{} is not supported", node.display()),
+                }
+            }
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Distinct(Distinct::All(input)) => {

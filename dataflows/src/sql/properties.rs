@@ -13,7 +13,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::event_time;
 use super::window::{HOP_END, TUMBLE_END, TUMBLE_START};
-use crate::plan::{JoinKind, Op, Plan, Rel, RelId, Scalar};
+use crate::plan::{JoinKind, Op, Plan, Rel, RelId, Scalar, When};
 use crate::spaces::Part;
 use crate::sql::ast::IncludeKind;
 
@@ -38,10 +38,10 @@ pub(crate) fn annotate(plan: &mut Plan) {
         rel.unique = facts.unique;
         rel.paired = facts.paired;
         rel.append_only = facts.append_only;
-        let waits = matches!(rel.op, Op::Close { .. });
-        rel.durable = stateful && (raw || waits || facts.below_forgetter);
+        let forgets = matches!(rel.op, Op::Close { .. } | Op::Lookup { when: When::Now, .. });
+        rel.durable = stateful && (raw || forgets || facts.below_forgetter);
         // What is recomputed on a restart comes out whole before anything of it expires.
-        rel.below_forgetter = facts.below_forgetter || waits || (expires && rel.durable);
+        rel.below_forgetter = facts.below_forgetter || forgets || (expires && rel.durable);
         unsaved.push(raw && !stateful);
     }
 }
@@ -101,6 +101,14 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
         Op::Join { kind, left_keys, right_keys, .. } => {
             join(*kind, (left_keys, right_keys), (inputs[0], inputs[1]), &mut facts)
         }
+        Op::Lookup { right_keys, when, .. } => {
+            let now = *when == When::Now;
+            facts.append_only = now;
+            facts.paired.clone_from(&inputs[0].paired);
+            if !now || covers(right_keys, inputs[1]) {
+                facts.unique.clone_from(&inputs[0].unique);
+            }
+        }
     }
     facts.unique = reduce(facts.unique, &facts.paired);
     facts
@@ -142,10 +150,6 @@ fn join(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts
         return;
     }
     facts.paired.extend(right.paired.iter().map(|(a, b)| (a + width, b + width)));
-    let covers = |scalars: &[Scalar], rel: &Rel| {
-        let columns: Vec<usize> = scalars.iter().filter_map(Scalar::as_column).collect();
-        rel.unique.iter().any(|key| covered(key, &columns, &rel.paired))
-    };
     if kind != JoinKind::Full && covers(keys.1, right) {
         facts.unique.extend(left.unique.iter().cloned());
     }
@@ -161,6 +165,12 @@ fn join(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts
             }
         }
     }
+}
+
+/// Whether `scalars` fix a key of `rel`.
+fn covers(scalars: &[Scalar], rel: &Rel) -> bool {
+    let columns: Vec<usize> = scalars.iter().filter_map(Scalar::as_column).collect();
+    rel.unique.iter().any(|key| covered(key, &columns, &rel.paired))
 }
 
 /// Whether `columns` fix every column of `key`, pairs standing for each other.
@@ -262,15 +272,29 @@ fn fixed(value: &datafusion_common::ScalarValue) -> bool {
     }
 }
 
+/// Whether no row of `rel` is ever taken back, of a plan that is not annotated yet.
+pub(crate) fn only_adds(plan: &Plan, rel: RelId) -> bool {
+    let rel = &plan.rels[rel];
+    let adds = match &rel.op {
+        Op::Source(at) => plan.sources[*at].keyed.is_none(),
+        Op::Close { .. } | Op::Lookup { when: When::Now, .. } => return true,
+        Op::Join { kind, .. } => matches!(kind, JoinKind::Inner | JoinKind::Semi),
+        Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } | Op::Union { .. } => true,
+        op => matches!(op, Op::Distinct { .. }),
+    };
+    adds && rel.op.inputs().into_iter().all(|input| only_adds(plan, input))
+}
+
 /// The operator because of which `rel` can retract rows, in words.
 pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
     let r = &plan.rels[rel];
-    if let Some(input) = r.op.inputs().into_iter().find(|i| !plan.rels[*i].append_only) {
+    if let Some(input) = r.op.inputs().into_iter().find(|i| !only_adds(plan, *i)) {
         return why_retracts(plan, input);
     }
     match &r.op {
         Op::Source(i) => format!("the table {} revises and deletes rows", plan.sources[*i].name),
         Op::Aggregate { .. } => format!("the GROUP BY of {} revises its results", r.owner),
+        Op::Lookup { .. } => format!("the ASOF JOIN of {} revises what it found", r.owner),
         Op::Join { kind, .. } => {
             let join = match kind {
                 JoinKind::Full => "FULL JOIN",

@@ -16,7 +16,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::fallible::fallible;
 use super::properties::column_of;
-use crate::plan::{Aggregate, Horizon, Op, Plan, Rel, RelId, Scalar};
+use crate::plan::{Aggregate, Horizon, Op, Plan, Rel, RelId, Scalar, When};
 
 type Columns = BTreeSet<usize>;
 
@@ -114,6 +114,18 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
             let mut r: Columns = both.iter().filter(|c| **c >= width).map(|c| c - width).collect();
             l.extend(left_keys.iter().flat_map(columns));
             r.extend(right_keys.iter().flat_map(columns));
+            vec![(*left, l), (*right, r)]
+        }
+        Op::Lookup { left, right, left_keys, right_keys, when, .. } => {
+            let width = plan.rels[*left].schema.fields().len();
+            let mut l: Columns = own.iter().copied().filter(|c| *c < width).collect();
+            let mut r: Columns = own.iter().filter(|c| **c >= width).map(|c| c - width).collect();
+            l.extend(left_keys.iter().flat_map(columns));
+            r.extend(right_keys.iter().flat_map(columns));
+            if let When::Time { left, right, .. } = when {
+                l.insert(*left);
+                r.insert(*right);
+            }
             vec![(*left, l), (*right, r)]
         }
     }
@@ -256,6 +268,23 @@ impl Writer<'_> {
                 };
                 let places = if kind.pairs() { places } else { from_left };
                 (op, places)
+            }
+            Op::Lookup { left, left_keys, right_keys, outer, when, .. } => {
+                let width = self.old.rels[*left].schema.fields().len();
+                let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
+                let (right, from_right) = self.narrowed(reads[1].0, &reads[1].1, owner);
+                let shift = self.rels[left].schema.fields().len();
+                let left_keys = left_keys.iter().map(|k| moved(k, &from_left)).collect();
+                let right_keys = right_keys.iter().map(|k| moved(k, &from_right)).collect();
+                let when = match *when {
+                    When::Now => When::Now,
+                    When::Time { left, right, strict } => {
+                        When::Time { left: from_left[&left], right: from_right[&right], strict }
+                    }
+                };
+                let mut places = from_left;
+                places.extend(from_right.iter().map(|(old, new)| (old + width, new + shift)));
+                (Op::Lookup { left, right, left_keys, right_keys, outer: *outer, when }, places)
             }
         };
         let mut order: Vec<(usize, usize)> = places.iter().map(|(old, new)| (*new, *old)).collect();
@@ -408,7 +437,7 @@ fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
         | Op::Close { input, .. }
         | Op::Aggregate { input, .. } => *input = number(*input),
         Op::Union { inputs } => inputs.iter_mut().for_each(|i| *i = number(*i)),
-        Op::Join { left, right, .. } => {
+        Op::Join { left, right, .. } | Op::Lookup { left, right, .. } => {
             *left = number(*left);
             *right = number(*right);
         }

@@ -37,7 +37,7 @@ use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
 use super::error::Mistake;
 use super::parse::unnest::{self, UnnestUse};
-use super::{constants, guard, lower, mistakes, refuse, subquery};
+use super::{constants, guard, lower, mistakes, refuse, subquery, temporal};
 use crate::plan::Scalar;
 
 /// Where a query stands: what its mistakes point into.
@@ -83,7 +83,11 @@ pub(crate) fn plan(
     let planned = statement(catalog, rewritten).and_then(|p| put_back(catalog, p, &uses)).map_err(tidy)?;
     check_names(&planned, query, site)?;
     let joined = analyze(planned).and_then(subquery::decorrelate).map_err(tidy)?;
-    let optimised = typed(joined).and_then(guard::fence).and_then(|p| optimise(p, rules())).map_err(tidy)?;
+    let optimised = typed(joined)
+        .and_then(temporal::joins)
+        .and_then(guard::fence)
+        .and_then(|p| optimise(p, rules()))
+        .map_err(tidy)?;
     Ok(optimised)
 }
 

@@ -396,8 +396,8 @@ const BAD: &[(&str, &str)] = &[
         "1:32: SESSION windows are not in this release\n  write TUMBLE(t, ts, size) or HOP(t, ts, slide, size)",
     ),
     (
-        "CREATE VIEW v AS SELECT a FROM t JOIN d FOR SYSTEM_TIME AS OF PROCTIME() ON t.a = d.a",
-        "1:41: FOR SYSTEM_TIME AS OF is not in this release\n  leave it out: a plain JOIN follows the changes of both sides",
+        "CREATE VIEW v AS SELECT a FROM t JOIN d FOR SYSTEM_TIME AS OF t.ts ON t.a = d.a",
+        "1:41: FOR SYSTEM_TIME AS OF a time is not supported\n  write FOR SYSTEM_TIME AS OF PROCTIME(), or ASOF JOIN for the row that was valid at a time",
     ),
     (
         "CREATE VIEW v AS SELECT a FROM t, LATERAL (SELECT 1) x",
