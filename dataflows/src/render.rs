@@ -23,7 +23,7 @@ pub mod batch;
 mod build;
 mod close;
 pub mod collect;
-mod expire;
+pub mod expire;
 pub mod export;
 pub mod finish;
 pub mod float_sum;
@@ -54,6 +54,7 @@ use accum::Accums;
 use aggregate::Grouping;
 use batch::Shape;
 use collect::Shared;
+use expire::Gone;
 use export::Export;
 use linear::{Deltas, Errors};
 use packed::PackedArranged;
@@ -254,22 +255,24 @@ impl<'s, 'p> Renderer<'s, 'p> {
         };
         let (name, shape) = (self.named(id, "groups"), self.shapes[id].clone());
         let arranged = packed::arrange(updates, &name, self.collector.clone());
-        let Some(back) = back else { return Ok(self.reduce(arranged, grouping, shape, (id, space, errors))) };
-        self.tie(&[&arranged], back, (&name, Part::Groups, grouping.key_codec.clone()))?;
-        let key = self.plan.expiry.get(&(id, Part::Groups)).map_or(0, |horizon| horizon.column);
-        let rows = self.reduce(arranged, grouping, shape.clone(), (id, space, errors));
-        self.frozen(id, rows, shape, &[(Part::Groups, key)])
+        let mut gone = None;
+        if let Some(back) = back {
+            gone = Some(back.gone.clone());
+            self.tie(&[&arranged], back, (&name, Part::Groups, grouping.key_codec.clone()))?;
+        }
+        Ok(self.reduce(arranged, (grouping, gone), shape, (id, space, errors)))
     }
 
     fn reduce(
         &self,
         arranged: PackedArranged<'s, Accums>,
-        grouping: Grouping,
+        (grouping, gone): (Grouping, Option<Gone>),
         output: Shape,
         (id, space, errors): (RelId, Option<u32>, Errors),
     ) -> Deltas<'s> {
         let reduce = Reduce {
             grouping,
+            gone,
             output,
             space,
             first: self.start.first(),

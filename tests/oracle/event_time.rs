@@ -239,7 +239,7 @@ fn history(seed: u64, n: usize, joins: usize) -> Vec<Record> {
         let power = draw.or_null(0.1, power);
         match source {
             SHOTS => {
-                let shot = clock - draw.int(0..3 * 60) * SECOND_US;
+                let shot = clock - draw.int(0..6 * 60) * SECOND_US;
                 let speed = draw.int(-40..40) as f64 / 8.0;
                 let row = vec![team, power, speed.into(), draw.or_null(0.04, shot)];
                 let partition =

@@ -215,7 +215,7 @@ fn final_when(plan: &Plan, schema: &Schema, horizon: &Horizon) -> String {
             _ => format!(" plus {}", length(-lag)),
         };
         let name = plan.sources.get(*source).map_or("a source", |s| s.name.as_str());
-        format!("{words} the watermark of {name}{moved}")
+        format!("is {words} the watermark of {name}{moved}")
     });
     format!("{column} {}", marks.collect::<Vec<_>>().join(" and "))
 }

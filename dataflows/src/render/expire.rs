@@ -3,11 +3,14 @@
 //! [`expire`] keeps a list of what an arrangement holds, ordered by time. When the horizon passes a
 //! time at the end of an epoch, it reads what is held there and sends its removal back into the
 //! arrangement, one epoch later, so that merging frees the memory and the operator that owns the
-//! state deletes it there as it would anything else that is gone. [`freeze`] stands below the operator
-//! and holds back what that changes: by the plan's promise nothing else can change a row that was
-//! final before. A row that reaches what was dropped breaks the promise and stops the worker.
+//! state deletes it there as it would anything else that is gone. A GROUP BY is told which groups go and
+//! shows nothing of it; below a join [`freeze`] holds back what that changes: by the plan's promise
+//! nothing else can change a row that was final before. A row that reaches what was dropped breaks
+//! the promise and stops the worker.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::rc::Rc;
 
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -34,23 +37,45 @@ use crate::error::RunError;
 use crate::plan::{Horizon, RelId};
 use crate::spaces::Part;
 
-/// Removals on their way back into an arrangement.
+/// What takes state away.
+type Removals<'s, R> = Stream<'s, u64, Vec<Updates<R>>>;
+
+/// The way back into an arrangement.
 pub struct Back<'s, R: Diff> {
     handle: Handle<'s, u64, Vec<Updates<R>>>,
     horizon: Horizon,
+    /// Keys of groups that are removed, for who shows the groups.
+    pub gone: Gone,
+}
+
+/// Keys of groups that are removed, by the epoch they are removed at.
+#[derive(Clone, Default)]
+pub struct Gone(Rc<RefCell<BTreeMap<u64, HashSet<Vec<u8>>>>>);
+
+impl Gone {
+    fn put(&self, epoch: u64, key: &[u8]) {
+        self.0.borrow_mut().entry(epoch).or_default().insert(key.to_vec());
+    }
+
+    /// Whether what changes of `key` at `epoch` is its removal; it is told once.
+    pub fn take(&self, epoch: u64, key: &[u8]) -> bool {
+        let mut epochs = self.0.borrow_mut();
+        let Some(keys) = epochs.get_mut(&epoch) else { return false };
+        let gone = keys.remove(key);
+        if keys.is_empty() {
+            epochs.remove(&epoch);
+        }
+        gone
+    }
 }
 
 impl<'s> Renderer<'s, '_> {
     /// What will be removed from a part of an operator's state, where that expires: to be added to
     /// its updates, and to be tied to the arrangement of them with [`Renderer::tie`].
-    pub(super) fn removals<R: Diff>(
-        &self,
-        id: RelId,
-        part: Part,
-    ) -> Option<(Stream<'s, u64, Vec<Updates<R>>>, Back<'s, R>)> {
+    pub(super) fn removals<R: Diff>(&self, id: RelId, part: Part) -> Option<(Removals<'s, R>, Back<'s, R>)> {
         let horizon = self.plan.expiry.get(&(id, part))?.clone();
         let (handle, removals) = self.scope.feedback(1);
-        Some((removals, Back { handle, horizon }))
+        Some((removals, Back { handle, horizon, gone: Gone::default() }))
     }
 
     /// Lets what is final expire from `arranged`, which together hold the part. `codec` is of its keys,
@@ -69,6 +94,7 @@ impl<'s> Renderer<'s, '_> {
             codec: codec.clone(),
             by_row: part != Part::Groups,
             peers: self.scope.peers(),
+            gone: back.gone.clone(),
             name: name.to_string(),
             collector: self.collector.clone(),
         };
@@ -110,6 +136,7 @@ struct Expiry {
     codec: RowCodec,
     by_row: bool,
     peers: usize,
+    gone: Gone,
     name: String,
     collector: Shared,
 }
@@ -135,7 +162,7 @@ fn expire<'s, R: Diff + Abelian>(
     levels: Levels<'s>,
     mut reach: Reach,
     expiry: Expiry,
-) -> Stream<'s, u64, Vec<Updates<R>>> {
+) -> Removals<'s, R> {
     let mut trace: PackedTrace<R> = arranged.trace.clone();
     arranged.stream.clone().binary_frontier::<_, CapacityContainerBuilder<Vec<Updates<R>>>, _, _, _, _>(
         levels,
@@ -251,6 +278,9 @@ impl Expiry {
             if !held.is_empty() {
                 outgoing.key(&key);
                 held.into_iter().for_each(|(value, total)| outgoing.value(&value, total));
+                if !self.by_row {
+                    self.gone.put(epoch + 1, &key);
+                }
                 due.removed.insert((key, row));
             }
         }

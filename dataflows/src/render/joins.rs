@@ -299,7 +299,8 @@ impl<'s> Renderer<'s, '_> {
         let shape = Shape::new(schema)?;
         let named = |part: &str| self.named(id, &format!("{of} {part}"));
         let arranged = packed::arrange(updates, &named("keys"), self.collector.clone());
-        let present = self.reduce(arranged, grouping.clone(), shape.clone(), (id, None, self.errors(id)?));
+        let present =
+            self.reduce(arranged, (grouping.clone(), None), shape.clone(), (id, None, self.errors(id)?));
         let side = Side { shape, keys: columns, key_codec: grouping.key_codec, keep_null_keys: true };
         let keyed = join::keyed(present, side, self.errors(id)?, self.collector.clone());
         Ok(packed::arrange(keyed, &named("present"), self.collector.clone()))

@@ -81,7 +81,7 @@ fn never(plan: &Plan, bounds: &[Bounds], rel: RelId, pos: Pos) -> Mistake {
         return Mistake::new(pos, message).hint(hint);
     }
     let has = |rel: &RelId| bounds[*rel].iter().any(Option::is_some);
-    let lost = below.iter().rev().find(|rel| !has(rel) && plan.rels[**rel].op.inputs().iter().any(has));
+    let lost = below.iter().find(|rel| !has(rel) && plan.rels[**rel].op.inputs().iter().any(has));
     let (message, hint) = match lost.map(|rel| &plan.rels[*rel].op) {
         Some(Op::Join { .. }) => (
             "EMIT ON WINDOW CLOSE never comes: after the join old rows can come at any time",

@@ -190,7 +190,7 @@ fn through(expr: &Arc<dyn PhysicalExpr>, input: &Bounds) -> Option<Bound> {
     }
     let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
     let argument = |at: usize| call.args().get(at).and_then(|of| through(of, input));
-    let length = |at: usize| call.args().get(at).and_then(|of| constant(of)).filter(|us| *us > 0);
+    let length = |at: usize| call.args().get(at).and_then(constant).filter(|us| *us > 0);
     // A time not below b is in a window that starts after b less its length, and ends after b.
     match call.name() {
         TUMBLE_START => argument(0)?.later(1 - length(1)?).map(Bound::window),

@@ -250,48 +250,51 @@ impl Writer<'_> {
                 let keys = keys.iter().map(|k| moved(k, &places)).collect();
                 (Op::Aggregate { input, keys, aggregates }, dense(&outputs))
             }
-            Op::Join { kind, left_keys, right_keys, residual, left, null_equal, .. } => {
-                let width = self.old.rels[*left].schema.fields().len();
-                let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
-                let (right, from_right) = self.narrowed(reads[1].0, &reads[1].1, owner);
-                let shift = self.rels[left].schema.fields().len();
-                let mut places = from_left.clone();
-                places.extend(from_right.iter().map(|(old, new)| (old + width, new + shift)));
-                let op = Op::Join {
-                    left,
-                    right,
-                    kind: *kind,
-                    left_keys: left_keys.iter().map(|k| moved(k, &from_left)).collect(),
-                    right_keys: right_keys.iter().map(|k| moved(k, &from_right)).collect(),
-                    residual: residual.as_ref().map(|r| moved(r, &places)),
-                    null_equal: *null_equal,
-                };
-                let places = if kind.pairs() { places } else { from_left };
-                (op, places)
-            }
-            Op::Lookup { left, left_keys, right_keys, outer, when, .. } => {
-                let width = self.old.rels[*left].schema.fields().len();
-                let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
-                let (right, from_right) = self.narrowed(reads[1].0, &reads[1].1, owner);
-                let shift = self.rels[left].schema.fields().len();
-                let left_keys = left_keys.iter().map(|k| moved(k, &from_left)).collect();
-                let right_keys = right_keys.iter().map(|k| moved(k, &from_right)).collect();
-                let when = match *when {
-                    When::Now => When::Now,
-                    When::Time { left, right, strict } => {
-                        When::Time { left: from_left[&left], right: from_right[&right], strict }
-                    }
-                };
-                let mut places = from_left;
-                places.extend(from_right.iter().map(|(old, new)| (old + width, new + shift)));
-                (Op::Lookup { left, right, left_keys, right_keys, outer: *outer, when }, places)
-            }
+            Op::Join { .. } | Op::Lookup { .. } => self.joined(id, &reads),
         };
         let mut order: Vec<(usize, usize)> = places.iter().map(|(old, new)| (*new, *old)).collect();
         order.sort_unstable();
         let schema = subset(&rel.schema, order.into_iter().map(|(_, old)| old));
         let new = self.push(op, schema, owner);
         self.placed.insert(id, (new, places));
+    }
+
+    /// Writes the operator of a join of two inputs, and where its columns stand.
+    fn joined(&mut self, id: RelId, reads: &[(RelId, Columns)]) -> (Op, BTreeMap<usize, usize>) {
+        let rel = &self.old.rels[id];
+        let owner = rel.owner.as_str();
+        let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
+        let (right, from_right) = self.narrowed(reads[1].0, &reads[1].1, owner);
+        let width = self.old.rels[reads[0].0].schema.fields().len();
+        let shift = self.rels[left].schema.fields().len();
+        let mut places = from_left.clone();
+        places.extend(from_right.iter().map(|(old, new)| (old + width, new + shift)));
+        let all = |keys: &[Scalar], from| keys.iter().map(|k| moved(k, from)).collect();
+        match &rel.op {
+            Op::Join { kind, left_keys, right_keys, residual, null_equal, .. } => {
+                let op = Op::Join {
+                    left,
+                    right,
+                    kind: *kind,
+                    left_keys: all(left_keys, &from_left),
+                    right_keys: all(right_keys, &from_right),
+                    residual: residual.as_ref().map(|r| moved(r, &places)),
+                    null_equal: *null_equal,
+                };
+                (op, if kind.pairs() { places } else { from_left })
+            }
+            Op::Lookup { left_keys, right_keys, outer, when, .. } => {
+                let when = match *when {
+                    When::Now => When::Now,
+                    When::Time { left, right, strict } => {
+                        When::Time { left: from_left[&left], right: from_right[&right], strict }
+                    }
+                };
+                let (left_keys, right_keys) = (all(left_keys, &from_left), all(right_keys, &from_right));
+                (Op::Lookup { left, right, left_keys, right_keys, outer: *outer, when }, places)
+            }
+            other => (other.clone(), places),
+        }
     }
 }
 

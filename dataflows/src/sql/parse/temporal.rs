@@ -112,18 +112,16 @@ impl Joins {
     /// A table that is joined with nothing before it.
     fn first(&mut self, factor: &mut TableFactor) {
         let at = factor.span().start;
-        match factor {
-            TableFactor::NestedJoin { table_with_joins, .. } => self.chain(table_with_joins),
-            TableFactor::Table { name, .. } => {
-                if take_now(name) {
-                    self.refuse(
-                        (at.line, at.column),
-                        "FOR SYSTEM_TIME AS OF PROCTIME() stands at the right of a join",
-                        "write FROM stream JOIN dim FOR SYSTEM_TIME AS OF PROCTIME() AS d ON ...",
-                    );
-                }
-            }
-            _ => {}
+        if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
+            self.chain(table_with_joins);
+        } else if let TableFactor::Table { name, .. } = factor
+            && take_now(name)
+        {
+            self.refuse(
+                (at.line, at.column),
+                "FOR SYSTEM_TIME AS OF PROCTIME() stands at the right of a join",
+                "write FROM stream JOIN dim FOR SYSTEM_TIME AS OF PROCTIME() AS d ON ...",
+            );
         }
     }
 
