@@ -327,8 +327,9 @@ impl Driver {
 
     fn close(&mut self, lines: &Lines, mut head: Head) -> Result<()> {
         self.sources.fill(&mut head);
+        let partitions = Arc::new(head.sources.iter().map(|source| source.partitions.clone()).collect());
         for worker in &lines.workers {
-            if worker.send(ToWorker::Close(head.epoch)).is_err() {
+            if worker.send(ToWorker::Close(head.epoch, Arc::clone(&partitions))).is_err() {
                 return Ok(());
             }
         }

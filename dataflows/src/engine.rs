@@ -66,6 +66,7 @@ pub struct Letter {
 }
 
 /// What a committed epoch brought beside the state.
+#[derive(Debug, Default)]
 pub struct Committed {
     /// The epoch.
     pub epoch: u64,
@@ -75,6 +76,8 @@ pub struct Committed {
     pub letters: Vec<Letter>,
     /// Rows touched by operator, all workers together.
     pub touched: BTreeMap<String, u64>,
+    /// Updates held by arrangement, all workers together.
+    pub held: BTreeMap<String, u64>,
 }
 
 /// A running topology.
@@ -195,10 +198,11 @@ impl Engine {
     /// # Errors
     /// When a worker has ended.
     pub fn close(&mut self) -> Result<(), RunError> {
+        let partitions = Arc::new(self.heads.iter().map(|head| head.partitions.clone()).collect());
         let next = self.heads.iter().map(|head| new_head(head.partitions.clone())).collect();
         self.closed.insert(self.open, (std::mem::replace(&mut self.heads, next), vec![]));
         for worker in 0..self.lines.len() {
-            self.tell(worker as i32, Tell::Close(self.open))?;
+            self.tell(worker as i32, Tell::Close(self.open, Arc::clone(&partitions)))?;
         }
         self.open += 1;
         Ok(())
@@ -289,7 +293,7 @@ impl Engine {
         }
         let progress = self.progress.clone();
         let mut commit = Commit { epoch, commit_ms: epoch as i64, progress, ..Commit::default() };
-        let mut done = Committed { epoch, sinks: vec![], letters: vec![], touched: BTreeMap::new() };
+        let mut done = Committed { epoch, ..Committed::default() };
         for part in parts {
             let writes = part.out.writes.into_iter();
             commit.writes.extend(writes.map(|(space, (keys, values))| Writes { space, keys, values }));
@@ -297,6 +301,9 @@ impl Engine {
             commit.counts.extend(counts.map(|(space, (rows, diffs))| Counts { space, rows, diffs }));
             for (operator, rows) in part.out.touched {
                 *done.touched.entry(operator).or_default() += rows;
+            }
+            for (arrangement, updates) in part.out.held {
+                *done.held.entry(arrangement).or_default() += updates;
             }
             done.sinks.push(part.out.sinks);
             done.letters.extend(part.letters);

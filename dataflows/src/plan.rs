@@ -23,6 +23,7 @@ pub use fold::{Fold, SortKey};
 pub use scalar::Scalar;
 use window::Window;
 
+use crate::spaces::Part;
 use crate::sql::ast::{Encoding, Format, IncludeKind};
 
 /// Index of a relation in [`Plan::rels`].
@@ -39,6 +40,20 @@ pub struct Plan {
     pub views: Vec<View>,
     /// Sinks in the order declared.
     pub sinks: Vec<Sink>,
+    /// State that is dropped once it is final. The column is one of the operator's key, for a join one
+    /// of the side's rows.
+    pub expiry: BTreeMap<(RelId, Part), Horizon>,
+}
+
+/// From when on rows are final: after an epoch no row comes, and none is taken back, whose time in
+/// `column` is below every source's watermark at that epoch less its lag. A row without a time there
+/// is never final.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// Position of the time.
+    pub column: usize,
+    /// Sources by index in [`Plan::sources`], and their lags in microseconds.
+    pub marks: Vec<(usize, i64)>,
 }
 
 /// One relation: an operator, its output columns and what is known of them.
@@ -54,7 +69,7 @@ pub struct Rel {
     pub paired: Vec<(usize, usize)>,
     /// True when no row is ever retracted.
     pub append_only: bool,
-    /// True when something upstream forgets without retracting (retention).
+    /// True when something upstream forgets without retracting (retention, expiry, EMIT ON WINDOW CLOSE).
     pub below_forgetter: bool,
     /// True when the state this operator keeps is durable. Always false for stateless ones and for sources.
     pub durable: bool,
@@ -99,6 +114,13 @@ pub enum Op {
     Distinct {
         /// Input.
         input: RelId,
+    },
+    /// Each row once it is final and not before; nothing is taken back.
+    Close {
+        /// Input.
+        input: RelId,
+        /// When a row is final.
+        horizon: Horizon,
     },
     /// GROUP BY: output is the keys, then the aggregates. With no keys there is always exactly one row
     /// (count 0, others NULL over nothing).
@@ -145,6 +167,39 @@ pub enum Op {
         /// Whether NULL keys equal each other (INTERSECT, EXCEPT).
         null_equal: bool,
     },
+    /// Each row of the left with rows of the right as of a time; output is left's columns, then right's,
+    /// which are NULL where nothing is found. NULL keys find nothing.
+    Lookup {
+        /// Left input.
+        left: RelId,
+        /// Right input.
+        right: RelId,
+        /// Over left's columns; same count and types as `right_keys`.
+        left_keys: Vec<Scalar>,
+        /// Over right's columns.
+        right_keys: Vec<Scalar>,
+        /// Whether a left row that finds nothing stays.
+        outer: bool,
+        /// As of when.
+        when: When,
+    },
+}
+
+/// As of when a lookup finds rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// All rows of the key as they are in the epoch the left row comes in; nothing is revised later.
+    Now,
+    /// The row of the key with the greatest time that is not after the left row's, the greatest bytes
+    /// among equals; revised when either side changes.
+    Time {
+        /// Position of the left's time.
+        left: usize,
+        /// Position of the right's time.
+        right: usize,
+        /// Whether equal times do not match.
+        strict: bool,
+    },
 }
 
 impl Op {
@@ -156,11 +211,12 @@ impl Op {
             | Op::Project { input, .. }
             | Op::Unnest { input, .. }
             | Op::Distinct { input }
+            | Op::Close { input, .. }
             | Op::Aggregate { input, .. }
             | Op::Fold { input, .. }
             | Op::Window { input, .. } => vec![*input],
             Op::Union { inputs } => inputs.clone(),
-            Op::Join { left, right, .. } => vec![*left, *right],
+            Op::Join { left, right, .. } | Op::Lookup { left, right, .. } => vec![*left, *right],
         }
     }
 
@@ -169,10 +225,12 @@ impl Op {
         matches!(
             self,
             Op::Distinct { .. }
+                | Op::Close { .. }
                 | Op::Aggregate { .. }
                 | Op::Fold { .. }
                 | Op::Window { .. }
                 | Op::Join { .. }
+                | Op::Lookup { .. }
         )
     }
 }

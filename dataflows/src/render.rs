@@ -10,7 +10,9 @@
 //! | `fold`, `folded` | GROUP BY with aggregates that need the rows of their group |
 //! | `window`, `ranks` | functions over ordered partitions, top-N |
 //! | `changes` | what aggregates share: the epochs at which an arrangement changed |
+//! | `lookup` | joins as of a time |
 //! | `join`, `joins` | pairs of rows; what each kind of join is made of |
+//! | `watermark`, `close`, `expire` | watermarks as data; what waits for them, and what ends with them |
 //! | `export` | views and sinks |
 //! | `collect` | what a worker hands to the driver for each epoch |
 //!
@@ -23,7 +25,9 @@ pub mod aggregate;
 pub mod batch;
 mod build;
 mod changes;
+mod close;
 pub mod collect;
+pub mod expire;
 pub mod export;
 pub mod finish;
 pub mod float_sum;
@@ -33,6 +37,7 @@ mod heap;
 pub mod join;
 mod joins;
 pub mod linear;
+mod lookup;
 pub mod moments;
 pub mod packed;
 pub mod product_sum;
@@ -40,6 +45,7 @@ mod ranks;
 pub mod reduce;
 pub mod seek;
 pub mod updates;
+pub mod watermark;
 pub mod window;
 
 use std::collections::BTreeMap;
@@ -59,11 +65,13 @@ use accum::Accums;
 use aggregate::Grouping;
 use batch::Shape;
 use collect::Shared;
+use expire::Gone;
 use export::Export;
 use linear::{Deltas, Errors};
 use packed::PackedArranged;
 use reduce::Reduce;
 use updates::Updates;
+use watermark::Levels;
 use window::{Over, Place};
 
 /// False only in the negative control of the tests, which shows that restarts are wrong without the cut.
@@ -121,6 +129,7 @@ pub struct Renderer<'s, 'p> {
     probe: ProbeHandle<u64>,
     shapes: Vec<Shape>,
     streams: Vec<Deltas<'s>>,
+    levels: Option<Levels<'s>>,
     restores: Vec<Restore>,
 }
 
@@ -147,8 +156,19 @@ impl<'s, 'p> Renderer<'s, 'p> {
             probe,
             shapes,
             streams: vec![],
+            levels: None,
             restores: vec![],
         })
+    }
+
+    /// The stream of the sources' watermarks.
+    pub fn with_levels(mut self, levels: Levels<'s>) -> Renderer<'s, 'p> {
+        self.levels = Some(levels.probe_with(&self.probe));
+        self
+    }
+
+    fn levels(&self) -> Result<Levels<'s>, RunError> {
+        self.levels.clone().ok_or_else(|| RunError::Broken("no watermarks flow".into()))
     }
 
     /// Renders every relation, view and sink; gives back the probe and what is to be restored.
@@ -207,6 +227,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                     schema.fields().iter().enumerate().map(|(i, f)| Scalar::column(f.name(), i)).collect();
                 self.group(id, *input, Grouping::new(&schema, &keys, &[])?)
             }
+            Op::Close { input, horizon } => self.close(id, *input, horizon),
             Op::Aggregate { input, keys, aggregates } => {
                 let grouping = Grouping::new(&plan.rels[*input].schema, keys, aggregates)?;
                 self.group(id, *input, grouping)
@@ -214,6 +235,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             Op::Window { input, window } => self.window(id, *input, window),
             Op::Fold { .. } => self.fold(id),
             Op::Join { .. } => self.join(id),
+            Op::Lookup { .. } => self.lookup(id),
         }
     }
 
@@ -240,8 +262,19 @@ impl<'s, 'p> Renderer<'s, 'p> {
             updates = updates.concat(restored);
             self.restores.push(Restore::Totals { space, key: grouping.key_codec.clone(), handle });
         }
-        let arranged = packed::arrange(updates, &self.named(id, "groups"), self.collector.clone());
-        Ok(self.reduce(arranged, grouping, self.shapes[id].clone(), (id, space, errors)))
+        let removals = self.removals(id, Part::Groups);
+        let (updates, back) = match removals {
+            Some((removals, back)) => (updates.concat(removals), Some(back)),
+            None => (updates, None),
+        };
+        let (name, shape) = (self.named(id, "groups"), self.shapes[id].clone());
+        let arranged = packed::arrange(updates, &name, self.collector.clone());
+        let mut gone = None;
+        if let Some(back) = back {
+            gone = Some(back.gone.clone());
+            self.tie(&[&arranged], back, (&name, Part::Groups, grouping.key_codec.clone()))?;
+        }
+        Ok(self.reduce(arranged, (grouping, gone), shape, (id, space, errors)))
     }
 
     fn window(&mut self, id: RelId, input: RelId, window: &Window) -> Result<Deltas<'s>, RunError> {
@@ -263,12 +296,13 @@ impl<'s, 'p> Renderer<'s, 'p> {
     fn reduce(
         &self,
         arranged: PackedArranged<'s, Accums>,
-        grouping: Grouping,
+        (grouping, gone): (Grouping, Option<Gone>),
         output: Shape,
         (id, space, errors): (RelId, Option<u32>, Errors),
     ) -> Deltas<'s> {
         let reduce = Reduce {
             grouping,
+            gone,
             output,
             space,
             first: self.start.first(),

@@ -10,7 +10,7 @@ use state::{Catalogue, CatalogueEntry, SpaceKind};
 
 use crate::error::RunError;
 use crate::plan::explain::{fingerprint, sink_fingerprint, source_fingerprint};
-use crate::plan::{Op, Plan, RelId};
+use crate::plan::{Op, Plan, RelId, When};
 
 /// A part of an operator's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub enum Part {
     Right,
     /// Rows of ordered partitions.
     Partitions,
+    /// Rows that wait to be final.
+    Waiting,
 }
 
 /// The ids of a topology's spaces.
@@ -74,6 +76,9 @@ impl Spaces {
                     &[Part::Groups]
                 }
                 Op::Join { .. } if rel.durable => &[Part::Left, Part::Right],
+                Op::Close { .. } => &[Part::Waiting],
+                Op::Lookup { when: When::Now, .. } if rel.durable => &[Part::Right],
+                Op::Lookup { .. } if rel.durable => &[Part::Left, Part::Right],
                 _ => &[],
             };
             for part in parts {

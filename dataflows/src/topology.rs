@@ -5,7 +5,7 @@
 //! thread other than its own.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -26,6 +26,7 @@ use crate::render::collect::{Collector, EpochOut, Shared};
 use crate::render::linear::Deltas;
 use crate::render::packed::Diff;
 use crate::render::updates::{Outgoing, Updates};
+use crate::render::watermark::{self, Known, Mark};
 use crate::render::{Renderer, Restore, Start};
 use crate::source::held::Held;
 use crate::source::ingest::{Ingest, PartitionMark, Rejected};
@@ -86,12 +87,17 @@ enum Feed {
 pub struct Topology {
     feeds: Vec<Feed>,
     ingests: Vec<Ingest>,
+    marks: Handle<Mark>,
+    watermarks: Known,
     probe: ProbeHandle<u64>,
     collector: Shared,
     epoch: u64,
     peers: usize,
     abort: Arc<AtomicBool>,
 }
+
+/// All partitions of each source, by source index, as of the end of an epoch.
+pub type Partitions = Vec<BTreeSet<i32>>;
 
 impl Topology {
     /// Builds the dataflow and brings it to the committed epoch.
@@ -101,7 +107,8 @@ impl Topology {
     pub fn build(worker: &mut Worker, setup: &Setup) -> Result<Topology, RunError> {
         let collector: Shared = Rc::new(RefCell::new(Collector::default()));
         let (index, peers) = (worker.index(), worker.peers());
-        let shared = collector.clone();
+        let (shared, watermarks) = (collector.clone(), restored_watermarks(setup));
+        let (known, start) = (watermarks.clone(), setup.start.epoch);
         let built = worker.dataflow(|scope: Scope<'_, u64>| -> Result<_, RunError> {
             let (mut feeds, mut tables, mut streams) = (vec![], vec![], vec![]);
             for (at, source) in setup.plan.sources.iter().enumerate() {
@@ -110,22 +117,29 @@ impl Topology {
                 tables.push(restored);
                 streams.push(stream);
             }
+            let (marks, stream) = scope.new_input();
+            let levels = watermark::levels(stream, start, known);
             let renderer = Renderer::new(scope, &setup.plan, &setup.spaces, setup.start, shared.clone())?;
-            let (probe, restores) = renderer.render(&streams)?;
-            Ok((feeds, tables, probe, restores))
+            let (probe, restores) = renderer.with_levels(levels).render(&streams)?;
+            Ok((feeds, tables, marks, probe, restores))
         });
-        let (feeds, tables, probe, restores) = built?;
+        let (feeds, tables, marks, probe, restores) = built?;
         let ingests = setup
             .plan
             .sources
             .iter()
             .map(|source| {
-                Ingest::new(source.clone(), (setup.decoder)(source)?, marks(&setup.progress, &source.name))
+                Ingest::new(
+                    source.clone(),
+                    (setup.decoder)(source)?,
+                    held_marks(&setup.progress, &source.name),
+                )
             })
             .collect::<Result<Vec<_>, RunError>>()?;
         let abort = setup.abort.clone();
         let epoch = setup.start.epoch;
-        let mut topology = Topology { feeds, ingests, probe, collector, epoch, peers, abort };
+        let mut topology =
+            Topology { feeds, ingests, marks, watermarks, probe, collector, epoch, peers, abort };
         topology.restore(worker, setup, (index, peers), tables, restores)?;
         Ok(topology)
     }
@@ -141,12 +155,7 @@ impl Topology {
     ) -> Result<(), RunError> {
         let owned = owned_groups(index, peers);
         let epoch = self.epoch;
-        for feed in &mut self.feeds {
-            match feed {
-                Feed::Rows(handle) => handle.advance_to(epoch),
-                Feed::Chunks(handle, _) => handle.advance_to(epoch),
-            }
-        }
+        self.advance(epoch);
         for (at, handle) in tables.into_iter().enumerate() {
             let (Some(mut handle), Some(space)) = (handle, setup.spaces.tables.get(&at)) else { continue };
             handle.advance_to(epoch);
@@ -204,10 +213,12 @@ impl Topology {
         self.ingests.get(source).map(|i| i.marks().clone()).unwrap_or_default()
     }
 
-    /// Tells a source that a partition joins at a watermark.
+    /// Tells a source that a partition joins at a watermark, or at the source's as of the last closed
+    /// epoch where that is higher: what was final stays so.
     pub fn join(&mut self, source: usize, partition: i32, floor_us: Option<i64>) {
+        let reached = self.watermarks.borrow().get(&source).copied();
         if let Some(ingest) = self.ingests.get_mut(source) {
-            ingest.join(partition, floor_us);
+            ingest.join(partition, floor_us.max(reached));
         }
     }
 
@@ -216,13 +227,27 @@ impl Topology {
         self.ingests.iter_mut().flat_map(|i| i.warnings()).collect()
     }
 
-    /// Closes the open epoch, which must be `epoch`, and works until it is complete.
+    /// Closes the open epoch, which must be `epoch`, and works until it is complete. `partitions` are
+    /// those there are at its end.
     ///
     /// # Errors
     /// When an operator failed; nothing of the epoch may be committed.
-    pub fn close(&mut self, worker: &mut Worker, epoch: u64) -> Result<EpochOut, RunError> {
+    pub fn close(
+        &mut self,
+        worker: &mut Worker,
+        epoch: u64,
+        partitions: &Partitions,
+    ) -> Result<EpochOut, RunError> {
         if epoch != self.epoch {
             return Err(RunError::Broken(format!("epoch {epoch} is closed while {} is open", self.epoch)));
+        }
+        for (source, (ingest, partitions)) in self.ingests.iter().zip(partitions).enumerate() {
+            let Some(reached) = ingest.reached() else { continue };
+            let partitions: Vec<i32> = partitions.iter().copied().collect();
+            for to in 0..self.peers as u64 {
+                let (partitions, reached) = (partitions.clone(), reached.clone());
+                self.marks.send(Mark { to, source, partitions, reached });
+            }
         }
         self.advance(epoch + 1);
         self.settle(worker, epoch)?;
@@ -236,6 +261,7 @@ impl Topology {
                 Feed::Chunks(handle, _) => handle.advance_to(epoch),
             }
         }
+        self.marks.advance_to(epoch);
         self.epoch = epoch;
     }
 
@@ -254,6 +280,13 @@ impl Topology {
             None => Ok(()),
         }
     }
+}
+
+/// The watermarks of the committed epoch.
+fn restored_watermarks(setup: &Setup) -> Known {
+    let held = |source: &Source| setup.progress.sources.get(&source.name)?.watermark_us;
+    let sources = setup.plan.sources.iter().enumerate();
+    Rc::new(RefCell::new(sources.filter_map(|(at, source)| Some((at, held(source)?))).collect()))
 }
 
 type SourceStream<'s> = (Feed, Option<Handle<DeltaBatch>>, Deltas<'s>);
@@ -296,7 +329,7 @@ fn owned_groups(index: usize, peers: usize) -> Vec<u8> {
     (0..=255u8).filter(|group| schemas::owner(*group, peers) == index).collect()
 }
 
-fn marks(progress: &Progress, source: &str) -> HashMap<i32, PartitionMark> {
+fn held_marks(progress: &Progress, source: &str) -> HashMap<i32, PartitionMark> {
     let Some(held) = progress.sources.get(source) else { return HashMap::new() };
     held.partitions
         .iter()

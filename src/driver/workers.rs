@@ -12,7 +12,7 @@ use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::render::collect::EpochOut;
 use dataflows::source::ingest::{PartitionMark, Rejected};
-use dataflows::topology::{self, Setup, Topology, Worker, Workers};
+use dataflows::topology::{self, Partitions, Setup, Topology, Worker, Workers};
 use schemas::Records;
 
 use super::commit::ToCommitter;
@@ -24,8 +24,8 @@ pub enum ToWorker {
     Records(usize, Box<Records>),
     /// A partition joins with this watermark.
     Join(usize, i32, Option<i64>),
-    /// The open epoch is complete.
-    Close(u64),
+    /// The open epoch is complete; all partitions at its end.
+    Close(u64, Arc<Partitions>),
 }
 
 /// One worker's part of an epoch.
@@ -110,9 +110,9 @@ fn work(
                 }
             }
             ToWorker::Join(source, partition, floor) => topology.join(source, partition, floor),
-            ToWorker::Close(epoch) => {
+            ToWorker::Close(epoch, partitions) => {
                 let begun = Instant::now();
-                let mut out = topology.close(worker, epoch)?;
+                let mut out = topology.close(worker, epoch, &partitions)?;
                 let sinks = std::mem::take(&mut out.sinks);
                 let encoded = encoder.encode(epoch, sinks, &mut out, setup.spaces.errors)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use dataflows::plan::{Op, Rel, When};
+
 use super::case::{Case, Expect};
 use super::picture::{self, Picture, What};
 use super::table::{Table, difference};
@@ -50,7 +52,10 @@ pub fn judge(case: &Case) -> Verdict<'_> {
         }
     }
     let mut seen = Vec::new();
-    for way in others {
+    // What a lookup as of now finds depends on what was there when: one epoch for all is another story.
+    let now = |rel: &Rel| matches!(rel.op, Op::Lookup { when: When::Now, .. });
+    let looks_up = case.steps.len() > 1 && case.plan.rels.iter().any(now);
+    for way in others.iter().filter(|way| !(looks_up && way.skips_steps())) {
         match way.run(case) {
             Ok(pictures) => seen.push((way, pictures)),
             Err(error) => verdict.findings.push(failed(way, &error)),

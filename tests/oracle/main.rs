@@ -14,16 +14,18 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `control`, `incremental`, `keyed`, `nexmark` | the tests |
+//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `keyed`, `nexmark` | the tests |
 
 mod control;
 mod duck;
 mod engine;
+mod event_time;
 mod failing;
 mod games;
 mod history;
 mod incremental;
 mod keyed;
+mod lookup;
 mod model;
 mod nexmark;
 mod oracle;

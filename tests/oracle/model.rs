@@ -168,6 +168,17 @@ impl Model {
         self.specs.iter().zip(&self.states).map(table).collect()
     }
 
+    /// The rows that views are over, and a row `marks` of the sources' watermarks, named as they are.
+    pub fn tables_and_marks(&self) -> Tables {
+        let mut tables = self.tables();
+        let columns =
+            self.specs.iter().map(|spec| (spec.name.to_string(), "TIMESTAMP".to_string())).collect();
+        let marks =
+            self.states.iter().map(|state| state.watermark.map_or(Value::Null, Value::from)).collect();
+        tables.insert("marks".into(), (columns, vec![marks]));
+        tables
+    }
+
     /// Keys of a table that were ever accepted; where rows have no version, without deleted ones.
     pub fn known(&self, source: usize) -> usize {
         self.states[source].held.len() + self.states[source].graves.len()

@@ -169,7 +169,7 @@ impl Case {
                     letters.map(|(r, outcome)| (r.source, r.partition, r.offset, outcome)).collect();
                 letters.sort_unstable();
                 Expected {
-                    tables: model.tables(),
+                    tables: model.tables_and_marks(),
                     outcomes: (0..self.specs.len()).map(|s| model.outcomes(s)).collect(),
                     watermarks: (0..self.specs.len()).map(|s| model.watermark(s)).collect(),
                     letters,

@@ -14,7 +14,7 @@ use super::Letter;
 use crate::error::RunError;
 use crate::render::collect::EpochOut;
 use crate::source::ingest::PartitionMark;
-use crate::topology::{self, Setup, Topology, Worker, Workers};
+use crate::topology::{self, Partitions, Setup, Topology, Worker, Workers};
 
 /// What a worker is told.
 pub enum Tell {
@@ -22,8 +22,8 @@ pub enum Tell {
     Records(usize, Box<Records>),
     /// A partition joins with this watermark.
     Join(usize, i32, Option<i64>),
-    /// The open epoch is complete.
-    Close(u64),
+    /// The open epoch is complete; all partitions at its end.
+    Close(u64, Arc<Partitions>),
 }
 
 /// What a worker tells.
@@ -117,8 +117,8 @@ fn work(
                 }
             }
             Tell::Join(source, partition, floor) => topology.join(source, partition, floor),
-            Tell::Close(epoch) => {
-                let out = topology.close(worker, epoch)?;
+            Tell::Close(epoch, partitions) => {
+                let out = topology.close(worker, epoch, &partitions)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();
                 let part = Part { epoch, out, letters: std::mem::take(&mut letters), marks };
                 let _ = tell.send(Told::Part(Box::new(part)));

@@ -13,7 +13,8 @@ use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
 use super::window::Window;
-use super::{Conflict, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source};
+use super::{Conflict, Horizon, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source, When};
+use crate::spaces::Part;
 use crate::sql::ast::Format;
 
 /// Forms of `explain`.
@@ -104,6 +105,7 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         ),
         Op::Union { .. } => ("Union", String::new()),
         Op::Distinct { .. } => ("Distinct", String::new()),
+        Op::Close { horizon, .. } => ("Close", final_when(plan, &rel.schema, horizon)),
         Op::Aggregate { keys, aggregates, .. } => {
             let named = aggregates.iter().zip(rel.schema.fields().iter().skip(keys.len()));
             let aggregates = named.map(|(a, f)| format!("{} = {a}", f.name())).collect::<Vec<_>>().join(", ");
@@ -116,6 +118,7 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
             ("Fold", format!("by [{}]: {folds}", list(keys)))
         }
         Op::Join { .. } => join(&rel.op),
+        Op::Lookup { .. } => lookup(plan, rel),
     };
     Line { op, detail }
 }
@@ -149,6 +152,29 @@ fn join(op: &Op) -> (&'static str, String) {
         JoinKind::Anti => "AntiJoin",
     };
     (name, format!("{on}{residual}"))
+}
+
+fn lookup(plan: &Plan, rel: &Rel) -> (&'static str, String) {
+    let Op::Lookup { left, right, left_keys, right_keys, outer, when } = &rel.op else {
+        return ("Lookup", String::new());
+    };
+    let on: Vec<String> = left_keys.iter().zip(right_keys).map(|(l, r)| format!("{l} = {r}")).collect();
+    let on = if on.is_empty() { "every row".to_owned() } else { format!("on {}", on.join(" and ")) };
+    let named = |side: &RelId, column: &usize| plan.rels[*side].schema.field(*column).name().clone();
+    let (name, when) = match when {
+        When::Now => (
+            if *outer { "LeftLookup" } else { "Lookup" },
+            "as it is in the epoch (exempt from what recomputation guarantees)".to_owned(),
+        ),
+        When::Time { left: l, right: r, strict } => {
+            let than = if *strict { "before" } else { "not after" };
+            (
+                if *outer { "LeftAsOfJoin" } else { "AsOfJoin" },
+                format!("the latest {} {than} {}", named(right, r), named(left, l)),
+            )
+        }
+    };
+    (name, format!("{on}, {when}"))
 }
 
 /// What an operator keeps, in words; None for stateless ones.
@@ -185,6 +211,9 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
             "the rows of both sides in one group, on one worker".to_owned()
         }
         Op::Join { .. } => "the rows of both sides by join key".to_owned(),
+        Op::Close { .. } => "rows that are not final".to_owned(),
+        Op::Lookup { when: When::Now, .. } => "the rows of the right side by join key".to_owned(),
+        Op::Lookup { .. } => "the rows of both sides by join key and time".to_owned(),
         _ => return None,
     })
 }
@@ -193,7 +222,42 @@ fn durability(rel: &Rel) -> &'static str {
     if matches!(rel.op, Op::Source(_)) || rel.durable { "durable" } else { "recomputed" }
 }
 
-fn expiry(plan: &Plan, rel: &Rel) -> String {
+/// When a row is final, in words.
+fn final_when(plan: &Plan, schema: &Schema, horizon: &Horizon) -> String {
+    let column = schema.field(horizon.column).name();
+    let marks = horizon.marks.iter().map(|(source, lag)| {
+        // A lag of whole units less a microsecond is how "at or below" is written.
+        let (words, lag) = if (lag + 1) % 1_000 == 0 { ("at or below", lag + 1) } else { ("below", *lag) };
+        let moved = match lag {
+            0 => String::new(),
+            1.. => format!(" less {}", length(lag)),
+            _ => format!(" plus {}", length(-lag)),
+        };
+        let name = plan.sources.get(*source).map_or("a source", |s| s.name.as_str());
+        format!("is {words} the watermark of {name}{moved}")
+    });
+    format!("{column} {}", marks.collect::<Vec<_>>().join(" and "))
+}
+
+fn expiry(plan: &Plan, id: RelId) -> String {
+    let rel = &plan.rels[id];
+    let inputs: Vec<&Schema> = rel.op.inputs().iter().map(|i| plan.rels[*i].schema.as_ref()).collect();
+    let part = |part: Part| {
+        let horizon = plan.expiry.get(&(id, part))?;
+        let schema = match part {
+            Part::Left => inputs.first()?,
+            Part::Right => inputs.get(1)?,
+            _ => rel.schema.as_ref(),
+        };
+        Some(final_when(plan, schema, horizon))
+    };
+    let parts: Vec<String> = [Part::Groups, Part::Left, Part::Right].into_iter().filter_map(part).collect();
+    if !parts.is_empty() {
+        return format!("dropped once {}", parts.join(", and "));
+    }
+    if matches!(rel.op, Op::Close { .. }) {
+        return "dropped when they come out".to_owned();
+    }
     let source = match rel.op {
         Op::Source(i) => plan.sources.get(i),
         _ => None,
@@ -242,7 +306,7 @@ fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
         let below = if rel.below_forgetter { ", below a forgetter" } else { "" };
         let _ = writeln!(out, "     key      {}; {changes}{below}", keys(rel));
         if let Some(state) = state(plan, rel) {
-            let _ = writeln!(out, "     state    {state}; {}; {}", durability(rel), expiry(plan, rel));
+            let _ = writeln!(out, "     state    {state}; {}; {}", durability(rel), expiry(plan, *id));
         }
         if let Op::Source(i) = rel.op {
             out.push_str(&source_text(&plan.sources[i]));
@@ -322,7 +386,7 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
     let rels = shown.iter().map(|id| {
         let rel = &plan.rels[*id];
         let Line { op, detail } = line(plan, rel);
-        let state = state(plan, rel).map(|s| json!({"keeps": s, "durable": durability(rel) == "durable", "expires": expiry(plan, rel)}));
+        let state = state(plan, rel).map(|s| json!({"keeps": s, "durable": durability(rel) == "durable", "expires": expiry(plan, *id)}));
         json!({
             "id": id,
             "operator": op,

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::i256;
-use differential_dataflow::difference::{IsZero, Semigroup};
+use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
 
 use super::float_sum::{FloatSum, take};
@@ -199,9 +199,44 @@ impl Semigroup for Accums {
     }
 }
 
+impl Monoid for Accums {
+    fn zero() -> Accums {
+        Accums::default()
+    }
+}
+
+impl Abelian for Accums {
+    fn negate(&mut self) {
+        self.rows = -self.rows;
+        for acc in self.accs_mut() {
+            acc.n = -acc.n;
+            match &mut acc.sum {
+                Sum::Int(sum) => *sum = -*sum,
+                Sum::Wide(sum) => *sum = sum.wrapping_neg(),
+                Sum::Float(sum) => sum.negate(),
+                Sum::Products(sum) => sum.negate(),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_away_leaves_nothing() {
+        let mut float = FloatSum::default();
+        let values = [1.5, -3e300, 5e-324, 2147483648.0, f64::NAN, f64::INFINITY];
+        values.iter().for_each(|v| float.add(*v, 3));
+        let sums = [Sum::Int(-7), Sum::Wide(i256::from_i128(9)), Sum::Float(Box::new(float))];
+        let mut total = Accums::new(3, sums.into_iter().map(|sum| Acc { n: 2, sum }));
+        let mut less = total.clone();
+        less.negate();
+        assert!(!less.is_zero());
+        total.plus_equals(&less);
+        assert!(total.is_zero());
+    }
 
     #[test]
     fn stored_form_is_fixed() {

@@ -77,6 +77,17 @@ impl FloatSum {
         }
     }
 
+    /// Turns the sum into what takes it away.
+    pub fn negate(&mut self) {
+        let digits: Vec<i64> = std::mem::take(&mut self.digits).iter().map(|digit| -digit).collect();
+        let base = std::mem::take(&mut self.base);
+        (self.nan, self.positive, self.negative) = (-self.nan, -self.positive, -self.negative);
+        if !digits.is_empty() {
+            // The least digit has no balanced opposite: it carries.
+            self.add_digits(base, &digits);
+        }
+    }
+
     fn add_digits(&mut self, base: i32, digits: &[i64]) {
         if self.digits.is_empty() {
             self.base = base;

@@ -63,6 +63,17 @@ impl<'s> Renderer<'s, '_> {
     /// # Errors
     /// When the plan does not hold what it promises.
     pub(super) fn join(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
+        let joined = self.joined(id)?;
+        let Op::Join { left, kind, .. } = &self.plan.rels[id].op else { return Ok(joined) };
+        let width = if kind.pairs() { Some(self.plan.rels[*left].schema.fields().len()) } else { None };
+        let column = |part| self.plan.expiry.get(&(id, part)).map(|horizon| horizon.column);
+        let left = column(Part::Left).map(|column| (Part::Left, column));
+        let right = column(Part::Right).zip(width).map(|(column, width)| (Part::Right, width + column));
+        let times: Vec<_> = left.into_iter().chain(right).collect();
+        self.frozen(id, joined, self.shapes[id].clone(), &times)
+    }
+
+    fn joined(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
         let Op::Join { kind, residual, null_equal, .. } = &self.plan.rels[id].op else {
             return Err(RunError::Broken("not a join".into()));
         };
@@ -116,26 +127,41 @@ impl<'s> Renderer<'s, '_> {
         let schema = self.plan.rels[input].schema.clone();
         let key_columns = key_columns(&schema, &keys)?;
         let codec = RowCodec::of(&key_columns)?;
-        let updates = self.side(id, input, (keys, codec.clone()), (part, keep_null_keys))?;
-        let mut matching = updates.clone();
-        if sift {
-            matching = self.rekeyed(matching, move |out, key, row, diff| {
-                if !null_in(&codec, key) {
-                    out.key(key);
-                    out.value(row, diff);
-                }
-            });
-        }
+        let removals = self.removals(id, part);
+        let (removals, back) = removals.map_or((None, None), |(removals, back)| (Some(removals), Some(back)));
+        let updates = self.side(id, (input, removals), (keys, codec.clone()), (part, keep_null_keys))?;
+        let matching = if sift { self.sifted(&updates, &codec, false) } else { updates.clone() };
         let arranged = packed::arrange(matching, &self.named(id, name), self.collector.clone());
         let shape = self.shapes[input].clone();
+        if let Some(back) = back {
+            let of = (&*self.named(id, name), part, shape.codec.clone());
+            if sift {
+                let (nulls, name) = (self.sifted(&updates, &codec, true), format!("{} nulls", of.0));
+                let nulls = packed::arrange(nulls, &name, self.collector.clone());
+                self.tie(&[&arranged, &nulls], back, of)?;
+            } else {
+                self.tie(&[&arranged], back, of)?;
+            }
+        }
         Ok(Half { schema, shape, keys: key_columns, updates, arranged, part: name })
     }
 
+    /// Updates whose keys have a NULL in them, or those whose keys have none.
+    fn sifted(&self, updates: &Keyed<'s>, codec: &RowCodec, null: bool) -> Keyed<'s> {
+        let codec = codec.clone();
+        self.rekeyed(updates.clone(), move |out, key, row, diff| {
+            if null_in(&codec, key) == null {
+                out.key(key);
+                out.value(row, diff);
+            }
+        })
+    }
+
     /// Keyed rows of a side, with what was restored.
-    fn side(
+    pub(super) fn side(
         &mut self,
         id: RelId,
-        input: RelId,
+        (input, removals): (RelId, Option<Keyed<'s>>),
         (keys, key_codec): (Vec<Scalar>, RowCodec),
         (part, keep_null_keys): (Part, bool),
     ) -> Result<Keyed<'s>, RunError> {
@@ -143,7 +169,10 @@ impl<'s> Renderer<'s, '_> {
         let shape = self.shapes[input].clone();
         let side = Side { shape, keys, key_codec: key_codec.clone(), keep_null_keys };
         let stream = self.input(durable, self.streams[input].clone());
-        let updates = join::keyed(stream, side, self.errors(id)?, self.collector.clone());
+        let mut updates = join::keyed(stream, side, self.errors(id)?, self.collector.clone());
+        if let Some(removals) = removals {
+            updates = updates.concat(removals);
+        }
         self.kept(updates, (id, durable, part), &key_codec)
     }
 
@@ -280,7 +309,8 @@ impl<'s> Renderer<'s, '_> {
         let shape = Shape::new(schema)?;
         let named = |part: &str| self.named(id, &format!("{of} {part}"));
         let arranged = packed::arrange(updates, &named("keys"), self.collector.clone());
-        let present = self.reduce(arranged, grouping.clone(), shape.clone(), (id, None, self.errors(id)?));
+        let present =
+            self.reduce(arranged, (grouping.clone(), None), shape.clone(), (id, None, self.errors(id)?));
         let side = Side { shape, keys: columns, key_codec: grouping.key_codec, keep_null_keys: true };
         let keyed = join::keyed(present, side, self.errors(id)?, self.collector.clone());
         Ok(packed::arrange(keyed, &named("present"), self.collector.clone()))
@@ -288,11 +318,11 @@ impl<'s> Renderer<'s, '_> {
 }
 
 /// The one key of a join without equalities.
-fn one_key() -> Scalar {
+pub(super) fn one_key() -> Scalar {
     Scalar::new(std::sync::Arc::new(Literal::new(ScalarValue::Boolean(Some(true)))))
 }
 
-fn key_columns(schema: &Schema, keys: &[Scalar]) -> Result<Schema, RunError> {
+pub(super) fn key_columns(schema: &Schema, keys: &[Scalar]) -> Result<Schema, RunError> {
     let field =
         |(at, key): (usize, &Scalar)| key.data_type(schema).map(|of| Field::new(format!("k{at}"), of, true));
     let fields: Result<Vec<Field>, _> = keys.iter().enumerate().map(field).collect();

@@ -43,6 +43,11 @@ impl ProductSum {
         self.0.merge(&other.0);
     }
 
+    /// Turns the sum into its opposite.
+    pub fn negate(&mut self) {
+        self.0.negate();
+    }
+
     /// Whether nothing remains.
     pub fn is_zero(&self) -> bool {
         self.0.is_zero()

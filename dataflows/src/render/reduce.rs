@@ -13,6 +13,7 @@ use super::aggregate::{Grouping, Place};
 use super::batch::{DeltaBatch, Shape};
 use super::changes::changes;
 use super::collect::{Shared, stored_key};
+use super::expire::Gone;
 use super::finish::{Finished, OutRows, finish};
 use super::linear::{Deltas, Errors};
 use super::packed::{PackedArranged, PackedBatch, PackedTrace};
@@ -24,6 +25,8 @@ use differential_dataflow::difference::{IsZero, Semigroup};
 pub struct Reduce {
     /// Keys and aggregates.
     pub grouping: Grouping,
+    /// Groups that are removed although their results stay.
+    pub gone: Option<Gone>,
     /// Output rows.
     pub output: Shape,
     /// Where durable totals go.
@@ -111,6 +114,9 @@ impl Reduce {
         changed.times.sort_unstable();
         changed.times.dedup();
         for time in &changed.times {
+            if self.gone.as_ref().is_some_and(|gone| gone.take(*time, key)) {
+                continue;
+            }
             let [old, new] = content.totals(&[], *time)?;
             let old = time.checked_sub(1).and_then(|at| self.present(old, at));
             let new = self.present(new, *time);

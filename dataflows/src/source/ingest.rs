@@ -102,6 +102,14 @@ impl Ingest {
         &self.marks
     }
 
+    /// The watermarks of its partitions that have one; None for a source without.
+    pub fn reached(&self) -> Option<Vec<(i32, i64)>> {
+        let delay = self.source.watermark?.delay_us;
+        let of =
+            |mark: &PartitionMark| mark.max_event_us.map(|max| max.saturating_sub(delay)).max(mark.floor_us);
+        Some(self.marks.iter().filter_map(|(partition, mark)| Some((*partition, of(mark)?))).collect())
+    }
+
     /// Sets the mark of a partition that joins.
     pub fn join(&mut self, partition: i32, floor_us: Option<i64>) {
         self.marks.entry(partition).or_insert(PartitionMark { max_event_us: None, floor_us });

@@ -16,7 +16,7 @@ use super::catalog::{Catalog, Entry};
 use super::error::{Mistake, SqlError};
 use super::nearest::did_you_mean;
 use super::query::{self, Site};
-use super::{lower, parse, properties, prune, sink};
+use super::{close, lower, parse, properties, prune, sink};
 use crate::plan::{Op, Plan, Rel, RelId, View};
 
 /// Compiles the files of a topology. `columns_of` is asked for the columns of relations that leave
@@ -129,7 +129,7 @@ impl<'a> Compiler<'a> {
         self.new_name(&create.name)?;
         let mut result = self.query(&create.query, &create.name);
         if let (Ok(rel), Some(pos)) = (&result, create.emit_on_close) {
-            result = Err(vec![self.emit_on_close(*rel, pos)]);
+            result = close::close(&mut self.plan, *rel, pos).map_err(|mistake| vec![mistake]);
         }
         let known = result.as_ref().ok().map(|rel| (*rel, Arc::clone(&self.plan.rels[*rel].schema)));
         self.catalog.add(Entry { known, name: create.name.clone() });
@@ -149,45 +149,6 @@ impl<'a> Compiler<'a> {
             self.plan.rels.truncate(before);
             vec![super::mistakes::of(&error, &self.catalog, query, site)]
         })
-    }
-
-    /// Why EMIT ON WINDOW CLOSE is refused: a reason of the topology's before the release's.
-    fn emit_on_close(&self, rel: RelId, pos: Pos) -> Mistake {
-        let mut below = vec![rel];
-        let mut at = 0;
-        while at < below.len() {
-            below.extend(self.plan.rels[below[at]].op.inputs());
-            at += 1;
-        }
-        let sources = below.iter().filter_map(|r| match self.plan.rels[*r].op {
-            Op::Source(i) => Some(&self.plan.sources[i]),
-            _ => None,
-        });
-        let sources: Vec<_> = sources.collect();
-        if let Some(source) = sources.iter().find(|s| s.watermark.is_none()) {
-            return Mistake::new(
-                pos,
-                format!("EMIT ON WINDOW CLOSE needs a watermark, and {} has none", source.name),
-            )
-            .hint(format!("add WATERMARK FOR time AS time - INTERVAL '1 hour' to {}", source.name));
-        }
-        if let Some(source) =
-            sources.iter().find(|s| s.keyed.as_ref().is_some_and(|k| k.retention_us.is_none()))
-        {
-            return Mistake::new(
-                pos,
-                format!(
-                    "EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever",
-                    source.name
-                ),
-            )
-            .hint(format!(
-                "add retention = '400 days' to {}, or leave EMIT ON WINDOW CLOSE out",
-                source.name
-            ));
-        }
-        Mistake::new(pos, "EMIT ON WINDOW CLOSE is not in this release")
-            .hint("leave it out: the view emits each change of a group")
     }
 
     fn sink(&mut self, create: &CreateSink) -> Result<(), Vec<Mistake>> {

@@ -46,6 +46,7 @@ impl Functions {
             json_function(true),
             super::ordinality::function(),
         ]);
+        let own = own.chain(super::temporal::functions());
         for udf in builtin.into_iter().chain(nested).chain(own) {
             for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
                 scalars.insert(name.clone(), Arc::clone(&udf));

@@ -9,6 +9,7 @@ mod aggregate;
 mod call;
 mod grouping_sets;
 pub(crate) mod join;
+mod lookup;
 pub(crate) mod window;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use super::catalog::RelSource;
 use super::fallible::fallible;
 use super::guard::Fence;
+use super::temporal::Temporal;
 use crate::plan::{Op, Plan, Rel, RelId, Scalar};
 use grouping_sets::Lowered;
 
@@ -108,10 +110,14 @@ impl Lower<'_> {
             }
             LogicalPlan::Extension(extension) => {
                 let node = extension.node.as_any();
-                match (node.downcast_ref::<Fence>(), node.downcast_ref::<Lowered>()) {
-                    (Some(fence), _) => self.fence(fence),
-                    (_, Some(lowered)) => Ok(lowered.rel),
-                    _ => plan_err!("{} is not supported", extension.node.name()),
+                if let Some(fence) = node.downcast_ref::<Fence>() {
+                    self.fence(fence)
+                } else if let Some(lowered) = node.downcast_ref::<Lowered>() {
+                    Ok(lowered.rel)
+                } else if let Some(join) = node.downcast_ref::<Temporal>() {
+                    self.lookup(join)
+                } else {
+                    plan_err!("{} is not supported", extension.node.name())
                 }
             }
             LogicalPlan::Unnest(unnest) => self.unnest(unnest),

@@ -21,9 +21,11 @@ use super::error::Mistake;
 use super::functions::FUNCTIONS;
 use super::lower::join::NOT_IN;
 use super::nearest::did_you_mean;
+use super::parse::temporal::{ASOF, LOOKUP};
 use super::query::Site;
 use super::refuse::place;
 use super::subquery::{PLACE, ROWS};
+use super::temporal::{ASOF_ON, LOOKUP_ON, MATCH, NOT_NOW};
 
 /// What went wrong in planning `query`.
 pub(crate) fn of(error: &DataFusionError, catalog: &Catalog, query: &Query, site: Site) -> Mistake {
@@ -111,6 +113,9 @@ fn describe(
         )
         .hint(format!("add {name} to GROUP BY, or write max({name})"));
     }
+    if let Some(mistake) = of_temporal(&text, &at) {
+        return mistake;
+    }
     let hint = match text.as_str() {
         NOT_IN => "write NOT EXISTS (SELECT ... WHERE b.x = a.x), which takes a NULL for no match",
         PLACE => "join the relation, or a view of it with GROUP BY, by hand",
@@ -118,6 +123,22 @@ fn describe(
         _ => return phrased(&text, &at),
     };
     Mistake::new(at(Some(SUBQUERY)), text).hint(hint)
+}
+
+/// Joins as of a time, at their conditions.
+fn of_temporal(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
+    let (mark, hint) = match text {
+        ASOF_ON => (ASOF, "put other conditions in WHERE, or in a view of the right side"),
+        MATCH => {
+            (ASOF, "write MATCH_CONDITION (a.ts >= b.ts), a being the left side; compute times in a view")
+        }
+        LOOKUP_ON => (LOOKUP, "put other conditions in a view of the right side"),
+        text if text.starts_with(NOT_NOW) => {
+            (LOOKUP, "write a plain JOIN, or read a source, or close windows with EMIT ON WINDOW CLOSE first")
+        }
+        _ => return None,
+    };
+    Some(Mistake::new(at(Some(&argument(mark))), text.to_owned()).hint(hint))
 }
 
 /// Sentences of DataFusion's that have a shorter one here.

@@ -13,6 +13,7 @@ pub mod interval;
 pub mod options;
 pub mod relation;
 pub mod sink;
+pub mod temporal;
 pub mod types;
 pub mod unnest;
 pub mod view;

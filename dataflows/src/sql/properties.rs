@@ -11,9 +11,11 @@ use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
+use super::event_time;
 use super::window::{HOP_END, TUMBLE_END, TUMBLE_START};
 use crate::plan::window::{Call, Window};
-use crate::plan::{JoinKind, Op, Plan, Rel, RelId, Scalar};
+use crate::plan::{JoinKind, Op, Plan, Rel, RelId, Scalar, When};
+use crate::spaces::Part;
 use crate::sql::ast::IncludeKind;
 
 /// Keys kept for one relation; joins multiply them.
@@ -21,6 +23,7 @@ const MAX_KEYS: usize = 8;
 
 /// Computes the facts of every relation.
 pub(crate) fn annotate(plan: &mut Plan) {
+    plan.expiry = event_time::expiry(plan);
     // True where rows come from an append-only source with no state between.
     let mut unsaved: Vec<bool> = Vec::with_capacity(plan.rels.len());
     for id in 0..plan.rels.len() {
@@ -31,12 +34,15 @@ pub(crate) fn annotate(plan: &mut Plan) {
             _ => inputs.iter().any(|i| unsaved[*i]),
         };
         let stateful = plan.rels[id].op.stateful();
+        let expires = plan.expiry.range((id, Part::Groups)..).next().is_some_and(|((of, _), _)| *of == id);
         let rel = &mut plan.rels[id];
         rel.unique = facts.unique;
         rel.paired = facts.paired;
         rel.append_only = facts.append_only;
-        rel.below_forgetter = facts.below_forgetter;
-        rel.durable = stateful && (raw || facts.below_forgetter);
+        let forgets = matches!(rel.op, Op::Close { .. } | Op::Lookup { when: When::Now, .. });
+        rel.durable = stateful && (raw || forgets || facts.below_forgetter);
+        // What is recomputed on a restart comes out whole before anything of it expires.
+        rel.below_forgetter = facts.below_forgetter || forgets || (expires && rel.durable);
         unsaved.push(raw && !stateful);
     }
 }
@@ -81,6 +87,11 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
             facts.unique.clone_from(&inputs[0].unique);
             facts.unique.push((0..rel.schema.fields().len()).collect());
         }
+        Op::Close { .. } => {
+            facts.append_only = true;
+            facts.paired.clone_from(&inputs[0].paired);
+            facts.unique.clone_from(&inputs[0].unique);
+        }
         Op::Aggregate { keys, .. } | Op::Fold { keys, .. } => {
             facts.append_only = false;
             facts.paired = pairs(keys, inputs[0]);
@@ -95,6 +106,14 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
         }
         Op::Join { kind, left_keys, right_keys, .. } => {
             join(*kind, (left_keys, right_keys), (inputs[0], inputs[1]), &mut facts)
+        }
+        Op::Lookup { right_keys, when, .. } => {
+            let now = *when == When::Now;
+            facts.append_only = now;
+            facts.paired.clone_from(&inputs[0].paired);
+            if !now || covers(right_keys, inputs[1]) {
+                facts.unique.clone_from(&inputs[0].unique);
+            }
         }
     }
     facts.unique = reduce(facts.unique, &facts.paired);
@@ -137,10 +156,6 @@ fn join(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts
         return;
     }
     facts.paired.extend(right.paired.iter().map(|(a, b)| (a + width, b + width)));
-    let covers = |scalars: &[Scalar], rel: &Rel| {
-        let columns: Vec<usize> = scalars.iter().filter_map(Scalar::as_column).collect();
-        rel.unique.iter().any(|key| covered(key, &columns, &rel.paired))
-    };
     if kind != JoinKind::Full && covers(keys.1, right) {
         facts.unique.extend(left.unique.iter().cloned());
     }
@@ -156,6 +171,12 @@ fn join(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts
             }
         }
     }
+}
+
+/// Whether `scalars` fix a key of `rel`.
+fn covers(scalars: &[Scalar], rel: &Rel) -> bool {
+    let columns: Vec<usize> = scalars.iter().filter_map(Scalar::as_column).collect();
+    rel.unique.iter().any(|key| covered(key, &columns, &rel.paired))
 }
 
 /// The input's keys, and the partition with a row number, which alone is unique where only the first
@@ -281,16 +302,30 @@ fn fixed(value: &datafusion_common::ScalarValue) -> bool {
     }
 }
 
+/// Whether no row of `rel` is ever taken back, of a plan that is not annotated yet.
+pub(crate) fn only_adds(plan: &Plan, rel: RelId) -> bool {
+    let rel = &plan.rels[rel];
+    let adds = match &rel.op {
+        Op::Source(at) => plan.sources[*at].keyed.is_none(),
+        Op::Close { .. } | Op::Lookup { when: When::Now, .. } => return true,
+        Op::Join { kind, .. } => matches!(kind, JoinKind::Inner | JoinKind::Semi),
+        Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } | Op::Union { .. } => true,
+        op => matches!(op, Op::Distinct { .. }),
+    };
+    adds && rel.op.inputs().into_iter().all(|input| only_adds(plan, input))
+}
+
 /// The operator because of which `rel` can retract rows, in words.
 pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
     let r = &plan.rels[rel];
-    if let Some(input) = r.op.inputs().into_iter().find(|i| !plan.rels[*i].append_only) {
+    if let Some(input) = r.op.inputs().into_iter().find(|i| !only_adds(plan, *i)) {
         return why_retracts(plan, input);
     }
     match &r.op {
         Op::Source(i) => format!("the table {} revises and deletes rows", plan.sources[*i].name),
         Op::Aggregate { .. } | Op::Fold { .. } => format!("the GROUP BY of {} revises its results", r.owner),
         Op::Window { .. } => format!("the window functions of {} revise their results", r.owner),
+        Op::Lookup { .. } => format!("the ASOF JOIN of {} revises what it found", r.owner),
         Op::Join { kind, .. } => {
             let join = match kind {
                 JoinKind::Full => "FULL JOIN",

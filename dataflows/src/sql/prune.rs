@@ -18,7 +18,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::fallible::fallible;
 use super::properties::column_of;
-use crate::plan::{Fold, Op, Plan, Rel, RelId, Scalar};
+use crate::plan::{Fold, Horizon, Op, Plan, Rel, RelId, Scalar, When};
 
 type Columns = BTreeSet<usize>;
 
@@ -98,6 +98,9 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
         Op::Unnest { input, column, .. } => vec![(*input, own.iter().copied().chain([*column]).collect())],
         Op::Union { inputs } => inputs.iter().map(|i| (*i, own.clone())).collect(),
         Op::Distinct { input } => vec![(*input, all(*input))],
+        Op::Close { input, horizon } => {
+            vec![(*input, own.iter().copied().chain([horizon.column]).collect())]
+        }
         Op::Aggregate { input, keys, aggregates } => {
             let kept = aggregates
                 .iter()
@@ -124,6 +127,18 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
             let mut r: Columns = both.iter().filter(|c| **c >= width).map(|c| c - width).collect();
             l.extend(left_keys.iter().flat_map(columns));
             r.extend(right_keys.iter().flat_map(columns));
+            vec![(*left, l), (*right, r)]
+        }
+        Op::Lookup { left, right, left_keys, right_keys, when, .. } => {
+            let width = plan.rels[*left].schema.fields().len();
+            let mut l: Columns = own.iter().copied().filter(|c| *c < width).collect();
+            let mut r: Columns = own.iter().filter(|c| **c >= width).map(|c| c - width).collect();
+            l.extend(left_keys.iter().flat_map(columns));
+            r.extend(right_keys.iter().flat_map(columns));
+            if let When::Time { left, right, .. } = when {
+                l.insert(*left);
+                r.insert(*right);
+            }
             vec![(*left, l), (*right, r)]
         }
     }
@@ -254,6 +269,11 @@ impl Writer<'_> {
                 let all = reads[0].1.clone();
                 (Op::Distinct { input: self.exact(reads[0].0, &all, owner) }, dense(&all))
             }
+            Op::Close { horizon, .. } => {
+                let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
+                let horizon = Horizon { column: places[&horizon.column], marks: horizon.marks.clone() };
+                (Op::Close { input, horizon }, places)
+            }
             Op::Aggregate { keys, aggregates, .. } => {
                 let (input, places) = self.placed[&reads[0].0].clone();
                 let outputs: Columns = (0..keys.len()).chain(own.iter().copied()).collect();
@@ -271,31 +291,51 @@ impl Writer<'_> {
                 (Op::Window { input, window }, places)
             }
             Op::Fold { keys, folds, .. } => self.fold(reads[0].0, (keys, folds), own),
-            Op::Join { kind, left_keys, right_keys, residual, left, null_equal, .. } => {
-                let width = self.old.rels[*left].schema.fields().len();
-                let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
-                let (right, from_right) = self.narrowed(reads[1].0, &reads[1].1, owner);
-                let shift = self.rels[left].schema.fields().len();
-                let mut places = from_left.clone();
-                places.extend(from_right.iter().map(|(old, new)| (old + width, new + shift)));
-                let op = Op::Join {
-                    left,
-                    right,
-                    kind: *kind,
-                    left_keys: left_keys.iter().map(|k| moved(k, &from_left)).collect(),
-                    right_keys: right_keys.iter().map(|k| moved(k, &from_right)).collect(),
-                    residual: residual.as_ref().map(|r| moved(r, &places)),
-                    null_equal: *null_equal,
-                };
-                let places = if kind.pairs() { places } else { from_left };
-                (op, places)
-            }
+            Op::Join { .. } | Op::Lookup { .. } => self.joined(id, &reads),
         };
         let mut order: Vec<(usize, usize)> = places.iter().map(|(old, new)| (*new, *old)).collect();
         order.sort_unstable();
         let schema = subset(&rel.schema, order.into_iter().map(|(_, old)| old));
         let new = self.push(op, schema, owner);
         self.placed.insert(id, (new, places));
+    }
+
+    /// Writes the operator of a join of two inputs, and where its columns stand.
+    fn joined(&mut self, id: RelId, reads: &[(RelId, Columns)]) -> (Op, BTreeMap<usize, usize>) {
+        let rel = &self.old.rels[id];
+        let owner = rel.owner.as_str();
+        let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
+        let (right, from_right) = self.narrowed(reads[1].0, &reads[1].1, owner);
+        let width = self.old.rels[reads[0].0].schema.fields().len();
+        let shift = self.rels[left].schema.fields().len();
+        let mut places = from_left.clone();
+        places.extend(from_right.iter().map(|(old, new)| (old + width, new + shift)));
+        let all = |keys: &[Scalar], from| keys.iter().map(|k| moved(k, from)).collect();
+        match &rel.op {
+            Op::Join { kind, left_keys, right_keys, residual, null_equal, .. } => {
+                let op = Op::Join {
+                    left,
+                    right,
+                    kind: *kind,
+                    left_keys: all(left_keys, &from_left),
+                    right_keys: all(right_keys, &from_right),
+                    residual: residual.as_ref().map(|r| moved(r, &places)),
+                    null_equal: *null_equal,
+                };
+                (op, if kind.pairs() { places } else { from_left })
+            }
+            Op::Lookup { left_keys, right_keys, outer, when, .. } => {
+                let when = match *when {
+                    When::Now => When::Now,
+                    When::Time { left, right, strict } => {
+                        When::Time { left: from_left[&left], right: from_right[&right], strict }
+                    }
+                };
+                let (left_keys, right_keys) = (all(left_keys, &from_left), all(right_keys, &from_right));
+                (Op::Lookup { left, right, left_keys, right_keys, outer: *outer, when }, places)
+            }
+            other => (other.clone(), places),
+        }
     }
 }
 
@@ -429,11 +469,12 @@ fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
         | Op::Project { input, .. }
         | Op::Unnest { input, .. }
         | Op::Distinct { input }
+        | Op::Close { input, .. }
         | Op::Aggregate { input, .. }
         | Op::Fold { input, .. }
         | Op::Window { input, .. } => *input = number(*input),
         Op::Union { inputs } => inputs.iter_mut().for_each(|i| *i = number(*i)),
-        Op::Join { left, right, .. } => {
+        Op::Join { left, right, .. } | Op::Lookup { left, right, .. } => {
             *left = number(*left);
             *right = number(*right);
         }

@@ -37,7 +37,7 @@ use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
 use super::error::Mistake;
 use super::parse::unnest::{self, UnnestUse};
-use super::{bags, constants, guard, lower, mistakes, ordinality, refuse, subquery, total};
+use super::{bags, constants, guard, lower, mistakes, ordinality, refuse, subquery, temporal, total};
 use crate::plan::Scalar;
 
 /// Where a query stands: what its mistakes point into.
@@ -87,6 +87,7 @@ pub(crate) fn plan(
     check_names(&planned, query, site)?;
     let joined = analyze(planned).and_then(subquery::decorrelate).map_err(tidy)?;
     let optimised = typed(joined)
+        .and_then(temporal::joins)
         .and_then(guard::fence)
         .and_then(|p| total::apart(p, &|p| optimise(p, rules())))
         .map_err(tidy)?;

@@ -27,6 +27,8 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
 
 /// Whether a function of this name moves its first argument by its second, a constant.
 pub(crate) const HOP_END: &str = "herald_hop_end";
+/// Starts of the windows a time is in.
+pub(crate) const HOP_STARTS: &str = "herald_hop_starts";
 /// Start of the window a time is in.
 pub(crate) const TUMBLE_START: &str = "herald_tumble_start";
 /// End of the window a time is in.
@@ -51,7 +53,7 @@ impl ScalarUDFImpl for WindowFunction {
         match self.window {
             Window::TumbleStart => TUMBLE_START,
             Window::TumbleEnd => TUMBLE_END,
-            Window::HopStarts => "herald_hop_starts",
+            Window::HopStarts => HOP_STARTS,
             Window::HopEnd => HOP_END,
         }
     }

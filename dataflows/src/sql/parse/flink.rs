@@ -1,9 +1,10 @@
 //! What `sqlparser` cannot read, turned into what it can, on the tokens of a query.
 //!
 //! Flink's `TUMBLE(TABLE t, DESCRIPTOR(ts), size)`, also inside `TABLE(...)`, loses the words TABLE
-//! and DESCRIPTOR with their parentheses, and `PARTITION BY` in `SESSION(t PARTITION BY k, ts, gap)`
-//! becomes a comma; every other token keeps its span, so later complaints
-//! still point into the file. Constructs of streaming dialects that this release does not have and
+//! and DESCRIPTOR with their parentheses, `PARTITION BY` in `SESSION(t PARTITION BY k, ts, gap)` becomes
+//! a comma, and joins as of a time are marked ([`super::temporal`]); every other token keeps its span, so
+//! later complaints still point into the file. Constructs of streaming dialects that this release does
+//! not have and
 //! `sqlparser` would stumble over somewhere else are refused here by name.
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -48,7 +49,8 @@ pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Ve
             }
         }
     }
-    Ok(tokens.into_iter().zip(dropped).filter(|(_, drop)| !drop).map(|(token, _)| token).collect())
+    let kept = tokens.into_iter().zip(dropped).filter(|(_, drop)| !drop).map(|(token, _)| token).collect();
+    Ok(super::temporal::tokens(kept))
 }
 
 /// Whether `TUMBLE(`, `HOP(` or `SESSION(` begins here.
@@ -58,7 +60,7 @@ fn is_window(rest: &[TokenWithSpan]) -> bool {
 }
 
 /// Index of the `)` that closes the `(` at `open`; None if there is none.
-fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+pub(super) fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
     let mut depth = 0usize;
     if tokens.get(open)?.token != Token::LParen {
         return None;
@@ -94,10 +96,11 @@ fn refused(rest: &[TokenWithSpan], before: Option<&Token>) -> Option<(&'static s
             "write TUMBLE(t, ts, size) or HOP(t, ts, slide, size)",
         ));
     }
-    if word(0, "for") && word(1, "system_time") {
+    let proctime = word(2, "as") && word(3, "of") && word(4, "proctime") && opens(5);
+    if word(0, "for") && word(1, "system_time") && !proctime {
         return Some((
-            "FOR SYSTEM_TIME AS OF is not in this release",
-            "leave it out: a plain JOIN follows the changes of both sides",
+            "FOR SYSTEM_TIME AS OF a time is not supported",
+            "write FOR SYSTEM_TIME AS OF PROCTIME(), or ASOF JOIN for the row that was valid at a time",
         ));
     }
     if word(0, "lateral") && word(1, "unnest") {
@@ -111,10 +114,6 @@ fn refused(rest: &[TokenWithSpan], before: Option<&Token>) -> Option<(&'static s
     }
     if word(0, "match_recognize") && opens(1) {
         return Some(("MATCH_RECOGNIZE is not supported", "write a join or an aggregate"));
-    }
-    let asof = before.is_some_and(|t| !is_word(t, "as"));
-    if word(0, "asof") && word(1, "join") && asof {
-        return Some(("ASOF JOIN is not supported", "write a JOIN on equal columns"));
     }
     None
 }

@@ -396,8 +396,8 @@ const BAD: &[(&str, &str)] = &[
         "1:32: SESSION takes a table, a time and a gap, found 2 arguments\n  write SESSION(t PARTITION BY k, ts, INTERVAL '10 minutes')",
     ),
     (
-        "CREATE VIEW v AS SELECT a FROM t JOIN d FOR SYSTEM_TIME AS OF PROCTIME() ON t.a = d.a",
-        "1:41: FOR SYSTEM_TIME AS OF is not in this release\n  leave it out: a plain JOIN follows the changes of both sides",
+        "CREATE VIEW v AS SELECT a FROM t JOIN d FOR SYSTEM_TIME AS OF t.ts ON t.a = d.a",
+        "1:41: FOR SYSTEM_TIME AS OF a time is not supported\n  write FOR SYSTEM_TIME AS OF PROCTIME(), or ASOF JOIN for the row that was valid at a time",
     ),
     (
         "CREATE VIEW v AS SELECT a FROM t, LATERAL (SELECT 1) x",

@@ -9,7 +9,7 @@ use datafusion_sql::sqlparser::ast as sql;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, Read, is_word};
-use super::{flink, options, window};
+use super::{flink, options, temporal, window};
 use crate::sql::ast::{CreateView, OptionItem, Pos};
 use crate::sql::error::Mistake;
 use crate::sql::nearest::did_you_mean;
@@ -55,6 +55,7 @@ pub fn query(
     }
     let context = cursor.context;
     let (mut query, text) = cursor.query_until(end, |tokens| flink::rewrite(&context, tokens))?;
+    mistakes.extend(temporal::rewrite(&mut query, context.file));
     mistakes.extend(window::rewrite(&mut query, context.file));
     Ok((query, text))
 }

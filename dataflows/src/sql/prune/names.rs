@@ -28,12 +28,17 @@ pub(super) fn settle(plan: &mut Plan) {
                 folds.iter_mut().for_each(|f| *f = f.map(|s| named(s, &[&schemas[0]])));
             }
             Op::Window { window, .. } => **window = window.map(&|s| named(s, &[&schemas[0]])),
+            Op::Lookup { left_keys, right_keys, .. } => {
+                each(left_keys, &[&schemas[0]]);
+                each(right_keys, &[&schemas[1]]);
+            }
             Op::Join { left_keys, right_keys, residual, .. } => {
                 each(left_keys, &[&schemas[0]]);
                 each(right_keys, &[&schemas[1]]);
                 residual.iter_mut().for_each(|r| *r = named(r, &[&schemas[0], &schemas[1]]));
             }
-            Op::Source(_) | Op::Unnest { .. } | Op::Union { .. } | Op::Distinct { .. } => {}
+            Op::Source(_) | Op::Unnest { .. } | Op::Union { .. } | Op::Distinct { .. } | Op::Close { .. } => {
+            }
         }
     }
 }

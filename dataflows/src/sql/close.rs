@@ -1,0 +1,118 @@
+//! EMIT ON WINDOW CLOSE: where in a view's plan rows wait to be final, or why they never are.
+//!
+//! The rows wait above the uppermost relation that still has an end of a window with a watermark,
+//! below the filters and projections over it, which are written anew. A view without such a relation
+//! is refused with the operator that lost the watermark and what to write instead.
+
+use std::sync::Arc;
+
+use super::ast::Pos;
+use super::error::Mistake;
+use super::event_time::{self, Bounds};
+use crate::plan::{Op, Plan, Rel, RelId};
+
+/// Makes the rows of `rel` wait until they are final; gives the relation that shows them.
+///
+/// # Errors
+/// Why they never are, at `pos`.
+pub(crate) fn close(plan: &mut Plan, rel: RelId, pos: Pos) -> Result<RelId, Mistake> {
+    let bounds = event_time::bounds(plan);
+    let mut above: Vec<RelId> = Vec::new();
+    let mut at = rel;
+    loop {
+        if let Some(horizon) = event_time::soonest(&bounds[at], |bound| bound.window) {
+            let close = Op::Close { input: at, horizon };
+            let mut top = push(plan, close, at, rel);
+            for step in above.into_iter().rev() {
+                let op = match plan.rels[step].op.clone() {
+                    Op::Filter { predicate, .. } => Op::Filter { input: top, predicate },
+                    Op::Project { exprs, .. } => Op::Project { input: top, exprs },
+                    other => other,
+                };
+                top = push(plan, op, step, rel);
+            }
+            return Ok(top);
+        }
+        match plan.rels[at].op {
+            Op::Filter { input, .. } | Op::Project { input, .. } => {
+                above.push(at);
+                at = input;
+            }
+            _ => return Err(never(plan, &bounds, at, pos)),
+        }
+    }
+}
+
+/// A relation with the columns of `like`, written in the view of `owner`.
+fn push(plan: &mut Plan, op: Op, like: RelId, owner: RelId) -> RelId {
+    let (schema, owner) = (Arc::clone(&plan.rels[like].schema), plan.rels[owner].owner.clone());
+    plan.rels.push(Rel {
+        op,
+        schema,
+        unique: vec![],
+        paired: vec![],
+        append_only: false,
+        below_forgetter: false,
+        durable: false,
+        owner,
+    });
+    plan.rels.len() - 1
+}
+
+/// Why rows of `rel` are never final: a reason of the sources first, then of the query.
+fn never(plan: &Plan, bounds: &[Bounds], rel: RelId, pos: Pos) -> Mistake {
+    let below = below(plan, rel);
+    let sources = below.iter().filter_map(|r| match plan.rels[*r].op {
+        Op::Source(i) => Some(&plan.sources[i]),
+        _ => None,
+    });
+    let sources: Vec<_> = sources.collect();
+    if let Some(source) = sources.iter().find(|s| s.watermark.is_none()) {
+        let message = format!("EMIT ON WINDOW CLOSE needs a watermark, and {} has none", source.name);
+        let hint = format!("add WATERMARK FOR time AS time - INTERVAL '1 hour' to {}", source.name);
+        return Mistake::new(pos, message).hint(hint);
+    }
+    let forever = sources.iter().find(|s| s.keyed.as_ref().is_some_and(|k| k.retention_us.is_none()));
+    if let Some(source) = forever {
+        let message =
+            format!("EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever", source.name);
+        let hint =
+            format!("add retention = '400 days' to {}, or leave EMIT ON WINDOW CLOSE out", source.name);
+        return Mistake::new(pos, message).hint(hint);
+    }
+    let has = |rel: &RelId| bounds[*rel].iter().any(Option::is_some);
+    let lost = below.iter().find(|rel| !has(rel) && plan.rels[**rel].op.inputs().iter().any(has));
+    let (message, hint) = match lost.map(|rel| &plan.rels[*rel].op) {
+        Some(Op::Join { .. }) => (
+            "EMIT ON WINDOW CLOSE never comes: after the join old rows can come at any time",
+            "bound the join's distance in ON, as in a.id = b.id AND b.ts BETWEEN a.ts - INTERVAL '5 minutes' \
+             AND a.ts, or join after GROUP BY window_start, window_end, or leave EMIT ON WINDOW CLOSE out",
+        ),
+        Some(Op::Union { .. }) => (
+            "EMIT ON WINDOW CLOSE never comes: not every input of the UNION has the time in one column",
+            "select the time column, with a watermark, in the same place of each",
+        ),
+        _ => (
+            "EMIT ON WINDOW CLOSE without a window: no row of the view belongs to one",
+            "read FROM TUMBLE(t, ts, INTERVAL '1 hour'), ts being the watermark's column, and \
+             GROUP BY window_start, window_end",
+        ),
+    };
+    Mistake::new(pos, message).hint(hint)
+}
+
+/// A relation and all below it, users first.
+fn below(plan: &Plan, rel: RelId) -> Vec<RelId> {
+    let mut found = vec![rel];
+    let mut at = 0;
+    while at < found.len() {
+        for input in plan.rels[found[at]].op.inputs() {
+            if !found.contains(&input) {
+                found.push(input);
+            }
+        }
+        at += 1;
+    }
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found
+}

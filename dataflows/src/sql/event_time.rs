@@ -1,0 +1,269 @@
+//! Which columns carry a watermark through a plan, and what can therefore be dropped.
+//!
+//! A [`Bound`] of a column is a promise: after an epoch no row comes, and none is taken back, whose
+//! time there is below every named source's watermark at that epoch less its lag. Event-time columns
+//! of append-only sources have one, those of tables only within their retention. It survives filters,
+//! projections, UNNEST, windows, GROUP BY and DISTINCT over the column, unions (the least of the
+//! inputs) and joins that equate two such columns or, inner ones, bound their distance. Every other
+//! join loses it: old rows can come out of it at any time. "At or below" is written as a lag of one microsecond less.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion_common::ScalarValue;
+use datafusion_expr::Operator;
+use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
+use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+
+use super::interval;
+use super::window::{HOP_END, HOP_STARTS, TUMBLE_END, TUMBLE_START};
+use crate::plan::{Horizon, JoinKind, Op, Plan, RelId, Scalar, When};
+use crate::spaces::Part;
+
+/// What is promised of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    /// Sources and their lags in microseconds.
+    pub marks: Vec<(usize, i64)>,
+    /// Whether the column is an end of a window.
+    pub window: bool,
+}
+
+impl Bound {
+    /// The same promise of a time that is `us` later.
+    fn later(&self, us: i64) -> Option<Bound> {
+        let marks = self.marks.iter().map(|(s, lag)| Some((*s, lag.checked_sub(us)?)));
+        Some(Bound { marks: marks.collect::<Option<_>>()?, ..*self })
+    }
+
+    fn window(self) -> Bound {
+        Bound { window: true, ..self }
+    }
+
+    /// The weaker of two promises.
+    fn and(&self, other: &Bound) -> Bound {
+        let mut marks: BTreeMap<usize, i64> = self.marks.iter().copied().collect();
+        for (source, lag) in &other.marks {
+            let held = marks.entry(*source).or_insert(*lag);
+            *held = (*held).max(*lag);
+        }
+        Bound { marks: marks.into_iter().collect(), window: self.window && other.window }
+    }
+
+    fn lag(&self) -> i64 {
+        self.marks.iter().map(|(_, lag)| *lag).max().unwrap_or(0)
+    }
+}
+
+/// The bounds of a relation's columns.
+pub(crate) type Bounds = Vec<Option<Bound>>;
+
+/// The bounds of every relation.
+pub(crate) fn bounds(plan: &Plan) -> Vec<Bounds> {
+    let mut known: Vec<Bounds> = Vec::with_capacity(plan.rels.len());
+    for id in 0..plan.rels.len() {
+        let bounds = of(plan, id, &known);
+        known.push(bounds);
+    }
+    known
+}
+
+fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
+    let rel = &plan.rels[id];
+    let none = || vec![None; rel.schema.fields().len()];
+    match &rel.op {
+        Op::Source(at) => {
+            let mut bounds = none();
+            let source = &plan.sources[*at];
+            // A table's rows may be corrected for as long as they are held.
+            let lag = source.keyed.as_ref().map_or(Some(0), |keyed| keyed.retention_us);
+            if let (Some(watermark), Some(lag)) = (source.watermark, lag) {
+                bounds[watermark.column] = Some(Bound { marks: vec![(*at, lag)], window: false });
+            }
+            bounds
+        }
+        Op::Filter { input, .. } | Op::Unnest { input, .. } | Op::Distinct { input } => known[*input].clone(),
+        Op::Project { input, exprs } => exprs.iter().map(|e| through(e.expr(), &known[*input])).collect(),
+        Op::Union { inputs } => {
+            let mut bounds = none();
+            for (column, bound) in bounds.iter_mut().enumerate() {
+                let all = inputs.iter().map(|input| known[*input][column].clone());
+                let all: Option<Vec<Bound>> = all.collect();
+                *bound = all.and_then(|all| all.into_iter().reduce(|a, b| a.and(&b)));
+            }
+            bounds
+        }
+        Op::Aggregate { input, keys, .. } | Op::Fold { input, keys, .. } => {
+            let mut bounds = none();
+            for (bound, key) in bounds.iter_mut().zip(keys) {
+                *bound = through(key.expr(), &known[*input]);
+            }
+            bounds
+        }
+        Op::Window { input, window } => {
+            // A new row may change every row of its partition, and no other.
+            let mut bounds = none();
+            for column in window.partition.iter().filter_map(Scalar::as_column) {
+                bounds[column].clone_from(&known[*input][column]);
+            }
+            bounds
+        }
+        Op::Close { horizon, .. } => {
+            // What else was promised of the input may come late now: rows waited.
+            let mut bounds = none();
+            bounds[horizon.column] = Some(Bound { marks: horizon.marks.clone(), window: true });
+            bounds
+        }
+        Op::Lookup { left, when: When::Now, .. } => {
+            let mut bounds = known[*left].clone();
+            bounds.resize(rel.schema.fields().len(), None);
+            bounds
+        }
+        Op::Lookup { left, right, when: When::Time { left: l, right: r, .. }, .. } => {
+            let mut bounds = none();
+            // A row of the right changes what rows of the left found that are not before it.
+            bounds[*l] = known[*left][*l].as_ref().zip(known[*right][*r].as_ref()).map(|(a, b)| a.and(b));
+            bounds
+        }
+        Op::Join { left, kind, .. } => {
+            let mut bounds = none();
+            let width = plan.rels[*left].schema.fields().len();
+            for pair in pairs(plan, id, known) {
+                bounds[pair.columns.0] = Some(pair.bounds.0);
+                if kind.pairs() {
+                    bounds[width + pair.columns.1] = Some(pair.bounds.1);
+                }
+            }
+            bounds
+        }
+    }
+}
+
+/// A time of either side of a join such that rows meet only within a bounded distance of each other.
+struct Pair {
+    /// Left's and right's column.
+    columns: (usize, usize),
+    /// What is promised of them in the output, and of the rows that may yet meet others.
+    bounds: (Bound, Bound),
+}
+
+/// The pairs of a join: times that are equal, and, of an inner join, times its condition bounds.
+fn pairs(plan: &Plan, id: RelId, known: &[Bounds]) -> Vec<Pair> {
+    let Op::Join { left, right, kind, left_keys, right_keys, residual, .. } = &plan.rels[id].op else {
+        return vec![];
+    };
+    let mut found = Vec::new();
+    for (l, r) in left_keys.iter().zip(right_keys) {
+        let (Some(l), Some(r)) = (l.as_column(), r.as_column()) else { continue };
+        let (Some(a), Some(b)) = (&known[*left][l], &known[*right][r]) else { continue };
+        // A change of either side changes rows of its own time only.
+        found.push(Pair { columns: (l, r), bounds: (a.and(b), a.and(b)) });
+    }
+    // In any other join a row that loses its last partner comes back alone.
+    let Some(residual) = residual.as_ref().filter(|_| *kind == JoinKind::Inner) else { return found };
+    let width = plan.rels[*left].schema.fields().len();
+    for ((l, r), between) in interval::of(residual, width) {
+        let (Some(a), Some(b)) = (&known[*left][l], &known[*right][r]) else { continue };
+        // A right row not below b meets left rows not below b and the least distance, and so on.
+        let far = |of: &Bound, us: Option<i64>| of.later(us?);
+        let earliest = far(b, between.least).map(|b| a.and(&b));
+        let latest = far(a, between.most.and_then(i64::checked_neg)).map(|a| b.and(&a));
+        if let (Some(earliest), Some(latest)) = (earliest, latest) {
+            found.push(Pair { columns: (l, r), bounds: (earliest, latest) });
+        }
+    }
+    found
+}
+
+/// The bound of an expression over columns with bounds.
+fn through(expr: &Arc<dyn PhysicalExpr>, input: &Bounds) -> Option<Bound> {
+    if let Some(column) = expr.downcast_ref::<Column>() {
+        return input.get(column.index())?.clone();
+    }
+    if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        let time = matches!(cast.cast_type(), DataType::Timestamp(TimeUnit::Microsecond, _));
+        return through(cast.expr(), input).filter(|_| time);
+    }
+    if let Some(sum) = expr.downcast_ref::<BinaryExpr>() {
+        let length = |of: &Arc<dyn PhysicalExpr>| interval::literal_us(of.downcast_ref::<Literal>()?.value());
+        return match sum.op() {
+            Operator::Plus => match length(sum.right()) {
+                Some(us) => through(sum.left(), input)?.later(us),
+                None => through(sum.right(), input)?.later(length(sum.left())?),
+            },
+            Operator::Minus => through(sum.left(), input)?.later(length(sum.right())?.checked_neg()?),
+            _ => None,
+        };
+    }
+    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
+    let argument = |at: usize| call.args().get(at).and_then(|of| through(of, input));
+    let length = |at: usize| call.args().get(at).and_then(constant).filter(|us| *us > 0);
+    // A time not below b is in a window that starts after b less its length, and ends after b.
+    match call.name() {
+        TUMBLE_START => argument(0)?.later(1 - length(1)?).map(Bound::window),
+        TUMBLE_END => argument(0)?.later(1).map(Bound::window),
+        HOP_STARTS => argument(0)?.later(1 - length(2)?).map(Bound::window),
+        HOP_END => argument(0)?.later(length(1)?),
+        "date_bin" if call.args().len() == 2 => {
+            let width = interval::literal_us(call.args().first()?.downcast_ref::<Literal>()?.value())?;
+            argument(1)?.later(1i64.checked_sub(width)?).map(Bound::window)
+        }
+        "date_trunc" => argument(1)?.later(1 - unit_us(call.args().first()?)?).map(Bound::window),
+        _ => None,
+    }
+}
+
+fn constant(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
+    match expr.downcast_ref::<Literal>()?.value() {
+        ScalarValue::Int64(us) => *us,
+        _ => None,
+    }
+}
+
+/// The longest a unit of `date_trunc` is.
+fn unit_us(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
+    let ScalarValue::Utf8(Some(unit)) = expr.downcast_ref::<Literal>()?.value() else { return None };
+    const DAY_US: i64 = 86_400_000_000;
+    Some(match unit.to_lowercase().as_str() {
+        "second" => 1_000_000,
+        "minute" => 60_000_000,
+        "hour" => 3_600_000_000,
+        "day" => DAY_US,
+        "week" => 7 * DAY_US,
+        "month" => 31 * DAY_US,
+        "quarter" => 92 * DAY_US,
+        "year" => 366 * DAY_US,
+        _ => return None,
+    })
+}
+
+/// The column of a relation by which its rows are final soonest, of those that `fits`.
+pub(crate) fn soonest(bounds: &Bounds, fits: impl Fn(&Bound) -> bool) -> Option<Horizon> {
+    let bounded = bounds.iter().enumerate().filter_map(|(column, bound)| Some((column, bound.as_ref()?)));
+    let (column, bound) = bounded.filter(|(_, bound)| fits(bound)).min_by_key(|(_, bound)| bound.lag())?;
+    Some(Horizon { column, marks: bound.marks.clone() })
+}
+
+/// State that ends with the watermark: of groups by a bounded time, and of joins by two.
+pub(crate) fn expiry(plan: &Plan) -> BTreeMap<(RelId, Part), Horizon> {
+    let known = bounds(plan);
+    let mut expiry = BTreeMap::new();
+    for (id, rel) in plan.rels.iter().enumerate() {
+        match &rel.op {
+            Op::Aggregate { keys, .. } if keys.is_empty() => {}
+            Op::Aggregate { .. } | Op::Distinct { .. } => {
+                expiry.extend(soonest(&known[id], |_| true).map(|horizon| ((id, Part::Groups), horizon)));
+            }
+            Op::Join { .. } => {
+                let pair = pairs(plan, id, &known).into_iter().min_by_key(|pair| pair.bounds.0.lag());
+                let Some(Pair { columns, bounds }) = pair else { continue };
+                let horizon = |column, bound: Bound| Horizon { column, marks: bound.marks };
+                expiry.insert((id, Part::Left), horizon(columns.0, bounds.0));
+                expiry.insert((id, Part::Right), horizon(columns.1, bounds.1));
+            }
+            _ => {}
+        }
+    }
+    expiry
+}

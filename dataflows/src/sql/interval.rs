@@ -1,0 +1,101 @@
+//! Conditions that bound the distance of two times: `b.ts BETWEEN a.ts - INTERVAL '5 minutes' AND a.ts`.
+//!
+//! A condition of a join is read as a conjunction of comparisons of a column of the left, moved by
+//! constant intervals, with one of the right. What is not of that form bounds nothing and is left to
+//! the join. Lengths are microseconds; intervals with months have no fixed length.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion_common::ScalarValue;
+use datafusion_expr::Operator;
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
+
+use crate::plan::Scalar;
+
+/// How far a time of the left is from one of the right, left less right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Distance {
+    /// At least, microseconds.
+    pub least: Option<i64>,
+    /// At most, microseconds.
+    pub most: Option<i64>,
+}
+
+/// The distances that `condition`, over `width` columns of the left and then the right's, bounds: by
+/// column of the left and of the right.
+pub(crate) fn of(condition: &Scalar, width: usize) -> BTreeMap<(usize, usize), Distance> {
+    let mut found = BTreeMap::new();
+    conjunct(condition.expr(), width, &mut found);
+    found
+}
+
+fn conjunct(expr: &Arc<dyn PhysicalExpr>, width: usize, found: &mut BTreeMap<(usize, usize), Distance>) {
+    let Some(binary) = expr.downcast_ref::<BinaryExpr>() else { return };
+    if *binary.op() == Operator::And {
+        conjunct(binary.left(), width, found);
+        conjunct(binary.right(), width, found);
+        return;
+    }
+    let (Some((a, x)), Some((b, y))) = (moved(binary.left()), moved(binary.right())) else { return };
+    let (op, (l, x), (r, y)) = match (a < width, b < width) {
+        (true, false) => (*binary.op(), (a, x), (b - width, y)),
+        (false, true) => match binary.op().swap() {
+            Some(op) => (op, (b, y), (a - width, x)),
+            None => return,
+        },
+        _ => return,
+    };
+    // l + x against r + y is l - r against y - x.
+    let Some(us) = y.checked_sub(x) else { return };
+    let (least, most) = match op {
+        Operator::Eq => (Some(us), Some(us)),
+        Operator::GtEq => (Some(us), None),
+        Operator::Gt => (us.checked_add(1), None),
+        Operator::LtEq => (None, Some(us)),
+        Operator::Lt => (None, us.checked_sub(1)),
+        _ => return,
+    };
+    let held = found.entry((l, r)).or_default();
+    held.least = held.least.max(least);
+    held.most = [held.most, most].into_iter().flatten().min();
+}
+
+/// A column of times and how much later than it an expression is.
+fn moved(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, i64)> {
+    if let Some(column) = expr.downcast_ref::<Column>() {
+        return Some((column.index(), 0));
+    }
+    if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        let time = matches!(cast.cast_type(), DataType::Timestamp(TimeUnit::Microsecond, _));
+        return moved(cast.expr()).filter(|_| time);
+    }
+    let sum = expr.downcast_ref::<BinaryExpr>()?;
+    let length = |of: &Arc<dyn PhysicalExpr>| literal_us(of.downcast_ref::<Literal>()?.value());
+    let (from, us) = match (sum.op(), length(sum.right())) {
+        (Operator::Plus, Some(us)) => (sum.left(), us),
+        (Operator::Minus, Some(us)) => (sum.left(), us.checked_neg()?),
+        (Operator::Plus, None) => (sum.right(), length(sum.left())?),
+        _ => return None,
+    };
+    let (column, before) = moved(from)?;
+    Some((column, before.checked_add(us)?))
+}
+
+/// The microseconds of an interval of fixed length.
+pub(crate) fn literal_us(value: &ScalarValue) -> Option<i64> {
+    const DAY_US: i64 = 86_400_000_000;
+    match value {
+        ScalarValue::IntervalMonthDayNano(Some(v)) if v.months == 0 && v.nanoseconds % 1000 == 0 => {
+            i64::from(v.days).checked_mul(DAY_US)?.checked_add(v.nanoseconds / 1000)
+        }
+        ScalarValue::IntervalDayTime(Some(v)) => {
+            i64::from(v.days).checked_mul(DAY_US)?.checked_add(i64::from(v.milliseconds) * 1000)
+        }
+        ScalarValue::DurationMicrosecond(Some(us)) => Some(*us),
+        ScalarValue::DurationNanosecond(Some(ns)) if ns % 1000 == 0 => Some(ns / 1000),
+        _ => None,
+    }
+}

@@ -1,0 +1,42 @@
+//! Joins as of a time: their keys and times as positions, and what they refuse of their sides.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion_common::{Result, plan_err};
+
+use super::{Lower, cast, scalar};
+use crate::plan::{Op, RelId, When};
+use crate::sql::properties::{only_adds, why_retracts};
+use crate::sql::temporal::{MATCH, NOT_NOW, Temporal};
+
+impl Lower<'_> {
+    pub(super) fn lookup(&mut self, join: &Temporal) -> Result<RelId> {
+        let (left, right) = (self.node(&join.left)?, self.node(&join.right)?);
+        let (l, r) = (self.schema(left), self.schema(right));
+        let (mut left_keys, mut right_keys) = (Vec::new(), Vec::new());
+        for (a, b) in &join.on {
+            let (a, b) = (scalar(a, join.left.schema())?, scalar(b, join.right.schema())?);
+            right_keys.push(cast(b, &a.data_type(&l)?, &r)?);
+            left_keys.push(a);
+        }
+        let when = match &join.times {
+            Some((a, b, strict)) => {
+                let (a, b) = (scalar(a, join.left.schema())?, scalar(b, join.right.schema())?);
+                let (Some(a), Some(b)) = (a.as_column(), b.as_column()) else { return plan_err!("{MATCH}") };
+                if l.field(a).data_type() != r.field(b).data_type() {
+                    return plan_err!("{MATCH}");
+                }
+                When::Time { left: a, right: b, strict: *strict }
+            }
+            None if only_adds(self.plan, left) => When::Now,
+            None => return plan_err!("{NOT_NOW}: {}", why_retracts(self.plan, left)),
+        };
+        let fields = r
+            .fields()
+            .iter()
+            .map(|f| Arc::new(f.as_ref().clone().with_nullable(join.outer || f.is_nullable())));
+        let schema = Arc::new(Schema::new(l.fields().iter().cloned().chain(fields).collect::<Vec<_>>()));
+        Ok(self.push(Op::Lookup { left, right, left_keys, right_keys, outer: join.outer, when }, schema))
+    }
+}
