@@ -1,10 +1,10 @@
 //! State that is final is dropped: rows leave an arrangement without a trace in what it shows.
 //!
-//! [`expire`] keeps a list of what an arrangement holds, ordered by time. When the horizon passes a
+//! `expire` keeps a list of what an arrangement holds, ordered by time. When the horizon passes a
 //! time at the end of an epoch, it reads what is held there and sends its removal back into the
 //! arrangement, one epoch later, so that merging frees the memory and the operator that owns the
 //! state deletes it there as it would anything else that is gone. A GROUP BY is told which groups go and
-//! shows nothing of it; below a join [`freeze`] holds back what that changes: by the plan's promise
+//! shows nothing of it; below a join `freeze` holds back what that changes: by the plan's promise
 //! nothing else can change a row that was final before. A row that reaches what was dropped breaks
 //! the promise and stops the worker.
 

@@ -1,6 +1,6 @@
 //! The reduce step: from an arrangement of accumulators to rows, one key and epoch at a time.
 //!
-//! For each epoch at which a key changed (see [`super::changes`]), its accumulators and the heads of its
+//! For each epoch at which a key changed (see `changes`), its accumulators and the heads of its
 //! indexes are read from the trace as they were just before and as they are at the epoch; where the
 //! results differ, the old one leaves and the new one comes.
 

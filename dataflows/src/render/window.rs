@@ -1,7 +1,7 @@
 //! Functions over ordered partitions: rows by partition in order, and what changed of their results.
 //!
 //! The arrangement's key is the packed partition; its values are `order ++ row ++ length of order`, so
-//! that a partition reads in its order (see [`order_bytes`]). For every partition that changed, the
+//! that a partition reads in its order (see `order_bytes`). For every partition that changed, the
 //! operator reads its rows just before and at the epoch, computes the functions over both and emits
 //! the difference. Where only the first rows come out (top-N), no more than those are read; else a
 //! change costs its partition's length. A function that fails (overflow) is an error of the whole

@@ -2,7 +2,7 @@
 //! as plain joins that carry a mark.
 //!
 //! The planner knows plain joins only, so the condition says which kind was meant, as a call of a
-//! function that nobody writes: [`ASOF`] around the match condition, [`LOOKUP`] around the whole
+//! function that nobody writes: `ASOF` around the match condition, `LOOKUP` around the whole
 //! condition. What `sqlparser` cannot read of either is first changed on the tokens; the tree is
 //! changed next. Joins with such a mark are told apart again after planning.
 
