@@ -63,6 +63,11 @@ pub(crate) fn scalar(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
     Ok(Scalar::new(checked.data))
 }
 
+/// A condition over the columns of `schema`. One that is simplified to NULL has no type of its own.
+fn condition(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
+    cast(scalar(expr, schema)?, &DataType::Boolean, schema.as_arrow())
+}
+
 /// `scalar` as `target`, over `input`.
 pub(crate) fn cast(scalar: Scalar, target: &DataType, input: &Schema) -> Result<Scalar> {
     if scalar.data_type(input)? == *target {

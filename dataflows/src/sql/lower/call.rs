@@ -9,7 +9,7 @@ use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion_expr::Expr;
 use datafusion_expr::expr::{AggregateFunction, NullTreatment};
 
-use super::{cast, not_a_column, scalar};
+use super::{cast, condition, not_a_column, scalar};
 use crate::plan::{AggFunc, Aggregate, Fold, Scalar, SortKey};
 use crate::sql::aggregates::{APPROX_DISTINCT, FOLDS};
 use crate::sql::query::herald_type;
@@ -55,7 +55,7 @@ impl<'a> Call<'a> {
         if func.is_none() && !FOLDS.contains(&name) {
             return plan_err!("the aggregate {name} is not supported");
         }
-        let filter = f.params.filter.as_ref().map(|e| scalar(e, schema)).transpose()?;
+        let filter = f.params.filter.as_ref().map(|e| condition(e, schema)).transpose()?;
         let call = Call {
             f,
             func,

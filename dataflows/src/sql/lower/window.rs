@@ -18,7 +18,7 @@ use datafusion_expr::{
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal};
 
-use super::{Lower, cast, not_a_column, plain_field, scalar};
+use super::{Lower, cast, condition, not_a_column, plain_field, scalar};
 use crate::plan::window::{Call, First, Function, Order, Other, Window};
 use crate::plan::{Op, Plan, RelId, Scalar};
 use crate::sql::query::herald_type;
@@ -254,7 +254,7 @@ impl Columns {
             });
         }
         let filter = match &params.filter {
-            Some(filter) => Some(self.column(scalar(filter, schema)?)?),
+            Some(filter) => Some(self.column(condition(filter, schema)?)?),
             None => None,
         };
         let other = Other {
