@@ -115,7 +115,11 @@ impl Lower<'_> {
         let mut fields = named.to_vec();
         for part in calls.iter_mut().flat_map(Call::parts) {
             let of = part.data_type(&below)?;
-            let known = exprs.iter().skip(keys.len()).position(|e| e.to_string() == part.to_string());
+            // A text says nothing of the type of a NULL.
+            let same = |e: &Scalar| {
+                e.to_string() == part.to_string() && e.data_type(&below).is_ok_and(|found| found == of)
+            };
+            let known = exprs.iter().skip(keys.len()).position(same);
             let at = known.map_or(exprs.len(), |at| at + keys.len());
             let name = format!("value_{}", at - keys.len());
             let column = Scalar::column(&name, at);
