@@ -14,14 +14,11 @@ use std::ops::Range;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Schema, i256};
 use schemas::{RowCodec, Rows};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
 
 use super::accum::{Acc, Accums, Sum};
 use super::batch::{DeltaBatch, Shape};
-use super::linear::{Deltas, Errors};
+use super::linear::{Deltas, Errors, to_updates};
 use super::moments;
 use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
@@ -119,20 +116,10 @@ pub fn pre_aggregate<'s>(
     errors: Errors,
     fail: super::collect::Shared,
 ) -> Stream<'s, u64, Vec<Updates<Accums>>> {
-    let peers = stream.scope().peers();
-    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "PreAggregate", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for batch in batches.drain(..) {
-                    let mut outgoing = Outgoing::new(*time.time(), peers);
-                    match group(&shape, &grouping, &errors, batch, (*time.time(), &mut outgoing)) {
-                        Ok(()) => outgoing.finish().for_each(|updates| session.give(updates)),
-                        Err(error) => fail.borrow_mut().fail(error),
-                    }
-                }
-            });
-        }
+    to_updates(stream, "PreAggregate", fail, move |epoch, peers, batch| {
+        let mut outgoing = Outgoing::new(epoch, peers);
+        group(&shape, &grouping, &errors, batch, (epoch, &mut outgoing))?;
+        Ok(outgoing)
     })
 }
 

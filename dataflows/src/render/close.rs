@@ -17,7 +17,7 @@ use timely::dataflow::operators::{Capability, Concat, Input};
 
 use super::batch::{Data, DeltaBatch, Shape};
 use super::collect::{Shared, stored_key};
-use super::linear::Deltas;
+use super::linear::{Deltas, to_updates};
 use super::updates::{Outgoing, Updates, by_key};
 use super::watermark::{Levels, Reach, time_in};
 use super::{Renderer, Restore};
@@ -58,27 +58,14 @@ impl<'s> Renderer<'s, '_> {
 
 /// Rows as keys of counts.
 fn whole<'s>(stream: Deltas<'s>, shape: Shape, collector: Shared) -> Stream<'s, u64, Vec<Updates<i64>>> {
-    let peers = stream.scope().peers();
-    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "CloseRows", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for mut batch in batches.drain(..) {
-                    let diffs = std::mem::take(&mut batch.diffs);
-                    match shape.packed(batch) {
-                        Ok(rows) => {
-                            let mut outgoing = Outgoing::new(*time.time(), peers);
-                            for (row, diff) in rows.iter().zip(diffs) {
-                                outgoing.key(row);
-                                outgoing.value(&[], diff);
-                            }
-                            outgoing.finish().for_each(|updates| session.give(updates));
-                        }
-                        Err(error) => collector.borrow_mut().fail(error),
-                    }
-                }
-            });
+    to_updates(stream, "CloseRows", collector, move |epoch, peers, mut batch| {
+        let diffs = std::mem::take(&mut batch.diffs);
+        let mut outgoing = Outgoing::new(epoch, peers);
+        for (row, diff) in shape.packed(batch)?.iter().zip(diffs) {
+            outgoing.key(row);
+            outgoing.value(&[], diff);
         }
+        Ok(outgoing)
     })
 }
 

@@ -6,19 +6,15 @@
 
 use arrow::datatypes::{DataType, Schema};
 use schemas::RowCodec;
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{Concat, Input};
 
 use super::aggregate::encode_keys;
 use super::batch::{DeltaBatch, Shape};
 use super::collect::Shared;
 use super::folded::{Folded, folded};
 use super::joins::Keyed;
-use super::linear::{Deltas, Errors};
+use super::linear::{Deltas, Errors, to_updates};
 use super::updates::Outgoing;
-use super::{Renderer, Restore, packed};
+use super::{Renderer, packed};
 use crate::error::RunError;
 use crate::plan::{Fold, Op, RelId, Scalar};
 use crate::spaces::Part;
@@ -125,17 +121,8 @@ impl<'s> Renderer<'s, '_> {
         let folding = Folding::new(&self.plan.rels[*input].schema, keys, folds)?;
         let (stream, errors) = (self.input(durable, self.streams[*input].clone()), self.errors(id)?);
         let collector = self.collector.clone();
-        let mut updates =
-            keyed(stream, self.shapes[*input].clone(), folding.clone(), errors.clone(), collector);
-        if durable {
-            let space = self.spaces.part(id, Part::Groups)?;
-            updates = self.tee(updates, space);
-            if self.start.restored() {
-                let (handle, restored) = self.scope.new_input();
-                updates = updates.concat(restored);
-                self.restores.push(Restore::Rows { space, key: folding.key_codec.clone(), handle });
-            }
-        }
+        let updates = keyed(stream, self.shapes[*input].clone(), folding.clone(), errors.clone(), collector);
+        let updates = self.kept(updates, (id, durable, Part::Groups), &folding.key_codec)?;
         let name = self.named(id, "groups");
         let arranged = packed::arrange(updates, &name, self.collector.clone());
         let (first, collector) = (self.start.first(), self.collector.clone());
@@ -150,18 +137,7 @@ fn keyed<'s>(
     errors: Errors,
     collector: Shared,
 ) -> Keyed<'s> {
-    let peers = stream.scope().peers();
-    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "FoldKeys", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for batch in batches.drain(..) {
-                    match folding.updates(&shape, &errors, (*time.time(), peers), batch) {
-                        Ok(updates) => updates.finish().for_each(|u| session.give(u)),
-                        Err(error) => collector.borrow_mut().fail(error),
-                    }
-                }
-            });
-        }
+    to_updates(stream, "FoldKeys", collector, move |epoch, peers, batch| {
+        folding.updates(&shape, &errors, (epoch, peers), batch)
     })
 }

@@ -20,7 +20,7 @@ use super::accum::Accums;
 use super::aggregate::encode_keys;
 use super::batch::{Data, DeltaBatch, Shape, select};
 use super::collect::Shared;
-use super::linear::{Deltas, Errors, map_batches};
+use super::linear::{Deltas, Errors, map_batches, to_updates};
 use super::packed::PackedArranged;
 use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
@@ -48,19 +48,8 @@ pub fn keyed<'s>(
     errors: Errors,
     collector: Shared,
 ) -> Stream<'s, u64, Vec<Updates<i64>>> {
-    let peers = stream.scope().peers();
-    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "JoinKeys", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for batch in batches.drain(..) {
-                    match side.updates(&errors, (*time.time(), peers), batch) {
-                        Ok(updates) => updates.finish().for_each(|u| session.give(u)),
-                        Err(error) => collector.borrow_mut().fail(error),
-                    }
-                }
-            });
-        }
+    to_updates(stream, "JoinKeys", collector, move |epoch, peers, batch| {
+        side.updates(&errors, (epoch, peers), batch)
     })
 }
 

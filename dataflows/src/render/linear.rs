@@ -6,12 +6,15 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use super::batch::{DeltaBatch, Shape, select};
 use super::collect::Shared;
+use super::packed::Diff;
+use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
 use crate::plan::Scalar;
 
@@ -97,6 +100,30 @@ pub fn describe(row: &RecordBatch) -> String {
         out.push_str(if column.is_null(0) { "NULL" } else { &value });
     }
     out
+}
+
+/// What `make` gives for every batch of an epoch, for as many workers as there are; a failure stops the
+/// worker.
+pub fn to_updates<'s, R: Diff>(
+    stream: Deltas<'s>,
+    name: &str,
+    collector: Shared,
+    make: impl Fn(u64, usize, DeltaBatch) -> Result<Outgoing<R>, RunError> + 'static,
+) -> Stream<'s, u64, Vec<Updates<R>>> {
+    let peers = stream.scope().peers();
+    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, name, move |_, _| {
+        move |input, output| {
+            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
+                let mut session = output.session(&time);
+                for batch in batches.drain(..) {
+                    match make(*time.time(), peers, batch) {
+                        Ok(outgoing) => outgoing.finish().for_each(|updates| session.give(updates)),
+                        Err(error) => collector.borrow_mut().fail(error),
+                    }
+                }
+            });
+        }
+    })
 }
 
 /// Applies `step` to every batch; a failure stops the worker.

@@ -18,10 +18,20 @@ pub struct Entry {
     pub counts: [i64; 2],
 }
 
-/// The rows of one side, each as often as it is there.
-pub fn expand(entries: &[Entry], side: usize) -> Vec<&Entry> {
-    let times = |entry: &Entry| usize::try_from(entry.counts[side]).unwrap_or(0);
-    entries.iter().flat_map(|entry| std::iter::repeat_n(entry, times(entry))).collect()
+/// Rows of a partition that functions are computed over at once; copies of a row count.
+pub const MAX_ROWS: usize = 1 << 27;
+
+/// The rows of one side, each as often as it is there; None where they are too many.
+pub fn expand(entries: &[Entry], side: usize) -> Option<Vec<&Entry>> {
+    let mut rows = Vec::new();
+    for entry in entries {
+        let copies = usize::try_from(entry.counts[side]).ok()?;
+        if copies > MAX_ROWS - rows.len() {
+            return None;
+        }
+        rows.extend(std::iter::repeat_n(entry, copies));
+    }
+    Some(rows)
 }
 
 /// How far one side has been read.
@@ -112,11 +122,12 @@ mod tests {
     #[test]
     fn peers_share_their_rank() {
         let entries = entries(&[(1, 1), (2, 2), (2, 1), (5, 1)]);
-        let rows = expand(&entries, 0);
+        let rows = expand(&entries, 0).unwrap();
         assert_eq!(ranks(&Call::RowNumber, &rows), [1, 2, 3, 4, 5]);
         assert_eq!(ranks(&Call::Rank, &rows), [1, 2, 2, 2, 5]);
         assert_eq!(ranks(&Call::DenseRank, &rows), [1, 2, 2, 2, 3]);
-        assert!(expand(&entries, 1).is_empty());
+        assert!(expand(&entries, 1).unwrap().is_empty());
+        assert!(expand(&self::entries(&[(1, 1), (2, i64::MAX)]), 0).is_none());
     }
 
     #[test]
@@ -129,9 +140,9 @@ mod tests {
                 for entry in &mut taken {
                     entry.counts[0] = side.take(&call, most, (&entry.order, entry.counts[0]));
                 }
-                let rows = expand(&all, 0);
+                let rows = expand(&all, 0).unwrap();
                 let wanted = ranks(&call, &rows).into_iter().filter(|r| *r <= most).count();
-                assert_eq!(expand(&taken, 0).len(), wanted, "{call:?} {most}");
+                assert_eq!(expand(&taken, 0).unwrap().len(), wanted, "{call:?} {most}");
             }
         }
     }

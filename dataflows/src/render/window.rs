@@ -15,18 +15,15 @@ use arrow::datatypes::DataType;
 use datafusion_physical_expr::window::WindowExpr;
 use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 use schemas::{RowCodec, Rows};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
 
 use super::aggregate::encode_keys;
 use super::batch::{Data, DeltaBatch, Shape};
 use super::changes::changes;
 use super::collect::Shared;
-use super::linear::{Deltas, Errors};
+use super::linear::{Deltas, Errors, to_updates};
 use super::packed::{PackedArranged, PackedBatch, PackedTrace};
-use super::ranks::{Entry, Ranked, cut, expand};
+use super::ranks::{Entry, MAX_ROWS, Ranked, cut, expand};
 use super::seek::Seek;
 use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
@@ -53,19 +50,8 @@ pub fn placed<'s>(
     errors: Errors,
     collector: Shared,
 ) -> Stream<'s, u64, Vec<Updates<i64>>> {
-    let peers = stream.scope().peers();
-    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Partition", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for batch in batches.drain(..) {
-                    match place.updates(&errors, (*time.time(), peers), batch) {
-                        Ok(updates) => updates.finish().for_each(|u| session.give(u)),
-                        Err(error) => collector.borrow_mut().fail(error),
-                    }
-                }
-            });
-        }
+    to_updates(stream, "Partition", collector, move |epoch, peers, batch| {
+        place.updates(&errors, (epoch, peers), batch)
     })
 }
 
@@ -252,8 +238,11 @@ impl Compute {
         }
         let mut changes: Vec<(Vec<u8>, i64)> = Vec::new();
         for (side, diff) in [(0, -1), (1, 1)] {
-            let rows = expand(&entries, side);
-            match self.results(&rows)? {
+            let results = match expand(&entries, side) {
+                Some(rows) => self.results(&rows)?,
+                None => Err(("OVER".into(), format!("a partition has more than {MAX_ROWS} rows"))),
+            };
+            match results {
                 Ok(results) => changes.extend(results.into_iter().map(|row| (row, diff))),
                 Err((what, message)) => {
                     self.over.errors.put(time, &what, &message, &self.describe(key), diff);
