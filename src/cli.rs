@@ -105,9 +105,13 @@ pub struct RunArgs {
     /// interface, or off. Default: 127.0.0.1:7414 if it is free.
     #[arg(long, value_name = "ADDR", env = "HERALD_LISTEN")]
     pub listen: Option<String>,
-    /// Stop when bounded sources end and Kafka sources reach the end offsets seen at start.
+    /// Stop when bounded sources end and Kafka sources reach the end offsets seen at start. The watermark of
+    /// a bounded source is then beyond all time: its windows close, and rows that it may get later are late.
     #[arg(long, env = "HERALD_ONCE")]
     pub once: bool,
+    /// With --once, take the watermark of every source beyond all time at the end, Kafka's too.
+    #[arg(long, env = "HERALD_CLOSE_WINDOWS", requires = "once")]
+    pub close_windows: bool,
     /// Drop the state and start over.
     #[arg(long, env = "HERALD_FRESH")]
     pub fresh: bool,

@@ -86,6 +86,7 @@ fn start(
         workers: run::cores().min(2),
         epoch_interval: Duration::from_millis(100),
         once: false,
+        close_windows: false,
         fresh: false,
     };
     std::thread::Builder::new()

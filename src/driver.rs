@@ -61,8 +61,10 @@ pub struct DriverConfig {
     pub workers: usize,
     /// How long an epoch collects records.
     pub epoch_interval: Duration,
-    /// Stop when everything there is has been read.
+    /// Stop when everything there is has been read; the watermarks of bounded sources are then beyond all time.
     pub once: bool,
+    /// With `once`: the watermarks of all sources.
+    pub close_windows: bool,
     /// Drop the state first.
     pub fresh: bool,
 }
@@ -300,7 +302,7 @@ impl Driver {
                 epoch += 1;
                 (rows, bytes) = (0, 0);
             } else if done && rows == 0 {
-                return Ok(());
+                return if stopping { Ok(()) } else { self.end(lines, epoch) };
             } else if idle {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -309,6 +311,21 @@ impl Driver {
                 self.tell(lines);
             }
         }
+    }
+
+    /// Takes the watermarks of sources that have ended beyond all time, in an epoch of its own.
+    fn end(&mut self, lines: &Lines, epoch: u64) -> Result<()> {
+        let ended = self.sources.ended(&self.setup, self.config.close_windows);
+        for (source, partition) in &ended {
+            let worker = *partition as usize % lines.workers.len();
+            let _ = lines.workers[worker].send(ToWorker::Join(*source, *partition, Some(i64::MAX)));
+        }
+        while !ended.is_empty() && !self.permit(lines, true) {
+            if self.failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+        }
+        if ended.is_empty() { Ok(()) } else { self.close(lines, self.new_head(epoch)) }
     }
 
     /// Takes a permit for an epoch; with `wait`, for a while. An epoch that is not full is closed

@@ -37,6 +37,7 @@ pub fn command(args: &RunArgs) -> Result<()> {
         workers: args.workers.unwrap_or_else(cores),
         epoch_interval: args.epoch_interval,
         once: args.once,
+        close_windows: args.close_windows,
         fresh: args.fresh,
         plan,
         name,

@@ -311,6 +311,7 @@ mod tests {
             workers: 1,
             epoch_interval: std::time::Duration::from_millis(100),
             once: false,
+            close_windows: false,
             fresh: false,
         };
         let served = Served::new(&config, DriverHandle::default(), Arc::new(Metrics::new("t")?));

@@ -137,6 +137,16 @@ impl Reader {
         }
     }
 
+    /// Whether all that was there at opening was read; of what is made up endlessly, always.
+    pub fn caught_up(&self) -> bool {
+        match self {
+            Reader::Kafka(reader) => reader.caught_up(),
+            Reader::File(reader) => reader.caught_up(),
+            Reader::Datagen(reader) => !reader.is_bounded() || reader.done(),
+            Reader::Nexmark(reader) => !reader.is_bounded() || reader.done(),
+        }
+    }
+
     /// Makes an unbounded source done once what was there at opening is read.
     pub fn stop_at_end(&mut self) -> Result<(), ConnectorError> {
         let endless =

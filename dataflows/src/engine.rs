@@ -24,6 +24,7 @@ use crate::error::RunError;
 use crate::plan::{Plan, Source};
 use crate::render::Start;
 use crate::render::collect::SinkDelta;
+use crate::retention::{Served, Sweep};
 use crate::source::progress::{SourceHead, advance};
 use crate::spaces::Spaces;
 use crate::topology::{MakeDecoder, Setup, Workers};
@@ -90,6 +91,7 @@ pub struct Engine {
     heads: Vec<SourceHead>,
     closed: BTreeMap<u64, (Vec<SourceHead>, Vec<Part>)>,
     progress: Progress,
+    sweep: Sweep,
 }
 
 impl Engine {
@@ -134,7 +136,8 @@ impl Engine {
         let (lines, told, workers) = work::start(&setup, opening.workers)?;
         let open = committed.epoch + 1;
         let (workers, closed, progress) = (Some(workers), BTreeMap::new(), committed.progress);
-        Ok(Engine { setup, lines, told, workers, open, heads, closed, progress })
+        let sweep = Sweep::new(setup.spaces.retained());
+        Ok(Engine { setup, lines, told, workers, open, heads, closed, progress, sweep })
     }
 
     /// The state.
@@ -250,7 +253,11 @@ impl Engine {
     pub fn view_rows(&self, view: usize) -> Result<Rows, RunError> {
         let (plan, spaces) = (&self.setup.plan, &self.setup.spaces);
         match (plan.views.get(view), spaces.views.get(view)) {
-            (Some(view), Some(space)) => self.rows(*space, view.key.is_some()),
+            (Some(view), Some(space)) => {
+                let entry = spaces.retained().find(|entry| entry.id == *space);
+                let served = entry.map(|entry| Served::of(entry, &self.progress)).transpose()?.flatten();
+                self.rows(*space, view.key.is_some(), served.as_ref())
+            }
             _ => Err(RunError::Broken(format!("there is no view {view}"))),
         }
     }
@@ -260,19 +267,23 @@ impl Engine {
     /// # Errors
     /// When the state cannot be read.
     pub fn error_rows(&self) -> Result<Rows, RunError> {
-        self.rows(self.setup.spaces.errors, false)
+        self.rows(self.setup.spaces.errors, false, None)
     }
 
-    fn rows(&self, space: u32, keyed: bool) -> Result<Rows, RunError> {
+    fn rows(&self, space: u32, keyed: bool, served: Option<&Served>) -> Result<Rows, RunError> {
         let mut rows = Rows::new();
         let visit = |key: &[u8], value: &[u8]| -> Result<(), RunError> {
+            let row = if keyed { value } else { key.get(1..).unwrap_or_default() };
+            if !served.is_none_or(|served| served.row(row).unwrap_or(true)) {
+                return Ok(());
+            }
             if keyed {
                 rows.push(value);
                 return Ok(());
             }
             let count = state::count_of(value).filter(|count| *count > 0);
             let count = count.ok_or_else(|| RunError::Broken("a view holds a row without a count".into()))?;
-            (0..count).for_each(|_| rows.push(key.get(1..).unwrap_or_default()));
+            (0..count).for_each(|_| rows.push(row));
             Ok(())
         };
         self.setup.store.snapshot()?.scan(space, &[], visit)?;
@@ -286,13 +297,15 @@ impl Engine {
     }
 
     fn write(&mut self, epoch: u64, heads: &[SourceHead], parts: Vec<Part>) -> Result<Committed, RunError> {
+        let (writes, counts) = self.sweep.next(&self.setup.store, &self.progress)?;
         for (at, (source, head)) in self.setup.plan.sources.iter().zip(heads).enumerate() {
             let held = self.progress.sources.entry(source.name.clone()).or_default();
             let shares = parts.iter().map(|part| (part.out.outcomes.get(&at), part.marks.get(at)));
             advance(held, source, head, shares);
         }
         let progress = self.progress.clone();
-        let mut commit = Commit { epoch, commit_ms: epoch as i64, progress, ..Commit::default() };
+        let mut commit =
+            Commit { epoch, commit_ms: epoch as i64, progress, writes, counts, ..Commit::default() };
         let mut done = Committed { epoch, ..Committed::default() };
         for part in parts {
             let writes = part.out.writes.into_iter();
@@ -348,8 +361,9 @@ fn spaces(plan: &Plan, store: &Store) -> Result<Spaces, RunError> {
     let spaces = Spaces::of(plan, held.as_ref()).map_err(|changed| {
         RunError::Broken(format!("the state is of another topology; changed: {}", changed.join(", ")))
     })?;
-    if held.is_none() {
-        store.put_catalogue(&spaces.catalogue(NAME))?;
+    let wanted = spaces.catalogue(NAME);
+    if held.as_ref() != Some(&wanted) {
+        store.put_catalogue(&wanted)?;
     }
     Ok(spaces)
 }

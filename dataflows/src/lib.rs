@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod plan;
 pub mod render;
+pub mod retention;
 pub mod source;
 pub mod spaces;
 pub mod sql;

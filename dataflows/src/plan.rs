@@ -14,7 +14,7 @@ pub mod fold;
 pub mod scalar;
 pub mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 
@@ -29,6 +29,34 @@ use crate::sql::ast::{Encoding, Format, IncludeKind};
 /// Index of a relation in [`Plan::rels`].
 pub type RelId = usize;
 
+impl Plan {
+    /// The sources below a relation.
+    pub fn sources_of(&self, rel: RelId) -> BTreeSet<usize> {
+        let (mut seen, mut open, mut sources) = (BTreeSet::from([rel]), vec![rel], BTreeSet::new());
+        while let Some(rel) = open.pop() {
+            if let Op::Source(at) = self.rels[rel].op {
+                sources.insert(at);
+            }
+            open.extend(self.rels[rel].op.inputs().into_iter().filter(|input| seen.insert(*input)));
+        }
+        sources
+    }
+
+    /// For each source, those that must be read to their end first when it has not been read yet: what its
+    /// rows are joined with as of PROCTIME(), which they would find empty.
+    pub fn awaited(&self) -> Vec<BTreeSet<usize>> {
+        let mut awaited = vec![BTreeSet::new(); self.sources.len()];
+        for rel in &self.rels {
+            let Op::Lookup { left, right, when: When::Now, .. } = &rel.op else { continue };
+            let (left, right) = (self.sources_of(*left), self.sources_of(*right));
+            for source in left.difference(&right) {
+                awaited[*source].extend(right.difference(&left).copied());
+            }
+        }
+        awaited
+    }
+}
+
 /// A whole topology, planned.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -40,9 +68,11 @@ pub struct Plan {
     pub views: Vec<View>,
     /// Sinks in the order declared.
     pub sinks: Vec<Sink>,
-    /// State that is dropped once it is final. The column is one of the operator's key, for a join one
-    /// of the side's rows.
+    /// State that is dropped once it is final. The column is one of the operator's key (the GROUP BY's or
+    /// PARTITION BY's), for a join one of the side's rows.
     pub expiry: BTreeMap<(RelId, Part), Horizon>,
+    /// Rows that come out of a join whose state expires and do not change any more, by columns of its output.
+    pub settled: BTreeMap<RelId, Vec<Horizon>>,
 }
 
 /// From when on rows are final: after an epoch no row comes, and none is taken back, whose time in
@@ -359,6 +389,10 @@ pub struct View {
     pub rel: RelId,
     /// A proven unique key (column positions); None means the whole row with its multiplicity.
     pub key: Option<Vec<usize>>,
+    /// Its `retention` in microseconds.
+    pub retention_us: Option<i64>,
+    /// From when on its rows are served no longer: the retention after they are final.
+    pub served: Option<Horizon>,
 }
 
 /// A sink.

@@ -27,6 +27,7 @@ mod build;
 mod changes;
 mod close;
 pub mod collect;
+pub mod exact;
 pub mod expire;
 pub mod export;
 pub mod finish;
@@ -262,18 +263,10 @@ impl<'s, 'p> Renderer<'s, 'p> {
             updates = updates.concat(restored);
             self.restores.push(Restore::Totals { space, key: grouping.key_codec.clone(), handle });
         }
-        let removals = self.removals(id, Part::Groups);
-        let (updates, back) = match removals {
-            Some((removals, back)) => (updates.concat(removals), Some(back)),
-            None => (updates, None),
-        };
+        let (updates, back) = self.expiring(updates, (id, Part::Groups));
         let (name, shape) = (self.named(id, "groups"), self.shapes[id].clone());
         let arranged = packed::arrange(updates, &name, self.collector.clone());
-        let mut gone = None;
-        if let Some(back) = back {
-            gone = Some(back.gone.clone());
-            self.tie(&[&arranged], back, (&name, Part::Groups, grouping.key_codec.clone()))?;
-        }
+        let gone = self.tie(&[&arranged], back, (&name, Part::Groups, grouping.key_codec.clone()))?;
         Ok(self.reduce(arranged, (grouping, gone), shape, (id, space, errors)))
     }
 
@@ -286,11 +279,13 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let place = Place { shape: shape.clone(), partition: partition.clone(), window: window.clone() };
         let stream = self.input(durable, self.streams[input].clone());
         let updates = window::placed(stream, place, errors.clone(), self.collector.clone());
+        let (updates, back) = self.expiring(updates, (id, Part::Partitions));
         let updates = self.kept(updates, (id, durable, Part::Partitions), &partition)?;
         let name = self.named(id, "partitions");
         let arranged = packed::arrange(updates, &name, self.collector.clone());
+        let gone = self.tie(&[&arranged], back, (&name, Part::Partitions, partition.clone()))?;
         let (window, collector) = (window.clone(), self.collector.clone());
-        window::window(arranged, Over { input: shape, window, partition, name, collector, errors })
+        window::window(arranged, Over { input: shape, window, partition, gone, name, collector, errors })
     }
 
     fn reduce(

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use state::{Catalogue, CatalogueEntry, SpaceKind};
+use state::{Catalogue, CatalogueEntry, Retention, SpaceKind};
 
 use crate::error::RunError;
 use crate::plan::explain::{fingerprint, sink_fingerprint, source_fingerprint};
@@ -103,6 +103,11 @@ impl Spaces {
                 schema,
                 (view.key.clone(), &view.name),
             ));
+            if let (Some(entry), Some(served)) = (builder.entries.last_mut(), &view.served) {
+                let mark = |(source, lag): &(usize, i64)| (plan.sources[*source].name.clone(), *lag);
+                let marks = served.marks.iter().map(mark).collect();
+                entry.retention = Some(Retention { column: served.column, marks });
+            }
         }
         for (at, sink) in plan.sinks.iter().enumerate() {
             builder.entry(SpaceKind::Sink, &sink.name, sink_fingerprint(plan, at), None, (None, &sink.name));
@@ -132,6 +137,11 @@ impl Spaces {
             .get(&(rel, part))
             .copied()
             .ok_or_else(|| RunError::Broken(format!("relation {rel} has no durable {part:?}")))
+    }
+
+    /// The spaces of views whose rows are not served for ever.
+    pub fn retained(&self) -> impl Iterator<Item = &CatalogueEntry> {
+        self.entries.iter().filter(|entry| entry.retention.is_some())
     }
 
     /// Name and space of every durable arrangement.
@@ -167,7 +177,15 @@ impl Builder<'_> {
             self.changed.insert(blame.to_string());
         }
         let id = held.map_or(self.entries.len() as u32 + 1, |h| h.id);
-        self.entries.push(CatalogueEntry { id, kind, name: name.to_string(), fingerprint, schema, key });
+        self.entries.push(CatalogueEntry {
+            id,
+            kind,
+            name: name.to_string(),
+            fingerprint,
+            schema,
+            key,
+            retention: None,
+        });
         id
     }
 }

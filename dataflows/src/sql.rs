@@ -17,7 +17,7 @@ mod constants;
 pub mod env;
 pub mod error;
 mod event_time;
-mod fallible;
+pub(crate) mod fallible;
 mod functions;
 mod guard;
 mod interval;

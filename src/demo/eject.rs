@@ -126,6 +126,7 @@ fn expected(dir: &Path, sql: &str) -> Result<String> {
         workers: run::cores().min(2),
         epoch_interval: Duration::from_millis(100),
         once: true,
+        close_windows: false,
         fresh: false,
     };
     driver::run(config, Arc::new(Metrics::new("demo")?), DriverHandle::default())?;

@@ -13,6 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Error, Result};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, Sender};
+use dataflows::retention::Sweep;
 use dataflows::source::progress::{SourceHead, advance};
 use dataflows::topology::Setup;
 use schemas::OutChunk;
@@ -76,6 +77,7 @@ impl Committer {
     /// The failure that ends the run.
     pub fn run(self, inbox: &Receiver<ToCommitter>) -> Result<()> {
         let mut progress = (*self.setup.progress).clone();
+        let mut sweep = Sweep::new(self.setup.spaces.retained());
         let mut last = self.setup.start.epoch;
         let mut ready = 0;
         let mut pending: BTreeMap<u64, (Option<Head>, Vec<Part>)> = BTreeMap::new();
@@ -101,17 +103,24 @@ impl Committer {
                 let (epoch, (head, parts)) = entry.remove_entry();
                 let Some(head) = head else { break };
                 debug_assert!(epoch > last);
-                self.commit(head, parts, &mut progress)?;
+                let swept = sweep.next(&self.setup.store, &progress)?;
+                self.commit((head, parts), swept, &mut progress)?;
                 last = epoch;
             }
         }
         Ok(())
     }
 
-    fn commit(&self, head: Head, parts: Vec<Part>, progress: &mut Progress) -> Result<()> {
+    fn commit(
+        &self,
+        (head, parts): (Head, Vec<Part>),
+        (writes, counts): (Vec<Writes>, Vec<Counts>),
+        progress: &mut Progress,
+    ) -> Result<()> {
         let (epoch, commit_ms) = (head.epoch, now_ms());
         self.advance(progress, &head, &parts, commit_ms);
-        let mut commit = Commit { epoch, commit_ms, progress: progress.clone(), ..Commit::default() };
+        let mut commit =
+            Commit { epoch, commit_ms, progress: progress.clone(), writes, counts, ..Commit::default() };
         let mut chunks: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();
         let mut dead = Vec::new();
         let mut held: BTreeMap<String, u64> = BTreeMap::new();
@@ -186,7 +195,10 @@ impl Committer {
             });
         }
         for view in &self.setup.plan.views {
-            let watermark_us = view_watermark(&self.setup.plan, view.rel, progress);
+            let sources = self.setup.plan.sources_of(view.rel).into_iter();
+            let marks =
+                sources.map(|at| progress.sources.get(&self.setup.plan.sources[at].name)?.watermark_us);
+            let watermark_us = marks.collect::<Option<Vec<_>>>().and_then(|marks| marks.into_iter().min());
             let held = ViewProgress { epoch: head.epoch, commit_ms, watermark_us };
             progress.views.insert(view.name.clone(), held);
         }
@@ -204,7 +216,7 @@ impl Committer {
                 for outcome in schemas::Outcome::ALL {
                     shown.outcomes.insert(outcome.name(), held.outcomes[outcome.index()]);
                 }
-                shown.watermark = held.watermark_us.map(|us| schemas::time::format_timestamp(us, true));
+                shown.watermark = held.watermark_us.map(shown_watermark);
             });
         }
     }
@@ -221,16 +233,7 @@ impl Committer {
     }
 }
 
-/// The least watermark of the sources below a relation.
-fn view_watermark(plan: &dataflows::plan::Plan, rel: usize, progress: &Progress) -> Option<i64> {
-    match &plan.rels[rel].op {
-        dataflows::plan::Op::Source(at) => progress.sources.get(&plan.sources[*at].name)?.watermark_us,
-        op => op
-            .inputs()
-            .iter()
-            .map(|input| view_watermark(plan, *input, progress))
-            .collect::<Option<Vec<_>>>()?
-            .into_iter()
-            .min(),
-    }
+/// A watermark as people see it.
+fn shown_watermark(us: i64) -> String {
+    if us == i64::MAX { "infinity".to_owned() } else { schemas::time::format_timestamp(us, true) }
 }

@@ -174,8 +174,9 @@ fn spaces(config: &DriverConfig, store: &Store) -> Result<Spaces> {
     let held = store.catalogue()?.filter(|held| !held.entries.is_empty());
     match Spaces::of(&config.plan, held.as_ref()) {
         Ok(spaces) => {
-            if held.is_none() {
-                store.put_catalogue(&spaces.catalogue(&config.name))?;
+            let wanted = spaces.catalogue(&config.name);
+            if held.as_ref() != Some(&wanted) {
+                store.put_catalogue(&wanted)?;
             }
             Ok(spaces)
         }

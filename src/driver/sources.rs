@@ -23,6 +23,8 @@ const POLL_RECORDS: usize = 16_384;
 pub struct Sources {
     readers: Vec<(String, Reader)>,
     known: Vec<BTreeSet<i32>>,
+    /// Sources that must be read to their end first.
+    awaited: Vec<BTreeSet<usize>>,
 }
 
 impl Sources {
@@ -32,7 +34,8 @@ impl Sources {
     /// When a source cannot be opened, with its name.
     pub fn open(config: &DriverConfig, setup: &Setup) -> Result<Sources> {
         let (mut readers, mut known) = (vec![], vec![]);
-        for source in &config.plan.sources {
+        let mut awaited = config.plan.awaited();
+        for (source, awaited) in config.plan.sources.iter().zip(&mut awaited) {
             let what = || format!("source {}", source.name);
             let headers = source.includes.iter().any(|i| matches!(i, IncludeKind::Header(_)));
             let mut connector = SourceConnector::from_options(&source.options).with_context(what)?;
@@ -43,14 +46,33 @@ impl Sources {
                 SourceConfig { name: config.name.clone(), connector, want_headers: headers, want_keys: true };
             let held = setup.progress.sources.get(&source.name);
             let start = held.map(|h| h.partitions.iter().map(|(p, at)| (*p, at.next_offset)).collect());
+            if held.is_some_and(|h| h.watermark_us == Some(i64::MAX)) {
+                tracing::warn!(
+                    "source {} has ended in an earlier run with --once: rows that came after its end are late",
+                    source.name
+                );
+            }
             let mut reader = Reader::open(&wanted, &start.unwrap_or_default()).with_context(what)?;
             if config.once {
                 reader.stop_at_end().with_context(what)?;
             }
+            if held.is_some_and(|h| h.read > 0) {
+                awaited.clear();
+            }
             readers.push((source.name.clone(), reader));
             known.push(held.map(|h| h.partitions.keys().copied().collect()).unwrap_or_default());
         }
-        Ok(Sources { readers, known })
+        Ok(Sources { readers, known, awaited })
+    }
+
+    /// Which sources are not read yet. Sources that await each other do not wait.
+    fn waiting(&mut self) -> Vec<bool> {
+        for awaited in &mut self.awaited {
+            awaited.retain(|other| !self.readers[*other].1.caught_up());
+        }
+        let waiting: Vec<bool> = self.awaited.iter().map(|awaited| !awaited.is_empty()).collect();
+        let stuck = self.awaited.iter().flatten().all(|other| waiting[*other]);
+        if stuck { vec![false; waiting.len()] } else { waiting }
     }
 
     /// What is there now, at most `limit` records.
@@ -60,9 +82,13 @@ impl Sources {
     pub fn poll(&mut self, limit: usize) -> Result<Vec<(usize, Records)>> {
         let mut out = Vec::new();
         let mut left = limit;
+        let waiting = self.waiting();
         for (at, (name, reader)) in self.readers.iter_mut().enumerate() {
             if left == 0 {
                 break;
+            }
+            if waiting[at] {
+                continue;
             }
             let batches = reader
                 .poll(left.min(POLL_RECORDS), POLL_BYTES, Duration::ZERO)
@@ -87,6 +113,20 @@ impl Sources {
             }
         }
         joined
+    }
+
+    /// Partitions of sources that are bounded (or, with `all`, of any) and whose watermark is not beyond all
+    /// time yet.
+    pub fn ended(&self, setup: &Setup, all: bool) -> Vec<(usize, i32)> {
+        let mut ended = Vec::new();
+        for (at, (_, reader)) in self.readers.iter().enumerate() {
+            let marked = setup.plan.sources[at].watermark.is_some();
+            let moved = setup.watermarks[at].load(Ordering::Acquire) == i64::MAX;
+            if marked && !moved && (all || reader.is_bounded()) {
+                ended.extend(reader.partitions().into_iter().map(|partition| (at, partition)));
+            }
+        }
+        ended
     }
 
     /// Whether everything there is, or was at opening, has been read.

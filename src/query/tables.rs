@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use dataflows::retention::Served;
 use datafusion::catalog::MemorySchemaProvider;
 use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
@@ -168,11 +169,17 @@ fn view_rows(
     let codec = RowCodec::of(schema)?;
     let (mut batches, mut rows) = (Vec::new(), Rows::new());
     let mut scan = snapshot.iter(entry.id, &[])?;
+    let served = Served::of(entry, &snapshot.committed().progress)?;
     while let Some((key, value)) = scan.next_entry()? {
+        let row = if entry.key.is_some() { value } else { key.get(1..).unwrap_or_default() };
+        if let Some(served) = &served
+            && !served.row(row)?
+        {
+            continue;
+        }
         if entry.key.is_some() {
             rows.push(value);
         } else {
-            let row = key.get(1..).unwrap_or_default();
             let copies = count_of(value)
                 .filter(|count| *count > 0)
                 .with_context(|| format!("view {} holds a row without a count", entry.name))?;

@@ -21,6 +21,7 @@ fn entry(id: u32, name: &str, schema: &Schema, key: Option<Vec<usize>>) -> Catal
         fingerprint: "f".to_owned(),
         schema: Some(schema_to_json(schema)),
         key,
+        retention: None,
     }
 }
 

@@ -10,6 +10,7 @@ use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
+use crate::progress::Progress;
 use crate::space;
 use crate::store::Store;
 
@@ -39,6 +40,32 @@ pub struct CatalogueEntry {
     /// The key columns, where a key is proven unique. None: rows to their multiplicity.
     #[serde(default)]
     pub key: Option<Vec<usize>>,
+    /// How long a view's rows are served; None is for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+}
+
+/// How long the rows of a view are served once they are final.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Retention {
+    /// The column of the row's time.
+    pub column: usize,
+    /// Sources by name, and how far below each one's watermark a time may be, in microseconds.
+    pub marks: Vec<(String, i64)>,
+}
+
+impl Retention {
+    /// Rows whose time is below it are served no longer; None while a source has no watermark. A bounded
+    /// source that has ended is as far as its events, not beyond all time.
+    pub fn horizon(&self, progress: &Progress) -> Option<i64> {
+        let each = self.marks.iter().map(|(name, lag)| {
+            let source = progress.sources.get(name)?;
+            let reached =
+                if source.watermark_us == Some(i64::MAX) { source.ended_us } else { source.watermark_us };
+            Some(reached?.saturating_sub(*lag))
+        });
+        each.collect::<Option<Vec<i64>>>()?.into_iter().min()
+    }
 }
 
 /// What a space is for.

@@ -41,7 +41,7 @@ mod stats;
 mod store;
 mod verify;
 
-pub use catalogue::{Catalogue, CatalogueEntry, SpaceKind};
+pub use catalogue::{Catalogue, CatalogueEntry, Retention, SpaceKind};
 pub use commit::{Commit, CommitStats, Counts, OutboxChunk, Writes};
 pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
 pub use error::StateError;

@@ -28,6 +28,8 @@ pub struct SourceProgress {
     pub partitions: BTreeMap<i32, PartitionProgress>,
     /// The source's watermark, in microseconds since 1970; None when nothing bounds it yet.
     pub watermark_us: Option<i64>,
+    /// How far the source was when its watermark was taken beyond all time, in microseconds since 1970.
+    pub ended_us: Option<i64>,
     /// Records by outcome since the state began, in the order of `schemas::Outcome::ALL`.
     pub outcomes: [u64; 6],
     /// Records read since the state began: always the sum of the outcomes.

@@ -31,6 +31,7 @@ pub fn catalogue() -> Catalogue {
         fingerprint: format!("f{id}"),
         schema: Some(serde_json::json!({"fields": []})),
         key: None,
+        retention: None,
     };
     let entries = vec![
         entry(TABLE, SpaceKind::Table, "matches"),

@@ -73,6 +73,77 @@ fn once_over_files_ends_and_goes_on_with_what_is_new() {
     assert!(answer.stdout.contains("ace,3"), "{}", answer.stdout);
 }
 
+/// Kills counted by hour, each hour once it is over.
+const HOURS: &str = "
+CREATE SOURCE kills (id INT, at TIMESTAMPTZ, WATERMARK FOR at AS at - INTERVAL '10 minutes')
+WITH (connector = 'file', path = 'kills.jsonl') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW hours AS
+SELECT window_start, window_end, count(*) AS n FROM TUMBLE(kills, at, INTERVAL '1 hour')
+GROUP BY window_start, window_end EMIT ON WINDOW CLOSE;
+CREATE SINK hours_out FROM hours WITH (connector = 'file', path = 'hours.jsonl') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW recent WITH (retention = '1 hour') AS
+SELECT window_end, count(*) AS n FROM TUMBLE(kills, at, INTERVAL '1 hour') GROUP BY window_end;
+";
+
+#[test]
+fn a_bounded_source_closes_its_windows_at_its_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let kill = |id: u32, time: &str| format!("{{\"id\":{id},\"at\":\"2026-01-31T{time}Z\"}}\n");
+    let mut kills = kill(1, "09:10:00") + &kill(2, "12:20:00") + &kill(3, "12:59:00");
+    fs::write(dir.join("hours.sql"), HOURS).expect("a file");
+    fs::write(dir.join("kills.jsonl"), &kills).expect("a file");
+    let run = ["run", "hours.sql", "--once"];
+    let told = child::succeed(dir, &run, &[], PATIENCE).stdout;
+    assert!(told.contains("kills: 3 read = 3 accepted"), "{told}");
+    let sent = || fs::read_to_string(dir.join("hours.jsonl")).expect("the sink's file");
+    let first = sent();
+    assert_eq!(first.lines().count(), 2, "{first}");
+    assert!(first.contains(r#""window_end":"2026-01-31T13:00:00.000000Z","n":2"#), "{first}");
+
+    // The hour that ended at ten was over for more than an hour when the last kill came.
+    let query = ["query", "SELECT * FROM recent", "--state", ".herald/hours", "--format", "csv"];
+    let answer = child::succeed(dir, &query, &[], PATIENCE).stdout;
+    assert!(answer.contains(",2") && !answer.contains("10:00:00"), "{answer}");
+
+    // What comes after the end is late, and nothing is closed twice.
+    kills += &kill(4, "12:30:00");
+    fs::write(dir.join("kills.jsonl"), kills).expect("a file");
+    let told = child::succeed(dir, &run, &[], PATIENCE);
+    assert!(
+        told.stdout.contains("kills: 4 read = 3 accepted") && told.stdout.contains("1 late"),
+        "{}",
+        told.stdout
+    );
+    assert_eq!(sent(), first);
+}
+
+/// Kills of champions that a table names, as it does when they come.
+const NAMED: &str = "
+CREATE SOURCE kills (champion INT) WITH (connector = 'file', path = 'kills.jsonl') FORMAT PLAIN ENCODE JSON;
+CREATE TABLE champions (id INT, name VARCHAR, PRIMARY KEY (id)) ON CONFLICT OVERWRITE
+WITH (connector = 'file', path = 'champions.jsonl') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW named AS
+SELECT c.name, count(*) AS n FROM kills AS k JOIN champions FOR SYSTEM_TIME AS OF PROCTIME() AS c
+ON k.champion = c.id GROUP BY c.name;
+";
+
+#[test]
+fn a_dimension_is_read_before_what_looks_it_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    // More than one epoch takes, so that without waiting the kill finds nothing.
+    const LAST: u32 = 300_000;
+    let champions: String = (1..=LAST).map(|id| format!("{{\"id\":{id},\"name\":\"c{id}\"}}\n")).collect();
+    fs::write(dir.join("named.sql"), NAMED).expect("a file");
+    fs::write(dir.join("champions.jsonl"), champions).expect("a file");
+    fs::write(dir.join("kills.jsonl"), format!("{{\"champion\":{LAST}}}\n")).expect("a file");
+    child::succeed(dir, &["run", "named.sql", "--once"], &[], PATIENCE);
+    let query = ["query", "SELECT * FROM named", "--state", ".herald/named", "--format", "csv"];
+    let answer = child::succeed(dir, &query, &[], PATIENCE).stdout;
+    assert!(answer.contains(&format!("c{LAST},1")), "{answer}");
+}
+
 /// Waits until an endpoint answers 200 and gives its body.
 fn answer(herald: &Herald, url: &str) -> String {
     let started = Instant::now();

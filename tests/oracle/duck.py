@@ -91,6 +91,7 @@ def compute_each(connection, queries):
 def main():
     connection = duckdb.connect(":memory:", config={"threads": 1})
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET order_by_non_integer_literal = true")
     for line in sys.stdin:
         try:
             request = json.loads(line)

@@ -37,6 +37,8 @@ FORMAT PLAIN ENCODE JSON;
 CREATE TABLE teams (team VARCHAR, league VARCHAR, PRIMARY KEY (team))
 ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'teams') FORMAT PLAIN ENCODE JSON;
 CREATE VIEW touches AS SELECT team, power, shot_at AS touched_at FROM shots UNION ALL SELECT team, power, passed_at FROM passes;
+CREATE VIEW timed_shots AS SELECT * FROM shots WHERE shot_at IS NOT NULL;
+CREATE VIEW timed_passes AS SELECT * FROM passes WHERE passed_at IS NOT NULL;
 ";
 
 /// What DuckDB is told first: windows, and what is final.
@@ -61,6 +63,8 @@ const HELPERS: &[(&str, &str)] = &[
         "touches",
         "SELECT team, power, shot_at AS touched_at FROM shots UNION ALL SELECT team, power, passed_at FROM passes",
     ),
+    ("timed_shots", "SELECT * FROM shots WHERE shot_at IS NOT NULL"),
+    ("timed_passes", "SELECT * FROM passes WHERE passed_at IS NOT NULL"),
 ];
 
 /// Name, Herald's query, DuckDB's.
@@ -166,7 +170,75 @@ const VIEWS: &[(&str, &str, &str)] = &[
         "SELECT window_end, count(*) AS n, max(pass) AS hi FROM TUMBLE(near, shot_at, INTERVAL '5 minutes') GROUP BY window_end EMIT ON WINDOW CLOSE",
         "SELECT time_bucket(INTERVAL '5 minutes', shot_at, TIMESTAMP '1970-01-01') + INTERVAL '5 minutes' AS window_end, count(*) AS n, max(pass) AS hi FROM near GROUP BY 1 HAVING window_end <= (SELECT least(shots, passes - INTERVAL '90 seconds') FROM marks WHERE shots IS NOT NULL AND passes IS NOT NULL)",
     ),
+    (
+        "folded",
+        "SELECT window_end, team, string_agg(CAST(power AS VARCHAR), ',' ORDER BY power) AS all_of, median(speed) AS m, array_agg(power ORDER BY power) AS list FROM TUMBLE(timed_shots, shot_at, INTERVAL '5 minutes') GROUP BY window_end, team",
+        "SELECT window_end, team, string_agg(CAST(power AS VARCHAR), ',' ORDER BY power) AS all_of, median(speed) AS m, array_agg(power ORDER BY power NULLS LAST) AS list FROM shot_windows WHERE shot_at IS NOT NULL GROUP BY window_end, team",
+    ),
+    (
+        "best",
+        "SELECT window_end, team, power, r FROM (SELECT window_end, team, power, row_number() OVER (PARTITION BY window_end ORDER BY power DESC NULLS LAST, team NULLS LAST) AS r FROM TUMBLE(timed_shots, shot_at, INTERVAL '5 minutes')) AS x WHERE r <= 2",
+        "SELECT window_end, team, power, r FROM (SELECT window_end, team, power, row_number() OVER (PARTITION BY window_end ORDER BY power DESC NULLS LAST, team NULLS LAST) AS r FROM shot_windows WHERE shot_at IS NOT NULL) AS x WHERE r <= 2",
+    ),
+    (
+        "running",
+        "SELECT window_end, team, power, sum(power) OVER (PARTITION BY team, window_end ORDER BY shot_at, power NULLS LAST, speed ROWS UNBOUNDED PRECEDING) AS s FROM TUMBLE(timed_shots, shot_at, INTERVAL '5 minutes')",
+        "SELECT window_end, team, power, sum(power) OVER (PARTITION BY team, window_end ORDER BY shot_at, power NULLS LAST, speed ROWS UNBOUNDED PRECEDING) AS s FROM shot_windows WHERE shot_at IS NOT NULL",
+    ),
+    (
+        "closed_best",
+        "SELECT window_end, team, power FROM (SELECT window_end, team, power, rank() OVER (PARTITION BY window_end ORDER BY power DESC NULLS LAST) AS r FROM TUMBLE(timed_shots, shot_at, INTERVAL '5 minutes')) AS x WHERE r = 1 EMIT ON WINDOW CLOSE",
+        "SELECT window_end, team, power FROM (SELECT window_end, team, power, rank() OVER (PARTITION BY window_end ORDER BY power DESC NULLS LAST) AS r FROM shot_windows WHERE shot_at IS NOT NULL) AS x WHERE r = 1 AND window_end <= (SELECT shots FROM marks)",
+    ),
+    (
+        "near_or_not",
+        "SELECT s.team, s.power AS shot, p.power AS pass, s.shot_at FROM timed_shots AS s LEFT JOIN passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds'",
+        "SELECT s.team, s.power AS shot, p.power AS pass, s.shot_at FROM timed_shots AS s LEFT JOIN passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds'",
+    ),
+    (
+        "near_either",
+        "SELECT s.power AS shot, p.power AS pass, s.shot_at, p.passed_at FROM timed_shots AS s FULL JOIN timed_passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds' AND s.power <> p.power",
+        "SELECT s.power AS shot, p.power AS pass, s.shot_at, p.passed_at FROM timed_shots AS s FULL JOIN timed_passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds' AND s.power <> p.power",
+    ),
+    (
+        "with_near",
+        "SELECT s.team, s.power, s.shot_at FROM timed_shots AS s WHERE EXISTS (SELECT 1 FROM passes AS p WHERE s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds')",
+        "SELECT s.team, s.power, s.shot_at FROM timed_shots AS s WHERE EXISTS (SELECT 1 FROM passes AS p WHERE s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds')",
+    ),
+    (
+        "without_near",
+        "SELECT s.team, s.power, s.shot_at FROM timed_shots AS s WHERE NOT EXISTS (SELECT 1 FROM passes AS p WHERE s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds')",
+        "SELECT s.team, s.power, s.shot_at FROM timed_shots AS s WHERE NOT EXISTS (SELECT 1 FROM passes AS p WHERE s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds')",
+    ),
+    (
+        "near_or_not_by_window",
+        "SELECT window_end, count(*) AS n, count(pass) AS with_pass FROM TUMBLE(near_or_not, shot_at, INTERVAL '5 minutes') GROUP BY window_end EMIT ON WINDOW CLOSE",
+        "SELECT time_bucket(INTERVAL '5 minutes', shot_at, TIMESTAMP '1970-01-01') + INTERVAL '5 minutes' AS window_end, count(*) AS n, count(pass) AS with_pass FROM near_or_not GROUP BY 1 HAVING window_end <= (SELECT least(shots, passes - INTERVAL '90 seconds') FROM marks WHERE shots IS NOT NULL AND passes IS NOT NULL)",
+    ),
+    (
+        "last_pass",
+        "SELECT s.team, s.shot_at, p.power AS pass FROM timed_shots AS s LEFT ASOF JOIN passes AS p MATCH_CONDITION (s.shot_at >= p.passed_at) ON s.team = p.team",
+        "SELECT team, shot_at, nullif(x % 100 - 1, -1) AS pass FROM (SELECT s.*, (SELECT max(epoch_us(p.passed_at) * 100 + coalesce(p.power, -1) + 1) FROM passes AS p WHERE s.shot_at >= p.passed_at AND s.team = p.team) AS x FROM timed_shots AS s)",
+    ),
+    (
+        "pass_before",
+        "SELECT s.team, s.power, p.power AS pass FROM timed_shots AS s ASOF JOIN passes AS p MATCH_CONDITION (s.shot_at > p.passed_at) ON s.team = p.team",
+        "SELECT team, power, nullif(x % 100 - 1, -1) AS pass FROM (SELECT s.*, (SELECT max(epoch_us(p.passed_at) * 100 + coalesce(p.power, -1) + 1) FROM passes AS p WHERE s.shot_at > p.passed_at AND s.team = p.team) AS x FROM timed_shots AS s) WHERE x IS NOT NULL",
+    ),
+    (
+        "recent",
+        "SELECT window_end, team, count(*) AS n FROM TUMBLE(shots, shot_at, INTERVAL '5 minutes') GROUP BY window_end, team",
+        "SELECT w AS window_end, team, n FROM (SELECT window_end AS w, team, count(*) AS n FROM shot_windows GROUP BY ALL), marks WHERE w IS NULL OR shots IS NULL OR w > shots - INTERVAL '10 minutes'",
+    ),
+    (
+        "recent_rows",
+        "SELECT team, power, window_end FROM TUMBLE(timed_shots, shot_at, INTERVAL '5 minutes')",
+        "SELECT team, power, window_end FROM shot_windows, marks WHERE shot_at IS NOT NULL AND (shots IS NULL OR window_end > shots - INTERVAL '10 minutes')",
+    ),
 ];
+
+/// Views that are served for ten minutes.
+const RECENT: [&str; 2] = ["recent", "recent_rows"];
 
 fn topology() -> String {
     let view = |(name, sql, _): &(&str, &str, &str)| {
@@ -175,7 +247,8 @@ fn topology() -> String {
             "closed_twice" => "CREATE VIEW ended AS SELECT window_end AS ended_at, team, n FROM closed;\n",
             _ => "",
         };
-        format!("{before}CREATE MATERIALIZED VIEW {name} AS {sql};\n")
+        let with = if RECENT.contains(name) { " WITH (retention = '10 minutes')" } else { "" };
+        format!("{before}CREATE MATERIALIZED VIEW {name}{with} AS {sql};\n")
     };
     let sinks = "
 CREATE SINK closed_out FROM closed WITH (connector = 'blackhole') FORMAT PLAIN ENCODE JSON;
@@ -349,7 +422,9 @@ fn sizes(n: usize) -> [BTreeMap<String, [u64; 2]>; 2] {
         let when = [epochs.len() / 4, epochs.len() - 1].iter().position(|when| *when == at);
         let Some(when) = when else { continue };
         now.into_iter().for_each(|(name, updates)| held.entry(name).or_default()[when] = updates);
-        for (name, space) in engine.spaces().arrangements() {
+        let views = plan.views.iter().zip(&engine.spaces().views).map(|(v, space)| (v.name.as_str(), *space));
+        let recent = views.filter(|(name, _)| RECENT.contains(name));
+        for (name, space) in engine.spaces().arrangements().chain(recent) {
             let keys = &mut stored.entry(name.to_string()).or_default()[when];
             let count = |_: &[u8], _: &[u8]| -> Result<(), state::StateError> {
                 *keys += 1;

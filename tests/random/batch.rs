@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    RecordBatch, StringArray, TimestampMicrosecondArray,
+    ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use serde_json::Value;
@@ -122,6 +122,11 @@ fn array(kind: &str, values: &[&Value]) -> ArrayRef {
         "DOUBLE" => Arc::new(values.iter().map(|v| v.as_f64()).collect::<Float64Array>()),
         "BOOLEAN" => Arc::new(values.iter().map(|v| v.as_bool()).collect::<BooleanArray>()),
         "VARCHAR" => Arc::new(values.iter().map(|v| v.as_str()).collect::<StringArray>()),
+        "BIGINT[]" => {
+            let items =
+                |v: &Value| v.as_array().map(|items| items.iter().map(Value::as_i64).collect::<Vec<_>>());
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(values.iter().map(|v| items(v))))
+        }
         "DECIMAL(10,2)" => {
             // Two digits after the point, always.
             let digits = |v: &&Value| v.as_str().map(|t| t.replace('.', "").parse::<i128>().unwrap());

@@ -42,6 +42,8 @@ pub struct Case {
     pub views: Vec<View>,
     /// Records in order of arrival.
     pub records: Vec<Record>,
+    /// What is to be reported of views over each relation.
+    pub kinds: BTreeMap<String, Vec<&'static str>>,
     /// Why Herald refused queries, and one of them.
     pub refused: BTreeMap<String, (usize, String)>,
 }
@@ -49,7 +51,7 @@ pub struct Case {
 /// Views that can be read in a case.
 pub const VIEWS: usize = 20;
 /// Records of a case.
-const RECORDS: std::ops::Range<usize> = 25..50;
+const RECORDS: std::ops::Range<usize> = 30..60;
 
 impl Case {
     /// A case of views that were written by hand.
@@ -65,6 +67,7 @@ impl Case {
             ddl: schema.ddl.clone(),
             views: views.iter().enumerate().map(view).collect(),
             records: feed::history(schema, seed, RECORDS.end),
+            kinds: schema.kinds.clone(),
             refused: BTreeMap::new(),
         }
     }
@@ -82,6 +85,7 @@ impl Case {
             ddl: schema.ddl,
             views: vec![],
             records,
+            kinds: schema.kinds,
             refused: BTreeMap::new(),
         };
         // Twice: sources and tables are read more often than views.
@@ -90,12 +94,13 @@ impl Case {
         let mut next = 0;
         loop {
             while case.views.iter().filter(|v| v.materialized).count() < VIEWS {
-                let (query, rows) = generator.query(2);
+                let (query, rows) =
+                    if generator.chance(0.65) { generator.focused() } else { generator.query(2) };
                 let view = View { name: format!("v{next}"), query, materialized: generator.chance(0.9) };
                 next += 1;
                 if rows < MOST {
                     let (name, columns) = (view.name.clone(), view.query.columns());
-                    generator.relations.push(Relation { name, columns, rows });
+                    generator.relations.push(Relation { name, columns, rows, list: false });
                 }
                 case.views.push(view);
             }
@@ -181,7 +186,7 @@ pub fn plan(text: String) -> Result<Plan, Vec<SqlError>> {
 
 impl View {
     /// All words of its query; names of what it reads are among them.
-    fn reads(&self) -> BTreeSet<String> {
+    pub fn reads(&self) -> BTreeSet<String> {
         let text = self.query.sql(Dialect::Herald);
         text.split(|c: char| !c.is_alphanumeric() && c != '_').map(ToString::to_string).collect()
     }

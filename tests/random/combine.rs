@@ -6,7 +6,7 @@ use crate::expression::{Expr, Form, Want, form};
 use crate::forms::FORMS;
 use crate::generate::{Generator, Leaf, MOST, leaves_of};
 use crate::query::{From, Item, Query, Select, Window};
-use crate::schema::{Column, Ty};
+use crate::schema::{Column, Relation, Ty};
 
 const JOINS: [&str; 8] = [
     "JOIN",
@@ -70,7 +70,7 @@ impl Generator {
     /// A window over a relation with a time; where there is none, a relation.
     pub fn window(&mut self) -> (From, Vec<Leaf>, usize) {
         let timed = |c: &&Column| c.ty == Ty::Time;
-        let twice = |r: &crate::schema::Relation| r.columns.iter().any(|c| c.name.starts_with("window_"));
+        let twice = |r: &Relation| r.columns.iter().any(|c| c.name.starts_with("window_"));
         let fit: Vec<_> = self
             .relations
             .iter()
@@ -81,7 +81,12 @@ impl Generator {
             return self.relation();
         }
         let relation = self.one(&fit);
-        let times: Vec<Column> = relation.columns.iter().filter(timed).cloned().collect();
+        self.window_over(relation)
+    }
+
+    /// A window over this relation, which has a time.
+    pub fn window_over(&mut self, relation: Relation) -> (From, Vec<Leaf>, usize) {
+        let times: Vec<Column> = relation.columns.iter().filter(|c| c.ty == Ty::Time).cloned().collect();
         let time = self.one(&times).name;
         let alias = self.name();
         let slide = self.one(&[5, 10, 30, 60]);
@@ -99,12 +104,27 @@ impl Generator {
         let rows = relation.rows * slides as usize;
         let fit: Vec<String> =
             relation.columns.iter().filter(|c| c.exact && c.name != time).map(|c| c.name.clone()).collect();
-        let session = self.chance(0.3).then(|| match fit.is_empty() || self.chance(0.3) {
+        let session = self.chance(0.45).then(|| match fit.is_empty() || self.chance(0.3) {
             true => vec![],
             false => vec![self.one(&fit)],
         });
         let slides = if session.is_some() { 1 } else { slides };
         (From::Window(Window { relation: relation.name, alias, time, slide, slides, session }), leaves, rows)
+    }
+
+    /// The elements of a relation's list; where there is none, a relation.
+    pub fn unnest(&mut self) -> (From, Vec<Leaf>, usize) {
+        let fit: Vec<Relation> = self.relations.iter().filter(|r| r.list).cloned().collect();
+        if fit.is_empty() {
+            return self.relation();
+        }
+        let Relation { name, columns, rows, .. } = self.one(&fit);
+        let (alias, places) = (self.name(), self.chance(0.5));
+        let mut leaves = leaves_of(&alias, &columns);
+        for name in if places { &["item", "nth"][..] } else { &["item"] } {
+            leaves.extend(leaves_of(&alias, &[Column { name: (*name).into(), ty: Ty::Big, exact: true }]));
+        }
+        (From::Unnest(name, alias, places), leaves, rows * 2)
     }
 
     /// A condition of WHERE that asks another relation.
@@ -208,7 +228,8 @@ impl Generator {
         }
         let key = self.one(&exact);
         let partition = if self.chance(0.7) { vec![key.expr] } else { vec![] };
-        let (call, ty, by_order) = match self.rng.random_range(0..10) {
+        let mut alike = true;
+        let (call, ty, by_order) = match self.rng.random_range(0..16) {
             0..3 => (Expr::Call(&ROW_NUMBER, vec![]), Ty::Big, true),
             3 => (Expr::Call(&RANK, vec![]), Ty::Big, false),
             4 => (Expr::Call(&DENSE_RANK, vec![]), Ty::Big, false),
@@ -219,8 +240,12 @@ impl Generator {
             }
             _ => {
                 let of = self.aggregate(&exact);
+                alike = of.exact;
                 match of.expr {
-                    Expr::Aggregate(form, _, args, filter) if of.exact => {
+                    // Of deviations, what the judges leave of rows that left a frame would be seen.
+                    Expr::Aggregate(form, _, args, filter)
+                        if !form.op.starts_with("bit_") && (of.exact || form.op.starts_with("avg")) =>
+                    {
                         (Expr::Aggregate(form, false, args, filter), of.ty, true)
                     }
                     _ => return None,
@@ -243,12 +268,14 @@ impl Generator {
         if matches!(call, Expr::Aggregate(..)) && frame.is_empty() && self.chance(0.5) {
             order.clear();
         }
-        Some(Leaf { expr: Expr::Over(Box::new(call), partition, order, frame), ty, exact: true })
+        Some(Leaf { expr: Expr::Over(Box::new(call), partition, order, frame), ty, exact: alike })
     }
 
     /// The first rows of each group by some order: a numbered relation, and the condition on the number.
-    pub fn top(&mut self) -> Option<(From, Vec<Leaf>, usize, Expr)> {
-        let (from, leaves, rows) = self.relation();
+    pub fn top(
+        &mut self,
+        (from, leaves, rows): (From, Vec<Leaf>, usize),
+    ) -> Option<(From, Vec<Leaf>, usize, Expr)> {
         let number = loop {
             let leaf = self.over(&leaves)?;
             if let Expr::Over(call, ..) = &leaf.expr

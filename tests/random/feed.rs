@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::history::{Draw, Keyed, encode};
 use crate::model::Record;
 use crate::rows::Row;
-use crate::schema::{Schema, value};
+use crate::schema::{Format, Schema, value};
 
 /// Draws `n` records.
 pub fn history(schema: &Schema, seed: u64, n: usize) -> Vec<Record> {
@@ -21,7 +21,7 @@ pub fn history(schema: &Schema, seed: u64, n: usize) -> Vec<Record> {
             continue;
         }
         let spec = &schema.specs[source];
-        let upsert = schema.upserts[source];
+        let format = schema.formats[source];
         let row: Row = spec
             .columns
             .iter()
@@ -29,18 +29,23 @@ pub fn history(schema: &Schema, seed: u64, n: usize) -> Vec<Record> {
             .map(|(at, (_, kind))| {
                 // Even a column that must not be NULL is, at times: such a record is refused.
                 let share = match spec.not_null.contains(&at) {
-                    true if upsert => 0.0,
+                    true if format != Format::Plain => 0.0,
                     true => 0.02,
                     false => 0.2,
                 };
-                value(&mut draw, kind, share)
+                // Few keys, so that rows are replaced and deleted.
+                match (at, *kind) {
+                    (0, "VARCHAR") if !draw.rng.random_bool(share) => draw.one(&["a", "b", "ab", "B"]).into(),
+                    (0, "BIGINT") if !draw.rng.random_bool(share) => draw.int(0..4).into(),
+                    _ => value(&mut draw, kind, share),
+                }
             })
             .collect();
         let partition = match &spec.keyed {
             Some(_) => (schemas::hash(row[0].to_string().as_bytes()) % spec.partitions as u64) as i32,
             None => draw.int(0..i64::from(spec.partitions)) as i32,
         };
-        match (upsert, draw.rng.random_bool(0.03)) {
+        match (format != Format::Plain, draw.rng.random_bool(0.03)) {
             (true, broken) => by_key(&mut draw, schema, (source, partition), row, broken),
             (false, true) => draw.push_broken(source, partition, &row, None),
             (false, false) => draw.push(source, partition, row, None),
@@ -53,13 +58,29 @@ pub fn history(schema: &Schema, seed: u64, n: usize) -> Vec<Record> {
 fn by_key(draw: &mut Draw, schema: &Schema, place: (usize, i32), row: Row, broken: bool) {
     let deletes = draw.rng.random_bool(0.3);
     let key = json!({ "k": row[0] }).to_string().into_bytes();
-    let value = encode(&schema.specs[place.0], &row, &mut draw.rng).into_bytes();
+    let value = encode(&schema.specs[place.0], &row, &mut draw.rng);
+    let value = match (schema.formats[place.0], deletes) {
+        (Format::Debezium, false) => {
+            let op = draw.one(&["c", "r", "u"]);
+            format!(r#"{{"before": null, "after": {value}, "op": "{op}"}}"#)
+        }
+        (Format::Debezium, true) => format!(r#"{{"before": {value}, "after": null, "op": "d"}}"#),
+        _ => value,
+    };
+    let change = schema.formats[place.0] == Format::Debezium && draw.rng.random_bool(0.7);
+    let value = value.into_bytes();
     let of_key = |row: Row| -> Row {
         row.into_iter().enumerate().map(|(at, v)| if at == 0 { v } else { Value::Null }).collect()
     };
     let keyed = match (broken, deletes) {
+        (true, _) if schema.formats[place.0] == Format::Debezium => {
+            Keyed { row: None, deletes: false, key: Some(key), bytes: Some(br#"{"op": "t"}"#.to_vec()) }
+        }
         (true, _) => Keyed { row: None, deletes: false, key: None, bytes: Some(value) },
-        (false, true) => Keyed { row: Some(of_key(row)), deletes, key: Some(key), bytes: None },
+        // A Debezium delete is a change, or what the compaction of a topic leaves of it.
+        (false, true) => {
+            Keyed { row: Some(of_key(row)), deletes, key: Some(key), bytes: change.then_some(value) }
+        }
         (false, false) => Keyed { row: Some(row), deletes, key: Some(key), bytes: Some(value) },
     };
     draw.push_keyed(place, keyed, None);
@@ -67,7 +88,7 @@ fn by_key(draw: &mut Draw, schema: &Schema, place: (usize, i32), row: Row, broke
 
 /// An earlier record once more. False without one.
 fn repeated(draw: &mut Draw, schema: &Schema, source: usize) -> bool {
-    if !schema.upserts[source] {
+    if schema.formats[source] == Format::Plain {
         return draw.repeat(source);
     }
     let earlier: Vec<Record> = draw.records.iter().filter(|r| r.source == source).cloned().collect();

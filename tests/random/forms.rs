@@ -52,7 +52,7 @@ pub static FORMS: &[Form] = &[
     form("/", B, &[B], "({0} / 2)").duck("({0} // 2)"),
     form("%", B, &[B], "({0} % 3)"),
     form("abs", B, &[B], "abs({0})"),
-    form("minus", B, &[B], "(-{0})"),
+    form("minus", B, &[B], "(- {0})"),
     form("length", B, &[T], "length({0})"),
     form("strpos", B, &[T, T], "strpos({0}, {1})"),
     form("ascii", B, &[T], "ascii({0})"),

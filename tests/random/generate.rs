@@ -13,7 +13,8 @@ use crate::schema::{Column, Relation, Ty};
 
 /// Rows that FROM may give, about.
 pub const MOST: usize = 150;
-const TYPES: [Ty; 9] =
+/// Types of what is drawn.
+pub const TYPES: [Ty; 9] =
     [Ty::Big, Ty::Big, Ty::Text, Ty::Text, Ty::Double, Ty::Decimal, Ty::Bool, Ty::Date, Ty::Time];
 
 const NARROW: [Ty; 7] = [Ty::Big, Ty::Big, Ty::Big, Ty::Text, Ty::Text, Ty::Bool, Ty::Date];
@@ -92,7 +93,7 @@ impl Generator {
             22..32 if depth > 0 => {
                 let name = self.name();
                 let (of, rows) = self.query(depth - 1);
-                let relation = Relation { name: name.clone(), columns: of.columns(), rows };
+                let relation = Relation { name: name.clone(), columns: of.columns(), rows, list: false };
                 // Once or twice in what it is for, and nowhere else.
                 self.relations.extend([relation.clone(), relation.clone(), relation]);
                 let (body, rows) = self.select(depth, None);
@@ -141,7 +142,7 @@ impl Generator {
         let plain_keys =
             group.iter().flatten().all(|key| matches!(key.expr, Expr::Column(_))) && group.is_some();
         let sets = match plain_keys && having.is_none() && !values.is_empty() && self.chance(0.1) {
-            true => self.one(&["ROLLUP", "CUBE"]),
+            true => self.one(&["ROLLUP", "CUBE", "GROUPING SETS"]),
             false => "",
         };
         let mut items = match types {
@@ -180,7 +181,13 @@ impl Generator {
     /// FROM and WHERE.
     fn rows(&mut self, depth: usize) -> (From, Vec<Leaf>, usize, Vec<Expr>) {
         let mut filter = Vec::new();
-        let top = if depth > 0 && self.chance(0.08) { self.top() } else { None };
+        let top = match depth > 0 && self.chance(0.08) {
+            true => {
+                let of = self.relation();
+                self.top(of)
+            }
+            false => None,
+        };
         let (from, leaves, rows) = match top {
             Some((from, leaves, rows, condition)) => {
                 filter.push(condition);
@@ -269,7 +276,7 @@ impl Generator {
         let form = self.one(&AGGREGATES);
         let ty = self.one(&TYPES[..]);
         let ty = if form.op == "min" || form.op == "max" { self.comparable(ty) } else { ty };
-        let distinct = matches!(form.op, "count" | "sum" | "avg" | "sum of decimals") && self.chance(0.3);
+        let distinct = matches!(form.op, "count" | "sum" | "avg" | "sum of decimals") && self.chance(0.4);
         let exact = form.exact && (distinct || self.chance(0.9));
         let args: Vec<Expr> = form
             .takes
@@ -281,7 +288,8 @@ impl Generator {
         Leaf { expr: Expr::Aggregate(form, distinct, args, filter), ty: gives, exact }
     }
 
-    fn comparable(&mut self, ty: Ty) -> Ty {
+    /// A type that has a least value.
+    pub fn comparable(&mut self, ty: Ty) -> Ty {
         if ty == Ty::Bool { Ty::Text } else { ty }
     }
 
@@ -317,6 +325,18 @@ impl Generator {
         let forms: Vec<&'static Form> =
             FORMS.iter().filter(fits).filter(|form| form.exact || !exact).collect();
         let form = self.one(&forms);
+        self.call_of(form, leaves, ty, depth, exact)
+    }
+
+    /// A form over these values; one of any type is of type `ty`.
+    pub fn call_of(
+        &mut self,
+        form: &'static Form,
+        leaves: &[Leaf],
+        ty: Ty,
+        depth: usize,
+        exact: bool,
+    ) -> Expr {
         let any = match form.gives {
             Want::Any => ty,
             // Mostly a type that there is something of.
@@ -348,7 +368,8 @@ impl Generator {
                 let leaves = leaves_of(&alias, &query.columns());
                 (From::Derived(Box::new(query), alias), leaves, rows)
             }
-            45..58 => self.window(),
+            45..55 => self.window(),
+            55..58 => self.unnest(),
             _ => self.relation(),
         }
     }
@@ -356,13 +377,19 @@ impl Generator {
     /// A relation by its name.
     pub fn relation(&mut self) -> (From, Vec<Leaf>, usize) {
         let relation = self.one(&self.relations.clone());
+        self.named(relation)
+    }
+
+    /// This relation.
+    pub fn named(&mut self, relation: Relation) -> (From, Vec<Leaf>, usize) {
         let alias = self.name();
         let leaves = leaves_of(&alias, &relation.columns);
         (From::Relation(relation.name, alias), leaves, relation.rows)
     }
 }
 
-static BIG: Form = crate::expression::form("CAST", Want::Any, &[Want::Any], "CAST({0} AS BIGINT)");
+/// To the width that sides of a set operation share.
+pub static BIG: Form = crate::expression::form("CAST", Want::Any, &[Want::Any], "CAST({0} AS BIGINT)");
 static DECIMAL: Form =
     crate::expression::form("CAST", Want::Any, &[Want::Any], "CAST({0} AS DECIMAL(38, 2))");
 

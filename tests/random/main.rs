@@ -17,7 +17,7 @@
 //! | `schema`, `feed` | random sources, and records for them |
 //! | `expression`, `forms` | expressions and the tables of functions and aggregates |
 //! | `query` | queries as trees, and their text in three dialects |
-//! | `generate`, `combine` | random queries |
+//! | `generate`, `combine`, `focus` | random queries, nested and of one thing each |
 //! | `case`, `run`, `check` | a case, a way to run it, its judgement |
 //! | `batch`, `duck` | the judges |
 //! | `bank` | transfers between accounts: the total is right in every epoch |
@@ -35,6 +35,7 @@ mod duck;
 mod engine;
 mod expression;
 mod feed;
+mod focus;
 mod forms;
 mod generate;
 #[path = "../oracle/history.rs"]
@@ -64,8 +65,6 @@ use run::JUDGED;
 
 /// Pairs of a run that nobody asked to be longer.
 const PAIRS: usize = 240;
-/// Failures after which a run has said enough.
-const ENOUGH: usize = 8;
 
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -82,8 +81,8 @@ fn random_queries() {
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut judges = Judges::new();
-                let mut report = Report::default();
-                while done.load(Ordering::Relaxed) < pairs && report.failures.len() < ENOUGH {
+                while !all.lock().unwrap().enough(done.load(Ordering::Relaxed), pairs) {
+                    let mut report = Report::default();
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let drawing = Instant::now();
                     let case = Case::new(seed);
@@ -104,16 +103,16 @@ fn random_queries() {
                     if total % 200 < case::VIEWS {
                         println!("{total} pairs, seed {seed}, {:?}", begun.elapsed());
                     }
+                    all.lock().unwrap().add(report);
                 }
-                all.lock().unwrap().add(report);
             });
         }
     });
     let report = all.into_inner().unwrap();
     println!("{report}seeds {first}..{} in {:?}", next.load(Ordering::Relaxed), begun.elapsed());
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n\n"));
-    if pairs >= 10_000 {
-        let seldom = report.seldom(100);
-        assert!(seldom.is_empty(), "under retraction less than 100 times: {seldom:?}");
+    if pairs >= report::LONG {
+        let seldom = report.seldom();
+        assert!(seldom.is_empty(), "under retraction less than {} times: {seldom:?}", report::OFTEN);
     }
 }

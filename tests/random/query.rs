@@ -40,7 +40,7 @@ pub struct Select {
     pub filter: Vec<Expr>,
     /// GROUP BY; an empty list is a total, None is no aggregate.
     pub group: Option<Vec<Expr>>,
-    /// ROLLUP or CUBE of what is grouped by, or nothing.
+    /// ROLLUP, CUBE or GROUPING SETS of what is grouped by, or nothing.
     pub sets: &'static str,
     /// HAVING.
     pub having: Option<Expr>,
@@ -61,6 +61,8 @@ pub enum From {
     Join(&'static str, Box<From>, Box<From>, Vec<Expr>),
     /// A window over a relation.
     Window(Window),
+    /// Each `item` of a relation's list `l` beside its columns, with its place `nth` or without.
+    Unnest(String, String, bool),
 }
 
 /// TUMBLE or HOP.
@@ -201,9 +203,11 @@ impl Select {
             text.push_str(&format!(" WHERE {}", list(&self.filter, " AND ")));
         }
         if let Some(keys) = self.group.as_ref().filter(|keys| !keys.is_empty()) {
-            let keys = list(keys, ", ");
+            let one: Vec<String> = keys.iter().map(|key| key.sql(dialect)).collect();
+            let keys = one.join(", ");
             text.push_str(&match self.sets {
                 "" => format!(" GROUP BY {keys}"),
+                "GROUPING SETS" => format!(" GROUP BY GROUPING SETS (({}), ({keys}), ())", one.join("), (")),
                 sets => format!(" GROUP BY {sets} ({keys})"),
             });
         }
@@ -337,6 +341,12 @@ impl From {
                     ("LEFT ANTI JOIN", Dialect::Duck) => "ANTI JOIN",
                     (kind, _) => kind,
                 };
+                if let ("JOIN USING", [Expr::Call(_, sides)]) = (kind, on.as_slice())
+                    && let [Expr::Column(name), _] = sides.as_slice()
+                {
+                    let name = name.rsplit('.').next().unwrap_or_default();
+                    return format!("{} JOIN {} USING ({name})", left.sql(dialect), right.sql(dialect));
+                }
                 let on: Vec<String> = on.iter().map(|e| e.sql(dialect)).collect();
                 let on = if on.is_empty() { String::new() } else { format!(" ON {}", on.join(" AND ")) };
                 let right = match right.as_ref() {
@@ -346,6 +356,20 @@ impl From {
                 format!("{} {kind} {right}{on}", left.sql(dialect))
             }
             From::Window(window) => window.sql(dialect),
+            From::Unnest(relation, alias, places) => {
+                let (with, names) = if *places { (" WITH ORDINALITY", "item, nth") } else { ("", "item") };
+                let place = if *places {
+                    ", unnest(range(1, CAST(array_length(l) AS BIGINT) + 1)) AS nth"
+                } else {
+                    ""
+                };
+                match dialect {
+                    Dialect::Herald => format!(
+                        "(SELECT u.*, {names} FROM {relation} AS u CROSS JOIN UNNEST(u.l){with} AS i ({names})) AS {alias}"
+                    ),
+                    _ => format!("(SELECT *, unnest(l) AS item{place} FROM {relation}) AS {alias}"),
+                }
+            }
         }
     }
 
@@ -381,12 +405,15 @@ impl From {
                 };
                 out.insert(word.into());
             }
+            From::Unnest(.., places) => {
+                out.insert(if *places { "UNNEST WITH ORDINALITY" } else { "UNNEST" }.into());
+            }
         }
     }
 
     fn simpler(&self) -> Vec<From> {
         match self {
-            From::Relation(..) | From::Window(_) => vec![],
+            From::Relation(..) | From::Window(_) | From::Unnest(..) => vec![],
             From::Derived(query, alias) => {
                 query.simpler().into_iter().map(|q| From::Derived(Box::new(q), alias.clone())).collect()
             }

@@ -3,11 +3,13 @@
 //! `t` and `u` are tables and `s` an append-only source, all with a key or number `k`, a number `a`, a text
 //! `b`, a double `c` and a time `ts`; everything but the keys may be NULL.
 
+use std::collections::BTreeMap;
+
 use crate::case::Case;
 use crate::check::Judges;
 use crate::model::{Keyed, Spec};
 use crate::report::Report;
-use crate::schema::Schema;
+use crate::schema::{Format, Schema};
 use crate::shrink::picture;
 
 fn schema() -> Schema {
@@ -37,7 +39,8 @@ fn schema() -> Schema {
         specs: vec![spec("t", true), spec("u", true), spec("s", false)],
         ddl: vec![table("t"), table("u"), format!("CREATE SOURCE s ({columns}) {}", connector("s"))],
         relations: vec![],
-        upserts: vec![false; 3],
+        formats: vec![Format::Plain; 3],
+        kinds: BTreeMap::new(),
     }
 }
 

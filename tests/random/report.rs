@@ -18,6 +18,13 @@ struct Seen {
     retracted: usize,
 }
 
+/// Pairs of a run that must show every operator often.
+pub const LONG: usize = 10_000;
+/// Cases of an operator with rows that were taken back, in such a run.
+pub const OFTEN: usize = 100;
+/// Failures after which a run has said enough.
+const FAILURES: usize = 8;
+
 /// Counts of a run.
 #[derive(Default)]
 pub struct Report {
@@ -76,6 +83,9 @@ impl Report {
             let retracted = states.windows(2).any(|pair| lost(pair[0], pair[1]));
             let mut ops = BTreeSet::new();
             case.views[*at].query.ops(&mut ops);
+            let read = case.views[*at].reads();
+            let kinds = case.kinds.iter().filter(|(name, _)| read.contains(*name));
+            ops.extend(kinds.flat_map(|(_, kinds)| kinds.iter().map(ToString::to_string)));
             for op in ops {
                 let seen = self.ops.entry(op).or_default();
                 seen.cases += 1;
@@ -113,8 +123,15 @@ impl Report {
     }
 
     /// Operators that ran too seldom with rows that were taken back.
-    pub fn seldom(&self, least: usize) -> Vec<&str> {
-        self.ops.iter().filter(|(_, seen)| seen.retracted < least).map(|(op, _)| op.as_str()).collect()
+    pub fn seldom(&self) -> Vec<&str> {
+        self.ops.iter().filter(|(_, seen)| seen.retracted < OFTEN).map(|(op, _)| op.as_str()).collect()
+    }
+
+    /// Whether `done` of `pairs` are enough: a long run goes on, up to twice as long, for what it has seen
+    /// too seldom; and a run with many failures has said enough.
+    pub fn enough(&self, done: usize, pairs: usize) -> bool {
+        let longer = pairs >= LONG && done < 2 * pairs && !self.seldom().is_empty();
+        self.failures.len() >= FAILURES || done >= pairs && !longer
     }
 }
 

@@ -4,6 +4,8 @@
 //! between relations hit. Pools of values are small, and NULL is in every pool that may hold it.
 //! Doubles are eighths, so that sums of them are exact in any order.
 
+use std::collections::BTreeMap;
+
 use rand::RngExt;
 use serde_json::Value;
 
@@ -49,6 +51,8 @@ pub struct Relation {
     pub columns: Vec<Column>,
     /// About how many rows it has, so that products stay small.
     pub rows: usize,
+    /// Whether there is a list `l` of integers beside its columns.
+    pub list: bool,
 }
 
 /// What a topology reads.
@@ -59,8 +63,21 @@ pub struct Schema {
     pub ddl: Vec<String>,
     /// For queries.
     pub relations: Vec<Relation>,
-    /// Which sources replace and delete rows by the record's key.
-    pub upserts: Vec<bool>,
+    /// What each source's records are.
+    pub formats: Vec<Format>,
+    /// What is to be reported of views over each relation.
+    pub kinds: BTreeMap<String, Vec<&'static str>>,
+}
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A row.
+    Plain,
+    /// A row that replaces the one of the record's key, or nothing, which deletes it.
+    Upsert,
+    /// A change, with its row before and after.
+    Debezium,
 }
 
 /// Declared types: the model's (and DuckDB's) name, Herald's, and what expressions see.
@@ -82,7 +99,8 @@ const VERSION: &str = "v";
 
 /// Draws a schema.
 pub fn schema(draw: &mut Draw) -> Schema {
-    let mut out = Schema { specs: vec![], ddl: vec![], relations: vec![], upserts: vec![] };
+    let mut out =
+        Schema { specs: vec![], ddl: vec![], relations: vec![], formats: vec![], kinds: BTreeMap::new() };
     let key = if draw.rng.random_bool(0.7) { KINDS[0] } else { KINDS[1] };
     let tables = if draw.rng.random_bool(0.8) { 2 } else { 1 };
     for name in &TABLES[..tables] {
@@ -100,6 +118,10 @@ impl Schema {
         kinds.extend(NAMES.iter().zip(&KINDS[..2]).map(|(name, kind)| (*name, *kind)));
         let more = draw.int(1..4) as usize;
         kinds.extend(NAMES[2..].iter().take(more).map(|name| (*name, draw.one(&KINDS))));
+        let list = draw.rng.random_bool(0.5);
+        if list {
+            kinds.push(("l", ("BIGINT[]", "BIGINT[]", Ty::Big)));
+        }
         let versioned = keyed && draw.rng.random_bool(0.5);
         if versioned {
             kinds.push((VERSION, KINDS[0]));
@@ -110,8 +132,17 @@ impl Schema {
         let watermark = draw.rng.random_bool(0.4).then_some((1, delay * SECOND_US));
         let first_wins = keyed && !versioned && draw.rng.random_bool(0.25);
         let version = versioned.then(|| kinds.len() - 1);
-        let upsert = keyed && !first_wins && draw.rng.random_bool(0.6);
-        let rule = Keyed { key: vec![0], first_wins, version, retention: None };
+        let format = match keyed && !first_wins {
+            true => draw.one(&[Format::Plain, Format::Upsert, Format::Upsert, Format::Debezium]),
+            false => Format::Plain,
+        };
+        let retention = (keyed && watermark.is_some() && draw.rng.random_bool(0.4)).then_some(20);
+        let rule = Keyed {
+            key: vec![0],
+            first_wins,
+            version,
+            retention: retention.map(|seconds| seconds * SECOND_US),
+        };
 
         let word = |at: usize| if not_null.contains(&at) { " NOT NULL" } else { "" };
         let columns = kinds.iter().enumerate();
@@ -125,19 +156,40 @@ impl Schema {
         }
         let conflict = match (keyed, first_wins, versioned) {
             (false, ..) => "",
-            (true, false, false) if upsert => "",
+            (true, false, false) if format != Format::Plain => "",
             (true, true, _) => " ON CONFLICT DO NOTHING",
             (true, false, true) => " ON CONFLICT OVERWRITE WITH VERSION COLUMN (v)",
             (true, false, false) => " ON CONFLICT OVERWRITE",
         };
         let what = if keyed { "TABLE" } else { "SOURCE" };
         // Nothing is opened: the connector only has to fit the format.
-        let from = match upsert {
-            true => format!("WITH (connector = 'kafka', topic = '{name}') FORMAT UPSERT ENCODE JSON"),
-            false => format!("WITH (connector = 'file', path = '{name}') FORMAT PLAIN ENCODE JSON"),
+        let keeps = retention.map(|seconds| format!(", retention = '{seconds} seconds'")).unwrap_or_default();
+        let from = match format {
+            Format::Plain => {
+                format!("WITH (connector = 'file', path = '{name}'{keeps}) FORMAT PLAIN ENCODE JSON")
+            }
+            Format::Upsert => {
+                format!("WITH (connector = 'kafka', topic = '{name}'{keeps}) FORMAT UPSERT ENCODE JSON")
+            }
+            Format::Debezium => {
+                format!("WITH (connector = 'kafka', topic = '{name}'{keeps}) FORMAT DEBEZIUM ENCODE JSON")
+            }
         };
+        let rule_named = match (first_wins, version) {
+            (true, _) => "DO NOTHING",
+            (false, Some(_)) => "OVERWRITE by version",
+            (false, None) => "OVERWRITE",
+        };
+        let mut told = match format {
+            Format::Upsert => vec!["FORMAT UPSERT"],
+            Format::Debezium => vec!["FORMAT DEBEZIUM"],
+            Format::Plain => vec![],
+        };
+        told.push(if keyed { rule_named } else { "append-only" });
+        told.extend(retention.map(|_| "retention"));
+        self.kinds.insert(name.to_string(), told);
         self.ddl.push(format!("CREATE {what} {name} ({}){conflict} {from};", parts.join(", ")));
-        self.upserts.push(upsert);
+        self.formats.push(format);
         let column = |(name, kind): &(&str, (&str, &str, Ty))| Column {
             name: (*name).to_string(),
             ty: kind.2,
@@ -145,8 +197,9 @@ impl Schema {
         };
         self.relations.push(Relation {
             name: name.to_string(),
-            columns: kinds.iter().map(column).collect(),
+            columns: kinds.iter().filter(|(name, _)| *name != "l").map(column).collect(),
             rows: if keyed { 6 } else { 14 },
+            list,
         });
         self.specs.push(Spec {
             name,
@@ -174,6 +227,13 @@ pub fn value(draw: &mut Draw, kind: &str, share: f64) -> Value {
         "BOOLEAN" => draw.rng.random_bool(0.5).into(),
         "DATE" => draw.date().into(),
         "TIMESTAMP" => (START_US + draw.int(0..12) * 5 * SECOND_US + draw.one(&[0, 0, 0, 500_000])).into(),
+        "BIGINT[]" => {
+            let item = |draw: &mut Draw| {
+                let item = draw.int(0..4);
+                draw.or_null(0.1, item)
+            };
+            (0..draw.int(0..4)).map(|_| item(draw)).collect::<Vec<_>>().into()
+        }
         "INTEGER" | "SMALLINT" => draw.int(-2..4).into(),
         _ => draw.int(0..6).into(),
     }

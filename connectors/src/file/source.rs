@@ -97,6 +97,7 @@ pub struct FileReader {
     next: i64,
     stop_at_end: bool,
     done: bool,
+    caught_up: bool,
     looked: Instant,
 }
 
@@ -118,6 +119,7 @@ impl FileReader {
             next: 0,
             stop_at_end: false,
             done: false,
+            caught_up: false,
             looked: Instant::now(),
         };
         if !source.follow || reader.source.path.exists() {
@@ -156,6 +158,7 @@ impl FileReader {
                 }
                 continue;
             }
+            self.caught_up = true;
             self.done = !self.source.follow || self.stop_at_end;
             let now = Instant::now();
             if self.done || !records.is_empty() || now >= until {
@@ -179,6 +182,11 @@ impl FileReader {
     /// Whether all was read.
     pub fn done(&self) -> bool {
         self.done
+    }
+
+    /// Whether the end was seen once.
+    pub fn caught_up(&self) -> bool {
+        self.caught_up
     }
 
     /// The next line's number.

@@ -318,8 +318,13 @@ impl KafkaReader {
     /// Whether every partition was read to the end it had at opening, after
     /// [`KafkaReader::stop_at_end`]. What the broker calls the end since then is not before it.
     pub fn bounded_done(&self) -> bool {
+        self.stop_at_end && self.caught_up()
+    }
+
+    /// Whether every partition was read to the end it had at opening.
+    pub fn caught_up(&self) -> bool {
         let done = |part: &Part| part.end_at_open.is_none_or(|end| part.seen_end || part.next >= end);
-        self.stop_at_end && self.parts.iter().all(done)
+        self.parts.iter().all(done)
     }
 
     /// Next offset of every partition. All of them belong into the state, also those without

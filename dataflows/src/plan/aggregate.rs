@@ -49,7 +49,7 @@ pub enum AggFunc {
 }
 
 /// Statistics that follow from the count, the sums and the sums of products of one or two arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stat {
     /// Variance of all there is.
     VarPop,

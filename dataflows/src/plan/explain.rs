@@ -13,7 +13,7 @@ use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
 use super::window::Window;
-use super::{Conflict, Horizon, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source, When};
+use super::{Conflict, Horizon, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source, View, When};
 use crate::spaces::Part;
 use crate::sql::ast::Format;
 
@@ -105,7 +105,7 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         ),
         Op::Union { .. } => ("Union", String::new()),
         Op::Distinct { .. } => ("Distinct", String::new()),
-        Op::Close { horizon, .. } => ("Close", final_when(plan, &rel.schema, horizon)),
+        Op::Close { horizon, .. } => ("Close", final_when(plan, &rel.schema, (horizon.column, horizon))),
         Op::Aggregate { keys, aggregates, .. } => {
             let named = aggregates.iter().zip(rel.schema.fields().iter().skip(keys.len()));
             let aggregates = named.map(|(a, f)| format!("{} = {a}", f.name())).collect::<Vec<_>>().join(", ");
@@ -223,8 +223,8 @@ fn durability(rel: &Rel) -> &'static str {
 }
 
 /// When a row is final, in words.
-fn final_when(plan: &Plan, schema: &Schema, horizon: &Horizon) -> String {
-    let column = schema.field(horizon.column).name();
+fn final_when(plan: &Plan, schema: &Schema, (column, horizon): (usize, &Horizon)) -> String {
+    let column = schema.field(column).name();
     let marks = horizon.marks.iter().map(|(source, lag)| {
         // A lag of whole units less a microsecond is how "at or below" is written.
         let (words, lag) = if (lag + 1) % 1_000 == 0 { ("at or below", lag + 1) } else { ("below", *lag) };
@@ -239,6 +239,17 @@ fn final_when(plan: &Plan, schema: &Schema, horizon: &Horizon) -> String {
     format!("{column} {}", marks.collect::<Vec<_>>().join(" and "))
 }
 
+/// How long a view's rows are served.
+fn view_kept(plan: &Plan, view: &View) -> String {
+    match &view.served {
+        Some(served) => {
+            let schema = &plan.rels[view.rel].schema;
+            format!("served until {}", final_when(plan, schema, (served.column, served)))
+        }
+        None => "kept for ever".to_owned(),
+    }
+}
+
 fn expiry(plan: &Plan, id: RelId) -> String {
     let rel = &plan.rels[id];
     let inputs: Vec<&Schema> = rel.op.inputs().iter().map(|i| plan.rels[*i].schema.as_ref()).collect();
@@ -249,11 +260,17 @@ fn expiry(plan: &Plan, id: RelId) -> String {
             Part::Right => inputs.get(1)?,
             _ => rel.schema.as_ref(),
         };
-        Some(final_when(plan, schema, horizon))
+        let column = match &rel.op {
+            Op::Window { window, .. } => window.partition.get(horizon.column)?.as_column()?,
+            _ => horizon.column,
+        };
+        Some(final_when(plan, schema, (column, horizon)))
     };
-    let parts: Vec<String> = [Part::Groups, Part::Left, Part::Right].into_iter().filter_map(part).collect();
+    let all = [Part::Groups, Part::Partitions, Part::Left, Part::Right];
+    let parts: Vec<String> = all.into_iter().filter_map(part).collect();
     if !parts.is_empty() {
-        return format!("dropped once {}", parts.join(", and "));
+        let but = if matches!(rel.op, Op::Lookup { .. }) { ", but for the latest of each key" } else { "" };
+        return format!("dropped once {}{but}", parts.join(", and "));
     }
     if matches!(rel.op, Op::Close { .. }) {
         return "dropped when they come out".to_owned();
@@ -317,8 +334,8 @@ fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
             || "the whole row, counted".to_owned(),
             |k| names_of(&plan.rels[view.rel].schema, k),
         );
-        let _ =
-            writeln!(out, "view {} shows #{}, kept by {key}; durable; kept for ever", view.name, view.rel);
+        let kept = view_kept(plan, view);
+        let _ = writeln!(out, "view {} shows #{}, kept by {key}; durable; {kept}", view.name, view.rel);
     }
     for sink in plan.sinks.iter().filter(|s| only.is_none_or(|o| o == s.name)) {
         let key = if sink.key.is_empty() {
@@ -402,7 +419,8 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
         })
     });
     let views = plan.views.iter().filter(|v| only.is_none_or(|o| o == v.name)).map(|v| {
-        json!({"name": v.name, "relation": v.rel, "key": v.key.as_ref().map(|k| names_list(&plan.rels[v.rel].schema, k))})
+        json!({"name": v.name, "relation": v.rel, "key": v.key.as_ref().map(|k| names_list(&plan.rels[v.rel].schema, k)),
+            "kept": view_kept(plan, v)})
     });
     let sinks = plan.sinks.iter().filter(|s| only.is_none_or(|o| o == s.name)).map(|s| {
         json!({"name": s.name, "relation": s.rel, "format": format!("{:?}", s.format), "encoding": format!("{:?}", s.encoding),

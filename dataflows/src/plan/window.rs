@@ -17,6 +17,7 @@ use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion_physical_plan::windows::create_window_expr;
 
 use super::Scalar;
+use crate::render::exact::exact;
 
 /// What every row gets.
 #[derive(Clone, Debug)]
@@ -119,8 +120,13 @@ impl Window {
             scalars.iter().map(|s| Arc::clone(s.expr())).collect()
         };
         let order: Vec<PhysicalSortExpr> = self.order.iter().map(Order::physical).collect();
+        let types = other.args.iter().map(|arg| arg.data_type(input)).collect::<Result<Vec<_>>>()?;
+        let exact = match &other.function {
+            WindowFunctionDefinition::AggregateUDF(of) => exact(of, &types),
+            WindowFunctionDefinition::WindowUDF(_) => None,
+        };
         let made = create_window_expr(
-            &other.function,
+            &exact.map_or_else(|| other.function.clone(), WindowFunctionDefinition::AggregateUDF),
             other.function.name().to_owned(),
             &exprs(&other.args),
             &exprs(&self.partition),

@@ -22,7 +22,7 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::core::feedback::{ConnectLoop, Feedback, Handle};
 use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{Capability, Concatenate};
+use timely::dataflow::operators::{Capability, Concat, Concatenate};
 use timely::progress::Antichain;
 
 use super::Renderer;
@@ -44,8 +44,7 @@ type Removals<'s, R> = Stream<'s, u64, Vec<Updates<R>>>;
 pub struct Back<'s, R: Diff> {
     handle: Handle<'s, u64, Vec<Updates<R>>>,
     horizon: Horizon,
-    /// Keys of groups that are removed, for who shows the groups.
-    pub gone: Gone,
+    gone: Gone,
 }
 
 /// Keys of groups that are removed, by the epoch they are removed at.
@@ -70,29 +69,34 @@ impl Gone {
 }
 
 impl<'s> Renderer<'s, '_> {
-    /// What will be removed from a part of an operator's state, where that expires: to be added to
-    /// its updates, and to be tied to the arrangement of them with [`Renderer::tie`].
-    pub(super) fn removals<R: Diff>(&self, id: RelId, part: Part) -> Option<(Removals<'s, R>, Back<'s, R>)> {
-        let horizon = self.plan.expiry.get(&(id, part))?.clone();
+    /// Updates of a part of an operator's state and, where that expires, what will be removed of it: to be
+    /// tied to the arrangement of them with [`Renderer::tie`].
+    pub(super) fn expiring<R: Diff>(
+        &self,
+        updates: Removals<'s, R>,
+        of: (RelId, Part),
+    ) -> (Removals<'s, R>, Option<Back<'s, R>>) {
+        let Some(horizon) = self.plan.expiry.get(&of).cloned() else { return (updates, None) };
         let (handle, removals) = self.scope.feedback(1);
-        Some((removals, Back { handle, horizon, gone: Gone::default() }))
+        (updates.concat(removals), Some(Back { handle, horizon, gone: Gone::default() }))
     }
 
-    /// Lets what is final expire from `arranged`, which together hold the part. `codec` is of its keys,
-    /// or of its values for a part that holds rows.
+    /// Lets what is final expire from `arranged`, which together hold the part, and gives the keys that are
+    /// removed as they are. `codec` is of its keys, or of its values for a part that holds rows.
     ///
     /// # Errors
     /// When no watermarks flow.
     pub(super) fn tie<R: Diff + Abelian>(
         &self,
         arranged: &[&PackedArranged<'s, R>],
-        back: Back<'s, R>,
+        back: Option<Back<'s, R>>,
         (name, part, codec): (&str, Part, RowCodec),
-    ) -> Result<(), RunError> {
+    ) -> Result<Option<Gone>, RunError> {
+        let Some(back) = back else { return Ok(None) };
         let expiry = || Expiry {
             column: back.horizon.column,
             codec: codec.clone(),
-            by_row: part != Part::Groups,
+            by_row: matches!(part, Part::Left | Part::Right),
             peers: self.scope.peers(),
             gone: back.gone.clone(),
             name: name.to_string(),
@@ -103,29 +107,15 @@ impl<'s> Renderer<'s, '_> {
             .iter()
             .map(|arranged| expire(arranged, levels.clone(), Reach::new(&back.horizon), expiry()));
         self.scope.concatenate(removals.collect::<Vec<_>>()).connect_loop(back.handle);
-        Ok(())
+        Ok(Some(back.gone))
     }
 
-    /// Holds back what expiry changes of an operator's output, whose columns `times` are final by the
-    /// horizons of its parts.
+    /// Holds back what expiry changes of a join's output.
     ///
     /// # Errors
     /// When no watermarks flow.
-    pub(super) fn frozen(
-        &self,
-        id: RelId,
-        stream: Deltas<'s>,
-        shape: Shape,
-        times: &[(Part, usize)],
-    ) -> Result<Deltas<'s>, RunError> {
-        let horizon = |(part, column): &(Part, usize)| {
-            let horizon = self.plan.expiry.get(&(id, *part))?;
-            Some(Horizon { column: *column, marks: horizon.marks.clone() })
-        };
-        let horizons: Vec<Horizon> = times.iter().filter_map(horizon).collect();
-        if horizons.is_empty() {
-            return Ok(stream);
-        }
+    pub(super) fn frozen(&self, id: RelId, stream: Deltas<'s>, shape: Shape) -> Result<Deltas<'s>, RunError> {
+        let Some(horizons) = self.plan.settled.get(&id).cloned() else { return Ok(stream) };
         Ok(freeze(stream, self.levels()?, shape, (horizons, self.collector.clone())))
     }
 }

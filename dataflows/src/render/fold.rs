@@ -122,11 +122,13 @@ impl<'s> Renderer<'s, '_> {
         let (stream, errors) = (self.input(durable, self.streams[*input].clone()), self.errors(id)?);
         let collector = self.collector.clone();
         let updates = keyed(stream, self.shapes[*input].clone(), folding.clone(), errors.clone(), collector);
+        let (updates, back) = self.expiring(updates, (id, Part::Groups));
         let updates = self.kept(updates, (id, durable, Part::Groups), &folding.key_codec)?;
         let name = self.named(id, "groups");
         let arranged = packed::arrange(updates, &name, self.collector.clone());
+        let gone = self.tie(&[&arranged], back, (&name, Part::Groups, folding.key_codec.clone()))?;
         let (first, collector) = (self.start.first(), self.collector.clone());
-        Ok(folded(arranged, Folded { folding, first, name, collector, errors }))
+        Ok(folded(arranged, Folded { folding, gone, first, name, collector, errors }))
     }
 }
 

@@ -18,6 +18,7 @@ use schemas::{RowCodec, Rows};
 use super::batch::{Data, DeltaBatch};
 use super::changes::changes;
 use super::collect::Shared;
+use super::expire::Gone;
 use super::fold::{Folding, Slot};
 use super::linear::{Deltas, Errors};
 use super::packed::{PackedArranged, PackedBatch, PackedTrace};
@@ -32,6 +33,8 @@ const MAX_VALUES: usize = 1 << 27;
 pub struct Folded {
     /// Keys and aggregates.
     pub folding: Folding,
+    /// Groups that are removed although their results stay.
+    pub gone: Option<Gone>,
     /// The first epoch whose output counts; a GROUP BY without keys has its row from then on.
     pub first: u64,
     /// Operator name in counters.
@@ -103,6 +106,11 @@ impl Folded {
     ) -> Result<u64, RunError> {
         times.sort_unstable();
         times.dedup();
+        let gone: Vec<bool> =
+            times.iter().map(|time| self.gone.as_ref().is_some_and(|gone| gone.take(*time, key))).collect();
+        if gone.iter().all(|gone| *gone) {
+            return Ok(0);
+        }
         seek.key(key);
         let group = Group::read(seek, times)?;
         let ordered = group.ordered(&self.folding)?;
@@ -112,7 +120,7 @@ impl Folded {
         };
         for (at, time) in times.iter().enumerate() {
             let new = self.result(&group, &ordered, (at + 1, *time))?;
-            if old != new {
+            if old != new && !gone[at] {
                 self.put(key, (*time, &old, -1), out);
                 self.put(key, (*time, &new, 1), out);
             }

@@ -23,6 +23,7 @@ use super::accum::Accums;
 use super::aggregate::Grouping;
 use super::batch::{Data, DeltaBatch, Shape};
 use super::collect::stored_key;
+use super::expire::Back;
 use super::join::{self, Side};
 use super::linear::Deltas;
 use super::packed::{self, Diff, PackedArranged};
@@ -31,6 +32,7 @@ use super::{Renderer, Restore};
 use crate::error::RunError;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
 use crate::spaces::Part;
+use crate::sql::fallible::fallible;
 
 pub(super) type Keyed<'s> = Stream<'s, u64, Vec<Updates<i64>>>;
 
@@ -64,13 +66,7 @@ impl<'s> Renderer<'s, '_> {
     /// When the plan does not hold what it promises.
     pub(super) fn join(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
         let joined = self.joined(id)?;
-        let Op::Join { left, kind, .. } = &self.plan.rels[id].op else { return Ok(joined) };
-        let width = if kind.pairs() { Some(self.plan.rels[*left].schema.fields().len()) } else { None };
-        let column = |part| self.plan.expiry.get(&(id, part)).map(|horizon| horizon.column);
-        let left = column(Part::Left).map(|column| (Part::Left, column));
-        let right = column(Part::Right).zip(width).map(|(column, width)| (Part::Right, width + column));
-        let times: Vec<_> = left.into_iter().chain(right).collect();
-        self.frozen(id, joined, self.shapes[id].clone(), &times)
+        self.frozen(id, joined, self.shapes[id].clone())
     }
 
     fn joined(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
@@ -127,21 +123,17 @@ impl<'s> Renderer<'s, '_> {
         let schema = self.plan.rels[input].schema.clone();
         let key_columns = key_columns(&schema, &keys)?;
         let codec = RowCodec::of(&key_columns)?;
-        let removals = self.removals(id, part);
-        let (removals, back) = removals.map_or((None, None), |(removals, back)| (Some(removals), Some(back)));
-        let updates = self.side(id, (input, removals), (keys, codec.clone()), (part, keep_null_keys))?;
+        let (updates, back) = self.side(id, input, (keys, codec.clone()), (part, keep_null_keys))?;
         let matching = if sift { self.sifted(&updates, &codec, false) } else { updates.clone() };
         let arranged = packed::arrange(matching, &self.named(id, name), self.collector.clone());
         let shape = self.shapes[input].clone();
-        if let Some(back) = back {
-            let of = (&*self.named(id, name), part, shape.codec.clone());
-            if sift {
-                let (nulls, name) = (self.sifted(&updates, &codec, true), format!("{} nulls", of.0));
-                let nulls = packed::arrange(nulls, &name, self.collector.clone());
-                self.tie(&[&arranged, &nulls], back, of)?;
-            } else {
-                self.tie(&[&arranged], back, of)?;
-            }
+        let of = (&*self.named(id, name), part, shape.codec.clone());
+        if sift && back.is_some() {
+            let (nulls, name) = (self.sifted(&updates, &codec, true), format!("{} nulls", of.0));
+            let nulls = packed::arrange(nulls, &name, self.collector.clone());
+            self.tie(&[&arranged, &nulls], back, of)?;
+        } else {
+            self.tie(&[&arranged], back, of)?;
         }
         Ok(Half { schema, shape, keys: key_columns, updates, arranged, part: name })
     }
@@ -157,23 +149,32 @@ impl<'s> Renderer<'s, '_> {
         })
     }
 
-    /// Keyed rows of a side, with what was restored.
-    pub(super) fn side(
+    /// Keyed rows of a join's side, with what was restored and what will expire.
+    fn side(
         &mut self,
         id: RelId,
-        (input, removals): (RelId, Option<Keyed<'s>>),
+        input: RelId,
         (keys, key_codec): (Vec<Scalar>, RowCodec),
         (part, keep_null_keys): (Part, bool),
+    ) -> Result<(Keyed<'s>, Option<Back<'s, i64>>), RunError> {
+        let updates = self.keyed(id, input, (keys, key_codec.clone()), keep_null_keys)?;
+        let (updates, back) = self.expiring(updates, (id, part));
+        Ok((self.kept(updates, (id, self.plan.rels[id].durable, part), &key_codec)?, back))
+    }
+
+    /// Keyed rows of an input.
+    pub(super) fn keyed(
+        &self,
+        id: RelId,
+        input: RelId,
+        (keys, key_codec): (Vec<Scalar>, RowCodec),
+        keep_null_keys: bool,
     ) -> Result<Keyed<'s>, RunError> {
         let durable = self.plan.rels[id].durable;
         let shape = self.shapes[input].clone();
-        let side = Side { shape, keys, key_codec: key_codec.clone(), keep_null_keys };
+        let side = Side { shape, keys, key_codec, keep_null_keys };
         let stream = self.input(durable, self.streams[input].clone());
-        let mut updates = join::keyed(stream, side, self.errors(id)?, self.collector.clone());
-        if let Some(removals) = removals {
-            updates = updates.concat(removals);
-        }
-        self.kept(updates, (id, durable, part), &key_codec)
+        Ok(join::keyed(stream, side, self.errors(id)?, self.collector.clone()))
     }
 
     /// Updates of a bag, kept in its space and restored from it where it is durable.
@@ -228,7 +229,14 @@ impl<'s> Renderer<'s, '_> {
         let (name, collector) = (self.named(id, "join"), self.collector.clone());
         let mut stream = join::matches(left.arranged.clone(), right.arranged.clone(), &name, collector);
         if let Some(residual) = residual {
-            let errors = self.errors(id)?;
+            let mut errors = self.errors(id)?;
+            let fails = fallible(residual.expr(), &shape.schema);
+            if fails && self.plan.settled.contains_key(&id) {
+                // What failed once stays so when the pair expires: only pairs that are not settled are told.
+                let unsettled = self.frozen(id, stream.clone(), shape.clone())?;
+                super::linear::filter(unsettled, shape.clone(), residual.clone(), errors.clone());
+                errors = errors.silent();
+            }
             stream = super::linear::filter(stream, shape.clone(), residual.clone(), errors);
         }
         Ok(Pairs { stream, shape, left: left.schema.fields().len() })

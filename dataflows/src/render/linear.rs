@@ -28,6 +28,7 @@ pub struct Errors {
     space: u32,
     owner: String,
     codec: schemas::RowCodec,
+    silent: bool,
 }
 
 impl Errors {
@@ -37,11 +38,19 @@ impl Errors {
     /// Never: the error table's columns are text.
     pub fn new(collector: Shared, space: u32, owner: &str) -> Result<Errors, RunError> {
         let codec = schemas::RowCodec::new(&[const { arrow::datatypes::DataType::Utf8 }; 4])?;
-        Ok(Errors { collector, space, owner: owner.to_string(), codec })
+        Ok(Errors { collector, space, owner: owner.to_string(), codec, silent: false })
+    }
+
+    /// The same that puts nothing: rows that fail are left out, and put elsewhere.
+    pub fn silent(self) -> Errors {
+        Errors { silent: true, ..self }
     }
 
     /// Puts one failed row.
     pub fn put(&self, epoch: u64, expression: &str, message: &str, values: &str, diff: i64) {
+        if self.silent {
+            return;
+        }
         let text = |t: &str| -> ArrayRef { std::sync::Arc::new(arrow::array::StringArray::from(vec![t])) };
         let columns = [text(&self.owner), text(expression), text(message), text(values)];
         if let Ok(rows) = self.codec.encode(&columns) {

@@ -5,22 +5,25 @@
 //! epoch it comes in, and is not kept. As of a time, it finds the latest row that is not after it;
 //! when the right changes at a time, only the rows of the left from there to the right's next time
 //! are looked at again. A row of the right counts while its multiplicity is positive; a left row is
-//! given out as often as it is there.
+//! given out as often as it is there. What no row to come can find or be found by is dropped: rows of the left
+//! below the horizon, and of the right all but the latest before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::{RowCodec, Rows};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::Renderer;
 use super::batch::{Data, DeltaBatch, Shape};
-use super::collect::Shared;
+use super::collect::{Shared, stored_key};
 use super::joins::{Keyed, key_columns, one_key};
 use super::linear::Deltas;
 use super::updates::{Updates, by_key};
+use super::watermark::{Levels, Reach};
 use crate::error::RunError;
 use crate::plan::{Op, RelId, Scalar, When};
 use crate::spaces::Part;
@@ -46,25 +49,33 @@ impl<'s> Renderer<'s, '_> {
             collector: self.collector.clone(),
         };
         let codec = finder.key.clone();
+        let keys = (keys_of(left_keys), codec.clone());
+        let durable = self.plan.rels[id].durable;
         let found = match when {
             When::Now => {
                 // What came before the restart has found what it did.
                 let stream = self.input(true, self.streams[*left].clone());
                 let shape: Shape = self.shapes[*left].clone();
-                let side = super::join::Side {
-                    shape,
-                    keys: keys_of(left_keys),
-                    key_codec: codec.clone(),
-                    keep_null_keys: *outer,
-                };
+                let side =
+                    super::join::Side { shape, keys: keys.0, key_codec: keys.1, keep_null_keys: *outer };
                 super::join::keyed(stream, side, self.errors(id)?, self.collector.clone())
             }
             When::Time { .. } => {
-                self.side(id, (*left, None), (keys_of(left_keys), codec.clone()), (Part::Left, *outer))?
+                let updates = self.keyed(id, *left, keys, *outer)?;
+                self.kept(updates, (id, durable, Part::Left), &codec)?
             }
         };
-        let right = self.side(id, (*right, None), (keys_of(right_keys), codec), (Part::Right, false))?;
-        Ok(find(found, right, finder))
+        let right = self.keyed(id, *right, (keys_of(right_keys), codec.clone()), false)?;
+        let right = self.kept(right, (id, durable, Part::Right), &codec)?;
+        let space = |part| if durable { self.spaces.part(id, part).map(Some) } else { Ok(None) };
+        let due = match self.plan.expiry.get(&(id, Part::Left)) {
+            Some(horizon) => {
+                let spaces = [space(Part::Left)?, space(Part::Right)?];
+                Some((self.levels()?, Due { reach: Reach::new(horizon), spaces, ..Due::default() }))
+            }
+            None => None,
+        };
+        Ok(find(found, right, due, finder))
     }
 }
 
@@ -89,6 +100,9 @@ struct Finder {
 /// Rows by packed time, and how often each is there. As of now all rows have one time.
 type Side = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, i64>>;
 
+/// Time, row and diff of changes of the left and the right.
+type Timed = (Vec<(Vec<u8>, Vec<u8>, i64)>, Vec<(Vec<u8>, Vec<u8>, i64)>);
+
 /// Both sides of a key.
 #[derive(Default)]
 struct Group {
@@ -104,6 +118,15 @@ struct Groups {
     held: i64,
 }
 
+impl Groups {
+    /// Forgets a key that has no rows.
+    fn forget(&mut self, key: &[u8]) {
+        if self.groups.get(key).is_some_and(|group| group.left.is_empty() && group.right.is_empty()) {
+            self.groups.remove(key);
+        }
+    }
+}
+
 /// Changes of a key in an epoch: rows and diffs.
 #[derive(Default)]
 struct Changes {
@@ -111,52 +134,112 @@ struct Changes {
     right: Vec<(Vec<u8>, i64)>,
 }
 
+/// What will be dropped: keys by the time of a row, of either side.
+#[derive(Default)]
+struct Due {
+    reach: Reach,
+    /// Where rows of the sides are durable.
+    spaces: [Option<u32>; 2],
+    left: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    right: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    /// Everything below is dropped.
+    passed: Option<Vec<u8>>,
+}
+
+impl Due {
+    /// Notes the time of a row; one that comes after what it belongs to was dropped breaks the plan's promise.
+    fn note(&mut self, side: Part, time: &[u8], key: &[u8]) -> Result<(), RunError> {
+        if time == [0] {
+            return Ok(());
+        }
+        if self.passed.as_deref().is_some_and(|passed| time < passed) {
+            return Err(RunError::Broken("a row reached what was final".into()));
+        }
+        let times = if side == Part::Left { &mut self.left } else { &mut self.right };
+        times.entry(time.to_vec()).or_default().insert(key.to_vec());
+        Ok(())
+    }
+
+    /// Takes out what is below the horizon.
+    fn pass(&mut self, moved: Vec<(usize, i64)>) -> [Vec<(Vec<u8>, Vec<u8>)>; 2] {
+        moved.into_iter().for_each(|level| self.reach.raise(level));
+        let Some(horizon) = self.reach.now() else { return [vec![], vec![]] };
+        let horizon = [&[1], &(horizon ^ i64::MIN).to_be_bytes()[..]].concat();
+        let take = |times: &mut BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>| {
+            let later = times.split_off(&horizon);
+            let done = std::mem::replace(times, later).into_iter();
+            done.flat_map(|(time, keys)| keys.into_iter().map(move |key| (key, time.clone()))).collect()
+        };
+        let done = [take(&mut self.left), take(&mut self.right)];
+        self.passed = self.passed.take().max(Some(horizon));
+        done
+    }
+}
+
 /// What came for an epoch.
 struct Arrived {
     capability: Capability<u64>,
+    /// Watermarks that moved in the epoch before.
+    moved: Vec<(usize, i64)>,
     left: Vec<Updates<i64>>,
     right: Vec<Updates<i64>>,
 }
 
-fn find<'s>(left: Keyed<'s>, right: Keyed<'s>, finder: Finder) -> Deltas<'s> {
+fn find<'s>(left: Keyed<'s>, right: Keyed<'s>, due: Option<(Levels<'s>, Due)>, finder: Finder) -> Deltas<'s> {
     let owner = |updates: &Updates<i64>| updates.owner;
-    left.binary_frontier::<_, CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _, _>(
-        right,
-        Exchange::new(owner),
-        Exchange::new(owner),
-        "Lookup",
-        move |_, _| {
-            let mut groups = Groups::default();
-            let mut epochs: BTreeMap<u64, Arrived> = BTreeMap::new();
-            move |(left, left_frontier), (right, right_frontier), output| {
-                let new = |capability| Arrived { capability, left: vec![], right: vec![] };
-                left.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let arrived = epochs.entry(*time.time()).or_insert_with(|| new(time.retain(0)));
-                    arrived.left.append(updates);
+    let (levels, mut due) = due.map_or((None, None), |(levels, due)| (Some(levels), Some(due)));
+    let mut builder = OperatorBuilder::new("Lookup".to_owned(), left.scope());
+    let mut left = builder.new_input(left, Exchange::new(owner));
+    let mut right = builder.new_input(right, Exchange::new(owner));
+    let mut levels = levels.map(|levels| builder.new_input(levels, Pipeline));
+    let (output, found) = builder.new_output::<Vec<DeltaBatch>>();
+    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<DeltaBatch>>>::from(output);
+    builder.build(move |_| {
+        let mut groups = Groups::default();
+        let mut epochs: BTreeMap<u64, Arrived> = BTreeMap::new();
+        move |frontiers| {
+            let mut output = output.activate();
+            let new = |capability| Arrived { capability, moved: vec![], left: vec![], right: vec![] };
+            left.for_each(|time, updates: &mut Vec<Updates<i64>>| {
+                let arrived = epochs.entry(*time.time()).or_insert_with(|| new(time.retain(0)));
+                arrived.left.append(updates);
+            });
+            right.for_each(|time, updates: &mut Vec<Updates<i64>>| {
+                let arrived = epochs.entry(*time.time()).or_insert_with(|| new(time.retain(0)));
+                arrived.right.append(updates);
+            });
+            if let Some(levels) = &mut levels {
+                levels.for_each(|time, moved: &mut Vec<(usize, i64)>| {
+                    let next = *time.time() + 1;
+                    let arrived = epochs.entry(next).or_insert_with(|| new(time.retain(0).delayed(&next)));
+                    arrived.moved.append(moved);
                 });
-                right.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let arrived = epochs.entry(*time.time()).or_insert_with(|| new(time.retain(0)));
-                    arrived.right.append(updates);
-                });
-                while let Some(entry) = epochs.first_entry() {
-                    if left_frontier.less_equal(entry.key()) || right_frontier.less_equal(entry.key()) {
-                        break;
+            }
+            while let Some(entry) = epochs.first_entry() {
+                // Rows of the epoch, and watermarks of the one before.
+                let (rows, marks) = frontiers.split_at(2);
+                let before = entry.key().checked_sub(1);
+                if rows.iter().any(|frontier| frontier.less_equal(entry.key()))
+                    || before.is_some_and(|before| marks.iter().any(|frontier| frontier.less_equal(&before)))
+                {
+                    break;
+                }
+                let (epoch, arrived) = entry.remove_entry();
+                let capability = arrived.capability.clone();
+                match finder.epoch(&mut groups, due.as_mut(), (epoch, arrived)) {
+                    Ok(out) if out.diffs.is_empty() => {}
+                    Ok(out) => {
+                        let touched = out.diffs.len() as u64;
+                        finder.collector.borrow_mut().at(epoch).touch(&finder.name, touched);
+                        let batch = DeltaBatch { data: Data::Packed(out.rows), diffs: out.diffs };
+                        output.session(&capability).give(batch);
                     }
-                    let (epoch, arrived) = entry.remove_entry();
-                    match finder.epoch(&mut groups, (arrived.left, arrived.right)) {
-                        Ok(out) if out.diffs.is_empty() => {}
-                        Ok(out) => {
-                            let touched = out.diffs.len() as u64;
-                            finder.collector.borrow_mut().at(epoch).touch(&finder.name, touched);
-                            let batch = DeltaBatch { data: Data::Packed(out.rows), diffs: out.diffs };
-                            output.session(&arrived.capability).give(batch);
-                        }
-                        Err(error) => finder.collector.borrow_mut().fail(error),
-                    }
+                    Err(error) => finder.collector.borrow_mut().fail(error),
                 }
             }
-        },
-    )
+        }
+    });
+    found
 }
 
 /// Output rows.
@@ -170,8 +253,13 @@ impl Finder {
     fn epoch(
         &self,
         all: &mut Groups,
-        (mut left, mut right): (Vec<Updates<i64>>, Vec<Updates<i64>>),
+        mut due: Option<&mut Due>,
+        (epoch, arrived): (u64, Arrived),
     ) -> Result<Found, RunError> {
+        let Arrived { moved, mut left, mut right, .. } = arrived;
+        if let Some(due) = due.as_deref_mut() {
+            self.drop(all, due, (epoch, moved));
+        }
         let mut changed: BTreeMap<Vec<u8>, Changes> = BTreeMap::new();
         by_key(&mut left, |key, rows| {
             let changes = changed.entry(key.to_vec()).or_default();
@@ -187,12 +275,11 @@ impl Finder {
             all.held += match self.when {
                 When::Now => self.now(group, changes, &mut out),
                 When::Time { left, right, strict } => {
-                    self.as_of(group, (left, right, strict), changes, (self.null_key(&key)?, &mut out))?
+                    let timed = self.timed((left, right), changes, (&key, due.as_deref_mut()))?;
+                    self.as_of(group, strict, timed, &mut out)
                 }
             };
-            if group.left.is_empty() && group.right.is_empty() {
-                all.groups.remove(&key);
-            }
+            all.forget(&key);
         }
         self.collector.borrow_mut().held(&self.name, all.held.unsigned_abs());
         Ok(out)
@@ -229,23 +316,65 @@ impl Finder {
         more
     }
 
-    /// What changes for rows of the left, whichever side changed. Gives how many more rows are held.
-    fn as_of(
+    /// Drops what is final by the watermarks that moved: of the left all, of the right what is before another
+    /// such row of its key.
+    fn drop(&self, all: &mut Groups, due: &mut Due, (epoch, moved): (u64, Vec<(usize, i64)>)) {
+        let [lefts, rights] = due.pass(moved);
+        let mut collector = self.collector.borrow_mut();
+        let mut dropped = 0;
+        let mut gone = |key: &[u8], rows: BTreeMap<Vec<u8>, i64>, space: Option<u32>| {
+            dropped += rows.len() as u64;
+            for (row, count) in rows {
+                if let Some(space) = space {
+                    let stored = [stored_key(key), row].concat();
+                    collector.at(epoch).count(space, &stored, -count);
+                }
+            }
+        };
+        for (key, time) in lefts {
+            let Some(group) = all.groups.get_mut(&key) else { continue };
+            gone(&key, group.left.remove(&time).unwrap_or_default(), due.spaces[0]);
+            all.forget(&key);
+        }
+        for (key, time) in rights {
+            let Some(group) = all.groups.get_mut(&key).filter(|group| group.right.contains_key(&time)) else {
+                continue;
+            };
+            let later = group.right.split_off(&time);
+            let before = std::mem::replace(&mut group.right, later);
+            before.into_values().for_each(|rows| gone(&key, rows, due.spaces[1]));
+        }
+        all.held -= dropped.cast_signed();
+        if dropped > 0 {
+            collector.at(epoch).touch(&format!("{} expired", self.name), dropped);
+        }
+    }
+
+    /// Rows of both sides with their times, noted for when they are due.
+    fn timed(
         &self,
-        group: &mut Group,
-        (left, right, strict): (usize, usize, bool),
+        (left, right): (usize, usize),
         changes: Changes,
-        (null_key, out): (bool, &mut Found),
-    ) -> Result<i64, RunError> {
-        let timed = |codec: &RowCodec, column: usize, rows: Vec<(Vec<u8>, i64)>| {
-            let timed =
-                rows.into_iter().map(|(row, diff)| Ok((packed_time(codec, &row, column)?, row, diff)));
+        (key, mut due): (&[u8], Option<&mut Due>),
+    ) -> Result<Timed, RunError> {
+        let mut timed = |codec: &RowCodec, column: usize, rows: Vec<(Vec<u8>, i64)>, side: Part| {
+            let timed = rows.into_iter().map(|(row, diff)| {
+                let time = packed_time(codec, &row, column)?;
+                due.as_deref_mut().map_or(Ok(()), |due| due.note(side, &time, key))?;
+                Ok((time, row, diff))
+            });
             timed.collect::<Result<Vec<_>, RunError>>()
         };
-        let (lefts, mut rights) =
-            (timed(&self.left, left, changes.left)?, timed(&self.right, right, changes.right)?);
+        let lefts = timed(&self.left, left, changes.left, Part::Left)?;
+        let mut rights = timed(&self.right, right, changes.right, Part::Right)?;
         // A row without a time, or a key with a NULL, finds nothing.
+        let null_key = self.null_key(key)?;
         rights.retain(|(time, ..)| time != &[0] && !null_key);
+        Ok((lefts, rights))
+    }
+
+    /// What changes for rows of the left, whichever side changed. Gives how many more rows are held.
+    fn as_of(&self, group: &mut Group, strict: bool, (lefts, rights): Timed, out: &mut Found) -> i64 {
         let mut again: BTreeSet<(Vec<u8>, Vec<u8>)> = BTreeSet::new();
         let times: BTreeSet<&Vec<u8>> = rights.iter().map(|(time, ..)| time).collect();
         for time in times {
@@ -276,7 +405,7 @@ impl Finder {
                 }
             }
         }
-        Ok(more)
+        more
     }
 
     /// What a row of the left finds, and how often the row is there; None where it gives nothing.

@@ -101,7 +101,7 @@ fn raise(
 }
 
 /// A horizon as the watermarks move.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reach {
     marks: Vec<(usize, i64)>,
     levels: BTreeMap<usize, i64>,

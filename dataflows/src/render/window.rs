@@ -21,6 +21,7 @@ use super::aggregate::encode_keys;
 use super::batch::{Data, DeltaBatch, Shape};
 use super::changes::changes;
 use super::collect::Shared;
+use super::expire::Gone;
 use super::linear::{Deltas, Errors, to_updates};
 use super::packed::{PackedArranged, PackedBatch, PackedTrace};
 use super::ranks::{Entry, MAX_ROWS, Ranked, cut, expand};
@@ -123,6 +124,8 @@ pub struct Over {
     pub window: Window,
     /// Packed form of the partition, for messages.
     pub partition: RowCodec,
+    /// Partitions that are removed although their results stay.
+    pub gone: Option<Gone>,
     /// Operator name in counters.
     pub name: String,
     /// Where counters go.
@@ -184,6 +187,9 @@ impl Compute {
             times.dedup();
             seek.key(key);
             for time in &times {
+                if self.over.gone.as_ref().is_some_and(|gone| gone.take(*time, key)) {
+                    continue;
+                }
                 let entries = self.read(&mut seek, *time)?;
                 touched += entries.len() as u64;
                 self.difference(key, *time, entries, &mut out)?;

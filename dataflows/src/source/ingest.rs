@@ -110,9 +110,11 @@ impl Ingest {
         Some(self.marks.iter().filter_map(|(partition, mark)| Some((*partition, of(mark)?))).collect())
     }
 
-    /// Sets the mark of a partition that joins.
+    /// A partition joins at a watermark, or is taken to one.
     pub fn join(&mut self, partition: i32, floor_us: Option<i64>) {
-        self.marks.entry(partition).or_insert(PartitionMark { max_event_us: None, floor_us });
+        let mark =
+            self.marks.entry(partition).or_insert(PartitionMark { max_event_us: None, floor_us: None });
+        mark.floor_us = mark.floor_us.max(floor_us);
     }
 
     /// Columns that were never there, for a log line.

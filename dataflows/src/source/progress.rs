@@ -47,7 +47,11 @@ pub fn advance<'a>(
         }
     }
     let reached = least(&head.partitions, &held.partitions, source.watermark?.delay_us);
-    held.watermark_us = held.watermark_us.max(reached.map(|(us, _)| us));
+    let before = held.watermark_us;
+    held.watermark_us = before.max(reached.map(|(us, _)| us));
+    if held.watermark_us == Some(i64::MAX) && before != held.watermark_us {
+        held.ended_us = before.max(held.partitions.values().filter_map(|p| p.max_event_us).min());
+    }
     reached.map(|(_, partition)| partition)
 }
 

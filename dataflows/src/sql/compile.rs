@@ -10,13 +10,16 @@ use std::sync::Arc;
 
 use datafusion_sql::sqlparser::ast as sql;
 
-use super::ast::{CreateRelation, CreateSink, CreateView, Name, Pos, SinkInput, SqlFile, Statement};
+use super::ast::{
+    CreateRelation, CreateSink, CreateView, Name, OptionItem, Pos, SinkInput, SqlFile, Statement,
+};
 use super::bind::{self, ColumnsOf};
 use super::catalog::{Catalog, Entry};
 use super::error::{Mistake, SqlError};
 use super::nearest::did_you_mean;
+use super::parse::interval::duration_us;
 use super::query::{self, Site};
-use super::{close, lower, parse, properties, prune, sink};
+use super::{close, event_time, lower, parse, properties, prune, sink};
 use crate::plan::{Op, Plan, Rel, RelId, View};
 
 /// Compiles the files of a topology. `columns_of` is asked for the columns of relations that leave
@@ -61,6 +64,8 @@ struct Compiler<'a> {
     catalog: Catalog,
     /// Statements of sinks, in the order of `Plan::sinks`.
     sinks: Vec<CreateSink>,
+    /// Where the names of views stand, in the order of `Plan::views`.
+    views: Vec<Pos>,
     sink_names: BTreeMap<String, Pos>,
     mistakes: Vec<Mistake>,
 }
@@ -75,8 +80,8 @@ impl<'a> Compiler<'a> {
                 Statement::Sink(_) => {}
             }
         }
-        let (plan, sinks, sink_names, mistakes) = Default::default();
-        Compiler { files, columns_of, plan, catalog, sinks, sink_names, mistakes }
+        let (plan, sinks, views, sink_names, mistakes) = Default::default();
+        Compiler { files, columns_of, plan, catalog, sinks, views, sink_names, mistakes }
     }
 
     fn place(&self, pos: Pos) -> String {
@@ -135,7 +140,11 @@ impl<'a> Compiler<'a> {
         self.catalog.add(Entry { known, name: create.name.clone() });
         let rel = result?;
         if create.materialized {
-            self.plan.views.push(View { name: create.name.text.clone(), rel, key: None });
+            let retention_us =
+                create.with.iter().find(|o| o.name == "retention").map(retention).transpose()?;
+            let name = create.name.text.clone();
+            self.plan.views.push(View { name, rel, key: None, retention_us, served: None });
+            self.views.push(create.name.pos);
         }
         Ok(())
     }
@@ -184,7 +193,20 @@ impl<'a> Compiler<'a> {
         prune::prune(&mut self.plan);
         lower::window::bound_ranks(&mut self.plan);
         properties::annotate(&mut self.plan);
-        for view in &mut self.plan.views {
+        let bounds = event_time::bounds(&self.plan);
+        for (view, pos) in self.plan.views.iter_mut().zip(&self.views) {
+            if let Some(us) = view.retention_us {
+                match event_time::soonest(&bounds[view.rel], |_| true) {
+                    Some(mut ends) => {
+                        ends.marks.iter_mut().for_each(|(_, lag)| *lag = lag.saturating_add(us));
+                        view.served = Some(ends);
+                    }
+                    None => self.mistakes.push(
+                        Mistake::new(*pos, format!("no row of {} is ever final, so its retention never begins", view.name))
+                            .hint("select a time that carries a watermark, as window_end of a TUMBLE over it, or leave retention out"),
+                    ),
+                }
+            }
             let unique = &self.plan.rels[view.rel].unique;
             view.key = unique.iter().filter(|k| !k.is_empty()).min_by_key(|k| k.len()).cloned();
         }
@@ -197,4 +219,14 @@ impl<'a> Compiler<'a> {
         self.mistakes.sort_by_key(|m| m.pos);
         Err(self.mistakes.into_iter().map(|m| m.named(self.files)).collect())
     }
+}
+
+/// A view's retention in microseconds.
+fn retention(option: &OptionItem) -> Result<i64, Vec<Mistake>> {
+    let told = match duration_us(&option.value) {
+        Ok(us) if us > 0 => return Ok(us),
+        Ok(_) => "retention must be longer than nothing".to_owned(),
+        Err(message) => format!("retention: {message}"),
+    };
+    Err(vec![Mistake::new(option.pos, told).hint("write retention = '90 days'")])
 }

@@ -4,7 +4,7 @@
 //! time there is below every named source's watermark at that epoch less its lag. Event-time columns
 //! of append-only sources have one, those of tables only within their retention. It survives filters,
 //! projections, UNNEST, windows, GROUP BY and DISTINCT over the column, unions (the least of the
-//! inputs) and joins that equate two such columns or, inner ones, bound their distance. Every other
+//! inputs) and joins that equate two such columns or bound their distance. Every other
 //! join loses it: old rows can come out of it at any time. "At or below" is written as a lag of one microsecond less.
 
 use std::collections::BTreeMap;
@@ -144,11 +144,13 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
 struct Pair {
     /// Left's and right's column.
     columns: (usize, usize),
-    /// What is promised of them in the output, and of the rows that may yet meet others.
+    /// What is promised of them in the output.
     bounds: (Bound, Bound),
+    /// From when on rows of the sides are needed no more.
+    kept: (Bound, Bound),
 }
 
-/// The pairs of a join: times that are equal, and, of an inner join, times its condition bounds.
+/// The pairs of a join: times that are equal, and times whose distance its condition bounds.
 fn pairs(plan: &Plan, id: RelId, known: &[Bounds]) -> Vec<Pair> {
     let Op::Join { left, right, kind, left_keys, right_keys, residual, .. } = &plan.rels[id].op else {
         return vec![];
@@ -158,20 +160,30 @@ fn pairs(plan: &Plan, id: RelId, known: &[Bounds]) -> Vec<Pair> {
         let (Some(l), Some(r)) = (l.as_column(), r.as_column()) else { continue };
         let (Some(a), Some(b)) = (&known[*left][l], &known[*right][r]) else { continue };
         // A change of either side changes rows of its own time only.
-        found.push(Pair { columns: (l, r), bounds: (a.and(b), a.and(b)) });
+        let bounds = (a.and(b), a.and(b));
+        found.push(Pair { columns: (l, r), kept: bounds.clone(), bounds });
     }
-    // In any other join a row that loses its last partner comes back alone.
-    let Some(residual) = residual.as_ref().filter(|_| *kind == JoinKind::Inner) else { return found };
+    let Some(residual) = residual else { return found };
     let width = plan.rels[*left].schema.fields().len();
     for ((l, r), between) in interval::of(residual, width) {
         let (Some(a), Some(b)) = (&known[*left][l], &known[*right][r]) else { continue };
         // A right row not below b meets left rows not below b and the least distance, and so on.
         let far = |of: &Bound, us: Option<i64>| of.later(us?);
+        let behind = between.most.and_then(i64::checked_neg);
         let earliest = far(b, between.least).map(|b| a.and(&b));
-        let latest = far(a, between.most.and_then(i64::checked_neg)).map(|a| b.and(&a));
-        if let (Some(earliest), Some(latest)) = (earliest, latest) {
-            found.push(Pair { columns: (l, r), bounds: (earliest, latest) });
+        let latest = far(a, behind).map(|a| b.and(&a));
+        let (Some(earliest), Some(latest)) = (earliest, latest) else { continue };
+        // A row that loses its last partner comes back alone: partners go when all they met are settled.
+        let mut kept = (earliest.clone(), latest.clone());
+        if *kind != JoinKind::Inner {
+            let Some(met) = far(&earliest, behind) else { continue };
+            kept.1 = latest.and(&met);
         }
+        if *kind == JoinKind::Full {
+            let Some(met) = far(&latest, between.least) else { continue };
+            kept.0 = earliest.and(&met);
+        }
+        found.push(Pair { columns: (l, r), bounds: (earliest, latest), kept });
     }
     found
 }
@@ -245,25 +257,48 @@ pub(crate) fn soonest(bounds: &Bounds, fits: impl Fn(&Bound) -> bool) -> Option<
     Some(Horizon { column, marks: bound.marks.clone() })
 }
 
-/// State that ends with the watermark: of groups by a bounded time, and of joins by two.
-pub(crate) fn expiry(plan: &Plan) -> BTreeMap<(RelId, Part), Horizon> {
+/// Fills in which state ends with the watermark: of groups and partitions by a bounded time, and of joins
+/// by two.
+pub(crate) fn expire(plan: &mut Plan) {
     let known = bounds(plan);
-    let mut expiry = BTreeMap::new();
+    let (mut expiry, mut settled) = (BTreeMap::new(), BTreeMap::new());
     for (id, rel) in plan.rels.iter().enumerate() {
+        let mut part = |part, horizon: Option<Horizon>| {
+            expiry.extend(horizon.map(|horizon| ((id, part), horizon)));
+        };
+        let horizon = |column, bound: Bound| Horizon { column, marks: bound.marks };
         match &rel.op {
-            Op::Aggregate { keys, .. } if keys.is_empty() => {}
-            Op::Aggregate { .. } | Op::Distinct { .. } => {
-                expiry.extend(soonest(&known[id], |_| true).map(|horizon| ((id, Part::Groups), horizon)));
+            Op::Aggregate { keys, .. } | Op::Fold { keys, .. } if keys.is_empty() => {}
+            Op::Aggregate { .. } | Op::Fold { .. } | Op::Distinct { .. } => {
+                part(Part::Groups, soonest(&known[id], |_| true));
             }
-            Op::Join { .. } => {
+            Op::Window { window, .. } => {
+                let of = soonest(&known[id], |_| true);
+                let key = |h: Horizon| {
+                    let column = window.partition.iter().position(|p| p.as_column() == Some(h.column))?;
+                    Some(Horizon { column, ..h })
+                };
+                part(Part::Partitions, of.and_then(key));
+            }
+            Op::Lookup { when: When::Time { left, right, .. }, .. } => {
+                let Some(bound) = known[id][*left].clone() else { continue };
+                part(Part::Left, Some(horizon(*left, bound.clone())));
+                part(Part::Right, Some(horizon(*right, bound)));
+            }
+            Op::Join { left, kind, .. } => {
                 let pair = pairs(plan, id, &known).into_iter().min_by_key(|pair| pair.bounds.0.lag());
-                let Some(Pair { columns, bounds }) = pair else { continue };
-                let horizon = |column, bound: Bound| Horizon { column, marks: bound.marks };
-                expiry.insert((id, Part::Left), horizon(columns.0, bounds.0));
-                expiry.insert((id, Part::Right), horizon(columns.1, bounds.1));
+                let Some(Pair { columns, bounds, kept }) = pair else { continue };
+                part(Part::Left, Some(horizon(columns.0, kept.0)));
+                part(Part::Right, Some(horizon(columns.1, kept.1)));
+                let mut out = vec![horizon(columns.0, bounds.0)];
+                if kind.pairs() {
+                    let width = plan.rels[*left].schema.fields().len();
+                    out.push(horizon(width + columns.1, bounds.1));
+                }
+                settled.insert(id, out);
             }
             _ => {}
         }
     }
-    expiry
+    (plan.expiry, plan.settled) = (expiry, settled);
 }

@@ -23,7 +23,7 @@ const MAX_KEYS: usize = 8;
 
 /// Computes the facts of every relation.
 pub(crate) fn annotate(plan: &mut Plan) {
-    plan.expiry = event_time::expiry(plan);
+    event_time::expire(plan);
     // True where rows come from an append-only source with no state between.
     let mut unsaved: Vec<bool> = Vec::with_capacity(plan.rels.len());
     for id in 0..plan.rels.len() {

@@ -12,6 +12,7 @@ fn source(read: u64, accepted: u64, next_offset: i64) -> Progress {
         outcomes: [accepted, 0, 0, 0, 0, 0],
         read,
         ended: false,
+        ended_us: None,
     };
     Progress { sources: BTreeMap::from([("matches".to_owned(), source)]), views: BTreeMap::new() }
 }

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use datafusion_common::{Result, plan_err};
+use datafusion_physical_expr::expressions::IsNotNullExpr;
 
 use super::{Lower, cast, scalar};
-use crate::plan::{Op, RelId, When};
+use crate::plan::{Op, RelId, Scalar, When};
 use crate::sql::properties::{only_adds, why_retracts};
 use crate::sql::temporal::{MATCH, NOT_NOW, Temporal};
 
 impl Lower<'_> {
     pub(super) fn lookup(&mut self, join: &Temporal) -> Result<RelId> {
-        let (left, right) = (self.node(&join.left)?, self.node(&join.right)?);
+        let (mut left, mut right) = (self.node(&join.left)?, self.node(&join.right)?);
         let (l, r) = (self.schema(left), self.schema(right));
         let (mut left_keys, mut right_keys) = (Vec::new(), Vec::new());
         for (a, b) in &join.on {
@@ -27,6 +28,11 @@ impl Lower<'_> {
                 if l.field(a).data_type() != r.field(b).data_type() {
                     return plan_err!("{MATCH}");
                 }
+                // What has no time is found by nothing, and finds nothing: it need not be kept.
+                right = self.timed(right, b);
+                if !join.outer {
+                    left = self.timed(left, a);
+                }
                 When::Time { left: a, right: b, strict: *strict }
             }
             None if only_adds(self.plan, left) => When::Now,
@@ -38,5 +44,13 @@ impl Lower<'_> {
             .map(|f| Arc::new(f.as_ref().clone().with_nullable(join.outer || f.is_nullable())));
         let schema = Arc::new(Schema::new(l.fields().iter().cloned().chain(fields).collect::<Vec<_>>()));
         Ok(self.push(Op::Lookup { left, right, left_keys, right_keys, outer: join.outer, when }, schema))
+    }
+
+    /// The rows whose time is known.
+    fn timed(&mut self, input: RelId, column: usize) -> RelId {
+        let schema = self.schema(input);
+        let time = Scalar::column(schema.field(column).name(), column);
+        let predicate = Scalar::new(Arc::new(IsNotNullExpr::new(Arc::clone(time.expr()))));
+        self.push(Op::Filter { input, predicate }, schema)
     }
 }

@@ -68,7 +68,6 @@ impl Lower<'_> {
         let mut fields: Vec<Field> = below.fields()[..width].iter().map(|f| f.as_ref().clone()).collect();
         fixed.extend((0..width).map(|at| Scalar::column(below.field(at).name(), at)));
         for ((_, named), place) in wanted.iter().zip(&places) {
-            // A sum that was widened takes its type back, checked.
             let name = below.field(*place).name();
             fixed.push(cast(Scalar::column(name, *place), named.data_type(), &below)?);
             fields.push(plain_field(named, named.data_type().clone(), true).with_name(name));
@@ -245,13 +244,7 @@ impl Columns {
                 args.push(arg);
                 continue;
             }
-            let wide = widened(call, &arg.data_type(&self.below)?);
-            let arg = self.column(arg)?;
-            let over = Schema::new(self.fields.clone());
-            args.push(match wide {
-                Some(wide) => cast(arg, &wide, &over)?,
-                None => arg,
-            });
+            args.push(self.column(arg)?);
         }
         let filter = match &params.filter {
             Some(filter) => Some(self.column(condition(filter, schema)?)?),
@@ -266,20 +259,6 @@ impl Columns {
             distinct: params.distinct,
         };
         Ok(Function { call: Call::Other(Box::new(other)), output: DataType::Null })
-    }
-}
-
-fn is_sum(call: &WindowFunction) -> bool {
-    matches!(&call.fun, WindowFunctionDefinition::AggregateUDF(f) if f.name() == "sum")
-}
-
-/// A type in which sums of `of` cannot wrap around, as DataFusion's would.
-fn widened(call: &WindowFunction, of: &DataType) -> Option<DataType> {
-    match of {
-        _ if !is_sum(call) => None,
-        DataType::Int16 | DataType::Int32 | DataType::Int64 => Some(DataType::Decimal128(20, 0)),
-        DataType::Decimal128(p, s) if *p > 27 => Some(DataType::Decimal256(*p, *s)),
-        _ => None,
     }
 }
 

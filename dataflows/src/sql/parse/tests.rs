@@ -374,8 +374,8 @@ const BAD: &[(&str, &str)] = &[
         "1:15: a view has no column list\n  name the columns in the query: CREATE VIEW v AS SELECT a AS b",
     ),
     (
-        "CREATE MATERIALIZED VIEW v WITH (retention='1 day') AS SELECT 1",
-        "1:34: retention of views is not in this release\n  leave it out: results are kept for ever",
+        "CREATE MATERIALIZED VIEW v WITH (ttl='1 day') AS SELECT 1",
+        "1:34: unknown option ttl\n  a view takes the option retention only",
     ),
     (
         "CREATE VIEW v WITH (retention='1 day') AS SELECT 1",

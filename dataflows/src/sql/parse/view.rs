@@ -81,14 +81,13 @@ fn emit(cursor: &mut Cursor<'_>) -> Read<Option<Pos>> {
 fn check_options(with: &[OptionItem], materialized: bool, mistakes: &mut Vec<Mistake>) {
     for option in with {
         let mistake = if option.name == "retention" && materialized {
-            Mistake::new(option.pos, "retention of views is not in this release")
-                .hint("leave it out: results are kept for ever")
+            continue;
         } else if option.name == "retention" {
             Mistake::new(option.pos, "a view that is not materialized keeps nothing to retain")
                 .hint("leave the option out")
         } else {
             let hint = did_you_mean(&option.name, ["retention"])
-                .unwrap_or_else(|| "views take no options in this release".to_owned());
+                .unwrap_or_else(|| "a view takes the option retention only".to_owned());
             Mistake::new(option.pos, format!("unknown option {}", option.name)).hint(hint)
         };
         mistakes.push(mistake);
