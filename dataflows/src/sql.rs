@@ -31,6 +31,7 @@ mod percentile;
 mod properties;
 mod prune;
 mod query;
+mod ranks;
 mod refuse;
 mod session;
 mod sink;

@@ -4,7 +4,7 @@
 //! for peers; `row_number` goes on in the order of the rows' bytes.
 
 use arrow::array::{ArrayRef, AsArray};
-use arrow::datatypes::UInt64Type;
+use arrow::datatypes::Int64Type;
 
 use crate::plan::window::Call;
 
@@ -87,18 +87,18 @@ impl Ranked {
 }
 
 /// The rank of every row.
-pub fn ranks(call: &Call, rows: &[&Entry]) -> Vec<u64> {
+pub fn ranks(call: &Call, rows: &[&Entry]) -> Vec<i64> {
     let (mut rank, mut dense) = (0, 0);
     let mut out = Vec::with_capacity(rows.len());
     for (at, entry) in rows.iter().enumerate() {
         if at == 0 || rows[at - 1].order != entry.order {
-            rank = at as u64 + 1;
+            rank = at as i64 + 1;
             dense += 1;
         }
         out.push(match call {
             Call::Rank => rank,
             Call::DenseRank => dense,
-            Call::RowNumber | Call::Other(_) => at as u64 + 1,
+            Call::RowNumber | Call::Other(_) => at as i64 + 1,
         });
     }
     out
@@ -106,7 +106,8 @@ pub fn ranks(call: &Call, rows: &[&Entry]) -> Vec<u64> {
 
 /// How many rows from the first are ranked at most `most`.
 pub fn cut(ranks: &ArrayRef, most: u64) -> usize {
-    ranks.as_primitive_opt::<UInt64Type>().map_or(0, |ranks| ranks.values().partition_point(|r| *r <= most))
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    ranks.as_primitive_opt::<Int64Type>().map_or(0, |ranks| ranks.values().partition_point(|r| *r <= most))
 }
 
 #[cfg(test)]
@@ -141,7 +142,7 @@ mod tests {
                     entry.counts[0] = side.take(&call, most, (&entry.order, entry.counts[0]));
                 }
                 let rows = expand(&all, 0).unwrap();
-                let wanted = ranks(&call, &rows).into_iter().filter(|r| *r <= most).count();
+                let wanted = ranks(&call, &rows).into_iter().filter(|r| *r <= most as i64).count();
                 assert_eq!(expand(&taken, 0).unwrap().len(), wanted, "{call:?} {most}");
             }
         }

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, UInt64Array};
+use arrow::array::{Array, ArrayRef, Int64Array};
 use arrow::datatypes::DataType;
 use datafusion_physical_expr::window::WindowExpr;
 use differential_dataflow::trace::{Cursor, cursor::cursor_list};
@@ -279,7 +279,7 @@ impl Compute {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.exprs.len());
         for (function, expr) in self.over.window.functions.iter().zip(&self.exprs) {
             let Some(expr) = expr else {
-                columns.push(Arc::new(UInt64Array::from(super::ranks::ranks(&function.call, rows))));
+                columns.push(Arc::new(Int64Array::from(super::ranks::ranks(&function.call, rows))));
                 continue;
             };
             if batch.is_none() {

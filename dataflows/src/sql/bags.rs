@@ -12,7 +12,6 @@ use datafusion_common::{Column, JoinType, NullEquality, Result};
 use datafusion_expr::expr::WindowFunction;
 use datafusion_expr::logical_plan::{Join, LogicalPlan, LogicalPlanBuilder};
 use datafusion_expr::{Expr, ExprFunctionExt, WindowFunctionDefinition};
-use datafusion_functions_window::row_number::row_number_udwf;
 
 /// The column of numbers.
 const NUMBER: &str = "herald_number";
@@ -54,7 +53,7 @@ fn rewritten(join: &Join) -> Result<LogicalPlan> {
 /// A side with its rows numbered, and its own columns.
 fn with_numbers(side: &Arc<LogicalPlan>) -> Result<(LogicalPlan, Vec<Column>)> {
     let columns = side.schema().columns();
-    let function = WindowFunctionDefinition::WindowUDF(row_number_udwf());
+    let function = WindowFunctionDefinition::WindowUDF(super::ranks::row_number());
     let number = Expr::from(WindowFunction::new(function, vec![]))
         .partition_by(columns.iter().cloned().map(Expr::Column).collect())
         .build()?

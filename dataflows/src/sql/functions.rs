@@ -54,7 +54,8 @@ impl Functions {
         }
         let mut windows = BTreeMap::new();
         let builtin = datafusion_functions_window::all_default_window_functions();
-        for udwf in builtin.into_iter().chain(super::session::functions()) {
+        // Later ones of a name stand in for earlier ones.
+        for udwf in builtin.into_iter().chain(super::ranks::functions()).chain(super::session::functions()) {
             for name in udwf.aliases().iter().chain([&udwf.name().to_owned()]) {
                 windows.insert(name.clone(), Arc::clone(&udwf));
             }

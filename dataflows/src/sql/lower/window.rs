@@ -153,17 +153,17 @@ impl Lower<'_> {
             partition.iter().map(|e| columns.column(scalar(e, schema)?)).collect::<Result<Vec<_>>>()?;
         let order = columns.order(order, schema)?;
         let most = fetch.map(|fetch| skip.saturating_add(fetch) as u64);
-        let number = Function { call: Call::RowNumber, output: DataType::UInt64 };
+        let number = Function { call: Call::RowNumber, output: DataType::Int64 };
         let first = most.map(|most| First { function: 0, most });
         let rel = self.computed_columns(id, &columns);
         let mut fields = columns.fields.clone();
-        fields.push(Field::new("row_number", DataType::UInt64, false));
+        fields.push(Field::new("row_number", DataType::Int64, false));
         let (place, numbered) = (fields.len() - 1, Arc::new(Schema::new(fields)));
         let window = Box::new(Window { partition, order, functions: vec![number], first });
         let mut rel = self.push(Op::Window { input: rel, window }, Arc::clone(&numbered));
         if skip > 0 {
             let number = Arc::clone(Scalar::column("row_number", place).expr());
-            let skip = Arc::new(Literal::new(ScalarValue::UInt64(Some(skip as u64))));
+            let skip = Arc::new(Literal::new(ScalarValue::Int64(i64::try_from(skip).ok())));
             let predicate = Scalar::new(Arc::new(BinaryExpr::new(number, Operator::Gt, skip)));
             rel = self.push(Op::Filter { input: rel, predicate }, numbered);
         }
@@ -234,7 +234,7 @@ impl Columns {
             _ => None,
         };
         if let Some(call) = rank {
-            return Ok(Function { call, output: DataType::UInt64 });
+            return Ok(Function { call, output: DataType::Int64 });
         }
         let params = &call.params;
         let mut args = Vec::with_capacity(params.args.len());
@@ -283,7 +283,7 @@ pub(crate) const RANGE: &str = "RANGE with a distance needs one ORDER BY, over a
 
 /// The type of a function's column; an error when it cannot run with its frame.
 fn output(window: &Window, at: usize, input: &Arc<Schema>) -> Result<DataType> {
-    let Some(expr) = window.expression(at, input)? else { return Ok(DataType::UInt64) };
+    let Some(expr) = window.expression(at, input)? else { return Ok(DataType::Int64) };
     if let Call::Other(other) = &window.functions[at].call
         && let WindowFunctionDefinition::AggregateUDF(_) = other.function
     {
