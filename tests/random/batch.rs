@@ -36,6 +36,8 @@ impl Batch {
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
             .set_str("datafusion.sql_parser.dialect", "postgres");
         let context = SessionContext::new_with_config(config);
+        // It moves a condition without columns below a total, which then has its row although nothing passes.
+        context.remove_optimizer_rule("push_down_filter");
         for (name, (columns, rows)) in tables {
             register(&context, name, vec![table(columns, rows)]);
         }
