@@ -60,8 +60,12 @@ impl Broker<'_> {
         made[0].as_ref().unwrap_or_else(|e| panic!("creating {name}: {e:?}"));
     }
 
-    /// Produces records with keys, in order, and waits until the broker has them all.
-    pub fn produce<'r>(&self, topic: &str, records: impl IntoIterator<Item = (&'r str, &'r [u8])>) {
+    /// Produces records with keys, some maybe tombstones, in order, and waits until the broker has them all.
+    pub fn produce<'r, V: Into<Option<&'r [u8]>>>(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = (&'r str, V)>,
+    ) {
         let producer: BaseProducer = self
             .config()
             .set("enable.idempotence", "true")
@@ -69,7 +73,8 @@ impl Broker<'_> {
             .create()
             .expect("a producer");
         for (key, value) in records {
-            let mut record = BaseRecord::to(topic).key(key).payload(value);
+            let mut record = BaseRecord::to(topic).key(key);
+            record.payload = value.into();
             while let Err((KafkaError::MessageProduction(code), back)) = producer.send(record) {
                 assert_eq!(code, rdkafka::types::RDKafkaErrorCode::QueueFull, "producing to {topic}");
                 producer.poll(Duration::from_millis(20));

@@ -8,6 +8,7 @@
 //! ```console
 //! $ cargo test --release --test random                                   # a few hundred pairs
 //! $ HERALD_PAIRS=10000 cargo test --release --test random -- random_queries --nocapture   # the long run
+//! $ HERALD_MINUTES=40 HERALD_PAIRS=10000 cargo test ...                     # and no longer than that
 //! $ HERALD_QUICK=1 HERALD_PAIRS=3000 cargo test ...                      # only the way that is judged: five times as fast
 //! $ HERALD_SEED=17 HERALD_PAIRS=1 cargo test --release --test random     # one case again
 //! ```
@@ -56,7 +57,7 @@ mod shrink;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use case::Case;
 use check::Judges;
@@ -74,6 +75,7 @@ fn number(name: &str, default: usize) -> usize {
 fn random_queries() {
     let (pairs, first) = (number("HERALD_PAIRS", PAIRS), number("HERALD_SEED", 1) as u64);
     let quick = number("HERALD_QUICK", 0) > 0;
+    let longest = Duration::from_secs(60 * number("HERALD_MINUTES", 24 * 60) as u64);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     let (begun, next, done) = (Instant::now(), AtomicU64::new(first), AtomicUsize::new(0));
     let all = Mutex::new(Report::default());
@@ -81,7 +83,9 @@ fn random_queries() {
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut judges = Judges::new();
-                while !all.lock().unwrap().enough(done.load(Ordering::Relaxed), pairs) {
+                while begun.elapsed() < longest
+                    && !all.lock().unwrap().enough(done.load(Ordering::Relaxed), pairs)
+                {
                     let mut report = Report::default();
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let drawing = Instant::now();

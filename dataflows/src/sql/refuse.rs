@@ -108,7 +108,7 @@ impl Refuse {
         if merges(&join.join_operator) {
             return self.no(
                 span,
-                "USING and NATURAL are not supported in an outer join",
+                "USING and NATURAL are not supported in a RIGHT or FULL join",
                 "write ON a.id = b.id, and coalesce(a.id, b.id) AS id for the one column",
             );
         }
@@ -230,14 +230,10 @@ impl Refuse {
     }
 }
 
-/// Whether an outer join makes one column of two, which the planner takes from one side alone.
+/// Whether a join makes one column of two that the right side has a part in; the planner takes the left's.
 fn merges(operator: &JoinOperator) -> bool {
     match operator {
-        JoinOperator::Left(on)
-        | JoinOperator::LeftOuter(on)
-        | JoinOperator::Right(on)
-        | JoinOperator::RightOuter(on)
-        | JoinOperator::FullOuter(on) => {
+        JoinOperator::Right(on) | JoinOperator::RightOuter(on) | JoinOperator::FullOuter(on) => {
             matches!(on, JoinConstraint::Using(_) | JoinConstraint::Natural)
         }
         _ => false,
