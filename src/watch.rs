@@ -12,6 +12,8 @@ use crate::metrics::Metrics;
 
 /// How often the status is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// The watermark of a source that has ended.
+pub const ENDED: &str = "infinity";
 /// How long a watermark may stand still while records arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a line of progress is logged.
@@ -87,7 +89,8 @@ impl Still {
         if stand.watermark != source.watermark {
             *stand = fresh();
         }
-        let held = source.watermark.is_some()
+        // One that has ended moves no more.
+        let held = source.watermark.as_deref().is_some_and(|at| at != ENDED)
             && now.duration_since(stand.since) >= PATIENCE
             && records(source) > stand.records;
         let newly = held && !stand.told;

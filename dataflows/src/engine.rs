@@ -297,7 +297,11 @@ impl Engine {
     }
 
     fn write(&mut self, epoch: u64, heads: &[SourceHead], parts: Vec<Part>) -> Result<Committed, RunError> {
-        let (writes, counts) = self.sweep.next(&self.setup.store, &self.progress)?;
+        let (writes, counts) = self.sweep.next(
+            &self.setup.store,
+            &self.progress,
+            parts.iter().map(|p| p.out.changes()).sum(),
+        )?;
         for (at, (source, head)) in self.setup.plan.sources.iter().zip(heads).enumerate() {
             let held = self.progress.sources.entry(source.name.clone()).or_default();
             let shares = parts.iter().map(|part| (part.out.outcomes.get(&at), part.marks.get(at)));

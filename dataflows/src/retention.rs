@@ -1,6 +1,7 @@
 //! Rows of views that are served no longer (DESIGN.md 1.1): who reads a view passes over them from the
 //! epoch on that ends them, and a slow sweep deletes them. They are final, so no epoch in flight
-//! changes one, and which of them are deleted already shows nowhere. Topics keep what was sent.
+//! changes one, and which of them are deleted already shows nowhere, unless the retention is
+//! lengthened: that brings back what is left. Topics keep what was sent.
 
 use schemas::{Blobs, RowCodec, Rows};
 use state::{CatalogueEntry, Counts, Progress, Store, Writes, count_of};
@@ -8,8 +9,9 @@ use state::{CatalogueEntry, Counts, Progress, Store, Writes, count_of};
 use crate::error::RunError;
 use crate::render::watermark::time_in;
 
-/// Rows of a view looked at in one epoch.
+/// Rows of a view looked at in one epoch at least, and how many for each that the epoch writes.
 const ROWS: usize = 1024;
+const EACH: usize = 2;
 
 /// Which rows of a view are served.
 pub struct Served {
@@ -67,7 +69,7 @@ impl Sweep {
         Sweep { views: entries.map(view).collect() }
     }
 
-    /// What to delete with the next commit, `progress` being that of the last one: entries of views with a
+    /// What to delete with the next commit of `written` changes, `progress` being that of the last one: entries of views with a
     /// key, and rows of the others with all their copies.
     ///
     /// # Errors
@@ -76,6 +78,7 @@ impl Sweep {
         &mut self,
         store: &Store,
         progress: &Progress,
+        written: usize,
     ) -> Result<(Vec<Writes>, Vec<Counts>), RunError> {
         let (mut writes, mut counts) = (Vec::new(), Vec::new());
         for view in &mut self.views {
@@ -87,7 +90,7 @@ impl Sweep {
             let served = Served { horizon, ..served };
             let (mut keys, mut copies) = (Rows::new(), Vec::new());
             let mut scan = store.iter_from(view.entry.id, &view.next)?;
-            for _ in 0..ROWS {
+            for _ in 0..ROWS.max(written.saturating_mul(EACH)) {
                 let Some((key, value)) = scan.next_entry()? else {
                     (view.passed, view.passing) = (view.passing.take(), None);
                     view.next.clear();

@@ -103,7 +103,8 @@ impl Committer {
                 let (epoch, (head, parts)) = entry.remove_entry();
                 let Some(head) = head else { break };
                 debug_assert!(epoch > last);
-                let swept = sweep.next(&self.setup.store, &progress)?;
+                let written = parts.iter().map(|part| part.out.changes()).sum();
+                let swept = sweep.next(&self.setup.store, &progress, written)?;
                 self.commit((head, parts), swept, &mut progress)?;
                 last = epoch;
             }
@@ -235,5 +236,5 @@ impl Committer {
 
 /// A watermark as people see it.
 fn shown_watermark(us: i64) -> String {
-    if us == i64::MAX { "infinity".to_owned() } else { schemas::time::format_timestamp(us, true) }
+    if us == i64::MAX { crate::watch::ENDED.to_owned() } else { schemas::time::format_timestamp(us, true) }
 }

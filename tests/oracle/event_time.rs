@@ -226,6 +226,11 @@ const VIEWS: &[(&str, &str, &str)] = &[
         "SELECT team, power, nullif(x % 100 - 1, -1) AS pass FROM (SELECT s.*, (SELECT max(epoch_us(p.passed_at) * 100 + coalesce(p.power, -1) + 1) FROM passes AS p WHERE s.shot_at > p.passed_at AND s.team = p.team) AS x FROM timed_shots AS s) WHERE x IS NOT NULL",
     ),
     (
+        "closed_side_by_side",
+        "SELECT b.window_end AS other, a.window_end, a.team, a.n AS shots, b.n AS passes FROM open AS a LEFT JOIN open_passes AS b ON a.window_end = b.window_end AND a.team = b.team EMIT ON WINDOW CLOSE",
+        "SELECT b.window_end AS other, a.window_end, a.team, a.n AS shots, b.n AS passes FROM open AS a LEFT JOIN open_passes AS b ON a.window_end = b.window_end AND a.team = b.team WHERE a.window_end <= (SELECT least(shots, passes) FROM marks WHERE shots IS NOT NULL AND passes IS NOT NULL)",
+    ),
+    (
         "recent",
         "SELECT window_end, team, count(*) AS n FROM TUMBLE(shots, shot_at, INTERVAL '5 minutes') GROUP BY window_end, team",
         "SELECT w AS window_end, team, n FROM (SELECT window_end AS w, team, count(*) AS n FROM shot_windows GROUP BY ALL), marks WHERE w IS NULL OR shots IS NULL OR w > shots - INTERVAL '10 minutes'",

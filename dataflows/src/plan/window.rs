@@ -3,7 +3,8 @@
 //! A [`Window`] gives every input row the values of its functions over the row's partition. Rows
 //! that the order leaves equal stand in the order of their packed bytes, so the result depends on the
 //! rows alone. The three ranks are known by name, because with [`First`] they bound what is read of a
-//! partition; every other function is DataFusion's, evaluated over the whole of it.
+//! partition; every other function is evaluated over the whole of it: sums, means and statistics exactly
+//! ([`exact`]), the rest by DataFusion.
 
 use std::fmt;
 use std::sync::Arc;

@@ -32,6 +32,14 @@ pub struct EpochOut {
     pub held: BTreeMap<String, u64>,
 }
 
+impl EpochOut {
+    /// How many entries of the state it changes.
+    pub fn changes(&self) -> usize {
+        let writes = self.writes.values().map(|(keys, _)| keys.len());
+        writes.chain(self.counts.values().map(|(rows, _)| rows.len())).sum()
+    }
+}
+
 /// A sink's change in one epoch: sorted by key, at most one removal and one insertion a key for keyed sinks.
 #[derive(Debug, Default)]
 pub struct SinkDelta {

@@ -27,7 +27,7 @@ pub fn exact(function: &Arc<AggregateUDF>, args: &[DataType]) -> Option<Arc<Aggr
         AggFunc::Sum if whole => Kind::Whole,
         AggFunc::Sum => Kind::Sum,
         AggFunc::Avg => Kind::Avg,
-        AggFunc::Stat(Stat::RegrCount) => return None,
+        AggFunc::Stat(Stat::RegrCount) => Kind::Pairs,
         AggFunc::Stat(stat) => Kind::Stat(stat),
         _ => return None,
     };
@@ -41,6 +41,8 @@ enum Kind {
     Whole,
     Sum,
     Avg,
+    /// How many pairs there are, as BIGINT.
+    Pairs,
     Stat(Stat),
 }
 
@@ -75,6 +77,10 @@ impl AggregateUDFImpl for Exact {
             sum,
             accs,
         }))
+    }
+
+    fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
+        if self.kind == Kind::Pairs { Ok(ScalarValue::Int64(Some(0))) } else { ScalarValue::try_from(of) }
     }
 
     fn state_fields(&self, _args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -122,6 +128,10 @@ impl Sums {
                     self.n += times;
                     self.sum.add(x, times);
                 }
+            }
+            (Kind::Pairs, Some([y, x])) => {
+                let pairs = (0..x.len()).filter(|at| x.is_valid(*at) && y.is_valid(*at)).count();
+                self.n += times * pairs as i64;
             }
             // The first argument is the dependent one.
             (Kind::Stat(_), Some([y, x])) => {
@@ -171,14 +181,16 @@ impl Accumulator for Sums {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        if self.kind == Kind::Whole {
-            return self.whole();
+        match self.kind {
+            Kind::Whole => return self.whole(),
+            Kind::Pairs => return Ok(ScalarValue::Int64(Some(self.n))),
+            _ => {}
         }
         Ok(ScalarValue::Float64(match self.kind {
             Kind::Stat(stat) => moments::finish(stat, &self.accs),
             _ if self.n == 0 => None,
             Kind::Sum => Some(self.sum.value()),
-            Kind::Avg | Kind::Whole => Some(self.sum.value() / self.n as f64),
+            Kind::Avg | Kind::Whole | Kind::Pairs => Some(self.sum.value() / self.n as f64),
         }))
     }
 

@@ -20,7 +20,7 @@ pub(crate) fn close(plan: &mut Plan, rel: RelId, pos: Pos) -> Result<RelId, Mist
     let mut above: Vec<RelId> = Vec::new();
     let mut at = rel;
     loop {
-        if let Some(horizon) = event_time::soonest(&bounds[at], |bound| bound.window) {
+        if let Some(horizon) = event_time::soonest(&bounds[at], |bound| bound.window && !bound.filled) {
             let close = Op::Close { input: at, horizon };
             let mut top = push(plan, close, at, rel);
             for step in above.into_iter().rev() {
@@ -78,6 +78,11 @@ fn never(plan: &Plan, bounds: &[Bounds], rel: RelId, pos: Pos) -> Mistake {
             format!("EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever", source.name);
         let hint =
             format!("add retention = '400 days' to {}, or leave EMIT ON WINDOW CLOSE out", source.name);
+        return Mistake::new(pos, message).hint(hint);
+    }
+    if bounds[rel].iter().flatten().any(|bound| bound.filled) {
+        let message = "EMIT ON WINDOW CLOSE never comes for rows whose window an outer join fills with NULL";
+        let hint = "select the window of the side whose rows all come, as the left of a LEFT JOIN";
         return Mistake::new(pos, message).hint(hint);
     }
     let has = |rel: &RelId| bounds[*rel].iter().any(Option::is_some);

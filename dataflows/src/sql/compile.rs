@@ -196,7 +196,7 @@ impl<'a> Compiler<'a> {
         let bounds = event_time::bounds(&self.plan);
         for (view, pos) in self.plan.views.iter_mut().zip(&self.views) {
             if let Some(us) = view.retention_us {
-                match event_time::soonest(&bounds[view.rel], |_| true) {
+                match event_time::soonest(&bounds[view.rel], |bound| !bound.filled) {
                     Some(mut ends) => {
                         ends.marks.iter_mut().for_each(|(_, lag)| *lag = lag.saturating_add(us));
                         view.served = Some(ends);

@@ -28,6 +28,8 @@ pub(crate) struct Bound {
     pub marks: Vec<(usize, i64)>,
     /// Whether the column is an end of a window.
     pub window: bool,
+    /// Whether an outer join fills the column with NULL, which is never final, in rows that are.
+    pub filled: bool,
 }
 
 impl Bound {
@@ -48,7 +50,11 @@ impl Bound {
             let held = marks.entry(*source).or_insert(*lag);
             *held = (*held).max(*lag);
         }
-        Bound { marks: marks.into_iter().collect(), window: self.window && other.window }
+        Bound {
+            marks: marks.into_iter().collect(),
+            window: self.window && other.window,
+            filled: self.filled || other.filled,
+        }
     }
 
     fn lag(&self) -> i64 {
@@ -79,7 +85,8 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             // A table's rows may be corrected for as long as they are held.
             let lag = source.keyed.as_ref().map_or(Some(0), |keyed| keyed.retention_us);
             if let (Some(watermark), Some(lag)) = (source.watermark, lag) {
-                bounds[watermark.column] = Some(Bound { marks: vec![(*at, lag)], window: false });
+                bounds[watermark.column] =
+                    Some(Bound { marks: vec![(*at, lag)], window: false, filled: false });
             }
             bounds
         }
@@ -109,10 +116,11 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             }
             bounds
         }
-        Op::Close { horizon, .. } => {
+        Op::Close { input, horizon } => {
             // What else was promised of the input may come late now: rows waited.
             let mut bounds = none();
-            bounds[horizon.column] = Some(Bound { marks: horizon.marks.clone(), window: true });
+            let filled = known[*input][horizon.column].as_ref().is_some_and(|bound| bound.filled);
+            bounds[horizon.column] = Some(Bound { marks: horizon.marks.clone(), window: true, filled });
             bounds
         }
         Op::Lookup { left, when: When::Now, .. } => {
@@ -130,9 +138,10 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             let mut bounds = none();
             let width = plan.rels[*left].schema.fields().len();
             for pair in pairs(plan, id, known) {
-                bounds[pair.columns.0] = Some(pair.bounds.0);
+                let filled = |bound: Bound, by: bool| Bound { filled: bound.filled || by, ..bound };
+                bounds[pair.columns.0] = Some(filled(pair.bounds.0, *kind == JoinKind::Full));
                 if kind.pairs() {
-                    bounds[width + pair.columns.1] = Some(pair.bounds.1);
+                    bounds[width + pair.columns.1] = Some(filled(pair.bounds.1, *kind != JoinKind::Inner));
                 }
             }
             bounds
@@ -253,7 +262,8 @@ fn unit_us(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
 /// The column of a relation by which its rows are final soonest, of those that `fits`.
 pub(crate) fn soonest(bounds: &Bounds, fits: impl Fn(&Bound) -> bool) -> Option<Horizon> {
     let bounded = bounds.iter().enumerate().filter_map(|(column, bound)| Some((column, bound.as_ref()?)));
-    let (column, bound) = bounded.filter(|(_, bound)| fits(bound)).min_by_key(|(_, bound)| bound.lag())?;
+    let fit = bounded.filter(|(_, bound)| fits(bound));
+    let (column, bound) = fit.min_by_key(|(_, bound)| (bound.filled, bound.lag()))?;
     Some(Horizon { column, marks: bound.marks.clone() })
 }
 

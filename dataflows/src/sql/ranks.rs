@@ -1,20 +1,22 @@
-//! `row_number`, `rank` and `dense_rank` as BIGINT, which they are elsewhere. DataFusion's are unsigned, and a
-//! BIGINT beside an unsigned number makes a DECIMAL: `row_number() OVER (...) - 1` would be one.
+//! `row_number`, `rank`, `dense_rank` and `ntile` as BIGINT, which they are elsewhere. DataFusion's are unsigned,
+//! and a BIGINT beside an unsigned number makes a DECIMAL: `row_number() OVER (...) - 1` would be one.
 //!
-//! They are functions of the planner alone: the renderer numbers rows itself.
+//! The renderer numbers rows itself; only `ntile` is evaluated here.
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion_common::{Result, plan_err};
+use datafusion_common::Result;
 use datafusion_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion_expr::{PartitionEvaluator, Signature, WindowUDF, WindowUDFImpl};
+use datafusion_functions_window::ntile::ntile_udwf;
 use datafusion_functions_window::rank::{dense_rank_udwf, rank_udwf};
 use datafusion_functions_window::row_number::row_number_udwf;
 
-/// All three.
+/// All of them.
 pub(crate) fn functions() -> Vec<Arc<WindowUDF>> {
-    vec![row_number(), signed(rank_udwf()), signed(dense_rank_udwf())]
+    vec![row_number(), signed(rank_udwf()), signed(dense_rank_udwf()), signed(ntile_udwf())]
 }
 
 /// `row_number`.
@@ -41,11 +43,21 @@ impl WindowUDFImpl for Signed {
         self.like.signature()
     }
 
-    fn partition_evaluator(&self, _args: PartitionEvaluatorArgs<'_>) -> Result<Box<dyn PartitionEvaluator>> {
-        plan_err!("{} is not computed by itself", self.like.name())
+    fn partition_evaluator(&self, args: PartitionEvaluatorArgs<'_>) -> Result<Box<dyn PartitionEvaluator>> {
+        Ok(Box::new(Evaluator(self.like.partition_evaluator_factory(args)?)))
     }
 
     fn field(&self, args: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
         Ok(Arc::new(Field::new(args.name(), DataType::Int64, false)))
+    }
+}
+
+/// One over whole partitions.
+#[derive(Debug)]
+struct Evaluator(Box<dyn PartitionEvaluator>);
+
+impl PartitionEvaluator for Evaluator {
+    fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+        Ok(arrow::compute::cast(&self.0.evaluate_all(values, rows)?, &DataType::Int64)?)
     }
 }
