@@ -274,7 +274,9 @@ impl Engine {
         let mut rows = Rows::new();
         let visit = |key: &[u8], value: &[u8]| -> Result<(), RunError> {
             let row = if keyed { value } else { key.get(1..).unwrap_or_default() };
-            if !served.is_none_or(|served| served.row(row).unwrap_or(true)) {
+            if let Some(served) = served
+                && !served.row(row)?
+            {
                 return Ok(());
             }
             if keyed {
