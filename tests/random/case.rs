@@ -55,10 +55,10 @@ const RECORDS: std::ops::Range<usize> = 30..60;
 
 impl Case {
     /// A case of views that were written by hand.
-    pub fn of(schema: &Schema, views: &[&'static str], seed: u64) -> Case {
-        let view = |(at, text): (usize, &&'static str)| View {
+    pub fn of(schema: &Schema, views: &[[&'static str; 3]], seed: u64) -> Case {
+        let view = |(at, texts): (usize, &[&'static str; 3])| View {
             name: format!("v{at}"),
-            query: Query::Text(text),
+            query: Query::Text(*texts),
             materialized: true,
         };
         Case {

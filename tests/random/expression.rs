@@ -57,6 +57,12 @@ impl Form {
         self
     }
 
+    /// DataFusion's text.
+    pub const fn batch(mut self, text: &'static str) -> Form {
+        self.batch = text;
+        self
+    }
+
     /// Engines differ in the last bits.
     pub const fn inexact(mut self) -> Form {
         self.exact = false;

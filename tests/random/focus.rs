@@ -9,11 +9,13 @@ use crate::generate::{BIG, Generator, Leaf, TYPES};
 use crate::query::{From, Item, Query, Select};
 use crate::schema::{Column, Relation, Ty};
 
-const JOINS: [&str; 8] = [
+const JOINS: [&str; 10] = [
+    "JOIN",
     "JOIN",
     "LEFT JOIN",
     "RIGHT JOIN",
     "FULL JOIN",
+    "LEFT SEMI JOIN",
     "LEFT SEMI JOIN",
     "LEFT ANTI JOIN",
     "CROSS JOIN",
@@ -37,13 +39,13 @@ impl Generator {
     /// A query of one thing, and about how many rows it gives.
     pub fn focused(&mut self) -> (Query, usize) {
         match self.rng.random_range(0..100) {
-            0..20 => self.of_forms(),
-            20..32 => self.of_groups(),
-            32..60 => self.of_join(),
-            60..66 => self.of_window(),
-            66..84 => self.of_over(),
-            84..89 => self.of_condition(),
-            89..94 => self.of_picks(),
+            0..14 => self.of_forms(),
+            14..26 => self.of_groups(),
+            26..60 => self.of_join(),
+            60..65 => self.of_window(),
+            65..81 => self.of_over(),
+            81..88 => self.of_condition(),
+            88..93 => self.of_picks(),
             _ => self.of_sets(),
         }
     }
@@ -162,7 +164,7 @@ impl Generator {
         }
         let (from, leaves, rows) = table;
         let mut items = vec![item(&self.one(&leaves))];
-        for _ in 0..6 {
+        for _ in 0..9 {
             // A number of rows is UBIGINT until it is a column: cast, as a set operation's is.
             items.extend(self.over(&leaves).map(|leaf| match leaf.ty {
                 Ty::Big => item(&Leaf { expr: Expr::Call(&BIG, vec![leaf.expr]), ..leaf }),

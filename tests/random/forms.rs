@@ -30,11 +30,15 @@ pub static FORMS: &[Form] = &[
     form(">=", L, &[A, A], "({0} >= {1})"),
     form("IS NULL", L, &[A], "({0} IS NULL)"),
     form("IS NOT NULL", L, &[A], "({0} IS NOT NULL)"),
-    form("IS DISTINCT FROM", L, &[A, A], "({0} IS DISTINCT FROM {1})"),
-    form("IS NOT DISTINCT FROM", L, &[A, A], "({0} IS NOT DISTINCT FROM {1})"),
+    // As the condition of a semi join, DuckDB's own finds no row where one side is NULL.
+    form("IS DISTINCT FROM", L, &[A, A], "({0} IS DISTINCT FROM {1})")
+        .duck("coalesce({0} <> {1}, ({0} IS NULL) <> ({1} IS NULL))"),
+    form("IS NOT DISTINCT FROM", L, &[A, A], "({0} IS NOT DISTINCT FROM {1})")
+        .duck("coalesce({0} = {1}, ({0} IS NULL) = ({1} IS NULL))"),
     form("BETWEEN", L, &[A, A, A], "({0} BETWEEN {1} AND {2})"),
-    form("IN list", L, &[A, A, A], "({0} IN ({1}, {2}))"),
-    form("NOT IN list", L, &[A, A, A], "({0} NOT IN ({1}, {2}))"),
+    // DataFusion's own takes a CASE in the list for a constant NULL.
+    form("IN list", L, &[A, A, A], "({0} IN ({1}, {2}))").batch("({0} = {1} OR {0} = {2})"),
+    form("NOT IN list", L, &[A, A, A], "({0} NOT IN ({1}, {2}))").batch("({0} <> {1} AND {0} <> {2})"),
     form("AND", L, &[L, L], "({0} AND {1})"),
     form("OR", L, &[L, L], "({0} OR {1})"),
     form("NOT", L, &[L], "(NOT {0})"),

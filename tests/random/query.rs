@@ -14,8 +14,8 @@ pub enum Query {
     Set(&'static str, Box<Query>, Box<Query>),
     /// WITH a name, its query, and what uses it.
     With(String, Box<Query>, Box<Query>),
-    /// Written by hand.
-    Text(&'static str),
+    /// Written by hand: in Herald's, DataFusion's and DuckDB's SQL.
+    Text([&'static str; 3]),
 }
 
 /// A column of the result.
@@ -109,7 +109,7 @@ impl Query {
             Query::With(name, of, body) => {
                 format!("WITH {name} AS ({}) {}", of.sql(dialect), body.sql(dialect))
             }
-            Query::Text(text) => (*text).to_string(),
+            Query::Text(texts) => texts[dialect as usize].to_string(),
         }
     }
 

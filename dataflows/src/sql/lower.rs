@@ -23,7 +23,8 @@ use datafusion_expr::logical_plan::{self as logical, Distinct, LogicalPlan};
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, Operator};
-use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal, NegativeExpr};
+use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, InListExpr, Literal, NegativeExpr};
+use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::catalog::RelSource;
@@ -48,6 +49,11 @@ pub(crate) fn scalar(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
                 .with_fail_on_overflow(true);
             return Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>));
         }
+        if let Some(list) = e.downcast_ref::<InListExpr>()
+            && list.list().iter().any(|item| !collect_columns(item).is_empty())
+        {
+            return Ok(Transformed::yes(compared(list)));
+        }
         if let Some(n) = e.downcast_ref::<NegativeExpr>() {
             let of = n.arg().data_type(schema.as_arrow())?;
             if of.is_integer() {
@@ -61,6 +67,19 @@ pub(crate) fn scalar(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
         Ok(Transformed::no(e))
     })?;
     Ok(Scalar::new(checked.data))
+}
+
+/// A list as comparisons. DataFusion 55 evaluates its items over no row to see whether they are constants; a
+/// CASE is then NULL, and stays it.
+fn compared(list: &InListExpr) -> Arc<dyn PhysicalExpr> {
+    let (op, and) =
+        if list.negated() { (Operator::NotEq, Operator::And) } else { (Operator::Eq, Operator::Or) };
+    let compare = |item: &Arc<dyn PhysicalExpr>| {
+        Arc::new(BinaryExpr::new(Arc::clone(list.expr()), op, Arc::clone(item))) as Arc<dyn PhysicalExpr>
+    };
+    let none = || Arc::new(Literal::new(ScalarValue::Boolean(Some(list.negated())))) as Arc<dyn PhysicalExpr>;
+    let items = list.list().iter().map(compare);
+    items.reduce(|left, right| Arc::new(BinaryExpr::new(left, and, right))).unwrap_or_else(none)
 }
 
 /// A condition over the columns of `schema`. One that is simplified to NULL has no type of its own.
