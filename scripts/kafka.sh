@@ -2,10 +2,13 @@
 # One Apache Kafka broker in KRaft mode, for tests, benches and trying things out.
 #
 #   scripts/kafka.sh fetch                                 fetch it into the cache (start does so by itself)
-#   scripts/kafka.sh start DIR [--port P] [--watch PID]    start with its data in DIR; prints bootstrap=127.0.0.1:PORT
+#   scripts/kafka.sh start DIR [--port P] [--proxy R] [--watch PID]
+#                                                          start with its data in DIR; prints bootstrap=127.0.0.1:PORT
 #   scripts/kafka.sh stop DIR [--now]                      stop it (--now: SIGKILL); the data stay, start goes on with them
 #
-# A directory that was started before keeps its port. --watch PID stops the broker when that process ends.
+# --proxy R: there is a second listener, printed as proxied=127.0.0.1:PORT, which tells clients to come back by
+# port R: whatever listens there and passes on to it is in the way of all they say.
+# A directory that was started before keeps its ports. --watch PID stops the broker when that process ends.
 # Replication factors are 1, topics are never created by use, transactions work, timeouts are short.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -23,13 +26,17 @@ java_kafka() {
 }
 
 configure() {
-  local dir="$1" port="$2" controller="$3"
+  local dir="$1" port="$2" controller="$3" proxied="$4" proxy="$5" more="" told=""
+  if [ -n "$proxy" ]; then
+    more=",PROXIED://127.0.0.1:$proxied"
+    told=",PROXIED://127.0.0.1:$proxy"
+  fi
   cat >"$dir/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$more
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$told
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:$controller
 inter.broker.listener.name=PLAINTEXT
@@ -58,13 +65,14 @@ PROPERTIES
 }
 
 start() {
-  local dir port="" controller watch="" id
+  local dir port="" controller watch="" id proxy="" proxied
   mkdir -p "$1"
   dir="$(cd "$1" && pwd)"
   shift
   while [ $# -gt 0 ]; do
     case "$1" in
       --port) port="$2"; shift 2 ;;
+      --proxy) proxy="$2"; shift 2 ;;
       --watch) watch="$2"; shift 2 ;;
       *) die "unknown option $1" ;;
     esac
@@ -72,8 +80,8 @@ start() {
   home="$(fetched "kafka-$VERSION" fetch_kafka)"
   if alive "$dir"; then die "a broker runs in $dir already: scripts/kafka.sh stop $dir"; fi
   if [ ! -f "$dir/server.properties" ]; then
-    read -r free controller < <(free_ports 2)
-    configure "$dir" "${port:-$free}" "$controller"
+    read -r free controller proxied < <(free_ports 3)
+    configure "$dir" "${port:-$free}" "$controller" "$proxied" "$proxy"
     id="$(python3 -c 'import base64, uuid; print(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))')"
     # A cluster id that begins with a dash would be read as an option.
     (java_kafka 128m kafka.tools.StorageTool format --standalone -t "H${id:1}" -c "$dir/server.properties") >"$dir/format.log" 2>&1 ||
@@ -84,6 +92,7 @@ start() {
     kafka "$SCRIPTS" "$home" "$HEAP" "$dir/server.properties"
   await "$dir" 60 ready "$dir" "$port" || die "the broker in $dir did not start"
   echo "bootstrap=127.0.0.1:$port"
+  sed -n 's/^listeners=.*,PROXIED:..\(127.0.0.1:[0-9]*\).*/proxied=\1/p' "$dir/server.properties"
 }
 
 # The log line comes after the metadata is loaded; the port alone opens earlier.
@@ -100,5 +109,5 @@ case "${1:-}" in
       *) die "unknown option $3" ;;
     esac
     ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

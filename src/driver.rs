@@ -31,7 +31,9 @@ use dataflows::plan::Plan;
 use dataflows::render::Start;
 use dataflows::source::progress::SourceHead;
 use dataflows::topology::Setup;
+use fail::fail_point;
 
+use crate::failpoints;
 use crate::metrics::Metrics;
 use commit::{Committer, Head, ToCommitter};
 use failures::Failures;
@@ -201,7 +203,9 @@ impl Driver {
             abort: failed.clone(),
             decoder: open::decoders(failed.clone()),
         };
+        fail_point!("recover.sources.before");
         let sources = Sources::open(&config, &setup)?;
+        fail_point!("recover.sources.after");
         Ok(Driver { config, handle, metrics, setup, sources, opened, failed })
     }
 
@@ -229,7 +233,9 @@ impl Driver {
         };
         let mut targets = self.opened.targets.take().ok_or_else(|| anyhow!("the sinks are open twice"))?;
         let after = self.opened.after.clone();
+        fail_point!("recover.outbox.before");
         targets.catch_up(&after)?;
+        fail_point!("recover.outbox.after");
         let publisher = spawn("publisher", &self.failed, move || targets.run(&publisher_inbox))?;
         let committer = spawn("committer", &self.failed, move || committer.run(&committer_inbox))?;
         let guards =
@@ -287,6 +293,7 @@ impl Driver {
                             .flatten()
                             .flatten(),
                     );
+                    fail_point!("driver.poll.after");
                     let worker = records.partition as usize % lines.workers.len();
                     if lines.workers[worker].send(ToWorker::Records(source, Box::new(records))).is_err() {
                         return Ok(());
@@ -343,6 +350,8 @@ impl Driver {
     }
 
     fn close(&mut self, lines: &Lines, mut head: Head) -> Result<()> {
+        failpoints::closed(head.epoch);
+        fail_point!("driver.close.before");
         self.sources.fill(&mut head);
         let partitions = Arc::new(head.sources.iter().map(|source| source.partitions.clone()).collect());
         for worker in &lines.workers {
@@ -350,8 +359,10 @@ impl Driver {
                 return Ok(());
             }
         }
+        fail_point!("driver.close.halfway");
         // A committer that is gone has reported why.
         let _ = lines.committer.send(ToCommitter::Head(head));
+        fail_point!("driver.close.after");
         Ok(())
     }
 

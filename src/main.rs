@@ -16,6 +16,7 @@ mod demo;
 mod driver;
 mod exit;
 mod explain_cmd;
+mod failpoints;
 mod log;
 mod metrics;
 mod query;
@@ -39,6 +40,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     let quiet = !matches!(cli.command, Command::Run(_));
     let level = cli.log_level.as_deref().unwrap_or(if quiet { "error" } else { "info" });
     log::start(cli.log_format, level)?;
+    failpoints::arm()?;
     match &cli.command {
         Command::Demo(args) => demo::command(args),
         Command::Run(args) => run::command(args),

@@ -45,6 +45,7 @@ pub mod product_sum;
 mod ranks;
 pub mod reduce;
 pub mod seek;
+pub mod sessions;
 pub mod updates;
 pub mod watermark;
 pub mod window;
@@ -71,6 +72,7 @@ use export::Export;
 use linear::{Deltas, Errors};
 use packed::PackedArranged;
 use reduce::Reduce;
+use sessions::Sessions;
 use updates::Updates;
 use watermark::Levels;
 use window::{Over, Place};
@@ -283,9 +285,23 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let updates = self.kept(updates, (id, durable, Part::Partitions), &partition)?;
         let name = self.named(id, "partitions");
         let arranged = packed::arrange(updates, &name, self.collector.clone());
-        let gone = self.tie(&[&arranged], back, (&name, Part::Partitions, partition.clone()))?;
-        let (window, collector) = (window.clone(), self.collector.clone());
-        window::window(arranged, Over { input: shape, window, partition, gone, name, collector, errors })
+        let codec = partition.clone();
+        let (over, collector) = (window.clone(), self.collector.clone());
+        let over = |gone| Over { input: shape, window: over, partition, gone, name, collector, errors };
+        match window.session().filter(|_| self.plan.settled.contains_key(&id)) {
+            Some(session) => {
+                let of = (self.named(id, "partitions"), self.collector.clone());
+                let row = self.shapes[input].codec.clone();
+                let sessions = Sessions::new(session, row, self.scope.peers(), of);
+                self.tie_sessions(&arranged, back, sessions)?;
+                self.frozen(id, window::window(arranged, over(None))?, self.shapes[id].clone())
+            }
+            None => {
+                let of = (&*self.named(id, "partitions"), Part::Partitions, codec);
+                let gone = self.tie(&[&arranged], back, of)?;
+                window::window(arranged, over(gone))
+            }
+        }
     }
 
     fn reduce(

@@ -33,7 +33,7 @@ mod prune;
 mod query;
 mod ranks;
 mod refuse;
-mod session;
+pub(crate) mod session;
 mod sink;
 mod subquery;
 mod temporal;

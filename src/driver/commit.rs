@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 use dataflows::retention::Sweep;
 use dataflows::source::progress::{SourceHead, advance};
 use dataflows::topology::Setup;
+use fail::fail_point;
 use schemas::OutChunk;
 use state::{Commit, Counts, OutboxChunk, Progress, ViewProgress, Writes};
 
@@ -159,6 +160,7 @@ impl Committer {
                 });
             }
         }
+        fail_point!("commit.gathered");
         let begun = Instant::now();
         self.setup.store.commit(commit).with_context(|| format!("epoch {epoch} was not committed"))?;
         self.metrics.epoch_phase(Phase::Commit, begun.elapsed());
@@ -166,10 +168,12 @@ impl Committer {
         self.setup.committed.store(epoch, Ordering::Release);
         self.metrics.epoch(epoch);
         self.handle.update(|status| status.epoch = epoch);
+        fail_point!("commit.visible");
         let _ = self.permits.try_send(());
         let output = ToPublisher { epoch, commit_ms, chunks, samples: head.samples };
         // A publisher that is gone has reported why; the output is in the outbox.
         let _ = self.to_publisher.send(output);
+        fail_point!("commit.after");
         Ok(())
     }
 

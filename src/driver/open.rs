@@ -7,24 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use connectors::SinkConnector;
+use anyhow::{Context, Error, Result};
 use connectors::file::FileWriter;
 use connectors::kafka::progress::digest;
 use connectors::kafka::{
     KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicSpec, Topics, settle,
 };
+use connectors::{ConnectorError, Mismatch, SinkConnector};
 use dataflows::plan::Source;
 use dataflows::source::decoder;
 use dataflows::spaces::Spaces;
 use dataflows::sql::ast::Format;
 use dataflows::topology::MakeDecoder;
+use fail::fail_point;
 use state::{Store, StoreOptions};
 
 use super::encode::{Outputs, Target};
 use super::publish::Targets;
 use super::{DriverConfig, DriverHandle};
 use crate::exit::mistake;
+use crate::failpoints;
 use crate::metrics::Metrics;
 
 /// How long a start waits for a broker.
@@ -59,6 +61,8 @@ pub fn state_and_targets(
     let connectors = sink_connectors(config)?;
     let cluster = sink_cluster(config, &connectors)?;
     let store = state(config)?;
+    failpoints::opened(&store);
+    fail_point!("recover.state.after");
     let spaces = spaces(config, &store)?;
     let topics = match &cluster {
         Some(cluster) => Some(Topics::open(cluster, BROKER_TIMEOUT)?),
@@ -66,6 +70,7 @@ pub fn state_and_targets(
     };
     let Sinks { targets, files, mut after } = sinks(config, &connectors, topics.as_ref(), &store)?;
     let dead_letters = dead_letter_topics(config, topics.as_ref())?;
+    fail_point!("recover.topics.after");
     let outputs = Arc::new(Outputs::new(&config.plan, targets)?);
     let mut kafka = None;
     if let Some(cluster) = cluster {
@@ -159,14 +164,34 @@ fn publisher(
         SinkConnector::Kafka(kafka) => kafka.replication,
         _ => None,
     });
+    if !config.fresh {
+        refuse_stranger(store, Publisher::peek(&wanted)?.as_ref())?;
+    }
     let (mut publisher, marker) = Publisher::open(wanted, stop)?;
     let at = if config.fresh {
         publisher.claim(stop)?;
         0
     } else {
-        judge(store, marker.as_ref(), 0)?
+        let at = judge(store, marker.as_ref(), 0)?;
+        fail_point!("recover.judged");
+        publisher.take_over(stop)?;
+        fail_point!("recover.taken");
+        at
     };
     Ok((publisher, at))
+}
+
+/// Refuses a state that does not belong to the sinks before whoever publishes there is fenced. What an
+/// open transaction hides is judged later.
+fn refuse_stranger(store: &Store, marker: Option<&Marker>) -> Result<()> {
+    match judge(store, marker, 0) {
+        Err(error) if !lost(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn lost(error: &Error) -> bool {
+    matches!(error.downcast_ref(), Some(ConnectorError::StateMismatch(Mismatch::LostData { .. })))
 }
 
 /// The spaces of the plan, as the state's catalogue has them.
@@ -253,6 +278,7 @@ fn dead_letter_topics(
 /// Where a target is, if its marker and the state belong together.
 fn judge(store: &Store, marker: Option<&Marker>, target: u16) -> Result<u64> {
     let published = store.published(target)?.map_or(0, |p| p.epoch);
+    fail_point!("publish.marker.ignored", |_| Ok(published));
     let digest_of = |epoch: u64| {
         let mut left = store.outbox_after(target, epoch.saturating_sub(1)).ok()?;
         let found = left.next()?.ok()?;

@@ -14,9 +14,11 @@ use connectors::file::FileWriter;
 use connectors::kafka::progress::digest;
 use connectors::kafka::{EpochOutput, Publisher};
 use crossbeam_channel::Receiver;
+use fail::fail_point;
 use state::{Published, Store};
 
 use super::{DriverHandle, now_ms};
+use crate::failpoints;
 use crate::metrics::{Metrics, Phase};
 
 /// A committed epoch's output.
@@ -64,12 +66,14 @@ impl Targets {
             while let Some(epoch) = left.next().transpose()? {
                 tracing::info!(epoch = epoch.epoch, target, "publishing what was left in the outbox");
                 let commit_ms = store.meta().commit_ms;
+                fail_point!("recover.outbox.epoch");
                 self.send(*target, &[(epoch.epoch, commit_ms, &epoch.parts)])?;
             }
             let upto = self.store.meta().epoch;
             self.store.delete_outbox(*target, upto)?;
         }
         self.published.store(self.store.meta().epoch, Ordering::Release);
+        failpoints::published(self.store.meta().epoch);
         Ok(())
     }
 
@@ -90,6 +94,7 @@ impl Targets {
     }
 
     fn publish(&mut self, epochs: &[ToPublisher]) -> Result<()> {
+        fail_point!("publish.before");
         let begun = Instant::now();
         let mut targets: Vec<u16> = epochs.iter().flat_map(|e| e.chunks.keys().copied()).collect();
         targets.sort_unstable();
@@ -105,7 +110,9 @@ impl Targets {
         self.metrics.epoch_phase(Phase::Publish, begun.elapsed());
         let (now, last) = (now_ms(), epochs.last().map_or(0, |e| e.epoch));
         epochs.iter().flat_map(|e| &e.samples).for_each(|ms| self.metrics.end_to_end(now - ms));
+        fail_point!("publish.after");
         self.published.store(last, Ordering::Release);
+        failpoints::published(last);
         let depth: u64 = self.store.outbox_depth().values().map(|d| d.epochs).sum();
         self.metrics.outbox_depth(depth);
         self.handle.update(|status| {

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use dataflows::render::collect::EpochOut;
 use dataflows::source::ingest::{PartitionMark, Rejected};
 use dataflows::topology::{self, Partitions, Setup, Topology, Worker, Workers};
+use fail::fail_point;
 use schemas::Records;
 
 use super::commit::ToCommitter;
@@ -94,7 +95,9 @@ fn work(
     inbox: &Receiver<ToWorker>,
     to_committer: &Sender<ToCommitter>,
 ) -> Result<()> {
+    fail_point!("recover.restore.before");
     let mut topology = Topology::build(worker, setup)?;
+    fail_point!("recover.restore.after");
     let mut encoder = outputs.encoder(&setup.plan)?;
     let (mut dead, mut decode) = (Vec::new(), Duration::ZERO);
     let _ = to_committer.send(ToCommitter::Ready);
@@ -112,7 +115,9 @@ fn work(
             ToWorker::Join(source, partition, floor) => topology.join(source, partition, floor),
             ToWorker::Close(epoch, partitions) => {
                 let begun = Instant::now();
+                fail_point!("worker.step.before");
                 let mut out = topology.close(worker, epoch, &partitions)?;
+                fail_point!("worker.step.after");
                 let sinks = std::mem::take(&mut out.sinks);
                 let encoded = encoder.encode(epoch, sinks, &mut out, setup.spaces.errors)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();
@@ -125,6 +130,7 @@ fn work(
                     decode: std::mem::take(&mut decode),
                     step: begun.elapsed(),
                 };
+                fail_point!("worker.encode.after");
                 if to_committer.send(ToCommitter::Part(Box::new(part))).is_err() {
                     return Ok(());
                 }

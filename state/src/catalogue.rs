@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use fail::fail_point;
 use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 
@@ -157,7 +158,9 @@ impl Store {
         let mut batch = WriteBatch::new();
         self.put_meta_json(&mut batch, "catalogue", catalogue)?;
         batch.put_cf(space::family(&self.db, space::META)?, "topology", &catalogue.topology);
+        fail_point!("store.catalogue.before");
         self.write_synced(batch).inspect_err(|error| self.poison(error))?;
+        fail_point!("store.catalogue.after");
         self.set_spaces(catalogue.spaces());
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use fail::fail_point;
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 use rocksdb::{WriteBatch, WriteOptions};
 use schemas::{Blobs, Rows};
@@ -93,6 +94,7 @@ impl Store {
     /// Commits an epoch: when this returns `Ok`, all of it survives any crash. On `Err` none of it does,
     /// unless the failure was the disk's, and this store accepts no further write.
     pub fn commit(&self, commit: Commit) -> Result<CommitStats, StateError> {
+        fail_point!("store.commit.before");
         let mut dead = self.writer();
         self.refuse_poisoned()?;
         self.try_commit(commit, &mut dead).inspect_err(|error| self.poison(error))
@@ -134,7 +136,9 @@ impl Store {
         stats.prepare = begun.elapsed().saturating_sub(read);
         // Counted before it is written: a publisher may see and publish it the moment it is there.
         self.outbox_grew(commit.epoch, &commit.outbox);
+        fail_point!("store.write.before");
         (stats.write, stats.sync) = self.write_synced(batch)?;
+        fail_point!("store.write.after");
         *dead = totals;
         self.set_committed(committed);
         Ok(stats)

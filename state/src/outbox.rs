@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use fail::fail_point;
 use rocksdb::{WriteBatch, WriteOptions};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,7 @@ impl Store {
     /// Records that a cluster has everything up to an epoch, and deletes that from the outbox.
     pub fn set_published(&self, cluster: u16, published: &Published) -> Result<(), StateError> {
         self.refuse_poisoned()?;
+        fail_point!("store.published.before");
         let family = space::family(&self.db, space::OUTBOX)?;
         let mut batch = WriteBatch::new();
         self.put_meta_json(&mut batch, &published_key(cluster), published)?;
@@ -75,6 +77,7 @@ impl Store {
         self.db
             .write_opt(batch, &WriteOptions::default())
             .map_err(|source| StateError::database(&self.dir, source))?;
+        fail_point!("store.published.after");
         waiting.retain(|key, _| !(from..=to).contains(key));
         Ok(())
     }

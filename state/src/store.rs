@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use fail::fail_point;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{Cache, DB, WriteBatch};
 
@@ -59,10 +60,12 @@ impl Store {
         }
         let lock = layout.lock()?;
         layout.clear_leftovers()?;
+        fail_point!("store.open.before");
         if marker.is_some() && !layout.has_database() {
             return Err(StateError::Wiped { dir: dir.to_owned() });
         }
         let store = Store::open_database(&layout, options, lock)?;
+        fail_point!("store.open.after");
         match marker {
             Some(marker) if marker.state_id != store.state_id => {
                 let what = format!(

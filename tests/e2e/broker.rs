@@ -84,6 +84,13 @@ impl Broker<'_> {
         producer.flush(PATIENCE).expect("the broker took all records");
     }
 
+    /// A producer that waits for a broker that is away.
+    pub fn patient_producer(&self) -> BaseProducer {
+        let mut config = self.config();
+        config.set("enable.idempotence", "true").set("linger.ms", "2").set("message.timeout.ms", "300000");
+        config.create().expect("a producer")
+    }
+
     fn consumer(&self) -> BaseConsumer {
         self.config()
             .set("group.id", "herald-e2e")

@@ -9,13 +9,21 @@
 mod bank;
 mod broker;
 mod child;
+#[cfg(feature = "failpoints")]
+mod exactly;
 mod failures;
+#[cfg(feature = "failpoints")]
+mod faults;
 mod golden;
 mod input;
 mod keyed;
+#[cfg(feature = "failpoints")]
+mod kills;
 mod mistakes;
 mod once;
 mod outage;
+#[cfg(feature = "failpoints")]
+mod proxy;
 mod real_input;
 mod restart;
 mod servers;

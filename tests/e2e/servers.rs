@@ -58,6 +58,19 @@ pub fn start_kafka(dir: &Path) -> String {
     start_in("kafka", "bootstrap=", dir)
 }
 
+/// The same with a listener that is reached through `port`; gives it, and the listener's own address.
+pub fn start_kafka_behind(dir: &Path, port: u16) -> (String, String) {
+    let said = started("kafka", dir, &["--proxy", &port.to_string()]);
+    (value(&said, "bootstrap="), value(&said, "proxied="))
+}
+
+/// Asks a test's own Kafka to end, and waits.
+pub fn stop_kafka(dir: &Path) {
+    let script = root().join("scripts/kafka.sh");
+    let status = Command::new(script).arg("stop").arg(dir).status().expect("the script runs");
+    assert!(status.success(), "scripts/kafka.sh stop");
+}
+
 /// Ends a test's own Kafka without a word.
 pub fn kill_kafka(dir: &Path) {
     let script = root().join("scripts/kafka.sh");
@@ -70,19 +83,27 @@ fn start(name: &str, prefix: &str) -> String {
 }
 
 fn start_in(name: &str, prefix: &str, dir: &Path) -> String {
+    value(&started(name, dir, &[]), prefix)
+}
+
+fn value(said: &str, prefix: &str) -> String {
+    let line = said.lines().find_map(|line| line.strip_prefix(prefix));
+    line.unwrap_or_else(|| panic!("the script said {said:?}")).to_owned()
+}
+
+fn started(name: &str, dir: &Path, more: &[&str]) -> String {
     let script = root().join("scripts").join(format!("{name}.sh"));
     let output = Command::new(script)
         .arg("start")
         .arg(dir)
         .args(["--watch", &std::process::id().to_string()])
+        .args(more)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .expect("the script runs");
     assert!(output.status.success(), "scripts/{name}.sh could not start it: run scripts/setup.sh");
-    let said = String::from_utf8(output.stdout).expect("text");
-    let line = said.lines().find_map(|line| line.strip_prefix(prefix));
-    line.unwrap_or_else(|| panic!("scripts/{name}.sh said {said:?}")).to_owned()
+    String::from_utf8(output.stdout).expect("text")
 }
 
 #[test]

@@ -13,7 +13,7 @@ const MAY_KNOW: [(&str, &[&str]); 4] = [
     ("dataflows", &["schemas", "state"]),
 ];
 
-fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+pub fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).expect("a folder").flatten() {
         let path = entry.path();
         let name = entry.file_name();

@@ -65,6 +65,14 @@ const HELPERS: &[(&str, &str)] = &[
     ),
     ("timed_shots", "SELECT * FROM shots WHERE shot_at IS NOT NULL"),
     ("timed_passes", "SELECT * FROM passes WHERE passed_at IS NOT NULL"),
+    (
+        "shot_sessions",
+        "SELECT *, min(shot_at) OVER s AS session_start, max(shot_at) OVER s + INTERVAL '40 seconds' AS session_end FROM (SELECT *, sum(begins) OVER (PARTITION BY team ORDER BY shot_at, power, speed ROWS UNBOUNDED PRECEDING) AS nth FROM (SELECT *, CASE WHEN shot_at - lag(shot_at) OVER (PARTITION BY team ORDER BY shot_at, power, speed) < INTERVAL '40 seconds' THEN 0 ELSE 1 END AS begins FROM shots WHERE shot_at IS NOT NULL)) WINDOW s AS (PARTITION BY team, nth)",
+    ),
+    (
+        "game_sessions",
+        "SELECT *, max(ended_at) OVER (PARTITION BY nth) + INTERVAL '30 seconds' AS session_end FROM (SELECT *, sum(begins) OVER (ORDER BY ended_at, game_id ROWS UNBOUNDED PRECEDING) AS nth FROM (SELECT *, CASE WHEN ended_at - lag(ended_at) OVER (ORDER BY ended_at, game_id) < INTERVAL '30 seconds' THEN 0 ELSE 1 END AS begins FROM games WHERE ended_at IS NOT NULL))",
+    ),
 ];
 
 /// Name, Herald's query, DuckDB's.
@@ -113,6 +121,21 @@ const VIEWS: &[(&str, &str, &str)] = &[
         "open_hops",
         "SELECT window_start, count(*) AS n, max(power) AS hi FROM HOP(shots, shot_at, INTERVAL '5 minutes', INTERVAL '15 minutes') GROUP BY window_start",
         "SELECT hop_start AS window_start, count(*) AS n, max(power) AS hi FROM shot_hops GROUP BY hop_start",
+    ),
+    (
+        "sittings",
+        "SELECT window_start, window_end, team, count(*) AS n, sum(power) AS s FROM SESSION(timed_shots PARTITION BY team, shot_at, INTERVAL '40 seconds') GROUP BY window_start, window_end, team",
+        "SELECT session_start AS window_start, session_end AS window_end, team, count(*) AS n, sum(power) AS s FROM shot_sessions GROUP BY ALL",
+    ),
+    (
+        "closed_sittings",
+        "SELECT window_end, team, count(*) AS n, max(power) AS hi FROM SESSION(timed_shots PARTITION BY team, shot_at, INTERVAL '40 seconds') GROUP BY window_end, team EMIT ON WINDOW CLOSE",
+        "SELECT session_end AS window_end, team, count(*) AS n, max(power) AS hi FROM shot_sessions GROUP BY ALL HAVING session_end <= (SELECT shots FROM marks)",
+    ),
+    (
+        "game_sittings",
+        "SELECT window_end, count(*) AS n, sum(points) AS s FROM SESSION(games, ended_at, INTERVAL '30 seconds') WHERE window_end IS NOT NULL GROUP BY window_end",
+        "SELECT session_end AS window_end, count(*) AS n, sum(points) AS s FROM game_sessions GROUP BY session_end",
     ),
     (
         "open_passes",

@@ -107,7 +107,15 @@ fn random_queries() {
                     if total % 200 < case::VIEWS {
                         println!("{total} pairs, seed {seed}, {:?}", begun.elapsed());
                     }
-                    all.lock().unwrap().add(report);
+                    let mut all = all.lock().unwrap();
+                    all.add(report);
+                    if total % 2000 < case::VIEWS {
+                        println!(
+                            "so far less than {} times under retraction: {:?}",
+                            report::OFTEN,
+                            all.seldom()
+                        );
+                    }
                 }
             });
         }

@@ -114,3 +114,14 @@ fn a_null_is_distinct_from_a_value_in_exists() {
         "SELECT k FROM t WHERE EXISTS (SELECT 1 AS one FROM u WHERE coalesce(t.a <> u.a, (t.a IS NULL) <> (u.a IS NULL)))",
     ]]);
 }
+
+#[test]
+fn a_null_is_not_in_nothing() {
+    right(&["SELECT k, a FROM t WHERE a NOT IN (SELECT a FROM u WHERE u.k > 1000)"]);
+}
+
+/// DataFusion's engine took `b` for the other side's, until its judge went without that rule.
+#[test]
+fn a_condition_over_one_side_keeps_its_column() {
+    right(&["SELECT t.k, t.b, u.b AS other FROM t JOIN u ON t.a = u.k AND starts_with(t.b, t.b)"]);
+}

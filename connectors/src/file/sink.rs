@@ -12,6 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use fail::fail_point;
 use schemas::OutChunk;
 use serde_json::{Value, json};
 
@@ -99,7 +100,9 @@ impl FileWriter {
         if self.marker.as_ref().is_some_and(|marker| epoch <= marker.epoch) {
             return Ok(());
         }
+        fail_point!("file.append.before");
         let length = self.append(chunks)?;
+        fail_point!("file.append.after");
         self.vouch(Marker::whole(&self.state_id, epoch, chunks), length)
     }
 
@@ -136,17 +139,19 @@ impl FileWriter {
     /// Replaces the note; from here on the first `length` bytes count.
     fn vouch(&mut self, marker: Marker, length: u64) -> Result<(), ConnectorError> {
         let failed = |error| ConnectorError::io(&self.note, error);
-        let marker_json: Value = serde_json::from_str(&marker.to_json()).unwrap_or_default();
+        let marker_json: Value = serde_json::from_str(&marker.to_json("")).unwrap_or_default();
         let text = json!({ "length": length, "marker": marker_json }).to_string();
         let mut new = self.note.clone().into_os_string();
         new.push(".new");
         let mut file = File::create(&new).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        fail_point!("file.note.before");
         std::fs::rename(&new, &self.note).map_err(failed)?;
         // The rename itself must outlive a power failure.
         let parent = self.note.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = File::open(parent.unwrap_or(Path::new("."))).map_err(failed)?;
         directory.sync_all().map_err(failed)?;
+        fail_point!("file.note.after");
         (self.length, self.marker) = (length, Some(marker));
         Ok(())
     }

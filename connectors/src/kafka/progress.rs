@@ -5,6 +5,9 @@
 //! starting until its transaction times out. One partition, compacted, kept for ever; the key is the
 //! topology, the value a [`Marker`]. Every transaction ends with a marker, so marker and output are
 //! atomic. Reading waits until all that was written when it began is settled, then reads to the end.
+//!
+//! A marker also names the process that wrote it, and a process writes one when it takes the sinks
+//! over: so a process that slept through that learns of it before it would fence the other back.
 
 use std::time::{Duration, Instant};
 
@@ -56,29 +59,40 @@ impl Marker {
         self.part == self.parts
     }
 
-    /// As JSON.
-    pub fn to_json(&self) -> String {
+    /// The marker of a process that took over sinks which hold nothing of any state yet.
+    pub fn nothing() -> Marker {
+        Marker::whole("", 0, &[])
+    }
+
+    /// As JSON, written by the process `by`.
+    pub fn to_json(&self, by: &str) -> String {
         json!({
             "version": 1, "state_id": self.state_id, "epoch": self.epoch,
-            "part": self.part, "parts": self.parts, "digest": format!("{:032x}", self.digest),
+            "part": self.part, "parts": self.parts, "digest": format!("{:032x}", self.digest), "by": by,
         })
         .to_string()
     }
 
     /// From JSON; None when it is not a marker of this version.
     pub fn from_json(bytes: &[u8]) -> Option<Marker> {
+        Marker::signed(bytes).map(|(marker, _)| marker)
+    }
+
+    /// From JSON, with the process that wrote it.
+    fn signed(bytes: &[u8]) -> Option<(Marker, Option<String>)> {
         let value: Value = serde_json::from_slice(bytes).ok()?;
         let number = |name: &str| value[name].as_u64();
         if number("version")? != 1 {
             return None;
         }
-        Some(Marker {
+        let marker = Marker {
             state_id: value["state_id"].as_str()?.to_string(),
             epoch: number("epoch")?,
             part: number("part")?.try_into().ok()?,
             parts: number("parts")?.try_into().ok()?,
             digest: u128::from_str_radix(value["digest"].as_str()?, 16).ok()?,
-        })
+        };
+        Some((marker, value["by"].as_str().map(str::to_string)))
     }
 }
 
@@ -123,6 +137,8 @@ pub struct Progress {
 pub struct Found {
     /// The last marker of the topology.
     pub marker: Option<Marker>,
+    /// The process that wrote it.
+    pub by: Option<String>,
     /// The offset to read on from.
     pub next: i64,
 }
@@ -131,13 +147,22 @@ impl Progress {
     /// Reads on from what was found before (at first, nothing). Waits up to `timeout`.
     pub fn read(&self, before: &Found, timeout: Duration) -> Result<Found, ConnectorError> {
         let until = Instant::now() + timeout;
-        let consumer = self.consumer("read_committed")?;
         let end = self.ends(&self.consumer("read_uncommitted")?, until)?.1;
+        self.read_up_to(Some(end), before, until)
+    }
+
+    /// The same without waiting for anything: what an open transaction hides is left out.
+    pub fn peek(&self, before: &Found, timeout: Duration) -> Result<Found, ConnectorError> {
+        self.read_up_to(None, before, Instant::now() + timeout)
+    }
+
+    fn read_up_to(&self, end: Option<i64>, before: &Found, until: Instant) -> Result<Found, ConnectorError> {
+        let consumer = self.consumer("read_committed")?;
         // The producer's own transaction is settled by now; a topic that is shared may hold others.
-        let low = loop {
+        let (low, end) = loop {
             let (low, stable) = self.ends(&consumer, until)?;
-            if stable >= end {
-                break low;
+            if end.is_none_or(|end| stable >= end) {
+                break (low, end.unwrap_or(stable));
             }
             if Instant::now() > until {
                 return Err(ConnectorError::Transaction(format!(
@@ -150,7 +175,7 @@ impl Progress {
         // Less than before is there: whatever was known is to be read anew.
         let before = if before.next > end { Found::default() } else { before.clone() };
         if end == low {
-            return Ok(Found { marker: None, next: end });
+            return Ok(Found { next: end, ..Found::default() });
         }
         let mut found = Found { next: before.next.max(low), ..before };
         let mut assignment = TopicPartitionList::new();
@@ -175,11 +200,12 @@ impl Progress {
                     if message.key() != Some(self.topology.as_bytes()) {
                         continue;
                     }
-                    found.marker = match message.payload().map(Marker::from_json) {
-                        Some(Some(marker)) => Some(marker),
+                    (found.marker, found.by) = match message.payload().map(Marker::signed) {
+                        Some(Some((marker, by))) => (Some(marker), by),
                         Some(None) => return Err(self.unreadable(message.offset())),
-                        None => None,
+                        None => (None, None),
                     };
+                    found.marker.take_if(|marker| *marker == Marker::nothing());
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
                 Some(Err(error)) => match self.failed(error) {
@@ -241,7 +267,8 @@ mod tests {
         let part = Marker { part: 1, ..whole.clone() };
         assert!(whole.is_whole() && !part.is_whole());
         for marker in [whole, part] {
-            assert_eq!(Marker::from_json(marker.to_json().as_bytes()), Some(marker));
+            assert_eq!(Marker::from_json(marker.to_json("p").as_bytes()), Some(marker.clone()));
+            assert_eq!(Marker::signed(marker.to_json("p").as_bytes()), Some((marker, Some("p".into()))));
         }
         assert_eq!(Marker::from_json(b"{\"version\":2}"), None);
         assert_eq!(Marker::from_json(b"?"), None);

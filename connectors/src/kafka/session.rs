@@ -8,13 +8,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use fail::fail_point;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use schemas::OutChunk;
 
 use super::client::{Context, meaning};
-use super::progress::{Marker, Progress};
+use super::progress::Progress;
 use super::sink::EpochOutput;
 use crate::ConnectorError;
 
@@ -75,7 +76,9 @@ impl Session {
             transaction_timeout: Duration::from_millis(transaction_ms),
             blemished: false,
         };
+        fail_point!("publish.init.before");
         session.init(config.timeout, stop)?;
+        fail_point!("publish.init.after");
         Ok(session)
     }
 
@@ -110,24 +113,27 @@ impl Session {
     pub(crate) fn transact(
         &mut self,
         pieces: &[EpochOutput<'_>],
-        marker: &Marker,
+        marker: &str,
         stop: &AtomicBool,
     ) -> Result<u64, ConnectorError> {
         let began = Instant::now();
         self.blemished = true;
         self.context().clear();
         self.producer.begin_transaction().map_err(|error| self.failed(error, began))?;
+        fail_point!("publish.begin.after");
         let mut records = 0;
         for piece in pieces {
             records += self.send_piece(piece, began, stop)?;
         }
-        let json = marker.to_json();
+        fail_point!("publish.marker.before");
         let record = BaseRecord::to(&self.progress.topic)
             .partition(0)
             .key(self.progress.topology.as_bytes())
-            .payload(json.as_bytes());
+            .payload(marker.as_bytes());
         self.send(record, began, stop)?;
+        fail_point!("publish.commit.before");
         self.commit(began, stop)?;
+        fail_point!("publish.commit.after");
         self.blemished = self.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
         Ok(records)
     }
@@ -238,7 +244,7 @@ impl Session {
         let fenced =
             [fatal, error.rdkafka_error_code()].into_iter().flatten().any(|code| fences.contains(&code));
         // The coordinator fences a producer, too, whose transaction it has timed out itself. Who it
-        // was is found out by opening anew: a marker that is not ours is refused there.
+        // was is found out by looking at the marker before opening anew.
         if fenced && began.elapsed() < self.patience() {
             return ConnectorError::Fenced { transactional_id: self.transactional_id.clone() };
         }

@@ -8,9 +8,12 @@
 //!
 //! Every record carries the headers `herald.topology` and `herald.epoch`, and the commit's time.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use fail::fail_point;
 
 use super::options::KafkaCluster;
 use super::progress::{self, Found, Marker, Progress};
@@ -105,6 +108,10 @@ pub struct Publisher {
     progress: Progress,
     session: Option<Session>,
     found: Found,
+    /// Names this publisher in its markers.
+    me: String,
+    /// Whether a marker of this publisher has counted.
+    taken: bool,
     status: Arc<PublishStatus>,
 }
 
@@ -115,22 +122,29 @@ struct Transaction<'a> {
 }
 
 impl Publisher {
+    /// The marker as it can be seen without touching the transactional id: whoever publishes goes on.
+    /// An open transaction may hide a later one.
+    pub fn peek(config: &PublisherConfig) -> Result<Option<Marker>, ConnectorError> {
+        let progress = progress_of(config)?;
+        Ok(progress.peek(&Found::default(), config.timeout)?.marker)
+    }
+
     /// Takes over the transactional id, settles its last transaction and reads the marker.
     /// What the marker means for the state, [`super::settle()`] tells.
     pub fn open(
         config: PublisherConfig,
         stop: &AtomicBool,
     ) -> Result<(Publisher, Option<Marker>), ConnectorError> {
-        let topics = Topics::open(&config.cluster, config.timeout)?;
-        progress::ensure(&topics, &config.progress_topic, config.replication)?;
-        let progress = Progress {
-            cluster: config.cluster.clone(),
-            topic: config.progress_topic.clone(),
-            topology: config.topology.clone(),
+        let progress = progress_of(&config)?;
+        let mut publisher = Publisher {
+            config,
+            progress,
+            session: None,
+            found: Found::default(),
+            me: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
+            taken: false,
+            status: Arc::new(PublishStatus::default()),
         };
-        let status = Arc::new(PublishStatus::default());
-        let found = Found::default();
-        let mut publisher = Publisher { config, progress, session: None, found, status };
         publisher.reopen(stop)?;
         let marker = publisher.found.marker.clone();
         Ok((publisher, marker))
@@ -139,6 +153,17 @@ impl Publisher {
     /// The last marker, as far as this publisher knows.
     pub fn marker(&self) -> Option<&Marker> {
         self.found.marker.as_ref()
+    }
+
+    /// Drops the producer as a blemish does: the next transaction opens anew.
+    pub fn forget_session(&mut self) {
+        self.session = None;
+    }
+
+    /// The marker that says what to skip; tests of the tests leave it out.
+    fn known(&self) -> Option<&Marker> {
+        fail_point!("publish.marker.ignored", |_| None);
+        self.marker()
     }
 
     /// How publishing fares; shared with whoever watches.
@@ -150,6 +175,17 @@ impl Publisher {
     pub fn claim(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
         let marker = Marker::whole(&self.config.state_id, 0, &[]);
         self.commit(&Transaction { pieces: vec![], marker }, stop)
+    }
+
+    /// Signs the marker that is there, so that a process which slept while this one took over finds out.
+    pub fn take_over(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        let marker = self.found.marker.clone().unwrap_or_else(Marker::nothing);
+        let unmarked = self.found.marker.is_none();
+        self.commit(&Transaction { pieces: vec![], marker }, stop)?;
+        if unmarked {
+            self.found.marker = None;
+        }
+        Ok(())
     }
 
     /// Publishes one epoch. Ok means that it is committed.
@@ -170,7 +206,7 @@ impl Publisher {
         epochs: &[EpochOutput<'_>],
         stop: &AtomicBool,
     ) -> Result<(), ConnectorError> {
-        let plan = plan(epochs, self.marker(), &self.config.state_id, TRANSACTION_BYTES);
+        let plan = plan(epochs, self.known(), &self.config.state_id, TRANSACTION_BYTES);
         for transaction in &plan {
             self.commit(transaction, stop)?;
             let part = (transaction.marker.part, transaction.marker.parts);
@@ -221,7 +257,8 @@ impl Publisher {
             self.reopen(stop)?;
             self.status.reopened.fetch_add(u64::from(blemished), Ordering::Relaxed);
             let found = &self.found.marker;
-            if found.as_ref() == Some(&wanted.marker) {
+            if self.found.by.as_ref() == Some(&self.me) && found.as_ref() == Some(&wanted.marker) {
+                self.taken = true;
                 return Ok(());
             }
             if *found != known {
@@ -229,16 +266,22 @@ impl Publisher {
             }
         }
         let Some(session) = self.session.as_mut() else { return Ok(()) };
-        let records = session.transact(&wanted.pieces, &wanted.marker, stop)?;
+        let marker = wanted.marker.to_json(&self.me);
+        let records = session.transact(&wanted.pieces, &marker, stop)?;
         self.found.marker = Some(wanted.marker.clone());
+        self.taken = true;
         self.status.transactions.fetch_add(1, Ordering::Relaxed);
         self.status.records.fetch_add(records, Ordering::Relaxed);
         Ok(())
     }
 
-    /// A new producer fences the old one and settles its transaction; then the marker tells.
+    /// A new producer fences the old one and settles its transaction; then the marker tells. Whoever
+    /// has taken the sinks over meanwhile is not fenced back.
     fn reopen(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
         self.session = None;
+        if self.taken {
+            self.refuse_successor(&self.progress.peek(&self.found, self.config.timeout)?)?;
+        }
         let config = SessionConfig {
             progress: &self.progress,
             transactional_id: &self.config.transactional_id,
@@ -246,10 +289,33 @@ impl Publisher {
             timeout: self.config.timeout,
         };
         let session = Session::open(&config, stop)?;
-        self.found = self.progress.read(&self.found, self.config.timeout)?;
-        self.session = Some(session);
+        fail_point!("publish.read.before");
+        let found = self.progress.read(&self.found, self.config.timeout)?;
+        fail_point!("publish.read.after");
+        self.refuse_successor(&found)?;
+        (self.found, self.session) = (found, Some(session));
         Ok(())
     }
+
+    /// Refuses to go on when another process has written a marker since this one took over.
+    fn refuse_successor(&self, found: &Found) -> Result<(), ConnectorError> {
+        let other = found.next > self.found.next && found.by.as_ref() != Some(&self.me);
+        match self.taken && other {
+            true => Err(ConnectorError::Fenced { transactional_id: self.config.transactional_id.clone() }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The progress topic, made if it is missing.
+fn progress_of(config: &PublisherConfig) -> Result<Progress, ConnectorError> {
+    let topics = Topics::open(&config.cluster, config.timeout)?;
+    progress::ensure(&topics, &config.progress_topic, config.replication)?;
+    Ok(Progress {
+        cluster: config.cluster.clone(),
+        topic: config.progress_topic.clone(),
+        topology: config.topology.clone(),
+    })
 }
 
 /// A marker after reopening that is neither the one before the transaction nor its own.

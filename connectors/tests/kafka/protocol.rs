@@ -29,7 +29,7 @@ fn crash_within_a_transaction(topology: &str, out: &str, progress: &str, epoch: 
     let producer: ThreadedProducer<Context> = config.create_with_context(Context::default()).unwrap();
     producer.init_transactions(Duration::from_secs(20)).unwrap();
     producer.begin_transaction().unwrap();
-    let marker = Marker::whole("state", epoch, &[]).to_json();
+    let marker = Marker::whole("state", epoch, &[]).to_json("");
     producer.send(BaseRecord::<str, str>::to(out).partition(0).payload("half")).unwrap();
     producer.send(BaseRecord::<str, str>::to(progress).partition(0).key(topology).payload(&marker)).unwrap();
     producer.flush(Duration::from_secs(20)).unwrap();
@@ -61,6 +61,35 @@ fn a_second_process_fences_the_first_for_good() {
 }
 
 #[test]
+fn a_process_that_slept_does_not_fence_its_successor_back() {
+    let (topology, out) = (name("t"), topic(&kafka(), "out", 1));
+    let (mut first, _) = open(&topology);
+    first.take_over(&GO).unwrap();
+    assert_eq!(first.marker(), None, "nothing is published yet");
+    first.publish(1, &chunks(&out, &["a"]), 0, &GO).unwrap();
+    let (mut second, marker) = open(&topology);
+    assert_eq!(marker.unwrap().epoch, 1);
+    second.take_over(&GO).unwrap();
+    // What the coordinator says to a producer whose transaction it timed out is said to this one, too.
+    first.forget_session();
+    let published = first.publish(2, &chunks(&out, &["b"]), 0, &GO);
+    assert!(matches!(published, Err(ConnectorError::Fenced { .. })), "{published:?}");
+    second.publish(2, &chunks(&out, &["c"]), 0, &GO).unwrap();
+    assert_eq!(content(&kafka(), &out), ["a", "c"]);
+}
+
+#[test]
+fn looking_does_not_fence() {
+    let (topology, out) = (name("t"), topic(&kafka(), "out", 1));
+    let (mut first, _) = open(&topology);
+    assert_eq!(Publisher::peek(&config(&topology, "state")).unwrap(), None);
+    first.publish(1, &chunks(&out, &["a"]), 0, &GO).unwrap();
+    assert_eq!(Publisher::peek(&config(&topology, "state")).unwrap().unwrap().epoch, 1);
+    first.publish(2, &chunks(&out, &["b"]), 0, &GO).unwrap();
+    assert_eq!(content(&kafka(), &out), ["a", "b"]);
+}
+
+#[test]
 fn parts_are_taken_up_where_they_ended() {
     let (topology, out) = (name("t"), topic(&kafka(), "out", 1));
     let all = chunks(&out, &["a", "b", "c"]);
@@ -72,7 +101,7 @@ fn parts_are_taken_up_where_they_ended() {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &kafka().bootstrap);
     let producer: ThreadedProducer<Context> = config.create_with_context(Context::default()).unwrap();
-    let json = part.to_json();
+    let json = part.to_json("");
     producer
         .send(
             BaseRecord::<str, str>::to(&progress_topic(&topology)).partition(0).key(&topology).payload(&json),

@@ -261,6 +261,7 @@ fn expiry(plan: &Plan, id: RelId) -> String {
             _ => rel.schema.as_ref(),
         };
         let column = match &rel.op {
+            Op::Window { .. } if plan.settled.contains_key(&id) => horizon.column,
             Op::Window { window, .. } => window.partition.get(horizon.column)?.as_column()?,
             _ => horizon.column,
         };

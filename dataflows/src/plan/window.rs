@@ -11,14 +11,16 @@ use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion_common::Result;
+use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::{WindowFrame, WindowFunctionDefinition};
+use datafusion_physical_expr::expressions::Literal;
 use datafusion_physical_expr::window::WindowExpr;
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion_physical_plan::windows::create_window_expr;
 
 use super::Scalar;
 use crate::render::exact::exact;
+use crate::sql::session::{SESSION_END, SESSION_START};
 
 /// What every row gets.
 #[derive(Clone, Debug)]
@@ -92,7 +94,41 @@ pub struct Other {
     pub distinct: bool,
 }
 
+/// A window whose functions are the bounds of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The input's column with the time.
+    pub time: usize,
+    /// The least distance, in microseconds, between times of different sessions.
+    pub gap_us: i64,
+    /// Position in [`Window::functions`] of the end.
+    pub end: usize,
+}
+
 impl Window {
+    /// The sessions this computes, if it computes nothing else.
+    pub fn session(&self) -> Option<Session> {
+        let of = |function: &Function| match &function.call {
+            Call::Other(other) => match &other.function {
+                WindowFunctionDefinition::WindowUDF(udf) => Some((udf.name().to_owned(), other.args.clone())),
+                _ => None,
+            },
+            _ => None,
+        };
+        let functions: Vec<(String, Vec<Scalar>)> =
+            self.functions.iter().map(of).collect::<Option<Vec<_>>>()?;
+        let end = functions.iter().position(|(name, _)| name == SESSION_END)?;
+        let [time, gap] = functions[end].1.as_slice() else { return None };
+        let time = time.as_column()?;
+        let gap_us = match gap.expr().downcast_ref::<Literal>()?.value() {
+            ScalarValue::Int64(gap) => (*gap)?,
+            _ => return None,
+        };
+        let ordered = self.order.len() == 1 && self.order[0].by.as_column() == Some(time);
+        let all = functions.iter().all(|(name, _)| [SESSION_START, SESSION_END].contains(&name.as_str()));
+        (all && ordered && !self.order[0].descending).then_some(Session { time, gap_us, end })
+    }
+
     /// Every expression.
     pub fn scalars(&self) -> impl Iterator<Item = &Scalar> {
         let order = self.order.iter().map(|o| &o.by);

@@ -6,7 +6,8 @@
 //! state deletes it there as it would anything else that is gone. A GROUP BY is told which groups go and
 //! shows nothing of it; below a join `freeze` holds back what that changes: by the plan's promise
 //! nothing else can change a row that was final before. A row that reaches what was dropped breaks
-//! the promise and stops the worker.
+//! the promise and stops the worker. What is due when, a [`Rule`] says: here groups and rows by a time they
+//! hold, in `sessions` rows of sessions that have ended.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -31,6 +32,7 @@ use super::collect::Shared;
 use super::linear::Deltas;
 use super::packed::{Diff, PackedArranged, PackedBatch, PackedTrace};
 use super::seek::Seek;
+use super::sessions::Sessions;
 use super::updates::{Outgoing, Updates};
 use super::watermark::{Levels, Reach, time_in};
 use crate::error::RunError;
@@ -103,14 +105,31 @@ impl<'s> Renderer<'s, '_> {
             collector: self.collector.clone(),
         };
         let levels = self.levels()?;
-        let removals = arranged
-            .iter()
-            .map(|arranged| expire(arranged, levels.clone(), Reach::new(&back.horizon), expiry()));
+        let removals = arranged.iter().map(|arranged| {
+            let by_time = ByTime { expiry: expiry(), due: Due::default() };
+            expire(arranged, levels.clone(), Reach::new(&back.horizon), by_time)
+        });
         self.scope.concatenate(removals.collect::<Vec<_>>()).connect_loop(back.handle);
         Ok(Some(back.gone))
     }
 
-    /// Holds back what expiry changes of a join's output.
+    /// The same for the rows of sessions.
+    ///
+    /// # Errors
+    /// When no watermarks flow.
+    pub(super) fn tie_sessions(
+        &self,
+        arranged: &PackedArranged<'s, i64>,
+        back: Option<Back<'s, i64>>,
+        sessions: Sessions,
+    ) -> Result<(), RunError> {
+        let Some(back) = back else { return Ok(()) };
+        let removals = expire(arranged, self.levels()?, Reach::new(&back.horizon), sessions);
+        removals.connect_loop(back.handle);
+        Ok(())
+    }
+
+    /// Holds back what expiry changes of an operator's output.
     ///
     /// # Errors
     /// When no watermarks flow.
@@ -118,6 +137,29 @@ impl<'s> Renderer<'s, '_> {
         let Some(horizons) = self.plan.settled.get(&id).cloned() else { return Ok(stream) };
         Ok(freeze(stream, self.levels()?, shape, (horizons, self.collector.clone())))
     }
+}
+
+/// What leaves an arrangement, and when.
+pub(super) trait Rule<R: Diff> {
+    /// Notes what a batch changed.
+    fn note(&mut self, batch: &PackedBatch<R>) -> Result<(), RunError>;
+
+    /// The removals of what is below the horizon, as of `epoch`.
+    fn remove(
+        &mut self,
+        trace: &PackedTrace<R>,
+        epoch: u64,
+        horizon: Option<i64>,
+    ) -> Result<Outgoing<R>, RunError>;
+
+    /// Where failures go.
+    fn collector(&self) -> &Shared;
+}
+
+/// Groups and rows that hold their time.
+struct ByTime {
+    expiry: Expiry,
+    due: Due,
 }
 
 /// What is needed to let state expire.
@@ -151,7 +193,7 @@ fn expire<'s, R: Diff + Abelian>(
     arranged: &PackedArranged<'s, R>,
     levels: Levels<'s>,
     mut reach: Reach,
-    expiry: Expiry,
+    mut rule: impl Rule<R> + 'static,
 ) -> Removals<'s, R> {
     let mut trace: PackedTrace<R> = arranged.trace.clone();
     arranged.stream.clone().binary_frontier::<_, CapacityContainerBuilder<Vec<Updates<R>>>, _, _, _, _>(
@@ -160,15 +202,14 @@ fn expire<'s, R: Diff + Abelian>(
         Pipeline,
         "Expire",
         move |_, _| {
-            let mut due = Due::default();
             let mut epochs: BTreeMap<u64, Moved> = BTreeMap::new();
             let mut upper = Antichain::from_elem(0u64);
             move |(batches, frontier), (levels, levels_frontier), output| {
                 batches.for_each(|_, data: &mut Vec<PackedBatch<R>>| {
                     for batch in data.drain(..) {
                         upper.clone_from(batch.upper());
-                        if let Err(error) = expiry.note(&batch, &mut due) {
-                            expiry.collector.borrow_mut().fail(error);
+                        if let Err(error) = rule.note(&batch) {
+                            rule.collector().borrow_mut().fail(error);
                         }
                     }
                 });
@@ -183,8 +224,10 @@ fn expire<'s, R: Diff + Abelian>(
                     let (epoch, (capability, moved)) = entry.remove_entry();
                     moved.into_iter().for_each(|level| reach.raise(level));
                     let mut session = output.session(&capability);
-                    let removed = expiry.remove(&trace, epoch, (&mut due, reach.now()));
-                    removed.for_each(|updates| session.give(updates));
+                    match rule.remove(&trace, epoch, reach.now()) {
+                        Ok(removed) => removed.finish().for_each(|updates| session.give(updates)),
+                        Err(error) => rule.collector().borrow_mut().fail(error),
+                    }
                 }
                 trace.advance_upper(&mut upper);
                 // What is read next is what stood at the next epoch whose watermarks are not in yet.
@@ -223,13 +266,37 @@ impl Due {
     }
 }
 
+impl<R: Diff + Abelian> Rule<R> for ByTime {
+    fn note(&mut self, batch: &PackedBatch<R>) -> Result<(), RunError> {
+        self.expiry.note(batch, &mut self.due)
+    }
+
+    fn remove(
+        &mut self,
+        trace: &PackedTrace<R>,
+        epoch: u64,
+        horizon: Option<i64>,
+    ) -> Result<Outgoing<R>, RunError> {
+        Ok(self.expiry.remove(trace, epoch, (&mut self.due, horizon)))
+    }
+
+    fn collector(&self) -> &Shared {
+        &self.expiry.collector
+    }
+}
+
+/// A failure with the name of the arrangement it is of.
+pub(super) fn named(name: &str, error: RunError) -> RunError {
+    match error {
+        RunError::Broken(what) => RunError::Broken(format!("{name}: {what}")),
+        other => other,
+    }
+}
+
 impl Expiry {
     /// Notes what a batch changed.
     fn note<R: Diff>(&self, batch: &PackedBatch<R>, due: &mut Due) -> Result<(), RunError> {
-        let named = |error| match error {
-            RunError::Broken(what) => RunError::Broken(format!("{}: {what}", self.name)),
-            other => other,
-        };
+        let named = |error| named(&self.name, error);
         let mut cursor = batch.cursor();
         while let Some(key) = cursor.get_key(batch) {
             if self.by_row {
@@ -255,7 +322,7 @@ impl Expiry {
         trace: &PackedTrace<R>,
         epoch: u64,
         (due, horizon): (&mut Due, Option<i64>),
-    ) -> impl Iterator<Item = Updates<R>> {
+    ) -> Outgoing<R> {
         let items = due.pass(horizon);
         let mut outgoing = Outgoing::new(epoch + 1, self.peers);
         // An empty list is the rule: most epochs close nothing.
@@ -278,7 +345,7 @@ impl Expiry {
             // The removals are work of the next epoch; this one may be complete for all others.
             self.collector.borrow_mut().at(epoch + 1).touch(&format!("{} expired", self.name), removed);
         }
-        outgoing.finish()
+        outgoing
     }
 
     /// What is held of an item as of `epoch`, negated.

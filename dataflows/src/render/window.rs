@@ -110,7 +110,7 @@ fn order_bytes(order: &[Order], columns: &[ArrayRef], rows: usize) -> Result<Vec
 }
 
 /// Order and row of a value.
-fn split(value: &[u8]) -> Result<(&[u8], &[u8]), RunError> {
+pub(super) fn split(value: &[u8]) -> Result<(&[u8], &[u8]), RunError> {
     let broken = || RunError::Broken("a row of a partition is cut short".into());
     let (rest, tail) = value.split_last_chunk::<TAIL>().ok_or_else(broken)?;
     rest.split_at_checked(u32::from_be_bytes(*tail) as usize).ok_or_else(broken)

@@ -114,6 +114,12 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             for column in window.partition.iter().filter_map(Scalar::as_column) {
                 bounds[column].clone_from(&known[*input][column]);
             }
+            // A row changes the sessions that end after it, and no other.
+            if let Some(session) = window.session() {
+                let end = known[*input].len() + session.end;
+                let ended = known[*input][session.time].clone().and_then(|bound| bound.later(1));
+                bounds[end] = ended.map(Bound::window);
+            }
             bounds
         }
         Op::Close { input, horizon } => {
@@ -283,12 +289,14 @@ pub(crate) fn expire(plan: &mut Plan) {
                 part(Part::Groups, soonest(&known[id], |_| true));
             }
             Op::Window { window, .. } => {
-                let of = soonest(&known[id], |_| true);
-                let key = |h: Horizon| {
-                    let column = window.partition.iter().position(|p| p.as_column() == Some(h.column))?;
-                    Some(Horizon { column, ..h })
-                };
-                part(Part::Partitions, of.and_then(key));
+                let keys = window.partition.iter().map(|p| known[id].get(p.as_column()?)?.clone());
+                let key = soonest(&keys.collect(), |_| true);
+                let session = window.session().filter(|_| key.is_none());
+                let end =
+                    session.map(|session| plan.rels[rel.op.inputs()[0]].schema.fields().len() + session.end);
+                let ended = end.and_then(|end| Some(horizon(end, known[id][end].clone()?)));
+                settled.extend(ended.clone().map(|ended| (id, vec![ended])));
+                part(Part::Partitions, key.or(ended));
             }
             Op::Lookup { when: When::Time { left, right, .. }, .. } => {
                 let Some(bound) = known[id][*left].clone() else { continue };

@@ -14,6 +14,11 @@ use datafusion_common::{Result, exec_err, plan_err};
 use datafusion_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion_expr::{PartitionEvaluator, Signature, Volatility, WindowUDF, WindowUDFImpl};
 
+/// Name of the function that gives a session's start.
+pub(crate) const SESSION_START: &str = "herald_session_start";
+/// Name of the function that gives a session's end.
+pub(crate) const SESSION_END: &str = "herald_session_end";
+
 /// All of them.
 pub(crate) fn functions() -> Vec<Arc<WindowUDF>> {
     let session = |end| Session { end, signature: Signature::any(2, Volatility::Immutable) };
@@ -29,7 +34,7 @@ struct Session {
 
 impl WindowUDFImpl for Session {
     fn name(&self) -> &str {
-        if self.end { "herald_session_end" } else { "herald_session_start" }
+        if self.end { SESSION_END } else { SESSION_START }
     }
 
     fn signature(&self) -> &Signature {

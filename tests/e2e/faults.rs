@@ -1,0 +1,277 @@
+//! The fault matrix: what happens to processes, broker and network around a running topology, drawn by seed.
+//!
+//! A stream of `exactly` runs against a Kafka of its own, through a proxy. Fault after fault is done to it;
+//! the process must live through those that pass, and say why it ended where it must end. Then the checker
+//! judges. `HERALD_FAULTS=50` makes the run as long as that, `HERALD_SEED` draws others.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::broker::Broker;
+use crate::child::Herald;
+use crate::exactly::Stream;
+use crate::proxy::Proxy;
+use crate::servers;
+
+/// Faults of a run that nobody asked to be longer.
+const FAULTS: usize = 6;
+/// Faults before a stream is judged.
+const ROUNDS: usize = 10;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is done.
+const KINDS: [&str; 11] = [
+    "Herald is killed",
+    "Herald is stopped for a while",
+    "Herald is stopped in a transaction for longer than its timeout",
+    "Herald is stopped, and a second one on a copy of its state takes over",
+    "the broker is killed",
+    "the broker is restarted",
+    "the broker is stopped for a while",
+    "broker and Herald are killed",
+    "connections are reset",
+    "connections are slow",
+    "no connection can be made",
+];
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status().expect("kill runs");
+    assert!(sent.success(), "{name} {pid}");
+}
+
+/// A broker behind a proxy, a stream, and the process that runs it.
+struct Scene {
+    kafka: tempfile::TempDir,
+    bootstrap: String,
+    proxy: Proxy,
+    stream: Stream,
+    herald: Option<Herald>,
+}
+
+impl Scene {
+    fn new(name: &str, seed: u64) -> Scene {
+        let (kafka, proxy) = (tempfile::tempdir().expect("a directory"), Proxy::start());
+        let (bootstrap, behind) = servers::start_kafka_behind(kafka.path(), proxy.port);
+        proxy.to(&behind);
+        let stream = Stream::start(name, seed, Broker { bootstrap: &bootstrap });
+        Scene { kafka, bootstrap, proxy, stream, herald: None }
+    }
+
+    /// The topology as it always runs here: its transactions time out soon.
+    fn start(&self, dir: &Path, failpoints: &str) -> Herald {
+        let through = format!("127.0.0.1:{}", self.proxy.port);
+        let env = [
+            ("KAFKA_BOOTSTRAP", through.as_str()),
+            ("TRANSACTION_MS", "4000"),
+            ("HERALD_FAILPOINTS", failpoints),
+        ];
+        self.stream.run_in(dir, &["--workers", "2"], &env)
+    }
+
+    /// The running process; a new one where there is none.
+    fn herald(&mut self, failpoints: &str) -> &mut Herald {
+        if self.herald.is_none() {
+            self.herald = Some(self.start(self.stream.dir(), failpoints));
+            self.output();
+        }
+        self.herald.as_mut().expect("it runs")
+    }
+
+    /// Waits until something new is published.
+    fn output(&mut self) {
+        let topic = self.stream.topic("events_out");
+        let broker = Broker { bootstrap: &self.bootstrap };
+        let (before, started) = (broker.end_of(&topic), Instant::now());
+        while broker.end_of(&topic) == before {
+            let herald = self.herald.as_mut().expect("it runs");
+            assert!(herald.running(), "it ended by itself:\n{}", herald.said());
+            assert!(started.elapsed() < PATIENCE, "no output appears:\n{}", herald.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(herald) = self.herald.take() {
+            herald.kill();
+        }
+    }
+
+    fn broker_pid(&self) -> u32 {
+        let pid = std::fs::read_to_string(self.kafka.path().join("pid")).expect("a pid");
+        pid.trim().parse().expect("a number")
+    }
+
+    fn restart_broker(&self) {
+        servers::start_kafka(self.kafka.path());
+    }
+
+    fn suffer(&mut self, kind: &str, rng: &mut ChaCha8Rng) {
+        let while_ = Duration::from_millis(rng.random_range(100..2000));
+        match kind {
+            "Herald is killed" => {
+                self.herald("");
+                std::thread::sleep(Duration::from_millis(rng.random_range(0..400)));
+                self.kill();
+            }
+            "Herald is stopped for a while" => {
+                let pid = self.herald("").pid();
+                signal("-STOP", pid);
+                std::thread::sleep(while_);
+                signal("-CONT", pid);
+                self.output();
+            }
+            "Herald is stopped in a transaction for longer than its timeout" => {
+                self.kill();
+                self.herald("publish.commit.before=stop@5");
+                let pid = self.stopped();
+                // The timeout, and the interval in which the broker looks for transactions that are over it.
+                std::thread::sleep(Duration::from_secs(7));
+                signal("-CONT", pid);
+                self.output();
+                self.kill();
+            }
+            "Herald is stopped, and a second one on a copy of its state takes over" => self.succeed(rng),
+            "the broker is killed" => {
+                self.herald("");
+                servers::kill_kafka(self.kafka.path());
+                std::thread::sleep(while_);
+                self.restart_broker();
+                self.output();
+            }
+            "the broker is restarted" => {
+                self.herald("");
+                servers::stop_kafka(self.kafka.path());
+                std::thread::sleep(while_);
+                self.restart_broker();
+                self.output();
+            }
+            "the broker is stopped for a while" => {
+                self.herald("");
+                let pid = self.broker_pid();
+                signal("-STOP", pid);
+                std::thread::sleep(while_ * 3);
+                signal("-CONT", pid);
+                self.output();
+            }
+            "broker and Herald are killed" => {
+                self.herald("");
+                servers::kill_kafka(self.kafka.path());
+                std::thread::sleep(Duration::from_millis(rng.random_range(0..300)));
+                self.kill();
+                self.restart_broker();
+            }
+            "connections are reset" => {
+                self.herald("");
+                for _ in 0..rng.random_range(1..5) {
+                    std::thread::sleep(Duration::from_millis(rng.random_range(0..500)));
+                    self.proxy.reset();
+                }
+                self.output();
+            }
+            "connections are slow" => {
+                self.herald("");
+                self.proxy.delay(Duration::from_millis(rng.random_range(50..400)));
+                std::thread::sleep(while_ * 2);
+                self.proxy.delay(Duration::ZERO);
+                self.output();
+            }
+            "no connection can be made" => {
+                self.herald("");
+                self.proxy.cut(true);
+                std::thread::sleep(while_ * 3);
+                self.proxy.cut(false);
+                self.output();
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    /// Waits until the process has stopped itself.
+    fn stopped(&mut self) -> u32 {
+        let (pid, started) = (self.herald("").pid(), Instant::now());
+        let status = format!("/proc/{pid}/status");
+        while !std::fs::read_to_string(&status).unwrap_or_default().contains("State:\tT") {
+            assert!(started.elapsed() < PATIENCE, "it does not stop:\n{}", self.herald("").said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        pid
+    }
+
+    /// A second process takes over while the first sleeps; the first finds that out and ends. It sleeps for
+    /// longer than its transaction may take, so that only the marker can tell it.
+    fn succeed(&mut self, rng: &mut ChaCha8Rng) {
+        self.kill();
+        let within = ["publish.marker.before", "publish.commit.before"][rng.random_range(0..2)];
+        self.herald(&format!("{within}=stop@4"));
+        let pid = self.stopped();
+        let other = tempfile::tempdir().expect("a directory");
+        let copied =
+            Command::new("cp").arg("-r").arg(self.stream.dir().join("state")).arg(other.path()).status();
+        assert!(copied.expect("cp runs").success());
+        let jsonl = ["events.jsonl", "events.jsonl.herald"];
+        let copy = |from: &Path, to: &Path| {
+            jsonl.iter().for_each(|name| drop(std::fs::copy(from.join(name), to.join(name))));
+        };
+        copy(self.stream.dir(), other.path());
+        let first = self.herald.take().expect("it runs");
+        self.herald = Some(self.start(other.path(), ""));
+        self.output();
+        std::thread::sleep(Duration::from_secs(rng.random_range(0..7)));
+        signal("-CONT", pid);
+        let ended = first.wait(PATIENCE);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("another process"), "{}", ended.stderr);
+        self.output();
+        self.kill();
+        // The successor's state is the one that goes on.
+        let held = self.stream.dir().join("state");
+        std::fs::remove_dir_all(&held).expect("it is nobody's");
+        std::fs::rename(other.path().join("state"), &held)
+            .or_else(|_| {
+                let moved = Command::new("cp").arg("-r").arg(other.path().join("state")).arg(&held).status();
+                moved.map(|_| ())
+            })
+            .expect("a state");
+        copy(other.path(), self.stream.dir());
+    }
+}
+
+#[test]
+fn faults_around_it_lose_and_double_nothing() {
+    let (faults, seed) = (number("HERALD_FAULTS", FAULTS as u64) as usize, number("HERALD_SEED", 1));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (begun, mut done, mut left) = (Instant::now(), 0, Vec::new());
+    let mut tally: BTreeMap<&str, usize> = BTreeMap::new();
+    while done < faults {
+        let mut scene = Scene::new(&format!("faults-{seed}-{done}"), rng.random());
+        for _ in 0..ROUNDS.min(faults - done) {
+            if left.is_empty() {
+                left = KINDS.to_vec();
+                left.shuffle(&mut rng);
+            }
+            let kind = left.pop().expect("a fault");
+            scene.suffer(kind, &mut rng);
+            *tally.entry(kind).or_default() += 1;
+            done += 1;
+        }
+        scene.kill();
+        let bootstrap = scene.bootstrap.clone();
+        let found = scene.stream.judge(Broker { bootstrap: &bootstrap }, &[]);
+        assert!(found.is_empty(), "after {done} faults:\n{}", found.join("\n"));
+        servers::kill_kafka(scene.kafka.path());
+    }
+    for (kind, n) in &tally {
+        println!("{n:>4}  {kind}");
+    }
+    println!("{done} faults, seed {seed}, {:?}: nothing lost, double or out of order", begun.elapsed());
+}

@@ -1,0 +1,88 @@
+//! A TCP proxy that resets, delays and cuts connections: what a network does to a client of Kafka.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What is done to bytes on their way.
+#[derive(Default)]
+struct Weather {
+    /// Milliseconds that each piece waits.
+    delay: AtomicU64,
+    /// No connection is taken.
+    cut: AtomicBool,
+    to: Mutex<String>,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+/// The proxy; it runs until the process ends.
+pub struct Proxy {
+    /// Where it listens.
+    pub port: u16,
+    weather: Arc<Weather>,
+}
+
+impl Proxy {
+    /// Listens on a free port; passes nothing on until it knows where to.
+    pub fn start() -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let weather = Arc::new(Weather::default());
+        let shared = weather.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if shared.cut.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let to = shared.to.lock().expect("no panic").clone();
+                let Ok(server) = TcpStream::connect(to) else { continue };
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
+                    let weather = shared.clone();
+                    std::thread::spawn(move || pass(from, to, &weather));
+                }
+                shared.open.lock().expect("no panic").extend([client, server]);
+            }
+        });
+        Proxy { port, weather }
+    }
+
+    /// Where to pass on to.
+    pub fn to(&self, address: &str) {
+        address.clone_into(&mut self.weather.to.lock().expect("no panic"));
+    }
+
+    /// Cuts every connection there is.
+    pub fn reset(&self) {
+        for stream in self.weather.open.lock().expect("no panic").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Delays all that passes, each way.
+    pub fn delay(&self, by: Duration) {
+        self.weather.delay.store(by.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Takes no connections, and cuts those there are; or takes them again.
+    pub fn cut(&self, cut: bool) {
+        self.weather.cut.store(cut, Ordering::Relaxed);
+        if cut {
+            self.reset();
+        }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, weather: &Weather) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(n) = from.read(&mut buffer) {
+        std::thread::sleep(Duration::from_millis(weather.delay.load(Ordering::Relaxed)));
+        if n == 0 || to.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+    }
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
