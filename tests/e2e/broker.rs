@@ -88,6 +88,7 @@ impl Broker<'_> {
     pub fn patient_producer(&self) -> BaseProducer {
         let mut config = self.config();
         config.set("enable.idempotence", "true").set("linger.ms", "2").set("message.timeout.ms", "300000");
+        config.set("reconnect.backoff.max.ms", "500");
         config.create().expect("a producer")
     }
 

@@ -109,6 +109,11 @@ impl Stream {
         Herald::start(dir, &args, &all)
     }
 
+    /// How many events were handed to the producer.
+    pub fn sent(&self) -> usize {
+        self.sent.lock().expect("no panic").events.values().map(Vec::len).sum()
+    }
+
     /// Ends the input.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);

@@ -260,6 +260,7 @@ fn faults_around_it_lose_and_double_nothing() {
                 left.shuffle(&mut rng);
             }
             let kind = left.pop().expect("a fault");
+            println!("{:?}: {kind} ({} events sent)", begun.elapsed(), scene.stream.sent());
             scene.suffer(kind, &mut rng);
             *tally.entry(kind).or_default() += 1;
             done += 1;
