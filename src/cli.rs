@@ -66,6 +66,54 @@ pub enum Command {
     Test(TestArgs),
     /// Ask SQL of the views of the last committed epoch, while a topology runs or not.
     Query(QueryArgs),
+    /// Look into a state, check it, copy it, put a copy back. docs/operations.md tells when and how.
+    #[command(subcommand)]
+    State(StateCommand),
+}
+
+/// `herald state`.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Tell what is in a state: epoch, sources, views, what waits to be published, dead letters.
+    Inspect {
+        /// The state's directory.
+        dir: PathBuf,
+    },
+    /// Check a state that nobody runs: every block against its checksum, counts, and, with the topology,
+    /// every view against what the durable state gives it.
+    Verify {
+        /// The state's directory.
+        dir: PathBuf,
+        /// The topology: SQL files, applied in this order.
+        files: Vec<PathBuf>,
+        /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
+        #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
+        env_file: Option<PathBuf>,
+    },
+    /// Copy a state as of one committed epoch, also while it is in use.
+    Backup {
+        /// The state's directory. With --url, left out.
+        #[arg(required_unless_present = "url")]
+        dir: Option<PathBuf>,
+        /// Where the copy goes: a directory that does not exist or is empty. With --url, on that machine.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Ask the process that runs the topology, at the address it listens on. Needs HERALD_ADMIN_TOKEN.
+        #[arg(long, conflicts_with = "dir")]
+        url: Option<String>,
+    },
+    /// Put a copy of a state back.
+    Restore {
+        /// The backup's directory.
+        backup: PathBuf,
+        /// Where the state goes: a directory that does not exist or is empty.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Make it a state of its own, of a topology of this name with topics of its own: the way back in
+        /// time. Its sinks get what its views hold once more.
+        #[arg(long = "as", value_name = "NAME")]
+        topology: Option<String>,
+    },
 }
 
 /// `herald demo`.
@@ -101,10 +149,9 @@ pub struct RunArgs {
     /// not full waits until at most one other is in flight.
     #[arg(long, value_name = "TIME", default_value = "100ms", env = "HERALD_EPOCH_INTERVAL", value_parser = interval)]
     pub epoch_interval: Duration,
-    /// Serve /healthz, /readyz, /metrics and /v1/* here: ADDRESS:PORT, or PORT on the loopback
-    /// interface, or off. Default: 127.0.0.1:7414 if it is free.
-    #[arg(long, value_name = "ADDR", env = "HERALD_LISTEN")]
-    pub listen: Option<String>,
+    /// Where and to whom things are served.
+    #[command(flatten)]
+    pub serve: ServeArgs,
     /// Stop when bounded sources end and Kafka sources reach the end offsets seen at start. The watermark of
     /// a bounded source is then beyond all time: its windows close, and rows that it may get later are late.
     #[arg(long, env = "HERALD_ONCE")]
@@ -115,9 +162,34 @@ pub struct RunArgs {
     /// Drop the state and start over.
     #[arg(long, env = "HERALD_FRESH")]
     pub fresh: bool,
+    /// Go on although records were deleted from a topic before they were read; the log says how many.
+    #[arg(long, env = "HERALD_SKIP_LOST_RECORDS")]
+    pub skip_lost_records: bool,
     /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
     #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
     pub env_file: Option<PathBuf>,
+}
+
+/// Where and to whom a running topology is served.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArgs {
+    /// Serve /healthz, /readyz, /metrics and /v1/* here: ADDRESS:PORT, or PORT on the loopback
+    /// interface, or off. Default: 127.0.0.1:7414 if it is free. Elsewhere than on the loopback
+    /// interface a token is needed.
+    #[arg(long, value_name = "ADDR", env = "HERALD_LISTEN")]
+    pub listen: Option<String>,
+    /// A file with the token that reading needs (Authorization: Bearer TOKEN). Else HERALD_READ_TOKEN.
+    #[arg(long, value_name = "FILE", env = "HERALD_READ_TOKEN_FILE")]
+    pub read_token_file: Option<PathBuf>,
+    /// A file with the token that administering needs, such as a backup. Else HERALD_ADMIN_TOKEN.
+    #[arg(long, value_name = "FILE", env = "HERALD_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Serve over TLS with this certificate chain, PEM.
+    #[arg(long, value_name = "FILE", env = "HERALD_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, PKCS #8 PEM.
+    #[arg(long, value_name = "FILE", env = "HERALD_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// `herald check`.

@@ -88,6 +88,7 @@ fn start(
         once: false,
         close_windows: false,
         fresh: false,
+        skip_lost_records: false,
     };
     std::thread::Builder::new()
         .name("herald-engine".to_owned())

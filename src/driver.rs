@@ -19,10 +19,12 @@ mod publish;
 mod sources;
 mod workers;
 
+pub use open::decoders;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
@@ -32,6 +34,7 @@ use dataflows::render::Start;
 use dataflows::source::progress::SourceHead;
 use dataflows::topology::Setup;
 use fail::fail_point;
+use state::Store;
 
 use crate::failpoints;
 use crate::metrics::Metrics;
@@ -69,6 +72,8 @@ pub struct DriverConfig {
     pub close_windows: bool,
     /// Drop the state first.
     pub fresh: bool,
+    /// Go on where a topic starts when records before that are gone.
+    pub skip_lost_records: bool,
 }
 
 /// How a running topology fares.
@@ -119,6 +124,7 @@ pub struct Summary {
 pub struct DriverHandle {
     stop: Arc<AtomicBool>,
     status: Arc<Mutex<Status>>,
+    store: Arc<Mutex<Weak<Store>>>,
 }
 
 impl DriverHandle {
@@ -130,6 +136,11 @@ impl DriverHandle {
     /// How it fares now.
     pub fn status(&self) -> Status {
         self.locked().clone()
+    }
+
+    /// The state, while the topology runs.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
     fn stopping(&self) -> bool {
@@ -187,7 +198,9 @@ impl Driver {
     fn open(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Driver> {
         let failed = Arc::new(AtomicBool::new(false));
         let (opened, spaces) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
+        *handle.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&opened.store);
         let committed = opened.store.meta();
+        let republish = opened.store.republishes()?;
         let watermark = |name: &String| {
             let held = committed.progress.sources.get(name).and_then(|s| s.watermark_us);
             Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN)))
@@ -196,7 +209,7 @@ impl Driver {
             plan: config.plan.clone(),
             spaces: Arc::new(spaces),
             store: opened.store.clone(),
-            start: Start { epoch: committed.epoch },
+            start: Start { epoch: committed.epoch, whole: republish },
             watermarks: config.plan.sources.iter().map(|s| watermark(&s.name)).collect(),
             progress: Arc::new(committed.progress),
             committed: Arc::new(AtomicU64::new(committed.epoch)),
@@ -263,6 +276,12 @@ impl Driver {
     fn feed(&mut self, lines: &mut Lines) -> Result<()> {
         let mut epoch = self.setup.start.epoch + 1;
         let mut head = self.new_head(epoch);
+        if self.setup.start.whole {
+            // What a restored state gives its new sinks goes out in an epoch of its own.
+            while !self.permit(lines, true) && !self.failed.load(Ordering::Relaxed) {}
+            self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
+            epoch += 1;
+        }
         let (mut rows, mut bytes, mut opened) = (0usize, 0usize, Instant::now());
         let mut told = Instant::now();
         loop {

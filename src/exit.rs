@@ -139,6 +139,7 @@ fn state_mistake(error: &StateError) -> bool {
             | StateError::Foreign { .. }
             | StateError::NotHerald { .. }
             | StateError::Missing { .. }
+            | StateError::Occupied { .. }
     )
 }
 

@@ -22,6 +22,7 @@ mod metrics;
 mod query;
 mod run;
 mod serve;
+mod state_cmd;
 mod test_cmd;
 mod topology;
 mod watch;
@@ -48,5 +49,6 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Explain(args) => explain_cmd::command(args),
         Command::Test(args) => test_cmd::command(args),
         Command::Query(args) => query::command(args),
+        Command::State(command) => state_cmd::command(command),
     }
 }

@@ -25,6 +25,7 @@ use state::{Reader, Store};
 
 use crate::cli::{OutputFormat, QueryArgs};
 use crate::exit::mistake;
+use crate::serve::access;
 use tables::Tables;
 
 /// Memory that a query's tables may take, and again its own work.
@@ -199,19 +200,31 @@ pub fn only_state(dir: &Path) -> Result<PathBuf> {
 
 /// Asks a running `herald run --listen`.
 fn ask(url: &str, sql: &str, format: OutputFormat) -> Result<String> {
-    let base = match url.contains("://") {
+    let base = base(url);
+    let token = access::token("HERALD_READ_TOKEN", None)?;
+    let token = token.map_or_else(|| access::token("HERALD_ADMIN_TOKEN", None), |token| Ok(Some(token)))?;
+    post(&base, &format!("/v1/query?format={}", format.name()), sql, token)
+}
+
+/// Where a running topology is, `http://` where nothing is said.
+pub fn base(url: &str) -> String {
+    match url.contains("://") {
         true => url.trim_end_matches('/').to_owned(),
         false => format!("http://{}", url.trim_end_matches('/')),
-    };
+    }
+}
+
+/// Asks a running topology; its refusal is an error in its own words.
+pub fn post(base: &str, path: &str, body: &str, token: Option<String>) -> Result<String> {
     let client = reqwest::blocking::Client::builder()
         .timeout(PATIENCE + Duration::from_secs(5))
         .build()
         .context("cannot start the HTTP client")?;
-    let response = client
-        .post(format!("{base}/v1/query?format={}", format.name()))
-        .body(sql.to_owned())
-        .send()
-        .with_context(|| format!("{base} does not answer"))?;
+    let mut request = client.post(format!("{base}{path}")).body(body.to_owned());
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().with_context(|| format!("{base} does not answer"))?;
     let status = response.status();
     let text = response.text().with_context(|| format!("the answer of {base} cannot be read"))?;
     if status.is_success() {

@@ -39,16 +39,17 @@ pub fn command(args: &RunArgs) -> Result<()> {
         once: args.once,
         close_windows: args.close_windows,
         fresh: args.fresh,
+        skip_lost_records: args.skip_lost_records,
         plan,
         name,
     };
     let runtime = runtime()?;
-    let listener = serve::bind(args.listen.as_deref())?;
+    let door = serve::bind(&args.serve)?;
     if args.fresh && config.state_dir.exists() {
         say_what_fresh_means(&config);
     }
     let once = args.once;
-    let ended = supervise(&runtime, config, listener);
+    let ended = supervise(&runtime, config, door);
     // What runs beside the driver has nothing to finish, and a slow query must not hold the end up.
     runtime.shutdown_background();
     let summary = ended?;
@@ -62,20 +63,15 @@ pub fn command(args: &RunArgs) -> Result<()> {
 }
 
 /// Runs the driver to its end, with everything that goes on beside it.
-fn supervise(
-    runtime: &Runtime,
-    config: DriverConfig,
-    listener: Option<std::net::TcpListener>,
-) -> Result<Summary> {
+fn supervise(runtime: &Runtime, config: DriverConfig, door: Option<serve::Door>) -> Result<Summary> {
     let metrics = Arc::new(Metrics::new(&config.name)?);
     let handle = DriverHandle::default();
     stop_on_signals(runtime, handle.clone(), config.state_dir.clone())?;
     runtime.spawn(watch::watch(handle.clone(), metrics.clone()));
-    if let Some(listener) = listener {
+    if let Some(door) = door {
         let served = Served::new(&config, handle.clone(), metrics.clone());
-        let address = listener.local_addr().context("cannot tell the address")?;
-        tracing::info!("serving on http://{address}");
-        runtime.spawn(serve::serve(listener, served));
+        tracing::info!("serving on {}", door.url()?);
+        runtime.spawn(serve::serve(door, served));
     }
     driver::run(config, metrics, handle)
 }

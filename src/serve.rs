@@ -7,9 +7,13 @@
 //! | `/metrics` | Prometheus |
 //! | `/v1/topology`, `/v1/views` | JSON: plan and status; views with columns, epoch and watermark |
 //! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv or table |
+//! | `/v1/backup` | `POST ?to=DIR`: copies the state as of one epoch |
 //!
-//! Nothing here writes. Queries read the state beside the driver, never the workers' memory; two
-//! run at a time. Without an address of its own the server listens on the loopback interface.
+//! Queries read the state beside the driver, never the workers' memory; two run at a time, and few wait.
+//! Who may ask, [`access`] says; without an address of its own the server listens on the loopback interface.
+
+pub mod access;
+mod tls;
 
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
@@ -17,24 +21,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use dataflows::plan::Plan;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tokio_native_tls::TlsAcceptor;
 
-use crate::cli::OutputFormat;
+use crate::cli::{OutputFormat, ServeArgs};
 use crate::driver::{DriverConfig, DriverHandle};
 use crate::exit::{self, mistake};
 use crate::metrics::Metrics;
 use crate::query::{self, States, format};
+use crate::state_cmd;
+use access::Access;
+use tls::TlsListener;
 
 /// Where `run` listens when nothing is said.
 const DEFAULT: &str = "127.0.0.1:7414";
 /// Queries that run at a time.
 const QUERIES: usize = 2;
+/// Queries that run or wait for their turn.
+const WAITING: usize = 34;
+/// Bytes of a request's body.
+const BODY: usize = 1 << 20;
 
 /// What the server knows.
 pub struct Served {
@@ -45,6 +57,7 @@ pub struct Served {
     metrics: Arc<Metrics>,
     states: Mutex<Option<States>>,
     queries: Semaphore,
+    waiting: Semaphore,
 }
 
 impl Served {
@@ -58,6 +71,7 @@ impl Served {
             metrics,
             states: Mutex::new(None),
             queries: Semaphore::new(QUERIES),
+            waiting: Semaphore::new(WAITING),
         }
     }
 
@@ -78,8 +92,51 @@ impl Served {
     }
 }
 
-/// The listener for `--listen`; None when it is off.
-pub fn bind(listen: Option<&str>) -> Result<Option<TcpListener>> {
+/// An address that is listened on, and who may come in.
+pub struct Door {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    access: Access,
+}
+
+impl Door {
+    /// Where it is.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn url(&self) -> Result<String> {
+        let address = self.listener.local_addr().context("cannot tell the address")?;
+        Ok(format!("{}://{address}", if self.tls.is_some() { "https" } else { "http" }))
+    }
+}
+
+/// What `--listen` and the flags beside it ask for; None when it is off.
+///
+/// # Errors
+/// When the address is none or is taken, when files cannot be read, or when it would be open to a network.
+pub fn bind(args: &ServeArgs) -> Result<Option<Door>> {
+    let Some(listener) = listener(args.listen.as_deref())? else { return Ok(None) };
+    let access = Access::new(args)?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        _ => None,
+    };
+    if !address.ip().is_loopback() {
+        if access.open() {
+            return Err(mistake(format!(
+                "--listen {address} can be reached from the network, and whoever reaches it could read everything\n  \
+                 set HERALD_READ_TOKEN (or --read-token-file), or listen on 127.0.0.1"
+            )));
+        }
+        if tls.is_none() {
+            tracing::warn!("tokens and answers pass {address} in clear: give --tls-cert and --tls-key");
+        }
+    }
+    Ok(Some(Door { listener, tls, access }))
+}
+
+fn listener(listen: Option<&str>) -> Result<Option<TcpListener>> {
     let Some(given) = listen else {
         // Two topologies on one machine are no mistake: the second one is not served.
         return Ok(match TcpListener::bind(DEFAULT) {
@@ -114,18 +171,24 @@ fn address(given: &str) -> String {
 }
 
 /// Serves until the runtime ends.
-pub async fn serve(listener: TcpListener, served: Served) {
+pub async fn serve(door: Door, served: Served) {
+    let Door { listener, tls, access } = door;
+    let router = router(served, access);
     let listening = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
-    let ended = match listening {
-        Ok(listener) => axum::serve(listener, router(served)).await,
-        Err(error) => Err(error),
+    let ended = match (listening, tls) {
+        (Ok(listener), None) => axum::serve(listener, router).await,
+        (Ok(listener), Some(tls)) => match TlsListener::start(listener, tls) {
+            Ok(listener) => axum::serve(listener, router).await,
+            Err(error) => Err(error),
+        },
+        (Err(error), _) => Err(error),
     };
     if let Err(error) = ended {
         tracing::error!("the HTTP server ended: {error}");
     }
 }
 
-fn router(served: Served) -> Router {
+fn router(served: Served, access: Access) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -133,7 +196,10 @@ fn router(served: Served) -> Router {
         .route("/v1/topology", get(topology))
         .route("/v1/views", get(views))
         .route("/v1/query", get(query_get).post(query_post))
+        .route("/v1/backup", post(backup))
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(access), access::check))
         .with_state(Arc::new(served))
 }
 
@@ -249,12 +315,35 @@ async fn answer(served: Arc<Served>, sql: String, wanted: Option<String>) -> Res
     result.await
 }
 
+#[derive(serde::Deserialize)]
+struct Copy {
+    to: PathBuf,
+}
+
+/// Copies the state. The directory is one of this machine.
+async fn backup(State(served): Shared, Query(copy): Query<Copy>) -> Response {
+    let work = move |served: &Served| {
+        let store = served.handle.store().ok_or_else(|| anyhow!("the topology has not started yet"))?;
+        if !copy.to.is_absolute() {
+            return Err(mistake("name the whole path of the directory"));
+        }
+        store.checkpoint(&copy.to)?;
+        let epoch = state_cmd::epoch_of(&copy.to)?;
+        tracing::info!(epoch, "the state was copied to {}", copy.to.display());
+        Ok(axum::Json(json!({"epoch": epoch, "to": copy.to})).into_response())
+    };
+    blocking(served, work).await
+}
+
 /// Runs what blocks where it may, and turns its failure into an answer.
 async fn blocking(
     served: Arc<Served>,
     work: impl FnOnce(&Served) -> Result<Response> + Send + 'static,
 ) -> Response {
     let shared = served.clone();
+    let Ok(_place) = served.waiting.try_acquire() else {
+        return failure(StatusCode::TOO_MANY_REQUESTS, "too many queries wait: ask again in a second");
+    };
     let Ok(_turn) = served.queries.acquire().await else {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
     };
@@ -290,13 +379,13 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_a_mistake() {
-        let error = bind(Some("nowhere")).unwrap_err();
+        let error = listener(Some("nowhere")).unwrap_err();
         assert_eq!(exit::code(&error), 2);
     }
 
     #[test]
     fn off_listens_nowhere() {
-        assert!(bind(Some("off")).is_ok_and(|listener| listener.is_none()));
+        assert!(listener(Some("off")).is_ok_and(|listener| listener.is_none()));
     }
 
     /// Asks a server of a topology that has not started yet.
@@ -313,10 +402,12 @@ mod tests {
             once: false,
             close_windows: false,
             fresh: false,
+            skip_lost_records: false,
         };
         let served = Served::new(&config, DriverHandle::default(), Arc::new(Metrics::new("t")?));
         let runtime = crate::run::runtime()?;
-        runtime.spawn(serve(listener, served));
+        let access = Access::new(&ServeArgs::default())?;
+        runtime.spawn(serve(Door { listener, tls: None, access }, served));
         let answers = requests.iter().map(|request| {
             let mut stream = std::net::TcpStream::connect(address)?;
             write!(stream, "{request} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")?;

@@ -213,7 +213,7 @@ impl ConnectorError {
                 "create the topic, or correct the option \"topic\"; Herald does not create source topics"
             }
             ConnectorError::LostRecords { .. } => {
-                "lengthen the topic's retention; to go on without these records, start over with `herald run FILE --fresh`"
+                "lengthen the topic's retention; to go on without these records: `herald run FILE --skip-lost-records`"
             }
             ConnectorError::ShrunkTopic { .. } => {
                 "point the source at the old topic, or start over with `herald run FILE --fresh`"

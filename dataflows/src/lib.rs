@@ -15,3 +15,4 @@ pub mod source;
 pub mod spaces;
 pub mod sql;
 pub mod topology;
+pub mod verify;

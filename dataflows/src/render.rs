@@ -86,6 +86,8 @@ pub static KEEP_CUT: AtomicBool = AtomicBool::new(true);
 pub struct Start {
     /// The committed epoch; 0 for a new state.
     pub epoch: u64,
+    /// Whether what the restored state gives views and sinks is wanted once more, at the committed epoch.
+    pub whole: bool,
 }
 
 impl Start {
@@ -344,7 +346,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 unique,
                 views,
                 sinks,
-                after: self.start.epoch,
+                after: self.start.epoch - u64::from(self.start.whole),
                 name: self.plan.rels[rel].owner.clone(),
                 collector: self.collector.clone(),
             };

@@ -173,7 +173,9 @@ impl Builder<'_> {
         (key, blame): (Option<Vec<usize>>, &str),
     ) -> u32 {
         let held = self.held.and_then(|held| held.find(kind, name));
-        if self.held.is_some() && held.is_none_or(|h| h.fingerprint != fingerprint) {
+        // A copy that became a state of its own has other sinks.
+        let open = |h: &CatalogueEntry| kind == SpaceKind::Sink && h.fingerprint.is_empty();
+        if self.held.is_some() && held.is_none_or(|h| h.fingerprint != fingerprint && !open(h)) {
             self.changed.insert(blame.to_string());
         }
         let id = held.map_or(self.entries.len() as u32 + 1, |h| h.id);

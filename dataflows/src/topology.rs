@@ -94,6 +94,7 @@ pub struct Topology {
     epoch: u64,
     peers: usize,
     abort: Arc<AtomicBool>,
+    restored: Option<EpochOut>,
 }
 
 /// All partitions of each source, by source index, as of the end of an epoch.
@@ -138,8 +139,18 @@ impl Topology {
             .collect::<Result<Vec<_>, RunError>>()?;
         let abort = setup.abort.clone();
         let epoch = setup.start.epoch;
-        let mut topology =
-            Topology { feeds, ingests, marks, watermarks, probe, collector, epoch, peers, abort };
+        let mut topology = Topology {
+            feeds,
+            ingests,
+            marks,
+            watermarks,
+            probe,
+            collector,
+            epoch,
+            peers,
+            abort,
+            restored: None,
+        };
         topology.restore(worker, setup, (index, peers), tables, restores)?;
         Ok(topology)
     }
@@ -159,7 +170,7 @@ impl Topology {
         for (at, handle) in tables.into_iter().enumerate() {
             let (Some(mut handle), Some(space)) = (handle, setup.spaces.tables.get(&at)) else { continue };
             handle.advance_to(epoch);
-            if setup.start.restored() && rows_needed(&setup.plan, at) {
+            if setup.start.restored() && (setup.start.whole || rows_needed(&setup.plan, at)) {
                 for group in &owned {
                     restore_table(&setup.store, *space, *group, &mut handle)?;
                     worker.step();
@@ -171,8 +182,14 @@ impl Topology {
         }
         self.advance(epoch + 1);
         self.settle(worker, epoch)?;
-        self.collector.borrow_mut().take(epoch);
+        let restored = self.collector.borrow_mut().take(epoch);
+        self.restored = setup.start.whole.then_some(restored);
         Ok(())
+    }
+
+    /// What the restored state gave views and sinks, once, where the start asked for it.
+    pub fn restored(&mut self) -> Option<EpochOut> {
+        self.restored.take()
     }
 
     /// Judges records of one partition and enters what they give into the open epoch.

@@ -128,6 +128,7 @@ fn expected(dir: &Path, sql: &str) -> Result<String> {
         once: true,
         close_windows: false,
         fresh: false,
+        skip_lost_records: false,
     };
     driver::run(config, Arc::new(Metrics::new("demo")?), DriverHandle::default())?;
     let answer = States::open(&state_dir)?.answer(QUESTION)?;

@@ -39,8 +39,10 @@ impl Sources {
             let what = || format!("source {}", source.name);
             let headers = source.includes.iter().any(|i| matches!(i, IncludeKind::Header(_)));
             let mut connector = SourceConnector::from_options(&source.options).with_context(what)?;
-            if let SourceConnector::File(file) = &mut connector {
-                file.keyed = source.format == Format::Upsert;
+            match &mut connector {
+                SourceConnector::File(file) => file.keyed = source.format == Format::Upsert,
+                SourceConnector::Kafka(kafka) => kafka.skip_lost = config.skip_lost_records,
+                _ => {}
             }
             let wanted =
                 SourceConfig { name: config.name.clone(), connector, want_headers: headers, want_keys: true };

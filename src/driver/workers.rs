@@ -118,7 +118,10 @@ fn work(
                 fail_point!("worker.step.before");
                 let mut out = topology.close(worker, epoch, &partitions)?;
                 fail_point!("worker.step.after");
-                let sinks = std::mem::take(&mut out.sinks);
+                let mut sinks = std::mem::take(&mut out.sinks);
+                if let Some(restored) = topology.restored() {
+                    sinks = restored.sinks;
+                }
                 let encoded = encoder.encode(epoch, sinks, &mut out, setup.spaces.errors)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();
                 let part = Part {

@@ -30,6 +30,14 @@ pub enum StateError {
         /// One of the files that are in the way.
         found: String,
     },
+    /// A copy is to go where something is already.
+    #[error("{} is not empty: it holds {found}", .dir.display())]
+    Occupied {
+        /// The directory.
+        dir: PathBuf,
+        /// One of the files that are there.
+        found: String,
+    },
     /// Another process (or another handle in this one) has the state open.
     #[error("the state in {} is in use by {}", .dir.display(), process(.pid))]
     Locked {
@@ -181,6 +189,7 @@ impl StateError {
             StateError::NotHerald { .. } => {
                 "name another directory with `--state`; Herald deletes nothing it did not write"
             }
+            StateError::Occupied { .. } => "name a directory that does not exist or is empty",
             StateError::Locked { .. } => "stop that process first, or name another directory with `--state`",
             StateError::WrongVersion { .. } => "use the release that wrote it, or start over with `--fresh`",
             StateError::Foreign { .. } => {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rocksdb::{DB, WriteBatch};
 
+use crate::catalogue::{Catalogue, SpaceKind};
 use crate::error::StateError;
 use crate::layout::{FORMAT_VERSION, Layout};
 use crate::read::Reads;
@@ -26,6 +27,44 @@ pub(crate) fn initialise(db: &DB, dir: &Path, topology: Option<&str>) -> Result<
     synced.set_sync(true);
     db.write_opt(batch, &synced).map_err(|source| StateError::database(dir, source))
 }
+
+/// Makes a copied state one of its own, of another topology: what it published elsewhere counts for nothing,
+/// and its sinks get its content once more.
+pub(crate) fn adopt(db: &DB, dir: &Path, topology: &str, epoch: u64) -> Result<String, StateError> {
+    let (meta, outbox) = (space::family(db, space::META)?, space::family(db, space::OUTBOX)?);
+    let mut batch = WriteBatch::new();
+    let id = new_state_id();
+    batch.put_cf(meta, "state_id", &id);
+    batch.put_cf(meta, "topology", topology);
+    batch.put_cf(meta, REPUBLISH, epoch.to_be_bytes());
+    let reads = Reads { db, dir, snapshot: None };
+    if let Some(mut catalogue) = reads.meta_json::<Catalogue>("catalogue")? {
+        catalogue.topology = topology.to_owned();
+        // Its sinks are to be others. What stands for a source keeps its fingerprint.
+        let sinks = catalogue.entries.iter_mut().filter(|entry| entry.kind == SpaceKind::Sink);
+        for sink in sinks.filter(|entry| !entry.name.starts_with("source ")) {
+            sink.fingerprint.clear();
+        }
+        let text = serde_json::to_vec(&catalogue)
+            .map_err(|error| StateError::io(dir, "encode", Path::new("catalogue"), error.into()))?;
+        batch.put_cf(meta, "catalogue", text);
+    }
+    let mut gone = |family: &rocksdb::ColumnFamily, prefix: &[u8]| {
+        reads.scan(family, prefix, 0).each(|key, _| -> Result<(), StateError> {
+            batch.delete_cf(family, key);
+            Ok(())
+        })
+    };
+    gone(meta, b"published/")?;
+    gone(outbox, &[])?;
+    let mut synced = rocksdb::WriteOptions::default();
+    synced.set_sync(true);
+    db.write_opt(batch, &synced).map_err(|source| StateError::database(dir, source))?;
+    Ok(id)
+}
+
+/// The key of the epoch whose content sinks get once more.
+pub(crate) const REPUBLISH: &str = "republish";
 
 /// State id and topology, once the format version is known to be ours.
 pub(crate) fn identity(reads: &Reads<'_>, layout: &Layout) -> Result<(String, Option<String>), StateError> {

@@ -138,6 +138,14 @@ impl Layout {
         Ok(())
     }
 
+    /// Refuses a directory that holds anything but what an interrupted copy left.
+    pub(crate) fn refuse_occupied(&self) -> Result<(), StateError> {
+        match self.names()?.into_iter().find(|name| !name.starts_with(LEFTOVER) && name != "lost+found") {
+            Some(found) => Err(StateError::Occupied { dir: self.root.clone(), found }),
+            None => self.clear_leftovers(),
+        }
+    }
+
     /// Deletes what an interrupted wipe left behind. The lock must be held.
     pub(crate) fn clear_leftovers(&self) -> Result<(), StateError> {
         for name in self.names()? {

@@ -4,7 +4,7 @@
 //! any number read. After a failed commit it is poisoned: reads go on, every further write is refused, and a
 //! new start goes on from the last committed epoch.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -15,7 +15,7 @@ use rocksdb::{Cache, DB, WriteBatch};
 use crate::catalogue::{Catalogue, Spaces};
 use crate::dead_letter::{DeadLetterPolicy, DeadLetterTotals};
 use crate::error::StateError;
-use crate::identity::{identity, initialise};
+use crate::identity::{REPUBLISH, adopt, identity, initialise};
 use crate::layout::Layout;
 use crate::options::{self, StoreOptions};
 use crate::outbox::Waiting;
@@ -187,16 +187,41 @@ impl Store {
     pub fn checkpoint(&self, target: &Path) -> Result<(), StateError> {
         let layout = Layout::new(target);
         layout.create_root()?;
-        if let Some(found) =
-            fs::read_dir(target).ok().and_then(|mut entries| entries.next()).and_then(Result::ok)
-        {
-            let found = found.file_name().to_string_lossy().into_owned();
-            return Err(StateError::NotHerald { dir: target.to_owned(), found });
-        }
+        layout.refuse_occupied()?;
         Checkpoint::new(&self.db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(layout.database()))
             .map_err(|source| StateError::database(target, source))?;
         layout.write_marker(&self.state_id)
+    }
+
+    /// Puts a copy of a state back: from the directory of a backup into one that must not exist or be empty. With
+    /// `topology` the copy is from then on a state of its own, of a topology of that name, whose sinks get its
+    /// content once more. A crash leaves nothing that opens as a state.
+    pub fn restore(from: &Path, to: &Path, topology: Option<&str>) -> Result<(), StateError> {
+        let (source, target) = (Layout::new(from), Layout::new(to));
+        let Some(marker) = source.marker()?.filter(|_| source.has_database()) else {
+            return Err(StateError::Missing { dir: from.to_owned() });
+        };
+        target.create_root()?;
+        target.refuse_occupied()?;
+        let copied = target.root.join("old-restoring");
+        copy_files(&source.database(), &copied)
+            .map_err(|error| StateError::io(to, "copy the backup to", &copied, error))?;
+        std::fs::rename(&copied, target.database())
+            .map_err(|error| StateError::io(to, "move", &copied, error))?;
+        target.write_marker(&marker.state_id)?;
+        let Some(topology) = topology else { return Ok(()) };
+        let store = Store::open(to, &StoreOptions::default())?;
+        let id = adopt(&store.db, to, topology, store.meta().epoch)?;
+        target.write_marker(&id)
+    }
+
+    /// Whether sinks get the content of the committed epoch once more: a copy that became a state of its own,
+    /// and has committed nothing since.
+    pub fn republishes(&self) -> Result<bool, StateError> {
+        let held = self.reads().meta(REPUBLISH)?;
+        let epoch = held.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+        Ok(epoch.is_some_and(|epoch| epoch > 0 && epoch == self.meta().epoch))
     }
 
     /// Writes memtables out, so that the next start has no log to replay. For a graceful stop.
@@ -257,4 +282,18 @@ impl Store {
         batch.put_cf(space::family(&self.db, space::META)?, key, text);
         Ok(())
     }
+}
+
+/// The files of a directory, each synced.
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.file_name() != "LOCK" {
+            let copy = to.join(entry.file_name());
+            std::fs::copy(entry.path(), &copy)?;
+            File::open(&copy)?.sync_all()?;
+        }
+    }
+    File::open(to)?.sync_all()
 }

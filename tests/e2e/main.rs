@@ -21,6 +21,7 @@ mod keyed;
 mod kills;
 mod mistakes;
 mod once;
+mod operations;
 mod outage;
 #[cfg(feature = "failpoints")]
 mod proxy;

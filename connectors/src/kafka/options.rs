@@ -157,6 +157,8 @@ pub struct KafkaSource {
     pub group: Option<String>,
     /// How long opening waits for the broker.
     pub open_timeout: Duration,
+    /// Whether reading goes on where the topic starts when records before that are gone.
+    pub skip_lost: bool,
 }
 
 impl KafkaSource {
@@ -168,6 +170,7 @@ impl KafkaSource {
             startup: Startup::Earliest,
             group: None,
             open_timeout: Duration::from_secs(10),
+            skip_lost: false,
         }
     }
 

@@ -126,6 +126,13 @@ impl KafkaReader {
 
     fn check_held(&self, partition: i32, next: i64, (low, high): (i64, i64)) -> Result<i64, ConnectorError> {
         let topic = self.source.topic.clone();
+        if next < low && self.source.skip_lost {
+            let lost = low - next;
+            tracing::warn!(
+                "topic {topic} partition {partition}: {lost} records were deleted before they were read, and are skipped"
+            );
+            return Ok(low);
+        }
         if next < low {
             return Err(ConnectorError::LostRecords { topic, partition, next, low });
         }

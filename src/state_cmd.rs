@@ -1,0 +1,195 @@
+//! `herald state`: look into a state, check it, copy it, put a copy back.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+
+use anyhow::{Context, Result, anyhow, bail};
+use dataflows::render::Start;
+use dataflows::spaces::Spaces;
+use dataflows::topology::Setup;
+use dataflows::verify::{self, Derived, Finding};
+use schemas::Outcome;
+use state::{Reader, SpaceKind, Store, StoreOptions};
+
+use crate::cli::StateCommand;
+use crate::exit::mistake;
+use crate::serve::access;
+use crate::{driver, query, topology};
+
+/// `herald state`.
+pub fn command(command: &StateCommand) -> Result<()> {
+    let told = match command {
+        StateCommand::Inspect { dir } => inspect(dir)?,
+        StateCommand::Verify { dir, files, env_file } => return verify(dir, files, env_file.as_deref()),
+        StateCommand::Backup { dir: Some(dir), to, .. } => {
+            let store = open(dir).context("with --url the process that runs it can be asked")?;
+            store.checkpoint(to)?;
+            format!("Epoch {} was copied to {}.\n", epoch_of(to)?, to.display())
+        }
+        StateCommand::Backup { dir: None, to, url } => ask(url.as_deref().unwrap_or_default(), to)?,
+        StateCommand::Restore { backup, to, topology } => restore(backup, to, topology.as_deref())?,
+    };
+    std::io::stdout().lock().write_all(told.as_bytes())?;
+    Ok(())
+}
+
+fn open(dir: &Path) -> Result<Store> {
+    Ok(Store::open(dir, &StoreOptions::default())?)
+}
+
+/// The committed epoch of a state that may be in use.
+pub fn epoch_of(dir: &Path) -> Result<u64> {
+    beside(dir, |reader| Ok(reader.snapshot().epoch()))
+}
+
+/// Reads a state without its lock.
+fn beside<T>(dir: &Path, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+    let scratch = tempfile::Builder::new().prefix("herald-state-").tempdir();
+    let scratch = scratch.context("cannot create a temporary directory")?;
+    let reader = Store::open_secondary(dir, scratch.path())?;
+    read(&reader)
+}
+
+fn ask(url: &str, to: &Path) -> Result<String> {
+    let token = access::token("HERALD_ADMIN_TOKEN", None)?;
+    let to = to.to_str().ok_or_else(|| mistake("the directory's name is not text"))?;
+    let quoted: String = to
+        .bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' => char::from(b).to_string(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect();
+    let answer = query::post(&query::base(url), &format!("/v1/backup?to={quoted}"), "", token)?;
+    let answer: serde_json::Value = serde_json::from_str(&answer).context("the answer is no JSON")?;
+    Ok(format!("Epoch {} was copied to {to}.\n", answer["epoch"]))
+}
+
+fn restore(backup: &Path, to: &Path, topology: Option<&str>) -> Result<String> {
+    let damaged = beside(backup, |reader| Ok(reader.snapshot().verify()?))?;
+    if !damaged.is_empty() {
+        bail!("the backup is damaged: {}", damaged.join("; "));
+    }
+    Store::restore(backup, to, topology)?;
+    let epoch = epoch_of(to)?;
+    Ok(match topology {
+        None => format!(
+            "Epoch {epoch} is in {}. If more than that was published, `herald run` refuses to go on: see docs/operations.md.\n",
+            to.display()
+        ),
+        Some(name) => format!(
+            "Epoch {epoch} is in {}, a state of its own. Run it with --name {name} and sinks to new topics: they get what its views hold.\n",
+            to.display()
+        ),
+    })
+}
+
+fn inspect(dir: &Path) -> Result<String> {
+    beside(dir, |reader| {
+        let snapshot = reader.snapshot();
+        let committed = snapshot.committed();
+        let at = schemas::time::format_timestamp(committed.commit_ms.saturating_mul(1000), true);
+        let mut out = format!("epoch       {}, committed at {at}\n", committed.epoch);
+        let catalogue = snapshot.catalogue()?.unwrap_or_default();
+        out.push_str(&format!("topology    {}\n", catalogue.topology));
+        for (name, source) in &committed.progress.sources {
+            let parts: Vec<String> =
+                Outcome::ALL.iter().map(|o| format!("{} {}", source.outcomes[o.index()], o.name())).collect();
+            out.push_str(&format!("source      {name}: {} read = {}\n", source.read, parts.join(" + ")));
+            for (partition, at) in &source.partitions {
+                out.push_str(&format!(
+                    "            partition {partition} goes on at offset {}\n",
+                    at.next_offset
+                ));
+            }
+        }
+        for entry in &catalogue.entries {
+            let kind = match entry.kind {
+                SpaceKind::Table => "table",
+                SpaceKind::Arrangement => "arrangement",
+                SpaceKind::View => "view",
+                SpaceKind::Sink => continue,
+            };
+            let mut keys = 0_u64;
+            snapshot.scan(entry.id, &[], |_, _| -> Result<()> {
+                keys += 1;
+                Ok(())
+            })?;
+            out.push_str(&format!("{kind:<11} {}: {keys} keys\n", entry.name));
+        }
+        let published = snapshot.published(0)?.map_or(0, |p| p.epoch);
+        let waiting = snapshot.outbox_after(0, 0)?.count();
+        out.push_str(&format!("published   up to epoch {published}; {waiting} epochs wait for Kafka\n"));
+        Ok(out)
+    })
+}
+
+/// Prints what was found; fails when anything is wrong.
+fn verify(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Result<()> {
+    let store = Arc::new(open(dir)?);
+    let mut wrong = store.snapshot()?.verify()?;
+    let mut out = format!("epoch {}: every block was read and fits its checksum\n", store.meta().epoch);
+    if files.is_empty() {
+        out.push_str("name the topology's files to have its views derived again\n");
+    } else {
+        let files = topology::read(files)?;
+        let variables = topology::Variables::read(env_file)?;
+        let plan = topology::plan(&files, &variables, topology::Network::Allowed)?;
+        let setup = setup(store, plan)?;
+        for finding in verify::views(&setup)? {
+            let (line, fine) = told(&finding);
+            out.push_str(&line);
+            if !fine {
+                wrong.push(line.trim_end().to_owned());
+            }
+        }
+        wrong.extend(verify::conservation(&setup));
+    }
+    std::io::stdout().lock().write_all(out.as_bytes())?;
+    match wrong.len() {
+        0 => Ok(()),
+        1 => Err(anyhow!("the state in {} is damaged: {}", dir.display(), wrong[0])),
+        n => Err(anyhow!("the state in {} is damaged in {n} ways: {}", dir.display(), wrong.join("; "))),
+    }
+}
+
+fn told(finding: &Finding) -> (String, bool) {
+    let Finding { view, derived, held, wrong, missing } = finding;
+    let fine = *wrong == 0 && *missing == 0;
+    let line = match (derived, fine) {
+        (Derived::All, true) => format!("view {view}: {held} rows, derived again and equal\n"),
+        (Derived::Part, true) => {
+            format!("view {view}: {held} rows; all that can still be derived is among them\n")
+        }
+        (Derived::Nothing, _) => format!("view {view}: {held} rows; nothing keeps what they came from\n"),
+        _ => format!(
+            "view {view}: {held} rows, of which {wrong} are not what is derived; {missing} are missing\n"
+        ),
+    };
+    (line, fine)
+}
+
+fn setup(store: Arc<Store>, plan: Arc<dataflows::plan::Plan>) -> Result<Setup> {
+    let committed = store.meta();
+    let spaces = Spaces::of(&plan, store.catalogue()?.as_ref()).map_err(|changed| {
+        mistake(format!("the state is of another edition; changed: {}", changed.join(", ")))
+    })?;
+    let abort = Arc::new(AtomicBool::new(false));
+    let held: BTreeMap<&String, Option<i64>> =
+        committed.progress.sources.iter().map(|(name, source)| (name, source.watermark_us)).collect();
+    let mark = |name: &String| held.get(name).copied().flatten().unwrap_or(i64::MIN);
+    Ok(Setup {
+        watermarks: plan.sources.iter().map(|s| Arc::new(AtomicI64::new(mark(&s.name)))).collect(),
+        start: Start { epoch: committed.epoch, whole: true },
+        committed: Arc::new(AtomicU64::new(committed.epoch)),
+        progress: Arc::new(committed.progress.clone()),
+        spaces: Arc::new(spaces),
+        decoder: driver::decoders(abort.clone()),
+        abort,
+        store,
+        plan,
+    })
+}

@@ -1,0 +1,292 @@
+//! What operators do to a state: copy it while it is in use, put it back, check it, go back in time; and what
+//! they are told when records are gone or when they have no token.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::broker;
+use crate::child::{self, Ended, Herald};
+use crate::input;
+use crate::servers;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ADMIN: &str = "administers-only";
+const READER: &str = "reads-and-no-more";
+
+const SCORES: &str = "
+CREATE TABLE scores (player VARCHAR, points BIGINT, team VARCHAR, PRIMARY KEY (player)) ON CONFLICT OVERWRITE
+WITH (connector = 'kafka', topic = 'PREFIX.scores', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}')
+FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW teams AS SELECT team, count(*) AS players, sum(points) AS points FROM scores GROUP BY team;
+CREATE SINK teams_out FROM teams
+WITH (connector = 'kafka', topic = '${OUT}', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}', primary_key = 'team')
+FORMAT UPSERT ENCODE JSON;
+";
+
+struct Place {
+    prefix: &'static str,
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(prefix: &'static str) -> Place {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("scores.sql"), SCORES.replace("PREFIX", prefix)).expect("a file");
+        broker::shared().create_topic(&format!("{prefix}.scores"), 1);
+        Place { prefix, dir }
+    }
+
+    fn feed(&self, records: &[&str]) {
+        broker::shared()
+            .produce(&format!("{}.scores", self.prefix), records.iter().map(|r| ("k", r.as_bytes())));
+    }
+
+    fn out(&self) -> String {
+        format!("{}.teams", self.prefix)
+    }
+
+    fn env<'a>(&self, out: &'a str) -> [(&'a str, &'a str); 4] {
+        [
+            ("KAFKA_BOOTSTRAP", servers::kafka()),
+            ("OUT", out),
+            ("HERALD_ADMIN_TOKEN", ADMIN),
+            ("HERALD_READ_TOKEN", READER),
+        ]
+    }
+
+    fn herald(&self, out: &str, args: &[&str]) -> Ended {
+        child::herald(self.dir.path(), args, &self.env(out), PATIENCE)
+    }
+
+    fn once(&self, args: &[&str]) -> Ended {
+        let mut all = vec!["run", "scores.sql", "--once", "--listen", "off"];
+        all.extend(args);
+        self.herald(&self.out(), &all)
+    }
+}
+
+fn ok(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
+}
+
+fn teams(topic: &str) -> Vec<String> {
+    let rows = input::upserted(topic, input::Encode::Json);
+    let whole = |value: &Value| value.as_f64().unwrap_or(f64::NAN) as i64;
+    rows.iter()
+        .map(|row| format!("{} {} {}", row["team"], whole(&row["players"]), whole(&row["points"])))
+        .collect()
+}
+
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+fn ready(herald: &Herald, listen: &str) {
+    let started = Instant::now();
+    while servers::http("GET", &format!("http://{listen}/readyz"), None).map(|(status, _)| status).ok()
+        != Some(200)
+    {
+        assert!(started.elapsed() < PATIENCE, "not ready:\n{}", herald.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_state_is_copied_put_back_and_checked() {
+    let place = Place::new("operations");
+    let (out, path) = (place.out(), place.dir.path());
+    place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#, r#"{"player":"b","points":4,"team":"blue"}"#]);
+    ok(&place.once(&["--name", "operations"]));
+
+    // While it runs, by its own hand.
+    let listen = free_address();
+    let args = ["run", "scores.sql", "--name", "operations", "--listen", &listen];
+    let running = Herald::start(path, &args, &place.env(&out));
+    ready(&running, &listen);
+    let locked = place.herald(&out, &["state", "backup", ".herald/operations", "--to", "copy"]);
+    assert_eq!(locked.code, Some(2), "{}", locked.stderr);
+    assert!(locked.stderr.contains("--url"), "{}", locked.stderr);
+    let copy = path.join("copy");
+    let copied =
+        place.herald(&out, &["state", "backup", "--url", &listen, "--to", copy.to_str().expect("text")]);
+    ok(&copied);
+    assert_eq!(copied.stdout.split(" was").next(), Some("Epoch 1"), "{}", copied.stdout);
+    place.feed(&[r#"{"player":"a","points":9,"team":"blue"}"#]);
+    let started = Instant::now();
+    while teams(&out) != [r#""blue" 2 13"#] {
+        assert!(started.elapsed() < PATIENCE, "{:?}\n{}", teams(&out), running.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ok(&running.terminate(PATIENCE));
+
+    let checked = place.herald(&out, &["state", "verify", ".herald/operations", "scores.sql"]);
+    ok(&checked);
+    assert!(checked.stdout.contains("view teams: 1 rows, derived again and equal"), "{}", checked.stdout);
+    let told = place.herald(&out, &["state", "inspect", "copy"]);
+    ok(&told);
+    for line in
+        ["topology    operations", "source      scores: 2 read = 2 accepted", "view        teams: 2 keys"]
+    {
+        assert!(told.stdout.contains(line), "{}", told.stdout);
+    }
+
+    // An old copy does not go on where the sinks hold more.
+    ok(&place.herald(&out, &["state", "restore", "copy", "--to", "old"]));
+    let refused = place.once(&["--name", "operations", "--state", "old"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("it is an older copy"), "{}", refused.stderr);
+    let occupied = place.herald(&out, &["state", "restore", "copy", "--to", "old"]);
+    assert_eq!(
+        (occupied.code, occupied.stderr.contains("is not empty")),
+        (Some(2), true),
+        "{}",
+        occupied.stderr
+    );
+
+    // On purpose: a state of its own, whose new sinks get what the copy holds, and then what followed.
+    ok(&place.herald(&out, &["state", "restore", "copy", "--to", "back", "--as", "operations_back"]));
+    let again = "operations.teams_again";
+    let args =
+        ["run", "scores.sql", "--once", "--listen", "off", "--name", "operations_back", "--state", "back"];
+    ok(&place.herald(again, &args));
+    let sent = broker::shared().read_committed(again);
+    let first: Vec<Option<&Vec<u8>>> = sent.iter().map(|read| read.value.as_ref()).collect();
+    assert_eq!(first.len(), 4, "two teams, then one more for blue, and red is gone: {sent:?}");
+    assert_eq!(teams(again), [r#""blue" 2 13"#]);
+    ok(&place.herald(again, &args));
+    assert_eq!(broker::shared().read_committed(again).len(), 4, "only once");
+}
+
+#[test]
+fn a_damaged_view_is_found() {
+    let place = Place::new("damaged");
+    place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#]);
+    ok(&place.once(&["--name", "damaged"]));
+    // Another edition of the view over the same state: what it derives is not what the table holds.
+    let path = place.dir.path().join("other.sql");
+    let text = SCORES.replace("PREFIX", place.prefix).replace("count(*)", "count(*) + 1");
+    std::fs::write(&path, text).expect("a file");
+    let other = place.herald(&place.out(), &["state", "verify", ".herald/damaged", "other.sql"]);
+    assert_eq!(other.code, Some(2), "{}", other.stderr);
+    assert!(other.stderr.contains("changed: teams"), "{}", other.stderr);
+    // A block that is not what was written.
+    flip_a_byte(&place.dir.path().join(".herald/damaged/db"));
+    let found = place.herald(&place.out(), &["state", "verify", ".herald/damaged", "scores.sql"]);
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    assert!(found.stderr.contains("damaged"), "{}", found.stderr);
+}
+
+/// In the middle of every table file.
+fn flip_a_byte(db: &Path) {
+    let mut flipped = 0;
+    for entry in std::fs::read_dir(db).expect("a folder").flatten() {
+        if entry.path().extension().is_some_and(|e| e == "sst") {
+            let mut bytes = std::fs::read(entry.path()).expect("a file");
+            bytes[20] ^= 0xFF;
+            std::fs::write(entry.path(), bytes).expect("a file");
+            flipped += 1;
+        }
+    }
+    assert!(flipped > 0, "a stopped topology has table files");
+}
+
+#[test]
+fn lost_records_are_refused_until_they_are_given_up() {
+    let place = Place::new("lost");
+    place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#]);
+    ok(&place.once(&["--name", "lost"]));
+    place.feed(&[r#"{"player":"b","points":4,"team":"blue"}"#, r#"{"player":"c","points":1,"team":"blue"}"#]);
+    broker::shared().delete_all_records("lost.scores");
+    place.feed(&[r#"{"player":"d","points":5,"team":"red"}"#]);
+    let refused = place.once(&["--name", "lost"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("2 records from offset 1 on were deleted"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--skip-lost-records"), "{}", refused.stderr);
+    let resumed = place.once(&["--name", "lost", "--skip-lost-records"]);
+    ok(&resumed);
+    assert!(resumed.stderr.contains("2 records were deleted before they were read"), "{}", resumed.stderr);
+    assert_eq!(teams(&place.out()), [r#""red" 2 8"#]);
+}
+
+#[test]
+fn who_has_no_token_reads_nothing() {
+    let place = Place::new("tokens");
+    let (out, path) = (place.out(), place.dir.path());
+    let open = [("KAFKA_BOOTSTRAP", servers::kafka()), ("OUT", &out)];
+    let args = ["run", "scores.sql", "--name", "tokens", "--listen", "0.0.0.0:0"];
+    let refused = child::herald(path, &args, &open, PATIENCE);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("HERALD_READ_TOKEN"), "{}", refused.stderr);
+
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-keyout",
+            "key.pem",
+            "-out",
+            "cert.pem",
+        ])
+        .current_dir(path)
+        .output();
+    assert!(made.expect("openssl runs").status.success());
+    let listen = free_address();
+    let args = [
+        "run",
+        "scores.sql",
+        "--name",
+        "tokens",
+        "--listen",
+        &listen,
+        "--tls-cert",
+        "cert.pem",
+        "--tls-key",
+        "key.pem",
+    ];
+    let herald = Herald::start(path, &args, &place.env(&out));
+    let url = format!("https://{listen}");
+    let started = Instant::now();
+    let ask = |token: Option<&str>, what: &[&str]| -> (String, String) {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-s", "-w", "\n%{http_code}", "--cacert"]).arg(path.join("cert.pem"));
+        curl.args(token.map(|token| format!("-HAuthorization: Bearer {token}")));
+        curl.args(&what[..what.len() - 1]).arg(format!("{url}{}", what[what.len() - 1]));
+        let said = String::from_utf8(curl.output().expect("curl runs").stdout).expect("text");
+        let (body, status) = said.rsplit_once('\n').expect("a status");
+        (status.to_owned(), body.to_owned())
+    };
+    while ask(None, &["/readyz"]).0 != "200" {
+        assert!(started.elapsed() < PATIENCE, "not ready:\n{}", herald.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(ask(None, &["/metrics"]).0, "401");
+    assert_eq!(ask(Some("reads-and-no-mort"), &["/v1/views"]).0, "401");
+    assert_eq!(ask(Some(READER), &["/metrics"]).0, "200");
+    assert_eq!(ask(Some(READER), &["-XPOST", "/v1/backup?to=/nowhere"]).0, "403");
+    let (status, body) = ask(Some(ADMIN), &["-XPOST", "/v1/backup?to=relative"]);
+    assert_eq!(status, "400", "{body}");
+    let large = path.join("large.sql");
+    std::fs::write(&large, vec![b' '; (1 << 20) + 1]).expect("a file");
+    let body = format!("@{}", large.display());
+    assert_eq!(ask(Some(READER), &["--data-binary", &body, "/v1/query"]).0, "413");
+    let flood: Vec<String> = (0..260).map(|_| ask(Some(READER), &["/v1/topology"]).0).collect();
+    assert!(flood.iter().all(|status| status == "200" || status == "429"), "{flood:?}");
+
+    let trusted = path.join("cert.pem");
+    let env = [("SSL_CERT_FILE", trusted.to_str().expect("text")), ("HERALD_READ_TOKEN", READER)];
+    let asked = child::herald(
+        path,
+        &["query", "SELECT count(*) AS n FROM teams", "--url", &url, "--format", "json"],
+        &env,
+        PATIENCE,
+    );
+    ok(&asked);
+    assert_eq!(serde_json::from_str::<Value>(&asked.stdout).expect("JSON")[0]["n"], 0);
+    let said = herald.said();
+    assert!(!said.contains(ADMIN) && !said.contains(READER), "{said}");
+    ok(&herald.terminate(PATIENCE));
+}
