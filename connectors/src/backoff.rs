@@ -1,7 +1,7 @@
-//! Waiting between attempts: doubling from a first pause to a cap, and cut short by a stop flag.
-//!
-//! There is no jitter: one process waits for one broker here, and tests like to repeat.
+//! Waiting between attempts: doubling from a first pause to a cap, shortened by up to a half at random, and
+//! cut short by a stop flag. Many processes that lost one broker do not all come back at once.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,8 @@ impl Backoff {
 
     /// Pauses, unless `stop` becomes true: then it returns false at once.
     pub fn wait(&mut self, stop: &AtomicBool) -> bool {
-        let until = Instant::now() + self.pause();
+        let pause = self.pause();
+        let until = Instant::now() + pause / 2 + pause.mul_f64(share() / 2.0);
         while !stop.load(Ordering::Relaxed) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -46,6 +47,11 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.next = self.first;
     }
+}
+
+/// A share of one, at random: `RandomState` is seeded by the operating system.
+fn share() -> f64 {
+    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }
 
 impl Default for Backoff {
@@ -65,6 +71,13 @@ mod tests {
         assert_eq!([backoff.pause(), backoff.pause(), backoff.pause()], [ms(10), ms(20), ms(35)]);
         backoff.reset();
         assert_eq!(backoff.pause(), ms(10));
+    }
+
+    #[test]
+    fn pauses_differ() {
+        let shares: Vec<f64> = (0..20).map(|_| share()).collect();
+        assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
+        assert!(shares.windows(2).any(|pair| pair[0] != pair[1]));
     }
 
     #[test]

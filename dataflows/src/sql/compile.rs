@@ -33,6 +33,18 @@ pub fn compile(
     read_file: &dyn Fn(&str) -> std::io::Result<String>,
     columns_of: &ColumnsOf<'_>,
 ) -> Result<Plan, Vec<SqlError>> {
+    stacker::grow(STACK, || compiled(files, env, read_file, columns_of))
+}
+
+/// Bytes of stack to compile on: parser and planner go as deep as the text does, within `parse`'s bounds.
+const STACK: usize = 256 << 20;
+
+fn compiled(
+    files: &[SqlFile],
+    env: &dyn Fn(&str) -> Option<String>,
+    read_file: &dyn Fn(&str) -> std::io::Result<String>,
+    columns_of: &ColumnsOf<'_>,
+) -> Result<Plan, Vec<SqlError>> {
     let statements = parse(files, env, read_file)?;
     if statements.is_empty() {
         let start = Pos { file: 0, line: 1, column: 1 };

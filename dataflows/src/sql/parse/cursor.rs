@@ -333,6 +333,59 @@ pub fn fold(value: &str, quote: Option<char>) -> String {
     if quote.is_some() { value.to_owned() } else { value.to_lowercase() }
 }
 
+/// Subqueries within each other, at most: `sqlparser` reads each level of one that is broken twice.
+const SUBQUERIES: usize = 12;
+
+/// Parts of a name, at most: they are read twice each, too.
+const PARTS: usize = 12;
+
+/// Whether tokens are a period and whatever follows it, again and again.
+fn is_chain(tokens: &[TokenWithSpan]) -> bool {
+    tokens.iter().step_by(2).all(|token| token.token == Token::Period)
+}
+
+/// Operators of one query or expression, at most: a chain of them is as deep as it is long.
+const OPERATORS: usize = 2000;
+
+/// The operator that is one too many.
+fn too_many(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
+    const WORDS: [&str; 6] = ["AND", "OR", "NOT", "UNION", "INTERSECT", "EXCEPT"];
+    let operator = |token: &Token| match token {
+        Token::Word(_) => WORDS.iter().any(|word| is_word(token, word)),
+        Token::Whitespace(_) | Token::Comma | Token::LParen | Token::RParen | Token::Period => false,
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::SemiColon | Token::EOF => false,
+        _ => true,
+    };
+    tokens.iter().filter(|t| operator(&t.token)).nth(OPERATORS)
+}
+
+/// The token at which subqueries are nested too deeply.
+fn too_deep(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
+    let mut open: Vec<bool> = Vec::new();
+    let mut depth = 0;
+    let told: Vec<&TokenWithSpan> =
+        tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+    for (at, token) in told.iter().enumerate() {
+        match &token.token {
+            Token::LParen => {
+                let next = told.get(at + 1).map(|next| &next.token);
+                // `SELECT (` is read as one, too, before it is known to be none.
+                let before = at.checked_sub(1).map(|before| &told[before].token);
+                let query = next.is_some_and(|t| ["SELECT", "WITH", "VALUES"].iter().any(|w| is_word(t, w)))
+                    || before.is_some_and(|t| is_word(t, "SELECT"));
+                open.push(query);
+                depth += usize::from(query);
+                if depth > SUBQUERIES {
+                    return Some(token);
+                }
+            }
+            Token::RParen => depth -= usize::from(open.pop().unwrap_or(false)),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Runs `sqlparser` over tokens that must be used up; `stop` is the place and name of what follows them.
 fn sqlparse<T>(
     context: &Context<'_>,
@@ -341,6 +394,18 @@ fn sqlparse<T>(
     read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
 ) -> Read<T> {
     let first = tokens.first().map_or(stop.0, |t| context.pos(t.span.start));
+    if let Some(deep) = too_deep(&tokens) {
+        let message = format!("subqueries are nested more than {SUBQUERIES} deep");
+        return Err(Mistake::new(context.pos(deep.span.start), message).hint("split it into several views"));
+    }
+    if let Some(long) = tokens.windows(2 * PARTS).find(|chain| is_chain(chain)) {
+        let message = format!("a name has more than {PARTS} parts");
+        return Err(Mistake::new(context.pos(long[0].span.start), message));
+    }
+    if let Some(many) = too_many(&tokens) {
+        let message = format!("a query or expression has more than {OPERATORS} operators");
+        return Err(Mistake::new(context.pos(many.span.start), message).hint("split it into several views"));
+    }
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
     let value = read(&mut parser).map_err(|error| translate(error, context.file, first, stop))?;
     let left = parser.peek_token();
