@@ -28,4 +28,5 @@ mod proxy;
 mod real_input;
 mod restart;
 mod servers;
+mod storage;
 mod tidy;
