@@ -6,7 +6,7 @@
 //! state deletes it there as it would anything else that is gone. A GROUP BY is told which groups go and
 //! shows nothing of it; below a join `freeze` holds back what that changes: by the plan's promise
 //! nothing else can change a row that was final before. A row that reaches what was dropped breaks
-//! the promise and stops the worker. What is due when, a [`Rule`] says: here groups and rows by a time they
+//! the promise and stops the worker. What is due when, a `Rule` says: here groups and rows by a time they
 //! hold, in `sessions` rows of sessions that have ended.
 
 use std::cell::RefCell;
