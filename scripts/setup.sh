@@ -43,6 +43,9 @@ packages() {
     need python3-venv has_venv
     need default-jre-headless command -v java
     need maven command -v mvn
+    # Tests make a certificate and ask over TLS.
+    need openssl command -v openssl
+    need curl command -v curl
   fi
   if [ ${#missing[@]} -gt 0 ]; then
     can_install || die "please install (names as Debian has them): ${missing[*]}"
