@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::driver::budget;
+
 /// Exact, exactly-once SQL stream processing.
 ///
 /// A topology is a SQL file: sources, views over them, and sinks. Herald keeps the views up to date
@@ -145,6 +147,9 @@ pub struct RunArgs {
     /// Worker threads. Default: one a core. May differ from run to run.
     #[arg(long, value_name = "N", env = "HERALD_WORKERS", value_parser = workers)]
     pub workers: Option<usize>,
+    /// Memory for caches, epochs and queues together. What the topology keeps in memory by itself comes on top.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", env = "HERALD_MEMORY", value_parser = memory)]
+    pub memory: u64,
     /// How long an epoch collects records before it is committed. Under load epochs grow: one that is
     /// not full waits until at most one other is in flight.
     #[arg(long, value_name = "TIME", default_value = "100ms", env = "HERALD_EPOCH_INTERVAL", value_parser = interval)]
@@ -321,6 +326,20 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "must not be below zero, or beyond counting".to_owned())
 }
 
+/// A size such as `512MiB` or `4GiB`.
+fn memory(text: &str) -> Result<u64, String> {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20)];
+    let parsed = units.iter().find_map(|(unit, bytes)| {
+        let number: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+        number.checked_mul(*bytes)
+    });
+    match parsed {
+        Some(bytes) if bytes >= budget::LEAST => Ok(bytes),
+        Some(_) => Err(format!("must be at least {} MiB", budget::LEAST >> 20)),
+        None => Err("write a number and a unit: 512MiB or 4GiB".to_owned()),
+    }
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if time < Duration::from_millis(1) || time > Duration::from_secs(60) {
@@ -357,6 +376,15 @@ mod tests {
         }
         assert!(interval("0ms").is_err());
         assert!(interval("2m").is_err());
+    }
+
+    #[test]
+    fn memory_has_a_unit_and_a_least() {
+        assert_eq!(memory("2GiB"), Ok(budget::DEFAULT));
+        assert_eq!(memory("512MiB"), Ok(512 << 20));
+        for bad in ["2", "2GB", "-1GiB", "64MiB", "99999999999999GiB"] {
+            assert!(memory(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -89,6 +89,7 @@ fn start(
         close_windows: false,
         fresh: false,
         skip_lost_records: false,
+        memory: crate::driver::budget::DEFAULT,
     };
     std::thread::Builder::new()
         .name("herald-engine".to_owned())

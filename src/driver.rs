@@ -11,6 +11,7 @@
 //! slows the source. An error of any thread ends the run: nothing later is committed, and what is
 //! committed stays in the outbox for the next start.
 
+pub mod budget;
 mod commit;
 mod encode;
 mod failures;
@@ -38,6 +39,7 @@ use state::Store;
 
 use crate::failpoints;
 use crate::metrics::Metrics;
+use budget::Budget;
 use commit::{Committer, Head, ToCommitter};
 use failures::Failures;
 use sources::Sources;
@@ -45,9 +47,8 @@ use workers::ToWorker;
 
 /// Epochs closed and not yet committed, at most.
 const IN_FLIGHT: usize = 4;
-/// Rows and bytes after which an epoch is closed whatever the time.
+/// Rows after which an epoch is closed whatever the time; and bytes, see [`Budget`].
 const EPOCH_ROWS: usize = 100_000;
-const EPOCH_BYTES: usize = 128 << 20;
 /// Committed epochs that wait for the publisher, at most; behind it the committer waits.
 const UNPUBLISHED: usize = 64;
 /// Messages that wait for a worker, at most.
@@ -74,6 +75,8 @@ pub struct DriverConfig {
     pub fresh: bool,
     /// Go on where a topic starts when records before that are gone.
     pub skip_lost_records: bool,
+    /// Bytes for caches, epochs and queues.
+    pub memory: u64,
 }
 
 /// How a running topology fares.
@@ -239,6 +242,7 @@ impl Driver {
             dead_letters,
             failures,
             permits: permit,
+            unpublished: Budget::of(self.config.memory).unpublished,
             to_publisher,
             metrics: self.metrics.clone(),
             handle: self.handle.clone(),
@@ -282,6 +286,7 @@ impl Driver {
             self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
             epoch += 1;
         }
+        let budget = Budget::of(self.config.memory);
         let (mut rows, mut bytes, mut opened) = (0usize, 0usize, Instant::now());
         let mut told = Instant::now();
         loop {
@@ -289,7 +294,7 @@ impl Driver {
                 return Ok(());
             }
             let stopping = self.handle.stopping();
-            let full = rows >= EPOCH_ROWS || bytes >= EPOCH_BYTES;
+            let full = rows >= EPOCH_ROWS || bytes >= budget.epoch;
             let mut idle = true;
             if !full && !stopping {
                 let polled = self.sources.poll(EPOCH_ROWS - rows)?;

@@ -56,6 +56,8 @@ pub struct Metrics {
     touched: IntCounterVec,
     state_bytes: IntGauge,
     outbox_depth: IntGauge,
+    outbox_bytes: IntGauge,
+    busiest_worker: Gauge,
     end_to_end: Histogram,
     epoch: IntGauge,
     dead_letter_bytes: IntGauge,
@@ -120,6 +122,11 @@ impl Metrics {
                 "outbox_depth_epochs",
                 "Epochs that are committed and not yet published.",
             )?,
+            outbox_bytes: IntGauge::new("outbox_bytes", "Output that is committed and not yet published.")?,
+            busiest_worker: Gauge::new(
+                "busiest_worker_share_ratio",
+                "Of the rows that operators touched in the last epoch, the share of the worker with most.",
+            )?,
             end_to_end: end_to_end()?,
             epoch: IntGauge::new("committed_epoch_number", "The last committed epoch.")?,
             dead_letter_bytes: IntGauge::new("dead_letter_bytes", "Size of the table herald.dead_letter.")?,
@@ -143,6 +150,8 @@ impl Metrics {
             Box::new(self.touched.clone()),
             Box::new(self.state_bytes.clone()),
             Box::new(self.outbox_depth.clone()),
+            Box::new(self.outbox_bytes.clone()),
+            Box::new(self.busiest_worker.clone()),
             Box::new(self.end_to_end.clone()),
             Box::new(self.epoch.clone()),
             Box::new(self.dead_letter_bytes.clone()),
@@ -206,9 +215,18 @@ impl Metrics {
         self.state_bytes.set(saturated(n));
     }
 
-    /// Epochs committed and not yet published.
-    pub fn outbox_depth(&self, n: u64) {
-        self.outbox_depth.set(saturated(n));
+    /// Epochs, and bytes of their output, committed and not yet published.
+    pub fn outbox_depth(&self, epochs: u64, bytes: u64) {
+        self.outbox_depth.set(saturated(epochs));
+        self.outbox_bytes.set(saturated(bytes));
+    }
+
+    /// Rows that each worker's operators touched in an epoch: one that is far above its part has a hot key.
+    pub fn workers(&self, touched: &[u64]) {
+        let (most, all) = (touched.iter().max().copied().unwrap_or(0), touched.iter().sum::<u64>());
+        if all > 0 {
+            self.busiest_worker.set(most as f64 / all as f64);
+        }
     }
 
     /// Milliseconds from a record's timestamp to its epoch's publishing.

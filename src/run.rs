@@ -40,6 +40,7 @@ pub fn command(args: &RunArgs) -> Result<()> {
         close_windows: args.close_windows,
         fresh: args.fresh,
         skip_lost_records: args.skip_lost_records,
+        memory: args.memory,
         plan,
         name,
     };

@@ -403,6 +403,7 @@ mod tests {
             close_windows: false,
             fresh: false,
             skip_lost_records: false,
+            memory: crate::driver::budget::DEFAULT,
         };
         let served = Served::new(&config, DriverHandle::default(), Arc::new(Metrics::new("t")?));
         let runtime = crate::run::runtime()?;

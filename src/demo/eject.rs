@@ -129,6 +129,7 @@ fn expected(dir: &Path, sql: &str) -> Result<String> {
         close_windows: false,
         fresh: false,
         skip_lost_records: false,
+        memory: crate::driver::budget::DEFAULT,
     };
     driver::run(config, Arc::new(Metrics::new("demo")?), DriverHandle::default())?;
     let answer = States::open(&state_dir)?.answer(QUESTION)?;

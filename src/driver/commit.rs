@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
 use connectors::DeadLetter;
@@ -61,6 +61,8 @@ pub struct Committer {
     pub failures: Failures,
     /// Permits of epochs in flight, given back one a commit.
     pub permits: Sender<()>,
+    /// Bytes of output that may wait, beyond one epoch's.
+    pub unpublished: u64,
     /// Where output goes.
     pub to_publisher: Sender<ToPublisher>,
     /// Metrics.
@@ -126,6 +128,8 @@ impl Committer {
         let mut chunks: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();
         let mut dead = Vec::new();
         let mut held: BTreeMap<String, u64> = BTreeMap::new();
+        let touched = |part: &Part| part.out.touched.values().sum();
+        self.metrics.workers(&parts.iter().map(touched).collect::<Vec<u64>>());
         for part in parts {
             part.out.held.iter().for_each(|(name, n)| *held.entry(name.clone()).or_default() += n);
             self.metrics.epoch_phase(Phase::Decode, part.decode);
@@ -171,10 +175,24 @@ impl Committer {
         fail_point!("commit.visible");
         let _ = self.permits.try_send(());
         let output = ToPublisher { epoch, commit_ms, chunks, samples: head.samples };
+        self.wait_for_room();
         // A publisher that is gone has reported why; the output is in the outbox.
         let _ = self.to_publisher.send(output);
         fail_point!("commit.after");
         Ok(())
+    }
+
+    /// Waits while more output is committed and not published than may be held.
+    fn wait_for_room(&self) {
+        let full = || {
+            let depths = self.setup.store.outbox_depth();
+            let (epochs, bytes) =
+                depths.values().fold((0, 0), |sum, d| (sum.0.max(d.epochs), sum.1 + d.bytes));
+            epochs > 1 && bytes > self.unpublished
+        };
+        while full() && !self.setup.abort.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Moves progress to the end of the epoch.

@@ -22,6 +22,7 @@ use dataflows::topology::MakeDecoder;
 use fail::fail_point;
 use state::{Store, StoreOptions};
 
+use super::budget::Budget;
 use super::encode::{Outputs, Target};
 use super::publish::Targets;
 use super::{DriverConfig, DriverHandle};
@@ -96,8 +97,8 @@ fn state(config: &DriverConfig) -> Result<Arc<Store>> {
     if config.fresh {
         Store::wipe(&config.state_dir)?;
     }
-    let options =
-        StoreOptions { create: true, topology: Some(config.name.clone()), ..StoreOptions::default() };
+    let within = Budget::of(config.memory).store();
+    let options = StoreOptions { create: true, topology: Some(config.name.clone()), ..within };
     Ok(Arc::new(Store::open(&config.state_dir, &options)?))
 }
 

@@ -113,8 +113,10 @@ impl Targets {
         fail_point!("publish.after");
         self.published.store(last, Ordering::Release);
         failpoints::published(last);
-        let depth: u64 = self.store.outbox_depth().values().map(|d| d.epochs).sum();
-        self.metrics.outbox_depth(depth);
+        let depths = self.store.outbox_depth();
+        let (epochs, bytes) =
+            (depths.values().map(|d| d.epochs).sum(), depths.values().map(|d| d.bytes).sum());
+        self.metrics.outbox_depth(epochs, bytes);
         self.handle.update(|status| {
             status.published = last;
             status.broker_ok = true;
