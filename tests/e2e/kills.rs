@@ -47,6 +47,14 @@ fn at_start(point: &str) -> bool {
     ["recover.", "store.open.", "publish.init.", "publish.read."].iter().any(|start| point.starts_with(start))
 }
 
+/// Whether nothing can be in flight there, or the process cannot know it yet: the state is not open, or all it
+/// held is published.
+fn quiet(point: &str) -> bool {
+    point.starts_with("store.catalogue.")
+        || point.starts_with("store.open.")
+        || ["recover.outbox.after", "recover.restore.before"].contains(&point)
+}
+
 /// Kills by failpoint: all, and those with an epoch in flight.
 #[derive(Default)]
 struct Tally(BTreeMap<String, (usize, usize)>);
@@ -132,13 +140,11 @@ fn kills_at_every_failpoint_lose_and_double_nothing() {
         tally.counted(),
         begun.elapsed()
     );
-    if kills >= 2 * points.len() {
-        let never: Vec<&String> = points
-            .iter()
-            .filter(|point| !point.starts_with("store.catalogue"))
-            .filter(|point| tally.0.get(*point).is_none_or(|(_, counted)| *counted == 0))
-            .collect();
-        assert!(never.is_empty(), "never with an epoch in flight: {never:?}");
+    if kills >= 4 * points.len() {
+        let (met, counted) = (|point: &str| tally.0.contains_key(point), |point: &str| tally.0[point].1 > 0);
+        let never: Vec<&String> =
+            points.iter().filter(|point| !met(point) || !(counted(point) || quiet(point))).collect();
+        assert!(never.is_empty(), "never, or never with an epoch in flight: {never:?}");
     }
 }
 

@@ -183,12 +183,14 @@ impl Progress {
             .add_partition_offset(&self.topic, 0, Offset::Offset(found.next))
             .and_then(|()| consumer.assign(&assignment))
             .map_err(|error| self.failed(error))?;
-        self.read_to_end(&consumer, &mut found, until)?;
+        self.read_to(end, &consumer, &mut found, until)?;
         Ok(found)
     }
 
-    fn read_to_end(
+    /// Reads to `end` at least: while somebody publishes on and on, the client never says that it is at the end.
+    fn read_to(
         &self,
+        end: i64,
         consumer: &BaseConsumer<Context>,
         found: &mut Found,
         until: Instant,
@@ -197,15 +199,17 @@ impl Progress {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     found.next = message.offset() + 1;
-                    if message.key() != Some(self.topology.as_bytes()) {
-                        continue;
+                    if message.key() == Some(self.topology.as_bytes()) {
+                        (found.marker, found.by) = match message.payload().map(Marker::signed) {
+                            Some(Some((marker, by))) => (Some(marker), by),
+                            Some(None) => return Err(self.unreadable(message.offset())),
+                            None => (None, None),
+                        };
+                        found.marker.take_if(|marker| *marker == Marker::nothing());
                     }
-                    (found.marker, found.by) = match message.payload().map(Marker::signed) {
-                        Some(Some((marker, by))) => (Some(marker), by),
-                        Some(None) => return Err(self.unreadable(message.offset())),
-                        None => (None, None),
-                    };
-                    found.marker.take_if(|marker| *marker == Marker::nothing());
+                    if found.next >= end {
+                        return Ok(());
+                    }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
                 Some(Err(error)) => match self.failed(error) {
