@@ -25,6 +25,9 @@ use crate::{Backoff, ConnectorError, Mismatch};
 /// broker within the transaction timeout.
 const TRANSACTION_BYTES: usize = 64 << 20;
 
+/// How long a broker that comes back may take to settle the last transaction.
+const SETTLED: Duration = Duration::from_secs(45);
+
 /// What a publisher is opened with.
 #[derive(Clone, Debug)]
 pub struct PublisherConfig {
@@ -290,7 +293,7 @@ impl Publisher {
         };
         let session = Session::open(&config, stop)?;
         fail_point!("publish.read.before");
-        let found = self.progress.read(&self.found, self.config.timeout)?;
+        let found = self.progress.read(&self.found, self.config.timeout.max(SETTLED))?;
         fail_point!("publish.read.after");
         self.refuse_successor(&found)?;
         (self.found, self.session) = (found, Some(session));
