@@ -112,7 +112,7 @@ pub enum StateCommand {
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
         /// Make it a state of its own, of a topology of this name with topics of its own: the way back in
-        /// time. Its sinks get what its views hold once more.
+        /// time. Its sinks get what can be derived again once more.
         #[arg(long = "as", value_name = "NAME")]
         topology: Option<String>,
     },

@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::sync::mpsc::channel;
 
-use schemas::Outcome;
 use state::StateError;
 
 use crate::error::RunError;
@@ -124,16 +123,4 @@ fn compare(
     })?;
     finding.missing = wanted.len() as u64;
     Ok(finding)
-}
-
-/// Sources whose outcomes do not add up to what was read, told one a line.
-pub fn conservation(setup: &Setup) -> Vec<String> {
-    let sources = setup.progress.sources.iter();
-    let wrong = sources.filter(|(_, held)| held.outcomes.iter().sum::<u64>() != held.read);
-    wrong
-        .map(|(name, held)| {
-            let parts = Outcome::ALL.map(|o| format!("{} {}", held.outcomes[o.index()], o.name()));
-            format!("source {name}: {} read, but {}", held.read, parts.join(" + "))
-        })
-        .collect()
 }

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use dataflows::render::collect::EpochOut;
 use dataflows::source::ingest::{PartitionMark, Rejected};
 use dataflows::topology::{self, Partitions, Setup, Topology, Worker, Workers};
+use dataflows::verify::{self, Derived};
 use fail::fail_point;
 use schemas::Records;
 
@@ -119,8 +120,11 @@ fn work(
                 let mut out = topology.close(worker, epoch, &partitions)?;
                 fail_point!("worker.step.after");
                 let mut sinks = std::mem::take(&mut out.sinks);
+                // Nothing entered in such an epoch. What cannot be derived again is not sent again either.
                 if let Some(restored) = topology.restored() {
+                    let plan = &setup.plan;
                     sinks = restored.sinks;
+                    sinks.retain(|at, _| verify::derived(plan, plan.sinks[*at].rel) != Derived::Nothing);
                 }
                 let encoded = encoder.encode(epoch, sinks, &mut out, setup.spaces.errors)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();

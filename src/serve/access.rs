@@ -109,15 +109,16 @@ pub async fn check(State(access): State<Arc<Access>>, request: Request, next: Ne
     if matches!(path, "/healthz" | "/readyz") {
         return next.run(request).await;
     }
-    if !access.admits() {
-        let mut refused = failure(StatusCode::TOO_MANY_REQUESTS, "too many requests: ask again in a second");
-        refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        return refused;
-    }
     let needed = if path == "/v1/backup" { Role::Administrator } else { Role::Reader };
     let held = access.role(request.headers());
     if held >= needed {
-        return next.run(request).await;
+        // Whoever is refused below uses nothing up.
+        if access.admits() {
+            return next.run(request).await;
+        }
+        let mut refused = failure(StatusCode::TOO_MANY_REQUESTS, "too many requests: ask again in a second");
+        refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return refused;
     }
     if needed == Role::Administrator && access.admin.is_none() {
         let why =

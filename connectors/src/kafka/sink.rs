@@ -302,7 +302,8 @@ impl Publisher {
 
     /// Refuses to go on when another process has written a marker since this one took over.
     fn refuse_successor(&self, found: &Found) -> Result<(), ConnectorError> {
-        let other = found.next > self.found.next && found.by.as_ref() != Some(&self.me);
+        let marked = found.marker.is_some() || found.by.is_some();
+        let other = found.next > self.found.next && marked && found.by.as_ref() != Some(&self.me);
         match self.taken && other {
             true => Err(ConnectorError::Fenced { transactional_id: self.config.transactional_id.clone() }),
             false => Ok(()),
