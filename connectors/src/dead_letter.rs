@@ -14,6 +14,17 @@ const FORMAT: u8 = 1;
 /// The length that stands for null.
 const NULL: u32 = u32::MAX;
 
+/// A topic for dead letters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterTopic {
+    /// Its name.
+    pub name: String,
+    /// Its partitions.
+    pub partitions: i32,
+    /// Most bytes of one record with its headers.
+    pub max_bytes: usize,
+}
+
 /// A record that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -58,19 +69,30 @@ impl DeadLetter {
         headers.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
     }
 
-    /// Appends it to the output for `topic`, which has `partitions`. Without a key it keeps its
-    /// own partition as far as there is one, so that its order stays.
-    pub fn push_to(&self, chunk: &mut OutChunk, topic: &str, partitions: i32) {
+    /// Appends it to the output for `to`. Without a key it keeps its own partition as far as there is one,
+    /// so that its order stays. What the topic would not take is cut, and the header `herald.cut` tells how
+    /// long key and value were; the state's table holds them whole.
+    pub fn push_to(&self, chunk: &mut OutChunk, to: &LetterTopic) {
         let partition = match &self.key {
-            Some(key) => murmur2_partition(key, partitions),
-            None => self.partition.rem_euclid(partitions.max(1)),
+            Some(key) => murmur2_partition(key, to.partitions),
+            None => self.partition.rem_euclid(to.partitions.max(1)),
         };
-        let headers = self.headers();
+        let mut headers = self.headers();
+        let taken: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
+        let room = to.max_bytes.saturating_sub(taken);
+        let (mut key, mut value) = (self.key.as_deref(), self.value.as_deref());
+        let (key_bytes, value_bytes) = (key.map_or(0, <[u8]>::len), value.map_or(0, <[u8]>::len));
+        if key_bytes + value_bytes > room {
+            headers.push(("herald.cut", format!("key {key_bytes}, value {value_bytes}").into_bytes()));
+            let left = room.saturating_sub(64);
+            key = key.map(|key| &key[..key_bytes.min(left / 2)]);
+            value = value.map(|value| &value[..value_bytes.min(left - key.map_or(0, <[u8]>::len))]);
+        }
         chunk.push(&OutRecord {
-            topic,
+            topic: &to.name,
             partition,
-            key: self.key.as_deref(),
-            value: self.value.as_deref(),
+            key,
+            value,
             headers: headers.iter().map(|(name, value)| (*name, &value[..])).collect(),
         });
     }
@@ -200,10 +222,29 @@ mod tests {
         assert_eq!(DeadLetter::from_bytes(&[&[9], &bytes[1..]].concat()), None);
     }
 
+    fn topic(max_bytes: usize) -> LetterTopic {
+        LetterTopic { name: "dead".into(), partitions: 2, max_bytes }
+    }
+
+    #[test]
+    fn what_the_topic_would_not_take_is_cut() {
+        let long = DeadLetter { key: Some(vec![1; 700]), value: Some(vec![2; 5000]), ..letter() };
+        let mut chunk = OutChunk::new();
+        long.push_to(&mut chunk, &topic(2000));
+        let bytes = chunk.into_bytes();
+        let record = OutChunk::read(&bytes).unwrap().next().unwrap().unwrap();
+        let held = |bytes: Option<&[u8]>| bytes.unwrap().len();
+        let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let whole = held(record.key) + held(record.value) + headers;
+        assert!(held(record.key) == 700 && (1500..2000).contains(&whole), "{whole}");
+        assert!(record.headers.contains(&("herald.cut", b"key 700, value 5000")), "{:?}", record.headers);
+        assert_eq!(record.partition, murmur2_partition(&[1; 700], 2));
+    }
+
     #[test]
     fn the_topic_gets_bytes_unchanged_and_coordinates() {
         let mut chunk = OutChunk::new();
-        letter().push_to(&mut chunk, "dead", 2);
+        letter().push_to(&mut chunk, &topic(1 << 20));
         let bytes = chunk.into_bytes();
         let record = OutChunk::read(&bytes).unwrap().next().unwrap().unwrap();
         assert_eq!((record.topic, record.partition), ("dead", 1));

@@ -14,6 +14,7 @@ pub mod settle;
 pub mod sink;
 pub mod source;
 pub mod topics;
+mod unsettled;
 
 pub use feed::Feed;
 pub use options::{KafkaCluster, KafkaSource, Startup};

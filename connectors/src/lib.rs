@@ -28,7 +28,7 @@ pub mod source;
 pub use backoff::Backoff;
 pub use blackhole::Blackhole;
 pub use datagen::Datagen;
-pub use dead_letter::DeadLetter;
+pub use dead_letter::{DeadLetter, LetterTopic};
 pub use error::{ConnectorError, Mismatch};
 pub use matches::{MatchOptions, Matches};
 pub use mock::MockKafka;

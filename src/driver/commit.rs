@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
-use connectors::DeadLetter;
+use connectors::{DeadLetter, LetterTopic};
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::retention::Sweep;
 use dataflows::source::progress::{SourceHead, advance};
@@ -56,7 +56,7 @@ pub struct Committer {
     /// Workers.
     pub workers: usize,
     /// Topic and partitions of each source's dead letters.
-    pub dead_letters: BTreeMap<String, (String, i32)>,
+    pub dead_letters: BTreeMap<String, LetterTopic>,
     /// The error table's way to the same topics.
     pub failures: Failures,
     /// Permits of epochs in flight, given back one a commit.
@@ -248,8 +248,8 @@ impl Committer {
     fn dead_chunk(&self, dead: &[DeadLetter]) -> Option<Vec<u8>> {
         let mut chunk = OutChunk::new();
         for letter in dead {
-            if let Some((topic, partitions)) = self.dead_letters.get(&letter.source) {
-                letter.push_to(&mut chunk, topic, *partitions);
+            if let Some(topic) = self.dead_letters.get(&letter.source) {
+                letter.push_to(&mut chunk, topic);
             }
         }
         (!chunk.is_empty()).then(|| chunk.into_bytes())

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use arrow::array::AsArray;
 use arrow::datatypes::DataType;
-use connectors::murmur2_partition;
+use connectors::{LetterTopic, murmur2_partition};
 use dataflows::plan::{Op, Plan, RelId};
 use schemas::{OutChunk, OutRecord, RowCodec};
 use serde_json::{Map, Value, json};
@@ -21,11 +21,11 @@ use state::{Counts, Store};
 /// Most bytes of one text in a record; topics take a megabyte unless told otherwise.
 const MAX_TEXT: usize = 64 << 10;
 
-/// Dead-letter topics by view, with their partitions.
+/// Dead-letter topics by view.
 pub struct Failures {
     space: u32,
     codec: RowCodec,
-    topics: BTreeMap<String, Vec<(String, i32)>>,
+    topics: BTreeMap<String, Vec<LetterTopic>>,
 }
 
 impl Failures {
@@ -33,8 +33,8 @@ impl Failures {
     ///
     /// # Errors
     /// Never: the error table's columns are text.
-    pub fn new(plan: &Plan, space: u32, dead_letters: &BTreeMap<String, (String, i32)>) -> Result<Failures> {
-        let mut topics: BTreeMap<String, Vec<(String, i32)>> = BTreeMap::new();
+    pub fn new(plan: &Plan, space: u32, dead_letters: &BTreeMap<String, LetterTopic>) -> Result<Failures> {
+        let mut topics: BTreeMap<String, Vec<LetterTopic>> = BTreeMap::new();
         for (id, rel) in plan.rels.iter().enumerate() {
             let mut below = Vec::new();
             sources(plan, id, &mut below);
@@ -80,10 +80,10 @@ impl Failures {
         let key = serde_json::to_vec(&row)?;
         row.insert("times".to_owned(), json!(times));
         let value = if times > 0 { Some(serde_json::to_vec(&row)?) } else { None };
-        for (topic, partitions) in topics {
+        for topic in topics {
             chunk.push(&OutRecord {
-                topic,
-                partition: murmur2_partition(&key, *partitions),
+                topic: &topic.name,
+                partition: murmur2_partition(&key, topic.partitions),
                 key: Some(&key),
                 value: value.as_deref(),
                 headers: vec![("herald.view", text(0).as_bytes()), ("herald.outcome", b"expression")],

@@ -11,9 +11,10 @@ use anyhow::{Context, Error, Result};
 use connectors::file::FileWriter;
 use connectors::kafka::progress::digest;
 use connectors::kafka::{
-    KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicSpec, Topics, settle,
+    KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, TopicSpec,
+    Topics, settle,
 };
-use connectors::{ConnectorError, Mismatch, SinkConnector};
+use connectors::{ConnectorError, LetterTopic, Mismatch, SinkConnector};
 use dataflows::plan::Source;
 use dataflows::source::decoder;
 use dataflows::spaces::Spaces;
@@ -40,7 +41,7 @@ pub struct Opened {
     /// Encoders of all sinks.
     pub outputs: Arc<Outputs>,
     /// Topic and partitions of each source's dead letters, by source name.
-    pub dead_letters: BTreeMap<String, (String, i32)>,
+    pub dead_letters: BTreeMap<String, LetterTopic>,
     /// The targets, until the publisher thread takes them.
     pub targets: Option<Targets>,
     /// The last epoch that each target holds.
@@ -72,13 +73,15 @@ pub fn state_and_targets(
     let Sinks { targets, files, mut after } = sinks(config, &connectors, topics.as_ref(), &store)?;
     let dead_letters = dead_letter_topics(config, topics.as_ref())?;
     fail_point!("recover.topics.after");
-    let outputs = Arc::new(Outputs::new(&config.plan, targets)?);
     let mut kafka = None;
     if let Some(cluster) = cluster {
-        let (publisher, at) = publisher(config, cluster, &connectors, &store, stop)?;
+        let wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
+        let wanted = publishing(wanted, &targets, &dead_letters);
+        let (publisher, at) = publisher(config, wanted, &connectors, &store, stop)?;
         after.insert(0, at);
         kafka = Some(publisher);
     }
+    let outputs = Arc::new(Outputs::new(&config.plan, targets)?);
     let publisher = kafka.as_ref().map(|k| k.status());
     let targets = Targets {
         kafka,
@@ -126,8 +129,7 @@ fn sinks(
         let target = match (connector, topics) {
             (SinkConnector::Kafka(kafka), Some(topics)) => {
                 let info = topics.ensure(&kafka.topic_spec(upsert)).with_context(name)?;
-                // Room for the batch around a record, its headers and Kafka's own fields.
-                let max_bytes = (info.max_message_bytes.max(2048) - 1024) as usize;
+                let max_bytes = record_bytes(&info);
                 Target::Kafka { topic: kafka.topic.clone(), partitions: info.partitions, max_bytes }
             }
             (SinkConnector::File(file), _) => {
@@ -151,15 +153,40 @@ fn sinks(
     Ok(sinks)
 }
 
+/// Most bytes of a record: room is left for the batch around it, its headers and Kafka's own fields.
+fn record_bytes(info: &TopicInfo) -> usize {
+    (info.max_message_bytes.max(2048) - 1024) as usize
+}
+
+/// How the topics are published to that sinks and dead letters name.
+fn publishing(
+    mut wanted: PublisherConfig,
+    targets: &[Target],
+    letters: &BTreeMap<String, LetterTopic>,
+) -> PublisherConfig {
+    let sinks = targets.iter().filter_map(|target| match target {
+        Target::Kafka { topic, partitions, max_bytes } => Some((topic, *partitions, *max_bytes)),
+        _ => None,
+    });
+    let all = sinks.chain(letters.values().map(|topic| (&topic.name, topic.partitions, topic.max_bytes)));
+    let mut topics = BTreeMap::new();
+    for (topic, partitions, max_bytes) in all {
+        topics.insert(topic.clone(), partitions);
+        let least = wanted.max_batch_bytes.unwrap_or(i64::MAX);
+        wanted.max_batch_bytes = Some(least.min(max_bytes as i64));
+    }
+    wanted.topics = topics.into_iter().collect();
+    wanted
+}
+
 /// The publisher to the cluster, and the last epoch that the cluster holds.
 fn publisher(
     config: &DriverConfig,
-    cluster: KafkaCluster,
+    mut wanted: PublisherConfig,
     connectors: &[SinkConnector],
     store: &Store,
     stop: &Arc<AtomicBool>,
 ) -> Result<(Publisher, u64)> {
-    let mut wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
     wanted.timeout = BROKER_TIMEOUT;
     wanted.replication = connectors.iter().find_map(|c| match c {
         SinkConnector::Kafka(kafka) => kafka.replication,
@@ -258,7 +285,7 @@ fn sink_cluster(config: &DriverConfig, connectors: &[SinkConnector]) -> Result<O
 fn dead_letter_topics(
     config: &DriverConfig,
     topics: Option<&Topics>,
-) -> Result<BTreeMap<String, (String, i32)>> {
+) -> Result<BTreeMap<String, LetterTopic>> {
     let mut found = BTreeMap::new();
     for source in &config.plan.sources {
         let Some(topic) = &source.dead_letter_topic else { continue };
@@ -271,7 +298,9 @@ fn dead_letter_topics(
         })?;
         let spec = TopicSpec { name: topic.clone(), ..TopicSpec::default() };
         let info = topics.ensure(&spec).with_context(|| format!("dead letters of source {}", source.name))?;
-        found.insert(source.name.clone(), (topic.clone(), info.partitions));
+        let letters =
+            LetterTopic { name: topic.clone(), partitions: info.partitions, max_bytes: record_bytes(&info) };
+        found.insert(source.name.clone(), letters);
     }
     Ok(found)
 }

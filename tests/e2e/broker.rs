@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -60,6 +60,20 @@ impl Broker<'_> {
         made[0].as_ref().unwrap_or_else(|e| panic!("creating {name}: {e:?}"));
     }
 
+    /// Gives a topic more partitions.
+    pub fn set_partitions(&self, name: &str, partitions: usize) {
+        let more = NewPartitions::new(name, partitions);
+        let made =
+            block_on(self.admin().create_partitions([&more], &AdminOptions::new())).expect("an answer");
+        made[0].as_ref().unwrap_or_else(|e| panic!("more partitions for {name}: {e:?}"));
+    }
+
+    /// Deletes a topic.
+    pub fn delete_topic(&self, name: &str) {
+        let gone = block_on(self.admin().delete_topics(&[name], &AdminOptions::new())).expect("an answer");
+        gone[0].as_ref().unwrap_or_else(|e| panic!("deleting {name}: {e:?}"));
+    }
+
     /// Produces records with keys, some maybe tombstones, in order, and waits until the broker has them all.
     pub fn produce<'r, V: Into<Option<&'r [u8]>>>(
         &self,
@@ -88,7 +102,7 @@ impl Broker<'_> {
     pub fn patient_producer(&self) -> BaseProducer {
         let mut config = self.config();
         config.set("enable.idempotence", "true").set("linger.ms", "2").set("message.timeout.ms", "300000");
-        config.set("reconnect.backoff.max.ms", "500");
+        config.set("reconnect.backoff.max.ms", "500").set("topic.metadata.refresh.interval.ms", "1000");
         config.create().expect("a producer")
     }
 

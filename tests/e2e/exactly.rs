@@ -40,6 +40,8 @@ struct Sent {
     players: BTreeMap<String, (i64, String)>,
     broken: usize,
     updates: u64,
+    /// Partitions that came while it ran; each has a key of its own.
+    grown: usize,
 }
 
 /// A topology under a name of its own, and its input.
@@ -107,6 +109,23 @@ impl Stream {
         let mut all = vec![("KAFKA_BOOTSTRAP", self.bootstrap.as_str())];
         all.extend(env);
         Herald::start(dir, &args, &all)
+    }
+
+    /// Adds a partition to the topic of the events, which gets a key of its own.
+    pub fn grow(&self) {
+        let mut sent = self.sent.lock().expect("no panic");
+        let partitions = PARTITIONS as usize + sent.grown + 1;
+        Broker { bootstrap: &self.bootstrap }.set_partitions(&self.topic("events"), partitions);
+        sent.grown += 1;
+    }
+
+    /// How many lines with these words the topology has said so far, in all its runs.
+    pub fn said(&self, words: &str) -> usize {
+        let files = std::fs::read_dir(self.dir()).expect("the directory").flatten();
+        let said = files.filter(|file| file.file_name().to_string_lossy().starts_with("err-"));
+        said.map(|file| std::fs::read_to_string(file.path()).unwrap_or_default())
+            .map(|text| text.lines().filter(|line| line.contains(words)).count())
+            .sum()
     }
 
     /// How many events were handed to the producer.
@@ -184,8 +203,9 @@ impl Drop for Stream {
 impl Sent {
     fn burst(&mut self, name: &str, producer: &BaseProducer, rng: &mut ChaCha8Rng) {
         for _ in 0..BURST {
-            let at = rng.random_range(0..KEYS);
+            let at = rng.random_range(0..KEYS + self.grown);
             let key = format!("k{at}");
+            let partition = if at < KEYS { at as i32 % PARTITIONS } else { PARTITIONS + (at - KEYS) as i32 };
             if rng.random_bool(0.04) {
                 let version = rng.random_range(0..1_000_000_i64);
                 let team = format!("t{}", rng.random_range(0..5));
@@ -206,7 +226,7 @@ impl Sent {
                 values.push(rng.random_range(0..100));
                 json!({"k": key, "seq": values.len() - 1, "v": values.last()}).to_string()
             };
-            send(producer, &format!("{name}.events"), at as i32 % PARTITIONS, &key, &text);
+            send(producer, &format!("{name}.events"), partition, &key, &text);
         }
     }
 }

@@ -27,6 +27,7 @@ mod outage;
 mod proxy;
 mod real_input;
 mod restart;
+mod secure;
 mod servers;
 mod storage;
 mod tidy;

@@ -64,6 +64,23 @@ pub fn start_kafka_behind(dir: &Path, port: u16) -> (String, String) {
     (value(&said, "bootstrap="), value(&said, "proxied="))
 }
 
+/// The listeners of a Kafka that wants to know who is there, and one that does not.
+pub struct SecureKafka {
+    /// Open to everybody.
+    pub plain: String,
+    /// SASL over TLS.
+    pub sasl: String,
+    /// TLS with a certificate from either side.
+    pub mutual: String,
+}
+
+/// Starts a Kafka that wants to know who is there; certificates are in `dir`.
+pub fn start_secure_kafka(dir: &Path) -> SecureKafka {
+    let said = started("kafka", dir, &["--secure"]);
+    let of = |prefix| value(&said, prefix);
+    SecureKafka { plain: of("bootstrap="), sasl: of("sasl="), mutual: of("mutual=") }
+}
+
 /// Asks a test's own Kafka to end, and waits.
 pub fn stop_kafka(dir: &Path) {
     let script = root().join("scripts/kafka.sh");

@@ -23,6 +23,7 @@ pub struct Context {
     transport_error: AtomicBool,
     undelivered: Mutex<Option<String>>,
     trouble: Mutex<Option<String>>,
+    refused: Mutex<Option<String>>,
 }
 
 impl Context {
@@ -47,6 +48,11 @@ impl Context {
     /// The last error a client reported since [`Context::recovered`].
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().ok().and_then(|trouble| trouble.clone())
+    }
+
+    /// Why a broker let nobody in who comes like this: asking again does not help.
+    pub fn refused(&self) -> Option<String> {
+        self.refused.lock().ok().and_then(|refused| refused.clone())
     }
 
     /// The client works: whatever was reported before is over.
@@ -82,9 +88,18 @@ impl ClientContext for Context {
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut) => {
                 self.transport_error.store(true, Ordering::Relaxed);
             }
+            Some(Code::Authentication | Code::SSL) => {
+                if let Ok(mut refused) = self.refused.lock() {
+                    *refused = Some(reason.to_string());
+                }
+            }
             _ => {}
         }
-        if let Ok(mut trouble) = self.trouble.lock() {
+        // That all are down is said after why, and says less.
+        let vague = error.rdkafka_error_code() == Some(Code::AllBrokersDown);
+        if let Ok(mut trouble) = self.trouble.lock()
+            && (!vague || trouble.is_none())
+        {
             *trouble = Some(reason.to_string());
         }
         tracing::debug!(target: "kafka", %error, "{reason}");

@@ -234,13 +234,13 @@ impl Progress {
         consumer.fetch_watermarks(&self.topic, 0, left).map_err(|error| self.failed(error))
     }
 
-    fn consumer(&self, isolation: &str) -> Result<BaseConsumer<Context>, ConnectorError> {
+    pub(super) fn consumer(&self, isolation: &str) -> Result<BaseConsumer<Context>, ConnectorError> {
         let mut config = self.cluster.consumer(&self.topology);
         config.set("isolation.level", isolation);
         config.create_with_context(Context::default()).map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: KafkaError) -> ConnectorError {
+    pub(super) fn failed(&self, error: KafkaError) -> ConnectorError {
         meaning(error, &self.cluster.bootstrap, "to read the progress topic")
     }
 

@@ -17,6 +17,7 @@ use schemas::OutChunk;
 use super::client::{Context, meaning};
 use super::progress::Progress;
 use super::sink::EpochOutput;
+use super::unsettled::{Ends, Watch};
 use crate::ConnectorError;
 
 /// How long a call into the client may take before the stop flag is looked at.
@@ -25,6 +26,8 @@ const SLICE: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_micros(500);
 /// How long giving up a transaction may take.
 const ABORT: Duration = Duration::from_secs(1);
+/// How long the broker may take to show what it has committed.
+const SHOWN: Duration = Duration::from_secs(10);
 /// A commit that took longer may have been retried.
 const SLOW_COMMIT: Duration = Duration::from_secs(10);
 
@@ -34,6 +37,9 @@ pub(crate) struct Session {
     progress: Progress,
     transactional_id: String,
     transaction_timeout: Duration,
+    watch: Watch,
+    /// Where the progress topic ended for read_committed after the last transaction.
+    stable: i64,
     /// Set once something happened after which no further transaction is begun here.
     pub(crate) blemished: bool,
 }
@@ -42,12 +48,14 @@ pub(crate) struct Session {
 pub(crate) struct SessionConfig<'a> {
     pub(crate) progress: &'a Progress,
     pub(crate) transactional_id: &'a str,
+    /// Name and partitions of the topics it publishes to.
+    pub(crate) topics: &'a [(String, i32)],
     pub(crate) max_batch_bytes: Option<i64>,
     pub(crate) timeout: Duration,
 }
 
 impl Session {
-    /// Creates the producer and takes over the transactional id.
+    /// Creates the producer, takes over the transactional id, and ends what the broker left open.
     pub(crate) fn open(config: &SessionConfig<'_>, stop: &AtomicBool) -> Result<Session, ConnectorError> {
         let cluster = &config.progress.cluster;
         let bootstrap = &cluster.bootstrap;
@@ -69,7 +77,9 @@ impl Session {
         let producer: ThreadedProducer<Context> = native
             .create_with_context(Context::default())
             .map_err(|error| meaning(error, bootstrap, "the options"))?;
-        let session = Session {
+        let mut session = Session {
+            watch: Watch::new(config.progress, config.topics)?,
+            stable: 0,
             producer,
             progress: config.progress.clone(),
             transactional_id: config.transactional_id.to_string(),
@@ -79,6 +89,8 @@ impl Session {
         fail_point!("publish.init.before");
         session.init(config.timeout, stop)?;
         fail_point!("publish.init.after");
+        session.settle(config.timeout, stop)?;
+        session.stable = session.watch.stable_progress(config.timeout)?;
         Ok(session)
     }
 
@@ -105,11 +117,53 @@ impl Session {
         }
     }
 
+    /// Ends what hangs of transactions that do not count.
+    fn settle(&self, timeout: Duration, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        let hanging = self.watch.hanging(timeout)?;
+        if hanging.is_empty() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        tracing::warn!(
+            partitions = hanging.len(),
+            "the broker has not ended the last transaction everywhere; it is aborted"
+        );
+        self.producer.begin_transaction().map_err(|error| self.failed(error, began))?;
+        for Ends { topic, partition, .. } in &hanging {
+            let record = BaseRecord::to(topic)
+                .partition(*partition)
+                .key(self.progress.topology.as_bytes())
+                .payload(&[][..]);
+            self.send(record, began, stop)?;
+        }
+        self.delivered(began, stop)?;
+        loop {
+            let Err(error) = self.producer.abort_transaction(SLICE) else { break };
+            if !matches!(&error, KafkaError::Transaction(error) if error.is_retriable()) {
+                return Err(self.failed(error, began));
+            }
+            self.may_go_on(began, stop)?;
+        }
+        match self.watch.hanging(timeout)?.first() {
+            None => Ok(()),
+            Some(Ends { topic, partition, .. }) => Err(ConnectorError::Transaction(format!(
+                "a transaction on topic \"{topic}\" partition {partition} is still open: \
+                 kafka-transactions.sh find-hanging finds it, and its abort ends it"
+            ))),
+        }
+    }
+
+    /// Whether a connection was lost since the last transaction began.
+    pub(crate) fn lost_connection(&self) -> bool {
+        self.context().saw_transport_error()
+    }
+
     fn context(&self) -> &Context {
         self.producer.context()
     }
 
-    /// Publishes `pieces` and `marker` in one transaction. Ok means committed.
+    /// Publishes `pieces` and `marker` in one transaction. Ok means committed, and that the marker is there
+    /// to be read: what the coordinator has decided and not yet written is lost to a broker that forgets it.
     pub(crate) fn transact(
         &mut self,
         pieces: &[EpochOutput<'_>],
@@ -133,6 +187,7 @@ impl Session {
         self.send(record, began, stop)?;
         fail_point!("publish.commit.before");
         self.commit(began, stop)?;
+        self.shown(stop)?;
         fail_point!("publish.commit.after");
         self.blemished = self.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
         Ok(records)
@@ -200,11 +255,7 @@ impl Session {
 
     /// Commits, however long the broker takes, within the transaction's own time limit.
     fn commit(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
-        // The client's own wait for deliveries looks every 100 ms only, which would bound latency.
-        while self.producer.in_flight_count() > 0 {
-            self.may_go_on(began, stop)?;
-            std::thread::sleep(LOOK);
-        }
+        self.delivered(began, stop)?;
         loop {
             let Err(error) = self.producer.commit_transaction(SLICE) else { return Ok(()) };
             let again = match &error {
@@ -216,6 +267,36 @@ impl Session {
                 return Err(self.failed(error, began));
             }
             self.may_go_on(began, stop)?;
+        }
+    }
+
+    /// Waits until the broker has all records. The client's own wait looks every 100 ms only, which would
+    /// bound latency.
+    fn delivered(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        while self.producer.in_flight_count() > 0 {
+            self.may_go_on(began, stop)?;
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Waits until the marker of the transaction just committed can be read.
+    fn shown(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        let until = Instant::now() + SHOWN;
+        loop {
+            let stable = self.watch.stable_progress(SHOWN)?;
+            if stable > self.stable {
+                self.stable = stable;
+                return Ok(());
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(ConnectorError::Stopped);
+            }
+            if Instant::now() > until {
+                let reason = "the broker does not show what it has committed".to_string();
+                return Err(ConnectorError::Transaction(reason));
+            }
+            std::thread::sleep(LOOK);
         }
     }
 

@@ -25,9 +25,6 @@ use crate::{Backoff, ConnectorError, Mismatch};
 /// broker within the transaction timeout.
 const TRANSACTION_BYTES: usize = 64 << 20;
 
-/// How long a broker that comes back may take to settle the last transaction.
-const SETTLED: Duration = Duration::from_secs(45);
-
 /// What a publisher is opened with.
 #[derive(Clone, Debug)]
 pub struct PublisherConfig {
@@ -41,6 +38,8 @@ pub struct PublisherConfig {
     pub state_id: String,
     /// The progress topic.
     pub progress_topic: String,
+    /// Name and partitions of every topic that is published to.
+    pub topics: Vec<(String, i32)>,
     /// Its replication factor when it is created; None for the broker's default.
     pub replication: Option<i32>,
     /// The least `max.message.bytes` of the sinks' topics: batches stay below it.
@@ -58,6 +57,7 @@ impl PublisherConfig {
             topology: topology.to_string(),
             state_id: state_id.to_string(),
             progress_topic: progress::progress_topic(topology),
+            topics: Vec::new(),
             replication: None,
             max_batch_bytes: None,
             timeout: Duration::from_secs(30),
@@ -254,7 +254,8 @@ impl Publisher {
     }
 
     fn attempt(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<(), ConnectorError> {
-        if self.session.as_ref().is_none_or(|session| session.blemished) {
+        // Who lost a connection may not know all that became of the last transaction.
+        if self.session.as_ref().is_none_or(|session| session.blemished || session.lost_connection()) {
             let known = self.found.marker.clone();
             let blemished = self.session.is_some();
             self.reopen(stop)?;
@@ -288,12 +289,13 @@ impl Publisher {
         let config = SessionConfig {
             progress: &self.progress,
             transactional_id: &self.config.transactional_id,
+            topics: &self.config.topics,
             max_batch_bytes: self.config.max_batch_bytes,
             timeout: self.config.timeout,
         };
         let session = Session::open(&config, stop)?;
         fail_point!("publish.read.before");
-        let found = self.progress.read(&self.found, self.config.timeout.max(SETTLED))?;
+        let found = self.progress.read(&self.found, self.config.timeout)?;
         fail_point!("publish.read.after");
         self.refuse_successor(&found)?;
         (self.found, self.session) = (found, Some(session));

@@ -47,6 +47,10 @@ pub struct TopicInfo {
     pub created: bool,
 }
 
+/// How long one attempt to look a topic up may take, and the least.
+const SLICE: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_millis(100);
+
 /// Looks after the topics of one cluster.
 pub struct Topics {
     cluster: KafkaCluster,
@@ -244,18 +248,29 @@ pub(crate) fn partitions(
 ) -> Result<Option<i32>, ConnectorError> {
     let until = Instant::now() + timeout;
     loop {
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
-        let asked = consumer.fetch_metadata(Some(topic), left);
+        let left = until.saturating_duration_since(Instant::now()).clamp(SHORT, SLICE);
         let what = format!("to look up topic \"{topic}\"");
-        let metadata = asked.map_err(|error| {
-            // Why no connection came about was reported on the side.
-            match (meaning(error, bootstrap, &what), consumer.context().trouble()) {
-                (ConnectorError::Unreachable { bootstrap, .. }, Some(reason)) => {
-                    ConnectorError::Unreachable { bootstrap, reason }
+        let metadata = match consumer.fetch_metadata(Some(topic), left) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                // Why no connection came about is reported on the side, to whoever listens.
+                while consumer.poll(Duration::ZERO).is_some() {}
+                let bootstrap = bootstrap.to_string();
+                if let Some(reason) = consumer.context().refused() {
+                    return Err(ConnectorError::Refused { bootstrap, what: "the connection".into(), reason });
                 }
-                (error, _) => error,
+                match (meaning(error, &bootstrap, &what), consumer.context().trouble()) {
+                    (ConnectorError::Unreachable { .. }, _) if Instant::now() < until => {
+                        std::thread::sleep(SHORT);
+                        continue;
+                    }
+                    (ConnectorError::Unreachable { .. }, Some(reason)) => {
+                        return Err(ConnectorError::Unreachable { bootstrap, reason });
+                    }
+                    (error, _) => return Err(error),
+                }
             }
-        })?;
+        };
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let Some(found) = found else { return Ok(None) };
         let code = found.error().filter(|error| error.is_error());

@@ -1,0 +1,267 @@
+//! What a broker has left open of our own transactions, and how it is closed.
+//!
+//! When the transactional id is taken over, its last transaction is over: committed or aborted, with an
+//! end marker in every partition. Brokers from 4.1 on break that (KAFKA-20734): the coordinator takes a
+//! partition without a leader for one that was deleted and leaves its marker out, which happens whenever
+//! a broker that holds the only replica comes back. Such records hang: they hide what follows them from
+//! read_committed, and the next commit of the same producer in that partition would make them visible,
+//! though they were aborted and sent again. So they are looked for each time a producer is opened, and
+//! ended by a transaction that touches their partitions and is aborted.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use super::client::Context;
+use super::progress::{Marker, Progress};
+use crate::ConnectorError;
+
+/// How long a transaction that is being ended is waited for.
+const ENDING: Duration = Duration::from_secs(5);
+/// How far back a partition is searched for records of a transaction that hangs elsewhere.
+const BACK: i64 = 1000;
+
+/// A partition, and the ends that its readers see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    /// Where read_committed ends.
+    stable: i64,
+    /// Where read_uncommitted ends.
+    end: i64,
+}
+
+/// A record of this topology, by what its headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    /// Of an epoch that the marker holds.
+    Published,
+    /// Beyond the marker: its transaction does not count.
+    Beyond,
+}
+
+/// The partitions that a topology publishes to, with a reader of each isolation level.
+pub(crate) struct Watch {
+    progress: Progress,
+    /// Topic and partitions; the progress topic comes first.
+    topics: Vec<(String, i32)>,
+    committed: BaseConsumer<Context>,
+    uncommitted: BaseConsumer<Context>,
+}
+
+impl Watch {
+    /// Watches `topics` (name, partitions) and the progress topic.
+    pub(crate) fn new(progress: &Progress, topics: &[(String, i32)]) -> Result<Watch, ConnectorError> {
+        let mut all = vec![(progress.topic.clone(), 1)];
+        all.extend(topics.iter().filter(|(topic, _)| *topic != progress.topic).cloned());
+        Ok(Watch {
+            progress: progress.clone(),
+            topics: all,
+            committed: progress.consumer("read_committed")?,
+            uncommitted: progress.consumer("read_uncommitted")?,
+        })
+    }
+
+    /// Where read_committed ends in the progress topic.
+    pub(crate) fn stable_progress(&self, timeout: Duration) -> Result<i64, ConnectorError> {
+        let latest = self.latest(&self.committed, &self.topics[..1], timeout)?;
+        Ok(latest.values().next().copied().unwrap_or(0))
+    }
+
+    /// The partitions in which our own records hang beyond the marker, after the transactional id was taken
+    /// over: what the caller must abort. Empty as long as brokers do what they should.
+    ///
+    /// # Errors
+    /// A broker that does not answer; a transaction of which a part is visible and a part hangs.
+    pub(crate) fn hanging(&self, timeout: Duration) -> Result<Vec<Ends>, ConnectorError> {
+        let (until, mut open) = (Instant::now() + ENDING, self.open(timeout)?);
+        while !open.is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+            open = self.open(timeout)?;
+        }
+        if open.is_empty() {
+            return Ok(open);
+        }
+        let marker = self.progress.peek(&Default::default(), timeout)?.marker;
+        let own = self.own(&self.uncommitted, &open, marker.as_ref(), timeout, |ends| ends.stable)?;
+        let beyond = |ends: &&Ends| own.iter().any(|(at, own)| at == *ends && *own == Own::Beyond);
+        let hanging: Vec<Ends> = open.iter().filter(beyond).cloned().collect();
+        let published: Vec<&Ends> =
+            own.iter().filter(|(_, own)| *own == Own::Published).map(|(at, _)| at).collect();
+        if hanging.is_empty() {
+            for at in published {
+                tracing::warn!(
+                    topic = at.topic,
+                    partition = at.partition,
+                    offset = at.stable,
+                    "the broker has not ended a transaction that is committed; the next one to this partition ends it"
+                );
+            }
+            return Ok(hanging);
+        }
+        // Where the marker hangs, too, a part that is visible says that the transaction was committed.
+        let split = match hanging.iter().any(|at| at.topic == self.progress.topic) {
+            true => self.visible(&open, marker.as_ref(), timeout)?,
+            false => None,
+        };
+        match split.as_ref().or(published.first().copied()) {
+            Some(at) => Err(self.split(&hanging[0], at)),
+            None => Ok(hanging),
+        }
+    }
+
+    /// A partition that shows records of the transaction that hangs in `open`.
+    fn visible(
+        &self,
+        open: &[Ends],
+        marker: Option<&Marker>,
+        timeout: Duration,
+    ) -> Result<Option<Ends>, ConnectorError> {
+        let latest = self.latest(&self.committed, &self.topics[1..], timeout)?;
+        let closed = latest
+            .into_iter()
+            .filter(|((topic, partition), end)| {
+                *end > 0 && !open.iter().any(|at| at.topic == *topic && at.partition == *partition)
+            })
+            .map(|((topic, partition), end)| Ends { topic, partition, stable: end, end });
+        let closed: Vec<Ends> = closed.collect();
+        let own = self.own(&self.committed, &closed, marker, timeout, |ends| (ends.end - BACK).max(0))?;
+        Ok(own.into_iter().find(|(_, own)| *own == Own::Beyond).map(|(at, _)| at))
+    }
+
+    /// The partitions in which a transaction is open, whoever's.
+    fn open(&self, timeout: Duration) -> Result<Vec<Ends>, ConnectorError> {
+        let ends = self.latest(&self.uncommitted, &self.topics, timeout)?;
+        let stable = self.latest(&self.committed, &self.topics, timeout)?;
+        let both = ends.into_iter().map(|((topic, partition), end)| {
+            let stable = stable.get(&(topic.clone(), partition)).copied().unwrap_or(end);
+            Ends { topic, partition, stable, end }
+        });
+        Ok(both.filter(|at| at.stable < at.end).collect())
+    }
+
+    /// The end of each partition, as `consumer` sees it.
+    fn latest(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        topics: &[(String, i32)],
+        timeout: Duration,
+    ) -> Result<BTreeMap<(String, i32), i64>, ConnectorError> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, partitions) in topics {
+            for partition in 0..*partitions {
+                // The protocol's own timestamp for the end.
+                asked
+                    .add_partition_offset(topic, partition, Offset::End)
+                    .map_err(|error| self.progress.failed(error))?;
+            }
+        }
+        if asked.count() == 0 {
+            return Ok(BTreeMap::new());
+        }
+        let answer =
+            consumer.offsets_for_times(asked, timeout).map_err(|error| self.progress.failed(error))?;
+        let mut latest = BTreeMap::new();
+        for at in answer.elements() {
+            at.error().map_err(|error| self.progress.failed(error))?;
+            let Offset::Offset(offset) = at.offset() else {
+                return Err(ConnectorError::Transaction(format!(
+                    "the end of topic \"{}\" partition {} is not known",
+                    at.topic(),
+                    at.partition()
+                )));
+            };
+            latest.insert((at.topic().to_string(), at.partition()), offset);
+        }
+        Ok(latest)
+    }
+
+    /// What there is of this topology's records from `start` to the end of each partition.
+    fn own(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        places: &[Ends],
+        marker: Option<&Marker>,
+        timeout: Duration,
+        start: impl Fn(&Ends) -> i64,
+    ) -> Result<Vec<(Ends, Own)>, ConnectorError> {
+        let mut assignment = TopicPartitionList::new();
+        for at in places {
+            assignment
+                .add_partition_offset(&at.topic, at.partition, Offset::Offset(start(at)))
+                .map_err(|error| self.progress.failed(error))?;
+        }
+        consumer.assign(&assignment).map_err(|error| self.progress.failed(error))?;
+        let mut left: BTreeMap<(&str, i32), &Ends> =
+            places.iter().map(|at| ((at.topic.as_str(), at.partition), at)).collect();
+        let (until, mut own) = (Instant::now() + timeout, Vec::new());
+        while !left.is_empty() {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let key = (message.topic(), message.partition());
+                    let Some(at) = left.get(&key).copied() else { continue };
+                    if message.offset() < at.end {
+                        own.extend(self.whose(&message, marker).map(|whose| (at.clone(), whose)));
+                    }
+                    if message.offset() + 1 >= at.end {
+                        left.retain(|held, _| *held != key);
+                    }
+                }
+                // It is not said of which topic; a partition of this number has come to its end.
+                Some(Err(KafkaError::PartitionEOF(_))) if self.at_ends(consumer, &left) => break,
+                Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+                Some(Err(error)) => return Err(self.progress.failed(error)),
+            }
+            if Instant::now() > until {
+                return Err(ConnectorError::Transaction("an open transaction could not be read".into()));
+            }
+        }
+        consumer.unassign().map_err(|error| self.progress.failed(error))?;
+        own.dedup();
+        Ok(own)
+    }
+
+    /// Whether `consumer` has come to the end of all that is left.
+    fn at_ends(&self, consumer: &BaseConsumer<Context>, left: &BTreeMap<(&str, i32), &Ends>) -> bool {
+        let Ok(positions) = consumer.position() else { return false };
+        left.iter().all(|((topic, partition), at)| {
+            let found = positions.find_partition(topic, *partition);
+            matches!(found.map(|found| found.offset()), Some(Offset::Offset(next)) if next >= at.end)
+        })
+    }
+
+    fn whose(&self, message: &BorrowedMessage<'_>, marker: Option<&Marker>) -> Option<Own> {
+        if message.topic() == self.progress.topic {
+            return (message.key() == Some(self.progress.topology.as_bytes())).then_some(Own::Beyond);
+        }
+        let headers = message.headers()?;
+        let of =
+            |name: &str| headers.iter().find(|header| header.key == name).and_then(|header| header.value);
+        if of("herald.topology") != Some(self.progress.topology.as_bytes()) {
+            return None;
+        }
+        let epoch = of("herald.epoch").and_then(|epoch| std::str::from_utf8(epoch).ok()?.parse::<u64>().ok());
+        let held = marker.is_some_and(|marker| {
+            epoch.is_some_and(|epoch| epoch < marker.epoch || epoch == marker.epoch && marker.is_whole())
+        });
+        Some(if held { Own::Published } else { Own::Beyond })
+    }
+
+    fn split(&self, hanging: &Ends, visible: &Ends) -> ConnectorError {
+        ConnectorError::Topic {
+            topic: hanging.topic.clone(),
+            message: format!(
+                "partition {} hides from offset {} on records of a transaction that is over, and partition {} of \"{}\" \
+                 shows some that were committed: the broker has lost the end of a transaction (KAFKA-20734), and what it \
+                 hides would be lost or doubled; see \"A broker that lost the end of a transaction\" in docs/operations.md",
+                hanging.partition, hanging.stable, visible.partition, visible.topic
+            ),
+        }
+    }
+}
