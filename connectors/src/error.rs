@@ -83,6 +83,18 @@ pub enum ConnectorError {
         /// The end of the partition.
         high: i64,
     },
+    /// The topic holds another record than the one that was read there.
+    #[error(
+        "topic \"{topic}\" partition {partition} holds at offset {offset} another record than the one that was read there: the topic was deleted and made anew, or its broker lost data"
+    )]
+    RemadeTopic {
+        /// Name of the topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// The offset of the last record read.
+        offset: i64,
+    },
     /// Another process has taken over the transactional id. Final.
     #[error(
         "another process publishes as \"{transactional_id}\" now: this one must stop and publish nothing more"
@@ -94,6 +106,10 @@ pub enum ConnectorError {
     /// The transaction did not go through cleanly. Its fate is found out by opening anew.
     #[error("the transaction was not clean: {0}")]
     Transaction(String),
+    /// The transaction would not have been over before its timeout. Its fate is found out by opening anew;
+    /// the next one is smaller.
+    #[error("the transaction took too long: {0}")]
+    Slow(String),
     /// The state and what is published do not belong together. Final.
     #[error("{0}")]
     StateMismatch(Mismatch),
@@ -188,7 +204,10 @@ impl ConnectorError {
     pub fn passes(&self) -> bool {
         matches!(
             self,
-            ConnectorError::Unreachable { .. } | ConnectorError::Transaction(_) | ConnectorError::Kafka(_)
+            ConnectorError::Unreachable { .. }
+                | ConnectorError::Transaction(_)
+                | ConnectorError::Slow(_)
+                | ConnectorError::Kafka(_)
         )
     }
 
@@ -215,7 +234,7 @@ impl ConnectorError {
             ConnectorError::LostRecords { .. } => {
                 "lengthen the topic's retention; to go on without these records: `herald run FILE --skip-lost-records`"
             }
-            ConnectorError::ShrunkTopic { .. } => {
+            ConnectorError::ShrunkTopic { .. } | ConnectorError::RemadeTopic { .. } => {
                 "point the source at the old topic, or start over with `herald run FILE --fresh`"
             }
             ConnectorError::Fenced { .. } => "stop the other process, or give one of them another `--name`",

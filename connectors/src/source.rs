@@ -171,6 +171,14 @@ impl Reader {
         }
     }
 
+    /// Timestamps (milliseconds) of the last records before these positions, where they tell something.
+    pub fn last_ms(&self) -> BTreeMap<i32, i64> {
+        match self {
+            Reader::Kafka(reader) => reader.last_ms(),
+            Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => BTreeMap::new(),
+        }
+    }
+
     /// Records that are there and not read, by partition, as of the last look; empty where unknown.
     pub fn lag(&self) -> BTreeMap<i32, i64> {
         match self {

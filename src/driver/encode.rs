@@ -20,7 +20,7 @@ use dataflows::sql::ast::{Encoding, Format};
 use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows, avro_schema};
 
 /// Most bytes of one chunk of the outbox.
-const CHUNK_BYTES: usize = 8 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Serialised output of one worker and epoch: chunks by target.
 pub type Encoded = BTreeMap<u16, Vec<Vec<u8>>>;

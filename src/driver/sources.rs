@@ -41,7 +41,12 @@ impl Sources {
             let mut connector = SourceConnector::from_options(&source.options).with_context(what)?;
             match &mut connector {
                 SourceConnector::File(file) => file.keyed = source.format == Format::Upsert,
-                SourceConnector::Kafka(kafka) => kafka.skip_lost = config.skip_lost_records,
+                SourceConnector::Kafka(kafka) => {
+                    kafka.skip_lost = config.skip_lost_records;
+                    let held = setup.progress.sources.get(&source.name).map(|held| &held.partitions);
+                    let last = held.into_iter().flatten().filter_map(|(p, at)| Some((*p, at.last_ms?)));
+                    kafka.last_ms = last.collect();
+                }
                 _ => {}
             }
             let wanted =
@@ -140,6 +145,7 @@ impl Sources {
     pub fn fill(&self, head: &mut Head) {
         for ((_, reader), source) in self.readers.iter().zip(&mut head.sources) {
             source.next = reader.positions();
+            source.last_ms = reader.last_ms();
             source.partitions = reader.partitions().into_iter().collect();
             source.ended = reader.is_bounded() && reader.bounded_done();
         }

@@ -44,6 +44,8 @@ pub struct SourceProgress {
 pub struct PartitionProgress {
     /// The offset of the first record not read yet.
     pub next_offset: i64,
+    /// The timestamp of the last record read, in milliseconds since 1970, where the source is a topic.
+    pub last_ms: Option<i64>,
     /// The greatest event time seen, in microseconds since 1970.
     pub max_event_us: Option<i64>,
     /// The watermark the partition started from when it joined late or woke up.

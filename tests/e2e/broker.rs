@@ -55,7 +55,13 @@ impl Broker<'_> {
 
     /// Creates a topic.
     pub fn create_topic(&self, name: &str, partitions: i32) {
+        self.create_topic_with(name, partitions, &[]);
+    }
+
+    /// Creates a topic with configurations of its own.
+    pub fn create_topic_with(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = configs.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let made = block_on(self.admin().create_topics([&topic], &AdminOptions::new())).expect("an answer");
         made[0].as_ref().unwrap_or_else(|e| panic!("creating {name}: {e:?}"));
     }

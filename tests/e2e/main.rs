@@ -31,3 +31,4 @@ mod secure;
 mod servers;
 mod storage;
 mod tidy;
+mod topics;

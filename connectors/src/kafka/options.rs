@@ -159,6 +159,9 @@ pub struct KafkaSource {
     pub open_timeout: Duration,
     /// Whether reading goes on where the topic starts when records before that are gone.
     pub skip_lost: bool,
+    /// Timestamps (milliseconds) of the last records the state has read, by partition: a topic that holds
+    /// others there was made anew.
+    pub last_ms: BTreeMap<i32, i64>,
 }
 
 impl KafkaSource {
@@ -171,6 +174,7 @@ impl KafkaSource {
             group: None,
             open_timeout: Duration::from_secs(10),
             skip_lost: false,
+            last_ms: BTreeMap::new(),
         }
     }
 

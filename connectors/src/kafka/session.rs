@@ -310,7 +310,7 @@ impl Session {
         }
         let reason = self.context().undelivered().or_else(|| self.context().trouble());
         let reason = reason.unwrap_or_else(|| "the broker does not answer".to_string());
-        Err(ConnectorError::Transaction(format!("it took too long: {reason}")))
+        Err(ConnectorError::Slow(reason))
     }
 
     fn patience(&self) -> Duration {

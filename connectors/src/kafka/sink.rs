@@ -3,8 +3,9 @@
 //! [`Publisher::publish`] returns when its epochs are committed, and not before: through broker
 //! outages it waits, opening anew with backoff, until its stop flag is set. After every blemish the
 //! marker decides whether the transaction counts. Small epochs share a transaction; one that is too
-//! large for a transaction goes out in parts, each with its marker. What was published before is
-//! skipped, so the whole outbox may be handed over at a restart.
+//! large for a transaction goes out in parts, each with its marker; how large one may be is halved when
+//! one is not over before its timeout, and grows again. What was published before is skipped, so the
+//! whole outbox may be handed over at a restart.
 //!
 //! Every record carries the headers `herald.topology` and `herald.epoch`, and the commit's time.
 
@@ -24,6 +25,9 @@ use crate::{Backoff, ConnectorError, Mismatch};
 /// Output bytes of one transaction; what is more goes out in several. It must fit through a slow
 /// broker within the transaction timeout.
 const TRANSACTION_BYTES: usize = 64 << 20;
+
+/// By how much a transaction may grow again after one that was in time.
+const MORE_BYTES: usize = 1 << 20;
 
 /// What a publisher is opened with.
 #[derive(Clone, Debug)]
@@ -115,6 +119,10 @@ pub struct Publisher {
     me: String,
     /// Whether a marker of this publisher has counted.
     taken: bool,
+    /// Output bytes of one transaction, at most.
+    limit: usize,
+    /// The last transaction was too large for its time.
+    slow: bool,
     status: Arc<PublishStatus>,
 }
 
@@ -122,6 +130,16 @@ pub struct Publisher {
 struct Transaction<'a> {
     pieces: Vec<EpochOutput<'a>>,
     marker: Marker,
+}
+
+impl Transaction<'_> {
+    fn chunks(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.chunks.len()).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.pieces.iter().flat_map(|piece| piece.chunks).map(Vec::len).sum()
+    }
 }
 
 impl Publisher {
@@ -146,6 +164,8 @@ impl Publisher {
             found: Found::default(),
             me: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
             taken: false,
+            limit: TRANSACTION_BYTES,
+            slow: false,
             status: Arc::new(PublishStatus::default()),
         };
         publisher.reopen(stop)?;
@@ -177,7 +197,7 @@ impl Publisher {
     /// Takes the sinks over from another state, or from none: the state starts over (`--fresh`).
     pub fn claim(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
         let marker = Marker::whole(&self.config.state_id, 0, &[]);
-        self.commit(&Transaction { pieces: vec![], marker }, stop)
+        self.commit(&Transaction { pieces: vec![], marker }, stop).map(drop)
     }
 
     /// Signs the marker that is there, so that a process which slept while this one took over finds out.
@@ -209,34 +229,44 @@ impl Publisher {
         epochs: &[EpochOutput<'_>],
         stop: &AtomicBool,
     ) -> Result<(), ConnectorError> {
-        let plan = plan(epochs, self.known(), &self.config.state_id, TRANSACTION_BYTES);
-        for transaction in &plan {
-            self.commit(transaction, stop)?;
-            let part = (transaction.marker.part, transaction.marker.parts);
-            if part.0 < part.1 {
-                self.status.split_epochs.fetch_add(u64::from(part.0 == 1), Ordering::Relaxed);
-                tracing::warn!(
-                    epoch = transaction.marker.epoch,
-                    part = part.0,
-                    of = part.1,
-                    "epoch is too large for one transaction and is published in parts"
-                );
+        'plan: loop {
+            let plan = plan(epochs, self.known(), &self.config.state_id, self.limit);
+            for transaction in &plan {
+                if !self.commit(transaction, stop)? {
+                    continue 'plan;
+                }
+                let part = (transaction.marker.part, transaction.marker.parts);
+                if part.0 < part.1 {
+                    self.status.split_epochs.fetch_add(u64::from(part.0 == 1), Ordering::Relaxed);
+                    tracing::warn!(
+                        epoch = transaction.marker.epoch,
+                        part = part.0,
+                        of = part.1,
+                        "epoch is too large for one transaction and is published in parts"
+                    );
+                }
             }
+            return Ok(());
         }
-        Ok(())
     }
 
-    /// Makes one transaction count, through as many attempts as that takes.
-    fn commit(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<(), ConnectorError> {
+    /// Makes one transaction count, through as many attempts as that takes. False when it does not and is
+    /// to be made smaller.
+    fn commit(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<bool, ConnectorError> {
         let mut backoff = Backoff::default();
         loop {
             let error = match self.attempt(wanted, stop) {
-                Ok(()) => {
+                Ok(done) => {
                     self.status.set_trouble(None);
-                    return Ok(());
+                    let room = if done { self.limit.saturating_add(MORE_BYTES) } else { self.limit };
+                    (self.limit, self.slow) = (room.min(TRANSACTION_BYTES), false);
+                    return Ok(done);
                 }
                 Err(error) => error,
             };
+            if matches!(error, ConnectorError::Slow(_)) && wanted.chunks() > 1 {
+                (self.limit, self.slow) = (wanted.bytes() / 2, true);
+            }
             // Whatever went wrong, this producer is not used again.
             let session = self.session.take();
             if !error.passes() {
@@ -253,7 +283,7 @@ impl Publisher {
         }
     }
 
-    fn attempt(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<(), ConnectorError> {
+    fn attempt(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<bool, ConnectorError> {
         // Who lost a connection may not know all that became of the last transaction.
         if self.session.as_ref().is_none_or(|session| session.blemished || session.lost_connection()) {
             let known = self.found.marker.clone();
@@ -263,20 +293,23 @@ impl Publisher {
             let found = &self.found.marker;
             if self.found.by.as_ref() == Some(&self.me) && found.as_ref() == Some(&wanted.marker) {
                 self.taken = true;
-                return Ok(());
+                return Ok(true);
             }
             if *found != known {
                 return Err(ConnectorError::StateMismatch(strange(found.as_ref(), known.as_ref())));
             }
+            if self.slow {
+                return Ok(false);
+            }
         }
-        let Some(session) = self.session.as_mut() else { return Ok(()) };
+        let Some(session) = self.session.as_mut() else { return Ok(false) };
         let marker = wanted.marker.to_json(&self.me);
         let records = session.transact(&wanted.pieces, &marker, stop)?;
         self.found.marker = Some(wanted.marker.clone());
         self.taken = true;
         self.status.transactions.fetch_add(1, Ordering::Relaxed);
         self.status.records.fetch_add(records, Ordering::Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     /// A new producer fences the old one and settles its transaction; then the marker tells. Whoever

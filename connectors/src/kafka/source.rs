@@ -50,6 +50,8 @@ struct Part {
     seen_end: bool,
     /// The end as known when the broker last said so; records after it unset this.
     at_end: Option<i64>,
+    /// Timestamp of the last record before `next`, as far as it is known.
+    last_ms: Option<i64>,
 }
 
 /// What the watching thread found out.
@@ -118,8 +120,10 @@ impl KafkaReader {
                 (None, Startup::Latest) => high,
                 (None, Startup::Timestamp(_)) => times.get(&partition).copied().unwrap_or(high),
             };
+            let held = start.get(&partition) == Some(&next);
+            let last_ms = self.source.last_ms.get(&partition).copied().filter(|_| held && next > low);
             self.watch.ends[partition as usize].store(high, Ordering::Relaxed);
-            self.parts.push(Part { next, end_at_open: Some(high), seen_end: false, at_end: None });
+            self.parts.push(Part { next, end_at_open: Some(high), seen_end: false, at_end: None, last_ms });
         }
         self.assign(0)
     }
@@ -167,7 +171,8 @@ impl KafkaReader {
     fn assign(&self, first: usize) -> Result<(), ConnectorError> {
         let mut assignment = TopicPartitionList::new();
         for (partition, part) in self.parts.iter().enumerate().skip(first) {
-            let offset = Offset::Offset(part.next);
+            // The last record read is read again: it shows whether the topic is still the one it was.
+            let offset = Offset::Offset(part.next - i64::from(part.last_ms.is_some()));
             assignment
                 .add_partition_offset(&self.source.topic, partition as i32, offset)
                 .map_err(|error| self.failed(error))?;
@@ -219,7 +224,7 @@ impl KafkaReader {
         while batch.records < max_records && batch.bytes < max_bytes {
             match consumer.poll(timeout) {
                 Some(Ok(message)) => {
-                    self.take(&message, &mut batch);
+                    self.take(&message, &mut batch)?;
                     timeout = Duration::ZERO;
                 }
                 // The end of one partition says nothing of the others.
@@ -237,19 +242,28 @@ impl KafkaReader {
         Ok(batch.filled)
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>, batch: &mut Batch) {
+    fn take(&mut self, message: &BorrowedMessage<'_>, batch: &mut Batch) -> Result<(), ConnectorError> {
         let (partition, offset) = (message.partition(), message.offset());
-        let Some(part) = self.parts.get_mut(partition as usize) else { return };
+        let Some(part) = self.parts.get_mut(partition as usize) else { return Ok(()) };
+        let timestamp = message.timestamp().to_millis();
         // After a reconnect the client may repeat what was fetched already.
         if offset < part.next {
-            return;
+            if offset == part.next - 1 && part.last_ms.is_some_and(|last| timestamp != Some(last)) {
+                return Err(ConnectorError::RemadeTopic {
+                    topic: self.source.topic.clone(),
+                    partition,
+                    offset,
+                });
+            }
+            return Ok(());
         }
         part.next = offset + 1;
+        part.last_ms = timestamp;
         part.at_end = None;
         let key = if self.want_keys { message.key() } else { None };
         let value = message.payload();
         let records = batch.of(partition);
-        records.push(offset, message.timestamp().to_millis(), key, value);
+        records.push(offset, timestamp, key, value);
         if self.want_headers {
             let headers = message.headers().map(|headers| {
                 let owned =
@@ -260,6 +274,7 @@ impl KafkaReader {
         }
         batch.records += 1;
         batch.bytes += key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        Ok(())
     }
 
     fn reached_end(&mut self, partition: i32) {
@@ -279,7 +294,11 @@ impl KafkaReader {
                     let ends = self.ends(partition as i32)?;
                     self.check_held(partition as i32, part.next, ends)?;
                 }
-                Ok(())
+                // It has grown since. A new start looks whether it is the topic it was.
+                Err(ConnectorError::Topic {
+                    topic: self.source.topic.clone(),
+                    message: "was cut or made anew while it was read".into(),
+                })
             }
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
                 Err(ConnectorError::MissingTopic {
@@ -312,7 +331,13 @@ impl KafkaReader {
         for partition in known as i32..count {
             let Ok((low, _)) = self.ends(partition) else { break };
             tracing::info!(topic = %self.source.topic, partition, "new partition");
-            self.parts.push(Part { next: low, end_at_open: None, seen_end: false, at_end: None });
+            self.parts.push(Part {
+                next: low,
+                end_at_open: None,
+                seen_end: false,
+                at_end: None,
+                last_ms: None,
+            });
         }
         if self.parts.len() > known { self.assign(known) } else { Ok(()) }
     }
@@ -338,6 +363,12 @@ impl KafkaReader {
     /// records: what is missing there counts as new at the next start.
     pub fn positions(&self) -> BTreeMap<i32, i64> {
         self.parts.iter().enumerate().map(|(p, part)| (p as i32, part.next)).collect()
+    }
+
+    /// Timestamps (milliseconds) of the last records before [`KafkaReader::positions`], where they are known.
+    pub fn last_ms(&self) -> BTreeMap<i32, i64> {
+        let last = self.parts.iter().enumerate().map(|(p, part)| Some((p as i32, part.last_ms?)));
+        last.flatten().collect()
     }
 
     /// Records that are there and not read, as of the last look at the ends.

@@ -15,6 +15,8 @@ pub struct SourceHead {
     pub read: u64,
     /// Next offset by partition.
     pub next: BTreeMap<i32, i64>,
+    /// Timestamp in milliseconds of the last record before it, by partition, where that tells something.
+    pub last_ms: BTreeMap<i32, i64>,
     /// All partitions there are: each must have an event before the source has a watermark.
     pub partitions: BTreeSet<i32>,
     /// Whether the source has ended.
@@ -35,7 +37,8 @@ pub fn advance<'a>(
     held.read += head.read;
     held.ended = head.ended;
     for (partition, next) in &head.next {
-        held.partitions.entry(*partition).or_default().next_offset = *next;
+        let at = held.partitions.entry(*partition).or_default();
+        (at.next_offset, at.last_ms) = (*next, head.last_ms.get(partition).copied());
     }
     for (outcomes, marks) in shares {
         held.outcomes.iter_mut().zip(outcomes.into_iter().flatten()).for_each(|(total, n)| *total += n);
