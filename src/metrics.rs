@@ -62,6 +62,7 @@ pub struct Metrics {
     epoch: IntGauge,
     dead_letter_bytes: IntGauge,
     broker_up: Gauge,
+    registry_open: Gauge,
 }
 
 impl Metrics {
@@ -134,6 +135,10 @@ impl Metrics {
                 "broker_reachable_boolean",
                 "1 while the brokers of all sources and sinks answer.",
             )?,
+            registry_open: Gauge::new(
+                "registry_circuit_open_boolean",
+                "1 while a schema registry does not answer and records wait for it.",
+            )?,
         })
     }
 
@@ -156,6 +161,7 @@ impl Metrics {
             Box::new(self.epoch.clone()),
             Box::new(self.dead_letter_bytes.clone()),
             Box::new(self.broker_up.clone()),
+            Box::new(self.registry_open.clone()),
         ]
     }
 
@@ -247,6 +253,11 @@ impl Metrics {
     /// Whether the brokers answer.
     pub fn broker_reachable(&self, reachable: bool) {
         self.broker_up.set(if reachable { 1.0 } else { 0.0 });
+    }
+
+    /// Whether records wait for a schema registry.
+    pub fn registry_circuit_open(&self, open: bool) {
+        self.registry_open.set(if open { 1.0 } else { 0.0 });
     }
 
     /// Everything, in Prometheus' text format.

@@ -3,7 +3,7 @@
 //! | path | answer |
 //! | --- | --- |
 //! | `/healthz` | 200 unless the process must be restarted |
-//! | `/readyz` | 200 when started and the broker answers |
+//! | `/readyz` | 200 when started, and broker and schema registry answer |
 //! | `/metrics` | Prometheus |
 //! | `/v1/topology`, `/v1/views` | JSON: plan and status; views with columns, epoch and watermark |
 //! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv or table |
@@ -220,6 +220,8 @@ async fn readyz(State(served): Shared) -> Response {
         "starting".to_owned()
     } else if !status.broker_ok {
         status.last_error.unwrap_or_else(|| "the broker does not answer".to_owned())
+    } else if let Some(trouble) = schemas::registry_trouble() {
+        trouble
     } else {
         return "ready\n".into_response();
     };

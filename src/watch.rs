@@ -26,6 +26,7 @@ pub async fn watch(handle: DriverHandle, metrics: Arc<Metrics>) {
     loop {
         let status = handle.status();
         metrics.broker_reachable(status.broker_ok);
+        metrics.registry_circuit_open(schemas::registry_trouble().is_some());
         for source in &status.sources {
             let (held, newly) = still.look(source, Instant::now());
             metrics.watermark_stalled(&source.name, held);

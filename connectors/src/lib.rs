@@ -8,7 +8,6 @@
 //! rdkafka has its home here and nowhere else. Nothing in this crate decodes a record's bytes.
 #![deny(missing_docs)]
 
-pub mod backoff;
 pub mod blackhole;
 pub mod datagen;
 pub mod dead_letter;
@@ -25,7 +24,6 @@ pub mod random;
 pub mod sink;
 pub mod source;
 
-pub use backoff::Backoff;
 pub use blackhole::Blackhole;
 pub use datagen::Datagen;
 pub use dead_letter::{DeadLetter, LetterTopic};

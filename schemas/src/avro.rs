@@ -15,7 +15,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
@@ -34,8 +34,6 @@ const PLANS_MAX: usize = 1024;
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 /// After how many rows a column that was never present is worth a warning.
 const WARN_AFTER: u64 = 1000;
-const PAUSE_FIRST: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Decodes Avro messages into rows of one schema.
 #[derive(Debug)]
@@ -140,7 +138,7 @@ impl AvroDecoder {
             Some(writer) => return Ok(writer.clone()),
             None => {}
         }
-        let writer = match self.fetch(id) {
+        let writer = match self.registry.await_by_id(id, &self.cancel) {
             Ok(text) => match Plan::compile(&text, self.batch.schema.fields(), self.or_value) {
                 Ok(plan) => {
                     self.seen.iter_mut().zip(&plan.present).for_each(|(seen, now)| *seen |= now);
@@ -157,28 +155,6 @@ impl AvroDecoder {
         }
         self.known.insert(id, writer.clone());
         Ok(writer)
-    }
-
-    /// Asks for a schema until there is an answer about it.
-    fn fetch(&self, id: u32) -> Result<String, SchemaError> {
-        let mut pause = PAUSE_FIRST;
-        loop {
-            let error = match self.registry.by_id(id) {
-                Err(error @ (SchemaError::RegistryDown { .. } | SchemaError::RegistryRefused { .. })) => {
-                    error
-                }
-                answer => return answer,
-            };
-            tracing::warn!(schema_id = id, %error, "waiting for the schema registry");
-            let until = Instant::now() + pause;
-            while Instant::now() < until {
-                if self.cancel.load(Ordering::Relaxed) {
-                    return Err(SchemaError::Cancelled);
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
     }
 
     /// Columns that no writer's schema had, each told once, when enough records were seen.

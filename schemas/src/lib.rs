@@ -10,7 +10,9 @@
 pub mod avro;
 pub mod avro_out;
 pub mod avro_schema;
+mod backoff;
 pub mod blobs;
+pub mod circuit;
 pub mod columns;
 pub mod decimal;
 pub mod decode;
@@ -31,7 +33,9 @@ pub mod view;
 
 pub use avro::AvroDecoder;
 pub use avro_schema::{avro_schema, columns_of_avro, columns_of_debezium};
+pub use backoff::Backoff;
 pub use blobs::{Blobs, Rows};
+pub use circuit::trouble as registry_trouble;
 pub use decode::{Decoded, Decoder, Reject};
 pub use encode::Encoder;
 pub use error::SchemaError;

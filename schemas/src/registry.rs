@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use schema_registry_converter::schema_registry_common::{
 };
 use serde_json::Value;
 
+use crate::circuit::Circuit;
 use crate::error::SchemaError;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +41,7 @@ enum Inner {
     Remote {
         shown: String,
         settings: SrSettings,
+        circuit: Arc<Circuit>,
     },
     /// Schemas by id, starting at 1, with the subjects they were registered under.
     Memory(Mutex<Vec<(String, HashSet<String>)>>),
@@ -86,7 +89,8 @@ impl Registry {
         let settings = apart(move || builder.build())
             .map_err(|error| config("schema.registry", error.cause.unwrap_or(error.error)))?;
         let shown = urls.iter().map(|url| redacted(url)).collect::<Vec<_>>().join(",");
-        Ok(Registry(Arc::new(Inner::Remote { shown, settings })))
+        let circuit = Circuit::of(&shown);
+        Ok(Registry(Arc::new(Inner::Remote { shown, settings, circuit })))
     }
 
     /// A registry in this process, empty, that accepts any schema that parses.
@@ -162,6 +166,45 @@ impl Registry {
                 let held = place.and_then(|place| schemas.get(place));
                 held.map(|(schema, _)| schema.clone()).ok_or(SchemaError::NotFound(what))
             }
+        }
+    }
+
+    /// The schema with an id; waits for a registry that does not answer until `cancel` is set.
+    ///
+    /// # Errors
+    /// [`SchemaError::Cancelled`], and what the registry answers of the id.
+    pub fn await_by_id(&self, id: u32, cancel: &AtomicBool) -> Result<String, SchemaError> {
+        self.through(cancel, Duration::MAX, || self.by_id(id))
+    }
+
+    /// Registers a schema; waits up to `patience` for a registry that does not answer.
+    ///
+    /// # Errors
+    /// As those of [`Registry::register`].
+    pub fn await_register(
+        &self,
+        subject: &str,
+        schema: &str,
+        patience: Duration,
+    ) -> Result<u32, SchemaError> {
+        let never = AtomicBool::new(false);
+        // A schema that is refused stays refused.
+        let asked = self.through(&never, patience, || match self.register(subject, schema) {
+            Err(refused @ SchemaError::RegistryRefused { .. }) => Ok(Err(refused)),
+            answer => answer.map(Ok),
+        });
+        asked?
+    }
+
+    fn through<T>(
+        &self,
+        cancel: &AtomicBool,
+        patience: Duration,
+        call: impl Fn() -> Result<T, SchemaError>,
+    ) -> Result<T, SchemaError> {
+        match &*self.0 {
+            Inner::Remote { circuit, .. } => circuit.call(cancel, patience, call),
+            Inner::Memory(_) => call(),
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array};
@@ -19,6 +20,8 @@ use dataflows::render::collect::{EpochOut, SinkDelta, stored_key};
 use dataflows::sql::ast::{Encoding, Format};
 use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows, avro_schema};
 
+/// How long a start waits for a schema registry.
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Most bytes of one chunk of the outbox.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -111,7 +114,7 @@ fn encoder(sink: &Sink, encoding: Encoding, schema: &Schema, (topic, part): (&st
         Encoding::Avro => {
             let suffix = if part == "key" { "_key" } else { "" };
             let text = avro_schema(schema, &format!("{}{suffix}", sink.record_name));
-            let id = registry(sink)?.register(&format!("{topic}-{part}"), &text)?;
+            let id = registry(sink)?.await_register(&format!("{topic}-{part}"), &text, REGISTRY_TIMEOUT)?;
             Encoder::avro(schema, id)?
         }
     })

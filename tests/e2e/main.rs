@@ -26,6 +26,7 @@ mod outage;
 #[cfg(feature = "failpoints")]
 mod proxy;
 mod real_input;
+mod registry;
 mod restart;
 mod secure;
 mod servers;

@@ -1,4 +1,4 @@
-//! A TCP proxy that resets, delays and cuts connections: what a network does to a client of Kafka.
+//! A TCP proxy that resets, delays and cuts connections, or answers itself: what a network does to a client.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,6 +14,8 @@ struct Weather {
     /// No connection is taken.
     cut: AtomicBool,
     to: Mutex<String>,
+    /// What is answered to whoever comes, without passing anything on.
+    answer: Mutex<Option<&'static str>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -34,6 +36,11 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if shared.cut.load(Ordering::Relaxed) {
+                    continue;
+                }
+                if let Some(answer) = *shared.answer.lock().expect("no panic") {
+                    let mut client = client;
+                    let _ = client.read(&mut [0; 4096]).and_then(|_| client.write_all(answer.as_bytes()));
                     continue;
                 }
                 let to = shared.to.lock().expect("no panic").clone();
@@ -60,6 +67,12 @@ impl Proxy {
         for stream in self.weather.open.lock().expect("no panic").drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Answers for whoever is behind it, or passes on again.
+    pub fn answer(&self, answer: Option<&'static str>) {
+        *self.weather.answer.lock().expect("no panic") = answer;
+        self.reset();
     }
 
     /// Delays all that passes, each way.

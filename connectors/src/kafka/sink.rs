@@ -15,12 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
+use schemas::Backoff;
 
 use super::options::KafkaCluster;
 use super::progress::{self, Found, Marker, Progress};
 use super::session::{Session, SessionConfig};
 use super::topics::Topics;
-use crate::{Backoff, ConnectorError, Mismatch};
+use crate::{ConnectorError, Mismatch};
 
 /// Output bytes of one transaction; what is more goes out in several. It must fit through a slow
 /// broker within the transaction timeout.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use apache_avro::types::Value;
 use apache_avro::{Decimal, Schema as Avro};

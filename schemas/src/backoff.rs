@@ -29,10 +29,15 @@ impl Backoff {
         pause
     }
 
+    /// The pause to make now, shortened at random.
+    pub fn jittered(&mut self) -> Duration {
+        let pause = self.pause();
+        pause / 2 + pause.mul_f64(share() / 2.0)
+    }
+
     /// Pauses, unless `stop` becomes true: then it returns false at once.
     pub fn wait(&mut self, stop: &AtomicBool) -> bool {
-        let pause = self.pause();
-        let until = Instant::now() + pause / 2 + pause.mul_f64(share() / 2.0);
+        let until = Instant::now() + self.jittered();
         while !stop.load(Ordering::Relaxed) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

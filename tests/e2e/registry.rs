@@ -1,0 +1,151 @@
+//! A schema registry that goes away, and schemas that change while a topology runs: what waits, what is
+//! refused, and what is said of it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::broker;
+use crate::child::{self, Herald};
+use crate::proxy::Proxy;
+use crate::servers;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const BROKEN: &str =
+    "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\nConnection: close\r\n\r\noops";
+
+const SCORES: &str = "
+CREATE SOURCE scores (player VARCHAR, points BIGINT, team VARCHAR) WITH (
+  connector = 'kafka', topic = 'registry.scores', dead_letter.topic = 'registry.dead',
+  properties.bootstrap.server = '${KAFKA_BOOTSTRAP}'
+) FORMAT PLAIN ENCODE AVRO (schema.registry = '${REGISTRY}');
+CREATE SINK scores_out FROM scores WITH (
+  connector = 'kafka', topic = 'registry.out', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}'
+) FORMAT PLAIN ENCODE JSON;
+";
+
+/// A number as Avro has it.
+fn long(n: i64) -> Vec<u8> {
+    let (mut rest, mut out) = (((n << 1) ^ (n >> 63)) as u64, Vec::new());
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+    out
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [long(text.len() as i64), text.as_bytes().to_vec()].concat()
+}
+
+/// A message of a schema.
+fn message(id: u64, fields: &[Vec<u8>]) -> Vec<u8> {
+    [vec![0], (id as u32).to_be_bytes().to_vec(), fields.concat()].concat()
+}
+
+fn schema(fields: Value) -> String {
+    json!({"type": "record", "name": "score", "fields": fields}).to_string()
+}
+
+fn feed(messages: &[Vec<u8>]) {
+    broker::shared().produce("registry.scores", messages.iter().map(|m| ("k", m.as_slice())));
+}
+
+fn wait(herald: &Herald, what: &str, done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < PATIENCE, "{what}:\n{}", herald.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn out() -> Vec<Value> {
+    let read = broker::shared().read_committed("registry.out");
+    read.iter()
+        .map(|r| serde_json::from_slice(r.value.as_deref().unwrap_or(b"null")).expect("JSON"))
+        .collect()
+}
+
+#[test]
+fn a_registry_that_is_away_is_waited_for_and_schemas_may_change() {
+    let proxy = Proxy::start();
+    let real = servers::registry();
+    let (host, path) = real.strip_prefix("http://").and_then(|r| r.split_once('/')).expect("an address");
+    proxy.to(host);
+    let registry = format!("http://127.0.0.1:{}/{path}", proxy.port);
+    let (player, points) =
+        (json!({"name": "player", "type": "string"}), json!({"name": "points", "type": "long"}));
+    let first = servers::register("registry.scores-value", &schema(json!([player, points])));
+    let team = json!({"name": "team", "type": ["null", "string"], "default": null});
+    let wider = servers::register("registry.scores-value", &schema(json!([player, points, team])));
+    // Another subject, for the registry itself would refuse it here.
+    let other = schema(json!([player, {"name": "points", "type": {"type": "array", "items": "long"}}]));
+    let unreadable = servers::register("registry.other-value", &other);
+    broker::shared().create_topic("registry.scores", 1);
+
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("scores.sql"), SCORES).expect("a file");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listen = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    let env = [("KAFKA_BOOTSTRAP", servers::kafka()), ("REGISTRY", registry.as_str())];
+    let args = ["run", "scores.sql", "--name", "registry", "--state", "state", "--listen", &listen];
+    let herald = Herald::start(dir.path(), &args, &env);
+    let ask = |path: &str| servers::http("GET", &format!("http://{listen}{path}"), None).unwrap_or_default();
+    let open = || ask("/metrics").1.contains("herald_registry_circuit_open_boolean{topology=\"registry\"} 1");
+
+    feed(&[message(first, &[text("a"), long(1)])]);
+    wait(&herald, "the first schema is read", || out().len() == 1);
+    assert_eq!(ask("/readyz").0, 200);
+
+    // 500, then nobody, then a connection that ends: no answer about the schema, so the record waits.
+    proxy.answer(Some(BROKEN));
+    feed(&[message(wider, &[text("b"), long(2), long(1), text("red")])]);
+    wait(&herald, "it says that it waits", || ask("/readyz").0 == 503);
+    let said = ask("/readyz").1;
+    assert!(said.contains("schema registry") && said.contains(&registry), "{said}");
+    wait(&herald, "the metric tells", open);
+    proxy.cut(true);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!((out().len(), ask("/healthz").0), (1, 200));
+    proxy.answer(None);
+    proxy.cut(false);
+    wait(&herald, "it goes on", || out().len() == 2);
+    assert_eq!(out()[1], json!({"player": "b", "points": 2, "team": "red"}));
+    wait(&herald, "it is ready again", || ask("/readyz").0 == 200 && !open());
+
+    // What no wait would mend is refused; what comes after it is read.
+    feed(&[
+        message(unreadable, &[text("c"), long(0)]),
+        message(1_000_000, &[text("d"), long(4)]),
+        message(first, &[text("e"), long(5)]),
+        message(wider, &[text("f"), long(6), long(0)]),
+    ]);
+    wait(&herald, "the others are read", || out().len() == 4);
+    let rows = out();
+    let names: Vec<&str> = rows.iter().filter_map(|row| row["player"].as_str()).collect();
+    assert_eq!(names, ["a", "b", "e", "f"]);
+    let ended = herald.terminate(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let letters = broker::shared().read_committed("registry.dead");
+    let reasons: Vec<&str> = letters.iter().map(|letter| letter.headers["herald.message"].as_str()).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert_eq!(reasons[0], "field points: Avro array does not fit BIGINT");
+    assert!(reasons[1].contains("does not know schema id 1000000"), "{reasons:?}");
+    assert_eq!(letters[0].headers["herald.schema_id"], unreadable.to_string());
+
+    // At a start it is waited for a while, and named.
+    proxy.cut(true);
+    let sink = SCORES
+        .replace("FORMAT PLAIN ENCODE JSON", "FORMAT PLAIN ENCODE AVRO (schema.registry = '${REGISTRY}')");
+    std::fs::write(dir.path().join("avro.sql"), sink.replace("registry.out", "registry.avro"))
+        .expect("a file");
+    let args =
+        ["run", "avro.sql", "--name", "registry-avro", "--state", "other", "--once", "--listen", "off"];
+    let refused = child::herald(dir.path(), &args, &env, PATIENCE);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains(&registry), "{}", refused.stderr);
+    proxy.cut(false);
+    child::succeed(dir.path(), &args, &env, PATIENCE);
+}
