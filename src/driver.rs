@@ -218,6 +218,7 @@ impl Driver {
             committed: Arc::new(AtomicU64::new(committed.epoch)),
             abort: failed.clone(),
             decoder: open::decoders(failed.clone()),
+            joined_bytes: Budget::of(config.memory).joined / config.workers.max(1) as u64,
         };
         fail_point!("recover.sources.before");
         let sources = Sources::open(&config, &setup)?;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use connectors::ConnectorError;
+use dataflows::error::RunError;
 use dataflows::sql::{SqlError, SqlFile};
 use schemas::SchemaError;
 use state::StateError;
@@ -108,7 +109,8 @@ pub fn sentences(error: &Error) -> String {
 /// What the library that failed says to do next.
 fn advice(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let state = cause.downcast_ref::<StateError>().and_then(StateError::advice);
-    state.or_else(|| cause.downcast_ref::<ConnectorError>().and_then(ConnectorError::hint))
+    let run = cause.downcast_ref::<RunError>().and_then(RunError::advice);
+    state.or(run).or_else(|| cause.downcast_ref::<ConnectorError>().and_then(ConnectorError::hint))
 }
 
 fn capitalised(text: &str) -> String {

@@ -58,6 +58,7 @@ pub struct Metrics {
     outbox_depth: IntGauge,
     outbox_bytes: IntGauge,
     busiest_worker: Gauge,
+    busiest_key: GaugeVec,
     end_to_end: Histogram,
     epoch: IntGauge,
     dead_letter_bytes: IntGauge,
@@ -128,6 +129,13 @@ impl Metrics {
                 "busiest_worker_share_ratio",
                 "Of the rows that operators touched in the last epoch, the share of the worker with most.",
             )?,
+            busiest_key: GaugeVec::new(
+                Opts::new(
+                    "busiest_key_share_ratio",
+                    "Of the updates that came to an arrangement in the last epoch with a hundred or more, the share of the key with most.",
+                ),
+                &["arrangement"],
+            )?,
             end_to_end: end_to_end()?,
             epoch: IntGauge::new("committed_epoch_number", "The last committed epoch.")?,
             dead_letter_bytes: IntGauge::new("dead_letter_bytes", "Size of the table herald.dead_letter.")?,
@@ -157,6 +165,7 @@ impl Metrics {
             Box::new(self.outbox_depth.clone()),
             Box::new(self.outbox_bytes.clone()),
             Box::new(self.busiest_worker.clone()),
+            Box::new(self.busiest_key.clone()),
             Box::new(self.end_to_end.clone()),
             Box::new(self.epoch.clone()),
             Box::new(self.dead_letter_bytes.clone()),
@@ -232,6 +241,13 @@ impl Metrics {
         let (most, all) = (touched.iter().max().copied().unwrap_or(0), touched.iter().sum::<u64>());
         if all > 0 {
             self.busiest_worker.set(most as f64 / all as f64);
+        }
+    }
+
+    /// Updates that came to an arrangement in an epoch: those of the key with most, and all. Few tell nothing.
+    pub fn busiest_key(&self, arrangement: &str, (most, all): (u64, u64)) {
+        if all >= 100 {
+            self.busiest_key.with_label_values(&[arrangement]).set(most as f64 / all as f64);
         }
     }
 

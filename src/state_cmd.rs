@@ -185,6 +185,7 @@ fn setup(store: Arc<Store>, plan: Arc<dataflows::plan::Plan>) -> Result<Setup> {
         spaces: Arc::new(spaces),
         decoder: driver::decoders(abort.clone()),
         abort,
+        joined_bytes: u64::MAX,
         store,
         plan,
     })

@@ -124,6 +124,7 @@ impl Engine {
             progress: Arc::new(committed.progress.clone()),
             committed: Arc::new(AtomicU64::new(committed.epoch)),
             abort: Arc::new(AtomicBool::new(false)),
+            joined_bytes: u64::MAX,
             decoder: opening.decoder,
         };
         let mut partitions = opening.partitions;

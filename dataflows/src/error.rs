@@ -18,7 +18,34 @@ pub enum RunError {
     /// An Arrow kernel refused its input.
     #[error("a column could not be computed")]
     Arrow(#[from] arrow::error::ArrowError),
+    /// Joins made more rows than an epoch may hold; nothing of it was committed.
+    #[error(
+        "{operator} has made {rows} rows of epoch {epoch} and is not done: joins of one worker may make {} MiB in an epoch",
+        limit >> 20
+    )]
+    Explodes {
+        /// The join: its view, number and part.
+        operator: String,
+        /// Rows it has made, on this worker.
+        rows: u64,
+        /// The epoch.
+        epoch: u64,
+        /// Bytes that all joins of a worker may make.
+        limit: u64,
+    },
     /// A promise of the engine is broken; nothing was committed.
     #[error("{0}")]
     Broken(String),
+}
+
+impl RunError {
+    /// What to do about it, where this crate knows.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            RunError::Explodes { .. } => Some(
+                "some key has many rows on both sides (herald_busiest_key_share_ratio tells in which arrangement): join on more columns, bound the times that match, or grant more with --memory",
+            ),
+            _ => None,
+        }
+    }
 }

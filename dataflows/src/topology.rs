@@ -74,6 +74,8 @@ pub struct Setup {
     pub abort: Arc<AtomicBool>,
     /// Makes decoders.
     pub decoder: Arc<MakeDecoder>,
+    /// Bytes of rows that the joins of one worker may make in one epoch. A start is not held to it.
+    pub joined_bytes: u64,
 }
 
 type Handle<D> = InputHandle<u64, CapacityContainerBuilder<Vec<D>>>;
@@ -152,6 +154,7 @@ impl Topology {
             restored: None,
         };
         topology.restore(worker, setup, (index, peers), tables, restores)?;
+        topology.collector.borrow_mut().limit(setup.joined_bytes);
         Ok(topology)
     }
 

@@ -18,6 +18,9 @@ pub struct Budget {
     /// Records of one epoch as they came: a sixteenth. Decoded they take a few times as much, and up to four
     /// epochs are in flight.
     pub epoch: usize,
+    /// Rows that the joins of an epoch make, all workers together: as much again as the grant, for they are there
+    /// for a moment only. What is more is refused.
+    pub joined: u64,
     /// Output that is committed and not published, beyond one epoch's: an eighth. Behind it commits wait.
     pub unpublished: u64,
 }
@@ -30,6 +33,7 @@ impl Budget {
             cache: share(2) as usize,
             writes: share(3) as usize,
             epoch: share(1) as usize,
+            joined: bytes,
             unpublished: share(2),
         }
     }

@@ -21,7 +21,7 @@ use schemas::OutChunk;
 use state::{Commit, Counts, OutboxChunk, Progress, ViewProgress, Writes};
 
 use super::failures::Failures;
-use super::publish::ToPublisher;
+use super::publish::{ToPublisher, unpublished};
 use super::workers::Part;
 use super::{DriverHandle, now_ms};
 use crate::metrics::{Metrics, Phase};
@@ -130,6 +130,12 @@ impl Committer {
         let mut held: BTreeMap<String, u64> = BTreeMap::new();
         let touched = |part: &Part| part.out.touched.values().sum();
         self.metrics.workers(&parts.iter().map(touched).collect::<Vec<u64>>());
+        let mut busiest: BTreeMap<&String, (u64, u64)> = BTreeMap::new();
+        for (name, (most, all)) in parts.iter().flat_map(|part| &part.out.busiest) {
+            let of = busiest.entry(name).or_default();
+            *of = (of.0.max(*most), of.1 + all);
+        }
+        busiest.into_iter().for_each(|(name, share)| self.metrics.busiest_key(name, share));
         for part in parts {
             part.out.held.iter().for_each(|(name, n)| *held.entry(name.clone()).or_default() += n);
             self.metrics.epoch_phase(Phase::Decode, part.decode);
@@ -185,9 +191,7 @@ impl Committer {
     /// Waits while more output is committed and not published than may be held.
     fn wait_for_room(&self) {
         let full = || {
-            let depths = self.setup.store.outbox_depth();
-            let (epochs, bytes) =
-                depths.values().fold((0, 0), |sum, d| (sum.0.max(d.epochs), sum.1 + d.bytes));
+            let (epochs, bytes) = unpublished(&self.setup.store, &self.metrics);
             epochs > 1 && bytes > self.unpublished
         };
         while full() && !self.setup.abort.load(Ordering::Relaxed) {

@@ -51,6 +51,14 @@ pub struct Targets {
     pub handle: DriverHandle,
 }
 
+/// Epochs and bytes that are committed and not published: of the target that is furthest behind, and of all.
+pub fn unpublished(store: &Store, metrics: &Metrics) -> (u64, u64) {
+    let depths = store.outbox_depth();
+    let (epochs, bytes) = depths.values().fold((0, 0), |sum, d| (sum.0.max(d.epochs), sum.1 + d.bytes));
+    metrics.outbox_depth(epochs, bytes);
+    (epochs, bytes)
+}
+
 /// Epochs that are published together, at most.
 const TOGETHER: usize = 64;
 
@@ -113,10 +121,7 @@ impl Targets {
         fail_point!("publish.after");
         self.published.store(last, Ordering::Release);
         failpoints::published(last);
-        let depths = self.store.outbox_depth();
-        let (epochs, bytes) =
-            (depths.values().map(|d| d.epochs).sum(), depths.values().map(|d| d.bytes).sum());
-        self.metrics.outbox_depth(epochs, bytes);
+        unpublished(&self.store, &self.metrics);
         self.handle.update(|status| {
             status.published = last;
             status.broker_ok = true;

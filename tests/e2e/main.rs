@@ -19,6 +19,7 @@ mod input;
 mod keyed;
 #[cfg(feature = "failpoints")]
 mod kills;
+mod limits;
 mod mistakes;
 mod once;
 mod operations;

@@ -30,6 +30,10 @@ pub struct EpochOut {
     pub touched: BTreeMap<String, u64>,
     /// Updates that each arrangement of this worker holds.
     pub held: BTreeMap<String, u64>,
+    /// Of the updates that came to an arrangement of this worker: those of the key with most, and all.
+    pub busiest: BTreeMap<String, (u64, u64)>,
+    /// Rows that joins made, in bytes.
+    pub joined_bytes: u64,
 }
 
 impl EpochOut {
@@ -56,6 +60,8 @@ pub struct SinkDelta {
 pub struct Collector {
     epochs: BTreeMap<u64, EpochOut>,
     held: BTreeMap<String, u64>,
+    busiest: BTreeMap<String, (u64, u64)>,
+    limit: Option<u64>,
     failure: Option<RunError>,
 }
 
@@ -68,7 +74,8 @@ impl Collector {
     /// Removes and returns a complete epoch.
     pub fn take(&mut self, epoch: u64) -> EpochOut {
         let held = self.held.clone();
-        EpochOut { held, ..self.epochs.remove(&epoch).unwrap_or_default() }
+        let busiest = std::mem::take(&mut self.busiest);
+        EpochOut { held, busiest, ..self.epochs.remove(&epoch).unwrap_or_default() }
     }
 
     /// Notes how many updates an arrangement holds.
@@ -78,6 +85,36 @@ impl Collector {
             None => {
                 self.held.insert(arrangement.to_string(), updates);
             }
+        }
+    }
+
+    /// Notes what came to an arrangement: updates of the key with most of them, and of all keys.
+    pub fn came(&mut self, arrangement: &str, (busiest, all): (u64, u64)) {
+        match self.busiest.get_mut(arrangement) {
+            Some(held) => *held = (held.0.max(busiest), held.1 + all),
+            None => {
+                self.busiest.insert(arrangement.to_string(), (busiest, all));
+            }
+        }
+    }
+
+    /// From now on an epoch whose joins make more than so many bytes of rows fails.
+    pub fn limit(&mut self, bytes: u64) {
+        self.limit = Some(bytes);
+    }
+
+    /// Counts bytes of rows that a join has made, all of `rows` so far; false when there are too many in the
+    /// epoch, which has failed then.
+    pub fn joined(&mut self, epoch: u64, operator: &str, (rows, bytes): (u64, u64)) -> bool {
+        let out = self.at(epoch);
+        out.joined_bytes += bytes;
+        let all = out.joined_bytes;
+        match self.limit {
+            Some(limit) if all > limit => {
+                self.fail(RunError::Explodes { operator: operator.to_string(), rows, epoch, limit });
+                false
+            }
+            _ => true,
         }
     }
 

@@ -28,6 +28,10 @@ pub struct Heap<R> {
     description: Description<u64>,
     /// Updates, those that share a stored one counted as well.
     updates: usize,
+    /// Updates of the key with most of them; known of a batch that was built, not of one that was merged.
+    busiest: usize,
+    /// Updates before the key that is added next.
+    before: usize,
 }
 
 impl<R: Diff> Heap<R> {
@@ -46,6 +50,8 @@ impl<R: Diff> Heap<R> {
             diffs: Vec::new(),
             description,
             updates: 0,
+            busiest: 0,
+            before: 0,
         }
     }
 
@@ -75,6 +81,13 @@ impl<R: Diff> Heap<R> {
     pub fn push_key(&mut self, key: &[u8]) {
         self.keys.push_ref(key);
         self.key_ends.push(self.value_ends.len());
+        self.busiest = self.busiest.max(self.updates - self.before);
+        self.before = self.updates;
+    }
+
+    /// Updates of the key with most of them.
+    pub fn busiest(&self) -> usize {
+        self.busiest
     }
 
     fn values_of(&self, key: usize) -> Range<usize> {

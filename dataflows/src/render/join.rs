@@ -133,6 +133,45 @@ impl ContainerBuilder for PairsBuilder {
     }
 }
 
+/// Counts what a join makes: all pairs of a key are made at once, so a key with many rows on both sides would
+/// take any memory there is.
+struct Guard {
+    collector: Shared,
+    name: String,
+    epoch: u64,
+    /// Rows and bytes of the epoch, and the bytes that are told.
+    rows: u64,
+    bytes: u64,
+    told: u64,
+    stopped: bool,
+}
+
+impl Guard {
+    fn new(name: &str, collector: Shared) -> Guard {
+        Guard { collector, name: name.to_string(), epoch: 0, rows: 0, bytes: 0, told: 0, stopped: false }
+    }
+
+    /// Whether a pair of so many bytes may be kept.
+    fn admits(&mut self, epoch: u64, bytes: usize) -> bool {
+        if epoch != self.epoch {
+            // What was not told of the last epoch is less than a piece; it may be complete and gone.
+            (self.epoch, self.rows, self.bytes, self.told) = (epoch, 0, 0, 0);
+        }
+        self.rows += 1;
+        self.bytes += bytes as u64;
+        if self.rows.is_multiple_of(PAIRS as u64) {
+            self.tell();
+        }
+        !self.stopped
+    }
+
+    fn tell(&mut self) {
+        let new = std::mem::replace(&mut self.told, self.bytes);
+        let counts = (self.rows, self.bytes - new);
+        self.stopped |= !self.collector.borrow_mut().joined(self.epoch, &self.name, counts);
+    }
+}
+
 /// Joined rows as batches of their epochs.
 fn unpack<'s>(stream: Stream<'s, u64, Pairs>, name: &str, collector: Shared) -> Deltas<'s> {
     let name = name.to_string();
@@ -175,10 +214,15 @@ pub fn matches<'s>(
     name: &str,
     collector: Shared,
 ) -> Deltas<'s> {
+    let mut guard = Guard::new(name, collector.clone());
     let pairs = join_traces::<_, _, _, _, PairsBuilder>(
         left,
         right,
-        |_, l: &[u8], r: &[u8], time, dl, dr, out: &mut PairsBuilder| out.push((l, r), time, dl * dr),
+        move |_, l: &[u8], r: &[u8], time, dl, dr, out: &mut PairsBuilder| {
+            if guard.admits(time, l.len() + r.len()) {
+                out.push((l, r), time, dl * dr);
+            }
+        },
     );
     unpack(pairs, name, collector)
 }
@@ -190,11 +234,14 @@ pub fn among<'s>(
     (name, sign): (&str, i64),
     collector: Shared,
 ) -> Deltas<'s> {
+    let mut guard = Guard::new(name, collector.clone());
     let rows = join_traces::<_, _, _, _, PairsBuilder>(
         rows,
         keys,
         move |_, l: &[u8], _: &[u8], time, dl, dr, out: &mut PairsBuilder| {
-            out.push((l, &[]), time, sign * dl * dr);
+            if guard.admits(time, l.len()) {
+                out.push((l, &[]), time, sign * dl * dr);
+            }
         },
     );
     unpack(rows, name, collector)

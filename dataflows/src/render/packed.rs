@@ -64,7 +64,11 @@ pub fn arrange<'s, R: Diff>(
 fn measure<R: Diff>(arranged: &PackedArranged<'_, R>, name: String, collector: Shared) {
     let mut trace = arranged.trace.clone();
     arranged.stream.clone().sink(Pipeline, "Measure", move |(input, frontier)| {
-        input.for_each(|_, batches| batches.clear());
+        input.for_each(|_, batches| {
+            for batch in batches.drain(..).filter(|batch| batch.len() > 0) {
+                collector.borrow_mut().came(&name, (batch.busiest() as u64, batch.len() as u64));
+            }
+        });
         trace.set_logical_compaction(frontier.frontier());
         trace.set_physical_compaction(frontier.frontier());
         let mut held = 0;
