@@ -130,10 +130,13 @@ impl Session {
         );
         self.producer.begin_transaction().map_err(|error| self.failed(error, began))?;
         for Ends { topic, partition, .. } in &hanging {
+            // Should this one hang, too, it is known by its header.
+            let header = Header { key: "herald.topology", value: Some(&self.progress.topology) };
             let record = BaseRecord::to(topic)
                 .partition(*partition)
                 .key(self.progress.topology.as_bytes())
-                .payload(&[][..]);
+                .payload(&[][..])
+                .headers(OwnedHeaders::new_with_capacity(1).insert(header));
             self.send(record, began, stop)?;
         }
         self.delivered(began, stop)?;

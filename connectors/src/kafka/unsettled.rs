@@ -191,49 +191,48 @@ impl Watch {
         timeout: Duration,
         start: impl Fn(&Ends) -> i64,
     ) -> Result<Vec<(Ends, Own)>, ConnectorError> {
-        let mut assignment = TopicPartitionList::new();
+        let mut topics: BTreeMap<&str, BTreeMap<i32, &Ends>> = BTreeMap::new();
         for at in places {
-            assignment
-                .add_partition_offset(&at.topic, at.partition, Offset::Offset(start(at)))
-                .map_err(|error| self.progress.failed(error))?;
+            topics.entry(&at.topic).or_default().insert(at.partition, at);
         }
-        consumer.assign(&assignment).map_err(|error| self.progress.failed(error))?;
-        let mut left: BTreeMap<(&str, i32), &Ends> =
-            places.iter().map(|at| ((at.topic.as_str(), at.partition), at)).collect();
-        let (until, mut own) = (Instant::now() + timeout, Vec::new());
-        while !left.is_empty() {
-            match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    let key = (message.topic(), message.partition());
-                    let Some(at) = left.get(&key).copied() else { continue };
-                    if message.offset() < at.end {
-                        own.extend(self.whose(&message, marker).map(|whose| (at.clone(), whose)));
-                    }
-                    if message.offset() + 1 >= at.end {
-                        left.retain(|held, _| *held != key);
-                    }
-                }
-                // It is not said of which topic; a partition of this number has come to its end.
-                Some(Err(KafkaError::PartitionEOF(_))) if self.at_ends(consumer, &left) => break,
-                Some(Err(KafkaError::PartitionEOF(_))) | None => {}
-                Some(Err(error)) => return Err(self.progress.failed(error)),
+        let mut own = Vec::new();
+        // One topic at a time: the client tells of the end of a partition without its topic.
+        for (topic, mut left) in topics {
+            let mut assignment = TopicPartitionList::new();
+            for (partition, at) in &left {
+                assignment
+                    .add_partition_offset(topic, *partition, Offset::Offset(start(at)))
+                    .map_err(|error| self.progress.failed(error))?;
             }
-            if Instant::now() > until {
-                return Err(ConnectorError::Transaction("an open transaction could not be read".into()));
+            consumer.assign(&assignment).map_err(|error| self.progress.failed(error))?;
+            let until = Instant::now() + timeout;
+            while !left.is_empty() {
+                match consumer.poll(Duration::from_millis(100)) {
+                    Some(Ok(message)) => {
+                        let at = left.get(&message.partition()).copied();
+                        let Some(at) = at.filter(|at| message.topic() == at.topic) else { continue };
+                        if message.offset() < at.end {
+                            own.extend(self.whose(&message, marker).map(|whose| (at.clone(), whose)));
+                        }
+                        if message.offset() + 1 >= at.end {
+                            left.remove(&message.partition());
+                        }
+                    }
+                    // What is left before the end are end markers.
+                    Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
+                    Some(Err(error)) => return Err(self.progress.failed(error)),
+                    None => {}
+                }
+                if Instant::now() > until {
+                    return Err(ConnectorError::Transaction(format!(
+                        "what is open in topic \"{topic}\" could not be read in time"
+                    )));
+                }
             }
         }
         consumer.unassign().map_err(|error| self.progress.failed(error))?;
         own.dedup();
         Ok(own)
-    }
-
-    /// Whether `consumer` has come to the end of all that is left.
-    fn at_ends(&self, consumer: &BaseConsumer<Context>, left: &BTreeMap<(&str, i32), &Ends>) -> bool {
-        let Ok(positions) = consumer.position() else { return false };
-        left.iter().all(|((topic, partition), at)| {
-            let found = positions.find_partition(topic, *partition);
-            matches!(found.map(|found| found.offset()), Some(Offset::Offset(next)) if next >= at.end)
-        })
     }
 
     fn whose(&self, message: &BorrowedMessage<'_>, marker: Option<&Marker>) -> Option<Own> {
