@@ -28,8 +28,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Error, Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use dataflows::error::RunError;
 use dataflows::plan::Plan;
 use dataflows::render::Start;
 use dataflows::source::progress::SourceHead;
@@ -268,7 +269,15 @@ impl Driver {
         let worked = guards.join().into_iter().collect::<Result<Vec<_>, _>>();
         let committed = join(committer);
         let published = join(publisher);
-        fed.and(committed).and(published)?;
+        // Who was stopped because another failed knows nothing.
+        let stopped =
+            |error: &Error| error.chain().any(|e| matches!(e.downcast_ref(), Some(RunError::Aborted)));
+        let mut failures: Vec<Error> =
+            [fed, committed, published].into_iter().filter_map(Result::err).collect();
+        failures.sort_by_key(stopped);
+        if let Some(failure) = failures.into_iter().next() {
+            return Err(failure);
+        }
         worked.map_err(|e| anyhow!("a worker ended abnormally: {e}"))?;
         self.sources.commit_offsets();
         let committed = self.opened.store.meta();

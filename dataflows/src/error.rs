@@ -33,6 +33,9 @@ pub enum RunError {
         /// Bytes that all joins of a worker may make.
         limit: u64,
     },
+    /// Another part of the process failed, and says why.
+    #[error("another part of the process failed")]
+    Aborted,
     /// A promise of the engine is broken; nothing was committed.
     #[error("{0}")]
     Broken(String),

@@ -292,7 +292,7 @@ impl Topology {
                 return Err(error);
             }
             if self.abort.load(Ordering::Relaxed) {
-                return Err(RunError::Broken("another part of the process failed".into()));
+                return Err(RunError::Aborted);
             }
         }
         match self.collector.borrow_mut().failure() {

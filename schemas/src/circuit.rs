@@ -59,7 +59,7 @@ impl Circuit {
     }
 
     /// Calls until there is an answer, or `cancel` is set, or `patience` is over. A registry that does not
-    /// answer as one and one that refuses open the circuit; anything else is an answer.
+    /// answer as one opens the circuit; anything else is an answer, a refusal too, which asking again does not mend.
     ///
     /// # Errors
     /// [`SchemaError::Cancelled`]; the last error once `patience` is over; an answer that is one.
@@ -74,17 +74,15 @@ impl Circuit {
             if cancel.load(Ordering::Relaxed) {
                 return Err(SchemaError::Cancelled);
             }
-            if !self.may_try() {
+            let Some(trial) = self.may_try() else {
                 std::thread::sleep(LOOK);
                 continue;
-            }
+            };
             let answer = call();
             let mut state = self.state();
-            state.tried = false;
+            state.tried &= !trial;
             let error = match answer {
-                Err(error @ (SchemaError::RegistryDown { .. } | SchemaError::RegistryRefused { .. })) => {
-                    error
-                }
+                Err(error @ SchemaError::RegistryDown { .. }) => error,
                 answer => {
                     if state.open.take().is_some() {
                         tracing::info!("the schema registry answers again");
@@ -92,6 +90,10 @@ impl Circuit {
                     return answer;
                 }
             };
+            // Who called while it was closed is not the first to say so.
+            if state.open.is_some() && !trial {
+                continue;
+            }
             let mut backoff = state.open.take().map(|(.., backoff)| backoff).unwrap_or_default();
             tracing::warn!(%error, "waiting for the schema registry");
             state.open = Some((error.to_string(), Instant::now() + backoff.jittered(), backoff));
@@ -101,14 +103,15 @@ impl Circuit {
         }
     }
 
-    fn may_try(&self) -> bool {
+    /// Whether one may call: None while one must wait, Some(true) for the one who tries while it is open.
+    fn may_try(&self) -> Option<bool> {
         let mut state = self.state();
         match &state.open {
-            None => true,
-            Some((_, at, _)) if state.tried || Instant::now() < *at => false,
+            None => Some(false),
+            Some((_, at, _)) if state.tried || Instant::now() < *at => None,
             Some(_) => {
                 state.tried = true;
-                true
+                Some(true)
             }
         }
     }
@@ -148,6 +151,7 @@ mod tests {
             assert!(asked.into_iter().all(|asked| asked.join().is_ok_and(|answer| answer.is_ok())));
         });
         assert!(circuit.trouble().is_none());
+        assert!(most.load(Ordering::Relaxed) <= 8);
         // The first eight found it closed, and those after its closing again.
         assert!(calls.load(Ordering::Relaxed) <= 8 + 4 + 8, "{calls:?}");
     }

@@ -20,6 +20,7 @@ use fail::fail_point;
 use schemas::OutChunk;
 use state::{Commit, Counts, OutboxChunk, Progress, ViewProgress, Writes};
 
+use super::encode::CHUNK_BYTES;
 use super::failures::Failures;
 use super::publish::{ToPublisher, unpublished};
 use super::workers::Part;
@@ -154,11 +155,10 @@ impl Committer {
         }
         held.iter().for_each(|(name, n)| self.metrics.rows_in_arrangement(name, *n as i64));
         dead.sort_by(|a, b| (&a.source, a.partition, a.offset).cmp(&(&b.source, b.partition, b.offset)));
-        if let Some(chunk) = self.dead_chunk(&dead) {
-            chunks.entry(0).or_default().push(chunk);
-        }
-        if let Some(chunk) = self.failures.chunk(&self.setup.store, &commit.counts)? {
-            chunks.entry(0).or_default().push(chunk);
+        let mut more = self.dead_chunks(&dead);
+        more.extend(self.failures.chunks(&self.setup.store, &commit.counts)?);
+        if !more.is_empty() {
+            chunks.entry(0).or_default().append(&mut more);
         }
         commit.dead_letters = dead.iter().map(DeadLetter::to_bytes).collect();
         for (cluster, parts) in &chunks {
@@ -249,14 +249,23 @@ impl Committer {
     }
 
     /// The dead letters whose source names a topic.
-    fn dead_chunk(&self, dead: &[DeadLetter]) -> Option<Vec<u8>> {
-        let mut chunk = OutChunk::new();
+    fn dead_chunks(&self, dead: &[DeadLetter]) -> Vec<Vec<u8>> {
+        let (mut chunks, mut open) = (Vec::new(), OutChunk::new());
         for letter in dead {
             if let Some(topic) = self.dead_letters.get(&letter.source) {
-                letter.push_to(&mut chunk, topic);
+                letter.push_to(&mut open, topic);
             }
+            full(&mut open, &mut chunks, CHUNK_BYTES);
         }
-        (!chunk.is_empty()).then(|| chunk.into_bytes())
+        full(&mut open, &mut chunks, 1);
+        chunks
+    }
+}
+
+/// Moves an open chunk to the others once it has so many bytes.
+pub fn full(open: &mut OutChunk, chunks: &mut Vec<Vec<u8>>, bytes: usize) {
+    if !open.is_empty() && open.len_bytes() >= bytes {
+        chunks.push(std::mem::replace(open, OutChunk::new()).into_bytes());
     }
 }
 

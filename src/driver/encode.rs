@@ -23,7 +23,7 @@ use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows, avr
 /// How long a start waits for a schema registry.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Most bytes of one chunk of the outbox.
-const CHUNK_BYTES: usize = 1 << 20;
+pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// Serialised output of one worker and epoch: chunks by target.
 pub type Encoded = BTreeMap<u16, Vec<Vec<u8>>>;

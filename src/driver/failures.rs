@@ -18,7 +18,10 @@ use schemas::{OutChunk, OutRecord, RowCodec};
 use serde_json::{Map, Value, json};
 use state::{Counts, Store};
 
-/// Most bytes of one text in a record; topics take a megabyte unless told otherwise.
+use super::commit::full;
+use super::encode::CHUNK_BYTES;
+
+/// Most bytes of one text in a record, as long as the record fits its topic.
 const MAX_TEXT: usize = 64 << 10;
 
 /// Dead-letter topics by view.
@@ -46,11 +49,11 @@ impl Failures {
         Ok(Failures { space, codec: RowCodec::new(&[const { DataType::Utf8 }; 4])?, topics })
     }
 
-    /// What changed of the error table, as a chunk of the outbox; None where nothing is to be sent.
+    /// What changed of the error table, as chunks of the outbox.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn chunk(&self, store: &Store, counts: &[Counts]) -> Result<Option<Vec<u8>>> {
+    pub fn chunks(&self, store: &Store, counts: &[Counts]) -> Result<Vec<Vec<u8>>> {
         let mut changes: BTreeMap<&[u8], i64> = BTreeMap::new();
         for counts in counts.iter().filter(|counts| counts.space == self.space) {
             for (row, diff) in counts.rows.iter().zip(&counts.diffs) {
@@ -58,28 +61,38 @@ impl Failures {
             }
         }
         changes.retain(|_, diff| *diff != 0);
-        let mut chunk = OutChunk::new();
+        let (mut chunks, mut chunk) = (Vec::new(), OutChunk::new());
         for (stored, diff) in changes {
             let held = store.get(self.space, stored)?;
             let before = held.map_or(Some(0), |value| state::count_of(&value));
             let times = before.context("a count of the error table is damaged")? + diff;
             // A stored row has its key group in front.
             self.push(&mut chunk, stored.get(1..).unwrap_or_default(), times)?;
+            full(&mut chunk, &mut chunks, CHUNK_BYTES);
         }
-        Ok((!chunk.is_empty()).then(|| chunk.into_bytes()))
+        full(&mut chunk, &mut chunks, 1);
+        Ok(chunks)
     }
 
     fn push(&self, chunk: &mut OutChunk, row: &[u8], times: i64) -> Result<()> {
         let columns = self.codec.decode(std::iter::once(row))?;
         let text = |at: usize| columns[at].as_string::<i32>().value(0);
         let Some(topics) = self.topics.get(text(0)) else { return Ok(()) };
-        let mut row = Map::new();
-        for (at, name) in ["view", "expression", "message", "row"].into_iter().enumerate() {
-            row.insert(name.to_owned(), Value::from(bounded(text(at))));
-        }
-        let key = serde_json::to_vec(&row)?;
-        row.insert("times".to_owned(), json!(times));
-        let value = if times > 0 { Some(serde_json::to_vec(&row)?) } else { None };
+        // What the least of the topics takes, the same for the row and for what takes it back.
+        let room = topics.iter().map(|topic| topic.max_bytes).min().unwrap_or(usize::MAX);
+        let mut most = MAX_TEXT;
+        let (key, value) = loop {
+            let mut row = Map::new();
+            for (at, name) in ["view", "expression", "message", "row"].into_iter().enumerate() {
+                row.insert(name.to_owned(), Value::from(bounded(text(at), most)));
+            }
+            let key = serde_json::to_vec(&row)?;
+            row.insert("times".to_owned(), json!(times));
+            if key.len() * 2 + 256 <= room || most < 64 {
+                break (key, if times > 0 { Some(serde_json::to_vec(&row)?) } else { None });
+            }
+            most /= 2;
+        };
         for topic in topics {
             chunk.push(&OutRecord {
                 topic: &topic.name,
@@ -94,11 +107,11 @@ impl Failures {
 }
 
 /// A text that fits a record: what is cut off is told by its hash, so that different rows stay different.
-fn bounded(text: &str) -> Cow<'_, str> {
-    if text.len() <= MAX_TEXT {
+fn bounded(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
         return Cow::Borrowed(text);
     }
-    let cut = text.floor_char_boundary(MAX_TEXT);
+    let cut = text.floor_char_boundary(most);
     Cow::Owned(format!("{}... {:016x}", &text[..cut], schemas::hash(text.as_bytes())))
 }
 

@@ -73,6 +73,7 @@ pub fn state_and_targets(
     let Sinks { targets, files, mut after } = sinks(config, &connectors, topics.as_ref(), &store)?;
     let dead_letters = dead_letter_topics(config, topics.as_ref())?;
     fail_point!("recover.topics.after");
+    let outputs = Arc::new(Outputs::new(&config.plan, targets.clone())?);
     let mut kafka = None;
     if let Some(cluster) = cluster {
         let wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
@@ -81,7 +82,6 @@ pub fn state_and_targets(
         after.insert(0, at);
         kafka = Some(publisher);
     }
-    let outputs = Arc::new(Outputs::new(&config.plan, targets)?);
     let publisher = kafka.as_ref().map(|k| k.status());
     let targets = Targets {
         kafka,

@@ -44,7 +44,9 @@ fn points() -> Vec<String> {
 
 /// Whether a start passes the place before any epoch of its own.
 fn at_start(point: &str) -> bool {
-    ["recover.", "store.open.", "publish.init.", "publish.read."].iter().any(|start| point.starts_with(start))
+    ["recover.", "store.open.", "publish.init.", "publish.settle.", "publish.read."]
+        .iter()
+        .any(|start| point.starts_with(start))
 }
 
 /// Whether nothing can be in flight there, or the process cannot know it yet: the state is not open, or all it

@@ -21,6 +21,7 @@ use crate::ConnectorError;
 #[derive(Default)]
 pub struct Context {
     transport_error: AtomicBool,
+    timed_out: AtomicBool,
     undelivered: Mutex<Option<String>>,
     trouble: Mutex<Option<String>>,
     refused: Mutex<Option<String>>,
@@ -30,6 +31,7 @@ impl Context {
     /// Forgets what was noticed so far.
     pub fn clear(&self) {
         self.transport_error.store(false, Ordering::Relaxed);
+        self.timed_out.store(false, Ordering::Relaxed);
         if let Ok(mut undelivered) = self.undelivered.lock() {
             *undelivered = None;
         }
@@ -38,6 +40,11 @@ impl Context {
     /// Whether a connection failed since [`Context::clear`].
     pub fn saw_transport_error(&self) -> bool {
         self.transport_error.load(Ordering::Relaxed)
+    }
+
+    /// Whether a record could not be delivered in its time since [`Context::clear`].
+    pub fn timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Relaxed)
     }
 
     /// Why the first record that was not delivered since [`Context::clear`] was not.
@@ -51,8 +58,9 @@ impl Context {
     }
 
     /// Why a broker let nobody in who comes like this: asking again does not help.
-    pub fn refused(&self) -> Option<String> {
-        self.refused.lock().ok().and_then(|refused| refused.clone())
+    /// Forgets it.
+    pub fn take_refused(&self) -> Option<String> {
+        self.refused.lock().ok().and_then(|mut refused| refused.take())
     }
 
     /// The client works: whatever was reported before is over.
@@ -119,6 +127,11 @@ impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result
+            && error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut)
+        {
+            self.timed_out.store(true, Ordering::Relaxed);
+        }
         if let Err((error, _)) = result
             && let Ok(mut undelivered) = self.undelivered.lock()
             && undelivered.is_none()

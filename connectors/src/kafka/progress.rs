@@ -240,6 +240,13 @@ impl Progress {
         config.create_with_context(Context::default()).map_err(|error| self.failed(error))
     }
 
+    /// A consumer that is in no group: it can ask, and cannot read.
+    pub(super) fn groupless(&self, isolation: &str) -> Result<BaseConsumer<Context>, ConnectorError> {
+        let mut config = self.cluster.consumer(&self.topology);
+        config.set("isolation.level", isolation).remove("group.id");
+        config.create_with_context(Context::default()).map_err(|error| self.failed(error))
+    }
+
     pub(super) fn failed(&self, error: KafkaError) -> ConnectorError {
         meaning(error, &self.cluster.bootstrap, "to read the progress topic")
     }

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use schemas::OutChunk;
 
 use super::client::{Context, meaning};
-use super::progress::Progress;
+use super::progress::{Marker, Progress};
 use super::sink::EpochOutput;
 use super::unsettled::{Ends, Watch};
 use crate::ConnectorError;
@@ -90,6 +90,7 @@ impl Session {
         session.init(config.timeout, stop)?;
         fail_point!("publish.init.after");
         session.settle(config.timeout, stop)?;
+        fail_point!("publish.settle.after");
         session.stable = session.watch.stable_progress(config.timeout)?;
         Ok(session)
     }
@@ -170,7 +171,7 @@ impl Session {
     pub(crate) fn transact(
         &mut self,
         pieces: &[EpochOutput<'_>],
-        marker: &str,
+        (marker, text): (&Marker, &str),
         stop: &AtomicBool,
     ) -> Result<u64, ConnectorError> {
         let began = Instant::now();
@@ -180,16 +181,19 @@ impl Session {
         fail_point!("publish.begin.after");
         let mut records = 0;
         for piece in pieces {
-            records += self.send_piece(piece, began, stop)?;
+            let cut = piece.epoch == marker.epoch && piece.chunks.len() < marker.parts as usize;
+            let part = cut.then(|| marker.part.to_string());
+            records += self.send_piece(piece, part.as_deref(), began, stop)?;
         }
         fail_point!("publish.marker.before");
         let record = BaseRecord::to(&self.progress.topic)
             .partition(0)
             .key(self.progress.topology.as_bytes())
-            .payload(marker.as_bytes());
+            .payload(text.as_bytes());
         self.send(record, began, stop)?;
         fail_point!("publish.commit.before");
         self.commit(began, stop)?;
+        fail_point!("publish.shown.before");
         self.shown(stop)?;
         fail_point!("publish.commit.after");
         self.blemished = self.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
@@ -208,6 +212,7 @@ impl Session {
     fn send_piece(
         &self,
         piece: &EpochOutput<'_>,
+        part: Option<&str>,
         began: Instant,
         stop: &AtomicBool,
     ) -> Result<u64, ConnectorError> {
@@ -216,9 +221,12 @@ impl Session {
         for chunk in piece.chunks {
             for record in OutChunk::read(chunk)? {
                 let record = record?;
-                let mut headers = OwnedHeaders::new_with_capacity(2 + record.headers.len())
+                let mut headers = OwnedHeaders::new_with_capacity(3 + record.headers.len())
                     .insert(Header { key: "herald.topology", value: Some(&self.progress.topology) })
                     .insert(Header { key: "herald.epoch", value: Some(&epoch) });
+                if let Some(part) = part {
+                    headers = headers.insert(Header { key: "herald.part", value: Some(part) });
+                }
                 for (key, value) in &record.headers {
                     headers = headers.insert(Header { key, value: Some(*value) });
                 }
@@ -331,6 +339,10 @@ impl Session {
         // was is found out by looking at the marker before opening anew.
         if fenced && began.elapsed() < self.patience() {
             return ConnectorError::Fenced { transactional_id: self.transactional_id.clone() };
+        }
+        // The first record that is not delivered in time fails the transaction before its own time is over.
+        if self.context().timed_out() {
+            return ConnectorError::Slow(self.context().undelivered().unwrap_or_default());
         }
         let reason = self.context().undelivered().map(|why| format!(" ({why})"));
         match meaning(error, &self.progress.cluster.bootstrap, "the output") {

@@ -27,7 +27,7 @@ use crate::{ConnectorError, Mismatch};
 /// broker within the transaction timeout.
 const TRANSACTION_BYTES: usize = 64 << 20;
 
-/// By how much a transaction may grow again after one that was in time.
+/// The least limit, and by how much it grows again after a transaction that was in time.
 const MORE_BYTES: usize = 1 << 20;
 
 /// What a publisher is opened with.
@@ -265,8 +265,9 @@ impl Publisher {
                 }
                 Err(error) => error,
             };
-            if matches!(error, ConnectorError::Slow(_)) && wanted.chunks() > 1 {
-                (self.limit, self.slow) = (wanted.bytes() / 2, true);
+            if matches!(error, ConnectorError::Slow(_)) && wanted.chunks() > 1 && wanted.bytes() > MORE_BYTES
+            {
+                (self.limit, self.slow) = ((wanted.bytes() / 2).max(MORE_BYTES), true);
             }
             // Whatever went wrong, this producer is not used again.
             let session = self.session.take();
@@ -304,8 +305,8 @@ impl Publisher {
             }
         }
         let Some(session) = self.session.as_mut() else { return Ok(false) };
-        let marker = wanted.marker.to_json(&self.me);
-        let records = session.transact(&wanted.pieces, &marker, stop)?;
+        let text = wanted.marker.to_json(&self.me);
+        let records = session.transact(&wanted.pieces, (&wanted.marker, &text), stop)?;
         self.found.marker = Some(wanted.marker.clone());
         self.taken = true;
         self.status.transactions.fetch_add(1, Ordering::Relaxed);

@@ -50,6 +50,8 @@ pub struct TopicInfo {
 /// How long one attempt to look a topic up may take, and the least.
 const SLICE: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(100);
+/// A refusal counts when it comes again after so long.
+const TWICE: Duration = Duration::from_secs(2);
 
 /// Looks after the topics of one cluster.
 pub struct Topics {
@@ -246,7 +248,8 @@ pub(crate) fn partitions(
     bootstrap: &str,
     timeout: Duration,
 ) -> Result<Option<i32>, ConnectorError> {
-    let until = Instant::now() + timeout;
+    let begun = Instant::now();
+    let until = begun + timeout;
     loop {
         let left = until.saturating_duration_since(Instant::now()).clamp(SHORT, SLICE);
         let what = format!("to look up topic \"{topic}\"");
@@ -256,7 +259,10 @@ pub(crate) fn partitions(
                 // Why no connection came about is reported on the side, to whoever listens.
                 while consumer.poll(Duration::ZERO).is_some() {}
                 let bootstrap = bootstrap.to_string();
-                if let Some(reason) = consumer.context().refused() {
+                // A broker that restarts may cut one handshake short.
+                if let Some(reason) = consumer.context().take_refused()
+                    && begun.elapsed() > TWICE
+                {
                     return Err(ConnectorError::Refused { bootstrap, what: "the connection".into(), reason });
                 }
                 match (meaning(error, &bootstrap, &what), consumer.context().trouble()) {

@@ -8,7 +8,7 @@
 //! though they were aborted and sent again. So they are looked for each time a producer is opened, and
 //! ended by a transaction that touches their partitions and is aborted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
@@ -27,7 +27,7 @@ const ENDING: Duration = Duration::from_secs(5);
 const BACK: i64 = 1000;
 
 /// A partition, and the ends that its readers see.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ends {
     pub(crate) topic: String,
     pub(crate) partition: i32,
@@ -37,8 +37,14 @@ pub(crate) struct Ends {
     end: i64,
 }
 
+impl Ends {
+    fn is_at(&self, other: &Ends) -> bool {
+        self.topic == other.topic && self.partition == other.partition
+    }
+}
+
 /// A record of this topology, by what its headers say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Own {
     /// Of an epoch that the marker holds.
     Published,
@@ -51,6 +57,7 @@ pub(crate) struct Watch {
     progress: Progress,
     /// Topic and partitions; the progress topic comes first.
     topics: Vec<(String, i32)>,
+    /// Ask for offsets only: they are in no group, which would take its time to leave.
     committed: BaseConsumer<Context>,
     uncommitted: BaseConsumer<Context>,
 }
@@ -63,8 +70,8 @@ impl Watch {
         Ok(Watch {
             progress: progress.clone(),
             topics: all,
-            committed: progress.consumer("read_committed")?,
-            uncommitted: progress.consumer("read_uncommitted")?,
+            committed: progress.groupless("read_committed")?,
+            uncommitted: progress.groupless("read_uncommitted")?,
         })
     }
 
@@ -89,7 +96,13 @@ impl Watch {
             return Ok(open);
         }
         let marker = self.progress.peek(&Default::default(), timeout)?.marker;
-        let own = self.own(&self.uncommitted, &open, marker.as_ref(), timeout, |ends| ends.stable)?;
+        // The first record of what is open tells whose the earliest open transaction is; what follows it may be over.
+        let first: Vec<Ends> = open.iter().map(|at| Ends { end: at.stable + 1, ..at.clone() }).collect();
+        let own = self.own("read_uncommitted", &first, marker.as_ref(), timeout)?;
+        let own: Vec<(Ends, Own)> = own
+            .into_iter()
+            .filter_map(|(at, own)| Some((open.iter().find(|o| o.is_at(&at))?.clone(), own)))
+            .collect();
         let beyond = |ends: &&Ends| own.iter().any(|(at, own)| at == *ends && *own == Own::Beyond);
         let hanging: Vec<Ends> = open.iter().filter(beyond).cloned().collect();
         let published: Vec<&Ends> =
@@ -123,15 +136,19 @@ impl Watch {
         marker: Option<&Marker>,
         timeout: Duration,
     ) -> Result<Option<Ends>, ConnectorError> {
-        let latest = self.latest(&self.committed, &self.topics[1..], timeout)?;
-        let closed = latest
-            .into_iter()
-            .filter(|((topic, partition), end)| {
-                *end > 0 && !open.iter().any(|at| at.topic == *topic && at.partition == *partition)
-            })
-            .map(|((topic, partition), end)| Ends { topic, partition, stable: end, end });
-        let closed: Vec<Ends> = closed.collect();
-        let own = self.own(&self.committed, &closed, marker, timeout, |ends| (ends.end - BACK).max(0))?;
+        let mut closed = Vec::new();
+        for ((topic, partition), end) in self.latest(&self.committed, &self.topics[1..], timeout)? {
+            let at = Ends { topic, partition, stable: end, end };
+            if open.iter().any(|open| open.is_at(&at)) {
+                continue;
+            }
+            let ends = self.committed.fetch_watermarks(&at.topic, partition, timeout);
+            let low = ends.map_err(|error| self.progress.failed(error))?.0;
+            if low < end {
+                closed.push(Ends { stable: low.max(end - BACK), ..at });
+            }
+        }
+        let own = self.own("read_committed", &closed, marker, timeout)?;
         Ok(own.into_iter().find(|(_, own)| *own == Own::Beyond).map(|(at, _)| at))
     }
 
@@ -182,26 +199,29 @@ impl Watch {
         Ok(latest)
     }
 
-    /// What there is of this topology's records from `start` to the end of each partition.
+    /// What there is of this topology's records from `stable` to `end` of each place.
     fn own(
         &self,
-        consumer: &BaseConsumer<Context>,
+        isolation: &str,
         places: &[Ends],
         marker: Option<&Marker>,
         timeout: Duration,
-        start: impl Fn(&Ends) -> i64,
-    ) -> Result<Vec<(Ends, Own)>, ConnectorError> {
+    ) -> Result<BTreeSet<(Ends, Own)>, ConnectorError> {
+        let mut own = BTreeSet::new();
+        if places.is_empty() {
+            return Ok(own);
+        }
+        let consumer = self.progress.consumer(isolation)?;
         let mut topics: BTreeMap<&str, BTreeMap<i32, &Ends>> = BTreeMap::new();
         for at in places {
             topics.entry(&at.topic).or_default().insert(at.partition, at);
         }
-        let mut own = Vec::new();
         // One topic at a time: the client tells of the end of a partition without its topic.
         for (topic, mut left) in topics {
             let mut assignment = TopicPartitionList::new();
             for (partition, at) in &left {
                 assignment
-                    .add_partition_offset(topic, *partition, Offset::Offset(start(at)))
+                    .add_partition_offset(topic, *partition, Offset::Offset(at.stable))
                     .map_err(|error| self.progress.failed(error))?;
             }
             consumer.assign(&assignment).map_err(|error| self.progress.failed(error))?;
@@ -220,7 +240,11 @@ impl Watch {
                     }
                     // What is left before the end are end markers.
                     Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-                    Some(Err(error)) => return Err(self.progress.failed(error)),
+                    Some(Err(error)) => match self.progress.failed(error) {
+                        // The client connects again by itself; the time limit below holds.
+                        ConnectorError::Unreachable { .. } => {}
+                        error => return Err(error),
+                    },
                     None => {}
                 }
                 if Instant::now() > until {
@@ -230,8 +254,6 @@ impl Watch {
                 }
             }
         }
-        consumer.unassign().map_err(|error| self.progress.failed(error))?;
-        own.dedup();
         Ok(own)
     }
 
@@ -245,9 +267,12 @@ impl Watch {
         if of("herald.topology") != Some(self.progress.topology.as_bytes()) {
             return None;
         }
-        let epoch = of("herald.epoch").and_then(|epoch| std::str::from_utf8(epoch).ok()?.parse::<u64>().ok());
-        let held = marker.is_some_and(|marker| {
-            epoch.is_some_and(|epoch| epoch < marker.epoch || epoch == marker.epoch && marker.is_whole())
+        let number = |name: &str| std::str::from_utf8(of(name)?).ok()?.parse::<u64>().ok();
+        // A record without a part is of an epoch that went out whole.
+        let (epoch, part) = (number("herald.epoch"), number("herald.part"));
+        let held = marker.zip(epoch).is_some_and(|(marker, epoch)| {
+            let within = part.map_or(marker.is_whole(), |part| part <= u64::from(marker.part));
+            epoch < marker.epoch || epoch == marker.epoch && within
         });
         Some(if held { Own::Published } else { Own::Beyond })
     }

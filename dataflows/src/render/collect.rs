@@ -111,7 +111,12 @@ impl Collector {
         let all = out.joined_bytes;
         match self.limit {
             Some(limit) if all > limit => {
-                self.fail(RunError::Explodes { operator: operator.to_string(), rows, epoch, limit });
+                let error = RunError::Explodes { operator: operator.to_string(), rows, epoch, limit };
+                // The rest of the key's pairs are still gone through before the run can end.
+                if self.failure.is_none() {
+                    tracing::error!(%error);
+                }
+                self.fail(error);
                 false
             }
             _ => true,

@@ -26,6 +26,8 @@ use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
 use crate::plan::Scalar;
 
+/// Bytes of joined rows that are not counted yet, at most.
+const TOLD_BYTES: u64 = 1 << 20;
 /// Joined rows handed on at once.
 const PAIRS: usize = 4096;
 
@@ -159,7 +161,7 @@ impl Guard {
         }
         self.rows += 1;
         self.bytes += bytes as u64;
-        if self.rows.is_multiple_of(PAIRS as u64) {
+        if self.rows.is_multiple_of(PAIRS as u64) || self.bytes - self.told > TOLD_BYTES {
             self.tell();
         }
         !self.stopped
