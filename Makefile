@@ -11,7 +11,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint doc bench ci
+.PHONY: demo test build setup lint deny doc bench ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -31,11 +31,13 @@ build: ## the binary
 setup: ## install what is missing; fetch Kafka, a schema registry and DuckDB for the tests
 	@scripts/setup.sh
 
-lint: ## formatting, clippy and docs, warnings denied; what may enter the tree
+lint: ## formatting, clippy and docs, warnings denied
 	cargo fmt --all --check
-	scripts/deny.py
 	$(CARGO) clippy --release --workspace --all-targets --features herald/failpoints -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+
+deny: ## what may enter the tree: licences, bans, versions, sources, advisories
+	scripts/deny.sh
 
 bench: setup ## events per CPU-second beside the limit, in process and through Kafka
 	$(CARGO) build --release --workspace --bins
