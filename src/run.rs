@@ -23,6 +23,8 @@ use crate::metrics::Metrics;
 use crate::serve::{self, Served};
 use crate::{query, topology, watch};
 
+/// How long whoever reads the state may take at the end.
+const LAST_READERS: Duration = Duration::from_secs(5);
 /// How long a stopping topology waits for a broker that does not answer.
 const BROKER_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -51,8 +53,9 @@ pub fn command(args: &RunArgs) -> Result<()> {
     }
     let once = args.once;
     let ended = supervise(&runtime, config, door);
-    // What runs beside the driver has nothing to finish, and a slow query must not hold the end up.
-    runtime.shutdown_background();
+    // What runs beside the driver has nothing to finish, and a slow query must not hold the end up for long; but
+    // whoever reads the state must be done with it before the process takes RocksDB down.
+    runtime.shutdown_timeout(LAST_READERS);
     let summary = ended?;
     if once {
         let mut out = std::io::stdout().lock();

@@ -91,6 +91,8 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         use RDKafkaErrorCode as Code;
+        // After how long, and in which state of the client's own, helps nobody.
+        let reason = reason.split_once(" (after ").map_or(reason, |(reason, _)| reason);
         match error.rdkafka_error_code() {
             Some(Code::PartitionEOF) => return,
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut) => {
