@@ -17,11 +17,6 @@ fn noise(rng: &mut ChaCha8Rng, bytes: usize) -> String {
     (0..bytes).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect()
 }
 
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
-}
-
 /// The most memory that a process has had, in MiB.
 fn peak(herald: &Herald) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", herald.pid())).expect("it runs");
@@ -70,7 +65,7 @@ fn while_the_sink_is_away_what_waits_is_bounded_and_nothing_is_lost() {
     source.produce("away.events", [("k", record(0).as_bytes())]);
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("copy.sql"), COPY).expect("a file");
-    let (through, listen) = (format!("127.0.0.1:{}", proxy.port), free_address());
+    let (through, listen) = (format!("127.0.0.1:{}", proxy.port), servers::free_address());
     let env = [("KAFKA_BOOTSTRAP", source.bootstrap), ("SINK_BOOTSTRAP", through.as_str())];
     let args = ["run", "copy.sql", "--name", "away", "--state", "state", "--listen", &listen];
     let args = [&args[..], &["--memory", "256MiB", "--workers", "2"]].concat();
@@ -249,7 +244,7 @@ fn a_join_that_explodes_is_named_before_memory_is_gone() {
 fn a_hot_key_is_seen() {
     let dir = tempfile::tempdir().expect("a directory");
     pairs("hot", dir.path());
-    let listen = free_address();
+    let listen = servers::free_address();
     let env = [("KAFKA_BOOTSTRAP", servers::kafka())];
     let args =
         ["run", "pairs.sql", "--name", "hot", "--state", "state", "--listen", &listen, "--workers", "2"];

@@ -79,11 +79,6 @@ fn teams(topic: &str) -> Vec<String> {
         .collect()
 }
 
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
-}
-
 fn ready(herald: &Herald, listen: &str) {
     let started = Instant::now();
     while servers::http("GET", &format!("http://{listen}/readyz"), None).map(|(status, _)| status).ok()
@@ -102,7 +97,7 @@ fn a_state_is_copied_put_back_and_checked() {
     ok(&place.once(&["--name", "operations"]));
 
     // While it runs, by its own hand.
-    let listen = free_address();
+    let listen = servers::free_address();
     let args = ["run", "scores.sql", "--name", "operations", "--listen", &listen];
     let running = Herald::start(path, &args, &place.env(&out));
     ready(&running, &listen);
@@ -234,7 +229,7 @@ fn who_has_no_token_reads_nothing() {
         .current_dir(path)
         .output();
     assert!(made.expect("openssl runs").status.success());
-    let listen = free_address();
+    let listen = servers::free_address();
     let args = [
         "run",
         "scores.sql",

@@ -86,9 +86,7 @@ fn a_registry_that_is_away_is_waited_for_and_schemas_may_change() {
 
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("scores.sql"), SCORES).expect("a file");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let listen = listener.local_addr().expect("an address").to_string();
-    drop(listener);
+    let listen = servers::free_address();
     let env = [("KAFKA_BOOTSTRAP", servers::kafka()), ("REGISTRY", registry.as_str())];
     let args = ["run", "scores.sql", "--name", "registry", "--state", "state", "--listen", &listen];
     let herald = Herald::start(dir.path(), &args, &env);

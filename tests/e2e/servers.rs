@@ -139,6 +139,12 @@ fn a_broker_that_ends_before_it_is_killed_is_stopped() {
     assert!(status.expect("the script runs").success() && !dir.path().join("pid").exists());
 }
 
+/// An address of the loopback interface that nobody listens on.
+pub fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
 /// Runs a Python program of `tests/oracle` over lines on its standard input and gives its output.
 pub fn python(program: &str, args: &[&str], input: &str) -> String {
     let mut child = Command::new("python3")
