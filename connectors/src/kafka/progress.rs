@@ -9,6 +9,7 @@
 //! A marker also names the process that wrote it, and a process writes one when it takes the sinks
 //! over: so a process that slept through that learns of it before it would fence the other back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
@@ -145,22 +146,38 @@ pub struct Found {
 
 impl Progress {
     /// Reads on from what was found before (at first, nothing). Waits up to `timeout`.
-    pub fn read(&self, before: &Found, timeout: Duration) -> Result<Found, ConnectorError> {
+    pub fn read(
+        &self,
+        before: &Found,
+        timeout: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Found, ConnectorError> {
         let until = Instant::now() + timeout;
-        let end = self.ends(&self.consumer("read_uncommitted")?, until)?.1;
-        self.read_up_to(Some(end), before, until)
+        let end = self.ends(&self.consumer("read_uncommitted")?, until, stop)?.1;
+        self.read_up_to(Some(end), before, until, stop)
     }
 
     /// The same without waiting for anything: what an open transaction hides is left out.
-    pub fn peek(&self, before: &Found, timeout: Duration) -> Result<Found, ConnectorError> {
-        self.read_up_to(None, before, Instant::now() + timeout)
+    pub fn peek(
+        &self,
+        before: &Found,
+        timeout: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Found, ConnectorError> {
+        self.read_up_to(None, before, Instant::now() + timeout, stop)
     }
 
-    fn read_up_to(&self, end: Option<i64>, before: &Found, until: Instant) -> Result<Found, ConnectorError> {
+    fn read_up_to(
+        &self,
+        end: Option<i64>,
+        before: &Found,
+        until: Instant,
+        stop: &AtomicBool,
+    ) -> Result<Found, ConnectorError> {
         let consumer = self.consumer("read_committed")?;
         // The producer's own transaction is settled by now; a topic that is shared may hold others.
         let (low, end) = loop {
-            let (low, stable) = self.ends(&consumer, until)?;
+            let (low, stable) = self.ends(&consumer, until, stop)?;
             if end.is_none_or(|end| stable >= end) {
                 break (low, end.unwrap_or(stable));
             }
@@ -229,9 +246,29 @@ impl Progress {
     }
 
     /// Low and high end of the topic, under the isolation of `consumer`.
-    fn ends(&self, consumer: &BaseConsumer<Context>, until: Instant) -> Result<(i64, i64), ConnectorError> {
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(200));
-        consumer.fetch_watermarks(&self.topic, 0, left).map_err(|error| self.failed(error))
+    fn ends(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        until: Instant,
+        stop: &AtomicBool,
+    ) -> Result<(i64, i64), ConnectorError> {
+        // In slices, for a stop is to be heard; growing ones, for a slow broker needs more than the first.
+        let (least, mut slice) = (Duration::from_millis(200), Duration::from_millis(250));
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(least);
+            let error = match consumer.fetch_watermarks(&self.topic, 0, left.min(slice)) {
+                Ok(ends) => return Ok(ends),
+                Err(error) => self.failed(error),
+            };
+            if stop.load(Ordering::Relaxed) {
+                return Err(ConnectorError::Stopped);
+            }
+            if !error.passes() || Instant::now() >= until {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            slice *= 2;
+        }
     }
 
     pub(super) fn consumer(&self, isolation: &str) -> Result<BaseConsumer<Context>, ConnectorError> {

@@ -43,7 +43,7 @@ pub struct PublisherConfig {
     pub state_id: String,
     /// The progress topic.
     pub progress_topic: String,
-    /// Name and partitions of every topic that is published to.
+    /// Name and partitions of every topic that is published to: what hangs in others is not seen.
     pub topics: Vec<(String, i32)>,
     /// Its replication factor when it is created; None for the broker's default.
     pub replication: Option<i32>,
@@ -148,7 +148,7 @@ impl Publisher {
     /// An open transaction may hide a later one.
     pub fn peek(config: &PublisherConfig) -> Result<Option<Marker>, ConnectorError> {
         let progress = progress_of(config)?;
-        Ok(progress.peek(&Found::default(), config.timeout)?.marker)
+        Ok(progress.peek(&Found::default(), config.timeout, &AtomicBool::new(false))?.marker)
     }
 
     /// Takes over the transactional id, settles its last transaction and reads the marker.
@@ -319,7 +319,7 @@ impl Publisher {
     fn reopen(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
         self.session = None;
         if self.taken {
-            self.refuse_successor(&self.progress.peek(&self.found, self.config.timeout)?)?;
+            self.refuse_successor(&self.progress.peek(&self.found, self.config.timeout, stop)?)?;
         }
         let config = SessionConfig {
             progress: &self.progress,
@@ -330,7 +330,7 @@ impl Publisher {
         };
         let session = Session::open(&config, stop)?;
         fail_point!("publish.read.before");
-        let found = self.progress.read(&self.found, self.config.timeout)?;
+        let found = self.progress.read(&self.found, self.config.timeout, stop)?;
         fail_point!("publish.read.after");
         self.refuse_successor(&found)?;
         (self.found, self.session) = (found, Some(session));

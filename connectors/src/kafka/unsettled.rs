@@ -9,6 +9,7 @@
 //! ended by a transaction that touches their partitions and is aborted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
@@ -95,7 +96,7 @@ impl Watch {
         if open.is_empty() {
             return Ok(open);
         }
-        let marker = self.progress.peek(&Default::default(), timeout)?.marker;
+        let marker = self.progress.peek(&Default::default(), timeout, &AtomicBool::new(false))?.marker;
         // The first record of what is open tells whose the earliest open transaction is; what follows it may be over.
         let first: Vec<Ends> = open.iter().map(|at| Ends { end: at.stable + 1, ..at.clone() }).collect();
         let own = self.own("read_uncommitted", &first, marker.as_ref(), timeout)?;

@@ -31,6 +31,7 @@ fn every_epoch_lands_once_through_outages() {
     let publish = |from: u64, to: u64| {
         let config = PublisherConfig {
             timeout: Duration::from_secs(60),
+            topics: vec![(out.clone(), 1)],
             ..PublisherConfig::new(cluster.clone(), "outages", "state")
         };
         let (mut publisher, marker) = Publisher::open(config, &stop).unwrap();
