@@ -28,7 +28,7 @@ build: ## the binary
 	$(CARGO) build --release --workspace --bins
 	@echo $(HERALD)
 
-setup: ## install what is missing; fetch Kafka, a schema registry and DuckDB for the tests
+setup: ## install what is missing; fetch Kafka, a schema registry, PostgreSQL and DuckDB for the tests
 	@scripts/setup.sh
 
 lint: ## formatting, clippy and docs, warnings denied

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets what building and testing Herald needs.
 #
-#   scripts/setup.sh            everything: build tools, Rust, Java and Maven, Kafka, a registry, DuckDB
+#   scripts/setup.sh            everything: build tools, Rust, Java and Maven, Kafka, a registry, PostgreSQL, DuckDB
 #   scripts/setup.sh --build    only what building needs
 #
 # On Debian and its kin, as root or with sudo, it installs what is missing and says so. Anywhere else
@@ -31,6 +31,16 @@ has_libclang() {
 
 has_venv() { python3 -c 'import ensurepip, venv'; }
 
+has_postgres() { { command -v postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres'; } && command -v psql; }
+
+# Debian's package makes a database of its own and starts it with the machine, unless it is told not to.
+no_postgres_of_its_own() {
+  local file=/etc/postgresql-common/createcluster.conf
+  if [ -f "$file" ]; then return; fi
+  as_root mkdir -p "${file%/*}"
+  echo 'create_main_cluster = false' | as_root tee "$file" >/dev/null
+}
+
 packages() {
   need build-essential sh -c 'command -v cc && command -v c++ && command -v make'
   need pkg-config command -v pkg-config
@@ -43,6 +53,8 @@ packages() {
     need python3-venv has_venv
     need default-jre-headless command -v java
     need maven command -v mvn
+    # The judge of answers; the tests start one themselves.
+    need postgresql has_postgres
     # Tests make a certificate and ask over TLS.
     need openssl command -v openssl
     need curl command -v curl
@@ -51,6 +63,7 @@ packages() {
     can_install || die "please install (names as Debian has them): ${missing[*]}"
     say "installing with apt-get: ${missing[*]}"
     as_root apt-get update -q >&2
+    case " ${missing[*]} " in *" postgresql "*) no_postgres_of_its_own ;; esac
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
   fi
 }

@@ -48,3 +48,13 @@ pub use bind::ColumnsOf;
 pub use compile::compile;
 pub use error::{Mistake, SqlError};
 pub use parse::parse;
+
+/// Names of the scalar functions that a query may call, aliases included. A test of each can be told by it.
+pub fn scalar_functions() -> Vec<String> {
+    functions::FUNCTIONS.scalar_names()
+}
+
+/// Names of the aggregates that a query may call, aliases included.
+pub fn aggregate_functions() -> Vec<String> {
+    functions::FUNCTIONS.aggregate_names()
+}

@@ -12,10 +12,10 @@ use std::time::Instant;
 
 use dataflows::plan::Plan;
 
-use crate::batch::Batch;
 use crate::case::Case;
 use crate::duck::{Duck, Tables, Verdict};
 use crate::expression::Dialect;
+use crate::judge::{Columns, Judge};
 use crate::model::Model;
 use crate::report::Report;
 use crate::rows::{Row, difference};
@@ -24,7 +24,7 @@ use crate::run::{Contents, JUDGED, WAYS, run};
 /// Both judges.
 pub struct Judges {
     duck: Duck,
-    batch: Batch,
+    postgres: Judge,
 }
 
 /// A difference.
@@ -39,7 +39,7 @@ pub struct Failure {
 impl Judges {
     /// Starts them.
     pub fn new() -> Judges {
-        Judges { duck: Duck::new(), batch: Batch::new() }
+        Judges { duck: Duck::new(), postgres: Judge::new() }
     }
 
     /// Runs a case in these ways, among them the judged one, and says what it found first.
@@ -58,19 +58,24 @@ impl Judges {
             held.insert(*at, contents);
             report.spent[*at] += begun.elapsed();
         }
+        let columns: Columns = plan
+            .views
+            .iter()
+            .map(|view| (view.name.clone(), plan.rels[view.rel].schema.fields().iter().cloned().collect()))
+            .collect();
         let mut judged: BTreeMap<usize, usize> = BTreeMap::new();
         for (end, tables) in states(case, &WAYS[JUDGED].ends(case.seed, case.records.len())) {
             let begun = Instant::now();
             let duck = self.duck.answer(&tables, &case.queries(Dialect::Duck));
             report.spent[4] += begun.elapsed();
             let begun = Instant::now();
-            let batch = self.batch.answer(&tables, &case.queries(Dialect::Batch));
+            let postgres = self.postgres.answer(&tables, &case.queries(Dialect::Postgres), &columns);
             report.spent[5] += begun.elapsed();
             for (at, found) in of_views(case, &plan, &held[&JUDGED][&end]) {
-                let told = judge(found, &duck[at], &batch[at]);
+                let told = judge(found, &duck[at], &postgres[at]);
                 let text = told.map_err(|told| format!("after {end} records: {told}"));
                 *judged.entry(at).or_default() |= text.map_err(|text| Failure { view: Some(at), text })?;
-                report.compared(&duck[at], &batch[at], &case.views[at]);
+                report.compared(&duck[at], &postgres[at], &case.views[at]);
             }
         }
         agree(case, &plan, &held)?;
@@ -116,10 +121,10 @@ fn of_views<'a>(case: &Case, plan: &Arc<Plan>, contents: &'a [Vec<Row>]) -> Vec<
 }
 
 /// How many judges could say that `found` is right: a bit each.
-fn judge(found: &[Row], duck: &Verdict, batch: &Verdict) -> Result<usize, String> {
+fn judge(found: &[Row], duck: &Verdict, postgres: &Verdict) -> Result<usize, String> {
     let mut judged = 0;
     let mut told = String::new();
-    for (bit, name, verdict) in [(1, "DuckDB", duck), (2, "DataFusion", batch)] {
+    for (bit, name, verdict) in [(1, "DuckDB", duck), (2, "PostgreSQL", postgres)] {
         let Ok(wanted) = verdict else { continue };
         match difference(found, wanted) {
             Some(difference) => told.push_str(&format!("\n{name}: {difference}")),
@@ -128,7 +133,7 @@ fn judge(found: &[Row], duck: &Verdict, batch: &Verdict) -> Result<usize, String
     }
     let with = match judged {
         1 => " (DuckDB agrees)",
-        2 => " (DataFusion agrees)",
+        2 => " (PostgreSQL agrees)",
         _ => "",
     };
     if told.is_empty() { Ok(judged) } else { Err(format!("Herald differs{with}{told}")) }

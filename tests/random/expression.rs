@@ -14,8 +14,8 @@ use crate::schema::Ty;
 pub enum Dialect {
     /// Herald's.
     Herald,
-    /// DataFusion's batch engine's.
-    Batch,
+    /// PostgreSQL's.
+    Postgres,
     /// DuckDB's.
     Duck,
 }
@@ -41,13 +41,13 @@ pub struct Form {
     /// Whether it keeps exact what is exact.
     pub exact: bool,
     herald: &'static str,
-    batch: &'static str,
+    postgres: &'static str,
     duck: &'static str,
 }
 
 /// A form that is spelled the same everywhere; `{0}` is the first argument.
 pub const fn form(op: &'static str, gives: Want, takes: &'static [Want], text: &'static str) -> Form {
-    Form { op, gives, takes, exact: true, herald: text, batch: text, duck: text }
+    Form { op, gives, takes, exact: true, herald: text, postgres: text, duck: text }
 }
 
 impl Form {
@@ -57,9 +57,9 @@ impl Form {
         self
     }
 
-    /// DataFusion's text.
-    pub const fn batch(mut self, text: &'static str) -> Form {
-        self.batch = text;
+    /// PostgreSQL's text.
+    pub const fn postgres(mut self, text: &'static str) -> Form {
+        self.postgres = text;
         self
     }
 
@@ -73,7 +73,7 @@ impl Form {
     pub fn text(&self, dialect: Dialect) -> &'static str {
         match dialect {
             Dialect::Herald => self.herald,
-            Dialect::Batch => self.batch,
+            Dialect::Postgres => self.postgres,
             Dialect::Duck => self.duck,
         }
     }

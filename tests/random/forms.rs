@@ -36,9 +36,8 @@ pub static FORMS: &[Form] = &[
     form("IS NOT DISTINCT FROM", L, &[A, A], "({0} IS NOT DISTINCT FROM {1})")
         .duck("coalesce({0} = {1}, ({0} IS NULL) = ({1} IS NULL))"),
     form("BETWEEN", L, &[A, A, A], "({0} BETWEEN {1} AND {2})"),
-    // DataFusion's own takes a CASE in the list for a constant NULL.
-    form("IN list", L, &[A, A, A], "({0} IN ({1}, {2}))").batch("({0} = {1} OR {0} = {2})"),
-    form("NOT IN list", L, &[A, A, A], "({0} NOT IN ({1}, {2}))").batch("({0} <> {1} AND {0} <> {2})"),
+    form("IN list", L, &[A, A, A], "({0} IN ({1}, {2}))"),
+    form("NOT IN list", L, &[A, A, A], "({0} NOT IN ({1}, {2}))"),
     form("AND", L, &[L, L], "({0} AND {1})"),
     form("OR", L, &[L, L], "({0} OR {1})"),
     form("NOT", L, &[L], "(NOT {0})"),
@@ -125,7 +124,9 @@ static AWAITED: &[Form] = &[
     form("var_samp", F, &[B], "var_samp(CAST({0} AS DOUBLE))").inexact(),
     form("stddev_pop", F, &[B], "stddev_pop(CAST({0} AS DOUBLE))").inexact(),
     form("stddev", F, &[F], "stddev({0})").inexact(),
-    form("median", F, &[F], "median({0})").inexact(),
+    form("median", F, &[F], "median({0})")
+        .postgres("percentile_cont(0.5) WITHIN GROUP (ORDER BY {0})")
+        .inexact(),
     form("string_agg", T, &[T], "string_agg({0}, ',' ORDER BY {0})"),
 ];
 
@@ -148,12 +149,8 @@ fn taken(form: &'static Form) -> bool {
 /// Constants of a type.
 pub fn literals(ty: Ty) -> Vec<Expr> {
     let plain = |texts: &[&str]| texts.iter().map(|text| Expr::plain(text)).collect();
-    let zoned = |text: &str| {
-        Expr::Literal(
-            format!("TIMESTAMP '{text}'"),
-            format!("arrow_cast('{text}Z', 'Timestamp(Microsecond, Some(\"UTC\"))')"),
-        )
-    };
+    let zoned =
+        |text: &str| Expr::Literal(format!("TIMESTAMP '{text}'"), format!("CAST('{text}Z' AS TIMESTAMPTZ)"));
     match ty {
         Ty::Big => plain(&["0", "1", "2", "3", "-1"]),
         Ty::Double => ["0.5", "0.0", "2.25", "-1.5"]
@@ -181,8 +178,7 @@ pub fn null(ty: Ty) -> Expr {
         Ty::Bool => "BOOLEAN",
         Ty::Date => "DATE",
         Ty::Time => {
-            let zoned = "arrow_cast(NULL, 'Timestamp(Microsecond, Some(\"UTC\"))')";
-            return Expr::Literal("CAST(NULL AS TIMESTAMP)".into(), zoned.into());
+            return Expr::Literal("CAST(NULL AS TIMESTAMP)".into(), "CAST(NULL AS TIMESTAMPTZ)".into());
         }
     };
     Expr::plain(&format!("CAST(NULL AS {kind})"))

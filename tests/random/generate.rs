@@ -131,7 +131,7 @@ impl Generator {
                 having = Some(self.condition(&values, 1));
             } else if depth > 0 && self.chance(0.1) {
                 let (query, (ty, _)) = self.scalar(&[]);
-                // DataFusion moves a condition without columns below a total, which is wrong.
+                // A condition without columns must not move below a total.
                 let fit: Vec<Leaf> = values.iter().filter(|v| v.ty == ty && v.exact).cloned().collect();
                 having = (!fit.is_empty()).then(|| {
                     let value = self.one(&fit).expr;

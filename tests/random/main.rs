@@ -1,4 +1,4 @@
-//! The random oracle: random queries over random histories, judged by DataFusion's batch engine and DuckDB.
+//! The random oracle: random queries over random histories, judged by PostgreSQL and DuckDB.
 //!
 //! A case is a random schema, views over it (nested, and over each other), and a history of records with
 //! updates, duplicates, disorder and late versions, all from one seed. It is run in several ways (`run`),
@@ -20,13 +20,12 @@
 //! | `query` | queries as trees, and their text in three dialects |
 //! | `generate`, `combine`, `focus` | random queries, nested and of one thing each |
 //! | `case`, `run`, `check` | a case, a way to run it, its judgement |
-//! | `batch`, `duck` | the judges |
+//! | `judge`, `duck` | PostgreSQL and DuckDB |
 //! | `bank` | transfers between accounts: the total is right in every epoch |
 //! | `regressions` | what was found, as tests by name |
 //! | `shrink`, `report` | smaller failures, and what was covered |
 
 mod bank;
-mod batch;
 mod case;
 mod check;
 mod combine;
@@ -42,9 +41,12 @@ mod generate;
 #[path = "../oracle/history.rs"]
 #[allow(dead_code, reason = "the oracle's; not all of it is needed here")]
 mod history;
+mod judge;
 #[path = "../oracle/model.rs"]
 #[allow(dead_code, reason = "the oracle's; not all of it is needed here")]
 mod model;
+#[path = "../oracle/postgres.rs"]
+mod postgres;
 mod query;
 mod regressions;
 mod report;
@@ -54,6 +56,11 @@ mod rows;
 mod run;
 mod schema;
 mod shrink;
+#[path = "../oracle/texts.rs"]
+mod texts;
+#[path = "../scalar/value.rs"]
+#[allow(dead_code, reason = "values are compared as texts there")]
+mod value;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

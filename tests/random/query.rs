@@ -14,7 +14,7 @@ pub enum Query {
     Set(&'static str, Box<Query>, Box<Query>),
     /// WITH a name, its query, and what uses it.
     With(String, Box<Query>, Box<Query>),
-    /// Written by hand: in Herald's, DataFusion's and DuckDB's SQL.
+    /// Written by hand: in Herald's, PostgreSQL's and DuckDB's SQL.
     Text([&'static str; 3]),
 }
 
@@ -88,23 +88,7 @@ impl Query {
         match self {
             Query::Select(select) => select.sql(dialect),
             Query::Set(op, left, right) => {
-                let (left_sql, right_sql) = (left.sql(dialect), right.sql(dialect));
-                match (*op, dialect) {
-                    // DataFusion does not count: equal rows are numbered, so that none are equal.
-                    ("INTERSECT ALL" | "EXCEPT ALL", Dialect::Batch) => {
-                        let names: Vec<String> = left.columns().into_iter().map(|c| c.name).collect();
-                        let names = names.join(", ");
-                        let numbered = |side: String| {
-                            format!(
-                                "SELECT {names}, row_number() OVER (PARTITION BY {names} ORDER BY {names}) AS nth FROM ({side}) AS side"
-                            )
-                        };
-                        let (l, r, op) =
-                            (numbered(left_sql), numbered(right_sql), op.trim_end_matches(" ALL"));
-                        format!("SELECT {names} FROM (({l}) {op} ({r})) AS counted")
-                    }
-                    _ => format!("({left_sql}) {op} ({right_sql})"),
-                }
+                format!("({}) {op} ({})", left.sql(dialect), right.sql(dialect))
             }
             Query::With(name, of, body) => {
                 format!("WITH {name} AS ({}) {}", of.sql(dialect), body.sql(dialect))
@@ -353,6 +337,9 @@ impl From {
                     From::Join(..) => format!("({})", right.sql(dialect)),
                     _ => right.sql(dialect),
                 };
+                if dialect == Dialect::Postgres && kind.ends_with("I JOIN") {
+                    return partner(kind, &left.sql(dialect), &right, &on.replacen(" ON ", " WHERE ", 1));
+                }
                 format!("{} {kind} {right}{on}", left.sql(dialect))
             }
             From::Window(window) => window.sql(dialect),
@@ -367,7 +354,12 @@ impl From {
                     Dialect::Herald => format!(
                         "(SELECT u.*, {names} FROM {relation} AS u CROSS JOIN UNNEST(u.l){with} AS i ({names})) AS {alias}"
                     ),
-                    _ => format!("(SELECT *, unnest(l) AS item{place} FROM {relation}) AS {alias}"),
+                    Dialect::Postgres => format!(
+                        "(SELECT u.*, {names} FROM {relation} AS u CROSS JOIN LATERAL unnest(u.l){with} AS i ({names})) AS {alias}"
+                    ),
+                    Dialect::Duck => {
+                        format!("(SELECT *, unnest(l) AS item{place} FROM {relation}) AS {alias}")
+                    }
                 }
             }
         }
@@ -437,6 +429,15 @@ impl From {
     }
 }
 
+/// A semi or an anti join, which PostgreSQL does not have by name.
+fn partner(kind: &str, left: &str, right: &str, condition: &str) -> String {
+    let not = if kind == "LEFT ANTI JOIN" { "NOT " } else { "" };
+    // Names within one FROM must differ.
+    let name = format!("partner_{:x}", schemas::hash(format!("{right}{condition}").as_bytes()));
+    let exists = format!("{not}EXISTS (SELECT 1 FROM {right}{condition})");
+    format!("{left} CROSS JOIN LATERAL (SELECT 1 AS one WHERE {exists}) AS {name}")
+}
+
 impl Window {
     fn sql(&self, dialect: Dialect) -> String {
         let Window { relation, alias, time, slide, slides, session } = self;
@@ -453,7 +454,9 @@ impl Window {
                     "HOP({relation}, {time}, INTERVAL '{slide} seconds', INTERVAL '{size} seconds') AS {alias}"
                 );
             }
-            Dialect::Batch => format!("date_bin(INTERVAL '{slide} seconds', {time})"),
+            Dialect::Postgres => {
+                format!("date_bin(INTERVAL '{slide} seconds', {time}, TIMESTAMPTZ '1970-01-01 00:00:00Z')")
+            }
             Dialect::Duck => {
                 format!("time_bucket(INTERVAL '{slide} seconds', {time}, TIMESTAMP '1970-01-01')")
             }

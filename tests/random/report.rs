@@ -39,7 +39,7 @@ pub struct Report {
     ops: BTreeMap<String, Seen>,
     refused: BTreeMap<String, (usize, String)>,
     silent: BTreeMap<String, (usize, String)>,
-    /// Time in each way, in DuckDB, in DataFusion, and drawing cases.
+    /// Time in each way, in DuckDB, in PostgreSQL, and drawing cases.
     pub spent: [Duration; 7],
     /// Differences.
     pub failures: Vec<String>,
@@ -47,10 +47,10 @@ pub struct Report {
 
 impl Report {
     /// A view at an epoch was compared.
-    pub fn compared(&mut self, duck: &Verdict, batch: &Verdict, view: &View) {
+    pub fn compared(&mut self, duck: &Verdict, postgres: &Verdict, view: &View) {
         self.contents += 1;
         for (name, verdict, dialect) in
-            [("DuckDB", duck, Dialect::Duck), ("DataFusion", batch, Dialect::Batch)]
+            [("DuckDB", duck, Dialect::Duck), ("PostgreSQL", postgres, Dialect::Postgres)]
         {
             match verdict {
                 Ok(rows) => self.rows += rows.len(),
@@ -169,7 +169,7 @@ impl fmt::Display for Report {
                 )?;
             }
         }
-        writeln!(f, "time in each way, in DuckDB, in DataFusion, and drawing cases: {:?}", self.spent)?;
+        writeln!(f, "time in each way, in DuckDB, in PostgreSQL, and drawing cases: {:?}", self.spent)?;
         writeln!(
             f,
             "{} query-history pairs before both judges, {} before one, {} before none; {} contents with {} rows compared; {} differences",

@@ -96,7 +96,7 @@ impl Shrinker<'_> {
 /// All that is needed to see a failure again.
 pub fn picture(case: &Case, failure: &Failure) -> String {
     let mut text = format!("seed {}: {}\n{}\n", case.seed, failure.text, case.text());
-    for dialect in [Dialect::Batch, Dialect::Duck] {
+    for dialect in [Dialect::Postgres, Dialect::Duck] {
         for (name, sql) in case.queries(dialect) {
             text.push_str(&format!("{dialect:?} {name}: {sql}\n"));
         }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field};
 use dataflows::plan::Plan;
@@ -19,7 +21,8 @@ use crate::rows::{Row, difference, of_view, sort};
 pub struct Answer {
     /// As `rows` compares them.
     pub rows: Vec<Row>,
-    fields: Vec<Arc<Field>>,
+    /// The columns.
+    pub fields: Vec<Arc<Field>>,
 }
 
 impl Answer {
@@ -58,8 +61,23 @@ fn text(value: &Value, field: &Field) -> String {
     }
 }
 
-/// The last `views` views of a topology.
+/// Longest that a script's topology may take: more is taken for a hang.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// The last `views` views of a topology. A run that ends, panics or hangs is an error.
 pub fn answer(plan: &Arc<Plan>, fed: &[Fed], views: usize) -> Result<Vec<Answer>, String> {
+    let (sender, receiver) = channel();
+    let (plan, fed) = (Arc::clone(plan), fed.to_vec());
+    std::thread::spawn(move || {
+        // Nobody listens any more when it took too long.
+        let _ = sender.send(both(&plan, &fed, views));
+    });
+    receiver
+        .recv_timeout(LONGEST)
+        .map_err(|_| format!("the run panicked, or took longer than {LONGEST:?}"))?
+}
+
+fn both(plan: &Arc<Plan>, fed: &[Fed], views: usize) -> Result<Vec<Answer>, String> {
     let steps = run(plan, fed, views, 2);
     let once = run(plan, fed, views, 3);
     for ((at, one), other) in steps.iter().enumerate().zip(&once) {

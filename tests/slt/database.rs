@@ -14,9 +14,11 @@ use serde_json::Value;
 use sqllogictest::{DB, DBOutput, DefaultColumnType, Record};
 
 use crate::answer::{Answer, answer, duck_type};
+use crate::beside;
 use crate::duck::Duck;
 use crate::engine::compiled;
 use crate::insert::{self, Insert};
+use crate::postgres::Postgres;
 use crate::rows::Row;
 
 /// What went wrong, in words.
@@ -31,7 +33,11 @@ impl std::fmt::Display for Wrong {
 
 impl std::error::Error for Wrong {}
 
+/// Views by name, each with what another engine is asked; None where it is not.
+type Views = Vec<(String, Option<String>)>;
+
 /// Rows that one INSERT gives to a source, by the source's place in the plan.
+#[derive(Clone)]
 pub struct Fed {
     /// The source's name.
     pub source: String,
@@ -42,10 +48,11 @@ pub struct Fed {
 /// The database of one script.
 pub struct Database {
     declared: String,
-    /// Views, for DuckDB.
-    views: Vec<(String, String)>,
+    /// Views, for DuckDB and for PostgreSQL.
+    views: (Vec<(String, String)>, Views),
     fed: Vec<Fed>,
     duck: Duck,
+    postgres: Postgres,
     /// Statements so far, and the queries that stand after so many of them.
     statements: usize,
     queries: BTreeMap<usize, Vec<String>>,
@@ -66,9 +73,10 @@ impl Database {
         }
         Database {
             declared: String::new(),
-            views: Vec::new(),
+            views: Default::default(),
             fed: Vec::new(),
             duck: Duck::new(&[]),
+            postgres: Postgres::new(),
             statements: 0,
             queries,
             answers: BTreeMap::new(),
@@ -87,7 +95,8 @@ impl Database {
             sql.split_whitespace().filter(|w| !w.eq_ignore_ascii_case("materialized")).collect();
         if let ["CREATE", "VIEW", name, ..] = words[..] {
             let own = sql.split_once(" AS").map_or(sql, |(_, query)| query);
-            self.views.push((name.to_owned(), of_duck(own).unwrap_or_default()));
+            self.views.0.push((name.to_owned(), of(own, "duckdb").unwrap_or_default()));
+            self.views.1.push((name.to_owned(), of(own, "postgres")));
         }
         Ok(())
     }
@@ -132,25 +141,51 @@ impl Database {
                 Err(mistakes) => drop(self.answers.insert(query, Err(mistakes))),
             }
         }
-        let mut text = self.declared.clone();
-        for (at, query) in planned.iter().enumerate() {
-            text.push_str(&format!("CREATE MATERIALIZED VIEW answer_{at} AS\n{query};\n"));
-        }
-        let plan = Arc::new(compiled(&text)?);
-        let found = answer(&plan, &self.fed, planned.len())?;
-        let tables = duck_tables(&plan, &self.fed)?;
-        for (query, found) in planned.into_iter().zip(found) {
-            let checked = self.beside(&query, &tables, &found);
-            self.answers.insert(query, checked.map(|()| found));
+        // One that is known to fail must not take the others with it.
+        let (alone, together): (Vec<String>, Vec<String>) =
+            planned.into_iter().partition(|sql| crate::not_yet(sql));
+        let groups = alone.into_iter().map(|query| vec![query]).chain([together]);
+        for group in groups.filter(|group| !group.is_empty()) {
+            if let Err(why) = self.answer_group(&group) {
+                if !crate::not_yet(&group[0]) {
+                    return Err(why);
+                }
+                self.answers.insert(group[0].clone(), Err(why));
+            }
         }
         Ok(())
     }
 
-    /// Compares with DuckDB.
+    /// Answers queries by one topology.
+    fn answer_group(&mut self, queries: &[String]) -> Result<(), String> {
+        let mut text = self.declared.clone();
+        for (at, query) in queries.iter().enumerate() {
+            text.push_str(&format!("CREATE MATERIALIZED VIEW answer_{at} AS\n{query};\n"));
+        }
+        let plan = Arc::new(compiled(&text)?);
+        let found = answer(&plan, &self.fed, queries.len())?;
+        let tables = duck_tables(&plan, &self.fed)?;
+        beside::fill(&mut self.postgres, &plan, &tables, &self.views.1)
+            .map_err(|e| format!("PostgreSQL: {e}"))?;
+        for (query, found) in queries.iter().zip(found) {
+            let checked = self.beside(query, &tables, &found);
+            self.answers.insert(query.clone(), checked.map(|()| found));
+        }
+        Ok(())
+    }
+
+    /// Compares with PostgreSQL and DuckDB.
     fn beside(&mut self, query: &str, tables: &Value, found: &Answer) -> Result<(), String> {
-        let Some(own) = of_duck(query) else { return Ok(()) };
+        if let Some(own) = of(query, "postgres") {
+            let rows = beside::asked(&mut self.postgres, &own, &found.fields)
+                .map_err(|e| format!("PostgreSQL: {e}"))?;
+            if let Some(difference) = crate::rows::difference(&found.rows, &rows) {
+                return Err(format!("Herald beside PostgreSQL: {difference}"));
+            }
+        }
+        let Some(own) = of(query, "duckdb") else { return Ok(()) };
         let mut queries: serde_json::Map<String, Value> =
-            self.views.iter().map(|(name, sql)| (name.clone(), sql.as_str().into())).collect();
+            self.views.0.iter().map(|(name, sql)| (name.clone(), sql.as_str().into())).collect();
         queries.insert("answer".to_owned(), own.into());
         let question = serde_json::json!({"tables": tables, "queries": queries});
         let rows = self.duck.ask(&question).map_err(|error| format!("DuckDB: {error}"))?;
@@ -161,10 +196,11 @@ impl Database {
     }
 }
 
-/// What DuckDB is asked; None for nothing.
-fn of_duck(sql: &str) -> Option<String> {
-    let other = sql.lines().find_map(|line| line.trim().strip_prefix("-- duckdb:"));
-    if sql.lines().any(|line| line.trim() == "-- not in duckdb") {
+/// What another engine is asked; None for nothing.
+fn of(sql: &str, engine: &str) -> Option<String> {
+    let (instead, not) = (format!("-- {engine}: "), format!("-- not in {engine}"));
+    let other = sql.lines().find_map(|line| line.trim().strip_prefix(&instead));
+    if sql.lines().any(|line| line.trim() == not) {
         return None;
     }
     Some(other.unwrap_or(sql).trim().to_owned())

@@ -1,0 +1,52 @@
+//! PostgreSQL's texts of values, read as Herald's columns show them.
+
+use arrow::datatypes::{DataType, Field};
+use schemas::time;
+use serde_json::Value;
+
+use crate::postgres::array_items;
+
+/// PostgreSQL's text as the value that Herald's column would show.
+pub fn read(text: Option<&str>, field: &Field) -> Result<Value, String> {
+    let Some(text) = text else { return Ok(Value::Null) };
+    let odd = || format!("{text:?} is no {}", schemas::sql_type(field));
+    Ok(match field.data_type() {
+        DataType::Boolean => (text == "t").into(),
+        DataType::Int16 | DataType::Int32 | DataType::Int64 => {
+            let whole = text.split_once('.').map_or(text, |(whole, part)| {
+                if part.bytes().all(|digit| digit == b'0') { whole } else { text }
+            });
+            whole.parse::<i64>().map_err(|_| odd())?.into()
+        }
+        // As in JSON, NaN and the infinities are NULL.
+        DataType::Float32 => f64::from(text.parse::<f32>().map_err(|_| odd())?).into(),
+        DataType::Float64 => text.parse::<f64>().map_err(|_| odd())?.into(),
+        DataType::Decimal128(_, scale) => scaled(text, usize::try_from(*scale).unwrap_or(0)).into(),
+        DataType::Date32 => time::parse_date(text).ok_or_else(odd)?.into(),
+        DataType::Timestamp(..) => {
+            let iso = format!("{}Z", text.trim_end_matches("+00").replacen(' ', "T", 1));
+            time::parse_timestamp(&iso).ok_or_else(odd)?.into()
+        }
+        DataType::List(item) => {
+            let items = array_items(text).ok_or_else(odd)?;
+            items.iter().map(|text| read(text.as_deref(), item)).collect::<Result<Vec<_>, _>>()?.into()
+        }
+        _ => text.into(),
+    })
+}
+
+/// PostgreSQL's name of a type that DuckDB calls so; times have a zone.
+pub fn column_type(duck: &str) -> String {
+    match duck {
+        "TIMESTAMP" => "timestamptz".to_owned(),
+        "DOUBLE" => "double precision".to_owned(),
+        other => other.to_lowercase(),
+    }
+}
+
+/// A decimal with exactly so many digits behind the point, rounded half away from zero.
+fn scaled(text: &str, scale: usize) -> String {
+    let rounded = crate::value::rounded(text, scale);
+    let (whole, part) = rounded.split_once('.').unwrap_or((&rounded, ""));
+    if scale == 0 { whole.to_owned() } else { format!("{whole}.{part:0<scale$}") }
+}
