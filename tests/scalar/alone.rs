@@ -11,7 +11,7 @@ use dataflows::source::decoder;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::engine::{compiled, views};
+use crate::engine::views;
 use crate::expression::Generator;
 use crate::forms::{FORMS, words};
 use crate::history::History;
