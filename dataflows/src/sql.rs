@@ -8,6 +8,7 @@
 
 mod aggregates;
 pub mod ast;
+pub(crate) mod average;
 mod bags;
 mod bind;
 mod catalog;

@@ -23,7 +23,7 @@ pub struct Aggregate {
     /// FILTER (WHERE ...), over the input's columns.
     pub filter: Option<Scalar>,
     /// Output type (DataFusion's): count Int64; sum Int64, Float64 or Decimal128(p+10,s);
-    /// avg Float64 or Decimal128(p+4,s+4); min and max the argument's; statistics Float64.
+    /// avg Float64 or a Decimal128 of up to four digits more; min and max the argument's; statistics Float64.
     pub output: DataType,
 }
 

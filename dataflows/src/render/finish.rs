@@ -17,6 +17,7 @@ use super::moments;
 use crate::error::RunError;
 use crate::plan::AggFunc;
 use crate::plan::aggregate::Stat;
+use crate::sql::average::mean;
 
 /// One result value; doubles by their bits so that equal results compare equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +83,8 @@ fn accumulated(slot: &Slot, scale: i8, accums: &Accums, at: usize) -> Result<Val
         (AggFunc::Sum, sum) => fit(sum.wide(), output),
         (AggFunc::Avg, sum) => match (output, sum) {
             (DataType::Decimal128(_, out), sum) => {
-                let factor = 10i128.checked_pow((out - scale).max(0) as u32).map(i256::from_i128);
-                let scaled = sum.wide().zip(factor).and_then(|(sum, factor)| sum.checked_mul(factor));
-                fit(scaled.and_then(|s| s.checked_div(i256::from_i128(acc.n as i128))), output)
+                let power = (out - scale).max(0) as u32;
+                fit(sum.wide().and_then(|sum| mean(sum, acc.n, power)), output)
             }
             (_, Sum::Int(sum)) => Ok(Value::Float(bits(*sum as f64 / acc.n as f64))),
             _ => fit(None, output),

@@ -63,6 +63,7 @@ pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
                 Arc::new(AggregateUDF::from(Retyped { of: Arc::clone(&known) }))
             }
             "percentile_cont" => super::percentile::exact(known),
+            "avg" => super::average::rounded(known),
             _ => known,
         };
         // PostgreSQL's names that DataFusion does not know.

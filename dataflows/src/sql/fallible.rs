@@ -13,26 +13,10 @@ use datafusion_physical_expr::expressions::{
 };
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-/// Functions that have a value for all arguments of their types.
-const TOTAL: [&str; 17] = [
-    "get_field",
-    "coalesce",
-    "nullif",
-    "lower",
-    "upper",
-    "length",
-    "character_length",
-    "octet_length",
-    "btrim",
-    "ltrim",
-    "rtrim",
-    "reverse",
-    "starts_with",
-    "ends_with",
-    "contains",
-    "strpos",
-    "replace",
-];
+use super::functions::never_fails;
+
+/// Functions of DataFusion's that have a value for all arguments of their types.
+const TOTAL: [&str; 3] = ["get_field", "coalesce", "nullif"];
 
 /// Whether `expr` may give an error on some row of `input`. What is not known not to, may.
 pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
@@ -41,7 +25,8 @@ pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
     } else if let Some(cast) = expr.downcast_ref::<CastExpr>() {
         cast.expr().data_type(input).is_ok_and(|from| widens(&from, cast.cast_type()))
     } else if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
-        TOTAL.contains(&call.name())
+        let constant = |at: usize| call.args().get(at).is_none_or(|arg| arg.is::<Literal>());
+        TOTAL.contains(&call.name()) || never_fails(call.fun(), constant)
     } else {
         expr.is::<Column>()
             || expr.is::<Literal>()

@@ -1,8 +1,30 @@
 //! The functions, operators and types of Herald's SQL.
 //!
-//! Scalar and aggregate functions are DataFusion's, plus `->` and `->>` over JSONB. Everything a
-//! topology may call is a pure function of its arguments: what reads the clock or draws random
-//! numbers is known by name, so that it can be refused at its place, and never reaches planning.
+//! Scalar functions are those of `registry`, plus `->` and `->>` over JSONB; aggregates are DataFusion's.
+//! Everything a topology may call is a pure function of its arguments: what reads the clock or draws
+//! random numbers is known by name, so that it can be refused at its place, and never reaches planning.
+
+mod array;
+mod by_row;
+mod bytes;
+pub(crate) mod cast;
+pub(crate) mod decimal;
+mod format;
+#[cfg(test)]
+mod judged;
+mod like;
+pub(crate) mod number;
+mod one_kind;
+mod operators;
+mod own;
+mod print;
+mod regex;
+mod registry;
+#[cfg(test)]
+mod row_by_row;
+pub(crate) mod syntax;
+mod text;
+mod value;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -39,15 +61,13 @@ pub(crate) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new)
 impl Functions {
     fn new() -> Functions {
         let mut scalars = BTreeMap::new();
-        let builtin = datafusion_functions::all_default_functions();
-        let nested = datafusion_functions_nested::all_default_nested_functions();
         let own = super::window::functions().into_iter().chain([
             json_function(false),
             json_function(true),
             super::ordinality::function(),
         ]);
         let own = own.chain(super::temporal::functions());
-        for udf in builtin.into_iter().chain(nested).chain(own) {
+        for udf in registry::scalars().into_iter().chain(own) {
             for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
                 scalars.insert(name.clone(), Arc::clone(&udf));
             }
@@ -66,6 +86,7 @@ impl Functions {
             windows,
             planners: vec![
                 Arc::new(Operators),
+                Arc::new(operators::Operators),
                 Arc::new(CoreFunctionPlanner::default()),
                 Arc::new(DatetimeFunctionPlanner),
                 Arc::new(UnicodeFunctionPlanner),
@@ -88,6 +109,11 @@ impl Functions {
         self.scalars.get(name).is_some_and(|f| f.signature().volatility != Volatility::Immutable)
     }
 
+    /// What to write instead of a function that is not to be had.
+    pub(crate) fn remedy(&self, name: &str) -> Option<&'static str> {
+        registry::remedy(name)
+    }
+
     /// The aggregate called `name`.
     pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
         self.aggregates.get(name).cloned()
@@ -108,6 +134,8 @@ impl Functions {
         self.scalars
             .keys()
             .filter(|n| self.scalar(n).is_some() && !n.starts_with("herald_"))
+            // Operators are functions called like themselves.
+            .filter(|n| n.starts_with(|c: char| c.is_ascii_alphabetic()))
             .cloned()
             .collect()
     }
@@ -167,6 +195,12 @@ impl ExprPlanner for Operators {
             None => Ok(PlannerResult::Original(raw)),
         }
     }
+}
+
+/// Whether a call has a result whatever its arguments are; constant patterns were looked at before.
+pub(crate) fn never_fails(function: &ScalarUDF, constant: impl Fn(usize) -> bool) -> bool {
+    const MATCHING: [&str; 7] = ["like", "ilike", "similar_to", "~", "~*", "!~", "!~*"];
+    own::is_total(function) || (MATCHING.contains(&function.name()) && constant(1) && constant(2))
 }
 
 fn json_function(text: bool) -> Arc<ScalarUDF> {

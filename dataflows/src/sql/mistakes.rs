@@ -102,7 +102,8 @@ fn describe(
     if let Some(name) = between(&text, "Invalid function '", "'") {
         let names: Vec<String> =
             FUNCTIONS.scalar_names().into_iter().chain(FUNCTIONS.aggregate_names()).collect();
-        let hint = did_you_mean(&name, names.iter().map(String::as_str));
+        let remedy = FUNCTIONS.remedy(&name).map(str::to_owned);
+        let hint = remedy.or_else(|| did_you_mean(&name, names.iter().map(String::as_str)));
         return Mistake::new(at(Some(&name)), format!("there is no function called {name}")).maybe_hint(hint);
     }
     if let Some(name) = between(&text, "column \"", "\" must appear in the GROUP BY") {
@@ -223,6 +224,15 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
             format!("{name} does not take {}", given.unwrap_or_else(|| "these arguments".to_owned()));
         return Some(Mistake::new(at(Some(&name)), message).hint("convert the argument: CAST(x AS TYPE)"));
     }
+    if let Some((name, why)) = between(text, "Function '", "' user-defined coercion failed with: ")
+        .zip(text.split("' user-defined coercion failed with: ").nth(1))
+    {
+        let why = why.trim_start_matches("Error during planning: ");
+        return Some(Mistake::new(at(Some(&name)), why).hint("convert the argument: CAST(x AS TYPE)"));
+    }
+    if let Some((name, why)) = text.split_once(" always fails: ") {
+        return Some(Mistake::new(at(Some(name)), format!("{name} always fails: {why}")));
+    }
     if let Some(name) = between(text, "Function '", "' expects ") {
         let rest = text.split_once("' expects ").map_or("", |(_, rest)| rest);
         return Some(Mistake::new(at(Some(&name)), format!("{name} expects {rest}")));
@@ -233,7 +243,8 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
         );
     }
     if let Some(name) = text.strip_prefix("Unsupported SQL type ") {
-        return Some(Mistake::new(at(Some(name)), format!("there is no type {name}")));
+        let hint = (name == "UUID").then(|| "use VARCHAR: lower(s) is the one form of a UUID".to_owned());
+        return Some(Mistake::new(at(Some(name)), format!("there is no type {name}")).maybe_hint(hint));
     }
     if let Some(field) =
         between(text, "Dot access not supported for non-string expr: Identifier(Ident { value: \"", "\"")
@@ -458,6 +469,9 @@ impl Visitor for Find<'_> {
             }
             Expr::Value(value) => self.see(&value.to_string(), value.span),
             Expr::BinaryOp { op, .. } => self.see(&op.to_string(), expr.span()),
+            Expr::Like { .. } => self.see("like", expr.span()),
+            Expr::ILike { .. } => self.see("ilike", expr.span()),
+            Expr::SimilarTo { .. } => self.see("similar_to", expr.span()),
             Expr::Cast { data_type, .. } => self.see(&data_type.to_string(), expr.span()),
             Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } if self.word == SUBQUERY => {
                 self.found.push(expr.span());

@@ -36,6 +36,7 @@ use datafusion_sql::sqlparser::ast as sql;
 use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
 use super::error::Mistake;
+use super::functions::syntax;
 use super::parse::unnest::{self, UnnestUse};
 use super::{bags, constants, guard, lower, mistakes, ordinality, refuse, subquery, temporal, total};
 use crate::plan::Scalar;
@@ -74,6 +75,7 @@ pub(crate) fn plan(
     catalog.clear_items();
     let mut rewritten = query.clone();
     name_columns(&mut rewritten.body, site).map_err(|m| vec![m])?;
+    syntax::as_calls(&mut rewritten);
     let uses = unnest::extract(&mut rewritten, site.file, 0)?;
     let tidy = |error: DataFusionError| vec![mistakes::of(&error, catalog, query, site)];
     for item in &uses {
@@ -132,11 +134,13 @@ pub(crate) fn expression(
     }
     let plan = || -> Result<Scalar> {
         let (name, schema) = over;
+        let mut expr = expr.clone();
+        syntax::as_calls(&mut expr);
         let schema = Arc::new(schema.clone());
         let source = Arc::new(RelSource { rel: Some(0), schema: Arc::clone(&schema) });
         let named = DFSchema::try_from_qualified_schema(name, &schema)?;
         let planned = SqlToRel::new_with_options(catalog, options()).sql_to_expr(
-            expr.clone(),
+            expr,
             &named,
             &mut PlannerContext::new(),
         )?;
@@ -169,16 +173,33 @@ pub(crate) fn expression(
 
 /// The error that evaluating a constant gives. What cannot be planned is told with what is around it.
 pub(crate) fn constant(catalog: &Catalog, expr: &sql::Expr) -> Option<DataFusionError> {
+    constant_scalar(catalog, expr).ok().and_then(|scalar| one_value(&scalar).err())
+}
+
+/// The value of a constant.
+#[cfg(test)]
+pub(crate) fn value(catalog: &Catalog, expr: &sql::Expr) -> Result<arrow::array::ArrayRef> {
+    constant_scalar(catalog, expr).and_then(|scalar| one_value(&scalar))
+}
+
+fn constant_scalar(catalog: &Catalog, expr: &sql::Expr) -> Result<Scalar> {
     let schema = DFSchema::empty();
+    let mut expr = expr.clone();
+    syntax::as_calls(&mut expr);
     let planned = SqlToRel::new_with_options(catalog, options())
-        .sql_to_expr(expr.clone(), &schema, &mut PlannerContext::new())
+        .sql_to_expr(expr, &schema, &mut PlannerContext::new())
         .and_then(|value| LogicalPlanBuilder::empty(true).project([value])?.build())
-        .and_then(analyze);
-    let Ok(LogicalPlan::Projection(p)) = planned else { return None };
-    let scalar = lower::scalar(p.expr.first()?, &schema).ok()?;
+        .and_then(analyze)?;
+    match planned {
+        LogicalPlan::Projection(p) if !p.expr.is_empty() => lower::scalar(&p.expr[0], &schema),
+        _ => plan_err!("the expression could not be planned"),
+    }
+}
+
+fn one_value(scalar: &Scalar) -> Result<arrow::array::ArrayRef> {
     let row = RecordBatchOptions::new().with_row_count(Some(1));
-    let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &row).ok()?;
-    scalar.evaluate(&row).err()
+    let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &row)?;
+    scalar.evaluate(&row)
 }
 
 fn options() -> ParserOptions {

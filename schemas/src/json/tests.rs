@@ -56,6 +56,7 @@ fn values_that_fit() {
         (of(DataType::Int64), "1.5e3", "1500"),
         (of(DataType::Int64), "null", "null"),
         (of(DataType::Float32), "1", "1.0"),
+        (of(DataType::Float32), "1.00000005960464477540", "1.0000001"),
         (of(DataType::Float64), "0.1", "0.1"),
         (of(DataType::Float64), "123456789012345678901234567890", "1.2345678901234568e29"),
         (of(DataType::Float64), "\"NaN\"", "\"NaN\""),

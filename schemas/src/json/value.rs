@@ -153,8 +153,11 @@ impl Reader {
             (Kind::I16, Data::I16(values)) => values.push(narrow(sql, integer(sql, json, peek)?)?),
             (Kind::F64, Data::F64(values)) => values.push(float(sql, json, peek)?),
             (Kind::F32, Data::F32(values)) => {
+                let start = json.current_index();
                 let wide = float(sql, json, peek)?;
-                let value = wide as f32;
+                // From its text at once: a DOUBLE in between would round twice.
+                let text = std::str::from_utf8(json.slice_to_current(start)).unwrap_or_default();
+                let value = text.parse().unwrap_or(wide as f32);
                 if value.is_infinite() && wide.is_finite() {
                     return Err(Fail::new(format!("{wide:?} does not fit {sql}")));
                 }

@@ -1,0 +1,173 @@
+//! `avg` of DECIMALs: the exact sum divided once, rounded half away from zero.
+//!
+//! DataFusion cuts the quotient off and asks for four digits behind the point more than there may be
+//! room for, so that an average of large numbers overflows though it is no larger than they are. Here
+//! the digits before the point are those of the values; what is left of 38 is for the fraction.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Decimal128Type, i256};
+use datafusion_common::{Result, ScalarValue, exec_datafusion_err, internal_err};
+use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
+
+/// The average, called as `of` is, which it is for all but DECIMALs.
+pub(crate) fn rounded(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(Average { of }))
+}
+
+/// The type of an average of DECIMALs with `precision` and `scale`.
+fn average_type(precision: u8, scale: i8) -> DataType {
+    let whole = i32::from(precision) - i32::from(scale);
+    let scale = (i32::from(scale) + 4).min(38 - whole).max(i32::from(scale));
+    DataType::Decimal128((whole + scale).clamp(1, 38) as u8, scale as i8)
+}
+
+/// A sum divided by a count, from one scale to a larger one.
+///
+/// # Errors
+/// When the result does not fit.
+pub(crate) fn mean(sum: i256, count: i64, power: u32) -> Option<i256> {
+    let count = i256::from_i128(i128::from(count));
+    let scaled = i256::from_i128(10).checked_pow(power)?.checked_mul(sum)?;
+    let (whole, rest) = (scaled.checked_div(count)?, scaled.checked_rem(count)?);
+    let rest = rest.checked_abs()?;
+    let up = rest >= count.checked_sub(rest)?;
+    let one = if sum < i256::ZERO { i256::MINUS_ONE } else { i256::ONE };
+    if up { whole.checked_add(one) } else { Some(whole) }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Average {
+    of: Arc<AggregateUDF>,
+}
+
+impl AggregateUDFImpl for Average {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of.signature()
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        self.of.coerce_types(given)
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        match args {
+            [DataType::Decimal128(precision, scale)] => Ok(average_type(*precision, *scale)),
+            other => self.of.return_type(other),
+        }
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let of = args.exprs.first().map(|e| e.data_type(args.schema)).transpose()?;
+        match (of, args.return_field.data_type()) {
+            (Some(DataType::Decimal128(_, from)), DataType::Decimal128(precision, to))
+                if !args.is_distinct =>
+            {
+                let (precision, to) = (*precision, *to);
+                Ok(Box::new(Decimals { sum: i256::ZERO, count: 0, from, precision, to }))
+            }
+            _ => self.of.accumulator(args),
+        }
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<arrow::datatypes::FieldRef>> {
+        self.of.state_fields(args)
+    }
+}
+
+/// Exact sum and count of the rows of a frame.
+#[derive(Debug)]
+struct Decimals {
+    sum: i256,
+    count: i64,
+    from: i8,
+    precision: u8,
+    to: i8,
+}
+
+impl Decimals {
+    fn add(&mut self, values: &[ArrayRef], sign: i64) -> Result<()> {
+        let Some(values) = values.first() else { return internal_err!("no values came") };
+        let values = values.as_primitive::<Decimal128Type>();
+        for value in values.iter().flatten() {
+            let value = i256::from_i128(value);
+            let sum = if sign > 0 { self.sum.checked_add(value) } else { self.sum.checked_sub(value) };
+            self.sum = sum.ok_or_else(|| exec_datafusion_err!("numeric field overflow"))?;
+        }
+        self.count += sign * (values.len() - values.null_count()) as i64;
+        Ok(())
+    }
+}
+
+impl Accumulator for Decimals {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.add(values, 1)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.add(values, -1)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let none = ScalarValue::Decimal128(None, self.precision, self.to);
+        if self.count == 0 {
+            return Ok(none);
+        }
+        let power = u32::from((self.to - self.from).unsigned_abs());
+        let limit = 10i128.pow(u32::from(self.precision).min(38));
+        let mean = mean(self.sum, self.count, power).and_then(i256::to_i128);
+        match mean.filter(|mean| *mean > -limit && *mean < limit) {
+            Some(mean) => Ok(ScalarValue::Decimal128(Some(mean), self.precision, self.to)),
+            None => Err(exec_datafusion_err!("numeric field overflow")),
+        }
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        internal_err!("an average is not made of parts")
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
+        internal_err!("an average is not made of parts")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_before_the_point_have_room() {
+        assert_eq!(average_type(10, 2), DataType::Decimal128(14, 6));
+        assert_eq!(average_type(38, 0), DataType::Decimal128(38, 0));
+        assert_eq!(average_type(38, 20), DataType::Decimal128(38, 20));
+        assert_eq!(average_type(36, 0), DataType::Decimal128(38, 2));
+    }
+
+    #[test]
+    fn means_are_rounded_half_away() {
+        let of = |sum: i128, count, power| mean(i256::from_i128(sum), count, power).and_then(i256::to_i128);
+        assert_eq!(
+            (of(5, 2, 0), of(-5, 2, 0), of(4, 3, 0), of(5, 3, 0)),
+            (Some(3), Some(-3), Some(1), Some(2))
+        );
+        assert_eq!(of(2, 3, 4), Some(6667));
+    }
+}

@@ -1,0 +1,126 @@
+//! The scalar functions that a topology may call, judged one by one.
+//!
+//! Functions of text, numbers, arrays and bytes are Herald's own, with PostgreSQL's meaning. Of
+//! DataFusion's, only those stay that are named here: a new version brings in nothing that nobody has
+//! looked at. Those that compute a whole batch by rules of the batch are called row by row. What people
+//! know from elsewhere and do not find has a word on what to write.
+
+use std::sync::Arc;
+
+use datafusion_expr::ScalarUDF;
+
+use super::by_row::ByRow;
+use super::one_kind::OneKind;
+use super::{array, bytes, decimal, format, like, number, own, regex, text};
+
+/// DataFusion's that give each row its own result, whatever the batch.
+const KEPT: &str = " get_field named_struct struct make_array digest \
+    to_time current_time make_time make_date from_unixtime to_date current_date to_unixtime to_timestamp \
+    to_timestamp_seconds to_timestamp_millis to_timestamp_micros to_timestamp_nanos now date_part \
+    to_local_time date_bin to_char date_trunc random uuid ";
+
+/// DataFusion's whose arguments are of one kind: numbers and text do not mix.
+const ONE_KIND: &str = " coalesce nullif nvl nvl2 greatest least ";
+
+/// DataFusion's that are called row by row.
+const BY_ROW: &str = " array_sort array_distinct array_union array_intersect array_except array_slice \
+    array_element array_reverse array_max array_min array_sum array_avg array_product array_repeat flatten \
+    array_pop_front array_pop_back arrays_zip range generate_series array_any_value array_resize \
+    array_compact array_remove_n array_replace_n empty array_distance inner_product \
+    cosine_distance array_add array_subtract array_scale array_normalize ";
+
+/// What to write instead of a function that is not to be had.
+const REMEDIES: &[(&str, &str)] = &[
+    (
+        "regexp_matches",
+        "use regexp_match(s, p), which gives the groups of the first match, or regexp_like(s, p)",
+    ),
+    ("regexp_extract", "use (regexp_match(s, p))[1]"),
+    ("regexp_split_to_table", "use UNNEST(regexp_split_to_array(s, p)) in FROM"),
+    ("string_split", "use string_to_array(s, ',')"),
+    ("split", "use string_to_array(s, ','), or split_part(s, ',', 1)"),
+    ("strlen", "use octet_length(s) for bytes, or length(s) for characters"),
+    ("len", "use length(s), or cardinality(a) for an array"),
+    ("ucase", "use upper(s)"),
+    ("lcase", "use lower(s)"),
+    ("truncate", "use trunc(x)"),
+    ("array_first", "use a[1]"),
+    ("list_first", "use a[1]"),
+    ("array_size", "use cardinality(a)"),
+    ("arrow_cast", "use CAST(x AS TYPE)"),
+    ("arrow_try_cast", "use CAST(x AS TYPE); a row that fails goes to herald.errors"),
+    ("try_cast", "use CAST(x AS TYPE); a row that fails goes to herald.errors"),
+    ("arrow_typeof", "the columns of a view and their types are shown by herald explain"),
+    ("pg_typeof", "the columns of a view and their types are shown by herald explain"),
+    ("map", "use STRUCT or JSONB: there is no MAP"),
+    ("map_keys", "use STRUCT or JSONB: there is no MAP"),
+    ("map_values", "use STRUCT or JSONB: there is no MAP"),
+    ("map_entries", "use STRUCT or JSONB: there is no MAP"),
+    ("map_extract", "use s['field'] of a STRUCT, or ->> of JSONB"),
+    ("element_at", "use a[1] of an array, s['field'] of a STRUCT, or ->> of JSONB"),
+    ("version", "a topology cannot depend on which version runs it"),
+    ("gen_random_uuid", "use a column of the record: a random value could not be computed again"),
+    ("if", "use CASE WHEN condition THEN a ELSE b END"),
+    ("iff", "use CASE WHEN condition THEN a ELSE b END"),
+    ("isnull", "use x IS NULL"),
+    ("charindex", "use strpos(s, part)"),
+    ("locate", "use strpos(s, part)"),
+    ("concat_array", "use a || b"),
+    ("sha1", "use sha256(s), or digest(s, 'sha256')"),
+];
+
+/// All scalar functions of this folder; a later one of a name stands in for an earlier one.
+pub(in crate::sql) fn scalars() -> Vec<Arc<ScalarUDF>> {
+    let builtin = datafusion_functions::all_default_functions();
+    let nested = datafusion_functions_nested::all_default_nested_functions();
+    let is = |list: &str, f: &ScalarUDF| list.contains(&format!(" {} ", f.name()));
+    let kept = builtin.into_iter().chain(nested).filter_map(|f| match &f {
+        _ if is(KEPT, &f) => Some(f),
+        _ if is(ONE_KIND, &f) => Some(Arc::new(ScalarUDF::from(OneKind::new(f)))),
+        _ if is(BY_ROW, &f) => Some(Arc::new(ScalarUDF::from(ByRow::new(f)))),
+        _ => None,
+    });
+    kept.chain(own::functions(TABLES)).collect()
+}
+
+/// What to write instead of `name`.
+pub(in crate::sql) fn remedy(name: &str) -> Option<&'static str> {
+    REMEDIES.iter().find(|(known, _)| *known == name).map(|(_, remedy)| *remedy)
+}
+
+/// Every definition of this folder.
+const TABLES: &[&[own::Def]] = &[
+    text::TABLE,
+    like::TABLE,
+    regex::TABLE,
+    format::TABLE,
+    bytes::TABLE,
+    number::TABLE,
+    number::ANGLES,
+    decimal::TABLE,
+    array::TABLE,
+    array::COMPARISONS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_there() {
+        let functions = scalars();
+        let missing = |list: &str| -> Vec<String> {
+            let absent = |name: &&str| !functions.iter().any(|f| f.name() == *name);
+            list.split_whitespace().filter(absent).map(str::to_owned).collect()
+        };
+        assert_eq!([missing(KEPT), missing(ONE_KIND), missing(BY_ROW)].concat(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_has_a_remedy_is_not_there() {
+        let there =
+            |name: &str| scalars().iter().any(|f| f.name() == name || f.aliases().iter().any(|a| a == name));
+        let wrong: Vec<_> = REMEDIES.iter().filter(|(name, _)| there(name)).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+}
