@@ -68,6 +68,9 @@ pub enum Command {
     Test(TestArgs),
     /// Ask SQL of the views of the last committed epoch, while a topology runs or not.
     Query(QueryArgs),
+    /// Answer one query for the process that started this one.
+    #[command(name = crate::query::process::COMMAND, hide = true)]
+    AnswerQuery,
     /// Look into a state, check it, copy it, put a copy back. docs/operations.md tells when and how.
     #[command(subcommand)]
     State(StateCommand),
@@ -195,6 +198,12 @@ pub struct ServeArgs {
     /// The certificate's key, PKCS #8 PEM.
     #[arg(long, value_name = "FILE", env = "HERALD_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Connections that are open at a time; for one more the one that has been idle longest is closed. Default: 256.
+    #[arg(long, value_name = "N", env = "HERALD_MAX_CONNECTIONS", value_parser = connections)]
+    pub max_connections: Option<usize>,
+    /// What each query may take.
+    #[command(flatten)]
+    pub limits: QueryLimits,
 }
 
 /// `herald check`.
@@ -257,6 +266,26 @@ pub struct QueryArgs {
     /// The form of the answer.
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
+    /// What the query may take. A running topology has limits of its own.
+    #[command(flatten)]
+    pub limits: QueryLimits,
+}
+
+/// What each query may take.
+#[derive(Args, Clone, Debug)]
+pub struct QueryLimits {
+    /// Memory a query may take, all of it: its tables, its work and its answer.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "HERALD_QUERY_MEMORY", value_parser = memory)]
+    pub query_memory: u64,
+    /// How long a query may take.
+    #[arg(long, value_name = "TIME", default_value = "60s", env = "HERALD_QUERY_TIME", value_parser = query_time)]
+    pub query_time: Duration,
+}
+
+impl Default for QueryLimits {
+    fn default() -> QueryLimits {
+        QueryLimits { query_memory: 1 << 30, query_time: Duration::from_secs(60) }
+    }
 }
 
 /// Forms of log lines.
@@ -280,7 +309,7 @@ pub enum PlanFormat {
 }
 
 /// Forms of a query's rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 pub enum OutputFormat {
     /// For people.
     Table,
@@ -346,6 +375,21 @@ fn interval(text: &str) -> Result<Duration, String> {
         return Err("must lie between 1ms and 60s".to_owned());
     }
     Ok(time)
+}
+
+fn query_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_millis(100) || time > Duration::from_secs(3000) {
+        return Err("must lie between 100ms and 50m".to_owned());
+    }
+    Ok(time)
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (8..=16_384).contains(&count) => Ok(count),
+        _ => Err("must be a number from 8 to 16384".to_owned()),
+    }
 }
 
 fn workers(text: &str) -> Result<usize, String> {

@@ -8,18 +8,20 @@
 //! | publisher | outbox to sinks, in order | `publish` |
 //!
 //! Every queue between them is bounded, and epochs in flight are bounded by permits, so a slow sink
-//! slows the source. An error of any thread ends the run: nothing later is committed, and what is
-//! committed stays in the outbox for the next start.
+//! slows the source. The end of any thread, by an error, a panic or without a word, ends the run with its
+//! reason (`fate`): nothing later is committed, and what is committed stays in the outbox for the next start.
 
 pub mod budget;
 mod commit;
 mod encode;
 mod failures;
+mod fate;
 mod open;
 mod publish;
 mod sources;
 mod workers;
 
+pub use fate::Fate;
 pub use open::decoders;
 
 use std::collections::BTreeMap;
@@ -28,9 +30,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use dataflows::error::RunError;
 use dataflows::plan::Plan;
 use dataflows::render::Start;
 use dataflows::source::progress::SourceHead;
@@ -41,7 +42,7 @@ use state::Store;
 use crate::failpoints;
 use crate::metrics::Metrics;
 use budget::Budget;
-use commit::{Committer, Head, ToCommitter};
+use commit::{Committer, Head, ToCommitter, show};
 use failures::Failures;
 use sources::Sources;
 use workers::ToWorker;
@@ -129,6 +130,7 @@ pub struct DriverHandle {
     stop: Arc<AtomicBool>,
     status: Arc<Mutex<Status>>,
     store: Arc<Mutex<Weak<Store>>>,
+    fate: Fate,
 }
 
 impl DriverHandle {
@@ -139,7 +141,14 @@ impl DriverHandle {
 
     /// How it fares now.
     pub fn status(&self) -> Status {
-        self.locked().clone()
+        let mut status = self.locked().clone();
+        status.fatal = status.fatal.or_else(|| self.fate.reason());
+        status
+    }
+
+    /// What becomes of the run; whatever goes on beside it is watched there.
+    pub fn fate(&self) -> &Fate {
+        &self.fate
     }
 
     /// The state, while the topology runs.
@@ -173,7 +182,9 @@ pub fn run(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) ->
     let sources = config.plan.sources.iter();
     let sources = sources.map(|s| SourceStatus { name: s.name.clone(), ..SourceStatus::default() }).collect();
     handle.update(|status| *status = Status { broker_ok: true, sources, ..Status::default() });
-    let result = Driver::open(config, metrics, handle.clone()).and_then(Driver::run);
+    let result = Fate::run("driver", || Driver::open(config, metrics, handle.clone()).and_then(Driver::run));
+    // What failed beside a start may be why that failed.
+    let result = result.map_err(|error| handle.fate.first().unwrap_or(error));
     if let Err(error) = &result {
         handle.update(|status| status.fatal = Some(format!("{error:#}")));
     }
@@ -187,7 +198,7 @@ struct Driver {
     setup: Setup,
     sources: Sources,
     opened: open::Opened,
-    failed: Arc<AtomicBool>,
+    fate: Fate,
 }
 
 /// The driver's ends of the channels.
@@ -200,7 +211,8 @@ struct Lines {
 
 impl Driver {
     fn open(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Driver> {
-        let failed = Arc::new(AtomicBool::new(false));
+        let fate = handle.fate.clone();
+        let failed = fate.flag();
         let (opened, spaces) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
         *handle.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&opened.store);
         let committed = opened.store.meta();
@@ -221,10 +233,13 @@ impl Driver {
             decoder: open::decoders(failed.clone()),
             joined_bytes: Budget::of(config.memory).joined / config.workers.max(1) as u64,
         };
+        show(&setup, &handle, &setup.progress);
+        metrics.epoch(setup.start.epoch);
+        handle.update(|status| status.epoch = setup.start.epoch);
         fail_point!("recover.sources.before");
         let sources = Sources::open(&config, &setup)?;
         fail_point!("recover.sources.after");
-        Ok(Driver { config, handle, metrics, setup, sources, opened, failed })
+        Ok(Driver { config, handle, metrics, setup, sources, opened, fate })
     }
 
     /// Starts the threads, feeds them, and waits for them.
@@ -254,31 +269,32 @@ impl Driver {
         let after = self.opened.after.clone();
         fail_point!("recover.outbox.before");
         targets.catch_up(&after)?;
+        self.handle.update(|status| status.published = status.epoch);
         fail_point!("recover.outbox.after");
-        let publisher = spawn("publisher", &self.failed, move || targets.run(&publisher_inbox))?;
-        let committer = spawn("committer", &self.failed, move || committer.run(&committer_inbox))?;
-        let guards =
-            workers::start(self.setup.clone(), self.opened.outputs.clone(), receivers, to_committer.clone())?;
+        let fate = self.fate.clone();
+        let publisher = fate.spawn("publisher", move || targets.run(&publisher_inbox))?;
+        let committer = fate.spawn("committer", move || committer.run(&committer_inbox))?;
+        let (setup, outputs) = (self.setup.clone(), self.opened.outputs.clone());
+        let guards = workers::start(setup, outputs, receivers, to_committer.clone(), fate.clone())?;
         let mut lines = Lines { workers: inboxes, committer: to_committer, permits, ready };
-        let fed = self.feed(&mut lines);
-        if fed.is_err() {
-            self.failed.store(true, Ordering::Relaxed);
+        if let Err(error) = Fate::run("driver", || self.feed(&mut lines)) {
+            fate.fail(error);
         }
+        let hurry = fate.hurry();
         // Closing the channels in the order of the flow lets every thread finish what it has.
+        fate.let_end();
         drop(lines);
-        let worked = guards.join().into_iter().collect::<Result<Vec<_>, _>>();
-        let committed = join(committer);
-        let published = join(publisher);
-        // Who was stopped because another failed knows nothing.
-        let stopped =
-            |error: &Error| error.chain().any(|e| matches!(e.downcast_ref(), Some(RunError::Aborted)));
-        let mut failures: Vec<Error> =
-            [fed, committed, published].into_iter().filter_map(Result::err).collect();
-        failures.sort_by_key(stopped);
-        if let Some(failure) = failures.into_iter().next() {
+        let worked = guards.join();
+        let _ = committer.join();
+        let _ = publisher.join();
+        drop(hurry);
+        if let Some(failure) = fate.take() {
             return Err(failure);
         }
-        worked.map_err(|e| anyhow!("a worker ended abnormally: {e}"))?;
+        worked
+            .into_iter()
+            .collect::<Result<(), _>>()
+            .map_err(|e| anyhow!("a worker ended abnormally: {e}"))?;
         self.sources.commit_offsets();
         let committed = self.opened.store.meta();
         self.opened.store.flush()?;
@@ -292,7 +308,7 @@ impl Driver {
         let mut head = self.new_head(epoch);
         if self.setup.start.whole {
             // What a restored state gives its new sinks goes out in an epoch of its own.
-            while !self.permit(lines, true) && !self.failed.load(Ordering::Relaxed) {}
+            while !self.permit(lines, true) && !self.fate.failed() {}
             self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
             epoch += 1;
         }
@@ -300,7 +316,7 @@ impl Driver {
         let (mut rows, mut bytes, mut opened) = (0usize, 0usize, Instant::now());
         let mut told = Instant::now();
         loop {
-            if self.failed.load(Ordering::Relaxed) {
+            if self.fate.failed() {
                 return Ok(());
             }
             let stopping = self.handle.stopping();
@@ -362,7 +378,7 @@ impl Driver {
             let _ = lines.workers[worker].send(ToWorker::Join(*source, *partition, Some(i64::MAX)));
         }
         while !ended.is_empty() && !self.permit(lines, true) {
-            if self.failed.load(Ordering::Relaxed) {
+            if self.fate.failed() {
                 return Ok(());
             }
         }
@@ -421,24 +437,4 @@ impl Driver {
             self.metrics.dead_letter_bytes(stats.dead_letters.bytes);
         }
     }
-}
-
-fn spawn(
-    name: &str,
-    failed: &Arc<AtomicBool>,
-    body: impl FnOnce() -> Result<()> + Send + 'static,
-) -> Result<std::thread::JoinHandle<Result<()>>> {
-    let failed = failed.clone();
-    let thread = std::thread::Builder::new().name(format!("herald-{name}")).spawn(move || {
-        let result = body();
-        if result.is_err() {
-            failed.store(true, Ordering::Relaxed);
-        }
-        result
-    })?;
-    Ok(thread)
-}
-
-fn join(thread: std::thread::JoinHandle<Result<()>>) -> Result<()> {
-    thread.join().unwrap_or_else(|_| Err(anyhow!("a thread ended abnormally; see the log")))
 }

@@ -15,6 +15,8 @@ use dataflows::sql::{SqlError, SqlFile};
 use schemas::SchemaError;
 use state::StateError;
 
+use crate::query::process::Stopped;
+
 /// A user's mistake, told in the words given; ends the process with exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -48,6 +50,41 @@ impl std::fmt::Display for SqlMistakes {
     }
 }
 
+/// A failure in a form that passes from one process of ours to another and reads the same there.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct Told {
+    chain: Vec<String>,
+    advice: Option<String>,
+    mistake: bool,
+}
+
+impl Told {
+    /// What an error tells.
+    pub fn of(error: &Error) -> Told {
+        Told {
+            chain: error.chain().map(ToString::to_string).collect(),
+            advice: error.chain().find_map(advice).map(str::to_owned),
+            mistake: code(error) == 2,
+        }
+    }
+
+    /// The failure as an error again.
+    pub fn into_error(mut self) -> Error {
+        let said = self.chain.pop().unwrap_or_default();
+        let cause = Relayed { said, advice: self.advice, mistake: self.mistake };
+        self.chain.into_iter().rev().fold(Error::new(cause), Error::context)
+    }
+}
+
+/// The root of a failure that another process has told.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+struct Relayed {
+    said: String,
+    advice: Option<String>,
+    mistake: bool,
+}
+
 /// A [`Mistake`] as an error.
 pub fn mistake(message: impl Into<String>) -> Error {
     Error::new(Mistake(message.into()))
@@ -71,6 +108,8 @@ pub fn code(error: &Error) -> u8 {
         cause.is::<Mistake>()
             || cause.is::<SqlMistakes>()
             || cause.is::<SqlError>()
+            || cause.is::<Stopped>()
+            || cause.downcast_ref::<Relayed>().is_some_and(|told| told.mistake)
             || cause.downcast_ref::<StateError>().is_some_and(state_mistake)
             || cause.downcast_ref::<ConnectorError>().is_some_and(connector_mistake)
             || cause.downcast_ref::<SchemaError>().is_some_and(schema_mistake)
@@ -107,7 +146,13 @@ pub fn sentences(error: &Error) -> String {
 }
 
 /// What the library that failed says to do next.
-fn advice(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+fn advice<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    if let Some(told) = cause.downcast_ref::<Relayed>() {
+        return told.advice.as_deref();
+    }
+    if let Some(stopped) = cause.downcast_ref::<Stopped>() {
+        return stopped.advice();
+    }
     let state = cause.downcast_ref::<StateError>().and_then(StateError::advice);
     let run = cause.downcast_ref::<RunError>().and_then(RunError::advice);
     state.or(run).or_else(|| cause.downcast_ref::<ConnectorError>().and_then(ConnectorError::hint))
@@ -195,6 +240,17 @@ mod tests {
             sentences(&error),
             "error: cannot query.\n  because there is no state in here.\n  Name the directory of a topology that has run, or run the topology first."
         );
+    }
+
+    #[test]
+    fn a_failure_reads_the_same_in_another_process() -> Result<(), Error> {
+        let missing = StateError::Missing { dir: "here".into() };
+        for error in [Error::new(missing).context("cannot query"), mistake("no"), anyhow::anyhow!("lost")] {
+            let passed = serde_json::to_string(&Told::of(&error))?;
+            let again = serde_json::from_str::<Told>(&passed)?.into_error();
+            assert_eq!((code(&again), sentences(&again)), (code(&error), sentences(&error)));
+        }
+        Ok(())
     }
 
     #[test]

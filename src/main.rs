@@ -13,6 +13,7 @@ use cli::{Cli, Command};
 mod check;
 mod cli;
 mod demo;
+mod descriptors;
 mod driver;
 mod exit;
 mod explain_cmd;
@@ -49,6 +50,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Explain(args) => explain_cmd::command(args),
         Command::Test(args) => test_cmd::command(args),
         Command::Query(args) => query::command(args),
+        Command::AnswerQuery => query::answer::command(),
         Command::State(command) => state_cmd::command(command),
     }
 }

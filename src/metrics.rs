@@ -4,6 +4,8 @@
 //! `topology`. The driver calls the methods here once an epoch or once a batch, never once a
 //! record. [`Metrics::text`] is what `/metrics` serves; `herald demo` reads the same numbers.
 
+mod serving;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+pub use serving::Serving;
 
 /// A part of an epoch's life, each timed apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,7 @@ pub struct Metrics {
     dead_letter_bytes: IntGauge,
     broker_up: Gauge,
     registry_open: Gauge,
+    serving: Serving,
 }
 
 impl Metrics {
@@ -83,6 +88,7 @@ impl Metrics {
 
     fn unregistered(registry: Registry) -> Result<Metrics> {
         Ok(Metrics {
+            serving: Serving::new(&registry)?,
             registry,
             outcomes: counters(
                 "source_records_total",
@@ -172,6 +178,11 @@ impl Metrics {
             Box::new(self.broker_up.clone()),
             Box::new(self.registry_open.clone()),
         ]
+    }
+
+    /// The numbers of what is served.
+    pub fn serving(&self) -> &Serving {
+        &self.serving
     }
 
     /// Counts `n` more records of a source with one outcome.

@@ -2,14 +2,17 @@
 //!
 //! The views that a query names are read from a snapshot of the state into memory, all at one
 //! epoch, and DataFusion runs the query over them on one thread. Nothing is written: statements
-//! that would change something are refused, as are files. Memory and time are bounded, so that a
-//! query asked of a running topology cannot take its machine. The state may belong to a running
-//! process: it is read beside it, without its lock.
+//! that would change something are refused, as are files. Each query runs in a process of its own with
+//! bounds on memory and time ([`process`]), so that none can take a topology or its machine with it.
+//! The state may belong to a running process: it is read beside it, without its lock.
 
+pub mod answer;
 pub mod format;
 mod letters;
+pub mod process;
 pub mod tables;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use crossbeam_channel::bounded;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -26,12 +30,16 @@ use state::{Reader, Store};
 use crate::cli::{OutputFormat, QueryArgs};
 use crate::exit::mistake;
 use crate::serve::access;
+use process::{Running, Stopped};
 use tables::Tables;
 
-/// Memory that a query's tables may take, and again its own work.
+/// Memory that the tables of a query of our own may take, and again its own work.
 const MEMORY_BYTES: usize = 1 << 30;
-/// Time a query may take.
+/// Time a query of our own may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a running topology may take to answer whoever asks it: the time it grants a query, which it alone
+/// knows, and the wait for a turn.
+const ANSWERED: Duration = Duration::from_secs(3600);
 /// Where states are when nothing else is said.
 pub const STATES: &str = ".herald";
 
@@ -47,17 +55,24 @@ pub struct Answer {
 
 /// `herald query`.
 pub fn command(args: &QueryArgs) -> Result<()> {
-    let text = match &args.url {
-        Some(url) => ask(url, &args.sql, args.format)?,
+    let mut out = std::io::stdout().lock();
+    match &args.url {
+        Some(url) => out.write_all(ask(url, &args.sql, args.format)?.as_bytes())?,
         None => {
             let dir = state_dir(args)?;
-            let answer = States::open(&dir)?.answer(&args.sql)?;
-            format::write(&answer, args.format)?
+            let (_here, left) = bounded(0);
+            let mut running = Running::start((&dir, &args.sql, args.format), &args.limits, left)?;
+            running.head()?;
+            let mut bytes = vec![0; 64 << 10];
+            loop {
+                match running.read(&mut bytes)? {
+                    0 => break,
+                    read => out.write_all(&bytes[..read])?,
+                }
+            }
+            running.end()?;
         }
-    };
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    }
     out.flush()?;
     Ok(())
 }
@@ -72,7 +87,7 @@ fn state_dir(args: &QueryArgs) -> Result<PathBuf> {
     }
 }
 
-/// A state opened for reading, and the scratch directory this takes.
+/// A state opened for reading by queries that are our own (the demo's), and the scratch directory this takes.
 pub struct States {
     reader: Reader,
     /// Whether the reader stands at the newest epoch because it was opened just now.
@@ -93,38 +108,39 @@ impl States {
 
     /// Moves on to the newest epoch and reads the tables that `sql` names. The first time after opening
     /// it is the epoch of opening: each move opens all files again.
-    pub fn load(&mut self, sql: &str) -> Result<Tables> {
+    fn load(&mut self, sql: &str) -> Result<Tables> {
         if !std::mem::take(&mut self.new) {
             self.reader.refresh()?;
         }
         Tables::load(&self.reader.snapshot(), sql, MEMORY_BYTES)
     }
 
-    /// Runs a query at the newest epoch.
+    /// Runs a query of our own at the newest epoch, in this process.
     pub fn answer(&mut self, sql: &str) -> Result<Answer> {
-        run(self.load(sql)?, sql)
+        execute_within(self.load(sql)?, sql, MEMORY_BYTES, PATIENCE)
     }
 }
 
-/// Runs `sql` over tables that were loaded for it. Blocks; not to be called from async code.
-pub fn run(tables: Tables, sql: &str) -> Result<Answer> {
+/// Runs `sql` over tables that were loaded for it, in so many bytes and so long a time, as far as the query
+/// engine counts them. Blocks; not to be called from async code.
+pub fn execute_within(tables: Tables, sql: &str, memory: usize, time: Duration) -> Result<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .context("cannot start the query's runtime")?;
     runtime.block_on(async {
-        match tokio::time::timeout(PATIENCE, execute(tables, sql)).await {
+        match tokio::time::timeout(time, execute(tables, sql, memory)).await {
             Ok(answer) => answer,
-            Err(_) => Err(anyhow!("the query took longer than {} s and was stopped", PATIENCE.as_secs())),
+            Err(_) => Err(Stopped::Time(time).into()),
         }
     })
 }
 
-async fn execute(tables: Tables, sql: &str) -> Result<Answer> {
+async fn execute(tables: Tables, sql: &str, memory: usize) -> Result<Answer> {
     let epoch = tables.epoch;
     let names = tables.names();
     let unknown = tables.unknown.clone();
-    let context = session()?;
+    let context = session(memory)?;
     tables.register(&context)?;
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -142,9 +158,9 @@ async fn execute(tables: Tables, sql: &str) -> Result<Answer> {
 }
 
 /// A session that reads registered tables and nothing else, on one thread, in bounded memory.
-pub(crate) fn session() -> Result<SessionContext> {
+fn session(memory: usize) -> Result<SessionContext> {
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(MEMORY_BYTES, 1.0)
+        .with_memory_limit(memory, 1.0)
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()
         .context("cannot start the query engine")?;
@@ -156,7 +172,7 @@ pub(crate) fn session() -> Result<SessionContext> {
 }
 
 /// A query's failure as a user's mistake, in DataFusion's words without its prefixes.
-pub(crate) fn refused(error: DataFusionError) -> anyhow::Error {
+fn refused(error: DataFusionError) -> anyhow::Error {
     let error = error.find_root().strip_backtrace();
     let mut text = error.as_str();
     for prefix in [
@@ -217,7 +233,7 @@ pub fn base(url: &str) -> String {
 /// Asks a running topology; its refusal is an error in its own words.
 pub fn post(base: &str, path: &str, body: &str, token: Option<String>) -> Result<String> {
     let client = reqwest::blocking::Client::builder()
-        .timeout(PATIENCE + Duration::from_secs(5))
+        .timeout(ANSWERED)
         .build()
         .context("cannot start the HTTP client")?;
     let mut request = client.post(format!("{base}{path}")).body(body.to_owned());

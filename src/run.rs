@@ -2,8 +2,8 @@
 //!
 //! The driver runs on the calling thread. A small runtime beside it serves HTTP, watches for
 //! sources that stand still, and waits for signals: the first SIGTERM or Ctrl-C asks the driver to
-//! finish its epoch and publish it; a second one, or 30 s without the broker, ends the process with
-//! exit code 1. Nothing is lost by that: the outbox is kept and published at the next start.
+//! finish its epoch and publish it; a second one, or 30 s without the broker or the schema registry,
+//! ends the process with exit code 1. Nothing is lost by that: the outbox is kept and published at the next start.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use schemas::Outcome;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
 use crate::metrics::Metrics;
 use crate::serve::{self, Served};
-use crate::{query, topology, watch};
+use crate::{descriptors, query, topology, watch};
 
 /// How long whoever reads the state may take at the end.
 const LAST_READERS: Duration = Duration::from_secs(5);
-/// How long a stopping topology waits for a broker that does not answer.
-const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a stopping topology waits for a broker or a schema registry that does not answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `herald run`.
 pub fn command(args: &RunArgs) -> Result<()> {
@@ -46,13 +46,14 @@ pub fn command(args: &RunArgs) -> Result<()> {
         plan,
         name,
     };
+    descriptors::raise();
     let runtime = runtime()?;
     let door = serve::bind(&args.serve)?;
     if args.fresh && config.state_dir.exists() {
         say_what_fresh_means(&config);
     }
     let once = args.once;
-    let ended = supervise(&runtime, config, door);
+    let ended = supervise(&runtime, config, door, &args.serve);
     // What runs beside the driver has nothing to finish, and a slow query must not hold the end up for long; but
     // whoever reads the state must be done with it before the process takes RocksDB down.
     runtime.shutdown_timeout(LAST_READERS);
@@ -67,15 +68,21 @@ pub fn command(args: &RunArgs) -> Result<()> {
 }
 
 /// Runs the driver to its end, with everything that goes on beside it.
-fn supervise(runtime: &Runtime, config: DriverConfig, door: Option<serve::Door>) -> Result<Summary> {
+fn supervise(
+    runtime: &Runtime,
+    config: DriverConfig,
+    door: Option<serve::Door>,
+    args: &ServeArgs,
+) -> Result<Summary> {
     let metrics = Arc::new(Metrics::new(&config.name)?);
     let handle = DriverHandle::default();
     stop_on_signals(runtime, handle.clone(), config.state_dir.clone())?;
-    runtime.spawn(watch::watch(handle.clone(), metrics.clone()));
+    let fate = handle.fate().clone();
+    fate.task(runtime, "watch", watch::watch(handle.clone(), metrics.clone()));
     if let Some(door) = door {
-        let served = Served::new(&config, handle.clone(), metrics.clone());
+        let served = Served::new(&config, args, handle.clone(), metrics.clone());
         tracing::info!("serving on {}", door.url()?);
-        runtime.spawn(serve::serve(door, served));
+        fate.task(runtime, "HTTP server", serve::serve(door, served));
     }
     driver::run(config, metrics, handle)
 }
@@ -84,7 +91,7 @@ fn supervise(runtime: &Runtime, config: DriverConfig, door: Option<serve::Door>)
 pub fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(4)
+        .max_blocking_threads(8)
         .thread_name("herald-serve")
         .enable_all()
         .build()
@@ -108,11 +115,16 @@ pub fn stop_on_signals(runtime: &Runtime, handle: DriverHandle, state_dir: PathB
     let _inside = runtime.enter();
     let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
-    runtime.spawn(signals(terminate, interrupt, handle, state_dir));
+    handle.fate().clone().task(runtime, "wait for signals", signals(terminate, interrupt, handle, state_dir));
     Ok(())
 }
 
-async fn signals(mut terminate: Signal, mut interrupt: Signal, handle: DriverHandle, dir: PathBuf) {
+async fn signals(
+    mut terminate: Signal,
+    mut interrupt: Signal,
+    handle: DriverHandle,
+    dir: PathBuf,
+) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -120,18 +132,26 @@ async fn signals(mut terminate: Signal, mut interrupt: Signal, handle: DriverHan
     tracing::info!("stopping: the epoch is finished and published; a second signal stops at once");
     handle.stop();
     let outage = async {
-        let mut answered = Instant::now();
-        while answered.elapsed() < BROKER_PATIENCE {
+        let (mut broker, mut registry) = (Instant::now(), Instant::now());
+        loop {
             tokio::time::sleep(Duration::from_millis(200)).await;
             if handle.status().broker_ok {
-                answered = Instant::now();
+                broker = Instant::now();
+            }
+            if schemas::registry_trouble().is_none() {
+                registry = Instant::now();
+            }
+            match (broker.elapsed() >= PATIENCE, registry.elapsed() >= PATIENCE) {
+                (true, _) => break "broker",
+                (_, true) => break "schema registry",
+                _ => {}
             }
         }
     };
     let why = tokio::select! {
         _ = terminate.recv() => "stopped at once by a second signal".to_owned(),
         _ = interrupt.recv() => "stopped at once by a second signal".to_owned(),
-        () = outage => format!("stopped: the broker did not answer for {} s", BROKER_PATIENCE.as_secs()),
+        who = outage => format!("stopped: the {who} did not answer for {} s", PATIENCE.as_secs()),
     };
     eprintln!(
         "error: {why}. What is committed and not published is kept in {} and published at the next start.",

@@ -9,19 +9,25 @@
 //! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv or table |
 //! | `/v1/backup` | `POST ?to=DIR`: copies the state as of one epoch |
 //!
-//! Queries read the state beside the driver, never the workers' memory; two run at a time, and few wait.
-//! Who may ask, [`access`] says; without an address of its own the server listens on the loopback interface.
+//! Queries read the state beside the driver, never the workers' memory, and within bounds ([`queries`]). Who may
+//! ask, [`access`] says, and [`connections`] that whoever asks for health gets an answer; without an address of its
+//! own the server listens on the loopback interface.
 
 pub mod access;
+mod connections;
+mod guarded;
+mod queries;
 mod tls;
 
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::body::{Body, HttpBody};
+use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -32,63 +38,55 @@ use tokio_native_tls::TlsAcceptor;
 
 use crate::cli::{OutputFormat, ServeArgs};
 use crate::driver::{DriverConfig, DriverHandle};
-use crate::exit::{self, mistake};
+use crate::exit::mistake;
 use crate::metrics::Metrics;
-use crate::query::{self, States, format};
-use crate::state_cmd;
-use access::Access;
-use tls::TlsListener;
+use crate::{descriptors, state_cmd};
+use access::{Access, Gate};
+use connections::Connections;
+use queries::{Answered, Queries, Refusal};
 
 /// Where `run` listens when nothing is said.
 const DEFAULT: &str = "127.0.0.1:7414";
-/// Queries that run at a time.
-const QUERIES: usize = 2;
-/// Queries that run or wait for their turn.
-const WAITING: usize = 34;
 /// Bytes of a request's body.
 const BODY: usize = 1 << 20;
+/// How long a request's body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// What the server knows.
 pub struct Served {
     name: String,
     plan: Arc<Plan>,
-    state_dir: PathBuf,
     handle: DriverHandle,
     metrics: Arc<Metrics>,
-    states: Mutex<Option<States>>,
-    queries: Semaphore,
-    waiting: Semaphore,
+    queries: Queries,
+    copying: Semaphore,
 }
 
 impl Served {
     /// What is to be served of a topology that is about to run.
-    pub fn new(config: &DriverConfig, handle: DriverHandle, metrics: Arc<Metrics>) -> Served {
+    pub fn new(
+        config: &DriverConfig,
+        args: &ServeArgs,
+        handle: DriverHandle,
+        metrics: Arc<Metrics>,
+    ) -> Served {
+        let queries = Queries::new(config.state_dir.clone(), args.limits.clone(), metrics.serving().clone());
         Served {
             name: config.name.clone(),
             plan: config.plan.clone(),
-            state_dir: config.state_dir.clone(),
             handle,
             metrics,
-            states: Mutex::new(None),
-            queries: Semaphore::new(QUERIES),
-            waiting: Semaphore::new(WAITING),
+            queries,
+            copying: Semaphore::new(1),
         }
     }
 
     /// Runs a query, or any reading of the state, at its newest epoch.
-    fn ask(&self, sql: &str) -> Result<query::Answer> {
+    async fn ask(&self, sql: String, format: OutputFormat) -> Result<Answered, Refusal> {
         if !self.handle.status().started {
-            return Err(anyhow!("the topology has not started yet"));
+            return Err(Refusal::of(&anyhow!("the topology has not started yet")));
         }
-        let tables = {
-            let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-            let open = match states.take() {
-                Some(open) => open,
-                None => States::open(&self.state_dir)?,
-            };
-            states.insert(open).load(sql)?
-        };
-        query::run(tables, sql)
+        self.queries.ask(sql, format).await
     }
 }
 
@@ -97,6 +95,7 @@ pub struct Door {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     access: Access,
+    most: usize,
 }
 
 impl Door {
@@ -116,7 +115,7 @@ impl Door {
 /// When the address is none or is taken, when files cannot be read, or when it would be open to a network.
 pub fn bind(args: &ServeArgs) -> Result<Option<Door>> {
     let Some(listener) = listener(args.listen.as_deref())? else { return Ok(None) };
-    let access = Access::new(args)?;
+    let mut access = Access::new(args)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
@@ -132,8 +131,11 @@ pub fn bind(args: &ServeArgs) -> Result<Option<Door>> {
         if tls.is_none() {
             tracing::warn!("tokens and answers pass {address} in clear: give --tls-cert and --tls-key");
         }
+    } else {
+        let given = args.listen.as_deref().map_or(String::new(), self::address);
+        access.called(given.rsplit_once(':').map_or("", |(name, _)| name));
     }
-    Ok(Some(Door { listener, tls, access }))
+    Ok(Some(Door { listener, tls, access, most: args.max_connections.unwrap_or(connections::MOST) }))
 }
 
 fn listener(listen: Option<&str>) -> Result<Option<TcpListener>> {
@@ -171,24 +173,20 @@ fn address(given: &str) -> String {
 }
 
 /// Serves until the runtime ends.
-pub async fn serve(door: Door, served: Served) {
-    let Door { listener, tls, access } = door;
+///
+/// # Errors
+/// When nothing more can be served.
+pub async fn serve(door: Door, served: Served) -> Result<()> {
+    let Door { listener, tls, access, most } = door;
+    let metrics = served.metrics.serving().clone();
     let router = router(served, access);
-    let listening = listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
-    let ended = match (listening, tls) {
-        (Ok(listener), None) => axum::serve(listener, router).await,
-        (Ok(listener), Some(tls)) => match TlsListener::start(listener, tls) {
-            Ok(listener) => axum::serve(listener, router).await,
-            Err(error) => Err(error),
-        },
-        (Err(error), _) => Err(error),
-    };
-    if let Err(error) = ended {
-        tracing::error!("the HTTP server ended: {error}");
-    }
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    connections::accept(listener, tls, Connections::new(most, metrics), router).await
 }
 
 fn router(served: Served, access: Access) -> Router {
+    let gate = Gate { access, metrics: served.metrics.serving().clone() };
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -198,8 +196,7 @@ fn router(served: Served, access: Access) -> Router {
         .route("/v1/query", get(query_get).post(query_post))
         .route("/v1/backup", post(backup))
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing at this path"))
-        .layer(DefaultBodyLimit::max(BODY))
-        .layer(axum::middleware::from_fn_with_state(Arc::new(access), access::check))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(gate), access::check))
         .with_state(Arc::new(served))
 }
 
@@ -229,6 +226,7 @@ async fn readyz(State(served): Shared) -> Response {
 }
 
 async fn metrics(State(served): Shared) -> Response {
+    served.metrics.serving().descriptors(descriptors::open(), descriptors::limit());
     match served.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -259,28 +257,34 @@ fn columns(schema: &arrow::datatypes::Schema) -> Value {
 }
 
 async fn views(State(served): Shared) -> Response {
-    let result = blocking(served, |served| {
-        let answer = served.ask("SELECT * FROM herald.views")?;
-        let rows: Vec<Value> = serde_json::from_str(&format::write(&answer, OutputFormat::Json)?)?;
-        let views = served.plan.views.iter().map(|view| {
-            let row = rows.iter().find(|row| row["view"] == view.name.as_str());
-            let schema = served.plan.rels.get(view.rel).map(|rel| rel.schema.clone());
-            let key = |schema: &arrow::datatypes::Schema| -> Option<Vec<String>> {
-                let key = view.key.as_ref()?.iter();
-                Some(key.filter_map(|at| Some(schema.fields().get(*at)?.name().clone())).collect())
-            };
-            json!({
-                "name": view.name,
-                "columns": schema.as_ref().map(|schema| columns(schema)),
-                "key": schema.as_ref().and_then(|schema| key(schema)),
-                "epoch": row.map(|row| &row["epoch"]),
-                "committed_at": row.map(|row| &row["committed_at"]),
-                "watermark": row.map(|row| &row["watermark"]),
-            })
-        });
-        Ok(axum::Json(json!({"epoch": answer.epoch, "views": views.collect::<Vec<_>>()})).into_response())
+    let asked = served.ask("SELECT * FROM herald.views".to_owned(), OutputFormat::Json).await;
+    let shown = asked.and_then(|answered| {
+        let epoch = answered.epoch;
+        let rows = answered.body.text().and_then(|text| Ok(serde_json::from_str::<Vec<Value>>(&text)?));
+        rows.map(|rows| shown(&served.plan, epoch, &rows)).map_err(|error| Refusal::of(&error))
     });
-    result.await
+    shown.map_or_else(|refusal| failure(refusal.0, &refusal.1), |shown| axum::Json(shown).into_response())
+}
+
+/// The plan's views, with what the state says of each.
+fn shown(plan: &Plan, epoch: u64, rows: &[Value]) -> Value {
+    let views = plan.views.iter().map(|view| {
+        let row = rows.iter().find(|row| row["view"] == view.name.as_str());
+        let schema = plan.rels.get(view.rel).map(|rel| rel.schema.clone());
+        let key = |schema: &arrow::datatypes::Schema| -> Option<Vec<String>> {
+            let key = view.key.as_ref()?.iter();
+            Some(key.filter_map(|at| Some(schema.fields().get(*at)?.name().clone())).collect())
+        };
+        json!({
+            "name": view.name,
+            "columns": schema.as_ref().map(|schema| columns(schema)),
+            "key": schema.as_ref().and_then(|schema| key(schema)),
+            "epoch": row.map(|row| &row["epoch"]),
+            "committed_at": row.map(|row| &row["committed_at"]),
+            "watermark": row.map(|row| &row["watermark"]),
+        })
+    });
+    json!({"epoch": epoch, "views": views.collect::<Vec<_>>()})
 }
 
 #[derive(serde::Deserialize)]
@@ -296,8 +300,36 @@ async fn query_get(State(served): Shared, Query(ask): Query<Ask>) -> Response {
     }
 }
 
-async fn query_post(State(served): Shared, Query(ask): Query<Ask>, sql: String) -> Response {
-    answer(served, sql, ask.format).await
+async fn query_post(State(served): Shared, Query(ask): Query<Ask>, body: Body) -> Response {
+    match text(&served, body).await {
+        Ok(sql) => answer(served, sql, ask.format).await,
+        Err(Refusal(status, why)) => failure(status, &why),
+    }
+}
+
+/// A request's body, bounded in size and time.
+async fn text(served: &Served, body: Body) -> Result<String, Refusal> {
+    let refused = |reason: &str, status, why: &str| {
+        served.metrics.serving().refused(reason);
+        Err(Refusal(status, why.to_owned()))
+    };
+    const LARGE: &str = "a body has at most 1 MiB";
+    if body.size_hint().lower() > BODY as u64 {
+        return refused("body_size", StatusCode::PAYLOAD_TOO_LARGE, LARGE);
+    }
+    let bad = |why: String| Refusal(StatusCode::BAD_REQUEST, why);
+    match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY)).await {
+        Ok(Ok(bytes)) => {
+            String::from_utf8(bytes.into()).map_err(|_| bad("the query must be UTF-8 text".to_owned()))
+        }
+        Ok(Err(error))
+            if std::error::Error::source(&error).is_some_and(|e| e.to_string().contains("limit")) =>
+        {
+            refused("body_size", StatusCode::PAYLOAD_TOO_LARGE, LARGE)
+        }
+        Ok(Err(error)) => Err(bad(format!("the body cannot be read: {error}"))),
+        Err(_) => refused("body_time", StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"),
+    }
 }
 
 async fn answer(served: Arc<Served>, sql: String, wanted: Option<String>) -> Response {
@@ -307,14 +339,14 @@ async fn answer(served: Arc<Served>, sql: String, wanted: Option<String>) -> Res
         Some("table") => OutputFormat::Table,
         Some(_) => return failure(StatusCode::BAD_REQUEST, "format must be json, csv or table"),
     };
-    let result = blocking(served, move |served| {
-        let answer = served.ask(&sql)?;
-        let text = format::write(&answer, format)?;
-        let mut response = ([(header::CONTENT_TYPE, format.mime())], text).into_response();
-        response.headers_mut().insert("herald-epoch", HeaderValue::from(answer.epoch));
-        Ok(response)
-    });
-    result.await
+    match served.ask(sql, format).await {
+        Ok(Answered { epoch, body }) => {
+            let mut response = ([(header::CONTENT_TYPE, format.mime())], Body::new(body)).into_response();
+            response.headers_mut().insert("herald-epoch", HeaderValue::from(epoch));
+            response
+        }
+        Err(Refusal(status, why)) => failure(status, &why),
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -332,34 +364,21 @@ async fn backup(State(served): Shared, Query(copy): Query<Copy>) -> Response {
         store.checkpoint(&copy.to)?;
         let epoch = state_cmd::epoch_of(&copy.to)?;
         tracing::info!(epoch, "the state was copied to {}", copy.to.display());
-        Ok(axum::Json(json!({"epoch": epoch, "to": copy.to})).into_response())
+        Ok(json!({"epoch": epoch, "to": copy.to}))
     };
-    blocking(served, work).await
-}
-
-/// Runs what blocks where it may, and turns its failure into an answer.
-async fn blocking(
-    served: Arc<Served>,
-    work: impl FnOnce(&Served) -> Result<Response> + Send + 'static,
-) -> Response {
     let shared = served.clone();
-    let Ok(_place) = served.waiting.try_acquire() else {
-        return failure(StatusCode::TOO_MANY_REQUESTS, "too many queries wait: ask again in a second");
-    };
-    let Ok(_turn) = served.queries.acquire().await else {
-        return failure(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
-    };
-    match tokio::task::spawn_blocking(move || work(&shared)).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => {
-            let status = match exit::code(&error) {
-                2 => StatusCode::BAD_REQUEST,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
-            failure(status, &chain.join(": "))
+    let copied = tokio::task::spawn_blocking(move || {
+        let Ok(_only) = shared.copying.try_acquire() else { return None };
+        Some(work(&shared))
+    });
+    match copied.await {
+        Ok(Some(Ok(told))) => axum::Json(told).into_response(),
+        Ok(Some(Err(error))) => {
+            let Refusal(status, why) = Refusal::of(&error);
+            failure(status, &why)
         }
-        Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "the query failed unexpectedly"),
+        Ok(None) => failure(StatusCode::TOO_MANY_REQUESTS, "the state is being copied already"),
+        Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "the copy failed unexpectedly"),
     }
 }
 
@@ -407,10 +426,11 @@ mod tests {
             skip_lost_records: false,
             memory: crate::driver::budget::DEFAULT,
         };
-        let served = Served::new(&config, DriverHandle::default(), Arc::new(Metrics::new("t")?));
+        let metrics = Arc::new(Metrics::new("t")?);
+        let served = Served::new(&config, &ServeArgs::default(), DriverHandle::default(), metrics);
         let runtime = crate::run::runtime()?;
         let access = Access::new(&ServeArgs::default())?;
-        runtime.spawn(serve(Door { listener, tls: None, access }, served));
+        runtime.spawn(serve(Door { listener, tls: None, access, most: connections::MOST }, served));
         let answers = requests.iter().map(|request| {
             let mut stream = std::net::TcpStream::connect(address)?;
             write!(stream, "{request} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")?;

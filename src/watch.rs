@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
+use fail::fail_point;
+
 use crate::driver::{DriverHandle, SourceStatus, Status};
 use crate::metrics::Metrics;
 
@@ -20,10 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PROGRESS: Duration = Duration::from_secs(30);
 
 /// Watches until the runtime ends.
-pub async fn watch(handle: DriverHandle, metrics: Arc<Metrics>) {
+///
+/// # Errors
+/// None.
+pub async fn watch(handle: DriverHandle, metrics: Arc<Metrics>) -> Result<()> {
     let mut still = Still::default();
     let mut told = (Instant::now(), 0);
     loop {
+        fail_point!("watch.look");
         let status = handle.status();
         metrics.broker_reachable(status.broker_ok);
         metrics.registry_circuit_open(schemas::registry_trouble().is_some());

@@ -36,6 +36,9 @@ pub enum RunError {
     /// Another part of the process failed, and says why.
     #[error("another part of the process failed")]
     Aborted,
+    /// A worker panicked; nothing of its epoch was committed.
+    #[error("a worker panicked: {0}")]
+    Panicked(String),
     /// A promise of the engine is broken; nothing was committed.
     #[error("{0}")]
     Broken(String),

@@ -48,6 +48,7 @@ pub use ast::SqlFile;
 pub use bind::ColumnsOf;
 pub use compile::compile;
 pub use error::{Mistake, SqlError};
+pub use parse::bounds::bounded;
 pub use parse::parse;
 
 /// Names of the scalar functions that a query may call, aliases included. A test of each can be told by it.

@@ -4,8 +4,10 @@
 //! steps the dataflow until the probe has passed it. Nothing in here knows a clock, a broker or a
 //! thread other than its own.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -36,18 +38,52 @@ use crate::spaces::Spaces;
 /// Threads that run workers; joining them waits for all.
 pub type Workers = timely::communication::WorkerGuards<()>;
 
-/// Starts `peers` worker threads, each running `body`.
+/// Starts `peers` worker threads, each running `body`. A worker that fails or panics gives its reason to
+/// `failed`, then sets `abort`, so that the others give up.
+///
+/// A worker whose body has ended, in whatever way, gives up its dataflows and ends: every epoch that was closed
+/// is complete on all workers by then or never will be, and a worker that waited for the dataflow itself to
+/// complete would wait for ever once another has failed.
 ///
 /// # Errors
 /// When threads cannot be started.
-pub fn start(peers: usize, body: impl Fn(&mut Worker) + Send + Sync + 'static) -> Result<Workers, RunError> {
+pub fn start<E: From<RunError>>(
+    peers: usize,
+    abort: Arc<AtomicBool>,
+    body: impl Fn(&mut Worker) -> Result<(), E> + Send + Sync + 'static,
+    failed: impl Fn(E) + Send + Sync + 'static,
+) -> Result<Workers, RunError> {
     let config = if peers == 1 { timely::Config::thread() } else { timely::Config::process(peers) };
-    timely::execute(config, body).map_err(|e| RunError::Broken(format!("workers could not be started: {e}")))
+    let run = move |worker: &mut Worker| {
+        let ended = catch_unwind(AssertUnwindSafe(|| body(worker)));
+        let failure = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(panic) => Some(RunError::Panicked(said(panic.as_ref())).into()),
+        };
+        if let Some(error) = failure {
+            failed(error);
+            abort.store(true, Ordering::Release);
+        }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| abandon(worker))) {
+            failed(RunError::Panicked(said(panic.as_ref())).into());
+            abort.store(true, Ordering::Release);
+            // What is left of the dataflow must not be stepped.
+            resume_unwind(panic);
+        }
+    };
+    timely::execute(config, run).map_err(|e| RunError::Broken(format!("workers could not be started: {e}")))
 }
 
-/// Gives up a worker's dataflows, so that it can end although others never complete them.
-pub fn abandon(worker: &mut Worker) {
+/// Gives up a worker's dataflows.
+fn abandon(worker: &mut Worker) {
     worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+}
+
+/// The words of a panic.
+pub fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
 }
 
 /// Makes a source's decoder; each worker has its own.

@@ -75,13 +75,14 @@ pub fn views(setup: &Setup) -> Result<Vec<Finding>, RunError> {
         return Ok(vec![]);
     }
     let (tell, told) = channel();
-    let shared = setup.clone();
-    let workers = topology::start(1, move |worker| {
-        let built = Topology::build(worker, &shared);
-        let out = built.map(|mut topology| topology.restored().unwrap_or_default());
-        let _ = tell.send(out);
-        topology::abandon(worker);
-    })?;
+    let (shared, failures) = (setup.clone(), tell.clone());
+    let body = move |worker: &mut Worker| {
+        let out = Topology::build(worker, &shared)?.restored().unwrap_or_default();
+        let _ = tell.send(Ok(out));
+        Ok(())
+    };
+    let failed = move |error: RunError| drop(failures.send(Err(error)));
+    let workers = topology::start(1, setup.abort.clone(), body, failed)?;
     let out = told.recv().map_err(|_| RunError::Broken("the dataflow ended by itself".into()))??;
     drop(workers.join());
     let views = setup.plan.views.iter().zip(&setup.spaces.views);

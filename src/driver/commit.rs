@@ -2,15 +2,15 @@
 //!
 //! An epoch is committed when its head (offsets and counts, from the driver) and every worker's part
 //! are here. After the commit its number is visible to the table overlays, its output goes to the
-//! publisher, and a permit returns to the driver. The first failure, of a worker or of the state,
-//! ends the run; nothing of the failed epoch, or of a later one, is committed.
+//! publisher, and a permit returns to the driver. The first failure of any thread ends the run; nothing of
+//! the failed epoch, or of a later one, is committed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Result};
 use connectors::{DeadLetter, LetterTopic};
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::retention::Sweep;
@@ -46,8 +46,6 @@ pub enum ToCommitter {
     Head(Head),
     /// A worker completed its part.
     Part(Box<Part>),
-    /// A worker failed.
-    Failed(Error),
 }
 
 /// Everything the committer needs.
@@ -86,6 +84,9 @@ impl Committer {
         let mut ready = 0;
         let mut pending: BTreeMap<u64, (Option<Head>, Vec<Part>)> = BTreeMap::new();
         while let Ok(message) = inbox.recv() {
+            if self.setup.abort.load(Ordering::Acquire) {
+                return Ok(());
+            }
             match message {
                 ToCommitter::Ready => {
                     ready += 1;
@@ -93,7 +94,6 @@ impl Committer {
                         let _ = self.ready.send(());
                     }
                 }
-                ToCommitter::Failed(error) => return Err(error),
                 ToCommitter::Head(head) => {
                     let epoch = head.epoch;
                     pending.entry(epoch).or_default().0 = Some(head);
@@ -174,7 +174,7 @@ impl Committer {
         let begun = Instant::now();
         self.setup.store.commit(commit).with_context(|| format!("epoch {epoch} was not committed"))?;
         self.metrics.epoch_phase(Phase::Commit, begun.elapsed());
-        self.publish_progress(progress);
+        show(&self.setup, &self.handle, progress);
         self.setup.committed.store(epoch, Ordering::Release);
         self.metrics.epoch(epoch);
         self.handle.update(|status| status.epoch = epoch);
@@ -231,23 +231,6 @@ impl Committer {
         }
     }
 
-    /// Makes the committed progress visible to operators and to the status.
-    fn publish_progress(&self, progress: &Progress) {
-        for (at, source) in self.setup.plan.sources.iter().enumerate() {
-            let Some(held) = progress.sources.get(&source.name) else { continue };
-            if let Some(us) = held.watermark_us {
-                self.setup.watermarks[at].store(us, Ordering::Release);
-            }
-            self.handle.update(|status| {
-                let Some(shown) = status.sources.iter_mut().find(|s| s.name == source.name) else { return };
-                for outcome in schemas::Outcome::ALL {
-                    shown.outcomes.insert(outcome.name(), held.outcomes[outcome.index()]);
-                }
-                shown.watermark = held.watermark_us.map(shown_watermark);
-            });
-        }
-    }
-
     /// The dead letters whose source names a topic.
     fn dead_chunks(&self, dead: &[DeadLetter]) -> Vec<Vec<u8>> {
         let (mut chunks, mut open) = (Vec::new(), OutChunk::new());
@@ -259,6 +242,23 @@ impl Committer {
         }
         full(&mut open, &mut chunks, 1);
         chunks
+    }
+}
+
+/// Makes committed progress visible to operators and to the status.
+pub fn show(setup: &Setup, handle: &DriverHandle, progress: &Progress) {
+    for (at, source) in setup.plan.sources.iter().enumerate() {
+        let Some(held) = progress.sources.get(&source.name) else { continue };
+        if let Some(us) = held.watermark_us {
+            setup.watermarks[at].store(us, Ordering::Release);
+        }
+        handle.update(|status| {
+            let Some(shown) = status.sources.iter_mut().find(|s| s.name == source.name) else { return };
+            for outcome in schemas::Outcome::ALL {
+                shown.outcomes.insert(outcome.name(), held.outcomes[outcome.index()]);
+            }
+            shown.watermark = held.watermark_us.map(shown_watermark);
+        });
     }
 }
 

@@ -3,11 +3,10 @@
 //! of the epoch to the committer.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Error, Result};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::render::collect::EpochOut;
@@ -19,6 +18,7 @@ use schemas::Records;
 
 use super::commit::ToCommitter;
 use super::encode::{Encoded, Outputs};
+use super::fate::Fate;
 
 /// What the driver tells a worker.
 pub enum ToWorker {
@@ -48,7 +48,7 @@ pub struct Part {
     pub step: Duration,
 }
 
-/// Runs workers until their channels close; the first failure aborts the others.
+/// Runs workers until their channels close; the first that fails, panics or ends too early ends the run.
 ///
 /// # Errors
 /// When threads cannot be started.
@@ -57,36 +57,21 @@ pub fn start(
     outputs: Arc<Outputs>,
     inboxes: Vec<Receiver<ToWorker>>,
     to_committer: Sender<ToCommitter>,
+    fate: Fate,
 ) -> Result<Workers> {
     let peers = inboxes.len();
-    let abort = setup.abort.clone();
-    let workers = topology::start(peers, move |worker| {
-        let inbox = inboxes[worker.index()].clone();
-        let guard = AbortOnPanic(abort.clone(), to_committer.clone());
-        let result = work(worker, &setup, &outputs, &inbox, &to_committer);
-        drop(guard);
-        if let Err(error) = result {
-            abort.store(true, Ordering::Relaxed);
-            // The committer may be gone already; then the driver knows.
-            let _ = to_committer.send(ToCommitter::Failed(error));
-            topology::abandon(worker);
-        }
-    })?;
-    Ok(workers)
-}
-
-/// Tells the others when a worker panics: they would wait for it for ever.
-struct AbortOnPanic(Arc<AtomicBool>, Sender<ToCommitter>);
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.store(true, Ordering::Relaxed);
-            let _ = self
-                .1
-                .send(ToCommitter::Failed(anyhow!("a worker panicked; nothing of its epoch is committed")));
-        }
-    }
+    // Each is taken by its worker and gone with it: nobody waits for room in the inbox of a worker that has ended.
+    let inboxes: Vec<_> = inboxes.into_iter().map(|inbox| Mutex::new(Some(inbox))).collect();
+    let (abort, failing) = (setup.abort.clone(), fate.clone());
+    let body = move |worker: &mut Worker| -> Result<()> {
+        let place = inboxes.get(worker.index());
+        let taken = place.and_then(|inbox| inbox.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(inbox) = taken else { return Ok(()) };
+        work(worker, &setup, &outputs, &inbox, &to_committer)?;
+        fate.ended("worker");
+        Ok(())
+    };
+    Ok(topology::start(peers, abort, body, move |error: Error| failing.fail(error))?)
 }
 
 fn work(

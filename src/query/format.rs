@@ -5,7 +5,7 @@
 //! field, and arrays and structs are JSON text. What a type looks like is decided in one place,
 //! [`value`].
 
-use std::fmt::Write as _;
+use std::io::Write;
 
 use anyhow::Result;
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -21,10 +21,17 @@ use crate::cli::OutputFormat;
 
 /// The whole answer as text, its last line ended.
 pub fn write(answer: &Answer, format: OutputFormat) -> Result<String> {
+    let mut text = Vec::new();
+    write_to(answer, format, &mut text)?;
+    Ok(String::from_utf8(text)?)
+}
+
+/// Writes an answer as text, its last line ended; of JSON and CSV no more than a row is held.
+pub fn write_to(answer: &Answer, format: OutputFormat, out: &mut dyn Write) -> Result<()> {
     match format {
-        OutputFormat::Table => table(answer),
-        OutputFormat::Json => json(answer),
-        OutputFormat::Csv => csv(answer),
+        OutputFormat::Table => table(answer, out),
+        OutputFormat::Json => json(answer, out),
+        OutputFormat::Csv => csv(answer, out),
     }
 }
 
@@ -35,7 +42,7 @@ fn options<'a>() -> FormatOptions<'a> {
         .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.6fZ"))
 }
 
-fn table(answer: &Answer) -> Result<String> {
+fn table(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     let options = options()
         .with_null("NULL")
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
@@ -45,15 +52,15 @@ fn table(answer: &Answer) -> Result<String> {
         true => &empty[..],
         false => &answer.batches[..],
     };
-    let mut text = pretty_format_batches_with_options(batches, &options)?.to_string();
+    write!(out, "{}", pretty_format_batches_with_options(batches, &options)?)?;
     let rows: usize = answer.batches.iter().map(RecordBatch::num_rows).sum();
     let plural = if rows == 1 { "" } else { "s" };
-    write!(text, "\n{rows} row{plural} at epoch {}\n", answer.epoch)?;
-    Ok(text)
+    write!(out, "\n{rows} row{plural} at epoch {}\n", answer.epoch)?;
+    Ok(())
 }
 
-fn json(answer: &Answer) -> Result<String> {
-    let mut text = String::from("[");
+fn json(answer: &Answer, out: &mut dyn Write) -> Result<()> {
+    write!(out, "[")?;
     let mut first = true;
     for batch in &answer.batches {
         let schema = batch.schema();
@@ -62,19 +69,17 @@ fn json(answer: &Answer) -> Result<String> {
             for (field, column) in schema.fields().iter().zip(batch.columns()) {
                 object.insert(field.name().clone(), value(column.as_ref(), row)?);
             }
-            text.push_str(if first { "\n" } else { ",\n" });
+            write!(out, "{}{}", if first { "\n" } else { ",\n" }, Value::Object(object))?;
             first = false;
-            text.push_str(&Value::Object(object).to_string());
         }
     }
-    text.push_str(if first { "]\n" } else { "\n]\n" });
-    Ok(text)
+    write!(out, "{}", if first { "]\n" } else { "\n]\n" })?;
+    Ok(())
 }
 
-fn csv(answer: &Answer) -> Result<String> {
-    let mut text = String::new();
+fn csv(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     let names = answer.schema.fields().iter().map(|field| quoted(field.name()));
-    line(&mut text, names);
+    line(out, names)?;
     for batch in &answer.batches {
         for row in 0..batch.num_rows() {
             let mut fields = Vec::with_capacity(batch.num_columns());
@@ -87,20 +92,18 @@ fn csv(answer: &Answer) -> Result<String> {
                     other => quoted(&other.to_string()),
                 });
             }
-            line(&mut text, fields.into_iter());
+            line(out, fields.into_iter())?;
         }
     }
-    Ok(text)
+    Ok(())
 }
 
-fn line(text: &mut String, fields: impl Iterator<Item = String>) {
+fn line(out: &mut dyn Write, fields: impl Iterator<Item = String>) -> Result<()> {
     for (position, field) in fields.enumerate() {
-        if position > 0 {
-            text.push(',');
-        }
-        text.push_str(&field);
+        write!(out, "{}{field}", if position > 0 { "," } else { "" })?;
     }
-    text.push('\n');
+    writeln!(out)?;
+    Ok(())
 }
 
 fn quoted(field: &str) -> String {

@@ -56,7 +56,7 @@ impl Table {
 impl Tables {
     /// Reads the tables that `sql` names, taking no more memory than `limit`.
     pub fn load(snapshot: &Snapshot<'_>, sql: &str, limit: usize) -> Result<Tables> {
-        let wanted = references(sql)?;
+        let wanted = references(sql, limit)?;
         let catalogue = snapshot.catalogue()?.unwrap_or_default();
         let views = catalogue.entries.iter().filter(|entry| entry.kind == SpaceKind::View);
         let mut tables = Vec::new();
@@ -117,8 +117,8 @@ impl Tables {
 }
 
 /// The tables a statement names, as `schema.name` or `name`.
-fn references(sql: &str) -> Result<Vec<String>> {
-    let state = super::session()?.state();
+fn references(sql: &str, limit: usize) -> Result<Vec<String>> {
+    let state = super::session(limit)?.state();
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(sql, &dialect).map_err(super::refused)?;
     let references = state.resolve_table_references(&statement).map_err(super::refused)?;

@@ -36,10 +36,17 @@ fn points() -> Vec<String> {
     }
     let text: String = files.iter().map(|file| std::fs::read_to_string(file).expect("text")).collect();
     let names = text.split("fail_point!(\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let mut names: Vec<String> =
-        names.filter(|name| *name != "publish.marker.ignored").map(ToOwned::to_owned).collect();
+    let mut names: Vec<String> = names
+        .filter(|name| *name != "publish.marker.ignored" && !beside(name))
+        .map(ToOwned::to_owned)
+        .collect();
     names.sort();
     names
+}
+
+/// Whether a place is of what runs beside the driver: there is no epoch in flight there.
+fn beside(point: &str) -> bool {
+    ["serve.", "watch."].iter().any(|start| point.starts_with(start))
 }
 
 /// Whether a start passes the place before any epoch of its own.

@@ -10,11 +10,14 @@ mod bank;
 mod broker;
 mod child;
 #[cfg(feature = "failpoints")]
+mod ends;
+#[cfg(feature = "failpoints")]
 mod exactly;
 mod failures;
 #[cfg(feature = "failpoints")]
 mod faults;
 mod golden;
+mod hostile;
 mod input;
 mod keyed;
 #[cfg(feature = "failpoints")]
@@ -31,6 +34,7 @@ mod registry;
 mod restart;
 mod secure;
 mod servers;
+mod steady;
 mod storage;
 mod tidy;
 mod topics;

@@ -147,3 +147,31 @@ fn a_registry_that_is_away_is_waited_for_and_schemas_may_change() {
     proxy.cut(false);
     child::succeed(dir.path(), &args, &env, PATIENCE);
 }
+
+#[test]
+fn a_stop_ends_while_the_registry_is_away() {
+    let proxy = Proxy::start();
+    let real = servers::registry();
+    let (host, path) = real.strip_prefix("http://").and_then(|r| r.split_once('/')).expect("an address");
+    proxy.to(host);
+    let registry = format!("http://127.0.0.1:{}/{path}", proxy.port);
+    let fields = json!([{"name": "player", "type": "string"}, {"name": "points", "type": "long"}]);
+    let id = servers::register("registry.stopped-value", &schema(fields));
+    broker::shared().create_topic("registry.stopped", 1);
+    let dir = tempfile::tempdir().expect("a directory");
+    let sql =
+        SCORES.replace("registry.scores", "registry.stopped").replace("registry.out", "registry.stopped.out");
+    std::fs::write(dir.path().join("scores.sql"), sql).expect("a file");
+    let listen = servers::free_address();
+    let env = [("KAFKA_BOOTSTRAP", servers::kafka()), ("REGISTRY", registry.as_str())];
+    let args = ["run", "scores.sql", "--name", "stopped", "--state", "state", "--listen", &listen];
+    let herald = Herald::start(dir.path(), &args, &env);
+    let ready = || servers::http("GET", &format!("http://{listen}/readyz"), None).unwrap_or_default();
+    wait(&herald, "it starts", || ready().0 == 200);
+    proxy.cut(true);
+    broker::shared().produce("registry.stopped", [("k", message(id, &[text("a"), long(1)]).as_slice())]);
+    wait(&herald, "it waits for the registry", || ready().0 == 503);
+    let ended = herald.terminate(PATIENCE);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the schema registry did not answer for 30 s"), "{}", ended.stderr);
+}

@@ -1,13 +1,14 @@
 //! The threads of an engine: each runs one timely worker and does what it is told, in order.
 //!
-//! A worker that fails or panics says so and makes the others give up: they would wait for it for
-//! ever.
+//! A worker that fails or panics says so and makes the others give up ([`topology::start`]): they would
+//! wait for it for ever.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fail::fail_point;
 use schemas::Records;
 
 use super::Letter;
@@ -57,40 +58,28 @@ pub fn start(setup: &Setup, peers: usize) -> Result<Started, RunError> {
     // Each inbox is taken once, by its worker.
     let inboxes: Vec<_> = inboxes.into_iter().map(|inbox| Mutex::new(Some(inbox))).collect();
     let (tell, told) = channel();
-    let setup = setup.clone();
-    let workers = topology::start(peers, move |worker| {
+    let (setup, failures) = (setup.clone(), tell.clone());
+    let abort = setup.abort.clone();
+    let body = move |worker: &mut Worker| {
         let place = inboxes.get(worker.index());
         let taken = place.and_then(|inbox| inbox.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let Some(inbox) = taken else { return };
-        let guard = AbortOnPanic(setup.abort.clone(), tell.clone());
-        let result = work(worker, &setup, &inbox, &tell);
-        drop(guard);
-        if let Err(error) = result {
-            setup.abort.store(true, Ordering::Relaxed);
-            let _ = tell.send(Told::Failed(error));
-            topology::abandon(worker);
-        }
-    })?;
-    for _ in 0..peers {
-        match told.recv() {
-            Ok(Told::Failed(error)) => return Err(error),
-            Ok(_) => {}
-            Err(_) => return Err(RunError::Broken("a worker did not start".into())),
-        }
+        taken.map_or(Ok(()), |inbox| work(worker, &setup, &inbox, &tell))
+    };
+    let failed = move |error| drop(failures.send(Told::Failed(error)));
+    let workers = topology::start(peers, abort.clone(), body, failed)?;
+    let ready = (0..peers).try_for_each(|_| match told.recv() {
+        Ok(Told::Failed(error)) => Err(error),
+        Ok(_) => Ok(()),
+        Err(_) => Err(RunError::Broken("a worker did not start".into())),
+    });
+    if let Err(error) = ready {
+        // Those that are ready wait for what they are told: nothing comes any more.
+        abort.store(true, Ordering::Release);
+        drop(lines);
+        let _ = workers.join();
+        return Err(error);
     }
     Ok((lines, told, workers))
-}
-
-/// Tells the others when a worker panics.
-struct AbortOnPanic(Arc<AtomicBool>, Sender<Told>);
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.store(true, Ordering::Relaxed);
-            let _ = self.1.send(Told::Failed(RunError::Broken("a worker panicked".into())));
-        }
-    }
 }
 
 fn work(
@@ -99,6 +88,7 @@ fn work(
     inbox: &Receiver<Tell>,
     tell: &Sender<Told>,
 ) -> Result<(), RunError> {
+    fail_point!("engine.build");
     let mut topology = Topology::build(worker, setup)?;
     let _ = tell.send(Told::Ready);
     let mut letters = Vec::new();
@@ -118,6 +108,7 @@ fn work(
             }
             Tell::Join(source, partition, floor) => topology.join(source, partition, floor),
             Tell::Close(epoch, partitions) => {
+                fail_point!("engine.close");
                 let out = topology.close(worker, epoch, &partitions)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();
                 let part = Part { epoch, out, letters: std::mem::take(&mut letters), marks };

@@ -6,6 +6,7 @@
 //! ([`window`]); UNNEST is left for the binder, which calls [`unnest::extract`]. A statement that
 //! does not belong in a topology is refused with what does.
 
+pub mod bounds;
 pub mod columns;
 pub mod cursor;
 pub mod flink;

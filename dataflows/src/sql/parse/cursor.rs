@@ -386,6 +386,19 @@ fn too_deep(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
     None
 }
 
+/// The bound that tokens exceed, if they do: its place, what there is too much of, and whether several views help.
+pub fn exceeds(tokens: &[TokenWithSpan]) -> Option<(Location, String, bool)> {
+    if let Some(deep) = too_deep(tokens) {
+        let message = format!("subqueries are nested more than {SUBQUERIES} deep");
+        return Some((deep.span.start, message, true));
+    }
+    if let Some(long) = tokens.windows(2 * PARTS).find(|chain| is_chain(chain)) {
+        return Some((long[0].span.start, format!("a name has more than {PARTS} parts"), false));
+    }
+    let many = too_many(tokens)?;
+    Some((many.span.start, format!("a query or expression has more than {OPERATORS} operators"), true))
+}
+
 /// Runs `sqlparser` over tokens that must be used up; `stop` is the place and name of what follows them.
 fn sqlparse<T>(
     context: &Context<'_>,
@@ -394,17 +407,9 @@ fn sqlparse<T>(
     read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
 ) -> Read<T> {
     let first = tokens.first().map_or(stop.0, |t| context.pos(t.span.start));
-    if let Some(deep) = too_deep(&tokens) {
-        let message = format!("subqueries are nested more than {SUBQUERIES} deep");
-        return Err(Mistake::new(context.pos(deep.span.start), message).hint("split it into several views"));
-    }
-    if let Some(long) = tokens.windows(2 * PARTS).find(|chain| is_chain(chain)) {
-        let message = format!("a name has more than {PARTS} parts");
-        return Err(Mistake::new(context.pos(long[0].span.start), message));
-    }
-    if let Some(many) = too_many(&tokens) {
-        let message = format!("a query or expression has more than {OPERATORS} operators");
-        return Err(Mistake::new(context.pos(many.span.start), message).hint("split it into several views"));
+    if let Some((place, message, hint)) = exceeds(&tokens) {
+        let mistake = Mistake::new(context.pos(place), message);
+        return Err(if hint { mistake.hint("split it into several views") } else { mistake });
     }
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
     let value = read(&mut parser).map_err(|error| translate(error, context.file, first, stop))?;

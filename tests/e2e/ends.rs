@@ -1,0 +1,85 @@
+//! The end of a run whose threads end: whichever it is and however many workers there are, the process ends with
+//! exit code 1 and the reason.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::child;
+use crate::steady::Steady;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A failpoint in each kind of thread, and whose it is.
+const THREADS: [(&str, &str); 10] = [
+    ("recover.sources.before", "driver"),
+    ("driver.poll.after", "driver"),
+    ("driver.close.halfway", "driver"),
+    ("recover.restore.before", "worker"),
+    ("worker.step.before", "worker"),
+    ("worker.encode.after", "worker"),
+    ("commit.gathered", "committer"),
+    ("publish.before", "publisher"),
+    ("serve.accept", "HTTP server"),
+    ("watch.look", "watch"),
+];
+
+#[test]
+fn whatever_thread_panics_the_run_ends_with_the_reason() {
+    for (at, (point, thread)) in THREADS.iter().enumerate() {
+        // One of several only: the others must not wait for it. A few passes later, when it runs.
+        let action = match point.starts_with("recover.") {
+            true => "1*panic->off",
+            false => "5*off->1*panic->off",
+        };
+        let workers = ["1", "2", "3"][at % 3];
+        for workers in if *thread == "worker" { vec!["1", "2", "3"] } else { vec![workers] } {
+            let armed = format!("{point}={action}");
+            let steady =
+                Steady::start(&["--workers", workers], &[("HERALD_FAILPOINTS", armed.as_str())], false);
+            if *thread == "HTTP server" {
+                // It takes a few connections to get there.
+                let mut tries = (0..200).map(|_| std::thread::sleep(Duration::from_millis(50)));
+                let connected = || std::net::TcpStream::connect(steady.listen).is_ok();
+                assert_eq!(tries.by_ref().filter(|()| connected()).take(6).count(), 6, "{}", steady.said());
+            }
+            let ended = steady.wait();
+            let said = format!("{point} on {workers} workers:\n{}", ended.stderr);
+            assert_eq!(ended.code, Some(1), "{said}");
+            let told = ended.stderr.lines().any(|line| {
+                line.starts_with("error: ") && line.contains(thread) && line.contains("panicked")
+            });
+            assert!(told, "{said}");
+        }
+    }
+}
+
+const COUNTS: &str = "
+CREATE SOURCE words (word VARCHAR NOT NULL) WITH (connector = 'file', path = 'words.jsonl') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW counts AS SELECT word, count(*) AS n FROM words GROUP BY word;
+";
+const SCRIPT: &str = "-- topology counts.sql
+-- feed words
+{\"word\": \"a\"}
+{\"word\": \"b\"}
+-- expect counts
+{\"word\":\"a\",\"n\":1}
+{\"word\":\"b\",\"n\":1}
+";
+
+#[test]
+fn a_script_ends_when_one_of_its_workers_does() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("counts.sql"), COUNTS).expect("a file");
+    fs::write(dir.path().join("counts.test.sql"), SCRIPT).expect("a file");
+    child::succeed(dir.path(), &["test", "counts.test.sql"], &[], PATIENCE);
+    // Each of the first workers that close an epoch: the ways of a script take 1, 2 and 3 of them in turn.
+    for (passes, point) in (0..6).flat_map(|n| [(n, "engine.close"), (n, "engine.build")]) {
+        let armed = format!("{point}={passes}*off->1*panic->off");
+        let armed = if passes == 0 { format!("{point}=1*panic->off") } else { armed };
+        let env = [("HERALD_FAILPOINTS", armed.as_str())];
+        let ended = child::herald(dir.path(), &["test", "counts.test.sql"], &env, PATIENCE);
+        assert_eq!(ended.code, Some(1), "{armed}:\n{}\n{}", ended.stdout, ended.stderr);
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(said.contains("a worker panicked"), "{armed}:\n{said}");
+    }
+}
