@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_a_mistake() {
         let error = listener(Some("nowhere")).unwrap_err();
-        assert_eq!(exit::code(&error), 2);
+        assert_eq!(crate::exit::code(&error), 2);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::plan::{Op, Plan, RelId, When};
 use crate::render::Start;
 use crate::render::collect::EpochOut;
 use crate::spaces::Part;
-use crate::topology::{self, Setup, Topology};
+use crate::topology::{self, Setup, Topology, Worker};
 
 /// How much of a relation the state can give again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -36,18 +36,23 @@ pub struct Fate {
 struct First {
     told: Option<String>,
     error: Option<Error>,
+    /// Whether it is that a part has ended only: what it waited for may have failed and not said so yet.
+    weak: bool,
 }
 
 impl Fate {
     /// Ends the run; the first reason is kept.
     pub fn fail(&self, error: Error) {
+        self.note(error, false);
+    }
+
+    fn note(&self, error: Error, weak: bool) {
         let consequence = error.chain().any(|e| matches!(e.downcast_ref(), Some(RunError::Aborted)));
         {
             let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-            if first.told.is_none() && !consequence {
+            if (first.told.is_none() || (first.weak && !weak)) && !consequence {
                 tracing::error!("the run ends: {error:#}");
-                first.told = Some(format!("{error:#}"));
-                first.error = Some(error);
+                *first = First { told: Some(format!("{error:#}")), error: Some(error), weak };
             }
         }
         // After the reason: whoever sees the flag must find it.
@@ -57,7 +62,7 @@ impl Fate {
     /// A part ended by itself: that is a failure unless the run is ending.
     pub fn ended(&self, name: &str) {
         if !self.ending.load(Ordering::Acquire) {
-            self.fail(anyhow!("the {name} ended before the run did"));
+            self.note(anyhow!("the {name} ended before the run did"), true);
         }
     }
 
@@ -180,6 +185,18 @@ mod tests {
         assert_eq!(fate.reason().as_deref(), Some("one"));
         assert_eq!(fate.take().map(|e| e.to_string()).as_deref(), Some("one"));
         assert_eq!(fate.reason().as_deref(), Some("one"), "it is still told");
+    }
+
+    #[test]
+    fn why_it_ended_counts_more_than_that_it_did() {
+        let fate = Fate::default();
+        fate.ended("publisher");
+        assert_eq!(fate.reason().as_deref(), Some("the publisher ended before the run did"));
+        fate.ended("worker");
+        fate.fail(anyhow!("the committer panicked"));
+        fate.fail(anyhow!("later"));
+        fate.ended("worker");
+        assert_eq!(fate.take().map(|e| e.to_string()).as_deref(), Some("the committer panicked"));
     }
 
     #[test]

@@ -322,6 +322,7 @@ fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
             half.write_all(b"POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nSEL");
         std::thread::sleep(pause);
         drop((query, half));
+        steady.until("both are gone", |at| at.children().is_empty() && running(at) == Some(0.0));
         // A query, from outside: who asked is told.
         let mut asked = steady.connect();
         let _ = write!(
