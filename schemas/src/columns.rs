@@ -19,6 +19,7 @@ use arrow::datatypes::{
     UInt32Type, UInt64Type,
 };
 
+use crate::canonical::{double, real};
 use crate::error::SchemaError;
 
 /// A column under construction.
@@ -216,7 +217,7 @@ impl Column {
         true
     }
 
-    /// Takes the values out as an Arrow array and leaves the column empty.
+    /// Takes the values out as an Arrow array, in canonical form, and leaves the column empty.
     pub fn finish(&mut self) -> Result<ArrayRef, SchemaError> {
         let len = self.len();
         let nulls = self.nulls.finish();
@@ -246,8 +247,14 @@ impl Column {
             Data::U16(values) => primitive::<UInt16Type>(values, nulls, data_type)?,
             Data::U32(values) => primitive::<UInt32Type>(values, nulls, data_type)?,
             Data::U64(values) => primitive::<UInt64Type>(values, nulls, data_type)?,
-            Data::F32(values) => primitive::<Float32Type>(values, nulls, data_type)?,
-            Data::F64(values) => primitive::<Float64Type>(values, nulls, data_type)?,
+            Data::F32(values) => {
+                values.iter_mut().for_each(|value| *value = real(*value));
+                primitive::<Float32Type>(values, nulls, data_type)?
+            }
+            Data::F64(values) => {
+                values.iter_mut().for_each(|value| *value = double(*value));
+                primitive::<Float64Type>(values, nulls, data_type)?
+            }
             Data::Bytes { offsets, bytes } => bytes_array(offsets, bytes, nulls, &data_type)?,
             Data::List { offsets, items } => {
                 let DataType::List(item) = data_type else { return Err(mismatch()) };

@@ -110,7 +110,7 @@ fn number(random: &mut ChaCha8Rng, bits: u32) -> i64 {
 }
 
 fn scalar(random: &mut ChaCha8Rng, data_type: &DataType, data: &mut Data) {
-    let floats = [0.0, 1.5, -1.5, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-300, -7e22];
+    let floats = [0.0, -0.0, 1.5, -1.5, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -f64::NAN, 1e-300, -7e22];
     match data {
         Data::Bool(v) => v.push(random.random()),
         Data::I16(v) => v.push(number(random, 16) as i16),

@@ -58,12 +58,17 @@ impl Scalar {
         self.expr.nullable(input)
     }
 
-    /// Evaluates over every row of `batch`.
+    /// Evaluates over every row of `batch`. What is computed comes in canonical form: a row is taken back
+    /// as its packed bytes, which know one zero and one NaN.
     ///
     /// # Errors
     /// When any row fails (overflow, division by zero, bad cast).
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, DataFusionError> {
-        self.expr.evaluate(batch)?.into_array(batch.num_rows())
+        let array = self.expr.evaluate(batch)?.into_array(batch.num_rows())?;
+        match self.as_column() {
+            Some(_) => Ok(array),
+            None => schemas::canonical(array).map_err(|e| DataFusionError::External(Box::new(e))),
+        }
     }
 
     /// One array of what rows of `input` gave when they were evaluated each alone.

@@ -51,22 +51,18 @@ impl Shape {
         Ok(Shape { schema: Arc::new(Schema::new(fields)), codec })
     }
 
-    /// Puts columns together, casting those whose type differs only in form.
+    /// Puts columns together, casting those whose type differs only in form, and values that have several
+    /// spellings to the one that their packed bytes give back.
     ///
     /// # Errors
     /// When a column cannot take the type the plan states.
     pub fn assemble(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, RunError> {
-        let columns = columns
-            .into_iter()
-            .zip(self.schema.fields())
-            .map(|(column, field)| {
-                if column.data_type() == field.data_type() {
-                    Ok(column)
-                } else {
-                    cast(&column, field.data_type())
-                }
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let columns = columns.into_iter().zip(self.schema.fields()).map(|(column, field)| {
+            let fits = column.data_type() == field.data_type();
+            let column = if fits { column } else { cast(&column, field.data_type())? };
+            Ok(schemas::canonical(column)?)
+        });
+        let columns = columns.collect::<Result<Vec<_>, RunError>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
     }

@@ -4,6 +4,7 @@
 //! into its place, so that a batch is packed into one allocation with no row boxed on the way.
 
 use crate::blobs::Rows;
+use crate::canonical::{double, real};
 use crate::view::{Values, View};
 
 /// Packs `rows` rows of the columns.
@@ -169,11 +170,11 @@ fn signed128(value: i128) -> [u8; 16] {
 
 fn float32(value: f32) -> [u8; 4] {
     // NaN has many spellings and zero has two; equal values must have equal bytes.
-    let bits = if value.is_nan() { f32::NAN.to_bits() & !(1 << 31) } else { (value + 0.0).to_bits() };
+    let bits = real(value).to_bits();
     (if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }).to_be_bytes()
 }
 
 fn float64(value: f64) -> [u8; 8] {
-    let bits = if value.is_nan() { f64::NAN.to_bits() & !(1 << 63) } else { (value + 0.0).to_bits() };
+    let bits = double(value).to_bits();
     (if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }).to_be_bytes()
 }

@@ -159,7 +159,6 @@ fn bytes_that_are_not_rows_are_errors() {
                 let at = random.random_range(0..broken.len());
                 broken[at] = random.random();
                 if let Ok(columns) = codec.decode([&broken[..]].into_iter()) {
-                    // What is accepted is canonical, but for NaNs that nobody writes.
                     assert_eq!(columns.len(), codec.columns());
                 }
                 let _ = codec.prefix_len(&broken, codec.columns());

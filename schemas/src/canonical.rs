@@ -1,0 +1,119 @@
+//! The one form of every value that enters the dataflow.
+//!
+//! A row is put in as columns and taken back as packed bytes, so what is put in must already be what
+//! comes out of the bytes: otherwise a retraction computes something else than the insertion did, and
+//! a row that never was is taken away. Zero has two spellings in IEEE 754 and NaN has many; below a
+//! NULL a list may have items and a struct may have fields that are not NULL. The canonical form is:
+//! * `-0.0` is `0.0`, and every NaN is the one quiet NaN without sign;
+//! * a list that is NULL has no items, and of a struct that is NULL every field is NULL.
+//!
+//! Decoders finish their columns in this form, and what expressions and operators compute is brought
+//! into it. Columns that are canonical already are given back as they are.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, PrimitiveArray, StructArray, UInt32Array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::{nullif, take};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
+
+use crate::error::SchemaError;
+
+const NAN32: u32 = 0x7FC0_0000;
+const NAN64: u64 = 0x7FF8_0000_0000_0000;
+
+/// A REAL in its one spelling.
+#[inline]
+pub fn real(value: f32) -> f32 {
+    if value.is_nan() { f32::from_bits(NAN32) } else { value + 0.0 }
+}
+
+/// A DOUBLE in its one spelling.
+#[inline]
+pub fn double(value: f64) -> f64 {
+    if value.is_nan() { f64::from_bits(NAN64) } else { value + 0.0 }
+}
+
+/// The same values in canonical form; the array itself where it is that already.
+///
+/// # Errors
+/// When an Arrow kernel refuses its input, which no array of a type that Herald has leads to.
+pub fn canonical(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
+    match array.data_type() {
+        DataType::Float32 => {
+            let floats = array.as_primitive::<Float32Type>();
+            let odd = |odd: bool, v: &f32| odd | (real(*v).to_bits() != v.to_bits());
+            if !floats.values().iter().fold(false, odd) {
+                return Ok(array);
+            }
+            let floats: PrimitiveArray<Float32Type> = floats.unary(real);
+            Ok(Arc::new(floats))
+        }
+        DataType::Float64 => {
+            let floats = array.as_primitive::<Float64Type>();
+            let odd = |odd: bool, v: &f64| odd | (double(*v).to_bits() != v.to_bits());
+            if !floats.values().iter().fold(false, odd) {
+                return Ok(array);
+            }
+            let floats: PrimitiveArray<Float64Type> = floats.unary(double);
+            Ok(Arc::new(floats))
+        }
+        DataType::List(_) => list(array),
+        DataType::Struct(_) => fields(array),
+        _ => Ok(array),
+    }
+}
+
+fn list(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
+    let held = array.as_list::<i32>();
+    let DataType::List(item) = held.data_type() else { return Ok(array) };
+    let offsets = held.value_offsets();
+    let hidden = |row: usize| held.is_null(row) && offsets[row] != offsets[row + 1];
+    if held.null_count() == 0 || !(0..held.len()).any(hidden) {
+        let items = canonical(held.values().clone())?;
+        if Arc::ptr_eq(&items, held.values()) {
+            return Ok(array);
+        }
+        let offsets = held.offsets().clone();
+        return Ok(Arc::new(ListArray::try_new(item.clone(), offsets, items, held.nulls().cloned())?));
+    }
+    let mut kept: Vec<u32> = Vec::new();
+    let mut lengths = Vec::with_capacity(held.len());
+    for row in 0..held.len() {
+        let range = if held.is_null(row) { 0..0 } else { offsets[row] as u32..offsets[row + 1] as u32 };
+        lengths.push(range.len());
+        kept.extend(range);
+    }
+    let items = canonical(take(held.values(), &UInt32Array::from(kept), None)?)?;
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(item.clone(), offsets, items, held.nulls().cloned())?))
+}
+
+fn fields(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
+    let held = array.as_struct();
+    let nulls = held.nulls().filter(|nulls| nulls.null_count() > 0);
+    let of = |column: &ArrayRef| match nulls.filter(|nulls| shows_through(nulls, column)) {
+        Some(nulls) => canonical(nullif(column, &BooleanArray::new(!nulls.inner(), None))?),
+        None => canonical(column.clone()),
+    };
+    let columns = held.columns().iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    if columns.iter().zip(held.columns()).all(|(new, old)| Arc::ptr_eq(new, old)) {
+        return Ok(array);
+    }
+    let (types, nulls) = (held.fields().clone(), held.nulls().cloned());
+    Ok(Arc::new(StructArray::try_new_with_length(types, columns, nulls, held.len())?))
+}
+
+/// Whether a field has values where its struct is NULL.
+fn shows_through(nulls: &NullBuffer, column: &ArrayRef) -> bool {
+    if *column.data_type() == DataType::Null {
+        return false;
+    }
+    let both = NullBuffer::union(Some(nulls), column.nulls());
+    both.is_some_and(|both| both.null_count() != column.null_count())
+}
+
+#[cfg(test)]
+mod tests;
