@@ -95,6 +95,18 @@ pub enum StateCommand {
         #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
         env_file: Option<PathBuf>,
     },
+    /// Mend a state that nobody runs and that holds what its tables do not lead to: what can be derived again is
+    /// made what is derived, what cannot is named, and sinks get the difference at the next start.
+    Repair {
+        /// The state's directory.
+        dir: PathBuf,
+        /// The topology: SQL files, applied in this order.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
+        #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
+        env_file: Option<PathBuf>,
+    },
     /// Copy a state as of one committed epoch, also while it is in use.
     Backup {
         /// The state's directory. With --url, left out.

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use dataflows::owed::Owed;
 use dataflows::plan::Plan;
 use dataflows::render::Start;
 use dataflows::source::progress::SourceHead;
@@ -170,7 +171,7 @@ impl DriverHandle {
 }
 
 /// Milliseconds since 1970.
-fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
@@ -198,6 +199,8 @@ struct Driver {
     setup: Setup,
     sources: Sources,
     opened: open::Opened,
+    /// What a repair of the state owes sinks, until a worker takes it.
+    owed: Option<Owed>,
     fate: Fate,
 }
 
@@ -217,6 +220,9 @@ impl Driver {
         *handle.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&opened.store);
         let committed = opened.store.meta();
         let republish = opened.store.republishes()?;
+        let owed = Owed::read(&opened.store, &config.plan, &spaces)?;
+        let failing = opened.store.bounded_totals(spaces.errors)?;
+        metrics.errors(failing.bytes, failing.not_kept);
         let watermark = |name: &String| {
             let held = committed.progress.sources.get(name).and_then(|s| s.watermark_us);
             Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN)))
@@ -225,7 +231,7 @@ impl Driver {
             plan: config.plan.clone(),
             spaces: Arc::new(spaces),
             store: opened.store.clone(),
-            start: Start { epoch: committed.epoch, whole: republish },
+            start: Start { epoch: committed.epoch, whole: republish, anew: false },
             watermarks: config.plan.sources.iter().map(|s| watermark(&s.name)).collect(),
             progress: Arc::new(committed.progress),
             committed: Arc::new(AtomicU64::new(committed.epoch)),
@@ -239,7 +245,8 @@ impl Driver {
         fail_point!("recover.sources.before");
         let sources = Sources::open(&config, &setup)?;
         fail_point!("recover.sources.after");
-        Ok(Driver { config, handle, metrics, setup, sources, opened, fate })
+        let owed = (!owed.is_empty()).then_some(owed);
+        Ok(Driver { config, handle, metrics, setup, sources, opened, owed, fate })
     }
 
     /// Starts the threads, feeds them, and waits for them.
@@ -252,7 +259,7 @@ impl Driver {
         (0..IN_FLIGHT).try_for_each(|_| permit.send(()))?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(INBOX)).unzip();
         let dead_letters = self.opened.dead_letters.clone();
-        let failures = Failures::new(&self.setup.plan, self.setup.spaces.errors, &dead_letters)?;
+        let failures = Failures::new(&self.setup.plan, &dead_letters)?;
         let committer = Committer {
             setup: self.setup.clone(),
             workers,
@@ -274,10 +281,11 @@ impl Driver {
         let fate = self.fate.clone();
         let publisher = fate.spawn("publisher", move || targets.run(&publisher_inbox))?;
         let committer = fate.spawn("committer", move || committer.run(&committer_inbox))?;
-        let (setup, outputs) = (self.setup.clone(), self.opened.outputs.clone());
+        let (setup, owes) = (self.setup.clone(), self.owed.is_some());
+        let outputs = (self.opened.outputs.clone(), self.owed.take());
         let guards = workers::start(setup, outputs, receivers, to_committer.clone(), fate.clone())?;
         let mut lines = Lines { workers: inboxes, committer: to_committer, permits, ready };
-        if let Err(error) = Fate::run("driver", || self.feed(&mut lines)) {
+        if let Err(error) = Fate::run("driver", || self.feed(&mut lines, owes)) {
             fate.fail(error);
         }
         let hurry = fate.hurry();
@@ -303,11 +311,11 @@ impl Driver {
     }
 
     /// The loop: read, hand over, close epochs.
-    fn feed(&mut self, lines: &mut Lines) -> Result<()> {
+    fn feed(&mut self, lines: &mut Lines, owes: bool) -> Result<()> {
         let mut epoch = self.setup.start.epoch + 1;
         let mut head = self.new_head(epoch);
-        if self.setup.start.whole {
-            // What a restored state gives its new sinks goes out in an epoch of its own.
+        if self.setup.start.whole || owes {
+            // What a restored state gives its new sinks, and what a repair owes them, goes out in an epoch of its own.
             while !self.permit(lines, true) && !self.fate.failed() {}
             self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
             epoch += 1;

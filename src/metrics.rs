@@ -66,6 +66,8 @@ pub struct Metrics {
     end_to_end: Histogram,
     epoch: IntGauge,
     dead_letter_bytes: IntGauge,
+    error_bytes: IntGauge,
+    errors_not_kept: IntGauge,
     broker_up: Gauge,
     registry_open: Gauge,
     serving: Serving,
@@ -145,6 +147,11 @@ impl Metrics {
             end_to_end: end_to_end()?,
             epoch: IntGauge::new("committed_epoch_number", "The last committed epoch.")?,
             dead_letter_bytes: IntGauge::new("dead_letter_bytes", "Size of the table herald.dead_letter.")?,
+            error_bytes: IntGauge::new("error_bytes", "Size of the table herald.errors.")?,
+            errors_not_kept: IntGauge::new(
+                "errors_not_kept_rows",
+                "Rows that fail and are not kept in herald.errors, because it is full.",
+            )?,
             broker_up: Gauge::new(
                 "broker_reachable_boolean",
                 "1 while the brokers of all sources and sinks answer.",
@@ -175,6 +182,8 @@ impl Metrics {
             Box::new(self.end_to_end.clone()),
             Box::new(self.epoch.clone()),
             Box::new(self.dead_letter_bytes.clone()),
+            Box::new(self.error_bytes.clone()),
+            Box::new(self.errors_not_kept.clone()),
             Box::new(self.broker_up.clone()),
             Box::new(self.registry_open.clone()),
         ]
@@ -275,6 +284,12 @@ impl Metrics {
     /// Size of the dead letter table.
     pub fn dead_letter_bytes(&self, n: u64) {
         self.dead_letter_bytes.set(saturated(n));
+    }
+
+    /// Size of the error table, and how many rows fail that it does not keep.
+    pub fn errors(&self, bytes: u64, not_kept: u64) {
+        self.error_bytes.set(saturated(bytes));
+        self.errors_not_kept.set(saturated(not_kept));
     }
 
     /// Whether the brokers answer.

@@ -1,4 +1,4 @@
-//! `herald state`: look into a state, check it, copy it, put a copy back.
+//! `herald state`: look into a state, check it, mend it, copy it, put a copy back.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use anyhow::{Context, Result, anyhow, bail};
+use dataflows::plan::Plan;
 use dataflows::render::Start;
+use dataflows::repair;
 use dataflows::spaces::Spaces;
 use dataflows::topology::Setup;
-use dataflows::verify::{self, Derived, Finding};
+use dataflows::verify::{self, Derived, Finding, Of};
 use schemas::Outcome;
 use state::{Reader, SpaceKind, Store, StoreOptions};
 
@@ -24,6 +26,7 @@ pub fn command(command: &StateCommand) -> Result<()> {
     let told = match command {
         StateCommand::Inspect { dir } => inspect(dir)?,
         StateCommand::Verify { dir, files, env_file } => return verify(dir, files, env_file.as_deref()),
+        StateCommand::Repair { dir, files, env_file } => repair(dir, files, env_file.as_deref())?,
         StateCommand::Backup { dir: Some(dir), to, .. } => {
             let store = open(dir).context("with --url the process that runs it can be asked")?;
             store.checkpoint(to)?;
@@ -124,51 +127,138 @@ fn inspect(dir: &Path) -> Result<String> {
     })
 }
 
+/// Refuses a state whose files are damaged before it is opened; what was checked, and what a crash left.
+fn files_fit(dir: &Path) -> Result<String> {
+    let checked = Store::check_files(dir)?;
+    if !checked.damaged.is_empty() {
+        return Err(damaged(dir, &checked.damaged));
+    }
+    let mut out = format!(
+        "files: {} tables and {} logs with {} records fit their checksums\n",
+        checked.tables, checked.logs, checked.records
+    );
+    for torn in checked.torn {
+        out.push_str(&format!(
+            "{torn}: what was written when the machine stopped, and not committed; or the file was cut\n"
+        ));
+    }
+    Ok(out)
+}
+
+fn damaged(dir: &Path, wrong: &[String]) -> anyhow::Error {
+    match wrong {
+        [one] => anyhow!("the state in {} is damaged: {one}", dir.display()),
+        all => anyhow!("the state in {} is damaged in {} ways: {}", dir.display(), all.len(), all.join("; ")),
+    }
+}
+
 /// Prints what was found; fails when anything is wrong.
 fn verify(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Result<()> {
+    let mut out = files_fit(dir)?;
     let store = Arc::new(open(dir)?);
     let mut wrong = store.snapshot()?.verify()?;
-    let mut out = format!("epoch {}: every block was read and fits its checksum\n", store.meta().epoch);
+    out.push_str(&format!("epoch {}: every block was read and fits its checksum\n", store.meta().epoch));
     if files.is_empty() {
         out.push_str("name the topology's files to have its views derived again\n");
     } else {
-        let files = topology::read(files)?;
-        let variables = topology::Variables::read(env_file)?;
-        let plan = topology::plan(&files, &variables, topology::Network::Allowed)?;
-        let setup = setup(store, plan)?;
-        for finding in verify::views(&setup)? {
-            let (line, fine) = told(&finding);
+        let mut mendable = false;
+        for finding in verify::findings(&setup(store, plan(files, env_file)?)?)? {
+            let line = told(&finding);
             out.push_str(&line);
-            if !fine {
+            if !finding.fine() {
+                mendable = true;
                 wrong.push(line.trim_end().to_owned());
             }
         }
+        if mendable {
+            out.push_str("`herald state repair` makes what can be derived again what is derived\n");
+        }
     }
     std::io::stdout().lock().write_all(out.as_bytes())?;
-    match wrong.len() {
-        0 => Ok(()),
-        1 => Err(anyhow!("the state in {} is damaged: {}", dir.display(), wrong[0])),
-        n => Err(anyhow!("the state in {} is damaged in {n} ways: {}", dir.display(), wrong.join("; "))),
+    if wrong.is_empty() { Ok(()) } else { Err(damaged(dir, &wrong)) }
+}
+
+fn plan(files: &[PathBuf], env_file: Option<&Path>) -> Result<Arc<Plan>> {
+    let files = topology::read(files)?;
+    let variables = topology::Variables::read(env_file)?;
+    topology::plan(&files, &variables, topology::Network::Allowed)
+}
+
+/// Mends what can be mended and tells what cannot; fails when anything is wrong that could be derived.
+fn repair(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Result<String> {
+    let mut out = files_fit(dir)?;
+    let plan = plan(files, env_file)?;
+    let store = Arc::new(open(dir)?);
+    let setup = setup(store.clone(), plan.clone())?;
+    let repaired = repair::repair(&setup, driver::now_ms())?;
+    for finding in &repaired.findings {
+        out.push_str(&match finding.derived {
+            Derived::Nothing => {
+                format!("{}: stays as it is; nothing keeps what it came from\n", name(finding))
+            }
+            _ if finding.fine() => told(finding),
+            _ => format!(
+                "{}: {} entries were wrong and {} missing, and are what is derived now\n",
+                name(finding),
+                finding.wrong,
+                finding.missing
+            ),
+        });
+    }
+    for (sink, keys) in &repaired.owed {
+        out.push_str(&format!(
+            "sink {sink}: {keys} keys or rows are sent as they are now, at the next start\n"
+        ));
+    }
+    for (sink, rows) in &repaired.too_many {
+        out.push_str(&format!(
+            "sink {sink}: {rows} rows were sent too many, and PLAIN cannot take them back: send it again to a new topic\n"
+        ));
+    }
+    for sink in &repaired.unknown {
+        out.push_str(&format!("sink {sink}: no view tells what it was sent; it gets nothing\n"));
+    }
+    match repaired.epoch {
+        None => out.push_str("nothing was to be mended\n"),
+        Some(epoch) => {
+            // What was mended is derived once more: it must be fine now.
+            let again = verify::findings(&self::setup(store.clone(), plan)?)?;
+            let wrong: Vec<String> =
+                again.iter().filter(|f| !f.fine()).map(|f| told(f).trim_end().to_owned()).collect();
+            if !wrong.is_empty() {
+                return Err(damaged(dir, &wrong));
+            }
+            store.flush()?;
+            out.push_str(&format!("epoch {epoch} holds what was mended\n"));
+        }
+    }
+    Ok(out)
+}
+
+fn name(finding: &Finding) -> String {
+    match finding.of {
+        Of::View => format!("view {}", finding.name),
+        Of::Arrangement => format!("arrangement {}", finding.name),
+        Of::Errors => finding.name.clone(),
     }
 }
 
-fn told(finding: &Finding) -> (String, bool) {
-    let Finding { view, derived, held, wrong, missing } = finding;
-    let fine = *wrong == 0 && *missing == 0;
-    let line = match (derived, fine) {
-        (Derived::All, true) => format!("view {view}: {held} rows, derived again and equal\n"),
+fn told(finding: &Finding) -> String {
+    let Finding { derived, held, wrong, missing, .. } = finding;
+    let name = name(finding);
+    match (derived, finding.fine()) {
+        (Derived::All, true) => format!("{name}: {held} rows, derived again and equal\n"),
         (Derived::Part, true) => {
-            format!("view {view}: {held} rows; all that can still be derived is among them\n")
+            format!("{name}: {held} rows; all that can still be derived is among them\n")
         }
-        (Derived::Nothing, _) => format!("view {view}: {held} rows; nothing keeps what they came from\n"),
-        _ => format!(
-            "view {view}: {held} rows, of which {wrong} are not what is derived; {missing} are missing\n"
-        ),
-    };
-    (line, fine)
+        (Derived::Nothing, _) => format!("{name}: {held} rows; nothing keeps what they came from\n"),
+        _ => {
+            format!("{name}: {held} rows, of which {wrong} are not what is derived; {missing} are missing\n")
+        }
+    }
 }
 
-fn setup(store: Arc<Store>, plan: Arc<dataflows::plan::Plan>) -> Result<Setup> {
+fn setup(store: Arc<Store>, plan: Arc<Plan>) -> Result<Setup> {
     let committed = store.meta();
     let spaces = Spaces::of(&plan, store.catalogue()?.as_ref()).map_err(|changed| {
         mistake(format!("the state is of another edition; changed: {}", changed.join(", ")))
@@ -179,7 +269,7 @@ fn setup(store: Arc<Store>, plan: Arc<dataflows::plan::Plan>) -> Result<Setup> {
     let mark = |name: &String| held.get(name).copied().flatten().unwrap_or(i64::MIN);
     Ok(Setup {
         watermarks: plan.sources.iter().map(|s| Arc::new(AtomicI64::new(mark(&s.name)))).collect(),
-        start: Start { epoch: committed.epoch, whole: true },
+        start: Start { epoch: committed.epoch, whole: true, anew: true },
         committed: Arc::new(AtomicU64::new(committed.epoch)),
         progress: Arc::new(committed.progress.clone()),
         spaces: Arc::new(spaces),

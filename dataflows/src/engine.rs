@@ -119,7 +119,7 @@ impl Engine {
             plan: plan.clone(),
             spaces: Arc::new(spaces),
             store,
-            start: Start { epoch: committed.epoch, whole: false },
+            start: Start { epoch: committed.epoch, whole: false, anew: false },
             watermarks: plan.sources.iter().map(watermark).collect(),
             progress: Arc::new(committed.progress.clone()),
             committed: Arc::new(AtomicU64::new(committed.epoch)),

@@ -39,6 +39,9 @@ pub enum RunError {
     /// A worker panicked; nothing of its epoch was committed.
     #[error("a worker panicked: {0}")]
     Panicked(String),
+    /// More rows are taken back than were put in; nothing was committed.
+    #[error("more rows were removed from a {0} than it had")]
+    Unheld(&'static str),
     /// A promise of the engine is broken; nothing was committed.
     #[error("{0}")]
     Broken(String),
@@ -50,6 +53,9 @@ impl RunError {
         match self {
             RunError::Explodes { .. } => Some(
                 "some key has many rows on both sides (herald_busiest_key_share_ratio tells in which arrangement): join on more columns, bound the times that match, or grant more with --memory",
+            ),
+            RunError::Unheld(_) => Some(
+                "the state holds what its tables do not lead to: mend it with `herald state repair` (the directory of the state, the topology's files), then start again",
             ),
             _ => None,
         }

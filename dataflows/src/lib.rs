@@ -8,8 +8,10 @@
 
 pub mod engine;
 pub mod error;
+pub mod owed;
 pub mod plan;
 pub mod render;
+pub mod repair;
 pub mod retention;
 pub mod source;
 pub mod spaces;

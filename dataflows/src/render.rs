@@ -88,6 +88,8 @@ pub struct Start {
     pub epoch: u64,
     /// Whether what the restored state gives views and sinks is wanted once more, at the committed epoch.
     pub whole: bool,
+    /// Whether sides of joins that follow from tables alone are filled from those, and not from the state.
+    pub anew: bool,
 }
 
 impl Start {
@@ -242,6 +244,11 @@ impl<'s, 'p> Renderer<'s, 'p> {
             Op::Join { .. } => self.join(id),
             Op::Lookup { .. } => self.lookup(id),
         }
+    }
+
+    /// Whether a part of an operator's state is neither restored nor cut off.
+    fn anew(&self, id: RelId, part: Part) -> bool {
+        self.start.anew && crate::verify::anew(self.plan, (id, part))
     }
 
     /// The input of a stateful operator; what a restored arrangement holds already is cut off.

@@ -139,6 +139,18 @@ impl Spaces {
             .ok_or_else(|| RunError::Broken(format!("relation {rel} has no durable {part:?}")))
     }
 
+    /// The parts of durable operators' states, with their spaces and names.
+    pub fn parts(&self) -> impl Iterator<Item = (RelId, Part, &CatalogueEntry)> {
+        let entry = |space: &u32| self.entries.iter().find(move |entry| entry.id == *space);
+        self.parts.iter().filter_map(move |((id, part), space)| Some((*id, *part, entry(space)?)))
+    }
+
+    /// The space in which is kept what a repair owes a sink.
+    pub fn sink(&self, name: &str) -> Option<u32> {
+        let mut sinks = self.entries.iter().filter(|entry| entry.kind == SpaceKind::Sink);
+        sinks.find(|entry| entry.name == name).map(|entry| entry.id)
+    }
+
     /// The spaces of views whose rows are not served for ever.
     pub fn retained(&self) -> impl Iterator<Item = &CatalogueEntry> {
         self.entries.iter().filter(|entry| entry.retention.is_some())

@@ -1,14 +1,14 @@
-//! Views derived again: what the durable state gives them, compared with what their tables hold.
+//! The state derived again: what tables and durable arrangements give, compared with what is held.
 //!
 //! The dataflow is built over the restored state as at any start, and what views get at the committed epoch is
 //! kept instead of dropped. A view of which the state keeps everything must equal its table; of one whose state
 //! expires, what is still there must be held; rows that nothing kept (an append-only source as it is, a lookup
-//! as of now) cannot be derived again.
+//! as of now) cannot be derived again. Sides of joins that lead to nothing but tables are filled from the tables
+//! anew, so that they are compared, too, and so are rows of the error table of views that lead to nothing else.
 
-use std::collections::HashMap;
+mod compare;
+
 use std::sync::mpsc::channel;
-
-use state::StateError;
 
 use crate::error::RunError;
 use crate::plan::{Op, Plan, RelId, When};
@@ -16,6 +16,8 @@ use crate::render::Start;
 use crate::render::collect::EpochOut;
 use crate::spaces::Part;
 use crate::topology::{self, Setup, Topology, Worker};
+
+pub use compare::{Change, Difference, differences};
 
 /// How much of a relation the state can give again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,11 +30,24 @@ pub enum Derived {
     All,
 }
 
-/// What was found of a view.
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Of {
+    /// A view.
+    View,
+    /// A part of an operator's state.
+    Arrangement,
+    /// The error table.
+    Errors,
+}
+
+/// What was found of a view, an arrangement or the error table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// Which of them.
+    pub of: Of,
     /// Name.
-    pub view: String,
+    pub name: String,
     /// How much of it could be compared.
     pub derived: Derived,
     /// Entries its table holds.
@@ -43,12 +58,18 @@ pub struct Finding {
     pub missing: u64,
 }
 
+impl Finding {
+    /// Whether it holds what was derived.
+    pub fn fine(&self) -> bool {
+        self.wrong == 0 && self.missing == 0
+    }
+}
+
 /// How much of a relation the state can give again.
 pub fn derived(plan: &Plan, id: RelId) -> Derived {
     let rel = &plan.rels[id];
     let below =
         || rel.op.inputs().iter().map(|input| derived(plan, *input)).min().unwrap_or(Derived::Nothing);
-    let expires = plan.expiry.range((id, Part::Groups)..).next().is_some_and(|((of, _), _)| *of == id);
     match &rel.op {
         Op::Source(at) => match &plan.sources[*at].keyed {
             Some(keyed) if keyed.retention_us.is_none() => Derived::All,
@@ -57,22 +78,55 @@ pub fn derived(plan: &Plan, id: RelId) -> Derived {
         },
         Op::Close { .. } | Op::Lookup { when: When::Now, .. } => Derived::Nothing,
         // A row whose partner has expired comes back as one that never had any.
-        Op::Join { .. } | Op::Lookup { .. } if expires => Derived::Nothing,
-        _ if rel.durable && expires => Derived::Part,
+        Op::Join { .. } | Op::Lookup { .. } if expires(plan, id) => Derived::Nothing,
+        _ if rel.durable && expires(plan, id) => Derived::Part,
         _ if rel.durable => Derived::All,
         _ => below(),
     }
 }
 
-/// Derives every view again and compares. `setup` is of a state that nobody writes.
+/// Whether a relation follows from the rows of tables alone, all of which the state keeps.
+pub fn rooted(plan: &Plan, id: RelId) -> bool {
+    let rel = &plan.rels[id];
+    match &rel.op {
+        Op::Source(at) => plan.sources[*at].keyed.as_ref().is_some_and(|keyed| keyed.retention_us.is_none()),
+        Op::Close { .. } | Op::Lookup { when: When::Now, .. } => false,
+        _ if expires(plan, id) => false,
+        op => op.inputs().iter().all(|input| rooted(plan, *input)),
+    }
+}
+
+/// Whether a part of an operator's state is filled from the tables anew when the state is derived again.
+pub fn anew(plan: &Plan, (id, part): (RelId, Part)) -> bool {
+    let inputs = plan.rels[id].op.inputs();
+    let input = if part == Part::Right { inputs.get(1) } else { inputs.first() };
+    let sides = matches!(plan.rels[id].op, Op::Join { .. } | Op::Lookup { .. });
+    sides && !expires(plan, id) && input.is_some_and(|input| rooted(plan, *input))
+}
+
+/// Whether a part of a relation's state is dropped once it is final.
+fn expires(plan: &Plan, id: RelId) -> bool {
+    plan.expiry.range((id, Part::Groups)..).next().is_some_and(|((of, _), _)| *of == id)
+}
+
+/// Derives everything again and compares. `setup` is of a state that nobody writes.
 ///
 /// # Errors
 /// When the state cannot be read or does not fit the plan.
-pub fn views(setup: &Setup) -> Result<Vec<Finding>, RunError> {
+pub fn findings(setup: &Setup) -> Result<Vec<Finding>, RunError> {
+    let all = differences(setup, &derive(setup)?)?;
+    Ok(all.into_iter().map(|difference| difference.finding).collect())
+}
+
+/// What tables and durable arrangements give at the committed epoch; nothing for a new state.
+///
+/// # Errors
+/// When the state cannot be read or does not fit the plan.
+pub fn derive(setup: &Setup) -> Result<EpochOut, RunError> {
     let mut setup = setup.clone();
-    setup.start = Start { whole: true, ..setup.start };
+    setup.start = Start { whole: true, anew: true, ..setup.start };
     if !setup.start.restored() {
-        return Ok(vec![]);
+        return Ok(EpochOut::default());
     }
     let (tell, told) = channel();
     let (shared, failures) = (setup.clone(), tell.clone());
@@ -85,43 +139,5 @@ pub fn views(setup: &Setup) -> Result<Vec<Finding>, RunError> {
     let workers = topology::start(1, setup.abort.clone(), body, failed)?;
     let out = told.recv().map_err(|_| RunError::Broken("the dataflow ended by itself".into()))??;
     drop(workers.join());
-    let views = setup.plan.views.iter().zip(&setup.spaces.views);
-    views
-        .map(|(view, space)| compare(&setup, (&view.name, derived(&setup.plan, view.rel)), *space, &out))
-        .collect()
-}
-
-/// One view's table and what was derived for it.
-fn compare(
-    setup: &Setup,
-    (view, derived): (&str, Derived),
-    space: u32,
-    out: &EpochOut,
-) -> Result<Finding, RunError> {
-    let mut wanted: HashMap<&[u8], Vec<u8>> = HashMap::new();
-    if derived != Derived::Nothing {
-        if let Some((rows, diffs)) = out.counts.get(&space) {
-            let counts = rows.iter().zip(diffs).filter(|(_, diff)| **diff != 0);
-            wanted.extend(counts.map(|(row, diff)| (row, diff.to_be_bytes().to_vec())));
-        }
-        if let Some((keys, values)) = out.writes.get(&space) {
-            let rows = keys.iter().zip(values.iter());
-            wanted.extend(rows.filter_map(|(key, row)| Some((key, row?.to_vec()))));
-        }
-    }
-    let counted = out.counts.contains_key(&space);
-    let mut finding = Finding { view: view.to_owned(), derived, held: 0, wrong: 0, missing: 0 };
-    setup.store.scan(space, &[], |key, value| -> Result<(), StateError> {
-        finding.held += 1;
-        let count = state::count_of(value).map(|count| count.to_be_bytes().to_vec());
-        let held = if counted { count.unwrap_or_default() } else { value.to_vec() };
-        match wanted.remove(key) {
-            Some(derived) if derived == held => {}
-            Some(_) => finding.wrong += 1,
-            None => finding.wrong += u64::from(derived == Derived::All),
-        }
-        Ok(())
-    })?;
-    finding.missing = wanted.len() as u64;
-    Ok(finding)
+    Ok(out)
 }

@@ -156,7 +156,7 @@ impl Committer {
         held.iter().for_each(|(name, n)| self.metrics.rows_in_arrangement(name, *n as i64));
         dead.sort_by(|a, b| (&a.source, a.partition, a.offset).cmp(&(&b.source, b.partition, b.offset)));
         let mut more = self.dead_chunks(&dead);
-        more.extend(self.failures.chunks(&self.setup.store, &commit.counts)?);
+        more.extend(self.failing(&mut commit)?);
         if !more.is_empty() {
             chunks.entry(0).or_default().append(&mut more);
         }
@@ -186,6 +186,26 @@ impl Committer {
         let _ = self.to_publisher.send(output);
         fail_point!("commit.after");
         Ok(())
+    }
+
+    /// Holds the changes of the error table to its bound; those that stay, as chunks of the outbox.
+    fn failing(&self, commit: &mut Commit) -> Result<Vec<Vec<u8>>> {
+        let space = self.setup.spaces.errors;
+        if commit.counts.iter().all(|counts| counts.space != space) {
+            return Ok(Vec::new());
+        }
+        let kept = self.setup.store.bound(space, &commit.counts)?;
+        let chunks = self.failures.chunks(&kept)?;
+        if kept.totals.not_kept > 0 && self.setup.store.bounded_totals(space)?.not_kept == 0 {
+            tracing::warn!(
+                "the table herald.errors is full: rows that fail from now on are counted and not kept"
+            );
+        }
+        self.metrics.errors(kept.totals.bytes, kept.totals.not_kept);
+        commit.counts.retain(|counts| counts.space != space);
+        commit.counts.push(kept.counts);
+        commit.bounded = Some(kept.totals);
+        Ok(chunks)
     }
 
     /// Waits while more output is committed and not published than may be held.

@@ -9,14 +9,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use arrow::array::AsArray;
 use arrow::datatypes::DataType;
 use connectors::{LetterTopic, murmur2_partition};
 use dataflows::plan::{Op, Plan, RelId};
 use schemas::{OutChunk, OutRecord, RowCodec};
 use serde_json::{Map, Value, json};
-use state::{Counts, Store};
+use state::Bounded;
 
 use super::commit::full;
 use super::encode::CHUNK_BYTES;
@@ -26,17 +26,16 @@ const MAX_TEXT: usize = 64 << 10;
 
 /// Dead-letter topics by view.
 pub struct Failures {
-    space: u32,
     codec: RowCodec,
     topics: BTreeMap<String, Vec<LetterTopic>>,
 }
 
 impl Failures {
-    /// For the error table in `space`, where `dead_letters` are the topics of sources.
+    /// For the error table, where `dead_letters` are the topics of sources.
     ///
     /// # Errors
     /// Never: the error table's columns are text.
-    pub fn new(plan: &Plan, space: u32, dead_letters: &BTreeMap<String, LetterTopic>) -> Result<Failures> {
+    pub fn new(plan: &Plan, dead_letters: &BTreeMap<String, LetterTopic>) -> Result<Failures> {
         let mut topics: BTreeMap<String, Vec<LetterTopic>> = BTreeMap::new();
         for (id, rel) in plan.rels.iter().enumerate() {
             let mut below = Vec::new();
@@ -46,28 +45,18 @@ impl Failures {
             of.sort();
             of.dedup();
         }
-        Ok(Failures { space, codec: RowCodec::new(&[const { DataType::Utf8 }; 4])?, topics })
+        Ok(Failures { codec: RowCodec::new(&[const { DataType::Utf8 }; 4])?, topics })
     }
 
-    /// What changed of the error table, as chunks of the outbox.
+    /// What changed of the error table, as chunks of the outbox. Rows that the table does not keep are not told.
     ///
     /// # Errors
-    /// When the state cannot be read.
-    pub fn chunks(&self, store: &Store, counts: &[Counts]) -> Result<Vec<Vec<u8>>> {
-        let mut changes: BTreeMap<&[u8], i64> = BTreeMap::new();
-        for counts in counts.iter().filter(|counts| counts.space == self.space) {
-            for (row, diff) in counts.rows.iter().zip(&counts.diffs) {
-                *changes.entry(row).or_default() += diff;
-            }
-        }
-        changes.retain(|_, diff| *diff != 0);
+    /// When a row is not readable.
+    pub fn chunks(&self, changes: &Bounded) -> Result<Vec<Vec<u8>>> {
         let (mut chunks, mut chunk) = (Vec::new(), OutChunk::new());
-        for (stored, diff) in changes {
-            let held = store.get(self.space, stored)?;
-            let before = held.map_or(Some(0), |value| state::count_of(&value));
-            let times = before.context("a count of the error table is damaged")? + diff;
+        for (stored, times) in changes.counts.rows.iter().zip(&changes.after) {
             // A stored row has its key group in front.
-            self.push(&mut chunk, stored.get(1..).unwrap_or_default(), times)?;
+            self.push(&mut chunk, stored.get(1..).unwrap_or_default(), *times)?;
             full(&mut chunk, &mut chunks, CHUNK_BYTES);
         }
         full(&mut chunk, &mut chunks, 1);

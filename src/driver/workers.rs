@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, Result};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, Sender};
+use dataflows::owed::Owed;
 use dataflows::render::collect::EpochOut;
 use dataflows::source::ingest::{PartitionMark, Rejected};
 use dataflows::topology::{self, Partitions, Setup, Topology, Worker, Workers};
@@ -48,13 +49,14 @@ pub struct Part {
     pub step: Duration,
 }
 
-/// Runs workers until their channels close; the first that fails, panics or ends too early ends the run.
+/// Runs workers until their channels close; the first that fails, panics or ends too early ends the run. What the
+/// state owes sinks, the first worker sends in the first epoch.
 ///
 /// # Errors
 /// When threads cannot be started.
 pub fn start(
     setup: Setup,
-    outputs: Arc<Outputs>,
+    (outputs, owed): (Arc<Outputs>, Option<Owed>),
     inboxes: Vec<Receiver<ToWorker>>,
     to_committer: Sender<ToCommitter>,
     fate: Fate,
@@ -62,12 +64,13 @@ pub fn start(
     let peers = inboxes.len();
     // Each is taken by its worker and gone with it: nobody waits for room in the inbox of a worker that has ended.
     let inboxes: Vec<_> = inboxes.into_iter().map(|inbox| Mutex::new(Some(inbox))).collect();
-    let (abort, failing) = (setup.abort.clone(), fate.clone());
+    let (abort, failing, owed) = (setup.abort.clone(), fate.clone(), Mutex::new(owed));
     let body = move |worker: &mut Worker| -> Result<()> {
         let place = inboxes.get(worker.index());
         let taken = place.and_then(|inbox| inbox.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Some(inbox) = taken else { return Ok(()) };
-        work(worker, &setup, &outputs, &inbox, &to_committer)?;
+        let owed = owed.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| worker.index() == 0);
+        work(worker, &setup, (&outputs, owed), &inbox, &to_committer)?;
         fate.ended("worker");
         Ok(())
     };
@@ -77,7 +80,7 @@ pub fn start(
 fn work(
     worker: &mut Worker,
     setup: &Setup,
-    outputs: &Outputs,
+    (outputs, mut owed): (&Outputs, Option<Owed>),
     inbox: &Receiver<ToWorker>,
     to_committer: &Sender<ToCommitter>,
 ) -> Result<()> {
@@ -105,6 +108,10 @@ fn work(
                 let mut out = topology.close(worker, epoch, &partitions)?;
                 fail_point!("worker.step.after");
                 let mut sinks = std::mem::take(&mut out.sinks);
+                if let Some(owed) = owed.take() {
+                    owed.settle(&mut out);
+                    sinks = owed.sinks;
+                }
                 // Nothing entered in such an epoch. What cannot be derived again is not sent again either.
                 if let Some(restored) = topology.restored() {
                     let plan = &setup.plan;

@@ -109,6 +109,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
         progress: Progress { views: [("champions".to_owned(), view)].into(), ..Progress::default() },
         outbox: vec![],
         dead_letters: vec![letter().to_bytes()],
+        bounded: None,
     })?;
     Ok((dir, store))
 }
@@ -237,6 +238,7 @@ fn a_query_follows_the_running_process() -> Result<()> {
         progress: store.meta().progress,
         outbox: vec![],
         dead_letters: vec![],
+        bounded: None,
     })?;
     let answer = states.answer(count)?;
     assert_eq!((answer.epoch, format::write(&answer, OutputFormat::Csv)?.as_str()), (5, "n\n1\n"));

@@ -12,6 +12,7 @@ use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 use rocksdb::{WriteBatch, WriteOptions};
 use schemas::{Blobs, Rows};
 
+use crate::bounded::{BOUNDED, BoundedTotals};
 use crate::dead_letter::DeadLetterTotals;
 use crate::draft::Draft;
 use crate::error::StateError;
@@ -36,6 +37,8 @@ pub struct Commit {
     pub outbox: Vec<OutboxChunk>,
     /// Serialised dead letters, in order.
     pub dead_letters: Vec<Vec<u8>>,
+    /// The totals of the error table, where its changes are among `counts` as [`Store::bound`] gave them.
+    pub bounded: Option<BoundedTotals>,
 }
 
 /// New totals of keys of one space. A key given twice keeps what was given last.
@@ -119,6 +122,9 @@ impl Store {
                 space::outbox_key(chunk.cluster, commit.epoch, chunk.part),
                 &chunk.bytes,
             );
+        }
+        if let Some(totals) = &commit.bounded {
+            self.put_meta_json(&mut draft.batch, BOUNDED, totals)?;
         }
         let totals = self.add_dead_letters(&mut draft.batch, dead, &commit.dead_letters)?;
         let committed =

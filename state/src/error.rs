@@ -195,6 +195,9 @@ impl StateError {
             StateError::Foreign { .. } => {
                 "give the topology's own name with `--name`, name another directory with `--state`, or start over with `--fresh`"
             }
+            StateError::Negative { .. } => {
+                "the state holds what its tables do not lead to: mend it with `herald state repair` (the directory of the state, the topology's files), then start again"
+            }
             StateError::Full { .. } => "free some space and start again: nothing that was committed is lost",
             StateError::DeadLetterFull { .. } => {
                 "replay or drop dead letters, raise the bound, or let the table drop its oldest"

@@ -8,10 +8,11 @@
 //! ```
 //! The marker lets a release refuse another format before it touches the database, and tells a state whose
 //! database was deleted from a directory that never had one. A directory with other people's files is never
-//! created into and never deleted.
+//! created into and never deleted. What is made here only its owner may read: it holds what the records hold.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -54,8 +55,7 @@ impl Layout {
     }
 
     pub(crate) fn create_root(&self) -> Result<(), StateError> {
-        fs::create_dir_all(&self.root)
-            .map_err(|source| StateError::io(&self.root, "create", &self.root, source))
+        create_dir(&self.root).map_err(|source| StateError::io(&self.root, "create", &self.root, source))
     }
 
     /// The marker, refused when it names another format version.
@@ -92,7 +92,7 @@ impl Layout {
         text.push(b'\n');
         let (path, written) = (self.marker_path(), self.root.join("HERALD.new"));
         let write = || {
-            let mut file = File::create(&written)?;
+            let mut file = private().create(true).truncate(true).open(&written)?;
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&written, &path)?;
@@ -105,9 +105,7 @@ impl Layout {
     pub(crate) fn lock(&self) -> Result<File, StateError> {
         let path = self.root.join("LOCK");
         let failed = |source| StateError::io(&self.root, "lock", &path, source);
-        let mut options = File::options();
-        let mut file =
-            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut file = private().create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -181,6 +179,18 @@ impl Layout {
         self.clear_leftovers()
     }
 
+    /// Makes the directory of the database, or closes it to others: it holds what the records hold.
+    pub(crate) fn close_database(&self) -> Result<(), StateError> {
+        let database = self.database();
+        create_dir(&database).map_err(|source| StateError::io(&self.root, "create", &database, source))?;
+        // Who may write the directory and does not own it cannot; then its owner has decided.
+        let _ = fs::set_permissions(&database, Permissions::from_mode(0o700));
+        for entry in fs::read_dir(&database).into_iter().flatten().flatten() {
+            let _ = fs::set_permissions(entry.path(), Permissions::from_mode(0o600));
+        }
+        Ok(())
+    }
+
     fn names(&self) -> Result<Vec<String>, StateError> {
         let failed = |source| StateError::io(&self.root, "list", &self.root, source);
         let entries = fs::read_dir(&self.root).map_err(failed)?;
@@ -191,4 +201,16 @@ impl Layout {
         names.sort();
         Ok(names)
     }
+}
+
+/// Makes a directory that only its owner may enter, with those above it that are missing.
+fn create_dir(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// How a file is opened that only its owner may read.
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600);
+    options
 }

@@ -18,17 +18,20 @@
 //! | `read` | batched lookups and scans, shared by all readers |
 //! | `snapshot` | a consistent view of one committed epoch, also beside a running process |
 //! | `outbox`, `dead_letter` | output that is committed but not yet published; rejected records |
-//! | `stats`, `verify` | sizes; checks of what is held |
+//! | `bounded` | the bound on the error table |
+//! | `stats`, `verify`, `files` | sizes; checks of what is held, and of the files it is held in |
 //! | `error` | everything that can go wrong, by what the caller can do |
 //!
 //! It knows nothing of SQL, Kafka or clocks: times come in as arguments.
 #![deny(missing_docs)]
 
+mod bounded;
 mod catalogue;
 mod commit;
 mod dead_letter;
 mod draft;
 mod error;
+mod files;
 mod identity;
 mod layout;
 mod options;
@@ -41,10 +44,12 @@ mod stats;
 mod store;
 mod verify;
 
+pub use bounded::{Bounded, BoundedTotals};
 pub use catalogue::{Catalogue, CatalogueEntry, Retention, SpaceKind};
 pub use commit::{Commit, CommitStats, Counts, OutboxChunk, Writes};
 pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
 pub use error::StateError;
+pub use files::FilesChecked;
 pub use layout::FORMAT_VERSION;
 pub use options::StoreOptions;
 pub use outbox::{OutboxDepth, OutboxEpoch, OutboxEpochs, Published};

@@ -25,6 +25,10 @@ pub struct StoreOptions {
     pub dead_letter_bytes: u64,
     /// What happens at that bound.
     pub dead_letter_policy: DeadLetterPolicy,
+    /// Bound on the error table: rows beyond it are counted and not kept.
+    pub error_bytes: u64,
+    /// Bound on table files that are open at a time; their descriptors are taken from those of the process.
+    pub open_files: i32,
 }
 
 impl Default for StoreOptions {
@@ -36,6 +40,8 @@ impl Default for StoreOptions {
             block_cache_bytes: 256 << 20,
             dead_letter_bytes: 1 << 30,
             dead_letter_policy: DeadLetterPolicy::DropOldest,
+            error_bytes: 256 << 20,
+            open_files: 256,
         }
     }
 }
@@ -49,7 +55,7 @@ pub(crate) fn database_options(options: &StoreOptions, create: bool) -> Options 
     // A family that is seldom written must not keep the log of all others alive.
     db.set_max_total_wal_size((options.write_buffer_bytes as u64).max(64 << 20));
     db.set_bytes_per_sync(1 << 20);
-    db.set_max_open_files(-1);
+    db.set_max_open_files(options.open_files);
     db.set_log_level(LogLevel::Warn);
     db.set_keep_log_file_num(3);
     db.set_max_log_file_size(16 << 20);

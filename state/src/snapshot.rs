@@ -164,7 +164,8 @@ impl Reader {
     /// families are at the epoch that `meta` tells of.
     fn open(layout: &Layout, scratch: &Path) -> Result<Reader, StateError> {
         let dir = layout.root.as_path();
-        let options = StoreOptions { block_cache_bytes: 64 << 20, ..StoreOptions::default() };
+        // A file that the running process deletes stays readable for who has it open, so all of them are.
+        let options = StoreOptions { block_cache_bytes: 64 << 20, open_files: -1, ..StoreOptions::default() };
         let families = options::descriptors(&options, &Cache::new_lru_cache(options.block_cache_bytes));
         let database = options::database_options(&options, false);
         let before = files(&layout.database());

@@ -5,6 +5,7 @@
 //! new start goes on from the last committed epoch.
 
 use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -31,6 +32,7 @@ pub struct Store {
     pub(crate) cache: Cache,
     pub(crate) dead_letter_bytes: u64,
     pub(crate) dead_letter_policy: DeadLetterPolicy,
+    pub(crate) error_bytes: u64,
     state_id: String,
     pub(crate) topology: Option<String>,
     spaces: RwLock<Arc<Spaces>>,
@@ -83,6 +85,7 @@ impl Store {
         let dir = layout.root.clone();
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let database = options::database_options(options, !layout.has_database());
+        layout.close_database()?;
         let families = options::descriptors(options, &cache);
         let db = DB::open_cf_descriptors(&database, layout.database(), families)
             .map_err(|source| StateError::database(&dir, source))?;
@@ -105,6 +108,7 @@ impl Store {
             cache,
             dead_letter_bytes: options.dead_letter_bytes,
             dead_letter_policy: options.dead_letter_policy,
+            error_bytes: options.error_bytes,
             state_id,
             topology,
             spaces: RwLock::new(Arc::new(catalogue.map(|catalogue| catalogue.spaces()).unwrap_or_default())),
@@ -191,6 +195,7 @@ impl Store {
         Checkpoint::new(&self.db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(layout.database()))
             .map_err(|source| StateError::database(target, source))?;
+        layout.close_database()?;
         layout.write_marker(&self.state_id)
     }
 
@@ -286,12 +291,13 @@ impl Store {
 
 /// The files of a directory, each synced.
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir(to)?;
+    std::fs::DirBuilder::new().mode(0o700).create(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         if entry.file_type()?.is_file() && entry.file_name() != "LOCK" {
             let copy = to.join(entry.file_name());
             std::fs::copy(entry.path(), &copy)?;
+            std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600))?;
             File::open(&copy)?.sync_all()?;
         }
     }

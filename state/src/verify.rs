@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::SpaceKind;
+use crate::bounded::{self, BOUNDED, BoundedTotals};
+use crate::catalogue::{Catalogue, SpaceKind};
 use crate::dead_letter::{DeadLetterTotals, Order};
 use crate::error::{StateError, hex};
 use crate::read::count_of;
@@ -29,7 +30,12 @@ impl Snapshot<'_> {
         for name in space::SPACES {
             self.verify_family(name, &counted, &mut findings)?;
         }
+        for name in space::FAMILIES.iter().filter(|name| !space::SPACES.contains(name)) {
+            let reads = self.reads();
+            reads.scan(reads.family(name)?, &[], 0).each(|_, _| Ok::<_, StateError>(()))?;
+        }
         self.verify_dead_letters(&mut findings)?;
+        self.verify_errors(&catalogue, &mut findings)?;
         Ok(findings)
     }
 
@@ -56,6 +62,22 @@ impl Snapshot<'_> {
         })?;
         if strays > 0 {
             findings.push(format!("{strays} keys in {name} belong to no space of the catalogue"));
+        }
+        Ok(())
+    }
+
+    /// Holds what the error table is said to keep against what it keeps.
+    fn verify_errors(&self, catalogue: &Catalogue, findings: &mut Vec<String>) -> Result<(), StateError> {
+        let totals: Option<BoundedTotals> = self.reads().meta_json(BOUNDED)?;
+        let entry = catalogue.find(SpaceKind::View, "herald.errors");
+        let (Some(totals), Some(entry)) = (totals, entry) else { return Ok(()) };
+        let mut bytes = 0;
+        self.scan(entry.id, &[], |row, _| -> Result<(), StateError> {
+            bytes += bounded::size(row);
+            Ok(())
+        })?;
+        if bytes != totals.bytes {
+            findings.push(format!("herald.errors holds {bytes} bytes, and counts {}", totals.bytes));
         }
         Ok(())
     }

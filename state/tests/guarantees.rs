@@ -1,8 +1,10 @@
 //! The guarantees of the state, one module each; what they share stands here.
 
 mod guarantees {
+    mod bounded;
     mod commit;
     mod dead_letter;
+    mod files;
     mod outbox;
     mod reading;
     mod refusals;

@@ -2,9 +2,15 @@
 //! they are told when records are gone or when they have no token.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::{ArrayRef, StringArray};
+use arrow::datatypes::DataType;
+use dataflows::render::collect::stored_key;
+use schemas::{Blobs, RowCodec, Rows};
 use serde_json::Value;
+use state::{Commit, Counts, SpaceKind, Store, StoreOptions, Writes};
 
 use crate::broker;
 use crate::child::{self, Ended, Herald};
@@ -172,6 +178,107 @@ fn a_damaged_view_is_found() {
     let found = place.herald(&place.out(), &["state", "verify", ".herald/damaged", "scores.sql"]);
     assert_eq!(found.code, Some(1), "{}", found.stderr);
     assert!(found.stderr.contains("damaged"), "{}", found.stderr);
+}
+
+/// A ghost in a view with a key (which its sink was sent, too), a row that a view without one has lost, and a
+/// ghost in the error table.
+fn poison(state: &Path, out: &str) {
+    let store = Store::open(state, &StoreOptions::default()).expect("a state");
+    let catalogue = store.catalogue().expect("a catalogue").expect("it has run");
+    let entry = |name: &str| catalogue.find(SpaceKind::View, name).expect("a view").clone();
+    let first = |space: u32| {
+        let mut scan = store.iter(space, &[]).expect("a space");
+        let (key, value) = scan.next_entry().expect("it reads").expect("a row");
+        (key.to_vec(), value.to_vec())
+    };
+    let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+    let teams = entry("teams");
+    let schema = schemas::schema_from_json(teams.schema.as_ref().expect("columns")).expect("a schema");
+    let codec = RowCodec::of(&schema).expect("a row");
+    let mut columns = codec.decode(std::iter::once(first(teams.id).1.as_slice())).expect("a row");
+    columns[0] = text("green");
+    let (mut keys, mut values) = (Rows::new(), Blobs::new());
+    let key = RowCodec::new(&[DataType::Utf8]).expect("a key").encode(&columns[..1]).expect("a key");
+    keys.push(&stored_key(key.get(0)));
+    values.push(Some(codec.encode(&columns).expect("a row").get(0)));
+    let counts = |space: u32, row: &[u8], diff: i64| {
+        let rows: Rows = std::iter::once(row).collect();
+        Counts { space, rows, diffs: vec![diff] }
+    };
+    let failed = RowCodec::new(&[DataType::Utf8, DataType::Utf8, DataType::Utf8, DataType::Utf8]);
+    let failed = failed.expect("text").encode(&["teams", "x", "no", "y"].map(text)).expect("text");
+    let points = entry("points").id;
+    let held = store.meta();
+    let commit = Commit {
+        epoch: held.epoch + 1,
+        commit_ms: held.commit_ms,
+        progress: held.progress,
+        writes: vec![Writes { space: teams.id, keys, values }],
+        counts: vec![
+            counts(points, &first(points).0, -1),
+            counts(entry("herald.errors").id, &stored_key(failed.get(0)), 1),
+        ],
+        ..Commit::default()
+    };
+    store.commit(commit).expect("a commit");
+    broker::shared()
+        .produce(out, [(r#"{"team":"green"}"#, r#"{"team":"green","players":1,"points":3}"#.as_bytes())]);
+}
+
+/// What is true of a state whose tables say otherwise: `verify` tells it, `run` refuses it when a row is taken
+/// back that was never there, `repair` mends it, and the sink gets the difference once.
+#[test]
+fn a_poisoned_state_is_mended() {
+    let place = Place::new("mended");
+    let path = place.dir.path().join("scores.sql");
+    let text = std::fs::read_to_string(&path).expect("a file");
+    std::fs::write(&path, text + "CREATE MATERIALIZED VIEW points AS SELECT points FROM scores;")
+        .expect("a file");
+    let (out, state) = (place.out(), place.dir.path().join(".herald/mended"));
+    place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#, r#"{"player":"b","points":4,"team":"blue"}"#]);
+    ok(&place.once(&["--name", "mended"]));
+    ok(&place.herald(&out, &["state", "verify", ".herald/mended", "scores.sql"]));
+    poison(&state, &out);
+    assert_eq!(teams(&out), [r#""blue" 1 4"#, r#""green" 1 3"#, r#""red" 1 3"#]);
+
+    let told = place.herald(&out, &["state", "verify", ".herald/mended", "scores.sql"]);
+    assert_eq!(told.code, Some(1), "{}", told.stderr);
+    for line in [
+        "view teams: 3 rows, of which 1 are not what is derived; 0 are missing",
+        "view points: 1 rows, of which 0 are not what is derived; 1 are missing",
+        "herald.errors: 1 rows, of which 1 are not what is derived",
+    ] {
+        assert!(told.stderr.contains(line) && told.stdout.contains("herald state repair"), "{}", told.stderr);
+    }
+    place.feed(&[r#"{"player":"a","points":9,"team":"red"}"#, r#"{"player":"b","points":5,"team":"blue"}"#]);
+    let refused = place.once(&["--name", "mended"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("would hold -1 copies"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("herald state repair"), "{}", refused.stderr);
+
+    let mended = place.herald(&out, &["state", "repair", ".herald/mended", "scores.sql"]);
+    ok(&mended);
+    for line in [
+        "view teams: 1 entries were wrong and 0 missing, and are what is derived now",
+        "view points: 0 entries were wrong and 1 missing",
+        "herald.errors: 1 entries were wrong",
+        "sink teams_out: 1 keys or rows are sent as they are now, at the next start",
+        "epoch 3 holds what was mended",
+    ] {
+        assert!(mended.stdout.contains(line), "{line}\n{}", mended.stdout);
+    }
+    ok(&place.herald(&out, &["state", "verify", ".herald/mended", "scores.sql"]));
+    let again = place.herald(&out, &["state", "repair", ".herald/mended", "scores.sql"]);
+    ok(&again);
+    assert!(again.stdout.contains("nothing was to be mended"), "{}", again.stdout);
+    for _ in 0..2 {
+        ok(&place.once(&["--name", "mended"]));
+        assert_eq!(teams(&out), [r#""blue" 1 5"#, r#""red" 1 9"#]);
+    }
+    let sent = broker::shared().read_committed(&out);
+    let green = sent.iter().filter(|read| read.key.as_ref().is_some_and(|k| k.ends_with(b"\"green\"}")));
+    let green: Vec<bool> = green.map(|read| read.value.is_some()).collect();
+    assert_eq!(green, [true, false], "the ghost, and once that it is none");
 }
 
 /// In the middle of every table file.

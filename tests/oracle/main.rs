@@ -14,7 +14,7 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `keyed`, `nexmark` | the tests |
+//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `keyed`, `nexmark`, `taken_back`, `repair` | the tests |
 
 mod control;
 mod duck;
@@ -29,6 +29,8 @@ mod lookup;
 mod model;
 mod nexmark;
 mod oracle;
+mod repair;
 mod retention;
 mod rows;
+mod taken_back;
 mod way;

@@ -237,7 +237,7 @@ impl Group {
                 counts[state] += counts[state - 1];
             }
             if counts.iter().any(|count| *count < 0) {
-                return Err(RunError::Broken("more rows were removed from a group than it had".into()));
+                return Err(RunError::Unheld("group"));
             }
             if counts.iter().any(|count| *count > 0) {
                 group.rows.push(&entry);

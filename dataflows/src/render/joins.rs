@@ -157,20 +157,20 @@ impl<'s> Renderer<'s, '_> {
         (keys, key_codec): (Vec<Scalar>, RowCodec),
         (part, keep_null_keys): (Part, bool),
     ) -> Result<(Keyed<'s>, Option<Back<'s, i64>>), RunError> {
-        let updates = self.keyed(id, input, (keys, key_codec.clone()), keep_null_keys)?;
+        let updates = self.keyed((id, part), input, (keys, key_codec.clone()), keep_null_keys)?;
         let (updates, back) = self.expiring(updates, (id, part));
         Ok((self.kept(updates, (id, self.plan.rels[id].durable, part), &key_codec)?, back))
     }
 
-    /// Keyed rows of an input.
+    /// Keyed rows of an input, for a part of an operator's state.
     pub(super) fn keyed(
         &self,
-        id: RelId,
+        (id, part): (RelId, Part),
         input: RelId,
         (keys, key_codec): (Vec<Scalar>, RowCodec),
         keep_null_keys: bool,
     ) -> Result<Keyed<'s>, RunError> {
-        let durable = self.plan.rels[id].durable;
+        let durable = self.plan.rels[id].durable && !self.anew(id, part);
         let shape = self.shapes[input].clone();
         let side = Side { shape, keys, key_codec, keep_null_keys };
         let stream = self.input(durable, self.streams[input].clone());
@@ -189,7 +189,7 @@ impl<'s> Renderer<'s, '_> {
         }
         let space = self.spaces.part(id, part)?;
         let tee = self.tee(updates, space);
-        if !self.start.restored() {
+        if !self.start.restored() || self.anew(id, part) {
             return Ok(tee);
         }
         let (handle, restored) = self.scope.new_input();

@@ -61,11 +61,11 @@ impl<'s> Renderer<'s, '_> {
                 super::join::keyed(stream, side, self.errors(id)?, self.collector.clone())
             }
             When::Time { .. } => {
-                let updates = self.keyed(id, *left, keys, *outer)?;
+                let updates = self.keyed((id, Part::Left), *left, keys, *outer)?;
                 self.kept(updates, (id, durable, Part::Left), &codec)?
             }
         };
-        let right = self.keyed(id, *right, (keys_of(right_keys), codec.clone()), false)?;
+        let right = self.keyed((id, Part::Right), *right, (keys_of(right_keys), codec.clone()), false)?;
         let right = self.kept(right, (id, durable, Part::Right), &codec)?;
         let space = |part| if durable { self.spaces.part(id, part).map(Some) } else { Ok(None) };
         let due = match self.plan.expiry.get(&(id, Part::Left)) {

@@ -212,7 +212,7 @@ impl Content {
             add(&mut total, &fresh);
         }
         if total.as_ref().is_some_and(|total| total.rows < 0) {
-            return Err(RunError::Broken("more rows were removed from a group than it had".into()));
+            return Err(RunError::Unheld("group"));
         }
         Ok([before, total])
     }

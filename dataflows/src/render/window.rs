@@ -218,7 +218,7 @@ impl Compute {
             });
             seek.step(&value);
             if counts.iter().any(|count| *count < 0) {
-                return Err(RunError::Broken("more rows were removed from a partition than it had".into()));
+                return Err(RunError::Unheld("partition"));
             }
             let (order, row) = split(&value)?;
             if let Some((rank, most)) = &first {

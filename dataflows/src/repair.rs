@@ -1,0 +1,223 @@
+//! A state that holds what its tables do not lead to is mended: entries that can be derived again are made what
+//! is derived, in one commit, and sinks are owed the difference.
+//!
+//! What sinks hold is what the view they send held. A key of which an entry changes is sent as it is now; what a
+//! PLAIN sink holds too much cannot be taken back. What cannot be derived again (append-only sources as they
+//! are, what expires, windows that closed, lookups as of now, and state over those) stays as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::datatypes::DataType;
+use schemas::{Blobs, RowCodec, Rows};
+use state::{Commit, Counts, Writes, count_of};
+
+use crate::error::RunError;
+use crate::owed;
+use crate::plan::{Plan, Sink};
+use crate::render::collect::{EpochOut, SinkDelta};
+use crate::sql::ast::Format;
+use crate::topology::Setup;
+use crate::verify::{Change, Derived, Difference, Finding, Of, derive, differences};
+
+/// What a repair did and what it could not.
+#[derive(Clone, Debug, Default)]
+pub struct Repaired {
+    /// What was found, before anything was changed.
+    pub findings: Vec<Finding>,
+    /// The epoch that mended it; None where nothing was to be changed.
+    pub epoch: Option<u64>,
+    /// Keys (of PLAIN sinks: rows) that sinks are owed, by name.
+    pub owed: BTreeMap<String, u64>,
+    /// Rows that PLAIN sinks got and that cannot be taken back, by name.
+    pub too_many: BTreeMap<String, u64>,
+    /// Sinks of which nothing tells what they hold.
+    pub unknown: Vec<String>,
+}
+
+/// Derives everything again and makes the state what was derived. `setup` is of a state that nobody writes.
+///
+/// # Errors
+/// When the state cannot be read or written, or does not fit the plan.
+pub fn repair(setup: &Setup, commit_ms: i64) -> Result<Repaired, RunError> {
+    let out = derive(setup)?;
+    let found = differences(setup, &out)?;
+    let mut repaired = Repaired {
+        findings: found.iter().map(|difference| difference.finding.clone()).collect(),
+        ..Repaired::default()
+    };
+    if found.iter().all(|difference| difference.changes.is_empty()) {
+        return Ok(repaired);
+    }
+    let held = setup.store.meta();
+    let mut commit = Commit {
+        epoch: held.epoch + 1,
+        commit_ms: commit_ms.max(held.commit_ms),
+        progress: held.progress,
+        ..Commit::default()
+    };
+    for difference in found.iter().filter(|difference| !difference.changes.is_empty()) {
+        change(setup, difference, &mut commit)?;
+    }
+    for sink in &setup.plan.sinks {
+        owe(setup, sink, (&found, &out), (&mut commit, &mut repaired))?;
+    }
+    repaired.epoch = Some(commit.epoch);
+    setup.store.commit(commit)?;
+    Ok(repaired)
+}
+
+/// The changes of one space, for the commit.
+fn change(setup: &Setup, difference: &Difference, commit: &mut Commit) -> Result<(), RunError> {
+    let space = difference.space;
+    if !difference.counted {
+        let (mut keys, mut values) = (Rows::new(), Blobs::new());
+        for change in &difference.changes {
+            keys.push(&change.key);
+            values.push(change.wanted.as_deref());
+        }
+        commit.writes.push(Writes { space, keys, values });
+        return Ok(());
+    }
+    let mut counts = Counts { space, ..Counts::default() };
+    for change in &difference.changes {
+        counts.rows.push(&change.key);
+        counts.diffs.push(copies(&change.wanted)? - copies(&change.held)?);
+    }
+    if difference.finding.of == Of::Errors {
+        let kept = setup.store.bound(space, &[counts])?;
+        commit.bounded = Some(kept.totals);
+        counts = kept.counts;
+    }
+    commit.counts.push(counts);
+    Ok(())
+}
+
+fn copies(count: &Option<Vec<u8>>) -> Result<i64, RunError> {
+    let broken = || RunError::Broken("a row in the state has no count".into());
+    count.as_ref().map_or(Ok(0), |count| count_of(count).ok_or_else(broken))
+}
+
+/// What one sink is owed.
+fn owe(
+    setup: &Setup,
+    sink: &Sink,
+    (found, out): (&[Difference], &EpochOut),
+    (commit, repaired): (&mut Commit, &mut Repaired),
+) -> Result<(), RunError> {
+    let view = setup.plan.views.iter().position(|view| view.rel == sink.rel);
+    let Some((view, space)) = view.zip(setup.spaces.sink(&sink.name)) else {
+        repaired.unknown.push(sink.name.clone());
+        return Ok(());
+    };
+    let space_of_view = setup.spaces.views[view];
+    let Some(difference) = found.iter().find(|difference| difference.space == space_of_view) else {
+        return Ok(());
+    };
+    if difference.finding.derived == Derived::Nothing || difference.changes.is_empty() {
+        return Ok(());
+    }
+    let rows = changed_rows(difference)?;
+    let delta = match sink.format {
+        Format::Plain => {
+            let too_many: i64 = rows.iter().map(|(_, diff)| (-diff).max(0)).sum();
+            if too_many > 0 {
+                repaired.too_many.insert(sink.name.clone(), too_many.unsigned_abs());
+            }
+            let mut delta = SinkDelta::default();
+            for (row, diff) in rows.iter().filter(|(_, diff)| *diff > 0) {
+                delta.keys.push(&[]);
+                delta.rows.push(row);
+                delta.diffs.push(*diff);
+            }
+            delta
+        }
+        _ => by_key(&setup.plan, sink, &rows, &content(difference, out))?,
+    };
+    let keys: BTreeSet<&[u8]> = delta.keys.iter().collect();
+    let owed = if sink.format == Format::Plain { delta.diffs.len() } else { keys.len() };
+    if owed > 0 {
+        repaired.owed.insert(sink.name.clone(), owed as u64);
+        commit.writes.push(owed::entries(&setup.store, space, &delta)?);
+    }
+    Ok(())
+}
+
+/// Rows of a view that come and go.
+fn changed_rows(difference: &Difference) -> Result<Vec<(Vec<u8>, i64)>, RunError> {
+    let mut rows = Vec::new();
+    for Change { key, held, wanted } in &difference.changes {
+        if difference.counted {
+            let row = key.get(1..).unwrap_or_default().to_vec();
+            rows.push((row, copies(wanted)? - copies(held)?));
+        } else {
+            rows.extend(held.iter().map(|row| (row.clone(), -1)));
+            rows.extend(wanted.iter().map(|row| (row.clone(), 1)));
+        }
+    }
+    Ok(rows)
+}
+
+/// All rows that were derived of a view.
+fn content(difference: &Difference, out: &EpochOut) -> Vec<Vec<u8>> {
+    let mut rows = Vec::new();
+    if let Some((keys, diffs)) = out.counts.get(&difference.space) {
+        let held = keys.iter().zip(diffs).filter(|(_, diff)| **diff > 0);
+        rows.extend(held.map(|(key, _)| key.get(1..).unwrap_or_default().to_vec()));
+    }
+    if let Some((_, values)) = out.writes.get(&difference.space) {
+        rows.extend(values.iter().flatten().map(<[u8]>::to_vec));
+    }
+    rows
+}
+
+/// The row of a key that goes, and the one that comes.
+type Sides<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+/// Every key of which a row changes, as it is now: whatever the sink holds of it, it holds that then.
+fn by_key(
+    plan: &Plan,
+    sink: &Sink,
+    rows: &[(Vec<u8>, i64)],
+    content: &[Vec<u8>],
+) -> Result<SinkDelta, RunError> {
+    let schema = &plan.rels[sink.rel].schema;
+    let codec = RowCodec::of(schema)?;
+    let types: Vec<DataType> = sink.key.iter().map(|at| schema.field(*at).data_type().clone()).collect();
+    let key_codec = RowCodec::new(&types)?;
+    let mut sides: BTreeMap<Vec<u8>, Sides<'_>> = BTreeMap::new();
+    let changed = keys(&codec, &key_codec, &sink.key, rows.iter().map(|(row, _)| row.as_slice()))?;
+    for (key, (row, diff)) in changed.iter().zip(rows) {
+        let (before, _) = sides.entry(key.to_vec()).or_default();
+        if *diff < 0 {
+            before.get_or_insert(row.as_slice());
+        }
+    }
+    let now = keys(&codec, &key_codec, &sink.key, content.iter().map(Vec::as_slice))?;
+    for (key, row) in now.iter().zip(content) {
+        if let Some((_, after)) = sides.get_mut(key) {
+            *after = Some(row.as_slice());
+        }
+    }
+    let mut delta = SinkDelta::default();
+    for (key, (before, after)) in &sides {
+        for (row, diff) in [(before, -1), (after, 1)] {
+            let Some(row) = row else { continue };
+            delta.keys.push(key);
+            delta.rows.push(row);
+            delta.diffs.push(diff);
+        }
+    }
+    Ok(delta)
+}
+
+/// The packed keys of packed rows.
+fn keys<'a>(
+    rows_codec: &RowCodec,
+    key_codec: &RowCodec,
+    key: &[usize],
+    rows: impl Iterator<Item = &'a [u8]>,
+) -> Result<Rows, RunError> {
+    let columns = rows_codec.decode(rows)?;
+    let key: Vec<_> = key.iter().map(|at| columns[*at].clone()).collect();
+    Ok(key_codec.encode(&key)?)
+}

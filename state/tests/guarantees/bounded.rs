@@ -1,0 +1,104 @@
+//! The error table keeps its bound, and what it does not keep is taken back all the same.
+
+use crate::{VIEW, content, counts, epoch, open, options, pairs};
+use rand::{RngExt, SeedableRng};
+use state::{Commit, StateError, Store, StoreOptions};
+use std::collections::BTreeMap;
+
+/// Room for two rows of two letters: an entry takes 32 bytes beside its row.
+fn bounded() -> StoreOptions {
+    StoreOptions { error_bytes: 70, ..options() }
+}
+
+/// Commits changes as the driver does; the copies that are not kept.
+fn change(store: &Store, number: u64, changes: &[(&str, i64)]) -> Result<u64, StateError> {
+    let kept = store.bound(VIEW, &[counts(VIEW, changes)])?;
+    let not_kept = kept.totals.not_kept;
+    let bounded = Some(kept.totals);
+    store.commit(Commit { counts: vec![kept.counts], bounded, ..epoch(number) })?;
+    Ok(not_kept)
+}
+
+#[test]
+fn rows_beyond_the_bound_are_counted_and_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let store = Store::open(dir.path(), &bounded()).unwrap();
+    assert_eq!(change(&store, 1, &[("aa", 1), ("bb", 2)]).unwrap(), 0);
+    assert_eq!(change(&store, 2, &[("aa", 5), ("cc", 3)]).unwrap(), 3);
+    assert_eq!(content(&store, VIEW), pairs(&[("aa", "6"), ("bb", "2")]));
+    // A row that is not kept goes, and one that is; then there is room, for what comes from then on.
+    assert_eq!(change(&store, 3, &[("bb", -2), ("cc", -2)]).unwrap(), 1);
+    assert_eq!(change(&store, 4, &[("cc", 1)]).unwrap(), 1);
+    assert_eq!(content(&store, VIEW), pairs(&[("aa", "6"), ("cc", "1")]));
+    drop(store);
+    let store = Store::open(dir.path(), &bounded()).unwrap();
+    assert_eq!(change(&store, 5, &[("cc", -2)]).unwrap(), 0);
+    assert_eq!(content(&store, VIEW), pairs(&[("aa", "6")]));
+    assert_eq!(change(&store, 6, &[("aa", -6)]).unwrap(), 0);
+    assert_eq!(store.bounded_totals(VIEW).unwrap().bytes, 0);
+    assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn copies_that_nobody_added_are_found_while_nothing_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let store = Store::open(dir.path(), &bounded()).unwrap();
+    change(&store, 1, &[("aa", 1)]).unwrap();
+    let error = change(&store, 2, &[("aa", -2)]).unwrap_err();
+    assert!(matches!(error, StateError::Negative { total: -1, .. }), "{error}");
+    let error = change(&store, 2, &[("bb", -1)]).unwrap_err();
+    assert!(matches!(error, StateError::Negative { total: -1, .. }), "{error}");
+    assert_eq!(store.meta().epoch, 1);
+}
+
+#[test]
+fn an_earlier_state_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.commit(Commit { counts: vec![counts(VIEW, &[("aa", 1), ("bb", 1)])], ..epoch(1) }).unwrap();
+    drop(store);
+    let store = Store::open(dir.path(), &bounded()).unwrap();
+    assert_eq!(store.bounded_totals(VIEW).unwrap().bytes, 68);
+    assert_eq!(change(&store, 2, &[("cc", 1), ("bb", -1)]).unwrap(), 0);
+    assert_eq!(content(&store, VIEW), pairs(&[("aa", "1"), ("cc", "1")]));
+}
+
+/// Random changes against a plain count of what there is: kept and not kept always add up to it, the bound holds,
+/// and when all is taken back nothing is left.
+#[test]
+fn kept_and_not_kept_add_up_to_what_there_is() {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let store = Store::open(dir.path(), &StoreOptions { error_bytes: 200, ..options() }).unwrap();
+    let names: Vec<String> = (0..20).map(|n| format!("row {n}")).collect();
+    let mut there: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut left_out = 0;
+    for number in 1..=200 {
+        let mut changes: Vec<(&str, i64)> = Vec::new();
+        let last = number == 200;
+        for _ in 0..if last { 0 } else { random.random_range(1..8) } {
+            let name = names[random.random_range(0..names.len())].as_str();
+            let held = there.entry(name).or_default();
+            let diff = random.random_range(-*held..=3);
+            *held += diff;
+            changes.push((name, diff));
+        }
+        if last {
+            changes = there.iter_mut().map(|(name, held)| (*name, -std::mem::take(held))).collect();
+        }
+        let not_kept = change(&store, number, &changes).unwrap_or_else(|e| panic!("{e}; {changes:?}"));
+        let kept = content(&store, VIEW);
+        let copies: i64 = kept.iter().map(|(_, copies)| copies.parse::<i64>().unwrap()).sum();
+        assert_eq!(copies + not_kept as i64, there.values().sum::<i64>());
+        for (row, copies) in &kept {
+            assert!(copies.parse::<i64>().unwrap() <= there[row.as_str()]);
+        }
+        assert!(kept.iter().map(|(row, _)| row.len() + 32).sum::<usize>() <= 200);
+        left_out += not_kept;
+    }
+    assert!(left_out > 100 && content(&store, VIEW).is_empty());
+    assert_eq!(store.bounded_totals(VIEW).unwrap(), state::BoundedTotals::default());
+}

@@ -1,0 +1,175 @@
+//! A state that was given rows its tables do not lead to, in a view, in a side of a join, in the error table: it
+//! is told, mended, and goes on as one that never met the fault.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+
+use dataflows::plan::{Plan, Source};
+use dataflows::render::Start;
+use dataflows::repair::{Repaired, repair};
+use dataflows::source::decoder;
+use dataflows::spaces::{Part, Spaces};
+use dataflows::topology::Setup;
+use dataflows::verify::{Derived, Finding, Of, findings};
+use schemas::Records;
+use state::{Commit, Counts, Store, StoreOptions};
+
+use crate::engine::{Engine, Options, plan};
+
+const TOPOLOGY: &str = "
+CREATE TABLE champions (champion_id INT, role VARCHAR, n BIGINT, PRIMARY KEY (champion_id))
+ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'champions') FORMAT PLAIN ENCODE JSON;
+CREATE SOURCE live (champion_id INT, amount BIGINT) WITH (connector = 'file', path = 'live') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW roles AS SELECT role, count(*) AS n FROM champions GROUP BY role;
+CREATE MATERIALIZED VIEW plain AS SELECT role FROM champions;
+CREATE MATERIALIZED VIEW quotient AS SELECT champion_id, 10 / n AS q FROM champions;
+CREATE MATERIALIZED VIEW found AS
+  SELECT l.amount, c.role FROM live AS l JOIN champions AS c ON l.champion_id = c.champion_id;
+CREATE MATERIALIZED VIEW amounts AS SELECT amount FROM live;
+CREATE SINK roles_out FROM roles WITH (connector = 'blackhole', primary_key = 'role') FORMAT UPSERT ENCODE JSON;
+";
+
+const OPTIONS: Options = Options { workers: 2, in_flight: 1, cut: true };
+
+fn feed(engine: &mut Engine, source: usize, from: i64, rows: &[&str]) {
+    let mut records = Records::new(0);
+    for (offset, row) in (from..).zip(rows) {
+        records.push(offset, None, None, Some(row.as_bytes()));
+    }
+    engine.feed(source, records);
+}
+
+fn first(plan: &Arc<Plan>, dir: &Path) {
+    let mut engine = Engine::open(plan, dir, &[1, 1], OPTIONS);
+    let champions = [
+        r#"{"champion_id":1,"role":"mage","n":5}"#,
+        r#"{"champion_id":2,"role":"tank","n":0}"#,
+        r#"{"champion_id":3,"role":"mage","n":2}"#,
+    ];
+    feed(&mut engine, 0, 0, &champions);
+    feed(&mut engine, 1, 0, &[r#"{"champion_id":1,"amount":7}"#, r#"{"champion_id":2,"amount":8}"#]);
+    engine.close(|_, _| {});
+}
+
+/// Changes and removals of every champion.
+fn second(plan: &Arc<Plan>, dir: &Path) -> Vec<Vec<Vec<u8>>> {
+    let mut engine = Engine::open(plan, dir, &[1, 1], OPTIONS);
+    let champions = [
+        r#"{"champion_id":1,"role":"tank","n":0}"#,
+        r#"{"champion_id":2,"role":"mage","n":1}"#,
+        r#"{"champion_id":3,"role":"tank","n":4}"#,
+    ];
+    feed(&mut engine, 0, 3, &champions);
+    feed(&mut engine, 1, 2, &[r#"{"champion_id":3,"amount":9}"#]);
+    engine.close(|_, _| {});
+    let views = (0..plan.views.len()).map(|at| engine.view_rows(at).unwrap());
+    let sorted = |rows: schemas::Rows| {
+        let mut rows: Vec<Vec<u8>> = rows.iter().map(<[u8]>::to_vec).collect();
+        rows.sort();
+        rows
+    };
+    views.chain([engine.error_rows().unwrap()]).map(sorted).collect()
+}
+
+fn setup(plan: &Arc<Plan>, dir: &Path) -> Setup {
+    let store = Arc::new(Store::open(dir, &StoreOptions::default()).unwrap());
+    let committed = store.meta();
+    Setup {
+        plan: plan.clone(),
+        spaces: Arc::new(Spaces::of(plan, store.catalogue().unwrap().as_ref()).unwrap()),
+        start: Start { epoch: committed.epoch, whole: true, anew: true },
+        watermarks: plan.sources.iter().map(|_| Arc::new(AtomicI64::new(i64::MIN))).collect(),
+        committed: Arc::new(AtomicU64::new(committed.epoch)),
+        progress: Arc::new(committed.progress),
+        abort: Arc::new(AtomicBool::new(false)),
+        decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
+        joined_bytes: u64::MAX,
+        store,
+    }
+}
+
+/// One more copy of the first row of a space, or its last copy gone.
+fn poison(setup: &Setup, space: u32, diff: i64) {
+    let mut counts = Counts { space, ..Counts::default() };
+    let mut scan = setup.store.iter(space, &[]).unwrap();
+    let (row, _) = scan.next_entry().unwrap().expect("a row");
+    counts.rows.push(row);
+    counts.diffs.push(diff);
+    let held = setup.store.meta();
+    let commit = Commit {
+        epoch: held.epoch + 1,
+        commit_ms: held.commit_ms,
+        progress: held.progress,
+        counts: vec![counts],
+        ..Commit::default()
+    };
+    setup.store.commit(commit).unwrap();
+}
+
+fn wrong(found: &[Finding]) -> Vec<(Of, &str)> {
+    found.iter().filter(|found| !found.fine()).map(|found| (found.of, found.name.as_str())).collect()
+}
+
+fn mended(plan: &Arc<Plan>, dir: &Path) -> Repaired {
+    let repaired = repair(&setup(plan, dir), 1).unwrap();
+    let again = findings(&setup(plan, dir)).unwrap();
+    assert_eq!(wrong(&again), []);
+    assert_eq!(repair(&setup(plan, dir), 1).unwrap().epoch, None, "once is enough");
+    repaired
+}
+
+#[test]
+fn ghosts_of_views_joins_and_errors_are_mended() {
+    let plan = plan(TOPOLOGY);
+    let (good, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    first(&plan, good.path());
+    let expected = second(&plan, good.path());
+
+    first(&plan, dir.path());
+    assert_eq!(wrong(&findings(&setup(&plan, dir.path())).unwrap()), []);
+    let side = {
+        let setup = setup(&plan, dir.path());
+        let view = |name: &str| {
+            let at = setup.plan.views.iter().position(|view| view.name == name).unwrap();
+            assert!(setup.plan.views[at].key.is_none(), "{name} is counted");
+            setup.spaces.views[at]
+        };
+        let side = setup
+            .spaces
+            .parts()
+            .find(|(_, part, entry)| *part == Part::Right && entry.name.starts_with("found/"));
+        let (.., side) = side.expect("the champions' side of the join");
+        let (id, name) = (side.id, side.name.clone());
+        [view("plain"), id, setup.spaces.errors].iter().for_each(|space| poison(&setup, *space, 1));
+        name
+    };
+    // Each poisoned epoch is a restart away from the next.
+    let told = findings(&setup(&plan, dir.path())).unwrap();
+    let places = [(Of::View, "plain"), (Of::Arrangement, side.as_str()), (Of::Errors, "herald.errors")];
+    assert_eq!(wrong(&told), places);
+    let derived: Vec<Derived> = told.iter().filter(|f| f.name == "amounts").map(|f| f.derived).collect();
+    assert_eq!(derived, [Derived::Nothing], "nothing keeps what an append-only source had");
+    let repaired = mended(&plan, dir.path());
+    assert_eq!(wrong(&repaired.findings), places);
+    assert!(repaired.owed.is_empty() && repaired.unknown.is_empty(), "{repaired:?}");
+    assert_eq!(second(&plan, dir.path()), expected);
+}
+
+#[test]
+fn a_row_that_is_missing_comes_back() {
+    let plan = plan(TOPOLOGY);
+    let (good, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    first(&plan, good.path());
+    let expected = second(&plan, good.path());
+    first(&plan, dir.path());
+    {
+        let setup = setup(&plan, dir.path());
+        let errors = setup.spaces.errors;
+        poison(&setup, errors, -1);
+    }
+    let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| second(&plan, dir.path())));
+    assert!(refused.is_err(), "what is taken back was not there");
+    mended(&plan, dir.path());
+    assert_eq!(second(&plan, dir.path()), expected);
+}
