@@ -70,14 +70,16 @@ impl Targets {
     pub fn catch_up(&mut self, after: &BTreeMap<u16, u64>) -> Result<()> {
         for (target, after) in after {
             let store = self.store.clone();
+            // Not the committed epoch: later ones had no output here, and the target's marker knows nothing of them.
+            let mut upto = *after;
             let mut left = store.outbox_after(*target, *after)?;
             while let Some(epoch) = left.next().transpose()? {
                 tracing::info!(epoch = epoch.epoch, target, "publishing what was left in the outbox");
                 let commit_ms = store.meta().commit_ms;
                 fail_point!("recover.outbox.epoch");
                 self.send(*target, &[(epoch.epoch, commit_ms, &epoch.parts)])?;
+                upto = epoch.epoch;
             }
-            let upto = self.store.meta().epoch;
             self.store.delete_outbox(*target, upto)?;
         }
         self.published.store(self.store.meta().epoch, Ordering::Release);
