@@ -31,6 +31,9 @@ pub fn command(args: &CheckArgs) -> Result<()> {
         false => Network::Refused,
     };
     let plan = topology::plan(&files, &variables, network)?;
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     println!("{}: {}.", names.join(", "), contents(&plan));
     match args.connect {

@@ -9,6 +9,7 @@
 //! schema uses Herald's column types only; a relation below a forgetter is marked so.
 
 pub mod aggregate;
+pub mod canonical;
 pub mod explain;
 pub mod fold;
 pub mod scalar;
@@ -16,6 +17,7 @@ pub mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 pub use aggregate::{AggFunc, Aggregate};
@@ -25,6 +27,7 @@ use window::Window;
 
 use crate::spaces::Part;
 use crate::sql::ast::{Encoding, Format, IncludeKind};
+use crate::sql::error::SqlError;
 
 /// Index of a relation in [`Plan::rels`].
 pub type RelId = usize;
@@ -73,6 +76,8 @@ pub struct Plan {
     pub expiry: BTreeMap<(RelId, Part), Horizon>,
     /// Rows that come out of a join whose state expires and do not change any more, by columns of its output.
     pub settled: BTreeMap<RelId, Vec<Horizon>>,
+    /// What the text has that changes nothing, with its place: told, and no mistake.
+    pub warnings: Vec<SqlError>,
 }
 
 /// From when on rows are final: after an epoch no row comes, and none is taken back, whose time in
@@ -112,6 +117,8 @@ pub struct Rel {
 pub enum Op {
     /// Rows of `Plan::sources[i]`: all its columns, in schema order.
     Source(usize),
+    /// Rows written in the query, there from the first epoch on.
+    Values(RecordBatch),
     /// Rows for which the predicate is true.
     Filter {
         /// Input.
@@ -236,7 +243,7 @@ impl Op {
     /// The inputs, in order.
     pub fn inputs(&self) -> Vec<RelId> {
         match self {
-            Op::Source(_) => vec![],
+            Op::Source(_) | Op::Values(_) => vec![],
             Op::Filter { input, .. }
             | Op::Project { input, .. }
             | Op::Unnest { input, .. }

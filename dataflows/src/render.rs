@@ -205,6 +205,10 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let stream = |streams: &Vec<Deltas<'s>>, input: &RelId| streams[*input].clone();
         match &plan.rels[id].op {
             Op::Source(at) => Ok(sources[*at].clone()),
+            Op::Values(rows) => {
+                let rows = self.shapes[id].assemble(rows.columns().to_vec(), rows.num_rows())?;
+                Ok(linear::constant(&self.scope, rows, self.start.first()))
+            }
             Op::Filter { input, predicate } => {
                 let errors = self.errors(id)?;
                 Ok(linear::filter(

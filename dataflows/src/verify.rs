@@ -76,6 +76,7 @@ pub fn derived(plan: &Plan, id: RelId) -> Derived {
             Some(_) => Derived::Part,
             None => Derived::Nothing,
         },
+        Op::Values(_) => Derived::All,
         Op::Close { .. } | Op::Lookup { when: When::Now, .. } => Derived::Nothing,
         // A row whose partner has expired comes back as one that never had any.
         Op::Join { .. } | Op::Lookup { .. } if expires(plan, id) => Derived::Nothing,

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::Schema;
+use arrow::util::display::array_value_to_string;
 use serde_json::{Value, json};
 
 use super::window::Window;
@@ -82,6 +84,7 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         Op::Source(i) => {
             (if plan.sources[*i].keyed.is_some() { "Table" } else { "Source" }, plan.sources[*i].name.clone())
         }
+        Op::Values(rows) => ("Values", format!("{} rows", rows.num_rows())),
         Op::Filter { predicate, .. } => ("Filter", predicate.to_string()),
         Op::Project { exprs, .. } => {
             let named = exprs.iter().zip(rel.schema.fields()).map(|(e, f)| {
@@ -498,12 +501,23 @@ fn hash_rel(plan: &Plan, id: RelId, known: &mut BTreeMap<RelId, String>) -> Stri
     let Line { op, detail } = line(plan, rel);
     let detail = match &rel.op {
         Op::Source(i) => canonical_source(&plan.sources[*i]),
+        Op::Values(rows) => values(rows),
         Op::Unnest { column, outer, .. } => format!("{column} {outer}"),
         _ => detail,
     };
     let hash = hex(&format!("{op}\n{detail}\n{}\n{}", columns(&rel.schema), inputs.join("\n")));
     known.insert(id, hash.clone());
     hash
+}
+
+/// Rows as text, one a line.
+fn values(rows: &RecordBatch) -> String {
+    let row = |at: usize| {
+        let value = |c: &ArrayRef| array_value_to_string(c, at).unwrap_or_default();
+        let values = rows.columns().iter().map(|c| if c.is_null(at) { "NULL".to_owned() } else { value(c) });
+        values.map(|v| format!("{v:?}")).collect::<Vec<_>>().join(",")
+    };
+    (0..rows.num_rows()).map(row).collect::<Vec<_>>().join("\n")
 }
 
 fn canonical_source(source: &Source) -> String {

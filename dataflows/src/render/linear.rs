@@ -7,9 +7,10 @@
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::generic::operator::source;
+use timely::dataflow::operators::generic::{Operator, OutputBuilderSession};
+use timely::dataflow::{Scope, Stream};
 
 use super::batch::{DeltaBatch, Shape, select};
 use super::collect::Shared;
@@ -94,6 +95,20 @@ impl Errors {
         let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|e| RunError::Broken(e.to_string()))?;
         Ok((columns, batch, diffs))
     }
+}
+
+/// Rows that are there from epoch `first` on: one worker has them, once.
+pub fn constant<'s>(scope: &Scope<'s, u64>, rows: RecordBatch, first: u64) -> Deltas<'s> {
+    let rows = (scope.index() == 0).then_some(rows);
+    source(*scope, "Values", move |capability, _| {
+        let mut rows = rows.map(|rows| (capability.delayed(&first), rows));
+        move |output: &mut OutputBuilderSession<'_, u64, CapacityContainerBuilder<Vec<DeltaBatch>>>| {
+            if let Some((time, rows)) = rows.take() {
+                let diffs = vec![1; rows.num_rows()];
+                output.session(&time).give(DeltaBatch::arrow(rows, diffs));
+            }
+        }
+    })
 }
 
 /// The values of a one-row batch, `name=value` each.

@@ -96,8 +96,10 @@ impl ContextProvider for Catalog {
             return Ok(Arc::new(RelSource { rel: None, schema: Arc::clone(schema) }));
         }
         let known = match name.schema() {
-            None => self.entries.get(name.table()).and_then(|e| e.known.clone()),
-            Some(_) => None,
+            None | Some("public") => self.entries.get(name.table()).and_then(|e| e.known.clone()),
+            Some(schema) => {
+                self.entries.get(&format!("{schema}.{}", name.table())).and_then(|e| e.known.clone())
+            }
         };
         match known {
             Some((rel, schema)) => Ok(Arc::new(RelSource { rel: Some(rel), schema })),

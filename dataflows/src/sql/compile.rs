@@ -19,7 +19,7 @@ use super::error::{Mistake, SqlError};
 use super::nearest::did_you_mean;
 use super::parse::interval::duration_us;
 use super::query::{self, Site};
-use super::{close, event_time, lower, parse, properties, prune, sink};
+use super::{close, event_time, lower, parse, properties, prune, refuse, sink, trial};
 use crate::plan::{Op, Plan, Rel, RelId, View};
 
 /// Compiles the files of a topology. `columns_of` is asked for the columns of relations that leave
@@ -165,8 +165,12 @@ impl<'a> Compiler<'a> {
     fn query(&mut self, query: &sql::Query, owner: &Name) -> Result<RelId, Vec<Mistake>> {
         let site = Site { file: owner.pos.file, pos: owner.pos };
         let logical = query::plan(&self.catalog, query, site)?;
+        let idle = refuse::idle(query, site.file, site.pos);
+        self.plan.warnings.extend(idle.into_iter().map(|mistake| mistake.named(self.files)));
         let before = self.plan.rels.len();
-        lower::lower(&mut self.plan, &owner.text, &logical).map_err(|error| {
+        let lowered = lower::lower(&mut self.plan, &owner.text, &logical)
+            .and_then(|rel| trial::relations(&self.plan, before).map(|()| rel));
+        lowered.map_err(|error| {
             self.plan.rels.truncate(before);
             vec![super::mistakes::of(&error, &self.catalog, query, site)]
         })

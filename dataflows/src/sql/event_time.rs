@@ -90,6 +90,7 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             }
             bounds
         }
+        Op::Values(_) => none(),
         Op::Filter { input, .. } | Op::Unnest { input, .. } | Op::Distinct { input } => known[*input].clone(),
         Op::Project { input, exprs } => exprs.iter().map(|e| through(e.expr(), &known[*input])).collect(),
         Op::Union { inputs } => {

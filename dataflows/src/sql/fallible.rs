@@ -14,9 +14,10 @@ use datafusion_physical_expr::expressions::{
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::functions::never_fails;
+use crate::plan::canonical::Canonical;
 
-/// Functions of DataFusion's that have a value for all arguments of their types.
-const TOTAL: [&str; 3] = ["get_field", "coalesce", "nullif"];
+/// Functions of DataFusion's and our own marks that have a value for all arguments of their types.
+const TOTAL: [&str; 4] = ["get_field", "coalesce", "nullif", "herald_may_be_null"];
 
 /// Whether `expr` may give an error on some row of `input`. What is not known not to, may.
 pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
@@ -29,6 +30,7 @@ pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
         TOTAL.contains(&call.name()) || never_fails(call.fun(), constant)
     } else {
         expr.is::<Column>()
+            || expr.is::<Canonical>()
             || expr.is::<Literal>()
             || expr.is::<IsNullExpr>()
             || expr.is::<IsNotNullExpr>()

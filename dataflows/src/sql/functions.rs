@@ -26,6 +26,10 @@ pub(crate) mod syntax;
 mod text;
 mod value;
 
+pub(crate) mod may_be_null;
+pub(crate) mod quantified;
+pub(crate) mod written_cast;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, LazyLock};
@@ -55,6 +59,12 @@ pub(crate) struct Functions {
     types: Arc<dyn TypePlanner>,
 }
 
+/// The function that converts a value of the field `from` to the type of `to` as PostgreSQL does; None where
+/// Arrow's cast means the same.
+pub(crate) fn conversion(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
+    cast::cast(from.data_type(), to.data_type())
+}
+
 /// The one set of functions.
 pub(crate) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
 
@@ -66,7 +76,10 @@ impl Functions {
             json_function(true),
             super::ordinality::function(),
         ]);
-        let own = own.chain(super::temporal::functions());
+        let own = own
+            .chain(super::temporal::functions())
+            .chain([written_cast::function(), may_be_null::function()])
+            .chain(quantified::functions());
         for udf in registry::scalars().into_iter().chain(own) {
             for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
                 scalars.insert(name.clone(), Arc::clone(&udf));

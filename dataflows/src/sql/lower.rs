@@ -10,6 +10,7 @@ mod call;
 mod grouping_sets;
 pub(crate) mod join;
 mod lookup;
+mod values;
 pub(crate) mod window;
 
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use super::catalog::RelSource;
 use super::fallible::fallible;
 use super::guard::Fence;
 use super::temporal::Temporal;
-use crate::plan::{Op, Plan, Rel, RelId, Scalar};
+use crate::plan::{Op, Plan, Rel, RelId, Scalar, canonical};
 use grouping_sets::Lowered;
 
 /// Adds the relations of `logical` to `plan`, written in the view `owner`.
@@ -66,7 +67,7 @@ pub(crate) fn scalar(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
         }
         Ok(Transformed::no(e))
     })?;
-    Ok(Scalar::new(checked.data))
+    Ok(Scalar::new(canonical::inside(checked.data, schema.as_arrow())?))
 }
 
 /// A list as comparisons. DataFusion 55 evaluates its items over no row to see whether they are constants; a
@@ -153,9 +154,8 @@ impl Lower<'_> {
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Join(join) => self.join(join),
-            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
-                plan_err!("a SELECT without FROM is not supported")
-            }
+            LogicalPlan::EmptyRelation(empty) => self.no_relation(empty),
+            LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::Subquery(_) => plan_err!("subqueries as values are not supported"),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Limit(limit) => self.limit(limit),

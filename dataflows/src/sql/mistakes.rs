@@ -17,6 +17,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::aggregates;
 use super::ast::Pos;
 use super::catalog::Catalog;
+use super::dialects;
 use super::error::Mistake;
 use super::functions::FUNCTIONS;
 use super::lower::join::NOT_IN;
@@ -102,7 +103,7 @@ fn describe(
     if let Some(name) = between(&text, "Invalid function '", "'") {
         let names: Vec<String> =
             FUNCTIONS.scalar_names().into_iter().chain(FUNCTIONS.aggregate_names()).collect();
-        let remedy = FUNCTIONS.remedy(&name).map(str::to_owned);
+        let remedy = FUNCTIONS.remedy(&name).map(str::to_owned).or_else(|| dialects::function(&name));
         let hint = remedy.or_else(|| did_you_mean(&name, names.iter().map(String::as_str)));
         return Mistake::new(at(Some(&name)), format!("there is no function called {name}")).maybe_hint(hint);
     }

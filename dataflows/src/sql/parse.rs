@@ -12,7 +12,9 @@ pub mod cursor;
 pub mod flink;
 pub mod interval;
 pub mod options;
+pub mod reading;
 pub mod relation;
+pub mod series;
 pub mod sink;
 pub mod temporal;
 pub mod types;
@@ -51,6 +53,34 @@ pub fn parse(
     }
     mistakes.sort_by_key(|m| m.pos);
     Err(mistakes.into_iter().map(|m| m.named(files)).collect())
+}
+
+/// Parses a query by itself.
+///
+/// # Errors
+/// Every mistake, in the order of their places.
+pub fn question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::Query>, Vec<Mistake>> {
+    let (env, read_file) = (|_: &str| None, |_: &str| Err(std::io::ErrorKind::NotFound.into()));
+    let context = Context { file: 0, text, env: &env, read_file: &read_file };
+    let mut tokens = Vec::new();
+    let broken = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens).err();
+    if let Some(error) = broken {
+        return Err(vec![untokenised(&context, &error.message, error.location)]);
+    }
+    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    while tokens.last().is_some_and(|t| t.token == Token::SemiColon) {
+        tokens.pop();
+    }
+    let end = tokens.last().map_or(Location::new(1, 1), |t| t.span.end);
+    let (count, mut mistakes) = (tokens.len(), Vec::new());
+    let mut cursor = Cursor::new(context, tokens, end);
+    match view::query(&mut cursor, count, &mut mistakes) {
+        Ok((query, _)) if mistakes.is_empty() => return Ok(query),
+        Ok(_) => {}
+        Err(mistake) => mistakes.push(mistake),
+    }
+    mistakes.sort_by_key(|m| m.pos);
+    Err(mistakes)
 }
 
 /// Parses one file.

@@ -65,6 +65,11 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
     };
     match &rel.op {
         Op::Source(i) => source(plan, *i, &mut facts),
+        Op::Values(rows) => {
+            if rows.num_rows() <= 1 {
+                facts.unique.push(vec![]);
+            }
+        }
         Op::Filter { .. } => {
             facts.unique.clone_from(&inputs[0].unique);
             facts.paired.clone_from(&inputs[0].paired);
@@ -309,7 +314,7 @@ pub(crate) fn only_adds(plan: &Plan, rel: RelId) -> bool {
         Op::Source(at) => plan.sources[*at].keyed.is_none(),
         Op::Close { .. } | Op::Lookup { when: When::Now, .. } => return true,
         Op::Join { kind, .. } => matches!(kind, JoinKind::Inner | JoinKind::Semi),
-        Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } | Op::Union { .. } => true,
+        Op::Values(_) | Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } | Op::Union { .. } => true,
         op => matches!(op, Op::Distinct { .. }),
     };
     adds && rel.op.inputs().into_iter().all(|input| only_adds(plan, input))

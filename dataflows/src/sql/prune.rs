@@ -90,7 +90,7 @@ fn reads(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
 fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
     let all = |input: RelId| -> Columns { (0..plan.rels[input].schema.fields().len()).collect() };
     match &plan.rels[id].op {
-        Op::Source(_) => vec![],
+        Op::Source(_) | Op::Values(_) => vec![],
         Op::Filter { input, predicate } => vec![(*input, own.union(&columns(predicate)).copied().collect())],
         Op::Project { input, exprs } => {
             vec![(*input, own.iter().flat_map(|c| columns(&exprs[*c])).collect())]
@@ -247,7 +247,9 @@ impl Writer<'_> {
         let owner = rel.owner.as_str();
         let reads = reads(self.old, id, own);
         let (op, places): (Op, BTreeMap<usize, usize>) = match &rel.op {
-            Op::Source(i) => (Op::Source(*i), (0..rel.schema.fields().len()).map(|c| (c, c)).collect()),
+            op @ (Op::Source(_) | Op::Values(_)) => {
+                (op.clone(), (0..rel.schema.fields().len()).map(|c| (c, c)).collect())
+            }
             Op::Filter { predicate, .. } => {
                 let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
                 (Op::Filter { input, predicate: moved(predicate, &places) }, places)
@@ -464,7 +466,7 @@ fn compact(plan: &mut Plan) {
 
 fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
     match op {
-        Op::Source(_) => {}
+        Op::Source(_) | Op::Values(_) => {}
         Op::Filter { input, .. }
         | Op::Project { input, .. }
         | Op::Unnest { input, .. }

@@ -9,18 +9,17 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 
 use datafusion_common::{
     Column, DFSchema, DataFusionError, ExprSchema, NullHandling, Result, TableReference, UnnestOptions,
     plan_err,
 };
-use datafusion_expr::expr_rewriter::NamePreserver;
-use datafusion_expr::logical_plan::{Join, LogicalPlan, LogicalPlanBuilder, Projection, Unnest};
-use datafusion_expr::{Expr, ExprSchemable, lit};
+use datafusion_expr::logical_plan::{Join, LogicalPlan, LogicalPlanBuilder, TableScan, Unnest};
+use datafusion_expr::{Expr, lit};
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion_optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
@@ -28,7 +27,6 @@ use datafusion_optimizer::eliminate_outer_join::EliminateOuterJoin;
 use datafusion_optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion_optimizer::optimize_unions::OptimizeUnions;
 use datafusion_optimizer::push_down_filter::PushDownFilter;
-use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule};
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast as sql;
@@ -36,10 +34,13 @@ use datafusion_sql::sqlparser::ast as sql;
 use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
 use super::error::Mistake;
-use super::functions::syntax;
+use super::fold::Fold;
 use super::parse::unnest::{self, UnnestUse};
-use super::{bags, constants, guard, lower, mistakes, ordinality, refuse, subquery, temporal, total};
-use crate::plan::Scalar;
+use super::{
+    bags, coerce, constants, guard, lower, meaning, mistakes, ordinality, refuse, subquery, sugar, temporal,
+    total, trial, using,
+};
+use crate::plan::{RelId, Scalar};
 
 /// Where a query stands: what its mistakes point into.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,46 @@ pub(crate) fn plan(
     query: &sql::Query,
     site: Site,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
+    of(catalog, query, site, (&|rewritten| sugar::plain(rewritten), true))
+}
+
+/// Plans and optimises a query whose rows are read once, and may be in an order.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn answer(
+    catalog: &Catalog,
+    query: &sql::Query,
+    site: Site,
+) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
+    let plain = |rewritten: &mut sql::Query| {
+        let order = rewritten.order_by.take();
+        sugar::plain(rewritten);
+        rewritten.order_by = order.map(|mut order| {
+            sugar::plain(&mut order);
+            order
+        });
+    };
+    of(catalog, query, site, (&plain, false))
+}
+
+/// The relation of a scan, by its number in the catalogue.
+///
+/// # Errors
+/// When it is of the items of an UNNEST.
+pub(crate) fn scanned_relation(scan: &TableScan) -> Result<RelId> {
+    match scan.source.downcast_ref::<RelSource>().and_then(|source| source.rel) {
+        Some(rel) => Ok(rel),
+        None => plan_err!("UNNEST needs a table to the left of it that holds the array"),
+    }
+}
+
+fn of(
+    catalog: &Catalog,
+    query: &sql::Query,
+    site: Site,
+    (plain, names_matter): (&dyn Fn(&mut sql::Query), bool),
+) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
     if reads_broken(catalog, query) {
         return Err(vec![]);
     }
@@ -74,9 +115,8 @@ pub(crate) fn plan(
     }
     catalog.clear_items();
     let mut rewritten = query.clone();
-    name_columns(&mut rewritten.body, site).map_err(|m| vec![m])?;
-    syntax::as_calls(&mut rewritten);
     let uses = unnest::extract(&mut rewritten, site.file, 0)?;
+    plain(&mut rewritten);
     let tidy = |error: DataFusionError| vec![mistakes::of(&error, catalog, query, site)];
     for item in &uses {
         let here = Site { pos: item.pos, ..site };
@@ -84,9 +124,13 @@ pub(crate) fn plan(
     }
     let planned = statement(catalog, rewritten)
         .and_then(|p| put_back(catalog, p, &uses))
+        .and_then(using::merge)
         .and_then(bags::number)
+        .and_then(coerce::plan)
         .map_err(tidy)?;
-    check_names(&planned, query, site)?;
+    if names_matter {
+        check_names(&planned, query, site)?;
+    }
     let joined = analyze(planned).and_then(subquery::decorrelate).map_err(tidy)?;
     let optimised = typed(joined)
         .and_then(temporal::joins)
@@ -134,24 +178,24 @@ pub(crate) fn expression(
     }
     let plan = || -> Result<Scalar> {
         let (name, schema) = over;
-        let mut expr = expr.clone();
-        syntax::as_calls(&mut expr);
         let schema = Arc::new(schema.clone());
         let source = Arc::new(RelSource { rel: Some(0), schema: Arc::clone(&schema) });
         let named = DFSchema::try_from_qualified_schema(name, &schema)?;
+        let mut plain = expr.clone();
+        sugar::plain(&mut plain);
         let planned = SqlToRel::new_with_options(catalog, options()).sql_to_expr(
-            expr,
+            plain,
             &named,
             &mut PlannerContext::new(),
         )?;
+        let planned = coerce::expression(planned, &named)?;
         let scan =
             LogicalPlanBuilder::scan(name, source, None)?.project([planned.alias("value")])?.build()?;
-        let analyzed = analyze(scan)?;
-        let LogicalPlan::Projection(p) = optimise(analyzed, vec![Arc::new(SimplifyExpressions::new())])?
-        else {
+        let LogicalPlan::Projection(p) = optimise(typed(scan)?, vec![Arc::new(Fold)])? else {
             return plan_err!("the expression could not be planned");
         };
         let scalar = lower::scalar(&p.expr[0], p.input.schema())?;
+        trial::column(&scalar, &schema)?;
         match target {
             Some(target) => {
                 let found = scalar.data_type(&schema)?;
@@ -171,6 +215,15 @@ pub(crate) fn expression(
     plan().map_err(|e| vec![mistakes::of_expr(&e, expr, over.1, site)])
 }
 
+/// The one value of a constant expression.
+///
+/// # Errors
+/// Why it has none, in words.
+pub(crate) fn constant_value(expr: &sql::Expr) -> std::result::Result<ArrayRef, String> {
+    let value = constant_scalar(&Catalog::default(), expr).and_then(|scalar| one_value(&scalar));
+    value.map_err(|error| mistakes::clean(&error.strip_backtrace()))
+}
+
 /// The error that evaluating a constant gives. What cannot be planned is told with what is around it.
 pub(crate) fn constant(catalog: &Catalog, expr: &sql::Expr) -> Option<DataFusionError> {
     constant_scalar(catalog, expr).ok().and_then(|scalar| one_value(&scalar).err())
@@ -178,25 +231,26 @@ pub(crate) fn constant(catalog: &Catalog, expr: &sql::Expr) -> Option<DataFusion
 
 /// The value of a constant.
 #[cfg(test)]
-pub(crate) fn value(catalog: &Catalog, expr: &sql::Expr) -> Result<arrow::array::ArrayRef> {
+pub(crate) fn value(catalog: &Catalog, expr: &sql::Expr) -> Result<ArrayRef> {
     constant_scalar(catalog, expr).and_then(|scalar| one_value(&scalar))
 }
 
 fn constant_scalar(catalog: &Catalog, expr: &sql::Expr) -> Result<Scalar> {
     let schema = DFSchema::empty();
-    let mut expr = expr.clone();
-    syntax::as_calls(&mut expr);
+    let mut plain = expr.clone();
+    sugar::plain(&mut plain);
     let planned = SqlToRel::new_with_options(catalog, options())
-        .sql_to_expr(expr, &schema, &mut PlannerContext::new())
+        .sql_to_expr(plain, &schema, &mut PlannerContext::new())
+        .and_then(|value| coerce::expression(value, &schema))
         .and_then(|value| LogicalPlanBuilder::empty(true).project([value])?.build())
-        .and_then(analyze)?;
+        .and_then(typed)?;
     match planned {
         LogicalPlan::Projection(p) if !p.expr.is_empty() => lower::scalar(&p.expr[0], &schema),
         _ => plan_err!("the expression could not be planned"),
     }
 }
 
-fn one_value(scalar: &Scalar) -> Result<arrow::array::ArrayRef> {
+fn one_value(scalar: &Scalar) -> Result<ArrayRef> {
     let row = RecordBatchOptions::new().with_row_count(Some(1));
     let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &row)?;
     scalar.evaluate(&row)
@@ -213,8 +267,10 @@ fn statement(catalog: &Catalog, query: sql::Query) -> Result<LogicalPlan> {
 
 /// Learns the type of an UNNEST's list and registers the table of its items.
 fn register_items(catalog: &Catalog, item: &UnnestUse, uses: &[UnnestUse]) -> Result<()> {
-    let probe = put_back(catalog, statement(catalog, item.probe.clone())?, uses)?;
-    let field = analyze(probe)?.schema().field(0).clone();
+    let mut probe = item.probe.clone();
+    sugar::plain(&mut probe);
+    let probe = coerce::plan(put_back(catalog, statement(catalog, probe)?, uses)?)?;
+    let field = typed(probe)?.schema().field(0).clone();
     let alias = alias_of(item);
     let item_field = match herald_type(field.data_type()) {
         Some(DataType::List(item)) => item,
@@ -265,7 +321,9 @@ fn items(plan: &LogicalPlan) -> Option<&str> {
 fn unnested(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<LogicalPlan> {
     let left = join.left.schema();
     let planner = SqlToRel::new_with_options(catalog, options());
-    let mut list = planner.sql_to_expr(item.arg.clone(), left, &mut PlannerContext::new())?;
+    let mut arg = item.arg.clone();
+    sugar::plain(&mut arg);
+    let mut list = planner.sql_to_expr(arg, left, &mut PlannerContext::new())?;
     if item.numbered {
         list = ordinality::function().call(vec![list]);
     }
@@ -307,7 +365,7 @@ fn item_values(item: Expr, of: &DataType, numbered: bool) -> Vec<Expr> {
 fn rules() -> Vec<Rule> {
     vec![
         Arc::new(OptimizeUnions::new()),
-        Arc::new(SimplifyExpressions::new()),
+        Arc::new(Fold),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateCrossJoin::new()),
@@ -317,7 +375,11 @@ fn rules() -> Vec<Rule> {
     ]
 }
 
-fn optimise(plan: LogicalPlan, rules: Vec<Rule>) -> Result<LogicalPlan> {
+/// Applies `rules` until nothing changes.
+///
+/// # Errors
+/// When a rule fails.
+pub(crate) fn optimise(plan: LogicalPlan, rules: Vec<Rule>) -> Result<LogicalPlan> {
     let context = OptimizerContext::new()
         .without_query_execution_start_time()
         .with_skip_failing_rules(false)
@@ -329,20 +391,15 @@ fn analyze(plan: LogicalPlan) -> Result<LogicalPlan> {
     Analyzer::new().execute_and_check(plan, &ConfigOptions::new(), |_, _| {})
 }
 
-/// Coerces types, and casts what projections give to Herald's types until nothing changes.
+/// Coerces types, and gives every expression its meaning, until nothing changes.
 fn typed(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut plan = analyze(plan)?;
     // Each pass settles at least one level; unions and joins may then ask for another coercion.
     for _ in 0..8 {
-        let cast = plan.transform_up(|node| {
-            let node = node.recompute_schema()?;
-            match node {
-                LogicalPlan::Projection(p) => herald_projection(p),
-                other => Ok(Transformed::no(other)),
-            }
-        })?;
-        plan = cast.data;
-        if !cast.transformed {
+        let meant = meaning::plan(plan)?;
+        plan = meant.data;
+        if !meant.transformed {
+            columns_are_held(&plan)?;
             return Ok(plan);
         }
         plan = analyze(plan)?;
@@ -350,27 +407,19 @@ fn typed(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan_err!("the types of the query do not settle")
 }
 
-fn herald_projection(p: Projection) -> Result<Transformed<LogicalPlan>> {
-    let names = NamePreserver::new_for_projection();
-    let mut changed = false;
-    let schema = Arc::clone(p.input.schema());
-    let exprs = p
-        .expr
-        .into_iter()
-        .map(|expr| {
-            let found = expr.get_type(&schema)?;
-            let target =
-                herald_type(&found).ok_or_else(|| lower::not_a_column(&expr.qualified_name().1, &found))?;
-            if target == found {
-                return Ok(expr);
+/// Refuses a column of a type that Herald does not hold.
+fn columns_are_held(plan: &LogicalPlan) -> Result<()> {
+    plan.apply(|node| {
+        if let LogicalPlan::Projection(p) = node {
+            for (expr, field) in p.expr.iter().zip(p.schema.fields()) {
+                if herald_type(field.data_type()).is_none() {
+                    return Err(lower::not_a_column(&expr.qualified_name().1, field.data_type()));
+                }
             }
-            changed = true;
-            let name = names.save(&expr);
-            Ok(name.restore(expr.unalias().cast_to(&target, schema.as_ref())?))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let plan = LogicalPlan::Projection(Projection::try_new(exprs, p.input)?);
-    Ok(if changed { Transformed::yes(plan) } else { Transformed::no(plan) })
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
 }
 
 /// Herald's column type for a value of type `of`; None where there is none.
@@ -415,32 +464,7 @@ pub(crate) fn herald_type(of: &DataType) -> Option<DataType> {
     })
 }
 
-/// Gives the columns of a SELECT the names PostgreSQL would: a call is named by its function, a
-/// field by itself. What has no such name must be given one.
-fn name_columns(body: &mut sql::SetExpr, site: Site) -> std::result::Result<(), Mistake> {
-    match body {
-        sql::SetExpr::SetOperation { left, .. } => name_columns(left, site),
-        sql::SetExpr::Query(query) => name_columns(&mut query.body, site),
-        sql::SetExpr::Select(select) => {
-            for item in &mut select.projection {
-                let sql::SelectItem::UnnamedExpr(expr) = item else { continue };
-                if matches!(expr, sql::Expr::Identifier(_)) {
-                    continue;
-                }
-                let Some(alias) = natural_name(expr) else {
-                    let pos = refuse::place(sql::Spanned::span(expr), site.file, site.pos);
-                    return Err(
-                        Mistake::new(pos, "this column has no name").hint(format!("write {expr} AS name"))
-                    );
-                };
-                *item = sql::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
+/// The name PostgreSQL gives to the column of an expression; None where it has none.
 pub(super) fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
     let lower = |name: &str| sql::Ident::with_quote('"', name.to_lowercase());
     match expr {

@@ -4,13 +4,13 @@
 //! are reported together. What passes here is what `lower` can express, apart from what only types
 //! or equalities can tell (a join without an equality, an aggregate over an interval).
 
-mod order;
+pub(crate) mod order;
 
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Join,
-    JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
+    JoinOperator, ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
     Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
@@ -19,7 +19,7 @@ use super::aggregates;
 use super::ast::Pos;
 use super::error::Mistake;
 use super::functions::FUNCTIONS;
-use super::subquery;
+use super::{subquery, using};
 
 /// Everything in `query` that Herald does not do.
 pub(crate) fn query(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
@@ -33,6 +33,33 @@ pub(crate) fn expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistake> {
     let mut refuse = Refuse { file, fallback, placed: vec![], conditions: vec![], out: vec![] };
     let _ = expr.visit(&mut refuse);
     refuse.out
+}
+
+/// What `query` has that changes nothing: an ORDER BY that no LIMIT follows.
+pub(crate) fn idle(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
+    let mut orders = Orders(vec![]);
+    let _ = query.visit(&mut orders);
+    let hint = "add LIMIT n, or sort where it is read: herald query \"SELECT ... ORDER BY ...\"";
+    let spans = orders.0.into_iter().map(|span| place(span, file, fallback));
+    spans
+        .map(|pos| {
+            Mistake::new(pos, "ORDER BY without LIMIT is left out: a view is a set of rows").hint(hint)
+        })
+        .collect()
+}
+
+/// Places of ORDER BYs without effect.
+struct Orders(Vec<Span>);
+
+impl Visitor for Orders {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if let Some(order) = query.order_by.as_ref().filter(|_| order::is_idle(query)) {
+            self.0.push(order.span());
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// The place of a span, or `fallback` where it has none.
@@ -93,11 +120,7 @@ impl Refuse {
                     );
                 }
             }
-            SetExpr::Values(_) => self.no(
-                body.span(),
-                "VALUES is not supported in a topology",
-                "feed such rows through a source, for example a file",
-            ),
+            SetExpr::Values(_) => {}
             _ => self.no(body.span(), "only SELECT is allowed here", "write SELECT ... FROM ..."),
         }
     }
@@ -105,13 +128,6 @@ impl Refuse {
     fn join(&mut self, join: &Join) {
         let span = join.relation.span();
         let unnest = matches!(join.relation, TableFactor::UNNEST { .. });
-        if merges(&join.join_operator) {
-            return self.no(
-                span,
-                "USING and NATURAL are not supported in a RIGHT or FULL join",
-                "write ON a.id = b.id, and coalesce(a.id, b.id) AS id for the one column",
-            );
-        }
         let what = match &join.join_operator {
             JoinOperator::Join(_)
             | JoinOperator::Inner(_)
@@ -230,14 +246,12 @@ impl Refuse {
     }
 }
 
-/// Whether a join makes one column of two that the right side has a part in; the planner takes the left's.
-fn merges(operator: &JoinOperator) -> bool {
-    match operator {
-        JoinOperator::Right(on) | JoinOperator::RightOuter(on) | JoinOperator::FullOuter(on) => {
-            matches!(on, JoinConstraint::Using(_) | JoinConstraint::Natural)
-        }
-        _ => false,
-    }
+/// Whether a collation is the order of bytes, which text has anyway.
+fn is_bytewise(collation: &ObjectName) -> bool {
+    let last = collation.0.last().and_then(|part| part.as_ident());
+    last.is_some_and(|name| {
+        ["C", "POSIX", "ucs_basic"].iter().any(|known| name.value.eq_ignore_ascii_case(known))
+    })
 }
 
 impl Visitor for Refuse {
@@ -292,15 +306,15 @@ impl Visitor for Refuse {
                 "use SELECT, FROM, WHERE, GROUP BY, HAVING, QUALIFY and WINDOW only",
             );
         }
-        if select.from.is_empty() {
-            self.no(
-                select.span(),
-                "a SELECT without FROM is not supported",
-                "select from a source, table or view",
-            );
-        }
         for join in select.from.iter().flat_map(|f| &f.joins) {
             self.join(join);
+        }
+        for span in using::left_keys(select) {
+            self.no(
+                span,
+                "the left side's own column is not to be had where USING merges it in a RIGHT or FULL join",
+                "write the column without its table, or ON a.k = b.k instead of USING",
+            );
         }
         ControlFlow::Continue(())
     }
@@ -369,11 +383,20 @@ impl Visitor for Refuse {
                 self.no(expr.span(), "IN (SELECT ...) is not supported here", CONDITION);
             }
             Expr::Exists { .. } => self.no(expr.span(), "EXISTS is not supported here", CONDITION),
-            Expr::AnyOp { .. } | Expr::AllOp { .. } => self.no(
-                expr.span(),
-                "ANY and ALL are not supported",
-                "use IN (a, b, c) or array_has(array, value)",
+            Expr::Collate { collation, .. } if !is_bytewise(collation) => self.no(
+                collation.span(),
+                format!("COLLATE {collation} is not supported: text compares by its bytes"),
+                "leave it out, or write COLLATE \"C\"",
             ),
+            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }
+                if matches!(right.as_ref(), Expr::Subquery(_)) =>
+            {
+                self.no(
+                    expr.span(),
+                    "ANY and ALL of a subquery are supported as = ANY and <> ALL only",
+                    "compare with min(x) or max(x) of the subquery, and say what NULL and no row are to mean",
+                );
+            }
             _ => {}
         }
         ControlFlow::Continue(())

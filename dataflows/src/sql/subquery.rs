@@ -11,7 +11,8 @@ use std::sync::Arc;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, JoinType, Result, plan_err};
-use datafusion_expr::logical_plan::{Filter, LogicalPlan, Subquery};
+use datafusion_expr::expr::InSubquery;
+use datafusion_expr::logical_plan::{Filter, LogicalPlan, LogicalPlanBuilder, Subquery};
 use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion_expr::{Expr, ExprSchemable, Operator};
 use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -19,6 +20,7 @@ use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion_optimizer::{Optimizer, OptimizerContext};
 use datafusion_sql::sqlparser::ast::{self, Query, Select, SelectItem, Visit, Visitor};
 
+use super::functions::may_be_null;
 use super::lower::join::NOT_IN;
 
 /// What is told of a subquery that no join stands for.
@@ -45,7 +47,7 @@ pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(ScalarSubqueryToJoin::new()),
     ]);
-    let joined = rules.optimize(known(plan)?, &context, |_, _| {})?;
+    let joined = rules.optimize(knows_nulls(known(plan)?)?, &context, |_, _| {})?;
     if holds_subquery(&joined)? { plan_err!("{PLACE}") } else { Ok(joined) }
 }
 
@@ -62,6 +64,35 @@ fn known(plan: LogicalPlan) -> Result<LogicalPlan> {
         Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
     })?;
     Ok(said.data)
+}
+
+/// Says of the set that an expression is looked for in that it may hold NULLs: the rules look at columns alone,
+/// and take an expression over columns that are NOT NULL for one that is never NULL.
+fn knows_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let said = plan.transform_up_with_subqueries(|node| {
+        node.map_expressions(|expr| {
+            expr.transform_up(|e| match e {
+                Expr::InSubquery(InSubquery { expr, subquery, negated })
+                    if !matches!(*expr, Expr::Column(_)) =>
+                {
+                    let subquery = nullable(subquery)?;
+                    Ok(Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated })))
+                }
+                other => Ok(Transformed::no(other)),
+            })
+        })
+    })?;
+    Ok(said.data)
+}
+
+fn nullable(mut subquery: Subquery) -> Result<Subquery> {
+    let plan = Arc::unwrap_or_clone(subquery.subquery);
+    let [column] = <[_; 1]>::try_from(plan.schema().columns())
+        .map_err(|_| datafusion_common::plan_datafusion_err!("{PLACE}"))?;
+    let name = column.name.clone();
+    let value = may_be_null::function().call(vec![Expr::Column(column)]).alias(name);
+    subquery.subquery = Arc::new(LogicalPlanBuilder::from(plan).project([value])?.build()?);
+    Ok(subquery)
 }
 
 fn is_subquery(expr: &Expr) -> bool {

@@ -10,6 +10,7 @@ use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
+use super::reading;
 use crate::sql::ast::{Name, Pos};
 use crate::sql::error::Mistake;
 
@@ -302,7 +303,8 @@ impl<'a> Cursor<'a> {
         let stop = self.context.pos(self.tokens.get(end).map_or(self.end, |t| t.span.start));
         let found = self.tokens.get(end).map_or_else(|| END.to_owned(), |t| format!("`{}`", t.token));
         let (tokens, span) = self.take_until(end);
-        let expr = sqlparse(&self.context, tokens, (stop, &found), |parser| parser.parse_expr())?;
+        let mut expr = sqlparse(&self.context, tokens, (stop, &found), |parser| parser.parse_expr())?;
+        reading::correct(&mut expr);
         Ok((expr, self.context.slice(span).to_owned()))
     }
 
@@ -316,7 +318,8 @@ impl<'a> Cursor<'a> {
         let found = self.tokens.get(end).map_or_else(|| END.to_owned(), |t| format!("`{}`", t.token));
         let (tokens, span) = self.take_until(end);
         let tokens = rewrite(tokens)?;
-        let query = sqlparse(&self.context, tokens, (stop, &found), |parser| parser.parse_query())?;
+        let mut query = sqlparse(&self.context, tokens, (stop, &found), |parser| parser.parse_query())?;
+        reading::correct(&mut query);
         Ok((query, self.context.slice(span).to_owned()))
     }
 }

@@ -1,4 +1,4 @@
-//! `CREATE [MATERIALIZED] VIEW name [WITH (...)] AS query [EMIT ON WINDOW CLOSE]`.
+//! `CREATE [MATERIALIZED] VIEW name [(columns)] [WITH (...)] AS query [EMIT ON WINDOW CLOSE]`.
 //!
 //! The query goes to `sqlparser`, after Flink's window form was turned into ours and before windows
 //! become derived tables. EMIT ON WINDOW CLOSE is taken off the end first, as `sqlparser` would read
@@ -9,8 +9,8 @@ use datafusion_sql::sqlparser::ast as sql;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, Read, is_word};
-use super::{flink, options, temporal, window};
-use crate::sql::ast::{CreateView, OptionItem, Pos};
+use super::{flink, options, series, temporal, window};
+use crate::sql::ast::{CreateView, Name, OptionItem, Pos};
 use crate::sql::error::Mistake;
 use crate::sql::nearest::did_you_mean;
 
@@ -22,10 +22,10 @@ pub fn view(
     mistakes: &mut Vec<Mistake>,
 ) -> Read<CreateView> {
     let name = cursor.relation_name("a view name")?;
-    if cursor.peek() == Some(&Token::LParen) {
-        let hint = format!("name the columns in the query: CREATE VIEW {} AS SELECT a AS b", name.text);
-        return Err(Mistake::new(cursor.pos(), "a view has no column list").hint(hint));
-    }
+    let columns = match cursor.peek() == Some(&Token::LParen) {
+        true => cursor.name_list("a column name")?,
+        false => vec![],
+    };
     let mut with = Vec::new();
     if cursor.words(&["with"]) {
         with = options::list(cursor, mistakes)?;
@@ -35,12 +35,39 @@ pub fn view(
         return Err(cursor.expected("AS").hint(format!("write CREATE VIEW {} AS SELECT ...", name.text)));
     }
     let end = cursor.find(starts_emit);
-    let (query, text) = query(cursor, end, mistakes)?;
+    let (mut query, text) = query(cursor, end, mistakes)?;
+    if !columns.is_empty() {
+        query = renamed(query, &name, columns);
+    }
     let emit_on_close = emit(cursor)?;
     if cursor.peek().is_some() {
         return Err(cursor.expected("the end of the statement"));
     }
     Ok(CreateView { name, materialized, with, query, emit_on_close, text, pos })
+}
+
+/// `SELECT * FROM (query) AS name(columns)`.
+fn renamed(query: Box<sql::Query>, name: &Name, columns: Vec<Name>) -> Box<sql::Query> {
+    let quoted = |name: &Name| sql::Ident::with_quote('"', name.text.clone());
+    let column = |name: &Name| sql::TableAliasColumnDef::from_name(name.text.clone());
+    let columns = columns.iter().map(|name| {
+        let mut column = column(name);
+        column.name = quoted(name);
+        column
+    });
+    let alias = sql::TableAlias { explicit: true, name: quoted(name), columns: columns.collect(), at: None };
+    let template = "SELECT * FROM (SELECT 1) AS x";
+    let dialect = datafusion_sql::sqlparser::dialect::PostgreSqlDialect {};
+    let parsed = datafusion_sql::sqlparser::parser::Parser::new(&dialect).try_with_sql(template);
+    let Ok(mut outer) = parsed.and_then(|mut parser| parser.parse_query()) else { return query };
+    if let sql::SetExpr::Select(select) = outer.body.as_mut()
+        && let Some(sql::TableFactor::Derived { subquery, alias: outer_alias, .. }) =
+            select.from.first_mut().map(|from| &mut from.relation)
+    {
+        *subquery = query;
+        *outer_alias = Some(alias);
+    }
+    outer
 }
 
 /// Reads a query that ends at token `end`, with its windows as derived tables.
@@ -55,6 +82,7 @@ pub fn query(
     }
     let context = cursor.context;
     let (mut query, text) = cursor.query_until(end, |tokens| flink::rewrite(&context, tokens))?;
+    mistakes.extend(series::rewrite(&mut query, context.file));
     mistakes.extend(temporal::rewrite(&mut query, context.file));
     mistakes.extend(window::rewrite(&mut query, context.file));
     Ok((query, text))

@@ -37,8 +37,12 @@ pub(super) fn settle(plan: &mut Plan) {
                 each(right_keys, &[&schemas[1]]);
                 residual.iter_mut().for_each(|r| *r = named(r, &[&schemas[0], &schemas[1]]));
             }
-            Op::Source(_) | Op::Unnest { .. } | Op::Union { .. } | Op::Distinct { .. } | Op::Close { .. } => {
-            }
+            Op::Source(_)
+            | Op::Values(_)
+            | Op::Unnest { .. }
+            | Op::Union { .. }
+            | Op::Distinct { .. }
+            | Op::Close { .. } => {}
         }
     }
 }

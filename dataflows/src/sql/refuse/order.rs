@@ -22,23 +22,14 @@ fn refusal(span: Span, message: impl Into<String>, hint: impl Into<String>) -> O
 /// The order and limit of a query; `condition` where it is a subquery in an expression.
 pub(super) fn query(query: &Query, condition: bool) -> Option<Refusal> {
     let limit = query.limit_clause.as_ref();
-    if let Some(order) = &query.order_by {
-        if let OrderByKind::All(_) = order.kind {
-            return refusal(order.span(), "ORDER BY ALL is not supported", "list the columns");
-        }
-        if limit.is_none() && query.fetch.is_none() && !distinct_on(query) {
-            return refusal(
-                order.span(),
-                "ORDER BY without LIMIT is not supported: a view is a set of rows that changes",
-                "add LIMIT n, or sort where it is read: herald query \"SELECT ... ORDER BY ...\"",
-            );
-        }
+    if let Some(order) = query.order_by.as_ref().filter(|order| matches!(order.kind, OrderByKind::All(_))) {
+        return refusal(order.span(), "ORDER BY ALL is not supported", "list the columns");
     }
     if query.fetch.is_some() {
         return refusal(
             query.span(),
-            "FETCH FIRST is not supported",
-            "write LIMIT n, or rank() OVER (...) <= n",
+            "FETCH FIRST takes a number of rows, without PERCENT and WITH TIES",
+            "write LIMIT n, or rank() OVER (...) <= n in an outer query",
         );
     }
     let limit = limit?;
@@ -67,6 +58,11 @@ pub(super) fn query(query: &Query, condition: bool) -> Option<Refusal> {
         Some(other) => refusal(other.span(), "LIMIT and OFFSET take whole numbers", "write LIMIT 10"),
         None => None,
     }
+}
+
+/// An ORDER BY that chooses no rows: a view is a set, so it is left out.
+pub(crate) fn is_idle(query: &Query) -> bool {
+    query.order_by.is_some() && query.limit_clause.is_none() && query.fetch.is_none() && !distinct_on(query)
 }
 
 fn distinct_on(query: &Query) -> bool {

@@ -1,0 +1,103 @@
+//! Values in their one spelling inside an expression.
+//!
+//! A computation may give `-0.0`, or a NaN with its sign bit set, which Arrow compares as a value of its
+//! own: below every number, and unequal to another NaN. [`Canonical`] stands around what computes a DOUBLE
+//! or REAL that another expression reads, so that comparisons, lists and functions see one zero and one
+//! NaN, which is the greatest of all. It shows itself nowhere: its text is that of what it stands around.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DataFusionError, Result, plan_err};
+use datafusion_expr::ColumnarValue;
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::{Column, Literal};
+
+/// An expression whose values come in their one spelling.
+#[derive(Debug, Eq)]
+pub struct Canonical {
+    of: Arc<dyn PhysicalExpr>,
+}
+
+// Derived, it would move the expression: see rust-lang/rust#78808.
+impl PartialEq for Canonical {
+    fn eq(&self, other: &Canonical) -> bool {
+        self.of.eq(&other.of)
+    }
+}
+
+impl Hash for Canonical {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.of.hash(state);
+    }
+}
+
+/// `expr` with every computed float inside of it in canonical form; what it gives itself is the reader's to
+/// bring into it.
+///
+/// # Errors
+/// When an expression does not fit `input`.
+pub fn inside(expr: Arc<dyn PhysicalExpr>, input: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+    let done = expr.transform_up(|e| {
+        let mut changed = false;
+        let children = e.children().into_iter().map(|child| {
+            let computed = !child.is::<Column>() && !child.is::<Literal>() && !child.is::<Canonical>();
+            if computed && child.data_type(input)?.is_floating() {
+                changed = true;
+                return Ok(Arc::new(Canonical { of: Arc::clone(child) }) as Arc<dyn PhysicalExpr>);
+            }
+            Ok(Arc::clone(child))
+        });
+        let children = children.collect::<Result<Vec<_>>>()?;
+        if changed { Ok(Transformed::yes(e.with_new_children(children)?)) } else { Ok(Transformed::no(e)) }
+    })?;
+    Ok(done.data)
+}
+
+impl fmt::Display for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.of)
+    }
+}
+
+impl PhysicalExpr for Canonical {
+    fn data_type(&self, input: &Schema) -> Result<DataType> {
+        self.of.data_type(input)
+    }
+
+    fn nullable(&self, input: &Schema) -> Result<bool> {
+        self.of.nullable(input)
+    }
+
+    fn return_field(&self, input: &Schema) -> Result<FieldRef> {
+        self.of.return_field(input)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        let array = self.of.evaluate(batch)?.into_array(batch.num_rows())?;
+        let array = schemas::canonical(array).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        Ok(ColumnarValue::Array(array))
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.of]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        match <[Arc<dyn PhysicalExpr>; 1]>::try_from(children) {
+            Ok([of]) => Ok(Arc::new(Canonical { of })),
+            Err(_) => plan_err!("a value has one expression"),
+        }
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.of.fmt_sql(f)
+    }
+}

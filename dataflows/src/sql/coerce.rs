@@ -1,0 +1,220 @@
+//! Types of operands that go together in PostgreSQL and stand apart here, before DataFusion coerces them.
+//!
+//! DataFusion's coercion is wider than PostgreSQL's and loses values: it compares DECIMAL with DOUBLE as
+//! DECIMAL(30, 15), numbers with text as either, and reads text as a number row by row. This pass decides
+//! those pairs first, by PostgreSQL's rules: a text constant has the type of what it stands beside; DECIMAL
+//! beside DOUBLE is DOUBLE, but a constant with a point beside DECIMAL is DECIMAL; whole numbers beside
+//! REAL are DOUBLE; other text goes with text only, and is refused beside anything else.
+
+use arrow::datatypes::DataType;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion_expr::expr::{Between, Case, InList, ScalarFunction};
+use datafusion_expr::logical_plan::LogicalPlan;
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+
+use super::rewrite;
+
+/// Functions whose arguments are alternatives of one type.
+const ALTERNATIVES: [&str; 4] = ["coalesce", "greatest", "least", "nullif"];
+
+/// Decides the operands' types in every expression of `plan`.
+///
+/// # Errors
+/// When operands have no type in common.
+pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(rewrite::expressions(plan, &coerced)?.data)
+}
+
+/// Decides the operands' types in one expression.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    Ok(expr.transform_up(|e| coerced(e, schema))?.data)
+}
+
+fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) || calculates(op) => {
+            let mut sides = vec![*left, *right];
+            let changed = together(&mut sides, schema, &op.to_string(), calculates(op))?;
+            let (right, left) = (sides.pop().unwrap_or_default(), sides.pop().unwrap_or_default());
+            let expr = Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) });
+            Ok(Transformed::new_transformed(expr, changed))
+        }
+        Expr::Between(Between { expr, negated, low, high }) => {
+            let mut all = vec![*expr, *low, *high];
+            let changed = together(&mut all, schema, "BETWEEN", false)?;
+            let mut all = all.into_iter().map(Box::new);
+            let (Some(expr), Some(low), Some(high)) = (all.next(), all.next(), all.next()) else {
+                return plan_err!("BETWEEN takes three values");
+            };
+            Ok(Transformed::new_transformed(Expr::Between(Between { expr, negated, low, high }), changed))
+        }
+        Expr::InList(InList { expr, list, negated }) => {
+            let mut all = vec![*expr];
+            all.extend(list);
+            let changed = together(&mut all, schema, "IN", false)?;
+            let expr = Box::new(all.remove(0));
+            Ok(Transformed::new_transformed(Expr::InList(InList { expr, list: all, negated }), changed))
+        }
+        Expr::ScalarFunction(ScalarFunction { func, mut args }) if ALTERNATIVES.contains(&func.name()) => {
+            let changed = together(&mut args, schema, func.name(), false)?;
+            Ok(Transformed::new_transformed(Expr::ScalarFunction(ScalarFunction { func, args }), changed))
+        }
+        Expr::Case(case) => coerced_case(case, schema),
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// A CASE: what it compares, and what it gives.
+fn coerced_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Case { expr, when_then_expr, else_expr } = case;
+    let (mut whens, mut thens): (Vec<Expr>, Vec<Expr>) =
+        when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
+    let mut changed = false;
+    let expr = match expr {
+        None => None,
+        Some(base) => {
+            whens.insert(0, *base);
+            changed |= together(&mut whens, schema, "CASE", false)?;
+            Some(Box::new(whens.remove(0)))
+        }
+    };
+    let otherwise = else_expr.is_some();
+    thens.extend(else_expr.map(|e| *e));
+    changed |= together(&mut thens, schema, "CASE", false)?;
+    let else_expr = if otherwise { thens.pop().map(Box::new) } else { None };
+    let when_then_expr = whens.into_iter().map(Box::new).zip(thens.into_iter().map(Box::new)).collect();
+    let case = Expr::Case(Case { expr, when_then_expr, else_expr });
+    Ok(Transformed::new_transformed(case, changed))
+}
+
+fn compares(op: Operator) -> bool {
+    use Operator as O;
+    matches!(
+        op,
+        O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq | O::IsDistinctFrom | O::IsNotDistinctFrom
+    )
+}
+
+fn calculates(op: Operator) -> bool {
+    matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo)
+}
+
+/// Gives the values that stand together in `what` types that go together; true where one changed.
+fn together(values: &mut [Expr], schema: &DFSchema, what: &str, arithmetic: bool) -> Result<bool> {
+    let mut types = Vec::with_capacity(values.len());
+    for value in values.iter() {
+        match value.get_type(schema) {
+            Ok(of) => types.push(of),
+            Err(_) => return Ok(false), // The planner tells what is wrong.
+        }
+    }
+    let mut changed = false;
+    let known = |at: usize, values: &[Expr], types: &[DataType]| {
+        types[at] != DataType::Null && !is_text_constant(&values[at])
+    };
+    let other = (0..values.len()).find(|at| known(*at, values, &types) && !is_text(&types[*at]));
+    if let Some(other) = other {
+        let target = types[other].clone();
+        for at in 0..values.len() {
+            if !is_text(&types[at]) {
+                continue;
+            }
+            if !is_text_constant(&values[at]) {
+                if is_scalar(&target) {
+                    return apart(&types[at], &target, what);
+                }
+            } else if is_scalar(&target) && !(arithmetic && is_time(&target)) {
+                let value = std::mem::take(&mut values[at]);
+                values[at] = value.cast_to(&target, schema)?;
+                types[at] = target.clone();
+                changed = true;
+            }
+        }
+    }
+    changed |= numbers(values, &mut types, schema)?;
+    Ok(changed)
+}
+
+/// The refusal of types that do not go together.
+fn apart(left: &DataType, right: &DataType, what: &str) -> Result<bool> {
+    let name = |of: &DataType| schemas::sql_type(&arrow::datatypes::Field::new("", of.clone(), true));
+    plan_err!(
+        "Cannot infer common argument type for comparison operation {} {what} {}",
+        name(left),
+        name(right)
+    )
+}
+
+/// DECIMAL, DOUBLE, REAL and whole numbers among one another.
+fn numbers(values: &mut [Expr], types: &mut [DataType], schema: &DFSchema) -> Result<bool> {
+    let decimal = |t: &DataType| matches!(t, DataType::Decimal128(..) | DataType::Decimal256(..));
+    let mut changed = false;
+    if types.iter().any(decimal) {
+        for (value, of) in values.iter_mut().zip(types.iter_mut()) {
+            if let Some(exact) = exact_constant(value) {
+                (*of, changed) = (exact.get_type(schema)?, true);
+                *value = exact;
+            }
+        }
+    }
+    let floats = types.iter().any(DataType::is_floating);
+    let wider = |t: &DataType| decimal(t) || t.is_integer() || *t == DataType::Float32;
+    let one_type = types.iter().all(|t| *t == DataType::Float32 || *t == DataType::Null);
+    if !floats || one_type {
+        return Ok(changed);
+    }
+    for (value, of) in values.iter_mut().zip(types.iter_mut()).filter(|(_, of)| wider(of)) {
+        let old = std::mem::take(value);
+        *value = old.cast_to(&DataType::Float64, schema)?;
+        *of = DataType::Float64;
+        changed = true;
+    }
+    Ok(changed)
+}
+
+/// A constant with a point, written as DECIMAL: `1.10` is DECIMAL(3, 2) where a DECIMAL stands beside it.
+fn exact_constant(expr: &Expr) -> Option<Expr> {
+    let Expr::Literal(ScalarValue::Float64(Some(value)), _) = expr else { return None };
+    let text = value.to_string();
+    if !value.is_finite() || text.contains('e') {
+        return None;
+    }
+    let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let digits = digits.trim_start_matches('0').len().max(scale).max(1);
+    let precision = u8::try_from(digits).ok().filter(|p| *p <= 38)?;
+    let unscaled: i128 = text.replace('.', "").parse().ok()?;
+    let value = ScalarValue::Decimal128(Some(unscaled), precision, i8::try_from(scale).ok()?);
+    Some(Expr::Literal(value, None))
+}
+
+fn is_text(of: &DataType) -> bool {
+    matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn is_text_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, metadata) => metadata.is_none() && is_text(&value.data_type()),
+        _ => false,
+    }
+}
+
+/// Types that a text constant can be read as.
+fn is_scalar(of: &DataType) -> bool {
+    of.is_numeric() || *of == DataType::Boolean || is_time(of)
+}
+
+fn is_time(of: &DataType) -> bool {
+    matches!(
+        of,
+        DataType::Date32
+            | DataType::Timestamp(..)
+            | DataType::Time64(_)
+            | DataType::Interval(_)
+            | DataType::Binary
+    )
+}

@@ -1,0 +1,75 @@
+//! Rows that are written in the query: VALUES, and a SELECT without FROM.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_empty_array};
+use arrow::compute::{cast, concat};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion_common::{DFSchema, Result, plan_err};
+use datafusion_expr::Expr;
+use datafusion_expr::logical_plan as logical;
+
+use super::{Lower, not_a_column, plain_field, scalar};
+use crate::plan::{Op, RelId};
+use crate::sql::query::herald_type;
+
+/// Rows that VALUES may have: they are part of the plan, and of its fingerprint.
+const MAX_ROWS: usize = 10_000;
+
+impl Lower<'_> {
+    /// No row, or the one that a SELECT without FROM computes over. A relation has a column at least.
+    pub(super) fn no_relation(&mut self, empty: &logical::EmptyRelation) -> Result<RelId> {
+        let rows = usize::from(empty.produce_one_row);
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = match empty.schema.fields().is_empty() {
+            true => {
+                let row: ArrayRef = Arc::new(BooleanArray::from(vec![true; rows]));
+                (vec![Field::new("row", DataType::Boolean, false)], vec![row])
+            }
+            false if rows > 0 => return plan_err!("a row without values is not supported"),
+            false => {
+                let fields = empty.schema.fields().iter().map(|f| {
+                    let of =
+                        herald_type(f.data_type()).ok_or_else(|| not_a_column(f.name(), f.data_type()))?;
+                    Ok(plain_field(f, of, true))
+                });
+                let fields = fields.collect::<Result<Vec<_>>>()?;
+                let columns = fields.iter().map(|f| new_empty_array(f.data_type())).collect();
+                (fields, columns)
+            }
+        };
+        self.constant(Schema::new(fields), columns, rows)
+    }
+
+    /// The rows of VALUES.
+    pub(super) fn values(&mut self, values: &logical::Values) -> Result<RelId> {
+        let rows = values.values.len();
+        if rows > MAX_ROWS {
+            return plan_err!("VALUES has {rows} rows, and {MAX_ROWS} are the most: read them from a file");
+        }
+        let empty = DFSchema::empty();
+        let row = RecordBatchOptions::new().with_row_count(Some(1));
+        let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &row)?;
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for (at, field) in values.schema.fields().iter().enumerate() {
+            let of = herald_type(field.data_type())
+                .ok_or_else(|| not_a_column(field.name(), field.data_type()))?;
+            let value = |value: &Expr| -> Result<ArrayRef> {
+                Ok(cast(&scalar(value, &empty)?.evaluate(&row)?, &of)?)
+            };
+            let items = values.values.iter().filter_map(|row| row.get(at)).map(value);
+            let items = items.collect::<Result<Vec<_>>>()?;
+            let items: Vec<&dyn Array> = items.iter().map(AsRef::as_ref).collect();
+            let column = concat(&items)?;
+            fields.push(plain_field(field, of, column.null_count() > 0));
+            columns.push(column);
+        }
+        self.constant(Schema::new(fields), columns, rows)
+    }
+
+    fn constant(&mut self, schema: Schema, columns: Vec<ArrayRef>, rows: usize) -> Result<RelId> {
+        let schema = Arc::new(schema);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+        Ok(self.push(Op::Values(rows), schema))
+    }
+}

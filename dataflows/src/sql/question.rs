@@ -1,0 +1,97 @@
+//! A query over tables that are there already, planned as a view's query is.
+//!
+//! `herald query` asks the views of a committed epoch. Its text goes through the same parser, the same
+//! refusals, the same types and the same meaning as a view's, so that a question and a view that are written
+//! alike answer alike. What comes out is a logical plan whose leaves are scans of the tables by name; the
+//! caller gives them their rows and runs it. Unlike a view, a question may sort its rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion_common::Result;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_expr::TableSource;
+use datafusion_expr::logical_plan::{Filter, LogicalPlan, TableScan};
+use datafusion_expr::utils::conjunction;
+use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+
+use super::ast::{Name, Pos, SqlFile};
+use super::catalog::{Catalog, Entry};
+use super::error::{Mistake, SqlError};
+use super::guard::Fence;
+use super::query::{self, Site};
+use super::{mistakes, parse};
+
+/// Bytes of stack to plan on: as deep as `parse`'s bounds let the text be.
+const STACK: usize = 256 << 20;
+
+/// Gives the rows of a table, by its name as written in [`plan`]'s `tables`.
+pub type Tables<'a> = dyn Fn(&str) -> Option<Arc<dyn TableSource>> + 'a;
+
+/// Plans `text` over `tables` (names, as `view` or `schema.view`, with their columns).
+///
+/// # Errors
+/// Every mistake in the text, in the order of their places.
+pub fn plan(
+    text: &str,
+    tables: &BTreeMap<String, SchemaRef>,
+    rows: &Tables<'_>,
+) -> std::result::Result<LogicalPlan, Vec<SqlError>> {
+    let file = SqlFile { name: "query".to_owned(), text: text.to_owned() };
+    let named =
+        |found: Vec<Mistake>| found.into_iter().map(|m| m.named(std::slice::from_ref(&file))).collect();
+    stacker::grow(STACK, || planned(text, tables, rows)).map_err(named)
+}
+
+fn planned(
+    text: &str,
+    tables: &BTreeMap<String, SchemaRef>,
+    rows: &Tables<'_>,
+) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
+    let query = parse::question(text)?;
+    let pos = Pos { file: 0, line: 1, column: 1 };
+    let mut catalog = Catalog::default();
+    for (at, (name, schema)) in tables.iter().enumerate() {
+        let name = Name { text: name.clone(), pos };
+        catalog.add(Entry { known: Some((at, Arc::clone(schema))), name });
+    }
+    let site = Site { file: 0, pos };
+    let planned = query::answer(&catalog, &query, site)?;
+    let names: Vec<&String> = tables.keys().collect();
+    runnable(planned, &|at| rows(names.get(at)?))
+        .map_err(|error| vec![mistakes::of(&error, &catalog, &query, site)])
+}
+
+/// The plan for DataFusion's engine: scans have rows, and fences are filters.
+fn runnable(plan: LogicalPlan, rows: &dyn Fn(usize) -> Option<Arc<dyn TableSource>>) -> Result<LogicalPlan> {
+    let plan = query::optimise(plan, vec![Arc::new(ReplaceDistinctWithAggregate::new())])?;
+    let done = plan.transform_up(|node| match node {
+        LogicalPlan::TableScan(scan) => scanned(scan, rows).map(Transformed::yes),
+        LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<Fence>() {
+            Some(Fence { input, predicate: Some(predicate), .. }) => {
+                let filter = Filter::try_new(predicate.clone(), Arc::new(input.clone()))?;
+                Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+            }
+            Some(fence) => Ok(Transformed::yes(fence.input.clone())),
+            None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
+        },
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(done.data)
+}
+
+/// A scan of real rows, its conditions above it.
+fn scanned(mut scan: TableScan, rows: &dyn Fn(usize) -> Option<Arc<dyn TableSource>>) -> Result<LogicalPlan> {
+    let rel = query::scanned_relation(&scan)?;
+    let Some(source) = rows(rel) else {
+        return datafusion_common::plan_err!("there is no view {}", scan.table_name);
+    };
+    scan.source = source;
+    let filters = std::mem::take(&mut scan.filters);
+    let scan = LogicalPlan::TableScan(scan);
+    Ok(match conjunction(filters) {
+        Some(predicate) => LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(scan))?),
+        None => scan,
+    })
+}

@@ -1,0 +1,141 @@
+//! Forms of SQL that are calls of functions, written as such before DataFusion plans them.
+//!
+//! A cast becomes its mark ([`super::functions::cast`]); LIKE with an ESCAPE, SIMILAR TO, and ANY and ALL
+//! over an array become functions that have PostgreSQL's meaning, since the planner has another or none.
+//! Every column of a SELECT gets the name that PostgreSQL gives it, so that a query above can use it. This
+//! comes after everything that looks at the text as it was written.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    self as sql, BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, Value, ValueWithSpan, VisitMut,
+    VisitorMut,
+};
+
+use super::functions::quantified::{ALL, ANY};
+use super::functions::syntax;
+use super::functions::written_cast::CAST;
+use super::query::natural_name;
+use super::{refuse, using};
+
+/// Name of a column whose expression has none, as PostgreSQL has it.
+pub(crate) const UNNAMED: &str = "?column?";
+
+/// Writes the forms in `node` as calls.
+pub(crate) fn plain(node: &mut impl VisitMut) {
+    syntax::as_calls(node);
+    let _ = node.visit(&mut Sugar);
+}
+
+struct Sugar;
+
+impl VisitorMut for Sugar {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_columns(&mut query.body);
+        if refuse::order::is_idle(query) {
+            query.order_by = None;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        using::qualify(select);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if is_sugar(expr) {
+            let taken = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+            *expr = as_call(taken);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_sugar(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, array: false, format: None, .. }
+            | Expr::AnyOp { .. }
+            | Expr::AllOp { .. }
+            | Expr::Collate { .. }
+    )
+}
+
+fn as_call(expr: Expr) -> Expr {
+    match expr {
+        Expr::Cast { kind, expr, data_type, array, format } => {
+            if matches!(expr.as_ref(), Expr::Value(ValueWithSpan { value: Value::Null, .. })) {
+                return Expr::Cast { kind, expr, data_type, array, format };
+            }
+            let written = text(&data_type.to_string());
+            let null = Box::new(Expr::Value(Value::Null.into()));
+            let typed =
+                Expr::Cast { kind: CastKind::Cast, expr: null, data_type, array: false, format: None };
+            call(CAST, vec![*expr, typed, written])
+        }
+        // Only the order of bytes is let through, and text has no other.
+        Expr::Collate { expr, .. } => *expr,
+        Expr::AnyOp { left, compare_op, right, .. } => quantified(ANY, *left, &compare_op, *right),
+        Expr::AllOp { left, compare_op, right } => quantified(ALL, *left, &compare_op, *right),
+        other => other,
+    }
+}
+
+fn quantified(function: &str, left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
+    call(function, vec![left, right, text(&op.to_string())])
+}
+
+fn text(of: &str) -> Expr {
+    Expr::Value(Value::SingleQuotedString(of.to_owned()).into())
+}
+
+/// A call that nobody wrote: its name has no place.
+pub(crate) fn call(function: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    Expr::Function(sql::Function {
+        name: ObjectName::from(vec![Ident::new(function)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+/// Names the columns of a query's first SELECT, which name the query's.
+fn name_columns(body: &mut sql::SetExpr) {
+    match body {
+        sql::SetExpr::SetOperation { left, .. } => name_columns(left),
+        sql::SetExpr::Query(query) => name_columns(&mut query.body),
+        sql::SetExpr::Select(select) => name_items(select),
+        _ => {}
+    }
+}
+
+/// Gives the columns of a SELECT the names PostgreSQL would: a call is named by its function, a field by
+/// itself, anything else `?column?`. A second one of no name gets a number: nothing can refer to it.
+fn name_items(select: &mut Select) {
+    let mut unnamed = 0;
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if matches!(expr, Expr::Identifier(_)) {
+            continue;
+        }
+        let alias = natural_name(expr).unwrap_or_else(|| {
+            unnamed += 1;
+            let name = if unnamed == 1 { UNNAMED.to_owned() } else { format!("{UNNAMED}{unnamed}") };
+            Ident::with_quote('"', name)
+        });
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
+}
