@@ -21,9 +21,12 @@ use anyhow::{Context, Result, anyhow};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::bounded;
+use dataflows::sql::question;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::collect;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use state::{Reader, Store};
 
@@ -141,6 +144,15 @@ async fn execute(tables: Tables, sql: &str, memory: usize) -> Result<Answer> {
     let names = tables.names();
     let unknown = tables.unknown.clone();
     let context = session(memory)?;
+    if is_question(sql) {
+        let plan = planned(&tables, sql)?;
+        let schema = Arc::new(plan.schema().as_arrow().clone());
+        let state = context.state();
+        let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(refused)?;
+        let batches = collect(physical, context.task_ctx()).await.map_err(refused)?;
+        let schema = batches.first().map_or(schema, RecordBatch::schema);
+        return Ok(Answer { epoch, schema, batches });
+    }
     tables.register(&context)?;
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -155,6 +167,24 @@ async fn execute(tables: Tables, sql: &str, memory: usize) -> Result<Answer> {
     // The rows are better evidence of their types than the plan: a plan may say Utf8 for Utf8View.
     let schema = batches.first().map_or(schema, RecordBatch::schema);
     Ok(Answer { epoch, schema, batches })
+}
+
+/// Whether `sql` asks for rows, and not for names (SHOW, DESCRIBE) or a plan (EXPLAIN).
+fn is_question(sql: &str) -> bool {
+    let first = sql.trim_start().trim_start_matches('(').trim_start();
+    let asks = |word: &str| first.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let names = sql.to_ascii_lowercase().contains("information_schema");
+    !names && ["select", "with", "values"].iter().any(|word| asks(word))
+}
+
+/// A question as a view's query is planned: the same refusals, types and meaning.
+fn planned(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
+    let sources = tables.sources()?;
+    let columns = sources.iter().map(|(name, source)| (name.clone(), source.schema())).collect();
+    question::plan(sql, &columns, &|name| sources.get(name).cloned()).map_err(|found| {
+        let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+        mistake(format!("the query cannot be run: {}", told.join("\n")))
+    })
 }
 
 /// A session that reads registered tables and nothing else, on one thread, in bounded memory.

@@ -5,6 +5,7 @@
 //! packed row, an unkeyed one's its packed row and how often it occurs; the key of either begins
 //! with its key group.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -13,8 +14,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dataflows::retention::Served;
 use datafusion::catalog::MemorySchemaProvider;
 use datafusion::common::TableReference;
-use datafusion::datasource::MemTable;
+use datafusion::datasource::{MemTable, TableProvider, provider_as_source};
 use datafusion::datasource::empty::EmptyTable;
+use datafusion::logical_expr::TableSource;
 use datafusion::prelude::SessionContext;
 use schemas::{RowCodec, Rows, timestamptz};
 use state::{CatalogueEntry, Snapshot, SpaceKind, count_of};
@@ -89,6 +91,22 @@ impl Tables {
     /// The names of all tables.
     pub fn names(&self) -> Vec<String> {
         self.tables.iter().map(Table::full_name).collect()
+    }
+
+    /// The rows of each table by its name.
+    ///
+    /// # Errors
+    /// When rows do not fit their table.
+    pub fn sources(&self) -> Result<BTreeMap<String, Arc<dyn TableSource>>> {
+        let source = |table: &Table| -> Result<(String, Arc<dyn TableSource>)> {
+            let schema = table.schema.clone();
+            let rows: Arc<dyn TableProvider> = match &table.batches {
+                Some(batches) => Arc::new(MemTable::try_new(schema, vec![batches.clone()])?),
+                None => Arc::new(EmptyTable::new(schema)),
+            };
+            Ok((table.full_name(), provider_as_source(rows)))
+        };
+        self.tables.iter().map(source).collect()
     }
 
     /// Makes them known to a session.

@@ -26,6 +26,7 @@ pub(crate) mod syntax;
 mod text;
 mod value;
 
+pub(crate) mod checked;
 pub(crate) mod may_be_null;
 pub(crate) mod quantified;
 pub(crate) mod written_cast;

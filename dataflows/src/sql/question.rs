@@ -19,9 +19,10 @@ use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggrega
 use super::ast::{Name, Pos, SqlFile};
 use super::catalog::{Catalog, Entry};
 use super::error::{Mistake, SqlError};
+use super::functions::checked::checked;
 use super::guard::Fence;
 use super::query::{self, Site};
-use super::{mistakes, parse};
+use super::{mistakes, parse, rewrite};
 
 /// Bytes of stack to plan on: as deep as `parse`'s bounds let the text be.
 const STACK: usize = 256 << 20;
@@ -78,7 +79,13 @@ fn runnable(plan: LogicalPlan, rows: &dyn Fn(usize) -> Option<Arc<dyn TableSourc
         },
         other => Ok(Transformed::no(other)),
     })?;
-    Ok(done.data)
+    let checked = rewrite::expressions(done.data, &|expr, schema| {
+        Ok(match checked(expr.clone(), schema) {
+            Some(checked) => Transformed::yes(checked),
+            None => Transformed::no(expr),
+        })
+    })?;
+    Ok(checked.data)
 }
 
 /// A scan of real rows, its conditions above it.
