@@ -3,7 +3,6 @@
 //! A view's operators are checked where they are lowered; a question's go to DataFusion, whose own wrap
 //! around. There each `+`, `-`, `*`, `/` and `%` over numbers of one type is one of these functions.
 
-
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::DataType;
 use datafusion_common::{DataFusionError, Result, exec_err, plan_err};
@@ -56,7 +55,9 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [left, right] = args.args.as_slice() else { return exec_err!("{} takes two numbers", self.name()) };
+        let [left, right] = args.args.as_slice() else {
+            return exec_err!("{} takes two numbers", self.name());
+        };
         let (left, right) = (left.to_array(args.number_rows)?, right.to_array(args.number_rows)?);
         let value = match self.op {
             Operator::Plus => numeric::add(&left, &right)?,
