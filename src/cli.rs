@@ -71,9 +71,31 @@ pub enum Command {
     /// Answer one query for the process that started this one.
     #[command(name = crate::query::process::COMMAND, hide = true)]
     AnswerQuery,
+    /// Have a sink's content sent again. docs/operations.md tells when.
+    #[command(subcommand)]
+    Sink(SinkCommand),
     /// Look into a state, check it, copy it, put a copy back. docs/operations.md tells when and how.
     #[command(subcommand)]
     State(StateCommand),
+}
+
+/// `herald sink`.
+#[derive(Debug, Subcommand)]
+pub enum SinkCommand {
+    /// Order that a sink get its whole content again, once, at the next start of its topology.
+    ///
+    /// For a topic that was deleted or has lost records: the start makes it where it is missing, and sends what the
+    /// sink's view holds. The topology must not run meanwhile.
+    Resend {
+        /// The sink's name.
+        sink: String,
+        /// The state's directory. Default: HERALD_STATE, else the only one in .herald.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// The topology whose state in .herald it is.
+        #[arg(long, conflicts_with = "state")]
+        name: Option<String>,
+    },
 }
 
 /// `herald state`.

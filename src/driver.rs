@@ -11,6 +11,7 @@
 //! slows the source. The end of any thread, by an error, a panic or without a word, ends the run with its
 //! reason (`fate`): nothing later is committed, and what is committed stays in the outbox for the next start.
 
+mod again;
 pub mod budget;
 mod commit;
 mod encode;
@@ -19,6 +20,7 @@ mod fate;
 mod open;
 mod publish;
 mod sources;
+mod topics;
 mod workers;
 
 pub use fate::Fate;
@@ -42,6 +44,7 @@ use state::Store;
 
 use crate::failpoints;
 use crate::metrics::Metrics;
+use again::Again;
 use budget::Budget;
 use commit::{Committer, Head, ToCommitter, show};
 use failures::Failures;
@@ -172,7 +175,9 @@ impl DriverHandle {
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+    fail_point!("clock.ahead_ms", |by: Option<String>| now + by.and_then(|by| by.parse().ok()).unwrap_or(0));
+    now
 }
 
 /// Runs a topology until it is asked to stop, has read everything (`once`), or fails.
@@ -199,6 +204,8 @@ struct Driver {
     setup: Setup,
     sources: Sources,
     opened: open::Opened,
+    /// What sinks get again, as a whole, in the first epoch.
+    again: Again,
     /// What a repair of the state owes sinks, until a worker takes it.
     owed: Option<Owed>,
     fate: Fate,
@@ -219,7 +226,7 @@ impl Driver {
         let (opened, spaces) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
         *handle.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&opened.store);
         let committed = opened.store.meta();
-        let republish = opened.store.republishes()?;
+        let again = Again::of(&config.plan, &opened.store)?;
         let owed = Owed::read(&opened.store, &config.plan, &spaces)?;
         let failing = opened.store.bounded_totals(spaces.errors)?;
         metrics.errors(failing.bytes, failing.not_kept);
@@ -231,7 +238,7 @@ impl Driver {
             plan: config.plan.clone(),
             spaces: Arc::new(spaces),
             store: opened.store.clone(),
-            start: Start { epoch: committed.epoch, whole: republish, anew: false },
+            start: Start { epoch: committed.epoch, whole: again.derives(), anew: false },
             watermarks: config.plan.sources.iter().map(|s| watermark(&s.name)).collect(),
             progress: Arc::new(committed.progress),
             committed: Arc::new(AtomicU64::new(committed.epoch)),
@@ -246,7 +253,7 @@ impl Driver {
         let sources = Sources::open(&config, &setup)?;
         fail_point!("recover.sources.after");
         let owed = (!owed.is_empty()).then_some(owed);
-        Ok(Driver { config, handle, metrics, setup, sources, opened, owed, fate })
+        Ok(Driver { config, handle, metrics, setup, sources, opened, again, owed, fate })
     }
 
     /// Starts the threads, feeds them, and waits for them.
@@ -273,15 +280,14 @@ impl Driver {
             ready: ready_tx,
         };
         let mut targets = self.opened.targets.take().ok_or_else(|| anyhow!("the sinks are open twice"))?;
-        let after = self.opened.after.clone();
-        fail_point!("recover.outbox.before");
-        targets.catch_up(&after)?;
-        self.handle.update(|status| status.published = status.epoch);
-        fail_point!("recover.outbox.after");
+        let (after, upto) = (self.opened.after.clone(), self.setup.start.epoch);
         let fate = self.fate.clone();
-        let publisher = fate.spawn("publisher", move || targets.run(&publisher_inbox))?;
+        let publisher = fate.spawn("publisher", move || {
+            targets.catch_up(&after, upto)?;
+            targets.run(&publisher_inbox)
+        })?;
         let committer = fate.spawn("committer", move || committer.run(&committer_inbox))?;
-        let (setup, owes) = (self.setup.clone(), self.owed.is_some());
+        let (setup, owes) = ((self.setup.clone(), self.again.clone()), self.owed.is_some());
         let outputs = (self.opened.outputs.clone(), self.owed.take());
         let guards = workers::start(setup, outputs, receivers, to_committer.clone(), fate.clone())?;
         let mut lines = Lines { workers: inboxes, committer: to_committer, permits, ready };
@@ -314,8 +320,9 @@ impl Driver {
     fn feed(&mut self, lines: &mut Lines, owes: bool) -> Result<()> {
         let mut epoch = self.setup.start.epoch + 1;
         let mut head = self.new_head(epoch);
-        if self.setup.start.whole || owes {
-            // What a restored state gives its new sinks, and what a repair owes them, goes out in an epoch of its own.
+        if self.again.any() || owes {
+            // What a restored state gives its new sinks, what is sent again, and what a repair owes them, goes out in
+            // an epoch of its own.
             while !self.permit(lines, true) && !self.fate.failed() {}
             self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
             epoch += 1;
@@ -359,14 +366,15 @@ impl Driver {
                 }
             }
             let done = stopping || (self.config.once && self.sources.done());
-            if rows > 0
+            let moved = rows == 0 && self.sources.moved();
+            if (rows > 0 || moved)
                 && (done || full || opened.elapsed() >= self.config.epoch_interval)
                 && self.permit(lines, done || full)
             {
                 self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
                 epoch += 1;
                 (rows, bytes) = (0, 0);
-            } else if done && rows == 0 {
+            } else if done && rows == 0 && !moved {
                 return if stopping { Ok(()) } else { self.end(lines, epoch) };
             } else if idle {
                 std::thread::sleep(Duration::from_millis(1));

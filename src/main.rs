@@ -23,6 +23,7 @@ mod metrics;
 mod query;
 mod run;
 mod serve;
+mod sink_cmd;
 mod state_cmd;
 mod test_cmd;
 mod topology;
@@ -51,6 +52,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Test(args) => test_cmd::command(args),
         Command::Query(args) => query::command(args),
         Command::AnswerQuery => query::answer::command(),
+        Command::Sink(command) => sink_cmd::command(command),
         Command::State(command) => state_cmd::command(command),
     }
 }

@@ -62,7 +62,7 @@ pub fn command(args: &QueryArgs) -> Result<()> {
     match &args.url {
         Some(url) => out.write_all(ask(url, &args.sql, args.format)?.as_bytes())?,
         None => {
-            let dir = state_dir(args)?;
+            let dir = place(args.state.as_deref(), args.name.as_deref())?;
             let (_here, left) = bounded(0);
             let mut running = Running::start((&dir, &args.sql, args.format), &args.limits, left)?;
             running.head()?;
@@ -80,10 +80,10 @@ pub fn command(args: &QueryArgs) -> Result<()> {
     Ok(())
 }
 
-/// What was typed goes before the environment.
-fn state_dir(args: &QueryArgs) -> Result<PathBuf> {
-    match (&args.state, &args.name, std::env::var_os("HERALD_STATE")) {
-        (Some(dir), _, _) => Ok(dir.clone()),
+/// The directory of a state, by what was typed, which goes before the environment.
+pub fn place(state: Option<&Path>, name: Option<&str>) -> Result<PathBuf> {
+    match (state, name, std::env::var_os("HERALD_STATE")) {
+        (Some(dir), _, _) => Ok(dir.to_owned()),
         (None, Some(name), _) => Ok(Path::new(STATES).join(name)),
         (None, None, Some(dir)) => Ok(PathBuf::from(dir)),
         (None, None, None) => only_state(Path::new(STATES)),

@@ -95,6 +95,46 @@ pub enum ConnectorError {
         /// The offset of the last record read.
         offset: i64,
     },
+    /// A topic that was published to is gone.
+    #[error("topic \"{topic}\" was deleted, with what this topology has published to it")]
+    GoneTopic {
+        /// Name of the topic.
+        topic: String,
+    },
+    /// A topic ends before what was published to it.
+    #[error(
+        "topic \"{topic}\" partition {partition} ends at offset {end}, but this topology has published up to {reached}: the topic was deleted and made anew, or its broker lost data"
+    )]
+    RemadeSink {
+        /// Name of the topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Its end, or where a new record was put.
+        end: i64,
+        /// How far it reached.
+        reached: i64,
+    },
+    /// A topic has another number of partitions than it had when it was published to.
+    #[error(
+        "topic \"{topic}\" has {now} partitions, and had {was} when this topology published to it: rows of one key would stand in two of them"
+    )]
+    GrownTopic {
+        /// Name of the topic.
+        topic: String,
+        /// Partitions before.
+        was: i32,
+        /// Partitions now.
+        now: i32,
+    },
+    /// A topic was last written by another topology.
+    #[error("topic \"{topic}\" was last written by another topology, {other}")]
+    OtherWriter {
+        /// Name of the topic.
+        topic: String,
+        /// The other topology.
+        other: String,
+    },
     /// Another process has taken over the transactional id. Final.
     #[error(
         "another process publishes as \"{transactional_id}\" now: this one must stop and publish nothing more"
@@ -110,6 +150,9 @@ pub enum ConnectorError {
     /// the next one is smaller.
     #[error("the transaction took too long: {0}")]
     Slow(String),
+    /// The broker refuses the times that records were given. Others are tried.
+    #[error("the broker takes no records of this time ({0}): this machine's clock or the broker's is wrong")]
+    Untimely(String),
     /// The state and what is published do not belong together. Final.
     #[error("{0}")]
     StateMismatch(Mismatch),
@@ -207,6 +250,7 @@ impl ConnectorError {
             ConnectorError::Unreachable { .. }
                 | ConnectorError::Transaction(_)
                 | ConnectorError::Slow(_)
+                | ConnectorError::Untimely(_)
                 | ConnectorError::Kafka(_)
         )
     }
@@ -218,6 +262,9 @@ impl ConnectorError {
             ConnectorError::Config { .. }
                 | ConnectorError::MissingTopic { .. }
                 | ConnectorError::Topic { .. }
+                | ConnectorError::GoneTopic { .. }
+                | ConnectorError::GrownTopic { .. }
+                | ConnectorError::OtherWriter { .. }
                 | ConnectorError::Refused { .. }
         )
     }
@@ -236,6 +283,15 @@ impl ConnectorError {
             }
             ConnectorError::ShrunkTopic { .. } | ConnectorError::RemadeTopic { .. } => {
                 "point the source at the old topic, or start over with `herald run FILE --fresh`"
+            }
+            ConnectorError::GoneTopic { .. } | ConnectorError::RemadeSink { .. } => {
+                "restore the topic, or order its sink to be sent again: `herald sink resend NAME`, then start, which makes what is missing; dead letter topics are made anew without"
+            }
+            ConnectorError::GrownTopic { .. } => {
+                "name another topic; or delete this one and order its sink to be sent again: `herald sink resend NAME`, then start"
+            }
+            ConnectorError::OtherWriter { .. } => {
+                "name another topic; to take this one over, delete it, or start with `herald run FILE --fresh`"
             }
             ConnectorError::Fenced { .. } => "stop the other process, or give one of them another `--name`",
             ConnectorError::StateMismatch(Mismatch::Ahead { .. } | Mismatch::Diverged { .. }) => {

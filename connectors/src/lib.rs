@@ -33,4 +33,4 @@ pub use mock::MockKafka;
 pub use murmur2::murmur2_partition;
 pub use nexmark::Nexmark;
 pub use sink::{KafkaSink, SinkConnector};
-pub use source::{Reader, SourceConfig, SourceConnector};
+pub use source::{LastRecord, Reader, SourceConfig, SourceConnector};

@@ -65,6 +65,35 @@ pub(crate) fn unknown(name: Option<&str>, known: &[&str], what: &str) -> Connect
     ConnectorError::config("connector", format!("'{name}' is not known; {hint}"))
 }
 
+/// What is known of the last record that was read of a partition: a topic that holds another one there was made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp, milliseconds since 1970.
+    pub ms: Option<i64>,
+    /// A digest of its key and value; None where an earlier release read it.
+    pub digest: Option<u64>,
+}
+
+impl LastRecord {
+    /// The record at `offset`.
+    pub fn new(offset: i64, ms: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) -> LastRecord {
+        LastRecord { offset, ms, digest: Some(digest(key, value)) }
+    }
+
+    /// Whether a record with these may be it.
+    pub fn is(&self, ms: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) -> bool {
+        self.ms.is_none_or(|at| ms == Some(at)) && self.digest.is_none_or(|held| held == digest(key, value))
+    }
+}
+
+fn digest(key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
+    let length = |bytes: Option<&[u8]>| bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_be_bytes();
+    schemas::digest(&[&length(key), key.unwrap_or_default(), &length(value), value.unwrap_or_default()])
+        as u64
+}
+
 /// An open source.
 pub enum Reader {
     /// Of a topic.
@@ -98,6 +127,14 @@ impl Reader {
         match self {
             Reader::Kafka(reader) => reader.partitions(),
             Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => vec![0],
+        }
+    }
+
+    /// How many partitions there are, numbered from 0.
+    pub fn partition_count(&self) -> usize {
+        match self {
+            Reader::Kafka(reader) => reader.partition_count(),
+            Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => 1,
         }
     }
 
@@ -171,11 +208,24 @@ impl Reader {
         }
     }
 
-    /// Timestamps (milliseconds) of the last records before these positions, where they tell something.
-    pub fn last_ms(&self) -> BTreeMap<i32, i64> {
+    /// The last records before these positions, where they tell something.
+    pub fn last(&self) -> BTreeMap<i32, LastRecord> {
         match self {
-            Reader::Kafka(reader) => reader.last_ms(),
+            Reader::Kafka(reader) => reader.last(),
             Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => BTreeMap::new(),
+        }
+    }
+
+    /// Whether positions have moved on without a record: they are worth a commit of their own.
+    pub fn moved(&self) -> bool {
+        matches!(self, Reader::Kafka(reader) if reader.moved())
+    }
+
+    /// Counts positions as taken.
+    pub fn take_moved(&mut self) -> bool {
+        match self {
+            Reader::Kafka(reader) => reader.take_moved(),
+            Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => false,
         }
     }
 
@@ -212,5 +262,29 @@ impl Reader {
             Reader::Datagen(_) => "datagen",
             Reader::Nexmark(_) => "nexmark",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_known_by_time_key_and_value() {
+        let last = LastRecord::new(4, Some(7), Some(b"k"), Some(b"v"));
+        assert!(last.is(Some(7), Some(b"k"), Some(b"v")));
+        let others: [(Option<i64>, Option<&[u8]>, Option<&[u8]>); 6] = [
+            (Some(8), Some(b"k"), Some(b"v")),
+            (None, Some(b"k"), Some(b"v")),
+            (Some(7), Some(b"kv"), Some(b"")),
+            (Some(7), None, Some(b"kv")),
+            (Some(7), Some(b"k"), None),
+            (Some(7), Some(b""), Some(b"v")),
+        ];
+        for (ms, key, value) in others {
+            assert!(!last.is(ms, key, value), "{ms:?} {key:?} {value:?}");
+        }
+        // An earlier release kept the time alone.
+        assert!(LastRecord { digest: None, ..last }.is(Some(7), None, None));
     }
 }

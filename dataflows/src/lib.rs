@@ -12,6 +12,7 @@ pub mod owed;
 pub mod plan;
 pub mod render;
 pub mod repair;
+pub mod resend;
 pub mod retention;
 pub mod source;
 pub mod spaces;

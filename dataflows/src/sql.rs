@@ -33,6 +33,7 @@ pub mod nearest;
 mod ordinality;
 pub mod parse;
 mod percentile;
+mod places;
 mod properties;
 mod prune;
 mod query;

@@ -381,7 +381,7 @@ fn source_stream<'s>(
 }
 
 /// The key groups whose keys live at a worker, ascending.
-fn owned_groups(index: usize, peers: usize) -> Vec<u8> {
+pub(crate) fn owned_groups(index: usize, peers: usize) -> Vec<u8> {
     (0..=255u8).filter(|group| schemas::owner(*group, peers) == index).collect()
 }
 

@@ -285,9 +285,8 @@ fn debezium(
         let columns =
             batch.columns().iter().map(|c| take(c, &places, None)).collect::<Result<Vec<_>, _>>()?;
         let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
-        let fields: arrow::datatypes::Fields =
-            schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        Ok(Arc::new(StructArray::try_new(fields, columns, Some(nulls))?))
+        // A column that is not null is so wherever there is a row.
+        Ok(Arc::new(StructArray::try_new(schema.fields().clone(), columns, Some(nulls))?))
     };
     let columns: Vec<ArrayRef> = vec![side(&before)?, side(&after)?, Arc::new(ops)];
     let names = value_schema(sink, schema);

@@ -11,8 +11,7 @@ use anyhow::{Context, Error, Result};
 use connectors::file::FileWriter;
 use connectors::kafka::progress::digest;
 use connectors::kafka::{
-    KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, TopicSpec,
-    Topics, settle,
+    KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics, settle,
 };
 use connectors::{ConnectorError, LetterTopic, Mismatch, SinkConnector};
 use dataflows::plan::Source;
@@ -25,7 +24,8 @@ use state::{Store, StoreOptions};
 
 use super::budget::Budget;
 use super::encode::{Outputs, Target};
-use super::publish::Targets;
+use super::publish::{Remembered, Targets};
+use super::topics::{Judged, superseded};
 use super::{DriverConfig, DriverHandle};
 use crate::exit::mistake;
 use crate::failpoints;
@@ -70,14 +70,19 @@ pub fn state_and_targets(
         Some(cluster) => Some(Topics::open(cluster, BROKER_TIMEOUT)?),
         None => None,
     };
-    let Sinks { targets, files, mut after } = sinks(config, &connectors, topics.as_ref(), &store)?;
-    let dead_letters = dead_letter_topics(config, topics.as_ref())?;
+    let judging = topics.as_ref().map(|topics| Judged::new(topics, (&config.name, config.fresh), &store));
+    let mut judged = judging.transpose()?;
+    let Sinks { targets, files, mut after } = sinks(config, &connectors, judged.as_mut(), &store)?;
+    let dead_letters = dead_letter_topics(config, judged.as_mut())?;
+    let reached = judged.map(|judged| judged.keep(&store)).transpose()?.unwrap_or_default();
     fail_point!("recover.topics.after");
     let outputs = Arc::new(Outputs::new(&config.plan, targets.clone())?);
     let mut kafka = None;
     if let Some(cluster) = cluster {
         let wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
         let wanted = publishing(wanted, &targets, &dead_letters);
+        let superseded = superseded(&store, &config.plan)?;
+        let wanted = PublisherConfig { reached, superseded, ..wanted };
         let (publisher, at) = publisher(config, wanted, &connectors, &store, stop)?;
         after.insert(0, at);
         kafka = Some(publisher);
@@ -89,6 +94,7 @@ pub fn state_and_targets(
         store: store.clone(),
         stop: stop.clone(),
         published: Arc::new(AtomicU64::new(0)),
+        remembered: Remembered::default(),
         metrics: metrics.clone(),
         handle: handle.clone(),
     };
@@ -119,16 +125,16 @@ struct Sinks {
 fn sinks(
     config: &DriverConfig,
     connectors: &[SinkConnector],
-    topics: Option<&Topics>,
+    mut judged: Option<&mut Judged<'_>>,
     store: &Store,
 ) -> Result<Sinks> {
     let mut sinks = Sinks { targets: Vec::new(), files: BTreeMap::new(), after: BTreeMap::new() };
     for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
         let upsert = sink.format == Format::Upsert;
         let name = || format!("sink {}", sink.name);
-        let target = match (connector, topics) {
-            (SinkConnector::Kafka(kafka), Some(topics)) => {
-                let info = topics.ensure(&kafka.topic_spec(upsert)).with_context(name)?;
+        let target = match (connector, judged.as_deref_mut()) {
+            (SinkConnector::Kafka(kafka), Some(judged)) => {
+                let info = judged.sink(sink, kafka).with_context(name)?;
                 let max_bytes = record_bytes(&info);
                 Target::Kafka { topic: kafka.topic.clone(), partitions: info.partitions, max_bytes }
             }
@@ -284,20 +290,20 @@ fn sink_cluster(config: &DriverConfig, connectors: &[SinkConnector]) -> Result<O
 
 fn dead_letter_topics(
     config: &DriverConfig,
-    topics: Option<&Topics>,
+    mut judged: Option<&mut Judged<'_>>,
 ) -> Result<BTreeMap<String, LetterTopic>> {
     let mut found = BTreeMap::new();
     for source in &config.plan.sources {
         let Some(topic) = &source.dead_letter_topic else { continue };
-        let topics = topics.ok_or_else(|| {
+        let judged = judged.as_deref_mut().ok_or_else(|| {
             mistake(format!(
                 "source {} names dead_letter.topic = '{topic}', but nothing here is on Kafka\n  \
                  leave it out: rejected records are in the table herald.dead_letter all the same",
                 source.name
             ))
         })?;
-        let spec = TopicSpec { name: topic.clone(), ..TopicSpec::default() };
-        let info = topics.ensure(&spec).with_context(|| format!("dead letters of source {}", source.name))?;
+        let info =
+            judged.letters(topic).with_context(|| format!("dead letters of source {}", source.name))?;
         let letters =
             LetterTopic { name: topic.clone(), partitions: info.partitions, max_bytes: record_bytes(&info) };
         found.insert(source.name.clone(), letters);

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use connectors::ConnectorError;
 use connectors::file::FileWriter;
 use connectors::kafka::progress::digest;
 use connectors::kafka::{EpochOutput, Publisher};
@@ -45,11 +46,23 @@ pub struct Targets {
     pub stop: Arc<AtomicBool>,
     /// The last epoch that is out, everywhere.
     pub published: Arc<AtomicU64>,
+    /// What the state was told of the topics.
+    pub remembered: Remembered,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Status.
     pub handle: DriverHandle,
 }
+
+/// When the state was last told how far topics reached, and how many of them had records then.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    at: Option<Instant>,
+    topics: usize,
+}
+
+/// How often the state is told.
+const REMEMBER: Duration = Duration::from_secs(10);
 
 /// Epochs and bytes that are committed and not published: of the target that is furthest behind, and of all.
 pub fn unpublished(store: &Store, metrics: &Metrics) -> (u64, u64) {
@@ -63,27 +76,35 @@ pub fn unpublished(store: &Store, metrics: &Metrics) -> (u64, u64) {
 const TOGETHER: usize = 64;
 
 impl Targets {
-    /// Publishes what a previous run left; `after` is where each target is.
+    /// Publishes what a previous run left, up to the epoch that this one starts from; `after` is where each target
+    /// is. Records have the time of their own epoch's commit.
     ///
     /// # Errors
     /// When a target refuses for good.
-    pub fn catch_up(&mut self, after: &BTreeMap<u16, u64>) -> Result<()> {
+    pub fn catch_up(&mut self, after: &BTreeMap<u16, u64>, upto: u64) -> Result<()> {
+        fail_point!("recover.outbox.before");
+        let store = self.store.clone();
+        let without_time_ms = store.meta().commit_ms;
         for (target, after) in after {
-            let store = self.store.clone();
             // Not the committed epoch: later ones had no output here, and the target's marker knows nothing of them.
-            let mut upto = *after;
+            let mut sent = *after;
             let mut left = store.outbox_after(*target, *after)?;
             while let Some(epoch) = left.next().transpose()? {
+                if epoch.epoch > upto {
+                    break;
+                }
                 tracing::info!(epoch = epoch.epoch, target, "publishing what was left in the outbox");
-                let commit_ms = store.meta().commit_ms;
+                let commit_ms = epoch.commit_ms.unwrap_or(without_time_ms);
                 fail_point!("recover.outbox.epoch");
                 self.send(*target, &[(epoch.epoch, commit_ms, &epoch.parts)])?;
-                upto = epoch.epoch;
+                sent = epoch.epoch;
             }
-            self.store.delete_outbox(*target, upto)?;
+            self.store.delete_outbox(*target, sent)?;
         }
-        self.published.store(self.store.meta().epoch, Ordering::Release);
-        failpoints::published(self.store.meta().epoch);
+        self.handle.update(|status| status.published = status.published.max(upto));
+        self.published.store(upto, Ordering::Release);
+        failpoints::published(upto);
+        fail_point!("recover.outbox.after");
         Ok(())
     }
 
@@ -99,6 +120,29 @@ impl Targets {
                 epochs.push(next);
             }
             self.publish(&epochs)?;
+        }
+        self.remember(true)
+    }
+
+    /// Tells the state how far topics reached: the first time that one has records, now and then, and at the end.
+    fn remember(&mut self, last: bool) -> Result<()> {
+        let Some(publisher) = &self.kafka else { return Ok(()) };
+        let reached = publisher.reached();
+        let topics = reached.values().filter(|ends| ends.iter().any(|end| *end > 0)).count();
+        let due = self.remembered.at.is_none_or(|at| at.elapsed() > REMEMBER);
+        if !last && !due && topics == self.remembered.topics {
+            return Ok(());
+        }
+        self.remembered = Remembered { at: Some(Instant::now()), topics };
+        let held = self.store.known_topics()?;
+        let mut known = held.clone();
+        for (topic, known) in &mut known {
+            for (held, now) in known.reached.iter_mut().zip(reached.get(topic).into_iter().flatten()) {
+                *held = (*held).max(*now);
+            }
+        }
+        if known != held {
+            self.store.set_known_topics(&known)?;
         }
         Ok(())
     }
@@ -145,9 +189,11 @@ impl Targets {
                     .collect();
                 publisher
                     .publish_all(&epochs, &self.stop)
+                    .inspect_err(|error| remember_lost(&self.store, error))
                     .with_context(|| format!("epoch {last} is committed and stays in the outbox"))?;
                 let published = Published { epoch: *last, digest: Some(digest(chunks)) };
                 self.store.set_published(0, &published)?;
+                self.remember(false)?;
             }
             _ => {
                 if let Some(file) = self.files.get_mut(&target) {
@@ -158,5 +204,21 @@ impl Targets {
             }
         }
         Ok(())
+    }
+}
+
+/// Has the state remember that a topic is not the one it was: what was tried to send there hides it from the next start.
+fn remember_lost(store: &Store, error: &ConnectorError) {
+    let (ConnectorError::GoneTopic { topic } | ConnectorError::RemadeSink { topic, .. }) = error else {
+        return;
+    };
+    let remembered = store.known_topics().and_then(|mut known| {
+        if let Some(known) = known.get_mut(topic) {
+            known.lost = true;
+        }
+        store.set_known_topics(&known)
+    });
+    if let Err(error) = remembered {
+        tracing::warn!(topic, %error, "the state does not know that the topic is lost");
     }
 }

@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use connectors::{Reader, SourceConfig, SourceConnector};
+use connectors::{LastRecord, Reader, SourceConfig, SourceConnector};
+use dataflows::source::progress::LastRead;
 use dataflows::sql::ast::{Format, IncludeKind};
 use dataflows::topology::Setup;
 use schemas::Records;
+use state::PartitionProgress;
 
 use super::commit::Head;
 use super::{DriverConfig, DriverHandle};
@@ -19,10 +21,25 @@ const POLL_BYTES: usize = 8 << 20;
 /// Records one poll of one source may bring.
 const POLL_RECORDS: usize = 16_384;
 
+/// The last record of a partition, as the state has it.
+fn last_record(at: &PartitionProgress) -> Option<LastRecord> {
+    if at.last_ms.is_none() && at.last_digest.is_none() {
+        return None;
+    }
+    let offset = at.last_offset.unwrap_or(at.next_offset - 1);
+    Some(LastRecord { offset, ms: at.last_ms, digest: at.last_digest })
+}
+
+fn last_read(last: &LastRecord) -> LastRead {
+    LastRead { offset: last.offset, ms: last.ms, digest: last.digest }
+}
+
 /// Open sources, in the plan's order.
 pub struct Sources {
     readers: Vec<(String, Reader)>,
     known: Vec<BTreeSet<i32>>,
+    /// How many partitions of each were looked at.
+    seen: Vec<usize>,
     /// Sources that must be read to their end first.
     awaited: Vec<BTreeSet<usize>>,
 }
@@ -44,8 +61,8 @@ impl Sources {
                 SourceConnector::Kafka(kafka) => {
                     kafka.skip_lost = config.skip_lost_records;
                     let held = setup.progress.sources.get(&source.name).map(|held| &held.partitions);
-                    let last = held.into_iter().flatten().filter_map(|(p, at)| Some((*p, at.last_ms?)));
-                    kafka.last_ms = last.collect();
+                    let last = held.into_iter().flatten().filter_map(|(p, at)| Some((*p, last_record(at)?)));
+                    kafka.last = last.collect();
                 }
                 _ => {}
             }
@@ -69,7 +86,8 @@ impl Sources {
             readers.push((source.name.clone(), reader));
             known.push(held.map(|h| h.partitions.keys().copied().collect()).unwrap_or_default());
         }
-        Ok(Sources { readers, known, awaited })
+        let seen = vec![0; readers.len()];
+        Ok(Sources { readers, known, seen, awaited })
     }
 
     /// Which sources are not read yet. Sources that await each other do not wait.
@@ -112,12 +130,14 @@ impl Sources {
     pub fn joined(&mut self, setup: &Setup) -> Vec<(usize, i32, Option<i64>)> {
         let mut joined = Vec::new();
         for (at, (_, reader)) in self.readers.iter().enumerate() {
-            for partition in reader.partitions() {
+            let count = reader.partition_count();
+            for partition in self.seen[at] as i32..count as i32 {
                 if self.known[at].insert(partition) {
                     let watermark = setup.watermarks[at].load(Ordering::Acquire);
                     joined.push((at, partition, (watermark != i64::MIN).then_some(watermark)));
                 }
             }
+            self.seen[at] = count;
         }
         joined
     }
@@ -141,11 +161,19 @@ impl Sources {
         self.readers.iter().all(|(_, reader)| reader.bounded_done())
     }
 
+    /// Whether a position has moved on without a record, which is worth an epoch: without it the end of a
+    /// transaction would seem to be a record that was never read.
+    pub fn moved(&self) -> bool {
+        self.readers.iter().any(|(_, reader)| reader.moved())
+    }
+
     /// Adds positions and partitions to an epoch's head.
-    pub fn fill(&self, head: &mut Head) {
-        for ((_, reader), source) in self.readers.iter().zip(&mut head.sources) {
+    pub fn fill(&mut self, head: &mut Head) {
+        for ((_, reader), source) in self.readers.iter_mut().zip(&mut head.sources) {
+            reader.take_moved();
             source.next = reader.positions();
-            source.last_ms = reader.last_ms();
+            let last = reader.last().into_iter();
+            source.last = last.map(|(p, last)| (p, last_read(&last))).collect();
             source.partitions = reader.partitions().into_iter().collect();
             source.ended = reader.is_bounded() && reader.bounded_done();
         }

@@ -13,10 +13,10 @@ use dataflows::owed::Owed;
 use dataflows::render::collect::EpochOut;
 use dataflows::source::ingest::{PartitionMark, Rejected};
 use dataflows::topology::{self, Partitions, Setup, Topology, Worker, Workers};
-use dataflows::verify::{self, Derived};
 use fail::fail_point;
 use schemas::Records;
 
+use super::again::Again;
 use super::commit::ToCommitter;
 use super::encode::{Encoded, Outputs};
 use super::fate::Fate;
@@ -55,7 +55,7 @@ pub struct Part {
 /// # Errors
 /// When threads cannot be started.
 pub fn start(
-    setup: Setup,
+    (setup, again): (Setup, Again),
     (outputs, owed): (Arc<Outputs>, Option<Owed>),
     inboxes: Vec<Receiver<ToWorker>>,
     to_committer: Sender<ToCommitter>,
@@ -70,7 +70,7 @@ pub fn start(
         let taken = place.and_then(|inbox| inbox.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Some(inbox) = taken else { return Ok(()) };
         let owed = owed.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| worker.index() == 0);
-        work(worker, &setup, (&outputs, owed), &inbox, &to_committer)?;
+        work(worker, (&setup, &again), (&outputs, owed), &inbox, &to_committer)?;
         fate.ended("worker");
         Ok(())
     };
@@ -79,7 +79,7 @@ pub fn start(
 
 fn work(
     worker: &mut Worker,
-    setup: &Setup,
+    (setup, again): (&Setup, &Again),
     (outputs, mut owed): (&Outputs, Option<Owed>),
     inbox: &Receiver<ToWorker>,
     to_committer: &Sender<ToCommitter>,
@@ -88,7 +88,7 @@ fn work(
     let mut topology = Topology::build(worker, setup)?;
     fail_point!("recover.restore.after");
     let mut encoder = outputs.encoder(&setup.plan)?;
-    let (mut dead, mut decode) = (Vec::new(), Duration::ZERO);
+    let (mut dead, mut decode, mut first) = (Vec::new(), Duration::ZERO, Some(again));
     let _ = to_committer.send(ToCommitter::Ready);
     while let Ok(message) = inbox.recv() {
         match message {
@@ -108,15 +108,17 @@ fn work(
                 let mut out = topology.close(worker, epoch, &partitions)?;
                 fail_point!("worker.step.after");
                 let mut sinks = std::mem::take(&mut out.sinks);
+                // Nothing entered in such an epoch.
                 if let Some(owed) = owed.take() {
                     owed.settle(&mut out);
                     sinks = owed.sinks;
                 }
-                // Nothing entered in such an epoch. What cannot be derived again is not sent again either.
-                if let Some(restored) = topology.restored() {
-                    let plan = &setup.plan;
-                    sinks = restored.sinks;
-                    sinks.retain(|at, _| verify::derived(plan, plan.sinks[*at].rel) != Derived::Nothing);
+                if let Some(again) = first.take().filter(|again| again.any()) {
+                    sinks.extend(again.deltas(
+                        setup,
+                        topology.restored(),
+                        (worker.index(), worker.peers()),
+                    )?);
                 }
                 let encoded = encoder.encode(epoch, sinks, &mut out, setup.spaces.errors)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();

@@ -16,6 +16,7 @@ use crate::bounded::{BOUNDED, BoundedTotals};
 use crate::dead_letter::DeadLetterTotals;
 use crate::draft::Draft;
 use crate::error::StateError;
+use crate::outbox;
 use crate::progress::{Committed, Progress};
 use crate::space;
 use crate::store::Store;
@@ -115,14 +116,8 @@ impl Store {
         draft.add_counts(diffs)?;
         draft.put_all(puts)?;
         draft.put_stamps()?;
-        let outbox = space::family(&self.db, space::OUTBOX)?;
-        for chunk in &commit.outbox {
-            draft.batch.put_cf(
-                outbox,
-                space::outbox_key(chunk.cluster, commit.epoch, chunk.part),
-                &chunk.bytes,
-            );
-        }
+        let family = space::family(&self.db, space::OUTBOX)?;
+        outbox::put(&mut draft.batch, family, (commit.epoch, commit.commit_ms), &commit.outbox);
         if let Some(totals) = &commit.bounded {
             self.put_meta_json(&mut draft.batch, BOUNDED, totals)?;
         }

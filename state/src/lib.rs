@@ -19,6 +19,7 @@
 //! | `snapshot` | a consistent view of one committed epoch, also beside a running process |
 //! | `outbox`, `dead_letter` | output that is committed but not yet published; rejected records |
 //! | `bounded` | the bound on the error table |
+//! | `topics` | the topics that were published to, as they were; sinks to be sent again |
 //! | `stats`, `verify`, `files` | sizes; checks of what is held, and of the files it is held in |
 //! | `error` | everything that can go wrong, by what the caller can do |
 //!
@@ -42,6 +43,7 @@ mod snapshot;
 mod space;
 mod stats;
 mod store;
+mod topics;
 mod verify;
 
 pub use bounded::{Bounded, BoundedTotals};
@@ -58,3 +60,4 @@ pub use read::{Entry, Scan, Slice, count_of};
 pub use snapshot::{Reader, Snapshot};
 pub use stats::{FamilyStats, StoreStats};
 pub use store::Store;
+pub use topics::KnownTopic;

@@ -2,9 +2,10 @@
 //!
 //! Its entries are written by the commit and deleted by [`Store::set_published`], which records in the same
 //! batch how far this state knows a cluster to be. The deletion is not synced: after a crash entries may be
-//! there again that are published already, and the marker in the cluster decides.
+//! there again that are published already, and the marker in the cluster decides. Beside its chunks each epoch
+//! has the time of its commit, which its records carry; what an earlier release left has none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fail::fail_point;
 use rocksdb::{WriteBatch, WriteOptions};
@@ -23,7 +24,12 @@ pub struct OutboxEpoch {
     pub epoch: u64,
     /// Its chunks, in the order of their part numbers.
     pub parts: Vec<Vec<u8>>,
+    /// When it was committed, in milliseconds since 1970, where that is known.
+    pub commit_ms: Option<i64>,
 }
+
+/// The part number under which the time of the commit stands, behind all chunks.
+const TIME: u32 = u32::MAX;
 
 /// How far this state knows a cluster's output to be published.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +99,7 @@ impl Store {
         for ((cluster, _), chunks) in self.waiting().iter() {
             let depth = depths.entry(*cluster).or_default();
             depth.epochs += 1;
-            depth.chunks += chunks.len() as u64;
+            depth.chunks += chunks.iter().filter(|chunk| chunk.0 != TIME).count() as u64;
             depth.bytes += chunks.iter().map(|chunk| chunk.1).sum::<u64>();
         }
         depths
@@ -103,8 +109,27 @@ impl Store {
         let mut waiting = self.waiting();
         for chunk in chunks {
             let chunks = waiting.entry((chunk.cluster, epoch)).or_default();
+            if chunks.is_empty() {
+                chunks.push((TIME, 0));
+            }
             chunks.push((chunk.part, chunk.bytes.len() as u64));
         }
+    }
+}
+
+/// Adds the chunks of an epoch and its time to a batch.
+pub(crate) fn put(
+    batch: &mut WriteBatch,
+    family: &rocksdb::ColumnFamily,
+    (epoch, commit_ms): (u64, i64),
+    chunks: &[OutboxChunk],
+) {
+    for chunk in chunks {
+        batch.put_cf(family, space::outbox_key(chunk.cluster, epoch, chunk.part), &chunk.bytes);
+    }
+    let clusters: BTreeSet<u16> = chunks.iter().map(|chunk| chunk.cluster).collect();
+    for cluster in clusters {
+        batch.put_cf(family, space::outbox_key(cluster, epoch, TIME), commit_ms.to_be_bytes());
     }
 }
 
@@ -126,7 +151,7 @@ impl<'a> Reads<'a> {
         self.scan(self.family(space::OUTBOX)?, &[], 0).each(|key, bytes| {
             let (cluster, epoch, part) = parts_of(self.dir, key)?;
             let chunks = waiting.entry((cluster, epoch)).or_default();
-            chunks.push((part, bytes.len() as u64));
+            chunks.push((part, if part == TIME { 0 } else { bytes.len() as u64 }));
             Ok::<_, StateError>(())
         })?;
         Ok(waiting)
@@ -142,13 +167,18 @@ pub struct OutboxEpochs<'a> {
 }
 
 impl OutboxEpochs<'_> {
-    /// The next chunk with its epoch.
+    /// The next chunk with its epoch. The time that stands behind the chunks of the held epoch is kept.
     fn chunk(&mut self) -> Result<Option<(u64, Vec<u8>)>, StateError> {
-        let Some((key, bytes)) = self.scan.next_entry()? else {
-            return Ok(None);
-        };
-        let (_, epoch, _) = parts_of(&self.dir, key)?;
-        Ok(Some((epoch, bytes.to_vec())))
+        while let Some((key, bytes)) = self.scan.next_entry()? {
+            let (_, epoch, part) = parts_of(&self.dir, key)?;
+            if part != TIME {
+                return Ok(Some((epoch, bytes.to_vec())));
+            }
+            if let Some(held) = self.held.as_mut().filter(|held| held.epoch == epoch) {
+                held.commit_ms = bytes.try_into().ok().map(i64::from_be_bytes);
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -161,7 +191,7 @@ impl Iterator for OutboxEpochs<'_> {
                 Ok(Some((epoch, bytes))) => match &mut self.held {
                     Some(held) if held.epoch == epoch => held.parts.push(bytes),
                     held => {
-                        let full = held.replace(OutboxEpoch { epoch, parts: vec![bytes] });
+                        let full = held.replace(OutboxEpoch { epoch, parts: vec![bytes], commit_ms: None });
                         if let Some(full) = full {
                             return Some(Ok(full));
                         }

@@ -46,6 +46,11 @@ pub struct PartitionProgress {
     pub next_offset: i64,
     /// The timestamp of the last record read, in milliseconds since 1970, where the source is a topic.
     pub last_ms: Option<i64>,
+    /// The offset of the last record read, where the source is a topic; what follows it below `next_offset` are
+    /// the ends of transactions. Without it, the record before `next_offset`.
+    pub last_offset: Option<i64>,
+    /// A digest of the last record's key and value.
+    pub last_digest: Option<u64>,
     /// The greatest event time seen, in microseconds since 1970.
     pub max_event_us: Option<i64>,
     /// The watermark the partition started from when it joined late or woke up.

@@ -104,6 +104,34 @@ impl Broker<'_> {
         producer.flush(PATIENCE).expect("the broker took all records");
     }
 
+    /// Produces records that all have one time.
+    pub fn produce_at<'r>(&self, topic: &str, at_ms: i64, records: impl IntoIterator<Item = &'r [u8]>) {
+        let producer: BaseProducer = self.config().create().expect("a producer");
+        for value in records {
+            let sent = producer.send(BaseRecord::to(topic).key("k").payload(value).timestamp(at_ms));
+            assert!(sent.is_ok(), "producing to {topic}");
+        }
+        producer.flush(PATIENCE).expect("the broker took all records");
+    }
+
+    /// Produces records with keys in one transaction.
+    pub fn produce_in_a_transaction<'r>(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = (&'r str, &'r [u8])>,
+    ) {
+        let mut config = self.config();
+        config.set("transactional.id", format!("e2e-{topic}"));
+        let producer: BaseProducer = config.create().expect("a producer");
+        producer.init_transactions(PATIENCE).expect("the transactional id");
+        producer.begin_transaction().expect("a transaction");
+        for (key, value) in records {
+            let sent = producer.send(BaseRecord::to(topic).key(key).payload(value));
+            assert!(sent.is_ok(), "producing to {topic}");
+        }
+        producer.commit_transaction(PATIENCE).expect("the commit");
+    }
+
     /// A producer that waits for a broker that is away.
     pub fn patient_producer(&self) -> BaseProducer {
         let mut config = self.config();

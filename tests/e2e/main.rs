@@ -10,6 +10,8 @@ mod bank;
 mod broker;
 mod child;
 #[cfg(feature = "failpoints")]
+mod clock;
+#[cfg(feature = "failpoints")]
 mod ends;
 #[cfg(feature = "failpoints")]
 mod exactly;
@@ -34,6 +36,7 @@ mod registry;
 mod restart;
 mod secure;
 mod servers;
+mod sinks;
 mod steady;
 mod storage;
 mod tidy;

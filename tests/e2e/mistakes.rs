@@ -160,6 +160,8 @@ fn prepare(dir: &Path, given: &str) -> Option<Herald> {
     let (what, rest) = given.split_once(' ').expect("given what?");
     match what {
         "topic" => broker::shared().create_topic(rest, 1),
+        "deleted" => broker::shared().delete_topic(rest),
+        "grown" => broker::shared().set_partitions(rest, 3),
         "file" => {
             let (name, text) = rest.split_once(": ").expect("a name and a text");
             let path = dir.join(name);

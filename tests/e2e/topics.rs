@@ -107,6 +107,59 @@ fn a_topic_made_anew_is_refused_even_when_it_is_longer() {
 }
 
 #[test]
+fn a_topic_written_in_transactions_and_emptied_after_it_was_read_has_lost_nothing() {
+    let place = Place::new("emptied", broker::shared());
+    let players = place.topic("players");
+    place.feed("teams", &[team("red")]);
+    let transact = |ids: &[&str]| {
+        let records: Vec<String> = ids.iter().map(|id| player(id, "")).collect();
+        place
+            .broker
+            .produce_in_a_transaction(&players, records.iter().map(|record| ("k", record.as_bytes())));
+    };
+    // To the end that there was at the start.
+    transact(&["a", "b"]);
+    assert_eq!(place.once().code, Some(0));
+    place.broker.delete_all_records(&players);
+    transact(&["c"]);
+    let ended = place.once();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    // And to one that came later, once it is known to be one.
+    let herald = place.start(&[]);
+    transact(&["d", "e"]);
+    wait(&herald, || place.named().len() == 5);
+    let inspect = || child::succeed(place.dir.path(), &["state", "inspect", "state"], &[], PATIENCE).stdout;
+    wait(&herald, || inspect().contains("partition 0 goes on at offset 8"));
+    assert_eq!(herald.terminate(PATIENCE).code, Some(0));
+    place.broker.delete_all_records(&players);
+    transact(&["f"]);
+    let ended = place.once();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let ids: Vec<Value> = place.named().into_iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(ids, ["a", "b", "c", "d", "e", "f"]);
+}
+
+#[test]
+fn a_topic_made_anew_with_the_same_times_is_refused() {
+    let place = Place::new("same-times", broker::shared());
+    let players = place.topic("players");
+    place.feed("teams", &[team("red")]);
+    let feed = |ids: &[&str]| {
+        let records: Vec<String> = ids.iter().map(|id| player(id, "")).collect();
+        place.broker.produce_at(&players, 1_700_000_000_000, records.iter().map(|record| record.as_bytes()));
+    };
+    feed(&["a", "b"]);
+    assert_eq!(place.once().code, Some(0));
+    place.broker.delete_topic(&players);
+    place.broker.create_topic(&players, 1);
+    feed(&["c", "d", "e"]);
+    let refused = place.once();
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("at offset 1 another record"), "{}", refused.stderr);
+    assert_eq!(place.named().len(), 2, "nothing of it is published");
+}
+
+#[test]
 fn a_topic_deleted_while_it_is_read_ends_the_run() {
     let place = Place::new("gone", broker::shared());
     place.feed("teams", &[team("red")]);

@@ -12,16 +12,29 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::ConnectorError;
 
-/// The context of every client.
+/// Where the broker put a record that was marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct First {
+    /// The mark that it was sent with.
+    pub mark: usize,
+    /// Its offset.
+    pub offset: i64,
+}
+
+/// The context of every client. What a producer sends may be marked with a number above 0: then the place it got
+/// is kept.
 #[derive(Default)]
 pub struct Context {
     transport_error: AtomicBool,
     timed_out: AtomicBool,
+    untimely: AtomicBool,
+    firsts: Mutex<Vec<First>>,
     undelivered: Mutex<Option<String>>,
     trouble: Mutex<Option<String>>,
     refused: Mutex<Option<String>>,
@@ -32,6 +45,8 @@ impl Context {
     pub fn clear(&self) {
         self.transport_error.store(false, Ordering::Relaxed);
         self.timed_out.store(false, Ordering::Relaxed);
+        self.untimely.store(false, Ordering::Relaxed);
+        drop(self.take_firsts());
         if let Ok(mut undelivered) = self.undelivered.lock() {
             *undelivered = None;
         }
@@ -45,6 +60,16 @@ impl Context {
     /// Whether a record could not be delivered in its time since [`Context::clear`].
     pub fn timed_out(&self) -> bool {
         self.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// Whether the broker refused a record for its time since [`Context::clear`].
+    pub fn untimely(&self) -> bool {
+        self.untimely.load(Ordering::Relaxed)
+    }
+
+    /// Where marked records were put since [`Context::clear`]. Forgets it.
+    pub fn take_firsts(&self) -> Vec<First> {
+        self.firsts.lock().map(|mut firsts| std::mem::take(&mut *firsts)).unwrap_or_default()
     }
 
     /// Why the first record that was not delivered since [`Context::clear`] was not.
@@ -126,16 +151,28 @@ impl ConsumerContext for Context {
 }
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result
-            && error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut)
-        {
-            self.timed_out.store(true, Ordering::Relaxed);
+    fn delivery(&self, result: &DeliveryResult<'_>, mark: usize) {
+        let error = match result {
+            Ok(message) => {
+                // Of a record that was sent twice the broker does not tell the place.
+                if mark > 0
+                    && message.offset() >= 0
+                    && let Ok(mut firsts) = self.firsts.lock()
+                {
+                    firsts.push(First { mark, offset: message.offset() });
+                }
+                return;
+            }
+            Err((error, _)) => error,
+        };
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageTimedOut) => self.timed_out.store(true, Ordering::Relaxed),
+            Some(RDKafkaErrorCode::InvalidTimestamp) => self.untimely.store(true, Ordering::Relaxed),
+            _ => {}
         }
-        if let Err((error, _)) = result
-            && let Ok(mut undelivered) = self.undelivered.lock()
+        if let Ok(mut undelivered) = self.undelivered.lock()
             && undelivered.is_none()
         {
             *undelivered = Some(error.to_string());

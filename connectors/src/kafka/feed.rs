@@ -44,7 +44,7 @@ impl Feed {
             key,
             timestamp,
             headers: None,
-            delivery_opaque: (),
+            delivery_opaque: 0,
         };
         loop {
             let Err((error, back)) = self.producer.send::<[u8], [u8]>(record) else { return Ok(()) };

@@ -11,8 +11,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use super::client::meaning;
-use crate::ConnectorError;
 use crate::options::{Options, redacted};
+use crate::{ConnectorError, LastRecord};
 
 /// Options Herald sets itself, and why they are not for the user.
 const OWN: [(&str, &str); 10] = [
@@ -159,9 +159,8 @@ pub struct KafkaSource {
     pub open_timeout: Duration,
     /// Whether reading goes on where the topic starts when records before that are gone.
     pub skip_lost: bool,
-    /// Timestamps (milliseconds) of the last records the state has read, by partition: a topic that holds
-    /// others there was made anew.
-    pub last_ms: BTreeMap<i32, i64>,
+    /// The last records that the state has read, by partition: a topic that holds others there was made anew.
+    pub last: BTreeMap<i32, LastRecord>,
 }
 
 impl KafkaSource {
@@ -174,7 +173,7 @@ impl KafkaSource {
             group: None,
             open_timeout: Duration::from_secs(10),
             skip_lost: false,
-            last_ms: BTreeMap::new(),
+            last: BTreeMap::new(),
         }
     }
 

@@ -24,6 +24,9 @@ use super::options::KafkaCluster;
 use super::topics::{TopicSpec, Topics};
 use crate::ConnectorError;
 
+/// How long one attempt to learn of an end may take, once a broker has shown to be slow.
+const SLICE: Duration = Duration::from_secs(30);
+
 /// The name of a topology's progress topic: what a topic's name may not hold becomes `_`.
 pub fn progress_topic(topology: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
@@ -267,7 +270,7 @@ impl Progress {
                 return Err(error);
             }
             std::thread::sleep(Duration::from_millis(20));
-            slice *= 2;
+            slice = slice.saturating_mul(2).min(SLICE);
         }
     }
 

@@ -5,6 +5,7 @@
 //! retried commit could settle a later transaction, for librdkafka lacks KIP-890. Its owner drops
 //! it, opens another and reads the marker to learn what became of the transaction.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,9 @@ use schemas::OutChunk;
 
 use super::client::{Context, meaning};
 use super::progress::{Marker, Progress};
+use super::reached::{Firsts, Reached, judge_places, keep_places};
 use super::sink::EpochOutput;
+use super::stamps::Stamp;
 use super::unsettled::{Ends, Watch};
 use crate::ConnectorError;
 
@@ -48,15 +51,29 @@ pub(crate) struct Session {
 pub(crate) struct SessionConfig<'a> {
     pub(crate) progress: &'a Progress,
     pub(crate) transactional_id: &'a str,
-    /// Name and partitions of the topics it publishes to.
-    pub(crate) topics: &'a [(String, i32)],
     pub(crate) max_batch_bytes: Option<i64>,
+    /// Times that records are given while the session is opened.
+    pub(crate) stamp: Stamp,
     pub(crate) timeout: Duration,
+}
+
+/// One transaction to make.
+pub(crate) struct Output<'a> {
+    pub(crate) pieces: &'a [EpochOutput<'a>],
+    /// The marker that ends it, and its text.
+    pub(crate) marker: (&'a Marker, &'a str),
+    /// Topics of which nothing is sent up to an epoch, for a later one sends all of it again.
+    pub(crate) superseded: &'a BTreeMap<String, u64>,
+    pub(crate) stamp: Stamp,
 }
 
 impl Session {
     /// Creates the producer, takes over the transactional id, and ends what the broker left open.
-    pub(crate) fn open(config: &SessionConfig<'_>, stop: &AtomicBool) -> Result<Session, ConnectorError> {
+    pub(crate) fn open(
+        config: &SessionConfig<'_>,
+        watch: Watch,
+        stop: &AtomicBool,
+    ) -> Result<Session, ConnectorError> {
         let cluster = &config.progress.cluster;
         let bootstrap = &cluster.bootstrap;
         let transaction_ms = cluster.number("transaction.timeout.ms").unwrap_or(60_000);
@@ -74,11 +91,14 @@ impl Session {
         cluster.default(&mut native, "compression.type", "lz4");
         cluster.default(&mut native, "queue.buffering.max.messages", "1000000");
         cluster.default(&mut native, "queue.buffering.max.kbytes", "262144");
+        // A sink's topic that is gone is not made by the way, and is not waited for: it was there at the start.
+        native.set("allow.auto.create.topics", "false");
+        cluster.default(&mut native, "topic.metadata.propagation.max.ms", "5000");
         let producer: ThreadedProducer<Context> = native
             .create_with_context(Context::default())
             .map_err(|error| meaning(error, bootstrap, "the options"))?;
         let mut session = Session {
-            watch: Watch::new(config.progress, config.topics)?,
+            watch,
             stable: 0,
             producer,
             progress: config.progress.clone(),
@@ -89,7 +109,7 @@ impl Session {
         fail_point!("publish.init.before");
         session.init(config.timeout, stop)?;
         fail_point!("publish.init.after");
-        session.settle(config.timeout, stop)?;
+        session.settle(config.timeout, config.stamp, stop)?;
         fail_point!("publish.settle.after");
         session.stable = session.watch.stable_progress(config.timeout)?;
         Ok(session)
@@ -119,7 +139,7 @@ impl Session {
     }
 
     /// Ends what hangs of transactions that do not count.
-    fn settle(&self, timeout: Duration, stop: &AtomicBool) -> Result<(), ConnectorError> {
+    fn settle(&self, timeout: Duration, stamp: Stamp, stop: &AtomicBool) -> Result<(), ConnectorError> {
         let hanging = self.watch.hanging(timeout)?;
         if hanging.is_empty() {
             return Ok(());
@@ -133,10 +153,11 @@ impl Session {
         for Ends { topic, partition, .. } in &hanging {
             // Should this one hang, too, it is known by its header.
             let header = Header { key: "herald.topology", value: Some(&self.progress.topology) };
-            let record = BaseRecord::to(topic)
+            let record = BaseRecord::with_opaque_to(topic, 0)
                 .partition(*partition)
                 .key(self.progress.topology.as_bytes())
                 .payload(&[][..])
+                .timestamp(stamp.now())
                 .headers(OwnedHeaders::new_with_capacity(1).insert(header));
             self.send(record, began, stop)?;
         }
@@ -170,31 +191,36 @@ impl Session {
     /// to be read: what the coordinator has decided and not yet written is lost to a broker that forgets it.
     pub(crate) fn transact(
         &mut self,
-        pieces: &[EpochOutput<'_>],
-        (marker, text): (&Marker, &str),
+        output: &Output<'_>,
+        reached: &mut Reached,
         stop: &AtomicBool,
     ) -> Result<u64, ConnectorError> {
-        let began = Instant::now();
+        let (began, text) = (Instant::now(), output.marker.1);
         self.blemished = true;
         self.context().clear();
         self.producer.begin_transaction().map_err(|error| self.failed(error, began))?;
         fail_point!("publish.begin.after");
-        let mut records = 0;
-        for piece in pieces {
-            let cut = piece.epoch == marker.epoch && piece.chunks.len() < marker.parts as usize;
-            let part = cut.then(|| marker.part.to_string());
-            records += self.send_piece(piece, part.as_deref(), began, stop)?;
+        let (mut records, mut firsts) = (0, Firsts::default());
+        for piece in output.pieces {
+            records += self.send_piece((piece, output), &mut firsts, began, stop)?;
         }
         fail_point!("publish.marker.before");
-        let record = BaseRecord::to(&self.progress.topic)
+        let mark = firsts.mark(&self.progress.topic, 0);
+        let record = BaseRecord::with_opaque_to(&self.progress.topic, mark)
             .partition(0)
             .key(self.progress.topology.as_bytes())
-            .payload(text.as_bytes());
+            .payload(text.as_bytes())
+            .timestamp(output.stamp.now());
         self.send(record, began, stop)?;
+        self.delivered(began, stop)?;
+        let put = self.context().take_firsts();
+        let places = firsts.places(&put);
+        judge_places(&places, reached)?;
         fail_point!("publish.commit.before");
         self.commit(began, stop)?;
         fail_point!("publish.shown.before");
         self.shown(stop)?;
+        keep_places(&places, reached);
         fail_point!("publish.commit.after");
         self.blemished = self.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
         Ok(records)
@@ -211,20 +237,26 @@ impl Session {
 
     fn send_piece(
         &self,
-        piece: &EpochOutput<'_>,
-        part: Option<&str>,
+        (piece, output): (&EpochOutput<'_>, &Output<'_>),
+        firsts: &mut Firsts,
         began: Instant,
         stop: &AtomicBool,
     ) -> Result<u64, ConnectorError> {
-        let epoch = piece.epoch.to_string();
+        let (epoch, marker) = (piece.epoch.to_string(), output.marker.0);
+        let cut = piece.epoch == marker.epoch && piece.chunks.len() < marker.parts as usize;
+        let part = cut.then(|| marker.part.to_string());
+        let stamp = output.stamp.of(piece.commit_ms);
         let mut records = 0;
         for chunk in piece.chunks {
             for record in OutChunk::read(chunk)? {
                 let record = record?;
+                if output.superseded.get(record.topic).is_some_and(|upto| piece.epoch <= *upto) {
+                    continue;
+                }
                 let mut headers = OwnedHeaders::new_with_capacity(3 + record.headers.len())
                     .insert(Header { key: "herald.topology", value: Some(&self.progress.topology) })
                     .insert(Header { key: "herald.epoch", value: Some(&epoch) });
-                if let Some(part) = part {
+                if let Some(part) = &part {
                     headers = headers.insert(Header { key: "herald.part", value: Some(part) });
                 }
                 for (key, value) in &record.headers {
@@ -235,9 +267,9 @@ impl Session {
                     partition: Some(record.partition),
                     payload: record.value,
                     key: record.key,
-                    timestamp: Some(piece.commit_ms),
+                    timestamp: Some(stamp),
                     headers: Some(headers),
-                    delivery_opaque: (),
+                    delivery_opaque: firsts.mark(record.topic, record.partition),
                 };
                 self.send(out, began, stop)?;
                 records += 1;
@@ -249,7 +281,7 @@ impl Session {
     /// Queues a record; waits while the queue is full.
     fn send(
         &self,
-        mut record: BaseRecord<'_, [u8], [u8]>,
+        mut record: BaseRecord<'_, [u8], [u8], usize>,
         began: Instant,
         stop: &AtomicBool,
     ) -> Result<(), ConnectorError> {
@@ -339,6 +371,9 @@ impl Session {
         // was is found out by looking at the marker before opening anew.
         if fenced && began.elapsed() < self.patience() {
             return ConnectorError::Fenced { transactional_id: self.transactional_id.clone() };
+        }
+        if self.context().untimely() {
+            return ConnectorError::Untimely(self.context().undelivered().unwrap_or_default());
         }
         // The first record that is not delivered in time fails the transaction before its own time is over.
         if self.context().timed_out() {

@@ -7,8 +7,10 @@
 //! one is not over before its timeout, and grows again. What was published before is skipped, so the
 //! whole outbox may be handed over at a restart.
 //!
-//! Every record carries the headers `herald.topology` and `herald.epoch`, and the commit's time.
+//! Every record carries the headers `herald.topology` and `herald.epoch`, and the commit's time, as far as the broker
+//! takes it ([`super::stamps`]). A topic that is not the one that was published to before is refused ([`super::judge`]).
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,8 +21,11 @@ use schemas::Backoff;
 
 use super::options::KafkaCluster;
 use super::progress::{self, Found, Marker, Progress};
-use super::session::{Session, SessionConfig};
+use super::reached::Reached;
+use super::session::{Output, Session, SessionConfig};
+use super::stamps::Stamps;
 use super::topics::Topics;
+use super::unsettled::Watch;
 use crate::{ConnectorError, Mismatch};
 
 /// Output bytes of one transaction; what is more goes out in several. It must fit through a slow
@@ -45,7 +50,11 @@ pub struct PublisherConfig {
     pub progress_topic: String,
     /// Name and partitions of every topic that is published to: what hangs in others is not seen.
     pub topics: Vec<(String, i32)>,
-    /// Its replication factor when it is created; None for the broker's default.
+    /// How far the topics reached that were published to before.
+    pub reached: Reached,
+    /// Topics of which nothing is sent up to an epoch: a later one sends all of it again.
+    pub superseded: BTreeMap<String, u64>,
+    /// Replication factor of the progress topic when it is created; None for the broker's default.
     pub replication: Option<i32>,
     /// The least `max.message.bytes` of the sinks' topics: batches stay below it.
     pub max_batch_bytes: Option<i64>,
@@ -63,6 +72,8 @@ impl PublisherConfig {
             state_id: state_id.to_string(),
             progress_topic: progress::progress_topic(topology),
             topics: Vec::new(),
+            reached: Reached::new(),
+            superseded: BTreeMap::new(),
             replication: None,
             max_batch_bytes: None,
             timeout: Duration::from_secs(30),
@@ -124,6 +135,8 @@ pub struct Publisher {
     limit: usize,
     /// The last transaction was too large for its time.
     slow: bool,
+    /// Times that the broker takes.
+    stamps: Stamps,
     status: Arc<PublishStatus>,
 }
 
@@ -167,6 +180,7 @@ impl Publisher {
             taken: false,
             limit: TRANSACTION_BYTES,
             slow: false,
+            stamps: Stamps::default(),
             status: Arc::new(PublishStatus::default()),
         };
         publisher.reopen(stop)?;
@@ -177,6 +191,11 @@ impl Publisher {
     /// The last marker, as far as this publisher knows.
     pub fn marker(&self) -> Option<&Marker> {
         self.found.marker.as_ref()
+    }
+
+    /// How far the topics that are published to have reached, at least.
+    pub fn reached(&self) -> &Reached {
+        &self.config.reached
     }
 
     /// Drops the producer as a blemish does: the next transaction opens anew.
@@ -279,6 +298,10 @@ impl Publisher {
             self.status.reopened.fetch_add(1, Ordering::Relaxed);
             self.status.set_trouble(Some(&error));
             tracing::warn!(epoch = wanted.marker.epoch, %error, "publishing is tried again");
+            // Other times are tried at once.
+            if matches!(error, ConnectorError::Untimely(_)) && self.stamps.refused() {
+                continue;
+            }
             if !backoff.wait(stop) {
                 return Err(ConnectorError::Stopped);
             }
@@ -306,7 +329,13 @@ impl Publisher {
         }
         let Some(session) = self.session.as_mut() else { return Ok(false) };
         let text = wanted.marker.to_json(&self.me);
-        let records = session.transact(&wanted.pieces, (&wanted.marker, &text), stop)?;
+        let output = Output {
+            pieces: &wanted.pieces,
+            marker: (&wanted.marker, &text),
+            superseded: &self.config.superseded,
+            stamp: self.stamps.next(),
+        };
+        let records = session.transact(&output, &mut self.config.reached, stop)?;
         self.found.marker = Some(wanted.marker.clone());
         self.taken = true;
         self.status.transactions.fetch_add(1, Ordering::Relaxed);
@@ -318,23 +347,38 @@ impl Publisher {
     /// has taken the sinks over meanwhile is not fenced back.
     fn reopen(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
         self.session = None;
+        let watch = Watch::new(&self.progress, &self.config.topics)?;
+        let judged = watch.refuse_other_topics(&self.config.reached, self.config.timeout, stop);
+        judged.map_err(|error| self.of_progress(error))?;
         if self.taken {
             self.refuse_successor(&self.progress.peek(&self.found, self.config.timeout, stop)?)?;
         }
         let config = SessionConfig {
             progress: &self.progress,
             transactional_id: &self.config.transactional_id,
-            topics: &self.config.topics,
+            stamp: self.stamps.next(),
             max_batch_bytes: self.config.max_batch_bytes,
             timeout: self.config.timeout,
         };
-        let session = Session::open(&config, stop)?;
+        let session = Session::open(&config, watch, stop)?;
         fail_point!("publish.read.before");
         let found = self.progress.read(&self.found, self.config.timeout, stop)?;
         fail_point!("publish.read.after");
         self.refuse_successor(&found)?;
         (self.found, self.session) = (found, Some(session));
         Ok(())
+    }
+
+    /// A progress topic that is not the one it was is told as what it means: that the broker lost data.
+    fn of_progress(&self, error: ConnectorError) -> ConnectorError {
+        match &error {
+            ConnectorError::GoneTopic { topic } | ConnectorError::RemadeSink { topic, .. }
+                if *topic == self.config.progress_topic =>
+            {
+                ConnectorError::StateMismatch(strange(None, self.found.marker.as_ref()))
+            }
+            _ => error,
+        }
     }
 
     /// Refuses to go on when another process has written a marker since this one took over.

@@ -4,11 +4,12 @@
 //! offset that the topic no longer holds is an error that says how much is missing; others start
 //! where the options say at the very first start, and at the earliest record when they appear later.
 //! Transaction markers take offsets too, so the end of a partition is found by the broker saying so
-//! and never by waiting for the offset before it. A broker that is away is waited for.
+//! and never by waiting for the offset before it. Markers count as read once the broker, asked again
+//! after the end was known, finds no record before it; else a topic that was read to its end and
+//! emptied since would seem to have lost records. A broker that is away is waited for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
 use rdkafka::Offset;
@@ -19,14 +20,11 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::Records;
 
 use super::client::{Context, meaning};
+use super::offsets::{add, offsets};
 use super::options::{KafkaSource, Startup};
 use super::topics::partitions;
-use crate::ConnectorError;
-
-/// How often new partitions and the ends of partitions are looked for.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
-/// Partitions whose ends the watcher can hold.
-const MAX_PARTITIONS: usize = 4096;
+use super::watch::{Found, Watch};
+use crate::{ConnectorError, LastRecord};
 
 /// Reads one topic.
 pub struct KafkaReader {
@@ -34,13 +32,17 @@ pub struct KafkaReader {
     consumer: Arc<BaseConsumer<Context>>,
     parts: Vec<Part>,
     watch: Arc<Watch>,
+    /// Looks of the watch that were taken in.
+    looks: u64,
+    /// Markers were found to be all there is up to an end, and no epoch has been told yet.
+    moved: bool,
     stop_at_end: bool,
     want_headers: bool,
     want_keys: bool,
 }
 
 /// One partition; its number is its place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Part {
     /// The next offset to read.
     next: i64,
@@ -48,17 +50,14 @@ struct Part {
     end_at_open: Option<i64>,
     /// The broker has said, since the assignment, that there was no more.
     seen_end: bool,
-    /// The end as known when the broker last said so; records after it unset this.
-    at_end: Option<i64>,
-    /// Timestamp of the last record before `next`, as far as it is known.
-    last_ms: Option<i64>,
-}
-
-/// What the watching thread found out.
-struct Watch {
-    stop: AtomicBool,
-    partitions: AtomicI32,
-    ends: Vec<AtomicI64>,
+    /// The broker has said so, and no record has come since.
+    at_end: bool,
+    /// An end that was known before the partition was fetched again.
+    asked: Option<i64>,
+    /// All records below it are read: what is between `next` and it are markers.
+    covered: i64,
+    /// The last record before `next`, as far as it is known.
+    last: Option<LastRecord>,
 }
 
 impl KafkaReader {
@@ -79,14 +78,17 @@ impl KafkaReader {
             let (topic, bootstrap) = (source.topic.clone(), bootstrap.clone());
             return Err(ConnectorError::MissingTopic { topic, bootstrap });
         };
-        let ends = (0..MAX_PARTITIONS.min(count as usize + 1024)).map(|_| AtomicI64::new(0));
-        let watch =
-            Watch { stop: AtomicBool::new(false), partitions: AtomicI32::new(count), ends: ends.collect() };
+        let known = |at| offsets(&consumer, &source.topic, 0..count, at, source.open_timeout);
+        let found =
+            known(Offset::Beginning).and_then(|begins| Ok(Found { begins, ends: known(Offset::End)? }));
+        let found = found.map_err(|error| meaning(error, bootstrap, "to read the topic's ends"))?;
         let mut reader = KafkaReader {
             source: source.clone(),
+            watch: Watch::start(found.clone(), &consumer, &source.topic)?,
             consumer,
             parts: Vec::new(),
-            watch: Arc::new(watch),
+            looks: 0,
+            moved: false,
             stop_at_end: false,
             want_headers: want.0,
             want_keys: want.1,
@@ -99,31 +101,30 @@ impl KafkaReader {
                 ),
             });
         }
-        reader.start(count, start)?;
-        reader.watch_on()?;
+        reader.start(found, start)?;
         Ok(reader)
     }
 
     /// Finds out where each partition begins and assigns them.
-    fn start(&mut self, count: i32, start: &BTreeMap<i32, i64>) -> Result<(), ConnectorError> {
+    fn start(&mut self, found: Found, start: &BTreeMap<i32, i64>) -> Result<(), ConnectorError> {
         let times = match self.source.startup {
-            Startup::Timestamp(at) if start.is_empty() => self.offsets_at(count, at)?,
-            _ => BTreeMap::new(),
+            Startup::Timestamp(at) if start.is_empty() => self.offsets_of(Offset::Offset(at))?,
+            _ => Vec::new(),
         };
-        for partition in 0..count {
-            let (low, high) = self.ends(partition)?;
+        for (partition, (low, high)) in (0..).zip(found.begins.into_iter().zip(found.ends)) {
+            let time = times.get(partition as usize).copied().filter(|at| *at >= 0);
             let next = match (start.get(&partition), self.source.startup) {
                 (Some(next), _) => self.check_held(partition, *next, (low, high))?,
                 // A partition the state does not know, although it knows others, is a new one.
                 (None, _) if !start.is_empty() => low,
                 (None, Startup::Earliest) => low,
                 (None, Startup::Latest) => high,
-                (None, Startup::Timestamp(_)) => times.get(&partition).copied().unwrap_or(high),
+                (None, Startup::Timestamp(_)) => time.unwrap_or(high),
             };
             let held = start.get(&partition) == Some(&next);
-            let last_ms = self.source.last_ms.get(&partition).copied().filter(|_| held && next > low);
-            self.watch.ends[partition as usize].store(high, Ordering::Relaxed);
-            self.parts.push(Part { next, end_at_open: Some(high), seen_end: false, at_end: None, last_ms });
+            let last = self.source.last.get(&partition).copied();
+            let last = last.filter(|last| held && (low..next).contains(&last.offset));
+            self.parts.push(Part { next, end_at_open: Some(high), last, ..Part::default() });
         }
         self.assign(0)
     }
@@ -146,25 +147,11 @@ impl KafkaReader {
         Ok(next)
     }
 
-    fn ends(&self, partition: i32) -> Result<(i64, i64), ConnectorError> {
-        let asked = self.consumer.fetch_watermarks(&self.source.topic, partition, self.source.open_timeout);
+    /// Of every partition.
+    fn offsets_of(&self, at: Offset) -> Result<Vec<i64>, ConnectorError> {
+        let count = self.watch.found().ends.len() as i32;
+        let asked = offsets(&self.consumer, &self.source.topic, 0..count, at, self.source.open_timeout);
         asked.map_err(|error| self.failed(error))
-    }
-
-    fn offsets_at(&self, count: i32, at: i64) -> Result<BTreeMap<i32, i64>, ConnectorError> {
-        let mut times = TopicPartitionList::new();
-        for partition in 0..count {
-            let added = times.add_partition_offset(&self.source.topic, partition, Offset::Offset(at));
-            added.map_err(|error| self.failed(error))?;
-        }
-        let found = self.consumer.offsets_for_times(times, self.source.open_timeout);
-        let found = found.map_err(|error| self.failed(error))?;
-        let offset = |(partition, offset): (i32, Offset)| match offset {
-            Offset::Offset(offset) => Some((partition, offset)),
-            _ => None,
-        };
-        let elements = found.elements();
-        Ok(elements.iter().filter_map(|e| offset((e.partition(), e.offset()))).collect())
     }
 
     /// Assigns the partitions from `first` on.
@@ -172,9 +159,8 @@ impl KafkaReader {
         let mut assignment = TopicPartitionList::new();
         for (partition, part) in self.parts.iter().enumerate().skip(first) {
             // The last record read is read again: it shows whether the topic is still the one it was.
-            let offset = Offset::Offset(part.next - i64::from(part.last_ms.is_some()));
-            assignment
-                .add_partition_offset(&self.source.topic, partition as i32, offset)
+            let offset = Offset::Offset(part.last.map_or(part.next, |last| last.offset));
+            add(&mut assignment, &self.source.topic, partition as i32, offset)
                 .map_err(|error| self.failed(error))?;
         }
         self.consumer.incremental_assign(&assignment).map_err(|error| self.failed(error))
@@ -185,29 +171,14 @@ impl KafkaReader {
         meaning(error, &self.source.cluster.bootstrap, &what)
     }
 
-    /// Looks for new partitions and ends on a thread of its own, since each look is a round trip.
-    fn watch_on(&self) -> Result<(), ConnectorError> {
-        let (watch, consumer) = (self.watch.clone(), self.consumer.clone());
-        let topic = self.source.topic.clone();
-        let run = move || {
-            let mut waited = Duration::ZERO;
-            while !watch.stop.load(Ordering::Relaxed) {
-                if waited < WATCH_EVERY {
-                    std::thread::sleep(Duration::from_millis(100));
-                    waited += Duration::from_millis(100);
-                    continue;
-                }
-                waited = Duration::ZERO;
-                look(&watch, &consumer, &topic);
-            }
-        };
-        let spawned = std::thread::Builder::new().name("kafka-watch".into()).spawn(run);
-        spawned.map(|_| ()).map_err(|error| ConnectorError::io("thread".as_ref(), error))
-    }
-
     /// The partitions, all of them assigned.
     pub fn partitions(&self) -> Vec<i32> {
         (0..self.parts.len() as i32).collect()
+    }
+
+    /// How many partitions are assigned: all of them, numbered from 0.
+    pub fn partition_count(&self) -> usize {
+        self.parts.len()
     }
 
     /// The next records, at most one `Records` a partition; waits for the first up to `timeout`.
@@ -217,7 +188,7 @@ impl KafkaReader {
         max_bytes: usize,
         timeout: Duration,
     ) -> Result<Vec<Records>, ConnectorError> {
-        self.take_in_new_partitions()?;
+        self.take_in_what_was_seen()?;
         let mut batch = Batch::new(self.parts.len());
         let consumer = self.consumer.clone();
         let mut timeout = timeout;
@@ -239,6 +210,9 @@ impl KafkaReader {
         if batch.records > 0 {
             consumer.context().recovered();
         }
+        for records in &batch.filled {
+            self.remember_last(records);
+        }
         Ok(batch.filled)
     }
 
@@ -248,7 +222,10 @@ impl KafkaReader {
         let timestamp = message.timestamp().to_millis();
         // After a reconnect the client may repeat what was fetched already.
         if offset < part.next {
-            if offset == part.next - 1 && part.last_ms.is_some_and(|last| timestamp != Some(last)) {
+            let value = message.payload();
+            let key = if self.want_keys { message.key() } else { None };
+            let other = |last: &LastRecord| last.offset == offset && !last.is(timestamp, key, value);
+            if part.last.as_ref().is_some_and(other) {
                 return Err(ConnectorError::RemadeTopic {
                     topic: self.source.topic.clone(),
                     partition,
@@ -257,9 +234,9 @@ impl KafkaReader {
             }
             return Ok(());
         }
-        part.next = offset + 1;
-        part.last_ms = timestamp;
-        part.at_end = None;
+        (part.next, part.at_end, part.asked) = (offset + 1, false, None);
+        // Whatever was thought of what came before it: a record is no marker.
+        part.covered = part.covered.min(offset);
         let key = if self.want_keys { message.key() } else { None };
         let value = message.payload();
         let records = batch.of(partition);
@@ -277,10 +254,23 @@ impl KafkaReader {
         Ok(())
     }
 
+    fn remember_last(&mut self, records: &Records) {
+        let (Some(part), Some(at)) =
+            (self.parts.get_mut(records.partition as usize), records.len().checked_sub(1))
+        else {
+            return;
+        };
+        let (key, value) = (records.keys.get(at), records.values.get(at));
+        part.last = Some(LastRecord::new(records.offsets[at], records.timestamps[at], key, value));
+    }
+
     fn reached_end(&mut self, partition: i32) {
         if let Some(part) = self.parts.get_mut(partition as usize) {
-            part.seen_end = true;
-            part.at_end = Some(self.watch.ends[partition as usize].load(Ordering::Relaxed));
+            (part.seen_end, part.at_end) = (true, true);
+            // Only ends that were known before the partition was fetched: it may have grown since.
+            let known = part.asked.take().max(part.end_at_open);
+            part.covered = part.covered.max(known.unwrap_or(0));
+            self.moved |= part.covered > part.next;
         }
         self.consumer.context().recovered();
     }
@@ -290,9 +280,12 @@ impl KafkaReader {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                let (lows, highs) = (self.offsets_of(Offset::Beginning)?, self.offsets_of(Offset::End)?);
                 for (partition, part) in self.parts.iter().enumerate() {
-                    let ends = self.ends(partition as i32)?;
-                    self.check_held(partition as i32, part.next, ends)?;
+                    let ends = lows.get(partition).copied().zip(highs.get(partition).copied());
+                    if let Some(ends) = ends {
+                        self.check_held(partition as i32, part.next.max(part.covered), ends)?;
+                    }
                 }
                 // It has grown since. A new start looks whether it is the topic it was.
                 Err(ConnectorError::Topic {
@@ -323,23 +316,54 @@ impl KafkaReader {
         }
     }
 
-    fn take_in_new_partitions(&mut self) -> Result<(), ConnectorError> {
-        let (known, count) = (self.parts.len(), self.watch.partitions.load(Ordering::Relaxed));
-        if count as usize <= known {
+    /// Takes in what the watch has found since: new partitions, and ends behind which nothing has come yet.
+    fn take_in_what_was_seen(&mut self) -> Result<(), ConnectorError> {
+        let looks = self.watch.looks();
+        if looks == self.looks {
             return Ok(());
         }
-        for partition in known as i32..count {
-            let Ok((low, _)) = self.ends(partition) else { break };
-            tracing::info!(topic = %self.source.topic, partition, "new partition");
-            self.parts.push(Part {
-                next: low,
-                end_at_open: None,
-                seen_end: false,
-                at_end: None,
-                last_ms: None,
-            });
+        self.looks = looks;
+        let found = self.watch.found().clone();
+        let known = self.parts.len();
+        for low in found.begins.iter().skip(known) {
+            self.parts.push(Part { next: *low, ..Part::default() });
         }
-        if self.parts.len() > known { self.assign(known) } else { Ok(()) }
+        if self.parts.len() > known {
+            let (topic, new) = (&self.source.topic, self.parts.len() - known);
+            tracing::info!(topic, from = known, new, "new partitions are read from their beginning");
+            self.assign(known)?;
+        }
+        self.ask_for_ends(&found.ends);
+        Ok(())
+    }
+
+    /// Fetches partitions again that were at their end, which lies further: if the broker says once more that
+    /// there is nothing, it is markers.
+    fn ask_for_ends(&mut self, ends: &[i64]) {
+        let mut seek = TopicPartitionList::new();
+        for (partition, (part, end)) in self.parts.iter().zip(ends).enumerate() {
+            let read = part.next.max(part.covered);
+            if part.at_end && part.asked.is_none() && *end > read {
+                let _ = add(&mut seek, &self.source.topic, partition as i32, Offset::Offset(read));
+            }
+        }
+        if seek.count() == 0 {
+            return;
+        }
+        match self.consumer.seek_partitions(seek, Duration::ZERO) {
+            Ok(asked) => {
+                // From the call on the client drops what it has fetched before.
+                let begun = |code| matches!(code, None | Some(RDKafkaErrorCode::InProgress));
+                for at in asked.elements() {
+                    let partition = at.partition() as usize;
+                    let code = at.error().err().map(|error| error.rdkafka_error_code());
+                    if let (Some(part), true) = (self.parts.get_mut(partition), begun(code.flatten())) {
+                        part.asked = ends.get(partition).copied();
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(topic = %self.source.topic, %error, "ends are not known"),
+        }
     }
 
     /// From now on [`KafkaReader::bounded_done`] tells when the ends seen at opening are reached.
@@ -362,22 +386,33 @@ impl KafkaReader {
     /// Next offset of every partition. All of them belong into the state, also those without
     /// records: what is missing there counts as new at the next start.
     pub fn positions(&self) -> BTreeMap<i32, i64> {
-        self.parts.iter().enumerate().map(|(p, part)| (p as i32, part.next)).collect()
+        let next = |part: &Part| part.next.max(part.covered);
+        self.parts.iter().enumerate().map(|(p, part)| (p as i32, next(part))).collect()
     }
 
-    /// Timestamps (milliseconds) of the last records before [`KafkaReader::positions`], where they are known.
-    pub fn last_ms(&self) -> BTreeMap<i32, i64> {
-        let last = self.parts.iter().enumerate().map(|(p, part)| Some((p as i32, part.last_ms?)));
+    /// The last records before [`KafkaReader::positions`], where they are known.
+    pub fn last(&self) -> BTreeMap<i32, LastRecord> {
+        let last = self.parts.iter().enumerate().map(|(p, part)| Some((p as i32, part.last?)));
         last.flatten().collect()
+    }
+
+    /// Whether positions have moved on without a record since they were last taken; they count as taken then.
+    pub fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Whether positions have moved on without a record since they were last taken.
+    pub fn moved(&self) -> bool {
+        self.moved
     }
 
     /// Records that are there and not read, as of the last look at the ends.
     pub fn lag(&self) -> BTreeMap<i32, i64> {
+        let found = self.watch.found();
         let lag = |(partition, part): (usize, &Part)| {
-            let end = self.watch.ends[partition].load(Ordering::Relaxed);
+            let end = found.ends.get(partition).copied().unwrap_or(0);
             // What lies between the last record and the end is transaction markers.
-            let read = part.next.max(part.at_end.unwrap_or(0));
-            (partition as i32, (end - read).max(0))
+            (partition as i32, (end - part.next.max(part.covered)).max(0))
         };
         self.parts.iter().enumerate().map(lag).collect()
     }
@@ -387,7 +422,7 @@ impl KafkaReader {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in offsets {
             let offset = Offset::Offset(*offset);
-            if list.add_partition_offset(&self.source.topic, *partition, offset).is_err() {
+            if add(&mut list, &self.source.topic, *partition, offset).is_err() {
                 return;
             }
         }
@@ -409,27 +444,7 @@ impl KafkaReader {
 
 impl Drop for KafkaReader {
     fn drop(&mut self) {
-        self.watch.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// One look of the watching thread. A broker that does not answer is asked again later.
-fn look(watch: &Watch, consumer: &BaseConsumer<Context>, topic: &str) {
-    let patience = Duration::from_secs(2);
-    if let Ok(metadata) = consumer.fetch_metadata(Some(topic), patience) {
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let count = found.map_or(0, |found| found.partitions().len()).min(watch.ends.len());
-        watch.partitions.fetch_max(count as i32, Ordering::Relaxed);
-    }
-    let count = watch.partitions.load(Ordering::Relaxed);
-    for partition in 0..count {
-        if watch.stop.load(Ordering::Relaxed) {
-            return;
-        }
-        match consumer.fetch_watermarks(topic, partition, patience) {
-            Ok((_, high)) => watch.ends[partition as usize].store(high, Ordering::Relaxed),
-            Err(_) => return,
-        }
+        self.watch.end();
     }
 }
 

@@ -8,6 +8,7 @@
 use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
@@ -15,7 +16,9 @@ use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::client::{Context, block_on, meaning};
+use super::offsets::offsets;
 use super::options::KafkaCluster;
+use super::writers::other_writer;
 use crate::ConnectorError;
 
 /// Kafka's default for `max.message.bytes`.
@@ -69,13 +72,38 @@ impl Topics {
     pub fn open(cluster: &KafkaCluster, timeout: Duration) -> Result<Topics, ConnectorError> {
         let failed = |error| meaning(error, &cluster.bootstrap, "the options");
         let admin = cluster.config().create_with_context(Context::default()).map_err(failed)?;
-        let lookup = cluster.config().create_with_context(Context::default()).map_err(failed)?;
+        // Ends are those of all that was written, committed or not.
+        let mut config = cluster.config();
+        config.set("isolation.level", "read_uncommitted");
+        let lookup = config.create_with_context(Context::default()).map_err(failed)?;
         Ok(Topics { cluster: cluster.clone(), admin, lookup, timeout, is_mock: OnceCell::new() })
     }
 
     /// How many partitions `topic` has; None when there is no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Option<i32>, ConnectorError> {
         partitions(&self.lookup, topic, &self.cluster.bootstrap, self.timeout)
+    }
+
+    /// Where each partition of `topic` begins and ends; None when there is no such topic.
+    pub fn bounds(&self, topic: &str) -> Result<Option<Vec<(i64, i64)>>, ConnectorError> {
+        let Some(count) = self.partitions(topic)? else { return Ok(None) };
+        let of = |at| {
+            let asked = offsets(&self.lookup, topic, 0..count, at, self.timeout);
+            asked.map_err(|error| {
+                meaning(error, &self.cluster.bootstrap, &format!("to look up topic \"{topic}\""))
+            })
+        };
+        Ok(Some(of(Offset::Beginning)?.into_iter().zip(of(Offset::End)?).collect()))
+    }
+
+    /// Another topology than `topology` that has written to `topic` last, as far as its records tell.
+    pub fn other_writer(
+        &self,
+        topology: &str,
+        topic: &str,
+        bounds: &[(i64, i64)],
+    ) -> Result<Option<String>, ConnectorError> {
+        other_writer(&self.cluster, topology, topic, bounds, self.timeout)
     }
 
     /// The greatest batch `topic` takes.

@@ -9,7 +9,7 @@
 //! ended by a transaction that touches their partitions and is aborted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
@@ -19,11 +19,16 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::client::Context;
+use super::offsets::{add, offsets};
 use super::progress::{Marker, Progress};
+use super::reached::{Reached, judge};
+use super::topics::partitions;
 use crate::ConnectorError;
 
 /// How long a transaction that is being ended is waited for.
 const ENDING: Duration = Duration::from_secs(5);
+/// How long an answer of a broker that is there may take.
+const ANSWER: Duration = Duration::from_secs(2);
 /// How far back a partition is searched for records of a transaction that hangs elsewhere.
 const BACK: i64 = 1000;
 
@@ -74,6 +79,53 @@ impl Watch {
             committed: progress.groupless("read_committed")?,
             uncommitted: progress.groupless("read_uncommitted")?,
         })
+    }
+
+    /// Refuses topics that are not those that were published to.
+    ///
+    /// # Errors
+    /// A topic that is gone, or that ends before what was published to it; a broker that does not answer.
+    pub(crate) fn refuse_other_topics(
+        &self,
+        reached: &Reached,
+        timeout: Duration,
+        stop: &AtomicBool,
+    ) -> Result<(), ConnectorError> {
+        for (topic, _) in &self.topics {
+            let Some(reached) = reached.get(topic).filter(|reached| reached.iter().any(|end| *end > 0))
+            else {
+                continue;
+            };
+            let ends = match self.count(topic, timeout, stop)? {
+                Some(count) => Some(offsets(&self.uncommitted, topic, 0..count, Offset::End, ANSWER)),
+                None => None,
+            };
+            let ends = ends.transpose().map_err(|error| self.progress.failed(error))?;
+            judge(topic, reached, ends.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// How many partitions a topic has; a stop is heard while the broker is waited for.
+    fn count(
+        &self,
+        topic: &str,
+        timeout: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Option<i32>, ConnectorError> {
+        let (began, bootstrap) = (Instant::now(), &self.progress.cluster.bootstrap);
+        loop {
+            let found = partitions(&self.uncommitted, topic, bootstrap, Duration::from_millis(250));
+            if stop.load(Ordering::Relaxed) {
+                return Err(ConnectorError::Stopped);
+            }
+            match found {
+                // A broker that has just come back may not know all topics yet.
+                Ok(None) if began.elapsed() < ENDING => std::thread::sleep(Duration::from_millis(100)),
+                Err(ConnectorError::Unreachable { .. }) if began.elapsed() < timeout => {}
+                found => return found,
+            }
+        }
     }
 
     /// Where read_committed ends in the progress topic.
@@ -175,8 +227,7 @@ impl Watch {
         for (topic, partitions) in topics {
             for partition in 0..*partitions {
                 // The protocol's own timestamp for the end.
-                asked
-                    .add_partition_offset(topic, partition, Offset::End)
+                add(&mut asked, topic, partition, Offset::End)
                     .map_err(|error| self.progress.failed(error))?;
             }
         }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use connectors::kafka::{
-    KafkaReader, KafkaSource, Marker, Publisher, PublisherConfig, Startup, TopicSpec, Topics, settle,
+    EpochOutput, KafkaReader, KafkaSource, Marker, Publisher, PublisherConfig, Startup, TopicSpec, Topics,
+    settle,
 };
 use connectors::{ConnectorError, MockKafka};
 use rdkafka::mocking::MockCluster;
@@ -52,6 +53,23 @@ fn every_partition_is_read_in_order_and_bounded() {
     assert_eq!(reader.positions(), BTreeMap::from([(0, 500), (1, 500), (2, 500)]));
     assert!(reader.lag().values().all(|lag| *lag == 0));
     reader.commit_offsets(&reader.positions());
+}
+
+#[test]
+fn topics_of_any_number_of_partitions_are_read() {
+    const PARTITIONS: i32 = 5000;
+    let mock = mock("in", PARTITIONS);
+    for partition in [0, 4095, 4096, PARTITIONS - 1] {
+        feed(&mock.cluster(), ("in", partition), [partition.to_string()]);
+    }
+    let mut reader = open(&mock.cluster(), "in", &BTreeMap::new());
+    assert_eq!(reader.partition_count(), PARTITIONS as usize);
+    let mut found = values(&read_all(&mut reader));
+    found.sort();
+    assert_eq!(found, ["0", "4095", "4096", "4999"]);
+    let positions = reader.positions();
+    assert_eq!((positions.len(), positions.values().sum::<i64>()), (PARTITIONS as usize, 4));
+    assert!(read_all(&mut open(&mock.cluster(), "in", &positions)).is_empty());
 }
 
 #[test]
@@ -112,6 +130,26 @@ fn published_records_say_where_they_come_from() {
     let expected = [("herald.topology", "t"), ("herald.epoch", "3")];
     let expected = expected.map(|(name, value)| (name.to_string(), Some(value.as_bytes().to_vec())));
     assert_eq!(headers, &expected);
+}
+
+#[test]
+fn records_have_their_own_commits_time_and_none_of_the_future() {
+    let mock = mock("out", 1);
+    let stop = AtomicBool::new(false);
+    let (mut publisher, _) = publisher(&mock);
+    let now_ms = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
+    let outbox = [chunks("out", &["a"]), chunks("out", &["b"]), chunks("out", &["c"])];
+    let before = now_ms();
+    let times = [1_700_000_000_000, before + 90_000_000, 1_600_000_000_000];
+    let epoch =
+        |(at, commit_ms): (usize, i64)| EpochOutput { epoch: at as u64 + 1, commit_ms, chunks: &outbox[at] };
+    let epochs: Vec<EpochOutput<'_>> = times.into_iter().enumerate().map(epoch).collect();
+    publisher.publish_all(&epochs, &stop).unwrap();
+    let all = read_all(&mut open(&mock.cluster(), "out", &BTreeMap::new()));
+    let found: Vec<i64> =
+        all.iter().flat_map(|records| records.timestamps.iter().flatten().copied()).collect();
+    assert_eq!((found[0], found[2]), (times[0], times[2]));
+    assert!((before..=now_ms()).contains(&found[1]), "{found:?}");
 }
 
 #[test]

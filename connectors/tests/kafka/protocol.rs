@@ -30,8 +30,17 @@ fn crash_within_a_transaction(topology: &str, out: &str, progress: &str, epoch: 
     producer.init_transactions(Duration::from_secs(20)).unwrap();
     producer.begin_transaction().unwrap();
     let marker = Marker::whole("state", epoch, &[]).to_json("");
-    producer.send(BaseRecord::<str, str>::to(out).partition(0).payload("half")).unwrap();
-    producer.send(BaseRecord::<str, str>::to(progress).partition(0).key(topology).payload(&marker)).unwrap();
+    producer
+        .send(BaseRecord::<str, str, usize>::with_opaque_to(out, 0).partition(0).payload("half"))
+        .unwrap();
+    producer
+        .send(
+            BaseRecord::<str, str, usize>::with_opaque_to(progress, 0)
+                .partition(0)
+                .key(topology)
+                .payload(&marker),
+        )
+        .unwrap();
     producer.flush(Duration::from_secs(20)).unwrap();
 }
 
@@ -104,7 +113,10 @@ fn parts_are_taken_up_where_they_ended() {
     let json = part.to_json("");
     producer
         .send(
-            BaseRecord::<str, str>::to(&progress_topic(&topology)).partition(0).key(&topology).payload(&json),
+            BaseRecord::<str, str, usize>::with_opaque_to(&progress_topic(&topology), 0)
+                .partition(0)
+                .key(&topology)
+                .payload(&json),
         )
         .unwrap();
     producer.flush(Duration::from_secs(20)).unwrap();

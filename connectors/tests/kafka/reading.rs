@@ -30,7 +30,7 @@ fn an_end_of_transaction_markers_is_an_end() {
     let mut reader = open(&cluster, &out, &BTreeMap::new());
     assert_eq!(values(&read_all(&mut reader)), ["a", "b", "c"]);
     // The offsets between the last record and the end belong to markers.
-    assert_eq!(reader.positions(), BTreeMap::from([(0, 5), (1, 0)]));
+    assert_eq!(reader.positions(), BTreeMap::from([(0, 6), (1, 0)]));
     assert_eq!(reader.lag(), BTreeMap::from([(0, 0), (1, 0)]));
     // Nothing more to read: the end is reached at once, again by the broker's word.
     assert!(read_all(&mut open(&cluster, &out, &reader.positions())).is_empty());
@@ -140,4 +140,96 @@ fn topics_are_created_and_verified() {
     assert!(topics.ensure(&more).unwrap_err().to_string().contains("3 partitions, not the 4"));
     let broken = TopicSpec { name: name("many"), replication: Some(7), ..TopicSpec::default() };
     assert!(matches!(topics.ensure(&broken), Err(ConnectorError::Refused { .. })));
+}
+
+/// Polls until `done`; what was read.
+fn poll_until(reader: &mut KafkaReader, done: impl Fn(&KafkaReader, usize) -> bool) -> Vec<schemas::Records> {
+    let (mut all, until) = (Vec::<schemas::Records>::new(), Instant::now() + Duration::from_secs(40));
+    while !done(reader, all.iter().map(|records| records.len()).sum()) {
+        assert!(Instant::now() < until, "{:?} {all:?}", reader.positions());
+        all.extend(reader.poll(1000, 1 << 20, Duration::from_millis(20)).unwrap());
+    }
+    all
+}
+
+#[test]
+fn markers_at_an_end_are_read_and_may_be_deleted() {
+    let (cluster, stop) = (kafka(), AtomicBool::new(false));
+    let out = topic(&cluster, "marked-later", 1);
+    let (mut publisher, _) =
+        Publisher::open(PublisherConfig::new(cluster.clone(), &name("t"), "s"), &stop).unwrap();
+    let mut reader = open(&cluster, &out, &BTreeMap::new());
+    // They come while it reads, so that nobody has told where they end.
+    publisher.publish(1, &chunks(&out, &["a", "b"]), 0, &stop).unwrap();
+    let read = poll_until(&mut reader, |_, read| read == 2);
+    assert_eq!(values(&read), ["a", "b"]);
+    assert_eq!(reader.positions(), BTreeMap::from([(0, 2)]));
+    let more = poll_until(&mut reader, |reader, _| reader.moved());
+    assert!(more.is_empty());
+    let held = (reader.positions(), reader.last());
+    assert_eq!((&held.0, reader.lag()), (&BTreeMap::from([(0, 3)]), BTreeMap::from([(0, 0)])));
+    assert_eq!(held.1[&0].offset, 1);
+    // What comes behind them is read as ever,
+    publisher.publish(2, &chunks(&out, &["c"]), 0, &stop).unwrap();
+    let read = poll_until(&mut reader, |_, read| read == 1);
+    assert_eq!(read[0].offsets, [3]);
+    // and where all of it is deleted up to a marker, nothing is lost.
+    let mut below = TopicPartitionList::new();
+    below.add_partition_offset(&out, 0, Offset::Offset(3)).unwrap();
+    block_on(admin().delete_records(&below, &AdminOptions::new())).unwrap();
+    assert_eq!(values(&read_all(&mut open(&cluster, &out, &held.0))), ["c"]);
+    let source = KafkaSource { last: held.1, ..KafkaSource::new(cluster.clone(), &out) };
+    let mut reader = KafkaReader::open(&source, "g", &held.0, (false, true)).unwrap();
+    assert_eq!(values(&read_all(&mut reader)), ["c"]);
+}
+
+#[test]
+fn a_topic_made_anew_with_the_same_times_is_told() {
+    let cluster = kafka();
+    let input = topic(&cluster, "same-times", 2);
+    let fill = |values: [&str; 3]| {
+        for partition in 0..2 {
+            feed(&cluster, (&input, partition), values.map(String::from));
+        }
+    };
+    fill(["a", "b", "c"]);
+    let mut reader = open(&cluster, &input, &BTreeMap::new());
+    read_all(&mut reader);
+    let source = KafkaSource { last: reader.last(), ..KafkaSource::new(cluster.clone(), &input) };
+    let again = || KafkaReader::open(&source, "g", &reader.positions(), (false, true)).unwrap();
+    assert!(read_all(&mut again()).is_empty());
+    block_on(admin().delete_topics(&[&input], &AdminOptions::new())).unwrap();
+    let spec = TopicSpec { name: input.clone(), partitions: Some(2), ..TopicSpec::default() };
+    Topics::open(&cluster, Duration::from_secs(20)).unwrap().ensure(&spec).unwrap();
+    fill(["d", "e", "f"]);
+    feed(&cluster, (&input, 0), ["g".to_string()]);
+    let (mut other, until) = (again(), Instant::now() + Duration::from_secs(20));
+    let error = loop {
+        assert!(Instant::now() < until);
+        match other.poll(10, 1000, Duration::from_millis(100)) {
+            Ok(read) => assert!(read.iter().all(|records| records.partition == 0), "{read:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, ConnectorError::RemadeTopic { offset: 2, .. }), "{error}");
+}
+
+#[test]
+fn any_number_of_new_partitions_is_read() {
+    const PARTITIONS: i32 = 1100;
+    let cluster = kafka();
+    let input = topic(&cluster, "many", 1);
+    let mut reader = open(&cluster, &input, &BTreeMap::new());
+    let more = NewPartitions::new(&input, PARTITIONS as usize);
+    block_on(admin().create_partitions(&[more], &AdminOptions::new())).unwrap();
+    let grown = |reader: &KafkaReader, _| reader.partition_count() == PARTITIONS as usize;
+    assert!(poll_until(&mut reader, grown).is_empty());
+    for partition in [0, 600, PARTITIONS - 1] {
+        feed(&cluster, (&input, partition), [partition.to_string()]);
+    }
+    let mut found = values(&poll_until(&mut reader, |_, read| read == 3));
+    found.sort();
+    assert_eq!(found, ["0", "1099", "600"]);
+    assert_eq!(reader.positions().values().sum::<i64>(), 3);
+    block_on(admin().delete_topics(&[&input], &AdminOptions::new())).unwrap();
 }

@@ -8,6 +8,17 @@ use state::{PartitionProgress, SourceProgress};
 use super::ingest::PartitionMark;
 use crate::plan::Source;
 
+/// What is known of the last record of a partition, so that it is known again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastRead {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp, milliseconds since 1970.
+    pub ms: Option<i64>,
+    /// A digest of its key and value.
+    pub digest: Option<u64>,
+}
+
 /// What is known of a source when an epoch is closed.
 #[derive(Clone, Debug, Default)]
 pub struct SourceHead {
@@ -15,8 +26,8 @@ pub struct SourceHead {
     pub read: u64,
     /// Next offset by partition.
     pub next: BTreeMap<i32, i64>,
-    /// Timestamp in milliseconds of the last record before it, by partition, where that tells something.
-    pub last_ms: BTreeMap<i32, i64>,
+    /// The last record before it, by partition, where that tells something.
+    pub last: BTreeMap<i32, LastRead>,
     /// All partitions there are: each must have an event before the source has a watermark.
     pub partitions: BTreeSet<i32>,
     /// Whether the source has ended.
@@ -38,7 +49,10 @@ pub fn advance<'a>(
     held.ended = head.ended;
     for (partition, next) in &head.next {
         let at = held.partitions.entry(*partition).or_default();
-        (at.next_offset, at.last_ms) = (*next, head.last_ms.get(partition).copied());
+        let last = head.last.get(partition);
+        at.next_offset = *next;
+        (at.last_offset, at.last_ms) = (last.map(|last| last.offset), last.and_then(|last| last.ms));
+        at.last_digest = last.and_then(|last| last.digest);
     }
     for (outcomes, marks) in shares {
         held.outcomes.iter_mut().zip(outcomes.into_iter().flatten()).for_each(|(total, n)| *total += n);

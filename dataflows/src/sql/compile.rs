@@ -19,7 +19,7 @@ use super::error::{Mistake, SqlError};
 use super::nearest::did_you_mean;
 use super::parse::interval::duration_us;
 use super::query::{self, Site};
-use super::{close, event_time, lower, parse, properties, prune, refuse, sink, trial};
+use super::{close, event_time, lower, parse, places, properties, prune, refuse, sink, trial};
 use crate::plan::{Op, Plan, Rel, RelId, View};
 
 /// Compiles the files of a topology. `columns_of` is asked for the columns of relations that leave
@@ -62,6 +62,7 @@ fn compiled(
             compiler.mistakes.extend(mistakes);
         }
     }
+    compiler.mistakes.extend(places::check(&statements));
     compiler.finish()
 }
 

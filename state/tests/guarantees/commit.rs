@@ -5,8 +5,12 @@ use state::{Commit, OutboxChunk, PartitionProgress, Progress, SourceProgress, St
 use std::collections::BTreeMap;
 
 fn source(read: u64, accepted: u64, next_offset: i64) -> Progress {
-    let partition =
-        PartitionProgress { next_offset, last_ms: Some(7), max_event_us: Some(5), floor_us: None };
+    let partition = PartitionProgress {
+        next_offset,
+        last_ms: Some(7),
+        max_event_us: Some(5),
+        ..PartitionProgress::default()
+    };
     let source = SourceProgress {
         partitions: BTreeMap::from([(3, partition)]),
         watermark_us: Some(-1),

@@ -1,7 +1,10 @@
-//! The outbox gives epochs and parts in order, and forgets what is published.
+//! The outbox gives epochs and parts in order, each with its own time, and forgets what is published; what a state
+//! remembers of topics is there again.
+
+use std::collections::BTreeMap;
 
 use crate::{epoch, open};
-use state::{Commit, OutboxChunk, OutboxEpoch, Published, Store};
+use state::{Commit, KnownTopic, OutboxChunk, OutboxEpoch, Published, Store};
 
 fn chunk(cluster: u16, part: u32, text: &str) -> OutboxChunk {
     OutboxChunk { cluster, part, bytes: text.as_bytes().to_vec() }
@@ -10,7 +13,7 @@ fn chunk(cluster: u16, part: u32, text: &str) -> OutboxChunk {
 fn waiting(store: &Store, cluster: u16, after: u64) -> Vec<(u64, Vec<String>)> {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let epochs = store.outbox_after(cluster, after).unwrap().map(Result::unwrap);
-    epochs.map(|OutboxEpoch { epoch, parts }| (epoch, parts.into_iter().map(text).collect())).collect()
+    epochs.map(|OutboxEpoch { epoch, parts, .. }| (epoch, parts.into_iter().map(text).collect())).collect()
 }
 
 #[test]
@@ -52,4 +55,45 @@ fn in_order_until_published() {
     assert!(store.outbox_depth().is_empty());
     assert_eq!(store.published(0).unwrap(), Some(Published { epoch: 260, digest: None }));
     assert_eq!(waiting(&store, 0, 0), []);
+}
+
+#[test]
+fn each_epoch_has_the_time_of_its_own_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (number, commit_ms) in [(1, 7_000), (2, 3_000), (3, i64::MAX)] {
+        let outbox = vec![chunk(0, 0, "a"), chunk(0, 1, "b"), chunk(1, 0, "c")];
+        store.commit(Commit { outbox, commit_ms, ..epoch(number) }).unwrap();
+    }
+    let times = |store: &Store, cluster: u16| -> Vec<(u64, Option<i64>)> {
+        let epochs = store.outbox_after(cluster, 0).unwrap().map(Result::unwrap);
+        epochs.map(|epoch| (epoch.epoch, epoch.commit_ms)).collect()
+    };
+    let expected = [(1, Some(7_000)), (2, Some(3_000)), (3, Some(i64::MAX))];
+    assert_eq!((times(&store, 0), times(&store, 1)), (expected.to_vec(), expected.to_vec()));
+    store.delete_outbox(0, 2).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!((times(&store, 0), times(&store, 1)), (expected[2..].to_vec(), expected.to_vec()));
+    store.delete_outbox(0, 3).unwrap();
+    store.delete_outbox(1, 3).unwrap();
+    assert!(store.outbox_depth().is_empty());
+}
+
+#[test]
+fn topics_and_orders_are_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    assert!(store.known_topics().unwrap().is_empty() && store.resends().unwrap().is_empty());
+    store.commit(epoch(4)).unwrap();
+    let topic = KnownTopic { partitions: 2, reached: vec![3, 0], lost: true };
+    let topics = BTreeMap::from([("out".to_owned(), topic)]);
+    store.set_known_topics(&topics).unwrap();
+    assert_eq!(store.order_resend("a").unwrap(), 4);
+    store.commit(epoch(5)).unwrap();
+    assert_eq!(store.order_resend("b").unwrap(), 5);
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.known_topics().unwrap(), topics);
+    assert_eq!(store.resends().unwrap(), BTreeMap::from([("a".to_owned(), 4), ("b".to_owned(), 5)]));
 }
