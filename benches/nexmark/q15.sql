@@ -9,7 +9,7 @@ WITH (
 ) FORMAT PLAIN ENCODE JSON;
 
 CREATE MATERIALIZED VIEW q15 AS
-  SELECT to_char(date_time, '%Y-%m-%d') AS day,
+  SELECT to_char(date_time, 'YYYY-MM-DD') AS day,
          count(*) AS total_bids,
          count(*) FILTER (WHERE price < 10000) AS rank1_bids,
          count(*) FILTER (WHERE price >= 10000 AND price < 1000000) AS rank2_bids,
@@ -23,7 +23,7 @@ CREATE MATERIALIZED VIEW q15 AS
          count(DISTINCT auction) FILTER (WHERE price >= 10000 AND price < 1000000) AS rank2_auctions,
          count(DISTINCT auction) FILTER (WHERE price >= 1000000) AS rank3_auctions
   FROM bid
-  GROUP BY to_char(date_time, '%Y-%m-%d');
+  GROUP BY to_char(date_time, 'YYYY-MM-DD');
 
 CREATE SINK q15_out FROM q15 WITH (connector = 'blackhole', primary_key = 'day')
 FORMAT UPSERT ENCODE JSON;

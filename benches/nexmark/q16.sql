@@ -9,7 +9,7 @@ WITH (
 ) FORMAT PLAIN ENCODE JSON;
 
 CREATE MATERIALIZED VIEW q16 AS
-  SELECT channel, to_char(date_time, '%Y-%m-%d') AS day, max(to_char(date_time, '%H:%M')) AS minute,
+  SELECT channel, to_char(date_time, 'YYYY-MM-DD') AS day, max(to_char(date_time, 'HH24:MI')) AS minute,
          count(*) AS total_bids,
          count(*) FILTER (WHERE price < 10000) AS rank1_bids,
          count(*) FILTER (WHERE price >= 10000 AND price < 1000000) AS rank2_bids,
@@ -23,7 +23,7 @@ CREATE MATERIALIZED VIEW q16 AS
          count(DISTINCT auction) FILTER (WHERE price >= 10000 AND price < 1000000) AS rank2_auctions,
          count(DISTINCT auction) FILTER (WHERE price >= 1000000) AS rank3_auctions
   FROM bid
-  GROUP BY channel, to_char(date_time, '%Y-%m-%d');
+  GROUP BY channel, to_char(date_time, 'YYYY-MM-DD');
 
 CREATE SINK q16_out FROM q16 WITH (connector = 'blackhole', primary_key = 'channel,day')
 FORMAT UPSERT ENCODE JSON;

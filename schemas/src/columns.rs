@@ -15,8 +15,8 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
 use crate::canonical::{double, real};
@@ -59,6 +59,8 @@ pub(crate) enum Data {
     F32(Vec<f32>),
     /// DOUBLE.
     F64(Vec<f64>),
+    /// INTERVAL.
+    Span(Vec<IntervalMonthDayNano>),
     /// VARCHAR, BYTEA and JSONB: `offsets` has one more entry than there are values.
     Bytes { offsets: Vec<i32>, bytes: Vec<u8> },
     /// Arrays.
@@ -82,6 +84,7 @@ macro_rules! each_vec {
             Data::U64($values) => $body,
             Data::F32($values) => $body,
             Data::F64($values) => $body,
+            Data::Span($values) => $body,
             $($other => $otherwise),+
         }
     };
@@ -106,6 +109,7 @@ impl Column {
             DataType::UInt64 => Data::U64(Vec::new()),
             DataType::Float32 => Data::F32(Vec::new()),
             DataType::Float64 => Data::F64(Vec::new()),
+            DataType::Interval(IntervalUnit::MonthDayNano) => Data::Span(Vec::new()),
             DataType::Utf8 | DataType::Binary => Data::Bytes { offsets: vec![0], bytes: Vec::new() },
             DataType::List(item) => {
                 Data::List { offsets: vec![0], items: Box::new(Column::new(item.data_type())?) }
@@ -255,6 +259,7 @@ impl Column {
                 values.iter_mut().for_each(|value| *value = double(*value));
                 primitive::<Float64Type>(values, nulls, data_type)?
             }
+            Data::Span(values) => primitive::<IntervalMonthDayNanoType>(values, nulls, data_type)?,
             Data::Bytes { offsets, bytes } => bytes_array(offsets, bytes, nulls, &data_type)?,
             Data::List { offsets, items } => {
                 let DataType::List(item) = data_type else { return Err(mismatch()) };

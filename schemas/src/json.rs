@@ -94,6 +94,7 @@ enum Kind {
     Bytes,
     Date,
     Time,
+    Interval,
     Timestamp,
     Jsonb,
     List(Box<Node>),
@@ -223,6 +224,7 @@ impl Node {
             DataType::Binary => Kind::Bytes,
             DataType::Date32 => Kind::Date,
             DataType::Time64(TimeUnit::Microsecond) => Kind::Time,
+            DataType::Interval(_) => Kind::Interval,
             DataType::Timestamp(TimeUnit::Microsecond, _) => Kind::Timestamp,
             DataType::List(item) => Kind::List(Box::new(Node::new(item)?)),
             DataType::Struct(fields) => Kind::Struct(

@@ -29,6 +29,7 @@ pub mod relation;
 pub mod row;
 #[cfg(test)]
 mod sample;
+pub mod span;
 pub mod time;
 pub mod view;
 
@@ -47,6 +48,6 @@ pub use out::{OutChunk, OutRecord, digest};
 pub use record::{Headers, Outcome, Records};
 pub use registry::Registry;
 pub use relation::{
-    is_jsonb, jsonb_field, schema_from_json, schema_to_json, sql_type, timestamp, timestamptz,
+    interval, is_jsonb, jsonb_field, schema_from_json, schema_to_json, sql_type, timestamp, timestamptz,
 };
 pub use row::{KEY_GROUPS, RowCodec, hash, key_group, owner};

@@ -1,14 +1,14 @@
 //! The column types of Herald, which are Arrow's, and how they are spelt in SQL and in the state.
 //!
 //! Columns are Boolean, Int16, Int32, Int64, Float32, Float64, Decimal128, Utf8, Binary, Date32,
-//! Time64(us), Timestamp(us) without or with zone UTC, List and Struct. JSONB is Utf8 whose field
+//! Time64(us), Timestamp(us) without or with zone UTC, Interval(MonthDayNano), List and Struct. JSONB is Utf8 whose field
 //! metadata says so and whose text is compact JSON. The JSON form of a schema is kept in the state:
 //! it must stay readable by later releases.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use serde_json::{Value, json};
 
 use crate::error::SchemaError;
@@ -24,6 +24,11 @@ pub fn timestamptz() -> DataType {
 /// TIMESTAMP: microseconds on a clock without zone.
 pub fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, None)
+}
+
+/// INTERVAL: months, days and microseconds, the last in Arrow's nanoseconds.
+pub fn interval() -> DataType {
+    DataType::Interval(IntervalUnit::MonthDayNano)
 }
 
 /// True for a JSONB column.
@@ -54,6 +59,7 @@ pub fn sql_type(field: &Field) -> String {
         DataType::Binary => "BYTEA".to_string(),
         DataType::Date32 => "DATE".to_string(),
         DataType::Time64(TimeUnit::Microsecond) => "TIME".to_string(),
+        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_string(),
         DataType::Timestamp(_, None) => "TIMESTAMP".to_string(),
         DataType::Timestamp(_, Some(_)) => "TIMESTAMPTZ".to_string(),
         DataType::List(item) => format!("{}[]", sql_type(item)),
@@ -91,6 +97,7 @@ fn type_to_json(data_type: &DataType) -> Value {
             json!({ "struct": fields.iter().map(|f| field_to_json(f)).collect::<Vec<_>>() })
         }
         DataType::Time64(TimeUnit::Microsecond) => json!("time"),
+        DataType::Interval(IntervalUnit::MonthDayNano) => json!("interval"),
         DataType::Timestamp(TimeUnit::Microsecond, None) => json!("timestamp"),
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => json!("timestamptz"),
         other => json!(format!("{other:?}").to_lowercase()),
@@ -139,6 +146,7 @@ fn type_from_json(value: &Value) -> Result<DataType, SchemaError> {
         "binary" => DataType::Binary,
         "date32" => DataType::Date32,
         "time" => DataType::Time64(TimeUnit::Microsecond),
+        "interval" => interval(),
         "timestamp" => timestamp(),
         "timestamptz" => timestamptz(),
         _ => return Err(bad(&format!("unknown column type {value}"))),
@@ -166,6 +174,7 @@ mod tests {
             Field::new("t", timestamp(), true),
             Field::new("tz", timestamptz(), true),
             Field::new("tm", DataType::Time64(TimeUnit::Microsecond), true),
+            Field::new("i", interval(), true),
             Field::new("x", DataType::Binary, true),
             Field::new("l", DataType::List(Arc::new(item)), true),
             jsonb_field("j", true),
@@ -191,6 +200,7 @@ mod tests {
             "TIMESTAMP",
             "TIMESTAMPTZ",
             "TIME",
+            "INTERVAL",
             "BYTEA",
             "STRUCT<a INT, j JSONB>[]",
             "JSONB",

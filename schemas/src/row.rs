@@ -9,6 +9,8 @@
 //!   unscaled 128-bit integer): big-endian two's complement with the sign bit flipped.
 //! * REAL, DOUBLE: IEEE bits big-endian, all bits flipped when negative, else the sign bit alone;
 //!   `-0.0` is stored as `0.0` and every NaN as the one quiet NaN, which sorts highest.
+//! * INTERVAL: its length as a 128-bit number of microseconds (a month is 30 days, a day 24 hours), then
+//!   months and days, each as an integer is: intervals of one length are equal and keep their parts.
 //! * VARCHAR, BYTEA, JSONB: the bytes with each `00` written as `00 FF`, then `00 00`.
 //! * Arrays: each item preceded by `01` (and itself starting with its NULL mark), then `00`.
 //! * STRUCT: its fields in order.
@@ -19,7 +21,7 @@ mod decode;
 mod encode;
 
 use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::{DataType, Schema, TimeUnit};
+use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::blobs::Rows;
@@ -168,6 +170,7 @@ fn kind(data_type: &DataType) -> Result<Kind, SchemaError> {
         | DataType::Time64(TimeUnit::Microsecond)
         | DataType::Timestamp(TimeUnit::Microsecond, _) => Kind::Fixed(8),
         DataType::Decimal128(..) => Kind::Fixed(16),
+        DataType::Interval(IntervalUnit::MonthDayNano) => Kind::Fixed(24),
         DataType::Utf8 | DataType::Binary => Kind::Bytes,
         DataType::List(item) => Kind::List(Box::new(kind(item.data_type())?)),
         DataType::Struct(fields) => {

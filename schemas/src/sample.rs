@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, Schema, TimeUnit};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::columns::{Column, Data};
 use crate::decimal;
-use crate::relation::{timestamp, timestamptz};
+use crate::relation::{interval, timestamp, timestamptz};
 
 /// A generator from a seed.
 pub(crate) fn random(seed: u64) -> ChaCha8Rng {
@@ -18,7 +18,7 @@ pub(crate) fn random(seed: u64) -> ChaCha8Rng {
 
 /// A random type; `depth` bounds nesting.
 pub(crate) fn data_type(random: &mut ChaCha8Rng, depth: usize) -> DataType {
-    match random.random_range(0..if depth == 0 { 13 } else { 16 }) {
+    match random.random_range(0..if depth == 0 { 14 } else { 17 }) {
         0 => DataType::Boolean,
         1 => DataType::Int16,
         2 => DataType::Int32,
@@ -32,7 +32,8 @@ pub(crate) fn data_type(random: &mut ChaCha8Rng, depth: usize) -> DataType {
         10 => DataType::Time64(TimeUnit::Microsecond),
         11 => timestamp(),
         12 => timestamptz(),
-        13 | 14 => {
+        13 => interval(),
+        14 | 15 => {
             let fields = random.random_range(1..4);
             let field = |index| Field::new(format!("f{index}"), data_type(random, depth - 1), true);
             DataType::Struct((0..fields).map(field).collect())
@@ -128,6 +129,11 @@ fn scalar(random: &mut ChaCha8Rng, data_type: &DataType, data: &mut Data) {
         }
         Data::F32(v) => v.push(floats[random.random_range(0..floats.len())] as f32),
         Data::F64(v) => v.push(floats[random.random_range(0..floats.len())]),
+        Data::Span(v) => v.push(IntervalMonthDayNano {
+            months: random.random_range(-14..14),
+            days: number(random, 32) as i32,
+            nanoseconds: number(random, 45) * 1000,
+        }),
         other => panic!("{other:?} is no scalar"),
     }
 }

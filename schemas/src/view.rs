@@ -8,8 +8,8 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
 use crate::error::SchemaError;
@@ -51,6 +51,8 @@ pub enum Values<'a> {
     F32(&'a [f32]),
     /// DOUBLE.
     F64(&'a [f64]),
+    /// INTERVAL.
+    Span(&'a [IntervalMonthDayNano]),
     /// VARCHAR, BYTEA and JSONB.
     Bytes(Heap<'a>),
     /// Arrays: where each starts and ends among the items.
@@ -98,6 +100,9 @@ impl<'a> View<'a> {
             DataType::UInt64 => Values::U64(array.as_primitive::<UInt64Type>().values()),
             DataType::Float32 => Values::F32(array.as_primitive::<Float32Type>().values()),
             DataType::Float64 => Values::F64(array.as_primitive::<Float64Type>().values()),
+            DataType::Interval(IntervalUnit::MonthDayNano) => {
+                Values::Span(array.as_primitive::<IntervalMonthDayNanoType>().values())
+            }
             DataType::Utf8 => {
                 let array = array.as_string::<i32>();
                 Values::Bytes(Heap { offsets: array.value_offsets(), bytes: array.value_data() })

@@ -6,14 +6,16 @@
 //! [`value`].
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, IntervalMonthDayNanoType, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_options;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use schemas::span::Span;
 use serde_json::{Map, Number, Value};
 
 use super::Answer;
@@ -47,16 +49,28 @@ fn table(answer: &Answer, out: &mut dyn Write) -> Result<()> {
         .with_null("NULL")
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
         .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.fZ"));
-    let empty = [RecordBatch::new_empty(answer.schema.clone())];
-    let batches = match answer.batches.is_empty() {
-        true => &empty[..],
-        false => &answer.batches[..],
-    };
-    write!(out, "{}", pretty_format_batches_with_options(batches, &options)?)?;
+    let mut batches = answer.batches.iter().map(spelt).collect::<Result<Vec<_>>>()?;
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(answer.schema.clone()));
+    }
+    write!(out, "{}", pretty_format_batches_with_options(&batches, &options)?)?;
     let rows: usize = answer.batches.iter().map(RecordBatch::num_rows).sum();
     let plural = if rows == 1 { "" } else { "s" };
     write!(out, "\n{rows} row{plural} at epoch {}\n", answer.epoch)?;
     Ok(())
+}
+
+/// The same with intervals as PostgreSQL's text.
+fn spelt(batch: &RecordBatch) -> Result<RecordBatch> {
+    let is = |of: &DataType| matches!(of, DataType::Interval(_));
+    let mut fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
+    let mut columns = batch.columns().to_vec();
+    for (field, column) in fields.iter_mut().zip(&mut columns).filter(|(field, _)| is(field.data_type())) {
+        let texts = (0..column.len()).map(|row| Ok(value(column.as_ref(), row)?.as_str().map(str::to_owned)));
+        *column = Arc::new(texts.collect::<Result<StringArray>>()?);
+        *field = field.clone().with_data_type(DataType::Utf8);
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 fn json(answer: &Answer, out: &mut dyn Write) -> Result<()> {
@@ -137,6 +151,11 @@ pub fn value(column: &dyn Array, row: usize) -> Result<Value> {
                 object.insert(field.name().clone(), value(column.as_ref(), row)?);
             }
             Value::Object(object)
+        }
+        DataType::Interval(_) => {
+            let spans = column.as_primitive_opt::<IntervalMonthDayNanoType>();
+            let spelt = spans.map(|spans| Span::from(spans.value(row)).text());
+            Value::String(spelt.map_or_else(|| text(column, row), Ok)?)
         }
         _ => Value::String(text(column, row)?),
     })

@@ -6,7 +6,8 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Float64Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    DataType, Date32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
+    TimestampMicrosecondType,
 };
 use arrow::datatypes::{Float32Type, Schema};
 use dataflows::engine::Folded;
@@ -33,6 +34,10 @@ pub fn value(column: &ArrayRef, row: usize) -> Value {
         DataType::Float64 => column.as_primitive::<Float64Type>().value(row).into(),
         DataType::Date32 => column.as_primitive::<Date32Type>().value(row).into(),
         DataType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().value(row).into(),
+        DataType::Interval(_) => {
+            let span = column.as_primitive::<IntervalMonthDayNanoType>().value(row);
+            schemas::span::Span::from(span).text().into()
+        }
         DataType::Utf8 => column.as_string::<i32>().value(row).into(),
         DataType::List(_) => {
             let list: &ListArray = column.as_list();

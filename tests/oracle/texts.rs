@@ -22,9 +22,9 @@ pub fn read(text: Option<&str>, field: &Field) -> Result<Value, String> {
         DataType::Float32 => f64::from(text.parse::<f32>().map_err(|_| odd())?).into(),
         DataType::Float64 => text.parse::<f64>().map_err(|_| odd())?.into(),
         DataType::Decimal128(_, scale) => scaled(text, usize::try_from(*scale).unwrap_or(0)).into(),
-        DataType::Date32 => time::parse_date(text).ok_or_else(odd)?.into(),
+        DataType::Date32 => time::parse_date(&far(text)).ok_or_else(odd)?.into(),
         DataType::Timestamp(..) => {
-            let iso = format!("{}Z", text.trim_end_matches("+00").replacen(' ', "T", 1));
+            let iso = format!("{}Z", far(&text.replace("+00", "")).replacen(' ', "T", 1));
             time::parse_timestamp(&iso).ok_or_else(odd)?.into()
         }
         DataType::List(item) => {
@@ -33,6 +33,18 @@ pub fn read(text: Option<&str>, field: &Field) -> Result<Value, String> {
         }
         _ => text.into(),
     })
+}
+
+/// Years before 1 and beyond 9999 with a sign and six digits.
+fn far(text: &str) -> String {
+    let (date, before) = text.strip_suffix(" BC").map_or((text, false), |date| (date, true));
+    let (year, rest) = date.split_once('-').unwrap_or((date, ""));
+    match year.parse::<i64>() {
+        Ok(year) if before && year > 1 => format!("-{:06}-{rest}", year - 1),
+        Ok(_) if before => format!("0000-{rest}"),
+        Ok(year) if year > 9999 => format!("+{year:06}-{rest}"),
+        _ => text.to_owned(),
+    }
 }
 
 /// PostgreSQL's name of a type that DuckDB calls so; times have a zone.

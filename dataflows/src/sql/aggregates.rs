@@ -63,7 +63,8 @@ pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
                 Arc::new(AggregateUDF::from(Retyped { of: Arc::clone(&known) }))
             }
             "percentile_cont" => super::percentile::exact(known),
-            "avg" => super::average::rounded(known),
+            "avg" => super::interval_sum::with_intervals(super::average::rounded(known)),
+            "sum" => super::interval_sum::with_intervals(known),
             _ => known,
         };
         // PostgreSQL's names that DataFusion does not know.

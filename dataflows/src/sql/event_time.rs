@@ -237,7 +237,10 @@ fn through(expr: &Arc<dyn PhysicalExpr>, input: &Bounds) -> Option<Bound> {
             let width = interval::literal_us(call.args().first()?.downcast_ref::<Literal>()?.value())?;
             argument(1)?.later(1i64.checked_sub(width)?).map(Bound::window)
         }
-        "date_trunc" => argument(1)?.later(1 - unit_us(call.args().first()?)?).map(Bound::window),
+        // With a zone a day may have 25 hours.
+        "date_trunc" if call.args().len() == 2 => {
+            argument(1)?.later(1 - unit_us(call.args().first()?)?).map(Bound::window)
+        }
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ use super::functions::never_fails;
 use crate::plan::canonical::Canonical;
 
 /// Functions of DataFusion's and our own marks that have a value for all arguments of their types.
-const TOTAL: [&str; 4] = ["get_field", "coalesce", "nullif", "herald_may_be_null"];
+const TOTAL: [&str; 5] = ["get_field", "coalesce", "nullif", "herald_may_be_null", "herald_interval_length"];
 
 /// Whether `expr` may give an error on some row of `input`. What is not known not to, may.
 pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {

@@ -1,6 +1,6 @@
 //! The functions, operators and types of Herald's SQL.
 //!
-//! Scalar functions are those of `registry`, plus `->` and `->>` over JSONB; aggregates are DataFusion's.
+//! Scalar functions are those of `registry` and of [`time`], plus `->` and `->>` over JSONB; aggregates are DataFusion's.
 //! Everything a topology may call is a pure function of its arguments: what reads the clock or draws
 //! random numbers is known by name, so that it can be refused at its place, and never reaches planning.
 
@@ -29,6 +29,7 @@ mod value;
 pub(crate) mod checked;
 pub(crate) mod may_be_null;
 pub(crate) mod quantified;
+pub(crate) mod time;
 pub(crate) mod written_cast;
 
 use std::collections::BTreeMap;
@@ -63,7 +64,8 @@ pub(crate) struct Functions {
 /// The function that converts a value of the field `from` to the type of `to` as PostgreSQL does; None where
 /// Arrow's cast means the same.
 pub(crate) fn conversion(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
-    cast::cast(from.data_type(), to.data_type())
+    let (from, to) = (from.data_type(), to.data_type());
+    time::cast(from, to).or_else(|| cast::cast(from, to))
 }
 
 /// The one set of functions.
@@ -80,7 +82,8 @@ impl Functions {
         let own = own
             .chain(super::temporal::functions())
             .chain([written_cast::function(), may_be_null::function()])
-            .chain(quantified::functions());
+            .chain(quantified::functions())
+            .chain(time::functions());
         for udf in registry::scalars().into_iter().chain(own) {
             for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
                 scalars.insert(name.clone(), Arc::clone(&udf));
@@ -99,6 +102,7 @@ impl Functions {
             aggregates: super::aggregates::all(),
             windows,
             planners: vec![
+                Arc::new(time::Operators),
                 Arc::new(Operators),
                 Arc::new(operators::Operators),
                 Arc::new(CoreFunctionPlanner::default()),

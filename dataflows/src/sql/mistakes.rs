@@ -234,6 +234,11 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
     if let Some((name, why)) = text.split_once(" always fails: ") {
         return Some(Mistake::new(at(Some(name)), format!("{name} always fails: {why}")));
     }
+    const CONSTANTS: [&str; 3] =
+        ["' is no part of ", "date_trunc does not know '", "there is no time zone called '"];
+    if let (true, Some(word)) = (CONSTANTS.iter().any(|told| text.contains(told)), quoted(text)) {
+        return Some(Mistake::new(at(Some(&format!("'{word}'"))), text.to_owned()));
+    }
     if let Some(name) = between(text, "Function '", "' expects ") {
         let rest = text.split_once("' expects ").map_or("", |(_, rest)| rest);
         return Some(Mistake::new(at(Some(&name)), format!("{name} expects {rest}")));

@@ -37,8 +37,8 @@ use super::error::Mistake;
 use super::fold::Fold;
 use super::parse::unnest::{self, UnnestUse};
 use super::{
-    bags, coerce, constants, guard, lower, meaning, mistakes, ordinality, refuse, subquery, sugar, temporal,
-    total, trial, using,
+    bags, coerce, constants, guard, intervals, lower, meaning, mistakes, ordinality, refuse, subquery, sugar,
+    temporal, times, total, trial, using,
 };
 use crate::plan::{RelId, Scalar};
 
@@ -109,6 +109,7 @@ fn of(
     if !refused.is_empty() {
         return Err(refused);
     }
+    let query = &times::rewritten(query, site)?;
     let failing = constants::failing(catalog, query, site);
     if !failing.is_empty() {
         return Err(failing);
@@ -133,6 +134,7 @@ fn of(
     }
     let joined = analyze(planned).and_then(subquery::decorrelate).map_err(tidy)?;
     let optimised = typed(joined)
+        .and_then(intervals::by_value)
         .and_then(temporal::joins)
         .and_then(guard::fence)
         .and_then(|p| total::apart(p, &|p| optimise(p, rules())))
@@ -172,6 +174,7 @@ pub(crate) fn expression(
     if !refused.is_empty() {
         return Err(refused);
     }
+    let expr = &times::rewritten(expr, site)?;
     let failing = constants::failing(catalog, expr, site);
     if !failing.is_empty() {
         return Err(failing);
@@ -191,7 +194,9 @@ pub(crate) fn expression(
         let planned = coerce::expression(planned, &named)?;
         let scan =
             LogicalPlanBuilder::scan(name, source, None)?.project([planned.alias("value")])?.build()?;
-        let LogicalPlan::Projection(p) = optimise(typed(scan)?, vec![Arc::new(Fold)])? else {
+        let LogicalPlan::Projection(p) =
+            optimise(typed(scan).and_then(intervals::by_value)?, vec![Arc::new(Fold)])?
+        else {
             return plan_err!("the expression could not be planned");
         };
         let scalar = lower::scalar(&p.expr[0], p.input.schema())?;
@@ -436,6 +441,7 @@ pub(crate) fn herald_type(of: &DataType) -> Option<DataType> {
         | T::Binary
         | T::Date32 => of.clone(),
         T::Decimal128(..) => of.clone(),
+        T::Interval(_) | T::Duration(_) => schemas::interval(),
         T::Int8 | T::UInt8 => T::Int16,
         T::UInt16 => T::Int32,
         T::UInt32 | T::UInt64 => T::Int64,

@@ -78,6 +78,7 @@ pub(super) enum BytesTo {
     },
     DateText,
     TimeText,
+    IntervalText,
     TimestampText,
 }
 
@@ -296,6 +297,7 @@ fn bytes_to(content: Content, data_type: &DataType) -> Option<BytesTo> {
         }
         (Content::Text, DataType::Date32) => BytesTo::DateText,
         (Content::Text, DataType::Time64(_)) => BytesTo::TimeText,
+        (Content::Text, DataType::Interval(_)) => BytesTo::IntervalText,
         (Content::Text, DataType::Timestamp(..)) => BytesTo::TimestampText,
         _ => return None,
     })

@@ -6,6 +6,7 @@ use super::wire::Wire;
 use crate::columns::{Column, Data};
 use crate::decimal::{self, Excess};
 use crate::decode::Fail;
+use crate::span::Span;
 use crate::time;
 
 impl Plan {
@@ -229,6 +230,17 @@ fn bytes_value(to: BytesTo, column: &mut Column, bytes: &[u8], scratch: &mut Vec
             let value = time::parse_date(text(bytes)?).ok_or_else(|| unreadable(bytes))?;
             push(column, |data| match data {
                 Data::I32(values) => {
+                    values.push(value);
+                    true
+                }
+                _ => false,
+            })
+        }
+        BytesTo::IntervalText => {
+            let read = Span::parse(text(bytes)?).and_then(Span::to_arrow);
+            let value = read.ok_or_else(|| unreadable(bytes))?;
+            push(column, |data| match data {
+                Data::Span(values) => {
                     values.push(value);
                     true
                 }

@@ -9,6 +9,7 @@ use super::{Kind, Node, Reader, found, syntax};
 use crate::columns::{Column, Data};
 use crate::decimal::{self, Excess};
 use crate::decode::Fail;
+use crate::span::Span;
 use crate::time;
 use arrow::datatypes::TimeUnit;
 
@@ -172,6 +173,10 @@ impl Reader {
             (Kind::Time, Data::I64(values)) => {
                 values.push(text_value(sql, json, peek, time::parse_time)?);
             }
+            (Kind::Interval, Data::Span(values)) => {
+                let parse = |text: &str| Span::parse(text).and_then(Span::to_arrow);
+                values.push(text_value(sql, json, peek, parse)?);
+            }
             (Kind::Timestamp, Data::I64(values)) => values.push(match self.options.timestamp_unit {
                 Some(unit) if peek.is_num() => numeric_timestamp(sql, unit, json, peek)?,
                 _ if peek.is_num() => {
@@ -295,7 +300,8 @@ fn text_value<T>(
     let text = json.known_str().map_err(syntax)?;
     parse(text).ok_or_else(|| {
         let shown: String = text.chars().take(64).collect();
-        Fail::new(format!("\"{shown}\" does not fit {sql}, which is written as ISO-8601"))
+        let example = if sql == "INTERVAL" { "1 day 02:03:04 or in " } else { "" };
+        Fail::new(format!("\"{shown}\" does not fit {sql}, which is written as {example}ISO-8601"))
     })
 }
 

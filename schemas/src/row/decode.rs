@@ -8,6 +8,7 @@ use std::ffi::CStr;
 use super::{Kind, bad};
 use crate::columns::{Column, Data};
 use crate::error::SchemaError;
+use crate::span::Span;
 
 /// Reads one value of every row into the column.
 pub(super) fn unpack(column: &mut Column, kind: &Kind, rows: &mut [&[u8]]) -> Result<(), SchemaError> {
@@ -84,6 +85,15 @@ fn read_fixed(column: &mut Column, row: &mut &[u8]) -> Result<(), SchemaError> {
         Data::F64(v) => {
             let bits = u64::from_be_bytes(array(row)?);
             v.push(f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits }));
+        }
+        Data::Span(v) => {
+            let length = i128::from_be_bytes(array(row)?) ^ i128::MIN;
+            let months = i32::from_be_bytes(array(row)?) ^ i32::MIN;
+            let days = i32::from_be_bytes(array(row)?) ^ i32::MIN;
+            let rest = length.checked_sub(Span { months, days, us: 0 }.length());
+            let us = rest.and_then(|rest| i64::try_from(rest).ok());
+            let span = us.and_then(|us| Span { months, days, us }.to_arrow());
+            v.push(span.ok_or_else(|| bad("an interval is too long"))?);
         }
         Data::Null | Data::Bytes { .. } | Data::List { .. } | Data::Struct { .. } => {
             return Err(bad("a value of fixed width is expected"));

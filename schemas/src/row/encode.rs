@@ -3,8 +3,11 @@
 //! A first pass over each column adds up how long each row will be, a second writes every column
 //! into its place, so that a batch is packed into one allocation with no row boxed on the way.
 
+use arrow::datatypes::IntervalMonthDayNano;
+
 use crate::blobs::Rows;
 use crate::canonical::{double, real};
+use crate::span::Span;
 use crate::view::{Values, View};
 
 /// Packs `rows` rows of the columns.
@@ -34,6 +37,7 @@ fn width(values: &Values<'_>) -> Option<usize> {
         Values::I32(_) | Values::U32(_) | Values::F32(_) => 4,
         Values::I64(_) | Values::U64(_) | Values::F64(_) => 8,
         Values::I128(_) => 16,
+        Values::Span(_) => 24,
         Values::Bytes(_) | Values::List(..) | Values::Struct(_) => return None,
     })
 }
@@ -128,6 +132,7 @@ fn write(column: &View<'_>, index: usize, place: &mut usize, out: &mut [u8]) {
         Values::U64(v) => put(out, place, &v[index].to_be_bytes()),
         Values::F32(v) => put(out, place, &float32(v[index])),
         Values::F64(v) => put(out, place, &float64(v[index])),
+        Values::Span(v) => put(out, place, &span(v[index])),
         Values::Bytes(heap) => write_bytes(heap.get(index), place, out),
         Values::List(offsets, items) => {
             for item in offsets[index] as usize..offsets[index + 1] as usize {
@@ -166,6 +171,14 @@ fn signed64(value: i64) -> [u8; 8] {
 
 fn signed128(value: i128) -> [u8; 16] {
     (value ^ i128::MIN).to_be_bytes()
+}
+
+fn span(value: IntervalMonthDayNano) -> [u8; 24] {
+    let mut out = [0; 24];
+    out[..16].copy_from_slice(&signed128(Span::from(value).length()));
+    out[16..20].copy_from_slice(&signed32(value.months));
+    out[20..].copy_from_slice(&signed32(value.days));
+    out
 }
 
 fn float32(value: f32) -> [u8; 4] {

@@ -15,9 +15,7 @@ use super::{array, bytes, decimal, format, like, number, own, regex, text};
 
 /// DataFusion's that give each row its own result, whatever the batch.
 const KEPT: &str = " get_field named_struct struct make_array digest \
-    to_time current_time make_time make_date from_unixtime to_date current_date to_unixtime to_timestamp \
-    to_timestamp_seconds to_timestamp_millis to_timestamp_micros to_timestamp_nanos now date_part \
-    to_local_time date_bin to_char date_trunc random uuid ";
+    current_time current_date now random uuid ";
 
 /// DataFusion's whose arguments are of one kind: numbers and text do not mix.
 const ONE_KIND: &str = " coalesce nullif nvl nvl2 greatest least ";
@@ -44,6 +42,8 @@ const REMEDIES: &[(&str, &str)] = &[
     ("ucase", "use upper(s)"),
     ("lcase", "use lower(s)"),
     ("truncate", "use trunc(x)"),
+    ("date_format", "use to_char(t, 'YYYY-MM-DD')"),
+    ("to_local_time", "use t AT TIME ZONE 'Europe/Berlin'"),
     ("array_first", "use a[1]"),
     ("list_first", "use a[1]"),
     ("array_size", "use cardinality(a)"),

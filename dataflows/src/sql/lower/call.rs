@@ -6,12 +6,13 @@
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion_expr::Expr;
 use datafusion_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion_expr::{Expr, ExprSchemable};
 
 use super::{cast, condition, not_a_column, scalar};
 use crate::plan::{AggFunc, Aggregate, Fold, Scalar, SortKey};
 use crate::sql::aggregates::{APPROX_DISTINCT, FOLDS};
+use crate::sql::interval_sum::is_interval;
 use crate::sql::query::herald_type;
 
 /// How a call is computed.
@@ -51,8 +52,15 @@ impl<'a> Call<'a> {
         };
         let name = f.func.name();
         let counts_each = name == APPROX_DISTINCT;
-        let func = if counts_each { Some(AggFunc::Count) } else { AggFunc::of(name) };
-        if func.is_none() && !FOLDS.contains(&name) {
+        let first = f.params.args.first().map(|arg| arg.get_type(schema)).transpose()?;
+        // Parts of intervals are added row by row.
+        let folded = matches!(name, "sum" | "avg") && first.as_ref().is_some_and(is_interval);
+        let func = match folded {
+            true => None,
+            false if counts_each => Some(AggFunc::Count),
+            false => AggFunc::of(name),
+        };
+        if func.is_none() && !folded && !FOLDS.contains(&name) {
             return plan_err!("the aggregate {name} is not supported");
         }
         let filter = f.params.filter.as_ref().map(|e| condition(e, schema)).transpose()?;

@@ -34,6 +34,7 @@ const KNOWN: &[&str] = &[
     "TIME",
     "TIMESTAMP",
     "TIMESTAMPTZ",
+    "INTERVAL",
     "BYTEA",
     "JSONB",
     "STRUCT",
@@ -50,7 +51,6 @@ const INSTEAD: &[(&str, &str)] = &[
     ("character", "write VARCHAR"),
     ("datetime", "write TIMESTAMP, or TIMESTAMPTZ for a point in time"),
     ("hugeint", "write NUMERIC(38, 0)"),
-    ("interval", "keep a length of time as a BIGINT of seconds"),
     ("json", "write JSONB"),
     ("long", "write BIGINT"),
     ("map", "write JSONB"),
@@ -173,6 +173,10 @@ fn scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
         "boolean" | "bool" => DataType::Boolean,
         "date" => DataType::Date32,
         "bytea" => DataType::Binary,
+        "interval" => {
+            precision(cursor)?;
+            schemas::interval()
+        }
         "time" => {
             if zone(cursor)? {
                 return Err(Mistake::new(pos, "TIME WITH TIME ZONE is not supported")

@@ -1,0 +1,275 @@
+//! extract and date_part: one field of a time.
+//!
+//! The result is DOUBLE, which holds every field exactly: microseconds of an epoch are below 2^53
+//! until the year 2255, and seconds with six digits print as PostgreSQL's NUMERIC does. extract knows
+//! of a DATE only what a date has; date_part takes it as its midnight.
+
+use arrow::datatypes::{
+    DataType, Date32Type, Float64Type, IntervalMonthDayNanoType, Time64MicrosecondType,
+    TimestampMicrosecondType,
+};
+use datafusion_common::{Result, ScalarValue};
+use schemas::span::Span;
+use schemas::time::{DAY_US, SECOND_US};
+
+use super::calendar::Moment;
+use super::udf::{Check, Last, Outcome, Overload, Ty, constant, map_text, mistake};
+
+/// A field of a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Microseconds,
+    Milliseconds,
+    Second,
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Year,
+    Decade,
+    Century,
+    Millennium,
+    Dow,
+    Isodow,
+    Doy,
+    Isoyear,
+    Epoch,
+    Julian,
+    Zone,
+    ZoneHour,
+    ZoneMinute,
+}
+
+/// The field that PostgreSQL knows by this name.
+pub(super) fn field(name: &str) -> Outcome<Field> {
+    use Field as F;
+    Ok(match name.to_lowercase().as_str() {
+        "microsecond" | "microseconds" | "microsecon" | "us" | "usec" | "usecs" | "usecond" | "useconds" => {
+            F::Microseconds
+        }
+        "millisecond" | "milliseconds" | "millisecon" | "ms" | "msec" | "msecs" | "msecond" | "mseconds" => {
+            F::Milliseconds
+        }
+        "second" | "seconds" | "s" | "sec" | "secs" => F::Second,
+        "minute" | "minutes" | "m" | "min" | "mins" => F::Minute,
+        "hour" | "hours" | "h" | "hr" | "hrs" => F::Hour,
+        "day" | "days" | "d" => F::Day,
+        "week" | "weeks" | "w" => F::Week,
+        "month" | "months" | "mon" | "mons" => F::Month,
+        "quarter" | "qtr" => F::Quarter,
+        "year" | "years" | "y" | "yr" | "yrs" => F::Year,
+        "decade" | "decades" | "dec" | "decs" => F::Decade,
+        "century" | "centuries" | "c" | "cent" | "cents" => F::Century,
+        "millennium" | "millennia" | "mil" | "mils" => F::Millennium,
+        "dow" => F::Dow,
+        "isodow" => F::Isodow,
+        "doy" => F::Doy,
+        "isoyear" => F::Isoyear,
+        "epoch" => F::Epoch,
+        "julian" | "jd" | "j" => F::Julian,
+        "timezone" => F::Zone,
+        "timezone_hour" | "timezone_h" => F::ZoneHour,
+        "timezone_minute" | "timezone_m" => F::ZoneMinute,
+        _ => {
+            return Err(format!(
+                "'{name}' is no part of a time: write year, quarter, month, week, day, hour, minute, second, dow, doy, epoch and the like"
+            ));
+        }
+    })
+}
+
+fn unknown(field: Field, of: &str) -> String {
+    format!("'{}' is no part of {of}", format!("{field:?}").to_lowercase())
+}
+
+fn number(value: i64) -> f64 {
+    value as f64
+}
+
+/// Of a timestamp.
+fn of_timestamp(field: Field, us: i64, zoned: bool) -> Outcome<f64> {
+    let of = Moment::of(us);
+    Ok(match field {
+        Field::Epoch => number(us) / number(SECOND_US),
+        Field::Julian => number(of.days + 2_440_588) + number(of.us) / number(DAY_US),
+        Field::Zone | Field::ZoneHour | Field::ZoneMinute => {
+            if !zoned {
+                return Err(unknown(field, "a TIMESTAMP"));
+            }
+            0.0
+        }
+        field => of_time(field, of.us).or_else(|_| of_day(field, &of))?,
+    })
+}
+
+/// Of the day.
+fn of_day(field: Field, of: &Moment) -> Outcome<f64> {
+    let year = of.year;
+    let before_zero = |year: i64| if year > 0 { year } else { year - 1 };
+    Ok(number(match field {
+        Field::Day => i64::from(of.day),
+        Field::Week => of.iso_week().1,
+        Field::Month => i64::from(of.month),
+        Field::Quarter => (i64::from(of.month) - 1) / 3 + 1,
+        Field::Year => before_zero(year),
+        Field::Isoyear => before_zero(of.iso_week().0),
+        Field::Decade => year.div_euclid(10),
+        Field::Century => {
+            if year > 0 {
+                (year + 99) / 100
+            } else {
+                -((99 - (year - 1)) / 100)
+            }
+        }
+        Field::Millennium => {
+            if year > 0 {
+                (year + 999) / 1000
+            } else {
+                -((999 - (year - 1)) / 1000)
+            }
+        }
+        Field::Dow => of.weekday(),
+        Field::Isodow => of.iso_weekday(),
+        Field::Doy => of.of_year(),
+        Field::Julian => of.days + 2_440_588,
+        Field::Epoch => of.days * 86_400,
+        other => return Err(unknown(other, "a DATE")),
+    }))
+}
+
+/// Of a time of day, or of the time in an interval.
+fn of_time(field: Field, us: i64) -> Outcome<f64> {
+    let minute = us % (60 * SECOND_US);
+    Ok(match field {
+        Field::Microseconds => number(minute),
+        Field::Milliseconds => number(minute) / 1000.0,
+        Field::Second => number(minute) / number(SECOND_US),
+        Field::Minute => number(us / (60 * SECOND_US) % 60),
+        Field::Hour => number(us / (3600 * SECOND_US)),
+        other => return Err(unknown(other, "a TIME")),
+    })
+}
+
+/// Of an interval; a year of its epoch has 365.25 days, a month 30.
+fn of_interval(field: Field, of: Span) -> Outcome<f64> {
+    let (years, months) = (i64::from(of.months / 12), i64::from(of.months % 12));
+    Ok(number(match field {
+        Field::Day => i64::from(of.days),
+        Field::Month => months,
+        Field::Quarter => months / 3 + 1,
+        Field::Year => years,
+        Field::Decade => years / 10,
+        Field::Century => years / 100,
+        Field::Millennium => years / 1000,
+        Field::Epoch => {
+            let quarters = (years * 1461) + months * 120 + i64::from(of.days) * 4;
+            let seconds = i128::from(quarters) * 21_600 * i128::from(SECOND_US) + i128::from(of.us);
+            return Ok(seconds as f64 / number(SECOND_US));
+        }
+        Field::Microseconds | Field::Milliseconds | Field::Second | Field::Minute | Field::Hour => {
+            return of_time(field, of.us);
+        }
+        other => return Err(unknown(other, "an INTERVAL")),
+    }))
+}
+
+macro_rules! part {
+    ($ty:ident, $arrow:ty, $of:expr) => {
+        Overload {
+            args: &[Ty::Text, Ty::$ty],
+            out: Ty::Double,
+            eval: |args| {
+                let mut fields = Last::new(field);
+                map_text::<$arrow, Float64Type>(args, Ty::Double, |name, v| $of(*fields.of(name)?, v))
+            },
+        }
+    };
+}
+
+fn of_time_of_day(field: Field, us: i64) -> Outcome<f64> {
+    if field == Field::Epoch { Ok(number(us) / number(SECOND_US)) } else { of_time(field, us) }
+}
+
+fn of_date(field: Field, days: i32) -> Outcome<f64> {
+    of_day(field, &Moment::of_day(i64::from(days)))
+}
+
+/// extract.
+pub(super) const EXTRACT: &[Overload] = &[
+    part!(Timestamp, TimestampMicrosecondType, |f, us| of_timestamp(f, us, false)),
+    part!(Timestamptz, TimestampMicrosecondType, |f, us| of_timestamp(f, us, true)),
+    part!(Date, Date32Type, of_date),
+    part!(Time, Time64MicrosecondType, of_time_of_day),
+    part!(Interval, IntervalMonthDayNanoType, |f, v| of_interval(f, Span::from(v))),
+];
+
+/// date_part, which has a DATE as its midnight.
+pub(super) const DATE_PART: &[Overload] = &[
+    part!(Timestamp, TimestampMicrosecondType, |f, us| of_timestamp(f, us, false)),
+    part!(Timestamptz, TimestampMicrosecondType, |f, us| of_timestamp(f, us, true)),
+    part!(Date, Date32Type, |f, days| of_date(f, days).or_else(|_| of_midnight(f))),
+    part!(Time, Time64MicrosecondType, of_time_of_day),
+    part!(Interval, IntervalMonthDayNanoType, |f, v| of_interval(f, Span::from(v))),
+];
+
+fn of_midnight(field: Field) -> Outcome<f64> {
+    of_timestamp(field, 0, false)
+}
+
+/// A constant field that is unknown, or no part of the type, is a mistake.
+pub(super) const CHECK_EXTRACT: Check = |args, types| check(args, types, false);
+/// The same for date_part.
+pub(super) const CHECK_PART: Check = |args, types| check(args, types, true);
+
+fn check(args: &[Option<&ScalarValue>], types: &[DataType], lenient: bool) -> Result<()> {
+    let Some(name) = constant(args, 0) else { return Ok(()) };
+    let known = field(name);
+    let Ok(of) = known else { return mistake(known) };
+    mistake(match types.get(1) {
+        Some(DataType::Timestamp(_, zone)) => of_timestamp(of, 0, zone.is_some()),
+        Some(DataType::Date32) if lenient => of_date(of, 0).or_else(|_| of_midnight(of)),
+        Some(DataType::Date32) => of_date(of, 0),
+        Some(DataType::Time64(_)) => of_time_of_day(of, 0),
+        Some(DataType::Interval(_)) => of_interval(of, Span::default()),
+        _ => Ok(0.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each value is PostgreSQL's.
+    #[test]
+    fn parts_are_postgresqls() {
+        let at = |text: &str| schemas::time::parse_timestamp(text).unwrap();
+        let part = |name: &str, us| of_timestamp(field(name).unwrap(), us, false).unwrap();
+        let us = at("2001-02-16T20:38:40.123456");
+        for (name, value) in [
+            ("century", 21.0),
+            ("millennium", 3.0),
+            ("decade", 200.0),
+            ("isoyear", 2001.0),
+            ("week", 7.0),
+            ("dow", 5.0),
+            ("isodow", 5.0),
+            ("doy", 47.0),
+            ("quarter", 1.0),
+            ("second", 40.123456),
+            ("milliseconds", 40123.456),
+            ("microseconds", 40_123_456.0),
+            ("epoch", 982355920.123456),
+        ] {
+            assert_eq!(part(name, us), value, "{name}");
+        }
+        let (first, before) = (at("0001-01-01"), at("0000-12-31"));
+        assert_eq!(["century", "decade", "year"].map(|f| part(f, first)), [1.0, 0.0, 1.0]);
+        assert_eq!(["century", "decade", "year"].map(|f| part(f, before)), [-1.0, 0.0, -1.0]);
+        let span = Span::parse("1 year 1 mon 2 days 03:04:05.5").unwrap();
+        let part = |name: &str| of_interval(field(name).unwrap(), span).unwrap();
+        assert_eq!(["epoch", "hour", "second"].map(part), [34333445.5, 3.0, 5.5]);
+        assert!(field("nonsense").is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! Time zones: IANA's by name, PostgreSQL's abbreviations, and fixed offsets.
+//!
+//! A local time that a change of clocks leaves out is taken as before the change, one that comes twice
+//! as after it, as PostgreSQL does. Offsets are POSIX's where they have no name: `+02` is two hours
+//! west of Greenwich. The tables of IANA end in 2100; later years go by the rules of the last ones,
+//! by a year that begins on the same weekday.
+
+use chrono::{DateTime, Offset, TimeZone};
+use chrono_tz::Tz;
+use schemas::time::{DAY_US, SECOND_US, civil_of_days, days_of_civil};
+
+use super::calendar::in_range;
+use super::udf::Outcome;
+
+/// The year from which the tables say nothing.
+const LAST_YEAR: i64 = 2100;
+
+/// Abbreviations with a fixed offset, in minutes east of Greenwich; PostgreSQL takes them before names.
+const ABBREVIATIONS: [(&str, i64); 36] = [
+    ("utc", 0),
+    ("gmt", 0),
+    ("z", 0),
+    ("zulu", 0),
+    ("uct", 0),
+    ("ut", 0),
+    ("wet", 0),
+    ("bst", 60),
+    ("cet", 60),
+    ("met", 60),
+    ("cest", 120),
+    ("mest", 120),
+    ("eet", 120),
+    ("ist", 120),
+    ("sast", 120),
+    ("eest", 180),
+    ("msk", 180),
+    ("hkt", 480),
+    ("pht", 480),
+    ("sgt", 480),
+    ("jst", 540),
+    ("kst", 540),
+    ("aest", 600),
+    ("aedt", 660),
+    ("nzst", 720),
+    ("nzdt", 780),
+    ("brt", -180),
+    ("edt", -240),
+    ("est", -300),
+    ("cdt", -300),
+    ("cst", -360),
+    ("mdt", -360),
+    ("mst", -420),
+    ("pdt", -420),
+    ("pst", -480),
+    ("hst", -600),
+];
+
+/// A zone.
+#[derive(Clone, Debug)]
+pub(super) enum Zone {
+    /// Microseconds east of Greenwich.
+    Fixed(i64),
+    /// By its rules.
+    Rules(Tz),
+}
+
+impl Zone {
+    /// The zone of this name.
+    pub fn named(name: &str) -> Outcome<Zone> {
+        let unknown = || format!("there is no time zone called '{name}'");
+        let word = name.trim();
+        let lower = word.to_lowercase();
+        if let Some((_, minutes)) = ABBREVIATIONS.iter().find(|(known, _)| *known == lower) {
+            return Ok(Zone::Fixed(minutes * 60 * SECOND_US));
+        }
+        if word.starts_with(['+', '-']) || word.starts_with(|c: char| c.is_ascii_digit()) {
+            return offset(word).map(|us| Zone::Fixed(-us)).ok_or_else(unknown);
+        }
+        let found = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(word));
+        found.copied().map(Zone::Rules).ok_or_else(unknown)
+    }
+
+    /// Microseconds that clocks are ahead of UTC at an instant.
+    pub fn offset_at(&self, us: i64) -> i64 {
+        let tz = match self {
+            Zone::Fixed(us) => return *us,
+            Zone::Rules(tz) => tz,
+        };
+        let instant = DateTime::from_timestamp(within_tables(us).div_euclid(SECOND_US), 0);
+        let offset = instant.map(|at| tz.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc());
+        i64::from(offset.unwrap_or(0)) * SECOND_US
+    }
+
+    /// The local time of an instant.
+    pub fn local(&self, us: i64) -> Outcome<i64> {
+        in_range(us.checked_add(self.offset_at(us)))
+    }
+
+    /// The instant of a local time.
+    pub fn instant(&self, local: i64) -> Outcome<i64> {
+        let (early, late) = (local.saturating_sub(DAY_US), local.saturating_add(DAY_US));
+        let (before, after) = (self.offset_at(early), self.offset_at(late));
+        let by = |offset: i64| in_range(local.checked_sub(offset));
+        if before == after {
+            return by(before);
+        }
+        let change = self.change(early, late, before);
+        let (as_before, as_after) = (by(before)?, by(after)?);
+        if as_before < change && as_after < change {
+            return Ok(as_before);
+        }
+        if as_before >= change && as_after >= change {
+            return Ok(as_after);
+        }
+        Ok(as_before.max(as_after))
+    }
+
+    /// The first instant of (`from`, `to`] whose offset is not `before`.
+    fn change(&self, from: i64, to: i64, before: i64) -> i64 {
+        let (mut low, mut high) = (from.div_euclid(SECOND_US), to.div_euclid(SECOND_US));
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if self.offset_at(middle * SECOND_US) == before { low = middle } else { high = middle }
+        }
+        high * SECOND_US
+    }
+}
+
+/// The same time of a year of the tables that has the same days of the week.
+fn within_tables(us: i64) -> i64 {
+    let (year, ..) = civil_of_days(us.div_euclid(DAY_US));
+    if year < LAST_YEAR {
+        return us;
+    }
+    let first = |year: i64| days_of_civil(year, 1, 1);
+    let alike = |of: &i64| {
+        (first(*of) - first(year)) % 7 == 0 && first(*of + 1) - first(*of) == first(year + 1) - first(year)
+    };
+    let of = (LAST_YEAR - 28..LAST_YEAR).rev().find(alike).unwrap_or(LAST_YEAR - 1);
+    us - (first(year) - first(of)) * DAY_US
+}
+
+/// `+HH`, `+HH:MM[:SS]` or `+HHMM` in microseconds, with its sign.
+pub(super) fn offset(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => (-1, &text[1..]),
+        b'+' => (1, &text[1..]),
+        _ => (1, text),
+    };
+    let parts: Vec<&str> = if digits.contains(':') {
+        digits.split(':').collect()
+    } else if digits.len() > 2 && digits.is_ascii() {
+        let (hours, minutes) = digits.split_at(digits.len() - 2);
+        vec![hours, minutes]
+    } else {
+        vec![digits]
+    };
+    let mut seconds = 0;
+    let mut unit = 3600;
+    for (at, part) in parts.iter().enumerate() {
+        let limit = if at == 0 { 15 } else { 59 };
+        let value = part.parse::<i64>().ok().filter(|v| part.len() <= 2 && (0..=limit).contains(v))?;
+        seconds += value * unit;
+        unit /= 60;
+    }
+    (parts.len() <= 3).then_some(sign * seconds * SECOND_US)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> i64 {
+        schemas::time::parse_timestamp(text).unwrap()
+    }
+
+    /// Each pair is PostgreSQL's.
+    #[test]
+    fn clocks_change_as_postgresql_has_it() {
+        let berlin = Zone::named("europe/berlin").unwrap();
+        for (local, instant) in [
+            ("2020-03-29T01:59:59", "2020-03-29T00:59:59"),
+            ("2020-03-29T02:30:00", "2020-03-29T01:30:00"),
+            ("2020-03-29T03:00:00", "2020-03-29T01:00:00"),
+            ("2020-10-25T01:30:00", "2020-10-24T23:30:00"),
+            ("2020-10-25T02:30:00", "2020-10-25T01:30:00"),
+            ("2020-10-25T03:00:00", "2020-10-25T02:00:00"),
+            ("2500-07-01T12:00:00", "2500-07-01T10:00:00"),
+            ("9999-12-31T23:59:59", "9999-12-31T22:59:59"),
+        ] {
+            assert_eq!(berlin.instant(at(local)), Ok(at(instant)), "{local}");
+        }
+        assert_eq!(berlin.local(at("2026-01-31T23:30:00")), Ok(at("2026-02-01T00:30:00")));
+        // Whatever the zone, a local time is that of an instant which has it.
+        for name in
+            ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"]
+        {
+            let zone = Zone::named(name).unwrap();
+            for step in 0..20_000 {
+                let us = at("1890-01-01") + step * 401_903 * SECOND_US;
+                let local = zone.local(us).unwrap();
+                let back = zone.instant(local).unwrap();
+                assert_eq!(zone.local(back), Ok(local), "{name} {us}");
+                assert!((back - us).abs() <= DAY_US, "{name} {us}");
+            }
+        }
+        let posix = Zone::named("+02").unwrap();
+        assert_eq!(posix.local(at("2020-01-01")), Ok(at("2019-12-31T22:00:00")));
+        assert!(
+            Zone::named("CET").is_ok() && Zone::named("Mars/Base").is_err() && Zone::named("+99").is_err()
+        );
+    }
+}

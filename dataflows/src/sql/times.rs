@@ -1,0 +1,142 @@
+//! Forms of times in a query's text that the planner reads otherwise than PostgreSQL.
+//!
+//! An INTERVAL constant is read here by PostgreSQL's rules and written back in the one form that both
+//! understand alike; `t AT TIME ZONE z` becomes the call `timezone(z, t)` that PostgreSQL has for it;
+//! `make_interval(days => 3)` gets all its arguments. What cannot be read is a mistake at its place.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    Interval, ObjectName, Spanned, Value, VisitMut, VisitorMut,
+};
+use datafusion_sql::sqlparser::tokenizer::Span as Place;
+use schemas::span::Span;
+
+use super::error::Mistake;
+use super::query::Site;
+use super::refuse::place;
+
+/// The same query or expression in forms that the planner knows.
+///
+/// # Errors
+/// A constant that is no interval.
+pub(crate) fn rewritten<T: VisitMut + Clone>(node: &T, site: Site) -> Result<T, Vec<Mistake>> {
+    let mut node = node.clone();
+    let mut rewrite = Rewrite { site, mistakes: vec![] };
+    let _ = node.visit(&mut rewrite);
+    if rewrite.mistakes.is_empty() { Ok(node) } else { Err(rewrite.mistakes) }
+}
+
+struct Rewrite {
+    site: Site,
+    mistakes: Vec<Mistake>,
+}
+
+impl VisitorMut for Rewrite {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let span = expr.span();
+        match expr {
+            Expr::Interval(interval) => {
+                if let Err((message, hint)) = canonical(interval) {
+                    let pos = place(span, self.site.file, self.site.pos);
+                    self.mistakes.push(Mistake::new(pos, message).hint(hint));
+                }
+            }
+            Expr::Cast { data_type, .. } if coarse(data_type) => {
+                let pos = place(span, self.site.file, self.site.pos);
+                let mistake = Mistake::new(pos, format!("a cast to {data_type} does not round"));
+                self.mistakes
+                    .push(mistake.hint("write date_trunc('milliseconds', x), or cast without a precision"));
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                let args = vec![time_zone.as_ref().clone(), timestamp.as_ref().clone()];
+                *expr = call("timezone", args, span);
+            }
+            Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("make_interval") => named(f),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a type of times has fewer digits than six.
+fn coarse(of: &DataType) -> bool {
+    matches!(of, DataType::Timestamp(Some(digits), _) | DataType::Time(Some(digits), _) if *digits < 6)
+}
+
+/// Writes an interval constant as months, days and microseconds.
+fn canonical(interval: &mut Interval) -> Result<(), (String, &'static str)> {
+    const WRITE: &str = "write INTERVAL '1 day 2 hours'";
+    let text = match interval.value.as_ref() {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::Number(text, _) => text.clone(),
+            other => return Err((format!("INTERVAL {other} is no length of time"), WRITE)),
+        },
+        // Sums of constants and the like are the planner's.
+        _ => return Ok(()),
+    };
+    let unit = interval.leading_field.as_ref().map(|field| field.to_string().to_lowercase());
+    let parts = interval.last_field.as_ref().map(|field| field.to_string().to_lowercase());
+    if unit.as_deref() == Some("minute") && parts.is_some() {
+        return Err((format!("INTERVAL '{text}' MINUTE TO SECOND is not supported"), WRITE));
+    }
+    let span = match (&unit, &parts) {
+        (Some(unit), None) => Span::parse_in(&text, unit),
+        _ => Span::parse(&text),
+    };
+    let Some(span) = span.filter(|span| span.to_arrow().is_some()) else {
+        return Err((format!("'{text}' is no length of time"), WRITE));
+    };
+    let text = format!("{} mons {} days {} microseconds", span.months, span.days, span.us);
+    *interval.value = Expr::value(Value::SingleQuotedString(text));
+    (interval.leading_field, interval.last_field) = (None, None);
+    Ok(())
+}
+
+fn call(name: &str, args: Vec<Expr>, span: Place) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::with_span(span, name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+/// Gives make_interval its seven arguments, 0 where there is none.
+fn named(f: &mut Function) {
+    const NAMES: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+    let given = match &f.args {
+        FunctionArguments::List(list) => list.args.clone(),
+        _ => vec![],
+    };
+    let mut args = vec![Expr::value(Value::Number("0".into(), false)); NAMES.len()];
+    for (at, arg) in given.into_iter().enumerate() {
+        let (slot, value) = match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (Some(at), value),
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. }
+            | FunctionArg::ExprNamed {
+                name: Expr::Identifier(name),
+                arg: FunctionArgExpr::Expr(value),
+                ..
+            } => (NAMES.iter().position(|known| name.value.eq_ignore_ascii_case(known)), value),
+            _ => return,
+        };
+        match slot.and_then(|slot| args.get_mut(slot)) {
+            Some(slot) => *slot = value,
+            // The planner tells what is wrong.
+            None => return,
+        }
+    }
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    f.args =
+        FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] });
+}
