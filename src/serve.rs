@@ -160,7 +160,7 @@ fn listener(listen: Option<&str>) -> Result<Option<TcpListener>> {
     })?;
     TcpListener::bind(resolved.as_slice())
         .map(Some)
-        .with_context(|| mistake(format!("cannot listen on {address}")))
+        .map_err(|error| mistake(format!("cannot listen on {address}: {error}")))
 }
 
 /// `8080` and `:8080` are ports of the loopback interface.
@@ -402,6 +402,24 @@ mod tests {
     fn an_address_that_is_none_is_a_mistake() {
         let error = listener(Some("nowhere")).unwrap_err();
         assert_eq!(crate::exit::code(&error), 2);
+    }
+
+    #[test]
+    fn what_the_flags_name_and_nobody_can_use_is_a_mistake() -> Result<()> {
+        let taken = TcpListener::bind("127.0.0.1:0")?;
+        let listen = Some(taken.local_addr()?.to_string());
+        let nowhere = || Some(PathBuf::from("no/such/file"));
+        let free = || Some("0".to_owned());
+        for args in [
+            ServeArgs { listen, ..ServeArgs::default() },
+            ServeArgs { listen: free(), read_token_file: nowhere(), ..ServeArgs::default() },
+            ServeArgs { listen: free(), admin_token_file: nowhere(), ..ServeArgs::default() },
+            ServeArgs { listen: free(), tls_cert: nowhere(), tls_key: nowhere(), ..ServeArgs::default() },
+        ] {
+            let code = bind(&args).err().map(|error| crate::exit::code(&error));
+            assert_eq!(code, Some(2), "{args:?}");
+        }
+        Ok(())
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn ask(url: &str, to: &Path) -> Result<String> {
     let to = to.to_str().ok_or_else(|| mistake("the directory's name is not text"))?;
     let base = query::base(url);
     let asked = reqwest::Url::parse_with_params(&format!("{base}/v1/backup"), [("to", to)])
-        .with_context(|| mistake(format!("{url} is no address")))?;
+        .map_err(|error| mistake(format!("{url} is no address: {error}")))?;
     let path = format!("/v1/backup?{}", asked.query().unwrap_or_default());
     let answer = query::post(&base, &path, "", token)?;
     let answer: serde_json::Value = serde_json::from_str(&answer).context("the answer is no JSON")?;

@@ -117,7 +117,7 @@ impl Running {
             .tempdir()
             .context("cannot create a temporary directory for the query")?;
         let asked = Asked {
-            state: std::path::absolute(state)?,
+            state: state.to_owned(),
             sql: sql.to_owned(),
             format,
             memory: limits.query_memory,

@@ -14,12 +14,14 @@ use crate::exit::mistake;
 /// When a file cannot be read or does not hold what it must, PEM both; the key in PKCS #8.
 pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     let read = |path: &Path| {
-        std::fs::read(path).with_context(|| mistake(format!("{} cannot be read", path.display())))
+        std::fs::read(path).map_err(|error| mistake(format!("{} cannot be read: {error}", path.display())))
     };
     let (chain, secret) = (read(certificate)?, read(key)?);
-    let identity = Identity::from_pkcs8(&chain, &secret).with_context(|| {
+    let identity = Identity::from_pkcs8(&chain, &secret).map_err(|error| {
         let (certificate, key) = (certificate.display(), key.display());
-        mistake(format!("{certificate} and {key} are no certificate in PEM and its key in PKCS #8 PEM"))
+        mistake(format!(
+            "{certificate} and {key} are no certificate in PEM and its key in PKCS #8 PEM: {error}"
+        ))
     })?;
     let mut builder = native_tls::TlsAcceptor::builder(identity);
     builder.min_protocol_version(Some(Protocol::Tlsv12));

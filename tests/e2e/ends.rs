@@ -53,6 +53,29 @@ fn whatever_thread_panics_the_run_ends_with_the_reason() {
     }
 }
 
+#[test]
+fn a_restart_tells_the_committed_epoch_before_it_is_ready() {
+    let steady = Steady::start(&[], &[], true);
+    let before = steady.epoch();
+    // Its workers take their time.
+    let mut steady = steady.again(&[], &[("HERALD_FAILPOINTS", "recover.restore.before=sleep(6000)")]);
+    steady.until("it answers", |at| at.get("/healthz").is_ok_and(|(status, _)| status == 200));
+    steady.until("it tells the epoch", |at| at.epoch() >= before);
+    let topology = |at: &Steady| {
+        let (_, body) = at.get("/v1/topology").expect("an answer");
+        serde_json::from_str::<serde_json::Value>(&body).expect("JSON")
+    };
+    steady.until("it tells what is published", |at| {
+        let status = &topology(at)["status"];
+        status["epoch"].as_f64() >= Some(before) && status["published"] == status["epoch"]
+    });
+    let told = topology(&steady);
+    assert_eq!(told["status"]["started"], false, "{told}");
+    assert!(told["status"]["sources"][0]["outcomes"]["accepted"].as_u64() > Some(0), "{told}");
+    steady.goes_on("after the restart");
+    steady.stop();
+}
+
 const COUNTS: &str = "
 CREATE SOURCE words (word VARCHAR NOT NULL) WITH (connector = 'file', path = 'words.jsonl') FORMAT PLAIN ENCODE JSON;
 CREATE MATERIALIZED VIEW counts AS SELECT word, count(*) AS n FROM words GROUP BY word;

@@ -295,7 +295,9 @@ fn cuts() -> usize {
 
 #[test]
 fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
-    let mut steady = Steady::start(&["--query-time", "50m", "--query-memory", "256MiB"], &[], true);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let env = [("TMPDIR", scratch.path().to_str().expect("text"))];
+    let mut steady = Steady::start(&["--query-time", "50m", "--query-memory", "256MiB"], &env, true);
     let (url, dir) = (format!("http://{}", steady.listen), steady.dir().to_owned());
     let running = |at: &Steady| at.metric("herald_queries_number{state=\"running\"");
     for n in 0..cuts() {
@@ -345,9 +347,7 @@ fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
     }
     println!("{} clients, queries and connections were cut, each", cuts());
     assert!(steady.metric("herald_queries_total{outcome=\"left\"") >= Some(cuts() as f64));
-    let left = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
-    let of_ours =
-        |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("herald-query-");
-    println!("{} directories of queries are left", left.filter(of_ours).count());
     steady.stop();
+    let left = std::fs::read_dir(scratch.path()).expect("a directory").count();
+    assert_eq!(left, 0, "directories of queries are left");
 }

@@ -383,6 +383,14 @@ fn who_has_no_token_reads_nothing() {
         assert!(started.elapsed() < PATIENCE, "not ready:\n{}", herald.said());
         std::thread::sleep(Duration::from_millis(50));
     }
+    // Handshakes that never come hold up nobody; they would be given 5 s each.
+    let silent: Vec<_> =
+        (0..100).map(|_| std::net::TcpStream::connect(&listen).expect("it accepts")).collect();
+    let asked = Instant::now();
+    assert_eq!(ask(None, &["/healthz"]).0, "200");
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    drop(silent);
+    assert_eq!(ask(None, &["--tls-max", "1.1", "/healthz"]).0, "000", "TLS before 1.2");
     assert_eq!(ask(None, &["/metrics"]).0, "401");
     assert_eq!(ask(Some("reads-and-no-mort"), &["/v1/views"]).0, "401");
     assert_eq!(ask(Some(READER), &["/metrics"]).0, "200");

@@ -36,7 +36,17 @@ pub struct Steady {
 impl Steady {
     /// Starts it, and waits until it is ready where that is to be expected.
     pub fn start(args: &[&str], env: &[(&str, &str)], ready: bool) -> Steady {
-        let dir = tempfile::tempdir().expect("a directory");
+        Steady::start_in(tempfile::tempdir().expect("a directory"), args, env, ready)
+    }
+
+    /// Stops it, which must end well, and starts it again; it is not waited for.
+    pub fn again(self, args: &[&str], env: &[(&str, &str)]) -> Steady {
+        let Steady { dir, herald, .. } = self;
+        ended_well(&herald.terminate(PATIENCE));
+        Steady::start_in(dir, args, env, false)
+    }
+
+    fn start_in(dir: tempfile::TempDir, args: &[&str], env: &[(&str, &str)], ready: bool) -> Steady {
         fs::write(dir.path().join("steady.sql"), SQL).expect("a file");
         let listen = servers::free_address();
         let all = ["run", "steady.sql", "--state", "state", "--listen", &listen, "--memory", "256MiB"];
@@ -138,9 +148,12 @@ impl Steady {
 
     /// Stops it; it must end well.
     pub fn stop(self) {
-        let ended = self.herald.terminate(PATIENCE);
-        assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
+        ended_well(&self.herald.terminate(PATIENCE));
     }
+}
+
+fn ended_well(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
 }
 
 /// Memory of a process, MiB; 0 when it is gone.
