@@ -342,7 +342,7 @@ fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
         steady.until("nothing of it is left", |at| at.children().is_empty() && running(at) == Some(0.0));
         let begun = Instant::now();
         let (status, body) = steady.query("SELECT 1 AS one").expect("an answer");
-        assert!(status == 200 && begun.elapsed() < SOON, "{status} {body}");
+        assert!(status == 200 && begun.elapsed() < 3 * SOON, "{status} {body} {:?}", begun.elapsed());
         steady.goes_on(&format!("cut {n}"));
     }
     println!("{} clients, queries and connections were cut, each", cuts());
