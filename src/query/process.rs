@@ -22,6 +22,8 @@ use crate::exit::Told;
 pub const COMMAND: &str = "answer-query";
 /// Seconds of CPU beyond the time a query has: the last resort, should nobody end its process.
 const SPARE_CPU: u64 = 10;
+/// Bytes of stacks, that of the answer's thread and the one that planning grows: they count whole, used or not.
+const STACKS: u64 = 320 << 20;
 /// Bytes of a query's text, at most.
 pub const TEXT: usize = 256 << 10;
 /// Bytes of what a dying process says that are kept.
@@ -249,7 +251,7 @@ impl Timer {
 /// them, as only a process can limit itself: data (allocations, stacks), CPU, and no core file.
 fn spawn(asked: &Asked) -> std::io::Result<Child> {
     const LIMITED: &str = r#"ulimit -c 0; ulimit -d "$1"; ulimit -S -t "$2"; shift 2; exec "$@""#;
-    let data = (asked.memory + 2 * log_bytes(&asked.state)) >> 10;
+    let data = (asked.memory + STACKS + 2 * log_bytes(&asked.state)) >> 10;
     let cpu = asked.time.as_secs() + SPARE_CPU;
     Command::new("/bin/sh")
         .args(["-c", LIMITED, "herald-query", &data.to_string(), &cpu.to_string()])
