@@ -320,9 +320,10 @@ impl Driver {
     fn feed(&mut self, lines: &mut Lines, owes: bool) -> Result<()> {
         let mut epoch = self.setup.start.epoch + 1;
         let mut head = self.new_head(epoch);
-        if self.again.any() || owes {
-            // What a restored state gives its new sinks, what is sent again, and what a repair owes them, goes out in
-            // an epoch of its own.
+        let begins = !self.setup.start.restored() && self.config.plan.begins();
+        if self.again.any() || owes || begins {
+            // What a restored state gives its new sinks, what is sent again, what a repair owes them, and what there
+            // is before the first record, goes out in an epoch of its own.
             while !self.permit(lines, true) && !self.fate.failed() {}
             self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
             epoch += 1;

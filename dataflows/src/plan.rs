@@ -45,6 +45,15 @@ impl Plan {
         sources
     }
 
+    /// Whether a relation has rows before the first record: an aggregate without GROUP BY has one over nothing.
+    pub fn begins(&self) -> bool {
+        let single = |rel: &Rel| match &rel.op {
+            Op::Aggregate { keys, .. } | Op::Fold { keys, .. } => keys.is_empty(),
+            _ => false,
+        };
+        self.rels.iter().any(single)
+    }
+
     /// For each source, those that must be read to their end first when it has not been read yet: what its
     /// rows are joined with as of PROCTIME(), which they would find empty.
     pub fn awaited(&self) -> Vec<BTreeSet<usize>> {
@@ -101,7 +110,7 @@ pub struct Rel {
     /// Column sets that are each unique at every epoch.
     pub unique: Vec<Vec<usize>>,
     /// Pairs of columns that determine each other (`window_start`, `window_end`).
-    pub paired: Vec<(usize, usize)>,
+    pub paired: Vec<Pair>,
     /// True when no row is ever retracted.
     pub append_only: bool,
     /// True when something upstream forgets without retracting (retention, expiry, EMIT ON WINDOW CLOSE).
@@ -110,6 +119,16 @@ pub struct Rel {
     pub durable: bool,
     /// The view this relation was written in, for messages, counters and state names.
     pub owner: String,
+}
+
+/// Two columns of which each determines the other in the same way in every row: the second is the first
+/// moved by a constant time, or both are NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Positions, the lower first.
+    pub columns: (usize, usize),
+    /// The second less the first in microseconds; 0 for equal values of any type.
+    pub apart_us: i64,
 }
 
 /// The operators.
@@ -227,16 +246,25 @@ pub enum Op {
 pub enum When {
     /// All rows of the key as they are in the epoch the left row comes in; nothing is revised later.
     Now,
-    /// The row of the key with the greatest time that is not after the left row's, the greatest bytes
-    /// among equals; revised when either side changes.
+    /// The row of the key whose time is nearest to the left row's, the greatest bytes among equals; revised
+    /// when either side changes.
     Time {
         /// Position of the left's time.
         left: usize,
         /// Position of the right's time.
         right: usize,
-        /// Whether equal times do not match.
-        strict: bool,
+        /// On which side of it.
+        nearest: Nearest,
     },
+}
+
+/// On which side of a row's time a row of the right is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Nearest {
+    /// Whether equal times do not match.
+    pub strict: bool,
+    /// The first that is not before, instead of the latest that is not after.
+    pub forward: bool,
 }
 
 impl Op {

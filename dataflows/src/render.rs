@@ -8,10 +8,10 @@
 //! | `accum`, `float_sum`, `product_sum` | accumulators that add, in the diff |
 //! | `aggregate`, `reduce`, `finish`, `moments` | GROUP BY: before, over and after its arrangement |
 //! | `fold`, `folded` | GROUP BY with aggregates that need the rows of their group |
-//! | `window`, `ranks` | functions over ordered partitions, top-N |
+//! | `window`, `ranks`, `exact`, `slide` | functions over ordered partitions, top-N |
 //! | `changes` | what aggregates share: the epochs at which an arrangement changed |
 //! | `lookup` | joins as of a time |
-//! | `join`, `joins` | pairs of rows; what each kind of join is made of |
+//! | `join`, `joins`, `band` | pairs of rows; what each kind of join is made of; rows by key and time |
 //! | `watermark`, `close`, `expire` | watermarks as data; what waits for them, and what ends with them |
 //! | `export` | views and sinks |
 //! | `collect` | what a worker hands to the driver for each epoch |
@@ -22,6 +22,7 @@
 
 pub mod accum;
 pub mod aggregate;
+mod band;
 pub mod batch;
 mod build;
 mod changes;
@@ -46,6 +47,7 @@ mod ranks;
 pub mod reduce;
 pub mod seek;
 pub mod sessions;
+pub mod slide;
 pub mod updates;
 pub mod watermark;
 pub mod window;

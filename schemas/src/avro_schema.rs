@@ -12,6 +12,7 @@ use apache_avro::schema::{NamesRef, ResolvedSchema, Schema as Avro};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use serde_json::{Value, json};
 
+use crate::avro_default::with_default;
 use crate::error::SchemaError;
 use crate::relation::{is_jsonb, jsonb_field, timestamp, timestamptz};
 
@@ -95,7 +96,10 @@ pub fn columns_of_avro(schema_json: &str) -> Result<Schema, SchemaError> {
         return Err(SchemaError::BadSchema("columns need an Avro record".to_string()));
     };
     let mut open = HashSet::from([record.name.fullname(None)]);
-    let fields = record.fields.iter().map(|f| column(&f.name, &f.schema, names, &mut open));
+    let fields = record.fields.iter().map(|f| {
+        let column = column(&f.name, &f.schema, names, &mut open);
+        with_default(column, f, names)
+    });
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 

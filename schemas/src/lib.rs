@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 pub mod avro;
+mod avro_default;
 pub mod avro_out;
 pub mod avro_schema;
 mod backoff;
@@ -34,6 +35,7 @@ pub mod time;
 pub mod view;
 
 pub use avro::AvroDecoder;
+pub use avro_default::without_default;
 pub use avro_schema::{avro_schema, columns_of_avro, columns_of_debezium};
 pub use backoff::Backoff;
 pub use blobs::{Blobs, Rows};

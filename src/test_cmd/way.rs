@@ -89,6 +89,10 @@ impl Way {
         let mut turn = self.workers.iter().cycle();
         let mut open = || open(case, &dir, turn.next().copied().unwrap_or(1));
         let mut run = Run { case, seen: Seen::default(), engine: open()? };
+        if case.plan.begins() {
+            // What there is before the first record, as `herald run` commits it.
+            run.commit()?;
+        }
         let last = case.steps.len().saturating_sub(1);
         let mut pictures = Vec::new();
         for (at, step) in case.steps.iter().enumerate() {

@@ -9,6 +9,7 @@
 mod bank;
 mod broker;
 mod child;
+mod corners;
 #[cfg(feature = "failpoints")]
 mod clock;
 #[cfg(feature = "failpoints")]

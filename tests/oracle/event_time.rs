@@ -45,11 +45,11 @@ CREATE VIEW timed_passes AS SELECT * FROM passes WHERE passed_at IS NOT NULL;
 const HELPERS: &[(&str, &str)] = &[
     (
         "shot_windows",
-        "SELECT *, time_bucket(INTERVAL '5 minutes', shot_at, TIMESTAMP '1970-01-01') AS window_start, window_start + INTERVAL '5 minutes' AS window_end FROM shots",
+        "SELECT *, time_bucket(INTERVAL '5 minutes', shot_at, TIMESTAMP '1970-01-01') AS window_start, window_start + INTERVAL '5 minutes' AS window_end FROM shots WHERE shot_at IS NOT NULL",
     ),
     (
         "pass_windows",
-        "SELECT *, time_bucket(INTERVAL '5 minutes', passed_at, TIMESTAMP '1970-01-01') + INTERVAL '5 minutes' AS window_end FROM passes",
+        "SELECT *, time_bucket(INTERVAL '5 minutes', passed_at, TIMESTAMP '1970-01-01') + INTERVAL '5 minutes' AS window_end FROM passes WHERE passed_at IS NOT NULL",
     ),
     (
         "shot_hops",
@@ -57,7 +57,7 @@ const HELPERS: &[(&str, &str)] = &[
     ),
     (
         "game_windows",
-        "SELECT *, time_bucket(INTERVAL '10 minutes', ended_at, TIMESTAMP '1970-01-01') + INTERVAL '10 minutes' AS window_end FROM games",
+        "SELECT *, time_bucket(INTERVAL '10 minutes', ended_at, TIMESTAMP '1970-01-01') + INTERVAL '10 minutes' AS window_end FROM games WHERE ended_at IS NOT NULL",
     ),
     (
         "touches",
@@ -252,6 +252,31 @@ const VIEWS: &[(&str, &str, &str)] = &[
         "closed_side_by_side",
         "SELECT b.window_end AS other, a.window_end, a.team, a.n AS shots, b.n AS passes FROM open AS a LEFT JOIN open_passes AS b ON a.window_end = b.window_end AND a.team = b.team EMIT ON WINDOW CLOSE",
         "SELECT b.window_end AS other, a.window_end, a.team, a.n AS shots, b.n AS passes FROM open AS a LEFT JOIN open_passes AS b ON a.window_end = b.window_end AND a.team = b.team WHERE a.window_end <= (SELECT least(shots, passes) FROM marks WHERE shots IS NOT NULL AND passes IS NOT NULL)",
+    ),
+    (
+        "near_in_windows",
+        "SELECT s.window_start, s.window_end, s.team, p.power AS pass FROM TUMBLE(timed_shots, shot_at, INTERVAL '5 minutes') AS s JOIN passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds' EMIT ON WINDOW CLOSE",
+        "SELECT window_start, window_end, s.team, p.power AS pass FROM shot_windows AS s JOIN passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds' WHERE window_end <= (SELECT least(shots, passes - INTERVAL '90 seconds') FROM marks WHERE shots IS NOT NULL AND passes IS NOT NULL)",
+    ),
+    (
+        "near_hops",
+        "SELECT s.window_end, count(*) AS n, max(p.power) AS hi FROM HOP(timed_shots, shot_at, INTERVAL '5 minutes', INTERVAL '15 minutes') AS s JOIN passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '2 minutes' AND s.shot_at GROUP BY s.window_end EMIT ON WINDOW CLOSE",
+        "SELECT hop_end AS window_end, count(*) AS n, max(p.power) AS hi FROM shot_hops AS s JOIN passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '2 minutes' AND s.shot_at GROUP BY hop_end HAVING window_end <= (SELECT least(shots, passes) FROM marks WHERE shots IS NOT NULL AND passes IS NOT NULL)",
+    ),
+    (
+        "final_rows",
+        "SELECT team, power, shot_at FROM shots EMIT ON WINDOW CLOSE",
+        "SELECT team, power, shot_at FROM shots WHERE shot_at < (SELECT shots FROM marks)",
+    ),
+    (
+        "final_near",
+        "SELECT s.power AS shot, p.power AS pass, s.shot_at FROM shots AS s JOIN passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds' EMIT ON WINDOW CLOSE",
+        "SELECT s.power AS shot, p.power AS pass, s.shot_at FROM shots AS s JOIN passes AS p ON s.team = p.team AND p.passed_at BETWEEN s.shot_at - INTERVAL '4 minutes' AND s.shot_at + INTERVAL '90 seconds' WHERE s.shot_at < (SELECT least(shots, passes - INTERVAL '90 seconds') FROM marks WHERE shots IS NOT NULL AND passes IS NOT NULL)",
+    ),
+    (
+        "final_running",
+        "SELECT team, power, shot_at, sum(power) OVER (PARTITION BY team ORDER BY shot_at, power NULLS LAST, speed ROWS 3 PRECEDING) AS s, lag(power) OVER (PARTITION BY team ORDER BY shot_at, power NULLS LAST, speed) AS before, row_number() OVER (PARTITION BY team ORDER BY shot_at, power NULLS LAST, speed) AS n FROM timed_shots EMIT ON WINDOW CLOSE",
+        "SELECT * FROM (SELECT team, power, shot_at, sum(power) OVER (PARTITION BY team ORDER BY shot_at, power NULLS LAST, speed ROWS 3 PRECEDING) AS s, lag(power) OVER (PARTITION BY team ORDER BY shot_at, power NULLS LAST, speed) AS before, row_number() OVER (PARTITION BY team ORDER BY shot_at, power NULLS LAST, speed) AS n FROM timed_shots) WHERE shot_at < (SELECT shots FROM marks)",
     ),
     (
         "recent",

@@ -133,7 +133,7 @@ const VIEWS: &[(&str, &str, &str)] = &[
     (
         "tumble",
         "SELECT window_start, window_end, platform, count(*) AS n, avg(rating) AS a FROM TUMBLE(matches, ended_at, INTERVAL '1 hour') GROUP BY window_start, window_end, platform",
-        "SELECT w AS window_start, w + INTERVAL '1 hour' AS window_end, platform, count(*) AS n, favg(rating) AS a FROM (SELECT *, time_bucket(INTERVAL '1 hour', ended_at, TIMESTAMP '1970-01-01') AS w FROM matches) GROUP BY w, platform",
+        "SELECT w AS window_start, w + INTERVAL '1 hour' AS window_end, platform, count(*) AS n, favg(rating) AS a FROM (SELECT *, time_bucket(INTERVAL '1 hour', ended_at, TIMESTAMP '1970-01-01') AS w FROM matches WHERE ended_at IS NOT NULL) GROUP BY w, platform",
     ),
     (
         "hop",
@@ -143,7 +143,7 @@ const VIEWS: &[(&str, &str, &str)] = &[
     (
         "window_rows",
         "SELECT w.match_id, w.puuid, w.window_end FROM TUMBLE(participants, ended_at, INTERVAL '15 minutes') AS w WHERE w.win",
-        "SELECT match_id, puuid, time_bucket(INTERVAL '15 minutes', ended_at, TIMESTAMP '1970-01-01') + INTERVAL '15 minutes' AS window_end FROM participants WHERE win",
+        "SELECT match_id, puuid, time_bucket(INTERVAL '15 minutes', ended_at, TIMESTAMP '1970-01-01') + INTERVAL '15 minutes' AS window_end FROM participants WHERE win AND ended_at IS NOT NULL",
     ),
     (
         "over_views",
@@ -236,7 +236,7 @@ const VIEWS: &[(&str, &str, &str)] = &[
     (
         "as_flink_has_it",
         "SELECT window_end, count(*) AS n FROM TUMBLE(TABLE live, DESCRIPTOR(seen_at), INTERVAL '1 minute') GROUP BY window_start, window_end",
-        "SELECT time_bucket(INTERVAL '1 minute', seen_at, TIMESTAMP '1970-01-01') + INTERVAL '1 minute' AS window_end, count(*) AS n FROM live GROUP BY 1",
+        "SELECT time_bucket(INTERVAL '1 minute', seen_at, TIMESTAMP '1970-01-01') + INTERVAL '1 minute' AS window_end, count(*) AS n FROM live WHERE seen_at IS NOT NULL GROUP BY 1",
     ),
     (
         "quotient",

@@ -55,7 +55,7 @@ const VIEWS: &[(&str, &str, &str)] = &[
     (
         "by_window",
         "SELECT window_start, customer, count(*) AS n, sum(cents) AS s FROM TUMBLE(orders, placed_at, INTERVAL '10 minutes') GROUP BY window_start, window_end, customer",
-        "SELECT time_bucket(INTERVAL '10 minutes', placed_at, TIMESTAMP '1970-01-01') AS window_start, customer, count(*) AS n, sum(cents) AS s FROM orders GROUP BY 1, 2",
+        "SELECT time_bucket(INTERVAL '10 minutes', placed_at, TIMESTAMP '1970-01-01') AS window_start, customer, count(*) AS n, sum(cents) AS s FROM orders WHERE placed_at IS NOT NULL GROUP BY 1, 2",
     ),
     ("stock_rows", "SELECT shop, sku, amount, place FROM stock", ""),
     ("in_shop", "SELECT shop, count(*) AS n, sum(amount) AS s FROM stock GROUP BY shop", ""),

@@ -1,4 +1,4 @@
-//! Joins as of a time: the latest row at or before, revised under changes of both sides; and a table
+//! Joins as of a time: the latest row at or before, or the first at or after, revised under changes of both sides; and a table
 //! as it is in the epoch, never revised.
 //!
 //! DuckDB finds the latest row by a correlated aggregate over the accepted rows, whatever the epochs.
@@ -59,6 +59,21 @@ const VIEWS: &[(&str, &str, &str)] = &[
         "any_rate",
         "SELECT g.game_id, r.since FROM games AS g ASOF JOIN rates AS r MATCH_CONDITION (g.ended_at >= r.since)",
         "SELECT * FROM (SELECT g.game_id, (SELECT max(r.since) FROM rates AS r WHERE g.ended_at >= r.since) AS since FROM games AS g) WHERE since IS NOT NULL",
+    ),
+    (
+        "next_rate",
+        "SELECT s.team, s.power, r.rate FROM shots AS s ASOF JOIN rates AS r MATCH_CONDITION (s.shot_at <= r.since) ON s.team = r.team",
+        "SELECT team, power, nullif(9 - (x % 100), -1) AS rate FROM (SELECT s.*, (SELECT min(epoch_us(r.since) * 100 + 9 - coalesce(r.rate, -1)) FROM rates AS r WHERE s.shot_at <= r.since AND s.team = r.team) AS x FROM shots AS s) WHERE x IS NOT NULL",
+    ),
+    (
+        "rated_after",
+        "SELECT g.game_id, g.points, r.rate, r.since FROM games AS g LEFT ASOF JOIN rates AS r MATCH_CONDITION (r.since > g.ended_at) ON g.team = r.team",
+        "SELECT game_id, points, nullif(9 - (x % 100), -1) AS rate, make_timestamp(x // 100) AS since FROM (SELECT g.*, (SELECT min(epoch_us(r.since) * 100 + 9 - coalesce(r.rate, -1)) FROM rates AS r WHERE g.ended_at < r.since AND g.team = r.team) AS x FROM games AS g)",
+    ),
+    (
+        "any_next_shot",
+        "SELECT g.game_id, s.shot_at FROM games AS g LEFT ASOF JOIN shots AS s MATCH_CONDITION (g.ended_at < s.shot_at)",
+        "SELECT g.game_id, (SELECT min(s.shot_at) FROM shots AS s WHERE g.ended_at < s.shot_at) AS shot_at FROM games AS g",
     ),
     (
         "rated_teams",

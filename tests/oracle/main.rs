@@ -14,7 +14,7 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `keyed`, `nexmark`, `taken_back`, `repair` | the tests |
+//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `taken_back`, `repair` | the tests |
 
 mod control;
 mod duck;
@@ -25,8 +25,10 @@ mod games;
 mod history;
 mod incremental;
 mod keyed;
+mod keys;
 mod lookup;
 mod model;
+mod near;
 mod nexmark;
 mod oracle;
 mod repair;

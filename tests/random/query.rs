@@ -461,8 +461,8 @@ impl Window {
                 format!("time_bucket(INTERVAL '{slide} seconds', {time}, TIMESTAMP '1970-01-01')")
             }
         };
-        // A HOP gives a row for each window; a time that is NULL is in none of them.
-        let known = if *slides == 1 { String::new() } else { format!(" WHERE {time} IS NOT NULL") };
+        // A time that is NULL is in no window.
+        let known = format!(" WHERE {time} IS NOT NULL");
         let bound = |seconds: i64| format!("{start} + INTERVAL '{seconds} seconds'");
         let rows: Vec<String> = (0..*slides)
             .map(|back| {
@@ -493,12 +493,6 @@ impl Window {
         let start = format!("min({time}) OVER (PARTITION BY {of}) AS window_start");
         let end = format!("max({time}) OVER (PARTITION BY {of}) + {gap} AS window_end");
         // What has no time is in no session.
-        let none = |name: &str| format!("CASE WHEN FALSE THEN {time} END AS {name}");
-        let rest = format!(
-            "SELECT *, 0 AS fresh, 0 AS nth, {}, {} FROM {relation} WHERE {time} IS NULL",
-            none("window_start"),
-            none("window_end")
-        );
-        format!("(SELECT *, {start}, {end} FROM ({nth}) AS numbered UNION ALL {rest}) AS {alias}")
+        format!("(SELECT *, {start}, {end} FROM ({nth}) AS numbered) AS {alias}")
     }
 }

@@ -18,6 +18,7 @@ use super::window::Window;
 use super::{Conflict, Horizon, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source, View, When};
 use crate::spaces::Part;
 use crate::sql::ast::Format;
+use crate::sql::interval;
 
 /// Forms of `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,11 +170,16 @@ fn lookup(plan: &Plan, rel: &Rel) -> (&'static str, String) {
             if *outer { "LeftLookup" } else { "Lookup" },
             "as it is in the epoch (exempt from what recomputation guarantees)".to_owned(),
         ),
-        When::Time { left: l, right: r, strict } => {
-            let than = if *strict { "before" } else { "not after" };
+        When::Time { left: l, right: r, nearest } => {
+            let which = match (nearest.forward, nearest.strict) {
+                (false, true) => ("latest", "before"),
+                (false, false) => ("latest", "not after"),
+                (true, true) => ("first", "after"),
+                (true, false) => ("first", "not before"),
+            };
             (
                 if *outer { "LeftAsOfJoin" } else { "AsOfJoin" },
-                format!("the latest {} {than} {}", named(right, r), named(left, l)),
+                format!("the {} {} {} {}", which.0, named(right, r), which.1, named(left, l)),
             )
         }
     };
@@ -210,6 +216,11 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
             format!("every row {of}, in order")
         }
         Op::Fold { .. } => "what the aggregates read of every row of each group, and its count".to_owned(),
+        Op::Join { left, right, residual: Some(residual), null_equal: false, .. }
+            if interval::band(residual, &plan.rels[*left].schema, &plan.rels[*right].schema).is_some() =>
+        {
+            "the rows of both sides by join key and time".to_owned()
+        }
         Op::Join { left_keys, .. } if left_keys.is_empty() => {
             "the rows of both sides in one group, on one worker".to_owned()
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::{Result, ScalarValue};
-use datafusion_expr::{WindowFrame, WindowFunctionDefinition};
+use datafusion_expr::{WindowFrame, WindowFrameBound, WindowFunctionDefinition};
 use datafusion_physical_expr::expressions::Literal;
 use datafusion_physical_expr::window::WindowExpr;
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
@@ -20,6 +20,7 @@ use datafusion_physical_plan::windows::create_window_expr;
 
 use super::Scalar;
 use crate::render::exact::exact;
+use crate::render::slide::slide;
 use crate::sql::session::{SESSION_END, SESSION_START};
 
 /// What every row gets.
@@ -129,6 +130,14 @@ impl Window {
         (all && ordered && !self.order[0].descending).then_some(Session { time, gap_us, end })
     }
 
+    /// The column by which rows are ordered first, where it ascends and no function sees rows that come later
+    /// in that order: a row then changes only what stands at or behind it.
+    pub fn looks_back(&self) -> Option<usize> {
+        let first = self.order.first().filter(|order| !order.descending && !order.nulls_first)?;
+        let back = self.functions.iter().all(Function::looks_back);
+        back.then(|| first.by.as_column()).flatten()
+    }
+
     /// Every expression.
     pub fn scalars(&self) -> impl Iterator<Item = &Scalar> {
         let order = self.order.iter().map(|o| &o.by);
@@ -158,12 +167,16 @@ impl Window {
         };
         let order: Vec<PhysicalSortExpr> = self.order.iter().map(Order::physical).collect();
         let types = other.args.iter().map(|arg| arg.data_type(input)).collect::<Result<Vec<_>>>()?;
-        let exact = match &other.function {
-            WindowFunctionDefinition::AggregateUDF(of) => exact(of, &types),
-            WindowFunctionDefinition::WindowUDF(_) => None,
+        let function = match &other.function {
+            WindowFunctionDefinition::AggregateUDF(of) => {
+                let exact = exact(of, &types).unwrap_or_else(|| Arc::clone(of));
+                let function = slide(&exact, other.distinct).unwrap_or(exact);
+                WindowFunctionDefinition::AggregateUDF(function)
+            }
+            of @ WindowFunctionDefinition::WindowUDF(_) => of.clone(),
         };
         let made = create_window_expr(
-            &exact.map_or_else(|| other.function.clone(), WindowFunctionDefinition::AggregateUDF),
+            &function,
             other.function.name().to_owned(),
             &exprs(&other.args),
             &exprs(&self.partition),
@@ -171,7 +184,8 @@ impl Window {
             Arc::clone(&other.frame),
             Arc::clone(input),
             other.ignore_nulls,
-            other.distinct,
+            // What is left of DISTINCT changes nothing.
+            false,
             other.filter.as_ref().map(|f| Arc::clone(f.expr())),
         );
         made.map(Some)
@@ -189,6 +203,22 @@ impl Function {
     /// Whether rows can be numbered by it without the rest of the partition.
     pub fn is_rank(&self) -> bool {
         !matches!(self.call, Call::Other(_))
+    }
+
+    /// Whether rows behind a row, in order, have no part in its value.
+    fn looks_back(&self) -> bool {
+        let Call::Other(other) = &self.call else { return true };
+        let constant = |at: usize| match other.args.get(at)?.expr().downcast_ref::<Literal>()?.value() {
+            ScalarValue::Int64(n) => *n,
+            _ => None,
+        };
+        let ends =
+            matches!(other.frame.end_bound, WindowFrameBound::CurrentRow | WindowFrameBound::Preceding(_));
+        match other.function.name() {
+            "lag" => other.args.len() < 2 || constant(1).is_some_and(|n| n >= 0),
+            "first_value" | "last_value" | "nth_value" => ends,
+            _ => matches!(other.function, WindowFunctionDefinition::AggregateUDF(_)) && ends,
+        }
     }
 
     /// Its expressions.

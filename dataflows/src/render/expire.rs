@@ -27,6 +27,7 @@ use timely::dataflow::operators::{Capability, Concat, Concatenate};
 use timely::progress::Antichain;
 
 use super::Renderer;
+use super::band::{self, Placing};
 use super::batch::{Data, DeltaBatch, Shape, select};
 use super::collect::Shared;
 use super::linear::Deltas;
@@ -94,11 +95,26 @@ impl<'s> Renderer<'s, '_> {
         back: Option<Back<'s, R>>,
         (name, part, codec): (&str, Part, RowCodec),
     ) -> Result<Option<Gone>, RunError> {
+        self.tie_placed(arranged, back, (name, part, codec), None)
+    }
+
+    /// The same for rows that are placed by time.
+    ///
+    /// # Errors
+    /// When no watermarks flow.
+    pub(super) fn tie_placed<R: Diff + Abelian>(
+        &self,
+        arranged: &[&PackedArranged<'s, R>],
+        back: Option<Back<'s, R>>,
+        (name, part, codec): (&str, Part, RowCodec),
+        placing: Option<&Placing>,
+    ) -> Result<Option<Gone>, RunError> {
         let Some(back) = back else { return Ok(None) };
         let expiry = || Expiry {
             column: back.horizon.column,
             codec: codec.clone(),
             by_row: matches!(part, Part::Left | Part::Right),
+            placing: placing.cloned(),
             peers: self.scope.peers(),
             gone: back.gone.clone(),
             name: name.to_string(),
@@ -167,6 +183,8 @@ struct Expiry {
     column: usize,
     codec: RowCodec,
     by_row: bool,
+    /// Where rows stand that are placed.
+    placing: Option<Placing>,
     peers: usize,
     gone: Gone,
     name: String,
@@ -300,9 +318,11 @@ impl Expiry {
         let mut cursor = batch.cursor();
         while let Some(key) = cursor.get_key(batch) {
             if self.by_row {
-                while let Some(row) = cursor.get_val(batch) {
-                    let time = time_in(&self.codec, row, self.column)?;
-                    due.note(time, (key.to_vec(), row.to_vec())).map_err(named)?;
+                while let Some(value) = cursor.get_val(batch) {
+                    if self.placing.as_ref().is_none_or(|placing| placing.first(key, value)) {
+                        let time = time_in(&self.codec, self.row(value), self.column)?;
+                        due.note(time, (key.to_vec(), value.to_vec())).map_err(named)?;
+                    }
                     cursor.step_val(batch);
                 }
             } else {
@@ -333,8 +353,8 @@ impl Expiry {
             let held = self.held(seek, epoch, (&key, &row));
             removed += held.len() as u64;
             if !held.is_empty() {
-                outgoing.key(&key);
-                held.into_iter().for_each(|(value, total)| outgoing.value(&value, total));
+                outgoing.key(self.placing.as_ref().map_or(&key[..], |placing| placing.key(&key)));
+                held.into_iter().for_each(|(value, total)| outgoing.value(self.row(&value), total));
                 if !self.by_row {
                     self.gone.put(epoch + 1, &key);
                 }
@@ -346,6 +366,11 @@ impl Expiry {
             self.collector.borrow_mut().at(epoch + 1).touch(&format!("{} expired", self.name), removed);
         }
         outgoing
+    }
+
+    /// The value as the part has it.
+    fn row<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        if self.placing.is_some() { band::row(value) } else { value }
     }
 
     /// What is held of an item as of `epoch`, negated.

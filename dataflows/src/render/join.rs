@@ -18,6 +18,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::accum::Accums;
 use super::aggregate::encode_keys;
+use super::band;
 use super::batch::{Data, DeltaBatch, Shape, select};
 use super::collect::Shared;
 use super::linear::{Deltas, Errors, map_batches, to_updates};
@@ -25,6 +26,7 @@ use super::packed::PackedArranged;
 use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
 use crate::plan::Scalar;
+use crate::sql::interval::Band;
 
 /// Bytes of joined rows that are not counted yet, at most.
 const TOLD_BYTES: u64 = 1 << 20;
@@ -145,12 +147,15 @@ struct Guard {
     rows: u64,
     bytes: u64,
     told: u64,
+    /// Pairs looked at that are not counted yet.
+    compared: u64,
     stopped: bool,
 }
 
 impl Guard {
     fn new(name: &str, collector: Shared) -> Guard {
-        Guard { collector, name: name.to_string(), epoch: 0, rows: 0, bytes: 0, told: 0, stopped: false }
+        let name = name.to_string();
+        Guard { collector, name, epoch: 0, rows: 0, bytes: 0, told: 0, compared: 0, stopped: false }
     }
 
     /// Whether a pair of so many bytes may be kept.
@@ -165,6 +170,15 @@ impl Guard {
             self.tell();
         }
         !self.stopped
+    }
+
+    /// Counts a pair that is looked at, kept or not; what is less than a piece is not counted.
+    fn compares(&mut self, epoch: u64) {
+        self.compared += 1;
+        if self.compared >= PAIRS as u64 {
+            let compared = std::mem::take(&mut self.compared);
+            self.collector.borrow_mut().at(epoch).touch(&format!("{} compared", self.name), compared);
+        }
     }
 
     fn tell(&mut self) {
@@ -223,6 +237,30 @@ pub fn matches<'s>(
         move |_, l: &[u8], r: &[u8], time, dl, dr, out: &mut PairsBuilder| {
             if guard.admits(time, l.len() + r.len()) {
                 out.push((l, r), time, dl * dr);
+            }
+        },
+    );
+    unpack(pairs, name, collector)
+}
+
+/// All matching pairs of rows that are placed (see [`super::band`]), left row then right row.
+pub(super) fn near<'s>(
+    (left, right): (PackedArranged<'s, i64>, PackedArranged<'s, i64>),
+    band: Band,
+    name: &str,
+    collector: Shared,
+) -> Deltas<'s> {
+    let mut guard = Guard::new(name, collector.clone());
+    let pairs = join_traces::<_, _, _, _, PairsBuilder>(
+        left,
+        right,
+        move |_, l: &[u8], r: &[u8], time, dl, dr, out: &mut PairsBuilder| {
+            guard.compares(time);
+            if band.meets(l, r) {
+                let (l, r) = (band::row(l), band::row(r));
+                if guard.admits(time, l.len() + r.len()) {
+                    out.push((l, r), time, dl * dr);
+                }
             }
         },
     );

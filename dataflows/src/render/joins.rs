@@ -6,6 +6,8 @@
 //! is all rows less those in the set, which an anti join gives and an outer join fills with NULLs.
 //! Each part is a join over arrangements, so the work is proportional to what changed.
 //!
+//! Where the condition bounds the distance of two times, pairs come from rows by key and time (see `band`).
+//!
 //! NULL keys match nothing unless the join says otherwise: they are left out of a side whose rows
 //! need a partner. Without keys all rows of a side stand under one key.
 
@@ -21,6 +23,7 @@ use timely::dataflow::operators::{Concat, Input};
 
 use super::accum::Accums;
 use super::aggregate::Grouping;
+use super::band::Placing;
 use super::batch::{Data, DeltaBatch, Shape};
 use super::collect::stored_key;
 use super::expire::Back;
@@ -33,6 +36,7 @@ use crate::error::RunError;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
 use crate::spaces::Part;
 use crate::sql::fallible::fallible;
+use crate::sql::interval::{self, Band};
 
 pub(super) type Keyed<'s> = Stream<'s, u64, Vec<Updates<i64>>>;
 
@@ -124,11 +128,21 @@ impl<'s> Renderer<'s, '_> {
         let key_columns = key_columns(&schema, &keys)?;
         let codec = RowCodec::of(&key_columns)?;
         let (updates, back) = self.side(id, input, (keys, codec.clone()), (part, keep_null_keys))?;
-        let matching = if sift { self.sifted(&updates, &codec, false) } else { updates.clone() };
-        let arranged = packed::arrange(matching, &self.named(id, name), self.collector.clone());
         let shape = self.shapes[input].clone();
+        let band = self.band(id);
+        let placing = band.map(|band| {
+            Placing::new(band, part == Part::Right, shape.codec.clone(), sift.then(|| codec.clone()))
+        });
+        let matching = match &placing {
+            Some(placing) => self.placed(&updates, placing.clone()),
+            None if sift => self.sifted(&updates, &codec, false),
+            None => updates.clone(),
+        };
+        let arranged = packed::arrange(matching, &self.named(id, name), self.collector.clone());
         let of = (&*self.named(id, name), part, shape.codec.clone());
-        if sift && back.is_some() {
+        if placing.is_some() {
+            self.tie_placed(&[&arranged], back, of, placing.as_ref())?;
+        } else if sift && back.is_some() {
             let (nulls, name) = (self.sifted(&updates, &codec, true), format!("{} nulls", of.0));
             let nulls = packed::arrange(nulls, &name, self.collector.clone());
             self.tie(&[&arranged, &nulls], back, of)?;
@@ -136,6 +150,23 @@ impl<'s> Renderer<'s, '_> {
             self.tie(&[&arranged], back, of)?;
         }
         Ok(Half { schema, shape, keys: key_columns, updates, arranged, part: name })
+    }
+
+    /// The bound on the distance of times, of a join whose condition has one.
+    fn band(&self, id: RelId) -> Option<Band> {
+        let Op::Join { left, right, residual, null_equal, .. } = &self.plan.rels[id].op else { return None };
+        let (left, right) = (&self.plan.rels[*left].schema, &self.plan.rels[*right].schema);
+        interval::band(residual.as_ref().filter(|_| !null_equal)?, left, right)
+    }
+
+    /// Updates by key and time.
+    fn placed(&self, updates: &Keyed<'s>, placing: Placing) -> Keyed<'s> {
+        let collector = self.collector.clone();
+        self.rekeyed(updates.clone(), move |out, key, row, diff| {
+            if let Err(error) = placing.put(out, (key, row), diff) {
+                collector.borrow_mut().fail(error);
+            }
+        })
     }
 
     /// Updates whose keys have a NULL in them, or those whose keys have none.
@@ -227,7 +258,11 @@ impl<'s> Renderer<'s, '_> {
         let fields = left.schema.fields().iter().chain(right.schema.fields());
         let shape = Shape::new(&Schema::new(fields.cloned().collect::<Vec<_>>()))?;
         let (name, collector) = (self.named(id, "join"), self.collector.clone());
-        let mut stream = join::matches(left.arranged.clone(), right.arranged.clone(), &name, collector);
+        let sides = (left.arranged.clone(), right.arranged.clone());
+        let mut stream = match self.band(id) {
+            Some(band) => join::near(sides, band, &name, collector),
+            None => join::matches(sides.0, sides.1, &name, collector),
+        };
         if let Some(residual) = residual {
             let mut errors = self.errors(id)?;
             let fails = fallible(residual.expr(), &shape.schema);
@@ -338,7 +373,7 @@ pub(super) fn key_columns(schema: &Schema, keys: &[Scalar]) -> Result<Schema, Ru
 }
 
 /// Whether a packed key has a NULL in it, which is a zero byte where a column starts.
-fn null_in(codec: &RowCodec, key: &[u8]) -> bool {
+pub(super) fn null_in(codec: &RowCodec, key: &[u8]) -> bool {
     (0..codec.columns()).any(|c| codec.prefix_len(key, c).is_ok_and(|at| key.get(at) == Some(&0)))
 }
 

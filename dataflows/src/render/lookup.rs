@@ -2,13 +2,14 @@
 //!
 //! Both sides stand in ordered maps by key, at the key's owner, and are changed an epoch at a time
 //! when the epoch is complete. As of now, the left row is given what the key has at the end of the
-//! epoch it comes in, and is not kept. As of a time, it finds the latest row that is not after it;
-//! when the right changes at a time, only the rows of the left from there to the right's next time
-//! are looked at again. A row of the right counts while its multiplicity is positive; a left row is
+//! epoch it comes in, and is not kept. As of a time, it finds the latest row that is not after it, or the
+//! first that is not before; when the right changes at a time, only the rows of the left from there to the
+//! right's next time on that side are looked at again. A row of the right counts while its multiplicity is positive; a left row is
 //! given out as often as it is there. What no row to come can find or be found by is dropped: rows of the left
 //! below the horizon, and of the right all but the latest before it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use schemas::{RowCodec, Rows};
 use timely::container::CapacityContainerBuilder;
@@ -25,7 +26,7 @@ use super::linear::Deltas;
 use super::updates::{Updates, by_key};
 use super::watermark::{Levels, Reach};
 use crate::error::RunError;
-use crate::plan::{Op, RelId, Scalar, When};
+use crate::plan::{Nearest, Op, RelId, Scalar, When};
 use crate::spaces::Part;
 
 impl<'s> Renderer<'s, '_> {
@@ -274,9 +275,9 @@ impl Finder {
             let group = all.groups.entry(key.clone()).or_default();
             all.held += match self.when {
                 When::Now => self.now(group, changes, &mut out),
-                When::Time { left, right, strict } => {
+                When::Time { left, right, nearest } => {
                     let timed = self.timed((left, right), changes, (&key, due.as_deref_mut()))?;
-                    self.as_of(group, strict, timed, &mut out)
+                    self.as_of(group, nearest, timed, &mut out)
                 }
             };
             all.forget(&key);
@@ -374,29 +375,21 @@ impl Finder {
     }
 
     /// What changes for rows of the left, whichever side changed. Gives how many more rows are held.
-    fn as_of(&self, group: &mut Group, strict: bool, (lefts, rights): Timed, out: &mut Found) -> i64 {
+    fn as_of(&self, group: &mut Group, nearest: Nearest, (lefts, rights): Timed, out: &mut Found) -> i64 {
         let mut again: BTreeSet<(Vec<u8>, Vec<u8>)> = BTreeSet::new();
         let times: BTreeSet<&Vec<u8>> = rights.iter().map(|(time, ..)| time).collect();
         for time in times {
-            let next = group
-                .right
-                .range::<Vec<u8>, _>((std::ops::Bound::Excluded(time), std::ops::Bound::Unbounded));
-            let next = next.map(|(time, _)| time).next();
-            for (at, rows) in group.left.range::<Vec<u8>, _>(time..) {
-                // Equal times find the next one only where they match.
-                if next.is_some_and(|next| if strict { at > next } else { at >= next }) {
-                    break;
-                }
+            for (at, rows) in group.left.range::<Vec<u8>, _>(near(&group.right, time, nearest)) {
                 again.extend(rows.keys().map(|row| (at.clone(), row.clone())));
             }
         }
         again.extend(lefts.iter().map(|(time, row, _)| (time.clone(), row.clone())));
-        let before: Vec<_> = again.iter().map(|row| self.found(group, row, strict)).collect();
+        let before: Vec<_> = again.iter().map(|row| self.found(group, row, nearest)).collect();
         let mut more = 0;
         lefts.into_iter().for_each(|(time, row, diff)| more += change(&mut group.left, time, row, diff));
         rights.into_iter().for_each(|(time, row, diff)| more += change(&mut group.right, time, row, diff));
         for (row, before) in again.iter().zip(before) {
-            let after = self.found(group, row, strict);
+            let after = self.found(group, row, nearest);
             if before != after {
                 for (found, sign) in [(before, -1), (after, 1)] {
                     let Some((found, count)) = found else { continue };
@@ -409,14 +402,47 @@ impl Finder {
     }
 
     /// What a row of the left finds, and how often the row is there; None where it gives nothing.
-    fn found(&self, group: &Group, (time, row): &(Vec<u8>, Vec<u8>), strict: bool) -> Option<(Vec<u8>, i64)> {
+    fn found(
+        &self,
+        group: &Group,
+        (time, row): &(Vec<u8>, Vec<u8>),
+        nearest: Nearest,
+    ) -> Option<(Vec<u8>, i64)> {
         let count = *group.left.get(time)?.get(row)?;
-        let upto = if strict { std::ops::Bound::Excluded(time) } else { std::ops::Bound::Included(time) };
-        let latest = group.right.range::<Vec<u8>, _>((std::ops::Bound::Unbounded, upto)).next_back();
-        let found = latest.and_then(|(_, rows)| rows.keys().next_back()).filter(|_| time != &[0]);
+        let own = if nearest.strict { Bound::Excluded(time) } else { Bound::Included(time) };
+        let found = match nearest.forward {
+            false => group.right.range::<Vec<u8>, _>((Bound::Unbounded, own)).next_back(),
+            true => group.right.range::<Vec<u8>, _>((own, Bound::Unbounded)).next(),
+        };
+        let found = found.and_then(|(_, rows)| rows.keys().next_back()).filter(|_| time != &[0]);
         match found {
             Some(found) => Some((found.clone(), count)),
             None => self.outer.then(|| (vec![0; self.nulls], count)),
+        }
+    }
+}
+
+/// The times of the left whose nearest time of the right may be `time`.
+fn near<'a>(
+    right: &'a Side,
+    time: &'a Vec<u8>,
+    nearest: Nearest,
+) -> (Bound<&'a Vec<u8>>, Bound<&'a Vec<u8>>) {
+    // Equal times find each other unless they must not: then the one beyond them is the nearest.
+    let own = if nearest.strict { Bound::Excluded(time) } else { Bound::Included(time) };
+    let beyond = |next: Option<&'a Vec<u8>>| match next {
+        Some(next) if nearest.strict => Bound::Included(next),
+        Some(next) => Bound::Excluded(next),
+        None => Bound::Unbounded,
+    };
+    match nearest.forward {
+        false => {
+            let next = right.range::<Vec<u8>, _>((Bound::Excluded(time), Bound::Unbounded)).next();
+            (own, beyond(next.map(|(time, _)| time)))
+        }
+        true => {
+            let next = right.range::<Vec<u8>, _>((Bound::Unbounded, Bound::Excluded(time))).next_back();
+            (beyond(next.map(|(time, _)| time)), own)
         }
     }
 }

@@ -21,17 +21,17 @@ pub struct Entry {
 /// Rows of a partition that functions are computed over at once; copies of a row count.
 pub const MAX_ROWS: usize = 1 << 27;
 
-/// The rows of one side, each as often as it is there; None where they are too many.
-pub fn expand(entries: &[Entry], side: usize) -> Option<Vec<&Entry>> {
+/// The rows of one side, each as often as it is there, up to as many as can be; and whether these are all.
+pub fn expand(entries: &[Entry], side: usize) -> (Vec<&Entry>, bool) {
     let mut rows = Vec::new();
     for entry in entries {
-        let copies = usize::try_from(entry.counts[side]).ok()?;
+        let copies = usize::try_from(entry.counts[side]).unwrap_or(usize::MAX);
         if copies > MAX_ROWS - rows.len() {
-            return None;
+            return (rows, false);
         }
         rows.extend(std::iter::repeat_n(entry, copies));
     }
-    Some(rows)
+    (rows, true)
 }
 
 /// How far one side has been read.
@@ -123,12 +123,14 @@ mod tests {
     #[test]
     fn peers_share_their_rank() {
         let entries = entries(&[(1, 1), (2, 2), (2, 1), (5, 1)]);
-        let rows = expand(&entries, 0).unwrap();
+        let rows = expand(&entries, 0).0;
         assert_eq!(ranks(&Call::RowNumber, &rows), [1, 2, 3, 4, 5]);
         assert_eq!(ranks(&Call::Rank, &rows), [1, 2, 2, 2, 5]);
         assert_eq!(ranks(&Call::DenseRank, &rows), [1, 2, 2, 2, 3]);
-        assert!(expand(&entries, 1).unwrap().is_empty());
-        assert!(expand(&self::entries(&[(1, 1), (2, i64::MAX)]), 0).is_none());
+        assert!(expand(&entries, 1).0.is_empty());
+        let many = self::entries(&[(1, 1), (2, i64::MAX)]);
+        let (rows, whole) = expand(&many, 0);
+        assert_eq!((rows.len(), whole), (1, false));
     }
 
     #[test]
@@ -141,9 +143,9 @@ mod tests {
                 for entry in &mut taken {
                     entry.counts[0] = side.take(&call, most, (&entry.order, entry.counts[0]));
                 }
-                let rows = expand(&all, 0).unwrap();
+                let rows = expand(&all, 0).0;
                 let wanted = ranks(&call, &rows).into_iter().filter(|r| *r <= most as i64).count();
-                assert_eq!(expand(&taken, 0).unwrap().len(), wanted, "{call:?} {most}");
+                assert_eq!(expand(&taken, 0).0.len(), wanted, "{call:?} {most}");
             }
         }
     }

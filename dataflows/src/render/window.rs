@@ -5,7 +5,8 @@
 //! operator reads its rows just before and at the epoch, computes the functions over both and emits
 //! the difference. Where only the first rows come out (top-N), no more than those are read; else a
 //! change costs its partition's length. A function that fails (overflow) is an error of the whole
-//! partition, which has no rows until it succeeds again.
+//! partition, which has no rows until it succeeds again; where all functions look back, it still has the
+//! rows before the failure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,8 +135,11 @@ pub struct Over {
     pub errors: Errors,
 }
 
-/// Output rows of a partition; or which function failed, and why.
-type Results = Result<Vec<Vec<u8>>, (String, String)>;
+/// Which function failed, and why.
+type Failure = (String, String);
+
+/// Output rows of a partition; or what failed.
+type Results = Result<Vec<Vec<u8>>, Failure>;
 
 /// Output rows of one epoch.
 type Out = BTreeMap<u64, (Rows, Vec<i64>)>;
@@ -244,15 +248,16 @@ impl Compute {
         }
         let mut changes: Vec<(Vec<u8>, i64)> = Vec::new();
         for (side, diff) in [(0, -1), (1, 1)] {
-            let results = match expand(&entries, side) {
-                Some(rows) => self.results(&rows)?,
-                None => Err(("OVER".into(), format!("a partition has more than {MAX_ROWS} rows"))),
-            };
-            match results {
-                Ok(results) => changes.extend(results.into_iter().map(|row| (row, diff))),
-                Err((what, message)) => {
-                    self.over.errors.put(time, &what, &message, &self.describe(key), diff);
+            let (results, failed) = match expand(&entries, side) {
+                (rows, true) => self.as_far(&rows)?,
+                (rows, false) => {
+                    let many = ("OVER".into(), format!("a partition has more than {MAX_ROWS} rows"));
+                    (self.before(&rows, rows.len())?, Some(many))
                 }
+            };
+            changes.extend(results.into_iter().map(|row| (row, diff)));
+            if let Some((what, message)) = failed {
+                self.over.errors.put(time, &what, &message, &self.describe(key), diff);
             }
         }
         changes.sort_unstable();
@@ -270,7 +275,35 @@ impl Compute {
         Ok(())
     }
 
-    /// The functions over the rows of a partition.
+    /// The functions over the rows of a partition; where one fails, over those before the failure if it does not
+    /// touch them, and why it failed.
+    fn as_far(&self, rows: &[&Entry]) -> Result<(Vec<Vec<u8>>, Option<Failure>), RunError> {
+        match self.results(rows)? {
+            Ok(results) => Ok((results, None)),
+            Err(failure) => Ok((self.before(rows, rows.len())?, Some(failure))),
+        }
+    }
+
+    /// The functions over the longest beginning of a partition, below `end`, over which none fails; no rows
+    /// where they look ahead. What comes later then takes nothing back of what stands before it.
+    fn before(&self, rows: &[&Entry], end: usize) -> Result<Vec<Vec<u8>>, RunError> {
+        if self.over.window.looks_back().is_none() {
+            return Ok(vec![]);
+        }
+        // Peers see each other: a beginning ends where the order differs.
+        let ends: Vec<usize> = (1..end).filter(|at| rows[*at].order != rows[at - 1].order).collect();
+        let (mut good, mut low, mut high) = (vec![], 0, ends.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.results(&rows[..ends[middle]])? {
+                Ok(results) => (good, low) = (results, middle + 1),
+                Err(_) => high = middle,
+            }
+        }
+        Ok(good)
+    }
+
+    /// The functions over rows of a partition.
     fn results(&self, rows: &[&Entry]) -> Result<Results, RunError> {
         if rows.is_empty() {
             return Ok(Ok(vec![]));

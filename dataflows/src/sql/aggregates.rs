@@ -12,11 +12,12 @@ use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
+use super::picks::{ARG_MAX, ARG_MIN, MODE, PERCENTILE_DISC};
 use super::query::herald_type;
 use crate::plan::AggFunc;
 
 /// Aggregates that need the rows of their group.
-pub(crate) const FOLDS: [&str; 9] = [
+pub(crate) const FOLDS: [&str; 14] = [
     "array_agg",
     "string_agg",
     "first_value",
@@ -26,10 +27,28 @@ pub(crate) const FOLDS: [&str; 9] = [
     "bit_and",
     "bit_or",
     "bit_xor",
+    ANY_VALUE,
+    MODE,
+    PERCENTILE_DISC,
+    ARG_MIN,
+    ARG_MAX,
 ];
+
+/// Any value that is not NULL: here the one with the least bytes.
+pub(crate) const ANY_VALUE: &str = "any_value";
+
+/// Whether the values of the aggregate come in the order of WITHIN GROUP.
+pub(crate) fn is_within_group(name: &str) -> bool {
+    matches!(name, "percentile_cont" | MODE | PERCENTILE_DISC)
+}
 
 /// Counts exactly, as `count(DISTINCT x)` does: an estimate would have to be kept exact anyway.
 pub(crate) const APPROX_DISTINCT: &str = "approx_distinct";
+
+/// Another name of `median` here.
+const APPROX_MEDIAN: &str = "approx_median";
+/// Another name of `percentile_cont` here.
+const APPROX_PERCENTILE: &str = "approx_percentile_cont";
 
 /// Whether DataFusion's aggregate of that (first) name can be kept up to date.
 pub(crate) fn is_kept(name: &str) -> bool {
@@ -47,6 +66,7 @@ pub(crate) fn remedy(name: &str, refusal: &str) -> Option<&'static str> {
         "bool_and" | "bool_or" => "write a condition, such as x > 0",
         "string_agg" if refusal.contains("constant") => "write the text between: string_agg(x, ', ')",
         "percentile_cont" => "write percentile_cont(0.5) WITHIN GROUP (ORDER BY x)",
+        PERCENTILE_DISC => "write percentile_disc(0.5) WITHIN GROUP (ORDER BY x)",
         "array_agg" | "string_agg" if refusal.contains("ORDER BY") => {
             "order by the argument, or leave DISTINCT out"
         }
@@ -57,7 +77,8 @@ pub(crate) fn remedy(name: &str, refusal: &str) -> Option<&'static str> {
 /// All aggregates by name, aliases included, also those that are refused.
 pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
     let mut all = BTreeMap::new();
-    for known in datafusion_functions_aggregate::all_default_aggregate_functions() {
+    let builtin = datafusion_functions_aggregate::all_default_aggregate_functions();
+    for known in builtin.into_iter().chain(super::picks::all()) {
         let udaf = match known.name() {
             "string_agg" | APPROX_DISTINCT | "regr_count" => {
                 Arc::new(AggregateUDF::from(Retyped { of: Arc::clone(&known) }))
@@ -65,12 +86,16 @@ pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
             "percentile_cont" => super::percentile::exact(known),
             "avg" => super::interval_sum::with_intervals(super::average::rounded(known)),
             "sum" => super::interval_sum::with_intervals(known),
+            APPROX_MEDIAN | APPROX_PERCENTILE => continue,
             _ => known,
         };
         // PostgreSQL's names that DataFusion does not know.
         let also = match udaf.name() {
             "bool_and" => Some("every"),
             "var" => Some("variance"),
+            // An estimate would cost more here than the exact one.
+            "median" => Some(APPROX_MEDIAN),
+            "percentile_cont" => Some(APPROX_PERCENTILE),
             _ => None,
         };
         for name in udaf.aliases().iter().map(String::as_str).chain(also).chain([udaf.name()]) {

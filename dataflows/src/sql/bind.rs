@@ -108,7 +108,8 @@ impl Bind<'_> {
             name: Name { text: f.name().clone(), pos: star },
             not_null: false,
             generated: None,
-            data_type: f,
+            // What is read may miss anything, at any depth.
+            data_type: schemas::columns::nullable_field(&f),
         });
         let (before, after): (Vec<_>, Vec<_>) =
             create.columns.iter().cloned().partition(|c| c.name.pos < star);
@@ -130,7 +131,8 @@ impl Bind<'_> {
         let (mut fields, mut origins, mut next) = (Vec::new(), Vec::new(), 0);
         for c in columns {
             let nullable = !(c.not_null || key(&c.name.text));
-            fields.push(c.data_type.clone().with_name(&c.name.text).with_nullable(nullable));
+            let field = schemas::without_default(c.data_type.clone());
+            fields.push(field.with_name(&c.name.text).with_nullable(nullable));
             let Some(expr) = &c.generated else {
                 origins.push(Origin::Decoded(next));
                 next += 1;

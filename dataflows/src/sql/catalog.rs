@@ -23,6 +23,8 @@ use crate::plan::RelId;
 pub(crate) struct Entry {
     /// Its plan and columns; None when its statement failed.
     pub known: Option<(RelId, SchemaRef)>,
+    /// Column sets that are each unique at every epoch.
+    pub unique: Vec<Vec<usize>>,
     /// Its name and place.
     pub name: Name,
 }
@@ -82,6 +84,8 @@ pub(crate) struct RelSource {
     pub rel: Option<RelId>,
     /// Its columns.
     pub schema: SchemaRef,
+    /// Column sets that are each unique at every epoch.
+    pub unique: Vec<Vec<usize>>,
 }
 
 impl TableSource for RelSource {
@@ -93,16 +97,15 @@ impl TableSource for RelSource {
 impl ContextProvider for Catalog {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         if let Some(schema) = self.items.borrow().get(name.table()) {
-            return Ok(Arc::new(RelSource { rel: None, schema: Arc::clone(schema) }));
+            return Ok(Arc::new(RelSource { rel: None, schema: Arc::clone(schema), unique: vec![] }));
         }
         let known = match name.schema() {
-            None | Some("public") => self.entries.get(name.table()).and_then(|e| e.known.clone()),
-            Some(schema) => {
-                self.entries.get(&format!("{schema}.{}", name.table())).and_then(|e| e.known.clone())
-            }
+            None | Some("public") => self.entries.get(name.table()),
+            Some(schema) => self.entries.get(&format!("{schema}.{}", name.table())),
         };
+        let known = known.and_then(|e| Some((e.known.clone()?, e.unique.clone())));
         match known {
-            Some((rel, schema)) => Ok(Arc::new(RelSource { rel: Some(rel), schema })),
+            Some(((rel, schema), unique)) => Ok(Arc::new(RelSource { rel: Some(rel), schema, unique })),
             None => Err(DataFusionError::Plan(format!("there is no source, table or view called {name}"))),
         }
     }

@@ -1,15 +1,15 @@
 //! EMIT ON WINDOW CLOSE: where in a view's plan rows wait to be final, or why they never are.
 //!
-//! The rows wait above the uppermost relation that still has an end of a window with a watermark,
-//! below the filters and projections over it, which are written anew. A view without such a relation
-//! is refused with the operator that lost the watermark and what to write instead.
+//! The rows wait above the uppermost relation that still has an end of a window with a watermark, or where
+//! there is no window any time with one, below the filters and projections over it, which are written anew.
+//! A view without such a relation is refused with the operator that lost the watermark and what to write instead.
 
 use std::sync::Arc;
 
 use super::ast::Pos;
 use super::error::Mistake;
-use super::event_time::{self, Bounds};
-use crate::plan::{Op, Plan, Rel, RelId};
+use super::event_time::{self, Bound, Bounds};
+use crate::plan::{Horizon, Op, Plan, Rel, RelId};
 
 /// Makes the rows of `rel` wait until they are final; gives the relation that shows them.
 ///
@@ -17,10 +17,11 @@ use crate::plan::{Op, Plan, Rel, RelId};
 /// Why they never are, at `pos`.
 pub(crate) fn close(plan: &mut Plan, rel: RelId, pos: Pos) -> Result<RelId, Mistake> {
     let bounds = event_time::bounds(plan);
-    let mut above: Vec<RelId> = Vec::new();
-    let mut at = rel;
-    loop {
-        if let Some(horizon) = event_time::soonest(&bounds[at], |bound| bound.window && !bound.filled) {
+    // Windows first: a row of one is final with it, not when its own time has passed.
+    let windowed = waits(plan, rel, &bounds, &|bound| bound.window && !bound.filled);
+    let found = windowed.or_else(|_| waits(plan, rel, &bounds, &|bound| !bound.filled));
+    match found {
+        Ok((at, above, horizon)) => {
             let close = Op::Close { input: at, horizon };
             let mut top = push(plan, close, at, rel);
             for step in above.into_iter().rev() {
@@ -31,14 +32,31 @@ pub(crate) fn close(plan: &mut Plan, rel: RelId, pos: Pos) -> Result<RelId, Mist
                 };
                 top = push(plan, op, step, rel);
             }
-            return Ok(top);
+            Ok(top)
+        }
+        Err(at) => Err(never(plan, &bounds, at, pos)),
+    }
+}
+
+/// The uppermost relation with a bound that `fits`, the filters and projections above it, and the bound as a
+/// horizon; or the relation below which it is not looked for.
+fn waits(
+    plan: &Plan,
+    rel: RelId,
+    bounds: &[Bounds],
+    fits: &dyn Fn(&Bound) -> bool,
+) -> Result<(RelId, Vec<RelId>, Horizon), RelId> {
+    let (mut at, mut above) = (rel, Vec::new());
+    loop {
+        if let Some(horizon) = event_time::soonest(&bounds[at], fits) {
+            return Ok((at, above, horizon));
         }
         match plan.rels[at].op {
             Op::Filter { input, .. } | Op::Project { input, .. } => {
                 above.push(at);
                 at = input;
             }
-            _ => return Err(never(plan, &bounds, at, pos)),
+            _ => return Err(at),
         }
     }
 }
@@ -97,8 +115,13 @@ fn never(plan: &Plan, bounds: &[Bounds], rel: RelId, pos: Pos) -> Mistake {
             "EMIT ON WINDOW CLOSE never comes: not every input of the UNION has the time in one column",
             "select the time column, with a watermark, in the same place of each",
         ),
+        Some(Op::Window { .. }) => (
+            "EMIT ON WINDOW CLOSE never comes: a row to come may change what a function OVER (...) gives a row",
+            "ORDER BY the watermark's column first, and look back only, with lag, a rank or a frame that ends at \
+             CURRENT ROW; or PARTITION BY window_start",
+        ),
         _ => (
-            "EMIT ON WINDOW CLOSE without a window: no row of the view belongs to one",
+            "EMIT ON WINDOW CLOSE without a time: no watermark says when a row of the view is final",
             "read FROM TUMBLE(t, ts, INTERVAL '1 hour'), ts being the watermark's column, and \
              GROUP BY window_start, window_end",
         ),

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion_sql::sqlparser::ast as sql;
 
 use super::ast::{
@@ -135,11 +136,12 @@ impl<'a> Compiler<'a> {
                     owner: create.name.text.clone(),
                 });
                 self.plan.sources.push(source);
+                properties::learn(&mut self.plan, id);
                 (Some((id, schema)), Ok(()))
             }
             Err(mistakes) => (None, Err(mistakes)),
         };
-        self.catalog.add(Entry { known, name: create.name.clone() });
+        self.catalog.add(self.entry(known, &create.name));
         result
     }
 
@@ -147,10 +149,12 @@ impl<'a> Compiler<'a> {
         self.new_name(&create.name)?;
         let mut result = self.query(&create.query, &create.name);
         if let (Ok(rel), Some(pos)) = (&result, create.emit_on_close) {
+            let before = self.plan.rels.len();
             result = close::close(&mut self.plan, *rel, pos).map_err(|mistake| vec![mistake]);
+            properties::learn(&mut self.plan, before);
         }
         let known = result.as_ref().ok().map(|rel| (*rel, Arc::clone(&self.plan.rels[*rel].schema)));
-        self.catalog.add(Entry { known, name: create.name.clone() });
+        self.catalog.add(self.entry(known, &create.name));
         let rel = result?;
         if create.materialized {
             let retention_us =
@@ -171,10 +175,17 @@ impl<'a> Compiler<'a> {
         let before = self.plan.rels.len();
         let lowered = lower::lower(&mut self.plan, &owner.text, &logical)
             .and_then(|rel| trial::relations(&self.plan, before).map(|()| rel));
-        lowered.map_err(|error| {
+        let lowered = lowered.map_err(|error| {
             self.plan.rels.truncate(before);
             vec![super::mistakes::of(&error, &self.catalog, query, site)]
-        })
+        });
+        properties::learn(&mut self.plan, before);
+        lowered
+    }
+
+    fn entry(&self, known: Option<(RelId, SchemaRef)>, name: &Name) -> Entry {
+        let unique = known.as_ref().map_or(vec![], |(rel, _)| self.plan.rels[*rel].unique.clone());
+        Entry { known, unique, name: name.clone() }
     }
 
     fn sink(&mut self, create: &CreateSink) -> Result<(), Vec<Mistake>> {

@@ -4,8 +4,8 @@
 //! time there is below every named source's watermark at that epoch less its lag. Event-time columns
 //! of append-only sources have one, those of tables only within their retention. It survives filters,
 //! projections, UNNEST, windows, GROUP BY and DISTINCT over the column, unions (the least of the
-//! inputs) and joins that equate two such columns or bound their distance. Every other
-//! join loses it: old rows can come out of it at any time. "At or below" is written as a lag of one microsecond less.
+//! inputs), functions OVER an ascending time that look back only, and joins that equate two such columns or
+//! bound their distance. Every other join loses it: old rows can come out of it at any time. "At or below" is written as a lag of one microsecond less.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
+use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::interval;
 use super::window::{HOP_END, HOP_STARTS, TUMBLE_END, TUMBLE_START};
-use crate::plan::{Horizon, JoinKind, Op, Plan, RelId, Scalar, When};
+use crate::plan::{Horizon, JoinKind, Nearest, Op, Plan, RelId, Scalar, When};
 use crate::spaces::Part;
 
 /// What is promised of a column.
@@ -115,6 +116,10 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             for column in window.partition.iter().filter_map(Scalar::as_column) {
                 bounds[column].clone_from(&known[*input][column]);
             }
+            // Or, where all functions look back in time, rows of its own time and after it.
+            if let Some(column) = window.looks_back() {
+                bounds[column].clone_from(&known[*input][column]);
+            }
             // A row changes the sessions that end after it, and no other.
             if let Some(session) = window.session() {
                 let end = known[*input].len() + session.end;
@@ -135,20 +140,28 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             bounds.resize(rel.schema.fields().len(), None);
             bounds
         }
+        // A row of the right changes what rows of the left found that are before it, however long.
+        Op::Lookup { when: When::Time { nearest: Nearest { forward: true, .. }, .. }, .. } => none(),
         Op::Lookup { left, right, when: When::Time { left: l, right: r, .. }, .. } => {
             let mut bounds = none();
             // A row of the right changes what rows of the left found that are not before it.
             bounds[*l] = known[*left][*l].as_ref().zip(known[*right][*r].as_ref()).map(|(a, b)| a.and(b));
             bounds
         }
-        Op::Join { left, kind, .. } => {
+        Op::Join { left, right, kind, .. } => {
             let mut bounds = none();
             let width = plan.rels[*left].schema.fields().len();
             for pair in pairs(plan, id, known) {
                 let filled = |bound: Bound, by: bool| Bound { filled: bound.filled || by, ..bound };
-                bounds[pair.columns.0] = Some(filled(pair.bounds.0, *kind == JoinKind::Full));
+                let mut side = |side: RelId, (column, bound): (usize, Bound), first: usize| {
+                    for (at, bound) in beside(plan, side, (column, &bound), &known[side]) {
+                        bounds[first + at].get_or_insert(bound);
+                    }
+                    bounds[first + column] = Some(bound);
+                };
+                side(*left, (pair.columns.0, filled(pair.bounds.0, *kind == JoinKind::Full)), 0);
                 if kind.pairs() {
-                    bounds[width + pair.columns.1] = Some(filled(pair.bounds.1, *kind != JoinKind::Inner));
+                    side(*right, (pair.columns.1, filled(pair.bounds.1, *kind != JoinKind::Inner)), width);
                 }
             }
             bounds
@@ -204,6 +217,49 @@ fn pairs(plan: &Plan, id: RelId, known: &[Bounds]) -> Vec<Pair> {
     found
 }
 
+/// What is promised of the other times of a relation when `bound` is of `column`: windows of a time are never
+/// far below it.
+fn beside(plan: &Plan, rel: RelId, (column, bound): (usize, &Bound), known: &Bounds) -> Vec<(usize, Bound)> {
+    let others = known.iter().enumerate().filter(|(at, _)| *at != column);
+    let others = others.filter_map(|(at, other)| {
+        let below = below(plan, rel, (column, at))?;
+        Some((at, Bound { window: other.as_ref()?.window, ..bound.later(below.checked_neg()?)? }))
+    });
+    others.collect()
+}
+
+/// How far `other` is below `column` at most in every row of `rel`, where it is computed from it.
+fn below(plan: &Plan, mut rel: RelId, (mut column, mut other): (usize, usize)) -> Option<i64> {
+    let mut below = 0i64;
+    loop {
+        let (input, exprs) = match &plan.rels[rel].op {
+            Op::Filter { input, .. } | Op::Distinct { input } | Op::Close { input, .. } => {
+                rel = *input;
+                continue;
+            }
+            // An item of a list of times is bounded as the list is.
+            Op::Unnest { input, .. } => {
+                rel = *input;
+                continue;
+            }
+            Op::Project { input, exprs } => (*input, exprs),
+            Op::Aggregate { input, keys, .. } | Op::Fold { input, keys, .. } => (*input, keys),
+            _ => return None,
+        };
+        let base = exprs.get(column)?.as_column()?;
+        let expr = exprs.get(other)?.expr();
+        let mut at = collect_columns(expr).into_iter().map(|c| c.index());
+        let (Some(from), None) = (at.next(), at.next()) else { return None };
+        let mut bounds: Bounds = vec![None; plan.rels[input].schema.fields().len()];
+        *bounds.get_mut(from)? = Some(Bound { marks: vec![(0, 0)], window: false, filled: false });
+        below = below.checked_add(through(expr, &bounds)?.lag())?;
+        if from == base {
+            return Some(below);
+        }
+        (rel, column, other) = (input, base, from);
+    }
+}
+
 /// The bound of an expression over columns with bounds.
 fn through(expr: &Arc<dyn PhysicalExpr>, input: &Bounds) -> Option<Bound> {
     if let Some(column) = expr.downcast_ref::<Column>() {
@@ -245,7 +301,8 @@ fn through(expr: &Arc<dyn PhysicalExpr>, input: &Bounds) -> Option<Bound> {
     }
 }
 
-fn constant(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
+/// A constant length in microseconds.
+pub(super) fn constant(expr: &Arc<dyn PhysicalExpr>) -> Option<i64> {
     match expr.downcast_ref::<Literal>()?.value() {
         ScalarValue::Int64(us) => *us,
         _ => None,

@@ -61,7 +61,7 @@ fn closed(exprs: &[Expr], input: &DFSchema, schema: &DFSchema) -> Vec<String> {
 }
 
 /// What cannot be lowered is refused later, wherever it stands.
-fn can_fail(expr: &Expr, input: &DFSchema) -> bool {
+pub(super) fn can_fail(expr: &Expr, input: &DFSchema) -> bool {
     lower::scalar(expr, input).is_ok_and(|scalar| fallible(scalar.expr(), input.as_arrow()))
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator;
 use datafusion_physical_expr::PhysicalExpr;
@@ -22,6 +22,32 @@ pub(crate) struct Distance {
     pub least: Option<i64>,
     /// At most, microseconds.
     pub most: Option<i64>,
+}
+
+/// The narrowest distance, bounded on both sides, that a join's condition asks of two columns of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Band {
+    /// Column of the left and of the right.
+    pub columns: (usize, usize),
+    /// Left less right at least, microseconds.
+    pub least: i64,
+    /// Left less right at most, microseconds.
+    pub most: i64,
+}
+
+/// The band of a join of `left` and `right` whose condition is `residual`.
+pub(crate) fn band(residual: &Scalar, left: &Schema, right: &Schema) -> Option<Band> {
+    let time = |schema: &Schema, at: usize| {
+        schema
+            .fields()
+            .get(at)
+            .is_some_and(|f| matches!(f.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)))
+    };
+    let bands = of(residual, left.fields().len()).into_iter().filter_map(|(columns, distance)| {
+        let (least, most) = (distance.least?, distance.most?);
+        (time(left, columns.0) && time(right, columns.1)).then_some(Band { columns, least, most })
+    });
+    bands.min_by_key(|band| i128::from(band.most) - i128::from(band.least))
 }
 
 /// The distances that `condition`, over `width` columns of the left and then the right's, bounds: by

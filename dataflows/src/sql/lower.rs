@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod call;
+pub(crate) mod frame;
 mod grouping_sets;
 pub(crate) mod join;
 mod lookup;
@@ -159,7 +160,7 @@ impl Lower<'_> {
             LogicalPlan::Subquery(_) => plan_err!("subqueries as values are not supported"),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Limit(limit) => self.limit(limit),
-            LogicalPlan::Distinct(Distinct::On(on)) => self.distinct_on(on),
+            LogicalPlan::Distinct(Distinct::On(on)) => self.distinct_on(on, None),
             LogicalPlan::Sort(_) => plan_err!("ORDER BY without LIMIT is not supported"),
             other => plan_err!("{} is not supported", other.display()),
         }

@@ -20,6 +20,7 @@ use super::catalog::Catalog;
 use super::dialects;
 use super::error::Mistake;
 use super::functions::FUNCTIONS;
+use super::lower::frame::{BACKWARDS, MONTHS};
 use super::lower::join::NOT_IN;
 use super::nearest::did_you_mean;
 use super::parse::temporal::{ASOF, LOOKUP};
@@ -121,7 +122,12 @@ fn describe(
     let hint = match text.as_str() {
         NOT_IN => "write NOT EXISTS (SELECT ... WHERE b.x = a.x), which takes a NULL for no match",
         PLACE => "join the relation, or a view of it with GROUP BY, by hand",
-        ROWS => "aggregate without GROUP BY in it, for example max(x)",
+        ROWS => "aggregate in it, for example max(x), or end it with ORDER BY ... LIMIT 1",
+        BACKWARDS => {
+            return Mistake::new(at(None), text)
+                .hint("write the earlier bound first: BETWEEN 1 PRECEDING AND CURRENT ROW");
+        }
+        MONTHS => return Mistake::new(at(None), text).hint("write both in days, or both in months"),
         _ => return phrased(&text, &at),
     };
     Mistake::new(at(Some(SUBQUERY)), text).hint(hint)

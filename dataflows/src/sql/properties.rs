@@ -7,14 +7,15 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion_expr::Operator;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-use super::event_time;
 use super::window::{HOP_END, TUMBLE_END, TUMBLE_START};
+use super::{event_time, interval};
 use crate::plan::window::{Call, Window};
-use crate::plan::{JoinKind, Op, Plan, Rel, RelId, Scalar, When};
+use crate::plan::{JoinKind, Op, Pair, Plan, Rel, RelId, Scalar, When};
 use crate::spaces::Part;
 use crate::sql::ast::IncludeKind;
 
@@ -47,9 +48,18 @@ pub(crate) fn annotate(plan: &mut Plan) {
     }
 }
 
+/// Learns the keys of the relations from `first` on, while a topology is still being read.
+pub(crate) fn learn(plan: &mut Plan, first: RelId) {
+    for id in first..plan.rels.len() {
+        let facts = facts(plan, id);
+        let rel = &mut plan.rels[id];
+        (rel.unique, rel.paired) = (facts.unique, facts.paired);
+    }
+}
+
 struct Facts {
     unique: Vec<Vec<usize>>,
-    paired: Vec<(usize, usize)>,
+    paired: Vec<Pair>,
     append_only: bool,
     below_forgetter: bool,
 }
@@ -79,10 +89,10 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
             facts.unique = inputs[0].unique.iter().filter_map(|key| through(key, exprs, inputs[0])).collect();
         }
         Op::Unnest { column, .. } => {
-            facts.paired =
-                inputs[0].paired.iter().copied().filter(|(a, b)| a != column && b != column).collect();
+            facts.paired = inputs[0].paired.iter().copied().filter(|pair| !pair.holds(*column)).collect();
         }
         Op::Union { .. } => {
+            // A pair stands where the distance is one in all inputs: else one start would have two ends.
             let mut paired = inputs.first().map(|i| i.paired.clone()).unwrap_or_default();
             paired.retain(|p| inputs.iter().all(|i| i.paired.contains(p)));
             facts.paired = paired;
@@ -160,7 +170,7 @@ fn join(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts
         facts.unique.clone_from(&left.unique);
         return;
     }
-    facts.paired.extend(right.paired.iter().map(|(a, b)| (a + width, b + width)));
+    facts.paired.extend(right.paired.iter().map(|pair| pair.moved(width)));
     if kind != JoinKind::Full && covers(keys.1, right) {
         facts.unique.extend(left.unique.iter().cloned());
     }
@@ -201,20 +211,38 @@ fn window_keys(window: &Window, input: &Rel) -> Vec<Vec<usize>> {
 }
 
 /// Whether `columns` fix every column of `key`, pairs standing for each other.
-pub(crate) fn covered(key: &[usize], columns: &[usize], paired: &[(usize, usize)]) -> bool {
+pub(crate) fn covered(key: &[usize], columns: &[usize], paired: &[Pair]) -> bool {
     key.iter().all(|k| columns.contains(k) || partners(*k, paired).any(|p| columns.contains(&p)))
 }
 
-fn partners(column: usize, paired: &[(usize, usize)]) -> impl Iterator<Item = usize> {
-    paired.iter().filter_map(move |(a, b)| match column {
-        c if c == *a => Some(*b),
-        c if c == *b => Some(*a),
+fn partners(column: usize, paired: &[Pair]) -> impl Iterator<Item = usize> {
+    paired.iter().filter_map(move |pair| match pair.columns {
+        (a, b) if a == column => Some(b),
+        (a, b) if b == column => Some(a),
         _ => None,
     })
 }
 
+impl Pair {
+    /// `b` is `a`, so much later.
+    fn new(a: usize, b: usize, apart_us: i64) -> Option<Pair> {
+        if a < b {
+            return Some(Pair { columns: (a, b), apart_us });
+        }
+        Some(Pair { columns: (b, a), apart_us: apart_us.checked_neg()? })
+    }
+
+    fn holds(&self, column: usize) -> bool {
+        self.columns.0 == column || self.columns.1 == column
+    }
+
+    fn moved(&self, by: usize) -> Pair {
+        Pair { columns: (self.columns.0 + by, self.columns.1 + by), ..*self }
+    }
+}
+
 /// Minimal keys: of two paired columns one is enough, and what contains another key is no news.
-fn reduce(keys: Vec<Vec<usize>>, paired: &[(usize, usize)]) -> Vec<Vec<usize>> {
+fn reduce(keys: Vec<Vec<usize>>, paired: &[Pair]) -> Vec<Vec<usize>> {
     let mut out: Vec<Vec<usize>> = Vec::new();
     for mut key in keys {
         key.sort_unstable();
@@ -253,58 +281,68 @@ fn carried(expr: &Scalar, input: &Rel) -> Option<usize> {
     column_of(cast.expr()).filter(|_| whole).map(Column::index)
 }
 
-/// Pairs of output columns: pairs of the input, copies of one column, and `a` beside `a + constant`.
-fn pairs(exprs: &[Scalar], input: &Rel) -> Vec<(usize, usize)> {
+/// Pairs of output columns: pairs of the input, copies of one value, and `a` beside `a + constant`.
+fn pairs(exprs: &[Scalar], input: &Rel) -> Vec<Pair> {
     let mut out = Vec::new();
     for (i, a) in exprs.iter().enumerate() {
         for (j, b) in exprs.iter().enumerate().skip(i + 1) {
-            let kept = match (a.as_column(), b.as_column()) {
-                (Some(x), Some(y)) => {
-                    x == y || input.paired.contains(&(x, y)) || input.paired.contains(&(y, x))
-                }
-                _ => false,
+            let apart = || {
+                let later = shifted(a.expr(), b.expr(), &input.schema);
+                later.or_else(|| shifted(b.expr(), a.expr(), &input.schema)?.checked_neg())
             };
-            if kept
-                || shifted(a.expr(), b.expr())
-                || shifted(b.expr(), a.expr())
-                || a.expr().as_ref() == b.expr().as_ref()
-            {
-                out.push((i, j));
-            }
+            let apart = if a.expr().as_ref() == b.expr().as_ref() {
+                Some(0)
+            } else {
+                kept(a, b, &input.paired).or_else(apart)
+            };
+            out.extend(apart.and_then(|apart| Pair::new(i, j, apart)));
         }
     }
     out
 }
 
-/// Whether `b` is `a` moved by a constant time, so that each determines the other.
-fn shifted(a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>) -> bool {
-    let b = b.downcast_ref::<CastExpr>().map_or(b, CastExpr::expr);
+/// How far apart two columns of the input are that are a pair.
+fn kept(a: &Scalar, b: &Scalar, paired: &[Pair]) -> Option<i64> {
+    let (x, y) = (a.as_column()?, b.as_column()?);
+    let pair = paired.iter().find(|pair| pair.holds(x) && pair.holds(y))?;
+    if pair.columns == (x, y) { Some(pair.apart_us) } else { pair.apart_us.checked_neg() }
+}
+
+/// How much later `b` is than `a`, where it is `a` moved by a constant time: each determines the other.
+fn shifted(a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>, input: &Schema) -> Option<i64> {
+    let b = b.downcast_ref::<CastExpr>().filter(|cast| same_instant(cast, input)).map_or(b, CastExpr::expr);
     if let Some(end) = b.downcast_ref::<ScalarFunctionExpr>() {
+        let size = || event_time::constant(end.args().get(1)?);
         let start = a.downcast_ref::<ScalarFunctionExpr>();
-        return match end.name() {
+        let of = match end.name() {
             HOP_END => end.args().first().is_some_and(|of| of.as_ref() == a.as_ref()),
             TUMBLE_END => start.is_some_and(|s| s.name() == TUMBLE_START && s.args() == end.args()),
             _ => false,
         };
+        return of.then(size).flatten();
     }
-    let Some(sum) = b.downcast_ref::<BinaryExpr>() else { return false };
-    let constant = sum.right().downcast_ref::<Literal>().is_some_and(|l| fixed(l.value()));
-    matches!(sum.op(), Operator::Plus | Operator::Minus)
-        && constant
-        && sum.left().as_ref() == a.as_ref()
-        && !a.is::<Literal>()
+    let sum = b.downcast_ref::<BinaryExpr>()?;
+    let moved = matches!(
+        sum.left().data_type(input).ok()?,
+        DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)
+    );
+    if !moved || sum.left().as_ref() != a.as_ref() || a.is::<Literal>() {
+        return None;
+    }
+    // Months have no fixed length: two times may meet in one.
+    let length = interval::literal_us(sum.right().downcast_ref::<Literal>()?.value())?;
+    match sum.op() {
+        Operator::Plus => Some(length),
+        Operator::Minus => length.checked_neg(),
+        _ => None,
+    }
 }
 
-/// An interval of fixed length: months are not.
-fn fixed(value: &datafusion_common::ScalarValue) -> bool {
-    use datafusion_common::ScalarValue as V;
-    match value {
-        V::IntervalMonthDayNano(Some(v)) => v.months == 0,
-        V::IntervalDayTime(Some(_)) | V::DurationMicrosecond(Some(_)) | V::DurationNanosecond(Some(_)) => {
-            true
-        }
-        _ => false,
-    }
+/// Whether a cast keeps every value apart: between TIMESTAMP and TIMESTAMPTZ, not to a day or a time of day.
+fn same_instant(cast: &CastExpr, input: &Schema) -> bool {
+    let local = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let time = |of: &DataType| *of == local || *of == schemas::timestamptz();
+    time(cast.cast_type()) && cast.expr().data_type(input).is_ok_and(|from| time(&from))
 }
 
 /// Whether no row of `rel` is ever taken back, of a plan that is not annotated yet.

@@ -329,8 +329,8 @@ impl Writer<'_> {
             Op::Lookup { left_keys, right_keys, outer, when, .. } => {
                 let when = match *when {
                     When::Now => When::Now,
-                    When::Time { left, right, strict } => {
-                        When::Time { left: from_left[&left], right: from_right[&right], strict }
+                    When::Time { left, right, nearest } => {
+                        When::Time { left: from_left[&left], right: from_right[&right], nearest }
                     }
                 };
                 let (left_keys, right_keys) = (all(left_keys, &from_left), all(right_keys, &from_right));

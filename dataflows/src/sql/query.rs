@@ -37,8 +37,8 @@ use super::error::Mistake;
 use super::fold::Fold;
 use super::parse::unnest::{self, UnnestUse};
 use super::{
-    bags, coerce, constants, guard, intervals, lower, meaning, mistakes, ordinality, refuse, subquery, sugar,
-    temporal, times, total, trial, using,
+    bags, coerce, constants, dependents, filtered, firsts, guard, intervals, lower, meaning, mistakes, ordinality,
+    refuse, subquery, sugar, temporal, times, total, trial, using,
 };
 use crate::plan::{RelId, Scalar};
 
@@ -123,7 +123,7 @@ fn of(
         let here = Site { pos: item.pos, ..site };
         register_items(catalog, item, &uses).map_err(|e| vec![mistakes::of(&e, catalog, query, here)])?;
     }
-    let planned = statement(catalog, rewritten)
+    let planned = dependents::planned(catalog, rewritten, |query| statement(catalog, query))
         .and_then(|p| put_back(catalog, p, &uses))
         .and_then(using::merge)
         .and_then(bags::number)
@@ -132,10 +132,12 @@ fn of(
     if names_matter {
         check_names(&planned, query, site)?;
     }
-    let joined = analyze(planned).and_then(subquery::decorrelate).map_err(tidy)?;
+    let analyzed = firsts::admitted(planned).and_then(analyze);
+    let joined = analyzed.and_then(subquery::decorrelate).map_err(tidy)?;
     let optimised = typed(joined)
         .and_then(intervals::by_value)
         .and_then(temporal::joins)
+        .and_then(filtered::guarded)
         .and_then(guard::fence)
         .and_then(|p| total::apart(p, &|p| optimise(p, rules())))
         .map_err(tidy)?;
@@ -182,7 +184,7 @@ pub(crate) fn expression(
     let plan = || -> Result<Scalar> {
         let (name, schema) = over;
         let schema = Arc::new(schema.clone());
-        let source = Arc::new(RelSource { rel: Some(0), schema: Arc::clone(&schema) });
+        let source = Arc::new(RelSource { rel: Some(0), schema: Arc::clone(&schema), unique: vec![] });
         let named = DFSchema::try_from_qualified_schema(name, &schema)?;
         let mut plain = expr.clone();
         sugar::plain(&mut plain);

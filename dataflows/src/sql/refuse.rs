@@ -196,12 +196,10 @@ impl Refuse {
         let first = FUNCTIONS.aggregate(name).map(|f| f.name().to_owned()).unwrap_or_default();
         if !aggregates::is_kept(&first) && first != "grouping" {
             let hint = match first.as_str() {
-                "approx_median" => "use median(x), which is exact",
-                "approx_percentile_cont" | "approx_percentile_cont_with_weight" => {
+                "approx_percentile_cont_with_weight" => {
                     "use percentile_cont(p) WITHIN GROUP (ORDER BY x), which is exact"
                 }
                 "nth_value" => "use array_agg(x ORDER BY y)[n]",
-                "any_value" => "use min(x), or first_value(x ORDER BY y)",
                 _ => "use count, sum, avg, min or max",
             };
             return self.no(span, format!("the aggregate {name} is not supported"), hint);
@@ -233,7 +231,7 @@ impl Refuse {
                 return self.no(span, format!("clauses inside {name}(...) are not supported"), hint);
             }
         }
-        if !f.within_group.is_empty() && first != "percentile_cont" {
+        if !f.within_group.is_empty() && !aggregates::is_within_group(&first) {
             let hint = match ordered {
                 true => format!("write {name}(x ORDER BY y)"),
                 false => "remove it: the result does not depend on order".to_owned(),
@@ -366,10 +364,7 @@ impl Visitor for Refuse {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Subquery(query)
-        | Expr::InSubquery { subquery: query, .. }
-        | Expr::Exists { subquery: query, .. } = expr
-        {
+        if let Expr::InSubquery { subquery: query, .. } | Expr::Exists { subquery: query, .. } = expr {
             self.conditions.push(query.as_ref());
         }
         match expr {

@@ -3,7 +3,7 @@
 //! `SESSION(t PARTITION BY k, ts, gap)` gives each row of `t` the bounds of its session: rows of one
 //! `k` whose times, in order, are each less than `gap` after the one before. It starts at its first
 //! time and ends `gap` after its last. A row that comes between two sessions makes them one. A NULL
-//! time is in no session: its bounds are NULL. Times ascend within a partition, and the gap is a
+//! time is in no session: its bounds are NULL, and the parser leaves such rows out. Times ascend within a partition, and the gap is a
 //! constant in microseconds; the parser sees to both.
 
 use std::sync::Arc;

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, JoinType, Result, plan_err};
-use datafusion_expr::expr::InSubquery;
-use datafusion_expr::logical_plan::{Filter, LogicalPlan, LogicalPlanBuilder, Subquery};
+use datafusion_expr::expr::{GroupingSet, InSubquery};
+use datafusion_expr::logical_plan::{Distinct, Filter, LogicalPlan, LogicalPlanBuilder, Subquery};
 use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
-use datafusion_expr::{Expr, ExprSchemable, Operator};
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, lit};
 use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion_optimizer::{Optimizer, OptimizerContext};
 use datafusion_sql::sqlparser::ast::{self, Query, Select, SelectItem, Visit, Visitor};
 
+use super::catalog::RelSource;
+use super::firsts;
 use super::functions::may_be_null;
 use super::lower::join::NOT_IN;
 
@@ -36,6 +38,7 @@ pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
     if !holds_subquery(&plan)? {
         return Ok(plan);
     }
+    let plan = firsts::by_key(firsts::as_written(certain(plan)?)?)?;
     judge(&plan)?;
     let mut options = ConfigOptions::new();
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
@@ -49,6 +52,36 @@ pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
     ]);
     let joined = rules.optimize(knows_nulls(known(plan)?)?, &context, |_, _| {})?;
     if holds_subquery(&joined)? { plan_err!("{PLACE}") } else { Ok(joined) }
+}
+
+/// Says of EXISTS over what always has a row that it holds: an aggregate without GROUP BY, or over sets of
+/// which one is empty.
+fn certain(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let said = plan.transform_up_with_subqueries(|node| {
+        node.map_expressions(|expr| {
+            expr.transform_up(|e| match &e {
+                Expr::Exists(exists) if has_row(&exists.subquery.subquery) => {
+                    Ok(Transformed::yes(lit(!exists.negated)))
+                }
+                _ => Ok(Transformed::no(e)),
+            })
+        })
+    })?;
+    Ok(said.data)
+}
+
+fn has_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(p) => has_row(&p.input),
+        LogicalPlan::SubqueryAlias(a) => has_row(&a.input),
+        LogicalPlan::Aggregate(a) => match a.group_expr.as_slice() {
+            [] => true,
+            [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => sets.iter().any(Vec::is_empty),
+            [Expr::GroupingSet(_)] => true,
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// Says of `x = x` what it asks: the rules take it for TRUE in a correlated condition, which it is not
@@ -141,7 +174,13 @@ fn pulls_out(subquery: &Subquery, totals: usize) -> Result<()> {
     subquery.subquery.apply(|node| {
         match node {
             LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => found += 1,
+            // One of the sets may be the empty one, which has a row over nothing too.
+            LogicalPlan::Aggregate(a) if a.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) => {
+                kept = true;
+            }
             LogicalPlan::Join(j) if j.join_type != JoinType::Inner => kept |= node.exists(outer)?,
+            // What they number or choose depends on all rows that they see.
+            LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => kept |= node.exists(outer)?,
             _ => {}
         }
         Ok(TreeNodeRecursion::Continue)
@@ -153,7 +192,8 @@ fn uncorrelated(subquery: &Subquery) -> Result<()> {
     if subquery.outer_ref_columns.is_empty() { Ok(()) } else { plan_err!("{NOT_IN}") }
 }
 
-/// Whether a subquery has at most one row whatever the data: an aggregate without GROUP BY.
+/// Whether a subquery has at most one row whatever the data: an aggregate without GROUP BY, a LIMIT 1, or
+/// rows of a relation whose key its condition fixes.
 fn one_row(subquery: &Subquery) -> Result<()> {
     pulls_out(subquery, 1)?;
     let correlated = !subquery.outer_ref_columns.is_empty();
@@ -162,13 +202,52 @@ fn one_row(subquery: &Subquery) -> Result<()> {
         node = match node {
             LogicalPlan::Projection(p) => &p.input,
             LogicalPlan::SubqueryAlias(a) => &a.input,
+            _ if by_key(node)? => return Ok(()),
             LogicalPlan::Filter(f) if !correlated => &f.input,
+            LogicalPlan::Limit(l) if !correlated && firsts::keeps_one(l)? => return Ok(()),
             LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => {
                 return if correlated { by_columns(&a.input) } else { Ok(()) };
             }
             _ => return plan_err!("{ROWS}"),
         };
     }
+}
+
+/// Whether conditions of a subquery fix a key of the one relation it reads: each of the key's columns equals
+/// something that is the same for all its rows.
+fn by_key(mut node: &LogicalPlan) -> Result<bool> {
+    let mut fixed: Vec<&Expr> = Vec::new();
+    while let LogicalPlan::Filter(filter) = node {
+        for part in split_conjunction(&filter.predicate) {
+            let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = part else { continue };
+            for (inner, other) in [(left, right), (right, left)] {
+                if other.column_refs().is_empty() && !inner.contains_outer() {
+                    fixed.push(inner);
+                }
+            }
+        }
+        node = &filter.input;
+    }
+    if let LogicalPlan::Distinct(Distinct::On(on)) = node {
+        return Ok(on.on_expr.iter().all(|e| fixed.contains(&e)));
+    }
+    while let LogicalPlan::SubqueryAlias(alias) = node {
+        node = &alias.input;
+    }
+    let LogicalPlan::TableScan(scan) = node else { return Ok(false) };
+    let Some(source) = scan.source.downcast_ref::<RelSource>() else { return Ok(false) };
+    let column = |e: &Expr| match e {
+        Expr::Column(c) => Some(c.name.clone()),
+        Expr::Cast(cast) => match cast.expr.as_ref() {
+            // A cast that keeps values apart.
+            Expr::Column(c) if plain(e, &scan.projected_schema) => Some(c.name.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let names: Vec<String> = fixed.into_iter().filter_map(column).collect();
+    let holds = |key: &Vec<usize>| key.iter().all(|at| names.contains(source.schema.field(*at).name()));
+    Ok(source.unique.iter().any(holds))
 }
 
 /// What ties a correlated aggregate to the row outside must fix its group: equalities of plain columns.

@@ -20,11 +20,13 @@ use datafusion_expr::{
 };
 
 use super::parse::temporal::{ASOF, LOOKUP};
+use crate::plan::Nearest;
 
 /// What is told of an as-of join with other conditions.
 pub(crate) const ASOF_ON: &str = "an ASOF JOIN takes equalities in ON, and the times in MATCH_CONDITION";
 /// What is told of a match condition of another form.
-pub(crate) const MATCH: &str = "MATCH_CONDITION compares one column of each side, of one type, by >= or >";
+pub(crate) const MATCH: &str =
+    "MATCH_CONDITION compares one column of each side, of one type, by >=, >, <= or <";
 /// What is told of a lookup with other conditions.
 pub(crate) const LOOKUP_ON: &str = "a LEFT JOIN as of PROCTIME() takes equalities in ON";
 
@@ -76,8 +78,8 @@ pub(crate) struct Temporal {
     pub right: LogicalPlan,
     /// Pairs of equal expressions, left's and right's.
     pub on: Vec<(Expr, Expr)>,
-    /// The times compared, and whether they must differ; None looks the right up as it is now.
-    pub times: Option<(Expr, Expr, bool)>,
+    /// The times compared, and on which side of the left's the right's is; None looks the right up as it is now.
+    pub times: Option<(Expr, Expr, Nearest)>,
     /// Whether a row of the left without a match stays.
     pub outer: bool,
     schema: DFSchemaRef,
@@ -151,8 +153,8 @@ fn equal(part: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<Option<
     find_valid_equijoin_key_pair(a, b, left.schema(), right.schema())
 }
 
-/// Left's and right's time of a match condition, and whether they must differ.
-fn compared(condition: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<(Expr, Expr, bool)> {
+/// Left's and right's time of a match condition, and which of the right is the nearest.
+fn compared(condition: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<(Expr, Expr, Nearest)> {
     let Expr::BinaryExpr(BinaryExpr { left: a, op, right: b }) = condition else {
         return plan_err!("{MATCH}");
     };
@@ -160,9 +162,15 @@ fn compared(condition: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result
         return plan_err!("{MATCH}");
     };
     let op = if l == **a { Some(*op) } else { op.swap() };
-    match (op, &l, &r) {
-        (Some(Operator::GtEq), Expr::Column(_), Expr::Column(_)) => Ok((l, r, false)),
-        (Some(Operator::Gt), Expr::Column(_), Expr::Column(_)) => Ok((l, r, true)),
+    let (strict, forward) = match op {
+        Some(Operator::GtEq) => (false, false),
+        Some(Operator::Gt) => (true, false),
+        Some(Operator::LtEq) => (false, true),
+        Some(Operator::Lt) => (true, true),
+        _ => return plan_err!("{MATCH}"),
+    };
+    match (&l, &r) {
+        (Expr::Column(_), Expr::Column(_)) => Ok((l, r, Nearest { strict, forward })),
         _ => plan_err!("{MATCH}"),
     }
 }
@@ -197,7 +205,7 @@ impl UserDefinedLogicalNodeCore for Temporal {
         let mut pair = || exprs.next().zip(exprs.next());
         let on: Option<Vec<_>> = self.on.iter().map(|_| pair()).collect();
         let times = match &self.times {
-            Some((.., strict)) => pair().map(|(l, r)| Some((l, r, *strict))),
+            Some((.., nearest)) => pair().map(|(l, r)| Some((l, r, *nearest))),
             None => Some(None),
         };
         let (Some(on), Some(times)) = (on, times) else {

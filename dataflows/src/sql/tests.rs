@@ -129,6 +129,32 @@ fn the_ends_of_a_window_stand_for_each_other() {
     }
 }
 
+#[test]
+fn a_time_stands_for_another_only_where_it_determines_it() {
+    let v = |query: &str| facts(&format!("CREATE MATERIALIZED VIEW v AS {query};")).0;
+    let beside = |expr: &str| v(&format!("SELECT DISTINCT at, {expr} AS other FROM s"));
+    for moved in
+        ["at + INTERVAL '1 hour'", "at - INTERVAL '2 days'", "CAST(at + INTERVAL '1 hour' AS TIMESTAMP)"]
+    {
+        assert_eq!(beside(moved), ["at"], "{moved}");
+    }
+    for lost in [
+        "CAST(at + INTERVAL '1 hour' AS DATE)",
+        "CAST(CAST(at AS TIMESTAMP) - INTERVAL '1 hour' AS TIME)",
+        "at + INTERVAL '1 month'",
+        "date_trunc('hour', at)",
+    ] {
+        assert_eq!(beside(lost), ["at,other"], "{lost}");
+    }
+    let union = |first: &str, second: &str| {
+        let side = |length: &str| format!("SELECT at AS a, at + INTERVAL '{length}' AS b FROM s");
+        v(&format!("SELECT DISTINCT a, b FROM ({} UNION ALL {}) AS u", side(first), side(second)))
+    };
+    assert_eq!(union("1 hour", "60 minutes"), ["a"]);
+    // One start has two ends.
+    assert_eq!(union("1 hour", "2 hours"), ["a,b"]);
+}
+
 /// Operators in order, with a star where their state is durable.
 fn operators(plan: &Plan) -> String {
     let name = |op: &Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Totals (aggregates without GROUP BY), which no condition may pass on its way down.
+//! Totals (aggregates without GROUP BY, or by grouping sets), which no condition may pass on its way down.
 //!
 //! A total over no rows is a row, so `SELECT count(*) FROM t HAVING FALSE` is not a total over no rows: it
 //! is no row. The optimiser moves a condition without columns below a total all the same, whether it stands
@@ -45,7 +45,9 @@ pub(crate) fn apart(
 }
 
 fn is_total(node: &LogicalPlan) -> bool {
-    matches!(node, LogicalPlan::Aggregate(a) if a.group_expr.is_empty())
+    // One of the sets of a GROUPING SETS may be the empty one.
+    let set = |e: &Expr| matches!(e, Expr::GroupingSet(_));
+    matches!(node, LogicalPlan::Aggregate(a) if a.group_expr.is_empty() || a.group_expr.iter().any(set))
 }
 
 impl UserDefinedLogicalNodeCore for Total {

@@ -11,6 +11,7 @@ use apache_avro::schema::{
 use arrow::datatypes::{DataType, Field, Fields};
 
 use super::shape::{Content, Shape, Shapes};
+use crate::avro_default::{default_of, without_default};
 use crate::relation::{is_jsonb, sql_type};
 
 /// How to read a writer's records into the columns.
@@ -86,8 +87,23 @@ pub(super) enum BytesTo {
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) steps: Vec<Step>,
-    /// Columns that no field fills.
-    pub(super) missing: Vec<usize>,
+    /// Columns that no field fills, with their defaults.
+    pub(super) missing: Vec<(usize, Option<Fallback>)>,
+}
+
+/// What a column holds that no field fills: a record of the one column and how to read it.
+#[derive(Debug)]
+pub(super) struct Fallback {
+    pub(super) plan: Box<Plan>,
+    pub(super) datum: Vec<u8>,
+}
+
+impl Fallback {
+    fn of(column: &Field) -> Option<Fallback> {
+        let (schema, datum) = default_of(column)?;
+        let plan = Plan::compile(schema, &Fields::from(vec![without_default(column.clone())]), false).ok()?;
+        Some(Fallback { plan: Box::new(plan), datum })
+    }
 }
 
 #[derive(Debug)]
@@ -112,7 +128,7 @@ impl Plan {
                 fields.extend(record.fields.iter().map(|field| field.name.clone()));
                 let record = compiler.record(record, columns)?;
                 present.fill(true);
-                record.missing.iter().for_each(|column| present[*column] = false);
+                record.missing.iter().for_each(|(column, _)| present[*column] = false);
                 Op::Record(record)
             }
             Avro::Union(union) => {
@@ -158,7 +174,8 @@ impl Compiler<'_> {
                 (_, shape) => steps.push(Step::Skip(shape)),
             }
         }
-        let missing = (0..columns.len()).filter(|c| !filled.values().any(|f| f == c)).collect();
+        let missing = (0..columns.len()).filter(|c| !filled.values().any(|f| f == c));
+        let missing = missing.map(|c| (c, Fallback::of(&columns[c]))).collect();
         Ok(Record { steps, missing })
     }
 

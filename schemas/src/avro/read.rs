@@ -52,7 +52,15 @@ impl Plan {
                 }
             }
         }
-        record.missing.iter().for_each(|column| columns[*column].append_null());
+        for (column, default) in &record.missing {
+            match default {
+                None => columns[*column].append_null(),
+                Some(default) => {
+                    let column = std::slice::from_mut(&mut columns[*column]);
+                    default.plan.record(Wire::new(&default.datum), column, scratch)?;
+                }
+            }
+        }
         Ok(())
     }
 

@@ -520,3 +520,34 @@ fn missing_columns_are_warned_about() {
     );
     assert!(decoder.warnings().is_empty());
 }
+
+#[test]
+fn a_field_that_the_writer_lacks_has_the_readers_default() {
+    let reader = r#"{"type":"record","name":"R","namespace":"x","fields":[
+      {"name":"id","type":"long"},
+      {"name":"n","type":"int","default":7},
+      {"name":"s","type":["string","null"],"default":"none"},
+      {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"},"default":1000},
+      {"name":"e","type":{"type":"enum","name":"E","symbols":["A","B"]},"default":"B"},
+      {"name":"again","type":"x.E","default":"A"},
+      {"name":"list","type":{"type":"array","items":"int"},"default":[]},
+      {"name":"inner","type":{"type":"record","name":"I","fields":[{"name":"k","type":"int","default":3}]},"default":{}},
+      {"name":"none","type":["null","int"],"default":null}]}"#;
+    let writer = r#"{"type":"record","name":"R","fields":[{"name":"id","type":"long"}]}"#;
+    let columns = columns_of_avro(reader).unwrap();
+    let columns: Vec<Field> = columns.fields().iter().map(|f| f.as_ref().clone()).collect();
+    let datum = datum(writer, Value::Record(vec![("id".into(), Value::Long(5))]));
+    let decoded =
+        decoder(columns.clone(), writer).decode(&records([message(1, &datum), message(1, &datum)])).unwrap();
+    assert!(decoded.rejects.is_empty(), "{:?}", decoded.rejects);
+    let row = r#"{"id":5,"n":7,"s":"none","at":"1970-01-01T00:00:01.000000Z","e":"B","again":"A","list":[],"inner":{"k":3},"none":null}"#;
+    assert_eq!(json(&decoded.batch), [row, row]);
+    // Columns that are declared have no default.
+    let declared: Vec<Field> = columns.into_iter().map(crate::without_default).collect();
+    let decoded = decoder(declared, writer).decode(&records([message(1, &datum)])).unwrap();
+    assert!(
+        json(&decoded.batch)[0].starts_with(r#"{"id":5,"n":null,"s":null"#),
+        "{:?}",
+        json(&decoded.batch)
+    );
+}

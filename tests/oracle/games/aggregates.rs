@@ -113,6 +113,6 @@ pub const VIEWS: &[(&str, &str, &str)] = &[
     (
         "windowed_median",
         "SELECT window_start, platform, median(rating) AS m, array_agg(match_id ORDER BY rating DESC, match_id) AS best FROM TUMBLE(matches, ended_at, INTERVAL '1 hour') GROUP BY window_start, platform",
-        "SELECT w AS window_start, platform, median(rating) AS m, list(match_id ORDER BY rating DESC NULLS FIRST, match_id) AS best FROM (SELECT *, time_bucket(INTERVAL '1 hour', ended_at, TIMESTAMP '1970-01-01') AS w FROM matches) GROUP BY w, platform",
+        "SELECT w AS window_start, platform, median(rating) AS m, list(match_id ORDER BY rating DESC NULLS FIRST, match_id) AS best FROM (SELECT *, time_bucket(INTERVAL '1 hour', ended_at, TIMESTAMP '1970-01-01') AS w FROM matches WHERE ended_at IS NOT NULL) GROUP BY w, platform",
     ),
 ];

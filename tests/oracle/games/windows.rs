@@ -115,16 +115,16 @@ pub const VIEWS: &[(&str, &str, &str)] = &[
     (
         "live_sessions",
         "SELECT window_start, window_end, region, count(*) AS n, sum(amount) AS s FROM SESSION(live PARTITION BY region, seen_at, INTERVAL '20 seconds') GROUP BY window_start, window_end, region",
-        "SELECT min(seen_at) AS window_start, max(seen_at) + INTERVAL '20 seconds' AS window_end, region, count(*) AS n, sum(amount) AS s FROM (SELECT *, sum(fresh) OVER (PARTITION BY region ORDER BY seen_at, part, place) AS nth FROM (SELECT *, CASE WHEN seen_at - lag(seen_at) OVER (PARTITION BY region ORDER BY seen_at, part, place) < INTERVAL '20 seconds' THEN 0 ELSE 1 END AS fresh FROM live)) GROUP BY region, nth",
+        "SELECT min(seen_at) AS window_start, max(seen_at) + INTERVAL '20 seconds' AS window_end, region, count(*) AS n, sum(amount) AS s FROM (SELECT *, sum(fresh) OVER (PARTITION BY region ORDER BY seen_at, part, place) AS nth FROM (SELECT *, CASE WHEN seen_at - lag(seen_at) OVER (PARTITION BY region ORDER BY seen_at, part, place) < INTERVAL '20 seconds' THEN 0 ELSE 1 END AS fresh FROM live WHERE seen_at IS NOT NULL)) GROUP BY region, nth",
     ),
     (
         "match_sessions",
         "SELECT s.match_id, s.window_start, s.window_end FROM SESSION(TABLE matches PARTITION BY (platform, mode), DESCRIPTOR(ended_at), INTERVAL '15 minutes') AS s",
-        "SELECT match_id, min(ended_at) OVER (PARTITION BY platform, mode, nth) AS window_start, max(ended_at) OVER (PARTITION BY platform, mode, nth) + INTERVAL '15 minutes' AS window_end FROM (SELECT *, sum(fresh) OVER (PARTITION BY platform, mode ORDER BY ended_at, match_id) AS nth FROM (SELECT *, CASE WHEN ended_at - lag(ended_at) OVER (PARTITION BY platform, mode ORDER BY ended_at, match_id) < INTERVAL '15 minutes' THEN 0 ELSE 1 END AS fresh FROM matches))",
+        "SELECT match_id, min(ended_at) OVER (PARTITION BY platform, mode, nth) AS window_start, max(ended_at) OVER (PARTITION BY platform, mode, nth) + INTERVAL '15 minutes' AS window_end FROM (SELECT *, sum(fresh) OVER (PARTITION BY platform, mode ORDER BY ended_at, match_id) AS nth FROM (SELECT *, CASE WHEN ended_at - lag(ended_at) OVER (PARTITION BY platform, mode ORDER BY ended_at, match_id) < INTERVAL '15 minutes' THEN 0 ELSE 1 END AS fresh FROM matches WHERE ended_at IS NOT NULL))",
     ),
     (
         "busy_times",
         "SELECT window_start, count(*) AS n FROM SESSION(matches, ended_at, INTERVAL '2 minutes') GROUP BY window_start HAVING count(*) > 1",
-        "SELECT min(ended_at) AS window_start, count(*) AS n FROM (SELECT *, sum(fresh) OVER (ORDER BY ended_at, match_id) AS nth FROM (SELECT *, CASE WHEN ended_at - lag(ended_at) OVER (ORDER BY ended_at, match_id) < INTERVAL '2 minutes' THEN 0 ELSE 1 END AS fresh FROM matches)) GROUP BY nth HAVING count(*) > 1",
+        "SELECT min(ended_at) AS window_start, count(*) AS n FROM (SELECT *, sum(fresh) OVER (ORDER BY ended_at, match_id) AS nth FROM (SELECT *, CASE WHEN ended_at - lag(ended_at) OVER (ORDER BY ended_at, match_id) < INTERVAL '2 minutes' THEN 0 ELSE 1 END AS fresh FROM matches WHERE ended_at IS NOT NULL)) GROUP BY nth HAVING count(*) > 1",
     ),
 ];

@@ -4,15 +4,21 @@
 //! stand there once where it is DISTINCT; else it is folded over the rows of its group. What a function
 //! would refuse when it runs (a percentile above 1) it refuses here.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion_expr::expr::{AggregateFunction, NullTreatment};
-use datafusion_expr::{Expr, ExprSchemable};
+use datafusion_expr::{AggregateUDF, Expr, ExprSchemable, Operator};
+use datafusion_functions_aggregate::first_last::first_value_udaf;
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::{BinaryExpr, IsNotNullExpr};
 
 use super::{cast, condition, not_a_column, scalar};
 use crate::plan::{AggFunc, Aggregate, Fold, Scalar, SortKey};
-use crate::sql::aggregates::{APPROX_DISTINCT, FOLDS};
+use crate::sql::aggregates::{ANY_VALUE, APPROX_DISTINCT, FOLDS, is_within_group};
 use crate::sql::interval_sum::is_interval;
+use crate::sql::picks::{ARG_MAX, ARG_MIN};
 use crate::sql::query::herald_type;
 
 /// How a call is computed.
@@ -36,8 +42,11 @@ pub(super) struct Call<'a> {
     pub arg: Option<Scalar>,
     /// Second argument of statistics over pairs.
     other: Option<Scalar>,
+    /// The function that folds.
+    folds: Arc<AggregateUDF>,
     /// Second argument of what is folded.
     constant: Option<ScalarValue>,
+    ignore_nulls: bool,
     order: Vec<SortKey>,
     pub filter: Option<Scalar>,
     distinct: bool,
@@ -69,7 +78,9 @@ impl<'a> Call<'a> {
             func,
             arg: None,
             other: None,
+            folds: Arc::clone(&f.func),
             constant: None,
+            ignore_nulls: f.params.null_treatment == Some(NullTreatment::IgnoreNulls),
             order: vec![],
             filter,
             distinct: f.params.distinct || counts_each,
@@ -105,6 +116,7 @@ impl<'a> Call<'a> {
     fn of_rows(mut self, schema: &DFSchema) -> Result<Call<'a>> {
         let (f, name) = (self.f, self.f.func.name());
         let arg = match f.params.args.as_slice() {
+            [arg, by] if matches!(name, ARG_MIN | ARG_MAX) => return self.beside(arg, by, schema),
             [arg] => arg,
             [arg, Expr::Literal(constant, _)] => {
                 self.constant = Some(constant.clone());
@@ -114,7 +126,10 @@ impl<'a> Call<'a> {
             _ => return plan_err!("{name} takes one argument"),
         };
         self.arg = Some(scalar(arg, schema)?);
-        if name == "percentile_cont" {
+        if name == ANY_VALUE {
+            (self.folds, self.ignore_nulls) = (first_value_udaf(), true);
+        }
+        if is_within_group(name) {
             // The order is that of the values, in the type they are taken in; NULLs are left out.
             if f.params.order_by.first().is_some_and(|sort| !sort.asc) {
                 let expr = scalar(arg, schema)?;
@@ -132,6 +147,23 @@ impl<'a> Call<'a> {
                 nulls_first: sort.nulls_first,
             });
         }
+        Ok(self)
+    }
+
+    /// The argument of the row with the least or greatest `by`: the first value in that order.
+    fn beside(mut self, arg: &Expr, by: &Expr, schema: &DFSchema) -> Result<Call<'a>> {
+        let by = scalar(by, schema)?;
+        let known: Arc<dyn PhysicalExpr> = Arc::new(IsNotNullExpr::new(Arc::clone(by.expr())));
+        self.filter = Some(match self.filter.take() {
+            Some(filter) => {
+                Scalar::new(Arc::new(BinaryExpr::new(Arc::clone(filter.expr()), Operator::And, known)))
+            }
+            None => Scalar::new(known),
+        });
+        self.folds = first_value_udaf();
+        self.arg = Some(scalar(arg, schema)?);
+        let descending = self.f.func.name() == ARG_MAX;
+        self.order.push(SortKey { expr: by, descending, nulls_first: false });
         Ok(self)
     }
 
@@ -194,13 +226,13 @@ impl<'a> Call<'a> {
         let column = |of: &DataType| herald_type(of).ok_or_else(|| not_a_column(self.named.name(), of));
         let takes = column(&arg.data_type(below)?)?;
         let fold = Fold {
-            func: self.f.func.clone(),
+            func: Arc::clone(&self.folds),
             arg: cast(arg, &takes, below)?,
             constant: self.constant.clone(),
             filter: self.filter.clone(),
             order: self.order.clone(),
             distinct: self.distinct,
-            ignore_nulls: self.f.params.null_treatment == Some(NullTreatment::IgnoreNulls),
+            ignore_nulls: self.ignore_nulls,
             output: column(self.named.data_type())?,
         };
         // What the function refuses, it refuses now.

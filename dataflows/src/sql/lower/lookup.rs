@@ -22,7 +22,7 @@ impl Lower<'_> {
             left_keys.push(a);
         }
         let when = match &join.times {
-            Some((a, b, strict)) => {
+            Some((a, b, nearest)) => {
                 let (a, b) = (scalar(a, join.left.schema())?, scalar(b, join.right.schema())?);
                 let (Some(a), Some(b)) = (a.as_column(), b.as_column()) else { return plan_err!("{MATCH}") };
                 if l.field(a).data_type() != r.field(b).data_type() {
@@ -33,7 +33,7 @@ impl Lower<'_> {
                 if !join.outer {
                     left = self.timed(left, a);
                 }
-                When::Time { left: a, right: b, strict: *strict }
+                When::Time { left: a, right: b, nearest: *nearest }
             }
             None if only_adds(self.plan, left) => When::Now,
             None => return plan_err!("{NOT_NOW}: {}", why_retracts(self.plan, left)),

@@ -18,6 +18,7 @@ use datafusion_expr::{
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal};
 
+use super::frame::frame;
 use super::{Lower, cast, condition, not_a_column, plain_field, scalar};
 use crate::plan::window::{Call, First, Function, Order, Other, Window};
 use crate::plan::{Op, Plan, RelId, Scalar};
@@ -128,7 +129,13 @@ impl Lower<'_> {
         };
         // Which rows are first does not depend on the columns a projection above the order makes.
         match limit.input.as_ref() {
-            LogicalPlan::Projection(p) if matches!(p.input.as_ref(), LogicalPlan::Sort(_)) => {
+            LogicalPlan::Distinct(logical::Distinct::On(on)) => self.distinct_on(on, Some((skip, fetch))),
+            LogicalPlan::Projection(p)
+                if matches!(
+                    p.input.as_ref(),
+                    LogicalPlan::Sort(_) | LogicalPlan::Distinct(logical::Distinct::On(_))
+                ) =>
+            {
                 let below = logical::Limit { input: Arc::clone(&p.input), ..limit.clone() };
                 let input = self.limit(&below)?;
                 let exprs = p.expr.iter().map(|e| scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
@@ -143,10 +150,21 @@ impl Lower<'_> {
     fn first(
         &mut self,
         input: &LogicalPlan,
+        by: (&[Expr], &[Sort]),
+        rows: (usize, Option<usize>),
+    ) -> Result<RelId> {
+        let id = self.node(input)?;
+        self.first_of(id, input.schema(), by, rows)
+    }
+
+    /// The same of a relation that stands in the plan.
+    fn first_of(
+        &mut self,
+        id: RelId,
+        schema: &DFSchema,
         (partition, order): (&[Expr], &[Sort]),
         (skip, fetch): (usize, Option<usize>),
     ) -> Result<RelId> {
-        let (id, schema) = (self.node(input)?, input.schema());
         let own = self.schema(id);
         let mut columns = Columns::of(&own);
         let partition =
@@ -171,13 +189,24 @@ impl Lower<'_> {
         Ok(self.push(Op::Project { input: rel, exprs }, own))
     }
 
-    /// The first row of each partition in an order.
-    pub(super) fn distinct_on(&mut self, on: &logical::DistinctOn) -> Result<RelId> {
+    /// The first row of each partition in an order; of these, where a LIMIT follows, the first in that order.
+    pub(super) fn distinct_on(
+        &mut self,
+        on: &logical::DistinctOn,
+        limit: Option<(usize, Option<usize>)>,
+    ) -> Result<RelId> {
         let order = on.sort_expr.as_deref().unwrap_or_default();
-        let first = self.first(&on.input, (&on.on_expr, order), (0, Some(1)))?;
+        let mut first = self.first(&on.input, (&on.on_expr, order), (0, Some(1)))?;
+        if let Some(rows) = limit.filter(|_| !order.is_empty()) {
+            first = self.first_of(first, on.input.schema(), (&[], order), rows)?;
+        }
         let exprs =
             on.select_expr.iter().map(|e| scalar(e, on.input.schema())).collect::<Result<Vec<_>>>()?;
-        self.project(first, exprs, &on.schema)
+        let rel = self.project(first, exprs, &on.schema)?;
+        match limit {
+            Some(rows) if order.is_empty() => self.first_of(rel, &on.schema, (&[], &[]), rows),
+            _ => Ok(rel),
+        }
     }
 }
 
@@ -254,7 +283,7 @@ impl Columns {
             function: call.fun.clone(),
             args,
             filter,
-            frame: Arc::new(params.window_frame.clone()),
+            frame: frame(&params.window_frame)?,
             ignore_nulls: params.null_treatment == Some(NullTreatment::IgnoreNulls),
             distinct: params.distinct,
         };

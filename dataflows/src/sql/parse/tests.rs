@@ -159,7 +159,7 @@ fn every_type() {
 
 #[test]
 fn views_and_sinks() {
-    let tumble = "(SELECT *, herald_tumble_start(at, 3600000000) AS window_start, herald_tumble_end(at, 3600000000) AS window_end FROM t)";
+    let tumble = "(SELECT *, herald_tumble_start(at, 3600000000) AS window_start, herald_tumble_end(at, 3600000000) AS window_end FROM t WHERE at IS NOT NULL)";
     for form in [
         "TUMBLE(t, at, INTERVAL '1 hour')",
         "TUMBLE(TABLE t, DESCRIPTOR(at), INTERVAL '1' HOUR)",

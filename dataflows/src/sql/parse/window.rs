@@ -2,7 +2,8 @@
 //!
 //! `TUMBLE(t, ts, size)` becomes `(SELECT *, herald_tumble_start(ts, us, us) ...)`: every column of
 //! `t`, then `window_start` and `window_end`. `HOP(t, ts, slide, size)` unnests the starts of the
-//! windows a row is in; `SESSION` is a pair of window functions. Without an alias the result keeps `t`'s name. Sizes are constants of fixed
+//! windows a row is in; `SESSION` is a pair of window functions. A row whose time is NULL is in no window, and
+//! none of the three gives it. Without an alias the result keeps `t`'s name. Sizes are constants of fixed
 //! length. Table functions and factors that Herald does not have are refused on the same walk, by
 //! name and place. The rewritten trees carry spans only where the user's own names stand.
 
@@ -167,7 +168,7 @@ impl Call {
             (self.table(table, usage)?, self.column(ts, usage)?, self.length(size, "size")?);
         let text = format!(
             "SELECT *, herald_tumble_start(__ts, {size}) AS window_start, \
-             herald_tumble_end(__ts, {size}) AS window_end FROM __t"
+             herald_tumble_end(__ts, {size}) AS window_end FROM __t WHERE __ts IS NOT NULL"
         );
         Ok((self.fill(&text, &table, ts)?, table))
     }
@@ -212,7 +213,8 @@ impl Call {
         let by = if partition.is_empty() { "" } else { "PARTITION BY __keys " };
         let text = format!(
             "SELECT *, herald_session_start(__ts, {gap}) OVER ({by}ORDER BY __ts) AS window_start, \
-             herald_session_end(__ts, {gap}) OVER ({by}ORDER BY __ts) AS window_end FROM __t"
+             herald_session_end(__ts, {gap}) OVER ({by}ORDER BY __ts) AS window_end FROM __t \
+             WHERE __ts IS NOT NULL"
         );
         let mut query = self.fill(&text, &table, ts)?;
         let _: ControlFlow<()> = query.visit(&mut Keys { keys: &partition });
@@ -370,7 +372,7 @@ mod tests {
 
     #[test]
     fn windows_become_derived_tables() {
-        let tumble = "(SELECT *, herald_tumble_start(at, 60000000) AS window_start, herald_tumble_end(at, 60000000) AS window_end FROM m)";
+        let tumble = "(SELECT *, herald_tumble_start(at, 60000000) AS window_start, herald_tumble_end(at, 60000000) AS window_end FROM m WHERE at IS NOT NULL)";
         assert_eq!(
             run("SELECT * FROM TUMBLE(m, at, INTERVAL '1 minute')").unwrap(),
             format!("SELECT * FROM {tumble} AS m")

@@ -10,6 +10,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use crate::plan::AggFunc;
+use crate::render::slide::SLIDES;
 use crate::sql::functions::FUNCTIONS;
 
 /// A refusal: its place, what, and what to write instead.
@@ -36,7 +37,7 @@ pub(super) fn query(query: &Query, condition: bool) -> Option<Refusal> {
     if condition {
         return refusal(
             limit.span(),
-            "LIMIT is not supported in a subquery that is a value or a condition",
+            "LIMIT is not supported in a subquery that is a condition",
             "put the subquery into a view of its own and join it",
         );
     }
@@ -76,7 +77,9 @@ pub(super) fn over(f: &Function, name: &str) -> Option<Refusal> {
     if span.start.line == 0 {
         return None;
     }
-    let aggregate = FUNCTIONS.aggregate(name).is_some_and(|f| AggFunc::of(f.name()).is_some());
+    let aggregate = FUNCTIONS
+        .aggregate(name)
+        .is_some_and(|f| AggFunc::of(f.name()).is_some() || SLIDES.contains(&f.name()));
     if FUNCTIONS.window(name).is_none_or(|_| name.starts_with("herald_")) && !aggregate {
         return refusal(
             span,
@@ -86,7 +89,8 @@ pub(super) fn over(f: &Function, name: &str) -> Option<Refusal> {
         );
     }
     if let FunctionArguments::List(list) = &f.args {
-        if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) {
+        let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+        if distinct && (!aggregate || list.args.len() > 1) {
             return refusal(
                 span,
                 format!("{name}(DISTINCT ...) OVER is not supported"),

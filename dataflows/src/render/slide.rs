@@ -1,0 +1,229 @@
+//! Aggregates over frames that DataFusion cannot slide: `array_agg`, `median`, `bit_and`, DISTINCT and the
+//! like.
+//!
+//! A frame's values are kept as they come and go, and the function is computed over them anew where they
+//! changed, so that its value is that of the frame's rows alone. A row then costs as much as its frame is
+//! long. Under DISTINCT equal values are taken once, where the first of them stands.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion_common::{Result, ScalarValue, internal_err};
+use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
+use datafusion_physical_expr::PhysicalExpr;
+
+use crate::plan::AggFunc;
+
+/// Aggregates that can stand before OVER although they are not kept in sums.
+pub const SLIDES: [&str; 6] = ["array_agg", "string_agg", "median", "bit_and", "bit_or", "bit_xor"];
+
+/// The form of an aggregate that keeps its frame, where DataFusion's does not do.
+pub fn slide(function: &Arc<AggregateUDF>, distinct: bool) -> Option<Arc<AggregateUDF>> {
+    // The least and the greatest are the same of each value once, and DataFusion keeps them.
+    let once = distinct && !AggFunc::of(function.name()).is_some_and(AggFunc::ignores_duplicates);
+    let kept = SLIDES.contains(&function.name()) || once;
+    kept.then(|| Arc::new(AggregateUDF::new_from_impl(Slide { like: Arc::clone(function), distinct: once })))
+}
+
+/// The function that is computed over each frame.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Slide {
+    like: Arc<AggregateUDF>,
+    distinct: bool,
+}
+
+impl AggregateUDFImpl for Slide {
+    fn name(&self) -> &str {
+        self.like.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.like.signature()
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        self.like.return_type(args)
+    }
+
+    fn return_field(&self, args: &[FieldRef]) -> Result<FieldRef> {
+        self.like.return_field(args)
+    }
+
+    fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
+        self.like.default_value(of)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let frame = Frame {
+            like: Arc::clone(&self.like),
+            distinct: self.distinct,
+            gives: args.return_field,
+            schema: args.schema.clone(),
+            exprs: args.exprs.to_vec(),
+            fields: args.expr_fields.to_vec(),
+            ignore_nulls: args.ignore_nulls,
+            rows: VecDeque::new(),
+            known: None,
+        };
+        // What the function refuses, it refuses now.
+        frame.computed(&[])?;
+        Ok(Box::new(frame))
+    }
+
+    fn state_fields(&self, _: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        Ok(vec![Arc::new(Field::new("none", DataType::Float64, true))])
+    }
+}
+
+/// The rows of a frame.
+#[derive(Debug)]
+struct Frame {
+    like: Arc<AggregateUDF>,
+    distinct: bool,
+    gives: FieldRef,
+    schema: Schema,
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    fields: Vec<FieldRef>,
+    ignore_nulls: bool,
+    /// The arguments of each row, in order.
+    rows: VecDeque<Vec<ScalarValue>>,
+    /// The value of these rows.
+    known: Option<ScalarValue>,
+}
+
+impl Frame {
+    /// The function's value over rows.
+    fn computed(&self, rows: &[&Vec<ScalarValue>]) -> Result<ScalarValue> {
+        let mut accumulator = self.like.accumulator(AccumulatorArgs {
+            return_field: Arc::clone(&self.gives),
+            schema: &self.schema,
+            ignore_nulls: self.ignore_nulls,
+            order_bys: &[],
+            is_reversed: false,
+            name: self.like.name(),
+            is_distinct: false,
+            exprs: &self.exprs,
+            expr_fields: &self.fields,
+        })?;
+        if !rows.is_empty() {
+            let column = |at: usize| ScalarValue::iter_to_array(rows.iter().map(|row| row[at].clone()));
+            let columns = (0..self.exprs.len()).map(column).collect::<Result<Vec<_>>>()?;
+            accumulator.update_batch(&columns)?;
+        }
+        let value = accumulator.evaluate()?;
+        // Some give text of 64-bit length, which no column holds.
+        let gives = self.gives.data_type();
+        if value.data_type() == *gives { Ok(value) } else { value.cast_to(gives) }
+    }
+}
+
+impl Accumulator for Frame {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let rows = values.first().map_or(0, Array::len);
+        for row in 0..rows {
+            let of = |column: &ArrayRef| ScalarValue::try_from_array(column, row);
+            self.rows.push_back(values.iter().map(of).collect::<Result<Vec<_>>>()?);
+        }
+        if rows > 0 {
+            self.known = None;
+        }
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        // Rows leave a frame in the order they came.
+        let rows = values.first().map_or(0, Array::len).min(self.rows.len());
+        self.rows.drain(..rows);
+        if rows > 0 {
+            self.known = None;
+        }
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        if let Some(known) = &self.known {
+            return Ok(known.clone());
+        }
+        let mut seen = HashSet::new();
+        let rows: Vec<&Vec<ScalarValue>> =
+            self.rows.iter().filter(|row| !self.distinct || seen.insert(*row)).collect();
+        let value = self.computed(&rows)?;
+        self.known = Some(value.clone());
+        Ok(value)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.rows.len() * self.exprs.len() * size_of::<ScalarValue>()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        internal_err!("a frame is not made of parts")
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
+        internal_err!("a frame is not made of parts")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use datafusion_functions_aggregate::{count, median};
+    use datafusion_physical_expr::expressions::Column;
+
+    use super::*;
+
+    fn over(function: Arc<AggregateUDF>, distinct: bool) -> Box<dyn Accumulator> {
+        let fields: Vec<FieldRef> = vec![Arc::new(Field::new("x", DataType::Int64, true))];
+        let exprs: Vec<Arc<dyn PhysicalExpr>> = vec![Arc::new(Column::new("x", 0))];
+        let slide = slide(&function, distinct).unwrap();
+        slide
+            .accumulator(AccumulatorArgs {
+                return_field: slide.return_field(&fields).unwrap(),
+                schema: &Schema::new(fields.clone()),
+                ignore_nulls: false,
+                order_bys: &[],
+                is_reversed: false,
+                name: "x",
+                is_distinct: false,
+                exprs: &exprs,
+                expr_fields: &fields,
+            })
+            .unwrap()
+    }
+
+    fn numbers(values: &[i64]) -> [ArrayRef; 1] {
+        [Arc::new(Int64Array::from(values.to_vec()))]
+    }
+
+    #[test]
+    fn a_frame_is_what_stands_in_it() {
+        let mut middle = over(median::median_udaf(), false);
+        middle.update_batch(&numbers(&[9, 1, 5])).unwrap();
+        assert_eq!(middle.evaluate().unwrap(), ScalarValue::Int64(Some(5)));
+        assert_eq!(middle.evaluate().unwrap(), ScalarValue::Int64(Some(5)));
+        middle.retract_batch(&numbers(&[9, 1])).unwrap();
+        middle.update_batch(&numbers(&[7, 8])).unwrap();
+        assert_eq!(middle.evaluate().unwrap(), ScalarValue::Int64(Some(7)));
+        middle.retract_batch(&numbers(&[5, 7, 8])).unwrap();
+        assert_eq!(middle.evaluate().unwrap(), ScalarValue::Int64(None));
+    }
+
+    #[test]
+    fn distinct_values_count_once_for_as_long_as_one_is_there() {
+        let mut different = over(count::count_udaf(), true);
+        different.update_batch(&numbers(&[3, 3, 4])).unwrap();
+        assert_eq!(different.evaluate().unwrap(), ScalarValue::Int64(Some(2)));
+        different.retract_batch(&numbers(&[3])).unwrap();
+        assert_eq!(different.evaluate().unwrap(), ScalarValue::Int64(Some(2)));
+        different.retract_batch(&numbers(&[3])).unwrap();
+        assert_eq!(different.evaluate().unwrap(), ScalarValue::Int64(Some(1)));
+    }
+}
