@@ -30,6 +30,7 @@ mod guard;
 pub(crate) mod interval;
 mod interval_sum;
 mod intervals;
+mod jsonb;
 mod keyed;
 mod lower;
 mod meaning;

@@ -22,6 +22,7 @@ pub mod encode;
 pub mod error;
 pub mod json;
 pub mod json_out;
+pub mod jsonb;
 pub mod keyed;
 pub mod out;
 pub mod record;

@@ -13,6 +13,7 @@ use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
 use super::picks::{ARG_MAX, ARG_MIN, MODE, PERCENTILE_DISC};
+use super::functions::json::aggregate::{self as json, ARRAY, OBJECT};
 use super::query::herald_type;
 use crate::plan::AggFunc;
 
@@ -52,12 +53,17 @@ const APPROX_PERCENTILE: &str = "approx_percentile_cont";
 
 /// Whether DataFusion's aggregate of that (first) name can be kept up to date.
 pub(crate) fn is_kept(name: &str) -> bool {
-    AggFunc::of(name).is_some() || FOLDS.contains(&name) || name == APPROX_DISTINCT
+    AggFunc::of(name).is_some() || is_folded(name) || name == APPROX_DISTINCT
+}
+
+/// Whether it needs the rows of its group.
+pub(crate) fn is_folded(name: &str) -> bool {
+    FOLDS.contains(&name) || [ARRAY, OBJECT].contains(&name)
 }
 
 /// Whether the order of its values shows in the result.
 pub(crate) fn is_ordered(name: &str) -> bool {
-    FOLDS[..4].contains(&name)
+    FOLDS[..4].contains(&name) || [ARRAY, OBJECT].contains(&name)
 }
 
 /// What a refusal of a call of `name` suggests; None where it says enough.
@@ -78,7 +84,8 @@ pub(crate) fn remedy(name: &str, refusal: &str) -> Option<&'static str> {
 pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
     let mut all = BTreeMap::new();
     let builtin = datafusion_functions_aggregate::all_default_aggregate_functions();
-    for known in builtin.into_iter().chain(super::picks::all()) {
+    let own = super::picks::all().into_iter().chain(json::aggregates());
+    for known in builtin.into_iter().chain(own) {
         let udaf = match known.name() {
             "string_agg" | APPROX_DISTINCT | "regr_count" => {
                 Arc::new(AggregateUDF::from(Retyped { of: Arc::clone(&known) }))

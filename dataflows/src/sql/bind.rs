@@ -16,7 +16,7 @@ use super::keyed;
 use super::nearest::did_you_mean;
 use super::parse::interval::duration_us;
 use super::query::{self, Site};
-use crate::plan::{Check, Conflict, Keyed, Origin, Source, Watermark};
+use crate::plan::{Check, Conflict, Keyed, Origin, Scalar, Source, Watermark};
 
 /// Asks the encoding (a registry, a schema file) for the columns of a relation that leaves them out.
 /// None where the encoding names no columns.
@@ -146,7 +146,10 @@ impl Bind<'_> {
                 Some(c.data_type.data_type()),
                 self.site(c.name.pos),
             ) {
-                Ok(scalar) => origins.push(Origin::Generated(scalar)),
+                Ok(scalar) => {
+                    self.same_json(c, &scalar, &base);
+                    origins.push(Origin::Generated(scalar));
+                }
                 Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
@@ -156,6 +159,16 @@ impl Bind<'_> {
             origins.push(Origin::Included(at));
         }
         (Arc::new(Schema::new(decoded)), Arc::new(Schema::new(fields)), origins)
+    }
+
+    /// Refuses text as the value of a JSONB column: nothing has read it.
+    fn same_json(&mut self, column: &ColumnDef, scalar: &Scalar, base: &Schema) {
+        let made = scalar.expr().return_field(base).is_ok_and(|field| schemas::is_jsonb(&field));
+        if schemas::is_jsonb(&column.data_type) && !made {
+            let message = format!("the column {} is JSONB, and its expression is not", column.name.text);
+            let hint = "write CAST(x AS JSONB) to read a text, or to_jsonb(x) for another value";
+            self.mistakes.push(Mistake::new(column.name.pos, message).hint(hint));
+        }
     }
 
     fn source(&mut self, decoded: SchemaRef, schema: SchemaRef, origins: Vec<Origin>) -> Source {

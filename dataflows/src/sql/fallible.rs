@@ -16,8 +16,31 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use super::functions::never_fails;
 use crate::plan::canonical::Canonical;
 
-/// Functions of DataFusion's and our own marks that have a value for all arguments of their types.
-const TOTAL: [&str; 5] = ["get_field", "coalesce", "nullif", "herald_may_be_null", "herald_interval_length"];
+/// Functions of DataFusion's, of JSONB and our own marks that have a value for all arguments of their types.
+const TOTAL: [&str; 22] = [
+    "get_field",
+    "coalesce",
+    "nullif",
+    "herald_may_be_null",
+    "herald_interval_length",
+    "herald_jsonb_get",
+    "herald_jsonb_get_text",
+    "herald_jsonb_path",
+    "herald_jsonb_path_text",
+    "herald_jsonb_compare",
+    "herald_jsonb_key",
+    "herald_jsonb_mark",
+    "herald_jsonb_print",
+    "jsonb_contained",
+    "jsonb_contains",
+    "jsonb_exists",
+    "jsonb_exists_all",
+    "jsonb_exists_any",
+    "jsonb_extract_path",
+    "jsonb_extract_path_text",
+    "jsonb_strip_nulls",
+    "jsonb_typeof",
+];
 
 /// Whether `expr` may give an error on some row of `input`. What is not known not to, may.
 pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {

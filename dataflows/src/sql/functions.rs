@@ -1,6 +1,6 @@
 //! The functions, operators and types of Herald's SQL.
 //!
-//! Scalar functions are those of `registry` and of [`time`], plus `->` and `->>` over JSONB; aggregates are DataFusion's.
+//! Scalar functions are those of `registry`, of [`time`] and of [`json`]; aggregates are DataFusion's.
 //! Everything a topology may call is a pure function of its arguments: what reads the clock or draws
 //! random numbers is known by name, so that it can be refused at its place, and never reaches planning.
 
@@ -10,6 +10,7 @@ mod bytes;
 pub(crate) mod cast;
 pub(crate) mod decimal;
 mod format;
+pub(crate) mod json;
 #[cfg(test)]
 mod judged;
 mod like;
@@ -36,14 +37,10 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, AsArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use datafusion_common::{DFSchema, DataFusionError, Result, exec_err, plan_err};
-use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, TypePlanner};
-use datafusion_expr::{
-    AggregateUDF, ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, WindowUDF,
-};
+use datafusion_common::{DFSchema, Result};
+use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, TypePlanner};
+use datafusion_expr::{AggregateUDF, ScalarUDF, Volatility, WindowUDF};
 use datafusion_functions::core::planner::CoreFunctionPlanner;
 use datafusion_functions::datetime::planner::DatetimeFunctionPlanner;
 use datafusion_functions::unicode::planner::UnicodeFunctionPlanner;
@@ -74,12 +71,9 @@ pub(crate) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new)
 impl Functions {
     fn new() -> Functions {
         let mut scalars = BTreeMap::new();
-        let own = super::window::functions().into_iter().chain([
-            json_function(false),
-            json_function(true),
-            super::ordinality::function(),
-        ]);
+        let own = super::window::functions().into_iter().chain([super::ordinality::function()]);
         let own = own
+            .chain(json::functions())
             .chain(super::temporal::functions())
             .chain([written_cast::function(), may_be_null::function()])
             .chain(quantified::functions())
@@ -197,21 +191,17 @@ impl TypePlanner for Types {
     }
 }
 
-/// `->` and `->>` over JSONB.
+/// The operators over JSONB.
 #[derive(Debug)]
 struct Operators;
 
 impl ExprPlanner for Operators {
-    fn plan_binary_op(&self, raw: RawBinaryExpr, _: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        let name = match raw.op {
-            sql::BinaryOperator::Arrow => "herald_json_get",
-            sql::BinaryOperator::LongArrow => "herald_json_text",
-            _ => return Ok(PlannerResult::Original(raw)),
-        };
-        match FUNCTIONS.scalar(name) {
-            Some(f) => Ok(PlannerResult::Planned(f.call(vec![raw.left, raw.right]))),
-            None => Ok(PlannerResult::Original(raw)),
-        }
+    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        json::operators::planned(raw, schema)
+    }
+
+    fn plan_aggregate(&self, call: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        json::aggregate::planned(call).map(PlannerResult::Original)
     }
 }
 
@@ -219,89 +209,6 @@ impl ExprPlanner for Operators {
 pub(crate) fn never_fails(function: &ScalarUDF, constant: impl Fn(usize) -> bool) -> bool {
     const MATCHING: [&str; 7] = ["like", "ilike", "similar_to", "~", "~*", "!~", "!~*"];
     own::is_total(function) || (MATCHING.contains(&function.name()) && constant(1) && constant(2))
-}
-
-fn json_function(text: bool) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(JsonGet { text, signature: Signature::any(2, Volatility::Immutable) }))
-}
-
-/// Member or element of a JSONB value; NULL where there is none.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct JsonGet {
-    text: bool,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for JsonGet {
-    fn name(&self) -> &str {
-        if self.text { "herald_json_text" } else { "herald_json_get" }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let [json, path] = args.arg_fields else { return plan_err!("-> takes two operands") };
-        if !schemas::is_jsonb(json) {
-            return plan_err!("-> and ->> need JSONB on their left, not {}", schemas::sql_type(json));
-        }
-        if !matches!(path.data_type(), DataType::Utf8 | DataType::Int64 | DataType::Int32) {
-            return plan_err!("-> and ->> need a member's name or an element's number on their right");
-        }
-        let name = self.name();
-        Ok(Arc::new(if self.text {
-            Field::new(name, DataType::Utf8, true)
-        } else {
-            schemas::jsonb_field(name, true)
-        }))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let rows = args.number_rows;
-        let [json, path] = args.args.as_slice() else { return exec_err!("-> takes two operands") };
-        let (json, path) = (json.to_array(rows)?, path.to_array(rows)?);
-        let json = json.as_string_opt::<i32>().ok_or_else(|| internal("JSONB is not text"))?;
-        let names = path.as_string_opt::<i32>();
-        let numbers = arrow::compute::cast(&path, &DataType::Int64).ok().filter(|_| names.is_none());
-        let numbers = numbers.as_ref().map(|n| n.as_primitive::<arrow::datatypes::Int64Type>());
-        let mut out = StringBuilder::new();
-        for row in 0..rows {
-            if json.is_null(row) || path.is_null(row) {
-                out.append_null();
-                continue;
-            }
-            let value: serde_json::Value = serde_json::from_str(json.value(row))
-                .map_err(|e| DataFusionError::Execution(format!("not JSON: {e}")))?;
-            let found = match (names, numbers) {
-                (Some(names), _) => value.get(names.value(row)),
-                (None, Some(numbers)) => element(&value, numbers.value(row)),
-                (None, None) => None,
-            };
-            match found {
-                None => out.append_null(),
-                Some(serde_json::Value::Null) if self.text => out.append_null(),
-                Some(serde_json::Value::String(s)) if self.text => out.append_value(s),
-                Some(found) => out.append_value(found.to_string()),
-            }
-        }
-        Ok(ColumnarValue::Array(Arc::new(out.finish())))
-    }
-}
-
-/// Element by number; negative numbers count from the end.
-fn element(value: &serde_json::Value, index: i64) -> Option<&serde_json::Value> {
-    let items = value.as_array()?;
-    let index = if index < 0 { i64::try_from(items.len()).ok()?.checked_add(index)? } else { index };
-    items.get(usize::try_from(index).ok()?)
-}
-
-fn internal(message: &str) -> DataFusionError {
-    DataFusionError::Internal(message.to_owned())
 }
 
 #[cfg(test)]
@@ -315,14 +222,5 @@ mod tests {
             assert!(FUNCTIONS.scalar(name).is_none(), "{name}");
         }
         assert!(FUNCTIONS.scalar("date_trunc").is_some());
-    }
-
-    #[test]
-    fn elements_count_from_either_end() {
-        let list = serde_json::json!([1, 2, 3]);
-        assert_eq!(element(&list, 0), Some(&serde_json::json!(1)));
-        assert_eq!(element(&list, -1), Some(&serde_json::json!(3)));
-        assert_eq!(element(&list, 3), None);
-        assert_eq!(element(&list, -4), None);
     }
 }

@@ -190,7 +190,8 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
         return Mistake::new(at(Some(&value)), format!("{value} does not fit {of}"))
             .hint(format!("a DECIMAL may hold it: CAST('{value}' AS DECIMAL(38, 0))"));
     }
-    if let Some(mistake) = of_call(text, at).or_else(|| of_aggregate(text, at)) {
+    if let Some(mistake) = of_call(text, at).or_else(|| of_jsonb(text, at)).or_else(|| of_aggregate(text, at))
+    {
         return mistake;
     }
     if let Some((types, column)) = text
@@ -268,6 +269,14 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
     }
     let operator = if text.starts_with("-> and ->> need") { "->" } else { return None };
     Some(Mistake::new(at(Some(operator)), text.to_owned()).hint("for a STRUCT write (s).field or s['field']"))
+}
+
+/// Sentences about JSONB: what is wrong, a colon, and what to do. An operator or a name in quotes is the place.
+fn of_jsonb(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
+    let (message, hint) = text.rsplit_once(": ").filter(|_| text.contains("JSONB"))?;
+    let operator = message.split(' ').find(|word| !word.contains(|c: char| c.is_alphanumeric()));
+    let place = quoted(message).or_else(|| operator.map(str::to_owned));
+    Some(Mistake::new(at(place.as_deref()), message.replace('\'', "")).hint(hint))
 }
 
 /// Sentences about arguments that an aggregate does not take.

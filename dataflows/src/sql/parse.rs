@@ -11,6 +11,7 @@ pub mod columns;
 pub mod cursor;
 pub mod flink;
 pub mod interval;
+pub mod jsonb;
 pub mod options;
 pub mod reading;
 pub mod relation;

@@ -37,8 +37,8 @@ use super::error::Mistake;
 use super::fold::Fold;
 use super::parse::unnest::{self, UnnestUse};
 use super::{
-    bags, coerce, constants, dependents, filtered, firsts, guard, intervals, lower, meaning, mistakes, ordinality,
-    refuse, subquery, sugar, temporal, times, total, trial, using,
+    bags, coerce, constants, dependents, filtered, firsts, guard, intervals, jsonb, lower, meaning, mistakes,
+    ordinality, refuse, subquery, sugar, temporal, times, total, trial, using,
 };
 use crate::plan::{RelId, Scalar};
 
@@ -127,6 +127,7 @@ fn of(
         .and_then(|p| put_back(catalog, p, &uses))
         .and_then(using::merge)
         .and_then(bags::number)
+        .and_then(jsonb::plan)
         .and_then(coerce::plan)
         .map_err(tidy)?;
     if names_matter {
@@ -136,6 +137,7 @@ fn of(
     let joined = analyzed.and_then(subquery::decorrelate).map_err(tidy)?;
     let optimised = typed(joined)
         .and_then(intervals::by_value)
+        .and_then(jsonb::keys)
         .and_then(temporal::joins)
         .and_then(filtered::guarded)
         .and_then(guard::fence)
@@ -193,7 +195,7 @@ pub(crate) fn expression(
             &named,
             &mut PlannerContext::new(),
         )?;
-        let planned = coerce::expression(planned, &named)?;
+        let planned = coerce::expression(jsonb::expression(planned, &named)?, &named)?;
         let scan =
             LogicalPlanBuilder::scan(name, source, None)?.project([planned.alias("value")])?.build()?;
         let LogicalPlan::Projection(p) =
@@ -248,6 +250,7 @@ fn constant_scalar(catalog: &Catalog, expr: &sql::Expr) -> Result<Scalar> {
     sugar::plain(&mut plain);
     let planned = SqlToRel::new_with_options(catalog, options())
         .sql_to_expr(plain, &schema, &mut PlannerContext::new())
+        .and_then(|value| jsonb::expression(value, &schema))
         .and_then(|value| coerce::expression(value, &schema))
         .and_then(|value| LogicalPlanBuilder::empty(true).project([value])?.build())
         .and_then(typed)?;
@@ -276,7 +279,7 @@ fn statement(catalog: &Catalog, query: sql::Query) -> Result<LogicalPlan> {
 fn register_items(catalog: &Catalog, item: &UnnestUse, uses: &[UnnestUse]) -> Result<()> {
     let mut probe = item.probe.clone();
     sugar::plain(&mut probe);
-    let probe = coerce::plan(put_back(catalog, statement(catalog, probe)?, uses)?)?;
+    let probe = coerce::plan(jsonb::plan(put_back(catalog, statement(catalog, probe)?, uses)?)?)?;
     let field = typed(probe)?.schema().field(0).clone();
     let alias = alias_of(item);
     let item_field = match herald_type(field.data_type()) {

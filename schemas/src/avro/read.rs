@@ -7,7 +7,7 @@ use crate::columns::{Column, Data};
 use crate::decimal::{self, Excess};
 use crate::decode::Fail;
 use crate::span::Span;
-use crate::time;
+use crate::{jsonb, time};
 
 impl Plan {
     /// Reads one message into one value of each column.
@@ -115,7 +115,9 @@ impl Plan {
             Op::Jsonb(shape) => {
                 scratch.clear();
                 self.shapes.json(shape, wire, scratch, 0)?;
-                closed(column.append_bytes(scratch))
+                let canonical = jsonb::canonical(text(scratch)?);
+                let canonical = canonical.map_err(|error| Fail::new(error.to_string()))?;
+                closed(column.append_bytes(canonical.as_bytes()))
             }
             Op::Refuse(message) => Err(Fail::new(message.as_str())),
         }

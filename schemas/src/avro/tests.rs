@@ -193,14 +193,14 @@ fn types_that_fit() {
             jsonb_field("c", true),
             r#"{"type":"map","values":["null","double"]}"#.into(),
             Value::Map([("k".to_string(), some(Value::Double(0.5)))].into()),
-            r#"{"k":0.5}"#,
+            r#"{"k": 0.5}"#,
         ),
         (jsonb_field("c", true), r#"{"type":"map","values":"long"}"#.into(), Value::Map([].into()), "{}"),
         (
             jsonb_field("c", true),
             r#"{"type":"array","items":"bytes"}"#.into(),
             Value::Array(vec![Value::Bytes(vec![0]), Value::Bytes(vec![])]),
-            r#"["AA==",""]"#,
+            r#"["AA==", ""]"#,
         ),
         (
             jsonb_field("c", true),
@@ -338,7 +338,7 @@ fn only_what_is_wanted_is_read_and_names_are_resolved() {
     let good = message(1, &datum(MATCH, a_match("m1")));
     let decoded = decoder.decode(&records([&good, &good[..good.len() - 1].to_vec(), &good])).unwrap();
     assert_eq!((decoded.rows, decoded.rejects.len()), (vec![0, 2], 1));
-    let next = r#"{"perks":{"a":[1,2]},"kills":3,"next":null}"#;
+    let next = r#"{"next": null, "kills": 3, "perks": {"a": [1, 2]}}"#;
     let expected = format!(
         r#"{{"one":{{"KILLS":4}},"matchid":"m1","renamed":9,"absent":null,"participants":[{{"kills":1,"next":null}},{{"kills":2,"next":{next}}}]}}"#
     );

@@ -82,7 +82,8 @@ fn values_that_fit() {
         (of(list), "null", "null"),
         (of(row.clone()), "{\"b\":\"x\",\"z\":[{}]}", "{\"a\":null,\"b\":\"x\"}"),
         (of(row), "null", "null"),
-        (jsonb_field("c", true), " { \"a b\" : [ 1 , \"x \\\" y\" ] } ", r#"{"a b":[1,"x \" y"]}"#),
+        (jsonb_field("c", true), " { \"a b\" : [ 1 , \"x \\\" y\" ] } ", r#"{"a b": [1, "x \" y"]}"#),
+        (jsonb_field("c", true), r#"{"b":1e2,"a":-0.0,"a":"\u00e9"}"#, r#"{"a": "é", "b": 100}"#),
         (jsonb_field("c", true), "1.50", "1.50"),
         (jsonb_field("c", true), "\"t\"", "\"t\""),
         (jsonb_field("c", true), "null", "null"),
@@ -127,6 +128,16 @@ fn values_that_do_not() {
         (of(list.clone()), "{}", "field c: an object does not fit INT[]"),
         (of(list), "[1, 2, \"x\"]", "field c[2]: a string does not fit INT"),
         (jsonb_field("c", true), "[1,]", "field c: this is not JSON: trailing comma at byte 8"),
+        (
+            jsonb_field("c", true),
+            r#"["\ud800"]"#,
+            "field c: this is not JSON: one half of a surrogate pair at byte 8",
+        ),
+        (
+            jsonb_field("c", true),
+            "1e131072",
+            "field c: a number is too large or too fine: it may have 131072 digits before its point and 16383 behind it",
+        ),
     ];
     for (field, value, expected) in cases {
         let shown = format!("{value} as {}", sql_type(&field));

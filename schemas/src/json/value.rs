@@ -10,7 +10,7 @@ use crate::columns::{Column, Data};
 use crate::decimal::{self, Excess};
 use crate::decode::Fail;
 use crate::span::Span;
-use crate::time;
+use crate::{jsonb, time};
 use arrow::datatypes::TimeUnit;
 
 impl Reader {
@@ -88,7 +88,7 @@ impl Reader {
                 _ => Err(mismatch(&node.sql, peek)),
             },
             Kind::Bytes => self.base64(&node.sql, column, json, peek),
-            Kind::Jsonb => self.jsonb(column, json, peek),
+            Kind::Jsonb => Self::jsonb(column, json, peek),
             _ => self.scalar(node, column, json, peek),
         }
     }
@@ -123,16 +123,14 @@ impl Reader {
         closed(column.append_bytes(&self.scratch))
     }
 
-    /// Keeps any value as text, without the blanks between its parts.
-    fn jsonb(&mut self, column: &mut Column, json: &mut Jiter<'_>, peek: Peek) -> Result<(), Fail> {
+    /// Keeps any value as the one text of it.
+    fn jsonb(column: &mut Column, json: &mut Jiter<'_>, peek: Peek) -> Result<(), Fail> {
         let start = json.current_index();
         json.known_skip(peek).map_err(syntax)?;
-        let raw = json.slice_to_current(start);
-        if std::str::from_utf8(raw).is_err() {
-            return Err(Fail::new("this is not JSON: invalid UTF-8"));
-        }
-        compact(raw, &mut self.scratch);
-        closed(column.append_bytes(&self.scratch))
+        let raw = std::str::from_utf8(json.slice_to_current(start))
+            .map_err(|_| Fail::new("this is not JSON: invalid UTF-8"))?;
+        let text = jsonb::canonical(raw).map_err(|error| Fail::new(error.to_string()))?;
+        closed(column.append_bytes(text.as_bytes()))
     }
 
     fn scalar(
@@ -316,21 +314,4 @@ fn numeric_timestamp(sql: &str, unit: TimeUnit, json: &mut Jiter<'_>, peek: Peek
     decimal::parse(text, scale, Excess::Floor)
         .and_then(|value| i64::try_from(value).ok())
         .ok_or_else(|| does_not_fit(text, sql))
-}
-
-/// Copies JSON text without the blanks outside its strings.
-fn compact(raw: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in raw {
-        if in_string {
-            in_string = escaped || *byte != b'"';
-            escaped = !escaped && *byte == b'\\';
-        } else if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-            continue;
-        } else {
-            in_string = *byte == b'"';
-        }
-        out.push(*byte);
-    }
 }

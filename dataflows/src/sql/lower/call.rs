@@ -16,7 +16,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, IsNotNullExpr};
 
 use super::{cast, condition, not_a_column, scalar};
 use crate::plan::{AggFunc, Aggregate, Fold, Scalar, SortKey};
-use crate::sql::aggregates::{ANY_VALUE, APPROX_DISTINCT, FOLDS, is_within_group};
+use crate::sql::aggregates::{ANY_VALUE, APPROX_DISTINCT, is_folded, is_within_group};
 use crate::sql::interval_sum::is_interval;
 use crate::sql::picks::{ARG_MAX, ARG_MIN};
 use crate::sql::query::herald_type;
@@ -69,7 +69,7 @@ impl<'a> Call<'a> {
             false if counts_each => Some(AggFunc::Count),
             false => AggFunc::of(name),
         };
-        if func.is_none() && !folded && !FOLDS.contains(&name) {
+        if func.is_none() && !folded && !is_folded(name) {
             return plan_err!("the aggregate {name} is not supported");
         }
         let filter = f.params.filter.as_ref().map(|e| condition(e, schema)).transpose()?;

@@ -414,7 +414,8 @@ fn sqlparse<T>(
         let mistake = Mistake::new(context.pos(place), message);
         return Err(if hint { mistake.hint("split it into several views") } else { mistake });
     }
-    let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
+    let mut parser =
+        Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(super::jsonb::operators(tokens));
     let value = read(&mut parser).map_err(|error| translate(error, context.file, first, stop))?;
     let left = parser.peek_token();
     if left.token == Token::EOF {

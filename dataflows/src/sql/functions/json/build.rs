@@ -1,0 +1,314 @@
+//! JSONB of SQL values: `to_jsonb`, `jsonb_build_object`, `jsonb_build_array`.
+//!
+//! Numbers keep every digit, times are ISO 8601 as PostgreSQL writes them, BYTEA is its hexadecimal
+//! text, arrays are arrays and structs objects; NaN and the infinities, which JSON has no numbers for,
+//! are texts.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Time64MicrosecondType,
+    TimeUnit, TimestampMicrosecondType,
+};
+use arrow::util::display::array_value_to_string;
+use datafusion_common::{DataFusionError, Result, plan_err};
+use datafusion_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+};
+use schemas::jsonb::{self, Json};
+use schemas::time;
+
+use super::any_arguments;
+use super::out::Builder;
+use super::{Gives, Value};
+
+/// What makes one member of its arguments for `jsonb_object_agg`.
+pub(crate) const PAIR: &str = "herald_jsonb_pair";
+
+/// The functions of this kind.
+pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
+    let of = |kind| Arc::new(ScalarUDF::from(Build { kind, signature: any_arguments() }));
+    vec![of(Kind::Value), of(Kind::Object), of(Kind::Array), of(Kind::Pair)]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Value,
+    Object,
+    Array,
+    Pair,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Build {
+    kind: Kind,
+    signature: Signature,
+}
+
+impl Build {
+    /// Whether an argument is the name of a member.
+    fn is_name(&self, place: usize) -> bool {
+        match self.kind {
+            Kind::Object => place.is_multiple_of(2),
+            Kind::Pair => place == 0,
+            Kind::Value | Kind::Array => false,
+        }
+    }
+
+    fn row(&self, columns: &[(ArrayRef, Arc<Field>)], row: usize) -> Result<Option<Json<'static>>, String> {
+        let at = |(array, field): &(ArrayRef, Arc<Field>)| value(array, field, row).map(owned);
+        let values = columns.iter().map(at).collect::<Result<Vec<_>, _>>()?;
+        match self.kind {
+            Kind::Value => Ok(match columns {
+                [(array, _)] if array.is_null(row) => None,
+                _ => values.into_iter().next(),
+            }),
+            Kind::Array => Ok(Some(Json::Array(values))),
+            Kind::Pair => {
+                let mut values = values.into_iter();
+                let name = values.next().and_then(name).ok_or("field name must not be null")?;
+                Ok(Some(Json::Array(vec![Json::String(name), values.next().unwrap_or(Json::Null)])))
+            }
+            Kind::Object => {
+                let mut members = Vec::with_capacity(values.len() / 2);
+                let mut values = values.into_iter();
+                while let (Some(key), Some(value)) = (values.next(), values.next()) {
+                    let place = members.len() * 2 + 1;
+                    let name = name(key).ok_or_else(|| format!("argument {place}: key must not be null"))?;
+                    members.push((name, value));
+                }
+                Ok(Some(Json::object(members)))
+            }
+        }
+    }
+}
+
+/// A scalar as the name of a member.
+fn name(value: Json<'static>) -> Option<Cow<'static, str>> {
+    match value {
+        Json::String(text) | Json::Number(text) => Some(text),
+        Json::Bool(value) => Some(Cow::Borrowed(if value { "true" } else { "false" })),
+        _ => None,
+    }
+}
+
+fn owned(value: Json<'_>) -> Json<'static> {
+    match value {
+        Json::Null => Json::Null,
+        Json::Bool(value) => Json::Bool(value),
+        Json::Number(text) => Json::Number(Cow::Owned(text.into_owned())),
+        Json::String(text) => Json::String(Cow::Owned(text.into_owned())),
+        Json::Array(items) => Json::Array(items.into_iter().map(owned).collect()),
+        Json::Object(members) => {
+            let member = |(name, value): jsonb::Member<'_>| (Cow::Owned(name.into_owned()), owned(value));
+            Json::Object(members.into_iter().map(member).collect())
+        }
+    }
+}
+
+/// Whether a value of a column has a JSONB form.
+fn has_form(field: &Field) -> bool {
+    match field.data_type() {
+        DataType::List(item) => has_form(item),
+        DataType::Struct(fields) => fields.iter().all(|field| has_form(field)),
+        DataType::Null | DataType::Boolean | DataType::Float32 | DataType::Float64 => true,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Decimal128(..) | DataType::Date32 | DataType::Binary => true,
+        DataType::Time64(TimeUnit::Microsecond) | DataType::Timestamp(TimeUnit::Microsecond, _) => true,
+        other => other.is_integer(),
+    }
+}
+
+/// The value of a row as JSONB; NULL is null.
+fn value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>, String> {
+    let number = |text: String| {
+        let mut room = jsonb::LENGTH_MAX;
+        let canonical = jsonb::number::canonical(&text, &mut room).map(Cow::into_owned);
+        canonical.map(|text| Json::Number(Cow::Owned(text))).map_err(|error| error.to_string())
+    };
+    let float = |finite: bool, exact: String, shown: String| match finite {
+        true => number(exact),
+        false => Ok(Json::String(Cow::Owned(shown))),
+    };
+    if array.is_null(row) {
+        return Ok(Json::Null);
+    }
+    Ok(match array.data_type() {
+        DataType::Null => Json::Null,
+        DataType::Boolean => Json::Bool(array.as_boolean().value(row)),
+        of if of.is_integer() => {
+            number(array_value_to_string(array, row).map_err(|error| error.to_string())?)?
+        }
+        DataType::Float32 => {
+            let value = array.as_primitive::<Float32Type>().value(row);
+            float(value.is_finite(), format!("{value:e}"), unbounded(value.into()))?
+        }
+        DataType::Float64 => {
+            let value = array.as_primitive::<Float64Type>().value(row);
+            float(value.is_finite(), format!("{value:e}"), unbounded(value))?
+        }
+        DataType::Decimal128(..) => number(array.as_primitive::<Decimal128Type>().value_as_string(row))?,
+        DataType::Utf8 if schemas::is_jsonb(field) => {
+            jsonb::parse(array.as_string::<i32>().value(row)).map_err(|error| error.to_string())?
+        }
+        DataType::Utf8 => text(array.as_string::<i32>().value(row))?,
+        DataType::LargeUtf8 => text(array.as_string::<i64>().value(row))?,
+        DataType::Utf8View => text(array.as_string_view().value(row))?,
+        DataType::Binary => {
+            let bytes = array.as_binary::<i32>().value(row);
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            Json::String(Cow::Owned(format!("\\x{hex}")))
+        }
+        DataType::Date32 => date(array.as_primitive::<Date32Type>().value(row)),
+        DataType::Time64(_) => clock(array.as_primitive::<Time64MicrosecondType>().value(row)),
+        DataType::Timestamp(_, zone) => {
+            instant(array.as_primitive::<TimestampMicrosecondType>().value(row), zone.is_some())
+        }
+        DataType::List(item) => {
+            let list = array.as_list::<i32>().value(row);
+            let items = (0..list.len()).map(|at| value(&list, of_list(field, item), at).map(owned));
+            Json::Array(items.collect::<Result<_, _>>()?)
+        }
+        DataType::Struct(fields) => {
+            let rows = array.as_struct();
+            let own = match field.data_type() {
+                DataType::Struct(own) => own,
+                _ => fields,
+            };
+            let member = |(column, field): (&'a ArrayRef, &FieldRef)| {
+                Ok((Cow::Owned(field.name().clone()), value(column, field, row)?))
+            };
+            Json::object(rows.columns().iter().zip(own).map(member).collect::<Result<Vec<_>, String>>()?)
+        }
+        other => return Err(format!("{other} has no JSONB form")),
+    })
+}
+
+/// The field of a list's items: the declared one, which knows JSONB.
+fn of_list<'f>(field: &'f Field, own: &'f FieldRef) -> &'f Field {
+    match field.data_type() {
+        DataType::List(item) => item,
+        _ => own,
+    }
+}
+
+/// A text holds no `\0`, which JSONB cannot.
+fn text(text: &str) -> Result<Json<'_>, String> {
+    match text.contains('\0') {
+        true => Err("\\u0000 cannot be in a JSONB text".to_owned()),
+        false => Ok(Json::String(Cow::Borrowed(text))),
+    }
+}
+
+fn unbounded(value: f64) -> String {
+    let text = if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    };
+    text.to_owned()
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::with_capacity(32);
+    write(&mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Years as PostgreSQL counts them: none is 0, and those before are BC.
+fn dated(days: i64) -> (String, &'static str) {
+    let iso = written(|out| time::write_date(out, days));
+    let (sign, digits) = match iso.strip_prefix(['-', '+']) {
+        Some(rest) => (iso.starts_with('-'), rest),
+        None => (false, iso.as_str()),
+    };
+    let (year, rest) = digits.split_once('-').unwrap_or((digits, ""));
+    let year: i64 = year.parse().unwrap_or_default();
+    let year = if sign { -year } else { year };
+    if year > 0 { (format!("{year:04}-{rest}"), "") } else { (format!("{:04}-{rest}", 1 - year), " BC") }
+}
+
+fn date(days: i32) -> Json<'static> {
+    let (text, era) = dated(days.into());
+    Json::String(Cow::Owned(format!("{text}{era}")))
+}
+
+/// A time of day with as many digits behind the second as it has.
+fn of_day(us: i64) -> String {
+    let text = written(|out| time::write_time(out, us));
+    text.strip_suffix(".000000").unwrap_or_else(|| text.trim_end_matches('0')).to_owned()
+}
+
+fn clock(us: i64) -> Json<'static> {
+    Json::String(Cow::Owned(of_day(us)))
+}
+
+fn instant(us: i64, utc: bool) -> Json<'static> {
+    const DAY: i64 = 86_400_000_000;
+    let (day, era) = dated(us.div_euclid(DAY));
+    let clock = of_day(us.rem_euclid(DAY));
+    Json::String(Cow::Owned(format!("{day}T{clock}{}{era}", if utc { "+00:00" } else { "" })))
+}
+
+impl ScalarUDFImpl for Build {
+    fn name(&self) -> &str {
+        match self.kind {
+            Kind::Value => "to_jsonb",
+            Kind::Object => "jsonb_build_object",
+            Kind::Array => "jsonb_build_array",
+            Kind::Pair => PAIR,
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let (name, given) = (self.name(), args.arg_fields.len());
+        match self.kind {
+            Kind::Value if given != 1 => return plan_err!("{name} takes one argument"),
+            Kind::Pair if given != 2 => return plan_err!("jsonb_object_agg takes a name and a value"),
+            Kind::Object if !given.is_multiple_of(2) => {
+                return plan_err!("{name} takes names and values in turn: an even number of arguments");
+            }
+            _ => {}
+        }
+        for (place, field) in args.arg_fields.iter().enumerate() {
+            let of = field.data_type();
+            if !has_form(field) {
+                return plan_err!("{name} does not take {}: convert it with CAST", schemas::sql_type(field));
+            }
+            if self.is_name(place) && (of.is_nested() || of.is_floating() || schemas::is_jsonb(field)) {
+                let found = schemas::sql_type(field);
+                return plan_err!(
+                    "{name}: a name is a text, a number or a time, not {found}: write CAST(x AS VARCHAR)"
+                );
+            }
+        }
+        Ok(Arc::new(schemas::jsonb_field(name, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        let columns = args.args.iter().zip(&args.arg_fields);
+        let columns = columns.map(|(arg, field)| Ok((arg.to_array(rows)?, Arc::clone(field))));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let mut out = Builder::new(Gives::Json);
+        for row in 0..rows {
+            let made = self.row(&columns, row).map_err(DataFusionError::Execution)?;
+            let text = made.map(|value| value.text()).transpose();
+            let text = text.map_err(|error| DataFusionError::Execution(error.to_string()))?;
+            out.push(text.map_or(Value::Null, Value::Text))?;
+        }
+        Ok(ColumnarValue::Array(out.finish()))
+    }
+}

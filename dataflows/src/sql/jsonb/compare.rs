@@ -1,0 +1,106 @@
+//! Comparisons of JSONB values.
+//!
+//! Equality is asked of keys (see `functions::json::key`), so that it can find the partners of a join;
+//! order of a function. A text constant is read as JSONB, other types are refused.
+
+use datafusion_common::tree_node::Transformed;
+use datafusion_common::{DFSchema, Result, plan_err};
+use datafusion_expr::expr::{Between, InList};
+use datafusion_expr::{BinaryExpr, Expr, Operator, lit, when};
+
+use super::{call, is_constant, is_null, jsonb, key, shown, together};
+
+/// An operator, BETWEEN or IN, where one of its operands is JSONB.
+pub(super) fn comparison(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let is_jsonb = |expr: &Expr| jsonb(expr, schema).is_some();
+    match expr {
+        Expr::BinaryExpr(b) if is_jsonb(&b.left) || is_jsonb(&b.right) => operator(b, schema),
+        Expr::InList(InList { expr, list, negated }) if is_jsonb(&expr) || list.iter().any(is_jsonb) => {
+            let all = std::iter::once(*expr).chain(list).collect();
+            let mut keys = as_keys(together(all, schema, "IN")?)?;
+            let expr = Box::new(keys.remove(0));
+            Ok(Transformed::yes(Expr::InList(InList { expr, list: keys, negated })))
+        }
+        Expr::Between(Between { expr, negated, low, high })
+            if [&expr, &low, &high].into_iter().any(|e| is_jsonb(e)) =>
+        {
+            let mut all = together(vec![*expr, *low, *high], schema, "BETWEEN")?.into_iter();
+            let (Some(expr), Some(low), Some(high)) = (all.next(), all.next(), all.next()) else {
+                return plan_err!("BETWEEN takes three values");
+            };
+            let above = ordered(expr.clone(), Operator::GtEq, low)?;
+            let within = above.and(ordered(expr, Operator::LtEq, high)?);
+            Ok(Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within }))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn operator(b: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    use Operator as O;
+    let BinaryExpr { left, op, right } = b;
+    let sides = |what: &str| -> Result<(Expr, Expr)> {
+        let mut sides = together(vec![*left.clone(), *right.clone()], schema, what)?.into_iter();
+        match (sides.next(), sides.next()) {
+            (Some(left), Some(right)) => Ok((left, right)),
+            _ => plan_err!("{what} takes two operands"),
+        }
+    };
+    match op {
+        O::Eq | O::NotEq | O::IsDistinctFrom | O::IsNotDistinctFrom => {
+            let (left, right) = sides(&op.to_string())?;
+            let mut keys = as_keys(vec![left, right])?.into_iter().map(Box::new);
+            match (keys.next(), keys.next()) {
+                (Some(left), Some(right)) => {
+                    Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+                }
+                _ => plan_err!("{op} takes two operands"),
+            }
+        }
+        O::Lt | O::LtEq | O::Gt | O::GtEq => {
+            let (left, right) = sides(&op.to_string())?;
+            Ok(Transformed::yes(ordered(left, op, right)?))
+        }
+        O::StringConcat => {
+            let as_jsonb = |e: &Expr| jsonb(e, schema).is_some() || is_constant(e) || is_null(e);
+            if as_jsonb(&left) && as_jsonb(&right) {
+                let (left, right) = sides("||")?;
+                return Ok(Transformed::yes(call("jsonb_concat", vec![left, right])?));
+            }
+            Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+        }
+        _ => plan_err!(
+            "{} {op} {}, these types do not go together: convert JSONB with CAST, or take a text with ->>",
+            shown(&left, schema),
+            shown(&right, schema)
+        ),
+    }
+}
+
+/// Values by which equal ones are found.
+pub(super) fn as_keys(values: Vec<Expr>) -> Result<Vec<Expr>> {
+    let one = |value: Expr| match is_null(&value) || key::is_key(&value) {
+        true => Ok(value),
+        false => call(key::NAME, vec![value]),
+    };
+    values.into_iter().map(one).collect()
+}
+
+fn ordered(left: Expr, op: Operator, right: Expr) -> Result<Expr> {
+    let order = call("herald_jsonb_compare", vec![left, right])?;
+    Ok(Expr::BinaryExpr(BinaryExpr { left: Box::new(order), op, right: Box::new(lit(0i32)) }))
+}
+
+/// `nullif` of JSONB.
+pub(super) fn null_if(values: Vec<Expr>) -> Result<Expr> {
+    let [value, other] = values.as_slice() else { return plan_err!("nullif takes two arguments") };
+    let mut keys = as_keys(values.clone())?.into_iter();
+    let (Some(left), Some(right)) = (keys.next(), keys.next()) else {
+        return plan_err!("nullif takes two arguments");
+    };
+    if is_null(value) || is_null(other) {
+        return Ok(value.clone());
+    }
+    when(left.eq(right), Expr::Literal(datafusion_common::ScalarValue::Utf8(None), None))
+        .otherwise(value.clone())
+}

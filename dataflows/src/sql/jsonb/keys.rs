@@ -1,0 +1,138 @@
+//! Keys of groups, DISTINCT and joins: equal JSONB values are one.
+//!
+//! A key shows in the result, so a group of `1.0` and `1.00` is called `1`, where PostgreSQL takes the
+//! spelling of whichever row it met first. Columns that are no keys keep their spelling.
+
+use std::sync::Arc;
+
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, Result, plan_err};
+use datafusion_expr::logical_plan::{
+    Aggregate, Distinct, DistinctOn, Join, LogicalPlan, LogicalPlanBuilder, Union,
+};
+use datafusion_expr::{BinaryExpr, Expr, Operator};
+
+use super::compare::as_keys;
+use super::{call, holds, holds_jsonb, key, rewritten};
+
+/// Makes keys of JSONB what [`key`] makes of them, everywhere in `plan`.
+///
+/// # Errors
+/// When JSONB is a key where it cannot be one.
+pub(crate) fn keys(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let done = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
+        LogicalPlan::Distinct(Distinct::All(input)) => all(input),
+        LogicalPlan::Distinct(Distinct::On(on)) => on_some(on),
+        LogicalPlan::Join(join) => joined(join),
+        other => Ok(Transformed::no(other)),
+    })?;
+    match done.transformed {
+        true => Ok(done.data.transform_up(|node| node.recompute_schema().map(Transformed::yes))?.data),
+        false => Ok(done.data),
+    }
+}
+
+/// Refuses a UNION of JSONB with something else.
+pub(super) fn alike(union: &Union) -> Result<()> {
+    let Some(first) = union.inputs.first() else { return Ok(()) };
+    for (at, field) in first.schema().fields().iter().enumerate() {
+        let of = |input: &Arc<LogicalPlan>| {
+            input.schema().fields().get(at).is_some_and(|field| schemas::is_jsonb(field))
+        };
+        if union.inputs.iter().any(|input| of(input) != of(first)) {
+            return plan_err!(
+                "the sides of UNION differ in column {}: JSONB and another type: write CAST(x AS JSONB)",
+                field.name()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// One key, under the name it had.
+fn renamed(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if !holds(&expr, schema) || key::is_key(&expr) {
+        return Ok(Transformed::no(expr));
+    }
+    let (relation, name) = expr.qualified_name();
+    Ok(Transformed::yes(call(key::NAME, vec![expr.unalias()])?.alias_qualified(relation, name)))
+}
+
+fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let schema = Arc::clone(aggregate.input.schema());
+    if let [Expr::GroupingSet(set)] = aggregate.group_expr.as_slice() {
+        if set.distinct_expr().into_iter().any(|expr| holds(expr, &schema)) {
+            return plan_err!(
+                "GROUPING SETS, ROLLUP and CUBE over JSONB are not supported: \
+                 write GROUP BY, or CAST(x AS VARCHAR)"
+            );
+        }
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    let mut changed = false;
+    let mut keys = Vec::with_capacity(aggregate.group_expr.len());
+    for expr in &aggregate.group_expr {
+        let done = renamed(expr.clone(), &schema)?;
+        changed |= done.transformed;
+        keys.push(done.data);
+    }
+    if !changed {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    let grouped = Aggregate::try_new(aggregate.input, keys, aggregate.aggr_expr)?;
+    Ok(Transformed::yes(LogicalPlan::Aggregate(grouped)))
+}
+
+fn all(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
+    let schema = Arc::clone(input.schema());
+    if !schema.fields().iter().any(|field| holds_jsonb(field)) {
+        return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
+    }
+    let columns = schema.columns().into_iter().map(Expr::Column);
+    let columns = columns.map(|column| renamed(column, &schema).map(|done| done.data));
+    let keyed = LogicalPlanBuilder::from(Arc::unwrap_or_clone(input))
+        .project(columns.collect::<Result<Vec<_>>>()?)?;
+    Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(keyed.build()?)))))
+}
+
+fn on_some(on: DistinctOn) -> Result<Transformed<LogicalPlan>> {
+    let held = on.on_expr.iter().any(|expr| holds(expr, on.input.schema()));
+    match held {
+        true => plan_err!("DISTINCT ON of JSONB is not supported: name a part of it, or CAST(x AS VARCHAR)"),
+        false => Ok(Transformed::no(LogicalPlan::Distinct(Distinct::On(on)))),
+    }
+}
+
+/// Equalities that a rule made, between sides that nobody has made keys of.
+fn joined(mut join: Join) -> Result<Transformed<LogicalPlan>> {
+    let mut changed = false;
+    let (left, right) = (Arc::clone(join.left.schema()), Arc::clone(join.right.schema()));
+    for (l, r) in &mut join.on {
+        if (holds(l, &left) || holds(r, &right)) && !(key::is_key(l) && key::is_key(r)) {
+            changed = true;
+            let mut sides = as_keys(vec![std::mem::take(l), std::mem::take(r)])?.into_iter();
+            (*l, *r) = (sides.next().unwrap_or_default(), sides.next().unwrap_or_default());
+        }
+    }
+    let done = rewritten(LogicalPlan::Join(join), &|expr, schema| match expr {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: op @ (Operator::Eq | Operator::IsNotDistinctFrom),
+            right,
+        }) if holds(&left, schema)
+            && holds(&right, schema)
+            && !(key::is_key(&left) && key::is_key(&right)) =>
+        {
+            let mut sides = as_keys(vec![*left, *right])?.into_iter().map(Box::new);
+            match (sides.next(), sides.next()) {
+                (Some(left), Some(right)) => {
+                    Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+                }
+                _ => plan_err!("{op} takes two operands"),
+            }
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(Transformed::new_transformed(done.data, done.transformed || changed))
+}
