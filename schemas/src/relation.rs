@@ -3,8 +3,7 @@
 //! Columns are Boolean, Int16, Int32, Int64, Float32, Float64, Decimal128, Utf8, Binary, Date32,
 //! Time64(us), Timestamp(us) without or with zone UTC, Interval(MonthDayNano), List and Struct. JSONB is
 //! Utf8 whose field metadata says so and whose text is the one text of its value (see [`crate::jsonb`]).
-//! The JSON form of a schema is kept in the state:
-//! it must stay readable by later releases.
+//! The JSON form of a schema is kept in the state: it must stay readable by later releases.
 
 use std::collections::HashMap;
 use std::sync::Arc;
