@@ -12,7 +12,48 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Cases that do not hold yet.
-const FAILING: &[&str] = &[];
+const FAILING: &[&str] = &[
+    "07-not-in-nullable-expression",
+    "100a-group-by-date-bin-of-timestamptz",
+    "100b-group-by-milliseconds",
+    "100c-group-by-local-day",
+    "100d-join-date-with-timestamp",
+    "100e-group-by-md5",
+    "100g-union-of-date-and-timestamp",
+    "100h-group-by-a-span-not-shown",
+    "104-computed-nan",
+    "107-zero-divided-by-zero",
+    "108-distinct-from-then-and",
+    "108b-distinct-from-then-and-of-numbers",
+    "109-rows-compared-with-nulls",
+    "11-exists-over-rollup",
+    "110-minus-of-bits",
+    "111-array-has-any-of-null",
+    "15-simplified-lists-and-null",
+    "16-narrowing-casts-in-comparisons",
+    "17-coalesce-number-and-text",
+    "18-signed-zero",
+    "19-time-zones",
+    "20-decimal-division-and-average",
+    "21-json-numbers-of-any-size",
+    "51-signed-zero-through-expressions",
+    "52-signed-zero-one-step",
+    "60-regex-with-backslash",
+    "62-jsonb-access",
+    "77-jsonb-odd-texts",
+    "83a-key-by-day-of-a-shifted-time",
+    "83c-key-by-time-of-day",
+    "84-times-far-away",
+    "87-interval-comparison",
+    "90-not-of-a-regex-that-matches-all",
+    "94-avro-star-nested",
+    "95a-two-parts-of-a-local-time",
+    "95b-interval-in-two-conditions",
+    "95d-epoch-seconds-twice",
+    "95e-two-parts-of-a-span",
+    "96-date-plus-hours",
+    "97-remainder-of-a-decimal",
+];
 
 /// A script that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(120);

@@ -112,17 +112,26 @@ pub fn compiled(text: &str) -> Result<Plan, Vec<(usize, String)>> {
     }
 }
 
-/// For each view what refuses it, by compiling all together and, where that panics, each alone.
+/// For each view what refuses it. Mistakes of reading hide those of planning: what is left is compiled again.
 fn refusals(asked: &[Asked]) -> Vec<Option<Given>> {
-    let mut refused = vec![None; asked.len()];
-    let Err(mistakes) = compiled(&topology(asked)) else { return refused };
-    if mistakes.iter().all(|(line, _)| *line > BEFORE && *line <= BEFORE + asked.len()) {
-        for (line, words) in mistakes {
-            refused[line - BEFORE - 1].get_or_insert(Given::Refused(words));
+    let mut refused: Vec<Option<Given>> = vec![None; asked.len()];
+    loop {
+        let open: Vec<usize> = (0..asked.len()).filter(|at| refused[*at].is_none()).collect();
+        let views: Vec<Asked> = open.iter().map(|at| asked[*at].clone()).collect();
+        let Err(mistakes) = compiled(&topology(&views)) else { return refused };
+        let lines = BEFORE + 1..=BEFORE + open.len();
+        if !mistakes.iter().all(|(line, _)| lines.contains(line)) {
+            break;
         }
-        return refused;
+        for (line, words) in mistakes {
+            refused[open[line - BEFORE - 1]].get_or_insert(Given::Refused(words));
+        }
     }
+    // A panic has no place: each alone.
     for (at, asked) in asked.iter().enumerate() {
+        if refused[at].is_some() {
+            continue;
+        }
         if let Err(mistakes) = compiled(&topology(std::slice::from_ref(asked))) {
             let (line, words) = &mistakes[0];
             refused[at] = Some(match line {
@@ -161,7 +170,7 @@ fn tried(history: &Arc<History>, asked: &[Asked]) -> Result<Vec<Given>, String> 
         // Nobody listens any more when it took too long.
         let _ = sender.send(told);
     });
-    thread.map_err(|e| e.to_string())?;
+    thread.map_err(|e| format!("{e:?}"))?;
     match receiver.recv_timeout(LONGEST) {
         Ok(told) => told,
         Err(RecvTimeoutError::Timeout) => Err(format!("no answer within {LONGEST:?}")),
@@ -175,7 +184,7 @@ fn run(history: &History, asked: &[Asked]) -> Result<Vec<Given>, String> {
     let plan = Arc::new(plan);
     let memory = std::path::Path::new("/dev/shm");
     let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    let dir = dir.map_err(|e| e.to_string())?;
+    let dir = dir.map_err(|e| format!("{e:?}"))?;
     let open = |workers: usize| {
         Engine::open(Opening {
             plan: &plan,
@@ -184,7 +193,7 @@ fn run(history: &History, asked: &[Asked]) -> Result<Vec<Given>, String> {
             workers,
             decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
         })
-        .map_err(|e| e.to_string())
+        .map_err(|e| format!("{e:?}"))
     };
     let mut engine = open(1)?;
     let all = history.records.len();
@@ -202,26 +211,26 @@ fn run(history: &History, asked: &[Asked]) -> Result<Vec<Given>, String> {
                 }
                 _ => history.plain(pair[0]..pair[1]),
             };
-            engine.feed(place, records).map_err(|e| e.to_string())?;
+            engine.feed(place, records).map_err(|e| format!("{e:?}"))?;
         }
-        engine.close().map_err(|e| e.to_string())?;
-        engine.commit(0).map_err(|e| e.to_string())?;
+        engine.close().map_err(|e| format!("{e:?}"))?;
+        engine.commit(0).map_err(|e| format!("{e:?}"))?;
         if at == 2 {
-            engine.stop().map_err(|e| e.to_string())?;
+            engine.stop().map_err(|e| format!("{e:?}"))?;
             engine = open(2)?;
         }
     }
     let given = read(&engine, &plan, asked.len())?;
-    engine.stop().map_err(|e| e.to_string())?;
+    engine.stop().map_err(|e| format!("{e:?}"))?;
     Ok(given)
 }
 
 fn read(engine: &Engine, plan: &Plan, views: usize) -> Result<Vec<Given>, String> {
     let names = ["view", "expression", "message", "row"].map(|n| Field::new(n, DataType::Utf8, false));
-    let errors = texts(&Schema::new(names.to_vec()), &engine.error_rows().map_err(|e| e.to_string())?)?;
+    let errors = texts(&Schema::new(names.to_vec()), &engine.error_rows().map_err(|e| format!("{e:?}"))?)?;
     let view = |at: usize| {
         let schema = &plan.rels[plan.views[at].rel].schema;
-        let rows = texts(schema, &engine.view_rows(at).map_err(|e| e.to_string())?)?;
+        let rows = texts(schema, &engine.view_rows(at).map_err(|e| format!("{e:?}"))?)?;
         let errors = errors.iter().filter(|row| row[0].as_deref() == Some(&plan.views[at].name)).count();
         Ok(Given::Rows { rows, errors, fields: schema.fields().iter().cloned().collect() })
     };
@@ -230,7 +239,7 @@ fn read(engine: &Engine, plan: &Plan, views: usize) -> Result<Vec<Given>, String
 
 fn texts(schema: &Schema, rows: &Rows) -> Result<Vec<Texts>, String> {
     let columns =
-        RowCodec::of(schema).and_then(|codec| codec.decode(rows.iter())).map_err(|e| e.to_string())?;
+        RowCodec::of(schema).and_then(|codec| codec.decode(rows.iter())).map_err(|e| format!("{e:?}"))?;
     let row = |row: usize| {
         columns.iter().zip(schema.fields()).map(|(column, field)| value::herald(column, row, field)).collect()
     };

@@ -19,7 +19,7 @@ pub fn herald(column: &ArrayRef, row: usize, field: &Field) -> Option<String> {
         return None;
     }
     let text = match column.data_type() {
-        DataType::Boolean => if column.as_boolean().value(row) { "t" } else { "f" }.to_owned(),
+        DataType::Boolean => column.as_boolean().value(row).to_string(),
         DataType::Int16 => column.as_primitive::<Int16Type>().value(row).to_string(),
         DataType::Int32 => column.as_primitive::<Int32Type>().value(row).to_string(),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
@@ -87,6 +87,12 @@ fn alike(text: &str, field: &Field) -> String {
         DataType::Decimal128(_, scale) => rounded(text, usize::try_from(*scale).unwrap_or(0)),
         DataType::Int16 | DataType::Int32 | DataType::Int64 => rounded(text, 20),
         DataType::Utf8 if is_jsonb(field) => unspaced(text),
+        // Within an array it is a letter.
+        DataType::Boolean => match text {
+            "t" => "true".to_owned(),
+            "f" => "false".to_owned(),
+            _ => text.to_owned(),
+        },
         _ => text.to_owned(),
     }
 }
