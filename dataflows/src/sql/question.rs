@@ -55,7 +55,7 @@ fn planned(
     let mut catalog = Catalog::default();
     for (at, (name, schema)) in tables.iter().enumerate() {
         let name = Name { text: name.clone(), pos };
-        catalog.add(Entry { known: Some((at, Arc::clone(schema))), name });
+        catalog.add(Entry { known: Some((at, Arc::clone(schema))), name, unique: vec![] });
     }
     let site = Site { file: 0, pos };
     let planned = query::answer(&catalog, &query, site)?;

@@ -41,7 +41,7 @@ fn all_parts_of_an_epoch_are_there_after_reopening() {
             ..epoch(1)
         })
         .unwrap();
-    assert_eq!((stats.epoch, stats.keys), (1, 13));
+    assert_eq!((stats.epoch, stats.keys), (1, 14));
     let next = Commit {
         writes: vec![writes(TABLE, &[("a", None), ("d", Some("4"))])],
         progress: source(8, 8, 43),
