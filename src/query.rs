@@ -145,7 +145,12 @@ async fn execute(tables: Tables, sql: &str, memory: usize) -> Result<Answer> {
     let unknown = tables.unknown.clone();
     let context = session(memory)?;
     if is_question(sql) {
-        let plan = planned(&tables, sql)?;
+        let plan = planned(&tables, sql).map_err(|error| match unknown.first() {
+            Some(name) if error.to_string().contains("there is no source, table or view called ") => {
+                mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
+            }
+            _ => error,
+        })?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
         let state = context.state();
         let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(refused)?;

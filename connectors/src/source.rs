@@ -273,7 +273,8 @@ mod tests {
     fn a_record_is_known_by_time_key_and_value() {
         let last = LastRecord::new(4, Some(7), Some(b"k"), Some(b"v"));
         assert!(last.is(Some(7), Some(b"k"), Some(b"v")));
-        let others: [(Option<i64>, Option<&[u8]>, Option<&[u8]>); 6] = [
+        type Known<'a> = (Option<i64>, Option<&'a [u8]>, Option<&'a [u8]>);
+        let others: [Known<'_>; 6] = [
             (Some(8), Some(b"k"), Some(b"v")),
             (None, Some(b"k"), Some(b"v")),
             (Some(7), Some(b"kv"), Some(b"")),

@@ -198,7 +198,8 @@ fn int32(value: f64) -> Option<i32> {
 
 fn int64(value: f64) -> Option<i64> {
     // 2^63 is a DOUBLE and no BIGINT.
-    (value >= -9.223_372_036_854_775_8e18 && value < 9.223_372_036_854_775_8e18).then_some(value as i64)
+    let least = i64::MIN as f64;
+    (least..-least).contains(&value).then_some(value as i64)
 }
 
 #[cfg(test)]

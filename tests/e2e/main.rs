@@ -9,9 +9,9 @@
 mod bank;
 mod broker;
 mod child;
-mod corners;
 #[cfg(feature = "failpoints")]
 mod clock;
+mod corners;
 #[cfg(feature = "failpoints")]
 mod ends;
 #[cfg(feature = "failpoints")]

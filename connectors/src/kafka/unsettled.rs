@@ -96,10 +96,8 @@ impl Watch {
             else {
                 continue;
             };
-            let ends = match self.count(topic, timeout, stop)? {
-                Some(count) => Some(offsets(&self.uncommitted, topic, 0..count, Offset::End, ANSWER)),
-                None => None,
-            };
+            let count = self.count(topic, timeout, stop)?;
+            let ends = count.map(|count| offsets(&self.uncommitted, topic, 0..count, Offset::End, ANSWER));
             let ends = ends.transpose().map_err(|error| self.progress.failed(error))?;
             judge(topic, reached, ends.as_deref())?;
         }

@@ -12,8 +12,8 @@ use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
-use super::picks::{ARG_MAX, ARG_MIN, MODE, PERCENTILE_DISC};
 use super::functions::json::aggregate::{self as json, ARRAY, OBJECT};
+use super::picks::{ARG_MAX, ARG_MIN, MODE, PERCENTILE_DISC};
 use super::query::herald_type;
 use crate::plan::AggFunc;
 

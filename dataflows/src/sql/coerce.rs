@@ -6,11 +6,13 @@
 //! beside DOUBLE is DOUBLE, but a constant with a point beside DECIMAL is DECIMAL; whole numbers beside
 //! REAL are DOUBLE; other text goes with text only, and is refused beside anything else.
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion_expr::expr::{Between, Case, InList, ScalarFunction};
-use datafusion_expr::logical_plan::LogicalPlan;
+use datafusion_expr::logical_plan::{LogicalPlan, LogicalPlanBuilder, Union};
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 
 use super::rewrite;
@@ -23,7 +25,46 @@ const ALTERNATIVES: [&str; 4] = ["coalesce", "greatest", "least", "nullif"];
 /// # Errors
 /// When operands have no type in common.
 pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(rewrite::expressions(plan, &coerced)?.data)
+    let coerced = rewrite::expressions(plan, &coerced)?.data;
+    Ok(coerced
+        .transform_up_with_subqueries(|node| match node {
+            LogicalPlan::Union(union) => dated(union),
+            other => Ok(Transformed::no(other)),
+        })?
+        .data)
+}
+
+/// A UNION in which dates stand beside times: the dates are times, too.
+fn dated(union: Union) -> Result<Transformed<LogicalPlan>> {
+    let of = |input: &LogicalPlan, at: usize| input.schema().fields().get(at).map(|f| f.data_type().clone());
+    let width = union.inputs.iter().map(|i| i.schema().fields().len()).min().unwrap_or(0);
+    let time = |at: usize| {
+        let types = union.inputs.iter().filter_map(|input| of(input, at));
+        types.into_iter().find(|t| matches!(t, DataType::Timestamp(..)))
+    };
+    let times: Vec<Option<DataType>> = (0..width).map(time).collect();
+    let mut changed = false;
+    let mut inputs = Vec::with_capacity(union.inputs.len());
+    for input in &union.inputs {
+        let date =
+            |at: usize| of(input, at) == Some(DataType::Date32) && times.get(at).is_some_and(Option::is_some);
+        if !(0..width).any(date) {
+            inputs.push(Arc::clone(input));
+            continue;
+        }
+        changed = true;
+        let columns = input.schema().columns().into_iter().enumerate().map(|(at, column)| {
+            let name = column.name.clone();
+            match times.get(at).cloned().flatten().filter(|_| date(at)) {
+                Some(time) => Ok(Expr::Column(column).cast_to(&time, input.schema())?.alias(name)),
+                None => Ok(Expr::Column(column)),
+            }
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        inputs.push(Arc::new(LogicalPlanBuilder::from(input.as_ref().clone()).project(columns)?.build()?));
+    }
+    let union = if changed { Union::try_new_with_loose_types(inputs)? } else { union };
+    Ok(Transformed::new_transformed(LogicalPlan::Union(union), changed))
 }
 
 /// Decides the operands' types in one expression.

@@ -77,6 +77,7 @@ fn reason(error: &DataFusionError) -> (String, &'static str) {
             }
             other => (query_words(&other.to_string()), "write a constant that has a value"),
         },
+        DataFusionError::Execution(message) => (query_words(message), "write a value of that type"),
         other => (query_words(&other.strip_backtrace()), "write a constant that has a value"),
     }
 }

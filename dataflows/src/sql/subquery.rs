@@ -17,7 +17,7 @@ use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_o
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, lit};
 use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
-use datafusion_optimizer::{Optimizer, OptimizerContext};
+use datafusion_optimizer::{OptimizerContext, OptimizerRule};
 use datafusion_sql::sqlparser::ast::{self, Query, Select, SelectItem, Visit, Visitor};
 
 use super::catalog::RelSource;
@@ -44,13 +44,23 @@ pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let context = OptimizerContext::new_with_config_options(Arc::new(options))
         .without_query_execution_start_time()
-        .with_skip_failing_rules(false)
-        .with_max_passes(8);
-    let rules = Optimizer::with_rules(vec![
-        Arc::new(DecorrelatePredicateSubquery::new()),
-        Arc::new(ScalarSubqueryToJoin::new()),
-    ]);
-    let joined = rules.optimize(knows_nulls(known(plan)?)?, &context, |_, _| {})?;
+        .with_skip_failing_rules(false);
+    let rules: [Arc<dyn OptimizerRule>; 2] =
+        [Arc::new(DecorrelatePredicateSubquery::new()), Arc::new(ScalarSubqueryToJoin::new())];
+    // The optimiser itself would refuse values of one row by key, which it does not know of.
+    let mut joined = knows_nulls(known(plan)?)?;
+    for _ in 0..8 {
+        let mut changed = false;
+        for rule in &rules {
+            let done = joined.transform_down_with_subqueries(|node| rule.rewrite(node, &context))?;
+            changed |= done.transformed;
+            joined = done.data;
+        }
+        if !changed {
+            break;
+        }
+    }
+    let joined = joined.transform_up(|node| node.recompute_schema().map(Transformed::yes))?.data;
     if holds_subquery(&joined)? { plan_err!("{PLACE}") } else { Ok(joined) }
 }
 

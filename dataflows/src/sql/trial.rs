@@ -18,6 +18,7 @@ use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use datafusion_common::{DataFusionError, Result, plan_err};
+use datafusion_physical_expr::expressions::Literal;
 
 use super::lower::not_a_column;
 use super::query::herald_type;
@@ -89,7 +90,8 @@ fn columns(scalars: &[Scalar], input: &Schema) -> Result<()> {
 /// # Errors
 /// When it cannot run, or has a type that no column has.
 pub(crate) fn column(scalar: &Scalar, input: &Schema) -> Result<()> {
-    if scalar.as_column().is_some() {
+    // The number of a grouping set is a constant that never becomes a column of its own.
+    if scalar.as_column().is_some() || scalar.expr().is::<Literal>() {
         return Ok(());
     }
     let of = scalar.data_type(input)?;

@@ -101,8 +101,11 @@ pub(in crate::sql) fn read_interval(text: &str) -> Outcome<arrow::datatypes::Int
     Span::parse(text).and_then(Span::to_arrow).ok_or_else(shown)
 }
 
+/// A type, what becomes of it, and the function that gives it.
+type Given = (Ty, &'static [Overload], Arc<ScalarUDF>);
+
 /// The functions by the type they give.
-static CASTS: LazyLock<[(Ty, &'static [Overload], Arc<ScalarUDF>); 6]> = LazyLock::new(|| {
+static CASTS: LazyLock<[Given; 6]> = LazyLock::new(|| {
     [
         ("herald_cast_date", Ty::Date, TO_DATE),
         ("herald_cast_timestamp", Ty::Timestamp, TO_TIMESTAMP),

@@ -92,7 +92,7 @@ pub(crate) struct Operators;
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let types = raw.left.get_type(schema).ok().zip(raw.right.get_type(schema).ok());
-        let Some((left, right)) = types.and_then(|(l, r)| Some((kind(&l), kind(&r)))) else {
+        let Some((left, right)) = types.map(|(l, r)| (kind(&l), kind(&r))) else {
             return Ok(PlannerResult::Original(raw));
         };
         if !left.is_time() && !right.is_time() {
