@@ -3,7 +3,7 @@
 //! The one simplifier of expressions. DataFusion's merges IN lists, moves casts to the other side of a
 //! comparison and distributes signs, and does not keep NULL, rounding and overflow while it does. Here a
 //! part without columns becomes its value, which is evaluated as any row would evaluate it; TRUE and FALSE
-//! leave AND, OR, NOT and CASE; nothing else changes. A part that fails stays as it is, so that rows that
+//! leave AND, OR, NOT and CASE; a column that is NOT NULL is not NULL; nothing else changes. A part that fails stays as it is, so that rows that
 //! reach it fail, but text that is no value of its type is a mistake of the query.
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -41,6 +41,12 @@ fn folded(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Ok(simpler) => return Ok(Transformed::yes(simpler)),
         Err(same) => same,
     };
+    if let Expr::IsNotNull(of) | Expr::IsNull(of) = &expr
+        && matches!(of.as_ref(), Expr::Column(_))
+        && of.nullable(schema).is_ok_and(|nullable| !nullable)
+    {
+        return Ok(Transformed::yes(lit(matches!(expr, Expr::IsNotNull(_)))));
+    }
     if !is_constant(&expr) {
         return Ok(Transformed::no(expr));
     }

@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Join,
-    JoinOperator, ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
-    Visit, Visitor,
+    JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -306,6 +306,20 @@ impl Visitor for Refuse {
         }
         for join in select.from.iter().flat_map(|f| &f.joins) {
             self.join(join);
+        }
+        for item in &select.projection {
+            let (SelectItem::UnnamedExpr(Expr::Function(f))
+            | SelectItem::ExprWithAlias { expr: Expr::Function(f), .. }) = item
+            else {
+                continue;
+            };
+            if f.name.to_string().eq_ignore_ascii_case("generate_series") {
+                self.no(
+                    f.name.span(),
+                    "generate_series in the SELECT list is not supported",
+                    "put it in FROM: FROM t, generate_series(1, t.n) AS g",
+                );
+            }
         }
         for span in using::left_keys(select) {
             self.no(
