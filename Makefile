@@ -11,7 +11,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny doc bench ci
+.PHONY: demo test build setup lint deny doc judge bench ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -38,6 +38,9 @@ lint: ## formatting, clippy and docs, warnings denied
 
 deny: ## what may enter the tree: licences, bans, versions, sources, advisories
 	scripts/deny.sh
+
+judge: setup ## every function and operator before PostgreSQL; HERALD_EXPRESSIONS and HERALD_SEED lengthen it
+	$(CARGO) test $(TESTED) --test scalar
 
 bench: setup ## events per CPU-second beside the limit, in process and through Kafka
 	$(CARGO) build --release --workspace --bins

@@ -44,6 +44,8 @@ pub(crate) fn other_writer(
     let mut config = cluster.consumer(&format!("herald-{topology}"));
     // The client learns of an end by waiting for more.
     config.set("fetch.wait.max.ms", "10");
+    // A transaction that a killed process left open would hide what stands behind it.
+    config.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer<Context> = config.create_with_context(Context::default()).map_err(failed)?;
     consumer.assign(&assignment).map_err(failed)?;
     let (until, mut last) = (Instant::now() + timeout, BTreeMap::new());
@@ -64,8 +66,11 @@ pub(crate) fn other_writer(
             None => {}
         }
         if Instant::now() > until {
-            let reason = format!("the last records of topic \"{topic}\" could not be read in time");
-            return Err(ConnectorError::Unreachable { bootstrap: cluster.bootstrap.clone(), reason });
+            // What was read counts; a slow broker is no reason to refuse a topic.
+            tracing::warn!(
+                "the last records of topic {topic} could not be read in time: who wrote them is not known"
+            );
+            break;
         }
     }
     Ok(last.into_values().flatten().find(|writer| writer != topology))
