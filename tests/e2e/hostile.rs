@@ -267,7 +267,8 @@ fn connections_that_say_nothing_hold_up_nobody() {
     // Those that read nothing hold what may be held of answers, and no turn.
     let before = resident(steady.pid());
     let request = "POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: ";
-    let large = "SELECT repeat('x', 1000) AS x FROM generate_series(1, 20000) AS n";
+    let large =
+        "SELECT repeat('x', 1000) AS x FROM generate_series(1, 1000) AS n, generate_series(1, 20) AS m";
     let readers: Vec<TcpStream> = (0..20)
         .map(|_| {
             let mut stream = steady.connect();

@@ -8,7 +8,7 @@
 //! whole outbox may be handed over at a restart.
 //!
 //! Every record carries the headers `herald.topology` and `herald.epoch`, and the commit's time, as far as the broker
-//! takes it ([`super::stamps`]). A topic that is not the one that was published to before is refused ([`super::judge`]).
+//! takes it (`stamps`). A topic that is not the one that was published to before is refused (`judge`).
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
