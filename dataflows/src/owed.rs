@@ -46,7 +46,7 @@ impl Owed {
         Ok(owed)
     }
 
-    /// Whether nothing is.
+    /// Tells whether nothing is.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -13,7 +13,7 @@ use crate::render::batch::Shape;
 use crate::render::collect::SinkDelta;
 use crate::topology::{Setup, owned_groups};
 
-/// Whether a materialized view holds what the sink sends.
+/// Tells whether a materialized view holds what the sink sends.
 pub fn held(plan: &crate::plan::Plan, sink: usize) -> bool {
     plan.views.iter().any(|view| view.rel == plan.sinks[sink].rel)
 }

@@ -106,7 +106,7 @@ fn fields(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
     Ok(Arc::new(StructArray::try_new_with_length(types, columns, nulls, held.len())?))
 }
 
-/// Whether a field has values where its struct is NULL.
+/// Tells whether a field has values where its struct is NULL.
 fn shows_through(nulls: &NullBuffer, column: &ArrayRef) -> bool {
     if *column.data_type() == DataType::Null {
         return false;

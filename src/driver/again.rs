@@ -53,12 +53,12 @@ impl Again {
         Ok(again)
     }
 
-    /// Whether there is anything to send.
+    /// Tells whether there is anything to send.
     pub fn any(&self) -> bool {
         self.all || !self.sinks.is_empty()
     }
 
-    /// Whether the dataflow has to give what it holds.
+    /// Tells whether the dataflow has to give what it holds.
     pub fn derives(&self) -> bool {
         self.all || !self.derived.is_empty()
     }

@@ -36,7 +36,7 @@ pub struct Fate {
 struct First {
     told: Option<String>,
     error: Option<Error>,
-    /// Whether it is that a part has ended only: what it waited for may have failed and not said so yet.
+    /// Tells whether it is that a part has ended only: what it waited for may have failed and not said so yet.
     weak: bool,
 }
 
@@ -71,7 +71,7 @@ impl Fate {
         self.ending.store(true, Ordering::Release);
     }
 
-    /// Whether something failed.
+    /// Tells whether something failed.
     pub fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }

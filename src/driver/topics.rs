@@ -19,7 +19,7 @@ use state::{KnownTopic, Store};
 pub struct Judged<'a> {
     topics: &'a Topics,
     topology: &'a str,
-    /// Whether sinks are taken over from whoever wrote them.
+    /// Tells whether sinks are taken over from whoever wrote them.
     fresh: bool,
     known: BTreeMap<String, KnownTopic>,
     /// The last epoch that the state knows to be published.

@@ -56,7 +56,7 @@ const BUFFER: usize = 64 << 10;
 pub struct Peer {
     /// The address.
     pub address: IpAddr,
-    /// Whether all places are taken by others that are busy.
+    /// Tells whether all places are taken by others that are busy.
     pub crowded: bool,
 }
 
@@ -253,7 +253,7 @@ async fn serve(
     }
 }
 
-/// Whether a connection ended because its client took nothing.
+/// Tells whether a connection ended because its client took nothing.
 fn stalled(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     cause.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
@@ -296,7 +296,7 @@ mod tests {
         Ok(Connections::new(most, Metrics::new("t")?.serving().clone()))
     }
 
-    /// Whether a connection has been told to go.
+    /// Tells whether a connection has been told to go.
     fn told(seat: &Seat) -> bool {
         let mut waiting = pin!(seat.go.notified());
         waiting.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready()

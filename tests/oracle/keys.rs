@@ -338,7 +338,7 @@ impl Draw {
     }
 }
 
-/// Whether every column of a relation is of a type that can be kept.
+/// Tells whether every column of a relation is of a type that can be kept.
 fn held(rel: &Rel) -> bool {
     RowCodec::of(&rel.schema).is_ok()
 }
@@ -354,13 +354,13 @@ fn rows(engine: &Engine, view: usize, schema: &SchemaRef) -> Vec<Vec<Vec<u8>>> {
     packed.iter().map(split).collect()
 }
 
-/// Whether no two rows agree in all columns of `key`.
+/// Tells whether no two rows agree in all columns of `key`.
 fn unique(rows: &[Vec<Vec<u8>>], key: &[usize]) -> bool {
     let mut seen = BTreeSet::new();
     rows.iter().all(|row| seen.insert(key.iter().map(|c| &row[*c]).collect::<Vec<_>>()))
 }
 
-/// Whether equal values of `a` stand beside equal values of `b`.
+/// Tells whether equal values of `a` stand beside equal values of `b`.
 fn determines(rows: &[Vec<Vec<u8>>], (a, b): (usize, usize)) -> bool {
     let mut beside: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
     rows.iter().all(|row| *beside.entry(&row[a]).or_insert(&row[b]) == row[b].as_slice())

@@ -185,7 +185,7 @@ fn span(text: &str) -> Option<String> {
     Some(format!("{months} months {days} days {us} us"))
 }
 
-/// Whether PostgreSQL's type and Herald's are of one class: widths of numbers apart.
+/// Tells whether PostgreSQL's type and Herald's are of one class: widths of numbers apart.
 pub fn same_class(postgres: &str, field: &Field) -> bool {
     let number = ["smallint", "integer", "bigint", "real", "double precision", "numeric"].contains(&postgres);
     match field.data_type() {

@@ -14,7 +14,7 @@ use crate::ConnectorError;
 /// By topic, how far each partition reached at least.
 pub type Reached = BTreeMap<String, Vec<i64>>;
 
-/// Whether a topic is the one that was published to. `ends` are those it has now, None when there is no such topic.
+/// Tells whether a topic is the one that was published to. `ends` are those it has now, None when there is no such topic.
 ///
 /// ```
 /// use connectors::kafka::judge;

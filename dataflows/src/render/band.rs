@@ -94,7 +94,7 @@ impl Placing {
         &placed[..placed.len().saturating_sub(TAIL)]
     }
 
-    /// Whether this is the first place of a row, which alone counts for what is known of each row once.
+    /// Tells whether this is the first place of a row, which alone counts for what is known of each row once.
     pub fn first(&self, key: &[u8], value: &[u8]) -> bool {
         let Some(tail) = key.last_chunk::<TAIL>() else { return true };
         let (Some(stretch), Some(time)) = (tail.last_chunk::<HEAD>(), time(value)) else { return true };
@@ -103,7 +103,7 @@ impl Placing {
 }
 
 impl Band {
-    /// Whether two placed rows of one place meet.
+    /// Tells whether two placed rows of one place meet.
     pub fn meets(&self, left: &[u8], right: &[u8]) -> bool {
         let (Some(left), Some(right)) = (time(left), time(right)) else { return false };
         let apart = i128::from(left) - i128::from(right);

@@ -86,7 +86,7 @@ impl VisitorMut for Add<'_> {
 }
 
 impl Add<'_> {
-    /// Whether `by` holds a key of a table that has the column `name`.
+    /// Tells whether `by` holds a key of a table that has the column `name`.
     fn determines(&self, table: &ObjectName, alias: &str, by: &[Expr], name: &str) -> bool {
         let [part] = table.0.as_slice() else { return false };
         let found = part.as_ident().and_then(|i| self.catalog.get(&folded(i)));

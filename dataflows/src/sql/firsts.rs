@@ -71,7 +71,7 @@ fn correlated(
     .map(|done| done.data)
 }
 
-/// Whether a LIMIT keeps one row, or none.
+/// Tells whether a LIMIT keeps one row, or none.
 pub(crate) fn keeps_one(limit: &Limit) -> Result<bool> {
     Ok(matches!(limit.get_fetch_type()?, FetchType::Literal(Some(0 | 1))))
 }

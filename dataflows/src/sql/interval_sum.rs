@@ -27,7 +27,7 @@ pub(crate) fn with_intervals(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(Sum { of, signature }))
 }
 
-/// Whether arguments of these types are intervals.
+/// Tells whether arguments of these types are intervals.
 pub(crate) fn is_interval(of: &DataType) -> bool {
     matches!(of, DataType::Interval(_))
 }

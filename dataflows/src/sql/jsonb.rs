@@ -95,7 +95,7 @@ fn jsonb(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
     expr.to_field(schema).ok().map(|(_, field)| field).filter(|field| schemas::is_jsonb(field))
 }
 
-/// Whether the values of `expr` are JSONB or hold it.
+/// Tells whether the values of `expr` are JSONB or hold it.
 fn holds(expr: &Expr, schema: &DFSchema) -> bool {
     expr.to_field(schema).is_ok_and(|(_, field)| holds_jsonb(&field))
 }
@@ -114,7 +114,7 @@ fn ordered(expr: &Expr, schema: &DFSchema) -> Result<()> {
     }
 }
 
-/// Whether `expr` is a text constant, which is read as what it stands beside.
+/// Tells whether `expr` is a text constant, which is read as what it stands beside.
 fn is_constant(expr: &Expr) -> bool {
     let text = |of| matches!(of, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
     matches!(expr, Expr::Literal(value, None) if text(value.data_type()))

@@ -145,7 +145,7 @@ fn function(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
     super::functions::conversion(from, to)
 }
 
-/// Whether a cast between these types is more than another width of the same value.
+/// Tells whether a cast between these types is more than another width of the same value.
 fn has_meaning(from: &DataType, to: &DataType) -> bool {
     let fields = |of: &DataType| Field::new("", of.clone(), true);
     from != to && function(&fields(from), &fields(to)).is_some()

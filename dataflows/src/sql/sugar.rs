@@ -8,10 +8,10 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    self as sql, BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, Value, ValueWithSpan, VisitMut,
-    VisitorMut,
+    self as sql, BinaryOperator, CastKind, Expr, Ident, Query, Select, SelectItem, Value, ValueWithSpan,
+    VisitMut, VisitorMut,
 };
+use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::functions::quantified::{ALL, ANY};
 use super::functions::syntax;
@@ -95,21 +95,7 @@ fn text(of: &str) -> Expr {
 
 /// A call that nobody wrote: its name has no place.
 pub(crate) fn call(function: &str, args: Vec<Expr>) -> Expr {
-    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
-    Expr::Function(sql::Function {
-        name: ObjectName::from(vec![Ident::new(function)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: vec![],
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
+    syntax::call(function, Span::empty(), args)
 }
 
 /// Names the columns of a query's first SELECT, which name the query's.

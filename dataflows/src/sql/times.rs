@@ -62,7 +62,7 @@ impl VisitorMut for Rewrite {
     }
 }
 
-/// Whether a type of times has fewer digits than six.
+/// Tells whether a type of times has fewer digits than six.
 fn coarse(of: &DataType) -> bool {
     matches!(of, DataType::Timestamp(Some(digits), _) | DataType::Time(Some(digits), _) if *digits < 6)
 }

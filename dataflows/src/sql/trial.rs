@@ -127,7 +127,7 @@ fn runs(scalar: &Scalar, of: &DataType, input: &Schema) -> Result<()> {
     Ok(())
 }
 
-/// Whether an error is of the expression, not of a row.
+/// Tells whether an error is of the expression, not of a row.
 fn unable(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::Internal(_) | DataFusionError::NotImplemented(_) | DataFusionError::Plan(_) => true,

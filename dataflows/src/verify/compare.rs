@@ -34,7 +34,7 @@ pub struct Difference {
     pub finding: Finding,
     /// The space.
     pub space: u32,
-    /// Whether it maps rows to their multiplicity.
+    /// Tells whether it maps rows to their multiplicity.
     pub counted: bool,
     /// The entries, sorted by key.
     pub changes: Vec<Change>,

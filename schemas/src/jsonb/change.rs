@@ -198,7 +198,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(Json::Array(items))
     }
 
-    /// Whether what is not there is put in.
+    /// Tells whether what is not there is put in.
     fn adds(&self) -> bool {
         !matches!(self.change, Change::Replace | Change::Delete)
     }

@@ -6,7 +6,7 @@
 
 use super::{Json, compare, number};
 
-/// Whether `value` contains `part`: the operator `@>`.
+/// Tells whether `value` contains `part`: the operator `@>`.
 pub fn contains(value: &Json<'_>, part: &Json<'_>) -> bool {
     match (value, part) {
         (Json::Array(items), scalar) if scalar.is_scalar() => items.iter().any(|item| same(item, scalar)),
@@ -14,7 +14,7 @@ pub fn contains(value: &Json<'_>, part: &Json<'_>) -> bool {
     }
 }
 
-/// Whether `name` is a member of an object, a text of an array, or the text itself: the operator `?`.
+/// Tells whether `name` is a member of an object, a text of an array, or the text itself: the operator `?`.
 pub fn exists(value: &Json<'_>, name: &str) -> bool {
     let is = |item: &Json<'_>| matches!(item, Json::String(text) if text == name);
     match value {

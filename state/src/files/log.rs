@@ -76,7 +76,7 @@ fn ends(checked: &mut Checked, torn: bool, what: String) -> bool {
     false
 }
 
-/// Whether the first so many bytes, however many, fit a checksum.
+/// Tells whether the first so many bytes, however many, fit a checksum.
 fn any_prefix(bytes: &[u8], stored: u32) -> bool {
     let mut crc = Running::default();
     bytes.iter().any(|byte| masked(crc.add(*byte)) == stored)

@@ -29,7 +29,7 @@ pub(crate) fn cast(from: &DataType, to: &DataType) -> Option<Arc<ScalarUDF>> {
     Some(Arc::new(ScalarUDF::from(Cast { name: format!("cast_{called}"), from, to, signature })))
 }
 
-/// Whether the cast of `from` to `to` is computed here.
+/// Tells whether the cast of `from` to `to` is computed here.
 fn handles(from: &DataType, to: &DataType) -> bool {
     use DataType as T;
     let number = |t: &T| t.is_signed_integer() || matches!(t, T::Float32 | T::Float64 | T::Decimal128(..));

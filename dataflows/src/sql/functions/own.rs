@@ -278,7 +278,7 @@ pub(crate) fn functions(tables: &[&'static [Def]]) -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
-/// Whether a function has a result for all arguments that it takes.
+/// Tells whether a function has a result for all arguments that it takes.
 pub(crate) fn is_total(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<Own>().is_some_and(|own| own.overloads.iter().all(|def| def.total))
 }

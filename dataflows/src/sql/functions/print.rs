@@ -136,7 +136,7 @@ fn list(items: &ArrayRef) -> Result<String> {
     Ok(format!("{{{}}}", parts.join(",")))
 }
 
-/// Whether an item of an array is written without quotes.
+/// Tells whether an item of an array is written without quotes.
 fn plain(item: &str) -> bool {
     let odd = |c: char| matches!(c, '{' | '}' | '"' | ',' | '\\') || c.is_ascii_whitespace() || c == '\u{b}';
     !item.is_empty() && !item.contains(odd) && !item.eq_ignore_ascii_case("null")

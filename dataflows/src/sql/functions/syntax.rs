@@ -73,7 +73,8 @@ fn matching(name: &str, span: Span, negated: bool, args: [Expr; 2], escape: Opti
     }
 }
 
-fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
+/// A call of `name`, whose mistakes are told at `span`.
+pub(in crate::sql) fn call(name: &str, span: Span, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::with_span(span, name)]),

@@ -38,7 +38,7 @@ pub(super) fn frame(frame: &WindowFrame) -> Result<Arc<WindowFrame>> {
     Ok(Arc::new(WindowFrame::new_bounds(WindowFrameUnits::Rows, beyond(), beyond())))
 }
 
-/// Whether one distance is greater than another.
+/// Tells whether one distance is greater than another.
 fn later(a: &ScalarValue, b: &ScalarValue) -> Result<bool> {
     use ScalarValue::IntervalMonthDayNano as Interval;
     match (a, b) {

@@ -37,7 +37,7 @@ pub fn operators(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     out
 }
 
-/// Whether `next` stands right behind a `?`.
+/// Tells whether `next` stands right behind a `?`.
 fn is_question(last: &TokenWithSpan, next: &TokenWithSpan) -> bool {
     last.token == Token::Question && last.span.end == next.span.start
 }

@@ -102,7 +102,7 @@ fn with_column(mut alias: TableAlias) -> TableAlias {
     alias
 }
 
-/// Whether no column has a part in an expression.
+/// Tells whether no column has a part in an expression.
 fn is_constant(expr: &Expr) -> bool {
     struct Names(bool);
     impl Visitor for Names {

@@ -83,7 +83,7 @@ impl Items {
         range(&self.lists, row)
     }
 
-    /// Whether an item is the value of `row`; NULL is itself.
+    /// Tells whether an item is the value of `row`; NULL is itself.
     pub(super) fn same(&self, at: usize, row: usize) -> bool {
         match (self.items.is_null(at), self.other.is_null(row)) {
             (false, false) => self.items.bytes(at) == self.other.bytes(row),
@@ -119,7 +119,7 @@ fn both(args: &[ArrayRef]) -> Result<(Items, impl Fn(usize) -> Ranges)> {
 }
 
 impl Items {
-    /// Whether an item of the first array equals one of the second; NULL equals nothing.
+    /// Tells whether an item of the first array equals one of the second; NULL equals nothing.
     fn equal(&self, at: usize, other: usize) -> bool {
         !self.items.is_null(at)
             && !self.other.is_null(other)

@@ -48,7 +48,7 @@ struct Build {
 }
 
 impl Build {
-    /// Whether an argument is the name of a member.
+    /// Tells whether an argument is the name of a member.
     fn is_name(&self, place: usize) -> bool {
         match self.kind {
             Kind::Object => place.is_multiple_of(2),
@@ -108,7 +108,7 @@ fn owned(value: Json<'_>) -> Json<'static> {
     }
 }
 
-/// Whether a value of a column has a JSONB form.
+/// Tells whether a value of a column has a JSONB form.
 fn has_form(field: &Field) -> bool {
     match field.data_type() {
         DataType::List(item) => has_form(item),

@@ -21,7 +21,7 @@ pub(super) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Key { signature: Signature::any(1, Volatility::Immutable) }))
 }
 
-/// Whether values of `field` are or hold JSONB.
+/// Tells whether values of `field` are or hold JSONB.
 pub(crate) fn holds_jsonb(field: &Field) -> bool {
     match field.data_type() {
         DataType::List(item) => holds_jsonb(item),
@@ -30,7 +30,7 @@ pub(crate) fn holds_jsonb(field: &Field) -> bool {
     }
 }
 
-/// Whether `expr` is a key already.
+/// Tells whether `expr` is a key already.
 pub(crate) fn is_key(expr: &Expr) -> bool {
     match expr {
         Expr::Alias(alias) => is_key(&alias.expr),

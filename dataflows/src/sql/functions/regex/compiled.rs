@@ -89,7 +89,7 @@ impl Compiled {
         Ok(Compiled { first, by_length, shortest: translated.shortest })
     }
 
-    /// Whether it matches anywhere.
+    /// Tells whether it matches anywhere.
     pub(in crate::sql::functions) fn is_match(&self, text: &str) -> bool {
         self.first.is_match(text)
     }

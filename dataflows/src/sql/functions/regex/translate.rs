@@ -18,9 +18,9 @@ pub(super) struct Translated {
     pub pattern: String,
     /// Options, embedded ones included.
     pub options: Options,
-    /// Whether the first match by preference may not be the one PostgreSQL takes.
+    /// Tells whether the first match by preference may not be the one PostgreSQL takes.
     pub by_length: bool,
-    /// Whether the shortest match is PostgreSQL's.
+    /// Tells whether the shortest match is PostgreSQL's.
     pub shortest: bool,
 }
 

@@ -317,7 +317,7 @@ pub(super) fn write_by<A: ArrowPrimitiveType>(
     Ok(Arc::new(out.finish()))
 }
 
-/// Whether `f` holds of every value.
+/// Tells whether `f` holds of every value.
 pub(super) fn test<A: ArrowPrimitiveType>(arg: &ArrayRef, f: impl Fn(A::Native) -> bool) -> Result<ArrayRef> {
     let mut out = BooleanBuilder::new();
     numbers::<A>(arg)?.iter().for_each(|value| out.append_option(value.map(&f)));
