@@ -82,7 +82,7 @@ const VIEWS: &[(&str, &str, &str)] = &[
     (
         "per_platform",
         "SELECT platform, ranked, count(*) AS n, sum(rating) AS s, avg(rating) AS a, min(rating) AS lo, max(rating) AS hi, sum(price) AS paid, avg(price) AS mean_price, min(price) AS cheapest, max(mode) AS last_mode, min(ended_at) AS first, max(ended_at) AS last FROM matches GROUP BY platform, ranked",
-        "SELECT platform, ranked, count(*) AS n, fsum(rating) AS s, favg(rating) AS a, min(rating) AS lo, max(rating) AS hi, sum(price) AS paid, CASE WHEN count(price) > 0 THEN printf('%.6f', CAST(sum(CAST(price * 100 AS BIGINT)) * 10000 // count(price) AS DOUBLE) / 1e6) END AS mean_price, min(price) AS cheapest, max(mode) AS last_mode, min(ended_at) AS first, max(ended_at) AS last FROM matches GROUP BY platform, ranked",
+        "SELECT platform, ranked, count(*) AS n, fsum(rating) AS s, favg(rating) AS a, min(rating) AS lo, max(rating) AS hi, sum(price) AS paid, CASE WHEN count(price) > 0 THEN printf('%.6f', sign(sum(price)) * ((abs(sum(CAST(price * 100 AS BIGINT))) * 20000 + count(price)) // (2 * count(price))) / 1e6) END AS mean_price, min(price) AS cheapest, max(mode) AS last_mode, min(ended_at) AS first, max(ended_at) AS last FROM matches GROUP BY platform, ranked",
     ),
     (
         "filtered",
