@@ -46,6 +46,18 @@ copy_artifacts() {
     -DoutputDirectory="$target" "$@"
 }
 
+# options ARGUMENT...: takes --port N and --watch PID into the caller's port and watch.
+options() {
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --port) port="$2" ;;
+      --watch) watch="$2" ;;
+      *) die "unknown option $1" ;;
+    esac
+    shift 2
+  done
+}
+
 # launch DIR WATCHED COMMAND...: starts a server detached from this shell, notes its pid, and, when
 # WATCHED is a pid, stops the server once that process is gone (a killed test must leave nothing).
 launch() {

@@ -58,13 +58,7 @@ start() {
   mkdir -p "$1"
   dir="$(cd "$1" && pwd)"
   shift
-  while [ $# -gt 0 ]; do
-    case "$1" in
-      --port) port="$2"; shift 2 ;;
-      --watch) watch="$2"; shift 2 ;;
-      *) die "unknown option $1" ;;
-    esac
-  done
+  options "$@"
   bin="$(bin)"
   if alive "$dir"; then die "a server runs in $dir already: scripts/postgres.sh stop $dir"; fi
   [ -f "$dir/port" ] || configure "$dir" "${port:-$(free_ports 1)}"

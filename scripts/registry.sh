@@ -27,13 +27,7 @@ start() {
   mkdir -p "$1"
   dir="$(cd "$1" && pwd)"
   shift
-  while [ $# -gt 0 ]; do
-    case "$1" in
-      --port) port="$2"; shift 2 ;;
-      --watch) watch="$2"; shift 2 ;;
-      *) die "unknown option $1" ;;
-    esac
-  done
+  options "$@"
   home="$(fetched "apicurio-registry-$VERSION" fetch_registry)"
   if alive "$dir"; then die "a registry runs in $dir already: scripts/registry.sh stop $dir"; fi
   if [ -z "$port" ]; then port="$(free_ports 1)"; fi

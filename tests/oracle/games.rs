@@ -1,10 +1,11 @@
 //! The topology of the oracle: two keyed tables that overwrite, one where the first wins, two
-//! append-only sources; views over all of them, and what DuckDB computes for each; sinks. Views over
+//! append-only sources; views over all of them, and what DuckDB and PostgreSQL compute for each; sinks. Views over
 //! joins of every kind, subqueries and set operations stand in `algebra`, those over ordered partitions in
 //! `windows`, more aggregates in `aggregates`.
 
 mod aggregates;
 mod algebra;
+mod postgres;
 mod windows;
 
 use rand::RngExt;
@@ -289,6 +290,16 @@ pub fn topology() -> String {
 pub fn queries() -> Vec<(String, String)> {
     let participants = "SELECT match_id, platform, ended_at, unnest(players, recursive := true) FROM matches";
     let views = views().map(|(name, ours, theirs)| (*name, if theirs.is_empty() { *ours } else { *theirs }));
+    let all = [("participants", participants)].into_iter().chain(views);
+    all.map(|(name, sql)| (name.to_string(), sql.to_string())).collect()
+}
+
+/// What PostgreSQL is asked, under the names of the views.
+pub fn postgres_queries() -> Vec<(String, String)> {
+    let participants =
+        "SELECT m.match_id, m.platform, m.ended_at, p.* FROM matches AS m, UNNEST(m.players) AS p";
+    let its = |name: &str| postgres::VIEWS.iter().find(|(view, _)| *view == name).map(|(_, sql)| *sql);
+    let views = views().map(|(name, ours, _)| (*name, its(name).unwrap_or(ours)));
     let all = [("participants", participants)].into_iter().chain(views);
     all.map(|(name, sql)| (name.to_string(), sql.to_string())).collect()
 }

@@ -7,11 +7,18 @@
 //! | all in one epoch, 1 to 3 workers | changes that cancel before they are seen |
 //! | restarts with other numbers of workers, epochs in flight lost | the cut, durable state, key groups |
 
+use dataflows::plan::View;
+
 use crate::duck::Duck;
 use crate::engine::plan;
 use crate::games;
+use crate::judge::Judge;
 use crate::model::Record;
+use crate::rows::difference;
 use crate::way::{Case, Compared, Cut, Way};
+
+/// States of a history at which PostgreSQL is asked.
+const STATES: usize = 8;
 
 const WAYS: &[Way] = &[
     Way::plain(Cut::Every(1), &[1]),
@@ -50,6 +57,30 @@ fn run(what: &str, records: Vec<Record>, ways: &[Way]) {
         all = all.and(compared);
     }
     println!("  {} questions to DuckDB in {:?}; all: {all:?}", duck.asked, duck.waited);
+    postgres_agrees(&case, &ways[0], &mut duck);
+}
+
+/// Every view at a sample of the states that `way` passes through: what Herald's rows were compared with is
+/// PostgreSQL's answer, too.
+fn postgres_agrees(case: &Case, way: &Way, duck: &mut Duck) {
+    let fields = |view: &View| (view.name.clone(), case.plan.rels[view.rel].schema.fields().to_vec());
+    let columns = case.plan.views.iter().map(fields).collect();
+    let (states, queries, mut judge) = (case.states(way), games::postgres_queries(), Judge::new());
+    let every = states.len().div_ceil(STATES);
+    let mut compared = 0;
+    for (epoch, tables) in states.iter().enumerate().rev().step_by(every) {
+        let held = duck.answer(tables);
+        let answers = judge.answer(tables, &queries, &columns);
+        for ((view, _), answer) in queries.iter().zip(answers) {
+            let Some(held) = held.get(view).filter(|_| columns.contains_key(view)) else { continue };
+            let answer = answer.unwrap_or_else(|error| panic!("PostgreSQL on {view}: {error}"));
+            if let Some(difference) = difference(held, &answer) {
+                panic!("view {view}, epoch {}: DuckDB's rows before PostgreSQL's\n{difference}", epoch + 1);
+            }
+            compared += 1;
+        }
+    }
+    println!("  {compared} views equal to PostgreSQL's");
 }
 
 #[test]

@@ -27,6 +27,9 @@ pub fn read(text: Option<&str>, field: &Field) -> Result<Value, String> {
             let iso = format!("{}Z", far(&text.replace("+00", "")).replacen(' ', "T", 1));
             time::parse_timestamp(&iso).ok_or_else(odd)?.into()
         }
+        DataType::List(item) if matches!(item.data_type(), DataType::Struct(_)) => {
+            serde_json::from_str(text).map_err(|_| odd())?
+        }
         DataType::List(item) => {
             let items = array_items(text).ok_or_else(odd)?;
             items.iter().map(|text| read(text.as_deref(), item)).collect::<Result<Vec<_>, _>>()?.into()

@@ -152,6 +152,11 @@ impl Case {
         (Compared { restarts: restarts.get(), ..compared }, model)
     }
 
+    /// The accepted rows at the ends of the epochs of `way`.
+    pub fn states(&self, way: &Way) -> Vec<Tables> {
+        self.expect(&way.epochs(self.records.len())).0.into_iter().map(|expected| expected.tables).collect()
+    }
+
     /// What the model says, epoch by epoch.
     fn expect(&self, epochs: &[std::ops::Range<usize>]) -> (Vec<Expected>, Model) {
         let mut model = Model::new(&self.specs);

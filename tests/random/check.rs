@@ -13,8 +13,9 @@ use std::time::Instant;
 use dataflows::plan::Plan;
 
 use crate::case::Case;
-use crate::duck::{Duck, Tables, Verdict};
+use crate::duck::{Duck, Tables};
 use crate::expression::Dialect;
+use crate::judge::Verdict;
 use crate::judge::{Columns, Judge};
 use crate::model::Model;
 use crate::report::Report;

@@ -7,12 +7,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
+use crate::judge::Verdict;
 use crate::rows::{Row, sort};
 
 /// Accepted rows by table, with their columns' names and DuckDB types.
 pub type Tables = BTreeMap<String, (Vec<(String, String)>, Vec<Row>)>;
-/// What a judge says of a query: its sorted rows, or why it has none.
-pub type Verdict = Result<Vec<Row>, String>;
 
 /// The process.
 pub struct Duck {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::case::{Case, View};
-use crate::duck::Verdict;
 use crate::expression::Dialect;
+use crate::judge::Verdict;
 use crate::rows::Row;
 use crate::run::Contents;
 
