@@ -229,7 +229,7 @@ pub struct ServeArgs {
     /// Serve over TLS with this certificate chain, PEM.
     #[arg(long, value_name = "FILE", env = "HERALD_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
-    /// The certificate's key, PKCS #8 PEM.
+    /// The certificate's key, PEM, without a passphrase.
     #[arg(long, value_name = "FILE", env = "HERALD_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
     /// Connections that are open at a time; for one more the one that has been idle longest is closed. Default: 256.

@@ -32,9 +32,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use dataflows::plan::Plan;
+use openssl::ssl::SslAcceptor;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio_native_tls::TlsAcceptor;
 
 use crate::cli::{OutputFormat, ServeArgs};
 use crate::driver::{DriverConfig, DriverHandle};
@@ -93,7 +93,7 @@ impl Served {
 /// An address that is listened on, and who may come in.
 pub struct Door {
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<SslAcceptor>,
     access: Access,
     most: usize,
 }

@@ -25,11 +25,12 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use openssl::ssl::{Ssl, SslAcceptor};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
-use tokio_native_tls::TlsAcceptor;
+use tokio_openssl::SslStream;
 
 use super::guarded::Guarded;
 use crate::metrics::Serving;
@@ -166,7 +167,7 @@ impl Drop for Busy {
 /// When the listener is no more.
 pub async fn accept(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<SslAcceptor>,
     all: Arc<Connections>,
     router: Router,
 ) -> Result<()> {
@@ -204,9 +205,10 @@ pub async fn accept(
     }
 }
 
-async fn handshake(tls: &TlsAcceptor, stream: TcpStream) -> Option<tokio_native_tls::TlsStream<TcpStream>> {
-    match timeout(HANDSHAKE, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Some(stream),
+async fn handshake(tls: &SslAcceptor, stream: TcpStream) -> Option<SslStream<TcpStream>> {
+    let mut stream = SslStream::new(Ssl::new(tls.context()).ok()?, stream).ok()?;
+    match timeout(HANDSHAKE, Pin::new(&mut stream).accept()).await {
+        Ok(Ok(())) => Some(stream),
         Ok(Err(error)) => {
             tracing::debug!("no TLS handshake: {error}");
             None

@@ -391,6 +391,8 @@ fn who_has_no_token_reads_nothing() {
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     drop(silent);
     assert_eq!(ask(None, &["--tls-max", "1.1", "/healthz"]).0, "000", "TLS before 1.2");
+    assert_eq!(ask(None, &["--tls-max", "1.2", "/healthz"]).0, "200");
+    assert_eq!(ask(None, &["--tlsv1.3", "/healthz"]).0, "200");
     assert_eq!(ask(None, &["/metrics"]).0, "401");
     assert_eq!(ask(Some("reads-and-no-mort"), &["/v1/views"]).0, "401");
     assert_eq!(ask(Some(READER), &["/metrics"]).0, "200");
