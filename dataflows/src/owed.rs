@@ -4,7 +4,7 @@
 //! Stored form, stable: key: a number, u32; value: diff i64, length of the sink's key u32, packed key, packed
 //! row; integers big-endian.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::{Blobs, Rows};
 use state::{Store, Writes};
@@ -44,6 +44,14 @@ impl Owed {
             }
         }
         Ok(owed)
+    }
+
+    /// Adds the whole content of a sink, for one that is sent again at the same start: what the sink is owed beyond
+    /// it are the removals of keys that the content has no more. A sink without key gets the content alone.
+    pub fn add_whole(&mut self, at: usize, whole: SinkDelta) {
+        let owed = self.sinks.remove(&at).unwrap_or_default();
+        let delta = with_whole(&owed, whole);
+        self.sinks.insert(at, delta);
     }
 
     /// Tells whether nothing is.
@@ -124,6 +132,32 @@ fn delta(changes: Vec<Change>, keyed: bool) -> SinkDelta {
     out
 }
 
+/// All of `whole`, and before it in the order of keys what `owed` takes from a key for good. Both are sorted by key.
+fn with_whole(owed: &SinkDelta, whole: SinkDelta) -> SinkDelta {
+    let comes = |at: usize| owed.diffs[at] > 0;
+    let stays: BTreeSet<&[u8]> =
+        (0..owed.diffs.len()).filter(|at| comes(*at)).map(|at| owed.keys.get(at)).collect();
+    let gone = (0..owed.diffs.len()).filter(|at| !comes(*at) && !stays.contains(owed.keys.get(*at)));
+    let mut gone = gone.filter(|at| !owed.keys.get(*at).is_empty()).peekable();
+    if gone.peek().is_none() {
+        return whole;
+    }
+    let mut out = SinkDelta::default();
+    let mut put = |from: &SinkDelta, at: usize| {
+        out.keys.push(from.keys.get(at));
+        out.rows.push(from.rows.get(at));
+        out.diffs.push(from.diffs[at]);
+    };
+    for at in 0..whole.diffs.len() {
+        while let Some(before) = gone.next_if(|gone| owed.keys.get(*gone) < whole.keys.get(at)) {
+            put(owed, before);
+        }
+        put(&whole, at);
+    }
+    gone.for_each(|at| put(owed, at));
+    out
+}
+
 fn broken(sink: &str) -> RunError {
     RunError::Broken(format!("what the state owes sink {sink} is not readable"))
 }
@@ -140,6 +174,16 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let one = |at: usize| format!("{} {:+}", text(delta.rows.get(at)), delta.diffs[at]);
         (0..delta.diffs.len()).map(one).collect()
+    }
+
+    #[test]
+    fn a_key_that_is_gone_is_taken_away_beside_the_whole_content() {
+        let owed = delta(changes(&[("a", "x", -1), ("c", "y", -1), ("c", "z", 1), ("d", "v", -1)]), true);
+        let whole = || delta(changes(&[("b", "w", 1), ("c", "z", 1)]), true);
+        assert_eq!(told(&with_whole(&owed, whole())), ["x -1", "w +1", "z +1", "v -1"]);
+        let unkeyed = delta(changes(&[("", "x", -1), ("", "w", 1)]), false);
+        assert_eq!(told(&with_whole(&unkeyed, whole())), ["w +1", "z +1"]);
+        assert_eq!(told(&with_whole(&SinkDelta::default(), whole())), ["w +1", "z +1"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod compare;
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::channel;
 
 use crate::error::RunError;
@@ -67,9 +68,17 @@ impl Finding {
 
 /// How much of a relation the state can give again.
 pub fn derived(plan: &Plan, id: RelId) -> Derived {
+    // Inputs come first, so each relation is looked at once, however often it is used.
+    let mut all = Vec::with_capacity(id + 1);
+    for at in 0..=id {
+        all.push(derived_from(plan, at, &all));
+    }
+    all[id]
+}
+
+fn derived_from(plan: &Plan, id: RelId, before: &[Derived]) -> Derived {
     let rel = &plan.rels[id];
-    let below =
-        || rel.op.inputs().iter().map(|input| derived(plan, *input)).min().unwrap_or(Derived::Nothing);
+    let below = || rel.op.inputs().iter().map(|input| before[*input]).min().unwrap_or(Derived::Nothing);
     match &rel.op {
         Op::Source(at) => match &plan.sources[*at].keyed {
             Some(keyed) if keyed.retention_us.is_none() => Derived::All,
@@ -88,13 +97,21 @@ pub fn derived(plan: &Plan, id: RelId) -> Derived {
 
 /// Whether a relation follows from the rows of tables alone, all of which the state keeps.
 pub fn rooted(plan: &Plan, id: RelId) -> bool {
-    let rel = &plan.rels[id];
-    match &rel.op {
-        Op::Source(at) => plan.sources[*at].keyed.as_ref().is_some_and(|keyed| keyed.retention_us.is_none()),
-        Op::Close { .. } | Op::Lookup { when: When::Now, .. } => false,
-        _ if expires(plan, id) => false,
-        op => op.inputs().iter().all(|input| rooted(plan, *input)),
+    let (mut seen, mut open) = (BTreeSet::from([id]), vec![id]);
+    while let Some(id) = open.pop() {
+        let itself = match &plan.rels[id].op {
+            Op::Source(at) => {
+                plan.sources[*at].keyed.as_ref().is_some_and(|keyed| keyed.retention_us.is_none())
+            }
+            Op::Close { .. } | Op::Lookup { when: When::Now, .. } => false,
+            _ => !expires(plan, id),
+        };
+        if !itself {
+            return false;
+        }
+        open.extend(plan.rels[id].op.inputs().into_iter().filter(|input| seen.insert(*input)));
     }
+    true
 }
 
 /// Whether a part of an operator's state is filled from the tables anew when the state is derived again.

@@ -25,7 +25,7 @@ use state::{Store, StoreOptions};
 use super::budget::Budget;
 use super::encode::{Outputs, Target};
 use super::publish::{Remembered, Targets};
-use super::topics::{Judged, superseded};
+use super::topics::Judged;
 use super::{DriverConfig, DriverHandle};
 use crate::exit::mistake;
 use crate::failpoints;
@@ -74,6 +74,11 @@ pub fn state_and_targets(
     let mut judged = judging.transpose()?;
     let Sinks { targets, files, mut after } = sinks(config, &connectors, judged.as_mut(), &store)?;
     let dead_letters = dead_letter_topics(config, judged.as_mut())?;
+    let superseded = judged
+        .as_ref()
+        .map(|judged| judged.superseded(&store, &config.plan))
+        .transpose()?
+        .unwrap_or_default();
     let reached = judged.map(|judged| judged.keep(&store)).transpose()?.unwrap_or_default();
     fail_point!("recover.topics.after");
     let outputs = Arc::new(Outputs::new(&config.plan, targets.clone())?);
@@ -81,7 +86,6 @@ pub fn state_and_targets(
     if let Some(cluster) = cluster {
         let wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
         let wanted = publishing(wanted, &targets, &dead_letters);
-        let superseded = superseded(&store, &config.plan)?;
         let wanted = PublisherConfig { reached, superseded, ..wanted };
         let (publisher, at) = publisher(config, wanted, &connectors, &store, stop)?;
         after.insert(0, at);

@@ -6,7 +6,7 @@
 //! `--fresh` takes a topic over. A dead letter topic that is gone is made anew, with a word: the state's own table
 //! holds what was in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use connectors::kafka::{Reached, TopicInfo, TopicSpec, Topics, judge, progress_topic};
@@ -26,6 +26,8 @@ pub struct Judged<'a> {
     published: u64,
     /// Sinks that are to be sent again.
     renewed: Vec<String>,
+    /// Sinks' topics that hold what was sent before.
+    kept: BTreeSet<String>,
     /// What is to be remembered.
     now: BTreeMap<String, KnownTopic>,
 }
@@ -38,7 +40,8 @@ impl<'a> Judged<'a> {
     pub fn new(topics: &'a Topics, (topology, fresh): (&'a str, bool), store: &Store) -> Result<Judged<'a>> {
         let (known, now) = (store.known_topics()?, BTreeMap::new());
         let published = store.published(0)?.map_or(0, |published| published.epoch);
-        Ok(Judged { topics, topology, fresh, known, published, renewed: renewed(store)?, now })
+        let (renewed, kept) = (renewed(store)?, BTreeSet::new());
+        Ok(Judged { topics, topology, fresh, known, published, renewed, kept, now })
     }
 
     /// A sink's topic.
@@ -71,6 +74,7 @@ impl<'a> Judged<'a> {
             }
             if old {
                 reached.clone_from(&known.reached);
+                self.kept.insert(topic.clone());
             }
         }
         if let Some(bounds) = &bounds
@@ -123,6 +127,23 @@ impl<'a> Judged<'a> {
         self.now.insert(topic.to_owned(), KnownTopic { partitions, reached, lost: false });
     }
 
+    /// By topic, the epoch up to which nothing that waits in the outbox is sent: a later one holds all of it again. A
+    /// topic that holds what was sent before still needs what waits, for a key may be taken away there; unless the
+    /// sink has no key: then it only adds, and would add twice.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn superseded(&self, store: &Store, plan: &Plan) -> Result<BTreeMap<String, u64>> {
+        let resends = store.resends().context("what is to be sent again is not known")?;
+        let of = |sink: &Sink| {
+            let kafka = sink.options.get("connector").is_some_and(|connector| connector == "kafka");
+            let (upto, topic) = (resends.get(&sink.name).filter(|_| kafka)?, sink.options.get("topic")?);
+            let needed = sink.format != Format::Plain && self.kept.contains(topic);
+            (!needed).then(|| (topic.clone(), *upto))
+        };
+        Ok(plan.sinks.iter().filter_map(of).collect())
+    }
+
     /// Has the state remember the topics, and tells how far they reached.
     ///
     /// # Errors
@@ -143,18 +164,4 @@ pub fn renewed(store: &Store) -> Result<Vec<String>> {
     let epoch = store.meta().epoch;
     let due = store.resends()?.into_iter().filter(|(_, at)| *at == epoch);
     Ok(due.map(|(sink, _)| sink).collect())
-}
-
-/// By topic, the epoch up to which nothing that waits in the outbox is sent: a later one holds all of it again.
-///
-/// # Errors
-/// When the state cannot be read.
-pub fn superseded(store: &Store, plan: &Plan) -> Result<BTreeMap<String, u64>> {
-    let resends = store.resends().context("what is to be sent again is not known")?;
-    let of = |sink: &Sink| {
-        let kafka = sink.options.get("connector").is_some_and(|connector| connector == "kafka");
-        let upto = resends.get(&sink.name).filter(|_| kafka)?;
-        Some((sink.options.get("topic")?.clone(), *upto))
-    };
-    Ok(plan.sinks.iter().filter_map(of).collect())
 }

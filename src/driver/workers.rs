@@ -108,17 +108,18 @@ fn work(
                 let mut out = topology.close(worker, epoch, &partitions)?;
                 fail_point!("worker.step.after");
                 let mut sinks = std::mem::take(&mut out.sinks);
-                // Nothing entered in such an epoch.
-                if let Some(owed) = owed.take() {
+                // Nothing entered in the epoch of what is owed or sent again.
+                let again = first.take().filter(|again| again.any());
+                if owed.is_some() || again.is_some() {
+                    let mut owed = owed.take().unwrap_or_default();
                     owed.settle(&mut out);
+                    if let Some(again) = again {
+                        let place = (worker.index(), worker.peers());
+                        for (at, whole) in again.deltas(setup, topology.restored(), place)? {
+                            owed.add_whole(at, whole);
+                        }
+                    }
                     sinks = owed.sinks;
-                }
-                if let Some(again) = first.take().filter(|again| again.any()) {
-                    sinks.extend(again.deltas(
-                        setup,
-                        topology.restored(),
-                        (worker.index(), worker.peers()),
-                    )?);
                 }
                 let encoded = encoder.encode(epoch, sinks, &mut out, setup.spaces.errors)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();

@@ -243,19 +243,30 @@ fn keys(topic: &str) -> Vec<String> {
 /// back that was never there, `repair` mends it, and the sink gets the difference once.
 #[test]
 fn a_poisoned_state_is_mended() {
-    let place = Place::new("mended");
+    mend("mended", false);
+}
+
+#[test]
+fn a_state_is_mended_and_its_sink_sent_again_at_one_start() {
+    mend("mended-and-sent", true);
+}
+
+/// Poisons a state and mends it; with `resend`, its sink is also sent whole at the same start.
+fn mend(name: &'static str, resend: bool) {
+    let place = Place::new(name);
+    let state_path = format!(".herald/{name}");
     let path = place.dir.path().join("scores.sql");
     let text = std::fs::read_to_string(&path).expect("a file");
     std::fs::write(&path, text + "CREATE MATERIALIZED VIEW points AS SELECT points FROM scores;")
         .expect("a file");
-    let (out, state) = (place.out(), place.dir.path().join(".herald/mended"));
+    let (out, state) = (place.out(), place.dir.path().join(&state_path));
     place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#, r#"{"player":"b","points":4,"team":"blue"}"#]);
-    ok(&place.once(&["--name", "mended"]));
-    ok(&place.herald(&out, &["state", "verify", ".herald/mended", "scores.sql"]));
+    ok(&place.once(&["--name", name]));
+    ok(&place.herald(&out, &["state", "verify", &state_path, "scores.sql"]));
     poison(&state, &out);
     assert_eq!(keys(&out), [r#"{"team":"blue"}"#, r#"{"team":"green"}"#, r#"{"team":"red"}"#]);
 
-    let told = place.herald(&out, &["state", "verify", ".herald/mended", "scores.sql"]);
+    let told = place.herald(&out, &["state", "verify", &state_path, "scores.sql"]);
     assert_eq!(told.code, Some(1), "{}", told.stderr);
     for line in [
         "view teams: 3 rows, of which 1 are not what is derived; 0 are missing",
@@ -265,12 +276,12 @@ fn a_poisoned_state_is_mended() {
         assert!(told.stderr.contains(line) && told.stdout.contains("herald state repair"), "{}", told.stderr);
     }
     place.feed(&[r#"{"player":"a","points":9,"team":"red"}"#, r#"{"player":"b","points":5,"team":"blue"}"#]);
-    let refused = place.once(&["--name", "mended"]);
+    let refused = place.once(&["--name", name]);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     assert!(refused.stderr.contains("would hold -1 copies"), "{}", refused.stderr);
     assert!(refused.stderr.contains("herald state repair"), "{}", refused.stderr);
 
-    let mended = place.herald(&out, &["state", "repair", ".herald/mended", "scores.sql"]);
+    let mended = place.herald(&out, &["state", "repair", &state_path, "scores.sql"]);
     ok(&mended);
     for line in [
         "view teams: 1 entries were wrong and 0 missing, and are what is derived now",
@@ -281,16 +292,18 @@ fn a_poisoned_state_is_mended() {
     ] {
         assert!(mended.stdout.contains(line), "{line}\n{}", mended.stdout);
     }
-    ok(&place.herald(&out, &["state", "verify", ".herald/mended", "scores.sql"]));
-    let again = place.herald(&out, &["state", "repair", ".herald/mended", "scores.sql"]);
+    ok(&place.herald(&out, &["state", "verify", &state_path, "scores.sql"]));
+    let again = place.herald(&out, &["state", "repair", &state_path, "scores.sql"]);
     ok(&again);
     assert!(again.stdout.contains("nothing was to be mended"), "{}", again.stdout);
+    if resend {
+        ok(&place.herald(&out, &["sink", "resend", "teams_out", "--name", name]));
+    }
     for _ in 0..2 {
-        ok(&place.once(&["--name", "mended"]));
+        ok(&place.once(&["--name", name]));
         assert_eq!(keys(&out), [r#"{"team":"blue"}"#, r#"{"team":"red"}"#]);
     }
-    let rows =
-        place.herald(&out, &["query", "SELECT * FROM teams ORDER BY team", "--state", ".herald/mended"]);
+    let rows = place.herald(&out, &["query", "SELECT * FROM teams ORDER BY team", "--state", &state_path]);
     ok(&rows);
     assert!(rows.stdout.contains("blue") && !rows.stdout.contains("green"), "{}", rows.stdout);
     let sent = broker::shared().read_committed(&out);

@@ -291,3 +291,19 @@ fn what_waited_for_a_topic_that_is_gone_is_not_sent_beside_its_content() {
     ok(&place.once());
     assert_eq!((place.teams(), place.sent("teams")), (vec!["\"blue\" 4".into(), "\"red\" 3".into()], 2));
 }
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn what_waits_for_a_topic_that_is_there_is_sent_before_its_content() {
+    let place = Place::new("sink-stays", SCORES);
+    place.score("a", 3, "red");
+    place.score("b", 4, "blue");
+    ok(&place.once());
+    // Blue has no player any more; that it is gone is committed, and not published.
+    place.score("b", 4, "red");
+    let killed = place.armed(&[place.args(), vec!["--once"]].concat(), "publish.before=kill");
+    assert_eq!(killed.code, None, "{}", killed.stderr);
+    ok(&place.resend("teams_out"));
+    ok(&place.once());
+    assert_eq!(place.teams(), ["\"red\" 7"]);
+}
