@@ -171,6 +171,18 @@ pub enum Op {
         /// Input.
         input: RelId,
     },
+    /// Rows while now() is between two times of theirs; now() is the least watermark of `clock`, and NULL, so
+    /// that no row is in, until each has one.
+    Within {
+        /// Input.
+        input: RelId,
+        /// A row is in once now() is at or above every one of these,
+        since: Vec<Edge>,
+        /// and while it is below every one of these; then it has left for good. A NULL time is never in.
+        until: Vec<Edge>,
+        /// Sources by index in [`Plan::sources`], at least one.
+        clock: Vec<usize>,
+    },
     /// Each row once it is final and not before; nothing is taken back.
     Close {
         /// Input.
@@ -241,6 +253,22 @@ pub enum Op {
     },
 }
 
+/// A time of a row, moved.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// TIMESTAMP or TIMESTAMPTZ in microseconds, over the input's columns.
+    pub time: Scalar,
+    /// So much later, microseconds.
+    pub us: i64,
+}
+
+impl Edge {
+    /// The same with another expression of the time.
+    pub fn map(&self, of: &dyn Fn(&Scalar) -> Scalar) -> Edge {
+        Edge { time: of(&self.time), us: self.us }
+    }
+}
+
 /// As of when a lookup finds rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
@@ -276,6 +304,7 @@ impl Op {
             | Op::Project { input, .. }
             | Op::Unnest { input, .. }
             | Op::Distinct { input }
+            | Op::Within { input, .. }
             | Op::Close { input, .. }
             | Op::Aggregate { input, .. }
             | Op::Fold { input, .. }
@@ -290,6 +319,7 @@ impl Op {
         matches!(
             self,
             Op::Distinct { .. }
+                | Op::Within { .. }
                 | Op::Close { .. }
                 | Op::Aggregate { .. }
                 | Op::Fold { .. }

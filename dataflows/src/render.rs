@@ -12,7 +12,7 @@
 //! | `changes` | what aggregates share: the epochs at which an arrangement changed |
 //! | `lookup` | joins as of a time |
 //! | `join`, `joins`, `band` | pairs of rows; what each kind of join is made of; rows by key and time |
-//! | `watermark`, `close`, `expire` | watermarks as data; what waits for them, and what ends with them |
+//! | `watermark`, `close`, `within`, `expire` | watermarks as data; what waits for them, and what ends with them |
 //! | `export` | views and sinks |
 //! | `collect` | what a worker hands to the driver for each epoch |
 //!
@@ -51,6 +51,7 @@ pub mod slide;
 pub mod updates;
 pub mod watermark;
 pub mod window;
+mod within;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -241,6 +242,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 self.group(id, *input, Grouping::new(&schema, &keys, &[])?)
             }
             Op::Close { input, horizon } => self.close(id, *input, horizon),
+            Op::Within { .. } => self.within(id),
             Op::Aggregate { input, keys, aggregates } => {
                 let grouping = Grouping::new(&plan.rels[*input].schema, keys, aggregates)?;
                 self.group(id, *input, grouping)

@@ -23,7 +23,7 @@ pub enum Part {
     Right,
     /// Rows of ordered partitions.
     Partitions,
-    /// Rows that wait to be final.
+    /// Rows that wait for the watermark.
     Waiting,
 }
 
@@ -77,6 +77,7 @@ impl Spaces {
                 }
                 Op::Join { .. } if rel.durable => &[Part::Left, Part::Right],
                 Op::Close { .. } => &[Part::Waiting],
+                Op::Within { .. } if rel.durable => &[Part::Waiting],
                 Op::Lookup { when: When::Now, .. } if rel.durable => &[Part::Right],
                 Op::Lookup { .. } if rel.durable => &[Part::Left, Part::Right],
                 _ => &[],

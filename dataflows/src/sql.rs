@@ -36,6 +36,7 @@ mod lower;
 mod meaning;
 mod mistakes;
 pub mod nearest;
+mod now;
 mod ordinality;
 pub mod parse;
 mod percentile;

@@ -87,6 +87,8 @@ fn derived_from(plan: &Plan, id: RelId, before: &[Derived]) -> Derived {
         },
         Op::Values(_) => Derived::All,
         Op::Close { .. } | Op::Lookup { when: When::Now, .. } => Derived::Nothing,
+        // Rows that never leave are not kept once they are in.
+        Op::Within { until, .. } if rel.durable && until.is_empty() => Derived::Nothing,
         // A row whose partner has expired comes back as one that never had any.
         Op::Join { .. } | Op::Lookup { .. } if expires(plan, id) => Derived::Nothing,
         _ if rel.durable && expires(plan, id) => Derived::Part,

@@ -442,19 +442,24 @@ fn a_restart_at_any_epoch_closes_nothing_twice() {
     run(22, (200, None), &ways);
 }
 
-/// Runs `n` records in epochs of ten on two workers, stopping every hundred epochs; gives the updates
-/// that arrangements hold and the keys in the state's arrangements, each at a quarter and at the end.
-fn sizes(n: usize) -> [BTreeMap<String, [u64; 2]>; 2] {
-    let (plan, records) = (plan(&topology()), history(23, n, usize::MAX));
-    let partitions: Vec<i32> = specs().iter().map(|s| s.partitions).collect();
+/// Updates that arrangements hold and keys that their parts of the state do, by name, each after a quarter of a
+/// run and at its end.
+pub struct Sizes {
+    /// In memory.
+    pub held: BTreeMap<String, [u64; 2]>,
+    /// In the state.
+    pub stored: BTreeMap<String, [u64; 2]>,
+}
+
+/// Runs records in epochs of ten on one to three workers, starting anew every hundred epochs; the rows of the
+/// views `also` are looked at, too.
+pub fn sizes(topology: &str, specs: &[Spec], records: &[Record], also: &[&str]) -> Sizes {
+    let plan = plan(topology);
+    let partitions: Vec<i32> = specs.iter().map(|s| s.partitions).collect();
     let dir = tempfile::tempdir().unwrap();
     let open = |workers| {
-        Engine::open(
-            &plan,
-            &dir.path().join("state"),
-            &partitions,
-            Options { workers, in_flight: 1, cut: true },
-        )
+        let options = Options { workers, in_flight: 1, cut: true };
+        Engine::open(&plan, &dir.path().join("state"), &partitions, options)
     };
     let mut engine = open(2);
     let (mut held, mut stored) = (BTreeMap::<String, [u64; 2]>::new(), BTreeMap::<String, [u64; 2]>::new());
@@ -466,7 +471,8 @@ fn sizes(n: usize) -> [BTreeMap<String, [u64; 2]>; 2] {
         }
         for record in *epoch {
             let mut batch = schemas::Records::new(record.partition);
-            batch.push(record.offset, record.timestamp_ms, None, record.bytes.as_deref());
+            let (key, bytes) = (record.key.as_deref(), record.bytes.as_deref());
+            batch.push(record.offset, record.timestamp_ms, key, bytes);
             engine.feed(record.source, batch);
         }
         let mut now = BTreeMap::new();
@@ -475,8 +481,8 @@ fn sizes(n: usize) -> [BTreeMap<String, [u64; 2]>; 2] {
         let Some(when) = when else { continue };
         now.into_iter().for_each(|(name, updates)| held.entry(name).or_default()[when] = updates);
         let views = plan.views.iter().zip(&engine.spaces().views).map(|(v, space)| (v.name.as_str(), *space));
-        let recent = views.filter(|(name, _)| RECENT.contains(name));
-        for (name, space) in engine.spaces().arrangements().chain(recent) {
+        let also = views.filter(|(name, _)| also.contains(name));
+        for (name, space) in engine.spaces().arrangements().chain(also) {
             let keys = &mut stored.entry(name.to_string()).or_default()[when];
             let count = |_: &[u8], _: &[u8]| -> Result<(), state::StateError> {
                 *keys += 1;
@@ -485,13 +491,13 @@ fn sizes(n: usize) -> [BTreeMap<String, [u64; 2]>; 2] {
             engine.store().scan(space, &[], count).unwrap();
         }
     }
-    [held, stored]
+    Sizes { held, stored }
 }
 
 /// Of a run four times as long, the state is not larger, but for what no watermark bounds.
 #[test]
 fn state_levels_off() {
-    let [held, stored] = sizes(6_000);
+    let Sizes { held, stored } = sizes(&topology(), &specs(), &history(23, 6_000, usize::MAX), &RECENT);
     for (what, sizes) in [("in memory", &held), ("in the state", &stored)] {
         println!("{what}: updates after 1,500 records and after 6,000");
         for (name, [quarter, end]) in sizes {

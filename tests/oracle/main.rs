@@ -15,7 +15,7 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `taken_back`, `repair` | the tests |
+//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `taken_back`, `repair` | the tests |
 
 mod control;
 mod duck;
@@ -33,6 +33,7 @@ mod lookup;
 mod model;
 mod near;
 mod nexmark;
+mod now;
 mod oracle;
 mod postgres;
 mod repair;

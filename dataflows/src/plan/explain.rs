@@ -15,7 +15,9 @@ use arrow::util::display::array_value_to_string;
 use serde_json::{Value, json};
 
 use super::window::Window;
-use super::{Conflict, Horizon, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source, View, When};
+use super::{
+    Conflict, Edge, Horizon, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source, View, When,
+};
 use crate::spaces::Part;
 use crate::sql::ast::Format;
 use crate::sql::interval;
@@ -87,6 +89,7 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         }
         Op::Values(rows) => ("Values", format!("{} rows", rows.num_rows())),
         Op::Filter { predicate, .. } => ("Filter", predicate.to_string()),
+        Op::Within { since, until, clock, .. } => ("Within", within(plan, since, until, clock)),
         Op::Project { exprs, .. } => {
             let named = exprs.iter().zip(rel.schema.fields()).map(|(e, f)| {
                 let text = e.to_string();
@@ -125,6 +128,31 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         Op::Lookup { .. } => lookup(plan, rel),
     };
     Line { op, detail }
+}
+
+/// While which watermarks a row is in.
+fn within(plan: &Plan, since: &[Edge], until: &[Edge], clock: &[usize]) -> String {
+    // A time less a microsecond, or plus one, is how the other of "at" and "above" is written.
+    let at = |edge: &Edge, (even, odd): (&str, &str)| {
+        let (words, us) = if edge.us.rem_euclid(1_000) == 1 { (odd, edge.us - 1) } else { (even, edge.us) };
+        let moved = match us {
+            0 => String::new(),
+            1.. => format!(" plus {}", length(us)),
+            _ => format!(" less {}", length(us.saturating_neg())),
+        };
+        format!("{words} {}{moved}", edge.time)
+    };
+    let since = since.iter().map(|edge| at(edge, ("at or above", "above")));
+    let until = until.iter().map(|edge| at(edge, ("below", "at or below")));
+    let edges: Vec<String> = since.chain(until).collect();
+    let named = |source: &usize| plan.sources.get(*source).map_or("a source", |s| s.name.as_str());
+    let clock: Vec<&str> = clock.iter().map(named).collect();
+    let marks = if let [one] = *clock {
+        format!("the watermark of {one}")
+    } else {
+        format!("the least watermark of {}", clock.join(", "))
+    };
+    format!("while {marks} is {}", edges.join(" and "))
 }
 
 fn window_line(rel: &Rel, window: &Window) -> (&'static str, String) {
@@ -226,6 +254,8 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
         }
         Op::Join { .. } => "the rows of both sides by join key".to_owned(),
         Op::Close { .. } => "rows that are not final".to_owned(),
+        Op::Within { until, .. } if until.is_empty() => "rows that are yet to come in".to_owned(),
+        Op::Within { .. } => "rows that are in or yet to come in".to_owned(),
         Op::Lookup { when: When::Now, .. } => "the rows of the right side by join key".to_owned(),
         Op::Lookup { .. } => "the rows of both sides by join key and time".to_owned(),
         _ => return None,
@@ -287,8 +317,11 @@ fn expiry(plan: &Plan, id: RelId) -> String {
         let but = if matches!(rel.op, Op::Lookup { .. }) { ", but for the latest of each key" } else { "" };
         return format!("dropped once {}{but}", parts.join(", and "));
     }
-    if matches!(rel.op, Op::Close { .. }) {
-        return "dropped when they come out".to_owned();
+    match &rel.op {
+        Op::Close { .. } => return "dropped when they come out".to_owned(),
+        Op::Within { until, .. } if until.is_empty() => return "dropped when they come in".to_owned(),
+        Op::Within { .. } => return "dropped when they leave".to_owned(),
+        _ => {}
     }
     let source = match rel.op {
         Op::Source(i) => plan.sources.get(i),

@@ -25,6 +25,8 @@ pub(crate) struct Entry {
     pub known: Option<(RelId, SchemaRef)>,
     /// Column sets that are each unique at every epoch.
     pub unique: Vec<Vec<usize>>,
+    /// Sources below it that have a watermark.
+    pub clock: Vec<usize>,
     /// Its name and place.
     pub name: Name,
 }
@@ -86,6 +88,8 @@ pub(crate) struct RelSource {
     pub schema: SchemaRef,
     /// Column sets that are each unique at every epoch.
     pub unique: Vec<Vec<usize>>,
+    /// Sources below it that have a watermark.
+    pub clock: Vec<usize>,
 }
 
 impl TableSource for RelSource {
@@ -97,15 +101,18 @@ impl TableSource for RelSource {
 impl ContextProvider for Catalog {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         if let Some(schema) = self.items.borrow().get(name.table()) {
-            return Ok(Arc::new(RelSource { rel: None, schema: Arc::clone(schema), unique: vec![] }));
+            let schema = Arc::clone(schema);
+            return Ok(Arc::new(RelSource { rel: None, schema, unique: vec![], clock: vec![] }));
         }
         let known = match name.schema() {
             None | Some("public") => self.entries.get(name.table()),
             Some(schema) => self.entries.get(&format!("{schema}.{}", name.table())),
         };
-        let known = known.and_then(|e| Some((e.known.clone()?, e.unique.clone())));
-        match known {
-            Some(((rel, schema), unique)) => Ok(Arc::new(RelSource { rel: Some(rel), schema, unique })),
+        match known.and_then(|e| Some((e, e.known.clone()?))) {
+            Some((Entry { unique, clock, .. }, (rel, schema))) => {
+                let (unique, clock) = (unique.clone(), clock.clone());
+                Ok(Arc::new(RelSource { rel: Some(rel), schema, unique, clock }))
+            }
             None => Err(DataFusionError::Plan(format!("there is no source, table or view called {name}"))),
         }
     }

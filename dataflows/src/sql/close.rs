@@ -80,6 +80,12 @@ fn push(plan: &mut Plan, op: Op, like: RelId, owner: RelId) -> RelId {
 /// Why rows of `rel` are never final: a reason of the sources first, then of the query.
 fn never(plan: &Plan, bounds: &[Bounds], rel: RelId, pos: Pos) -> Mistake {
     let below = below(plan, rel);
+    if below.iter().any(|r| matches!(&plan.rels[*r].op, Op::Within { until, .. } if !until.is_empty())) {
+        let message = "EMIT ON WINDOW CLOSE never comes: rows leave again as now() moves on";
+        let hint =
+            "leave EMIT ON WINDOW CLOSE out, or the condition on now(): either waits for the watermark";
+        return Mistake::new(pos, message).hint(hint);
+    }
     let sources = below.iter().filter_map(|r| match plan.rels[*r].op {
         Op::Source(i) => Some(&plan.sources[i]),
         _ => None,

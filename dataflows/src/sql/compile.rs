@@ -185,7 +185,9 @@ impl<'a> Compiler<'a> {
 
     fn entry(&self, known: Option<(RelId, SchemaRef)>, name: &Name) -> Entry {
         let unique = known.as_ref().map_or(vec![], |(rel, _)| self.plan.rels[*rel].unique.clone());
-        Entry { known, unique, name: name.clone() }
+        let below = known.as_ref().map(|(rel, _)| self.plan.sources_of(*rel)).unwrap_or_default();
+        let clock = below.into_iter().filter(|at| self.plan.sources[*at].watermark.is_some()).collect();
+        Entry { known, unique, clock, name: name.clone() }
     }
 
     fn sink(&mut self, create: &CreateSink) -> Result<(), Vec<Mistake>> {

@@ -92,6 +92,17 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             bounds
         }
         Op::Values(_) => none(),
+        // Rows leave when now() has passed them, and rows of the future come in when it has come to them.
+        Op::Within { until, .. } if !until.is_empty() => none(),
+        Op::Within { input, since, clock, .. } => {
+            let mut bounds = none();
+            let [edge] = since.as_slice() else { return bounds };
+            let Some(column) = edge.time.as_column() else { return bounds };
+            let marks: Option<_> = clock.iter().map(|s| Some((*s, edge.us.checked_sub(1)?))).collect();
+            let comes = marks.map(|marks| Bound { marks, window: true, filled: false });
+            bounds[column] = known[*input][column].as_ref().zip(comes).map(|(a, b)| a.and(&b));
+            bounds
+        }
         Op::Filter { input, .. } | Op::Unnest { input, .. } | Op::Distinct { input } => known[*input].clone(),
         Op::Project { input, exprs } => exprs.iter().map(|e| through(e.expr(), &known[*input])).collect(),
         Op::Union { inputs } => {
@@ -233,7 +244,10 @@ fn below(plan: &Plan, mut rel: RelId, (mut column, mut other): (usize, usize)) -
     let mut below = 0i64;
     loop {
         let (input, exprs) = match &plan.rels[rel].op {
-            Op::Filter { input, .. } | Op::Distinct { input } | Op::Close { input, .. } => {
+            Op::Filter { input, .. }
+            | Op::Within { input, .. }
+            | Op::Distinct { input }
+            | Op::Close { input, .. } => {
                 rel = *input;
                 continue;
             }

@@ -17,11 +17,12 @@ use super::functions::never_fails;
 use crate::plan::canonical::Canonical;
 
 /// Functions of DataFusion's, of JSONB and our own marks that have a value for all arguments of their types.
-const TOTAL: [&str; 22] = [
+const TOTAL: [&str; 23] = [
     "get_field",
     "coalesce",
     "nullif",
     "herald_may_be_null",
+    "herald_now",
     "herald_interval_length",
     "herald_jsonb_get",
     "herald_jsonb_get_text",

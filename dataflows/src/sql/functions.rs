@@ -75,7 +75,7 @@ impl Functions {
         let own = own
             .chain(json::functions())
             .chain(super::temporal::functions())
-            .chain([written_cast::function(), may_be_null::function()])
+            .chain([written_cast::function(), may_be_null::function(), super::now::function()])
             .chain(quantified::functions())
             .chain(time::functions());
         for udf in registry::scalars().into_iter().chain(own) {

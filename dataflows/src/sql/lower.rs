@@ -14,6 +14,7 @@ mod lookup;
 mod values;
 pub(crate) mod window;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -32,8 +33,9 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use super::catalog::RelSource;
 use super::fallible::fallible;
 use super::guard::Fence;
+use super::now;
 use super::temporal::Temporal;
-use crate::plan::{Op, Plan, Rel, RelId, Scalar, canonical};
+use crate::plan::{Edge, Op, Plan, Rel, RelId, Scalar, canonical};
 use grouping_sets::Lowered;
 
 /// Adds the relations of `logical` to `plan`, written in the view `owner`.
@@ -191,12 +193,23 @@ impl Lower<'_> {
         }
     }
 
-    /// One filter of what cannot fail, and above it one of what can.
+    /// One filter of what cannot fail, above it one of what can, and above both what waits for the watermark.
     fn filter(&mut self, input: RelId, predicate: &Expr, schema: &DFSchema) -> Result<RelId> {
         let below = self.schema(input);
         let (mut first, mut second): (Option<Scalar>, Option<Scalar>) = (None, None);
+        let mut timed: BTreeMap<Vec<usize>, (Vec<Edge>, Vec<Edge>)> = BTreeMap::new();
         for part in split_conjunction(predicate) {
             if matches!(part, Expr::Literal(ScalarValue::Boolean(Some(true)), _)) {
+                continue;
+            }
+            if let Some(now::Timed { time, until, us, clock }) = now::timed(part)? {
+                let edge = Edge { time: scalar(time, schema)?, us };
+                let (since, ends) = timed.entry(clock).or_default();
+                if until {
+                    ends.push(edge)
+                } else {
+                    since.push(edge)
+                }
                 continue;
             }
             let part = scalar(part, schema)?;
@@ -213,6 +226,9 @@ impl Lower<'_> {
         let mut id = input;
         for predicate in first.into_iter().chain(second) {
             id = self.push(Op::Filter { input: id, predicate }, Arc::clone(&below));
+        }
+        for (clock, (since, until)) in timed {
+            id = self.push(Op::Within { input: id, since, until, clock }, Arc::clone(&below));
         }
         Ok(id)
     }

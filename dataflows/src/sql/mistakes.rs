@@ -23,6 +23,7 @@ use super::functions::FUNCTIONS;
 use super::lower::frame::{BACKWARDS, MONTHS};
 use super::lower::join::NOT_IN;
 use super::nearest::did_you_mean;
+use super::now::{NO_WATERMARK, NOT_HERE, NOW};
 use super::parse::temporal::{ASOF, LOOKUP};
 use super::query::Site;
 use super::refuse::place;
@@ -116,7 +117,7 @@ fn describe(
         )
         .hint(format!("add {name} to GROUP BY, or write max({name})"));
     }
-    if let Some(mistake) = of_temporal(&text, &at) {
+    if let Some(mistake) = of_temporal(&text, &at).or_else(|| of_now(&text, &at)) {
         return mistake;
     }
     let hint = match text.as_str() {
@@ -147,6 +148,18 @@ fn of_temporal(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> 
         _ => return None,
     };
     Some(Mistake::new(at(Some(&argument(mark))), text.to_owned()).hint(hint))
+}
+
+/// Conditions on now(), at the first of them.
+fn of_now(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
+    let hint = match text {
+        NO_WATERMARK => "add WATERMARK FOR ts AS ts - INTERVAL '1 minute' to a source or table it reads",
+        NOT_HERE => "put it in WHERE, or filter one side of the join by it in a subquery",
+        _ => return None,
+    };
+    let places = [NOW, "now", "current_timestamp"].map(|word| at(Some(word)));
+    let place = places.into_iter().find(|place| *place != at(None)).unwrap_or_else(|| at(None));
+    Some(Mistake::new(place, text.to_owned()).hint(hint))
 }
 
 /// Sentences of DataFusion's that have a shorter one here.

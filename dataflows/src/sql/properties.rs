@@ -42,6 +42,9 @@ pub(crate) fn annotate(plan: &mut Plan) {
         rel.append_only = facts.append_only;
         let forgets = matches!(rel.op, Op::Close { .. } | Op::Lookup { when: When::Now, .. });
         rel.durable = stateful && (raw || forgets || facts.below_forgetter);
+        // Rows that never leave are not kept once they are in.
+        let stays = matches!(&rel.op, Op::Within { until, .. } if until.is_empty());
+        let forgets = forgets || (stays && rel.durable);
         // What is recomputed on a restart comes out whole before anything of it expires.
         rel.below_forgetter = facts.below_forgetter || forgets || (expires && rel.durable);
         unsaved.push(raw && !stateful);
@@ -79,6 +82,11 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
             if rows.num_rows() <= 1 {
                 facts.unique.push(vec![]);
             }
+        }
+        Op::Within { until, .. } => {
+            facts.append_only &= until.is_empty();
+            facts.paired.clone_from(&inputs[0].paired);
+            facts.unique.clone_from(&inputs[0].unique);
         }
         Op::Filter { .. } => {
             facts.unique.clone_from(&inputs[0].unique);
@@ -352,6 +360,7 @@ pub(crate) fn only_adds(plan: &Plan, rel: RelId) -> bool {
         Op::Source(at) => plan.sources[*at].keyed.is_none(),
         Op::Close { .. } | Op::Lookup { when: When::Now, .. } => return true,
         Op::Join { kind, .. } => matches!(kind, JoinKind::Inner | JoinKind::Semi),
+        Op::Within { until, .. } => until.is_empty(),
         Op::Values(_) | Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } | Op::Union { .. } => true,
         op => matches!(op, Op::Distinct { .. }),
     };
@@ -368,6 +377,7 @@ pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
         Op::Source(i) => format!("the table {} revises and deletes rows", plan.sources[*i].name),
         Op::Aggregate { .. } | Op::Fold { .. } => format!("the GROUP BY of {} revises its results", r.owner),
         Op::Window { .. } => format!("the window functions of {} revise their results", r.owner),
+        Op::Within { .. } => format!("rows of {} leave as now() moves on", r.owner),
         Op::Lookup { .. } => format!("the ASOF JOIN of {} revises what it found", r.owner),
         Op::Join { kind, .. } => {
             let join = match kind {

@@ -18,7 +18,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::fallible::fallible;
 use super::properties::column_of;
-use crate::plan::{Fold, Horizon, Op, Plan, Rel, RelId, Scalar, When};
+use crate::plan::{Edge, Fold, Horizon, Op, Plan, Rel, RelId, Scalar, When};
 
 type Columns = BTreeSet<usize>;
 
@@ -92,6 +92,10 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
     match &plan.rels[id].op {
         Op::Source(_) | Op::Values(_) => vec![],
         Op::Filter { input, predicate } => vec![(*input, own.union(&columns(predicate)).copied().collect())],
+        Op::Within { input, since, until, .. } => {
+            let times = since.iter().chain(until).flat_map(|edge| columns(&edge.time));
+            vec![(*input, own.iter().copied().chain(times).collect())]
+        }
         Op::Project { input, exprs } => {
             vec![(*input, own.iter().flat_map(|c| columns(&exprs[*c])).collect())]
         }
@@ -253,6 +257,11 @@ impl Writer<'_> {
             Op::Filter { predicate, .. } => {
                 let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
                 (Op::Filter { input, predicate: moved(predicate, &places) }, places)
+            }
+            Op::Within { since, until, clock, .. } => {
+                let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
+                let all = |edges: &[Edge]| edges.iter().map(|e| e.map(&|s| moved(s, &places))).collect();
+                (Op::Within { input, since: all(since), until: all(until), clock: clock.clone() }, places)
             }
             Op::Project { exprs, .. } => {
                 let (input, places) = self.placed[&reads[0].0].clone();
@@ -471,6 +480,7 @@ fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
         | Op::Project { input, .. }
         | Op::Unnest { input, .. }
         | Op::Distinct { input }
+        | Op::Within { input, .. }
         | Op::Close { input, .. }
         | Op::Aggregate { input, .. }
         | Op::Fold { input, .. }

@@ -38,7 +38,7 @@ use super::fold::Fold;
 use super::parse::unnest::{self, UnnestUse};
 use super::{
     bags, coerce, constants, dependents, filtered, firsts, guard, intervals, jsonb, lower, meaning, mistakes,
-    ordinality, refuse, subquery, sugar, temporal, times, total, trial, using,
+    now, ordinality, refuse, subquery, sugar, temporal, times, total, trial, using,
 };
 use crate::plan::{RelId, Scalar};
 
@@ -100,16 +100,18 @@ fn of(
     catalog: &Catalog,
     query: &sql::Query,
     site: Site,
-    (plain, names_matter): (&dyn Fn(&mut sql::Query), bool),
+    (plain, view): (&dyn Fn(&mut sql::Query), bool),
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
     if reads_broken(catalog, query) {
         return Err(vec![]);
     }
-    let refused = refuse::query(query, site.file, site.pos);
+    let refused = refuse::query(query, site.file, site.pos, view);
     if !refused.is_empty() {
         return Err(refused);
     }
-    let query = &times::rewritten(query, site)?;
+    let mut query = times::rewritten(query, site)?;
+    now::marked(&mut query);
+    let query = &query;
     let failing = constants::failing(catalog, query, site);
     if !failing.is_empty() {
         return Err(failing);
@@ -130,10 +132,10 @@ fn of(
         .and_then(jsonb::plan)
         .and_then(coerce::plan)
         .map_err(tidy)?;
-    if names_matter {
+    if view {
         check_names(&planned, query, site)?;
     }
-    let analyzed = firsts::admitted(planned).and_then(analyze);
+    let analyzed = firsts::admitted(planned).and_then(analyze).and_then(now::clocked);
     let joined = analyzed.and_then(subquery::decorrelate).map_err(tidy)?;
     let optimised = typed(joined)
         .and_then(intervals::by_value)
@@ -186,7 +188,8 @@ pub(crate) fn expression(
     let plan = || -> Result<Scalar> {
         let (name, schema) = over;
         let schema = Arc::new(schema.clone());
-        let source = Arc::new(RelSource { rel: Some(0), schema: Arc::clone(&schema), unique: vec![] });
+        let source =
+            Arc::new(RelSource { rel: Some(0), schema: Arc::clone(&schema), unique: vec![], clock: vec![] });
         let named = DFSchema::try_from_qualified_schema(name, &schema)?;
         let mut plain = expr.clone();
         sugar::plain(&mut plain);

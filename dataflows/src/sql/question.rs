@@ -55,7 +55,8 @@ fn planned(
     let mut catalog = Catalog::default();
     for (at, (name, schema)) in tables.iter().enumerate() {
         let name = Name { text: name.clone(), pos };
-        catalog.add(Entry { known: Some((at, Arc::clone(schema))), name, unique: vec![] });
+        let known = Some((at, Arc::clone(schema)));
+        catalog.add(Entry { known, name, unique: vec![], clock: vec![] });
     }
     let site = Site { file: 0, pos };
     let planned = query::answer(&catalog, &query, site)?;

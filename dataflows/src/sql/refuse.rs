@@ -19,18 +19,18 @@ use super::aggregates;
 use super::ast::Pos;
 use super::error::Mistake;
 use super::functions::FUNCTIONS;
-use super::{subquery, using};
+use super::{now, subquery, using};
 
-/// Everything in `query` that Herald does not do.
-pub(crate) fn query(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
-    let mut refuse = Refuse { file, fallback, placed: vec![], conditions: vec![], out: vec![] };
+/// Everything in `query` that Herald does not do; `view` where a watermark moves on below it.
+pub(crate) fn query(query: &Query, file: usize, fallback: Pos, view: bool) -> Vec<Mistake> {
+    let mut refuse = Refuse { file, fallback, view, placed: vec![], conditions: vec![], out: vec![] };
     let _ = query.visit(&mut refuse);
     refuse.out
 }
 
 /// Everything in a generated column's or a constraint's expression that Herald does not do there.
 pub(crate) fn expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistake> {
-    let mut refuse = Refuse { file, fallback, placed: vec![], conditions: vec![], out: vec![] };
+    let mut refuse = Refuse { file, fallback, view: true, placed: vec![], conditions: vec![], out: vec![] };
     let _ = expr.visit(&mut refuse);
     refuse.out
 }
@@ -73,13 +73,17 @@ pub(crate) fn place(span: Span, file: usize, fallback: Pos) -> Pos {
 struct Refuse {
     file: usize,
     fallback: Pos,
-    /// Subqueries that a join can stand for.
+    /// Whether the query is a view's, which changes with the watermark.
+    view: bool,
+    /// Subqueries that a join can stand for, and calls of now() that a filter can.
     placed: Vec<*const Expr>,
     /// Queries that stand in an expression.
     conditions: Vec<*const Query>,
     out: Vec<Mistake>,
 }
 
+const CLOCK: &str = "use a column of the record, such as its event time or INCLUDE timestamp; the watermark is compared as in \
+                     WHERE ts > now() - INTERVAL '1 hour', by <, <=, >, >= or BETWEEN, joined with others by AND";
 const VALUE: &str = "put it in SELECT, WHERE or HAVING, or join a view that has the value";
 const CONDITION: &str = "make it a condition of WHERE or HAVING, joined with others by AND or OR";
 const NOT_IN: &str = "join it with AND only, or write NOT EXISTS, which takes a NULL for no match";
@@ -163,8 +167,12 @@ impl Refuse {
         let name = f.name.to_string().to_lowercase();
         let span = f.name.span();
         if FUNCTIONS.is_volatile(&name) {
-            return self.no(span, format!("{name}() is refused: its result depends on when or where it runs, so it could not be recomputed"),
-                "use a column of the record, such as its event time or INCLUDE timestamp");
+            let hint = match (now::is_clock(&name), self.view) {
+                (false, _) => "use a column of the record, such as its event time or INCLUDE timestamp",
+                (true, true) => CLOCK,
+                (true, false) => "write the time, as in ts > TIMESTAMPTZ '2026-01-31 12:00:00+00'",
+            };
+            return self.no(span, format!("{name}() is refused: its result depends on when or where it runs, so it could not be recomputed"), hint);
         }
         if let Some((span, message, hint)) = order::not_over(f, &name) {
             return self.no(span, message, hint);
@@ -276,6 +284,11 @@ impl Visitor for Refuse {
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         self.placed.extend(subquery::placed(select));
+        if self.view {
+            let (placed, wrong) = now::placed(select);
+            self.placed.extend(placed);
+            wrong.into_iter().for_each(|(span, message, hint)| self.no(span, message, hint));
+        }
         match &select.group_by {
             GroupByExpr::All(_) => {
                 self.no(select.span(), "GROUP BY ALL is not supported", "list the grouping columns")
@@ -382,6 +395,7 @@ impl Visitor for Refuse {
             self.conditions.push(query.as_ref());
         }
         match expr {
+            Expr::Function(_) if self.is_placed(expr) => {}
             Expr::Function(f) => self.function(f),
             Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } if self.is_placed(expr) => {}
             Expr::Subquery(_) => self.no(expr.span(), "a subquery as a value is not supported here", VALUE),

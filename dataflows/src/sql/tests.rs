@@ -281,3 +281,27 @@ fn mistakes_are_told_with_place_and_remedy() {
     }
     assert!(!out.contains("\naccepted\n"));
 }
+
+/// A view's now() is the watermark; a question over views has none.
+#[test]
+fn a_question_cannot_ask_for_now() {
+    use arrow::datatypes::{Field, Schema};
+
+    let schema = Schema::new(vec![Field::new("at", schemas::timestamptz(), true)]);
+    let tables = [("v".to_owned(), std::sync::Arc::new(schema))].into();
+    let told = super::question::plan("SELECT at FROM v WHERE at > now()", &tables, &|_| None).unwrap_err();
+    assert!(shown(&told).contains("now() is refused"), "{}", shown(&told));
+    assert!(shown(&told).contains("write the time"), "{}", shown(&told));
+}
+
+#[test]
+fn a_condition_on_now_keeps_what_is_known_of_its_rows() {
+    let v = |query: &str| facts(&format!("CREATE MATERIALIZED VIEW v AS {query};"));
+    let key = |append: bool| (vec!["id".to_owned()], append);
+    assert_eq!(v("SELECT id, at FROM m WHERE at > now() - INTERVAL '1 hour'"), key(false));
+    // Rows that only come in stay added.
+    let source = "CREATE SOURCE e (id INT, at TIMESTAMPTZ, WATERMARK FOR at AS at) WITH (connector = 'kafka', topic = 'e') FORMAT PLAIN ENCODE JSON;";
+    let adds = |query: &str| facts(&format!("{source} CREATE MATERIALIZED VIEW v AS {query};")).1;
+    assert!(adds("SELECT id, at FROM e WHERE at <= now()"));
+    assert!(!adds("SELECT id, at FROM e WHERE at BETWEEN now() - INTERVAL '1 hour' AND now()"));
+}

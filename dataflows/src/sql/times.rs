@@ -69,6 +69,18 @@ fn coarse(of: &DataType) -> bool {
 
 /// Writes an interval constant as months, days and microseconds.
 fn canonical(interval: &mut Interval) -> Result<(), (String, &'static str)> {
+    let Some(span) = read(interval)? else { return Ok(()) };
+    let text = format!("{} mons {} days {} microseconds", span.months, span.days, span.us);
+    *interval.value = Expr::value(Value::SingleQuotedString(text));
+    (interval.leading_field, interval.last_field) = (None, None);
+    Ok(())
+}
+
+/// The length of an interval constant; None where it is a sum of constants or the like.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub(crate) fn read(interval: &Interval) -> Result<Option<Span>, (String, &'static str)> {
     const WRITE: &str = "write INTERVAL '1 day 2 hours'";
     let text = match interval.value.as_ref() {
         Expr::Value(value) => match &value.value {
@@ -76,7 +88,7 @@ fn canonical(interval: &mut Interval) -> Result<(), (String, &'static str)> {
             other => return Err((format!("INTERVAL {other} is no length of time"), WRITE)),
         },
         // Sums of constants and the like are the planner's.
-        _ => return Ok(()),
+        _ => return Ok(None),
     };
     let unit = interval.leading_field.as_ref().map(|field| field.to_string().to_lowercase());
     let parts = interval.last_field.as_ref().map(|field| field.to_string().to_lowercase());
@@ -87,13 +99,10 @@ fn canonical(interval: &mut Interval) -> Result<(), (String, &'static str)> {
         (Some(unit), None) => Span::parse_in(&text, unit),
         _ => Span::parse(&text),
     };
-    let Some(span) = span.filter(|span| span.to_arrow().is_some()) else {
-        return Err((format!("'{text}' is no length of time"), WRITE));
-    };
-    let text = format!("{} mons {} days {} microseconds", span.months, span.days, span.us);
-    *interval.value = Expr::value(Value::SingleQuotedString(text));
-    (interval.leading_field, interval.last_field) = (None, None);
-    Ok(())
+    match span.filter(|span| span.to_arrow().is_some()) {
+        Some(span) => Ok(Some(span)),
+        None => Err((format!("'{text}' is no length of time"), WRITE)),
+    }
 }
 
 fn call(name: &str, args: Vec<Expr>, span: Place) -> Expr {

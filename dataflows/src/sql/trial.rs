@@ -37,6 +37,9 @@ pub(crate) fn relations(plan: &Plan, first: RelId) -> Result<()> {
         match &rel.op {
             Op::Filter { input, predicate } => condition(predicate, schema(*input))?,
             Op::Project { input, exprs } => columns(exprs, schema(*input))?,
+            Op::Within { input, since, until, .. } => {
+                since.iter().chain(until).try_for_each(|edge| column(&edge.time, schema(*input)))?;
+            }
             Op::Aggregate { input, keys, aggregates } => {
                 columns(keys, schema(*input))?;
                 for aggregate in aggregates {

@@ -18,6 +18,9 @@ pub(super) fn settle(plan: &mut Plan) {
             plan.rels[id].op.inputs().into_iter().map(|input| Arc::clone(&plan.rels[input].schema)).collect();
         match &mut plan.rels[id].op {
             Op::Filter { predicate, .. } => *predicate = named(predicate, &[&schemas[0]]),
+            Op::Within { since, until, .. } => {
+                since.iter_mut().chain(until).for_each(|e| *e = e.map(&|s| named(s, &[&schemas[0]])));
+            }
             Op::Project { exprs, .. } => each(exprs, &[&schemas[0]]),
             Op::Aggregate { keys, aggregates, .. } => {
                 each(keys, &[&schemas[0]]);
