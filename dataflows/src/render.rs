@@ -10,7 +10,7 @@
 //! | `fold`, `folded` | GROUP BY with aggregates that need the rows of their group |
 //! | `window`, `ranks`, `exact`, `slide` | functions over ordered partitions, top-N |
 //! | `changes` | what aggregates share: the epochs at which an arrangement changed |
-//! | `lookup` | joins as of a time |
+//! | `lookup`, `looked` | joins as of a time; what their rows found when they came |
 //! | `join`, `joins`, `band` | pairs of rows; what each kind of join is made of; rows by key and time |
 //! | `watermark`, `close`, `within`, `expire` | watermarks as data; what waits for them, and what ends with them |
 //! | `export` | views and sinks |
@@ -39,6 +39,7 @@ mod heap;
 pub mod join;
 mod joins;
 pub mod linear;
+mod looked;
 mod lookup;
 pub mod moments;
 pub mod packed;

@@ -17,7 +17,7 @@ use crate::plan::{Op, Plan, RelId, When};
 pub enum Part {
     /// Groups of an aggregate, or the rows of its groups.
     Groups,
-    /// Left rows of a join.
+    /// Left rows of a join; of one as of now, with what they found.
     Left,
     /// Right rows of a join.
     Right,
@@ -78,7 +78,12 @@ impl Spaces {
                 Op::Join { .. } if rel.durable => &[Part::Left, Part::Right],
                 Op::Close { .. } => &[Part::Waiting],
                 Op::Within { .. } if rel.durable => &[Part::Waiting],
-                Op::Lookup { when: When::Now, .. } if rel.durable => &[Part::Right],
+                Op::Lookup { left, when: When::Now, .. } if rel.durable => {
+                    match plan.rels[left].append_only {
+                        true => &[Part::Right],
+                        false => &[Part::Left, Part::Right],
+                    }
+                }
                 Op::Lookup { .. } if rel.durable => &[Part::Left, Part::Right],
                 _ => &[],
             };

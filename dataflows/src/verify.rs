@@ -120,7 +120,12 @@ pub fn rooted(plan: &Plan, id: RelId) -> bool {
 pub fn anew(plan: &Plan, (id, part): (RelId, Part)) -> bool {
     let inputs = plan.rels[id].op.inputs();
     let input = if part == Part::Right { inputs.get(1) } else { inputs.first() };
-    let sides = matches!(plan.rels[id].op, Op::Join { .. } | Op::Lookup { .. });
+    let sides = match plan.rels[id].op {
+        // What left rows found once is not found again.
+        Op::Lookup { when: When::Now, .. } => part == Part::Right,
+        Op::Join { .. } | Op::Lookup { .. } => true,
+        _ => false,
+    };
     sides && !expires(plan, id) && input.is_some_and(|input| rooted(plan, *input))
 }
 

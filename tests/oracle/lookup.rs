@@ -5,7 +5,7 @@
 //! What a lookup as of PROCTIME() finds depends on them, so it is checked against a plain loop over
 //! the epochs as they were cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use rand::{RngExt, SeedableRng};
@@ -245,5 +245,155 @@ fn a_lookup_as_of_now_is_never_revised() {
         let revised = look_up(&dir.path().join("state"), seed, workers);
         println!("seed {seed}: {revised} rows of the dimension changed");
         assert!(revised > 10);
+    }
+}
+
+/// A left side that is corrected and deleted, and a condition on now() that lets its rows leave.
+const CHANGING: &str = "
+CREATE TABLE orders (order_id VARCHAR, team VARCHAR, n BIGINT, said_at TIMESTAMPTZ, PRIMARY KEY (order_id),
+  WATERMARK FOR said_at AS said_at)
+WITH (connector = 'kafka', topic = 'orders') FORMAT UPSERT ENCODE JSON;
+CREATE TABLE teams (team_id VARCHAR, team VARCHAR, league VARCHAR, PRIMARY KEY (team_id))
+ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'teams') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW found AS
+SELECT o.order_id, o.n, t.league FROM orders AS o JOIN teams FOR SYSTEM_TIME AS OF PROCTIME() AS t ON o.team = t.team;
+CREATE MATERIALIZED VIEW copies AS
+SELECT o.team, t.league FROM orders AS o LEFT JOIN teams FOR SYSTEM_TIME AS OF PROCTIME() AS t ON o.team = t.team;
+CREATE MATERIALIZED VIEW lately AS
+SELECT o.order_id, t.league FROM (SELECT * FROM orders WHERE said_at > now() - INTERVAL '5 seconds') AS o
+LEFT JOIN teams FOR SYSTEM_TIME AS OF PROCTIME() AS t ON o.team = t.team;
+CREATE MATERIALIZED VIEW leagues AS SELECT league, count(*) AS n, max(n) AS hi FROM found GROUP BY league;
+CREATE SINK leagues_out FROM leagues WITH (connector = 'blackhole', primary_key = 'league') FORMAT UPSERT ENCODE JSON;
+";
+
+/// An order: its team, its number and its second.
+type Order = (&'static str, i64, i64);
+
+/// What a view over lookups shows: by the text of its left rows, what each shows of itself, and of each, oldest
+/// first, what its copies found.
+#[derive(Default)]
+struct Shown(BTreeMap<String, (Row, VecDeque<Vec<Value>>)>);
+
+impl Shown {
+    /// Takes over the left rows of an epoch's end and their teams, the right being `teams`.
+    fn change(
+        &mut self,
+        left: Vec<(Row, &str)>,
+        outer: bool,
+        teams: &BTreeMap<String, (&str, &str)>,
+    ) -> Vec<Row> {
+        let mut wanted: BTreeMap<String, (Row, &str, usize)> = BTreeMap::new();
+        for (row, team) in left {
+            let text = format!("{team} {}", Value::from(row.clone()));
+            wanted.entry(text).or_insert((row, team, 0)).2 += 1;
+        }
+        self.0.retain(|text, _| wanted.contains_key(text));
+        for (text, (row, team, copies)) in wanted {
+            let (_, held) = self.0.entry(text).or_insert_with(|| (row, VecDeque::new()));
+            held.drain(..held.len().saturating_sub(copies));
+            while held.len() < copies {
+                let found = teams.values().filter(|(of, _)| *of == team);
+                held.push_back(found.map(|(_, league)| Value::from(*league)).collect());
+            }
+        }
+        let mut rows = Vec::new();
+        for (row, found) in self.0.values().flat_map(|(row, held)| held.iter().map(move |found| (row, found)))
+        {
+            let with = |league: Value| row.iter().cloned().chain([league]).collect::<Row>();
+            rows.extend(found.iter().cloned().map(with));
+            rows.extend((found.is_empty() && outer).then(|| with(Value::Null)));
+        }
+        rows
+    }
+}
+
+/// Feeds epochs of random size into `dir`, restarting now and then, and checks after each. Gives how often a
+/// row that was taken back had found another league than stood there then.
+fn look_up_changing(dir: &Path, seed: u64, workers: &[usize]) -> usize {
+    let plan = plan(CHANGING);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut turn = workers.iter().cycle();
+    let mut open = || {
+        let options = Options { workers: *turn.next().unwrap(), in_flight: 1, cut: true };
+        Engine::open(&plan, dir, &[1, 1], options)
+    };
+    let mut engine = open();
+    let mut orders: BTreeMap<String, Order> = BTreeMap::new();
+    let mut teams: BTreeMap<String, (&str, &str)> = BTreeMap::new();
+    let mut shown: [Shown; 3] = Default::default();
+    let (mut offset, mut stale, mut clock) = (0, 0, None);
+    for epoch in 0..90_i64 {
+        if rng.random_bool(0.3) {
+            drop(engine);
+            engine = open();
+        }
+        for _ in 0..rng.random_range(1..8) {
+            let team = ["red", "blue", "green"][rng.random_range(0..3)];
+            let (source, key, json) = if rng.random_bool(0.3) {
+                let (id, league) =
+                    (format!("t{}", rng.random_range(0..4)), ["north", "south"][rng.random_range(0..2)]);
+                teams.insert(id.clone(), (team, league));
+                (1, None, Some(format!(r#"{{"team_id": "{id}", "team": "{team}", "league": "{league}"}}"#)))
+            } else {
+                let id = format!("o{}", rng.random_range(0..6));
+                let key = Some(format!(r#"{{"order_id": "{id}"}}"#));
+                let held = orders.remove(&id);
+                if let Some((team, ..)) = held {
+                    let now = teams.values().filter(|(of, _)| *of == team).count();
+                    stale += usize::from(
+                        shown[0].0.values().any(|(row, held)| row[0] == *id && held[0].len() != now),
+                    );
+                }
+                if rng.random_bool(0.3) {
+                    (0, key, None)
+                } else {
+                    let n = rng.random_range(0..3);
+                    orders.insert(id.clone(), (team, n, epoch));
+                    clock = clock.max(Some(epoch));
+                    let at = schemas::time::format_timestamp(START_US + epoch * SECOND_US, true);
+                    (
+                        0,
+                        key,
+                        Some(format!(
+                            r#"{{"order_id": "{id}", "team": "{team}", "n": {n}, "said_at": "{at}"}}"#
+                        )),
+                    )
+                }
+            };
+            let mut records = schemas::Records::new(0);
+            records.push(offset, None, key.as_deref().map(str::as_bytes), json.as_deref().map(str::as_bytes));
+            offset += 1;
+            engine.feed(source, records);
+        }
+        engine.close(|_, _| ());
+        let found = orders.iter().map(|(id, (team, n, _))| (vec![id.as_str().into(), (*n).into()], *team));
+        let copies = orders.values().map(|(team, ..)| (vec![(*team).into()], *team));
+        let lately = orders.iter().filter(|(_, (.., at))| clock.is_some_and(|now| *at > now - 5));
+        let lately = lately.map(|(id, (team, ..))| (vec![id.as_str().into()], *team));
+        let lefts = [(found.collect(), false), (copies.collect(), true), (lately.collect::<Vec<_>>(), true)];
+        for (view, (left, outer)) in lefts.into_iter().enumerate() {
+            let mut wanted = shown[view].change(left, outer, &teams);
+            let mut found = of_view(&engine, &plan.rels[plan.views[view].rel].schema, view);
+            sort(&mut found);
+            sort(&mut wanted);
+            if let Some(difference) = difference(&found, &wanted) {
+                panic!("seed {seed}, epoch {epoch}, view {view}\n{difference}");
+            }
+        }
+        let leagues = of_view(&engine, &plan.rels[plan.views[3].rel].schema, 3);
+        let total: i64 = leagues.iter().map(|row| row[1].as_i64().unwrap()).sum();
+        let rows = of_view(&engine, &plan.rels[plan.views[0].rel].schema, 0);
+        assert_eq!(total, rows.len() as i64);
+    }
+    stale
+}
+
+#[test]
+fn a_row_that_is_taken_back_takes_back_what_it_found() {
+    for (seed, workers) in [(44, &[1][..]), (45, &[2, 3, 1]), (46, &[3, 2])] {
+        let dir = tempfile::tempdir().unwrap();
+        let stale = look_up_changing(&dir.path().join("state"), seed, workers);
+        println!("seed {seed}: {stale} rows were taken back that would find other rows by then");
+        assert!(stale > 10);
     }
 }

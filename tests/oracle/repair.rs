@@ -173,3 +173,77 @@ fn a_row_that_is_missing_comes_back() {
     mended(&plan, dir.path());
     assert_eq!(second(&plan, dir.path()), expected);
 }
+
+/// What now() lets in and out, and what left rows of a lookup found.
+const NEAR: &str = "
+CREATE TABLE champions (champion_id INT, role VARCHAR, n BIGINT, PRIMARY KEY (champion_id))
+ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'champions') FORMAT PLAIN ENCODE JSON;
+CREATE SOURCE live (champion_id INT, amount BIGINT, at TIMESTAMPTZ, WATERMARK FOR at AS at)
+WITH (connector = 'file', path = 'live') FORMAT PLAIN ENCODE JSON;
+CREATE TABLE held (held_id INT, champion_id INT, until TIMESTAMPTZ, PRIMARY KEY (held_id), WATERMARK FOR until AS until)
+ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'held') FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW recent AS SELECT amount FROM live WHERE at > now() - INTERVAL '10 seconds';
+CREATE MATERIALIZED VIEW total AS SELECT sum(amount) AS s, count(*) AS n FROM recent;
+CREATE MATERIALIZED VIEW past AS SELECT amount FROM live WHERE at <= now();
+CREATE MATERIALIZED VIEW still AS SELECT champion_id FROM held WHERE until > now() - INTERVAL '10 seconds';
+CREATE MATERIALIZED VIEW roles AS
+  SELECT h.held_id, c.role FROM held AS h JOIN champions FOR SYSTEM_TIME AS OF PROCTIME() AS c
+  ON h.champion_id = c.champion_id;
+";
+
+#[test]
+fn what_now_lets_in_is_derived_again_and_what_a_lookup_found_is_not() {
+    let plan = plan(NEAR);
+    let dir = tempfile::tempdir().unwrap();
+    let epoch = |offset: i64, rows: [&[&str]; 3]| {
+        let mut engine = Engine::open(&plan, dir.path(), &[1, 1, 1], OPTIONS);
+        for (source, rows) in rows.into_iter().enumerate() {
+            feed(&mut engine, source, offset, rows);
+        }
+        engine.close(|_, _| {});
+        let sorted = |view: usize| {
+            let mut rows: Vec<Vec<u8>> = engine.view_rows(view).unwrap().iter().map(<[u8]>::to_vec).collect();
+            rows.sort();
+            rows
+        };
+        (0..plan.views.len()).map(sorted).collect::<Vec<_>>()
+    };
+    let live = |amount: i64, second: i64| {
+        format!(r#"{{"champion_id":1,"amount":{amount},"at":"2026-01-31T12:00:{second:02}Z"}}"#)
+    };
+    let held = |id: i64, champion: i64, second: i64| {
+        let until = format!("2026-01-31T12:00:{second:02}Z");
+        format!(r#"{{"held_id":{id},"champion_id":{champion},"until":"{until}"}}"#)
+    };
+    epoch(
+        0,
+        [
+            &[r#"{"champion_id":1,"role":"mage"}"#, r#"{"champion_id":2,"role":"tank"}"#],
+            &[&live(7, 0), &live(8, 9), &live(9, 15)],
+            &[&held(1, 1, 1), &held(2, 2, 14), &held(3, 1, 15)],
+        ],
+    );
+    let before = epoch(9, [&[r#"{"champion_id":1,"role":"tank"}"#], &[], &[]]);
+    let told = findings(&setup(&plan, dir.path())).unwrap();
+    assert_eq!(wrong(&told), []);
+    let derived = |name: &str| told.iter().find(|f| f.name == name).map(|f| f.derived);
+    let all = ["recent", "total", "past", "still", "roles"].map(derived);
+    let (whole, nothing) = (Some(Derived::All), Some(Derived::Nothing));
+    assert_eq!(all, [whole, whole, nothing, whole, nothing]);
+    {
+        let setup = setup(&plan, dir.path());
+        for view in ["recent", "still"] {
+            let at = setup.plan.views.iter().position(|known| known.name == view).unwrap();
+            poison(&setup, setup.spaces.views[at], 1);
+        }
+    }
+    let repaired = mended(&plan, dir.path());
+    assert_eq!(wrong(&repaired.findings), [(Of::View, "recent"), (Of::View, "still")]);
+    assert_eq!(epoch(18, [&[], &[], &[]]), before);
+    // The mage is a tank by now: what was found is taken back, and the new lookup finds what stands there.
+    let after = epoch(27, [&[], &[&live(1, 30)], &[&held(1, 2, 40)]]);
+    let roles = |rows: &[Vec<Vec<u8>>]| rows[4].len();
+    assert_eq!((roles(&before), roles(&after)), (3, 3));
+    assert_eq!((after[0].len(), after[3].len()), (1, 1));
+    assert_eq!(wrong(&findings(&setup(&plan, dir.path())).unwrap()), []);
+}

@@ -256,7 +256,11 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
         Op::Close { .. } => "rows that are not final".to_owned(),
         Op::Within { until, .. } if until.is_empty() => "rows that are yet to come in".to_owned(),
         Op::Within { .. } => "rows that are in or yet to come in".to_owned(),
-        Op::Lookup { when: When::Now, .. } => "the rows of the right side by join key".to_owned(),
+        Op::Lookup { left, when: When::Now, .. } => {
+            let found =
+                if plan.rels[*left].append_only { "" } else { ", and what each row of the left found" };
+            format!("the rows of the right side by join key{found}")
+        }
         Op::Lookup { .. } => "the rows of both sides by join key and time".to_owned(),
         _ => return None,
     })

@@ -2,7 +2,7 @@
 //!
 //! Both sides stand in ordered maps by key, at the key's owner, and are changed an epoch at a time
 //! when the epoch is complete. As of now, the left row is given what the key has at the end of the
-//! epoch it comes in, and is not kept. As of a time, it finds the latest row that is not after it, or the
+//! epoch it comes in, and is not kept unless it may be taken back. As of a time, it finds the latest row that is not after it, or the
 //! first that is not before; when the right changes at a time, only the rows of the left from there to the
 //! right's next time on that side are looked at again. A row of the right counts while its multiplicity is positive; a left row is
 //! given out as often as it is there. What no row to come can find or be found by is dropped: rows of the left
@@ -14,17 +14,19 @@ use std::ops::Bound;
 use schemas::{RowCodec, Rows};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, Concat, Input};
 
-use super::Renderer;
 use super::batch::{Data, DeltaBatch, Shape};
 use super::collect::{Shared, stored_key};
+use super::expire::named;
 use super::joins::{Keyed, key_columns, one_key};
 use super::linear::Deltas;
+use super::looked::{Place, Remembered};
 use super::updates::{Updates, by_key};
 use super::watermark::{Levels, Reach};
+use super::{Renderer, Restore};
 use crate::error::RunError;
 use crate::plan::{Nearest, Op, RelId, Scalar, When};
 use crate::spaces::Part;
@@ -39,13 +41,15 @@ impl<'s> Renderer<'s, '_> {
             return Err(RunError::Broken("not a lookup".into()));
         };
         let nulls = self.plan.rels[*right].schema.fields().len();
-        let finder = Finder {
+        let mut finder = Finder {
             left: self.shapes[*left].codec.clone(),
             right: self.shapes[*right].codec.clone(),
             key: RowCodec::of(&key_columns(&self.plan.rels[*left].schema, &keys_of(left_keys))?)?,
             when: *when,
             outer: *outer,
             nulls,
+            looked: None,
+            after: self.start.epoch,
             name: self.named(id, "lookup"),
             collector: self.collector.clone(),
         };
@@ -59,7 +63,17 @@ impl<'s> Renderer<'s, '_> {
                 let shape: Shape = self.shapes[*left].clone();
                 let side =
                     super::join::Side { shape, keys: keys.0, key_codec: keys.1, keep_null_keys: *outer };
-                super::join::keyed(stream, side, self.errors(id)?, self.collector.clone())
+                let mut keyed = super::join::keyed(stream, side, self.errors(id)?, self.collector.clone());
+                if !self.plan.rels[*left].append_only {
+                    let space = self.spaces.part(id, Part::Left)?;
+                    finder.looked = Some(space);
+                    if self.start.restored() {
+                        let (handle, restored) = self.scope.new_input();
+                        self.restores.push(Restore::Rows { space, key: codec.clone(), handle });
+                        keyed = keyed.concat(restored);
+                    }
+                }
+                keyed
             }
             When::Time { .. } => {
                 let updates = self.keyed((id, Part::Left), *left, keys, *outer)?;
@@ -94,6 +108,10 @@ struct Finder {
     outer: bool,
     /// Columns of the right.
     nulls: usize,
+    /// Where is kept what rows of the left found as of now, if they may be taken back.
+    looked: Option<u32>,
+    /// What comes at or before this epoch is restored.
+    after: u64,
     name: String,
     collector: Shared,
 }
@@ -109,6 +127,8 @@ type Timed = (Vec<(Vec<u8>, Vec<u8>, i64)>, Vec<(Vec<u8>, Vec<u8>, i64)>);
 struct Group {
     left: Side,
     right: Side,
+    /// Rows of the left that were looked up as of now.
+    looked: Remembered,
 }
 
 /// All keys.
@@ -122,7 +142,9 @@ struct Groups {
 impl Groups {
     /// Forgets a key that has no rows.
     fn forget(&mut self, key: &[u8]) {
-        if self.groups.get(key).is_some_and(|group| group.left.is_empty() && group.right.is_empty()) {
+        let empty =
+            |group: &Group| group.left.is_empty() && group.right.is_empty() && group.looked.is_empty();
+        if self.groups.get(key).is_some_and(empty) {
             self.groups.remove(key);
         }
     }
@@ -274,7 +296,7 @@ impl Finder {
         for (key, changes) in changed {
             let group = all.groups.entry(key.clone()).or_default();
             all.held += match self.when {
-                When::Now => self.now(group, changes, &mut out),
+                When::Now => self.now(group, changes, (epoch, &key), &mut out)?,
                 When::Time { left, right, nearest } => {
                     let timed = self.timed((left, right), changes, (&key, due.as_deref_mut()))?;
                     self.as_of(group, nearest, timed, &mut out)
@@ -296,25 +318,51 @@ impl Finder {
         Ok(false)
     }
 
-    /// Rows of the left that come in this epoch, with the right as it is at its end. Gives how many
-    /// more rows are held.
-    fn now(&self, group: &mut Group, changes: Changes, out: &mut Found) -> i64 {
-        let more =
+    /// Rows of the left that come in this epoch, with the right as it is at its end; of rows that are taken back
+    /// what they found. Gives how many more rows are held.
+    fn now(
+        &self,
+        group: &mut Group,
+        changes: Changes,
+        (epoch, key): (u64, &[u8]),
+        out: &mut Found,
+    ) -> Result<i64, RunError> {
+        let mut more: i64 =
             changes.right.into_iter().map(|(row, diff)| change(&mut group.right, vec![], row, diff)).sum();
+        let mut collector = self.collector.borrow_mut();
         for (row, diff) in changes.left {
-            let found = group.right.values().flatten().filter(|(_, count)| **count > 0);
-            let mut none = true;
-            for (right, count) in found {
-                none = false;
-                out.rows.push_joined(&row, right);
-                out.diffs.push(diff * count);
+            if self.looked.is_some() && epoch <= self.after {
+                let (row, rest) = row.split_at(self.left.prefix_len(&row, self.left.columns())?);
+                more += group.looked.restore(row, rest, diff)?;
+                continue;
             }
-            if none && self.outer {
-                out.rows.push_joined(&row, &vec![0; self.nulls]);
-                out.diffs.push(diff);
+            let mut show = |found: &[(Vec<u8>, i64)], diff: i64| {
+                for (right, count) in found {
+                    out.rows.push_joined(&row, right);
+                    out.diffs.push(diff * count);
+                }
+                if found.is_empty() && self.outer {
+                    out.rows.push_joined(&row, &vec![0; self.nulls]);
+                    out.diffs.push(diff);
+                }
+            };
+            let place = self.looked.map(|space| Place { out: collector.at(epoch), space, key });
+            match place {
+                Some(mut place) if diff < 0 => {
+                    let taken = group.looked.take(&row, -diff, &mut place, |found, n| show(found, -n));
+                    more += taken.map_err(|error| named(&self.name, error))?;
+                }
+                place => {
+                    let found = group.right.values().flatten().filter(|(_, count)| **count > 0);
+                    let found: Vec<_> = found.map(|(row, count)| (row.clone(), *count)).collect();
+                    show(&found, diff);
+                    if let Some(mut place) = place {
+                        more += group.looked.put(&row, (epoch, diff), found, &mut place);
+                    }
+                }
             }
         }
-        more
+        Ok(more)
     }
 
     /// Drops what is final by the watermarks that moved: of the left all, of the right what is before another

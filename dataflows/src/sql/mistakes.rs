@@ -28,7 +28,7 @@ use super::parse::temporal::{ASOF, LOOKUP};
 use super::query::Site;
 use super::refuse::place;
 use super::subquery::{PLACE, ROWS};
-use super::temporal::{ASOF_ON, LOOKUP_ON, MATCH, NOT_NOW};
+use super::temporal::{ASOF_ON, LOOKUP_ON, MATCH};
 
 /// What went wrong in planning `query`.
 pub(crate) fn of(error: &DataFusionError, catalog: &Catalog, query: &Query, site: Site) -> Mistake {
@@ -142,9 +142,6 @@ fn of_temporal(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> 
             (ASOF, "write MATCH_CONDITION (a.ts >= b.ts), a being the left side; compute times in a view")
         }
         LOOKUP_ON => (LOOKUP, "put other conditions in a view of the right side"),
-        text if text.starts_with(NOT_NOW) => {
-            (LOOKUP, "write a plain JOIN, or read a source, or close windows with EMIT ON WINDOW CLOSE first")
-        }
         _ => return None,
     };
     Some(Mistake::new(at(Some(&argument(mark))), text.to_owned()).hint(hint))

@@ -132,7 +132,7 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
         }
         Op::Lookup { right_keys, when, .. } => {
             let now = *when == When::Now;
-            facts.append_only = now;
+            facts.append_only = now && inputs[0].append_only;
             facts.paired.clone_from(&inputs[0].paired);
             if !now || covers(right_keys, inputs[1]) {
                 facts.unique.clone_from(&inputs[0].unique);
@@ -354,23 +354,32 @@ fn same_instant(cast: &CastExpr, input: &Schema) -> bool {
 }
 
 /// Whether no row of `rel` is ever taken back, of a plan that is not annotated yet.
-pub(crate) fn only_adds(plan: &Plan, rel: RelId) -> bool {
+fn only_adds(plan: &Plan, rel: RelId) -> bool {
     let rel = &plan.rels[rel];
     let adds = match &rel.op {
         Op::Source(at) => plan.sources[*at].keyed.is_none(),
-        Op::Close { .. } | Op::Lookup { when: When::Now, .. } => return true,
+        Op::Close { .. } => return true,
         Op::Join { kind, .. } => matches!(kind, JoinKind::Inner | JoinKind::Semi),
         Op::Within { until, .. } => until.is_empty(),
+        Op::Lookup { when: When::Now, .. } => true,
         Op::Values(_) | Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } | Op::Union { .. } => true,
         op => matches!(op, Op::Distinct { .. }),
     };
-    adds && rel.op.inputs().into_iter().all(|input| only_adds(plan, input))
+    adds && shown(&rel.op).into_iter().all(|input| only_adds(plan, input))
+}
+
+/// The inputs of which what is taken back is taken back of the output.
+fn shown(op: &Op) -> Vec<RelId> {
+    match op {
+        Op::Lookup { left, when: When::Now, .. } => vec![*left],
+        op => op.inputs(),
+    }
 }
 
 /// The operator because of which `rel` can retract rows, in words.
 pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
     let r = &plan.rels[rel];
-    if let Some(input) = r.op.inputs().into_iter().find(|i| !only_adds(plan, *i)) {
+    if let Some(input) = shown(&r.op).into_iter().find(|i| !only_adds(plan, *i)) {
         return why_retracts(plan, input);
     }
     match &r.op {

@@ -30,10 +30,6 @@ pub(crate) const MATCH: &str =
 /// What is told of a lookup with other conditions.
 pub(crate) const LOOKUP_ON: &str = "a LEFT JOIN as of PROCTIME() takes equalities in ON";
 
-/// What is told of a lookup for rows that change.
-pub(crate) const NOT_NOW: &str =
-    "a join as of PROCTIME() is not revised, so its left side must only add rows";
-
 /// The functions that mark joins.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     [ASOF, LOOKUP]

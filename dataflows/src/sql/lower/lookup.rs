@@ -1,4 +1,4 @@
-//! Joins as of a time: their keys and times as positions, and what they refuse of their sides.
+//! Joins as of a time: their keys and times as positions.
 
 use std::sync::Arc;
 
@@ -8,8 +8,7 @@ use datafusion_physical_expr::expressions::IsNotNullExpr;
 
 use super::{Lower, cast, scalar};
 use crate::plan::{Op, RelId, Scalar, When};
-use crate::sql::properties::{only_adds, why_retracts};
-use crate::sql::temporal::{MATCH, NOT_NOW, Temporal};
+use crate::sql::temporal::{MATCH, Temporal};
 
 impl Lower<'_> {
     pub(super) fn lookup(&mut self, join: &Temporal) -> Result<RelId> {
@@ -35,8 +34,7 @@ impl Lower<'_> {
                 }
                 When::Time { left: a, right: b, nearest: *nearest }
             }
-            None if only_adds(self.plan, left) => When::Now,
-            None => return plan_err!("{NOT_NOW}: {}", why_retracts(self.plan, left)),
+            None => When::Now,
         };
         let fields = r
             .fields()
