@@ -251,6 +251,48 @@ pub enum Op {
         /// As of when.
         when: When,
     },
+    /// WITH RECURSIVE: rows, and round after round what follows from those of the round before, until a round
+    /// adds none.
+    Recursive(Box<Recursive>),
+    /// Rows that a [`Recursive`] gives to the relations of its body, and found there alone: 0 are those of the
+    /// round before, n those of its side n.
+    Given(usize),
+}
+
+/// A recursion. What it keeps is recomputed on a restart, so its inputs are whole then.
+#[derive(Clone, Debug)]
+pub struct Recursive {
+    /// The name it has in the query.
+    pub name: String,
+    /// The rows of round 0.
+    pub base: Whole,
+    /// What the rounds read beside it, as [`Op::Given`] from 1 on.
+    pub sides: Vec<Whole>,
+    /// What follows from a round: its relations begin with `Given(0)` and the sides, and the last is the result.
+    pub body: Plan,
+    /// UNION: a row that was there in an earlier round, or is there twice, is no new one.
+    pub distinct: bool,
+}
+
+impl Recursive {
+    /// Rounds whose rows count; what first comes in a later one is told in `herald.errors`.
+    pub const ROUNDS: u64 = 1000;
+    /// How often a row of a UNION ALL counts at most; that it came more often is told in `herald.errors`.
+    pub const TIMES: i64 = 1_000_000;
+
+    /// The base and the sides.
+    pub fn inputs(&self) -> impl Iterator<Item = &Whole> {
+        [&self.base].into_iter().chain(&self.sides)
+    }
+}
+
+/// An input whose rows all come again on a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The relation.
+    pub rel: RelId,
+    /// Whether its last column is no part of a row, but says how often it is there.
+    pub counted: bool,
 }
 
 /// A time of a row, moved.
@@ -299,7 +341,7 @@ impl Op {
     /// The inputs, in order.
     pub fn inputs(&self) -> Vec<RelId> {
         match self {
-            Op::Source(_) | Op::Values(_) => vec![],
+            Op::Source(_) | Op::Values(_) | Op::Given(_) => vec![],
             Op::Filter { input, .. }
             | Op::Project { input, .. }
             | Op::Unnest { input, .. }
@@ -311,6 +353,7 @@ impl Op {
             | Op::Window { input, .. } => vec![*input],
             Op::Union { inputs } => inputs.clone(),
             Op::Join { left, right, .. } | Op::Lookup { left, right, .. } => vec![*left, *right],
+            Op::Recursive(recursive) => recursive.inputs().map(|input| input.rel).collect(),
         }
     }
 
@@ -326,6 +369,7 @@ impl Op {
                 | Op::Window { .. }
                 | Op::Join { .. }
                 | Op::Lookup { .. }
+                | Op::Recursive(_)
         )
     }
 }

@@ -12,6 +12,7 @@
 //! | `changes` | what aggregates share: the epochs at which an arrangement changed |
 //! | `lookup`, `looked` | joins as of a time; what their rows found when they came |
 //! | `join`, `joins`, `band` | pairs of rows; what each kind of join is made of; rows by key and time |
+//! | `recursive` | WITH RECURSIVE, round by round |
 //! | `watermark`, `close`, `within`, `expire` | watermarks as data; what waits for them, and what ends with them |
 //! | `export` | views and sinks |
 //! | `collect` | what a worker hands to the driver for each epoch |
@@ -45,6 +46,7 @@ pub mod moments;
 pub mod packed;
 pub mod product_sum;
 mod ranks;
+mod recursive;
 pub mod reduce;
 pub mod seek;
 pub mod sessions;
@@ -252,6 +254,8 @@ impl<'s, 'p> Renderer<'s, 'p> {
             Op::Fold { .. } => self.fold(id),
             Op::Join { .. } => self.join(id),
             Op::Lookup { .. } => self.lookup(id),
+            Op::Recursive(_) => self.recursive(id),
+            Op::Given(_) => Err(RunError::Broken("a round without a recursion".into())),
         }
     }
 

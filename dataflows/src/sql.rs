@@ -47,6 +47,7 @@ mod prune;
 mod query;
 pub mod question;
 mod ranks;
+mod recursion;
 mod refuse;
 mod rewrite;
 pub(crate) mod session;

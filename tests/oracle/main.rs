@@ -15,7 +15,7 @@
 //! | `history` | random histories |
 //! | `games` | the topology of the oracle: sources, views, sinks |
 //! | `way` | one history, run one way and compared at every epoch |
-//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `taken_back`, `repair` | the tests |
+//! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `recursive`, `taken_back`, `repair` | the tests |
 
 mod control;
 mod duck;
@@ -36,6 +36,7 @@ mod nexmark;
 mod now;
 mod oracle;
 mod postgres;
+mod recursive;
 mod repair;
 mod retention;
 mod rows;

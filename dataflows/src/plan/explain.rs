@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use super::window::Window;
 use super::{
-    Conflict, Edge, Horizon, JoinKind, Op, Origin, Plan, Rel, RelId, Scalar, Sink, Source, View, When,
+    Conflict, Edge, Horizon, JoinKind, Op, Origin, Plan, Recursive, Rel, RelId, Scalar, Sink, Source, View,
+    When, Whole,
 };
 use crate::spaces::Part;
 use crate::sql::ast::Format;
@@ -126,6 +127,12 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         }
         Op::Join { .. } => join(&rel.op),
         Op::Lookup { .. } => lookup(plan, rel),
+        Op::Recursive(of) => (
+            "Recursive",
+            format!("{} by UNION{}, round by round", of.name, if of.distinct { "" } else { " ALL" }),
+        ),
+        Op::Given(0) => ("Round", "the rows of the round before".to_owned()),
+        Op::Given(side) => ("Side", side.to_string()),
     };
     Line { op, detail }
 }
@@ -262,6 +269,8 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
             format!("the rows of the right side by join key{found}")
         }
         Op::Lookup { .. } => "the rows of both sides by join key and time".to_owned(),
+        Op::Recursive(of) if of.distinct => "the rows of every round, and sides by join key".to_owned(),
+        Op::Recursive(_) => "the rows of every round with their counts, and sides by join key".to_owned(),
         _ => return None,
     })
 }
@@ -374,6 +383,9 @@ fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
         let changes = if rel.append_only { "append-only" } else { "rows are taken back" };
         let below = if rel.below_forgetter { ", below a forgetter" } else { "" };
         let _ = writeln!(out, "     key      {}; {changes}{below}", keys(rel));
+        if let Op::Recursive(of) = &rel.op {
+            let _ = body(&mut out, of);
+        }
         if let Some(state) = state(plan, rel) {
             let _ = writeln!(out, "     state    {state}; {}; {}", durability(rel), expiry(plan, *id));
         }
@@ -406,6 +418,23 @@ fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
         );
     }
     out
+}
+
+/// What a recursion does in each round.
+fn body(out: &mut String, of: &Recursive) -> std::fmt::Result {
+    let input = |input: &Whole| format!("#{}{}", input.rel, if input.counted { ", counted" } else { "" });
+    writeln!(out, "     begins   {}", input(&of.base))?;
+    for (id, rel) in of.body.rels.iter().enumerate() {
+        let Line { op, detail } = line(&of.body, rel);
+        let detail = match rel.op {
+            Op::Given(side) if side > 0 => of.sides.get(side - 1).map_or(detail, input),
+            _ => detail,
+        };
+        let inputs = rel.op.inputs().iter().map(|i| format!(" .{i}")).collect::<String>();
+        let space = if detail.is_empty() { "" } else { " " };
+        writeln!(out, "     round    .{id} {op}{inputs}{space}{detail}")?;
+    }
+    Ok(())
 }
 
 fn source_text(source: &Source) -> String {
@@ -467,6 +496,7 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
             "append_only": rel.append_only,
             "below_forgetter": rel.below_forgetter,
             "state": state,
+            "round": recursion(&rel.op),
             "fingerprint": fingerprint(plan, *id),
         })
     });
@@ -479,6 +509,14 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
             "to": place(&s.options), "key": names_list(&plan.rels[s.rel].schema, &s.key)})
     });
     json!({"relations": rels.collect::<Vec<_>>(), "views": views.collect::<Vec<_>>(), "sinks": sinks.collect::<Vec<_>>()})
+}
+
+/// What a recursion does in each round, a line each; null for other operators.
+fn recursion(op: &Op) -> Value {
+    let Op::Recursive(of) = op else { return Value::Null };
+    let mut text = String::new();
+    let _ = body(&mut text, of);
+    json!(text.lines().map(str::trim).collect::<Vec<_>>())
 }
 
 fn dot(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
@@ -551,11 +589,19 @@ fn hash_rel(plan: &Plan, id: RelId, known: &mut BTreeMap<RelId, String>) -> Stri
         Op::Source(i) => canonical_source(&plan.sources[*i]),
         Op::Values(rows) => values(rows),
         Op::Unnest { column, outer, .. } => format!("{column} {outer}"),
+        Op::Recursive(of) => canonical_recursion(of),
+        Op::Given(input) => input.to_string(),
         _ => detail,
     };
     let hash = hex(&format!("{op}\n{detail}\n{}\n{}", columns(&rel.schema), inputs.join("\n")));
     known.insert(id, hash.clone());
     hash
+}
+
+/// What a recursion does, without the numbers of relations; its name stands in what it tells of errors.
+fn canonical_recursion(of: &Recursive) -> String {
+    let counted: Vec<bool> = of.inputs().map(|input| input.counted).collect();
+    format!("{} {} {counted:?} {}", of.name, of.distinct, fingerprint(&of.body, of.body.rels.len() - 1))
 }
 
 /// Rows as text, one a line.

@@ -21,7 +21,7 @@ use super::aggregate::encode_keys;
 use super::band;
 use super::batch::{Data, DeltaBatch, Shape, select};
 use super::collect::Shared;
-use super::linear::{Deltas, Errors, map_batches, to_updates};
+use super::linear::{Batches, Deltas, Errors, Timed, map_batches, to_updates};
 use super::packed::PackedArranged;
 use super::updates::{Outgoing, Updates};
 use crate::error::RunError;
@@ -57,13 +57,19 @@ pub fn keyed<'s>(
     })
 }
 
+/// Keys and rows of a side, and their diffs.
+pub(super) struct KeyedRows {
+    pub keys: Rows,
+    pub rows: Rows,
+    pub diffs: Vec<i64>,
+}
+
 impl Side {
-    fn updates(
-        &self,
-        errors: &Errors,
-        (epoch, peers): (u64, usize),
-        delta: DeltaBatch,
-    ) -> Result<Outgoing<i64>, RunError> {
+    /// Key and row of each row of a batch that may match.
+    ///
+    /// # Errors
+    /// When packed bytes do not fit the schema.
+    pub(super) fn rows(&self, errors: &Errors, epoch: u64, delta: DeltaBatch) -> Result<KeyedRows, RunError> {
         let batch = self.shape.columns(&delta)?;
         let exprs: Vec<&Scalar> = self.keys.iter().collect();
         let (mut keys, mut batch, mut diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
@@ -74,6 +80,16 @@ impl Side {
         }
         let keys = encode_keys(&self.key_codec, &keys, diffs.len())?;
         let rows = self.shape.packed(DeltaBatch::arrow(batch, vec![]))?;
+        Ok(KeyedRows { keys, rows, diffs })
+    }
+
+    fn updates(
+        &self,
+        errors: &Errors,
+        (epoch, peers): (u64, usize),
+        delta: DeltaBatch,
+    ) -> Result<Outgoing<i64>, RunError> {
+        let KeyedRows { keys, rows, diffs } = self.rows(errors, epoch, delta)?;
         let mut outgoing = Outgoing::new(epoch, peers);
         for (at, diff) in diffs.into_iter().enumerate() {
             outgoing.key(keys.get(at));
@@ -139,7 +155,7 @@ impl ContainerBuilder for PairsBuilder {
 
 /// Counts what a join makes: all pairs of a key are made at once, so a key with many rows on both sides would
 /// take any memory there is.
-struct Guard {
+pub(super) struct Guard {
     collector: Shared,
     name: String,
     epoch: u64,
@@ -153,13 +169,13 @@ struct Guard {
 }
 
 impl Guard {
-    fn new(name: &str, collector: Shared) -> Guard {
+    pub(super) fn new(name: &str, collector: Shared) -> Guard {
         let name = name.to_string();
         Guard { collector, name, epoch: 0, rows: 0, bytes: 0, told: 0, compared: 0, stopped: false }
     }
 
     /// Whether a pair of so many bytes may be kept.
-    fn admits(&mut self, epoch: u64, bytes: usize) -> bool {
+    pub(super) fn admits(&mut self, epoch: u64, bytes: usize) -> bool {
         if epoch != self.epoch {
             // What was not told of the last epoch is less than a piece; it may be complete and gone.
             (self.epoch, self.rows, self.bytes, self.told) = (epoch, 0, 0, 0);
@@ -318,12 +334,12 @@ pub fn whole_rows<'s>(
 }
 
 /// Rows with so many NULLs before and after them.
-pub fn null_extend<'s>(
-    stream: Deltas<'s>,
+pub fn null_extend<'s, T: Timed>(
+    stream: Batches<'s, T>,
     rows: Shape,
     (before, after): (usize, usize),
     collector: Shared,
-) -> Deltas<'s> {
+) -> Batches<'s, T> {
     map_batches(stream, "NullExtend", collector, move |_, mut delta| {
         let diffs = std::mem::take(&mut delta.diffs);
         let mut extended = Rows::new();
@@ -341,12 +357,12 @@ pub fn null_extend<'s>(
 }
 
 /// Neighbouring columns of joined rows.
-pub fn columns_of<'s>(
-    stream: Deltas<'s>,
+pub fn columns_of<'s, T: Timed>(
+    stream: Batches<'s, T>,
     joined: Shape,
     columns: Range<usize>,
     collector: Shared,
-) -> Deltas<'s> {
+) -> Batches<'s, T> {
     map_batches(stream, "ColumnsOf", collector, move |_, mut delta| {
         let diffs = std::mem::take(&mut delta.diffs);
         let mut rows = Rows::new();

@@ -11,6 +11,8 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::operators::generic::{Operator, OutputBuilderSession};
 use timely::dataflow::{Scope, Stream};
+use timely::order::Product;
+use timely::progress::Timestamp;
 
 use super::batch::{DeltaBatch, Shape, select};
 use super::collect::Shared;
@@ -20,7 +22,29 @@ use crate::error::RunError;
 use crate::plan::Scalar;
 
 /// Batches of one relation.
-pub type Deltas<'s> = Stream<'s, u64, Vec<DeltaBatch>>;
+pub type Deltas<'s> = Batches<'s, u64>;
+
+/// Batches of one relation at times of any kind.
+pub type Batches<'s, T> = Stream<'s, T, Vec<DeltaBatch>>;
+
+/// A time that belongs to an epoch.
+pub trait Timed: Timestamp {
+    /// The epoch.
+    fn epoch(&self) -> u64;
+}
+
+impl Timed for u64 {
+    fn epoch(&self) -> u64 {
+        *self
+    }
+}
+
+/// A round of a recursion.
+impl Timed for Product<u64, u64> {
+    fn epoch(&self) -> u64 {
+        self.outer
+    }
+}
 
 /// Where rows that an expression fails on are put.
 #[derive(Clone)]
@@ -151,18 +175,18 @@ pub fn to_updates<'s, R: Diff>(
 }
 
 /// Applies `step` to every batch; a failure stops the worker.
-pub fn map_batches<'s>(
-    stream: Deltas<'s>,
+pub fn map_batches<'s, T: Timed>(
+    stream: Batches<'s, T>,
     name: &str,
     collector: Shared,
     mut step: impl FnMut(u64, DeltaBatch) -> Result<DeltaBatch, RunError> + 'static,
-) -> Deltas<'s> {
+) -> Batches<'s, T> {
     stream.unary(Pipeline, name, move |_, _| {
         move |input, output| {
             input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
                 let mut session = output.session(&time);
                 for batch in batches.drain(..) {
-                    match step(*time.time(), batch) {
+                    match step(time.time().epoch(), batch) {
                         Ok(batch) if batch.is_empty() => {}
                         Ok(batch) => session.give(batch),
                         Err(error) => collector.borrow_mut().fail(error),
@@ -174,7 +198,12 @@ pub fn map_batches<'s>(
 }
 
 /// Rows for which `predicate` is true.
-pub fn filter<'s>(stream: Deltas<'s>, shape: Shape, predicate: Scalar, errors: Errors) -> Deltas<'s> {
+pub fn filter<'s, T: Timed>(
+    stream: Batches<'s, T>,
+    shape: Shape,
+    predicate: Scalar,
+    errors: Errors,
+) -> Batches<'s, T> {
     let collector = errors.collector.clone();
     map_batches(stream, "Filter", collector, move |epoch, delta| {
         let batch = shape.columns(&delta)?;
@@ -188,13 +217,13 @@ pub fn filter<'s>(stream: Deltas<'s>, shape: Shape, predicate: Scalar, errors: E
 }
 
 /// One expression an output column.
-pub fn project<'s>(
-    stream: Deltas<'s>,
+pub fn project<'s, T: Timed>(
+    stream: Batches<'s, T>,
     input: Shape,
     output: Shape,
     exprs: Vec<Scalar>,
     errors: Errors,
-) -> Deltas<'s> {
+) -> Batches<'s, T> {
     let collector = errors.collector.clone();
     map_batches(stream, "Project", collector, move |epoch, delta| {
         let batch = input.columns(&delta)?;
@@ -205,14 +234,14 @@ pub fn project<'s>(
 }
 
 /// Replaces the list in `column` by its items, one row each.
-pub fn unnest<'s>(
-    stream: Deltas<'s>,
+pub fn unnest<'s, T: Timed>(
+    stream: Batches<'s, T>,
     input: Shape,
     output: Shape,
     column: usize,
     outer: bool,
     collector: Shared,
-) -> Deltas<'s> {
+) -> Batches<'s, T> {
     map_batches(stream, "Unnest", collector, move |_, delta| {
         let batch = input.columns(&delta)?;
         let list = batch

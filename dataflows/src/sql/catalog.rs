@@ -16,6 +16,7 @@ use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Wind
 
 use super::ast::{Name, Pos};
 use super::functions::FUNCTIONS;
+use super::recursion::Recursion;
 use crate::plan::RelId;
 
 /// A named relation.
@@ -31,11 +32,13 @@ pub(crate) struct Entry {
     pub name: Name,
 }
 
-/// The names of a topology, and the item tables of the UNNESTs of the query being planned.
+/// The names of a topology, and the tables that stand for parts of the query being planned.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     entries: BTreeMap<String, Entry>,
     items: RefCell<BTreeMap<String, SchemaRef>>,
+    /// Tables that stand for a recursion, or for the rows of its last round.
+    recursions: RefCell<BTreeMap<String, (SchemaRef, Option<Arc<Recursion>>)>>,
     /// Names by their place, whether their statement has been read yet or not.
     announced: BTreeMap<String, Pos>,
     options: ConfigOptions,
@@ -73,6 +76,14 @@ impl Catalog {
         self.items.borrow_mut().insert(name.to_owned(), schema);
     }
 
+    /// Registers a recursion as a table, or without one the rows of a round, under a name of its own.
+    pub(crate) fn add_recursion(&self, of: &str, schema: SchemaRef, whole: Option<Arc<Recursion>>) -> String {
+        let mut recursions = self.recursions.borrow_mut();
+        let name = format!("{of}#{}", recursions.len());
+        recursions.insert(name.clone(), (schema, whole));
+        name
+    }
+
     /// Forgets the item tables.
     pub(crate) fn clear_items(&self) {
         self.items.borrow_mut().clear();
@@ -82,14 +93,23 @@ impl Catalog {
 /// Leaf of a query: a relation planned before, or the items of an UNNEST.
 #[derive(Debug)]
 pub(crate) struct RelSource {
-    /// The relation; None for items.
+    /// The relation; None for items, recursions and their rounds.
     pub rel: Option<RelId>,
+    /// The recursion it stands for.
+    pub recursion: Option<Arc<Recursion>>,
     /// Its columns.
     pub schema: SchemaRef,
     /// Column sets that are each unique at every epoch.
     pub unique: Vec<Vec<usize>>,
     /// Sources below it that have a watermark.
     pub clock: Vec<usize>,
+}
+
+impl RelSource {
+    /// A leaf of which no key is known.
+    pub(crate) fn of(rel: Option<RelId>, schema: SchemaRef) -> RelSource {
+        RelSource { rel, recursion: None, schema, unique: vec![], clock: vec![] }
+    }
 }
 
 impl TableSource for RelSource {
@@ -101,8 +121,11 @@ impl TableSource for RelSource {
 impl ContextProvider for Catalog {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         if let Some(schema) = self.items.borrow().get(name.table()) {
-            let schema = Arc::clone(schema);
-            return Ok(Arc::new(RelSource { rel: None, schema, unique: vec![], clock: vec![] }));
+            return Ok(Arc::new(RelSource::of(None, Arc::clone(schema))));
+        }
+        if let Some((schema, recursion)) = self.recursions.borrow().get(name.table()) {
+            let source = RelSource::of(None, Arc::clone(schema));
+            return Ok(Arc::new(RelSource { recursion: recursion.clone(), ..source }));
         }
         let known = match name.schema() {
             None | Some("public") => self.entries.get(name.table()),
@@ -111,7 +134,7 @@ impl ContextProvider for Catalog {
         match known.and_then(|e| Some((e, e.known.clone()?))) {
             Some((Entry { unique, clock, .. }, (rel, schema))) => {
                 let (unique, clock) = (unique.clone(), clock.clone());
-                Ok(Arc::new(RelSource { rel: Some(rel), schema, unique, clock }))
+                Ok(Arc::new(RelSource { unique, clock, ..RelSource::of(Some(rel), schema) }))
             }
             None => Err(DataFusionError::Plan(format!("there is no source, table or view called {name}"))),
         }

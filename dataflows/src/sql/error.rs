@@ -52,6 +52,14 @@ impl Mistake {
     }
 }
 
+impl std::error::Error for Mistake {}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// A mistake in a topology, as users see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqlError {

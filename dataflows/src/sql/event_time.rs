@@ -7,7 +7,7 @@
 //! inputs), functions OVER an ascending time that look back only, and joins that equate two such columns or
 //! bound their distance. Every other join loses it: old rows can come out of it at any time. "At or below" is written as a lag of one microsecond less.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
@@ -19,7 +19,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::interval;
 use super::window::{HOP_END, HOP_STARTS, TUMBLE_END, TUMBLE_START};
-use crate::plan::{Horizon, JoinKind, Nearest, Op, Plan, RelId, Scalar, When};
+use crate::plan::{Horizon, JoinKind, Nearest, Op, Plan, Rel, RelId, Scalar, When};
 use crate::spaces::Part;
 
 /// What is promised of a column.
@@ -91,7 +91,8 @@ fn of(plan: &Plan, id: RelId, known: &[Bounds]) -> Bounds {
             }
             bounds
         }
-        Op::Values(_) => none(),
+        // A row of a side changes what followed from rows of any age.
+        Op::Values(_) | Op::Recursive(_) | Op::Given(_) => none(),
         // Rows leave when now() has passed them, and rows of the future come in when it has come to them.
         Op::Within { until, .. } if !until.is_empty() => none(),
         Op::Within { input, since, clock, .. } => {
@@ -353,7 +354,10 @@ pub(crate) fn soonest(bounds: &Bounds, fits: impl Fn(&Bound) -> bool) -> Option<
 pub(crate) fn expire(plan: &mut Plan) {
     let known = bounds(plan);
     let (mut expiry, mut settled) = (BTreeMap::new(), BTreeMap::new());
-    for (id, rel) in plan.rels.iter().enumerate() {
+    // What a recursion reads must be whole on a restart, however old.
+    let recursive = |rel: &Rel| matches!(rel.op, Op::Recursive(_)).then(|| rel.op.inputs());
+    let whole: BTreeSet<RelId> = plan.rels.iter().filter_map(recursive).flatten().collect();
+    for (id, rel) in plan.rels.iter().enumerate().filter(|(id, _)| !whole.contains(id)) {
         let mut part = |part, horizon: Option<Horizon>| {
             expiry.extend(horizon.map(|horizon| ((id, part), horizon)));
         };

@@ -11,6 +11,7 @@ pub(crate) mod frame;
 mod grouping_sets;
 pub(crate) mod join;
 mod lookup;
+mod recursive;
 mod values;
 pub(crate) mod window;
 
@@ -34,13 +35,14 @@ use super::catalog::RelSource;
 use super::fallible::fallible;
 use super::guard::Fence;
 use super::now;
+use super::recursion::Recursion;
 use super::temporal::Temporal;
 use crate::plan::{Edge, Op, Plan, Rel, RelId, Scalar, canonical};
 use grouping_sets::Lowered;
 
 /// Adds the relations of `logical` to `plan`, written in the view `owner`.
 pub(crate) fn lower(plan: &mut Plan, owner: &str, logical: &LogicalPlan) -> Result<RelId> {
-    Lower { plan, owner }.node(logical)
+    Lower { plan, owner, recursions: vec![], rounds: BTreeMap::new() }.node(logical)
 }
 
 /// A physical expression over the columns of `schema`, integer arithmetic checked.
@@ -102,6 +104,10 @@ pub(crate) fn cast(scalar: Scalar, target: &DataType, input: &Schema) -> Result<
 struct Lower<'a> {
     plan: &'a mut Plan,
     owner: &'a str,
+    /// Recursive tables that have been lowered.
+    recursions: Vec<(Arc<Recursion>, RelId)>,
+    /// What stands for the rows of a round, by the table's name.
+    rounds: BTreeMap<String, RelId>,
 }
 
 impl Lower<'_> {
@@ -169,8 +175,14 @@ impl Lower<'_> {
     }
 
     fn scan(&mut self, scan: &logical::TableScan) -> Result<RelId> {
-        let Some(rel) = scan.source.downcast_ref::<RelSource>().and_then(|s| s.rel) else {
-            return plan_err!("UNNEST needs a table to the left of it that holds the array");
+        let source = scan.source.downcast_ref::<RelSource>();
+        let round = || self.rounds.get(scan.table_name.table()).copied();
+        let rel = match source {
+            Some(RelSource { recursion: Some(recursion), .. }) => self.recursion(recursion)?,
+            _ => match source.and_then(|s| s.rel).or_else(round) {
+                Some(rel) => rel,
+                None => return plan_err!("UNNEST needs a table to the left of it that holds the array"),
+            },
         };
         let mut id = rel;
         let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &self.schema(rel))?;

@@ -88,6 +88,11 @@ fn describe(
     near_table: &dyn Fn(&str) -> Option<String>,
 ) -> Mistake {
     let error = error.iter().next().unwrap_or(error);
+    if let DataFusionError::External(other) = error.find_root()
+        && let Some(mistake) = other.downcast_ref::<Mistake>()
+    {
+        return mistake.clone();
+    }
     let diagnosed = error.diagnostic().and_then(|d| d.span.or_else(|| d.notes.iter().find_map(|n| n.span)));
     let at = |word: Option<&str>| match (diagnosed, word.and_then(|w| find(w).first().copied())) {
         (Some(s), _) => Pos { file: site.file, line: s.start.line, column: s.start.column },

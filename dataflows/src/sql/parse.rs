@@ -244,7 +244,7 @@ fn not_created(cursor: &Cursor<'_>, pos: Pos) -> Mistake {
         ("temp", "leave TEMP out: only materialized views keep rows"),
         ("external", "write CREATE SOURCE or CREATE TABLE ... WITH (connector = ...)"),
         ("unlogged", "leave UNLOGGED out"),
-        ("recursive", "write a fixed number of joins"),
+        ("recursive", "write CREATE VIEW name AS WITH RECURSIVE name AS (...) SELECT ... FROM name"),
     ];
     let what = "SOURCE, TABLE, VIEW, MATERIALIZED VIEW or SINK";
     let Some(Token::Word(word)) = cursor.peek() else {

@@ -15,7 +15,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use super::window::{HOP_END, TUMBLE_END, TUMBLE_START};
 use super::{event_time, interval};
 use crate::plan::window::{Call, Window};
-use crate::plan::{JoinKind, Op, Pair, Plan, Rel, RelId, Scalar, When};
+use crate::plan::{JoinKind, Op, Pair, Plan, Recursive, Rel, RelId, Scalar, When};
 use crate::spaces::Part;
 use crate::sql::ast::IncludeKind;
 
@@ -41,7 +41,9 @@ pub(crate) fn annotate(plan: &mut Plan) {
         rel.paired = facts.paired;
         rel.append_only = facts.append_only;
         let forgets = matches!(rel.op, Op::Close { .. } | Op::Lookup { when: When::Now, .. });
-        rel.durable = stateful && (raw || forgets || facts.below_forgetter);
+        // A recursion reads what is whole on a restart, and is derived again from it.
+        let saves = stateful && !matches!(rel.op, Op::Recursive(_));
+        rel.durable = saves && (raw || forgets || facts.below_forgetter);
         // Rows that never leave are not kept once they are in.
         let stays = matches!(&rel.op, Op::Within { until, .. } if until.is_empty());
         let forgets = forgets || (stays && rel.durable);
@@ -138,6 +140,14 @@ fn facts(plan: &Plan, id: RelId) -> Facts {
                 facts.unique.clone_from(&inputs[0].unique);
             }
         }
+        Op::Recursive(recursive) => {
+            if recursive.distinct {
+                facts.unique.push((0..rel.schema.fields().len()).collect());
+            }
+            facts.append_only =
+                adds(recursive) && read(plan, &rel.op).into_iter().all(|input| plan.rels[input].append_only);
+        }
+        Op::Given(_) => {}
     }
     facts.unique = reduce(facts.unique, &facts.paired);
     facts
@@ -353,6 +363,28 @@ fn same_instant(cast: &CastExpr, input: &Schema) -> bool {
     time(cast.cast_type()) && cast.expr().data_type(input).is_ok_and(|from| time(&from))
 }
 
+/// Whether a round takes nothing back because a row comes.
+fn adds(recursive: &Recursive) -> bool {
+    let least =
+        |op: &Op| !matches!(op, Op::Join { kind, .. } if !matches!(kind, JoinKind::Inner | JoinKind::Semi));
+    recursive.body.rels.iter().all(|rel| least(&rel.op))
+}
+
+/// The inputs of which what is taken back is taken back of the output; of a recursion those beneath the counts of
+/// equal rows.
+fn read(plan: &Plan, op: &Op) -> Vec<RelId> {
+    let recursive = match op {
+        Op::Recursive(recursive) => recursive,
+        Op::Lookup { left, when: When::Now, .. } => return vec![*left],
+        op => return op.inputs(),
+    };
+    let read = recursive.inputs().flat_map(|input| match input.counted {
+        true => plan.rels[input.rel].op.inputs(),
+        false => vec![input.rel],
+    });
+    read.collect()
+}
+
 /// Whether no row of `rel` is ever taken back, of a plan that is not annotated yet.
 fn only_adds(plan: &Plan, rel: RelId) -> bool {
     let rel = &plan.rels[rel];
@@ -363,23 +395,16 @@ fn only_adds(plan: &Plan, rel: RelId) -> bool {
         Op::Within { until, .. } => until.is_empty(),
         Op::Lookup { when: When::Now, .. } => true,
         Op::Values(_) | Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } | Op::Union { .. } => true,
+        Op::Recursive(recursive) => self::adds(recursive),
         op => matches!(op, Op::Distinct { .. }),
     };
-    adds && shown(&rel.op).into_iter().all(|input| only_adds(plan, input))
-}
-
-/// The inputs of which what is taken back is taken back of the output.
-fn shown(op: &Op) -> Vec<RelId> {
-    match op {
-        Op::Lookup { left, when: When::Now, .. } => vec![*left],
-        op => op.inputs(),
-    }
+    adds && read(plan, &rel.op).into_iter().all(|input| only_adds(plan, input))
 }
 
 /// The operator because of which `rel` can retract rows, in words.
 pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
     let r = &plan.rels[rel];
-    if let Some(input) = shown(&r.op).into_iter().find(|i| !only_adds(plan, *i)) {
+    if let Some(input) = read(plan, &r.op).into_iter().find(|i| !only_adds(plan, *i)) {
         return why_retracts(plan, input);
     }
     match &r.op {
@@ -387,6 +412,9 @@ pub(crate) fn why_retracts(plan: &Plan, rel: RelId) -> String {
         Op::Aggregate { .. } | Op::Fold { .. } => format!("the GROUP BY of {} revises its results", r.owner),
         Op::Window { .. } => format!("the window functions of {} revise their results", r.owner),
         Op::Within { .. } => format!("rows of {} leave as now() moves on", r.owner),
+        Op::Recursive(_) => {
+            format!("the LEFT JOIN, NOT IN or NOT EXISTS of {} takes rows back when a match comes", r.owner)
+        }
         Op::Lookup { .. } => format!("the ASOF JOIN of {} revises what it found", r.owner),
         Op::Join { kind, .. } => {
             let join = match kind {

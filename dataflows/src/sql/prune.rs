@@ -90,7 +90,8 @@ fn reads(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
 fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
     let all = |input: RelId| -> Columns { (0..plan.rels[input].schema.fields().len()).collect() };
     match &plan.rels[id].op {
-        Op::Source(_) | Op::Values(_) => vec![],
+        Op::Source(_) | Op::Values(_) | Op::Given(_) => vec![],
+        Op::Recursive(_) => plan.rels[id].op.inputs().into_iter().map(|input| (input, all(input))).collect(),
         Op::Filter { input, predicate } => vec![(*input, own.union(&columns(predicate)).copied().collect())],
         Op::Within { input, since, until, .. } => {
             let times = since.iter().chain(until).flat_map(|edge| columns(&edge.time));
@@ -251,8 +252,17 @@ impl Writer<'_> {
         let owner = rel.owner.as_str();
         let reads = reads(self.old, id, own);
         let (op, places): (Op, BTreeMap<usize, usize>) = match &rel.op {
-            op @ (Op::Source(_) | Op::Values(_)) => {
+            op @ (Op::Source(_) | Op::Values(_) | Op::Given(_)) => {
                 (op.clone(), (0..rel.schema.fields().len()).map(|c| (c, c)).collect())
+            }
+            Op::Recursive(recursive) => {
+                let mut new = recursive.clone();
+                let inputs: Vec<RelId> =
+                    reads.iter().map(|(input, all)| self.exact(*input, all, owner)).collect();
+                for (input, rel) in [&mut new.base].into_iter().chain(&mut new.sides).zip(inputs) {
+                    input.rel = rel;
+                }
+                (Op::Recursive(new), (0..rel.schema.fields().len()).map(|c| (c, c)).collect())
             }
             Op::Filter { predicate, .. } => {
                 let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
@@ -473,9 +483,15 @@ fn compact(plan: &mut Plan) {
     }
 }
 
-fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
+/// Gives an operator's inputs other numbers.
+pub(crate) fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
     match op {
-        Op::Source(_) | Op::Values(_) => {}
+        Op::Source(_) | Op::Values(_) | Op::Given(_) => {}
+        Op::Recursive(recursive) => {
+            for input in [&mut recursive.base].into_iter().chain(&mut recursive.sides) {
+                input.rel = number(input.rel);
+            }
+        }
         Op::Filter { input, .. }
         | Op::Project { input, .. }
         | Op::Unnest { input, .. }

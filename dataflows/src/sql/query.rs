@@ -38,7 +38,7 @@ use super::fold::Fold;
 use super::parse::unnest::{self, UnnestUse};
 use super::{
     bags, coerce, constants, dependents, filtered, firsts, guard, intervals, jsonb, lower, meaning, mistakes,
-    now, ordinality, refuse, subquery, sugar, temporal, times, total, trial, using,
+    now, ordinality, recursion, refuse, subquery, sugar, temporal, times, total, trial, using,
 };
 use crate::plan::{RelId, Scalar};
 
@@ -74,6 +74,10 @@ pub(crate) fn answer(
     query: &sql::Query,
     site: Site,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
+    let refused = recursion::refused(query, site);
+    if !refused.is_empty() {
+        return Err(refused);
+    }
     let plain = |rewritten: &mut sql::Query| {
         let order = rewritten.order_by.take();
         sugar::plain(rewritten);
@@ -83,6 +87,18 @@ pub(crate) fn answer(
         });
     };
     of(catalog, query, site, (&plain, false))
+}
+
+/// Plans and optimises a part of a query, whose columns get their names from the whole.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn part(
+    catalog: &Catalog,
+    query: &sql::Query,
+    site: Site,
+) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
+    of(catalog, query, site, (&|rewritten| sugar::plain(rewritten), false))
 }
 
 /// The relation of a scan, by its number in the catalogue.
@@ -109,7 +125,8 @@ fn of(
     if !refused.is_empty() {
         return Err(refused);
     }
-    let mut query = times::rewritten(query, site)?;
+    let query = recursion::planned(catalog, query, site)?;
+    let mut query = times::rewritten(&query, site)?;
     now::marked(&mut query);
     let query = &query;
     let failing = constants::failing(catalog, query, site);
@@ -188,8 +205,7 @@ pub(crate) fn expression(
     let plan = || -> Result<Scalar> {
         let (name, schema) = over;
         let schema = Arc::new(schema.clone());
-        let source =
-            Arc::new(RelSource { rel: Some(0), schema: Arc::clone(&schema), unique: vec![], clock: vec![] });
+        let source = Arc::new(RelSource::of(Some(0), Arc::clone(&schema)));
         let named = DFSchema::try_from_qualified_schema(name, &schema)?;
         let mut plain = expr.clone();
         sugar::plain(&mut plain);

@@ -19,18 +19,21 @@ use super::aggregates;
 use super::ast::Pos;
 use super::error::Mistake;
 use super::functions::FUNCTIONS;
-use super::{now, subquery, using};
+use super::{now, recursion, subquery, using};
 
 /// Everything in `query` that Herald does not do; `view` where a watermark moves on below it.
 pub(crate) fn query(query: &Query, file: usize, fallback: Pos, view: bool) -> Vec<Mistake> {
-    let mut refuse = Refuse { file, fallback, view, placed: vec![], conditions: vec![], out: vec![] };
+    let top: *const Query = query;
+    let mut refuse = Refuse { file, fallback, view, top, placed: vec![], conditions: vec![], out: vec![] };
     let _ = query.visit(&mut refuse);
     refuse.out
 }
 
 /// Everything in a generated column's or a constraint's expression that Herald does not do there.
 pub(crate) fn expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistake> {
-    let mut refuse = Refuse { file, fallback, view: true, placed: vec![], conditions: vec![], out: vec![] };
+    let top = std::ptr::null();
+    let mut refuse =
+        Refuse { file, fallback, view: true, top, placed: vec![], conditions: vec![], out: vec![] };
     let _ = expr.visit(&mut refuse);
     refuse.out
 }
@@ -75,6 +78,8 @@ struct Refuse {
     fallback: Pos,
     /// Whether the query is a view's, which changes with the watermark.
     view: bool,
+    /// The whole query.
+    top: *const Query,
     /// Subqueries that a join can stand for, and calls of now() that a filter can.
     placed: Vec<*const Expr>,
     /// Queries that stand in an expression.
@@ -264,8 +269,9 @@ impl Visitor for Refuse {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if let Some(with) = query.with.as_ref().filter(|w| w.recursive) {
-            self.no(with.span(), "WITH RECURSIVE is not supported", "unroll it to a fixed depth with joins");
+        if let Some(span) = recursion::of(query).filter(|_| !std::ptr::eq(self.top, query)) {
+            let hint = "write it at the beginning of the view, or make a view of it";
+            self.no(span, "WITH RECURSIVE in a subquery is not supported", hint);
         }
         let condition = self.conditions.iter().any(|inner| std::ptr::eq(*inner, query));
         if let Some((span, message, hint)) = order::query(query, condition) {

@@ -78,7 +78,10 @@ pub(crate) fn relations(plan: &Plan, first: RelId) -> Result<()> {
             | Op::Unnest { .. }
             | Op::Union { .. }
             | Op::Distinct { .. }
-            | Op::Close { .. } => {}
+            | Op::Close { .. }
+            // What a round does stands among the relations, too, when this is asked.
+            | Op::Recursive(_)
+            | Op::Given(_) => {}
         }
     }
     Ok(())

@@ -109,9 +109,6 @@ impl VisitorMut for Windows {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let at = query.span().start;
-        if query.with.as_ref().is_some_and(|with| with.recursive) {
-            self.refuse(at, "WITH RECURSIVE is not supported", "write a fixed number of joins");
-        }
         if !query.locks.is_empty() {
             self.refuse(at, "FOR UPDATE and FOR SHARE lock nothing here", "leave them out");
         }
@@ -439,7 +436,6 @@ mod tests {
                 "SELECT a FROM m GROUP BY TUMBLE(at, INTERVAL '1 h')",
                 "1:26 TUMBLE is a table function and stands in FROM",
             ),
-            ("WITH RECURSIVE c AS (SELECT 1) SELECT * FROM c", "1:1 WITH RECURSIVE is not supported"),
         ];
         for (text, message) in bad {
             assert_eq!(run(text), Err(message.to_owned()), "{text}");

@@ -45,7 +45,9 @@ pub(super) fn settle(plan: &mut Plan) {
             | Op::Unnest { .. }
             | Op::Union { .. }
             | Op::Distinct { .. }
-            | Op::Close { .. } => {}
+            | Op::Close { .. }
+            | Op::Recursive(_)
+            | Op::Given(_) => {}
         }
     }
 }

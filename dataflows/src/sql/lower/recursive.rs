@@ -1,0 +1,224 @@
+//! A recursive common table as one operator.
+//!
+//! The second term is lowered over a leaf that stands for the rows of the round before. What depends on the leaf
+//! is the operator's body; the rest are relations as any, of which the body reads the columns it needs.
+//!
+//! The operator keeps nothing that is durable: on a restart it is derived again from what it reads. Where that
+//! would not come again (see [`crate::sql::properties`]), a relation that keeps it stands between: each row once
+//! for UNION, and once with its count for UNION ALL.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_common::{DataFusionError, Result};
+
+use super::Lower;
+use crate::plan::{AggFunc, Aggregate, JoinKind, Op, Plan, Recursive, Rel, RelId, Scalar, View, Whole};
+use crate::sql::error::Mistake;
+use crate::sql::prune::{prune, renumber};
+use crate::sql::recursion::Recursion;
+use crate::verify;
+
+/// What may stand between a recursive table and its second term.
+const ALLOWED: &str = "a round may filter, compute, UNNEST, and join what it reads of the round before; \
+                       do the rest in the query that reads";
+
+impl Lower<'_> {
+    /// The relation of a recursive table, lowered once however often it is read.
+    pub(super) fn recursion(&mut self, of: &Arc<Recursion>) -> Result<RelId> {
+        if let Some((_, rel)) = self.recursions.iter().find(|(known, _)| Arc::ptr_eq(known, of)) {
+            return Ok(*rel);
+        }
+        let base = self.node(&of.base)?;
+        let base = self.aligned(base, &of.schema)?;
+        let leaf = self.push(Op::Given(0), Arc::clone(&of.schema));
+        self.rounds.insert(of.round.clone(), leaf);
+        let step = self.node(&of.step)?;
+        let step = self.aligned(step, &of.schema)?;
+        let moving = self.moving(leaf, step);
+        let rel = match moving.contains(&step) {
+            true => {
+                self.admitted(&moving, of)?;
+                self.recursive(&moving, base, of)
+            }
+            // Its condition turned out to be false, say.
+            false => {
+                let both = self.push(Op::Union { inputs: vec![base, step] }, Arc::clone(&of.schema));
+                let distinct = Op::Distinct { input: both };
+                if of.distinct { self.push(distinct, Arc::clone(&of.schema)) } else { both }
+            }
+        };
+        self.recursions.push((Arc::clone(of), rel));
+        Ok(rel)
+    }
+
+    /// The relation with the types of `schema`, which differ from its own in form at most.
+    fn aligned(&mut self, rel: RelId, schema: &SchemaRef) -> Result<RelId> {
+        let own = self.schema(rel);
+        let columns = own.fields().iter().zip(schema.fields()).enumerate();
+        let exprs = columns
+            .map(|(at, (from, to))| super::cast(Scalar::column(from.name(), at), to.data_type(), &own));
+        let exprs = exprs.collect::<Result<Vec<_>>>()?;
+        if exprs.iter().all(|expr| expr.as_column().is_some()) {
+            return Ok(rel);
+        }
+        Ok(self.push(Op::Project { input: rel, exprs }, Arc::clone(schema)))
+    }
+
+    /// What `step` reads, directly or not, that depends on `leaf`.
+    fn moving(&self, leaf: RelId, step: RelId) -> BTreeSet<RelId> {
+        let mut read = BTreeSet::from([step]);
+        for id in (leaf..=step).rev().filter(|id| *id <= step) {
+            if read.contains(&id) {
+                read.extend(self.plan.rels[id].op.inputs());
+            }
+        }
+        let mut moving = BTreeSet::from([leaf]);
+        for id in leaf + 1..=step {
+            if read.contains(&id) && self.plan.rels[id].op.inputs().iter().any(|i| moving.contains(i)) {
+                moving.insert(id);
+            }
+        }
+        moving
+    }
+
+    /// Refuses what is not done round by round.
+    fn admitted(&self, moving: &BTreeSet<RelId>, of: &Recursion) -> Result<()> {
+        let no = |what: &str| {
+            let message = format!("in its second term, {} is read {what}", of.name);
+            let mistake = Mistake::new(of.pos, message).hint(format!("{ALLOWED} {}", of.name));
+            Err(DataFusionError::External(Box::new(mistake)))
+        };
+        for id in moving {
+            let op = &self.plan.rels[*id].op;
+            let inputs = op.inputs();
+            match op {
+                Op::Given(_) | Op::Filter { .. } | Op::Project { .. } | Op::Unnest { .. } => {}
+                Op::Union { .. } if of.distinct || inputs.iter().all(|input| moving.contains(input)) => {}
+                Op::Union { .. } => {
+                    return no("in one part of a UNION, whose other part would come again in every round");
+                }
+                Op::Join { kind: JoinKind::Inner, left, right, .. } => {
+                    if moving.contains(left) && moving.contains(right) {
+                        return no("twice, by what a condition of it is turned into");
+                    }
+                }
+                Op::Join { kind: JoinKind::Left, right, .. } if moving.contains(right) => {
+                    return no("on the side of an outer join that may be missing");
+                }
+                Op::Join { kind: JoinKind::Left, .. } => {}
+                Op::Join { kind: JoinKind::Semi | JoinKind::Anti, right, .. } if moving.contains(right) => {
+                    return no("in a subquery");
+                }
+                Op::Join { kind: JoinKind::Semi | JoinKind::Anti, .. } => {}
+                Op::Join { kind: JoinKind::Full, .. } => return no("in a FULL JOIN"),
+                Op::Aggregate { .. } | Op::Fold { .. } => return no("under an aggregate or GROUP BY"),
+                Op::Distinct { .. } => return no("under DISTINCT, UNION, INTERSECT or EXCEPT"),
+                Op::Window { .. } => return no("under a function OVER (...), DISTINCT ON or LIMIT"),
+                Op::Lookup { .. } | Op::Close { .. } => return no("in a join as of a time"),
+                Op::Recursive(_) => return no("in another recursion"),
+                Op::Source(_) | Op::Values(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The operator over `base` whose rounds are what is `moving`.
+    fn recursive(&mut self, moving: &BTreeSet<RelId>, base: RelId, of: &Recursion) -> RelId {
+        let (body, sides) = self.body(moving, of);
+        let base = self.whole(base, of.distinct);
+        let sides = sides.into_iter().map(|side| self.whole(side, of.distinct)).collect();
+        let recursive = Recursive { name: of.name.clone(), base, sides, body, distinct: of.distinct };
+        self.push(Op::Recursive(Box::new(recursive)), Arc::clone(&of.schema))
+    }
+
+    /// The body, and what it reads beside the rows of the round before: columns that it does not need are left
+    /// out of both.
+    fn body(&mut self, moving: &BTreeSet<RelId>, of: &Recursion) -> (Plan, Vec<RelId>) {
+        let inputs = moving.iter().flat_map(|id| self.plan.rels[*id].op.inputs());
+        let sides: BTreeSet<RelId> = inputs.filter(|input| !moving.contains(input)).collect();
+        let sides: Vec<RelId> = sides.into_iter().collect();
+        let leaf = moving.first().copied();
+        let moved = moving.iter().copied().filter(|id| Some(*id) != leaf);
+        let order: Vec<RelId> = leaf.into_iter().chain(sides.iter().copied()).chain(moved).collect();
+        let numbers: BTreeMap<RelId, usize> = order.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+        let rels = order.iter().enumerate().map(|(at, id)| {
+            let mut rel = self.plan.rels[*id].clone();
+            match at <= sides.len() {
+                true => rel.op = Op::Given(at),
+                false => renumber(&mut rel.op, &|old| numbers[&old]),
+            }
+            rel
+        });
+        let mut narrow = Plan { rels: rels.collect(), ..Plan::default() };
+        let rel = narrow.rels.len() - 1;
+        let name = of.name.clone();
+        narrow.views.push(View { name, rel, key: None, retention_us: None, served: None });
+        prune(&mut narrow);
+        self.split(narrow.rels, &sides)
+    }
+
+    /// Puts what does not depend on a round among the plan's relations; gives the rest as the body, and what it
+    /// reads of those.
+    fn split(&mut self, rels: Vec<Rel>, sides: &[RelId]) -> (Plan, Vec<RelId>) {
+        let mut still: BTreeMap<usize, RelId> = BTreeMap::new();
+        let mut moving: Vec<(usize, Rel)> = Vec::new();
+        for (id, mut rel) in rels.into_iter().enumerate() {
+            if let Op::Given(side @ 1..) = rel.op {
+                still.insert(id, sides[side - 1]);
+            } else if !matches!(rel.op, Op::Given(_))
+                && rel.op.inputs().iter().all(|input| still.contains_key(input))
+            {
+                renumber(&mut rel.op, &|old| still[&old]);
+                let id_in_plan = self.push(rel.op, rel.schema);
+                still.insert(id, id_in_plan);
+            } else {
+                moving.push((id, rel));
+            }
+        }
+        let read = moving.iter().flat_map(|(_, rel)| rel.op.inputs());
+        let read: BTreeSet<usize> = read.filter(|input| still.contains_key(input)).collect();
+        let sides: Vec<RelId> = read.iter().map(|id| still[id]).collect();
+        let mut numbers: BTreeMap<usize, usize> =
+            read.iter().enumerate().map(|(at, id)| (*id, at + 1)).collect();
+        let given = |side: usize, rel: &Rel| Rel { op: Op::Given(side), ..rel.clone() };
+        let mut body: Vec<Rel> = Vec::new();
+        let mut steps = Vec::new();
+        for (id, rel) in moving {
+            if matches!(rel.op, Op::Given(_)) {
+                numbers.insert(id, 0);
+                body.push(rel);
+            } else {
+                steps.push((id, rel));
+            }
+        }
+        let like = sides.iter().enumerate().map(|(at, side)| given(at + 1, &self.plan.rels[*side]));
+        body.extend(like);
+        for (id, mut rel) in steps {
+            renumber(&mut rel.op, &|old| numbers[&old]);
+            numbers.insert(id, body.len());
+            body.push(rel);
+        }
+        (Plan { rels: body, ..Plan::default() }, sides)
+    }
+
+    /// A relation that comes whole on a restart.
+    fn whole(&mut self, rel: RelId, distinct: bool) -> Whole {
+        if verify::rooted(self.plan, rel) {
+            return Whole { rel, counted: false };
+        }
+        let schema = self.schema(rel);
+        if distinct {
+            return Whole { rel: self.push(Op::Distinct { input: rel }, schema), counted: false };
+        }
+        let keys = schema.fields().iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
+        let count =
+            Aggregate { func: AggFunc::Count, arg: None, other: None, filter: None, output: DataType::Int64 };
+        let count_column = Arc::new(Field::new("count", DataType::Int64, false));
+        let fields = schema.fields().iter().cloned().chain([count_column]);
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let op = Op::Aggregate { input: rel, keys, aggregates: vec![count] };
+        Whole { rel: self.push(op, schema), counted: true }
+    }
+}
