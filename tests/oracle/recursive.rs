@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dataflows::plan::{Plan, Recursive};
 use rand::RngExt;
@@ -109,8 +110,13 @@ fn failing(tables: &Tables) -> usize {
             break;
         }
     }
-    tree.iter().filter(|row| below(&reached, row) && row[2] == Value::from(0)).count()
+    let failed = tree.iter().filter(|row| below(&reached, row) && row[2] == Value::from(0)).count();
+    FAILED.fetch_max(failed, Ordering::Relaxed);
+    failed
 }
+
+/// The most rows that failed at once.
+static FAILED: AtomicUsize = AtomicUsize::new(0);
 
 fn topology() -> String {
     let views = VIEWS.iter().map(|(name, sql, _)| format!("CREATE MATERIALIZED VIEW {name} AS {sql};\n"));
@@ -198,11 +204,14 @@ fn run(seed: u64, n: usize, ways: &[Way]) {
     let mut all = Compared::default();
     for way in ways {
         let dir = tempfile::tempdir().unwrap();
-        let (compared, _) = case.run(way, &dir.path().join("state"), &mut duck);
+        let state = dir.path().join("state");
+        let (compared, _) = case.run(way, &state, &mut duck);
+        crate::repair::sound(&case.plan, &state);
         println!("recursive, seed {seed}: {way:?}: {compared:?}");
         all = all.and(compared);
     }
     println!("  {} questions to DuckDB in {:?}; all: {all:?}", duck.asked, duck.waited);
+    assert!(FAILED.load(Ordering::Relaxed) > 0, "no round fails on a row");
 }
 
 #[test]
@@ -363,5 +372,5 @@ CREATE MATERIALIZED VIEW depth AS WITH RECURSIVE r (id, d) AS (
 fn a_row_costs_what_follows_from_it() {
     let (few, many) = (touched(1_000), touched(20_000));
     println!("a row touches {few} rows of 1,000 and {many} of 20,000");
-    assert!(few > 0 && many <= few + 4, "{few} rows touched, and {many} of a larger tree");
+    assert!(few > 2 && many <= few + 4, "{few} rows touched, and {many} of a larger tree");
 }

@@ -111,6 +111,15 @@ fn wrong(found: &[Finding]) -> Vec<(Of, &str)> {
     found.iter().filter(|found| !found.fine()).map(|found| (found.of, found.name.as_str())).collect()
 }
 
+/// Holds that all views follow from what the state keeps, and are what follows.
+pub fn sound(plan: &Arc<Plan>, dir: &Path) {
+    let found = findings(&setup(plan, dir)).unwrap();
+    assert_eq!(wrong(&found), []);
+    let views: Vec<&Finding> = found.iter().filter(|found| found.of == Of::View).collect();
+    assert_eq!(views.len(), plan.views.len());
+    views.iter().for_each(|view| assert_eq!(view.derived, Derived::All, "{}", view.name));
+}
+
 fn mended(plan: &Arc<Plan>, dir: &Path) -> Repaired {
     let repaired = repair(&setup(plan, dir), 1).unwrap();
     let again = findings(&setup(plan, dir)).unwrap();

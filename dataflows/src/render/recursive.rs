@@ -82,7 +82,7 @@ impl<'s> Renderer<'s, '_> {
                 collector,
                 inner,
             };
-            let next = packed(rounds.step(batches(last))?, shape.clone(), self.collector.clone());
+            let next = packed(rounds.step(last)?, shape.clone(), self.collector.clone());
             let derived = counted(base.enter(inner).concat(next), of.distinct, &rounds.name);
             let on = |((_, fate), time, _): &((Row, Fate), Round, i64)| {
                 *fate == Fate::Kept && time.inner <= Recursive::ROUNDS
@@ -219,8 +219,8 @@ struct Meeting<'p, 's, 'i> {
 
 impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
     /// What follows from the rows of the round before.
-    fn step(&self, last: Batches<'i, Round>) -> Result<Batches<'i, Round>, RunError> {
-        let mut done: Vec<Batches<'i, Round>> = vec![last];
+    fn step(&self, last: Bag<'i, Round>) -> Result<Batches<'i, Round>, RunError> {
+        let mut done: Vec<Batches<'i, Round>> = vec![self.batches(last)];
         for at in 1..self.body.rels.len() {
             let next = self.rel(at, &done)?;
             done.push(next);
@@ -308,7 +308,7 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
         let rows = of.moving.clone().map(|(_, row)| row);
         let half = matches!(of.kind, JoinKind::Semi | JoinKind::Anti);
         let pairs = (!half || of.residual.is_some()).then(|| {
-            let pairs = batches(self.pairs(&of));
+            let pairs = self.batches(self.pairs(&of));
             match of.residual {
                 None => pairs,
                 Some(residual) => {
@@ -330,9 +330,9 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
                 rows.join_core(keys.arrange_by_self().enter(self.inner), |_, row, ()| Some(row.clone()))
             }
         };
-        let unmatched = || batches(rows.clone().concat(partnered().negate()));
+        let unmatched = || self.batches(rows.clone().concat(partnered().negate()));
         match (of.kind, &pairs) {
-            (JoinKind::Semi, _) => batches(partnered()),
+            (JoinKind::Semi, _) => self.batches(partnered()),
             (JoinKind::Anti, _) | (_, None) => unmatched(),
             (JoinKind::Inner, Some(pairs)) => pairs.clone(),
             (JoinKind::Left | JoinKind::Full, Some(pairs)) => {
@@ -340,6 +340,29 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
                 pairs.clone().concat(join::null_extend(unmatched(), of.left.clone(), nulls, collector()))
             }
         }
+    }
+
+    /// Packed rows as batches of their rounds.
+    fn batches(&self, rows: Bag<'i, Round>) -> Batches<'i, Round> {
+        let (name, collector) = (self.name.clone(), self.collector.clone());
+        rows.inner.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Batches", move |_, _| {
+            move |input, output| {
+                input.for_each(|capability, rows: &mut Vec<(Row, Round, i64)>| {
+                    let capability = capability.retain(0);
+                    let mut parts: BTreeMap<Round, (Rows, Vec<i64>)> = BTreeMap::new();
+                    for (row, time, diff) in rows.drain(..) {
+                        let part = parts.entry(time).or_default();
+                        part.0.push(&row);
+                        part.1.push(diff);
+                    }
+                    for (time, (rows, diffs)) in parts {
+                        collector.borrow_mut().at(time.outer).touch(&name, diffs.len() as u64);
+                        let batch = DeltaBatch { data: Data::Packed(rows), diffs };
+                        output.session(&capability.delayed(&time)).give(batch);
+                    }
+                });
+            }
+        })
     }
 
     /// Pairs of equal keys, left row then right row.
@@ -412,25 +435,4 @@ fn keyed<'s, T: Timed + Lattice>(
         }
     });
     keyed.as_collection()
-}
-
-/// Packed rows as batches of their times.
-fn batches<'s, T: Timed + Lattice>(rows: Bag<'s, T>) -> Batches<'s, T> {
-    rows.inner.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Batches", move |_, _| {
-        move |input, output| {
-            input.for_each(|capability, rows: &mut Vec<(Row, T, i64)>| {
-                let capability = capability.retain(0);
-                let mut parts: BTreeMap<T, (Rows, Vec<i64>)> = BTreeMap::new();
-                for (row, time, diff) in rows.drain(..) {
-                    let part = parts.entry(time).or_default();
-                    part.0.push(&row);
-                    part.1.push(diff);
-                }
-                for (time, (rows, diffs)) in parts {
-                    let batch = DeltaBatch { data: Data::Packed(rows), diffs };
-                    output.session(&capability.delayed(&time)).give(batch);
-                }
-            });
-        }
-    })
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_sql::sqlparser::ast::{
-    Cte, ObjectName, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned, Visit, Visitor, With,
+    Cte, Ident, ObjectName, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned, Visit, Visitor,
+    With,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
@@ -181,9 +182,10 @@ fn terms<'a>(cte: &'a Cte, name: &str, site: Site) -> Result<Terms<'a>, Mistake>
 fn recursion(catalog: &Catalog, (visible, cte): (With, &Cte), site: Site) -> Result<Recursion, Vec<Mistake>> {
     let name = name_of(cte);
     let terms = terms(cte, &name, site).map_err(|mistake| vec![mistake])?;
-    let term = |body: &SetExpr, with: With| {
+    let term = |body: &SetExpr, with: With, names: &[String]| {
         let mut inner = cte.query.as_ref().clone();
         *inner.body = body.clone();
+        call(&mut inner.body, names);
         if with.cte_tables.is_empty() {
             return inner;
         }
@@ -194,17 +196,20 @@ fn recursion(catalog: &Catalog, (visible, cte): (With, &Cte), site: Site) -> Res
         };
         Query { with: Some(with), body: inner, ..cte.query.as_ref().clone() }
     };
-    let base = query::part(catalog, &term(terms.base, visible.clone()), site)?;
+    let own: Vec<String> =
+        cte.alias.columns.iter().map(|c| fold(&c.name.value, c.name.quote_style)).collect();
+    let base = query::part(catalog, &term(terms.base, visible.clone(), &own), site)?;
     let mut schema = columns(cte, &base, site).map_err(|mistake| vec![mistake])?;
     if terms.distinct {
         comparable(&name, &schema, terms.pos).map_err(|mistake| vec![mistake])?;
     }
+    let own: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     // A column has a NULL only where a term gives one, be it because the round before has one.
     loop {
         let round = catalog.add_recursion(&name, Arc::clone(&schema), None);
         let mut with = visible.clone();
         with.cte_tables.push(stands_for(cte, &round, site)?);
-        let step = query::part(catalog, &term(terms.step, with), site)?;
+        let step = query::part(catalog, &term(terms.step, with, &own), site)?;
         alike((&name, &schema), (&step, terms.step), site).map_err(|mistake| vec![mistake])?;
         let own = schema.fields().iter().zip(step.schema().fields());
         let own = own.map(|(field, other)| {
@@ -226,12 +231,48 @@ fn recursion(catalog: &Catalog, (visible, cte): (With, &Cte), site: Site) -> Res
     }
 }
 
+/// Calls what a term selects without a name as the table does, so that no two columns have one name.
+fn call(term: &mut SetExpr, names: &[String]) {
+    match term {
+        SetExpr::Select(select) if !select.projection.iter().any(is_wild) => {
+            let given = |item: &SelectItem| match item {
+                SelectItem::ExprWithAlias { alias, .. } => Some(fold(&alias.value, alias.quote_style)),
+                _ => None,
+            };
+            let given: Vec<String> = select.projection.iter().filter_map(given).collect();
+            for (item, name) in select.projection.iter_mut().zip(names) {
+                if let SelectItem::UnnamedExpr(expr) = item
+                    && !given.contains(name)
+                {
+                    let alias = Ident::with_quote('"', name);
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        SetExpr::Query(query) => call(&mut query.body, names),
+        SetExpr::SetOperation { left, right, .. } => {
+            call(left, names);
+            call(right, names);
+        }
+        _ => {}
+    }
+}
+
+fn is_wild(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+}
+
 /// The columns of a recursive table: those of its first term, under the names it gives them.
 fn columns(cte: &Cte, base: &LogicalPlan, site: Site) -> Result<SchemaRef, Mistake> {
     let (own, given) = (&cte.alias.columns, base.schema().fields());
     let pos = place(cte.alias.name.span, site.file, site.pos);
     if own.len() > given.len() {
-        let message = format!("{} has {} columns, but {} names", cte.alias.name, given.len(), own.len());
+        let message = format!(
+            "{} names {} columns, and its first term gives {}",
+            cte.alias.name,
+            own.len(),
+            given.len()
+        );
         return Err(Mistake::new(pos, message).hint("name each column once"));
     }
     let mut fields: Vec<Field> = Vec::with_capacity(given.len());
@@ -300,8 +341,6 @@ fn item(term: &SetExpr, column: usize) -> Option<Span> {
         SetExpr::SetOperation { left, .. } => return item(left, column),
         _ => return None,
     };
-    let wild =
-        |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let items = &select.projection;
-    (!items.iter().any(wild)).then(|| items.get(column).map(Spanned::span)).flatten()
+    (!items.iter().any(is_wild)).then(|| items.get(column).map(Spanned::span)).flatten()
 }
