@@ -117,6 +117,7 @@ impl Lower<'_> {
                 Op::Distinct { .. } => return no("under DISTINCT, UNION, INTERSECT or EXCEPT"),
                 Op::Window { .. } => return no("under a function OVER (...), DISTINCT ON or LIMIT"),
                 Op::Lookup { .. } | Op::Close { .. } => return no("in a join as of a time"),
+                Op::Within { .. } => return no("under a condition with now()"),
                 Op::Recursive(_) => return no("in another recursion"),
                 Op::Source(_) | Op::Values(_) => {}
             }
