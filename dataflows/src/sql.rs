@@ -21,6 +21,7 @@ mod dialects;
 pub mod env;
 pub mod error;
 mod event_time;
+mod exact_sum;
 pub(crate) mod fallible;
 mod filtered;
 mod firsts;
@@ -68,6 +69,7 @@ pub use ast::SqlFile;
 pub use bind::ColumnsOf;
 pub use compile::compile;
 pub use error::{Mistake, SqlError};
+pub(crate) use functions::time::FIRST_US;
 pub use parse::bounds::bounded;
 pub use parse::parse;
 

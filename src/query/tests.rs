@@ -206,6 +206,9 @@ fn mistakes_are_told_as_such() {
         ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'x.csv'", "the query cannot be run"),
         ("SELECT * FROM 'x.csv'", "there is no view x.csv"),
         ("SELECT 1 / 0", "the query cannot be run"),
+        ("SELECT sum(9223372036854775807 - games) AS s FROM champions", "bigint out of range"),
+        ("SELECT sum(9223372036854775807 - games) OVER () AS s FROM champions", "bigint out of range"),
+        ("SELECT sum(DISTINCT 9223372036854775807 - games) AS s FROM champions", "bigint out of range"),
         ("", "the query cannot be run"),
     ] {
         let error = match ask(sql, OutputFormat::Json) {

@@ -19,7 +19,7 @@ use schemas::{RowCodec, Rows};
 use crate::history::History;
 use crate::place::Asked;
 use crate::postgres::Texts;
-use crate::value;
+use crate::{spent, value};
 
 /// What became of a view.
 #[derive(Clone, Debug)]
@@ -37,6 +37,16 @@ pub enum Given {
         /// Columns.
         fields: Vec<Arc<Field>>,
     },
+}
+
+impl Given {
+    /// What a view of several expressions gives for one of them: the first column, and that one's.
+    pub fn column(&self, at: usize) -> Option<Given> {
+        let Given::Rows { rows, errors, fields } = self else { return None };
+        let rows = rows.iter().map(|row| vec![row[0].clone(), row[at + 1].clone()]).collect();
+        let fields = vec![Arc::clone(&fields[0]), Arc::clone(&fields[at + 1])];
+        Some(Given::Rows { rows, errors: *errors, fields })
+    }
 }
 
 /// Longest that a topology may take: more is taken for a hang.
@@ -58,24 +68,25 @@ const BEFORE: usize = 2;
 pub fn answers(history: &Arc<History>, asked: &[Asked]) -> Vec<Given> {
     let mut given: Vec<Option<Given>> = vec![None; asked.len()];
     let mut open: Vec<usize> = Vec::new();
-    for (at, refused) in refusals(asked).into_iter().enumerate() {
+    let (refused, plan) = spent(1, || refusals(asked));
+    for (at, refused) in refused.into_iter().enumerate() {
         match refused {
             Some(given_) => given[at] = Some(given_),
             None => open.push(at),
         }
     }
-    let mut groups = vec![open];
-    while let Some(group) = groups.pop() {
+    let mut groups = vec![(open, plan)];
+    while let Some((group, plan)) = groups.pop() {
         if group.is_empty() {
             continue;
         }
         let views: Vec<Asked> = group.iter().map(|at| asked[*at].clone()).collect();
-        match tried(history, &views) {
+        match spent(2, || tried(history, &views, plan)) {
             Ok(found) => group.iter().zip(found).for_each(|(at, found)| given[*at] = Some(found)),
             Err(why) if group.len() == 1 => given[group[0]] = Some(Given::Failed(why)),
             Err(_) => {
                 let (left, right) = group.split_at(group.len() / 2);
-                groups.extend([left.to_vec(), right.to_vec()]);
+                groups.extend([(left.to_vec(), None), (right.to_vec(), None)]);
             }
         }
     }
@@ -112,13 +123,17 @@ pub fn compiled(text: &str) -> Result<Plan, Vec<(usize, String)>> {
     }
 }
 
-/// For each view what refuses it. Mistakes of reading hide those of planning: what is left is compiled again.
-fn refusals(asked: &[Asked]) -> Vec<Option<Given>> {
+/// For each view what refuses it, and the plan of the others where they were compiled together. Mistakes of reading
+/// hide those of planning: what is left is compiled again.
+fn refusals(asked: &[Asked]) -> (Vec<Option<Given>>, Option<Plan>) {
     let mut refused: Vec<Option<Given>> = vec![None; asked.len()];
     loop {
         let open: Vec<usize> = (0..asked.len()).filter(|at| refused[*at].is_none()).collect();
         let views: Vec<Asked> = open.iter().map(|at| asked[*at].clone()).collect();
-        let Err(mistakes) = compiled(&topology(&views)) else { return refused };
+        let mistakes = match compiled(&topology(&views)) {
+            Ok(plan) => return (refused, Some(plan)),
+            Err(mistakes) => mistakes,
+        };
         let lines = BEFORE + 1..=BEFORE + open.len();
         if !mistakes.iter().all(|(line, _)| lines.contains(line)) {
             break;
@@ -140,28 +155,28 @@ fn refusals(asked: &[Asked]) -> Vec<Option<Given>> {
             });
         }
     }
-    refused
+    (refused, None)
 }
 
 /// The plan of the views that `check` accepts, and they.
 pub fn views(asked: &[Asked]) -> (Plan, Vec<Asked>) {
-    let refused = refusals(asked);
+    let (refused, plan) = refusals(asked);
     let left: Vec<Asked> = asked
         .iter()
         .zip(refused)
         .filter(|(_, refused)| refused.is_none())
         .map(|(asked, _)| asked.clone())
         .collect();
-    let plan = compiled(&topology(&left)).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-    (plan, left)
+    let compiled = || compiled(&topology(&left)).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    (plan.unwrap_or_else(compiled), left)
 }
 
 /// Runs a topology on a thread of its own.
-fn tried(history: &Arc<History>, asked: &[Asked]) -> Result<Vec<Given>, String> {
+fn tried(history: &Arc<History>, asked: &[Asked], plan: Option<Plan>) -> Result<Vec<Given>, String> {
     let (sender, receiver) = channel();
     let (history, asked) = (Arc::clone(history), asked.to_vec());
     let thread = std::thread::Builder::new().name("topology".into()).spawn(move || {
-        let ran = catch_unwind(AssertUnwindSafe(|| run(&history, &asked)));
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&history, &asked, plan)));
         let told = ran.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
@@ -178,10 +193,10 @@ fn tried(history: &Arc<History>, asked: &[Asked]) -> Result<Vec<Given>, String> 
     }
 }
 
-fn run(history: &History, asked: &[Asked]) -> Result<Vec<Given>, String> {
-    let plan =
-        compiled(&topology(asked)).map_err(|mistakes| format!("not compiled together: {mistakes:?}"))?;
-    let plan = Arc::new(plan);
+fn run(history: &History, asked: &[Asked], plan: Option<Plan>) -> Result<Vec<Given>, String> {
+    let compiled =
+        || compiled(&topology(asked)).map_err(|mistakes| format!("not compiled together: {mistakes:?}"));
+    let plan = Arc::new(plan.map_or_else(compiled, Ok)?);
     let memory = std::path::Path::new("/dev/shm");
     let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     let dir = dir.map_err(|e| format!("{e:?}"))?;
@@ -197,8 +212,8 @@ fn run(history: &History, asked: &[Asked]) -> Result<Vec<Given>, String> {
     };
     let mut engine = open(1)?;
     let all = history.records.len();
-    // All at once at first, then epochs of a few records, on other workers from the middle on.
-    let ends = [0, all / 3, all / 2, all / 2 + 1, all * 3 / 4, all];
+    // Many records at once, then one, then the others on other workers.
+    let ends = [0, all / 2, all / 2 + 1, all];
     for (at, pair) in ends.windows(2).enumerate() {
         for (place, source) in plan.sources.iter().enumerate() {
             let records = match source.name.as_str() {
@@ -215,7 +230,7 @@ fn run(history: &History, asked: &[Asked]) -> Result<Vec<Given>, String> {
         }
         engine.close().map_err(|e| format!("{e:?}"))?;
         engine.commit(0).map_err(|e| format!("{e:?}"))?;
-        if at == 2 {
+        if at == 1 {
             engine.stop().map_err(|e| format!("{e:?}"))?;
             engine = open(2)?;
         }

@@ -89,7 +89,7 @@ impl Generator<'_> {
         let columns: Vec<&str> = COLUMNS.iter().filter(|c| c.kind == kind).map(|c| c.name).collect();
         let constant = columns.is_empty() || self.rng.random_range(0..100) < 25;
         match literal(kind, self.rng).filter(|_| constant) {
-            Some(text) => Expr::Leaf(text),
+            Some(text) => Expr::Leaf(format!("⟪{text}⟫")),
             None => Expr::Leaf(columns[self.rng.random_range(0..columns.len())].to_owned()),
         }
     }

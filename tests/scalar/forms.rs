@@ -1,5 +1,6 @@
 //! The table of forms, `forms.txt`: what expressions are made of.
 
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use crate::kind::Kind;
@@ -19,8 +20,9 @@ pub struct Form {
 
 /// All forms, in the table's order.
 pub static FORMS: LazyLock<Vec<Form>> = LazyLock::new(|| {
-    let lines = include_str!("forms.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.flat_map(forms).collect()
+    let table = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scalar/forms.txt");
+    let text: &'static str = std::fs::read_to_string(table).expect("tests/scalar/forms.txt").leak();
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).flat_map(forms).collect()
 });
 
 /// The forms of a line: one for each kind that T stands for.
@@ -76,4 +78,47 @@ pub fn words(text: &str) -> Vec<&str> {
     }
     pieces.push(&text[from..]);
     pieces
+}
+
+/// Whom a text is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// Herald.
+    Herald,
+    /// PostgreSQL.
+    Postgres,
+    /// PostgreSQL, which is not to see constants: it evaluates them before all else, whatever guards them, and
+    /// drops what stands beside a NULL.
+    Blind,
+}
+
+/// A text as one of them is to read it: `«h¦p»` is `h` to Herald and `p` to PostgreSQL, also within one another;
+/// `⟪c⟫` is a constant.
+pub fn spelled(text: &str, reader: For) -> String {
+    let mut out = String::new();
+    // Who reads the parts that are open here, from the outermost on.
+    let mut open: Vec<For> = Vec::new();
+    let blind = reader == For::Blind;
+    let reader = if blind { For::Postgres } else { reader };
+    for c in text.chars() {
+        match c {
+            '⟪' | '⟫' if !open.iter().all(|part| *part == reader) => {}
+            '⟪' => out.push_str(if blind { "(SELECT " } else { "" }),
+            '⟫' => out.push_str(if blind { ")" } else { "" }),
+            '«' => open.push(For::Herald),
+            '¦' => *open.last_mut().expect("a part for PostgreSQL within «»") = For::Postgres,
+            '»' => drop(open.pop()),
+            c if open.iter().all(|part| *part == reader) => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+#[test]
+fn parts_are_for_one_reader() {
+    let text = "⟪«7¦7::bigint»⟫ + «round(«1¦2»)¦trunc(«1¦2»)»";
+    assert_eq!(spelled(text, For::Herald), "7 + round(1)");
+    assert_eq!(spelled(text, For::Postgres), "7::bigint + trunc(2)");
+    assert_eq!(spelled(text, For::Blind), "(SELECT 7::bigint) + trunc(2)");
 }

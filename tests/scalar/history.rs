@@ -82,15 +82,18 @@ impl History {
         out
     }
 
-    /// Fills PostgreSQL's tables `t` and `h`, and `u` with its one row.
-    pub fn tell(&self, postgres: &mut Postgres) {
+    /// Makes PostgreSQL's tables `t` and `h`, and `u` with its one row.
+    pub fn declare(postgres: &mut Postgres) {
         let columns: Vec<String> = COLUMNS.iter().map(|c| format!("{} {}", c.name, c.postgres)).collect();
         for table in ["t", "h"] {
-            postgres.told(&format!("DROP TABLE IF EXISTS {table}"));
             postgres.told(&format!("CREATE TABLE {table} (id int, {})", columns.join(", ")));
         }
-        postgres.told("DROP TABLE IF EXISTS u");
         postgres.told("CREATE TABLE u AS SELECT 1 AS one");
+    }
+
+    /// Fills PostgreSQL's tables `t` and `h`.
+    pub fn tell(&self, postgres: &mut Postgres) {
+        postgres.told("TRUNCATE t, h");
         let mut left = std::collections::BTreeMap::new();
         let mut all = Vec::new();
         for (at, record) in self.records.iter().enumerate() {

@@ -273,7 +273,7 @@ pub const COLUMNS: &[Column] = columns! {
     "x2" "f64" "DOUBLE" "double precision" F64 false;
     "xm" "f64" "DOUBLE" "double precision" F64 true;
     "d1" "dec" "DECIMAL(12,2)" "numeric(12,2)" DEC false;
-    "d2" "dec" "DECIMAL(14,10)" "numeric(14,10)" DEC10 false;
+    "d2" "num" "DECIMAL(14,10)" "numeric(14,10)" DEC10 false;
     "dm" "dec" "DECIMAL(12,2)" "numeric(12,2)" DEC true;
     "v1" "text" "VARCHAR" "varchar" TEXT false;
     "v2" "text" "VARCHAR" "varchar" TEXT false;
@@ -331,6 +331,8 @@ impl Column {
             ("bytes", serde_json::Value::String(text)) => Some(hex(text)),
             (_, serde_json::Value::String(text)) => Some(text.clone()),
             (_, serde_json::Value::Array(items)) => Some(array(items)),
+            // There is one zero.
+            ("f32" | "f64", _) if json == "-0.0" => Some("0".to_owned()),
             _ => Some(json.to_owned()),
         };
         Value { json: json.to_owned(), text }
@@ -350,6 +352,7 @@ fn array(items: &[serde_json::Value]) -> String {
         serde_json::Value::String(text) => {
             format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
         }
+        serde_json::Value::Number(n) if n.as_f64() == Some(0.0) => "0".to_owned(),
         other => other.to_string(),
     };
     format!("{{{}}}", items.iter().map(item).collect::<Vec<_>>().join(","))
@@ -361,16 +364,30 @@ pub fn literal(kind: Kind, rng: &mut ChaCha8Rng) -> Option<String> {
     Some(match kind.0 {
         "bool" => one(&["true", "false", "NULL::BOOLEAN"]),
         "i16" => format!("CAST({} AS SMALLINT)", one(&["0", "1", "-1", "7", "32767"])),
-        "i32" => one(&["0", "1", "(-1)", "2", "3", "7", "2147483647", "100", "NULL::INT"]),
+        // A constant is BIGINT.
+        "i32" => one(&[
+            "«0¦0::bigint»",
+            "«(-1)¦(-1)::bigint»",
+            "«7¦7::bigint»",
+            "CAST(0 AS INT)",
+            "CAST(1 AS INT)",
+            "CAST(-1 AS INT)",
+            "CAST(2 AS INT)",
+            "CAST(3 AS INT)",
+            "CAST(2147483647 AS INT)",
+            "CAST(100 AS INT)",
+            "NULL::INT",
+        ]),
         "i64" => {
             format!("CAST({} AS BIGINT)", one(&["0", "1", "-1", "10", "9223372036854775807", "1000000007"]))
         }
         "f32" => format!("CAST('{}' AS REAL)", one(&["0", "1.5", "-2", "0.1", "NaN", "Infinity"])),
         "f64" => format!(
             "CAST('{}' AS DOUBLE PRECISION)",
-            one(&["0", "-0", "1.5", "-2", "0.1", "NaN", "Infinity", "-Infinity", "1e10"])
+            one(&["0", "«-0¦0»", "1.5", "-2", "0.1", "NaN", "Infinity", "-Infinity", "1e10"])
         ),
         "dec" => format!("CAST('{}' AS DECIMAL(12,2))", one(&["0", "1.50", "-2.5", "100", "0.01", "7"])),
+        "num" => format!("CAST('{}' AS DECIMAL(14,10))", one(&["0", "0.3333333333", "-1.5", "100", "0.01"])),
         "text" => {
             one(&["'a'", "'abc'", "''", "'B'", "' '", "'é'", "'%'", "','", "NULL::VARCHAR", "'x\\y'", "'😀'"])
         }
@@ -410,7 +427,11 @@ pub fn literal(kind: Kind, rng: &mut ChaCha8Rng) -> Option<String> {
             one(&["{\"a\": 1}", "[1, 2]", "null", "\"a\"", "{\"a\": {\"b\": 2}}", "1.0", "[]"])
         ),
         "bytes" => return None,
-        "i32[]" => one(&["ARRAY[1, 2]", "ARRAY[3, NULL, 1]", "ARRAY[7]"]),
+        "i32[]" => one(&[
+            "CAST(ARRAY[1, 2] AS INT[])",
+            "ARRAY[CAST(3 AS INT), NULL, CAST(1 AS INT)]",
+            "ARRAY[CAST(7 AS INT)]",
+        ]),
         "text[]" => one(&["ARRAY['a', 'b']", "ARRAY['x y', NULL]"]),
         "k" => one(&["0", "1", "2", "3", "(-1)", "(-2)", "5", "10"]),
         "n" => one(&["0", "1", "2", "3", "5", "10"]),

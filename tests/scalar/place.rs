@@ -1,5 +1,6 @@
 //! Places of a query that an expression may stand in, each with the query that shows what it gives there.
 
+use crate::forms::{For, spelled};
 use crate::history::History;
 use crate::kind::Kind;
 
@@ -16,6 +17,8 @@ pub struct Place {
     columns: usize,
     /// Kinds that may stand there.
     fits: fn(Kind) -> bool,
+    /// Condition under which the expression is evaluated.
+    guard: Option<&'static str>,
     /// Sums of floats: exact in Herald, so that PostgreSQL's last digits differ.
     pub approximate: bool,
 }
@@ -44,11 +47,15 @@ fn condition(kind: Kind) -> bool {
 }
 
 fn number(kind: Kind) -> bool {
-    ["i16", "i32", "i64", "f32", "f64", "dec"].contains(&kind.0)
+    ["i16", "i32", "i64", "f32", "f64", "dec", "num"].contains(&kind.0)
 }
 
 fn whole(kind: Kind) -> bool {
     ["i16", "i32", "i64"].contains(&kind.0)
+}
+
+fn fractional(kind: Kind) -> bool {
+    number(kind) && !whole(kind)
 }
 
 fn small(kind: Kind) -> bool {
@@ -72,6 +79,15 @@ fn grouped(kind: Kind) -> bool {
     ordered(kind) || condition(kind) || ["json", "i32[]", "text[]", "bytes"].contains(&kind.0)
 }
 
+/// Kinds that functions OVER a window take.
+fn carried(kind: Kind) -> bool {
+    grouped(kind) && kind.0 != "json"
+}
+
+fn shown_in_json(kind: Kind) -> bool {
+    kind.0 != "num" && ordered(kind) || condition(kind) || ["json", "i32[]", "text[]"].contains(&kind.0)
+}
+
 fn typed(kind: Kind) -> bool {
     type_name(kind).is_some()
 }
@@ -92,11 +108,11 @@ fn type_name(kind: Kind) -> Option<&'static str> {
 }
 
 const fn place(name: &'static str, fits: fn(Kind) -> bool, columns: usize, query: &'static str) -> Place {
-    Place { name, query, declared: None, columns, fits, approximate: false }
+    Place { name, query, declared: None, columns, fits, guard: None, approximate: false }
 }
 
 const fn near(name: &'static str, fits: fn(Kind) -> bool, columns: usize, query: &'static str) -> Place {
-    Place { name, query, declared: None, columns, fits, approximate: true }
+    Place { name, query, declared: None, columns, fits, guard: None, approximate: true }
 }
 
 /// All places; the first is SELECT, which tells what the expression gives for each row.
@@ -116,7 +132,9 @@ pub static PLACES: &[Place] = &[
         "ON of LEFT JOIN",
         condition,
         2,
-        "SELECT id AS a, one AS b FROM @t@ LEFT JOIN u ON u.one = 1 AND ({e})",
+        // The pair of rows that the condition fails on is left out: what is on the left has no partner.
+        "SELECT id AS a, one AS b FROM @t@ LEFT JOIN u ON u.one = 1 AND ({e}) \
+         «¦UNION ALL SELECT id, NULL FROM t WHERE id = ANY (@bad@)»",
     ),
     place(
         "key of a join",
@@ -183,9 +201,113 @@ pub static PLACES: &[Place] = &[
         1,
         "SELECT percentile_cont(0.25) WITHIN GROUP (ORDER BY {e}) AS a FROM @t@",
     ),
-    near("sum and avg", number, 2, "SELECT sum({e}) AS a, avg({e}) AS b FROM @t@"),
-    place("first_value", grouped, 2, "SELECT id AS a, first_value({e}) OVER (ORDER BY id) AS b FROM @t@"),
-    place("lag", grouped, 2, "SELECT id AS a, lag({e}) OVER (ORDER BY id) AS b FROM @t@"),
+    near("sum and avg", fractional, 2, "SELECT sum({e}) AS a, avg({e}) AS b FROM @t@"),
+    near(
+        "sum and avg of whole numbers",
+        whole,
+        2,
+        "SELECT sum({e}) AS a, avg(({e})«¦::float8») AS b FROM @t@",
+    ),
+    place("mode", ordered, 1, "SELECT mode() WITHIN GROUP (ORDER BY {e}) AS a FROM @t@"),
+    place(
+        "percentile_disc",
+        ordered,
+        2,
+        "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY {e}) AS a, \
+         «quantile_disc¦percentile_disc»(0.1) WITHIN GROUP (ORDER BY {e}) AS b FROM @t@",
+    ),
+    near(
+        "median",
+        floats,
+        3,
+        "SELECT «median¦percentile_cont(0.5) WITHIN GROUP (ORDER BY»({e})«¦)» AS a, \
+         «approx_median¦percentile_cont(0.5) WITHIN GROUP (ORDER BY»({e})«¦)» AS b, \
+         «approx_percentile_cont¦percentile_cont»(0.75) WITHIN GROUP (ORDER BY {e}) AS c FROM @t@",
+    ),
+    place(
+        "arg_max and arg_min",
+        ordered,
+        2,
+        "SELECT «arg_max({e}, id)¦(array_agg({e} ORDER BY id DESC))[1]» AS a, \
+         «arg_min({e}, id)¦(array_agg({e} ORDER BY id))[1]» AS b FROM @t@",
+    ),
+    place(
+        "max_by and min_by",
+        ordered,
+        2,
+        "SELECT «max_by(id, {e})¦(array_agg(id ORDER BY {e} DESC, id) FILTER (WHERE ({e}) IS NOT NULL))[1]» AS a, \
+         «min_by(id, {e})¦(array_agg(id ORDER BY {e}, id) FILTER (WHERE ({e}) IS NOT NULL))[1]» AS b FROM @t@",
+    ),
+    place("any_value", ordered, 1, "SELECT «any_value({e})¦min({e})» IS NULL AS a FROM @t@"),
+    place("jsonb_agg", shown_in_json, 1, "SELECT jsonb_agg({e} ORDER BY id) AS a FROM @t@"),
+    place(
+        "jsonb_object_agg",
+        shown_in_json,
+        1,
+        "SELECT jsonb_object_agg('k' || CAST(id AS VARCHAR), {e} ORDER BY id) AS a FROM @t@",
+    ),
+    place("first_value", carried, 2, "SELECT id AS a, first_value({e}) OVER (ORDER BY id) AS b FROM @t@"),
+    place(
+        "lag",
+        carried,
+        3,
+        "SELECT id AS a, lag({e}) OVER (ORDER BY id) AS b, lead({e}, 2) OVER (ORDER BY id) AS c FROM @t@",
+    ),
+    place(
+        "last_value",
+        carried,
+        3,
+        "SELECT id AS a, last_value({e}) OVER w AS b, nth_value({e}, 2) OVER w AS c FROM @t@ \
+         WINDOW w AS (ORDER BY id ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)",
+    ),
+    place(
+        "dense_rank",
+        ordered,
+        3,
+        "SELECT id AS a, dense_rank() OVER (ORDER BY {e}) AS b, ntile(3) OVER (ORDER BY {e}, id) AS c FROM @t@",
+    ),
+    near(
+        "percent_rank",
+        ordered,
+        3,
+        "SELECT id AS a, percent_rank() OVER (ORDER BY {e}) AS b, cume_dist() OVER (ORDER BY {e}) AS c FROM @t@",
+    ),
+    place(
+        "max OVER",
+        ordered,
+        3,
+        "SELECT id AS a, max({e}) OVER (PARTITION BY b1 ORDER BY id) AS b, \
+         count({e}) OVER (ORDER BY id ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS c FROM @t@",
+    ),
+    place(
+        "DISTINCT ON",
+        ordered,
+        2,
+        "SELECT DISTINCT ON ({e}) id AS a, im AS b FROM @t@ ORDER BY {e}, id DESC",
+    ),
+    place(
+        "ORDER BY with LIMIT",
+        ordered,
+        2,
+        "SELECT id AS a, {e} AS b FROM @t@ ORDER BY {e} DESC, id LIMIT 5",
+    ),
+    Place {
+        guard: Some("im > 0"),
+        ..place("in a CASE", any, 2, "SELECT id AS a, CASE WHEN im > 0 THEN {e} END AS b FROM @t@")
+    },
+    place(
+        "over a subquery",
+        grouped,
+        3,
+        "SELECT q.id AS a, q.k AS b, q.k IS NULL AS c FROM (SELECT id, {e} AS k FROM @t@ WHERE id < 12) AS q \
+         WHERE q.k IS NOT NULL OR q.id > 3",
+    ),
+    place(
+        "EXISTS",
+        condition,
+        1,
+        "SELECT u.one AS a FROM u WHERE EXISTS (SELECT 1 FROM @t@ WHERE t.nn = u.one AND ({e}))",
+    ),
     place(
         "IN (SELECT)",
         grouped,
@@ -198,6 +320,7 @@ pub static PLACES: &[Place] = &[
         declared: Some((Declared::Check, "SELECT id AS a FROM @s@")),
         columns: 1,
         fits: condition,
+        guard: None,
         approximate: false,
     },
     Place {
@@ -206,6 +329,7 @@ pub static PLACES: &[Place] = &[
         declared: Some((Declared::Generated, "SELECT id AS a, made AS b FROM @s@")),
         columns: 2,
         fits: typed,
+        guard: None,
         approximate: false,
     },
 ];
@@ -231,18 +355,29 @@ impl Place {
         self.query
     }
 
-    /// PostgreSQL's query; a row of it is an array of texts.
-    pub fn postgres(&self, expression: &str) -> String {
+    /// The expression as PostgreSQL is asked about it, and its query; a row of it is an array of texts.
+    pub fn postgres(&self, expression: &str, kind: Kind, reader: For) -> (String, String) {
+        let mut expression = spelled(expression, reader);
+        if let (Some((Declared::Generated, _)), Some(made)) = (self.declared, type_name(kind)) {
+            expression = format!("CAST(({expression}) AS {})", made.replace("DOUBLE", "DOUBLE PRECISION"));
+        }
         let columns: Vec<String> =
             (0..self.columns).map(|at| format!("q.{}::text", ["a", "b", "c"][at])).collect();
-        let query = self.query.replace("{e}", expression);
-        format!("SELECT 'row', ARRAY[{}] FROM ({query}) AS q", columns.join(", "))
+        let query = spelled(self.query, For::Postgres).replace("{e}", &expression);
+        let query = format!("SELECT 'row', ARRAY[{}] FROM ({query}) AS q", columns.join(", "));
+        if let Some(guard) = self.guard {
+            // It fails only where it is evaluated.
+            expression = format!("CASE WHEN {guard} THEN {expression} END");
+        }
+        (expression, query)
     }
 
     /// Herald's; `name` is the name of the source, if it needs one.
     pub fn herald(&self, expression: &str, kind: Kind, name: &str) -> Asked {
+        let expression = &spelled(expression, For::Herald);
         let Some((declared, query)) = self.declared else {
-            return Asked { source: None, query: self.query.replace("{e}", expression).replace("@t@", "t") };
+            let query = spelled(self.query, For::Herald).replace("{e}", expression).replace("@t@", "t");
+            return Asked { source: None, query };
         };
         let more = match declared {
             Declared::Check => format!("CONSTRAINT checked CHECK ({expression})"),

@@ -66,6 +66,20 @@ pub fn postgres(text: &str, field: &Field) -> String {
     }
 }
 
+/// Whether PostgreSQL's number is none of a column that Herald has as `field`: beyond BIGINT, or of more than 38 digits.
+pub fn is_beyond(text: Option<&str>, field: &Field) -> bool {
+    let digits = |text: &str| text.trim_start_matches('-').split('.').next().unwrap_or("").len();
+    match (text, field.data_type()) {
+        (Some(text), DataType::Int64) => text.parse::<i128>().is_ok_and(|n| i64::try_from(n).is_err()),
+        (Some(text), DataType::Decimal128(_, scale)) => {
+            text.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b == b'.')
+                && digits(text) + usize::try_from(*scale).unwrap_or(0) > 38
+                && !text.trim_start_matches('-').starts_with("0.")
+        }
+        _ => false,
+    }
+}
+
 fn listed(items: impl Iterator<Item = Option<String>>) -> String {
     let items: Vec<String> = items.map(|i| i.map_or("NULL".to_owned(), |text| format!("{text:?}"))).collect();
     format!("[{}]", items.join(", "))
@@ -144,6 +158,36 @@ fn unspaced(text: &str) -> String {
         escaped = inside && c == '\\' && !escaped;
     }
     out
+}
+
+/// JSON whose numbers do not end in zeros behind the point.
+pub fn without_zeros(json: &str) -> String {
+    let (mut out, mut number, mut inside, mut escaped) = (String::new(), String::new(), false, false);
+    let end = |number: &mut String, out: &mut String| {
+        let kept = match number.contains('.') {
+            true => number.trim_end_matches('0').trim_end_matches('.'),
+            false => number.as_str(),
+        };
+        out.push_str(kept);
+        number.clear();
+    };
+    for c in json.chars() {
+        if !inside && (c.is_ascii_digit() || c == '.') {
+            number.push(c);
+            continue;
+        }
+        end(&mut number, &mut out);
+        out.push(c);
+        inside ^= c == '"' && !escaped;
+        escaped = inside && c == '\\' && !escaped;
+    }
+    end(&mut number, &mut out);
+    out
+}
+
+#[test]
+fn zeros_behind_the_point_are_taken_off() {
+    assert_eq!(without_zeros(r#"[1.50,10,"2.0",0.0,"\"3.0"]"#), r#"[1.5,10,"2.0",0,"\"3.0"]"#);
 }
 
 /// A date with what stands behind it, before the era.

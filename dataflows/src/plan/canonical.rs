@@ -3,19 +3,22 @@
 //! A computation may give `-0.0`, or a NaN with its sign bit set, which Arrow compares as a value of its
 //! own: below every number, and unequal to another NaN. [`Canonical`] stands around what computes a DOUBLE
 //! or REAL that another expression reads, so that comparisons, lists and functions see one zero and one
-//! NaN, which is the greatest of all. It shows itself nowhere: its text is that of what it stands around.
+//! NaN, which is the greatest of all; and around a sum of a time and an INTERVAL, which has to be a time. It shows itself nowhere: its text is that of what it stands around.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DataFusionError, Result, plan_err};
+use datafusion_common::{DataFusionError, Result, exec_err, plan_err};
 use datafusion_expr::ColumnarValue;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::{Column, Literal};
+use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
+
+use crate::sql::FIRST_US;
 
 /// An expression whose values come in their one spelling.
 #[derive(Debug, Eq)]
@@ -46,7 +49,8 @@ pub fn inside(expr: Arc<dyn PhysicalExpr>, input: &Schema) -> Result<Arc<dyn Phy
         let mut changed = false;
         let children = e.children().into_iter().map(|child| {
             let computed = !child.is::<Column>() && !child.is::<Literal>() && !child.is::<Canonical>();
-            if computed && child.data_type(input)?.is_floating() {
+            let of = child.data_type(input)?;
+            if computed && (of.is_floating() || (is_time(&of) && child.is::<BinaryExpr>())) {
                 changed = true;
                 return Ok(Arc::new(Canonical { of: Arc::clone(child) }) as Arc<dyn PhysicalExpr>);
             }
@@ -56,6 +60,30 @@ pub fn inside(expr: Arc<dyn PhysicalExpr>, input: &Schema) -> Result<Arc<dyn Phy
         if changed { Ok(Transformed::yes(e.with_new_children(children)?)) } else { Ok(Transformed::no(e)) }
     })?;
     Ok(done.data)
+}
+
+/// Computed values in their one spelling.
+///
+/// # Errors
+/// A sum of a TIMESTAMP and an INTERVAL that no TIMESTAMP is.
+pub fn spelled(array: ArrayRef) -> Result<ArrayRef> {
+    if is_time(array.data_type()) {
+        let times = array.as_primitive::<TimestampMicrosecondType>();
+        if arrow::compute::min(times).is_some_and(|least| least < FIRST_US) {
+            return exec_err!("timestamp out of range");
+        }
+        return Ok(array);
+    }
+    schemas::canonical(array).map_err(|e| DataFusionError::External(Box::new(e)))
+}
+
+fn is_time(of: &DataType) -> bool {
+    matches!(of, DataType::Timestamp(TimeUnit::Microsecond, _))
+}
+
+/// What stands within.
+pub fn bare(expr: &Arc<dyn PhysicalExpr>) -> &Arc<dyn PhysicalExpr> {
+    expr.downcast_ref::<Canonical>().map_or(expr, |canonical| bare(&canonical.of))
 }
 
 impl fmt::Display for Canonical {
@@ -79,8 +107,7 @@ impl PhysicalExpr for Canonical {
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let array = self.of.evaluate(batch)?.into_array(batch.num_rows())?;
-        let array = schemas::canonical(array).map_err(|e| DataFusionError::External(Box::new(e)))?;
-        Ok(ColumnarValue::Array(array))
+        Ok(ColumnarValue::Array(spelled(array)?))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {

@@ -15,6 +15,8 @@ use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
 
+use super::canonical;
+
 /// An expression over the columns of one relation.
 #[derive(Clone)]
 pub struct Scalar {
@@ -67,7 +69,7 @@ impl Scalar {
         let array = self.expr.evaluate(batch)?.into_array(batch.num_rows())?;
         match self.as_column() {
             Some(_) => Ok(array),
-            None => schemas::canonical(array).map_err(|e| DataFusionError::External(Box::new(e))),
+            None => canonical::spelled(array),
         }
     }
 

@@ -116,7 +116,10 @@ impl Pairs<'_> {
             Stat::RegrSxx => xx.over(count),
             Stat::RegrSyy => yy.over(count),
             Stat::RegrSxy => xy.over(count),
-            Stat::Corr | Stat::RegrR2 if xx.is_zero() || yy.is_zero() => return None,
+            Stat::Corr if xx.is_zero() || yy.is_zero() => return None,
+            // What does not vary is told by any line.
+            Stat::RegrR2 if yy.is_zero() && !xx.is_zero() => return Some(1.0),
+            Stat::RegrR2 if xx.is_zero() => return None,
             Stat::Corr => return Some(xy.per(xx.times(yy).root()).value().clamp(-1.0, 1.0)),
             Stat::RegrR2 => return Some(xy.times(xy).per(xx.times(yy)).value().min(1.0)),
             _ if xx.is_zero() => return None,

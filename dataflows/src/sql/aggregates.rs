@@ -91,6 +91,7 @@ pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
                 Arc::new(AggregateUDF::from(Retyped { of: Arc::clone(&known) }))
             }
             "percentile_cont" => super::percentile::exact(known),
+            "median" => super::percentile::median(known),
             "avg" => super::interval_sum::with_intervals(super::average::rounded(known)),
             "sum" => super::interval_sum::with_intervals(known),
             APPROX_MEDIAN | APPROX_PERCENTILE => continue,

@@ -18,23 +18,23 @@ use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use super::rewrite;
 
 /// Functions whose arguments are alternatives of one type.
-const ALTERNATIVES: [&str; 4] = ["coalesce", "greatest", "least", "nullif"];
+pub(crate) const ALTERNATIVES: [&str; 4] = ["coalesce", "greatest", "least", "nullif"];
 
 /// Decides the operands' types in every expression of `plan`.
 ///
 /// # Errors
 /// When operands have no type in common.
 pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let coerced = rewrite::expressions(plan, &coerced)?.data;
-    Ok(coerced
-        .transform_up_with_subqueries(|node| match node {
-            LogicalPlan::Union(union) => dated(union),
-            other => Ok(Transformed::no(other)),
-        })?
-        .data)
+    // What is below comes first: a UNION has the types of its inputs before anything reads it.
+    let done = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Union(union) => dated(union),
+        other => rewrite::node_expressions(other, &coerced),
+    })?;
+    Ok(done.data)
 }
 
-/// A UNION in which dates stand beside times: the dates are times, too.
+/// A UNION in which dates stand beside times: the dates are times, too. Its columns have the types that its inputs'
+/// have by now.
 fn dated(union: Union) -> Result<Transformed<LogicalPlan>> {
     let of = |input: &LogicalPlan, at: usize| input.schema().fields().get(at).map(|f| f.data_type().clone());
     let width = union.inputs.iter().map(|i| i.schema().fields().len()).min().unwrap_or(0);
@@ -43,7 +43,10 @@ fn dated(union: Union) -> Result<Transformed<LogicalPlan>> {
         types.into_iter().find(|t| matches!(t, DataType::Timestamp(..)))
     };
     let times: Vec<Option<DataType>> = (0..width).map(time).collect();
-    let mut changed = false;
+    let stale = |input: &Arc<LogicalPlan>| {
+        (0..width).any(|at| of(input, at).as_ref() != Some(union.schema.field(at).data_type()))
+    };
+    let mut changed = union.inputs.iter().any(stale);
     let mut inputs = Vec::with_capacity(union.inputs.len());
     for input in &union.inputs {
         let date =
@@ -218,7 +221,7 @@ fn numbers(values: &mut [Expr], types: &mut [DataType], schema: &DFSchema) -> Re
 }
 
 /// A constant with a point, written as DECIMAL: `1.10` is DECIMAL(3, 2) where a DECIMAL stands beside it.
-fn exact_constant(expr: &Expr) -> Option<Expr> {
+pub(crate) fn exact_constant(expr: &Expr) -> Option<Expr> {
     let Expr::Literal(ScalarValue::Float64(Some(value)), _) = expr else { return None };
     let text = value.to_string();
     if !value.is_finite() || text.contains('e') {

@@ -19,6 +19,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::interval;
 use super::window::{HOP_END, HOP_STARTS, TUMBLE_END, TUMBLE_START};
+use crate::plan::canonical::bare;
 use crate::plan::{Horizon, JoinKind, Nearest, Op, Plan, Rel, RelId, Scalar, When};
 use crate::spaces::Part;
 
@@ -277,6 +278,7 @@ fn below(plan: &Plan, mut rel: RelId, (mut column, mut other): (usize, usize)) -
 
 /// The bound of an expression over columns with bounds.
 fn through(expr: &Arc<dyn PhysicalExpr>, input: &Bounds) -> Option<Bound> {
+    let expr = bare(expr);
     if let Some(column) = expr.downcast_ref::<Column>() {
         return input.get(column.index())?.clone();
     }

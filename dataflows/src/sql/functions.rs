@@ -181,6 +181,7 @@ impl TypePlanner for Types {
                 _ => schemas::timestamp(),
             },
             sql::DataType::Datetime(_) => schemas::timestamp(),
+            sql::DataType::CharacterVarying(_) | sql::DataType::CharVarying(_) => DataType::Utf8,
             sql::DataType::Time(_, _) => DataType::Time64(TimeUnit::Microsecond),
             sql::DataType::JSONB | sql::DataType::JSON => {
                 return Ok(Some(Arc::new(schemas::jsonb_field("jsonb", true))));

@@ -14,6 +14,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 
 use crate::plan::Scalar;
+use crate::plan::canonical::bare;
 
 /// How far a time of the left is from one of the right, left less right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +92,7 @@ fn conjunct(expr: &Arc<dyn PhysicalExpr>, width: usize, found: &mut BTreeMap<(us
 
 /// A column of times and how much later than it an expression is.
 fn moved(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, i64)> {
+    let expr = bare(expr);
     if let Some(column) = expr.downcast_ref::<Column>() {
         return Some((column.index(), 0));
     }

@@ -16,6 +16,8 @@ use datafusion_expr::{
 };
 use schemas::span::Span;
 
+use super::exact_sum;
+
 /// The function that also takes intervals, called and typed as `of` is.
 pub(crate) fn with_intervals(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     let interval = TypeSignature::Coercible(vec![Coercion::new_exact(TypeSignatureClass::Interval)]);
@@ -36,6 +38,14 @@ pub(crate) fn is_interval(of: &DataType) -> bool {
 struct Sum {
     of: Arc<AggregateUDF>,
     signature: Signature,
+}
+
+impl Sum {
+    /// A sum that fails beyond its type.
+    fn exact(&self, args: &AccumulatorArgs<'_>) -> Option<Box<dyn Accumulator>> {
+        let sum = self.name() == "sum";
+        sum.then(|| exact_sum::of(args.return_field.data_type(), args.is_distinct)).flatten()
+    }
 }
 
 impl AggregateUDFImpl for Sum {
@@ -71,12 +81,18 @@ impl AggregateUDFImpl for Sum {
             Some(field) if is_interval(field.data_type()) => {
                 Ok(Box::new(Spans { mean: self.name() == "avg", count: 0, sum: Some(Span::default()) }))
             }
-            _ => self.of.accumulator(args),
+            _ => match self.exact(&args) {
+                Some(sum) => Ok(sum),
+                None => self.of.accumulator(args),
+            },
         }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        self.of.create_sliding_accumulator(args)
+        match self.exact(&args) {
+            Some(sum) => Ok(sum),
+            None => self.of.create_sliding_accumulator(args),
+        }
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

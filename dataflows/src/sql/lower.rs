@@ -27,7 +27,9 @@ use datafusion_expr::logical_plan::{self as logical, Distinct, LogicalPlan};
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, Operator};
-use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, InListExpr, Literal, NegativeExpr};
+use datafusion_physical_expr::expressions::{
+    BinaryExpr, CaseExpr, CastExpr, InListExpr, Literal, NegativeExpr,
+};
 use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
@@ -55,6 +57,11 @@ pub(crate) fn scalar(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
                 .with_fail_on_overflow(true);
             return Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>));
         }
+        if let Some(case) = e.downcast_ref::<CaseExpr>()
+            && let Some(base) = case.expr()
+        {
+            return Ok(Transformed::yes(searched(base, case)?));
+        }
         if let Some(list) = e.downcast_ref::<InListExpr>()
             && list.list().iter().any(|item| !collect_columns(item).is_empty())
         {
@@ -75,6 +82,17 @@ pub(crate) fn scalar(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
     Ok(Scalar::new(canonical::inside(checked.data, schema.as_arrow())?))
 }
 
+/// A CASE of one value as conditions. DataFusion does not evaluate what a NULL is compared with; PostgreSQL does,
+/// and fails where that fails.
+fn searched(base: &Arc<dyn PhysicalExpr>, case: &CaseExpr) -> Result<Arc<dyn PhysicalExpr>> {
+    let when = |(when, then): &(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)| {
+        let is = BinaryExpr::new(Arc::clone(base), Operator::Eq, Arc::clone(when));
+        (Arc::new(is) as Arc<dyn PhysicalExpr>, Arc::clone(then))
+    };
+    let whens = case.when_then_expr().iter().map(when).collect();
+    Ok(Arc::new(CaseExpr::try_new(None, whens, case.else_expr().cloned())?))
+}
+
 /// A list as comparisons. DataFusion 55 evaluates its items over no row to see whether they are constants; a
 /// CASE is then NULL, and stays it.
 fn compared(list: &InListExpr) -> Arc<dyn PhysicalExpr> {
@@ -84,8 +102,15 @@ fn compared(list: &InListExpr) -> Arc<dyn PhysicalExpr> {
         Arc::new(BinaryExpr::new(Arc::clone(list.expr()), op, Arc::clone(item))) as Arc<dyn PhysicalExpr>
     };
     let none = || Arc::new(Literal::new(ScalarValue::Boolean(Some(list.negated())))) as Arc<dyn PhysicalExpr>;
-    let items = list.list().iter().map(compare);
-    items.reduce(|left, right| Arc::new(BinaryExpr::new(left, and, right))).unwrap_or_else(none)
+    // PostgreSQL compares with constants first, where there are several.
+    let (fixed, moving): (Vec<_>, Vec<_>) =
+        list.list().iter().partition(|item| collect_columns(item).is_empty());
+    let items: Vec<_> = if fixed.len() > 1 { [fixed, moving].concat() } else { list.list().iter().collect() };
+    items
+        .into_iter()
+        .map(compare)
+        .reduce(|left, right| Arc::new(BinaryExpr::new(left, and, right)))
+        .unwrap_or_else(none)
 }
 
 /// A condition over the columns of `schema`. One that is simplified to NULL has no type of its own.

@@ -170,21 +170,14 @@ struct Length {
     characters: i64,
 }
 
-/// The length in `VARCHAR(3)`, `CHAR(3)` and their other names; CHAR alone is CHAR(1).
+/// The length in `VARCHAR(3)` and its other names.
 fn length(written: &Expr) -> Option<Length> {
     let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = written else { return None };
     let text = text.to_ascii_lowercase();
     let (name, rest) = text.split_once('(').unwrap_or((text.as_str(), ""));
     let name = name.trim();
-    let fixed = matches!(name, "char" | "character");
     let varying = matches!(name, "varchar" | "character varying" | "char varying" | "nvarchar");
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     let characters: Option<i64> = digits.parse().ok();
-    match (fixed, varying, characters) {
-        (true, _, None) => Some(Length { function: "herald_cut", characters: 1 }),
-        (true, _, Some(characters)) | (_, true, Some(characters)) => {
-            Some(Length { function: "herald_cut", characters })
-        }
-        _ => None,
-    }
+    characters.filter(|_| varying).map(|characters| Length { function: "herald_cut", characters })
 }

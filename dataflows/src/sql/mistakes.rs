@@ -122,6 +122,10 @@ fn describe(
         )
         .hint(format!("add {name} to GROUP BY, or write max({name})"));
     }
+    if let Some(of) = text.strip_prefix("Cannot run range queries on datatype: ") {
+        return Mistake::new(site.pos, format!("a window function ORDER BY a {of} is not supported"))
+            .hint("order by extract(epoch FROM x)");
+    }
     if let Some(mistake) = of_temporal(&text, &at).or_else(|| of_now(&text, &at)) {
         return mistake;
     }

@@ -60,6 +60,42 @@ impl AggregateUDFImpl for Percentile {
     }
 }
 
+/// The median, called and typed as `of` is: of floats it is the percentile half of the way.
+pub(crate) fn median(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(Median { of }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Median {
+    of: Arc<AggregateUDF>,
+}
+
+impl AggregateUDFImpl for Median {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of.signature()
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        self.of.return_type(args)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let of = args.return_field.data_type();
+        match of.is_floating() && !args.is_distinct {
+            true => Ok(Box::new(Values { share: 0.5, of: of.clone(), values: vec![] })),
+            false => self.of.accumulator(args),
+        }
+    }
+}
+
 /// The values of one group, which come in the order of ORDER BY (see [`crate::plan::Fold`]).
 #[derive(Debug)]
 struct Values {
@@ -77,6 +113,8 @@ impl Accumulator for Values {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
+        // Those of a median come in any order.
+        self.values.sort_by(f64::total_cmp);
         ScalarValue::Float64(between(&self.values, self.share)).cast_to(&self.of)
     }
 
@@ -99,11 +137,10 @@ fn between(values: &[f64], share: f64) -> Option<f64> {
     let place = share * last as f64;
     let (below, part) = (place.floor() as usize, place.fract());
     let (lower, upper) = (*values.get(below)?, *values.get((below + 1).min(last))?);
-    if part == 0.0 || lower == upper {
+    if part == 0.0 {
         return Some(lower);
     }
-    let way = upper - lower;
-    Some(if way.is_finite() { lower + way * part } else { lower * (1.0 - part) + upper * part })
+    Some(lower + (upper - lower) * part)
 }
 
 #[cfg(test)]
@@ -119,8 +156,10 @@ mod tests {
         }
         assert_eq!(between(&[], 0.5), None);
         assert_eq!(between(&[7.0], 0.3), Some(7.0));
-        assert_eq!(between(&[f64::MIN, f64::MAX], 0.5), Some(0.0));
-        assert_eq!(between(&[1.0, f64::INFINITY, f64::INFINITY], 0.7), Some(f64::INFINITY));
+        // As PostgreSQL has it.
+        assert_eq!(between(&[f64::MIN, f64::MAX], 0.5), Some(f64::INFINITY));
+        assert_eq!(between(&[1.0, f64::INFINITY, f64::INFINITY], 0.5), Some(f64::INFINITY));
+        assert!(between(&[1.0, f64::INFINITY, f64::INFINITY], 0.7).unwrap().is_nan());
         assert!(between(&[1.0, f64::NAN], 0.7).unwrap().is_nan());
         assert_eq!(between(&[1.0, f64::NAN], 0.0), Some(1.0));
     }

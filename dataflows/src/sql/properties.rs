@@ -14,6 +14,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::window::{HOP_END, TUMBLE_END, TUMBLE_START};
 use super::{event_time, interval};
+use crate::plan::canonical::bare;
 use crate::plan::window::{Call, Window};
 use crate::plan::{JoinKind, Op, Pair, Plan, Recursive, Rel, RelId, Scalar, When};
 use crate::spaces::Part;
@@ -329,6 +330,7 @@ fn kept(a: &Scalar, b: &Scalar, paired: &[Pair]) -> Option<i64> {
 /// How much later `b` is than `a`, where it is `a` moved by a constant time: each determines the other.
 fn shifted(a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>, input: &Schema) -> Option<i64> {
     let b = b.downcast_ref::<CastExpr>().filter(|cast| same_instant(cast, input)).map_or(b, CastExpr::expr);
+    let b = bare(b);
     if let Some(end) = b.downcast_ref::<ScalarFunctionExpr>() {
         let size = || event_time::constant(end.args().get(1)?);
         let start = a.downcast_ref::<ScalarFunctionExpr>();
@@ -344,7 +346,7 @@ fn shifted(a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>, input: &Schema)
         sum.left().data_type(input).ok()?,
         DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)
     );
-    if !moved || sum.left().as_ref() != a.as_ref() || a.is::<Literal>() {
+    if !moved || bare(sum.left()).as_ref() != a.as_ref() || a.is::<Literal>() {
         return None;
     }
     // Months have no fixed length: two times may meet in one.

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    Interval, ObjectName, Spanned, Value, VisitMut, VisitorMut,
+    Interval, ObjectName, Spanned, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span as Place;
 use schemas::span::Span;
@@ -45,11 +45,28 @@ impl VisitorMut for Rewrite {
                     self.mistakes.push(Mistake::new(pos, message).hint(hint));
                 }
             }
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: of }
+                if matches!(of.as_ref(), Expr::Interval(_)) =>
+            {
+                // The planner gives the sign to the first part of the text alone.
+                let mut of = of.as_ref().clone();
+                if let Expr::Interval(interval) = &mut of
+                    && negated(interval).is_some()
+                {
+                    *expr = of;
+                }
+            }
             Expr::Cast { data_type, .. } if coarse(data_type) => {
                 let pos = place(span, self.site.file, self.site.pos);
                 let mistake = Mistake::new(pos, format!("a cast to {data_type} does not round"));
                 self.mistakes
                     .push(mistake.hint("write date_trunc('milliseconds', x), or cast without a precision"));
+            }
+            Expr::Cast { data_type: data_type @ (DataType::Char(_) | DataType::Character(_)), .. } => {
+                let pos = place(span, self.site.file, self.site.pos);
+                let mistake = Mistake::new(pos, format!("{data_type} is not supported"));
+                self.mistakes
+                    .push(mistake.hint("write VARCHAR(3): CHAR(3) has spaces at its end that count nowhere"));
             }
             Expr::AtTimeZone { timestamp, time_zone } => {
                 let args = vec![time_zone.as_ref().clone(), timestamp.as_ref().clone()];
@@ -70,8 +87,7 @@ fn coarse(of: &DataType) -> bool {
 /// Writes an interval constant as months, days and microseconds.
 fn canonical(interval: &mut Interval) -> Result<(), (String, &'static str)> {
     let Some(span) = read(interval)? else { return Ok(()) };
-    let text = format!("{} mons {} days {} microseconds", span.months, span.days, span.us);
-    *interval.value = Expr::value(Value::SingleQuotedString(text));
+    *interval.value = Expr::value(Value::SingleQuotedString(written(span)));
     (interval.leading_field, interval.last_field) = (None, None);
     Ok(())
 }
@@ -103,6 +119,18 @@ pub(crate) fn read(interval: &Interval) -> Result<Option<Span>, (String, &'stati
         Some(span) => Ok(Some(span)),
         None => Err((format!("'{text}' is no length of time"), WRITE)),
     }
+}
+
+/// Turns the sign of a constant that was written as months, days and microseconds.
+fn negated(interval: &mut Interval) -> Option<()> {
+    let Expr::Value(value) = interval.value.as_ref() else { return None };
+    let Value::SingleQuotedString(text) = &value.value else { return None };
+    *interval.value = Expr::value(Value::SingleQuotedString(written(Span::parse(text)?.checked_neg()?)));
+    Some(())
+}
+
+fn written(span: Span) -> String {
+    format!("{} mons {} days {} microseconds", span.months, span.days, span.us)
 }
 
 fn call(name: &str, args: Vec<Expr>, span: Place) -> Expr {

@@ -107,6 +107,8 @@ pub(super) const TABLE: &[Def] = &[
     })
     .total(),
     def("bit_not", &[Same], Gives::Like(0), |v, _| Ok(Out::Int(!v[0].int()))).total(),
+    def("<<", &[Same, Int], Gives::Like(0), |v, of| shifted(v, of, i64::wrapping_shl, i32::wrapping_shl)),
+    def(">>", &[Same, Int], Gives::Like(0), |v, of| shifted(v, of, i64::wrapping_shr, i32::wrapping_shr)),
 ];
 
 fn beyond(of: &str) -> String {
@@ -231,6 +233,16 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
         (a, b) = (b, a % b);
     }
     a
+}
+
+/// A number of one type shifted by bits: what leaves the type is lost, and the count is taken modulo its width.
+fn shifted(v: &[Value<'_>], of: &DataType, long: fn(i64, u32) -> i64, short: fn(i32, u32) -> i32) -> Answer {
+    let by = i32::try_from(v[1].int()).map_err(|_| beyond("integer"))? as u32;
+    Ok(Out::Int(match of {
+        DataType::Int16 => i64::from(short(v[0].int() as i32, by) as i16),
+        DataType::Int32 => i64::from(short(v[0].int() as i32, by)),
+        _ => long(v[0].int(), by),
+    }))
 }
 
 fn width_bucket(v: &[Value<'_>]) -> Answer {

@@ -4,14 +4,16 @@
 //! something else, the operator becomes the function of that meaning; all others pass.
 
 use arrow::datatypes::DataType;
+use datafusion_common::tree_node::TreeNode;
 use datafusion_common::{DFSchema, Result, plan_err};
 use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
-use datafusion_expr::{Expr, ExprSchemable, GetFieldAccess};
+use datafusion_expr::{Expr, ExprSchemable, GetFieldAccess, when};
 use datafusion_sql::sqlparser::ast::BinaryOperator as Op;
 
 use super::FUNCTIONS;
 use super::cast::cast;
 use super::own::as_decimal;
+use crate::sql::coerce::{self, ALTERNATIVES, exact_constant};
 
 /// Plans them; stands before DataFusion's planners.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ impl ExprPlanner for Operators {
             return Ok(PlannerResult::Original(raw));
         }
         match raw.field_access {
-            GetFieldAccess::ListIndex { key } => planned("herald_item", vec![raw.expr, *key]),
+            GetFieldAccess::ListIndex { key } => within(raw.expr, "herald_item", vec![*key]),
             GetFieldAccess::ListRange { start, stop, stride } => {
                 let number = |e: &Expr| match e {
                     Expr::Literal(value, _) => value.to_string().parse::<i64>().ok(),
@@ -53,7 +55,7 @@ impl ExprPlanner for Operators {
                 if number(&stride) != Some(1) {
                     return plan_err!("a slice of an array has two bounds: write a[from:to]");
                 }
-                planned("herald_slice", vec![raw.expr, *start, *stop])
+                within(raw.expr, "herald_slice", vec![*start, *stop])
             }
             field_access => Ok(PlannerResult::Original(RawFieldAccessExpr { expr: raw.expr, field_access })),
         }
@@ -83,6 +85,26 @@ fn planned<T>(name: &str, args: Vec<Expr>) -> Result<PlannerResult<T>> {
     Ok(PlannerResult::Planned(call(name, args)?))
 }
 
+/// A part of an array. Of NULL there is none, wherever it would be: that is not computed then.
+fn within(array: Expr, name: &str, places: Vec<Expr>) -> Result<PlannerResult<RawFieldAccessExpr>> {
+    let plain = places.iter().all(|place| matches!(place, Expr::Literal(..) | Expr::Column(_)));
+    let part = call(name, [vec![array.clone()], places].concat())?;
+    Ok(PlannerResult::Planned(if plain { part } else { when(array.is_not_null(), part).end()? }))
+}
+
+/// An operand with the types of its choices decided, on which its own depends.
+fn decided(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let chooses = expr.exists(|e| {
+        Ok(match e {
+            Expr::Case(_) => true,
+            Expr::ScalarFunction(f) => ALTERNATIVES.contains(&f.name()),
+            _ => false,
+        })
+    })?;
+    // What does not go together is told when all is planned.
+    Ok(if chooses { coerce::expression(expr.clone(), schema).unwrap_or(expr) } else { expr })
+}
+
 fn is_list(of: &DataType) -> bool {
     matches!(of, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _))
 }
@@ -95,11 +117,19 @@ fn is_bytes(of: &DataType) -> bool {
     matches!(of, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
 }
 
-fn by_type(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+fn by_type(mut raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+    (raw.left, raw.right) = (decided(raw.left, schema)?, decided(raw.right, schema)?);
     // What has no type is told by the planner, at its place.
-    let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
+    let (Ok(mut left), Ok(mut right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
         return Ok(PlannerResult::Original(raw));
     };
+    // A constant with a point is a DECIMAL beside one: what is around them is planned by that type.
+    if let Some(exact) = exact_constant(&raw.right).filter(|_| is_decimal(&left)) {
+        (right, raw.right) = (exact.get_type(schema)?, exact);
+    }
+    if let Some(exact) = exact_constant(&raw.left).filter(|_| is_decimal(&right)) {
+        (left, raw.left) = (exact.get_type(schema)?, exact);
+    }
     match raw.op {
         Op::StringConcat => joined(raw, &left, &right),
         Op::AtArrow if is_list(&left) && is_list(&right) => {
@@ -116,11 +146,25 @@ fn by_type(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBin
         Op::Multiply => arithmetic("*", raw, &left, &right),
         Op::Divide => arithmetic("/", raw, &left, &right),
         Op::Modulo => arithmetic("%", raw, &left, &right),
+        Op::PGBitwiseShiftLeft => planned("<<", vec![raw.left, raw.right]),
+        Op::PGBitwiseShiftRight => planned(">>", vec![raw.left, raw.right]),
+        Op::Lt if is_list(&left) && is_list(&right) => planned("herald_array_lt", vec![raw.left, raw.right]),
+        Op::LtEq if is_list(&left) && is_list(&right) => {
+            planned("herald_array_le", vec![raw.left, raw.right])
+        }
+        Op::Gt if is_list(&left) && is_list(&right) => planned("herald_array_gt", vec![raw.left, raw.right]),
+        Op::GtEq if is_list(&left) && is_list(&right) => {
+            planned("herald_array_ge", vec![raw.left, raw.right])
+        }
         Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => {
             Ok(PlannerResult::Original(as_doubles(raw, &left, &right)))
         }
         _ => Ok(PlannerResult::Original(raw)),
     }
+}
+
+fn is_decimal(of: &DataType) -> bool {
+    matches!(of, DataType::Decimal128(..))
 }
 
 fn joined(raw: RawBinaryExpr, left: &DataType, right: &DataType) -> Result<PlannerResult<RawBinaryExpr>> {
@@ -154,8 +198,7 @@ fn arithmetic(
     left: &DataType,
     right: &DataType,
 ) -> Result<PlannerResult<RawBinaryExpr>> {
-    let decimal = |t: &DataType| matches!(t, DataType::Decimal128(..));
-    if (decimal(left) || decimal(right)) && as_decimal(left).is_some() && as_decimal(right).is_some() {
+    if (is_decimal(left) || is_decimal(right)) && as_decimal(left).is_some() && as_decimal(right).is_some() {
         return planned(name, vec![raw.left, raw.right]);
     }
     Ok(PlannerResult::Original(as_doubles(raw, left, right)))

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use datafusion_expr::ScalarUDF;
 
+pub(crate) use calendar::FIRST_US;
 pub(crate) use casts::cast;
 pub(crate) use operators::{Operators, in_days, length, negative};
 use udf::{function, made};

@@ -414,9 +414,14 @@ fn sqlparse<T>(
         let mistake = Mistake::new(context.pos(place), message);
         return Err(if hint { mistake.hint("split it into several views") } else { mistake });
     }
+    let symmetric = tokens.iter().find(|t| is_word(&t.token, "symmetric")).map(|t| context.pos(t.span.start));
     let mut parser =
         Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(super::jsonb::operators(tokens));
-    let value = read(&mut parser).map_err(|error| translate(error, context.file, first, stop))?;
+    let value = read(&mut parser).map_err(|error| match symmetric {
+        Some(pos) => Mistake::new(pos, "BETWEEN SYMMETRIC is not supported")
+            .hint("write x BETWEEN least(a, b) AND greatest(a, b)"),
+        None => translate(error, context.file, first, stop),
+    })?;
     let left = parser.peek_token();
     if left.token == Token::EOF {
         return Ok(value);

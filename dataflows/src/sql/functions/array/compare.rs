@@ -1,9 +1,11 @@
 //! Arrays against each other and against one value: `@>`, `&&` and the functions of their kind.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion_common::Result;
@@ -24,6 +26,10 @@ pub(in crate::sql::functions) const TABLE: &[Def] = &[
     batch("array_has_any", &[Array_, Array_], Gives::Bool, |a, _| overlap(a)).total(),
     batch("list_has_any", &[Array_, Array_], Gives::Bool, |a, _| overlap(a)).total(),
     batch("arrays_overlap", &[Array_, Array_], Gives::Bool, |a, _| overlap(a)).total(),
+    batch("herald_array_lt", &[Array_, Array_], Gives::Bool, |a, _| ordered(a, Ordering::is_lt)).total(),
+    batch("herald_array_le", &[Array_, Array_], Gives::Bool, |a, _| ordered(a, Ordering::is_le)).total(),
+    batch("herald_array_gt", &[Array_, Array_], Gives::Bool, |a, _| ordered(a, Ordering::is_gt)).total(),
+    batch("herald_array_ge", &[Array_, Array_], Gives::Bool, |a, _| ordered(a, Ordering::is_ge)).total(),
 ];
 
 /// Values in a form whose bytes are equal and ordered as the values are.
@@ -96,6 +102,18 @@ fn range(lists: &ArrayRef, row: usize) -> Option<Range<usize>> {
     let lists = lists.as_list::<i32>();
     let at = |n: usize| usize::try_from(lists.value_offsets()[n]).unwrap_or(0);
     (!lists.is_null(row)).then(|| at(row)..at(row + 1))
+}
+
+/// Arrays by their items, of which NULL is the last, and the shorter first.
+fn ordered(args: &[ArrayRef], is: fn(Ordering) -> bool) -> Result<ArrayRef> {
+    let order = SortOptions { descending: false, nulls_first: false };
+    let field = SortField::new_with_options(args[0].data_type().clone(), order);
+    let converter = RowConverter::new(vec![field])?;
+    let sides = [converter.convert_columns(&args[..1])?, converter.convert_columns(&args[1..2])?];
+    truths(args[0].len(), |row| {
+        let known = !args[0].is_null(row) && !args[1].is_null(row);
+        known.then(|| is(sides[0].row(row).cmp(&sides[1].row(row))))
+    })
 }
 
 fn has(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {

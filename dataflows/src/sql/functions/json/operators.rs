@@ -17,6 +17,8 @@ use super::call;
 /// # Errors
 /// For the operators of jsonpath, which Herald has not.
 pub(crate) fn planned(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+    let raw =
+        RawBinaryExpr { op: raw.op, left: chosen(raw.left, schema)?, right: chosen(raw.right, schema)? };
     let is_jsonb = |expr: &Expr| expr.to_field(schema).is_ok_and(|(_, field)| schemas::is_jsonb(&field));
     let (left, right) = (is_jsonb(&raw.left), is_jsonb(&raw.right));
     let name = match raw.op {
@@ -46,6 +48,23 @@ pub(crate) fn planned(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerRe
         _ => vec![raw.left, raw.right],
     };
     Ok(PlannerResult::Planned(call(name, args)?))
+}
+
+/// An operand; what CASE or coalesce chooses of JSONB is known to be JSONB.
+fn chosen(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let chooses = match &expr {
+        Expr::Case(_) => true,
+        Expr::ScalarFunction(f) => ["coalesce", "nullif"].contains(&f.name()),
+        _ => false,
+    };
+    if !chooses {
+        return Ok(expr);
+    }
+    let meant = crate::sql::jsonb::expression(expr.clone(), schema)?;
+    Ok(match meant.to_field(schema) {
+        Ok((_, field)) if schemas::is_jsonb(&field) => meant,
+        _ => expr,
+    })
 }
 
 fn is_constant(expr: &Expr) -> bool {

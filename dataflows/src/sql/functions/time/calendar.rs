@@ -8,7 +8,7 @@ use schemas::time::{DAY_US, SECOND_US, civil_of_days, days_of_civil};
 use super::udf::Outcome;
 
 /// The first instant: 4713-11-24 BC.
-const FIRST_US: i64 = -210_866_803_200_000_000;
+pub(crate) const FIRST_US: i64 = -210_866_803_200_000_000;
 /// The first day.
 const FIRST_DAY: i64 = FIRST_US / DAY_US;
 

@@ -12,7 +12,7 @@ use schemas::span::Span;
 use schemas::time::{DAY_US, SECOND_US};
 
 use super::calendar::{at, date, in_days, in_range, out_of_range};
-use super::read::{read_date, read_time, read_timestamptz};
+use super::read::{read_date, read_time, read_timestamptz, zone_of};
 use super::udf::{
     Check, Last, Outcome, Overload, Ty, constant, map, map_text, map2, mistake, numbers, read, test, texts,
 };
@@ -61,7 +61,10 @@ pub(super) const MAKE_TIMESTAMPTZ: &[Overload] = &[
         out: Ty::Timestamptz,
         eval: |args| {
             let local = rows::<Us>(&args[..6], 5, Ty::Timestamptz, moment)?;
-            zoned(&[Arc::clone(&args[6]), local], Ty::Timestamptz, Zone::instant)
+            let mut zones = Last::new(east);
+            map_text::<Us, Us>(&[Arc::clone(&args[6]), local], Ty::Timestamptz, |zone, us| {
+                zones.of(zone)?.instant(us)
+            })
         },
     },
 ];
@@ -149,6 +152,14 @@ pub(super) const TIMEZONE: &[Overload] = &[
 /// A constant zone that is unknown is a mistake.
 pub(super) const CHECK_ZONE: Check =
     |args, _| constant(args, 0).map_or(Ok(()), |zone| mistake(Zone::named(zone)));
+
+/// The zone of a text whose offset is ISO's, as it is behind a time.
+fn east(text: &str) -> Outcome<Zone> {
+    match text.trim().starts_with(|c: char| c.is_ascii_digit()) || text.trim().is_empty() {
+        true => Err(format!("there is no time zone called '{text}': an offset begins with + or -")),
+        false => zone_of(text.trim()),
+    }
+}
 
 fn fixed(by: arrow::datatypes::IntervalMonthDayNano) -> Outcome<Zone> {
     let by = Span::from(by);

@@ -41,12 +41,20 @@ pub(in crate::sql) fn read_timestamptz(text: &str) -> Outcome<i64> {
     read.map_err(|why| told(text, "TIMESTAMPTZ", &why))
 }
 
-/// Microseconds since midnight.
+/// Microseconds since midnight. A date may stand before the time, with a blank between them; without one, a zone
+/// has to be an offset: one with rules has none.
 pub(in crate::sql) fn read_time(text: &str) -> Outcome<i64> {
     let trimmed = text.trim();
-    let read = clock(trimmed.strip_prefix(['T', 't']).unwrap_or(trimmed));
-    let read = read.filter(|(us, rest)| *us < DAY_US && zone_of(rest.trim()).is_ok());
-    read.map(|(us, _)| us).ok_or_else(|| told(text, "TIME", ""))
+    let alone = clock(trimmed.strip_prefix(['T', 't']).unwrap_or(trimmed))
+        .filter(|(_, rest)| matches!(zone_of(rest.trim()), Ok(Zone::Fixed(_))));
+    let read = alone.map(|(us, _)| us).or_else(|| {
+        let (date, time) = trimmed.split_once(' ')?;
+        let written = date.contains(['-', '/']) && time.contains(':');
+        let timed = time.trim_start().starts_with(|c: char| c.is_ascii_digit());
+        read_timestamp(trimmed).ok().filter(|_| written && timed)?;
+        clock(time.trim_start()).map(|(us, _)| us)
+    });
+    read.filter(|us| *us < DAY_US).ok_or_else(|| told(text, "TIME", ""))
 }
 
 fn told(text: &str, of: &str, why: &str) -> String {
@@ -54,7 +62,8 @@ fn told(text: &str, of: &str, why: &str) -> String {
     if why.is_empty() { format!("'{shown}' is no {of}") } else { format!("'{shown}' is no {of}: {why}") }
 }
 
-fn zone_of(text: &str) -> Outcome<Zone> {
+/// The zone behind a time: an offset, or a name.
+pub(super) fn zone_of(text: &str) -> Outcome<Zone> {
     match offset(text) {
         // Written after a time, an offset is ISO's: east is positive.
         Some(us) if text.starts_with(['+', '-']) => Ok(Zone::Fixed(us)),
@@ -218,6 +227,15 @@ mod tests {
         }
         assert_eq!(read_date("2026-01-02 03:04"), Ok(20_455));
         assert_eq!(read_time("10:00:00.5"), Ok(36_000_500_000));
+        for text in ["2026-01-01 10:00", "10:00 CET", "2026-01-01 10:00 Europe/Berlin", "t10:00", "10:00+02"]
+        {
+            assert_eq!(read_time(text), Ok(36_000_000_000), "{text}");
+        }
+        for text in
+            ["2026-01-01", "2026-01-01T10:00", "2026-02-30 10:00", "10:00 Europe/Berlin", "2026-01-01 1000"]
+        {
+            assert!(read_time(text).is_err(), "{text}");
+        }
         assert!(read_time("24:00").is_err() && read_time("").is_err());
     }
 }
