@@ -2,8 +2,8 @@
 //!
 //! Both sides stand in ordered maps by key, at the key's owner, and are changed an epoch at a time
 //! when the epoch is complete. As of now, the left row is given what the key has at the end of the
-//! epoch it comes in, and is not kept unless it may be taken back. As of a time, it finds the latest row that is not after it, or the
-//! first that is not before; when the right changes at a time, only the rows of the left from there to the
+//! epoch it comes in, and is not kept unless it may be taken back. As of a time, it finds the latest row that
+//! is not after it, or the first that is not before; when the right changes at a time, only the rows of the left from there to the
 //! right's next time on that side are looked at again. A row of the right counts while its multiplicity is positive; a left row is
 //! given out as often as it is there. What no row to come can find or be found by is dropped: rows of the left
 //! below the horizon, and of the right all but the latest before it.
@@ -336,29 +336,31 @@ impl Finder {
                 more += group.looked.restore(row, rest, diff)?;
                 continue;
             }
-            let mut show = |found: &[(Vec<u8>, i64)], diff: i64| {
+            let mut show = |found: &mut dyn Iterator<Item = (&Vec<u8>, &i64)>, diff: i64| {
+                let mut none = true;
                 for (right, count) in found {
+                    none = false;
                     out.rows.push_joined(&row, right);
                     out.diffs.push(diff * count);
                 }
-                if found.is_empty() && self.outer {
+                if none && self.outer {
                     out.rows.push_joined(&row, &vec![0; self.nulls]);
                     out.diffs.push(diff);
                 }
             };
+            let mut found = group.right.values().flatten().filter(|(_, count)| **count > 0);
             let place = self.looked.map(|space| Place { out: collector.at(epoch), space, key });
             match place {
+                None => show(&mut found, diff),
                 Some(mut place) if diff < 0 => {
-                    let taken = group.looked.take(&row, -diff, &mut place, |found, n| show(found, -n));
+                    let show = |found: &[(Vec<u8>, i64)], n: i64| show(&mut pairs(found), -n);
+                    let taken = group.looked.take(&row, -diff, &mut place, show);
                     more += taken.map_err(|error| named(&self.name, error))?;
                 }
-                place => {
-                    let found = group.right.values().flatten().filter(|(_, count)| **count > 0);
+                Some(mut place) => {
                     let found: Vec<_> = found.map(|(row, count)| (row.clone(), *count)).collect();
-                    show(&found, diff);
-                    if let Some(mut place) = place {
-                        more += group.looked.put(&row, (epoch, diff), found, &mut place);
-                    }
+                    show(&mut pairs(&found), diff);
+                    more += group.looked.put(&row, (epoch, diff), found, &mut place);
                 }
             }
         }
@@ -468,6 +470,10 @@ impl Finder {
             None => self.outer.then(|| (vec![0; self.nulls], count)),
         }
     }
+}
+
+fn pairs(rows: &[(Vec<u8>, i64)]) -> impl Iterator<Item = (&Vec<u8>, &i64)> {
+    rows.iter().map(|(row, count)| (row, count))
 }
 
 /// The times of the left whose nearest time of the right may be `time`.
