@@ -54,6 +54,12 @@ const VIEWS: &[(&str, &str, &str)] = &[
         "",
     ),
     (
+        // What the watermark has passed is still what others follow from.
+        "since",
+        "WITH RECURSIVE r (x, seen_at) AS (SELECT a, seen_at FROM starts UNION SELECT e.b, r.seen_at FROM r JOIN edges AS e ON e.a = r.x) SELECT x, seen_at FROM r",
+        "",
+    ),
+    (
         "ways",
         "WITH RECURSIVE r (x, n) AS (SELECT a, 0 FROM starts UNION ALL SELECT e.b, n + 1 FROM r JOIN roads AS e ON e.a = r.x WHERE n < 4) SELECT x, n, count(*) AS times FROM r GROUP BY x, n",
         "WITH RECURSIVE r (x, n) AS (SELECT a, CAST(0 AS BIGINT) FROM starts UNION ALL SELECT e.b, n + 1 FROM r JOIN roads AS e ON e.a = r.x WHERE n < 4) SELECT x, n, count(*) AS times FROM r GROUP BY x, n",
