@@ -69,7 +69,7 @@ impl Lower<'_> {
     /// What `step` reads, directly or not, that depends on `leaf`.
     fn moving(&self, leaf: RelId, step: RelId) -> BTreeSet<RelId> {
         let mut read = BTreeSet::from([step]);
-        for id in (leaf..=step).rev().filter(|id| *id <= step) {
+        for id in (leaf..=step).rev() {
             if read.contains(&id) {
                 read.extend(self.plan.rels[id].op.inputs());
             }
