@@ -6,6 +6,7 @@
 //! relations of [`crate::plan::Plan`]. Every mistake of every file is collected as an
 //! [`error::SqlError`]; no DataFusion plan type leaves this module.
 
+mod abreast;
 mod aggregates;
 pub mod ast;
 pub(crate) mod average;

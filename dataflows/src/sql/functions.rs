@@ -23,6 +23,7 @@ mod regex;
 mod registry;
 #[cfg(test)]
 mod row_by_row;
+pub(crate) mod series;
 pub(crate) mod syntax;
 mod text;
 mod value;
@@ -71,12 +72,15 @@ pub(crate) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new)
 impl Functions {
     fn new() -> Functions {
         let mut scalars = BTreeMap::new();
-        let own = super::window::functions().into_iter().chain([super::ordinality::function()]);
+        let own = super::window::functions()
+            .into_iter()
+            .chain([super::ordinality::function(), super::abreast::function()]);
         let own = own
             .chain(json::functions())
             .chain(super::temporal::functions())
             .chain([written_cast::function(), may_be_null::function(), super::now::function()])
             .chain(quantified::functions())
+            .chain(series::functions())
             .chain(time::functions());
         for udf in registry::scalars().into_iter().chain(own) {
             for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {

@@ -198,6 +198,9 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
         return Mistake::new(at(Some(name)), text.to_owned())
             .hint("convert it, for example with CAST or date_part('epoch', ...)");
     }
+    if text.starts_with("unnest() can only be applied to array") {
+        return Mistake::new(at(Some(&argument("unnest"))), "unnest needs an array");
+    }
     if let Some((function, rest)) = text.split_once(" needs a TIMESTAMP or TIMESTAMPTZ, and ") {
         let column = rest.split(" is ").next().unwrap_or_default();
         return Mistake::new(at(Some(&windowed(&function.to_lowercase(), column))), text.to_owned())

@@ -15,6 +15,7 @@ pub mod jsonb;
 pub mod options;
 pub mod reading;
 pub mod relation;
+pub mod rows;
 pub mod series;
 pub mod sink;
 pub mod temporal;

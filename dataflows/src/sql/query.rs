@@ -140,7 +140,17 @@ fn of(
     let tidy = |error: DataFusionError| vec![mistakes::of(&error, catalog, query, site)];
     for item in &uses {
         let here = Site { pos: item.pos, ..site };
-        register_items(catalog, item, &uses).map_err(|e| vec![mistakes::of(&e, catalog, query, here)])?;
+        register_items(catalog, item, &uses).map_err(|e| {
+            let mistake = mistakes::of(&e, catalog, query, here);
+            if item.nested && mistake.message.starts_with("nothing in sight") {
+                let message =
+                    "UNNEST in a subquery of an expression takes an array of the subquery's own tables";
+                return vec![
+                    Mistake::new(item.pos, message).hint("write it in FROM: FROM t, UNNEST(t.items) AS i"),
+                ];
+            }
+            vec![mistake]
+        })?;
     }
     let planned = dependents::planned(catalog, rewritten, |query| statement(catalog, query))
         .and_then(|p| put_back(catalog, p, &uses))
@@ -249,7 +259,9 @@ pub(crate) fn expression(
 /// Why it has none, in words.
 pub(crate) fn constant_value(expr: &sql::Expr) -> std::result::Result<ArrayRef, String> {
     let value = constant_scalar(&Catalog::default(), expr).and_then(|scalar| one_value(&scalar));
-    value.map_err(|error| mistakes::clean(&error.strip_backtrace()))
+    value.map_err(|error| {
+        mistakes::clean(&error.strip_backtrace()).trim_start_matches("Execution error: ").to_owned()
+    })
 }
 
 /// The error that evaluating a constant gives. What cannot be planned is told with what is around it.
@@ -326,14 +338,17 @@ fn put_back(catalog: &Catalog, plan: LogicalPlan, uses: &[UnnestUse]) -> Result<
         return Ok(plan);
     }
     let by_table: BTreeMap<&str, &UnnestUse> = uses.iter().map(|u| (u.table.as_str(), u)).collect();
-    let replaced = plan.transform_up(|node| {
+    // A common table that is read in a subquery, too, has its own copy there.
+    let replaced = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Join(join) = &node else { return Ok(Transformed::no(node)) };
         match items(&join.right).and_then(|table| by_table.get(table)) {
             Some(item) => unnested(catalog, join, item).map(Transformed::yes),
             None => Ok(Transformed::no(node)),
         }
     })?;
-    Ok(replaced.data.transform_up(|node| node.recompute_schema().map(Transformed::yes))?.data)
+    let done =
+        replaced.data.transform_up_with_subqueries(|node| node.recompute_schema().map(Transformed::yes))?;
+    Ok(done.data)
 }
 
 /// The name of the item table a join's right side is, if it is one.

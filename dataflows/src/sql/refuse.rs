@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Join,
-    JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned,
-    TableFactor, Visit, Visitor,
+    JoinOperator, ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
+    Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -150,7 +150,7 @@ impl Refuse {
             | JoinOperator::RightSemi(_)
             | JoinOperator::LeftAnti(_)
             | JoinOperator::RightAnti(_)
-                if !unnest =>
+                if !unnest && !lateral =>
             {
                 return;
             }
@@ -194,7 +194,7 @@ impl Refuse {
         if name == "unnest" {
             return self.no(
                 span,
-                "UNNEST in the SELECT list is not supported",
+                "unnest stands in the SELECT list or in FROM, and takes one array",
                 "put it in FROM: FROM t, UNNEST(t.items) AS i",
             );
         }
@@ -325,20 +325,6 @@ impl Visitor for Refuse {
         }
         for join in select.from.iter().flat_map(|f| &f.joins) {
             self.join(join);
-        }
-        for item in &select.projection {
-            let (SelectItem::UnnamedExpr(Expr::Function(f))
-            | SelectItem::ExprWithAlias { expr: Expr::Function(f), .. }) = item
-            else {
-                continue;
-            };
-            if f.name.to_string().eq_ignore_ascii_case("generate_series") {
-                self.no(
-                    f.name.span(),
-                    "generate_series in the SELECT list is not supported",
-                    "put it in FROM: FROM t, generate_series(1, t.n) AS g",
-                );
-            }
         }
         for span in using::left_keys(select) {
             self.no(

@@ -189,6 +189,7 @@ fn pulls_out(subquery: &Subquery, totals: usize) -> Result<()> {
                 kept = true;
             }
             LogicalPlan::Join(j) if j.join_type != JoinType::Inner => kept |= node.exists(outer)?,
+            LogicalPlan::Unnest(_) => kept |= node.exists(outer)?,
             // What they number or choose depends on all rows that they see.
             LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => kept |= node.exists(outer)?,
             _ => {}

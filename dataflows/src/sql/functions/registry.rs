@@ -23,7 +23,7 @@ const ONE_KIND: &str = " coalesce nullif nvl nvl2 greatest least ";
 /// DataFusion's that are called row by row.
 const BY_ROW: &str = " array_sort array_distinct array_union array_intersect array_except array_slice \
     array_element array_reverse array_max array_min array_sum array_avg array_product array_repeat flatten \
-    array_pop_front array_pop_back arrays_zip range generate_series array_any_value array_resize \
+    array_pop_front array_pop_back arrays_zip array_any_value array_resize \
     array_compact array_remove_n array_replace_n empty array_distance inner_product \
     cosine_distance array_add array_subtract array_scale array_normalize ";
 

@@ -2,10 +2,10 @@
 //!
 //! Flink's `TUMBLE(TABLE t, DESCRIPTOR(ts), size)`, also inside `TABLE(...)`, loses the words TABLE
 //! and DESCRIPTOR with their parentheses, `PARTITION BY` in `SESSION(t PARTITION BY k, ts, gap)` becomes
-//! a comma, and joins as of a time are marked ([`super::temporal`]); every other token keeps its span, so
-//! later complaints still point into the file. Constructs of streaming dialects that this release does
-//! not have and
-//! `sqlparser` would stumble over somewhere else are refused here by name.
+//! a comma, LATERAL goes from before a call in FROM, which sees the tables before it anyway, and joins as
+//! of a time are marked ([`super::temporal`]); every other token keeps its span, so later complaints still
+//! point into the file. Constructs of streaming dialects that this release does not have and `sqlparser`
+//! would stumble over somewhere else are refused here by name.
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -21,6 +21,11 @@ pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Ve
     }
     let mut dropped = vec![false; tokens.len()];
     for i in 0..tokens.len() {
+        // What is called in FROM sees the tables before it, with the word or without.
+        let called = tokens.get(i + 2).is_some_and(|t| t.token == Token::LParen);
+        dropped[i] |= is_bare_from(&tokens, i);
+        dropped[i] |=
+            is_word(&tokens[i].token, "lateral") && called && matches!(tokens[i + 1].token, Token::Word(_));
         if !is_window(&tokens[i..]) {
             continue;
         }
@@ -101,15 +106,6 @@ fn refused(rest: &[TokenWithSpan], before: Option<&Token>) -> Option<(&'static s
         return Some((
             "FOR SYSTEM_TIME AS OF a time is not supported",
             "write FOR SYSTEM_TIME AS OF PROCTIME(), or ASOF JOIN for the row that was valid at a time",
-        ));
-    }
-    if word(0, "lateral") && word(1, "unnest") {
-        return Some(("LATERAL is not supported", "leave it out: UNNEST sees the tables before it"));
-    }
-    if word(0, "lateral") {
-        return Some((
-            "LATERAL is not supported",
-            "write a JOIN with its condition in ON, or UNNEST(t.list) AS item",
         ));
     }
     if word(0, "match_recognize") && opens(1) {

@@ -51,6 +51,13 @@ const ROWS: [(&str, &str, &[&str]); 5] = [
     ("jsonb_each_text", "herald_jsonb_each_text", &["key", "value"]),
 ];
 
+/// The array of the parts that the function `name` gives, where they have one column.
+pub fn as_array(name: &str, f: &Function) -> Option<Expr> {
+    let (_, function, _) = ROWS.iter().find(|row| row.0 == name && row.2.len() == 1)?;
+    let FunctionArguments::List(list) = &f.args else { return None };
+    Some(call(function, Span::empty(), list.args.clone()))
+}
+
 /// Puts UNNEST in place of every function that lists the parts of a JSONB value.
 pub fn rows(query: &mut Query) {
     let mut listed = Listed { aliases: Vec::new() };

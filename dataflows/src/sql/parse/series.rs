@@ -18,11 +18,9 @@ use datafusion_sql::sqlparser::parser::Parser;
 
 use crate::sql::ast::Pos;
 use crate::sql::error::Mistake;
+use crate::sql::functions::series::MAX_ITEMS;
 use crate::sql::query::constant_value;
 use crate::sql::sugar::call;
-
-/// Rows that a call of constants may have.
-const MAX_ROWS: usize = 10_000;
 
 /// Replaces the calls in `query`, and tells what cannot be evaluated.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
@@ -64,26 +62,26 @@ impl VisitorMut for Series {
             _ => return ControlFlow::Continue(()),
         };
         let at = factor.span().start;
-        if numbered || !is_constant(&list) {
-            *factor = TableFactor::UNNEST {
-                alias,
-                array_exprs: vec![list],
-                with_offset: false,
-                with_offset_alias: None,
-                with_ordinality: numbered,
-            };
-            return ControlFlow::Continue(());
-        }
-        match rows(&list) {
-            Ok(subquery) => {
-                let alias = alias.map(with_column);
-                *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
-            }
-            Err(message) => {
-                let pos = Pos { file: self.file, line: at.line, column: at.column };
-                self.mistakes.push(Mistake::new(pos, message).hint("read longer lists from a file"));
+        if !numbered && is_constant(&list) {
+            match rows(&list) {
+                Ok(subquery) => {
+                    let alias = alias.map(with_column);
+                    *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+                    return ControlFlow::Continue(());
+                }
+                Err(message) => {
+                    let pos = Pos { file: self.file, line: at.line, column: at.column };
+                    self.mistakes.push(Mistake::new(pos, message).hint("read longer lists from a file"));
+                }
             }
         }
+        *factor = TableFactor::UNNEST {
+            alias,
+            array_exprs: vec![list],
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: numbered,
+        };
         ControlFlow::Continue(())
     }
 }
@@ -138,8 +136,8 @@ fn rows(list: &Expr) -> Result<Box<Query>, String> {
         return Err(format!("{list} is no array"));
     };
     let items = lists.value(0);
-    if items.len() > MAX_ROWS {
-        return Err(format!("{list} has {} rows, and {MAX_ROWS} are the most", items.len()));
+    if items.len() > MAX_ITEMS {
+        return Err(format!("{list} has {} rows, and {MAX_ITEMS} are the most", items.len()));
     }
     let of = schemas::sql_type(&Field::new("", items.data_type().clone(), true));
     let item = |at: usize| -> Result<String, String> {

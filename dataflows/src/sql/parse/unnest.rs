@@ -9,7 +9,7 @@
 
 use datafusion_sql::sqlparser::ast::{
     Cte, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, Spanned,
-    TableAlias, TableFactor, TableWithJoins, Value, Visit, Visitor, With,
+    TableAlias, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut, With,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
@@ -34,6 +34,8 @@ pub struct UnnestUse {
     pub numbered: bool,
     /// Whether a row without items stays (LEFT JOIN).
     pub outer: bool,
+    /// Whether it stands in a subquery of an expression.
+    pub nested: bool,
     /// Where the list stands.
     pub pos: Pos,
     /// What stands before it in the same FROM, earlier UNNESTs replaced.
@@ -51,7 +53,7 @@ pub fn extract(query: &mut Query, file: usize, first: usize) -> Result<Vec<Unnes
         Extract { file, next: first, scope: Vec::new(), uses: Vec::new(), mistakes: Vec::new() };
     extract.query(query);
     if extract.mistakes.is_empty() {
-        let _ = query.visit(&mut Left(&mut extract));
+        let _ = Visit::visit(query, &mut Left(&mut extract));
     }
     if extract.mistakes.is_empty() { Ok(extract.uses) } else { Err(extract.mistakes) }
 }
@@ -95,6 +97,10 @@ impl Extract {
             done.push(item);
         }
         select.from = done;
+        let mut within = Within(self);
+        let _ = VisitMut::visit(&mut select.projection, &mut within);
+        let _ = VisitMut::visit(&mut select.selection, &mut within);
+        let _ = VisitMut::visit(&mut select.having, &mut within);
     }
 
     /// One item of FROM with its joins; `before` are the items before it.
@@ -179,6 +185,7 @@ impl Extract {
             arg: arg.clone(),
             numbered: *with_ordinality,
             outer,
+            nested: false,
             pos: Pos { file: self.file, line: at.line, column: at.column },
             preceding: preceding.to_vec(),
             probe,
@@ -253,7 +260,25 @@ fn parse(text: &str) -> Result<Query, String> {
     Parser::new(&dialect).with_tokens(tokens).parse_query().map(|query| *query).map_err(|e| e.to_string())
 }
 
-/// Finds what the walk did not reach: UNNEST inside the subquery of an expression.
+/// Walks the subqueries of expressions.
+struct Within<'a>(&'a mut Extract);
+
+impl VisitorMut for Within<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(subquery) | Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } =
+            expr
+        {
+            let before = self.0.uses.len();
+            self.0.query(subquery);
+            self.0.uses[before..].iter_mut().for_each(|found| found.nested = true);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Finds what the walk did not reach: UNNEST in other places of an expression.
 struct Left<'a>(&'a mut Extract);
 
 impl Visitor for Left<'_> {
@@ -312,6 +337,13 @@ mod tests {
                 .unwrap()[0],
             "SELECT 1 FROM (SELECT * FROM m, __unnest_0 AS x) s UNION ALL SELECT 2 FROM n, __unnest_1 AS unnest"
         );
+        assert_eq!(
+            run("SELECT 1 FROM m WHERE EXISTS (SELECT 1 FROM n, UNNEST(n.a) AS x)").unwrap(),
+            [
+                "SELECT 1 FROM m WHERE EXISTS (SELECT 1 FROM n, __unnest_0 AS x)",
+                "__unnest_0 x inner: SELECT n.a FROM n",
+            ]
+        );
         assert_eq!(run("SELECT unnest(a) FROM m").unwrap(), ["SELECT unnest(a) FROM m"]);
     }
 
@@ -323,10 +355,6 @@ mod tests {
             (
                 "SELECT 1 FROM m LEFT JOIN UNNEST(a) AS x ON x.b = 1",
                 "1:34 UNNEST can only be joined by a comma, CROSS JOIN, or LEFT JOIN ... ON TRUE",
-            ),
-            (
-                "SELECT 1 FROM m WHERE EXISTS (SELECT 1 FROM n, UNNEST(n.a) AS x)",
-                "1:55 UNNEST in a subquery of an expression is not supported",
             ),
         ];
         for (text, message) in bad {

@@ -9,7 +9,7 @@ use datafusion_sql::sqlparser::ast as sql;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, Read, is_word};
-use super::{flink, jsonb, options, series, temporal, window};
+use super::{flink, jsonb, options, rows, series, temporal, window};
 use crate::sql::ast::{CreateView, Name, OptionItem, Pos};
 use crate::sql::error::Mistake;
 use crate::sql::nearest::did_you_mean;
@@ -83,6 +83,7 @@ pub fn query(
     let context = cursor.context;
     let (mut query, text) = cursor.query_until(end, |tokens| flink::rewrite(&context, tokens))?;
     jsonb::rows(&mut query);
+    mistakes.extend(rows::rewrite(&mut query, context.file));
     mistakes.extend(series::rewrite(&mut query, context.file));
     mistakes.extend(temporal::rewrite(&mut query, context.file));
     mistakes.extend(window::rewrite(&mut query, context.file));

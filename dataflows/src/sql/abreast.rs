@@ -1,0 +1,91 @@
+//! The function behind several `unnest` in one SELECT list: their items side by side.
+//!
+//! Arrays of `A` and `B` become one array of `STRUCT<item0 A, item1 B>`, as long as the longest of them; the
+//! others are filled up with NULL, and no array is an empty one.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, UInt32Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion_common::{Result, exec_err, plan_err};
+use datafusion_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+/// Its name.
+pub(crate) const ABREAST: &str = "herald_abreast";
+
+/// The name of the items of the array at a place.
+pub(crate) fn field(at: usize) -> String {
+    format!("item{at}")
+}
+
+/// The function.
+pub(crate) fn function() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Abreast { signature: Signature::variadic_any(Volatility::Immutable) }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Abreast {
+    signature: Signature,
+}
+
+/// The items of arrays of these types.
+fn fields<'a>(lists: impl Iterator<Item = &'a DataType>) -> Result<Fields> {
+    let items = lists.enumerate().map(|(at, list)| match list {
+        DataType::List(item) => Ok(item.as_ref().clone().with_name(field(at)).with_nullable(true)),
+        _ => plan_err!("unnest needs an array"),
+    });
+    items.collect()
+}
+
+impl ScalarUDFImpl for Abreast {
+    fn name(&self) -> &str {
+        ABREAST
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        let item = DataType::Struct(fields(args.iter())?);
+        Ok(DataType::List(Arc::new(Field::new("item", item, true))))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
+        Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays =
+            args.args.iter().map(|a| a.to_array(args.number_rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let Some(lists) = arrays.iter().map(|a| a.as_list_opt::<i32>()).collect::<Option<Vec<&ListArray>>>()
+        else {
+            return exec_err!("unnest needs an array");
+        };
+        let length = |list: &ListArray, row| if list.is_null(row) { 0 } else { list.value_length(row) };
+        let longest =
+            |row| usize::try_from(lists.iter().map(|list| length(list, row)).max().unwrap_or(0)).unwrap_or(0);
+        let lengths: Vec<usize> = (0..args.number_rows).map(longest).collect();
+        let columns = lists.iter().map(|list| {
+            let mut places: Vec<Option<u32>> = Vec::new();
+            for (row, longest) in lengths.iter().enumerate() {
+                let start = list.value_offsets()[row];
+                let own = start..start + length(list, row);
+                let filled = own.map(|at| u32::try_from(at).ok()).chain(std::iter::repeat(None));
+                places.extend(filled.take(*longest));
+            }
+            Ok(take(list.values(), &UInt32Array::from(places), None)?)
+        });
+        let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+        let fields = fields(arrays.iter().map(|a| a.data_type()))?;
+        let item = Arc::new(Field::new("item", DataType::Struct(fields.clone()), true));
+        let items = StructArray::try_new(fields, columns, None)?;
+        let lists = ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), Arc::new(items), None)?;
+        Ok(ColumnarValue::Array(Arc::new(lists)))
+    }
+}
