@@ -486,7 +486,12 @@ impl Visitor for Find<'_> {
                 self.see(&name.to_string(), name.span());
                 alias
             }
-            TableFactor::Derived { alias, .. } => alias,
+            TableFactor::Derived { lateral, alias, .. } => {
+                if *lateral && self.word == SUBQUERY {
+                    self.found.push(factor.span());
+                }
+                alias
+            }
             _ => return ControlFlow::Continue(()),
         };
         if let Some(alias) = alias {

@@ -137,6 +137,7 @@ impl Refuse {
     fn join(&mut self, join: &Join) {
         let span = join.relation.span();
         let unnest = matches!(join.relation, TableFactor::UNNEST { .. });
+        let lateral = matches!(join.relation, TableFactor::Derived { lateral: true, .. });
         let what = match &join.join_operator {
             JoinOperator::Join(_)
             | JoinOperator::Inner(_)
@@ -153,6 +154,20 @@ impl Refuse {
                 if !unnest && !lateral =>
             {
                 return;
+            }
+            JoinOperator::Right(_)
+            | JoinOperator::RightOuter(_)
+            | JoinOperator::FullOuter(_)
+            | JoinOperator::LeftSemi(_)
+            | JoinOperator::RightSemi(_)
+            | JoinOperator::LeftAnti(_)
+            | JoinOperator::RightAnti(_)
+                if lateral =>
+            {
+                (
+                    "LATERAL in this kind of join",
+                    "use a comma, JOIN LATERAL or LEFT JOIN LATERAL (...) ON TRUE",
+                )
             }
             JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
                 ("RIGHT JOIN UNNEST", "use a comma, or LEFT JOIN UNNEST(...) ON TRUE")
@@ -189,7 +204,7 @@ impl Refuse {
             return;
         }
         if name == "unnest" && span.start.line == 0 {
-            return; // The parser's own: a HOP.
+            return; // The parser's own: a HOP, or one in the SELECT list.
         }
         if name == "unnest" {
             return self.no(
@@ -363,13 +378,9 @@ impl Visitor for Refuse {
                     }
                 }
             }
-            TableFactor::Derived { lateral, sample, .. } => {
-                if *lateral || sample.is_some() {
-                    self.no(
-                        factor.span(),
-                        "LATERAL is not supported",
-                        "for an array use UNNEST(t.items) AS i; for another relation use JOIN ... ON",
-                    );
+            TableFactor::Derived { sample, .. } => {
+                if sample.is_some() {
+                    self.no(factor.span(), "TABLESAMPLE is not supported", "filter by a column in WHERE");
                 }
             }
             TableFactor::UNNEST { .. } | TableFactor::NestedJoin { .. } => {}

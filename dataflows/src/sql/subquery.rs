@@ -23,6 +23,7 @@ use datafusion_sql::sqlparser::ast::{self, Query, Select, SelectItem, Visit, Vis
 use super::catalog::RelSource;
 use super::firsts;
 use super::functions::may_be_null;
+use super::lateral;
 use super::lower::join::NOT_IN;
 
 /// What is told of a subquery that no join stands for.
@@ -35,10 +36,11 @@ pub(crate) const ROWS: &str = "a subquery as a value must have one row";
 /// # Errors
 /// When a subquery cannot be one.
 pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = lateral::joined(plan)?;
     if !holds_subquery(&plan)? {
         return Ok(plan);
     }
-    let plan = firsts::by_key(firsts::as_written(certain(plan)?)?)?;
+    let plan = lateral::values(firsts::by_key(firsts::as_written(certain(plan)?)?)?)?;
     judge(&plan)?;
     let mut options = ConfigOptions::new();
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
@@ -138,7 +140,7 @@ fn nullable(mut subquery: Subquery) -> Result<Subquery> {
     Ok(subquery)
 }
 
-fn is_subquery(expr: &Expr) -> bool {
+pub(super) fn is_subquery(expr: &Expr) -> bool {
     matches!(expr, Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_))
 }
 
@@ -205,7 +207,7 @@ fn uncorrelated(subquery: &Subquery) -> Result<()> {
 
 /// Whether a subquery has at most one row whatever the data: an aggregate without GROUP BY, a LIMIT 1, or
 /// rows of a relation whose key its condition fixes.
-fn one_row(subquery: &Subquery) -> Result<()> {
+pub(super) fn one_row(subquery: &Subquery) -> Result<()> {
     pulls_out(subquery, 1)?;
     let correlated = !subquery.outer_ref_columns.is_empty();
     let mut node = subquery.subquery.as_ref();

@@ -397,14 +397,6 @@ const BAD: &[(&str, &str)] = &[
         "1:41: FOR SYSTEM_TIME AS OF a time is not supported\n  write FOR SYSTEM_TIME AS OF PROCTIME(), or ASOF JOIN for the row that was valid at a time",
     ),
     (
-        "CREATE VIEW v AS SELECT a FROM t, LATERAL (SELECT 1) x",
-        "1:35: LATERAL is not supported\n  write a JOIN with its condition in ON, or UNNEST(t.list) AS item",
-    ),
-    (
-        "CREATE VIEW v AS SELECT a FROM t CROSS JOIN LATERAL UNNEST(t.x) p",
-        "1:45: LATERAL is not supported\n  leave it out: UNNEST sees the tables before it",
-    ),
-    (
         "CREATE VIEW v AS SELECT a FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 year')",
         "1:73: TUMBLE size: '1 year' has no fixed length: a year may be shorter or longer\n  write INTERVAL '1 hour', or another length in days or less",
     ),

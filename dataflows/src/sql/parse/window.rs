@@ -88,10 +88,7 @@ impl Windows {
                 self.refuse(at, "a table has no versions to choose from", "leave FOR ... AS OF out");
             }
             TableFactor::Table { .. } | TableFactor::UNNEST { .. } | TableFactor::NestedJoin { .. } => {}
-            TableFactor::Derived { lateral: false, .. } => {}
-            TableFactor::Derived { .. } => {
-                self.refuse(at, "LATERAL is not supported", "write a JOIN with its condition in ON")
-            }
+            TableFactor::Derived { .. } => {}
             TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {
                 self.refuse(
                     at,
