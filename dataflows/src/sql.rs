@@ -52,6 +52,7 @@ pub mod question;
 mod ranks;
 mod recursion;
 mod refuse;
+mod repeated;
 mod rewrite;
 pub(crate) mod session;
 mod sink;

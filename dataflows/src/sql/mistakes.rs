@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use arrow::datatypes::Schema;
 use datafusion_common::{DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select, SelectItem, SetExpr,
-    Spanned, TableFactor, Visit, Visitor,
+    Distinct, ExcludeSelectItem, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select,
+    SelectItem, SetExpr, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -473,8 +473,16 @@ impl Visitor for Find<'_> {
             self.found.extend(exprs.first().map(Spanned::span));
         }
         for item in &select.projection {
-            if let SelectItem::ExprWithAlias { alias, .. } = item {
-                self.see(&alias.value, alias.span);
+            match item {
+                SelectItem::ExprWithAlias { alias, .. } => self.see(&alias.value, alias.span),
+                SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
+                    if let Some(ExcludeSelectItem::Multiple(names)) = &options.opt_exclude {
+                        names.iter().for_each(|name| {
+                            self.see(name.to_string().trim_matches('"'), name.span());
+                        });
+                    }
+                }
+                _ => {}
             }
         }
         ControlFlow::Continue(())

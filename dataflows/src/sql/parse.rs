@@ -22,6 +22,7 @@ pub mod temporal;
 pub mod types;
 pub mod unnest;
 pub mod view;
+pub mod wildcard;
 pub mod window;
 
 #[cfg(test)]

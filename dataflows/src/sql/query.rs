@@ -38,7 +38,7 @@ use super::fold::Fold;
 use super::parse::unnest::{self, UnnestUse};
 use super::{
     bags, coerce, constants, dependents, filtered, firsts, guard, intervals, jsonb, lower, meaning, mistakes,
-    now, ordinality, recursion, refuse, subquery, sugar, temporal, times, total, trial, using,
+    now, ordinality, recursion, refuse, repeated, subquery, sugar, temporal, times, total, trial, using,
 };
 use crate::plan::{RelId, Scalar};
 
@@ -152,15 +152,16 @@ fn of(
             vec![mistake]
         })?;
     }
-    let planned = dependents::planned(catalog, rewritten, |query| statement(catalog, query))
-        .and_then(|p| put_back(catalog, p, &uses))
+    let planned = dependents::planned(catalog, rewritten, |query| statement(catalog, query)).map_err(tidy)?;
+    let names = repeated::names(&planned).map_err(tidy)?;
+    let planned = put_back(catalog, planned, &uses)
         .and_then(using::merge)
         .and_then(bags::number)
         .and_then(jsonb::plan)
         .and_then(coerce::plan)
         .map_err(tidy)?;
     if view {
-        check_names(&planned, query, site)?;
+        check_names(&names, query, site)?;
     }
     let analyzed = firsts::admitted(planned).and_then(analyze).and_then(now::clocked);
     let joined = analyzed.and_then(subquery::decorrelate).map_err(tidy)?;
@@ -535,14 +536,13 @@ pub(super) fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
 }
 
 /// Refuses a result in which two columns have one name.
-fn check_names(plan: &LogicalPlan, query: &sql::Query, site: Site) -> std::result::Result<(), Vec<Mistake>> {
-    let fields = plan.schema().fields();
-    let twice = fields.iter().enumerate().find(|(at, f)| fields[..*at].iter().any(|g| g.name() == f.name()));
+fn check_names(names: &[String], query: &sql::Query, site: Site) -> std::result::Result<(), Vec<Mistake>> {
+    let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
     match twice {
         None => Ok(()),
-        Some((_, f)) => {
-            let pos = mistakes::second_column(query, f.name(), site).unwrap_or(site.pos);
-            let mistake = Mistake::new(pos, format!("there are two columns called {}", f.name()));
+        Some((_, name)) => {
+            let pos = mistakes::second_column(query, name, site).unwrap_or(site.pos);
+            let mistake = Mistake::new(pos, format!("there are two columns called {name}"));
             Err(vec![mistake.hint("name one of them otherwise: expression AS name")])
         }
     }

@@ -16,6 +16,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::functions::quantified::{ALL, ANY};
 use super::functions::syntax;
 use super::functions::written_cast::CAST;
+use super::parse::cursor::fold;
 use super::query::natural_name;
 use super::{refuse, using};
 
@@ -43,6 +44,7 @@ impl VisitorMut for Sugar {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         using::qualify(select);
+        tell_apart(select);
         ControlFlow::Continue(())
     }
 
@@ -123,5 +125,37 @@ fn name_items(select: &mut Select) {
             Ident::with_quote('"', name)
         });
         *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
+}
+
+/// Names a column `k:1` whose name `k` stands in the list already, as the planner does where tables of a join
+/// have one name; [`super::repeated`] knows what it was called. `a.k` and `b.k` it tells apart by itself.
+fn tell_apart(select: &mut Select) {
+    let mut seen: Vec<(Option<String>, String)> = Vec::new();
+    let is = |own: &Ident, name: &str| fold(&own.value, own.quote_style) == name;
+    for item in &mut select.projection {
+        let (expr, name) = match &*item {
+            SelectItem::UnnamedExpr(expr @ Expr::Identifier(name)) => {
+                (expr, fold(&name.value, name.quote_style))
+            }
+            SelectItem::ExprWithAlias { expr, alias } => (expr, fold(&alias.value, alias.quote_style)),
+            SelectItem::UnnamedExpr(expr) => (expr, expr.to_string()),
+            _ => continue,
+        };
+        let of = match expr {
+            Expr::CompoundIdentifier(parts) if natural_name(expr).is_some_and(|own| is(&own, &name)) => {
+                parts.first().map(|table| fold(&table.value, table.quote_style))
+            }
+            _ => None,
+        };
+        let clashes = |(other, known): &(Option<String>, String)| {
+            *known == name && (of.is_none() || other.is_none() || of == *other)
+        };
+        if seen.iter().any(clashes) {
+            let number = seen.iter().filter(|(_, known)| *known == name).count();
+            let alias = Ident::with_quote('"', format!("{name}:{number}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+        seen.push((of, name));
     }
 }

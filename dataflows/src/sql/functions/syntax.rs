@@ -5,9 +5,11 @@
 
 use std::ops::ControlFlow;
 
+use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, Spanned, Subscript, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, Spanned, Subscript, UnaryOperator, Value, ValueWithSpan, VisitMut,
+    VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -40,6 +42,11 @@ fn rewritten(expr: Expr, span: Span) -> Expr {
         Expr::SimilarTo { negated, expr, pattern, escape_char } => {
             matching("similar_to", span, negated, [*expr, *pattern], escape_char)
         }
+        Expr::BinaryOp { left, op: BinaryOperator::Overlaps, right } => match (period(&left), period(&right))
+        {
+            (Some(own), Some(other)) => overlaps(own, other),
+            _ => Expr::BinaryOp { left, op: BinaryOperator::Overlaps, right },
+        },
         Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr } => call("bit_not", span, vec![*expr]),
         Expr::UnaryOp { op: UnaryOperator::PGAbs, expr } => call("abs", span, vec![*expr]),
         Expr::UnaryOp { op: UnaryOperator::PGSquareRoot, expr } => call("sqrt", span, vec![*expr]),
@@ -50,6 +57,55 @@ fn rewritten(expr: Expr, span: Span) -> Expr {
         }
         other => other,
     }
+}
+
+/// A period of OVERLAPS: where it begins, and its end or its length.
+fn period(expr: &Expr) -> Option<[Expr; 2]> {
+    let Expr::Tuple(parts) = expr else { return None };
+    let [from, to] = parts.as_slice() else { return None };
+    let to = match to {
+        Expr::Interval(_) => Expr::Nested(Box::new(binary(from.clone(), BinaryOperator::Plus, to.clone()))),
+        to => to.clone(),
+    };
+    Some([from.clone(), to])
+}
+
+/// Whether two periods have a time in common, as PostgreSQL has it: their ends in any order, a period without
+/// length as one time, and NULL where an unknown end decides.
+fn overlaps(own: [Expr; 2], other: [Expr; 2]) -> Expr {
+    use BinaryOperator::{Eq, Gt, Lt, Or};
+    let first = |ends: &[Expr; 2]| call("least", Span::empty(), ends.to_vec());
+    let last = |ends: &[Expr; 2]| call("greatest", Span::empty(), ends.to_vec());
+    let unknown = |ends: &[Expr; 2]| {
+        let [from, to] = ends.clone().map(|end| Expr::IsNull(Box::new(end)));
+        binary(from, Or, to)
+    };
+    let known = |truth: bool| Expr::Value(Value::Boolean(truth).with_empty_span());
+    let null = || Expr::Value(Value::Null.with_empty_span());
+    let case = |whens: Vec<(Expr, Expr)>, otherwise: Expr| Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: whens.into_iter().map(|(condition, result)| CaseWhen { condition, result }).collect(),
+        else_result: Some(Box::new(otherwise)),
+    };
+    let either = || binary(unknown(&own), Or, unknown(&other));
+    // The later one begins before the earlier one ends.
+    let within = |later: &[Expr; 2], earlier: &[Expr; 2]| {
+        let [from, to] = earlier.clone().map(|end| Expr::IsNotNull(Box::new(end)));
+        let begins = binary(first(later), Lt, last(earlier));
+        let begins = binary(begins, BinaryOperator::And, binary(from, BinaryOperator::And, to));
+        case(vec![(begins, known(true)), (either(), null())], known(false))
+    };
+    let order = |op| binary(first(&own), op, first(&other));
+    let together = case(vec![(either(), null())], known(true));
+    let cases =
+        vec![(order(Gt), within(&own, &other)), (order(Lt), within(&other, &own)), (order(Eq), together)];
+    case(cases, null())
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 /// A slice with both of its bounds.

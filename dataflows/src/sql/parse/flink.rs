@@ -55,7 +55,15 @@ pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Ve
         }
     }
     let kept = tokens.into_iter().zip(dropped).filter(|(_, drop)| !drop).map(|(token, _)| token).collect();
-    Ok(super::temporal::tokens(kept))
+    Ok(super::temporal::tokens(super::wildcard::tokens(kept)))
+}
+
+/// Whether FROM stands without what is to be trimmed: `TRIM(FROM s)`, `TRIM(BOTH FROM s)`.
+fn is_bare_from(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let word = |back: usize, text: &str| at >= back && is_word(&tokens[at - back].token, text);
+    let opens = |back: usize| at >= back && tokens[at - back].token == Token::LParen;
+    let side = ["leading", "trailing", "both"].iter().any(|side| word(1, side));
+    word(0, "from") && ((opens(1) && word(2, "trim")) || (side && opens(2) && word(3, "trim")))
 }
 
 /// Whether `TUMBLE(`, `HOP(` or `SESSION(` begins here.

@@ -9,7 +9,7 @@ use datafusion_sql::sqlparser::ast as sql;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, Read, is_word};
-use super::{flink, jsonb, options, rows, series, temporal, window};
+use super::{flink, jsonb, options, rows, series, temporal, wildcard, window};
 use crate::sql::ast::{CreateView, Name, OptionItem, Pos};
 use crate::sql::error::Mistake;
 use crate::sql::nearest::did_you_mean;
@@ -82,6 +82,7 @@ pub fn query(
     }
     let context = cursor.context;
     let (mut query, text) = cursor.query_until(end, |tokens| flink::rewrite(&context, tokens))?;
+    mistakes.extend(wildcard::rewrite(&mut query, context.file));
     jsonb::rows(&mut query);
     mistakes.extend(rows::rewrite(&mut query, context.file));
     mistakes.extend(series::rewrite(&mut query, context.file));
