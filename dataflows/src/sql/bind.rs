@@ -14,6 +14,7 @@ use super::catalog::Catalog;
 use super::error::Mistake;
 use super::keyed;
 use super::nearest::did_you_mean;
+use super::parse::columns;
 use super::parse::interval::duration_us;
 use super::query::{self, Site};
 use crate::plan::{Check, Conflict, Keyed, Origin, Scalar, Source, Watermark};
@@ -64,7 +65,10 @@ pub(crate) fn connector(items: &[OptionItem], known: &[&str], of: (&str, Pos)) -
         ))),
         Some(o) if known.contains(&o.value.as_str()) => Ok(()),
         Some(o) => {
-            let hint = did_you_mean(&o.value, known.iter().copied())
+            let upsert = || "write connector = 'kafka', and FORMAT UPSERT behind WITH (...)".to_owned();
+            let hint = (o.value == "upsert-kafka").then(upsert);
+            let hint = hint
+                .or_else(|| did_you_mean(&o.value, known.iter().copied()))
                 .unwrap_or_else(|| format!("the connectors for it are {}", list()));
             Err(Mistake::new(o.pos, format!("unknown connector {} for {}", o.value, of.0)).hint(hint))
         }
@@ -264,10 +268,11 @@ impl Bind<'_> {
                 def.column.text,
                 schemas::sql_type(schema.field(column))
             );
-            self.mistakes.push(
-                Mistake::new(def.column.pos, message)
-                    .hint("a watermark needs a TIMESTAMP or TIMESTAMPTZ column"),
-            );
+            let hint = match schema.field(column).data_type().is_integer() {
+                true => columns::of_a_number(&def.column.text),
+                false => "a watermark needs a TIMESTAMP or TIMESTAMPTZ column".to_owned(),
+            };
+            self.mistakes.push(Mistake::new(def.column.pos, message).hint(hint));
             return None;
         }
         Some(Watermark { column, delay_us: def.delay_us })

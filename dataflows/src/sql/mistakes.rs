@@ -101,7 +101,7 @@ fn describe(
     };
     let root = error.find_root();
     if let DataFusionError::SchemaError(schema, _) = root {
-        return schema_mistake(schema, &at);
+        return schema_mistake(schema, &at, &|name| !find(&format!("\"{name}\"")).is_empty());
     }
     let text = clean(&message(root));
     if let Some(name) = text.strip_prefix("there is no source, table or view called ") {
@@ -344,7 +344,11 @@ const SUBQUERY: &str = "SUBQUERY";
 /// Stands for the right side of a UNION, INTERSECT or EXCEPT where a name is looked for.
 const UNION: &str = "UNION";
 
-fn schema_mistake(schema: &SchemaError, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
+fn schema_mistake(
+    schema: &SchemaError,
+    at: &dyn Fn(Option<&str>) -> Pos,
+    is_quoted: &dyn Fn(&str) -> bool,
+) -> Mistake {
     match schema {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let known_table =
@@ -366,7 +370,9 @@ fn schema_mistake(schema: &SchemaError, at: &dyn Fn(Option<&str>) -> Pos) -> Mis
                 valid_fields.iter().filter(|c| field.relation.is_none() || c.relation == field.relation);
             let mut names: Vec<&str> = own.map(|c| c.name.as_str()).collect();
             names.dedup();
-            let hint = did_you_mean(&field.name, names.iter().copied()).or_else(|| {
+            let text = field.relation.is_none() && is_quoted(&field.name);
+            let text = text.then(|| format!("write '{}' for text: \" stands around names", field.name));
+            let hint = did_you_mean(&field.name, names.iter().copied()).or(text).or_else(|| {
                 (!names.is_empty() && names.len() <= 12)
                     .then(|| format!("the columns are {}", names.join(", ")))
             });
@@ -517,7 +523,12 @@ impl Visitor for Find<'_> {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
-            Expr::Identifier(name) => self.see(&name.value, name.span),
+            Expr::Identifier(name) => {
+                self.see(&name.value, name.span);
+                if name.quote_style.is_some() {
+                    self.see(&name.to_string(), name.span);
+                }
+            }
             Expr::CompoundIdentifier(names) => {
                 for name in names {
                     self.see(&name.value, name.span);

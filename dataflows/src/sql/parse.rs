@@ -33,6 +33,7 @@ use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Token
 
 use self::cursor::{Context, Cursor, Read};
 use super::ast::{Pos, SqlFile, Statement};
+use super::dialects;
 use super::error::{Mistake, SqlError};
 use super::nearest::did_you_mean;
 
@@ -128,6 +129,10 @@ fn one(
     mistakes: &mut Vec<Mistake>,
 ) {
     if tokens.is_empty() {
+        return;
+    }
+    if let Some((token, message, hint)) = dialects::foreign(tokens) {
+        mistakes.push(Mistake::new(context.pos(token.span.start), message).hint(hint));
         return;
     }
     let mut own = Vec::new();

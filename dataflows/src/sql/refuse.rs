@@ -323,8 +323,10 @@ impl Visitor for Refuse {
             }
             GroupByExpr::Expressions(..) => {}
         }
-        let odd = select.top.is_some()
-            || select.into.is_some()
+        if select.top.is_some() {
+            self.no(select.span(), "TOP is not supported", "write ORDER BY x LIMIT n");
+        }
+        let odd = select.into.is_some()
             || !select.lateral_views.is_empty()
             || select.prewhere.is_some()
             || !select.connect_by.is_empty()

@@ -174,6 +174,12 @@ fn watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
         |expr: &Expr| matches!(expr, Expr::Identifier(i) if fold(&i.value, i.quote_style) == column.text);
     let delay_us = match &expr {
         expr if is_column(expr) => 0,
+        Expr::BinaryOp { left, op: BinaryOperator::Minus, right }
+            if is_column(left) && matches!(right.as_ref(), Expr::Value(_)) =>
+        {
+            return Err(Mistake::new(pos, "a watermark is less by an INTERVAL, not by a number")
+                .hint(of_a_number(&column.text)));
+        }
         Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_column(left) => {
             interval_us(right).map_err(refuse)?
         }
@@ -183,6 +189,14 @@ fn watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
         return Err(refuse("a watermark's delay cannot be negative".to_owned()));
     }
     Ok(WatermarkDef { column, delay_us })
+}
+
+/// What to write for the watermark of a column that counts.
+pub fn of_a_number(column: &str) -> String {
+    format!(
+        "if {column} is of milliseconds, add the column `at TIMESTAMP AS (to_timestamp_millis({column}))` and \
+         write WATERMARK FOR at AS at - INTERVAL '5 seconds'"
+    )
 }
 
 /// Gives every CHECK its name: its own, or `TABLE_check`, `TABLE_check1`, ...

@@ -198,7 +198,8 @@ impl<'a> Cursor<'a> {
             Some(Token::Word(w)) => {
                 let folded = fold(&w.value, w.quote_style);
                 if w.quote_style.is_none() && RESERVED.contains(&folded.as_str()) {
-                    return Err(self.expected(what));
+                    let hint = format!("{0} is a word of SQL: write \"{folded}\" for the name", w.value);
+                    return Err(self.expected(what).maybe_hint(what.starts_with("a column").then_some(hint)));
                 }
                 if folded.is_empty() {
                     return Err(Mistake::new(pos, "an empty name"));

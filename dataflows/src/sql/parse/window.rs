@@ -129,8 +129,13 @@ impl VisitorMut for Windows {
             let name = function.name.to_string().to_uppercase();
             if ["TUMBLE", "HOP", "SESSION"].contains(&name.as_str()) {
                 let message = format!("{name} is a table function and stands in FROM");
-                let hint = "write FROM TUMBLE(t, ts, INTERVAL '1 hour') GROUP BY window_start, window_end";
-                self.refuse(function.name.span().start, &message, hint);
+                let call = match name.as_str() {
+                    "HOP" => "HOP(t, ts, INTERVAL '5 minutes', INTERVAL '1 hour')",
+                    "SESSION" => "SESSION(t PARTITION BY k, ts, INTERVAL '10 minutes')",
+                    _ => "TUMBLE(t, ts, INTERVAL '1 hour')",
+                };
+                let hint = format!("write FROM {call} GROUP BY window_start, window_end");
+                self.refuse(function.name.span().start, &message, &hint);
             }
         }
         ControlFlow::Continue(())
