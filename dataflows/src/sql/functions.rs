@@ -9,6 +9,7 @@ mod by_row;
 mod bytes;
 pub(crate) mod cast;
 pub(crate) mod decimal;
+mod either;
 mod format;
 pub(crate) mod json;
 #[cfg(test)]
@@ -71,7 +72,7 @@ pub(crate) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new)
 
 impl Functions {
     fn new() -> Functions {
-        let mut scalars = BTreeMap::new();
+        let mut scalars: BTreeMap<String, Arc<ScalarUDF>> = BTreeMap::new();
         let own = super::window::functions()
             .into_iter()
             .chain([super::ordinality::function(), super::abreast::function()]);
@@ -82,7 +83,10 @@ impl Functions {
             .chain(quantified::functions())
             .chain(series::functions())
             .chain(time::functions());
-        for udf in registry::scalars().into_iter().chain(own) {
+        for mut udf in registry::scalars().into_iter().chain(own) {
+            if let Some(numbers) = scalars.get(udf.name()).filter(|_| udf.name() == "to_char") {
+                udf = Arc::new(ScalarUDF::from(either::Either::new(Arc::clone(numbers), udf)));
+            }
             for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
                 scalars.insert(name.clone(), Arc::clone(&udf));
             }

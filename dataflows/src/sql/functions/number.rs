@@ -5,6 +5,10 @@
 //! that has none are errors, as are results beyond DOUBLE's range.
 
 mod angle;
+pub(super) mod format;
+mod pattern;
+mod read;
+mod write;
 
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue};

@@ -124,3 +124,4 @@ mod tests {
         assert!(wrong.is_empty(), "{wrong:?}");
     }
 }
+    number::format::TABLE,
