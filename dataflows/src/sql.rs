@@ -34,6 +34,7 @@ mod interval_sum;
 mod intervals;
 mod jsonb;
 mod keyed;
+mod lambda;
 mod lateral;
 mod lower;
 mod meaning;

@@ -39,6 +39,8 @@ pub(crate) struct Catalog {
     items: RefCell<BTreeMap<String, SchemaRef>>,
     /// Tables that stand for a recursion, or for the rows of its last round.
     recursions: RefCell<BTreeMap<String, (SchemaRef, Option<Arc<Recursion>>)>>,
+    /// Functions with a lambda, of the query being planned.
+    lambdas: RefCell<BTreeMap<String, Arc<ScalarUDF>>>,
     /// Names by their place, whether their statement has been read yet or not.
     announced: BTreeMap<String, Pos>,
     options: ConfigOptions,
@@ -82,6 +84,19 @@ impl Catalog {
         let name = format!("{of}#{}", recursions.len());
         recursions.insert(name.clone(), (schema, whole));
         name
+    }
+
+    /// Registers a function with a lambda; gives the name it is called by.
+    pub(crate) fn add_lambda(&self, function: Arc<ScalarUDF>) -> String {
+        let mut lambdas = self.lambdas.borrow_mut();
+        let name = format!("herald_lambda_{}", lambdas.len());
+        lambdas.insert(name.clone(), function);
+        name
+    }
+
+    /// Forgets the functions with a lambda.
+    pub(crate) fn clear_lambdas(&self) {
+        self.lambdas.borrow_mut().clear();
     }
 
     /// Forgets the item tables.
@@ -149,7 +164,7 @@ impl ContextProvider for Catalog {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        FUNCTIONS.scalar(name)
+        FUNCTIONS.scalar(name).or_else(|| self.lambdas.borrow().get(name).cloned())
     }
 
     fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {

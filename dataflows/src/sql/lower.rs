@@ -339,6 +339,11 @@ fn field(named: &Field, scalar: &Scalar, input: &Schema) -> Result<Field> {
     Ok(plain_field(named, scalar.data_type(input)?, nullable))
 }
 
+/// The items of an array of values like `of`.
+pub(crate) fn item(of: &Field) -> Field {
+    plain_field(of, of.data_type().clone(), true).with_name("item")
+}
+
 /// Only Herald's own metadata stays on a column.
 fn plain_field(named: &Field, data_type: DataType, nullable: bool) -> Field {
     let kept = named

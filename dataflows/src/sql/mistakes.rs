@@ -24,6 +24,7 @@ use super::lower::frame::{BACKWARDS, MONTHS};
 use super::lower::join::NOT_IN;
 use super::nearest::did_you_mean;
 use super::now::{NO_WATERMARK, NOT_HERE, NOW};
+use super::parse::lambda::FUNCTIONS as LAMBDAS;
 use super::parse::temporal::{ASOF, LOOKUP};
 use super::query::Site;
 use super::refuse::place;
@@ -259,6 +260,13 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
     {
         let why = why.trim_start_matches("Error during planning: ");
         return Some(Mistake::new(at(Some(&name)), why).hint("convert the argument: CAST(x AS TYPE)"));
+    }
+    let own = |name: &str| name == "to_number" || LAMBDAS.contains(&name);
+    if let Some((name, _)) = text.split_once(" needs a").filter(|(name, _)| own(name)) {
+        return Some(Mistake::new(at(Some(name)), text.to_owned()));
+    }
+    if let Some((_, of)) = text.split_once(" cannot be cast to ") {
+        return Some(Mistake::new(at(Some(of)), text.to_owned()));
     }
     if let Some((name, why)) = text.split_once(" always fails: ") {
         return Some(Mistake::new(at(Some(name)), format!("{name} always fails: {why}")));

@@ -12,6 +12,7 @@ pub mod cursor;
 pub mod flink;
 pub mod interval;
 pub mod jsonb;
+pub mod lambda;
 pub mod options;
 pub mod reading;
 pub mod relation;

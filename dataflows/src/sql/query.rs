@@ -37,8 +37,8 @@ use super::error::Mistake;
 use super::fold::Fold;
 use super::parse::unnest::{self, UnnestUse};
 use super::{
-    bags, coerce, constants, dependents, filtered, firsts, guard, intervals, jsonb, lower, meaning, mistakes,
-    now, ordinality, recursion, refuse, repeated, subquery, sugar, temporal, times, total, trial, using,
+    bags, coerce, constants, dependents, filtered, firsts, guard, intervals, jsonb, lambda, lower, meaning,
+    mistakes, now, ordinality, recursion, refuse, repeated, subquery, sugar, temporal, times, total, trial, using,
 };
 use crate::plan::{RelId, Scalar};
 
@@ -135,6 +135,7 @@ fn of(
     }
     catalog.clear_items();
     let mut rewritten = query.clone();
+    lambda::extract(catalog, &mut rewritten, site)?;
     let uses = unnest::extract(&mut rewritten, site.file, 0)?;
     plain(&mut rewritten);
     let tidy = |error: DataFusionError| vec![mistakes::of(&error, catalog, query, site)];
@@ -213,31 +214,15 @@ pub(crate) fn expression(
     if !failing.is_empty() {
         return Err(failing);
     }
+    let mut plain = expr.clone();
+    lambda::extract(catalog, &mut plain, site)?;
     let plan = || -> Result<Scalar> {
-        let (name, schema) = over;
-        let schema = Arc::new(schema.clone());
-        let source = Arc::new(RelSource::of(Some(0), Arc::clone(&schema)));
-        let named = DFSchema::try_from_qualified_schema(name, &schema)?;
-        let mut plain = expr.clone();
-        sugar::plain(&mut plain);
-        let planned = SqlToRel::new_with_options(catalog, options()).sql_to_expr(
-            plain,
-            &named,
-            &mut PlannerContext::new(),
-        )?;
-        let planned = coerce::expression(jsonb::expression(planned, &named)?, &named)?;
-        let scan =
-            LogicalPlanBuilder::scan(name, source, None)?.project([planned.alias("value")])?.build()?;
-        let LogicalPlan::Projection(p) =
-            optimise(typed(scan).and_then(intervals::by_value)?, vec![Arc::new(Fold)])?
-        else {
-            return plan_err!("the expression could not be planned");
-        };
-        let scalar = lower::scalar(&p.expr[0], p.input.schema())?;
-        trial::column(&scalar, &schema)?;
+        let schema = over.1;
+        let (scalar, _) = planned_over(catalog, plain, over)?;
+        trial::column(&scalar, schema)?;
         match target {
             Some(target) => {
-                let found = scalar.data_type(&schema)?;
+                let found = scalar.data_type(schema)?;
                 if !arrow::compute::can_cast_types(&found, target) {
                     let (f, t) = (Field::new("", found, true), Field::new("", target.clone(), true));
                     return plan_err!(
@@ -246,12 +231,57 @@ pub(crate) fn expression(
                         schemas::sql_type(&t)
                     );
                 }
-                lower::cast(scalar, target, &schema)
+                lower::cast(scalar, target, schema)
             }
             None => Ok(scalar),
         }
     };
     plan().map_err(|e| vec![mistakes::of_expr(&e, expr, over.1, site)])
+}
+
+/// Plans the expression of a lambda over the columns of `schema`; gives its item in an array, too.
+///
+/// # Errors
+/// When it cannot be planned.
+pub(crate) fn body(expr: &sql::Expr, schema: &Schema) -> Result<(Scalar, Field)> {
+    let (catalog, mut expr) = (Catalog::default(), expr.clone());
+    extracted(&catalog, &mut expr)?;
+    planned_over(&catalog, expr, ("herald_item", schema))
+}
+
+/// Takes the lambdas out of an expression that has no place.
+fn extracted(catalog: &Catalog, expr: &mut sql::Expr) -> Result<()> {
+    let nowhere = Site { file: 0, pos: Pos { file: 0, line: 0, column: 0 } };
+    match lambda::extract(catalog, expr, nowhere) {
+        Ok(()) => Ok(()),
+        Err(mistakes) => plan_err!("{}", mistakes.first().map_or("", |mistake| mistake.message.as_str())),
+    }
+}
+
+/// An expression over the columns of a relation of this name, and its field as an item.
+fn planned_over(
+    catalog: &Catalog,
+    mut plain: sql::Expr,
+    (name, schema): (&str, &Schema),
+) -> Result<(Scalar, Field)> {
+    let schema = Arc::new(schema.clone());
+    let source = Arc::new(RelSource::of(Some(0), Arc::clone(&schema)));
+    let named = DFSchema::try_from_qualified_schema(name, &schema)?;
+    sugar::plain(&mut plain);
+    let planned = SqlToRel::new_with_options(catalog, options()).sql_to_expr(
+        plain,
+        &named,
+        &mut PlannerContext::new(),
+    )?;
+    let planned = coerce::expression(jsonb::expression(planned, &named)?, &named)?;
+    let scan = LogicalPlanBuilder::scan(name, source, None)?.project([planned.alias("value")])?.build()?;
+    let LogicalPlan::Projection(p) =
+        optimise(typed(scan).and_then(intervals::by_value)?, vec![Arc::new(Fold)])?
+    else {
+        return plan_err!("the expression could not be planned");
+    };
+    let field = lower::item(p.schema.field(0));
+    Ok((lower::scalar(&p.expr[0], p.input.schema())?, field))
 }
 
 /// The one value of a constant expression.
@@ -279,6 +309,7 @@ pub(crate) fn value(catalog: &Catalog, expr: &sql::Expr) -> Result<ArrayRef> {
 fn constant_scalar(catalog: &Catalog, expr: &sql::Expr) -> Result<Scalar> {
     let schema = DFSchema::empty();
     let mut plain = expr.clone();
+    extracted(catalog, &mut plain)?;
     sugar::plain(&mut plain);
     let planned = SqlToRel::new_with_options(catalog, options())
         .sql_to_expr(plain, &schema, &mut PlannerContext::new())
@@ -480,7 +511,7 @@ pub(crate) fn herald_type(of: &DataType) -> Option<DataType> {
         | T::Utf8
         | T::Binary
         | T::Date32 => of.clone(),
-        T::Decimal128(..) => of.clone(),
+        T::Decimal128(..) | T::FixedSizeBinary(16) => of.clone(),
         T::Interval(_) | T::Duration(_) => schemas::interval(),
         T::Int8 | T::UInt8 => T::Int16,
         T::UInt16 => T::Int32,

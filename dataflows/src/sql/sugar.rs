@@ -101,7 +101,7 @@ pub(crate) fn call(function: &str, args: Vec<Expr>) -> Expr {
 }
 
 /// Names the columns of a query's first SELECT, which name the query's.
-fn name_columns(body: &mut sql::SetExpr) {
+pub(crate) fn name_columns(body: &mut sql::SetExpr) {
     match body {
         sql::SetExpr::SetOperation { left, .. } => name_columns(left),
         sql::SetExpr::Query(query) => name_columns(&mut query.body),

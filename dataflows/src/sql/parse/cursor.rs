@@ -416,8 +416,8 @@ fn sqlparse<T>(
         return Err(if hint { mistake.hint("split it into several views") } else { mistake });
     }
     let symmetric = tokens.iter().find(|t| is_word(&t.token, "symmetric")).map(|t| context.pos(t.span.start));
-    let mut parser =
-        Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(super::jsonb::operators(tokens));
+    let tokens = super::lambda::calls(super::jsonb::operators(tokens));
+    let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
     let value = read(&mut parser).map_err(|error| match symmetric {
         Some(pos) => Mistake::new(pos, "BETWEEN SYMMETRIC is not supported")
             .hint("write x BETWEEN least(a, b) AND greatest(a, b)"),
