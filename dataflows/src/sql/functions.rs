@@ -103,6 +103,8 @@ impl Functions {
             scalars,
             aggregates: super::aggregates::all(),
             windows,
+        let aliases = registry::aliases(&scalars);
+        scalars.extend(aliases);
             planners: vec![
                 Arc::new(time::Operators),
                 Arc::new(Operators),

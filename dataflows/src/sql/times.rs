@@ -2,7 +2,7 @@
 //!
 //! An INTERVAL constant is read here by PostgreSQL's rules and written back in the one form that both
 //! understand alike; `t AT TIME ZONE z` becomes the call `timezone(z, t)` that PostgreSQL has for it;
-//! `make_interval(days => 3)` gets all its arguments. What cannot be read is a mistake at its place.
+//! `make_interval(days => 3)` gets all its arguments, and the unit in `timestampdiff(DAY, a, b)` is a text. What cannot be read is a mistake at its place.
 
 use std::ops::ControlFlow;
 
@@ -73,6 +73,7 @@ impl VisitorMut for Rewrite {
                 *expr = call("timezone", args, span);
             }
             Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("make_interval") => named(f),
+            Expr::Function(f) => unit_as_text(f),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -146,6 +147,22 @@ fn call(name: &str, args: Vec<Expr>, span: Place) -> Expr {
         over: None,
         within_group: vec![],
     })
+}
+
+/// Writes the unit of a call as a text: `timestampdiff(DAY, a, b)` is `timestampdiff('DAY', a, b)`.
+fn unit_as_text(f: &mut Function) {
+    let FunctionArguments::List(list) = &mut f.args else { return };
+    let at = match (f.name.to_string().to_lowercase().as_str(), list.args.len()) {
+        ("timestampdiff" | "datediff" | "date_diff", 3) => 0,
+        ("timestamp_trunc", 2) => 1,
+        _ => return,
+    };
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))) = list.args.get_mut(at)
+        && let Expr::Identifier(name) = arg
+        && name.quote_style.is_none()
+    {
+        *arg = Expr::Value(Value::SingleQuotedString(name.value.clone()).with_span(name.span));
+    }
 }
 
 /// Gives make_interval its seven arguments, 0 where there is none.

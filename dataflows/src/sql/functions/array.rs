@@ -65,6 +65,12 @@ pub(super) const TABLE: &[Def] = &[
     batch("list_replace", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
     batch("array_replace_all", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
     batch("list_replace_all", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
+    batch("array_insert", &[Array_, Int, Item], Gives::Like(0), inserted),
+    batch("list_insert", &[Array_, Int, Item], Gives::Like(0), inserted),
+    batch("array_first", &[List], Gives::By(item_type), |a, of| end(a, of, true)).total(),
+    batch("list_first", &[List], Gives::By(item_type), |a, of| end(a, of, true)).total(),
+    batch("array_last", &[List], Gives::By(item_type), |a, of| end(a, of, false)).total(),
+    batch("list_last", &[List], Gives::By(item_type), |a, of| end(a, of, false)).total(),
     batch("trim_array", &[List, Int], Gives::Like(0), trimmed),
     batch("herald_item", &[List, Int], Gives::By(item_type), item).total(),
     batch("herald_slice", &[List, Int, Int], Gives::Like(0), sliced).total(),
@@ -273,6 +279,53 @@ fn item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
         (at.value(row) <= length).then(|| u32::try_from(start + at.value(row) - 1).ok()).flatten()
     });
     Ok(take(list.values(), &UInt32Array::from_iter(places), None)?)
+}
+
+/// The first item, or the last.
+fn end(args: &[ArrayRef], of: &DataType, first: bool) -> Result<ArrayRef> {
+    let list = args[0].as_list::<i32>();
+    if list.values().is_empty() {
+        return Ok(new_null_array(of, rows(args)));
+    }
+    let offsets = list.value_offsets();
+    let places = (0..rows(args)).map(|row| {
+        let (from, to) = (offsets[row], offsets[row + 1]);
+        let place = if first { from } else { to - 1 };
+        (!list.is_null(row) && from < to).then(|| u32::try_from(place).ok()).flatten()
+    });
+    Ok(take(list.values(), &UInt32Array::from_iter(places), None)?)
+}
+
+/// Items that an array may be made longer by.
+const LONGER: usize = 1 << 16;
+
+/// An item put in at a place, as Spark counts places: from 1, or from -1 backwards, with NULLs up to
+/// one beyond the end.
+fn inserted(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let (list, places) = (args[0].as_list::<i32>(), args[1].as_primitive::<Int64Type>());
+    by_row(rows(args), of, |row| {
+        if list.is_null(row) || places.is_null(row) {
+            return Ok(None);
+        }
+        let (items, item) = (list.value(row), args[2].slice(row, 1));
+        let distance = usize::try_from(places.value(row).unsigned_abs()).unwrap_or(usize::MAX);
+        if distance == 0 {
+            return exec_err!("array_insert counts from 1, or from -1 backwards");
+        }
+        let missing = (distance - 1).saturating_sub(items.len());
+        if missing > LONGER {
+            return exec_err!("array_insert: the place is too far from the array");
+        }
+        let nulls = new_null_array(items.data_type(), missing);
+        let at = (distance - 1).min(items.len());
+        Ok(Some(match places.value(row) > 0 {
+            true => joined(&[items.slice(0, at), nulls, item, items.slice(at, items.len() - at)])?,
+            false => {
+                let at = items.len() - at;
+                joined(&[items.slice(0, at), item, nulls, items.slice(at, items.len() - at)])?
+            }
+        }))
+    })
 }
 
 fn sliced(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {

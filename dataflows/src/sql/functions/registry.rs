@@ -5,6 +5,7 @@
 //! looked at. Those that compute a whole batch by rules of the batch are called row by row. What people
 //! know from elsewhere and do not find has a word on what to write.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion_expr::ScalarUDF;
@@ -18,7 +19,7 @@ const KEPT: &str = " get_field named_struct struct make_array digest \
     current_time current_date now random uuid ";
 
 /// DataFusion's whose arguments are of one kind: numbers and text do not mix.
-const ONE_KIND: &str = " coalesce nullif nvl nvl2 greatest least ";
+const ONE_KIND: &str = " coalesce nullif nvl2 greatest least ";
 
 /// DataFusion's that are called row by row.
 const BY_ROW: &str = " array_sort array_distinct array_union array_intersect array_except array_slice \
@@ -35,14 +36,13 @@ const REMEDIES: &[(&str, &str)] = &[
     ),
     ("regexp_extract", "use (regexp_match(s, p))[1]"),
     ("regexp_split_to_table", "use UNNEST(regexp_split_to_array(s, p)) in FROM"),
-    ("string_split", "use string_to_array(s, ',')"),
-    ("split", "use string_to_array(s, ','), or split_part(s, ',', 1)"),
     ("strlen", "use octet_length(s) for bytes, or length(s) for characters"),
     ("len", "use length(s), or cardinality(a) for an array"),
     ("ucase", "use upper(s)"),
     ("lcase", "use lower(s)"),
-    ("truncate", "use trunc(x)"),
     ("date_format", "use to_char(t, 'YYYY-MM-DD')"),
+    ("to_local_time", "use t AT TIME ZONE 'Europe/Berlin'"),
+    ("array_size", "use cardinality(a)"),
     ("array_transform", "write array_transform(a, x -> expression)"),
     ("list_transform", "write list_transform(a, x -> expression)"),
     ("transform", "write transform(a, x -> expression)"),
@@ -64,10 +64,6 @@ const REMEDIES: &[(&str, &str)] = &[
     ("to_json", "use to_jsonb(x)"),
     ("row_to_json", "use to_jsonb(x), or jsonb_build_object('a', x)"),
     ("array_to_json", "use to_jsonb(a)"),
-    ("to_local_time", "use t AT TIME ZONE 'Europe/Berlin'"),
-    ("array_first", "use a[1]"),
-    ("list_first", "use a[1]"),
-    ("array_size", "use cardinality(a)"),
     ("arrow_cast", "use CAST(x AS TYPE)"),
     ("arrow_try_cast", "use CAST(x AS TYPE); a row that fails goes to herald.errors"),
     ("try_cast", "use CAST(x AS TYPE); a row that fails goes to herald.errors"),
@@ -88,6 +84,26 @@ const REMEDIES: &[(&str, &str)] = &[
     ("locate", "use strpos(s, part)"),
     ("concat_array", "use a || b"),
     ("sha1", "use sha256(s), or digest(s, 'sha256')"),
+/// Names of elsewhere, each with the function that means the same.
+const ALIASES: [(&str, &str); 10] = [
+    ("nvl", "coalesce"),
+    ("ifnull", "coalesce"),
+    ("truncate", "trunc"),
+    ("split", "string_to_array"),
+    ("string_split", "string_to_array"),
+    ("json_typeof", "jsonb_typeof"),
+    ("json_array_length", "jsonb_array_length"),
+    ("json_extract_path", "jsonb_extract_path"),
+    ("json_extract_path_text", "jsonb_extract_path_text"),
+    ("json_strip_nulls", "jsonb_strip_nulls"),
+];
+
+/// The functions of `known` by their names of elsewhere.
+pub(in crate::sql) fn aliases(known: &BTreeMap<String, Arc<ScalarUDF>>) -> Vec<(String, Arc<ScalarUDF>)> {
+    let of = |(alias, name): &(&str, &str)| Some(((*alias).to_owned(), Arc::clone(known.get(*name)?)));
+    ALIASES.iter().filter_map(of).collect()
+}
+
 ];
 
 /// All scalar functions of this folder; a later one of a name stands in for an earlier one.
@@ -116,6 +132,7 @@ const TABLES: &[&[own::Def]] = &[
     regex::TABLE,
     format::TABLE,
     bytes::TABLE,
+    number::format::TABLE,
     number::TABLE,
     number::ANGLES,
     decimal::TABLE,
@@ -145,4 +162,3 @@ mod tests {
         assert!(wrong.is_empty(), "{wrong:?}");
     }
 }
-    number::format::TABLE,

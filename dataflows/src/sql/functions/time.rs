@@ -4,6 +4,7 @@
 //! the same name, which count in other units or read other patterns. Everything is in microseconds.
 //! Names that begin with `herald_` are planned for operators and casts and are not written.
 
+mod apart;
 mod calendar;
 mod casts;
 mod make;
@@ -38,6 +39,9 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         made("date_bin", &[], trunc::DATE_BIN, Some(trunc::CHECK_BIN)),
         made("timezone", &[], make::TIMEZONE, Some(make::CHECK_ZONE)),
         made("to_char", &[], pattern::TO_CHAR, None),
+        made("timestampdiff", &[], apart::TIMESTAMPDIFF, Some(apart::CHECK_WHOLE)),
+        made("datediff", &["date_diff"], apart::DATEDIFF, Some(apart::CHECK_BEGUN)),
+        made("timestamp_trunc", &[], apart::TIMESTAMP_TRUNC, Some(apart::CHECK_TRUNCATED)),
         function("age", span::AGE),
         function("isfinite", make::ISFINITE),
         function("justify_days", span::JUSTIFY_DAYS),

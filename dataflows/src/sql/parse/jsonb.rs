@@ -43,12 +43,17 @@ fn is_question(last: &TokenWithSpan, next: &TokenWithSpan) -> bool {
 }
 
 /// The functions in FROM: what gives their rows as an array, and the names of their columns.
-const ROWS: [(&str, &str, &[&str]); 5] = [
+const ROWS: [(&str, &str, &[&str]); 10] = [
     ("jsonb_array_elements", "herald_jsonb_elements", &["value"]),
     ("jsonb_array_elements_text", "herald_jsonb_elements_text", &["value"]),
     ("jsonb_object_keys", "herald_jsonb_keys", &["jsonb_object_keys"]),
     ("jsonb_each", "herald_jsonb_each", &["key", "value"]),
     ("jsonb_each_text", "herald_jsonb_each_text", &["key", "value"]),
+    ("json_array_elements", "herald_jsonb_elements", &["value"]),
+    ("json_array_elements_text", "herald_jsonb_elements_text", &["value"]),
+    ("json_object_keys", "herald_jsonb_keys", &["json_object_keys"]),
+    ("json_each", "herald_jsonb_each", &["key", "value"]),
+    ("json_each_text", "herald_jsonb_each_text", &["key", "value"]),
 ];
 
 /// The array of the parts that the function `name` gives, where they have one column.

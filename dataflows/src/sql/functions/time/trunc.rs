@@ -16,7 +16,8 @@ use super::zone::Zone;
 
 type Us = TimestampMicrosecondType;
 
-fn unit(name: &str) -> Outcome<Field> {
+/// A unit that times are truncated to.
+pub(super) fn unit(name: &str) -> Outcome<Field> {
     let known = field(name).ok().filter(|field| {
         !matches!(
             field,
@@ -39,7 +40,7 @@ fn unit(name: &str) -> Outcome<Field> {
 }
 
 /// The start of the unit that an instant is in.
-fn truncate(unit: Field, us: i64) -> Outcome<i64> {
+pub(super) fn truncate(unit: Field, us: i64) -> Outcome<i64> {
     let of = Moment::of(us);
     let year = of.year;
     let first = |year: i64| at(days_of_civil(year, 1, 1), 0);
