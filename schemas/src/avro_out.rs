@@ -2,7 +2,7 @@
 //!
 //! The datum follows the schema that [`avro_schema()`](crate::avro_schema()) writes for the same columns:
 //! nullable columns are unions with null first, lists are one block, DECIMAL is the fewest bytes of its
-//! unscaled value, INTERVAL is PostgreSQL's text.
+//! unscaled value, INTERVAL and UUID are PostgreSQL's text.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -11,6 +11,7 @@ use crate::blobs::Rows;
 use crate::encode::check;
 use crate::error::SchemaError;
 use crate::span::Span;
+use crate::uuid;
 use crate::view::{Values, View};
 
 /// Writes Avro records with the header of one schema id.
@@ -143,6 +144,7 @@ fn write(out: &mut Vec<u8>, shape: &Shape, view: &View<'_>, row: usize) -> Resul
         (Values::F32(v), _) => out.extend_from_slice(&v[row].to_le_bytes()),
         (Values::F64(v), _) => out.extend_from_slice(&v[row].to_le_bytes()),
         (Values::Bytes(heap), _) => put_bytes(out, heap.get(row)),
+        (Values::Uuid(v), _) => put_bytes(out, uuid::text(&v[row]).as_bytes()),
         (Values::Span(v), _) => put_bytes(out, Span::from(v[row]).text().as_bytes()),
         (Values::List(offsets, items), Form::List(item)) => {
             let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);

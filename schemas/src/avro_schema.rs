@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::avro_default::with_default;
 use crate::error::SchemaError;
-use crate::relation::{is_jsonb, jsonb_field, timestamp, timestamptz};
+use crate::relation::{is_jsonb, jsonb_field, timestamp, timestamptz, uuid_type};
 
 /// The Avro schema of rows of `schema`, as a record of this name in namespace `herald`.
 pub fn avro_schema(schema: &Schema, record_name: &str) -> String {
@@ -82,6 +82,7 @@ fn avro_type(field: &Field, path: &str) -> Value {
             json!({ "type": "record", "name": path, "fields": fields })
         }
         DataType::Binary => json!("bytes"),
+        DataType::FixedSizeBinary(16) => json!({ "type": "string", "logicalType": "uuid" }),
         _ if is_jsonb(field) => json!("string"),
         _ => json!("string"),
     }
@@ -164,7 +165,8 @@ fn scalar(schema: &Avro) -> Option<DataType> {
         Avro::Long => DataType::Int64,
         Avro::Float => DataType::Float32,
         Avro::Double => DataType::Float64,
-        Avro::String | Avro::Enum(_) | Avro::Uuid(_) => DataType::Utf8,
+        Avro::String | Avro::Enum(_) => DataType::Utf8,
+        Avro::Uuid(_) => uuid_type(),
         Avro::Bytes | Avro::Fixed(_) => DataType::Binary,
         Avro::Date => DataType::Date32,
         Avro::TimeMillis | Avro::TimeMicros => DataType::Time64(TimeUnit::Microsecond),

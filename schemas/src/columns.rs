@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use arrow::array::builder::NullBufferBuilder;
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, ListArray, NullArray, PrimitiveArray, StringArray,
-    StructArray,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, ListArray, NullArray,
+    PrimitiveArray, StringArray, StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
@@ -61,6 +61,8 @@ pub(crate) enum Data {
     F64(Vec<f64>),
     /// INTERVAL.
     Span(Vec<IntervalMonthDayNano>),
+    /// UUID.
+    Uuid(Vec<[u8; 16]>),
     /// VARCHAR, BYTEA and JSONB: `offsets` has one more entry than there are values.
     Bytes { offsets: Vec<i32>, bytes: Vec<u8> },
     /// Arrays.
@@ -85,6 +87,7 @@ macro_rules! each_vec {
             Data::F32($values) => $body,
             Data::F64($values) => $body,
             Data::Span($values) => $body,
+            Data::Uuid($values) => $body,
             $($other => $otherwise),+
         }
     };
@@ -110,6 +113,7 @@ impl Column {
             DataType::Float32 => Data::F32(Vec::new()),
             DataType::Float64 => Data::F64(Vec::new()),
             DataType::Interval(IntervalUnit::MonthDayNano) => Data::Span(Vec::new()),
+            DataType::FixedSizeBinary(16) => Data::Uuid(Vec::new()),
             DataType::Utf8 | DataType::Binary => Data::Bytes { offsets: vec![0], bytes: Vec::new() },
             DataType::List(item) => {
                 Data::List { offsets: vec![0], items: Box::new(Column::new(item.data_type())?) }
@@ -260,6 +264,10 @@ impl Column {
                 primitive::<Float64Type>(values, nulls, data_type)?
             }
             Data::Span(values) => primitive::<IntervalMonthDayNanoType>(values, nulls, data_type)?,
+            Data::Uuid(values) => {
+                let bytes = Buffer::from(take(values).into_flattened());
+                Arc::new(FixedSizeBinaryArray::try_new(16, bytes, nulls)?)
+            }
             Data::Bytes { offsets, bytes } => bytes_array(offsets, bytes, nulls, &data_type)?,
             Data::List { offsets, items } => {
                 let DataType::List(item) = data_type else { return Err(mismatch()) };

@@ -36,10 +36,17 @@ impl Encoder {
         Ok(Encoder::Avro(AvroEncoder::new(schema, id)?))
     }
 
-    /// The plain bytes of a single VARCHAR or BYTEA column.
+    /// The plain bytes of a single VARCHAR or BYTEA column, or the text of a UUID.
     pub fn text(schema: &Schema) -> Result<Encoder, SchemaError> {
         match schema.fields().as_ref() {
-            [only] if matches!(only.data_type(), DataType::Utf8 | DataType::Binary) => Ok(Encoder::Text),
+            [only]
+                if matches!(
+                    only.data_type(),
+                    DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(16)
+                ) =>
+            {
+                Ok(Encoder::Text)
+            }
             [only] => Err(SchemaError::UnsupportedType(sql_type(only))),
             fields => {
                 let message = format!("plain bytes need one column, not {}", fields.len());
@@ -63,12 +70,14 @@ fn plain(batch: &RecordBatch) -> Result<Blobs, SchemaError> {
         return Err(SchemaError::Mismatch(format!("{} columns for one", batch.num_columns())));
     };
     let view = View::new(column)?;
-    let Values::Bytes(heap) = view.values else {
-        return Err(SchemaError::UnsupportedType(column.data_type().to_string()));
-    };
     let mut blobs = Blobs::new();
     for row in 0..batch.num_rows() {
-        blobs.push(if arrow::array::Array::is_null(column, row) { None } else { Some(heap.get(row)) });
+        match &view.values {
+            _ if view.is_null(row) => blobs.push(None),
+            Values::Bytes(heap) => blobs.push(Some(heap.get(row))),
+            Values::Uuid(values) => blobs.push(Some(crate::uuid::text(&values[row]).as_bytes())),
+            _ => return Err(SchemaError::UnsupportedType(column.data_type().to_string())),
+        }
     }
     Ok(blobs)
 }

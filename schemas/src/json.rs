@@ -96,6 +96,7 @@ enum Kind {
     Time,
     Interval,
     Timestamp,
+    Uuid,
     Jsonb,
     List(Box<Node>),
     Struct(Box<Names>, Vec<Node>),
@@ -225,6 +226,7 @@ impl Node {
             DataType::Date32 => Kind::Date,
             DataType::Time64(TimeUnit::Microsecond) => Kind::Time,
             DataType::Interval(_) => Kind::Interval,
+            DataType::FixedSizeBinary(16) => Kind::Uuid,
             DataType::Timestamp(TimeUnit::Microsecond, _) => Kind::Timestamp,
             DataType::List(item) => Kind::List(Box::new(Node::new(item)?)),
             DataType::Struct(fields) => Kind::Struct(

@@ -1,7 +1,7 @@
 //! JSON out: one compact object a row, fields in column order.
 //!
 //! TIMESTAMP is `2026-01-31T12:00:00.000000`, TIMESTAMPTZ the same in UTC with `Z`, DATE and TIME
-//! alike; INTERVAL is PostgreSQL's text, `1 day 02:03:04`; DECIMAL is a string, BYTEA base64, JSONB the value it holds; floats that JSON has no number
+//! alike; INTERVAL and UUID are PostgreSQL's text, `1 day 02:03:04`; DECIMAL is a string, BYTEA base64, JSONB the value it holds; floats that JSON has no number
 //! for are the strings `NaN`, `Infinity` and `-Infinity`. NULL is null.
 
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::error::SchemaError;
 use crate::relation::is_jsonb;
 use crate::span::Span;
 use crate::view::{Values, View};
-use crate::{decimal, time};
+use crate::{decimal, time, uuid};
 
 /// Writes JSON objects.
 #[derive(Clone, Debug)]
@@ -44,6 +44,7 @@ enum Form {
     Date,
     Time,
     Interval,
+    Uuid,
     Timestamp {
         utc: bool,
     },
@@ -93,6 +94,7 @@ fn form(field: &Field) -> Result<Form, SchemaError> {
         DataType::Date32 => Form::Date,
         DataType::Time64(_) => Form::Time,
         DataType::Interval(_) => Form::Interval,
+        DataType::FixedSizeBinary(16) => Form::Uuid,
         DataType::Timestamp(_, zone) => Form::Timestamp { utc: zone.is_some() },
         DataType::Decimal128(_, scale) => Form::Decimal { scale: *scale },
         DataType::List(item) => Form::List(Box::new(form(item)?)),
@@ -124,6 +126,7 @@ fn write_value(out: &mut Vec<u8>, form: &Form, view: &View<'_>, row: usize) {
         (Form::Date, Values::I32(v)) => quoted(out, |out| time::write_date(out, v[row].into())),
         (Form::Time, Values::I64(v)) => quoted(out, |out| time::write_time(out, v[row])),
         (Form::Interval, Values::Span(v)) => quoted(out, |out| Span::from(v[row]).write(out)),
+        (Form::Uuid, Values::Uuid(v)) => quoted(out, |out| uuid::write(out, &v[row])),
         (Form::Timestamp { utc }, Values::I64(v)) => {
             quoted(out, |out| time::write_timestamp(out, v[row], *utc));
         }
@@ -163,7 +166,12 @@ fn write_plain(out: &mut Vec<u8>, values: &Values<'_>, row: usize) {
         Values::F64(v) if v[row].is_finite() => write!(out, "{:?}", v[row]),
         Values::F32(v) => write!(out, "\"{}\"", no_number(v[row].into())),
         Values::F64(v) => write!(out, "\"{}\"", no_number(v[row])),
-        Values::Null | Values::Span(_) | Values::Bytes(_) | Values::List(..) | Values::Struct(_) => {
+        Values::Null
+        | Values::Span(_)
+        | Values::Uuid(_)
+        | Values::Bytes(_)
+        | Values::List(..)
+        | Values::Struct(_) => {
             write!(out, "null")
         }
     };

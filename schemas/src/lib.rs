@@ -33,6 +33,7 @@ pub mod row;
 mod sample;
 pub mod span;
 pub mod time;
+pub mod uuid;
 pub mod view;
 
 pub use avro::AvroDecoder;
@@ -52,5 +53,6 @@ pub use record::{Headers, Outcome, Records};
 pub use registry::Registry;
 pub use relation::{
     interval, is_jsonb, jsonb_field, schema_from_json, schema_to_json, sql_type, timestamp, timestamptz,
+    uuid_type,
 };
 pub use row::{KEY_GROUPS, RowCodec, hash, key_group, owner};

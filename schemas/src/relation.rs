@@ -1,7 +1,8 @@
 //! The column types of Herald, which are Arrow's, and how they are spelt in SQL and in the state.
 //!
 //! Columns are Boolean, Int16, Int32, Int64, Float32, Float64, Decimal128, Utf8, Binary, Date32,
-//! Time64(us), Timestamp(us) without or with zone UTC, Interval(MonthDayNano), List and Struct. JSONB is
+//! Time64(us), Timestamp(us) without or with zone UTC, Interval(MonthDayNano), FixedSizeBinary(16), which is
+//! UUID, List and Struct. JSONB is
 //! Utf8 whose field metadata says so and whose text is the one text of its value (see [`crate::jsonb`]).
 //! The JSON form of a schema is kept in the state: it must stay readable by later releases.
 
@@ -31,6 +32,11 @@ pub fn interval() -> DataType {
     DataType::Interval(IntervalUnit::MonthDayNano)
 }
 
+/// UUID: 16 bytes.
+pub fn uuid_type() -> DataType {
+    DataType::FixedSizeBinary(16)
+}
+
 /// True for a JSONB column.
 pub fn is_jsonb(field: &Field) -> bool {
     field.metadata().get(TYPE_KEY).is_some_and(|kind| kind == JSONB)
@@ -57,6 +63,7 @@ pub fn sql_type(field: &Field) -> String {
         DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
         DataType::Utf8 => "VARCHAR".to_string(),
         DataType::Binary => "BYTEA".to_string(),
+        DataType::FixedSizeBinary(16) => "UUID".to_string(),
         DataType::Date32 => "DATE".to_string(),
         DataType::Time64(TimeUnit::Microsecond) => "TIME".to_string(),
         DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_string(),
@@ -98,6 +105,7 @@ fn type_to_json(data_type: &DataType) -> Value {
         }
         DataType::Time64(TimeUnit::Microsecond) => json!("time"),
         DataType::Interval(IntervalUnit::MonthDayNano) => json!("interval"),
+        DataType::FixedSizeBinary(16) => json!("uuid"),
         DataType::Timestamp(TimeUnit::Microsecond, None) => json!("timestamp"),
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => json!("timestamptz"),
         other => json!(format!("{other:?}").to_lowercase()),
@@ -147,6 +155,7 @@ fn type_from_json(value: &Value) -> Result<DataType, SchemaError> {
         "date32" => DataType::Date32,
         "time" => DataType::Time64(TimeUnit::Microsecond),
         "interval" => interval(),
+        "uuid" => uuid_type(),
         "timestamp" => timestamp(),
         "timestamptz" => timestamptz(),
         _ => return Err(bad(&format!("unknown column type {value}"))),
@@ -176,6 +185,7 @@ mod tests {
             Field::new("tm", DataType::Time64(TimeUnit::Microsecond), true),
             Field::new("i", interval(), true),
             Field::new("x", DataType::Binary, true),
+            Field::new("u", uuid_type(), true),
             Field::new("l", DataType::List(Arc::new(item)), true),
             jsonb_field("j", true),
         ])
@@ -202,6 +212,7 @@ mod tests {
             "TIME",
             "INTERVAL",
             "BYTEA",
+            "UUID",
             "STRUCT<a INT, j JSONB>[]",
             "JSONB",
         ];

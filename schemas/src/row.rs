@@ -11,6 +11,7 @@
 //!   `-0.0` is stored as `0.0` and every NaN as the one quiet NaN, which sorts highest.
 //! * INTERVAL: its length as a 128-bit number of microseconds (a month is 30 days, a day 24 hours), then
 //!   months and days, each as an integer is: intervals of one length are equal and keep their parts.
+//! * UUID: its 16 bytes.
 //! * VARCHAR, BYTEA, JSONB: the bytes with each `00` written as `00 FF`, then `00 00`.
 //! * Arrays: each item preceded by `01` (and itself starting with its NULL mark), then `00`.
 //! * STRUCT: its fields in order.
@@ -169,7 +170,7 @@ fn kind(data_type: &DataType) -> Result<Kind, SchemaError> {
         | DataType::Float64
         | DataType::Time64(TimeUnit::Microsecond)
         | DataType::Timestamp(TimeUnit::Microsecond, _) => Kind::Fixed(8),
-        DataType::Decimal128(..) => Kind::Fixed(16),
+        DataType::Decimal128(..) | DataType::FixedSizeBinary(16) => Kind::Fixed(16),
         DataType::Interval(IntervalUnit::MonthDayNano) => Kind::Fixed(24),
         DataType::Utf8 | DataType::Binary => Kind::Bytes,
         DataType::List(item) => Kind::List(Box::new(kind(item.data_type())?)),

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::columns::{Column, Data};
 use crate::decimal;
-use crate::relation::{interval, timestamp, timestamptz};
+use crate::relation::{interval, timestamp, timestamptz, uuid_type};
 
 /// A generator from a seed.
 pub(crate) fn random(seed: u64) -> ChaCha8Rng {
@@ -18,7 +18,7 @@ pub(crate) fn random(seed: u64) -> ChaCha8Rng {
 
 /// A random type; `depth` bounds nesting.
 pub(crate) fn data_type(random: &mut ChaCha8Rng, depth: usize) -> DataType {
-    match random.random_range(0..if depth == 0 { 14 } else { 17 }) {
+    match random.random_range(0..if depth == 0 { 15 } else { 18 }) {
         0 => DataType::Boolean,
         1 => DataType::Int16,
         2 => DataType::Int32,
@@ -33,7 +33,8 @@ pub(crate) fn data_type(random: &mut ChaCha8Rng, depth: usize) -> DataType {
         11 => timestamp(),
         12 => timestamptz(),
         13 => interval(),
-        14 | 15 => {
+        14 => uuid_type(),
+        15 | 16 => {
             let fields = random.random_range(1..4);
             let field = |index| Field::new(format!("f{index}"), data_type(random, depth - 1), true);
             DataType::Struct((0..fields).map(field).collect())
@@ -134,6 +135,9 @@ fn scalar(random: &mut ChaCha8Rng, data_type: &DataType, data: &mut Data) {
             days: number(random, 32) as i32,
             nanoseconds: number(random, 45) * 1000,
         }),
+        Data::Uuid(v) => {
+            v.push([random.random_range(0..3), 0, 0xFF, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])
+        }
         other => panic!("{other:?} is no scalar"),
     }
 }

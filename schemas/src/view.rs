@@ -53,6 +53,8 @@ pub enum Values<'a> {
     F64(&'a [f64]),
     /// INTERVAL.
     Span(&'a [IntervalMonthDayNano]),
+    /// UUID: 16 bytes each.
+    Uuid(&'a [[u8; 16]]),
     /// VARCHAR, BYTEA and JSONB.
     Bytes(Heap<'a>),
     /// Arrays: where each starts and ends among the items.
@@ -102,6 +104,12 @@ impl<'a> View<'a> {
             DataType::Float64 => Values::F64(array.as_primitive::<Float64Type>().values()),
             DataType::Interval(IntervalUnit::MonthDayNano) => {
                 Values::Span(array.as_primitive::<IntervalMonthDayNanoType>().values())
+            }
+            DataType::FixedSizeBinary(16) => {
+                let (array, width) = (array.as_fixed_size_binary(), 16);
+                let start = array.offset() * width;
+                let bytes = array.value_data().get(start..start + array.len() * width);
+                Values::Uuid(bytes.unwrap_or_default().as_chunks().0)
             }
             DataType::Utf8 => {
                 let array = array.as_string::<i32>();

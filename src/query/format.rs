@@ -60,9 +60,9 @@ fn table(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// The same with intervals as PostgreSQL's text.
+/// The same with intervals and UUIDs as PostgreSQL's text.
 fn spelt(batch: &RecordBatch) -> Result<RecordBatch> {
-    let is = |of: &DataType| matches!(of, DataType::Interval(_));
+    let is = |of: &DataType| matches!(of, DataType::Interval(_) | DataType::FixedSizeBinary(16));
     let mut fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
     let mut columns = batch.columns().to_vec();
     for (field, column) in fields.iter_mut().zip(&mut columns).filter(|(field, _)| is(field.data_type())) {
@@ -139,6 +139,9 @@ pub fn value(column: &dyn Array, row: usize) -> Result<Value> {
         kind if kind.is_integer() => number(&text(column, row)?),
         DataType::Float16 | DataType::Float32 | DataType::Float64 => number(&text(column, row)?),
         DataType::Binary => base64(column.as_binary::<i32>().value(row)),
+        DataType::FixedSizeBinary(16) => {
+            Value::String(schemas::uuid::text(column.as_fixed_size_binary().value(row)))
+        }
         DataType::LargeBinary => base64(column.as_binary::<i64>().value(row)),
         DataType::BinaryView => base64(column.as_binary_view().value(row)),
         DataType::List(_) => items(column.as_list::<i32>().value(row).as_ref())?,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion_expr::expr::{Between, Case, InList, ScalarFunction};
+use datafusion_expr::expr::{Between, Case, Cast, InList, ScalarFunction};
 use datafusion_expr::logical_plan::{LogicalPlan, LogicalPlanBuilder, Union};
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 
@@ -163,6 +163,12 @@ fn together(values: &mut [Expr], schema: &DFSchema, what: &str, arithmetic: bool
     let other = (0..values.len()).find(|at| known(*at, values, &types) && !is_text(&types[*at]));
     if let Some(other) = other {
         let target = types[other].clone();
+        let is_uuid = |of: &DataType| *of == schemas::uuid_type();
+        if let Some(odd) =
+            types.iter().find(|of| types.iter().any(is_uuid) && !is_uuid(of) && !of.is_null() && !is_text(of))
+        {
+            return apart(&schemas::uuid_type(), odd, what);
+        }
         for at in 0..values.len() {
             if !is_text(&types[at]) {
                 continue;
@@ -173,7 +179,10 @@ fn together(values: &mut [Expr], schema: &DFSchema, what: &str, arithmetic: bool
                 }
             } else if is_scalar(&target) && !(arithmetic && is_time(&target)) {
                 let value = std::mem::take(&mut values[at]);
-                values[at] = value.cast_to(&target, schema)?;
+                values[at] = match is_uuid(&target) {
+                    true => Expr::Cast(Cast::new(Box::new(value), target.clone())),
+                    false => value.cast_to(&target, schema)?,
+                };
                 types[at] = target.clone();
                 changed = true;
             }
@@ -260,5 +269,6 @@ fn is_time(of: &DataType) -> bool {
             | DataType::Time64(_)
             | DataType::Interval(_)
             | DataType::Binary
+            | DataType::FixedSizeBinary(16)
     )
 }

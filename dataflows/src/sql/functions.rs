@@ -67,6 +67,18 @@ pub(crate) fn conversion(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
     time::cast(from, to).or_else(|| cast::cast(from, to))
 }
 
+/// Functions of elsewhere that give another value whenever they are called.
+const VOLATILE: [&str; 8] = [
+    "gen_random_uuid",
+    "uuid_generate_v4",
+    "uuidv4",
+    "uuidv7",
+    "rand",
+    "clock_timestamp",
+    "statement_timestamp",
+    "transaction_timestamp",
+];
+
 /// The one set of functions.
 pub(crate) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
 
@@ -91,6 +103,8 @@ impl Functions {
                 scalars.insert(name.clone(), Arc::clone(&udf));
             }
         }
+        let aliases = registry::aliases(&scalars);
+        scalars.extend(aliases);
         let mut windows = BTreeMap::new();
         let builtin = datafusion_functions_window::all_default_window_functions();
         // Later ones of a name stand in for earlier ones.
@@ -103,8 +117,6 @@ impl Functions {
             scalars,
             aggregates: super::aggregates::all(),
             windows,
-        let aliases = registry::aliases(&scalars);
-        scalars.extend(aliases);
             planners: vec![
                 Arc::new(time::Operators),
                 Arc::new(Operators),
@@ -128,7 +140,8 @@ impl Functions {
 
     /// Whether `name` is a function whose result is not a function of its arguments.
     pub(crate) fn is_volatile(&self, name: &str) -> bool {
-        self.scalars.get(name).is_some_and(|f| f.signature().volatility != Volatility::Immutable)
+        let known = self.scalars.get(name).is_some_and(|f| f.signature().volatility != Volatility::Immutable);
+        known || VOLATILE.contains(&name)
     }
 
     /// What to write instead of a function that is not to be had.
@@ -192,6 +205,7 @@ impl TypePlanner for Types {
             },
             sql::DataType::Datetime(_) => schemas::timestamp(),
             sql::DataType::CharacterVarying(_) | sql::DataType::CharVarying(_) => DataType::Utf8,
+            sql::DataType::Uuid => schemas::uuid_type(),
             sql::DataType::Time(_, _) => DataType::Time64(TimeUnit::Microsecond),
             sql::DataType::JSONB | sql::DataType::JSON => {
                 return Ok(Some(Arc::new(schemas::jsonb_field("jsonb", true))));
@@ -228,7 +242,16 @@ mod tests {
 
     #[test]
     fn the_clock_and_chance_are_known_by_name() {
-        for name in ["now", "random", "uuid", "current_date", "current_timestamp", "current_time", "today"] {
+        for name in [
+            "now",
+            "random",
+            "uuid",
+            "gen_random_uuid",
+            "current_date",
+            "current_timestamp",
+            "current_time",
+            "today",
+        ] {
             assert!(FUNCTIONS.is_volatile(name), "{name}");
             assert!(FUNCTIONS.scalar(name).is_none(), "{name}");
         }

@@ -148,10 +148,10 @@ fn key_encode(
                     .hint("write KEY ENCODE AVRO (schema.registry = 'http://HOST:PORT')")
             })
         }
-        Encoding::Text => plain_key("TEXT", "VARCHAR or number", &fields, pos, |field| {
+        Encoding::Text => plain_key("TEXT", "VARCHAR, UUID or number", &fields, pos, |field| {
             let kind = field.data_type();
             let number = kind.is_integer() || kind.is_floating() || kind.is_decimal();
-            number || (*kind == DataType::Utf8 && !schemas::is_jsonb(field))
+            number || *kind == schemas::uuid_type() || (*kind == DataType::Utf8 && !schemas::is_jsonb(field))
         }),
         Encoding::Bytes => {
             plain_key("BYTES", "BYTEA", &fields, pos, |field| *field.data_type() == DataType::Binary)

@@ -125,6 +125,10 @@ fn converted(value: Expr, target: &FieldRef, length: Option<Length>, schema: &DF
     let mut out = match function(&of, target) {
         Some(function) => function.call(vec![value]),
         None if from == *to => value,
+        None if [&from, to].contains(&&schemas::uuid_type()) && !from.is_null() => {
+            let name = |field: &Field| schemas::sql_type(field);
+            return datafusion_common::plan_err!("{} cannot be cast to {}", name(&of), name(target));
+        }
         None => Expr::Cast(Cast::new_from_field(Box::new(value), untyped(target))),
     };
     if let Some(length) = length

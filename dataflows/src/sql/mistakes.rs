@@ -430,12 +430,13 @@ pub(super) fn clean(text: &str) -> String {
     {
         out.truncate(at);
     }
-    const TYPES: [(&str, &str); 17] = [
+    const TYPES: [(&str, &str); 18] = [
         ("Timestamp(µs, \"UTC\")", "TIMESTAMPTZ"),
         ("Timestamp(µs)", "TIMESTAMP"),
         ("Timestamp(ns)", "TIMESTAMP"),
         ("Time64(µs)", "TIME"),
         ("Interval(MonthDayNano)", "INTERVAL"),
+        ("FixedSizeBinary(16)", "UUID"),
         ("Duration(µs)", "INTERVAL"),
         ("Decimal128(", "DECIMAL("),
         ("Int64", "BIGINT"),

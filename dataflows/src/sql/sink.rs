@@ -146,13 +146,14 @@ fn key_encode(encoding: Encoding, pos: Pos, key: &[usize], schema: &Schema, name
                 .hint(format!("name the key columns: {named} = 'id'")),
         );
     }
-    let wanted = match encoding {
-        Encoding::Text => DataType::Utf8,
-        Encoding::Bytes => DataType::Binary,
+    let wanted: &[DataType] = match encoding {
+        Encoding::Text => &[DataType::Utf8, schemas::uuid_type()],
+        Encoding::Bytes => &[DataType::Binary],
         Encoding::Json | Encoding::Avro => return None,
     };
-    let one = matches!(key, [c] if *schema.field(*c).data_type() == wanted);
-    let (word, of) = if encoding == Encoding::Text { ("TEXT", "VARCHAR") } else { ("BYTES", "BYTEA") };
+    let one = matches!(key, [c] if wanted.contains(schema.field(*c).data_type()));
+    let (word, of) =
+        if encoding == Encoding::Text { ("TEXT", "VARCHAR or UUID") } else { ("BYTES", "BYTEA") };
     (!one).then(|| {
         Mistake::new(pos, format!("KEY ENCODE {word} needs a key of one {of} column"))
             .hint("use KEY ENCODE JSON or AVRO")

@@ -67,6 +67,10 @@ pub(super) enum BytesTo {
     Raw,
     Text,
     Uuid,
+    /// A UUID of its 16 bytes, or of its text.
+    UuidOf {
+        text: bool,
+    },
     /// Binary decimals: powers of ten to the column's scale, and its precision.
     Decimal {
         shift: i32,
@@ -306,6 +310,8 @@ fn bytes_to(content: Content, data_type: &DataType) -> Option<BytesTo> {
         (Content::Text | Content::Raw | Content::Uuid, DataType::Binary) => BytesTo::Raw,
         (Content::Text | Content::Raw, DataType::Utf8) => BytesTo::Text,
         (Content::Uuid, DataType::Utf8) => BytesTo::Uuid,
+        (Content::Text, DataType::FixedSizeBinary(16)) => BytesTo::UuidOf { text: true },
+        (Content::Uuid | Content::Raw, DataType::FixedSizeBinary(16)) => BytesTo::UuidOf { text: false },
         (Content::Decimal(from), DataType::Decimal128(precision, to)) => {
             BytesTo::Decimal { shift: i32::from(*to) - i32::from(from), precision: *precision }
         }

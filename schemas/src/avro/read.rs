@@ -1,7 +1,7 @@
 //! Reading a datum by its plan.
 
 use super::plan::{BytesTo, IntTo, Op, Plan, Record, Step};
-use super::shape::{scale, unscaled, write_uuid};
+use super::shape::{scale, unscaled};
 use super::wire::Wire;
 use crate::columns::{Column, Data};
 use crate::decimal::{self, Excess};
@@ -208,9 +208,10 @@ fn bytes_value(to: BytesTo, column: &mut Column, bytes: &[u8], scratch: &mut Vec
         BytesTo::Text => closed(column.append_bytes(text(bytes)?.as_bytes())),
         BytesTo::Uuid => {
             scratch.clear();
-            write_uuid(scratch, bytes);
+            crate::uuid::write(scratch, bytes);
             closed(column.append_bytes(scratch))
         }
+        BytesTo::UuidOf { text } => uuid_value(text, column, bytes),
         BytesTo::Decimal { shift, precision } => {
             let value = unscaled(bytes)?;
             let value = decimal::rescale(value, shift, Excess::Refuse)
@@ -270,6 +271,22 @@ fn bytes_value(to: BytesTo, column: &mut Column, bytes: &[u8], scratch: &mut Vec
             })
         }
     }
+}
+
+/// A UUID of its text or of its 16 bytes.
+fn uuid_value(written: bool, column: &mut Column, bytes: &[u8]) -> Result<(), Fail> {
+    let value = match written {
+        true => crate::uuid::parse(text(bytes)?),
+        false => bytes.try_into().ok(),
+    };
+    let value = value.ok_or_else(|| unreadable(bytes))?;
+    push(column, |data| match data {
+        Data::Uuid(values) => {
+            values.push(value);
+            true
+        }
+        _ => false,
+    })
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Fail> {

@@ -313,7 +313,7 @@ fn json_bytes(bytes: &[u8], content: Content, out: &mut Vec<u8>) -> Result<(), F
         },
         Content::Uuid if bytes.len() == 16 => {
             out.push(b'"');
-            write_uuid(out, bytes);
+            crate::uuid::write(out, bytes);
             out.push(b'"');
         }
         Content::Decimal(scale) => {
@@ -340,14 +340,4 @@ pub(super) fn unscaled(bytes: &[u8]) -> Result<i128, Fail> {
     full[16 - tail.len()..].copy_from_slice(tail);
     let fits = head.iter().all(|b| *b == fill) && (head.is_empty() || (full[0] ^ fill) & 0x80 == 0);
     if fits { Ok(i128::from_be_bytes(full)) } else { Err(Fail::new("a decimal has more than 38 digits")) }
-}
-
-/// Appends a UUID in its usual form.
-pub(super) fn write_uuid(out: &mut Vec<u8>, bytes: &[u8]) {
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            out.push(b'-');
-        }
-        put(out, format_args!("{byte:02x}"));
-    }
 }

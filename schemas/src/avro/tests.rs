@@ -13,7 +13,7 @@ use rand::RngExt;
 use super::*;
 use crate::avro_schema::{avro_schema, columns_of_avro};
 use crate::encode::Encoder;
-use crate::relation::{jsonb_field, timestamp, timestamptz};
+use crate::relation::{jsonb_field, timestamp, timestamptz, uuid_type};
 use crate::sample;
 
 #[allow(deprecated)]
@@ -111,6 +111,19 @@ fn types_that_fit() {
             of(DataType::Utf8),
             r#"{"type":{"type":"fixed","name":"U","size":16},"logicalType":"uuid"}"#.into(),
             parsed(),
+            "\"67e55044-10b1-426f-9247-bb680e5fe0c8\"",
+        ),
+        (of(uuid_type()), logical("string", "uuid"), parsed(), "\"67e55044-10b1-426f-9247-bb680e5fe0c8\""),
+        (
+            of(uuid_type()),
+            r#"{"type":{"type":"fixed","name":"U","size":16},"logicalType":"uuid"}"#.into(),
+            parsed(),
+            "\"67e55044-10b1-426f-9247-bb680e5fe0c8\"",
+        ),
+        (
+            of(uuid_type()),
+            r#""string""#.into(),
+            Value::String("{67E5504410B1426F9247BB680E5FE0C8}".into()),
             "\"67e55044-10b1-426f-9247-bb680e5fe0c8\"",
         ),
         (of(DataType::Date32), logical("int", "date"), Value::Date(-1), "\"1969-12-31\""),

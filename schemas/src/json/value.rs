@@ -10,7 +10,7 @@ use crate::columns::{Column, Data};
 use crate::decimal::{self, Excess};
 use crate::decode::Fail;
 use crate::span::Span;
-use crate::{jsonb, time};
+use crate::{jsonb, time, uuid};
 use arrow::datatypes::TimeUnit;
 
 impl Reader {
@@ -175,6 +175,7 @@ impl Reader {
                 let parse = |text: &str| Span::parse(text).and_then(Span::to_arrow);
                 values.push(text_value(sql, json, peek, parse)?);
             }
+            (Kind::Uuid, Data::Uuid(values)) => values.push(text_value(sql, json, peek, uuid::parse)?),
             (Kind::Timestamp, Data::I64(values)) => values.push(match self.options.timestamp_unit {
                 Some(unit) if peek.is_num() => numeric_timestamp(sql, unit, json, peek)?,
                 _ if peek.is_num() => {
@@ -298,8 +299,12 @@ fn text_value<T>(
     let text = json.known_str().map_err(syntax)?;
     parse(text).ok_or_else(|| {
         let shown: String = text.chars().take(64).collect();
-        let example = if sql == "INTERVAL" { "1 day 02:03:04 or in " } else { "" };
-        Fail::new(format!("\"{shown}\" does not fit {sql}, which is written as {example}ISO-8601"))
+        let form = match sql {
+            "INTERVAL" => "1 day 02:03:04 or in ISO-8601",
+            "UUID" => "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+            _ => "ISO-8601",
+        };
+        Fail::new(format!("\"{shown}\" does not fit {sql}, which is written as {form}"))
     })
 }
 

@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use super::{Form, Found};
 use crate::avro::AvroDecoder;
 use crate::blobs::Blobs;
+use crate::columns::Data;
 use crate::decode::{Batch, Decoded, Fail};
 use crate::error::SchemaError;
 use crate::json::{JsonDecoder, JsonOptions};
@@ -104,6 +105,7 @@ fn plain(columns: SchemaRef, text: bool) -> Result<Reader, SchemaError> {
     };
     match only.data_type() {
         DataType::Utf8 if text && !crate::is_jsonb(only) => Ok(Reader::Plain(Batch::new(&columns)?)),
+        DataType::FixedSizeBinary(16) if text => Ok(Reader::Plain(Batch::new(&columns)?)),
         DataType::Binary if !text => Ok(Reader::Plain(Batch::new(&columns)?)),
         kind if text && (kind.is_integer() || kind.is_floating() || kind.is_decimal()) => {
             Ok(Reader::Json(JsonDecoder::new(columns.clone(), JsonOptions::default())?.or_value()))
@@ -119,6 +121,12 @@ fn texts(batch: &mut Batch, keys: &Blobs) -> Result<Decoded, SchemaError> {
             let [column] = batch.root.fields_mut() else { return Err(Fail::new("the key is one column")) };
             if *column.data_type() == DataType::Utf8 && std::str::from_utf8(key).is_err() {
                 return Err(Fail::new("it is not UTF-8"));
+            }
+            if let (Data::Uuid(values), nulls) = column.parts() {
+                let value = std::str::from_utf8(key).ok().and_then(crate::uuid::parse);
+                values.push(value.ok_or_else(|| Fail::new("it is no UUID"))?);
+                nulls.append_non_null();
+                return Ok(());
             }
             let fits = column.append_bytes(key);
             if fits { Ok(()) } else { Err(Fail::new("the value is too large for one batch")) }

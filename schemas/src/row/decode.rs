@@ -95,6 +95,7 @@ fn read_fixed(column: &mut Column, row: &mut &[u8]) -> Result<(), SchemaError> {
             let span = us.and_then(|us| Span { months, days, us }.to_arrow());
             v.push(span.ok_or_else(|| bad("an interval is too long"))?);
         }
+        Data::Uuid(v) => v.push(array(row)?),
         Data::Null | Data::Bytes { .. } | Data::List { .. } | Data::Struct { .. } => {
             return Err(bad("a value of fixed width is expected"));
         }

@@ -36,7 +36,7 @@ fn width(values: &Values<'_>) -> Option<usize> {
         Values::I16(_) | Values::U16(_) => 2,
         Values::I32(_) | Values::U32(_) | Values::F32(_) => 4,
         Values::I64(_) | Values::U64(_) | Values::F64(_) => 8,
-        Values::I128(_) => 16,
+        Values::I128(_) | Values::Uuid(_) => 16,
         Values::Span(_) => 24,
         Values::Bytes(_) | Values::List(..) | Values::Struct(_) => return None,
     })
@@ -133,6 +133,7 @@ fn write(column: &View<'_>, index: usize, place: &mut usize, out: &mut [u8]) {
         Values::F32(v) => put(out, place, &float32(v[index])),
         Values::F64(v) => put(out, place, &float64(v[index])),
         Values::Span(v) => put(out, place, &span(v[index])),
+        Values::Uuid(v) => put(out, place, &v[index]),
         Values::Bytes(heap) => write_bytes(heap.get(index), place, out),
         Values::List(offsets, items) => {
             for item in offsets[index] as usize..offsets[index + 1] as usize {

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
-    Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, NullArray, RecordBatch,
-    StringArray, StructArray, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array,
+    Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, NullArray,
+    RecordBatch, StringArray, StructArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano};
 use arrow::row::{RowConverter, SortField};
@@ -134,6 +134,11 @@ fn fixture() {
         ),
         ("text", Arc::new(StringArray::from(vec!["a\0b", ""])), ["016100ff620000", "010000"]),
         ("bytes", Arc::new(BinaryArray::from(vec![Some(&b"\xff\x00"[..]), None])), ["01ff00ff0000", "00"]),
+        (
+            "uuid",
+            Arc::new(FixedSizeBinaryArray::try_from(vec![Some(b"\x00\xff0123456789abcd"), None]).unwrap()),
+            ["0100ff3031323334353637383961626364", "00"],
+        ),
         ("date", Arc::new(Date32Array::from(vec![0, -1])), ["0180000000", "017fffffff"]),
         (
             "interval",

@@ -37,6 +37,7 @@ fn handles(from: &DataType, to: &DataType) -> bool {
         (a, b) if a == b => false,
         (T::Int16 | T::Int32 | T::Int64, T::Float32 | T::Float64) | (T::Float32, T::Float64) => false,
         (T::Int16, T::Int32 | T::Int64) | (T::Int32, T::Int64) => false,
+        (T::Utf8, T::FixedSizeBinary(16)) | (T::FixedSizeBinary(16), T::Utf8) => true,
         (T::Utf8, T::Boolean | T::Binary) | (T::Binary, T::Utf8) | (T::Boolean, T::Utf8) => true,
         (a, T::Boolean) | (T::Boolean, a) => a.is_signed_integer(),
         (T::Utf8, b) => number(b),
@@ -191,6 +192,7 @@ fn name(of: &DataType) -> &'static str {
         DataType::Float32 => "real",
         DataType::Float64 => "double precision",
         DataType::Decimal128(..) => "numeric",
+        DataType::FixedSizeBinary(16) => "uuid",
         _ => "that type",
     }
 }
@@ -202,6 +204,10 @@ fn read(text: &str, to: &DataType) -> Answer {
     match to {
         DataType::Boolean => truth(trimmed).map(Out::Bool).ok_or_else(wrong),
         DataType::Binary => bytes::parse(text).map(Out::Bytes),
+        DataType::FixedSizeBinary(16) => match schemas::uuid::parse(text) {
+            Some(value) => Ok(Out::Bytes(value.to_vec())),
+            None => Err(wrong()),
+        },
         DataType::Decimal128(_, scale) => parse(text, *scale).map(Out::Decimal),
         DataType::Float32 | DataType::Float64 => float(trimmed, to, text),
         _ => {

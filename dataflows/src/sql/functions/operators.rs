@@ -6,6 +6,7 @@
 use arrow::datatypes::DataType;
 use datafusion_common::tree_node::TreeNode;
 use datafusion_common::{DFSchema, Result, plan_err};
+use datafusion_expr::expr::Cast;
 use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion_expr::{Expr, ExprSchemable, GetFieldAccess, when};
 use datafusion_sql::sqlparser::ast::BinaryOperator as Op;
@@ -157,7 +158,7 @@ fn by_type(mut raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<Ra
             planned("herald_array_ge", vec![raw.left, raw.right])
         }
         Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => {
-            Ok(PlannerResult::Original(as_doubles(raw, &left, &right)))
+            Ok(PlannerResult::Original(as_doubles(as_uuids(raw, &left, &right), &left, &right)))
         }
         _ => Ok(PlannerResult::Original(raw)),
     }
@@ -202,6 +203,20 @@ fn arithmetic(
         return planned(name, vec![raw.left, raw.right]);
     }
     Ok(PlannerResult::Original(as_doubles(raw, left, right)))
+}
+
+/// A text constant beside a UUID is read as one.
+fn as_uuids(mut raw: RawBinaryExpr, left: &DataType, right: &DataType) -> RawBinaryExpr {
+    let uuid = schemas::uuid_type();
+    let read = |e: Expr, of: &DataType, beside: &DataType| match &e {
+        Expr::Literal(..) if is_text(of) && *beside == uuid => {
+            Expr::Cast(Cast::new(Box::new(e), uuid.clone()))
+        }
+        _ => e,
+    };
+    raw.left = read(raw.left, left, right);
+    raw.right = read(raw.right, right, left);
+    raw
 }
 
 /// A DECIMAL beside a DOUBLE or REAL becomes a DOUBLE.

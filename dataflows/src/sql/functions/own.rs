@@ -239,10 +239,7 @@ impl Def {
 fn take(kind: Kind, given: &DataType, widest: Option<&DataType>) -> Option<DataType> {
     let none = given.is_null();
     let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let bytes = matches!(
-        given,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
-    );
+    let bytes = matches!(given, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
     let list = matches!(given, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _));
     match kind {
         Kind::Text => (text || none).then_some(DataType::Utf8),

@@ -76,7 +76,6 @@ const REMEDIES: &[(&str, &str)] = &[
     ("map_extract", "use s['field'] of a STRUCT, or ->> of JSONB"),
     ("element_at", "use a[1] of an array, s['field'] of a STRUCT, or ->> of JSONB"),
     ("version", "a topology cannot depend on which version runs it"),
-    ("gen_random_uuid", "use a column of the record: a random value could not be computed again"),
     ("if", "use CASE WHEN condition THEN a ELSE b END"),
     ("iff", "use CASE WHEN condition THEN a ELSE b END"),
     ("isnull", "use x IS NULL"),

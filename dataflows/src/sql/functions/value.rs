@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, BooleanBuilder, Decimal128Array,
-    Decimal128Builder, Float32Builder, Float64Array, Float64Builder, Int16Builder, Int32Builder, Int64Array,
-    Int64Builder, ListArray, StringArray, StringBuilder, new_empty_array, new_null_array,
+    Decimal128Builder, FixedSizeBinaryBuilder, Float32Builder, Float64Array, Float64Builder, Int16Builder,
+    Int32Builder, Int64Array, Int64Builder, ListArray, StringArray, StringBuilder, new_empty_array,
+    new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, Int64Type};
@@ -257,6 +258,8 @@ pub(crate) enum Builder {
     Text(StringBuilder),
     /// BYTEA.
     Bytes(BinaryBuilder),
+    /// UUID.
+    Uuid(FixedSizeBinaryBuilder),
     /// Arrays.
     List(FieldRef, Vec<Option<ArrayRef>>),
     /// Nothing but NULL.
@@ -283,6 +286,7 @@ impl Builder {
             ),
             DataType::Utf8 => Builder::Text(StringBuilder::new()),
             DataType::Binary => Builder::Bytes(BinaryBuilder::new()),
+            DataType::FixedSizeBinary(16) => Builder::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16)),
             DataType::List(item) => Builder::List(Arc::clone(item), Vec::with_capacity(rows)),
             other => return exec_err!("a function gives {other}"),
         })
@@ -315,6 +319,7 @@ impl Builder {
                 bounded(b.values_slice().len(), v.len())?;
                 b.append_value(v);
             }
+            (Builder::Uuid(b), Out::Bytes(v)) => b.append_value(v)?,
             (Builder::List(_, rows), Out::Texts(items)) => {
                 rows.push(Some(Arc::new(StringArray::from_iter(items))));
             }
@@ -334,6 +339,7 @@ impl Builder {
             Builder::Decimal(b, _) => b.append_null(),
             Builder::Text(b) => b.append_null(),
             Builder::Bytes(b) => b.append_null(),
+            Builder::Uuid(b) => b.append_null(),
             Builder::List(_, rows) => rows.push(None),
             Builder::Null(rows) => *rows += 1,
         }
@@ -354,6 +360,7 @@ impl Builder {
             Builder::Decimal(mut b, _) => Arc::new(b.finish()),
             Builder::Text(mut b) => Arc::new(b.finish()),
             Builder::Bytes(mut b) => Arc::new(b.finish()),
+            Builder::Uuid(mut b) => Arc::new(b.finish()),
             Builder::List(item, rows) => lists(&item, rows)?,
             Builder::Null(rows) => new_null_array(&DataType::Null, rows),
         })

@@ -286,7 +286,7 @@ const BAD: &[(&str, &str)] = &[
         "CREATE SOURCE s (a INT) INCLUDE header TAIL",
         "1:40: expected a header's name in single quotes, found `WITH`\n  write INCLUDE header 'name' AS column",
     ),
-    ("CREATE SOURCE s (a UUID) TAIL", "1:20: unknown type UUID\n  write VARCHAR"),
+    ("CREATE SOURCE s (a XML) TAIL", "1:20: unknown type XML\n  write VARCHAR"),
     (
         "CREATE SOURCE s (a VARCHAR(10)) TAIL",
         "1:27: VARCHAR has no length here\n  leave the length out and write CHECK (char_length(c) <= n)",

@@ -37,6 +37,7 @@ const KNOWN: &[&str] = &[
     "INTERVAL",
     "BYTEA",
     "JSONB",
+    "UUID",
     "STRUCT",
 ];
 
@@ -58,7 +59,6 @@ const INSTEAD: &[(&str, &str)] = &[
     ("serial", "write BIGINT"),
     ("bigserial", "write BIGINT"),
     ("tinyint", "write SMALLINT"),
-    ("uuid", "write VARCHAR"),
     ("variant", "write JSONB"),
     ("xml", "write VARCHAR"),
 ];
@@ -173,6 +173,7 @@ fn scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
         "boolean" | "bool" => DataType::Boolean,
         "date" => DataType::Date32,
         "bytea" => DataType::Binary,
+        "uuid" => schemas::uuid_type(),
         "interval" => {
             precision(cursor)?;
             schemas::interval()

@@ -115,7 +115,9 @@ fn has_form(field: &Field) -> bool {
         DataType::Struct(fields) => fields.iter().all(|field| has_form(field)),
         DataType::Null | DataType::Boolean | DataType::Float32 | DataType::Float64 => true,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Decimal128(..) | DataType::Date32 | DataType::Binary => true,
+        DataType::Decimal128(..) | DataType::Date32 | DataType::Binary | DataType::FixedSizeBinary(16) => {
+            true
+        }
         DataType::Time64(TimeUnit::Microsecond) | DataType::Timestamp(TimeUnit::Microsecond, _) => true,
         other => other.is_integer(),
     }
@@ -160,6 +162,9 @@ fn value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>,
             let bytes = array.as_binary::<i32>().value(row);
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             Json::String(Cow::Owned(format!("\\x{hex}")))
+        }
+        DataType::FixedSizeBinary(16) => {
+            Json::String(Cow::Owned(schemas::uuid::text(array.as_fixed_size_binary().value(row))))
         }
         DataType::Date32 => date(array.as_primitive::<Date32Type>().value(row)),
         DataType::Time64(_) => clock(array.as_primitive::<Time64MicrosecondType>().value(row)),
