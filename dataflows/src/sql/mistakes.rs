@@ -286,16 +286,7 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
         );
     }
     if let Some(name) = text.strip_prefix("Unsupported SQL type ") {
-        let hint = (name == "UUID").then(|| "use VARCHAR: lower(s) is the one form of a UUID".to_owned());
-        return Some(Mistake::new(at(Some(name)), format!("there is no type {name}")).maybe_hint(hint));
-    }
-    if let Some(field) =
-        between(text, "Dot access not supported for non-string expr: Identifier(Ident { value: \"", "\"")
-    {
-        return Some(
-            Mistake::new(at(Some(&field)), format!("the field {field} of an item is written in brackets"))
-                .hint(format!("write s['{field}']")),
-        );
+        return Some(Mistake::new(at(Some(name)), format!("there is no type {name}")));
     }
     let operator = if text.starts_with("-> and ->> need") { "->" } else { return None };
     Some(Mistake::new(at(Some(operator)), text.to_owned()).hint("for a STRUCT write (s).field or s['field']"))
@@ -436,7 +427,6 @@ pub(super) fn clean(text: &str) -> String {
         ("Timestamp(ns)", "TIMESTAMP"),
         ("Time64(µs)", "TIME"),
         ("Interval(MonthDayNano)", "INTERVAL"),
-        ("FixedSizeBinary(16)", "UUID"),
         ("Duration(µs)", "INTERVAL"),
         ("Decimal128(", "DECIMAL("),
         ("Int64", "BIGINT"),
@@ -446,6 +436,7 @@ pub(super) fn clean(text: &str) -> String {
         ("Float32", "REAL"),
         ("Utf8", "VARCHAR"),
         ("Boolean", "BOOLEAN"),
+        ("FixedSizeBinary(16)", "UUID"),
         ("Binary", "BYTEA"),
         ("Date32", "DATE"),
         ("Struct(", "STRUCT("),

@@ -19,6 +19,7 @@ pub mod relation;
 pub mod rows;
 pub mod series;
 pub mod sink;
+pub mod structs;
 pub mod temporal;
 pub mod types;
 pub mod unnest;

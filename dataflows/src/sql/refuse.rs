@@ -194,6 +194,13 @@ impl Refuse {
             };
             return self.no(span, format!("{name}() is refused: its result depends on when or where it runs, so it could not be recomputed"), hint);
         }
+        if name == "map" {
+            return self.no(
+                span,
+                "MAP is not supported",
+                "write jsonb_build_object('a', x), and take parts with ->>",
+            );
+        }
         if let Some((span, message, hint)) = order::not_over(f, &name) {
             return self.no(span, message, hint);
         }

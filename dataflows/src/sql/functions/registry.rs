@@ -69,10 +69,9 @@ const REMEDIES: &[(&str, &str)] = &[
     ("try_cast", "use CAST(x AS TYPE); a row that fails goes to herald.errors"),
     ("arrow_typeof", "the columns of a view and their types are shown by herald explain"),
     ("pg_typeof", "the columns of a view and their types are shown by herald explain"),
-    ("map", "use STRUCT or JSONB: there is no MAP"),
-    ("map_keys", "use STRUCT or JSONB: there is no MAP"),
-    ("map_values", "use STRUCT or JSONB: there is no MAP"),
-    ("map_entries", "use STRUCT or JSONB: there is no MAP"),
+    ("map_keys", "use jsonb_build_object('a', x) and ->>: there is no MAP"),
+    ("map_values", "use jsonb_build_object('a', x) and ->>: there is no MAP"),
+    ("map_entries", "use jsonb_build_object('a', x) and ->>: there is no MAP"),
     ("map_extract", "use s['field'] of a STRUCT, or ->> of JSONB"),
     ("element_at", "use a[1] of an array, s['field'] of a STRUCT, or ->> of JSONB"),
     ("version", "a topology cannot depend on which version runs it"),
@@ -83,6 +82,8 @@ const REMEDIES: &[(&str, &str)] = &[
     ("locate", "use strpos(s, part)"),
     ("concat_array", "use a || b"),
     ("sha1", "use sha256(s), or digest(s, 'sha256')"),
+];
+
 /// Names of elsewhere, each with the function that means the same.
 const ALIASES: [(&str, &str); 10] = [
     ("nvl", "coalesce"),
@@ -102,8 +103,6 @@ pub(in crate::sql) fn aliases(known: &BTreeMap<String, Arc<ScalarUDF>>) -> Vec<(
     let of = |(alias, name): &(&str, &str)| Some(((*alias).to_owned(), Arc::clone(known.get(*name)?)));
     ALIASES.iter().filter_map(of).collect()
 }
-
-];
 
 /// All scalar functions of this folder; a later one of a name stands in for an earlier one.
 pub(in crate::sql) fn scalars() -> Vec<Arc<ScalarUDF>> {
@@ -131,9 +130,9 @@ const TABLES: &[&[own::Def]] = &[
     regex::TABLE,
     format::TABLE,
     bytes::TABLE,
-    number::format::TABLE,
     number::TABLE,
     number::ANGLES,
+    number::format::TABLE,
     decimal::TABLE,
     array::TABLE,
     array::COMPARISONS,

@@ -55,6 +55,7 @@ fn rewritten(expr: Expr, span: Span) -> Expr {
             let access_chain = access_chain.into_iter().map(bounded).collect();
             Expr::CompoundFieldAccess { root, access_chain }
         }
+        Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("row") => as_struct(f, span),
         other => other,
     }
 }
@@ -106,6 +107,18 @@ fn overlaps(own: [Expr; 2], other: [Expr; 2]) -> Expr {
 
 fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+/// `ROW(a, b)` as a struct of f1 and f2.
+fn as_struct(f: Function, span: Span) -> Expr {
+    let FunctionArguments::List(list) = &f.args else { return Expr::Function(f) };
+    let mut args = Vec::with_capacity(2 * list.args.len());
+    for (at, arg) in list.args.iter().enumerate() {
+        let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = arg else { return Expr::Function(f) };
+        let name = Value::SingleQuotedString(format!("f{}", at + 1));
+        args.extend([Expr::Value(name.with_empty_span()), value.clone()]);
+    }
+    call("named_struct", span, args)
 }
 
 /// A slice with both of its bounds.

@@ -416,7 +416,7 @@ fn sqlparse<T>(
         return Err(if hint { mistake.hint("split it into several views") } else { mistake });
     }
     let symmetric = tokens.iter().find(|t| is_word(&t.token, "symmetric")).map(|t| context.pos(t.span.start));
-    let tokens = super::lambda::calls(super::jsonb::operators(tokens));
+    let tokens = super::structs::calls(super::lambda::calls(super::jsonb::operators(tokens)));
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
     let value = read(&mut parser).map_err(|error| match symmetric {
         Some(pos) => Mistake::new(pos, "BETWEEN SYMMETRIC is not supported")

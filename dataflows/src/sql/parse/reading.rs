@@ -4,6 +4,7 @@
 //!   comparisons' conjunctions, so what follows is a condition of its own.
 //! - `-2 ^ 2`: the parser negates the power. A sign binds closer than every operator but `::` and `[]`.
 //! - `(a, b) = (1, 2)`: a row is compared column by column, with NULL in any of them: `a = 1 AND b = 2`.
+//! - `(s).a` is `s['a']`.
 //! - `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
 //! - `x = ANY (SELECT ...)` is `x IN (SELECT ...)`, `x <> ALL (SELECT ...)` its NOT IN.
 //!
@@ -12,8 +13,8 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator as Op, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, LimitClause, Query,
-    UnaryOperator, Value, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator as Op, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    LimitClause, Query, Subscript, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 /// Corrects every expression in `node`.
@@ -84,6 +85,42 @@ fn corrected(expr: Expr) -> Expr {
             Expr::Subquery(subquery) => Expr::InSubquery { expr: left, subquery, negated: true },
             other => Expr::AllOp { left, compare_op: Op::NotEq, right: Box::new(other) },
         },
+        Expr::CompoundFieldAccess { root, access_chain } => accessed(*root, access_chain),
+        other => other,
+    }
+}
+
+/// `t.s[1].a`, whose parts in front of the first bracket are one name.
+fn accessed(root: Expr, chain: Vec<AccessExpr>) -> Expr {
+    let mut chain = chain.into_iter().peekable();
+    let root = match root {
+        Expr::Identifier(first) => {
+            let mut names = vec![first];
+            let name = |access: &AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+            while let Some(AccessExpr::Dot(Expr::Identifier(next))) = chain.next_if(name) {
+                names.push(next);
+            }
+            match <[Ident; 1]>::try_from(names) {
+                Ok([only]) => Expr::Identifier(only),
+                Err(names) => Expr::CompoundIdentifier(names),
+            }
+        }
+        other => other,
+    };
+    let access_chain: Vec<AccessExpr> = chain.map(field).collect();
+    match access_chain.is_empty() {
+        true => root,
+        false => Expr::CompoundFieldAccess { root: Box::new(root), access_chain },
+    }
+}
+
+/// A field by its name in brackets.
+fn field(access: AccessExpr) -> AccessExpr {
+    match access {
+        AccessExpr::Dot(Expr::Identifier(name)) => {
+            let text = Value::SingleQuotedString(super::cursor::fold(&name.value, name.quote_style));
+            AccessExpr::Subscript(Subscript::Index { index: Expr::Value(text.with_span(name.span)) })
+        }
         other => other,
     }
 }
