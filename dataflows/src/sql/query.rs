@@ -38,7 +38,8 @@ use super::fold::Fold;
 use super::parse::unnest::{self, UnnestUse};
 use super::{
     bags, coerce, constants, dependents, filtered, firsts, guard, intervals, jsonb, lambda, lower, meaning,
-    mistakes, now, ordinality, recursion, refuse, repeated, subquery, sugar, temporal, times, total, trial, using,
+    mistakes, now, ordinality, recursion, refuse, repeated, subquery, sugar, temporal, times, total, trial,
+    using,
 };
 use crate::plan::{RelId, Scalar};
 
