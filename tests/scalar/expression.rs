@@ -124,7 +124,7 @@ impl Generator<'_> {
                         "zone" => "zone",
                         _ => "width",
                     }));
-                    out.push_str(&literal(kind, self.rng).expect("constants"));
+                    out.push_str(&format!("⟪{}⟫", literal(kind, self.rng).expect("constants")));
                 }
                 word => out.push_str(word),
             }

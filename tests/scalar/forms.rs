@@ -87,9 +87,10 @@ pub enum For {
     Herald,
     /// PostgreSQL.
     Postgres,
-    /// PostgreSQL, which is not to see constants: it evaluates them before all else, whatever guards them, and
-    /// drops what stands beside a NULL.
-    Blind,
+    /// Herald, which is not to see constants: it drops what cannot matter beside them.
+    BlindHerald,
+    /// PostgreSQL, which is not to see constants either: it evaluates them before all else, whatever guards them.
+    BlindPostgres,
 }
 
 /// A text as one of them is to read it: `«h¦p»` is `h` to Herald and `p` to PostgreSQL, also within one another;
@@ -98,13 +99,16 @@ pub fn spelled(text: &str, reader: For) -> String {
     let mut out = String::new();
     // Who reads the parts that are open here, from the outermost on.
     let mut open: Vec<For> = Vec::new();
-    let blind = reader == For::Blind;
-    let reader = if blind { For::Postgres } else { reader };
+    let (reader, before, after) = match reader {
+        For::BlindHerald => (For::Herald, "(CASE WHEN id IS NULL THEN NULL ELSE ", " END)"),
+        For::BlindPostgres => (For::Postgres, "(SELECT ", ")"),
+        reader => (reader, "", ""),
+    };
     for c in text.chars() {
         match c {
             '⟪' | '⟫' if !open.iter().all(|part| *part == reader) => {}
-            '⟪' => out.push_str(if blind { "(SELECT " } else { "" }),
-            '⟫' => out.push_str(if blind { ")" } else { "" }),
+            '⟪' => out.push_str(before),
+            '⟫' => out.push_str(after),
             '«' => open.push(For::Herald),
             '¦' => *open.last_mut().expect("a part for PostgreSQL within «»") = For::Postgres,
             '»' => drop(open.pop()),
@@ -120,5 +124,5 @@ fn parts_are_for_one_reader() {
     let text = "⟪«7¦7::bigint»⟫ + «round(«1¦2»)¦trunc(«1¦2»)»";
     assert_eq!(spelled(text, For::Herald), "7 + round(1)");
     assert_eq!(spelled(text, For::Postgres), "7::bigint + trunc(2)");
-    assert_eq!(spelled(text, For::Blind), "(SELECT 7::bigint) + trunc(2)");
+    assert_eq!(spelled(text, For::BlindPostgres), "(SELECT 7::bigint) + trunc(2)");
 }

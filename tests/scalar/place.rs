@@ -373,8 +373,8 @@ impl Place {
     }
 
     /// Herald's; `name` is the name of the source, if it needs one.
-    pub fn herald(&self, expression: &str, kind: Kind, name: &str) -> Asked {
-        let expression = &spelled(expression, For::Herald);
+    pub fn herald(&self, expression: &str, kind: Kind, name: &str, reader: For) -> Asked {
+        let expression = &spelled(expression, reader);
         let Some((declared, query)) = self.declared else {
             let query = spelled(self.query, For::Herald).replace("{e}", expression).replace("@t@", "t");
             return Asked { source: None, query };

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::datatypes::Field;
+
 use crate::engine::{Given, answers};
 use crate::expression::Expr;
-use crate::forms::{FORMS, For, spelled};
+use crate::forms::{FORMS, For, spelled, words};
 use crate::history::History;
 use crate::judge::{self, Judged};
 use crate::kind::Kind;
@@ -85,7 +87,7 @@ pub fn ask(postgres: &mut Postgres, history: &Arc<History>, questions: &[Questio
     for (at, found) in alone.iter().zip(answers(history, &asked)) {
         given[*at] = Some(found);
     }
-    // Where they differ, what PostgreSQL did with constants may be why.
+    // Where they differ, what either did with constants may be why: SQL leaves open what is evaluated beside them.
     let said = |at: usize, judged: &Judged| given[at].as_ref().map(|g| verdict(&questions[at], judged, g));
     let doubtful: Vec<usize> = (0..questions.len())
         .filter(|at| !matches!(said(*at, &judged[*at]), None | Some(Verdict::Same | Verdict::Refused(_))))
@@ -94,10 +96,15 @@ pub fn ask(postgres: &mut Postgres, history: &Arc<History>, questions: &[Questio
     let blind = if again.is_empty() {
         vec![]
     } else {
-        spent(0, || judge::judged(postgres, history, &again, For::Blind))
+        spent(0, || judge::judged(postgres, history, &again, For::BlindPostgres))
     };
     for (at, judged) in doubtful.iter().zip(&blind) {
-        verdicts[*at] = said(*at, judged).filter(|said| *said == Verdict::Same);
+        let same = |said: &Verdict| *said == Verdict::Same;
+        verdicts[*at] = said(*at, judged).filter(same).or_else(|| {
+            let asked = alone_as(questions, *at, For::BlindHerald);
+            let given = answers(history, &[asked]).into_iter().next()?;
+            Some(verdict(&questions[*at], judged, &given)).filter(same)
+        });
     }
     let first = |at: usize| said(at, &judged[at]).unwrap_or(Verdict::Same);
     verdicts.iter().enumerate().map(|(at, settled)| settled.clone().unwrap_or_else(|| first(at))).collect()
@@ -116,11 +123,16 @@ fn views(questions: &[Question], judged: &[Judged]) -> Vec<Vec<usize>> {
     chunks.map(<[usize]>::to_vec).collect()
 }
 
+/// What Herald is asked by a view of one question.
+fn alone_as(questions: &[Question], at: usize, reader: For) -> Asked {
+    let question = &questions[at];
+    question.place.herald(&question.sql, question.kind, &format!("s{at}"), reader)
+}
+
 /// What Herald is asked by one view.
 fn together(questions: &[Question], view: &[usize]) -> Asked {
     if let [at] = view {
-        let question = &questions[*at];
-        return question.place.herald(&question.sql, question.kind, &format!("s{at}"));
+        return alone_as(questions, *at, For::Herald);
     }
     let column =
         |(column, at): (usize, &usize)| format!("{} AS b{column}", spelled(&questions[*at].sql, For::Herald));
@@ -153,7 +165,7 @@ fn verdict(question: &Question, judged: &Judged, given: &Given) -> Verdict {
             Some(text) => {
                 let text = if postgres { value::postgres(text, field) } else { text.clone() };
                 match () {
-                    () if near => nearly(&text),
+                    () if near => nearly(&text, field),
                     // Keys lose the zeros that end their numbers.
                     () if keys && schemas::is_jsonb(field) => value::without_zeros(&text),
                     () => text,
@@ -167,8 +179,11 @@ fn verdict(question: &Question, judged: &Judged, given: &Given) -> Verdict {
     let beyond = |row: &Texts| row.iter().zip(fields).any(|(cell, f)| value::is_beyond(cell.as_deref(), f));
     let (left_out, rows): (Vec<&Texts>, Vec<&Texts>) = judged.rows.iter().partition(|row| beyond(row));
     let mut wanted: Vec<String> = rows.into_iter().map(|row| text(row, true)).collect();
-    found.sort_unstable();
-    wanted.sort_unstable();
+    let rounds = words(&question.sql).iter().any(|word| ROUNDED.contains(word));
+    for rows in [&mut found, &mut wanted] {
+        rows.iter_mut().filter(|_| rounds).for_each(|row| *row = value::roughly(row));
+        rows.sort_unstable();
+    }
     if found != wanted {
         let lacking = |of: &[String], from: &[String]| {
             let mut left = from.to_vec();
@@ -199,10 +214,16 @@ fn verdict(question: &Question, judged: &Judged, given: &Given) -> Verdict {
     Verdict::Same
 }
 
+/// Functions whose last digit is that of the platform's library.
+const ROUNDED: &[&str] = &[
+    "^", "power", "pow", "exp", "ln", "log", "log10", "sin", "cos", "tan", "cot", "asin", "acos", "atan",
+    "atan2", "sinh", "cosh", "tanh", "sind", "cosd", "tand", "cotd", "asind", "acosd", "atand", "atan2d",
+];
+
 /// A number without its last digits.
-fn nearly(text: &str) -> String {
+fn nearly(text: &str, field: &Field) -> String {
     match text.parse::<f64>() {
-        Ok(x) if text.contains(['.', 'e']) && x.is_finite() => format!("{x:.8e}"),
+        Ok(x) if !field.data_type().is_integer() && x.is_finite() => format!("{x:.8e}"),
         _ => text.to_owned(),
     }
 }

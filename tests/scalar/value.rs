@@ -185,6 +185,33 @@ pub fn without_zeros(json: &str) -> String {
     out
 }
 
+/// Numbers of 15 digits and more without what is behind the twelfth.
+pub fn roughly(text: &str) -> String {
+    let (mut out, mut number) = (String::new(), String::new());
+    for c in text.chars().chain(['\0']) {
+        let exponent =
+            matches!(c, 'e' | '+' | '-') && number.ends_with(|l: char| l == 'e' || l.is_ascii_digit());
+        if c.is_ascii_digit() || c == '.' || (!number.is_empty() && exponent) {
+            number.push(c);
+            continue;
+        }
+        let digits = number.bytes().filter(u8::is_ascii_digit).count();
+        match number.parse::<f64>() {
+            Ok(x) if digits >= 15 => out.push_str(&format!("{x:.11e}")),
+            _ => out.push_str(&number),
+        }
+        number.clear();
+        out.extend(Some(c).filter(|c| *c != '\0'));
+    }
+    out
+}
+
+#[test]
+fn last_digits_are_taken_off() {
+    assert_eq!(roughly("[406561177535215230,x1.5]"), "[4.06561177535e17,x1.5]");
+    assert_eq!(roughly("0.1234567890123456e-7 2026-01-02"), "1.23456789012e-8 2026-01-02");
+}
+
 #[test]
 fn zeros_behind_the_point_are_taken_off() {
     assert_eq!(without_zeros(r#"[1.50,10,"2.0",0.0,"\"3.0"]"#), r#"[1.5,10,"2.0",0,"\"3.0"]"#);

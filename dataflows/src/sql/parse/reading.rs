@@ -12,8 +12,9 @@
 
 use std::ops::ControlFlow;
 
+use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator as Op, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    AccessExpr, BinaryOperator as Op, CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
     LimitClause, Query, Subscript, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
@@ -221,9 +222,13 @@ fn rows(left: Vec<Expr>, op: &Op, right: Vec<Expr>) -> Expr {
                 other => other.clone(),
             };
             let Some(last) = pairs.pop() else { return all(std::iter::empty(), &Op::And) };
-            pairs.into_iter().rev().fold(pair(op, last), |rest, first| {
-                let equal = all([pair(&Op::Eq, first.clone()), rest].into_iter(), &Op::And);
-                all([pair(&strict, first), equal].into_iter(), &Op::Or)
+            // Only where the first are equal are the next looked at.
+            pairs.into_iter().rev().fold(pair(op, last), |rest, first| Expr::Case {
+                case_token: AttachedToken::empty(),
+                end_token: AttachedToken::empty(),
+                operand: None,
+                conditions: vec![CaseWhen { condition: pair(&Op::Eq, first.clone()), result: rest }],
+                else_result: Some(Box::new(pair(&strict, first))),
             })
         }
     }
@@ -296,8 +301,8 @@ mod tests {
     fn rows_are_compared_column_by_column() {
         reads("(a, b) = (1, 2)", "((a = 1) AND (b = 2))");
         reads("(a, b) <> (1, 2)", "((a <> 1) OR (b <> 2))");
-        reads("(a, b) < (1, 2)", "((a < 1) OR ((a = 1) AND (b < 2)))");
-        reads("(a, b) >= (1, 2)", "((a > 1) OR ((a = 1) AND (b >= 2)))");
+        reads("(a, b) < (1, 2)", "(CASE WHEN a = 1 THEN b < 2 ELSE a < 1 END)");
+        reads("(a, b) >= (1, 2)", "(CASE WHEN a = 1 THEN b >= 2 ELSE a > 1 END)");
         reads("(a, b) IN ((1, 2), (3, 4))", "(((a = 1) AND (b = 2)) OR ((a = 3) AND (b = 4)))");
         reads("(a, b) NOT IN ((1, 2))", "(NOT (((a = 1) AND (b = 2))))");
         reads("(a, b) IS NULL", "((a IS NULL) AND (b IS NULL))");
