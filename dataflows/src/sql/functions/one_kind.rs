@@ -60,7 +60,8 @@ impl ScalarUDFImpl for OneKind {
         let alike = if self.name() == "nvl2" { &given[1.min(given.len())..] } else { given };
         let text =
             alike.iter().any(|t| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View));
-        let number = alike.iter().any(|t| t.is_numeric() || *t == DataType::Boolean);
+        let other = [DataType::Boolean, schemas::uuid_type()];
+        let number = alike.iter().any(|t| t.is_numeric() || other.contains(t));
         if text && number {
             let given: Vec<String> =
                 given.iter().map(|t| schemas::sql_type(&Field::new("", t.clone(), true))).collect();
