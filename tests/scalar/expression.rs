@@ -90,7 +90,12 @@ impl Generator<'_> {
         let constant = columns.is_empty() || self.rng.random_range(0..100) < 25;
         match literal(kind, self.rng).filter(|_| constant) {
             Some(text) => Expr::Leaf(format!("⟪{text}⟫")),
-            None => Expr::Leaf(columns[self.rng.random_range(0..columns.len())].to_owned()),
+            None => {
+                let name = columns[self.rng.random_range(0..columns.len())];
+                // That a column is never NULL is known like a constant.
+                let known = COLUMNS.iter().any(|c| c.name == name && c.not_null);
+                Expr::Leaf(if known { format!("⟪{name}⟫") } else { name.to_owned() })
+            }
         }
     }
 

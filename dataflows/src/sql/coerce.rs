@@ -13,7 +13,7 @@ use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion_expr::expr::{Between, Case, Cast, InList, ScalarFunction};
 use datafusion_expr::logical_plan::{LogicalPlan, LogicalPlanBuilder, Union};
-use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, when};
 
 use super::rewrite;
 
@@ -89,12 +89,19 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::Between(Between { expr, negated, low, high }) => {
             let mut all = vec![*expr, *low, *high];
-            let changed = together(&mut all, schema, "BETWEEN", false)?;
-            let mut all = all.into_iter().map(Box::new);
+            together(&mut all, schema, "BETWEEN", false)?;
+            let mut all = all.into_iter();
             let (Some(expr), Some(low), Some(high)) = (all.next(), all.next(), all.next()) else {
                 return plan_err!("BETWEEN takes three values");
             };
-            Ok(Transformed::new_transformed(Expr::Between(Between { expr, negated, low, high }), changed))
+            let subquery = expr.exists(|e| Ok(matches!(e, Expr::ScalarSubquery(_))))?;
+            if subquery {
+                let (expr, low, high) = (Box::new(expr), Box::new(low), Box::new(high));
+                return Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })));
+            }
+            // As an AND its second side is evaluated only where the first is not false.
+            let within = expr.clone().gt_eq(low).and(expr.lt_eq(high));
+            Ok(Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within }))
         }
         Expr::InList(InList { expr, list, negated }) => {
             let mut all = vec![*expr];
@@ -103,6 +110,13 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let expr = Box::new(all.remove(0));
             Ok(Transformed::new_transformed(Expr::InList(InList { expr, list: all, negated }), changed))
         }
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if func.name() == "nullif" && is_first(&args, schema) =>
+        {
+            let null = ScalarValue::try_from(&args[0].get_type(schema)?)?;
+            let same = expression(args[0].clone().eq(args[1].clone()), schema)?;
+            Ok(Transformed::yes(when(same, Expr::Literal(null, None)).otherwise(args[0].clone())?))
+        }
         Expr::ScalarFunction(ScalarFunction { func, mut args }) if ALTERNATIVES.contains(&func.name()) => {
             let changed = together(&mut args, schema, func.name(), false)?;
             Ok(Transformed::new_transformed(Expr::ScalarFunction(ScalarFunction { func, args }), changed))
@@ -110,6 +124,13 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::Case(case) => coerced_case(case, schema),
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Whether `nullif` of these has the type of the first: PostgreSQL compares whole numbers of different widths as
+/// they are.
+fn is_first(args: &[Expr], schema: &DFSchema) -> bool {
+    let types: Vec<DataType> = args.iter().filter_map(|arg| arg.get_type(schema).ok()).collect();
+    matches!(types.as_slice(), [a, b] if a != b && a.is_signed_integer() && b.is_signed_integer())
 }
 
 /// A CASE: what it compares, and what it gives.

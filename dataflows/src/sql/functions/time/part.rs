@@ -165,8 +165,9 @@ fn of_interval(field: Field, of: Span) -> Outcome<f64> {
         Field::Millennium => years / 1000,
         Field::Epoch => {
             let quarters = (years * 1461) + months * 120 + i64::from(of.days) * 4;
-            let seconds = i128::from(quarters) * 21_600 * i128::from(SECOND_US) + i128::from(of.us);
-            return Ok(seconds as f64 / number(SECOND_US));
+            // Whole seconds apart from the rest: all microseconds together are beyond what a DOUBLE holds.
+            let seconds = quarters * 21_600 + of.us / SECOND_US;
+            return Ok(number(seconds) + number(of.us % SECOND_US) / number(SECOND_US));
         }
         Field::Microseconds | Field::Milliseconds | Field::Second | Field::Minute | Field::Hour => {
             return of_time(field, of.us);
