@@ -107,7 +107,7 @@ fn failing(tables: &Tables) -> usize {
     loop {
         let more: Vec<i64> = tree
             .iter()
-            .filter(|row| below(&reached, row) && row[2] != Value::from(0))
+            .filter(|row| below(&reached, row) && row[2] != 0)
             .filter_map(|row| row[0].as_i64())
             .collect();
         let before = reached.len();
@@ -116,7 +116,7 @@ fn failing(tables: &Tables) -> usize {
             break;
         }
     }
-    let failed = tree.iter().filter(|row| below(&reached, row) && row[2] == Value::from(0)).count();
+    let failed = tree.iter().filter(|row| below(&reached, row) && row[2] == 0).count();
     FAILED.fetch_max(failed, Ordering::Relaxed);
     failed
 }

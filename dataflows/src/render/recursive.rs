@@ -134,7 +134,7 @@ fn counted<'i>(
         match distinct {
             true => out.push((Fate::Kept, 1)),
             // Below zero, it came so often that the number has no place.
-            false if times < 0 || times > Recursive::TIMES => {
+            false if !(0..=Recursive::TIMES).contains(&times) => {
                 out.push((Fate::Kept, Recursive::TIMES));
                 out.push((Fate::TooOften, 1));
             }

@@ -32,13 +32,16 @@ pub(crate) struct Entry {
     pub name: Name,
 }
 
+/// The columns of a table that stands for a recursion, which it is, or for the rows of its last round.
+type Standing = (SchemaRef, Option<Arc<Recursion>>);
+
 /// The names of a topology, and the tables that stand for parts of the query being planned.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     entries: BTreeMap<String, Entry>,
     items: RefCell<BTreeMap<String, SchemaRef>>,
     /// Tables that stand for a recursion, or for the rows of its last round.
-    recursions: RefCell<BTreeMap<String, (SchemaRef, Option<Arc<Recursion>>)>>,
+    recursions: RefCell<BTreeMap<String, Standing>>,
     /// Functions with a lambda, of the query being planned.
     lambdas: RefCell<BTreeMap<String, Arc<ScalarUDF>>>,
     /// Names by their place, whether their statement has been read yet or not.

@@ -59,9 +59,8 @@ pub fn calls(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             }
             Token::LBracket | Token::LBrace => open.push(Open::default()),
             Token::RParen | Token::RBracket | Token::RBrace => {
-                if open.pop().is_some_and(|own| own.lambda) {
-                    out.push(like(token, Token::RParen));
-                }
+                let ends = open.pop().filter(|own| own.lambda);
+                out.extend(ends.map(|_| like(token, Token::RParen)));
             }
             Token::Comma => {
                 if let Some(own) = open.last_mut() {
