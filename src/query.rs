@@ -21,7 +21,7 @@ use anyhow::{Context, Result, anyhow};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::bounded;
-use dataflows::sql::question;
+use dataflows::sql::{SqlError, question};
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -186,10 +186,13 @@ fn is_question(sql: &str) -> bool {
 fn planned(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
     let sources = tables.sources()?;
     let columns = sources.iter().map(|(name, source)| (name.clone(), source.schema())).collect();
-    question::plan(sql, &columns, &|name| sources.get(name).cloned()).map_err(|found| {
-        let told: Vec<String> = found.iter().map(ToString::to_string).collect();
-        mistake(format!("the query cannot be run: {}", told.join("\n")))
-    })
+    question::plan(sql, &columns, &|name| sources.get(name).cloned()).map_err(|found| told(&found))
+}
+
+/// Mistakes in a question's text as one.
+fn told(found: &[SqlError]) -> anyhow::Error {
+    let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+    mistake(format!("the query cannot be run: {}", told.join("\n")))
 }
 
 /// A session that reads registered tables and nothing else, on one thread, in bounded memory.

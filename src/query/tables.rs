@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dataflows::retention::Served;
+use dataflows::sql::question;
 use datafusion::catalog::MemorySchemaProvider;
 use datafusion::common::TableReference;
 use datafusion::datasource::empty::EmptyTable;
@@ -134,11 +135,15 @@ impl Tables {
     }
 }
 
-/// The tables a statement names, as `schema.name` or `name`.
+/// The tables a statement names, as `schema.name` or `name`. What is no query is read by the engine's own parser.
 fn references(sql: &str, limit: usize) -> Result<Vec<String>> {
+    let mistakes = match question::references(sql) {
+        Ok(found) => return Ok(found),
+        Err(mistakes) => mistakes,
+    };
     let state = super::session(limit)?.state();
     let dialect = state.config_options().sql_parser.dialect;
-    let statement = state.sql_to_statement(sql, &dialect).map_err(super::refused)?;
+    let statement = state.sql_to_statement(sql, &dialect).map_err(|_| super::told(&mistakes))?;
     let references = state.resolve_table_references(&statement).map_err(super::refused)?;
     Ok(references
         .iter()

@@ -194,6 +194,23 @@ fn tables_that_are_not_read_are_known() -> Result<()> {
 }
 
 #[test]
+fn what_a_view_may_say_a_question_may_too() -> Result<()> {
+    for (sql, answer) in [
+        ("SELECT array_filter(array_agg(games), x -> x > 3) AS a FROM champions", "[{\"a\":[5]}]"),
+        ("SELECT {'x': max(games)} AS s FROM champions", "[{\"s\":{\"x\":5}}]"),
+        ("SELECT u FROM champions, UNNEST(ARRAY[games]) AS u WHERE u = 3", "[{\"u\":3}]"),
+        ("SELECT unnest(ARRAY[games]) AS u FROM champions WHERE games = 5", "[{\"u\":5}]"),
+        (
+            "SELECT q.n FROM champions AS c, LATERAL (SELECT c.games + 1 AS n) AS q WHERE c.games = 3",
+            "[{\"n\":4}]",
+        ),
+    ] {
+        assert_eq!(ask(sql, OutputFormat::Json)?.replace('\n', ""), answer, "{sql}");
+    }
+    Ok(())
+}
+
+#[test]
 fn mistakes_are_told_as_such() {
     for (sql, told) in [
         ("SELECT * FROM champion", "there is no view champion. The state has champions, flags, "),
@@ -210,6 +227,10 @@ fn mistakes_are_told_as_such() {
         ("SELECT sum(9223372036854775807 - games) OVER () AS s FROM champions", "bigint out of range"),
         ("SELECT sum(DISTINCT 9223372036854775807 - games) AS s FROM champions", "bigint out of range"),
         ("", "the query cannot be run"),
+        (
+            &format!("SELECT {}1{}", "array_any_match(ARRAY[1], x -> ".repeat(300), ")".repeat(300)),
+            "nested too deeply",
+        ),
     ] {
         let error = match ask(sql, OutputFormat::Json) {
             Err(error) => error,

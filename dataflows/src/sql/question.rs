@@ -9,18 +9,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Result, TableReference};
 use datafusion_expr::TableSource;
 use datafusion_expr::logical_plan::{Filter, LogicalPlan, TableScan};
 use datafusion_expr::utils::conjunction;
 use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion_sql::parser::Statement;
+use datafusion_sql::resolve::resolve_table_references;
+use datafusion_sql::sqlparser::ast;
 
 use super::ast::{Name, Pos, SqlFile};
 use super::catalog::{Catalog, Entry};
 use super::error::{Mistake, SqlError};
 use super::functions::checked::checked;
 use super::guard::Fence;
+use super::parse::unnest;
 use super::query::{self, Site};
 use super::{mistakes, parse, rewrite};
 
@@ -43,6 +47,28 @@ pub fn plan(
     let named =
         |found: Vec<Mistake>| found.into_iter().map(|m| m.named(std::slice::from_ref(&file))).collect();
     stacker::grow(STACK, || planned(text, tables, rows)).map_err(named)
+}
+
+/// The tables that `text` names, as `name` or `schema.name`.
+///
+/// # Errors
+/// Every mistake in the text, in the order of their places.
+pub fn references(text: &str) -> std::result::Result<Vec<String>, Vec<SqlError>> {
+    let file = SqlFile { name: "query".to_owned(), text: text.to_owned() };
+    let found = stacker::grow(STACK, || {
+        let statement = Statement::Statement(Box::new(ast::Statement::Query(parse::question(text)?)));
+        let pos = Pos { file: 0, line: 1, column: 1 };
+        resolve_table_references(&statement, true).map_err(|error| vec![Mistake::new(pos, error.to_string())])
+    });
+    let named = |found: Vec<Mistake>| -> Vec<SqlError> {
+        found.into_iter().map(|m| m.named(std::slice::from_ref(&file))).collect()
+    };
+    let full_name = |table: &TableReference| match table.schema() {
+        Some("public") | None => table.table().to_owned(),
+        Some(schema) => format!("{schema}.{}", table.table()),
+    };
+    let (tables, _) = found.map_err(named)?;
+    Ok(tables.iter().filter(|table| !table.table().starts_with(unnest::TABLE)).map(full_name).collect())
 }
 
 fn planned(

@@ -19,6 +19,9 @@ use std::ops::ControlFlow;
 use crate::sql::ast::Pos;
 use crate::sql::error::Mistake;
 
+/// What the names of the tables begin with that stand for lists.
+pub const TABLE: &str = "__unnest_";
+
 /// One UNNEST taken out of a query.
 #[derive(Clone, Debug)]
 pub struct UnnestUse {
@@ -164,7 +167,7 @@ impl Extract {
             self.refuse(at, "UNNEST takes one list", "write one UNNEST for each list");
             return None;
         };
-        let table = format!("__unnest_{}", self.next);
+        let table = format!("{TABLE}{}", self.next);
         let alias = alias.clone().unwrap_or_else(|| TableAlias {
             explicit: true,
             name: Ident::with_span(arg.span(), "unnest"),
