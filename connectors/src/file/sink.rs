@@ -100,6 +100,10 @@ impl FileWriter {
         if self.marker.as_ref().is_some_and(|marker| epoch <= marker.epoch) {
             return Ok(());
         }
+        if self.marker.is_none() {
+            // A crash behind the first line must not leave a file that nobody is known to have written.
+            self.vouch(Marker::whole(&self.state_id, 0, &[]), 0)?;
+        }
         fail_point!("file.append.before");
         let length = self.append(chunks)?;
         fail_point!("file.append.after");
@@ -227,6 +231,23 @@ mod tests {
         assert_eq!(settle(marker.as_ref(), "s", 2, 1, |_| None).unwrap(), 1);
         writer.publish(2, &chunk(&[(Some("{\"a\":1}"), None)])).unwrap();
         assert_eq!(text(&sink), "{\"key\":{\"a\":1},\"value\":{}}\n{\"key\":{\"a\":1},\"value\":null}\n");
+    }
+
+    #[test]
+    fn a_crash_within_the_first_epoch_leaves_a_file_that_is_known() {
+        let (_dir, sink) = sink();
+        let (mut writer, _) = FileWriter::open(&sink, "s", false).unwrap();
+        // The crash: a chunk that cannot be read comes behind lines that were appended.
+        let torn = [chunk(&[(None, Some("1"))]), vec![vec![0xFF; 3]]].concat();
+        writer.publish(1, &torn).unwrap_err();
+        writer.append(&chunk(&[(None, Some("1"))])).unwrap();
+        drop(writer);
+        assert_eq!(text(&sink), "1\n");
+        let (mut writer, marker) = FileWriter::open(&sink, "s", false).unwrap();
+        assert_eq!(text(&sink), "");
+        assert_eq!(settle(marker.as_ref(), "s", 1, 0, |_| None).unwrap(), 0);
+        writer.publish(1, &chunk(&[(None, Some("1"))])).unwrap();
+        assert_eq!(text(&sink), "1\n");
     }
 
     #[test]

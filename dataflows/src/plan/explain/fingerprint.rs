@@ -1,0 +1,102 @@
+//! Hashes of the canonical text of relations, sources and sinks: equal ones keep equal state.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::util::display::array_value_to_string;
+
+use super::{Line, columns, key_of, line, place};
+use crate::plan::{Op, Origin, Plan, Recursive, RelId, Sink, Source};
+
+/// Fingerprint of a relation and everything below it: 16 hexadecimal digits.
+pub fn fingerprint(plan: &Plan, rel: RelId) -> String {
+    let mut known = BTreeMap::new();
+    hash_rel(plan, rel, &mut known)
+}
+
+/// Fingerprint of a source: its columns, rules and topic, not how its broker is reached.
+pub fn source_fingerprint(plan: &Plan, source: usize) -> String {
+    hex(&canonical_source(&plan.sources[source]))
+}
+
+/// Fingerprint of a sink: what it sends, in which form, to which topic.
+pub fn sink_fingerprint(plan: &Plan, sink: usize) -> String {
+    hex(&canonical_sink(plan, &plan.sinks[sink]))
+}
+
+fn hex(text: &str) -> String {
+    format!("{:016x}", schemas::hash(text.as_bytes()))
+}
+
+fn hash_rel(plan: &Plan, id: RelId, known: &mut BTreeMap<RelId, String>) -> String {
+    if let Some(hash) = known.get(&id) {
+        return hash.clone();
+    }
+    let rel = &plan.rels[id];
+    let inputs: Vec<String> = rel.op.inputs().into_iter().map(|i| hash_rel(plan, i, known)).collect();
+    let Line { op, detail } = line(plan, rel);
+    let detail = match &rel.op {
+        Op::Source(i) => canonical_source(&plan.sources[*i]),
+        Op::Values(rows) => values(rows),
+        Op::Unnest { column, outer, .. } => format!("{column} {outer}"),
+        Op::Recursive(of) => canonical_recursion(of),
+        Op::Given(input) => input.to_string(),
+        _ => detail,
+    };
+    let hash = hex(&format!("{op}\n{detail}\n{}\n{}", columns(&rel.schema), inputs.join("\n")));
+    known.insert(id, hash.clone());
+    hash
+}
+
+/// What a recursion does, without the numbers of relations; its name stands in what it tells of errors.
+fn canonical_recursion(of: &Recursive) -> String {
+    let counted: Vec<bool> = of.inputs().map(|input| input.counted).collect();
+    format!("{} {} {counted:?} {}", of.name, of.distinct, fingerprint(&of.body, of.body.rels.len() - 1))
+}
+
+/// Rows as text, one a line.
+fn values(rows: &RecordBatch) -> String {
+    let row = |at: usize| {
+        let value = |c: &ArrayRef| array_value_to_string(c, at).unwrap_or_default();
+        let values = rows.columns().iter().map(|c| if c.is_null(at) { "NULL".to_owned() } else { value(c) });
+        values.map(|v| format!("{v:?}")).collect::<Vec<_>>().join(",")
+    };
+    (0..rows.num_rows()).map(row).collect::<Vec<_>>().join("\n")
+}
+
+fn canonical_source(source: &Source) -> String {
+    let mut out = format!("{}\n{}\n{}\n", source.name, columns(&source.decoded), columns(&source.schema));
+    for origin in &source.origins {
+        match origin {
+            Origin::Decoded(i) => drop(writeln!(out, "decoded {i}")),
+            Origin::Generated(expr) => drop(writeln!(out, "generated {expr}")),
+            Origin::Included(i) => drop(writeln!(out, "included {:?}", source.includes[*i])),
+        }
+    }
+    for check in &source.checks {
+        let _ = writeln!(out, "check {}: {}", check.name, check.predicate);
+    }
+    let _ = writeln!(
+        out,
+        "not null {:?}\nwatermark {:?}\nmax ahead {}",
+        source.not_null, source.watermark, source.max_ahead_us
+    );
+    let _ = writeln!(
+        out,
+        "keyed {:?}\n{:?} {:?}\n{}",
+        source.keyed,
+        source.format,
+        source.encoding,
+        place(&source.options)
+    );
+    let unit = source.encode_options.get("timestamp.unit").map_or("", String::as_str);
+    let _ = writeln!(out, "timestamp unit {unit}{}", key_of(source));
+    out
+}
+
+fn canonical_sink(plan: &Plan, sink: &Sink) -> String {
+    let rel = fingerprint(plan, sink.rel);
+    let forms = format!("{:?} {:?} {:?}", sink.format, sink.encoding, sink.key_encoding);
+    format!("{}\n{rel}\n{forms}\n{:?}\n{}\n{}", sink.name, sink.key, sink.record_name, place(&sink.options))
+}
