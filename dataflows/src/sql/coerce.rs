@@ -108,6 +108,9 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             all.extend(list);
             let changed = together(&mut all, schema, "IN", false)?;
             let expr = Box::new(all.remove(0));
+            if all.len() <= SPELLED && all.iter().any(moves) {
+                return Ok(Transformed::yes(spelled(&expr, all, negated)?));
+            }
             Ok(Transformed::new_transformed(Expr::InList(InList { expr, list: all, negated }), changed))
         }
         Expr::ScalarFunction(ScalarFunction { func, args })
@@ -123,6 +126,26 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::Case(case) => coerced_case(case, schema),
         other => Ok(Transformed::no(other)),
+    }
+}
+
+/// Items of a list up to which it is written as comparisons where it holds more than constants.
+const SPELLED: usize = 64;
+
+fn moves(item: &Expr) -> bool {
+    !item.column_refs().is_empty()
+}
+
+/// A list as comparisons, each of which is evaluated only where those before it do not decide, so that nothing of it
+/// is computed ahead of them. PostgreSQL compares with constants first, where there are several.
+fn spelled(expr: &Expr, list: Vec<Expr>, negated: bool) -> Result<Expr> {
+    let (moving, fixed): (Vec<Expr>, Vec<Expr>) = list.iter().cloned().partition(moves);
+    let items = if fixed.len() > 1 { [fixed, moving].concat() } else { list };
+    let compare = |item: Expr| if negated { expr.clone().not_eq(item) } else { expr.clone().eq(item) };
+    let join = |left: Expr, right: Expr| if negated { left.and(right) } else { left.or(right) };
+    match items.into_iter().map(compare).reduce(join) {
+        Some(spelled) => Ok(spelled),
+        None => plan_err!("IN takes a list"),
     }
 }
 

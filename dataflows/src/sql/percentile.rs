@@ -53,7 +53,7 @@ impl AggregateUDFImpl for Percentile {
         match constant {
             Some(ScalarValue::Float64(Some(share))) if (0.0..=1.0).contains(share) => {
                 let of = args.return_field.data_type().clone();
-                Ok(Box::new(Values { share: *share, of, values: vec![] }))
+                Ok(Box::new(Values { share: *share, of, ordered: true, values: vec![] }))
             }
             _ => plan_err!("the percentile of '{}' must be a constant from 0 to 1", self.name()),
         }
@@ -90,15 +90,17 @@ impl AggregateUDFImpl for Median {
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let of = args.return_field.data_type();
         match of.is_floating() && !args.is_distinct {
-            true => Ok(Box::new(Values { share: 0.5, of: of.clone(), values: vec![] })),
+            true => Ok(Box::new(Values { share: 0.5, of: of.clone(), ordered: false, values: vec![] })),
             false => self.of.accumulator(args),
         }
     }
 }
 
-/// The values of one group, which come in the order of ORDER BY (see [`crate::plan::Fold`]).
+/// The values of one group.
 #[derive(Debug)]
 struct Values {
+    /// Whether they come in the order of ORDER BY (see [`crate::plan::Fold`]); those of a median come in any.
+    ordered: bool,
     share: f64,
     of: DataType,
     values: Vec<f64>,
@@ -113,8 +115,9 @@ impl Accumulator for Values {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        // Those of a median come in any order.
-        self.values.sort_by(f64::total_cmp);
+        if !self.ordered {
+            self.values.sort_by(f64::total_cmp);
+        }
         ScalarValue::Float64(between(&self.values, self.share)).cast_to(&self.of)
     }
 
