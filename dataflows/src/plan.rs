@@ -266,9 +266,9 @@ pub struct Recursive {
     pub name: String,
     /// The rows of round 0.
     pub base: Whole,
-    /// What the rounds read beside it, as [`Op::Given`] from 1 on.
+    /// Relations that the rounds read beside it, as [`Op::Given`] from 1 on.
     pub sides: Vec<Whole>,
-    /// What follows from a round: its relations begin with `Given(0)` and the sides, and the last is the result.
+    /// Relations of one round: they begin with `Given(0)` and the sides, and the last is the result.
     pub body: Plan,
     /// UNION: a row that was there in an earlier round, or is there twice, is no new one.
     pub distinct: bool,
@@ -277,7 +277,7 @@ pub struct Recursive {
 impl Recursive {
     /// Rounds whose rows count; what first comes in a later one is told in `herald.errors`.
     pub const ROUNDS: u64 = 1000;
-    /// How often a row of a UNION ALL counts at most; that it came more often is told in `herald.errors`.
+    /// Copies of a row of a UNION ALL that are kept at most; more are told in `herald.errors`.
     pub const TIMES: i64 = 1_000_000;
 
     /// The base and the sides.
@@ -291,7 +291,7 @@ impl Recursive {
 pub struct Whole {
     /// The relation.
     pub rel: RelId,
-    /// Whether its last column is no part of a row, but says how often it is there.
+    /// Tells whether its last column is no part of a row, but says how often it is there.
     pub counted: bool,
 }
 

@@ -294,7 +294,7 @@ pub fn queries() -> Vec<(String, String)> {
     all.map(|(name, sql)| (name.to_string(), sql.to_string())).collect()
 }
 
-/// What PostgreSQL is asked, under the names of the views.
+/// Queries for PostgreSQL, under the names of the views.
 pub fn postgres_queries() -> Vec<(String, String)> {
     let participants =
         "SELECT m.match_id, m.platform, m.ended_at, p.* FROM matches AS m, UNNEST(m.players) AS p";

@@ -269,7 +269,7 @@ CREATE SINK leagues_out FROM leagues WITH (connector = 'blackhole', primary_key 
 /// An order: its team, its number and its second.
 type Order = (&'static str, i64, i64);
 
-/// What a view over lookups shows: by the text of its left rows, what each shows of itself, and of each, oldest
+/// Content of a view over lookups: by the text of its left rows, what each shows of itself, and of each, oldest
 /// first, what its copies found.
 #[derive(Default)]
 struct Shown(BTreeMap<String, (Row, VecDeque<Vec<Value>>)>);

@@ -47,7 +47,7 @@ CREATE VIEW touches AS SELECT team, power, shot_at AS touched_at FROM shots UNIO
 CREATE VIEW past_shots AS SELECT team, power, shot_at FROM shots WHERE shot_at <= now() - INTERVAL '1 minute';
 ";
 
-/// What DuckDB is told first. Two watermarks that are not both there are none.
+/// Statements that DuckDB runs first. Two watermarks that are not both there are none.
 const HELPERS: &[(&str, &str)] = &[
     (
         "pair",
@@ -432,7 +432,7 @@ fn what_is_kept_levels_off() {
     assert!(held.iter().any(|(name, [quarter, end])| unbounded(name) && *end > quarter * 2));
 }
 
-/// What `check` says of a query over the sources.
+/// Mistakes that `check` finds in a query over the sources.
 fn told(query: &str) -> String {
     match compiled(&format!("{SOURCES}CREATE MATERIALIZED VIEW v AS {query};")) {
         Ok(_) => String::new(),

@@ -183,7 +183,7 @@ fn a_row_that_is_missing_comes_back() {
     assert_eq!(second(&plan, dir.path()), expected);
 }
 
-/// What now() lets in and out, and what left rows of a lookup found.
+/// Topology with a condition on now() and a lookup.
 const NEAR: &str = "
 CREATE TABLE champions (champion_id INT, role VARCHAR, n BIGINT, PRIMARY KEY (champion_id))
 ON CONFLICT OVERWRITE WITH (connector = 'file', path = 'champions') FORMAT PLAIN ENCODE JSON;

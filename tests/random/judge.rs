@@ -14,7 +14,7 @@ use crate::postgres::Postgres;
 use crate::rows::{Row, sort};
 use crate::texts::{column_type, read};
 
-/// What a judge says of a query: its sorted rows, or why it has none.
+/// Verdict of a judge on a query: its sorted rows, or why it has none.
 pub type Verdict = Result<Vec<Row>, String>;
 /// The columns of views by name, as Herald has them.
 pub type Columns = BTreeMap<String, Vec<Arc<Field>>>;

@@ -40,7 +40,7 @@ pub enum Given {
 }
 
 impl Given {
-    /// What a view of several expressions gives for one of them: the first column, and that one's.
+    /// Result of a view of several expressions for one of them: the first column, and that one's.
     pub fn column(&self, at: usize) -> Option<Given> {
         let Given::Rows { rows, errors, fields } = self else { return None };
         let rows = rows.iter().map(|row| vec![row[0].clone(), row[at + 1].clone()]).collect();

@@ -24,7 +24,7 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// What it says beside expressions that fail on these rows, which are left out.
+    /// Its answers beside expressions that fail on these rows, which are left out.
     pub fn beside(&self, failing: &BTreeSet<&String>) -> Judged {
         let stays = |row: &&Texts| row[0].as_ref().is_none_or(|id| !failing.contains(id));
         Judged {

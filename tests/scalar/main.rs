@@ -57,7 +57,7 @@ const TOGETHER: usize = 128;
 /// Time that both take, on all threads, in milliseconds.
 static SPENT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
-/// What `run` gives; the time it takes is spent by one of PostgreSQL, the compiler and the engine.
+/// Runs `run`; the time it takes is spent by one of PostgreSQL, the compiler and the engine.
 pub fn spent<T>(by: usize, run: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let given = run();

@@ -123,13 +123,13 @@ fn views(questions: &[Question], judged: &[Judged]) -> Vec<Vec<usize>> {
     chunks.map(<[usize]>::to_vec).collect()
 }
 
-/// What Herald is asked by a view of one question.
+/// Question to Herald as a view of its own.
 fn alone_as(questions: &[Question], at: usize, reader: For) -> Asked {
     let question = &questions[at];
     question.place.herald(&question.sql, question.kind, &format!("s{at}"), reader)
 }
 
-/// What Herald is asked by one view.
+/// Questions to Herald in one view.
 fn together(questions: &[Question], view: &[usize]) -> Asked {
     if let [at] = view {
         return alone_as(questions, *at, For::Herald);

@@ -66,7 +66,7 @@ pub fn postgres(text: &str, field: &Field) -> String {
     }
 }
 
-/// Whether PostgreSQL's number is none of a column that Herald has as `field`: beyond BIGINT, or of more than 38 digits.
+/// Tells whether PostgreSQL's number is none of a column that Herald has as `field`: beyond BIGINT, or of more than 38 digits.
 pub fn is_beyond(text: Option<&str>, field: &Field) -> bool {
     let digits = |text: &str| text.trim_start_matches('-').split('.').next().unwrap_or("").len();
     match (text, field.data_type()) {

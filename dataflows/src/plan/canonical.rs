@@ -81,7 +81,7 @@ fn is_time(of: &DataType) -> bool {
     matches!(of, DataType::Timestamp(TimeUnit::Microsecond, _))
 }
 
-/// What stands within.
+/// The expression within.
 pub fn bare(expr: &Arc<dyn PhysicalExpr>) -> &Arc<dyn PhysicalExpr> {
     expr.downcast_ref::<Canonical>().map_or(expr, |canonical| bare(&canonical.of))
 }

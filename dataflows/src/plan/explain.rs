@@ -421,7 +421,7 @@ fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
     out
 }
 
-/// What a recursion does in each round.
+/// Writes the operators of a recursion's rounds.
 fn body(out: &mut String, of: &Recursive) -> std::fmt::Result {
     let input = |input: &Whole| format!("#{}{}", input.rel, if input.counted { ", counted" } else { "" });
     writeln!(out, "     begins   {}", input(&of.base))?;
@@ -512,7 +512,7 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
     json!({"relations": rels.collect::<Vec<_>>(), "views": views.collect::<Vec<_>>(), "sinks": sinks.collect::<Vec<_>>()})
 }
 
-/// What a recursion does in each round, a line each; null for other operators.
+/// Operators of a recursion's rounds, a line each; null for other operators.
 fn recursion(op: &Op) -> Value {
     let Op::Recursive(of) = op else { return Value::Null };
     let mut text = String::new();

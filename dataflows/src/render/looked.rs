@@ -1,4 +1,4 @@
-//! What rows of the left found when they came, for joins as of PROCTIME() whose left side changes.
+//! Rows that each left row found when it came, for joins as of PROCTIME() whose left side changes.
 //!
 //! A left row is looked up in the epoch it comes in, and what it found is remembered, durably, for as long as
 //! the row is there: when it is taken back, just that is. Of copies of one row that came in different epochs the
@@ -47,7 +47,7 @@ impl Place<'_> {
 }
 
 impl Remembered {
-    /// Whether no row is there.
+    /// Tells whether no row is there.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -110,7 +110,7 @@ struct Finder {
     nulls: usize,
     /// Where is kept what rows of the left found as of now, if they may be taken back.
     looked: Option<u32>,
-    /// What comes at or before this epoch is restored.
+    /// Epoch at or before which rows are restored ones.
     after: u64,
     name: String,
     collector: Shared,

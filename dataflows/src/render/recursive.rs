@@ -45,7 +45,7 @@ type Bag<'s, T> = VecCollection<'s, T, Row, i64>;
 /// Packed rows by packed key.
 type Keyed<'s, T> = VecCollection<'s, T, (Row, Row), i64>;
 
-/// What becomes of a row that was derived.
+/// Fate of a derived row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 enum Fate {
     /// It is in the result.
@@ -143,7 +143,7 @@ fn counted<'i>(
     })
 }
 
-/// What leaves a recursion.
+/// Output of a recursion: rows and errors.
 struct Tell {
     name: String,
     shape: Shape,
@@ -207,18 +207,18 @@ struct Rounds<'p, 's, 'i> {
 struct Meeting<'p, 's, 'i> {
     kind: JoinKind,
     residual: Option<&'p Scalar>,
-    /// Whether the side is on the left.
+    /// Tells whether the side is on the left.
     flipped: bool,
     /// Left's columns, and left's and right's.
     left: Shape,
     both: Shape,
-    /// What comes in a round, and what is there for all of them.
+    /// Sides of a join: one that changes by round, and one that is there for all rounds.
     moving: Keyed<'i, Round>,
     fixed: Keyed<'s, u64>,
 }
 
 impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
-    /// What follows from the rows of the round before.
+    /// Rows that follow from those of the round before.
     fn step(&self, last: Bag<'i, Round>) -> Result<Batches<'i, Round>, RunError> {
         let mut done: Vec<Batches<'i, Round>> = vec![self.batches(last)];
         for at in 1..self.body.rels.len() {

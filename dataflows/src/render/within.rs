@@ -123,18 +123,18 @@ fn spanned<'s>(
     })
 }
 
-/// What the operator needs.
+/// Parts of the operator.
 struct Within {
-    /// Whether rows leave.
+    /// Tells whether rows leave.
     leave: bool,
     space: Option<u32>,
-    /// What came at or before this epoch is in the state already.
+    /// Epoch at or before which rows are in the state already.
     after: u64,
     name: String,
     collector: Shared,
 }
 
-/// What is kept, by the time of what comes next of it.
+/// Kept rows, by the time at which each comes in or leaves next.
 #[derive(Default)]
 struct Held {
     reach: Reach,
@@ -144,7 +144,7 @@ struct Held {
     leaving: BTreeMap<(i64, Vec<u8>), (i64, i64)>,
 }
 
-/// What came for an epoch.
+/// Input of an epoch.
 struct Arrived {
     /// To emit at it.
     capability: Capability<u64>,
@@ -197,7 +197,7 @@ fn run<'s>(
     )
 }
 
-/// What an epoch changes: of the output, and of the state where it is durable.
+/// Changes of an epoch: to the output, and to the state where it is durable.
 struct Change<'a> {
     rows: Rows,
     diffs: Vec<i64>,
@@ -335,7 +335,7 @@ mod tests {
             Run { within, held: Held { reach, ..Held::default() }, epoch: 0 }
         }
 
-        /// What an epoch shows of rows that change, and what it does to the state.
+        /// Computes an epoch's output and its changes to the state.
         fn epoch(&mut self, rows: &[(u8, i64, i64, i64)], levels: &[(usize, i64)]) -> (Vec<(u8, i64)>, i64) {
             self.epoch += 1;
             let mut outgoing = Outgoing::new(self.epoch, 1);

@@ -149,7 +149,7 @@ fn spelled(expr: &Expr, list: Vec<Expr>, negated: bool) -> Result<Expr> {
     }
 }
 
-/// Whether `nullif` of these has the type of the first: PostgreSQL compares whole numbers of different widths as
+/// Tells whether `nullif` of these has the type of the first: PostgreSQL compares whole numbers of different widths as
 /// they are.
 fn is_first(args: &[Expr], schema: &DFSchema) -> bool {
     let types: Vec<DataType> = args.iter().filter_map(|arg| arg.get_type(schema).ok()).collect();

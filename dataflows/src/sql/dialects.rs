@@ -118,7 +118,7 @@ const HOP: &str =
 const SESSION: &str =
     "write FROM SESSION(t PARTITION BY k, ts, INTERVAL '10 minutes') ... GROUP BY k, window_start";
 
-/// What is foreign about the token that `rest` begins with, the `at`th of its statement.
+/// Finds what is foreign about the token that `rest` begins with, the `at`th of its statement.
 fn spelling(rest: &[TokenWithSpan], at: usize) -> Option<(String, &'static str)> {
     let word = |ahead: usize, text: &str| rest.get(ahead).is_some_and(|t| is_word(&t.token, text));
     let phrase = PHRASES.iter().find(|(words, ..)| words.iter().enumerate().all(|(n, text)| word(n, text)));

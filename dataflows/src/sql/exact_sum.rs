@@ -24,7 +24,7 @@ struct Sum {
     total: i256,
     /// Values that are in the total.
     count: u64,
-    /// How often each value is there, where each counts once.
+    /// Count of each value, where each counts once.
     seen: Option<BTreeMap<i128, u64>>,
 }
 

@@ -185,7 +185,7 @@ impl VisitorMut for Columns {
     }
 }
 
-/// What an expression over items cannot have, and where.
+/// An expression that items cannot have, and its place.
 struct Unfit(Option<(Span, &'static str)>);
 
 impl Visitor for Unfit {

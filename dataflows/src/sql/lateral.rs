@@ -116,7 +116,7 @@ fn recomputed(done: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
     }
 }
 
-/// Whether a value has one row, but is not tied as DataFusion can have it.
+/// Tells whether a value has one row, but is not tied as DataFusion can have it.
 fn is_loose(subquery: &Subquery) -> bool {
     !subquery.outer_ref_columns.is_empty() && one_row(subquery).is_err()
 }
@@ -133,7 +133,7 @@ fn lateral(right: &LogicalPlan) -> Option<&Arc<LogicalPlan>> {
 /// Rows in which a subquery is looked at, one by one.
 struct Outside {
     rows: LogicalPlan,
-    /// How what is made here is called.
+    /// Alias of the relation that is made.
     name: String,
 }
 
@@ -301,7 +301,7 @@ impl Outside {
         Ok((plan, given))
     }
 
-    /// Whether `plan` names a column of the rows outside.
+    /// Tells whether `plan` names a column of the rows outside.
     fn is_named_in(&self, plan: &LogicalPlan) -> Result<bool> {
         let own = |e: &Expr| match e {
             Expr::OuterReferenceColumn(_, c) => self.rows.schema().maybe_index_of_column(c).is_some(),

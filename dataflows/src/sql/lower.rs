@@ -131,7 +131,7 @@ struct Lower<'a> {
     owner: &'a str,
     /// Recursive tables that have been lowered.
     recursions: Vec<(Arc<Recursion>, RelId)>,
-    /// What stands for the rows of a round, by the table's name.
+    /// Relations for the rows of a round, by the table's name.
     rounds: BTreeMap<String, RelId>,
 }
 

@@ -31,9 +31,9 @@ const UNTIL: &str = "until";
 /// Says that a row is in since its time.
 const SINCE: &str = "since";
 
-/// What is told where no source has a watermark.
+/// Message where no source has a watermark.
 pub(crate) const NO_WATERMARK: &str = "now() is the watermark, and no source below has one";
-/// What is told of a condition that no filter can take.
+/// Message for a condition that no filter can take.
 pub(crate) const NOT_HERE: &str = "a condition on now() is not supported here";
 
 /// The function.
@@ -147,15 +147,15 @@ fn above(mut join: datafusion_expr::logical_plan::Join) -> Result<LogicalPlan> {
 pub(crate) struct Timed<'a> {
     /// The row's time.
     pub time: &'a Expr,
-    /// Whether the row is in until then, and not since then.
+    /// Tells whether the row is in until then, and not since then.
     pub until: bool,
-    /// How many microseconds later.
+    /// Microseconds later.
     pub us: i64,
     /// Sources whose least watermark is now().
     pub clock: Vec<usize>,
 }
 
-/// What a condition says of now(); None for another condition.
+/// Bounds that a condition sets by now(); None for another condition.
 ///
 /// # Errors
 /// When it was not told its sources.

@@ -99,7 +99,7 @@ impl AggregateUDFImpl for Median {
 /// The values of one group.
 #[derive(Debug)]
 struct Values {
-    /// Whether they come in the order of ORDER BY (see [`crate::plan::Fold`]); those of a median come in any.
+    /// Tells whether they come in the order of ORDER BY (see [`crate::plan::Fold`]); those of a median come in any.
     ordered: bool,
     share: f64,
     of: DataType,

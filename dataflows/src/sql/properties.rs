@@ -365,7 +365,7 @@ fn same_instant(cast: &CastExpr, input: &Schema) -> bool {
     time(cast.cast_type()) && cast.expr().data_type(input).is_ok_and(|from| time(&from))
 }
 
-/// Whether a round takes nothing back because a row comes.
+/// Tells whether a round takes nothing back because a row comes.
 fn adds(recursive: &Recursive) -> bool {
     let least =
         |op: &Op| !matches!(op, Op::Join { kind, .. } if !matches!(kind, JoinKind::Inner | JoinKind::Semi));

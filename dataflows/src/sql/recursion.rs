@@ -35,7 +35,7 @@ pub(crate) struct Recursion {
     pub schema: SchemaRef,
     /// The rows it begins with.
     pub base: LogicalPlan,
-    /// What follows from the rows of a round.
+    /// Plan of the rows that follow from those of a round.
     pub step: LogicalPlan,
     /// The table that stands for those rows in `step`.
     pub round: String,
@@ -45,7 +45,7 @@ pub(crate) struct Recursion {
     pub pos: Pos,
 }
 
-/// What a recursive table looks like.
+/// Form of a recursive table, as a remedy.
 const FORM: &str = "write the rows it begins with, then UNION or UNION ALL, then a SELECT that reads it once";
 
 /// The query with its recursive common tables planned and replaced by tables of the catalogue.

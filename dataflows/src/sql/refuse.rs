@@ -76,7 +76,7 @@ pub(crate) fn place(span: Span, file: usize, fallback: Pos) -> Pos {
 struct Refuse {
     file: usize,
     fallback: Pos,
-    /// Whether the query is a view's, which changes with the watermark.
+    /// Tells whether the query is a view's, which changes with the watermark.
     view: bool,
     /// The whole query.
     top: *const Query,

@@ -100,7 +100,7 @@ fn listed(exprs: &[Expr], scope: &Scope) -> Vec<String> {
     names
 }
 
-/// How a column in sight was written.
+/// Name of a column in sight, as it was written.
 fn written<'a>(column: &Column, scope: &'a Scope) -> Option<&'a String> {
     scope.iter().find(|(of, name, _)| *of == column.relation && *name == column.name).map(|(.., w)| w)
 }

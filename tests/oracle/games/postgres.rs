@@ -1,4 +1,4 @@
-//! What PostgreSQL is asked where it has not Herald's words for it: windows of time, joins named by kind,
+//! Queries for PostgreSQL where it has not Herald's words for it: windows of time, joins named by kind,
 //! medians, and the order of values that nothing orders (Herald's is by their bytes, NULL first).
 
 /// Name of a view, and PostgreSQL's text.

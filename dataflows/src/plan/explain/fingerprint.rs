@@ -49,7 +49,7 @@ fn hash_rel(plan: &Plan, id: RelId, known: &mut BTreeMap<RelId, String>) -> Stri
     hash
 }
 
-/// What a recursion does, without the numbers of relations; its name stands in what it tells of errors.
+/// Canonical text of a recursion, without the numbers of relations; its name stands in what it tells of errors.
 fn canonical_recursion(of: &Recursive) -> String {
     let counted: Vec<bool> = of.inputs().map(|input| input.counted).collect();
     format!("{} {} {counted:?} {}", of.name, of.distinct, fingerprint(&of.body, of.body.rels.len() - 1))

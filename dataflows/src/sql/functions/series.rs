@@ -33,7 +33,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Series {
     name: &'static str,
-    /// Whether the end is one of the items.
+    /// Tells whether the end is one of the items.
     closed: bool,
     signature: Signature,
 }

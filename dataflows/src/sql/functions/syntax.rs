@@ -71,7 +71,7 @@ fn period(expr: &Expr) -> Option<[Expr; 2]> {
     Some([from.clone(), to])
 }
 
-/// Whether two periods have a time in common, as PostgreSQL has it: their ends in any order, a period without
+/// Tells whether two periods have a time in common, as PostgreSQL has it: their ends in any order, a period without
 /// length as one time, and NULL where an unknown end decides.
 fn overlaps(own: [Expr; 2], other: [Expr; 2]) -> Expr {
     use BinaryOperator::{Eq, Gt, Lt, Or};

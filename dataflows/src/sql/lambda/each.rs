@@ -26,18 +26,18 @@ const TOGETHER: usize = 4096;
 /// Bytes that a batch's results may have.
 const LONGEST: usize = 256 << 20;
 
-/// What becomes of the expression's values.
+/// Use that a function makes of the expression's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// An array of them.
     Transform,
     /// The items for which it is true.
     Filter,
-    /// Whether it is true for one.
+    /// Tells whether it is true for one.
     Any,
-    /// Whether it is true for all.
+    /// Tells whether it is true for all.
     All,
-    /// Whether it is true for none.
+    /// Tells whether it is true for none.
     None,
     /// The first item for which it is true.
     First,
@@ -77,7 +77,7 @@ pub(super) struct Each {
     /// Tells what it computes: functions of one name are equal.
     name: String,
     what: What,
-    /// What it was called.
+    /// Name in the query.
     called: String,
     param: String,
     body: Expr,
@@ -246,7 +246,7 @@ struct Items {
     rows: Vec<u32>,
     /// Where each stands among the values of the arrays.
     places: Vec<u32>,
-    /// How many each row has; an array that is NULL has none.
+    /// Number of items of each row; an array that is NULL has none.
     lengths: Vec<usize>,
 }
 
@@ -289,7 +289,7 @@ impl Held {
 }
 
 impl What {
-    /// What becomes of the values of the items of `list`.
+    /// Makes the result of the values of the items of `list`.
     fn result(self, list: &ListArray, items: &Items, values: &ArrayRef, of: &DataType) -> Result<ArrayRef> {
         if self == What::Transform {
             let DataType::List(item) = of else { return exec_err!("this is no array") };

@@ -19,9 +19,9 @@ use crate::sql::subquery::PLACE;
 /// Rows of a subquery, whatever the row outside.
 pub(super) struct Inside {
     pub plan: LogicalPlan,
-    /// What stands for the columns of the base.
+    /// Expressions for the columns of the base.
     pub given: Vec<Expr>,
-    /// What ties them to the row outside.
+    /// Conditions that tie them to the row outside.
     pub ties: Vec<Expr>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Inside {
 struct Keyed {
     plan: LogicalPlan,
     keys: Vec<Expr>,
-    /// What each key is compared with, and how.
+    /// Comparisons of each key with the row outside.
     pairs: Vec<(usize, Operator, Expr)>,
     /// Expressions over the rows.
     exprs: Vec<Expr>,
@@ -233,7 +233,7 @@ impl Outside {
     }
 }
 
-/// What an equality ties: an expression over the rows of a subquery, and one over the row outside.
+/// Sides of an equality that ties: an expression over the rows of a subquery, and one over the row outside.
 fn equality(tie: &Expr) -> Option<(Expr, Operator, Expr)> {
     let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Eq | Operator::IsNotDistinctFrom), right }) =
         tie

@@ -10,11 +10,11 @@ use datafusion_expr::{Expr, SortExpr};
 
 use crate::sql::subquery::{PLACE, is_subquery};
 
-/// What a subquery is made of: expressions and conditions over the columns of a base.
+/// Parts of a subquery: expressions and conditions over the columns of a base.
 pub(super) struct Peeled {
     pub outputs: Vec<Expr>,
     pub conditions: Vec<Expr>,
-    /// What a Sort on the way orders by.
+    /// Order of a Sort on the way.
     pub order: Vec<SortExpr>,
     pub base: LogicalPlan,
 }

@@ -20,7 +20,7 @@ use crate::sql::prune::{prune, renumber};
 use crate::sql::recursion::Recursion;
 use crate::verify;
 
-/// What may stand between a recursive table and its second term.
+/// Operators that may stand between a recursive table and its second term.
 const ALLOWED: &str = "a round may filter, compute, UNNEST, and join what it reads of the round before; \
                        do the rest in the query that reads";
 
@@ -66,7 +66,7 @@ impl Lower<'_> {
         Ok(self.push(Op::Project { input: rel, exprs }, Arc::clone(schema)))
     }
 
-    /// What `step` reads, directly or not, that depends on `leaf`.
+    /// Relations that `step` reads, directly or not, and that depend on `leaf`.
     fn moving(&self, leaf: RelId, step: RelId) -> BTreeSet<RelId> {
         let mut read = BTreeSet::from([step]);
         for id in (leaf..=step).rev() {

@@ -12,10 +12,10 @@ use super::{NOW, SINCE, UNTIL};
 use crate::sql::functions::syntax;
 use crate::sql::times;
 
-/// What is wrong with a condition, where, and what to write.
+/// A mistake in a condition: its place, its message and the remedy.
 pub(in crate::sql) type Wrong = (Span, String, &'static str);
 
-/// Whether a function is the clock.
+/// Tells whether a function is the clock.
 pub(in crate::sql) fn is_clock(name: &str) -> bool {
     matches!(name, "now" | "current_timestamp")
 }
@@ -144,7 +144,7 @@ impl Part<'_> {
     }
 }
 
-/// What a condition says of now(); None where it is not of a form that does.
+/// Bounds that a condition sets by now(); None where it is not of a form that does.
 fn parts(condition: &sql::Expr) -> std::result::Result<Option<Vec<Part<'_>>>, Wrong> {
     match condition {
         sql::Expr::BinaryOp { left, op, right } => Ok(compared(left, op, right)?.map(|part| vec![part])),

@@ -191,7 +191,7 @@ fn watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
     Ok(WatermarkDef { column, delay_us })
 }
 
-/// What to write for the watermark of a column that counts.
+/// Remedy for the watermark of a column that counts.
 pub fn of_a_number(column: &str) -> String {
     format!(
         "if {column} is of milliseconds, add the column `at TIMESTAMP AS (to_timestamp_millis({column}))` and \

@@ -58,7 +58,7 @@ pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Ve
     Ok(super::temporal::tokens(super::wildcard::tokens(kept)))
 }
 
-/// Whether FROM stands without what is to be trimmed: `TRIM(FROM s)`, `TRIM(BOTH FROM s)`.
+/// Tells whether FROM stands without what is to be trimmed: `TRIM(FROM s)`, `TRIM(BOTH FROM s)`.
 fn is_bare_from(tokens: &[TokenWithSpan], at: usize) -> bool {
     let word = |back: usize, text: &str| at >= back && is_word(&tokens[at - back].token, text);
     let opens = |back: usize| at >= back && tokens[at - back].token == Token::LParen;

@@ -102,9 +102,9 @@ struct Call {
 struct Found {
     calls: Vec<Call>,
     misplaced: Vec<Location>,
-    /// How many subqueries are around.
+    /// Number of subqueries around.
     queries: usize,
-    /// How many expressions in which no such call may stand are around.
+    /// Number of expressions around in which no such call may stand.
     closed: usize,
 }
 
@@ -146,7 +146,7 @@ impl VisitorMut for Found {
     }
 }
 
-/// Whether nothing that gives rows may stand in an expression.
+/// Tells whether nothing that gives rows may stand in an expression.
 fn is_closed(expr: &Expr) -> bool {
     match expr {
         Expr::Case { .. } => true,

@@ -30,7 +30,7 @@ pub fn calls(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     calls.out
 }
 
-/// What was written so far.
+/// Tokens written so far.
 struct Calls {
     out: Vec<TokenWithSpan>,
     open: Vec<Open>,

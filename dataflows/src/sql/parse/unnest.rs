@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 use crate::sql::ast::Pos;
 use crate::sql::error::Mistake;
 
-/// What the names of the tables begin with that stand for lists.
+/// Prefix of the names of tables that stand for lists.
 pub const TABLE: &str = "__unnest_";
 
 /// One UNNEST taken out of a query.
@@ -37,7 +37,7 @@ pub struct UnnestUse {
     pub numbered: bool,
     /// Whether a row without items stays (LEFT JOIN).
     pub outer: bool,
-    /// Whether it stands in a subquery of an expression.
+    /// Tells whether it stands in a subquery of an expression.
     pub nested: bool,
     /// Where the list stands.
     pub pos: Pos,

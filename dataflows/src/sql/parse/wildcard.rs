@@ -41,7 +41,7 @@ pub fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     out
 }
 
-/// Whether a `*` behind this token stands for columns.
+/// Tells whether a `*` behind this token stands for columns.
 fn begins(before: &Token) -> bool {
     matches!(before, Token::Comma | Token::Period)
         || ["select", "distinct", "all"].iter().any(|word| is_word(before, word))

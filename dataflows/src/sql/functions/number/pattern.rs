@@ -27,7 +27,7 @@ pub(super) enum Item {
     Plus,
     /// `SG`.
     Signed,
-    /// What says something of the whole: `FM`, `S`, `PR`, `V`, `EEEE`, `B`.
+    /// A mode of the whole pattern: `FM`, `S`, `PR`, `V`, `EEEE`, `B`.
     Mode,
 }
 

@@ -133,7 +133,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Whether there was a digit.
+    /// Tells whether there was a digit.
     fn begun(&self) -> bool {
         self.digits.bytes().any(|b| b != b'.')
     }

@@ -215,7 +215,7 @@ impl<'a> Layout<'a> {
         !zeros && self.at == 0 && self.digits.first() == Some(&b'0') && self.fraction != 0
     }
 
-    /// Whether nothing behind the point counts.
+    /// Tells whether nothing behind the point counts.
     fn ends_at_point(&self) -> bool {
         self.relevant.is_some_and(|at| self.digits[at] == b'.')
     }
@@ -286,7 +286,7 @@ impl<'a> Layout<'a> {
         self.sign_written = true;
     }
 
-    /// What stands behind the last digit.
+    /// Writes what stands behind the last digit.
     fn end(&mut self) {
         if self.sign_written && self.brackets {
             self.out.push(if self.negative { '>' } else { ' ' });

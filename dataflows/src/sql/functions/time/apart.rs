@@ -70,7 +70,7 @@ fn month(of: &Moment) -> i64 {
     of.year * 12 + i64::from(of.month) - 1
 }
 
-/// How often a unit begins between `a` and `b`.
+/// Number of times that a unit begins between `a` and `b`.
 fn begun(unit: Unit, a: i64, b: i64) -> Outcome<i64> {
     let number = |us: i64| match unit {
         Unit::Time(size) => us.div_euclid(size),
