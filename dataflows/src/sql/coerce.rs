@@ -13,6 +13,7 @@ use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion_expr::expr::{Between, Case, Cast, InList, ScalarFunction};
 use datafusion_expr::logical_plan::{LogicalPlan, LogicalPlanBuilder, Union};
+use datafusion_expr::type_coercion::other::get_coerce_type_for_case_expression;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, when};
 
 use super::rewrite;
@@ -82,14 +83,14 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) || calculates(op) => {
             let mut sides = vec![*left, *right];
-            let changed = together(&mut sides, schema, &op.to_string(), calculates(op))?;
+            let changed = together(&mut sides, schema, &op.to_string(), if calculates(op) { Use::Calculated } else { Use::Compared })?;
             let (right, left) = (sides.pop().unwrap_or_default(), sides.pop().unwrap_or_default());
             let expr = Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) });
             Ok(Transformed::new_transformed(expr, changed))
         }
         Expr::Between(Between { expr, negated, low, high }) => {
             let mut all = vec![*expr, *low, *high];
-            together(&mut all, schema, "BETWEEN", false)?;
+            together(&mut all, schema, "BETWEEN", Use::Compared)?;
             let mut all = all.into_iter();
             let (Some(expr), Some(low), Some(high)) = (all.next(), all.next(), all.next()) else {
                 return plan_err!("BETWEEN takes three values");
@@ -106,7 +107,7 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::InList(InList { expr, list, negated }) => {
             let mut all = vec![*expr];
             all.extend(list);
-            let changed = together(&mut all, schema, "IN", false)?;
+            let changed = together(&mut all, schema, "IN", Use::Compared)?;
             let expr = Box::new(all.remove(0));
             if all.len() <= SPELLED && all.iter().any(moves) {
                 return Ok(Transformed::yes(spelled(&expr, all, negated)?));
@@ -121,7 +122,7 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(Transformed::yes(when(same, Expr::Literal(null, None)).otherwise(args[0].clone())?))
         }
         Expr::ScalarFunction(ScalarFunction { func, mut args }) if ALTERNATIVES.contains(&func.name()) => {
-            let changed = together(&mut args, schema, func.name(), false)?;
+            let changed = together(&mut args, schema, func.name(), Use::Chosen)?;
             Ok(Transformed::new_transformed(Expr::ScalarFunction(ScalarFunction { func, args }), changed))
         }
         Expr::Case(case) => coerced_case(case, schema),
@@ -166,13 +167,13 @@ fn coerced_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
         None => None,
         Some(base) => {
             whens.insert(0, *base);
-            changed |= together(&mut whens, schema, "CASE", false)?;
+            changed |= together(&mut whens, schema, "CASE", Use::Compared)?;
             Some(Box::new(whens.remove(0)))
         }
     };
     let otherwise = else_expr.is_some();
     thens.extend(else_expr.map(|e| *e));
-    changed |= together(&mut thens, schema, "CASE", false)?;
+    changed |= together(&mut thens, schema, "CASE", Use::Chosen)?;
     let else_expr = if otherwise { thens.pop().map(Box::new) } else { None };
     let when_then_expr = whens.into_iter().map(Box::new).zip(thens.into_iter().map(Box::new)).collect();
     let case = Expr::Case(Case { expr, when_then_expr, else_expr });
@@ -191,8 +192,19 @@ fn calculates(op: Operator) -> bool {
     matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo)
 }
 
+/// What values that stand together are for.
+#[derive(Clone, Copy, PartialEq)]
+enum Use {
+    /// Operands of arithmetic.
+    Calculated,
+    /// Compared with one another.
+    Compared,
+    /// Alternatives of one result, as in CASE.
+    Chosen,
+}
+
 /// Gives the values that stand together in `what` types that go together; true where one changed.
-fn together(values: &mut [Expr], schema: &DFSchema, what: &str, arithmetic: bool) -> Result<bool> {
+fn together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Use) -> Result<bool> {
     let mut types = Vec::with_capacity(values.len());
     for value in values.iter() {
         match value.get_type(schema) {
@@ -221,7 +233,7 @@ fn together(values: &mut [Expr], schema: &DFSchema, what: &str, arithmetic: bool
                 if is_scalar(&target) {
                     return apart(&types[at], &target, what);
                 }
-            } else if is_scalar(&target) && !(arithmetic && is_time(&target)) {
+            } else if is_scalar(&target) && !(used == Use::Calculated && is_time(&target)) {
                 let value = std::mem::take(&mut values[at]);
                 values[at] = match is_uuid(&target) {
                     true => Expr::Cast(Cast::new(Box::new(value), target.clone())),
@@ -233,6 +245,28 @@ fn together(values: &mut [Expr], schema: &DFSchema, what: &str, arithmetic: bool
         }
     }
     changed |= numbers(values, &mut types, schema)?;
+    if used == Use::Chosen {
+        changed |= of_one_type(values, &types, schema)?;
+    }
+    Ok(changed)
+}
+
+/// Casts alternatives that are numbers, or dates and times, to the type that all of them go to: a choice has the type of
+/// its first branch until DataFusion coerces it, and what is planned around it would be planned by that.
+fn of_one_type(values: &mut [Expr], types: &[DataType], schema: &DFSchema) -> Result<bool> {
+    let some: Vec<DataType> = types.iter().filter(|of| !of.is_null()).cloned().collect();
+    let times = |of: &DataType| matches!(of, DataType::Date32 | DataType::Timestamp(..));
+    if !some.iter().all(DataType::is_numeric) && !some.iter().all(times) {
+        return Ok(false);
+    }
+    let Some(common) = get_coerce_type_for_case_expression(&some, None) else { return Ok(false) };
+    let mut changed = false;
+    for (value, of) in values.iter_mut().zip(types) {
+        if *of != common && !of.is_null() {
+            *value = std::mem::take(value).cast_to(&common, schema)?;
+            changed = true;
+        }
+    }
     Ok(changed)
 }
 

@@ -197,10 +197,20 @@ fn of_date(field: Field, days: i32) -> Outcome<f64> {
     of_day(field, &Moment::of_day(i64::from(days)))
 }
 
+/// A field of a timestamp for extract, whose epoch is rounded once, as PostgreSQL's NUMERIC is when it becomes a DOUBLE.
+/// date_part computes in DOUBLE: beyond the year 2255 its microseconds are rounded before they are divided.
+fn extracted(field: Field, us: i64, zoned: bool) -> Outcome<f64> {
+    match field {
+        // The whole seconds are exact, and no fraction of six digits lies halfway between two doubles.
+        Field::Epoch => Ok(number(us / SECOND_US) + number(us % SECOND_US) / number(SECOND_US)),
+        field => of_timestamp(field, us, zoned),
+    }
+}
+
 /// extract.
 pub(super) const EXTRACT: &[Overload] = &[
-    part!(Timestamp, TimestampMicrosecondType, |f, us| of_timestamp(f, us, false)),
-    part!(Timestamptz, TimestampMicrosecondType, |f, us| of_timestamp(f, us, true)),
+    part!(Timestamp, TimestampMicrosecondType, |f, us| extracted(f, us, false)),
+    part!(Timestamptz, TimestampMicrosecondType, |f, us| extracted(f, us, true)),
     part!(Date, Date32Type, of_date),
     part!(Time, Time64MicrosecondType, of_time_of_day),
     part!(Interval, IntervalMonthDayNanoType, |f, v| of_interval(f, Span::from(v))),
@@ -272,5 +282,13 @@ mod tests {
         let part = |name: &str| of_interval(field(name).unwrap(), span).unwrap();
         assert_eq!(["epoch", "hour", "second"].map(part), [34333445.5, 3.0, 5.5]);
         assert!(field("nonsense").is_err());
+        for (at, extract, date_part) in [
+            ("2996-02-03T20:47:40.650145", 32380375660.650146, 32380375660.650143),
+            ("2001-02-16T20:38:40.123456", 982355920.123456, 982355920.123456),
+        ] {
+            let us = schemas::time::parse_timestamp(at).unwrap();
+            assert_eq!(extracted(Field::Epoch, us, false).unwrap(), extract, "{at}");
+            assert_eq!(of_timestamp(Field::Epoch, us, false).unwrap(), date_part, "{at}");
+        }
     }
 }
