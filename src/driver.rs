@@ -34,11 +34,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use dataflows::owed::Owed;
 use dataflows::plan::Plan;
 use dataflows::render::Start;
+use dataflows::repair::owed::Owed;
 use dataflows::source::progress::SourceHead;
-use dataflows::topology::Setup;
+use dataflows::worker::Setup;
 use fail::fail_point;
 use state::Store;
 

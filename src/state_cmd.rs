@@ -10,9 +10,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use dataflows::plan::Plan;
 use dataflows::render::Start;
 use dataflows::repair;
-use dataflows::spaces::Spaces;
-use dataflows::topology::Setup;
+use dataflows::state_tables::Spaces;
 use dataflows::verify::{self, Derived, Finding, Of};
+use dataflows::worker::Setup;
 use schemas::Outcome;
 use state::{Reader, SpaceKind, Store, StoreOptions};
 

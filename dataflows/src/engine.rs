@@ -26,8 +26,8 @@ use crate::render::Start;
 use crate::render::collect::SinkDelta;
 use crate::retention::{Served, Sweep};
 use crate::source::progress::{SourceHead, advance};
-use crate::spaces::Spaces;
-use crate::topology::{MakeDecoder, Setup, Workers};
+use crate::state_tables::Spaces;
+use crate::worker::{MakeDecoder, Setup, Workers};
 use work::{Part, Tell, Told};
 
 /// The name of the topology in the state.

@@ -6,16 +6,16 @@
 //! `engine` runs a topology in process, as tests do.
 #![deny(missing_docs)]
 
+pub mod arrange;
 pub mod engine;
 pub mod error;
-pub mod owed;
+pub(crate) mod functions;
 pub mod plan;
 pub mod render;
 pub mod repair;
-pub mod resend;
 pub mod retention;
 pub mod source;
-pub mod spaces;
 pub mod sql;
-pub mod topology;
+pub mod state_tables;
 pub mod verify;
+pub mod worker;

@@ -9,9 +9,11 @@
 //! schema uses Herald's column types only; a relation below a forgetter is marked so.
 
 pub mod aggregate;
+pub(crate) mod analysis;
 pub mod canonical;
 pub mod explain;
-pub mod fold;
+pub mod group_rows;
+pub(crate) mod rewrite;
 pub mod scalar;
 pub mod window;
 
@@ -21,13 +23,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 pub use aggregate::{AggFunc, Aggregate};
-pub use fold::{Fold, SortKey};
+pub use group_rows::{Fold, SortKey};
 pub use scalar::Scalar;
 use window::Window;
 
-use crate::spaces::Part;
 use crate::sql::ast::{Encoding, Format, IncludeKind};
-use crate::sql::error::SqlError;
+use crate::sql::diagnostics::error::SqlError;
+use crate::state_tables::Part;
 
 /// Index of a relation in [`Plan::rels`].
 pub type RelId = usize;

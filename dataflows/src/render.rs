@@ -21,40 +21,17 @@
 //! their inputs produce at or before t0; all else is recomputed at t0 from the tables. Output at or
 //! before t0 is already in the view tables and in the outbox, and is dropped.
 
-pub mod accum;
-pub mod aggregate;
-mod band;
+pub mod aggregates;
 pub mod batch;
-mod build;
 mod changes;
-mod close;
 pub mod collect;
-pub mod exact;
-pub mod expire;
+pub mod event_time;
 pub mod export;
-pub mod finish;
-pub mod float_sum;
-mod fold;
-mod folded;
-mod heap;
-pub mod join;
-mod joins;
+pub mod group_rows;
+pub mod joins;
 pub mod linear;
-mod looked;
-mod lookup;
-pub mod moments;
-pub mod packed;
-pub mod product_sum;
-mod ranks;
 mod recursive;
-pub mod reduce;
-pub mod seek;
-pub mod sessions;
-pub mod slide;
-pub mod updates;
-pub mod watermark;
-pub mod window;
-mod within;
+pub mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,23 +42,23 @@ use timely::dataflow::operators::probe::Probe;
 use timely::dataflow::operators::{Concat, Concatenate, Input};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 
+use crate::arrange::trace::PackedArranged;
+use crate::arrange::updates::Updates;
 use crate::error::RunError;
 use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId, Scalar};
-use crate::spaces::{Part, Spaces};
-use accum::Accums;
-use aggregate::Grouping;
+use crate::state_tables::{Part, Spaces};
+use aggregates::accum::Accums;
+use aggregates::input::Grouping;
+use aggregates::operator::Reduce;
 use batch::Shape;
 use collect::Shared;
-use expire::Gone;
+use event_time::expire::Gone;
+use event_time::sessions::Sessions;
+use event_time::watermark::Levels;
 use export::Export;
 use linear::{Deltas, Errors};
-use packed::PackedArranged;
-use reduce::Reduce;
-use sessions::Sessions;
-use updates::Updates;
-use watermark::Levels;
-use window::{Over, Place};
+use windows::operator::{Over, Place};
 
 /// False only in the negative control of the tests, which shows that restarts are wrong without the cut.
 #[doc(hidden)]
@@ -274,7 +251,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let durable = self.plan.rels[id].durable;
         let stream = self.input(durable, self.streams[input].clone());
         let errors = self.errors(id)?;
-        let mut updates = aggregate::pre_aggregate(
+        let mut updates = aggregates::input::pre_aggregate(
             stream,
             self.shapes[input].clone(),
             grouping.clone(),
@@ -289,7 +266,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         }
         let (updates, back) = self.expiring(updates, (id, Part::Groups));
         let (name, shape) = (self.named(id, "groups"), self.shapes[id].clone());
-        let arranged = packed::arrange(updates, &name, self.collector.clone());
+        let arranged = crate::arrange::trace::arrange(updates, &name, self.collector.clone());
         let gone = self.tie(&[&arranged], back, (&name, Part::Groups, grouping.key_codec.clone()))?;
         Ok(self.reduce(arranged, (grouping, gone), shape, (id, space, errors)))
     }
@@ -302,11 +279,11 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let (shape, errors) = (self.shapes[input].clone(), self.errors(id)?);
         let place = Place { shape: shape.clone(), partition: partition.clone(), window: window.clone() };
         let stream = self.input(durable, self.streams[input].clone());
-        let updates = window::placed(stream, place, errors.clone(), self.collector.clone());
+        let updates = windows::operator::placed(stream, place, errors.clone(), self.collector.clone());
         let (updates, back) = self.expiring(updates, (id, Part::Partitions));
         let updates = self.kept(updates, (id, durable, Part::Partitions), &partition)?;
         let name = self.named(id, "partitions");
-        let arranged = packed::arrange(updates, &name, self.collector.clone());
+        let arranged = crate::arrange::trace::arrange(updates, &name, self.collector.clone());
         let codec = partition.clone();
         let (over, collector) = (window.clone(), self.collector.clone());
         let over = |gone| Over { input: shape, window: over, partition, gone, name, collector, errors };
@@ -316,12 +293,12 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 let row = self.shapes[input].codec.clone();
                 let sessions = Sessions::new(session, row, self.scope.peers(), of);
                 self.tie_sessions(&arranged, back, sessions)?;
-                self.frozen(id, window::window(arranged, over(None))?, self.shapes[id].clone())
+                self.frozen(id, windows::operator::window(arranged, over(None))?, self.shapes[id].clone())
             }
             None => {
                 let of = (&*self.named(id, "partitions"), Part::Partitions, codec);
                 let gone = self.tie(&[&arranged], back, of)?;
-                window::window(arranged, over(gone))
+                windows::operator::window(arranged, over(gone))
             }
         }
     }
@@ -343,7 +320,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             collector: self.collector.clone(),
             errors,
         };
-        reduce::reduce(arranged, reduce)
+        aggregates::operator::reduce(arranged, reduce)
     }
 
     /// Views and sinks, one export for each relation and key.

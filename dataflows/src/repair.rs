@@ -5,6 +5,9 @@
 //! PLAIN sink holds too much cannot be taken back. What cannot be derived again (append-only sources as they
 //! are, what expires, windows that closed, lookups as of now, and state over those) stays as it is.
 
+pub mod owed;
+pub mod resend;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::DataType;
@@ -12,12 +15,12 @@ use schemas::{Blobs, RowCodec, Rows};
 use state::{Commit, Counts, Writes, count_of};
 
 use crate::error::RunError;
-use crate::owed;
 use crate::plan::{Plan, Sink};
 use crate::render::collect::{EpochOut, SinkDelta};
 use crate::sql::ast::Format;
-use crate::topology::Setup;
 use crate::verify::{Change, Derived, Difference, Finding, Of, derive, differences};
+use crate::worker::Setup;
+use owed;
 
 /// What a repair did and what it could not.
 #[derive(Clone, Debug, Default)]

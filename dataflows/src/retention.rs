@@ -7,7 +7,7 @@ use schemas::{Blobs, RowCodec, Rows};
 use state::{CatalogueEntry, Counts, Progress, Store, Writes, count_of};
 
 use crate::error::RunError;
-use crate::render::watermark::time_in;
+use crate::render::event_time::watermark::time_in;
 
 /// Rows of a view looked at in one epoch at least, and how many for each that the epoch writes.
 const ROWS: usize = 1024;

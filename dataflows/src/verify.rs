@@ -15,8 +15,8 @@ use crate::error::RunError;
 use crate::plan::{Op, Plan, RelId, When};
 use crate::render::Start;
 use crate::render::collect::EpochOut;
-use crate::spaces::Part;
-use crate::topology::{self, Setup, Topology, Worker};
+use crate::state_tables::Part;
+use crate::worker::{self, Setup, Topology, Worker};
 
 pub use compare::{Change, Difference, differences};
 
@@ -161,7 +161,7 @@ pub fn derive(setup: &Setup) -> Result<EpochOut, RunError> {
         Ok(())
     };
     let failed = move |error: RunError| drop(failures.send(Err(error)));
-    let workers = topology::start(1, setup.abort.clone(), body, failed)?;
+    let workers = worker::start(1, setup.abort.clone(), body, failed)?;
     let out = told.recv().map_err(|_| RunError::Broken("the dataflow ended by itself".into()))??;
     drop(workers.join());
     Ok(out)

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use dataflows::plan::Plan;
 use dataflows::render::collect::{EpochOut, SinkDelta};
-use dataflows::resend;
-use dataflows::topology::Setup;
+use dataflows::repair::resend;
 use dataflows::verify::{Derived, derived};
+use dataflows::worker::Setup;
 use state::Store;
 
 use super::topics::renewed;

@@ -15,7 +15,7 @@ use connectors::{DeadLetter, LetterTopic};
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::retention::Sweep;
 use dataflows::source::progress::{SourceHead, advance};
-use dataflows::topology::Setup;
+use dataflows::worker::Setup;
 use fail::fail_point;
 use schemas::OutChunk;
 use state::{Commit, Counts, OutboxChunk, Progress, ViewProgress, Writes};

@@ -168,7 +168,7 @@ impl Fate {
 
 /// A panic as an error, with what it said.
 fn panicked(name: &str, panic: &(dyn Any + Send)) -> Error {
-    anyhow!("the {name} panicked: {}", dataflows::topology::said(panic))
+    anyhow!("the {name} panicked: {}", dataflows::worker::said(panic))
 }
 
 #[cfg(test)]

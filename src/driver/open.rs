@@ -16,9 +16,9 @@ use connectors::kafka::{
 use connectors::{ConnectorError, LetterTopic, Mismatch, SinkConnector};
 use dataflows::plan::Source;
 use dataflows::source::decoder;
-use dataflows::spaces::Spaces;
 use dataflows::sql::ast::Format;
-use dataflows::topology::MakeDecoder;
+use dataflows::state_tables::Spaces;
+use dataflows::worker::MakeDecoder;
 use fail::fail_point;
 use state::{Store, StoreOptions};
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use connectors::{LastRecord, Reader, SourceConfig, SourceConnector};
 use dataflows::source::progress::LastRead;
 use dataflows::sql::ast::{Format, IncludeKind};
-use dataflows::topology::Setup;
+use dataflows::worker::Setup;
 use schemas::Records;
 use state::PartitionProgress;
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, Result};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::owed::Owed;
 use dataflows::render::collect::EpochOut;
+use dataflows::repair::owed::Owed;
 use dataflows::source::ingest::{PartitionMark, Rejected};
-use dataflows::topology::{self, Partitions, Setup, Topology, Worker, Workers};
+use dataflows::worker::{self, Partitions, Setup, Topology, Worker, Workers};
 use fail::fail_point;
 use schemas::Records;
 
@@ -74,7 +74,7 @@ pub fn start(
         fate.ended("worker");
         Ok(())
     };
-    Ok(topology::start(peers, abort, body, move |error: Error| failing.fail(error))?)
+    Ok(worker::start(peers, abort, body, move |error: Error| failing.fail(error))?)
 }
 
 fn work(

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Error, Result};
 use dataflows::plan::{Plan, View};
 use dataflows::sql::ast::{Encoding, Format};
-use dataflows::sql::nearest::did_you_mean;
+use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
 use dataflows::sql::{SqlError, SqlFile};
 use schemas::keyed::split_line;
 
@@ -170,7 +170,7 @@ impl Binder<'_> {
     fn expect(&mut self, expect: script::Expect) -> Result<Option<Expect>> {
         let what = match &expect.subject {
             Subject::DeadLetter => Some(What::DeadLetters),
-            Subject::View(word) if word.text == dataflows::spaces::ERRORS => Some(What::Errors),
+            Subject::View(word) if word.text == dataflows::state_tables::ERRORS => Some(What::Errors),
             Subject::View(word) => self.view(word).map(What::View),
             Subject::Changes(word) => {
                 let names = self.plan.sinks.iter().map(|sink| sink.name.as_str()).collect();

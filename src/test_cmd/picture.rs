@@ -83,7 +83,7 @@ pub fn name(plan: &Plan, what: What) -> String {
     match what {
         What::Outcomes(at) => format!("outcomes {}", source(at)),
         What::DeadLetters => "dead_letter".to_owned(),
-        What::Errors => dataflows::spaces::ERRORS.to_owned(),
+        What::Errors => dataflows::state_tables::ERRORS.to_owned(),
         What::View(at) => plan.views.get(at).map_or("", |view| &view.name).to_owned(),
         What::Sink(at) => format!("sink {}", sink(at)),
         What::Changes(at) => format!("changes {}", sink(at)),

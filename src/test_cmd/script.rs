@@ -7,7 +7,7 @@
 //! text with a place; `case` gives them their meaning.
 
 use dataflows::sql::SqlError;
-use dataflows::sql::nearest::nearest;
+use dataflows::sql::diagnostics::did_you_mean::nearest;
 
 use super::record::{self, Record};
 

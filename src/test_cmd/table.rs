@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use dataflows::sql::nearest::did_you_mean;
+use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
 use schemas::{Encoder, JsonDecoder, JsonOptions, Records, RowCodec, Rows};
 use serde_json::{Map, Value};
 

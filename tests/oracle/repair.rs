@@ -9,9 +9,9 @@ use dataflows::plan::{Plan, Source};
 use dataflows::render::Start;
 use dataflows::repair::{Repaired, repair};
 use dataflows::source::decoder;
-use dataflows::spaces::{Part, Spaces};
-use dataflows::topology::Setup;
+use dataflows::state_tables::{Part, Spaces};
 use dataflows::verify::{Derived, Finding, Of, findings};
+use dataflows::worker::Setup;
 use schemas::Records;
 use state::{Commit, Counts, Store, StoreOptions};
 

@@ -14,7 +14,7 @@ use apache_avro::types::Value;
 use dataflows::engine::{Engine, Opening};
 use dataflows::plan::{Plan, Source};
 use dataflows::source::decoder;
-use dataflows::topology::MakeDecoder;
+use dataflows::worker::MakeDecoder;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemas::{Decoder, Form, JsonOptions, Records, Registry, UpsertDecoder};

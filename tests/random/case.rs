@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use dataflows::plan::Plan;
-use dataflows::sql::error::SqlError;
+use dataflows::sql::diagnostics::error::SqlError;
 use dataflows::sql::{SqlFile, compile};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -1,6 +1,6 @@
 //! The threads of an engine: each runs one timely worker and does what it is told, in order.
 //!
-//! A worker that fails or panics says so and makes the others give up ([`topology::start`]): they would
+//! A worker that fails or panics says so and makes the others give up ([`worker::start`]): they would
 //! wait for it for ever.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use super::Letter;
 use crate::error::RunError;
 use crate::render::collect::EpochOut;
 use crate::source::ingest::PartitionMark;
-use crate::topology::{self, Partitions, Setup, Topology, Worker, Workers};
+use crate::worker::{self, Partitions, Setup, Topology, Worker, Workers};
 
 /// What a worker is told.
 pub enum Tell {
@@ -66,7 +66,7 @@ pub fn start(setup: &Setup, peers: usize) -> Result<Started, RunError> {
         taken.map_or(Ok(()), |inbox| work(worker, &setup, &inbox, &tell))
     };
     let failed = move |error| drop(failures.send(Told::Failed(error)));
-    let workers = topology::start(peers, abort.clone(), body, failed)?;
+    let workers = worker::start(peers, abort.clone(), body, failed)?;
     let ready = (0..peers).try_for_each(|_| match told.recv() {
         Ok(Told::Failed(error)) => Err(error),
         Ok(_) => Ok(()),

@@ -19,9 +19,9 @@ use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion_physical_plan::windows::create_window_expr;
 
 use super::Scalar;
-use crate::render::exact::exact;
-use crate::render::slide::slide;
-use crate::sql::session::{SESSION_END, SESSION_START};
+use crate::functions::windows::exact::exact;
+use crate::functions::windows::session::{SESSION_END, SESSION_START};
+use crate::functions::windows::slide::slide;
 
 /// What every row gets.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use timely::progress::Antichain;
 use super::batch::DeltaBatch;
 use super::collect::Shared;
 use super::linear::Deltas;
-use super::packed::{Diff, PackedArranged, PackedBatch, PackedTrace, owner_of};
+use crate::arrange::trace::{Diff, PackedArranged, PackedBatch, PackedTrace, owner_of};
 use crate::error::RunError;
 
 /// Emits what `step` makes of new batches: batches of rows by their epochs. With `single`, there is one

@@ -16,7 +16,7 @@ use timely::dataflow::operators::generic::Operator;
 use super::batch::{DeltaBatch, Shape};
 use super::collect::{Shared, stored_key};
 use super::linear::Deltas;
-use super::updates::{Entry, Outgoing, Updates, by_key};
+use crate::arrange::updates::{Entry, Outgoing, Updates, by_key};
 use crate::error::RunError;
 
 /// What to do with a relation's changes.
@@ -102,7 +102,7 @@ fn split(
             let types: Vec<_> = key.iter().map(|c| shape.schema.field(*c).data_type().clone()).collect();
             let columns: Vec<_> = key.iter().map(|c| batch.column(*c).clone()).collect();
             let codec = schemas::RowCodec::new(&types)?;
-            Some(super::aggregate::encode_keys(&codec, &columns, diffs.len())?)
+            Some(super::aggregates::input::encode_keys(&codec, &columns, diffs.len())?)
         }
         _ => None,
     };

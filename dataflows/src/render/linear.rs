@@ -16,8 +16,8 @@ use timely::progress::Timestamp;
 
 use super::batch::{DeltaBatch, Shape, select};
 use super::collect::Shared;
-use super::packed::Diff;
-use super::updates::{Outgoing, Updates};
+use crate::arrange::trace::Diff;
+use crate::arrange::updates::{Outgoing, Updates};
 use crate::error::RunError;
 use crate::plan::Scalar;
 

@@ -30,8 +30,8 @@ use timely::order::Product;
 use super::Renderer;
 use super::batch::{Data, DeltaBatch, Shape};
 use super::collect::Shared;
-use super::join::{self, Guard, Side};
-use super::joins::{key_columns, one_key};
+use super::joins::kinds::{key_columns, one_key};
+use super::joins::pairs::{self, Guard, Side};
 use super::linear::{self, Batches, Deltas, Errors, Timed};
 use crate::error::RunError;
 use crate::plan::{JoinKind, Op, Plan, Recursive, RelId, Scalar, Whole};
@@ -319,7 +319,7 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
         let partnered = || match (&pairs, of.residual) {
             (Some(pairs), Some(_)) => {
                 let left = 0..of.left.codec.columns();
-                let left = join::columns_of(pairs.clone(), of.both.clone(), left, collector());
+                let left = pairs::columns_of(pairs.clone(), of.both.clone(), left, collector());
                 let met = packed(left, of.left.clone(), collector()).threshold(|_, _| 1i64);
                 let rows = rows.clone().arrange_by_self();
                 rows.join_core(met.arrange_by_self(), |row, (), ()| Some(row.clone()))
@@ -337,7 +337,7 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
             (JoinKind::Inner, Some(pairs)) => pairs.clone(),
             (JoinKind::Left | JoinKind::Full, Some(pairs)) => {
                 let nulls = (0, of.both.codec.columns() - of.left.codec.columns());
-                pairs.clone().concat(join::null_extend(unmatched(), of.left.clone(), nulls, collector()))
+                pairs.clone().concat(pairs::null_extend(unmatched(), of.left.clone(), nulls, collector()))
             }
         }
     }

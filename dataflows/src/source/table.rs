@@ -33,7 +33,7 @@ use super::held::Held;
 use super::ingest::Candidates;
 use crate::error::RunError;
 use crate::plan::{Conflict, Source};
-use crate::render::aggregate::Groups;
+use crate::render::aggregates::input::Groups;
 use crate::render::batch::{Data, DeltaBatch, Shape};
 use crate::render::collect::{Shared, stored_key};
 use crate::render::linear::Deltas;

@@ -4,6 +4,10 @@
 //! columns see the decoded and the INCLUDEd ones; constraints, watermark, key and version see all.
 //! What stays in a source's options is the connector's to judge.
 
+pub(crate) mod keyed;
+pub(crate) mod places;
+pub(crate) mod sink;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,13 +15,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::ast::{ColumnDef, ConflictDef, CreateRelation, IncludeKind, Name, OptionItem, Pos};
 use super::catalog::Catalog;
-use super::error::Mistake;
-use super::keyed;
-use super::nearest::did_you_mean;
-use super::parse::columns;
+use super::diagnostics::did_you_mean::did_you_mean;
+use super::diagnostics::error::Mistake;
 use super::parse::interval::duration_us;
+use super::parse::statement::columns;
 use super::query::{self, Site};
 use crate::plan::{Check, Conflict, Keyed, Origin, Scalar, Source, Watermark};
+use keyed;
 
 /// Asks the encoding (a registry, a schema file) for the columns of a relation that leaves them out.
 /// None where the encoding names no columns.

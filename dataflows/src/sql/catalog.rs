@@ -15,8 +15,8 @@ use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 
 use super::ast::{Name, Pos};
-use super::functions::FUNCTIONS;
-use super::recursion::Recursion;
+use super::syntax::recursion::Recursion;
+use crate::functions::FUNCTIONS;
 use crate::plan::RelId;
 
 /// A named relation.

@@ -15,12 +15,16 @@ use super::ast::{
     CreateRelation, CreateSink, CreateView, Name, OptionItem, Pos, SinkInput, SqlFile, Statement,
 };
 use super::bind::{self, ColumnsOf};
+use super::bind::{places, sink};
 use super::catalog::{Catalog, Entry};
-use super::error::{Mistake, SqlError};
-use super::nearest::did_you_mean;
+use super::diagnostics::did_you_mean::did_you_mean;
+use super::diagnostics::error::{Mistake, SqlError};
+use super::diagnostics::unsupported;
 use super::parse::interval::duration_us;
 use super::query::{self, Site};
-use super::{close, event_time, lower, parse, places, properties, prune, refuse, sink, trial};
+use super::{lower, parse, trial};
+use crate::plan::analysis::{event_time, properties};
+use crate::plan::rewrite::{emit_on_close, prune};
 use crate::plan::{Op, Plan, Rel, RelId, View};
 
 /// Compiles the files of a topology. `columns_of` is asked for the columns of relations that leave
@@ -150,7 +154,7 @@ impl<'a> Compiler<'a> {
         let mut result = self.query(&create.query, &create.name);
         if let (Ok(rel), Some(pos)) = (&result, create.emit_on_close) {
             let before = self.plan.rels.len();
-            result = close::close(&mut self.plan, *rel, pos).map_err(|mistake| vec![mistake]);
+            result = emit_on_close::close(&mut self.plan, *rel, pos).map_err(|mistake| vec![mistake]);
             properties::learn(&mut self.plan, before);
         }
         let known = result.as_ref().ok().map(|rel| (*rel, Arc::clone(&self.plan.rels[*rel].schema)));
@@ -170,14 +174,14 @@ impl<'a> Compiler<'a> {
     fn query(&mut self, query: &sql::Query, owner: &Name) -> Result<RelId, Vec<Mistake>> {
         let site = Site { file: owner.pos.file, pos: owner.pos };
         let logical = query::plan(&self.catalog, query, site)?;
-        let idle = refuse::idle(query, site.file, site.pos);
+        let idle = unsupported::idle(query, site.file, site.pos);
         self.plan.warnings.extend(idle.into_iter().map(|mistake| mistake.named(self.files)));
         let before = self.plan.rels.len();
         let lowered = lower::lower(&mut self.plan, &owner.text, &logical)
             .and_then(|rel| trial::relations(&self.plan, before).map(|()| rel));
         let lowered = lowered.map_err(|error| {
             self.plan.rels.truncate(before);
-            vec![super::mistakes::of(&error, &self.catalog, query, site)]
+            vec![super::diagnostics::explain_error::of(&error, &self.catalog, query, site)]
         });
         properties::learn(&mut self.plan, before);
         lowered

@@ -34,11 +34,11 @@ use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::catalog::RelSource;
-use super::fallible::fallible;
-use super::guard::Fence;
-use super::now;
-use super::recursion::Recursion;
-use super::temporal::Temporal;
+use super::logical::fence::Fence;
+use super::logical::joins::temporal::Temporal;
+use super::logical::now;
+use super::syntax::recursion::Recursion;
+use crate::plan::analysis::fallible::fallible;
 use crate::plan::{Edge, Op, Plan, Rel, RelId, Scalar, canonical};
 use grouping_sets::Lowered;
 

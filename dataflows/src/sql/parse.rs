@@ -3,29 +3,14 @@
 //! A file is tokenised whole, split at `;`, and each statement is read on its own, so that every
 //! mistake of every file is reported and not just the first. Herald's clauses are read by hand
 //! ([`cursor`]); expressions and queries by `sqlparser`. Windows are derived tables afterwards
-//! ([`window`]); UNNEST is left for the binder, which calls [`unnest::extract`]. A statement that
+//! ([`window`]); UNNEST is left for the binder, which calls [`query::unnest::extract`]. A statement that
 //! does not belong in a topology is refused with what does.
 
 pub mod bounds;
-pub mod columns;
 pub mod cursor;
-pub mod flink;
 pub mod interval;
-pub mod jsonb;
-pub mod lambda;
-pub mod options;
-pub mod reading;
-pub mod relation;
-pub mod rows;
-pub mod series;
-pub mod sink;
-pub mod structs;
-pub mod temporal;
-pub mod types;
-pub mod unnest;
-pub mod view;
-pub mod wildcard;
-pub mod window;
+pub(crate) mod query;
+pub(crate) mod statement;
 
 #[cfg(test)]
 mod tests;
@@ -35,9 +20,9 @@ use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Token
 
 use self::cursor::{Context, Cursor, Read};
 use super::ast::{Pos, SqlFile, Statement};
-use super::dialects;
-use super::error::{Mistake, SqlError};
-use super::nearest::did_you_mean;
+use super::diagnostics::dialects;
+use super::diagnostics::did_you_mean::did_you_mean;
+use super::diagnostics::error::{Mistake, SqlError};
 
 /// Parses the files of a topology, in the order given.
 ///
@@ -80,7 +65,7 @@ pub fn question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::Query>
     let end = tokens.last().map_or(Location::new(1, 1), |t| t.span.end);
     let (count, mut mistakes) = (tokens.len(), Vec::new());
     let mut cursor = Cursor::new(context, tokens, end);
-    match view::query(&mut cursor, count, &mut mistakes) {
+    match statement::view::query(&mut cursor, count, &mut mistakes) {
         Ok((query, _)) if mistakes.is_empty() => return Ok(query),
         Ok(_) => {}
         Err(mistake) => mistakes.push(mistake),
@@ -177,11 +162,11 @@ fn statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<State
         );
     }
     Ok(match found {
-        Kind::Source => Statement::Relation(relation::relation(cursor, false, pos, mistakes)?),
-        Kind::Table => Statement::Relation(relation::relation(cursor, true, pos, mistakes)?),
-        Kind::View => Statement::View(view::view(cursor, false, pos, mistakes)?),
-        Kind::Materialized => Statement::View(view::view(cursor, true, pos, mistakes)?),
-        Kind::Sink => Statement::Sink(sink::sink(cursor, pos, mistakes)?),
+        Kind::Source => Statement::Relation(statement::relation::relation(cursor, false, pos, mistakes)?),
+        Kind::Table => Statement::Relation(statement::relation::relation(cursor, true, pos, mistakes)?),
+        Kind::View => Statement::View(statement::view::view(cursor, false, pos, mistakes)?),
+        Kind::Materialized => Statement::View(statement::view::view(cursor, true, pos, mistakes)?),
+        Kind::Sink => Statement::Sink(statement::sink::sink(cursor, pos, mistakes)?),
     })
 }
 

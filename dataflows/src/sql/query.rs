@@ -33,14 +33,16 @@ use datafusion_sql::sqlparser::ast as sql;
 
 use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
-use super::error::Mistake;
-use super::fold::Fold;
-use super::parse::unnest::{self, UnnestUse};
-use super::{
-    bags, coerce, constants, dependents, filtered, firsts, guard, intervals, jsonb, lambda, lower, meaning,
-    mistakes, now, ordinality, recursion, refuse, repeated, subquery, sugar, temporal, times, total, trial,
-    using,
-};
+use super::diagnostics::error::Mistake;
+use super::diagnostics::{explain_error, unsupported};
+use super::logical::constant_folding::Fold;
+use super::logical::joins::{firsts, subquery, temporal, using};
+use super::logical::types::{coerce, intervals, jsonb, meaning};
+use super::logical::{dependents, fence, filtered, global_aggregate, multiset, now, repeated};
+use super::parse::query::unnest::{self, UnnestUse};
+use super::syntax::{constants, lambda, recursion, sugar, times};
+use super::{lower, trial};
+use crate::functions::sets::ordinality;
 use crate::plan::{RelId, Scalar};
 
 /// Where a query stands: what its mistakes point into.
@@ -122,7 +124,7 @@ fn of(
     if reads_broken(catalog, query) {
         return Err(vec![]);
     }
-    let refused = refuse::query(query, site.file, site.pos, view);
+    let refused = unsupported::query(query, site.file, site.pos, view);
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -139,11 +141,11 @@ fn of(
     lambda::extract(catalog, &mut rewritten, site)?;
     let uses = unnest::extract(&mut rewritten, site.file, 0)?;
     plain(&mut rewritten);
-    let tidy = |error: DataFusionError| vec![mistakes::of(&error, catalog, query, site)];
+    let tidy = |error: DataFusionError| vec![explain_error::of(&error, catalog, query, site)];
     for item in &uses {
         let here = Site { pos: item.pos, ..site };
         register_items(catalog, item, &uses).map_err(|e| {
-            let mistake = mistakes::of(&e, catalog, query, here);
+            let mistake = explain_error::of(&e, catalog, query, here);
             if item.nested && mistake.message.starts_with("nothing in sight") {
                 let message =
                     "UNNEST in a subquery of an expression takes an array of the subquery's own tables";
@@ -158,7 +160,7 @@ fn of(
     let names = repeated::names(&planned).map_err(tidy)?;
     let planned = put_back(catalog, planned, &uses)
         .and_then(using::merge)
-        .and_then(bags::number)
+        .and_then(multiset::number)
         .and_then(jsonb::plan)
         .and_then(coerce::plan)
         .map_err(tidy)?;
@@ -172,8 +174,8 @@ fn of(
         .and_then(jsonb::keys)
         .and_then(temporal::joins)
         .and_then(filtered::guarded)
-        .and_then(guard::fence)
-        .and_then(|p| total::apart(p, &|p| optimise(p, rules())))
+        .and_then(fence::fence)
+        .and_then(|p| global_aggregate::apart(p, &|p| optimise(p, rules())))
         .map_err(tidy)?;
     Ok(optimised)
 }
@@ -206,7 +208,7 @@ pub(crate) fn expression(
     target: Option<&DataType>,
     site: Site,
 ) -> std::result::Result<Scalar, Vec<Mistake>> {
-    let refused = refuse::expr(expr, site.file, site.pos);
+    let refused = unsupported::expr(expr, site.file, site.pos);
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -237,7 +239,7 @@ pub(crate) fn expression(
             None => Ok(scalar),
         }
     };
-    plan().map_err(|e| vec![mistakes::of_expr(&e, expr, over.1, site)])
+    plan().map_err(|e| vec![explain_error::of_expr(&e, expr, over.1, site)])
 }
 
 /// Plans the expression of a lambda over the columns of `schema`; gives its item in an array, too.
@@ -292,7 +294,7 @@ fn planned_over(
 pub(crate) fn constant_value(expr: &sql::Expr) -> std::result::Result<ArrayRef, String> {
     let value = constant_scalar(&Catalog::default(), expr).and_then(|scalar| one_value(&scalar));
     value.map_err(|error| {
-        mistakes::clean(&error.strip_backtrace()).trim_start_matches("Execution error: ").to_owned()
+        explain_error::clean(&error.strip_backtrace()).trim_start_matches("Execution error: ").to_owned()
     })
 }
 
@@ -573,7 +575,7 @@ fn check_names(names: &[String], query: &sql::Query, site: Site) -> std::result:
     match twice {
         None => Ok(()),
         Some((_, name)) => {
-            let pos = mistakes::second_column(query, name, site).unwrap_or(site.pos);
+            let pos = explain_error::second_column(query, name, site).unwrap_or(site.pos);
             let mistake = Mistake::new(pos, format!("there are two columns called {name}"));
             Err(vec![mistake.hint("name one of them otherwise: expression AS name")])
         }

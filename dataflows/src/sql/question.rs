@@ -21,12 +21,14 @@ use datafusion_sql::sqlparser::ast;
 
 use super::ast::{Name, Pos, SqlFile};
 use super::catalog::{Catalog, Entry};
-use super::error::{Mistake, SqlError};
-use super::functions::checked::checked;
-use super::guard::Fence;
-use super::parse::unnest;
+use super::diagnostics::error::{Mistake, SqlError};
+use super::diagnostics::explain_error;
+use super::logical::fence::Fence;
+use super::logical::rewrite;
+use super::parse;
+use super::parse::query::unnest;
 use super::query::{self, Site};
-use super::{mistakes, parse, rewrite};
+use crate::functions::number::checked::checked;
 
 /// Bytes of stack to plan on: as deep as `parse`'s bounds let the text be.
 const STACK: usize = 256 << 20;
@@ -88,7 +90,7 @@ fn planned(
     let planned = query::answer(&catalog, &query, site)?;
     let names: Vec<&String> = tables.keys().collect();
     runnable(planned, &|at| rows(names.get(at)?))
-        .map_err(|error| vec![mistakes::of(&error, &catalog, &query, site)])
+        .map_err(|error| vec![explain_error::of(&error, &catalog, &query, site)])
 }
 
 /// The plan for DataFusion's engine: scans have rows, and fences are filters.

@@ -13,8 +13,8 @@ use crate::error::RunError;
 use crate::plan::Plan;
 use crate::render::collect::EpochOut;
 use crate::retention::Served;
-use crate::spaces::ERRORS;
-use crate::topology::Setup;
+use crate::state_tables::ERRORS;
+use crate::worker::Setup;
 
 /// An entry that is held otherwise than it was derived.
 #[derive(Clone, Debug, PartialEq, Eq)]

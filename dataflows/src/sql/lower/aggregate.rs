@@ -15,7 +15,7 @@ use super::call::{Call, Kind};
 use super::{Lower, cast, field, not_a_column, plain_field, scalar};
 use crate::plan::aggregate::Stat;
 use crate::plan::{AggFunc, JoinKind, Op, RelId, Scalar};
-use crate::render::aggregate::MAX_AGGREGATES;
+use crate::render::aggregates::input::MAX_AGGREGATES;
 use crate::sql::query::herald_type;
 
 impl Lower<'_> {

@@ -15,10 +15,10 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, IsNotNullExpr};
 
 use super::{cast, condition, not_a_column, scalar};
+use crate::functions::aggregates::interval_sum::is_interval;
+use crate::functions::aggregates::picks::{ARG_MAX, ARG_MIN};
+use crate::functions::aggregates::{ANY_VALUE, APPROX_DISTINCT, is_folded, is_within_group};
 use crate::plan::{AggFunc, Aggregate, Fold, Scalar, SortKey};
-use crate::sql::aggregates::{ANY_VALUE, APPROX_DISTINCT, is_folded, is_within_group};
-use crate::sql::interval_sum::is_interval;
-use crate::sql::picks::{ARG_MAX, ARG_MIN};
 use crate::sql::query::herald_type;
 
 /// How a call is computed.

@@ -15,9 +15,9 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{Column, IsNotNullExpr, IsNullExpr, Literal};
 
 use super::{Lower, cast, scalar};
+use crate::plan::analysis::fallible::fallible;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
-use crate::sql::fallible::fallible;
-use crate::sql::subquery::PLACE;
+use crate::sql::logical::joins::subquery::PLACE;
 
 /// What is told of NOT IN where a NULL could make it wrong.
 pub(crate) const NOT_IN: &str = "NOT IN (SELECT ...) over columns that can be NULL is not supported here";

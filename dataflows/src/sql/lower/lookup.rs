@@ -8,7 +8,7 @@ use datafusion_physical_expr::expressions::IsNotNullExpr;
 
 use super::{Lower, cast, scalar};
 use crate::plan::{Op, RelId, Scalar, When};
-use crate::sql::temporal::{MATCH, Temporal};
+use crate::sql::logical::joins::temporal::{MATCH, Temporal};
 
 impl Lower<'_> {
     pub(super) fn lookup(&mut self, join: &Temporal) -> Result<RelId> {

@@ -4,7 +4,7 @@
 //! is the operator's body; the rest are relations as any, of which the body reads the columns it needs.
 //!
 //! The operator keeps nothing that is durable: on a restart it is derived again from what it reads. Where that
-//! would not come again (see [`crate::sql::properties`]), a relation that keeps it stands between: each row once
+//! would not come again (see [`crate::plan::analysis::properties`]), a relation that keeps it stands between: each row once
 //! for UNION, and once with its count for UNION ALL.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +14,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::{DataFusionError, Result};
 
 use super::Lower;
+use crate::plan::rewrite::prune::{prune, renumber};
 use crate::plan::{AggFunc, Aggregate, JoinKind, Op, Plan, Recursive, Rel, RelId, Scalar, View, Whole};
-use crate::sql::error::Mistake;
-use crate::sql::prune::{prune, renumber};
-use crate::sql::recursion::Recursion;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::syntax::recursion::Recursion;
 use crate::verify;
 
 /// Operators that may stand between a recursive table and its second term.

@@ -10,9 +10,9 @@ use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
-use super::reading;
+use super::query::reading;
 use crate::sql::ast::{Name, Pos};
-use crate::sql::error::Mistake;
+use crate::sql::diagnostics::error::Mistake;
 
 /// What reading a piece of a statement yields.
 pub type Read<T> = Result<T, Mistake>;
@@ -416,7 +416,8 @@ fn sqlparse<T>(
         return Err(if hint { mistake.hint("split it into several views") } else { mistake });
     }
     let symmetric = tokens.iter().find(|t| is_word(&t.token, "symmetric")).map(|t| context.pos(t.span.start));
-    let tokens = super::structs::calls(super::lambda::calls(super::jsonb::operators(tokens)));
+    let tokens =
+        super::query::structs::calls(super::query::lambda::calls(super::query::jsonb::operators(tokens)));
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
     let value = read(&mut parser).map_err(|error| match symmetric {
         Some(pos) => Mistake::new(pos, "BETWEEN SYMMETRIC is not supported")

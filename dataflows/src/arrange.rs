@@ -1,0 +1,7 @@
+//! Arrangements of packed rows: differential's batches and traces over byte strings.
+
+pub(crate) mod batch;
+pub(crate) mod builder;
+pub mod seek;
+pub mod trace;
+pub mod updates;

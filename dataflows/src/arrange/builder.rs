@@ -1,0 +1,141 @@
+//! How updates become a batch of an arrangement: kept by epoch, sorted once when epochs are sealed.
+//!
+//! Differential's merge batcher sorts small chunks and merges them again and again while updates
+//! arrive. Here epochs are totally ordered and all of an epoch is sealed at once, so the batcher only
+//! keeps what arrived, and the builder sorts all of it at the seal (see [`by_key`]) straight into the
+//! batch's heaps.
+
+use std::collections::BTreeMap;
+
+use differential_dataflow::logging::Logger;
+use differential_dataflow::trace::{Batcher, Builder, Description};
+use timely::container::{ContainerBuilder, PushInto};
+use timely::progress::Antichain;
+use timely::progress::frontier::AntichainRef;
+
+use super::batch::Heap;
+use super::trace::Diff;
+use super::updates::{Updates, by_key};
+
+/// Hands arriving messages on as they are.
+pub struct Chunks<R> {
+    waiting: Vec<Updates<R>>,
+    given: Vec<Updates<R>>,
+}
+
+impl<R> Default for Chunks<R> {
+    fn default() -> Self {
+        Chunks { waiting: vec![], given: vec![] }
+    }
+}
+
+impl<R: Diff> PushInto<&mut Vec<Updates<R>>> for Chunks<R> {
+    fn push_into(&mut self, message: &mut Vec<Updates<R>>) {
+        self.waiting.append(message);
+    }
+}
+
+impl<R: Diff> ContainerBuilder for Chunks<R> {
+    type Container = Vec<Updates<R>>;
+
+    fn extract(&mut self) -> Option<&mut Vec<Updates<R>>> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        self.given = std::mem::take(&mut self.waiting);
+        Some(&mut self.given)
+    }
+
+    fn finish(&mut self) -> Option<&mut Vec<Updates<R>>> {
+        self.extract()
+    }
+}
+
+/// Updates by epoch, until their epoch is sealed. Bounded by the epochs in flight.
+pub struct EpochBatcher<R> {
+    epochs: BTreeMap<u64, Vec<Updates<R>>>,
+    sealed: Antichain<u64>,
+    frontier: Antichain<u64>,
+}
+
+impl<R: Diff> PushInto<Vec<Updates<R>>> for EpochBatcher<R> {
+    fn push_into(&mut self, message: Vec<Updates<R>>) {
+        for updates in message {
+            self.epochs.entry(updates.epoch).or_default().push(updates);
+        }
+    }
+}
+
+impl<R: Diff> Batcher for EpochBatcher<R> {
+    type Output = Vec<Updates<R>>;
+    type Time = u64;
+
+    fn new(_: Option<Logger>, _: usize) -> Self {
+        let epochs = BTreeMap::new();
+        EpochBatcher { epochs, sealed: Antichain::from_elem(0), frontier: Antichain::new() }
+    }
+
+    fn seal(&mut self, upper: Antichain<u64>) -> (Vec<Self::Output>, Description<u64>) {
+        let kept = match upper.elements().first() {
+            Some(upper) => self.epochs.split_off(upper),
+            None => BTreeMap::new(),
+        };
+        let ready = std::mem::replace(&mut self.epochs, kept);
+        self.frontier = self.epochs.keys().next().map_or(Antichain::new(), |e| Antichain::from_elem(*e));
+        let since = Antichain::from_elem(0);
+        let lower = std::mem::replace(&mut self.sealed, upper.clone());
+        (ready.into_values().collect(), Description::new(lower, upper, since))
+    }
+
+    fn frontier(&mut self) -> AntichainRef<'_, u64> {
+        self.frontier.borrow()
+    }
+}
+
+/// A batch in the making.
+pub struct PackedBuilder<R: Diff> {
+    parts: Vec<Updates<R>>,
+}
+
+impl<R: Diff> Builder for PackedBuilder<R> {
+    type Input = Vec<Updates<R>>;
+    type Time = u64;
+    type Output = Heap<R>;
+
+    fn with_capacity(_: usize, _: usize, _: usize) -> Self {
+        PackedBuilder { parts: vec![] }
+    }
+
+    fn push(&mut self, chunk: &mut Vec<Updates<R>>) {
+        self.parts.append(chunk);
+    }
+
+    fn done(mut self, description: Description<u64>) -> Heap<R> {
+        let room = |of: fn(&Updates<R>) -> (usize, usize)| {
+            self.parts.iter().map(of).fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
+        };
+        let mut heap = Heap::with_capacity(description, room(Updates::keys_room), room(Updates::values_room));
+        by_key(&mut self.parts, |key, entries| {
+            let mut entries = entries.drain(..).peekable();
+            while let Some((value, epoch, diff)) = entries.next() {
+                if entries.peek().is_none_or(|next| next.0 != value) {
+                    heap.push_single(epoch, diff);
+                } else {
+                    heap.push_update(epoch, diff);
+                    while let Some((_, epoch, diff)) = entries.next_if(|next| next.0 == value) {
+                        heap.push_update(epoch, diff);
+                    }
+                }
+                heap.push_value(value);
+            }
+            heap.push_key(key);
+        });
+        heap
+    }
+
+    fn seal(chain: &mut Vec<Vec<Updates<R>>>, description: Description<u64>) -> Heap<R> {
+        let mut builder = Self::with_capacity(0, 0, 0);
+        chain.iter_mut().for_each(|chunk| builder.push(chunk));
+        builder.done(description)
+    }
+}

@@ -1,0 +1,249 @@
+//! The functions, operators and types of Herald's SQL.
+//!
+//! Scalar functions are those of `registry`, of [`time`] and of [`json`]; aggregates are DataFusion's.
+//! Everything a topology may call is a pure function of its arguments: what reads the clock or draws
+//! random numbers is known by name, so that it can be refused at its place, and never reaches planning.
+
+pub(crate) mod aggregates;
+mod array;
+pub(crate) mod cast;
+pub(crate) mod eval;
+pub(crate) mod json;
+pub(crate) mod number;
+pub(crate) mod planning;
+mod registry;
+pub(crate) mod sets;
+mod text;
+pub(crate) mod windows;
+
+pub(crate) mod time;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use datafusion_common::{DFSchema, Result};
+use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, TypePlanner};
+use datafusion_expr::{AggregateUDF, ScalarUDF, Volatility, WindowUDF};
+use datafusion_functions::core::planner::CoreFunctionPlanner;
+use datafusion_functions::datetime::planner::DatetimeFunctionPlanner;
+use datafusion_functions::unicode::planner::UnicodeFunctionPlanner;
+use datafusion_functions_aggregate::planner::AggregateFunctionPlanner;
+use datafusion_functions_nested::planner::{FieldAccessPlanner, NestedFunctionPlanner};
+use datafusion_functions_window::planner::WindowFunctionPlanner;
+use datafusion_sql::sqlparser::ast as sql;
+
+/// The functions by name, aliases included.
+pub(crate) struct Functions {
+    scalars: BTreeMap<String, Arc<ScalarUDF>>,
+    aggregates: BTreeMap<String, Arc<AggregateUDF>>,
+    windows: BTreeMap<String, Arc<WindowUDF>>,
+    planners: Vec<Arc<dyn ExprPlanner>>,
+    types: Arc<dyn TypePlanner>,
+}
+
+/// The function that converts a value of the field `from` to the type of `to` as PostgreSQL does; None where
+/// Arrow's cast means the same.
+pub(crate) fn conversion(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
+    let (from, to) = (from.data_type(), to.data_type());
+    time::cast(from, to).or_else(|| cast::cast(from, to))
+}
+
+/// Functions of elsewhere that give another value whenever they are called.
+const VOLATILE: [&str; 8] = [
+    "gen_random_uuid",
+    "uuid_generate_v4",
+    "uuidv4",
+    "uuidv7",
+    "rand",
+    "clock_timestamp",
+    "statement_timestamp",
+    "transaction_timestamp",
+];
+
+/// The one set of functions.
+pub(crate) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
+
+impl Functions {
+    fn new() -> Functions {
+        let mut scalars: BTreeMap<String, Arc<ScalarUDF>> = BTreeMap::new();
+        let own = windows::event_windows::functions()
+            .into_iter()
+            .chain([sets::ordinality::function(), sets::abreast::function()]);
+        let own = own
+            .chain(json::functions())
+            .chain(crate::sql::logical::joins::temporal::functions())
+            .chain([
+                planning::written_cast::function(),
+                planning::may_be_null::function(),
+                crate::sql::logical::now::function(),
+            ])
+            .chain(planning::quantified::functions())
+            .chain(sets::series::functions())
+            .chain(time::functions());
+        for mut udf in registry::scalars().into_iter().chain(own) {
+            if let Some(numbers) = scalars.get(udf.name()).filter(|_| udf.name() == "to_char") {
+                udf = Arc::new(ScalarUDF::from(planning::either::Either::new(Arc::clone(numbers), udf)));
+            }
+            for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
+                scalars.insert(name.clone(), Arc::clone(&udf));
+            }
+        }
+        let aliases = registry::aliases(&scalars);
+        scalars.extend(aliases);
+        let mut windows = BTreeMap::new();
+        let builtin = datafusion_functions_window::all_default_window_functions();
+        // Later ones of a name stand in for earlier ones.
+        for udwf in
+            builtin.into_iter().chain(windows::ranks::functions()).chain(windows::session::functions())
+        {
+            for name in udwf.aliases().iter().chain([&udwf.name().to_owned()]) {
+                windows.insert(name.clone(), Arc::clone(&udwf));
+            }
+        }
+        Functions {
+            scalars,
+            aggregates: aggregates::all(),
+            windows,
+            planners: vec![
+                Arc::new(time::Operators),
+                Arc::new(Operators),
+                Arc::new(planning::operators::Operators),
+                Arc::new(CoreFunctionPlanner::default()),
+                Arc::new(DatetimeFunctionPlanner),
+                Arc::new(UnicodeFunctionPlanner),
+                Arc::new(NestedFunctionPlanner),
+                Arc::new(FieldAccessPlanner),
+                Arc::new(AggregateFunctionPlanner),
+                Arc::new(WindowFunctionPlanner),
+            ],
+            types: Arc::new(Types),
+        }
+    }
+
+    /// The scalar function called `name`, unless the clock or chance has a part in it.
+    pub(crate) fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.scalars.get(name).filter(|f| f.signature().volatility == Volatility::Immutable).cloned()
+    }
+
+    /// Whether `name` is a function whose result is not a function of its arguments.
+    pub(crate) fn is_volatile(&self, name: &str) -> bool {
+        let known = self.scalars.get(name).is_some_and(|f| f.signature().volatility != Volatility::Immutable);
+        known || VOLATILE.contains(&name)
+    }
+
+    /// What to write instead of a function that is not to be had.
+    pub(crate) fn remedy(&self, name: &str) -> Option<&'static str> {
+        registry::remedy(name)
+    }
+
+    /// The aggregate called `name`.
+    pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.aggregates.get(name).cloned()
+    }
+
+    /// The window function called `name`; aggregates are not among them.
+    pub(crate) fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.windows.get(name).cloned()
+    }
+
+    /// Names of the window functions that may be called.
+    pub(crate) fn window_names(&self) -> Vec<String> {
+        self.windows.keys().filter(|n| !n.starts_with("herald_")).cloned().collect()
+    }
+
+    /// Names of the scalar functions that may be called.
+    pub(crate) fn scalar_names(&self) -> Vec<String> {
+        self.scalars
+            .keys()
+            .filter(|n| self.scalar(n).is_some() && !n.starts_with("herald_"))
+            // Operators are functions called like themselves.
+            .filter(|n| n.starts_with(|c: char| c.is_ascii_alphabetic()))
+            .cloned()
+            .collect()
+    }
+
+    /// Names of the aggregates that may be called.
+    pub(crate) fn aggregate_names(&self) -> Vec<String> {
+        let kept = self.aggregates.iter().filter(|(_, f)| aggregates::is_kept(f.name()));
+        kept.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What plans operators and field access.
+    pub(crate) fn planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.planners
+    }
+
+    /// What plans types in casts and literals.
+    pub(crate) fn types(&self) -> Arc<dyn TypePlanner> {
+        Arc::clone(&self.types)
+    }
+}
+
+/// Types in casts and literals: timestamps count microseconds, text is Utf8.
+#[derive(Debug)]
+struct Types;
+
+impl TypePlanner for Types {
+    fn plan_type_field(&self, sql_type: &sql::DataType) -> Result<Option<FieldRef>> {
+        let data_type = match sql_type {
+            sql::DataType::Timestamp(_, zone) => match zone {
+                sql::TimezoneInfo::Tz | sql::TimezoneInfo::WithTimeZone => schemas::timestamptz(),
+                _ => schemas::timestamp(),
+            },
+            sql::DataType::Datetime(_) => schemas::timestamp(),
+            sql::DataType::CharacterVarying(_) | sql::DataType::CharVarying(_) => DataType::Utf8,
+            sql::DataType::Uuid => schemas::uuid_type(),
+            sql::DataType::Time(_, _) => DataType::Time64(TimeUnit::Microsecond),
+            sql::DataType::JSONB | sql::DataType::JSON => {
+                return Ok(Some(Arc::new(schemas::jsonb_field("jsonb", true))));
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(Field::new("", data_type, true))))
+    }
+}
+
+/// The operators over JSONB.
+#[derive(Debug)]
+struct Operators;
+
+impl ExprPlanner for Operators {
+    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        json::operators::planned(raw, schema)
+    }
+
+    fn plan_aggregate(&self, call: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        json::aggregate::planned(call).map(PlannerResult::Original)
+    }
+}
+
+/// Whether a call has a result whatever its arguments are; constant patterns were looked at before.
+pub(crate) fn never_fails(function: &ScalarUDF, constant: impl Fn(usize) -> bool) -> bool {
+    const MATCHING: [&str; 7] = ["like", "ilike", "similar_to", "~", "~*", "!~", "!~*"];
+    eval::own::is_total(function) || (MATCHING.contains(&function.name()) && constant(1) && constant(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_and_chance_are_known_by_name() {
+        for name in [
+            "now",
+            "random",
+            "uuid",
+            "gen_random_uuid",
+            "current_date",
+            "current_timestamp",
+            "current_time",
+            "today",
+        ] {
+            assert!(FUNCTIONS.is_volatile(name), "{name}");
+            assert!(FUNCTIONS.scalar(name).is_none(), "{name}");
+        }
+        assert!(FUNCTIONS.scalar("date_trunc").is_some());
+    }
+}

@@ -1,0 +1,163 @@
+//! The aggregate functions of Herald's SQL: DataFusion's, as far as they can be kept up to date.
+//!
+//! `percentile_cont` is exact here (see [`percentile`]). Some give types that no column of Herald has (text of 64-bit length, unsigned counts); those are
+//! known to the planner under the same name with a type that one has, so that what is compared with
+//! them gets that type too.
+
+pub(crate) mod average;
+pub(crate) mod exact_sum;
+pub(crate) mod interval_sum;
+pub(crate) mod percentile;
+pub(crate) mod picks;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion_common::{Result, ScalarValue};
+use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
+
+use super::json::aggregate as json;
+use super::json::aggregate::{ARRAY, OBJECT};
+use crate::plan::AggFunc;
+use crate::sql::query::herald_type;
+use picks::{ARG_MAX, ARG_MIN, MODE, PERCENTILE_DISC};
+
+/// Aggregates that need the rows of their group.
+pub(crate) const FOLDS: [&str; 14] = [
+    "array_agg",
+    "string_agg",
+    "first_value",
+    "last_value",
+    "median",
+    "percentile_cont",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    ANY_VALUE,
+    MODE,
+    PERCENTILE_DISC,
+    ARG_MIN,
+    ARG_MAX,
+];
+
+/// Any value that is not NULL: here the one with the least bytes.
+pub(crate) const ANY_VALUE: &str = "any_value";
+
+/// Whether the values of the aggregate come in the order of WITHIN GROUP.
+pub(crate) fn is_within_group(name: &str) -> bool {
+    matches!(name, "percentile_cont" | MODE | PERCENTILE_DISC)
+}
+
+/// Counts exactly, as `count(DISTINCT x)` does: an estimate would have to be kept exact anyway.
+pub(crate) const APPROX_DISTINCT: &str = "approx_distinct";
+
+/// Another name of `median` here.
+const APPROX_MEDIAN: &str = "approx_median";
+/// Another name of `percentile_cont` here.
+const APPROX_PERCENTILE: &str = "approx_percentile_cont";
+
+/// Whether DataFusion's aggregate of that (first) name can be kept up to date.
+pub(crate) fn is_kept(name: &str) -> bool {
+    AggFunc::of(name).is_some() || is_folded(name) || name == APPROX_DISTINCT
+}
+
+/// Whether it needs the rows of its group.
+pub(crate) fn is_folded(name: &str) -> bool {
+    FOLDS.contains(&name) || [ARRAY, OBJECT].contains(&name)
+}
+
+/// Whether the order of its values shows in the result.
+pub(crate) fn is_ordered(name: &str) -> bool {
+    FOLDS[..4].contains(&name) || [ARRAY, OBJECT].contains(&name)
+}
+
+/// What a refusal of a call of `name` suggests; None where it says enough.
+pub(crate) fn remedy(name: &str, refusal: &str) -> Option<&'static str> {
+    Some(match name {
+        "bool_and" | "bool_or" => "write a condition, such as x > 0",
+        "string_agg" if refusal.contains("constant") => "write the text between: string_agg(x, ', ')",
+        "percentile_cont" => "write percentile_cont(0.5) WITHIN GROUP (ORDER BY x)",
+        PERCENTILE_DISC => "write percentile_disc(0.5) WITHIN GROUP (ORDER BY x)",
+        "array_agg" | "string_agg" if refusal.contains("ORDER BY") => {
+            "order by the argument, or leave DISTINCT out"
+        }
+        _ => return None,
+    })
+}
+
+/// All aggregates by name, aliases included, also those that are refused.
+pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
+    let mut all = BTreeMap::new();
+    let builtin = datafusion_functions_aggregate::all_default_aggregate_functions();
+    let own = picks::all().into_iter().chain(json::aggregates());
+    for known in builtin.into_iter().chain(own) {
+        let udaf = match known.name() {
+            "string_agg" | APPROX_DISTINCT | "regr_count" => {
+                Arc::new(AggregateUDF::from(Retyped { of: Arc::clone(&known) }))
+            }
+            "percentile_cont" => percentile::exact(known),
+            "median" => percentile::median(known),
+            "avg" => interval_sum::with_intervals(average::rounded(known)),
+            "sum" => interval_sum::with_intervals(known),
+            APPROX_MEDIAN | APPROX_PERCENTILE => continue,
+            _ => known,
+        };
+        // PostgreSQL's names that DataFusion does not know.
+        let also = match udaf.name() {
+            "bool_and" => Some("every"),
+            "var" => Some("variance"),
+            // An estimate would cost more here than the exact one.
+            "median" => Some(APPROX_MEDIAN),
+            "percentile_cont" => Some(APPROX_PERCENTILE),
+            _ => None,
+        };
+        for name in udaf.aliases().iter().map(String::as_str).chain(also).chain([udaf.name()]) {
+            all.insert(name.to_owned(), Arc::clone(&udaf));
+        }
+    }
+    all
+}
+
+/// An aggregate whose results are of one of Herald's types.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Retyped {
+    of: Arc<AggregateUDF>,
+}
+
+impl AggregateUDFImpl for Retyped {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of.signature()
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        let own = self.of.return_type(args)?;
+        Ok(herald_type(&own).unwrap_or(own))
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.of.is_nullable()
+    }
+
+    fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
+        self.of.default_value(of)?.cast_to(of)
+    }
+
+    /// What it accumulates is the function's own; the result is converted by who reads it.
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        self.of.accumulator(args)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<arrow::datatypes::FieldRef>> {
+        self.of.state_fields(args)
+    }
+}

@@ -1,0 +1,351 @@
+//! Functions of arrays: PostgreSQL's, and those of DuckDB under their names.
+//!
+//! Items are compared in a form in which equal values have equal bytes, made once a batch; each row then
+//! looks at its own items alone. Two NULLs are the same item to `array_position`, `array_remove` and
+//! `array_replace`, and never equal to `@>` and `&&`, as in PostgreSQL.
+
+mod compare;
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanBuilder, Int32Builder, ListBuilder, StringArray, UInt32Array,
+    new_null_array,
+};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Int64Type};
+use datafusion_common::{Result, exec_err};
+
+use super::eval::own::{Def, Gives, Kind, batch, list_of};
+use super::eval::value::lists;
+use compare::Items;
+
+pub(super) use compare::TABLE as COMPARISONS;
+
+use Kind::Items as Array_;
+use Kind::{Int, Item, List};
+
+const INTS: Gives = Gives::By(|_| Ok(list_of(DataType::Int32)));
+
+/// The functions.
+pub(super) const TABLE: &[Def] = &[
+    batch("array_append", &[Array_, Item], Gives::Like(0), glued).total(),
+    batch("list_append", &[Array_, Item], Gives::Like(0), glued).total(),
+    batch("array_push_back", &[Array_, Item], Gives::Like(0), glued).total(),
+    batch("list_push_back", &[Array_, Item], Gives::Like(0), glued).total(),
+    batch("array_prepend", &[Item, Array_], Gives::Like(1), glued).total(),
+    batch("list_prepend", &[Item, Array_], Gives::Like(1), glued).total(),
+    batch("array_push_front", &[Item, Array_], Gives::Like(1), glued).total(),
+    batch("list_push_front", &[Item, Array_], Gives::Like(1), glued).total(),
+    batch("array_cat", &[Array_, Array_], Gives::Like(0), chained).more(Array_).total(),
+    batch("array_concat", &[Array_, Array_], Gives::Like(0), chained).more(Array_).total(),
+    batch("list_cat", &[Array_, Array_], Gives::Like(0), chained).more(Array_).total(),
+    batch("list_concat", &[Array_, Array_], Gives::Like(0), chained).more(Array_).total(),
+    batch("array_length", &[List, Int], Gives::Int, |a, _| length(a, true)).total(),
+    batch("array_upper", &[List, Int], Gives::Int, |a, _| length(a, true)).total(),
+    batch("array_lower", &[List, Int], Gives::Int, |a, _| length(a, false)).total(),
+    batch("array_length", &[List], Gives::Int, |a, _| counted(a, false)).total(),
+    batch("list_length", &[List], Gives::Int, |a, _| counted(a, false)).total(),
+    batch("cardinality", &[List], Gives::Int, |a, _| counted(a, true)).total(),
+    batch("array_ndims", &[List], Gives::Int, |a, _| dimensions(a)).total(),
+    batch("list_ndims", &[List], Gives::Int, |a, _| dimensions(a)).total(),
+    batch("array_dims", &[List], Gives::Text, |a, _| bounds(a)).total(),
+    batch("list_dims", &[List], Gives::Text, |a, _| bounds(a)).total(),
+    batch("array_position", &[Array_, Item, Int], Gives::Int, |a, _| position(a)).optional(1),
+    batch("list_position", &[Array_, Item, Int], Gives::Int, |a, _| position(a)).optional(1),
+    batch("array_indexof", &[Array_, Item, Int], Gives::Int, |a, _| position(a)).optional(1),
+    batch("list_indexof", &[Array_, Item, Int], Gives::Int, |a, _| position(a)).optional(1),
+    batch("array_positions", &[Array_, Item], INTS, |a, _| positions(a)).total(),
+    batch("list_positions", &[Array_, Item], INTS, |a, _| positions(a)).total(),
+    batch("array_remove", &[Array_, Item], Gives::Like(0), removed).total(),
+    batch("list_remove", &[Array_, Item], Gives::Like(0), removed).total(),
+    batch("array_remove_all", &[Array_, Item], Gives::Like(0), removed).total(),
+    batch("list_remove_all", &[Array_, Item], Gives::Like(0), removed).total(),
+    batch("array_replace", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
+    batch("list_replace", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
+    batch("array_replace_all", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
+    batch("list_replace_all", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
+    batch("array_insert", &[Array_, Int, Item], Gives::Like(0), inserted),
+    batch("list_insert", &[Array_, Int, Item], Gives::Like(0), inserted),
+    batch("array_first", &[List], Gives::By(item_type), |a, of| end(a, of, true)).total(),
+    batch("list_first", &[List], Gives::By(item_type), |a, of| end(a, of, true)).total(),
+    batch("array_last", &[List], Gives::By(item_type), |a, of| end(a, of, false)).total(),
+    batch("list_last", &[List], Gives::By(item_type), |a, of| end(a, of, false)).total(),
+    batch("trim_array", &[List, Int], Gives::Like(0), trimmed),
+    batch("herald_item", &[List, Int], Gives::By(item_type), item).total(),
+    batch("herald_slice", &[List, Int, Int], Gives::Like(0), sliced).total(),
+];
+
+fn item_type(args: &[DataType]) -> Result<DataType> {
+    match args.first() {
+        Some(DataType::List(item)) => Ok(item.data_type().clone()),
+        _ => exec_err!("this is no array"),
+    }
+}
+
+fn rows(args: &[ArrayRef]) -> usize {
+    args.first().map_or(0, |a| a.len())
+}
+
+/// Builds arrays of type `of` from each row's items.
+fn by_row(
+    rows: usize,
+    of: &DataType,
+    items: impl FnMut(usize) -> Result<Option<ArrayRef>>,
+) -> Result<ArrayRef> {
+    let DataType::List(field) = of else { return exec_err!("this is no array") };
+    lists(field, (0..rows).map(items).collect::<Result<Vec<_>>>()?)
+}
+
+fn joined(parts: &[ArrayRef]) -> Result<ArrayRef> {
+    let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+    Ok(arrow::compute::concat(&parts)?)
+}
+
+/// An item beside an array, in the order of the arguments. No array is an empty one.
+fn glued(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let front = args.first().is_some_and(|a| a.data_type() != of);
+    let (list, item) = if front { (&args[1], &args[0]) } else { (&args[0], &args[1]) };
+    let items = list.as_list::<i32>();
+    by_row(rows(args), of, |row| {
+        let item = item.slice(row, 1);
+        Ok(Some(match (items.is_null(row), front) {
+            (true, _) => item,
+            (false, true) => joined(&[item, items.value(row)])?,
+            (false, false) => joined(&[items.value(row), item])?,
+        }))
+    })
+}
+
+fn chained(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    by_row(rows(args), of, |row| {
+        let parts: Vec<ArrayRef> = args
+            .iter()
+            .map(|a| a.as_list::<i32>())
+            .filter(|a| !a.is_null(row))
+            .map(|a| a.value(row))
+            .collect();
+        if parts.is_empty() { Ok(None) } else { joined(&parts).map(Some) }
+    })
+}
+
+/// One INT a row.
+fn ints(rows: usize, of: impl FnMut(usize) -> Option<i32>) -> Result<ArrayRef> {
+    let mut out = Int32Builder::with_capacity(rows);
+    (0..rows).map(of).for_each(|n| out.append_option(n));
+    Ok(Arc::new(out.finish()))
+}
+
+/// The length, or the lower bound, of a dimension; NULL for one that the array does not have.
+fn length(args: &[ArrayRef], upper: bool) -> Result<ArrayRef> {
+    let dimensions = args[1].as_primitive::<Int64Type>();
+    ints(rows(args), |row| {
+        if dimensions.is_null(row) || args[0].is_null(row) {
+            return None;
+        }
+        let mut items = args[0].as_list::<i32>().value(row);
+        for _ in 1..dimensions.value(row).clamp(0, 16) {
+            items = items.as_list_opt::<i32>().filter(|l| !l.is_empty() && !l.is_null(0))?.value(0);
+        }
+        let length = i32::try_from(items.len()).ok().filter(|n| *n > 0 && dimensions.value(row) > 0)?;
+        Some(if upper { length } else { 1 })
+    })
+}
+
+/// The number of items, those of arrays within it for one where `deep`.
+fn counted(args: &[ArrayRef], deep: bool) -> Result<ArrayRef> {
+    fn count(items: &ArrayRef, deep: bool) -> usize {
+        match items.as_list_opt::<i32>().filter(|_| deep) {
+            Some(inner) => inner.iter().flatten().map(|items| count(&items, deep)).sum(),
+            None => items.len(),
+        }
+    }
+    let list = args[0].as_list::<i32>();
+    ints(rows(args), |row| {
+        (!list.is_null(row)).then(|| i32::try_from(count(&list.value(row), deep)).ok()).flatten()
+    })
+}
+
+fn dimensions(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let list = args[0].as_list::<i32>();
+    ints(rows(args), |row| {
+        if list.is_null(row) || list.value_length(row) == 0 {
+            return None;
+        }
+        let (mut of, mut depth) = (list.data_type().clone(), 0);
+        while let DataType::List(item) = of {
+            of = item.data_type().clone();
+            depth += 1;
+        }
+        Some(depth)
+    })
+}
+
+/// The bounds of each dimension, as text: `[1:2][1:3]`.
+fn bounds(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let list = args[0].as_list::<i32>();
+    let texts = (0..rows(args)).map(|row| {
+        let mut items = (!list.is_null(row)).then(|| list.value(row)).filter(|items| !items.is_empty());
+        let mut text = String::new();
+        while let Some(own) = items {
+            text.push_str(&format!("[1:{}]", own.len()));
+            items = own.as_list_opt::<i32>().filter(|l| !l.is_null(0)).map(|l| l.value(0));
+        }
+        (!text.is_empty()).then_some(text)
+    });
+    Ok(Arc::new(StringArray::from_iter(texts)))
+}
+
+fn position(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let items = Items::new(&args[0], &args[1])?;
+    let starts = args.get(2).map(|s| s.as_primitive::<Int64Type>());
+    if starts.is_some_and(|s| s.null_count() > 0) {
+        return exec_err!("initial position must not be null");
+    }
+    ints(rows(args), |row| {
+        let start = starts.map_or(1, |s| s.value(row)).max(1);
+        let skipped = usize::try_from(start - 1).unwrap_or(usize::MAX);
+        let found = items.range(row)?.enumerate().skip(skipped).find(|(_, at)| items.same(*at, row));
+        found.and_then(|(n, _)| i32::try_from(n + 1).ok())
+    })
+}
+
+fn positions(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let items = Items::new(&args[0], &args[1])?;
+    let mut out = ListBuilder::new(Int32Builder::new());
+    for row in 0..rows(args) {
+        let range = items.range(row);
+        let found = range.is_some();
+        for (n, at) in range.into_iter().flatten().enumerate() {
+            if items.same(at, row) {
+                out.values().append_option(i32::try_from(n + 1).ok());
+            }
+        }
+        out.append(found);
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+/// The items at some places of a row's array.
+fn picked(list: &ArrayRef, at: Vec<u32>) -> Result<ArrayRef> {
+    Ok(take(list.as_list::<i32>().values(), &UInt32Array::from(at), None)?)
+}
+
+fn removed(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let items = Items::new(&args[0], &args[1])?;
+    by_row(rows(args), of, |row| {
+        let Some(range) = items.range(row) else { return Ok(None) };
+        picked(&args[0], range.filter(|at| !items.same(*at, row)).map(|at| at as u32).collect()).map(Some)
+    })
+}
+
+fn replaced(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let items = Items::new(&args[0], &args[1])?;
+    by_row(rows(args), of, |row| {
+        let Some(range) = items.range(row) else { return Ok(None) };
+        let own = args[0].as_list::<i32>().value(row);
+        let both = joined(&[own, args[2].slice(row, 1)])?;
+        let new = both.len() as u32 - 1;
+        let at = range.enumerate().map(|(n, at)| if items.same(at, row) { new } else { n as u32 });
+        Ok(Some(take(&both, &UInt32Array::from_iter_values(at), None)?))
+    })
+}
+
+fn trimmed(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let (list, less) = (args[0].as_list::<i32>(), args[1].as_primitive::<Int64Type>());
+    by_row(rows(args), of, |row| {
+        if list.is_null(row) || less.is_null(row) {
+            return Ok(None);
+        }
+        let items = list.value(row);
+        match usize::try_from(less.value(row)).ok().and_then(|n| items.len().checked_sub(n)) {
+            Some(kept) => Ok(Some(items.slice(0, kept))),
+            None => exec_err!("number of elements to trim must be between 0 and {}", items.len()),
+        }
+    })
+}
+
+fn item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let (list, at) = (args[0].as_list::<i32>(), args[1].as_primitive::<Int64Type>());
+    if list.values().is_empty() {
+        return Ok(new_null_array(of, rows(args)));
+    }
+    let places = (0..rows(args)).map(|row| {
+        if list.is_null(row) || at.is_null(row) || at.value(row) < 1 {
+            return None;
+        }
+        let length = i64::from(list.value_length(row));
+        let start = i64::from(list.value_offsets()[row]);
+        (at.value(row) <= length).then(|| u32::try_from(start + at.value(row) - 1).ok()).flatten()
+    });
+    Ok(take(list.values(), &UInt32Array::from_iter(places), None)?)
+}
+
+/// The first item, or the last.
+fn end(args: &[ArrayRef], of: &DataType, first: bool) -> Result<ArrayRef> {
+    let list = args[0].as_list::<i32>();
+    if list.values().is_empty() {
+        return Ok(new_null_array(of, rows(args)));
+    }
+    let offsets = list.value_offsets();
+    let places = (0..rows(args)).map(|row| {
+        let (from, to) = (offsets[row], offsets[row + 1]);
+        let place = if first { from } else { to - 1 };
+        (!list.is_null(row) && from < to).then(|| u32::try_from(place).ok()).flatten()
+    });
+    Ok(take(list.values(), &UInt32Array::from_iter(places), None)?)
+}
+
+/// Items that an array may be made longer by.
+const LONGER: usize = 1 << 16;
+
+/// An item put in at a place, as Spark counts places: from 1, or from -1 backwards, with NULLs up to
+/// one beyond the end.
+fn inserted(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let (list, places) = (args[0].as_list::<i32>(), args[1].as_primitive::<Int64Type>());
+    by_row(rows(args), of, |row| {
+        if list.is_null(row) || places.is_null(row) {
+            return Ok(None);
+        }
+        let (items, item) = (list.value(row), args[2].slice(row, 1));
+        let distance = usize::try_from(places.value(row).unsigned_abs()).unwrap_or(usize::MAX);
+        if distance == 0 {
+            return exec_err!("array_insert counts from 1, or from -1 backwards");
+        }
+        let missing = (distance - 1).saturating_sub(items.len());
+        if missing > LONGER {
+            return exec_err!("array_insert: the place is too far from the array");
+        }
+        let nulls = new_null_array(items.data_type(), missing);
+        let at = (distance - 1).min(items.len());
+        Ok(Some(match places.value(row) > 0 {
+            true => joined(&[items.slice(0, at), nulls, item, items.slice(at, items.len() - at)])?,
+            false => {
+                let at = items.len() - at;
+                joined(&[items.slice(0, at), item, nulls, items.slice(at, items.len() - at)])?
+            }
+        }))
+    })
+}
+
+fn sliced(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let bound = |n: usize| args[n].as_primitive::<Int64Type>();
+    let list = args[0].as_list::<i32>();
+    by_row(rows(args), of, |row| {
+        if list.is_null(row) || bound(1).is_null(row) || bound(2).is_null(row) {
+            return Ok(None);
+        }
+        let items = list.value(row);
+        let length = items.len() as i64;
+        let (from, to) = (bound(1).value(row).clamp(1, length + 1), bound(2).value(row).clamp(0, length));
+        let kept = usize::try_from(to - from + 1).unwrap_or(0);
+        Ok(Some(items.slice(from as usize - 1, kept)))
+    })
+}
+
+/// One BOOLEAN a row.
+fn truths(rows: usize, of: impl FnMut(usize) -> Option<bool>) -> Result<ArrayRef> {
+    let mut out = BooleanBuilder::with_capacity(rows);
+    (0..rows).map(of).for_each(|b| out.append_option(b));
+    Ok(Arc::new(out.finish()))
+}

@@ -1,0 +1,289 @@
+//! Arithmetic of DECIMAL: exact, rounded once, half away from zero.
+//!
+//! A sum, difference, product or remainder has all the digits there are. A quotient has four more than
+//! its dividend, six at least: PostgreSQL chooses by the size of each value, which the type of a column
+//! cannot. Intermediate results have 76 digits; what does not fit 38 in the end is the row's error.
+
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, i256};
+use datafusion_common::{Result, plan_err};
+
+use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
+use crate::functions::eval::value::{Out, Value};
+
+use Kind::Decimal;
+
+/// The operators, as functions called like themselves, and the functions of their kind.
+pub(crate) const TABLE: &[Def] = &[
+    def("+", &[Decimal, Decimal], Gives::By(sum), |v, t| added(v, t, false)),
+    def("-", &[Decimal, Decimal], Gives::By(sum), |v, t| added(v, t, true)),
+    def("*", &[Decimal, Decimal], Gives::By(product), multiplied),
+    def("/", &[Decimal, Decimal], Gives::By(quotient), |v, t| {
+        let ((a, s1), (b, s2)) = (v[0].decimal(), v[1].decimal());
+        divide(a, b, i32::from(scale(t)) + i32::from(s2) - i32::from(s1)).map(Out::Decimal)
+    }),
+    def("%", &[Decimal, Decimal], Gives::By(remainder), modulo),
+    def("mod", &[Decimal, Decimal], Gives::By(remainder), modulo),
+    def("div", &[Decimal, Decimal], Gives::By(|_| Ok(DataType::Decimal128(38, 0))), |v, _| {
+        let (a, b, _) = aligned(v)?;
+        let whole = if b == i256::ZERO { None } else { a.checked_div(b) };
+        whole.ok_or(ZERO)?.to_i128().map(Out::Decimal).ok_or_else(overflow)
+    }),
+];
+
+const ZERO: &str = "division by zero";
+
+/// PostgreSQL's words for a number that does not fit its type.
+pub(crate) fn overflow() -> String {
+    "numeric field overflow".to_owned()
+}
+
+/// Digits behind the point of a DECIMAL; 0 for another type.
+pub(crate) fn scale(of: &DataType) -> i8 {
+    match of {
+        DataType::Decimal128(_, scale) => *scale,
+        _ => 0,
+    }
+}
+
+/// Precision and scale of two DECIMALs.
+fn pair(args: &[DataType]) -> Result<((i32, i32), (i32, i32))> {
+    match args {
+        [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] => {
+            Ok(((i32::from(*p1), i32::from(*s1)), (i32::from(*p2), i32::from(*s2))))
+        }
+        _ => plan_err!("DECIMAL arithmetic needs two DECIMALs"),
+    }
+}
+
+/// A DECIMAL with `whole` digits before the point and `scale` behind it, as far as 38 digits go.
+pub(crate) fn decimal(whole: i32, scale: i32) -> DataType {
+    let most = i32::from(DECIMAL128_MAX_PRECISION);
+    let scale = scale.clamp(0, most);
+    DataType::Decimal128((whole.max(0) + scale).clamp(1, most) as u8, scale as i8)
+}
+
+fn sum(args: &[DataType]) -> Result<DataType> {
+    let ((p1, s1), (p2, s2)) = pair(args)?;
+    Ok(decimal((p1 - s1).max(p2 - s2) + 1, s1.max(s2)))
+}
+
+fn product(args: &[DataType]) -> Result<DataType> {
+    let ((p1, s1), (p2, s2)) = pair(args)?;
+    Ok(decimal(p1 + p2 + 1 - s1 - s2, s1 + s2))
+}
+
+fn quotient(args: &[DataType]) -> Result<DataType> {
+    let ((p1, s1), (_, s2)) = pair(args)?;
+    let (whole, wanted) = (p1 - s1 + s2, (s1 + 4).max(6));
+    // Room for digits before the point goes first, but six behind it stay.
+    let room = (i32::from(DECIMAL128_MAX_PRECISION) - whole).max(6);
+    Ok(decimal(whole, wanted.min(room)))
+}
+
+fn remainder(args: &[DataType]) -> Result<DataType> {
+    let ((p1, s1), (p2, s2)) = pair(args)?;
+    Ok(decimal((p1 - s1).min(p2 - s2), s1.max(s2)))
+}
+
+/// Ten to a power that fits 76 digits.
+fn ten(power: u32) -> Option<i256> {
+    i256::from_i128(10).checked_pow(power)
+}
+
+/// Two numbers at the larger of their scales, and that.
+fn aligned(v: &[Value<'_>]) -> std::result::Result<(i256, i256, i8), String> {
+    let ((a, s1), (b, s2)) = (v[0].decimal(), v[1].decimal());
+    let common = s1.max(s2);
+    let at = |digits: i128, scale: i8| {
+        ten(u32::from((common - scale).unsigned_abs()))?.checked_mul(i256::from_i128(digits))
+    };
+    let (a, b) = at(a, s1).zip(at(b, s2)).ok_or_else(overflow)?;
+    Ok((a, b, common))
+}
+
+/// A number of scale `from` at scale `to`.
+fn settled(value: i256, from: i8, to: i8) -> Answer {
+    let by = to - from;
+    let power = ten(u32::from(by.unsigned_abs())).ok_or_else(overflow)?;
+    let value = match by >= 0 {
+        true => value.checked_mul(power).ok_or_else(overflow)?,
+        false => half_away(value, power).ok_or_else(overflow)?,
+    };
+    value.to_i128().map(Out::Decimal).ok_or_else(overflow)
+}
+
+/// A quotient rounded half away from zero.
+fn half_away(value: i256, by: i256) -> Option<i256> {
+    let (whole, rest) = (value.checked_div(by)?, value.checked_rem(by)?);
+    let rest = rest.checked_abs()?;
+    let up = rest >= by.checked_abs()?.checked_sub(rest)?;
+    let one = if (value < i256::ZERO) == (by < i256::ZERO) { i256::ONE } else { i256::MINUS_ONE };
+    if up { whole.checked_add(one) } else { Some(whole) }
+}
+
+fn added(v: &[Value<'_>], of: &DataType, minus: bool) -> Answer {
+    let (a, b, common) = aligned(v)?;
+    let sum = if minus { a.checked_sub(b) } else { a.checked_add(b) };
+    settled(sum.ok_or_else(overflow)?, common, scale(of))
+}
+
+fn multiplied(v: &[Value<'_>], of: &DataType) -> Answer {
+    let ((a, s1), (b, s2)) = (v[0].decimal(), v[1].decimal());
+    let product = i256::from_i128(a).checked_mul(i256::from_i128(b)).ok_or_else(overflow)?;
+    let (exact, wanted) = (i32::from(s1) + i32::from(s2), i32::from(scale(of)));
+    let power = ten(exact.abs_diff(wanted)).ok_or_else(overflow)?;
+    let rounded = half_away(product, power).ok_or_else(overflow)?;
+    rounded.to_i128().map(Out::Decimal).ok_or_else(overflow)
+}
+
+fn modulo(v: &[Value<'_>], of: &DataType) -> Answer {
+    let (a, b, common) = aligned(v)?;
+    if b == i256::ZERO {
+        return Err(ZERO.to_owned());
+    }
+    settled(a.checked_rem(b).ok_or_else(overflow)?, common, scale(of))
+}
+
+/// `a / b`, times ten to `power`, rounded once.
+///
+/// # Errors
+/// Division by zero, and a result beyond 38 digits.
+pub(crate) fn divide(a: i128, b: i128, power: i32) -> std::result::Result<i128, String> {
+    if b == 0 {
+        return Err(ZERO.to_owned());
+    }
+    let negative = (a < 0) != (b < 0);
+    let divisor = i256::from_i128(b).checked_abs().ok_or_else(overflow)?;
+    let mut rest = i256::from_i128(a).checked_abs().ok_or_else(overflow)?;
+    let (mut whole, mut divisor) = (i256::ZERO, divisor);
+    if power < 0 {
+        divisor = ten(power.unsigned_abs()).and_then(|p| divisor.checked_mul(p)).ok_or_else(overflow)?;
+    }
+    let step = |n: i256, d: i256| n.checked_div(d).zip(n.checked_rem(d)).ok_or_else(overflow);
+    (whole, rest) = {
+        let (q, r) = step(rest, divisor)?;
+        (whole.checked_add(q).ok_or_else(overflow)?, r)
+    };
+    // Digit by digit, so that no intermediate result is longer than its parts.
+    for _ in 0..power.max(0) {
+        let (digit, next) = step(rest.checked_mul(i256::from_i128(10)).ok_or_else(overflow)?, divisor)?;
+        whole = whole
+            .checked_mul(i256::from_i128(10))
+            .and_then(|w| w.checked_add(digit))
+            .filter(|w| w.to_i128().is_some())
+            .ok_or_else(overflow)?;
+        rest = next;
+    }
+    if rest >= divisor.checked_sub(rest).ok_or_else(overflow)? {
+        whole = whole.checked_add(i256::ONE).ok_or_else(overflow)?;
+    }
+    let whole = whole.to_i128().ok_or_else(overflow)?;
+    Ok(if negative { -whole } else { whole })
+}
+
+/// Digits of scale `from` at scale `to`, rounded half away from zero; None beyond 128 bits.
+pub(crate) fn rescale(digits: i128, from: i32, to: i32) -> Option<i128> {
+    if to >= from {
+        return digits.checked_mul(10i128.checked_pow((to - from) as u32)?);
+    }
+    let Some(by) = 10i128.checked_pow((from - to) as u32) else { return Some(0) };
+    let (whole, rest) = (digits / by, digits % by);
+    let up = rest.abs() >= by - rest.abs();
+    Some(if up { whole + digits.signum() } else { whole })
+}
+
+/// A number in decimal notation, with or without an exponent, at `scale`.
+///
+/// # Errors
+/// PostgreSQL's words for what is no number, and for what does not fit 38 digits.
+pub(crate) fn parse(text: &str, scale: i8) -> std::result::Result<i128, String> {
+    let wrong = || format!("invalid input syntax for type numeric: \"{text}\"");
+    let trimmed = text.trim_matches(crate::functions::cast::is_space);
+    let (negative, body) = match trimmed.strip_prefix(['+', '-']) {
+        Some(rest) => (trimmed.starts_with('-'), rest),
+        None => (false, trimmed),
+    };
+    let lower = body.to_ascii_lowercase();
+    if ["nan", "inf", "infinity"].contains(&lower.as_str()) {
+        return Err(format!("a DECIMAL cannot be {trimmed}"));
+    }
+    let (mantissa, exponent) = match body.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| wrong())?),
+        None => (body, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [whole, fraction].concat();
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let point = whole.len() as i64 + i64::from(exponent);
+    let value = placed(digits.as_bytes(), point, scale).ok_or_else(overflow)?;
+    Ok(if negative { -value } else { value })
+}
+
+/// The number 0.`digits` times ten to `point`, at `scale`.
+fn placed(digits: &[u8], point: i64, scale: i8) -> Option<i128> {
+    let zeros = digits.iter().take_while(|d| **d == b'0').count();
+    let (digits, point) = (&digits[zeros..], point - zeros as i64);
+    let kept = point + i64::from(scale);
+    if digits.is_empty() || kept < 0 {
+        return Some(0);
+    }
+    if kept > 39 {
+        return None;
+    }
+    let digit = |at: usize| digits.get(at).map_or(0, |d| i128::from(d - b'0'));
+    let kept = kept as usize;
+    let value = (0..kept).try_fold(0i128, |n, at| n.checked_mul(10)?.checked_add(digit(at)))?;
+    if digit(kept) >= 5 { value.checked_add(1) } else { Some(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotients_are_rounded_once() {
+        assert_eq!(divide(90, 3, 4), Ok(300_000));
+        assert_eq!(divide(2, 3, 4), Ok(6667));
+        assert_eq!(divide(-2, 3, 4), Ok(-6667));
+        assert_eq!(divide(5, 2, 0), Ok(3));
+        assert_eq!(divide(-5, 2, 0), Ok(-3));
+        assert_eq!(divide(12345, 1, -2), Ok(123));
+        let nines = 10i128.pow(38) - 1;
+        assert_eq!(divide(nines, 1, 0), Ok(nines));
+        assert_eq!(divide(nines, 1, 2), Err(overflow()));
+        assert_eq!(divide(1, nines, 38), Ok(1));
+        assert!(divide(1, 0, 2).is_err());
+    }
+
+    #[test]
+    fn numbers_are_read_as_in_postgresql() {
+        let rows = [
+            ("12", 2, Ok(1200)),
+            (" .5 ", 2, Ok(50)),
+            ("5.", 0, Ok(5)),
+            ("-1e3", 2, Ok(-100_000)),
+            ("1.005", 2, Ok(101)),
+            ("0.0049", 2, Ok(0)),
+            ("9.995e-1", 2, Ok(100)),
+            ("1e-400", 2, Ok(0)),
+        ];
+        for (text, scale, expected) in rows {
+            assert_eq!(parse(text, scale), expected, "{text}");
+        }
+        for wrong in ["", "x", "1x", "0x1F", "1e", ".", "1_0", "NaN", "infinity", "1e40"] {
+            assert!(parse(wrong, 0).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn scales_change_half_away_from_zero() {
+        assert_eq!(rescale(125, 2, 1), Some(13));
+        assert_eq!(rescale(-125, 2, 1), Some(-13));
+        assert_eq!(rescale(124, 2, 1), Some(12));
+        assert_eq!(rescale(1, 0, 38), Some(10i128.pow(38)));
+        assert_eq!(rescale(17, 0, 38), None);
+        assert_eq!(rescale(17, 76, 0), Some(0));
+    }
+}

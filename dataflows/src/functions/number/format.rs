@@ -1,0 +1,157 @@
+//! to_char and to_number over numbers.
+
+use arrow::datatypes::DataType;
+use datafusion_common::{Result, ScalarValue, plan_err};
+
+use super::decimal::{overflow, parse, rescale, scale};
+use super::pattern::Pattern;
+use super::read::number;
+use super::write::{Plain, laid_out, roman};
+use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
+use crate::functions::eval::print;
+use crate::functions::eval::value::Out;
+
+use Kind::{Decimal, Double, Int, Real, Short, Text};
+
+/// The functions; to_char over times stands beside that over numbers.
+pub(in crate::functions) const TABLE: &[Def] = &[
+    def("to_char", &[Short, Text], Gives::Text, |v, _| of_integer(v[0].int(), v[1].text(), true))
+        .checked(is_pattern),
+    def("to_char", &[Int, Text], Gives::Text, |v, _| of_integer(v[0].int(), v[1].text(), false))
+        .checked(is_pattern),
+    def("to_char", &[Decimal, Text], Gives::Text, |v, _| of_decimal(v[0].decimal(), v[1].text()))
+        .checked(is_pattern),
+    def("to_char", &[Real, Text], Gives::Text, |v, _| of_double(v[0].double(), v[1].text(), 6))
+        .checked(is_pattern),
+    def("to_char", &[Double, Text], Gives::Text, |v, _| of_double(v[0].double(), v[1].text(), 15))
+        .checked(is_pattern),
+    def("to_number", &[Text, Text], Gives::With(type_of), |v, of| to_number(v[0].text(), v[1].text(), of))
+        .checked(is_pattern),
+];
+
+/// Looks at a constant pattern.
+fn is_pattern(constants: &[Option<&ScalarValue>]) -> std::result::Result<(), String> {
+    constant(constants).map_or(Ok(()), |text| Pattern::read(text).map(drop))
+}
+
+fn constant<'a>(constants: &[Option<&'a ScalarValue>]) -> Option<&'a str> {
+    constants.get(1).copied().flatten().and_then(|value| value.try_as_str().flatten())
+}
+
+/// A DECIMAL with the digits that the pattern has behind the point.
+fn type_of(_: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
+    let Some(text) = constant(constants) else {
+        return plan_err!("to_number needs a constant pattern: its digits make the type of the number");
+    };
+    match Pattern::read(text) {
+        Ok(pattern) => Ok(DataType::Decimal128(38, (pattern.fraction + pattern.shift).min(38) as i8)),
+        Err(message) => plan_err!("to_number always fails: {message}"),
+    }
+}
+
+fn of_integer(value: i64, pattern: &str, short: bool) -> Answer {
+    let pattern = Pattern::read(pattern)?;
+    if pattern.roman {
+        return in_roman(&pattern, value).map(Out::from);
+    }
+    if pattern.scientific {
+        return Ok(match short {
+            true => scientific(value as f64, pattern.fraction).into(),
+            false => decimal_scientific((i128::from(value), 0), pattern.fraction)?.into(),
+        });
+    }
+    let beyond = || format!("{} out of range", if short { "integer" } else { "bigint" });
+    let shifted = 10i64.checked_pow(pattern.shift as u32).and_then(|by| value.checked_mul(by));
+    let shifted = shifted.filter(|n| !short || i32::try_from(*n).is_ok()).ok_or_else(beyond)?;
+    let mut text = shifted.to_string();
+    if pattern.fraction > 0 {
+        text.push('.');
+        text.push_str(&"0".repeat(pattern.fraction));
+    }
+    placed(&pattern, &text, pattern.fraction)
+}
+
+fn of_decimal((digits, scale): (i128, i8), pattern: &str) -> Answer {
+    let pattern = Pattern::read(pattern)?;
+    let from = i32::from(scale);
+    if pattern.roman {
+        let whole = rescale(digits, from, 0).and_then(|n| i64::try_from(n).ok());
+        return in_roman(&pattern, whole.ok_or("integer out of range")?).map(Out::from);
+    }
+    if pattern.scientific {
+        return decimal_scientific((digits, scale), pattern.fraction).map(Out::from);
+    }
+    let kept = pattern.fraction.min(38);
+    let rounded = rescale(digits, from - pattern.shift as i32, kept as i32).ok_or_else(overflow)?;
+    let mut text = print::decimal(rounded, kept as i8);
+    text.push_str(&"0".repeat(pattern.fraction - kept));
+    placed(&pattern, &text, pattern.fraction)
+}
+
+/// `digits` is what the type holds for certain.
+fn of_double(value: f64, pattern: &str, digits: usize) -> Answer {
+    let pattern = Pattern::read(pattern)?;
+    if pattern.roman {
+        let whole = value.round_ties_even();
+        let fits = whole >= f64::from(i32::MIN) && whole <= f64::from(i32::MAX);
+        return match fits {
+            true => in_roman(&pattern, whole as i64).map(Out::from),
+            false => Err("integer out of range".to_owned()),
+        };
+    }
+    if pattern.scientific {
+        return Ok(match value.is_finite() {
+            true => scientific(value, pattern.fraction).into(),
+            false => format!(" {}.{}", "#".repeat(pattern.whole), "#".repeat(pattern.fraction + 4)).into(),
+        });
+    }
+    let value = value * 10f64.powi(pattern.shift as i32);
+    if !value.is_finite() {
+        return placed(&pattern, &print::double(value), pattern.fraction);
+    }
+    let before = format!("{:.0}", value.abs()).len();
+    let fraction = if before >= digits { 0 } else { pattern.fraction.min(digits - before) };
+    placed(&pattern, &format!("{value:.fraction$}"), fraction)
+}
+
+fn placed(pattern: &Pattern, text: &str, fraction: usize) -> Answer {
+    laid_out(pattern, Plain::of(text), pattern.whole + pattern.shift, fraction).map(Out::Text)
+}
+
+fn in_roman(pattern: &Pattern, value: i64) -> std::result::Result<String, String> {
+    match i32::try_from(value) {
+        Ok(value) => Ok(roman(pattern, i64::from(value))),
+        Err(_) => Err("integer out of range".to_owned()),
+    }
+}
+
+/// ` 1.50e+03`.
+fn scientific(value: f64, fraction: usize) -> String {
+    let text = format!("{value:.fraction$e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    with_exponent(mantissa, exponent.parse().unwrap_or(0))
+}
+
+fn with_exponent(mantissa: &str, exponent: i32) -> String {
+    let blank = if mantissa.starts_with('-') { "" } else { " " };
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{blank}{mantissa}e{sign}{:02}", exponent.abs())
+}
+
+fn decimal_scientific((digits, scale): (i128, i8), fraction: usize) -> std::result::Result<String, String> {
+    let length = digits.unsigned_abs().checked_ilog10().unwrap_or(0) as i32;
+    let exponent = if digits == 0 { 0 } else { length - i32::from(scale) };
+    let kept = fraction.min(38);
+    let mantissa = rescale(digits, length, kept as i32).ok_or_else(overflow)?;
+    let text = format!("{}{}", print::decimal(mantissa, kept as i8), "0".repeat(fraction - kept));
+    Ok(with_exponent(&text, exponent))
+}
+
+fn to_number(text: &str, pattern: &str, of: &DataType) -> Answer {
+    if pattern.is_empty() {
+        return Ok(Out::Null);
+    }
+    let pattern = Pattern::read(pattern)?;
+    let digits = number(&pattern, text)?;
+    parse(&digits, scale(of) - pattern.shift as i8).map(Out::Decimal)
+}

@@ -1,0 +1,8 @@
+//! Expressions as calls of functions, decided while DataFusion plans them.
+
+pub(crate) mod either;
+pub(crate) mod may_be_null;
+pub(crate) mod one_kind;
+pub(crate) mod operators;
+pub(crate) mod quantified;
+pub(crate) mod written_cast;

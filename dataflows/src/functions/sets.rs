@@ -1,0 +1,5 @@
+//! Functions that give several rows.
+
+pub(crate) mod abreast;
+pub(crate) mod ordinality;
+pub(crate) mod series;

@@ -1,0 +1,204 @@
+//! `generate_series` and `range`: the steps from one value to another, as an array.
+//!
+//! Integers by an integer, times by an INTERVAL; `range` leaves the end out. A series is bounded: a row that
+//! would have a longer one fails.
+
+use std::sync::Arc;
+
+use arrow::array::timezone::Tz;
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, ListArray, PrimitiveArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{
+    DataType, Field, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, TimestampMicrosecondType,
+};
+use datafusion_common::{Result, exec_datafusion_err, exec_err, plan_err};
+use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+use crate::functions::eval::own::{as_type, list_of};
+
+/// Items that a series may have.
+pub(crate) const MAX_ITEMS: usize = 10_000;
+
+/// Both functions.
+pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
+    let made = |name, closed| {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        Arc::new(ScalarUDF::from(Series { name, closed, signature }))
+    };
+    vec![made("generate_series", true), made("range", false)]
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Series {
+    name: &'static str,
+    /// Tells whether the end is one of the items.
+    closed: bool,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Series {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        let whole = given.iter().all(|t| t.is_integer() || t.is_null());
+        let least = if self.closed { 2 } else { 1 };
+        if whole && (least..=3).contains(&given.len()) {
+            return Ok(vec![DataType::Int64; given.len()]);
+        }
+        if let [from, to, step] = given
+            && let Some(time) = common(from, to)
+            && (matches!(step, DataType::Interval(_) | DataType::Duration(_)) || step.is_null())
+        {
+            return Ok(vec![time.clone(), time, schemas::interval()]);
+        }
+        let given: Vec<String> =
+            given.iter().map(|t| schemas::sql_type(&Field::new("", t.clone(), true))).collect();
+        plan_err!(
+            "{} takes (INT, INT, [INT]) or (TIMESTAMP, TIMESTAMP, INTERVAL), not ({})",
+            self.name,
+            given.join(", ")
+        )
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        Ok(list_of(self.coerce_types(args)?[0].clone()))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let types: Vec<DataType> = args.args.iter().map(ColumnarValue::data_type).collect();
+        let types = self.coerce_types(&types)?;
+        let arrays = args.args.iter().zip(&types);
+        let arrays = arrays
+            .map(|(a, of)| as_type(&a.to_array(args.number_rows)?, of))
+            .collect::<Result<Vec<ArrayRef>>>()?;
+        let lists = match &types[0] {
+            DataType::Int64 => self.of_numbers(&arrays)?,
+            of => self.of_times(&arrays, of)?,
+        };
+        Ok(ColumnarValue::Array(lists))
+    }
+}
+
+/// The type of a series between two times. Dates alone are times with a zone, as in PostgreSQL.
+fn common(from: &DataType, to: &DataType) -> Option<DataType> {
+    let is = |zone: bool| {
+        [from, to].into_iter().any(|t| matches!(t, DataType::Timestamp(_, tz) if tz.is_some() == zone))
+    };
+    let time = |t: &DataType| matches!(t, DataType::Timestamp(..) | DataType::Date32 | DataType::Null);
+    if !time(from) || !time(to) || from.is_null() && to.is_null() {
+        return None;
+    }
+    Some(if is(false) && !is(true) { schemas::timestamp() } else { schemas::timestamptz() })
+}
+
+impl Series {
+    fn of_numbers(&self, args: &[ArrayRef]) -> Result<ArrayRef> {
+        let args: Vec<&Int64Array> = args.iter().map(|a| a.as_primitive::<Int64Type>()).collect();
+        let mut lists = Lists::default();
+        for row in 0..args[0].len() {
+            if args.iter().any(|a| a.is_null(row)) {
+                lists.push(None::<std::iter::Empty<i64>>);
+                continue;
+            }
+            let at = |n: usize| args.get(n).map(|a| i128::from(a.value(row)));
+            let (start, stop) = match at(1) {
+                Some(stop) => (at(0).unwrap_or(0), stop),
+                None => (0, at(0).unwrap_or(0)),
+            };
+            let step = at(2).unwrap_or(1);
+            if step == 0 {
+                return exec_err!("step size cannot equal zero");
+            }
+            let stop = if self.closed { stop } else { stop - step.signum() };
+            let span = (stop - start) * step.signum();
+            let count = if span < 0 { 0 } else { span / step.abs() + 1 };
+            self.bounded(count)?;
+            lists.push(Some((0..count).map(|n| (start + n * step) as i64)));
+        }
+        lists.finish(&DataType::Int64)
+    }
+
+    fn of_times(&self, args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+        let time = |n: usize| args[n].as_primitive::<TimestampMicrosecondType>();
+        let steps = args[2].as_primitive::<IntervalMonthDayNanoType>();
+        let mut lists = Lists::default();
+        for row in 0..steps.len() {
+            if args.iter().any(|a| a.is_null(row)) {
+                lists.push(None::<std::iter::Empty<i64>>);
+                continue;
+            }
+            let items = self.times(time(0).value(row), time(1).value(row), steps.value(row))?;
+            lists.push(Some(items.into_iter()));
+        }
+        lists.finish(of)
+    }
+
+    /// The microseconds of a series of times.
+    fn times(&self, start: i64, stop: i64, step: IntervalMonthDayNano) -> Result<Vec<i64>> {
+        const DAY: i128 = 86_400_000_000_000;
+        let days = i128::from(step.months) * 30 + i128::from(step.days);
+        let length = days * DAY + i128::from(step.nanoseconds);
+        if length == 0 {
+            return exec_err!("step size cannot equal zero");
+        }
+        let utc: Tz = "+00:00".parse()?;
+        let mut items = Vec::new();
+        let mut at = start;
+        loop {
+            let inside = if length > 0 { at < stop } else { at > stop };
+            if !(inside || self.closed && at == stop) {
+                return Ok(items);
+            }
+            self.bounded(items.len() as i128 + 1)?;
+            items.push(at);
+            at = TimestampMicrosecondType::add_month_day_nano(at, step, utc)
+                .ok_or_else(|| exec_datafusion_err!("timestamp out of range"))?;
+        }
+    }
+
+    fn bounded(&self, count: i128) -> Result<()> {
+        match count > MAX_ITEMS as i128 {
+            true => exec_err!("{} of more than {MAX_ITEMS} items", self.name),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Arrays of 64 bits an item, one a row.
+#[derive(Default)]
+struct Lists {
+    items: Vec<i64>,
+    lengths: Vec<usize>,
+    valid: Vec<bool>,
+}
+
+impl Lists {
+    fn push<I: Iterator<Item = i64>>(&mut self, items: Option<I>) {
+        let before = self.items.len();
+        self.valid.push(items.is_some());
+        self.items.extend(items.into_iter().flatten());
+        self.lengths.push(self.items.len() - before);
+    }
+
+    fn finish(self, of: &DataType) -> Result<ArrayRef> {
+        let items: ArrayRef = match of {
+            DataType::Timestamp(_, zone) => {
+                let times: PrimitiveArray<TimestampMicrosecondType> =
+                    TimestampMicrosecondArray::from(self.items);
+                Arc::new(times.with_timezone_opt(zone.clone()))
+            }
+            _ => Arc::new(Int64Array::from(self.items)),
+        };
+        let field = Arc::new(Field::new("item", of.clone(), true));
+        let offsets = OffsetBuffer::from_lengths(self.lengths);
+        Ok(Arc::new(ListArray::try_new(field, offsets, items, Some(NullBuffer::from(self.valid)))?))
+    }
+}

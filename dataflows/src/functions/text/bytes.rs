@@ -1,0 +1,240 @@
+//! Functions of BYTEA, and digests and encodings, which lie between bytes and text.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use datafusion_common::Result;
+use datafusion_common::config::ConfigOptions;
+use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
+
+use super::window;
+use crate::functions::eval::own::{Answer, Def, Gives, Kind, as_type, batch, def};
+use crate::functions::eval::print::hex;
+use crate::functions::eval::value::{Out, Value};
+
+use Kind::{Bytes, Int, Text};
+
+/// The functions.
+pub(crate) const TABLE: &[Def] = &[
+    def("length", &[Bytes], Gives::Int, |v, _| length(v[0].bytes().len())).total(),
+    def("octet_length", &[Bytes], Gives::Int, |v, _| length(v[0].bytes().len())).total(),
+    def("bit_length", &[Bytes], Gives::Int, |v, _| length(v[0].bytes().len() * 8)),
+    def("bit_count", &[Bytes], Gives::Long, |v, _| {
+        Ok(Out::Int(v[0].bytes().iter().map(|b| i64::from(b.count_ones())).sum()))
+    })
+    .total(),
+    def("substr", &[Bytes, Int, Int], Gives::Bytes, |v, _| substring(v)).optional(1),
+    def("substring", &[Bytes, Int, Int], Gives::Bytes, |v, _| substring(v)).optional(1),
+    def("position", &[Bytes, Bytes], Gives::Int, |v, _| position(v[0].bytes(), v[1].bytes())).total(),
+    def("strpos", &[Bytes, Bytes], Gives::Int, |v, _| position(v[0].bytes(), v[1].bytes())).total(),
+    def("overlay", &[Bytes, Bytes, Int, Int], Gives::Bytes, |v, _| overlay(v)).optional(1),
+    def("btrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim(v, true, true).to_vec().into())).total(),
+    def("trim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim(v, true, true).to_vec().into())).total(),
+    def("ltrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim(v, true, false).to_vec().into())).total(),
+    def("rtrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim(v, false, true).to_vec().into())).total(),
+    def("get_byte", &[Bytes, Int], Gives::Int, |v, _| {
+        let (bytes, at) = (v[0].bytes(), v[1].int());
+        let byte = usize::try_from(at).ok().and_then(|at| bytes.get(at));
+        byte.map(|b| Out::Int(i64::from(*b))).ok_or_else(|| outside(at, bytes.len()))
+    }),
+    def("set_byte", &[Bytes, Int, Int], Gives::Bytes, |v, _| {
+        let (mut bytes, at) = (v[0].bytes().to_vec(), v[1].int());
+        let length = bytes.len();
+        let byte = usize::try_from(at).ok().and_then(|at| bytes.get_mut(at));
+        *byte.ok_or_else(|| outside(at, length))? = (v[2].int() & 0xff) as u8;
+        Ok(bytes.into())
+    }),
+    def("get_bit", &[Bytes, Int], Gives::Int, |v, _| {
+        let (bytes, at) = (v[0].bytes(), v[1].int());
+        let byte = usize::try_from(at).ok().and_then(|at| bytes.get(at / 8));
+        byte.map(|b| Out::Int(i64::from(b >> (at % 8) & 1)))
+            .ok_or_else(|| outside(at, bytes.len().saturating_mul(8)))
+    }),
+    def("herald_bytes_concat", &[Bytes, Bytes], Gives::Bytes, |v, _| {
+        Ok([v[0].bytes(), v[1].bytes()].concat().into())
+    })
+    .total(),
+    def("encode", &[Bytes, Text], Gives::Text, |v, _| encode(v[0].bytes(), v[1].text())),
+    def("encode", &[Text, Text], Gives::Text, |v, _| encode(v[0].bytes(), v[1].text())),
+    def("decode", &[Text, Text], Gives::Bytes, |v, _| Ok(decode(v[0].text(), v[1].text())?.into())),
+    batch("md5", &[Text], Gives::Text, |a, t| call(datafusion_functions::crypto::md5(), a, t)).total(),
+    batch("md5", &[Bytes], Gives::Text, |a, t| call(datafusion_functions::crypto::md5(), a, t)).total(),
+    batch("sha224", &[Bytes], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha224(), a, t))
+        .total(),
+    batch("sha224", &[Text], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha224(), a, t)).total(),
+    batch("sha256", &[Bytes], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha256(), a, t))
+        .total(),
+    batch("sha256", &[Text], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha256(), a, t)).total(),
+    batch("sha384", &[Bytes], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha384(), a, t))
+        .total(),
+    batch("sha384", &[Text], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha384(), a, t)).total(),
+    batch("sha512", &[Bytes], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha512(), a, t))
+        .total(),
+    batch("sha512", &[Text], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha512(), a, t)).total(),
+];
+
+/// Calls a function of DataFusion's that computes each row by itself.
+fn call(function: Arc<ScalarUDF>, args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
+    let rows = args.first().map_or(0, |a| a.len());
+    let field = |of: &DataType| Arc::new(Field::new("", of.clone(), true));
+    let types: Vec<DataType> = args.iter().map(|a| a.data_type().clone()).collect();
+    let own = function.return_type(&types)?;
+    let result = function.invoke_with_args(ScalarFunctionArgs {
+        args: args.iter().map(|a| ColumnarValue::Array(Arc::clone(a))).collect(),
+        arg_fields: types.iter().map(field).collect(),
+        number_rows: rows,
+        return_field: field(&own),
+        config_options: Arc::new(ConfigOptions::default()),
+    })?;
+    as_type(&result.into_array(rows)?, gives)
+}
+
+fn length(n: usize) -> Answer {
+    i64::try_from(n).map(Out::Int).map_err(|e| e.to_string())
+}
+
+fn outside(at: i64, length: usize) -> String {
+    format!("index {at} out of valid range, 0..{}", length as i64 - 1)
+}
+
+fn part(bytes: &[u8], from: usize, to: usize) -> &[u8] {
+    &bytes[from.min(bytes.len())..to.min(bytes.len())]
+}
+
+fn substring(v: &[Value<'_>]) -> Answer {
+    let (from, to) = window(v[1].int(), v.get(2).map(Value::int))?;
+    Ok(part(v[0].bytes(), from, to).to_vec().into())
+}
+
+fn position(bytes: &[u8], wanted: &[u8]) -> Answer {
+    let found = match wanted.is_empty() {
+        true => Some(0),
+        false => bytes.windows(wanted.len()).position(|w| w == wanted),
+    };
+    Ok(Out::Int(found.map_or(0, |at| at as i64 + 1)))
+}
+
+fn overlay(v: &[Value<'_>]) -> Answer {
+    let (bytes, new, start) = (v[0].bytes(), v[1].bytes(), v[2].int());
+    if start <= 0 {
+        return Err("negative substring length not allowed".to_owned());
+    }
+    let length = v.get(3).map_or(new.len() as i64, Value::int);
+    let end = start.checked_add(length).ok_or("integer out of range")?;
+    let (_, before) = window(1, Some(start - 1))?;
+    let (after, _) = window(end, None)?;
+    Ok([part(bytes, 0, before), new, part(bytes, after, usize::MAX)].concat().into())
+}
+
+fn trim<'a>(v: &[Value<'a>], start: bool, end: bool) -> &'a [u8] {
+    let (mut bytes, set) = (v[0].bytes(), v[1].bytes());
+    while let Some((first, rest)) = bytes.split_first().filter(|(b, _)| start && set.contains(b)) {
+        let _ = first;
+        bytes = rest;
+    }
+    while let Some((last, rest)) = bytes.split_last().filter(|(b, _)| end && set.contains(b)) {
+        let _ = last;
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Characters of a line of base64.
+const LINE: usize = 76;
+
+fn encode(bytes: &[u8], format: &str) -> Answer {
+    Ok(match format.to_ascii_lowercase().as_str() {
+        "hex" => hex(bytes).into(),
+        "base64" => {
+            let text = STANDARD.encode(bytes);
+            let mut lines = Vec::new();
+            for from in (0..text.len()).step_by(LINE) {
+                lines.push(&text[from..text.len().min(from + LINE)]);
+            }
+            lines.join("\n").into()
+        }
+        "escape" => {
+            let mut out = String::new();
+            for byte in bytes {
+                match byte {
+                    0 | 0x80.. => out.push_str(&format!("\\{byte:03o}")),
+                    b'\\' => out.push_str("\\\\"),
+                    byte => out.push(char::from(*byte)),
+                }
+            }
+            out.into()
+        }
+        _ => return Err(format!("unrecognized encoding: \"{format}\"")),
+    })
+}
+
+fn decode(text: &str, format: &str) -> Result<Vec<u8>, String> {
+    match format.to_ascii_lowercase().as_str() {
+        "hex" => from_hex(text),
+        "base64" => {
+            let kept: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+            STANDARD.decode(&kept).map_err(|_| {
+                let odd = kept.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')));
+                match odd {
+                    Some(c) => format!("invalid symbol \"{c}\" found while decoding base64 sequence"),
+                    None => "invalid base64 end sequence".to_owned(),
+                }
+            })
+        }
+        "escape" => from_escaped(text),
+        _ => Err(format!("unrecognized encoding: \"{format}\"")),
+    }
+}
+
+/// Bytes written as hexadecimal digits, white space between pairs of them allowed.
+fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(text.len() / 2);
+    let mut chars = text.chars();
+    let digit = |c: char| c.to_digit(16).ok_or_else(|| format!("invalid hexadecimal digit: \"{c}\""));
+    while let Some(c) = chars.next() {
+        if matches!(c, ' ' | '\n' | '\t' | '\r') {
+            continue;
+        }
+        let high = digit(c)?;
+        let low = chars.next().ok_or("invalid hexadecimal data: odd number of digits")?;
+        out.push((high * 16 + digit(low)?) as u8);
+    }
+    Ok(out)
+}
+
+fn from_escaped(text: &str) -> Result<Vec<u8>, String> {
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    let octal = |at: usize, most: u8| bytes.get(at).filter(|b| (b'0'..=most).contains(b)).map(|b| b - b'0');
+    while let Some(byte) = bytes.get(at) {
+        if *byte != b'\\' {
+            out.push(*byte);
+            at += 1;
+        } else if bytes.get(at + 1) == Some(&b'\\') {
+            out.push(b'\\');
+            at += 2;
+        } else if let (Some(a), Some(b), Some(c)) =
+            (octal(at + 1, b'3'), octal(at + 2, b'7'), octal(at + 3, b'7'))
+        {
+            out.push(a * 64 + b * 8 + c);
+            at += 4;
+        } else {
+            return Err("invalid input syntax for type bytea".to_owned());
+        }
+    }
+    Ok(out)
+}
+
+/// The bytes that a literal of BYTEA stands for: `\x` and digits, or text with escapes.
+///
+/// # Errors
+/// PostgreSQL's words.
+pub(crate) fn parse(text: &str) -> Result<Vec<u8>, String> {
+    match text.strip_prefix("\\x") {
+        Some(digits) => from_hex(digits),
+        None => from_escaped(text),
+    }
+}

@@ -1,0 +1,54 @@
+//! Options of a regular expression: the letters of a flags argument, and of `(?i)` at the start.
+
+/// How a pattern is read and matched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(in crate::functions) struct Options {
+    /// Letters match in either case.
+    pub ignore_case: bool,
+    /// `.` and `[^...]` do not match a line's end.
+    pub stop_at_line: bool,
+    /// `^` and `$` match at every line.
+    pub lines: bool,
+    /// White space and comments in the pattern are skipped.
+    pub expanded: bool,
+    /// The pattern is text to find.
+    pub literal: bool,
+    /// Every match counts, not only the first.
+    pub global: bool,
+}
+
+impl Options {
+    /// The options that `letters` stand for.
+    ///
+    /// # Errors
+    /// PostgreSQL's words for a letter that is none.
+    pub(in crate::functions) fn parse(letters: &str) -> Result<Options, String> {
+        let mut options = Options::default();
+        for letter in letters.chars() {
+            if letter == 'g' {
+                options.global = true;
+            } else if !options.set(letter) {
+                return Err(format!("invalid regular expression option: \"{letter}\""));
+            }
+        }
+        Ok(options)
+    }
+
+    /// Sets what one letter of PostgreSQL's table of embedded options says; false if it is not in it.
+    pub(super) fn set(&mut self, letter: char) -> bool {
+        match letter {
+            'i' => self.ignore_case = true,
+            'c' => self.ignore_case = false,
+            'n' | 'm' => (self.stop_at_line, self.lines) = (true, true),
+            's' => (self.stop_at_line, self.lines) = (false, false),
+            'p' => (self.stop_at_line, self.lines) = (true, false),
+            'w' => (self.stop_at_line, self.lines) = (false, true),
+            'x' => self.expanded = true,
+            't' => self.expanded = false,
+            'q' => self.literal = true,
+            'e' => {}
+            _ => return false,
+        }
+        true
+    }
+}

@@ -1,0 +1,202 @@
+//! Casts between times, and between times and text.
+//!
+//! Text is read by [`super::read`] and written as PostgreSQL writes it: `2026-01-01 10:00:00`,
+//! `2026-01-01 10:00:00+00`, `1 day 02:00:00`, with BC for years before 1. What is not here either has
+//! no value (a TIME of a DATE) or is Arrow's: TIMESTAMP to TIMESTAMPTZ and back are the same number.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{
+    DataType, Date32Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+};
+use datafusion_expr::ScalarUDF;
+use schemas::span::Span;
+use schemas::time::DAY_US;
+
+use super::calendar::{Moment, at, in_days};
+use super::read::{read_date, read_time, read_timestamp, read_timestamptz};
+use super::udf::{Outcome, Overload, Ty, function, map, read, write};
+
+type Us = TimestampMicrosecondType;
+type Tod = Time64MicrosecondType;
+type Mdn = IntervalMonthDayNanoType;
+
+macro_rules! one {
+    ($from:ident => $to:ident, $a:ty => $r:ty, $f:expr) => {
+        Overload { args: &[Ty::$from], out: Ty::$to, eval: |args| map::<$a, $r>(&args[0], Ty::$to, $f) }
+    };
+}
+
+const TO_DATE: &[Overload] = &[
+    Overload {
+        args: &[Ty::Text],
+        out: Ty::Date,
+        eval: |args| read::<Date32Type>(&args[0], Ty::Date, read_date),
+    },
+    one!(Timestamp => Date, Us => Date32Type, |us| in_days(us.div_euclid(DAY_US))),
+    one!(Timestamptz => Date, Us => Date32Type, |us| in_days(us.div_euclid(DAY_US))),
+];
+
+const TO_TIMESTAMP: &[Overload] = &[
+    Overload {
+        args: &[Ty::Text],
+        out: Ty::Timestamp,
+        eval: |args| read::<Us>(&args[0], Ty::Timestamp, read_timestamp),
+    },
+    one!(Date => Timestamp, Date32Type => Us, |days| at(days.into(), 0)),
+];
+
+const TO_TIMESTAMPTZ: &[Overload] = &[
+    Overload {
+        args: &[Ty::Text],
+        out: Ty::Timestamptz,
+        eval: |args| read::<Us>(&args[0], Ty::Timestamptz, read_timestamptz),
+    },
+    one!(Date => Timestamptz, Date32Type => Us, |days| at(days.into(), 0)),
+];
+
+const TO_TIME: &[Overload] = &[
+    Overload { args: &[Ty::Text], out: Ty::Time, eval: |args| read::<Tod>(&args[0], Ty::Time, read_time) },
+    one!(Timestamp => Time, Us => Tod, |us| Ok(us.rem_euclid(DAY_US))),
+    one!(Timestamptz => Time, Us => Tod, |us| Ok(us.rem_euclid(DAY_US))),
+    one!(Interval => Time, Mdn => Tod, |of| Ok(Span::from(of).us.rem_euclid(DAY_US))),
+];
+
+const TO_INTERVAL: &[Overload] = &[
+    Overload {
+        args: &[Ty::Text],
+        out: Ty::Interval,
+        eval: |args| read::<Mdn>(&args[0], Ty::Interval, read_interval),
+    },
+    one!(Time => Interval, Tod => Mdn, |us| super::span::arrow(Some(Span { us, ..Span::default() }))),
+];
+
+const TO_TEXT: &[Overload] = &[
+    Overload {
+        args: &[Ty::Date],
+        out: Ty::Text,
+        eval: |args| write::<Date32Type>(&args[0], |d, out| write_date(d.into(), out)),
+    },
+    Overload {
+        args: &[Ty::Timestamp],
+        out: Ty::Text,
+        eval: |args| write::<Us>(&args[0], |us, out| write_timestamp(us, "", out)),
+    },
+    Overload {
+        args: &[Ty::Timestamptz],
+        out: Ty::Text,
+        eval: |args| write::<Us>(&args[0], |us, out| write_timestamp(us, "+00", out)),
+    },
+    Overload { args: &[Ty::Time], out: Ty::Text, eval: |args| write::<Tod>(&args[0], write_time) },
+    Overload {
+        args: &[Ty::Interval],
+        out: Ty::Text,
+        eval: |args| write::<Mdn>(&args[0], |of, out| Span::from(of).write(out)),
+    },
+];
+
+/// Reads an INTERVAL.
+pub(crate) fn read_interval(text: &str) -> Outcome<arrow::datatypes::IntervalMonthDayNano> {
+    let shown = || format!("'{}' is no INTERVAL", text.chars().take(64).collect::<String>());
+    Span::parse(text).and_then(Span::to_arrow).ok_or_else(shown)
+}
+
+/// A type, what becomes of it, and the function that gives it.
+type Given = (Ty, &'static [Overload], Arc<ScalarUDF>);
+
+/// The functions by the type they give.
+static CASTS: LazyLock<[Given; 6]> = LazyLock::new(|| {
+    [
+        ("herald_cast_date", Ty::Date, TO_DATE),
+        ("herald_cast_timestamp", Ty::Timestamp, TO_TIMESTAMP),
+        ("herald_cast_timestamptz", Ty::Timestamptz, TO_TIMESTAMPTZ),
+        ("herald_cast_time", Ty::Time, TO_TIME),
+        ("herald_cast_interval", Ty::Interval, TO_INTERVAL),
+        ("herald_cast_text", Ty::Text, TO_TEXT),
+    ]
+    .map(|(name, to, overloads)| (to, overloads, function(name, overloads)))
+});
+
+/// All of them.
+pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
+    CASTS.iter().map(|(.., function)| Arc::clone(function)).collect()
+}
+
+/// The function that casts `from` to `to`, where one of the two is a time and Arrow's cast is not
+/// PostgreSQL's.
+pub(crate) fn cast(from: &DataType, to: &DataType) -> Option<Arc<ScalarUDF>> {
+    let (.., overloads, function) = CASTS.iter().find(|(ty, ..)| ty.arrow() == *to)?;
+    let text = matches!(from, DataType::Utf8View | DataType::LargeUtf8);
+    let known = |o: &Overload| o.args[0].arrow() == *from || (text && o.args[0] == Ty::Text);
+    overloads.iter().any(known).then(|| Arc::clone(function))
+}
+
+/// Appends a date.
+pub(super) fn write_date(days: i64, out: &mut Vec<u8>) {
+    let of = Moment::of_day(days);
+    write_day(&of, out);
+    era(&of, out);
+}
+
+fn write_day(of: &Moment, out: &mut Vec<u8>) {
+    let year = if of.year > 0 { of.year } else { 1 - of.year };
+    out.extend_from_slice(format!("{year:04}-{:02}-{:02}", of.month, of.day).as_bytes());
+}
+
+fn era(of: &Moment, out: &mut Vec<u8>) {
+    if of.year <= 0 {
+        out.extend_from_slice(b" BC");
+    }
+}
+
+/// Appends a time of day, its fraction without zeros at the end.
+pub(super) fn write_time(us: i64, out: &mut Vec<u8>) {
+    let of = Moment { us, ..Moment::of(0) };
+    out.extend_from_slice(format!("{:02}:{:02}:{:02}", of.hour(), of.minute(), of.second()).as_bytes());
+    if of.fraction() > 0 {
+        let digits = format!(".{:06}", of.fraction());
+        out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
+    }
+}
+
+fn write_timestamp(us: i64, zone: &str, out: &mut Vec<u8>) {
+    let of = Moment::of(us);
+    write_day(&of, out);
+    out.push(b' ');
+    write_time(of.us, out);
+    out.extend_from_slice(zone.as_bytes());
+    era(&of, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_postgresql_writes_them() {
+        let text = |us: i64, zone: &str| {
+            let mut out = Vec::new();
+            write_timestamp(us, zone, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(1_767_261_600_500_000, "+00"), "2026-01-01 10:00:00.5+00");
+        assert_eq!(
+            text(schemas::time::parse_timestamp("-0043-03-15T10:00").unwrap(), ""),
+            "0044-03-15 10:00:00 BC"
+        );
+        assert_eq!(
+            text(schemas::time::parse_timestamp("+010000-01-01").unwrap(), ""),
+            "10000-01-01 00:00:00"
+        );
+    }
+
+    #[test]
+    fn casts_are_known_by_their_types() {
+        let name = |from: Ty, to: Ty| cast(&from.arrow(), &to.arrow()).map(|f| f.name().to_owned());
+        assert_eq!(name(Ty::Text, Ty::Date).as_deref(), Some("herald_cast_date"));
+        assert_eq!(name(Ty::Interval, Ty::Text).as_deref(), Some("herald_cast_text"));
+        assert_eq!(name(Ty::Timestamp, Ty::Timestamptz), None);
+        assert_eq!(name(Ty::Bigint, Ty::Text), None);
+        assert!(cast(&DataType::Utf8View, &DataType::Date32).is_some());
+    }
+}

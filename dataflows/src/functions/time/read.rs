@@ -1,0 +1,241 @@
+//! Text as a date, a time or a timestamp, in PostgreSQL's ISO forms.
+//!
+//! A date is `2026-01-31`, `2026-1-31`, `2026/01/31` or `20260131`, with BC for years before 1; a
+//! time `10:00`, `10:00:00.5`, `100000`, or with AM or PM; between them is a blank or T; a zone follows
+//! as `Z`, `+02`, `+02:00` or by name. Fractions are rounded to a microsecond. As in PostgreSQL a
+//! TIMESTAMP ignores the zone of its text and a DATE its time. `infinity` is no value here.
+
+use schemas::time::{DAY_US, SECOND_US};
+
+use super::calendar::{at, date, in_days};
+use super::udf::Outcome;
+use super::zone::{Zone, offset};
+
+/// What a text says.
+struct Parts<'a> {
+    days: i64,
+    us: i64,
+    zone: Option<&'a str>,
+}
+
+/// Days since 1970.
+pub(crate) fn read_date(text: &str) -> Outcome<i32> {
+    parts(text).and_then(|parts| in_days(parts.days)).map_err(|why| told(text, "DATE", &why))
+}
+
+/// Microseconds since 1970 on a clock without zone.
+pub(crate) fn read_timestamp(text: &str) -> Outcome<i64> {
+    let read = parts(text).and_then(|parts| {
+        parts.zone.map_or(Ok(()), |zone| zone_of(zone).map(|_| ()))?;
+        at(parts.days, parts.us)
+    });
+    read.map_err(|why| told(text, "TIMESTAMP", &why))
+}
+
+/// Microseconds since 1970; a text without zone is UTC.
+pub(crate) fn read_timestamptz(text: &str) -> Outcome<i64> {
+    let read = parts(text).and_then(|parts| {
+        let local = at(parts.days, parts.us)?;
+        parts.zone.map_or(Ok(local), |zone| zone_of(zone)?.instant(local))
+    });
+    read.map_err(|why| told(text, "TIMESTAMPTZ", &why))
+}
+
+/// Microseconds since midnight. A date may stand before the time, with a blank between them; without one, a zone
+/// has to be an offset: one with rules has none.
+pub(crate) fn read_time(text: &str) -> Outcome<i64> {
+    let trimmed = text.trim();
+    let alone = clock(trimmed.strip_prefix(['T', 't']).unwrap_or(trimmed))
+        .filter(|(_, rest)| matches!(zone_of(rest.trim()), Ok(Zone::Fixed(_))));
+    let read = alone.map(|(us, _)| us).or_else(|| {
+        let (date, time) = trimmed.split_once(' ')?;
+        let written = date.contains(['-', '/']) && time.contains(':');
+        let timed = time.trim_start().starts_with(|c: char| c.is_ascii_digit());
+        read_timestamp(trimmed).ok().filter(|_| written && timed)?;
+        clock(time.trim_start()).map(|(us, _)| us)
+    });
+    read.filter(|us| *us < DAY_US).ok_or_else(|| told(text, "TIME", ""))
+}
+
+fn told(text: &str, of: &str, why: &str) -> String {
+    let shown: String = text.chars().take(64).collect();
+    if why.is_empty() { format!("'{shown}' is no {of}") } else { format!("'{shown}' is no {of}: {why}") }
+}
+
+/// The zone behind a time: an offset, or a name.
+pub(super) fn zone_of(text: &str) -> Outcome<Zone> {
+    match offset(text) {
+        // Written after a time, an offset is ISO's: east is positive.
+        Some(us) if text.starts_with(['+', '-']) => Ok(Zone::Fixed(us)),
+        _ if text.is_empty() => Ok(Zone::Fixed(0)),
+        _ => Zone::named(text),
+    }
+}
+
+fn parts(text: &str) -> Outcome<Parts<'_>> {
+    let mut text = text.trim();
+    if text.eq_ignore_ascii_case("epoch") {
+        return Ok(Parts { days: 0, us: 0, zone: None });
+    }
+    if text.trim_start_matches(['+', '-']).eq_ignore_ascii_case("infinity") {
+        return Err("there is no infinite time".to_owned());
+    }
+    let mut before_christ = false;
+    for (era, before) in [(" BC", true), (" bc", true), (" AD", false), (" ad", false)] {
+        if let Some(rest) = text.strip_suffix(era) {
+            (text, before_christ) = (rest.trim_end(), before);
+        }
+    }
+    let (days, rest) = day(text, before_christ)?;
+    let after = rest.trim_start();
+    let timed = after.strip_prefix(['T', 't']).filter(|_| rest.len() == after.len()).unwrap_or(after);
+    if timed.is_empty() {
+        return if after.is_empty() { Ok(Parts { days, us: 0, zone: None }) } else { Err(String::new()) };
+    }
+    if !timed.starts_with(|c: char| c.is_ascii_digit()) {
+        return Ok(Parts { days, us: 0, zone: Some(timed) });
+    }
+    let (us, rest) = clock(timed).ok_or_else(String::new)?;
+    let zone = rest.trim();
+    Ok(Parts { days, us, zone: (!zone.is_empty()).then_some(zone) })
+}
+
+/// The date a text begins with, and what follows it.
+fn day(text: &str, before_christ: bool) -> Outcome<(i64, &str)> {
+    let (year, rest) = digits(text);
+    let (year, month, day, rest) = if let Some(separator) = rest.chars().next().filter(|c| "-/.".contains(*c))
+    {
+        let (month, rest) = digits(&rest[1..]);
+        let (day, rest) = digits(rest.strip_prefix(separator).ok_or_else(String::new)?);
+        if year.len() < 3 || month.len() > 2 || day.len() > 2 {
+            return Err("write the year first, as in 2026-01-31".to_owned());
+        }
+        (year, month, day, rest)
+    } else if (8..=10).contains(&year.len()) {
+        let (rest_of, day) = year.split_at(year.len() - 2);
+        let (year, month) = rest_of.split_at(rest_of.len() - 2);
+        (year, month, day, rest)
+    } else {
+        return Err(String::new());
+    };
+    let number = |text: &str| text.parse::<i64>().map_err(|_| String::new());
+    let year = number(year)?;
+    if year == 0 {
+        return Err("there is no year 0".to_owned());
+    }
+    let year = if before_christ { 1 - year } else { year };
+    Ok((date(year, number(month)?, number(day)?)?, rest))
+}
+
+fn digits(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+/// The time of day a text begins with, up to 24:00, and what follows it.
+fn clock(text: &str) -> Option<(i64, &str)> {
+    let (first, mut rest) = digits(text);
+    let (hour, minute, mut second);
+    if let Some(after) = rest.strip_prefix(':') {
+        let (minutes, after) = digits(after);
+        (hour, minute, second, rest) = (first, minutes, "0", after);
+        if let Some(after) = rest.strip_prefix(':') {
+            (second, rest) = digits(after);
+        }
+    } else {
+        if !(first.is_ascii() && (first.len() == 4 || first.len() == 6)) {
+            return None;
+        }
+        (hour, minute, second) =
+            (&first[..2], &first[2..4], if first.len() == 6 { &first[4..] } else { "0" });
+    }
+    let number = |text: &str, most: i64| {
+        text.parse::<i64>().ok().filter(|n| text.len() <= 2 && (0..=most).contains(n))
+    };
+    let (mut hour, minute, second) = (number(hour, 24)?, number(minute, 59)?, number(second, 60)?);
+    let mut fraction = 0;
+    if let Some(after) = rest.strip_prefix(['.', ',']) {
+        let (places, after) = digits(after);
+        (fraction, rest) = (rounded(places)?, after);
+    }
+    let half = rest.trim_start();
+    for (word, late) in [("AM", false), ("PM", true)] {
+        if half.get(..2).is_some_and(|w| w.eq_ignore_ascii_case(word)) {
+            if hour > 12 {
+                return None;
+            }
+            hour = hour % 12 + if late { 12 } else { 0 };
+            rest = &half[2..];
+        }
+    }
+    let us = (hour * 3600 + minute * 60 + second) * SECOND_US + fraction;
+    (us <= DAY_US).then_some((us, rest))
+}
+
+/// Digits after the point, rounded to microseconds.
+fn rounded(digits: &str) -> Option<i64> {
+    if digits.len() > 30 {
+        return None;
+    }
+    let scaled = format!("0.{digits}0").parse::<f64>().ok()? * SECOND_US as f64;
+    Some(scaled.round_ties_even() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each line is PostgreSQL's.
+    #[test]
+    fn texts_are_read_as_postgresql_reads_them() {
+        let at = |text: &str| schemas::time::parse_timestamp(text).unwrap();
+        for (text, same) in [
+            ("2026-01-01 10:00", "2026-01-01T10:00:00"),
+            (" 2026-1-2 ", "2026-01-02"),
+            ("2026/01/02", "2026-01-02"),
+            ("20260102", "2026-01-02"),
+            ("20260102T030405", "2026-01-02T03:04:05"),
+            ("2026-01-02T03:04:05+02", "2026-01-02T03:04:05"),
+            ("2026-01-02 03:04:05.1234567", "2026-01-02T03:04:05.123457"),
+            ("2026-01-01 10:00 PM", "2026-01-01T22:00"),
+            ("2026-01-01 24:00", "2026-01-02"),
+            ("0044-03-15 BC", "-0043-03-15"),
+            ("10000-01-01", "+010000-01-01"),
+            ("epoch", "1970-01-01"),
+        ] {
+            assert_eq!(read_timestamp(text), Ok(at(same)), "{text}");
+        }
+        for (text, same) in [
+            ("2026-01-02T03:04:05+02", "2026-01-02T01:04:05"),
+            ("2026-07-02 03:04 Europe/Berlin", "2026-07-02T01:04"),
+            ("2026-01-02 03:04:05-07:30", "2026-01-02T10:34:05"),
+            ("2026-01-02 03:04Z", "2026-01-02T03:04"),
+        ] {
+            assert_eq!(read_timestamptz(text), Ok(at(same)), "{text}");
+        }
+        for text in [
+            "",
+            "infinity",
+            "2026-02-30",
+            "0000-01-01",
+            "2026-01-01 25:00",
+            "2026",
+            "1/2/2026",
+            "x",
+            "2026-01-01T",
+        ] {
+            assert!(read_timestamp(text).is_err(), "{text}");
+        }
+        assert_eq!(read_date("2026-01-02 03:04"), Ok(20_455));
+        assert_eq!(read_time("10:00:00.5"), Ok(36_000_500_000));
+        for text in ["2026-01-01 10:00", "10:00 CET", "2026-01-01 10:00 Europe/Berlin", "t10:00", "10:00+02"]
+        {
+            assert_eq!(read_time(text), Ok(36_000_000_000), "{text}");
+        }
+        for text in
+            ["2026-01-01", "2026-01-01T10:00", "2026-02-30 10:00", "10:00 Europe/Berlin", "2026-01-01 1000"]
+        {
+            assert!(read_time(text).is_err(), "{text}");
+        }
+        assert!(read_time("24:00").is_err() && read_time("").is_err());
+    }
+}

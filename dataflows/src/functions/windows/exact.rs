@@ -1,0 +1,208 @@
+//! Aggregates over frames, exactly.
+//!
+//! DataFusion slides a frame by adding the rows that enter and subtracting those that leave, which for
+//! doubles leaves the rounding of every row that ever was in it, and NaN for good once an infinity was;
+//! and its sums of whole numbers and decimals wrap around. These take the same sums as GROUP BY does
+//! ([`FloatSum`], [`moments`], 256 bits): a frame's value is that of its rows alone, and one that does
+//! not fit its type is an error.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, i256};
+use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err};
+use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
+
+use crate::plan::AggFunc;
+use crate::plan::aggregate::Stat;
+use crate::render::aggregates::accum::Acc;
+use crate::render::aggregates::float_sum::FloatSum;
+use crate::render::aggregates::moments;
+
+/// The exact form of an aggregate over arguments of these types, where it has one.
+pub fn exact(function: &Arc<AggregateUDF>, args: &[DataType]) -> Option<Arc<AggregateUDF>> {
+    let whole = matches!(args, [DataType::Int64 | DataType::Decimal128(..)]);
+    let kind = match AggFunc::of(function.name())? {
+        AggFunc::Sum if whole => Kind::Whole,
+        AggFunc::Sum => Kind::Sum,
+        AggFunc::Avg => Kind::Avg,
+        AggFunc::Stat(Stat::RegrCount) => Kind::Pairs,
+        AggFunc::Stat(stat) => Kind::Stat(stat),
+        _ => return None,
+    };
+    let doubles = !args.is_empty() && args.iter().all(|arg| *arg == DataType::Float64);
+    (doubles || kind == Kind::Whole)
+        .then(|| Arc::new(AggregateUDF::new_from_impl(Exact { like: Arc::clone(function), kind })))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Whole,
+    Sum,
+    Avg,
+    /// How many pairs there are, as BIGINT.
+    Pairs,
+    Stat(Stat),
+}
+
+/// The function that an exact accumulator stands in for.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Exact {
+    like: Arc<AggregateUDF>,
+    kind: Kind,
+}
+
+impl AggregateUDFImpl for Exact {
+    fn name(&self) -> &str {
+        self.like.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.like.signature()
+    }
+
+    fn return_type(&self, args: &[DataType]) -> Result<DataType> {
+        self.like.return_type(args)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let accs = if let Kind::Stat(stat) = self.kind { moments::empty(stat) } else { vec![] };
+        let (whole, sum) = (i256::ZERO, FloatSum::default());
+        Ok(Box::new(Sums {
+            kind: self.kind,
+            gives: args.return_field.data_type().clone(),
+            n: 0,
+            whole,
+            sum,
+            accs,
+        }))
+    }
+
+    fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
+        if self.kind == Kind::Pairs { Ok(ScalarValue::Int64(Some(0))) } else { ScalarValue::try_from(of) }
+    }
+
+    fn state_fields(&self, _args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        Ok(vec![Arc::new(Field::new("none", DataType::Float64, true))])
+    }
+}
+
+/// What the rows of a frame add up to.
+#[derive(Debug)]
+struct Sums {
+    kind: Kind,
+    /// The type of the result.
+    gives: DataType,
+    n: i64,
+    whole: i256,
+    sum: FloatSum,
+    accs: Vec<Acc>,
+}
+
+impl Sums {
+    fn add(&mut self, values: &[ArrayRef], times: i64) -> Result<()> {
+        if let (Kind::Whole, [x]) = (self.kind, values) {
+            let mut add = |x: i256| {
+                self.n += times;
+                // Fewer than 2^63 rows of less than 2^128 each: it fits.
+                self.whole = self.whole.wrapping_add(x.wrapping_mul(i256::from_i128(times.into())));
+            };
+            match x.data_type() {
+                DataType::Int64 => x
+                    .as_primitive::<Int64Type>()
+                    .iter()
+                    .flatten()
+                    .for_each(|x| add(i256::from_i128(x.into()))),
+                DataType::Decimal128(..) => {
+                    x.as_primitive::<Decimal128Type>().iter().flatten().for_each(|x| add(i256::from_i128(x)));
+                }
+                _ => return exec_err!("a sum over what are no numbers"),
+            }
+            return Ok(());
+        }
+        let columns: Option<Vec<_>> = values.iter().map(|c| c.as_primitive_opt::<Float64Type>()).collect();
+        match (self.kind, columns.as_deref()) {
+            (Kind::Sum | Kind::Avg, Some([x])) => {
+                for x in x.iter().flatten() {
+                    self.n += times;
+                    self.sum.add(x, times);
+                }
+            }
+            (Kind::Pairs, Some([y, x])) => {
+                let pairs = (0..x.len()).filter(|at| x.is_valid(*at) && y.is_valid(*at)).count();
+                self.n += times * pairs as i64;
+            }
+            // The first argument is the dependent one.
+            (Kind::Stat(_), Some([y, x])) => {
+                for at in (0..x.len()).filter(|at| x.is_valid(*at) && y.is_valid(*at)) {
+                    moments::add(&mut self.accs, (x.value(at), Some(y.value(at))), times);
+                }
+            }
+            (Kind::Stat(_), Some([x])) => {
+                x.iter().flatten().for_each(|x| moments::add(&mut self.accs, (x, None), times));
+            }
+            _ => return exec_err!("{:?} over what are no doubles", self.kind),
+        }
+        Ok(())
+    }
+}
+
+impl Sums {
+    /// The sum of whole numbers or decimals, if it fits.
+    fn whole(&self) -> Result<ScalarValue> {
+        let value = if self.n == 0 { None } else { Some(self.whole) };
+        let too_large = || exec_datafusion_err!("the sum {} does not fit {}", self.whole, self.gives);
+        match &self.gives {
+            DataType::Decimal128(p, s) => {
+                let limit = i256::from_i128(10i128.pow((*p).into()));
+                let fits = |v: i256| v.to_i128().filter(|_| v < limit && v > -limit).ok_or_else(too_large);
+                Ok(ScalarValue::Decimal128(value.map(fits).transpose()?, *p, *s))
+            }
+            _ => {
+                let fits = |v: i256| v.to_i128().and_then(|v| i64::try_from(v).ok()).ok_or_else(too_large);
+                Ok(ScalarValue::Int64(value.map(fits).transpose()?))
+            }
+        }
+    }
+}
+
+impl Accumulator for Sums {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.add(values, 1)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.add(values, -1)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        match self.kind {
+            Kind::Whole => return self.whole(),
+            Kind::Pairs => return Ok(ScalarValue::Int64(Some(self.n))),
+            _ => {}
+        }
+        Ok(ScalarValue::Float64(match self.kind {
+            Kind::Stat(stat) => moments::finish(stat, &self.accs),
+            _ if self.n == 0 => None,
+            Kind::Sum => Some(self.sum.value()),
+            Kind::Avg | Kind::Whole | Kind::Pairs => Some(self.sum.value() / self.n as f64),
+        }))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        exec_err!("a frame is not computed in parts")
+    }
+
+    fn merge_batch(&mut self, _states: &[ArrayRef]) -> Result<()> {
+        exec_err!("a frame is not computed in parts")
+    }
+}

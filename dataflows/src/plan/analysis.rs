@@ -1,0 +1,6 @@
+//! Facts about a plan's relations: keys, watermarks, distances of times, and conditions that can fail.
+
+pub(crate) mod event_time;
+pub(crate) mod fallible;
+pub(crate) mod interval;
+pub(crate) mod properties;

@@ -1,0 +1,111 @@
+//! Which conditions can fail on a row, so that they stay behind those that guard them.
+//!
+//! `WHERE n <> 0 AND 10 / n > 1`, or the same in an inner and an outer query, must not divide by
+//! zero; the optimiser merges filters without regard to that. Conditions that cannot fail are
+//! therefore one filter, and what can fail is another above it, which sees only rows that passed.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use datafusion_expr::Operator;
+use datafusion_physical_expr::expressions::{
+    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+};
+use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+
+use crate::functions::never_fails;
+use crate::plan::canonical::Canonical;
+
+/// Functions of DataFusion's, of JSONB and our own marks that have a value for all arguments of their types.
+const TOTAL: [&str; 23] = [
+    "get_field",
+    "coalesce",
+    "nullif",
+    "herald_may_be_null",
+    "herald_now",
+    "herald_interval_length",
+    "herald_jsonb_get",
+    "herald_jsonb_get_text",
+    "herald_jsonb_path",
+    "herald_jsonb_path_text",
+    "herald_jsonb_compare",
+    "herald_jsonb_key",
+    "herald_jsonb_mark",
+    "herald_jsonb_print",
+    "jsonb_contained",
+    "jsonb_contains",
+    "jsonb_exists",
+    "jsonb_exists_all",
+    "jsonb_exists_any",
+    "jsonb_extract_path",
+    "jsonb_extract_path_text",
+    "jsonb_strip_nulls",
+    "jsonb_typeof",
+];
+
+/// Whether `expr` may give an error on some row of `input`. What is not known not to, may.
+pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
+    let harmless = if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
+        harmless_operator(binary, input)
+    } else if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        cast.expr().data_type(input).is_ok_and(|from| widens(&from, cast.cast_type()))
+    } else if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
+        let constant = |at: usize| call.args().get(at).is_none_or(|arg| arg.is::<Literal>());
+        TOTAL.contains(&call.name()) || never_fails(call.fun(), constant)
+    } else {
+        expr.is::<Column>()
+            || expr.is::<Canonical>()
+            || expr.is::<Literal>()
+            || expr.is::<IsNullExpr>()
+            || expr.is::<IsNotNullExpr>()
+            || expr.is::<NotExpr>()
+            || expr.is::<LikeExpr>()
+            || expr.is::<InListExpr>()
+            || expr.is::<CaseExpr>()
+    };
+    !harmless || expr.children().into_iter().any(|child| fallible(child, input))
+}
+
+fn harmless_operator(binary: &BinaryExpr, input: &Schema) -> bool {
+    let op = binary.op();
+    let compares = matches!(
+        op,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::And
+            | Operator::Or
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom
+            | Operator::LikeMatch
+            | Operator::StringConcat
+    );
+    let of = binary.data_type(input);
+    compares
+        || (op.is_numerical_operators() && of.as_ref().is_ok_and(DataType::is_floating))
+        || (matches!(op, Operator::Divide | Operator::Modulo)
+            && of.is_ok_and(|t| t.is_integer())
+            && divides(binary.right()))
+}
+
+/// Whether `expr` is a constant that divides every integer: neither 0, nor -1 with its one overflow.
+fn divides(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let value = expr.downcast_ref::<Literal>().map(|l| l.value());
+    let number = value.and_then(|v| v.to_string().parse::<i128>().ok());
+    number.is_some_and(|n| n != 0 && n != -1)
+}
+
+/// Whether every value of `from` has a place in `to`.
+fn widens(from: &DataType, to: &DataType) -> bool {
+    let width = |t: &DataType| t.primitive_width().unwrap_or(usize::MAX);
+    match (from, to) {
+        (a, b) if a == b => true,
+        (a, b) if a.is_signed_integer() && b.is_signed_integer() => width(a) <= width(b),
+        (a, b) if a.is_integer() || a.is_floating() => b.is_floating(),
+        (DataType::Null, _) => true,
+        _ => false,
+    }
+}

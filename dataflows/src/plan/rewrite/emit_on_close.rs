@@ -1,0 +1,152 @@
+//! EMIT ON WINDOW CLOSE: where in a view's plan rows wait to be final, or why they never are.
+//!
+//! The rows wait above the uppermost relation that still has an end of a window with a watermark, or where
+//! there is no window any time with one, below the filters and projections over it, which are written anew.
+//! A view without such a relation is refused with the operator that lost the watermark and what to write instead.
+
+use std::sync::Arc;
+
+use crate::plan::analysis::event_time::{self, Bound, Bounds};
+use crate::plan::{Horizon, Op, Plan, Rel, RelId};
+use crate::sql::ast::Pos;
+use crate::sql::diagnostics::error::Mistake;
+
+/// Makes the rows of `rel` wait until they are final; gives the relation that shows them.
+///
+/// # Errors
+/// Why they never are, at `pos`.
+pub(crate) fn close(plan: &mut Plan, rel: RelId, pos: Pos) -> Result<RelId, Mistake> {
+    let bounds = event_time::bounds(plan);
+    // Windows first: a row of one is final with it, not when its own time has passed.
+    let windowed = waits(plan, rel, &bounds, &|bound| bound.window && !bound.filled);
+    let found = windowed.or_else(|_| waits(plan, rel, &bounds, &|bound| !bound.filled));
+    match found {
+        Ok((at, above, horizon)) => {
+            let close = Op::Close { input: at, horizon };
+            let mut top = push(plan, close, at, rel);
+            for step in above.into_iter().rev() {
+                let op = match plan.rels[step].op.clone() {
+                    Op::Filter { predicate, .. } => Op::Filter { input: top, predicate },
+                    Op::Project { exprs, .. } => Op::Project { input: top, exprs },
+                    other => other,
+                };
+                top = push(plan, op, step, rel);
+            }
+            Ok(top)
+        }
+        Err(at) => Err(never(plan, &bounds, at, pos)),
+    }
+}
+
+/// The uppermost relation with a bound that `fits`, the filters and projections above it, and the bound as a
+/// horizon; or the relation below which it is not looked for.
+fn waits(
+    plan: &Plan,
+    rel: RelId,
+    bounds: &[Bounds],
+    fits: &dyn Fn(&Bound) -> bool,
+) -> Result<(RelId, Vec<RelId>, Horizon), RelId> {
+    let (mut at, mut above) = (rel, Vec::new());
+    loop {
+        if let Some(horizon) = event_time::soonest(&bounds[at], fits) {
+            return Ok((at, above, horizon));
+        }
+        match plan.rels[at].op {
+            Op::Filter { input, .. } | Op::Project { input, .. } => {
+                above.push(at);
+                at = input;
+            }
+            _ => return Err(at),
+        }
+    }
+}
+
+/// A relation with the columns of `like`, written in the view of `owner`.
+fn push(plan: &mut Plan, op: Op, like: RelId, owner: RelId) -> RelId {
+    let (schema, owner) = (Arc::clone(&plan.rels[like].schema), plan.rels[owner].owner.clone());
+    plan.rels.push(Rel {
+        op,
+        schema,
+        unique: vec![],
+        paired: vec![],
+        append_only: false,
+        below_forgetter: false,
+        durable: false,
+        owner,
+    });
+    plan.rels.len() - 1
+}
+
+/// Why rows of `rel` are never final: a reason of the sources first, then of the query.
+fn never(plan: &Plan, bounds: &[Bounds], rel: RelId, pos: Pos) -> Mistake {
+    let below = below(plan, rel);
+    if below.iter().any(|r| matches!(&plan.rels[*r].op, Op::Within { until, .. } if !until.is_empty())) {
+        let message = "EMIT ON WINDOW CLOSE never comes: rows leave again as now() moves on";
+        let hint =
+            "leave EMIT ON WINDOW CLOSE out, or the condition on now(): either waits for the watermark";
+        return Mistake::new(pos, message).hint(hint);
+    }
+    let sources = below.iter().filter_map(|r| match plan.rels[*r].op {
+        Op::Source(i) => Some(&plan.sources[i]),
+        _ => None,
+    });
+    let sources: Vec<_> = sources.collect();
+    if let Some(source) = sources.iter().find(|s| s.watermark.is_none()) {
+        let message = format!("EMIT ON WINDOW CLOSE needs a watermark, and {} has none", source.name);
+        let hint = format!("add WATERMARK FOR time AS time - INTERVAL '1 hour' to {}", source.name);
+        return Mistake::new(pos, message).hint(hint);
+    }
+    let forever = sources.iter().find(|s| s.keyed.as_ref().is_some_and(|k| k.retention_us.is_none()));
+    if let Some(source) = forever {
+        let message =
+            format!("EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever", source.name);
+        let hint =
+            format!("add retention = '400 days' to {}, or leave EMIT ON WINDOW CLOSE out", source.name);
+        return Mistake::new(pos, message).hint(hint);
+    }
+    if bounds[rel].iter().flatten().any(|bound| bound.filled) {
+        let message = "EMIT ON WINDOW CLOSE never comes for rows whose window an outer join fills with NULL";
+        let hint = "select the window of the side whose rows all come, as the left of a LEFT JOIN";
+        return Mistake::new(pos, message).hint(hint);
+    }
+    let has = |rel: &RelId| bounds[*rel].iter().any(Option::is_some);
+    let lost = below.iter().find(|rel| !has(rel) && plan.rels[**rel].op.inputs().iter().any(has));
+    let (message, hint) = match lost.map(|rel| &plan.rels[*rel].op) {
+        Some(Op::Join { .. }) => (
+            "EMIT ON WINDOW CLOSE never comes: after the join old rows can come at any time",
+            "bound the join's distance in ON, as in a.id = b.id AND b.ts BETWEEN a.ts - INTERVAL '5 minutes' \
+             AND a.ts, or join after GROUP BY window_start, window_end, or leave EMIT ON WINDOW CLOSE out",
+        ),
+        Some(Op::Union { .. }) => (
+            "EMIT ON WINDOW CLOSE never comes: not every input of the UNION has the time in one column",
+            "select the time column, with a watermark, in the same place of each",
+        ),
+        Some(Op::Window { .. }) => (
+            "EMIT ON WINDOW CLOSE never comes: a row to come may change what a function OVER (...) gives a row",
+            "ORDER BY the watermark's column first, and look back only, with lag, a rank or a frame that ends at \
+             CURRENT ROW; or PARTITION BY window_start",
+        ),
+        _ => (
+            "EMIT ON WINDOW CLOSE without a time: no watermark says when a row of the view is final",
+            "read FROM TUMBLE(t, ts, INTERVAL '1 hour'), ts being the watermark's column, and \
+             GROUP BY window_start, window_end",
+        ),
+    };
+    Mistake::new(pos, message).hint(hint)
+}
+
+/// A relation and all below it, users first.
+fn below(plan: &Plan, rel: RelId) -> Vec<RelId> {
+    let mut found = vec![rel];
+    let mut at = 0;
+    while at < found.len() {
+        for input in plan.rels[found[at]].op.inputs() {
+            if !found.contains(&input) {
+                found.push(input);
+            }
+        }
+        at += 1;
+    }
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found
+}

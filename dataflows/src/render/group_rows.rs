@@ -1,0 +1,4 @@
+//! GROUP BY with aggregates that need the rows of their group.
+
+pub(crate) mod input;
+pub(crate) mod operator;

@@ -1,0 +1,404 @@
+//! GROUP BY with aggregates that need the rows of their group, over the arrangement.
+//!
+//! For each epoch at which a key changed (see [`crate::render::changes`]), its entries are read from the trace
+//! with their counts just before and at the epoch, put in order once, and given to the aggregates'
+//! accumulators; where the results differ, the old one leaves and the new one comes. The work is
+//! proportional to the size of the groups that changed. A result that fails is a failure of that group
+//! alone: it goes to the error table, and the group has no row until it has a result again.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
+use arrow::compute::{CastOptions, cast_with_options, take};
+use datafusion_common::{DataFusionError, exec_err};
+use differential_dataflow::trace::{Cursor, cursor::cursor_list};
+use schemas::{RowCodec, Rows};
+
+use super::input::{Folding, Slot};
+use crate::arrange::seek::Seek;
+use crate::arrange::trace::{PackedArranged, PackedBatch, PackedTrace};
+use crate::error::RunError;
+use crate::render::aggregates::operator::describe_key;
+use crate::render::batch::{Data, DeltaBatch};
+use crate::render::changes::changes;
+use crate::render::collect::Shared;
+use crate::render::event_time::expire::Gone;
+use crate::render::linear::{Deltas, Errors};
+
+/// Values of one aggregate of one group, at most: what a worker's memory may well hold.
+const MAX_VALUES: usize = 1 << 27;
+
+/// What the operator needs besides its arrangement.
+pub struct Folded {
+    /// Keys and aggregates.
+    pub folding: Folding,
+    /// Groups that are removed although their results stay.
+    pub gone: Option<Gone>,
+    /// The first epoch whose output counts; a GROUP BY without keys has its row from then on.
+    pub first: u64,
+    /// Operator name in counters.
+    pub name: String,
+    /// Where counters and failures go.
+    pub collector: Shared,
+    /// Where failed results go.
+    pub errors: Errors,
+}
+
+/// A group's result: packed, or which aggregate failed, and why.
+type Outcome = Result<Vec<u8>, (String, String)>;
+
+/// Packed rows and their diffs, by epoch.
+type Out = BTreeMap<u64, (Rows, Vec<i64>)>;
+
+/// Emits the rows of every key that changed.
+pub fn folded<'s>(arranged: PackedArranged<'s, i64>, folded: Folded) -> Deltas<'s> {
+    let (single, collector) = (folded.folding.keys.is_empty(), folded.collector.clone());
+    changes(arranged, "Fold", (folded.first, single), collector, move |trace, batches, start| {
+        let out = folded.run(trace, batches, start)?;
+        let batch = |(rows, diffs)| DeltaBatch { data: Data::Packed(rows), diffs };
+        Ok(out.into_iter().map(|(epoch, part)| (epoch, batch(part))).collect())
+    })
+}
+
+impl Folded {
+    /// Works through all keys of `batches`; `start` adds the first row of a GROUP BY without keys.
+    fn run(
+        &self,
+        trace: &mut PackedTrace<i64>,
+        batches: Vec<PackedBatch<i64>>,
+        start: bool,
+    ) -> Result<Out, RunError> {
+        let mut seek = Seek::new(trace);
+        let (mut fresh, storage) = cursor_list(batches);
+        let mut out = Out::new();
+        let mut touched = 0;
+        let mut times = Vec::new();
+        let mut started = !start;
+        while let Some(key) = fresh.get_key(&storage) {
+            times.clear();
+            while fresh.get_val(&storage).is_some() {
+                fresh.map_times(&storage, |time, _| times.push(*time));
+                fresh.step_val(&storage);
+            }
+            if !std::mem::replace(&mut started, true) {
+                times.push(self.first);
+            }
+            touched += self.key(key, &mut seek, &mut times, &mut out)?;
+            fresh.step_key(&storage);
+        }
+        if !started {
+            self.key(&[], &mut seek, &mut vec![self.first], &mut out)?;
+        }
+        if let Some(epoch) = out.keys().next() {
+            self.collector.borrow_mut().at(*epoch).touch(&self.name, touched);
+        }
+        Ok(out)
+    }
+
+    /// One key: its results before and at each of the times. Gives the number of entries read.
+    fn key(
+        &self,
+        key: &[u8],
+        seek: &mut Seek<i64>,
+        times: &mut Vec<u64>,
+        out: &mut Out,
+    ) -> Result<u64, RunError> {
+        times.sort_unstable();
+        times.dedup();
+        let gone: Vec<bool> =
+            times.iter().map(|time| self.gone.as_ref().is_some_and(|gone| gone.take(*time, key))).collect();
+        if gone.iter().all(|gone| *gone) {
+            return Ok(0);
+        }
+        seek.key(key);
+        let group = Group::read(seek, times)?;
+        let ordered = group.ordered(&self.folding)?;
+        let mut old = match times.first().and_then(|time| time.checked_sub(1)) {
+            Some(before) => self.result(&group, &ordered, (0, before))?,
+            None => None,
+        };
+        for (at, time) in times.iter().enumerate() {
+            let new = self.result(&group, &ordered, (at + 1, *time))?;
+            if old != new && !gone[at] {
+                self.put(key, (*time, &old, -1), out);
+                self.put(key, (*time, &new, 1), out);
+            }
+            old = new;
+        }
+        Ok(group.rows.len() as u64)
+    }
+
+    fn put(&self, key: &[u8], (time, result, diff): (u64, &Option<Outcome>, i64), out: &mut Out) {
+        match result {
+            Some(Ok(values)) => {
+                let (rows, diffs) = out.entry(time).or_default();
+                rows.push_joined(key, values);
+                diffs.push(diff);
+            }
+            Some(Err((what, message))) => {
+                let key = describe_key(&self.folding.key_codec, key);
+                self.errors.put(time, what, message, &key, diff);
+            }
+            None => {}
+        }
+    }
+
+    /// The result in one of the group's states, which is that of `time`; None where it has no row.
+    fn result(
+        &self,
+        group: &Group,
+        ordered: &Ordered,
+        (state, time): (usize, u64),
+    ) -> Result<Option<Outcome>, RunError> {
+        let present = match self.folding.keys.is_empty() {
+            true => time >= self.first,
+            false => group.counts.iter().any(|counts| counts[state] > 0),
+        };
+        if !present {
+            return Ok(None);
+        }
+        let mut values: Vec<ArrayRef> = Vec::with_capacity(self.folding.slots.len());
+        for (slot, rows) in self.folding.slots.iter().zip(&ordered.slots) {
+            let counts = rows.iter().map(|row| (*row, group.counts[*row as usize][state]));
+            match value(slot, ordered, counts) {
+                Ok(value) => values.push(value),
+                Err(error) => {
+                    return Ok(Some(Err((slot.fold.to_string(), error.strip_backtrace()))));
+                }
+            }
+        }
+        Ok(Some(Ok(self.folding.results.encode(&values)?.get(0).to_vec())))
+    }
+}
+
+/// One aggregate over entries that are in order, each so many times.
+fn value(
+    slot: &Slot,
+    ordered: &Ordered,
+    counts: impl Iterator<Item = (u32, i64)>,
+) -> Result<ArrayRef, DataFusionError> {
+    let (arg, packed) = (&ordered.columns[slot.arg], &ordered.packed[slot.arg]);
+    let mut rows: Vec<u32> = Vec::new();
+    for (row, count) in counts.filter(|(_, count)| *count > 0) {
+        let again = rows.last().is_some_and(|last| packed.get(*last as usize) == packed.get(row as usize));
+        if slot.fold.distinct && again {
+            continue;
+        }
+        let copies = usize::try_from(slot.fold.copies(count)).unwrap_or(MAX_VALUES);
+        if copies >= MAX_VALUES - rows.len() {
+            return exec_err!("a group has more than {MAX_VALUES} values");
+        }
+        rows.extend(std::iter::repeat_n(row, copies));
+    }
+    let mut accumulator = slot.fold.accumulator(arg.data_type())?;
+    if !rows.is_empty() {
+        let mut args = vec![take(arg, &UInt32Array::from(rows), None)?];
+        if let Some(constant) = &slot.fold.constant {
+            args.push(constant.to_array_of_size(args[0].len())?);
+        }
+        accumulator.update_batch(&args)?;
+    }
+    let value = accumulator.evaluate()?.to_array()?;
+    if *value.data_type() == slot.fold.output {
+        return Ok(value);
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    Ok(cast_with_options(&value, &slot.fold.output, &options)?)
+}
+
+/// The entries of one key.
+struct Group {
+    rows: Rows,
+    /// How often each entry is there: just before the first time, and at each of the times.
+    counts: Vec<Vec<i64>>,
+}
+
+impl Group {
+    /// The entries of the key at hand that are there in any of these states.
+    fn read(seek: &mut Seek<i64>, times: &[u64]) -> Result<Group, RunError> {
+        let mut group = Group { rows: Rows::new(), counts: Vec::new() };
+        let mut entry = Vec::new();
+        seek.value(&[]);
+        while let Some(found) = seek.get() {
+            entry.clear();
+            entry.extend_from_slice(found);
+            let mut counts = vec![0i64; times.len() + 1];
+            seek.updates(&entry, |at, diff| {
+                let state = match times.first() {
+                    Some(first) if at >= *first => times.partition_point(|time| *time < at) + 1,
+                    _ => 0,
+                };
+                if let Some(count) = counts.get_mut(state) {
+                    *count += diff;
+                }
+            });
+            for state in 1..counts.len() {
+                counts[state] += counts[state - 1];
+            }
+            if counts.iter().any(|count| *count < 0) {
+                return Err(RunError::Unheld("group"));
+            }
+            if counts.iter().any(|count| *count > 0) {
+                group.rows.push(&entry);
+                group.counts.push(counts);
+            }
+            seek.step(&entry);
+        }
+        Ok(group)
+    }
+
+    /// The entries as columns, and in the order of each aggregate.
+    fn ordered(&self, folding: &Folding) -> Result<Ordered, RunError> {
+        let columns = folding.entry_codec.decode(self.rows.iter())?;
+        let pack = |column: &ArrayRef| -> Result<Rows, RunError> {
+            Ok(RowCodec::new(&[column.data_type().clone()])?.encode(std::slice::from_ref(column))?)
+        };
+        let packed = columns.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
+        let mut slots = Vec::with_capacity(folding.slots.len());
+        for slot in &folding.slots {
+            let filter = slot.filter.map(|at| columns[at].as_boolean_opt());
+            let passes = |row: &u32| match filter {
+                Some(Some(filter)) => filter.is_valid(*row as usize) && filter.value(*row as usize),
+                other => other.is_none(),
+            };
+            let mut rows: Vec<u32> = (0..self.rows.len() as u32).filter(passes).collect();
+            rows.sort_unstable_by(|a, b| compare(slot, &packed, (*a as usize, *b as usize)));
+            slots.push(rows);
+        }
+        Ok(Ordered { columns, packed, slots })
+    }
+}
+
+/// Entries as columns, and the rows of each aggregate in its order.
+struct Ordered {
+    columns: Vec<ArrayRef>,
+    /// Each column's values packed.
+    packed: Vec<Rows>,
+    slots: Vec<Vec<u32>>,
+}
+
+/// Which of two entries an aggregate takes first: by ORDER BY, then by the packed argument.
+fn compare(slot: &Slot, packed: &[Rows], (a, b): (usize, usize)) -> Ordering {
+    let mut by = slot.order.iter().zip(&slot.fold.order).map(|(column, key)| {
+        let (a, b) = (packed[*column].get(a), packed[*column].get(b));
+        // NULL is one zero byte, and nothing else starts with one.
+        match (a == [0], b == [0]) {
+            (true, true) => Ordering::Equal,
+            (true, false) if key.nulls_first => Ordering::Less,
+            (true, false) => Ordering::Greater,
+            (false, true) if key.nulls_first => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            (false, false) if key.descending => b.cmp(a),
+            (false, false) => a.cmp(b),
+        }
+    });
+    let first = by.find(|order| order.is_ne());
+    first.unwrap_or_else(|| packed[slot.arg].get(a).cmp(packed[slot.arg].get(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::DataType;
+    use arrow::util::display::array_value_to_string;
+    use datafusion_expr::AggregateUDF;
+    use datafusion_functions_aggregate::{array_agg, bit_and_or_xor, first_last};
+
+    use super::*;
+    use crate::plan::{Fold, Scalar, SortKey};
+
+    fn slot(func: Arc<AggregateUDF>, output: DataType) -> Slot {
+        let fold = Fold {
+            func,
+            arg: Scalar::column("x", 0),
+            constant: None,
+            filter: None,
+            order: vec![],
+            distinct: false,
+            ignore_nulls: false,
+            output,
+        };
+        Slot { fold, arg: 0, filter: None, order: vec![] }
+    }
+
+    /// A group of values with their counts, and what `slot` makes of it.
+    fn folded(slot: &Slot, values: &[(Option<i64>, i64)]) -> Result<String, DataFusionError> {
+        let array: ArrayRef = Arc::new(values.iter().map(|v| v.0).collect::<Int64Array>());
+        let codec = RowCodec::new(&[DataType::Int64]).unwrap();
+        let rows = codec.encode(std::slice::from_ref(&array)).unwrap();
+        let counts = values.iter().map(|v| vec![v.1]).collect();
+        let folding = crate::render::group_rows::input::Folding {
+            keys: vec![],
+            key_codec: RowCodec::new(&[]).unwrap(),
+            reads: vec![slot.fold.arg.clone()],
+            entry_codec: codec.clone(),
+            slots: vec![slot.clone()],
+            results: codec,
+        };
+        let group = Group { rows, counts };
+        let ordered = group.ordered(&folding).unwrap();
+        let found = ordered.slots[0].iter().map(|row| (*row, group.counts[*row as usize][0]));
+        Ok(array_value_to_string(&value(slot, &ordered, found)?, 0)?)
+    }
+
+    #[test]
+    fn values_come_in_order_and_as_often_as_they_are_there() {
+        let list = DataType::new_list(DataType::Int64, true);
+        let mut all = slot(array_agg::array_agg_udaf(), list);
+        let group = [(Some(3), 1), (None, 2), (Some(-5), 2), (Some(7), 0)];
+        assert_eq!(folded(&all, &group).unwrap(), "[, , -5, -5, 3]");
+        all.fold.distinct = true;
+        assert_eq!(folded(&all, &group).unwrap(), "[, -5, 3]");
+        all.order = vec![0];
+        all.fold.order = vec![SortKey { expr: Scalar::column("x", 0), descending: true, nulls_first: false }];
+        assert_eq!(folded(&all, &group).unwrap(), "[3, -5, ]");
+        all.fold.ignore_nulls = true;
+        assert_eq!(folded(&all, &group).unwrap(), "[3, -5]");
+        assert_eq!(folded(&all, &[(Some(1), 0)]).unwrap(), "");
+    }
+
+    #[test]
+    fn counts_of_any_size_are_told_or_taken_as_they_are() {
+        let all = slot(array_agg::array_agg_udaf(), DataType::new_list(DataType::Int64, true));
+        let message = folded(&all, &[(Some(1), 9), (Some(2), i64::MAX)]).unwrap_err().to_string();
+        assert!(message.contains("a group has more than 134217728 values"), "{message}");
+        let of = |func, group: &[(Option<i64>, i64)]| folded(&slot(func, DataType::Int64), group).unwrap();
+        let extremes = [(Some(i64::MAX), i64::MAX), (Some(i64::MIN), i64::MAX - 1), (None, i64::MAX)];
+        assert_eq!(of(bit_and_or_xor::bit_xor_udaf(), &extremes), i64::MAX.to_string());
+        assert_eq!(of(bit_and_or_xor::bit_and_udaf(), &extremes), "0");
+        assert_eq!(of(bit_and_or_xor::bit_or_udaf(), &extremes), "-1");
+        assert_eq!(of(bit_and_or_xor::bit_xor_udaf(), &[(Some(6), 2)]), "0");
+        assert_eq!(of(bit_and_or_xor::bit_xor_udaf(), &[(None, 2)]), "");
+        assert_eq!(of(first_last::last_value_udaf(), &extremes), i64::MAX.to_string());
+    }
+
+    #[test]
+    fn a_result_that_does_not_fit_is_an_error() {
+        let small = slot(first_last::first_value_udaf(), DataType::Int16);
+        assert_eq!(folded(&small, &[(Some(7), 1)]).unwrap(), "7");
+        assert!(folded(&small, &[(Some(70_000), 1)]).is_err());
+    }
+
+    #[test]
+    fn null_stands_where_the_order_wants_it() {
+        let key = |descending, nulls_first| SortKey { expr: Scalar::column("x", 0), descending, nulls_first };
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(0), None, Some(-1)]));
+        let packed = [RowCodec::new(&[DataType::Int64]).unwrap().encode(&[values]).unwrap()];
+        let mut slot = slot(first_last::first_value_udaf(), DataType::Int64);
+        slot.order = vec![0];
+        for (descending, nulls_first, wanted) in [
+            (false, false, [2, 0, 1]),
+            (false, true, [1, 2, 0]),
+            (true, false, [0, 2, 1]),
+            (true, true, [1, 0, 2]),
+        ] {
+            slot.fold.order = vec![key(descending, nulls_first)];
+            let mut rows = [0, 1, 2];
+            rows.sort_by(|a, b| compare(&slot, &packed, (*a, *b)));
+            assert_eq!(rows, wanted);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! FORMAT UPSERT and DEBEZIUM of a table against its key: which keys can be read, and how.
+//!
+//! Key columns must come from the records, because a delete has nothing else; the one exception is a
+//! table whose key is the record key's own bytes. What a delete would mean beside another rule of the
+//! table is refused, with what to write instead.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::{option, options};
+use crate::plan::Origin;
+use crate::sql::ast::{ConflictDef, CreateRelation, Encoding, Format, IncludeKind, Pos};
+use crate::sql::diagnostics::error::Mistake;
+
+/// How the keys of a relation's records are read, and the options for it.
+pub(in crate::sql) fn encoding(
+    create: &CreateRelation,
+    origins: &[Origin],
+    key: &[usize],
+) -> (Encoding, BTreeMap<String, String>) {
+    if whole_key(create, origins, key) {
+        return (Encoding::Bytes, BTreeMap::new());
+    }
+    let of_value = || options(&create.encode.1);
+    match &create.key_encode {
+        None => (create.encode.0, of_value()),
+        Some((encoding, items, _)) if items.is_empty() && *encoding == create.encode.0 => {
+            (*encoding, of_value())
+        }
+        Some((encoding, items, _)) => (*encoding, options(items)),
+    }
+}
+
+/// What is wrong with the format of a table, given its columns, where they come from, and its key.
+pub(in crate::sql) fn mistakes(
+    create: &CreateRelation,
+    (schema, origins): (&Schema, &[Origin]),
+    key: &[usize],
+) -> Vec<Mistake> {
+    let (format, pos) = create.format;
+    let word = match format {
+        Format::Plain => return plain(create).into_iter().collect(),
+        Format::Upsert => "UPSERT",
+        Format::Debezium => "DEBEZIUM",
+    };
+    let mut mistakes = Vec::new();
+    if let Some((ConflictDef::DoNothing, at)) = &create.conflict {
+        mistakes.push(
+            Mistake::new(*at, format!("FORMAT {word} with ON CONFLICT DO NOTHING: a delete would free the key for another first row"))
+                .hint("write ON CONFLICT OVERWRITE, or FORMAT PLAIN, which knows no deletes"),
+        );
+    }
+    mistakes.extend(connector(create, (word, pos)));
+    let whole = whole_key(create, origins, key);
+    if !(whole && format == Format::Upsert) {
+        mistakes.extend(columns(create, (schema, origins), (word, key)));
+    }
+    if mistakes.is_empty() {
+        mistakes.extend(key_encode(create, (schema, origins), key));
+    }
+    mistakes
+}
+
+/// Under PLAIN no key is read.
+fn plain(create: &CreateRelation) -> Option<Mistake> {
+    let (_, _, pos) = create.key_encode.as_ref()?;
+    Some(
+        Mistake::new(*pos, "KEY ENCODE says how the record's key is read, and FORMAT PLAIN does not read it")
+            .hint("leave it out, or write FORMAT UPSERT; INCLUDE key AS k makes the key's bytes a column"),
+    )
+}
+
+/// Whether the table's key is the INCLUDEd key of the record, and nothing else.
+fn whole_key(create: &CreateRelation, origins: &[Origin], key: &[usize]) -> bool {
+    let included = |at: &usize| match origins.get(*at) {
+        Some(Origin::Included(at)) => create.includes.get(*at).is_some_and(|i| i.kind == IncludeKind::Key),
+        _ => false,
+    };
+    matches!(key, [only] if included(only))
+}
+
+/// What the connector gives as records.
+fn connector(create: &CreateRelation, (word, pos): (&str, Pos)) -> Option<Mistake> {
+    match option(&create.with, "connector")?.value.as_str() {
+        name @ ("datagen" | "nexmark") => Some(
+            Mistake::new(pos, format!("the connector {name} makes no {word} records"))
+                .hint("write FORMAT PLAIN, or read what you need from a file"),
+        ),
+        "file" => {
+            let value = (create.encode.0 != Encoding::Json).then_some(("ENCODE", create.encode.2));
+            let key = create.key_encode.as_ref().filter(|(encoding, ..)| *encoding != Encoding::Json);
+            let (clause, at) = value.or_else(|| Some(("KEY ENCODE", key?.2)))?;
+            Some(
+                Mistake::new(at, "the lines of a file are JSON, their keys as well")
+                    .hint(format!("write {clause} JSON")),
+            )
+        }
+        _ => None,
+    }
+}
+
+/// Key columns must be columns of the records.
+fn columns(
+    create: &CreateRelation,
+    (schema, origins): (&Schema, &[Origin]),
+    (word, key): (&str, &[usize]),
+) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for at in key {
+        let name = schema.field(*at).name();
+        let pos = create.primary_key.iter().find(|k| k.text == *name).map_or(create.pos, |k| k.pos);
+        let what = match origins.get(*at) {
+            Some(Origin::Generated(_)) => "is computed",
+            Some(Origin::Included(_)) => "is INCLUDEd",
+            _ => continue,
+        };
+        mistakes.push(
+            Mistake::new(pos, format!("the key column {name} {what}, and a delete of FORMAT {word} has only the key that its record names"))
+                .hint("make the PRIMARY KEY of columns that are in the records' keys; with FORMAT UPSERT it may also be INCLUDE key AS k alone"),
+        );
+    }
+    mistakes
+}
+
+/// The encoding of the record's key against the key's columns.
+fn key_encode(
+    create: &CreateRelation,
+    (schema, origins): (&Schema, &[Origin]),
+    key: &[usize],
+) -> Option<Mistake> {
+    let (encoding, options) = encoding(create, origins, key);
+    let pos = create.key_encode.as_ref().map_or(create.format.1, |(_, _, pos)| *pos);
+    let fields: Vec<&Field> = key.iter().map(|at| schema.field(*at)).collect();
+    if whole_key(create, origins, key) {
+        let bytes = create.key_encode.as_ref().is_none_or(|(given, ..)| *given == Encoding::Bytes);
+        return (!bytes).then(|| {
+            Mistake::new(pos, "the PRIMARY KEY is the bytes of the record's key, which are not decoded")
+                .hint("write KEY ENCODE BYTES, or leave KEY ENCODE out")
+        });
+    }
+    match encoding {
+        Encoding::Json => None,
+        Encoding::Avro => {
+            let missing = create.key_encode.is_some() && !options.contains_key("schema.registry");
+            missing.then(|| {
+                Mistake::new(pos, "KEY ENCODE AVRO has no schema registry")
+                    .hint("write KEY ENCODE AVRO (schema.registry = 'http://HOST:PORT')")
+            })
+        }
+        Encoding::Text => plain_key("TEXT", "VARCHAR, UUID or number", &fields, pos, |field| {
+            let kind = field.data_type();
+            let number = kind.is_integer() || kind.is_floating() || kind.is_decimal();
+            number || *kind == schemas::uuid_type() || (*kind == DataType::Utf8 && !schemas::is_jsonb(field))
+        }),
+        Encoding::Bytes => {
+            plain_key("BYTES", "BYTEA", &fields, pos, |field| *field.data_type() == DataType::Binary)
+        }
+    }
+}
+
+fn plain_key(
+    word: &str,
+    of: &str,
+    key: &[&Field],
+    pos: Pos,
+    fits: impl Fn(&Field) -> bool,
+) -> Option<Mistake> {
+    let found = match key {
+        [only] if fits(only) => return None,
+        [only] => format!("{} is {}", only.name(), schemas::sql_type(only)),
+        many => format!("the PRIMARY KEY has {} columns", many.len()),
+    };
+    Some(
+        Mistake::new(pos, format!("KEY ENCODE {word} is one {of}, and {found}"))
+            .hint("use KEY ENCODE JSON or AVRO, as the topic's keys are"),
+    )
+}

@@ -1,0 +1,161 @@
+//! `CREATE SINK` against what is proven of its view: format, key and encodings.
+//!
+//! UPSERT and DEBEZIUM need a key that the view proves unique; PLAIN needs a view that never takes
+//! a row back. A refusal says which operator retracts, or which keys are proven.
+
+use arrow::datatypes::{DataType, Schema};
+
+use super::{connector, option, options};
+use crate::plan::analysis::properties::{covered, why_retracts};
+use crate::plan::{Plan, Rel, RelId, Sink};
+use crate::sql::ast::{CreateSink, Encoding, Format, OptionItem, Pos, SinkInput};
+use crate::sql::diagnostics::did_you_mean::did_you_mean;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::cursor::fold;
+
+/// The sink over `rel`, its key still to be proven by [`check`].
+pub(crate) fn bind(create: &CreateSink, rel: RelId, schema: &Schema) -> Result<Sink, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let what = format!("sink {}", create.name.text);
+    if let Err(mistake) = connector(&create.with, &["kafka", "file", "blackhole"], (&what, create.pos)) {
+        mistakes.push(mistake);
+    }
+    let named = match create.format.0 {
+        Format::Plain => "key",
+        Format::Upsert | Format::Debezium => "primary_key",
+    };
+    let other = if named == "key" { "primary_key" } else { "key" };
+    if let Some(item) = option(&create.with, other) {
+        let format = word(create.format.0);
+        mistakes.push(
+            Mistake::new(item.pos, format!("FORMAT {format} has no option {other}"))
+                .hint(format!("write {named} = '{}'", item.value)),
+        );
+    }
+    let key =
+        option(&create.with, named).map_or_else(Vec::new, |item| key_columns(item, schema, &mut mistakes));
+    let key_encoding = create.key_encode.as_ref().map_or(create.encode.0, |k| k.0);
+    if let Some((encoding, _, pos)) = &create.key_encode {
+        mistakes.extend(key_encode(*encoding, *pos, &key, schema, named));
+    }
+    let mut rest = options(&create.with);
+    rest.remove(named);
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    Ok(Sink {
+        name: create.name.text.clone(),
+        rel,
+        format: create.format.0,
+        encoding: create.encode.0,
+        key_encoding,
+        encode_options: options(&create.encode.1),
+        key,
+        record_name: match &create.input {
+            SinkInput::From(view) => view.text.clone(),
+            SinkInput::Query(..) => create.name.text.clone(),
+        },
+        options: rest,
+    })
+}
+
+/// Whether the view can feed the sink's format.
+pub(crate) fn check(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option<Mistake> {
+    let rel = &plan.rels[sink.rel];
+    let (format, pos) = create.format;
+    let from = match &create.input {
+        SinkInput::From(view) => view.text.as_str(),
+        SinkInput::Query(..) => "its query",
+    };
+    if format == Format::Plain {
+        let why = (!rel.append_only).then(|| why_retracts(plan, sink.rel))?;
+        let key =
+            rel.unique.iter().find(|k| !k.is_empty()).map_or_else(|| "...".to_owned(), |k| names(rel, k));
+        return Some(
+            Mistake::new(pos, format!("FORMAT PLAIN only adds rows, and {from} can take rows back: {why}"))
+                .hint(format!("write FORMAT UPSERT and primary_key = '{key}'")),
+        );
+    }
+    if rel.unique.iter().any(|key| covered(key, &sink.key, &rel.paired)) && !sink.key.is_empty() {
+        return None;
+    }
+    let proven = rel
+        .unique
+        .iter()
+        .filter(|k| !k.is_empty())
+        .map(|k| format!("'{}'", names(rel, k)))
+        .collect::<Vec<_>>();
+    let hint = match proven.as_slice() {
+        [] if rel.unique.iter().any(Vec::is_empty) => format!(
+            "{from} has one row: add a constant column, such as 'all' AS id, and make it the primary_key"
+        ),
+        [] => format!(
+            "no key of {from} is proven unique: add GROUP BY or DISTINCT over the key, or read a table with a PRIMARY KEY"
+        ),
+        keys => format!("write primary_key = {}", keys.join(" or ")),
+    };
+    let format = word(format);
+    Some(match option(&create.with, "primary_key") {
+        Some(item) => {
+            Mistake::new(item.pos, format!("primary_key '{}' is not proven unique in {from}", item.value))
+                .hint(hint)
+        }
+        None => Mistake::new(pos, format!("FORMAT {format} needs a primary_key")).hint(hint),
+    })
+}
+
+fn word(format: Format) -> &'static str {
+    match format {
+        Format::Plain => "PLAIN",
+        Format::Upsert => "UPSERT",
+        Format::Debezium => "DEBEZIUM",
+    }
+}
+
+fn names(rel: &Rel, key: &[usize]) -> String {
+    key.iter().map(|c| rel.schema.field(*c).name().as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// The columns of a `'a, b, "C"'` list.
+fn key_columns(item: &OptionItem, schema: &Schema, mistakes: &mut Vec<Mistake>) -> Vec<usize> {
+    let mut out = Vec::new();
+    for word in item.value.split(',').map(str::trim) {
+        let quoted = word.strip_prefix('"').and_then(|w| w.strip_suffix('"'));
+        let name = quoted.map_or_else(|| fold(word, None), ToOwned::to_owned);
+        match schema.fields().iter().position(|f| *f.name() == name) {
+            Some(c) if out.contains(&c) => {
+                mistakes.push(Mistake::new(item.pos, format!("{} names {name} twice", item.name)))
+            }
+            Some(c) => out.push(c),
+            None => {
+                let hint = did_you_mean(&name, schema.fields().iter().map(|f| f.name().as_str()));
+                mistakes.push(
+                    Mistake::new(item.pos, format!("{}: there is no column {name}", item.name))
+                        .maybe_hint(hint),
+                );
+            }
+        }
+    }
+    out
+}
+
+fn key_encode(encoding: Encoding, pos: Pos, key: &[usize], schema: &Schema, named: &str) -> Option<Mistake> {
+    if key.is_empty() {
+        return Some(
+            Mistake::new(pos, "KEY ENCODE without a key")
+                .hint(format!("name the key columns: {named} = 'id'")),
+        );
+    }
+    let wanted: &[DataType] = match encoding {
+        Encoding::Text => &[DataType::Utf8, schemas::uuid_type()],
+        Encoding::Bytes => &[DataType::Binary],
+        Encoding::Json | Encoding::Avro => return None,
+    };
+    let one = matches!(key, [c] if wanted.contains(schema.field(*c).data_type()));
+    let (word, of) =
+        if encoding == Encoding::Text { ("TEXT", "VARCHAR or UUID") } else { ("BYTES", "BYTEA") };
+    (!one).then(|| {
+        Mistake::new(pos, format!("KEY ENCODE {word} needs a key of one {of} column"))
+            .hint("use KEY ENCODE JSON or AVRO")
+    })
+}

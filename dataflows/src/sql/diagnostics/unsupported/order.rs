@@ -1,0 +1,122 @@
+//! What of ORDER BY, LIMIT and OVER a query may not contain.
+//!
+//! A view is a set of rows: an order has a meaning only where it chooses rows (with LIMIT, or behind
+//! DISTINCT ON) or numbers them (in OVER).
+
+use datafusion_sql::sqlparser::ast::{
+    Distinct, DuplicateTreatment, Expr, Function, FunctionArguments, LimitClause, OrderByKind, Query,
+    SetExpr, Spanned, Value,
+};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use crate::functions::FUNCTIONS;
+use crate::functions::windows::slide::SLIDES;
+use crate::plan::AggFunc;
+
+/// A refusal: its place, what, and what to write instead.
+pub(super) type Refusal = (Span, String, String);
+
+fn refusal(span: Span, message: impl Into<String>, hint: impl Into<String>) -> Option<Refusal> {
+    Some((span, message.into(), hint.into()))
+}
+
+/// The order and limit of a query; `condition` where it is a subquery in an expression.
+pub(super) fn query(query: &Query, condition: bool) -> Option<Refusal> {
+    let limit = query.limit_clause.as_ref();
+    if let Some(order) = query.order_by.as_ref().filter(|order| matches!(order.kind, OrderByKind::All(_))) {
+        return refusal(order.span(), "ORDER BY ALL is not supported", "list the columns");
+    }
+    if query.fetch.is_some() {
+        return refusal(
+            query.span(),
+            "FETCH FIRST takes a number of rows, without PERCENT and WITH TIES",
+            "write LIMIT n, or rank() OVER (...) <= n in an outer query",
+        );
+    }
+    let limit = limit?;
+    if condition {
+        return refusal(
+            limit.span(),
+            "LIMIT is not supported in a subquery that is a condition",
+            "put the subquery into a view of its own and join it",
+        );
+    }
+    let numbers: Vec<&Expr> = match limit {
+        LimitClause::LimitOffset { limit_by, .. } if !limit_by.is_empty() => {
+            return refusal(
+                limit.span(),
+                "LIMIT BY is not supported",
+                "use row_number() OVER (PARTITION BY ...) <= n in an outer query",
+            );
+        }
+        LimitClause::LimitOffset { limit, offset, .. } => {
+            limit.iter().chain(offset.as_ref().map(|o| &o.value)).collect()
+        }
+        LimitClause::OffsetCommaLimit { offset, limit } => vec![offset, limit],
+    };
+    let written = |e: &&Expr| matches!(e, Expr::Value(v) if matches!(&v.value, Value::Number(n, _) if n.parse::<u32>().is_ok()));
+    match numbers.into_iter().find(|e| !written(e)) {
+        Some(other) => refusal(other.span(), "LIMIT and OFFSET take whole numbers", "write LIMIT 10"),
+        None => None,
+    }
+}
+
+/// An ORDER BY that chooses no rows: a view is a set, so it is left out.
+pub(crate) fn is_idle(query: &Query) -> bool {
+    query.order_by.is_some() && query.limit_clause.is_none() && query.fetch.is_none() && !distinct_on(query)
+}
+
+fn distinct_on(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    matches!(select.distinct, Some(Distinct::On(_)))
+}
+
+/// A call with OVER; the parser's own has no place.
+pub(super) fn over(f: &Function, name: &str) -> Option<Refusal> {
+    let span = f.name.span();
+    if span.start.line == 0 {
+        return None;
+    }
+    let aggregate = FUNCTIONS
+        .aggregate(name)
+        .is_some_and(|f| AggFunc::of(f.name()).is_some() || SLIDES.contains(&f.name()));
+    if FUNCTIONS.window(name).is_none_or(|_| name.starts_with("herald_")) && !aggregate {
+        return refusal(
+            span,
+            format!("{name}(...) OVER is not supported"),
+            "use row_number, rank, dense_rank, percent_rank, cume_dist, ntile, lag, lead, first_value, \
+             last_value, nth_value, or an aggregate such as count, sum, avg, min or max",
+        );
+    }
+    if let FunctionArguments::List(list) = &f.args {
+        let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+        if distinct && (!aggregate || list.args.len() > 1) {
+            return refusal(
+                span,
+                format!("{name}(DISTINCT ...) OVER is not supported"),
+                "take DISTINCT rows in a subquery first",
+            );
+        }
+        if !list.clauses.is_empty() {
+            return refusal(
+                span,
+                format!("clauses inside {name}(...) OVER are not supported"),
+                "put ORDER BY into OVER (...), and IGNORE NULLS behind the parentheses",
+            );
+        }
+    }
+    None
+}
+
+/// A window function that is not told what it is over.
+pub(super) fn not_over(f: &Function, name: &str) -> Option<Refusal> {
+    let windowed = FUNCTIONS.window(name).is_some() && FUNCTIONS.aggregate(name).is_none();
+    if f.over.is_some() || !windowed {
+        return None;
+    }
+    refusal(
+        f.name.span(),
+        format!("{name}() is a window function"),
+        format!("write {name}(...) OVER (PARTITION BY ... ORDER BY ...)"),
+    )
+}

@@ -1,0 +1,13 @@
+//! Rewriting of DataFusion's logical plan, before and after it is optimised.
+
+pub(crate) mod constant_folding;
+pub(crate) mod dependents;
+pub(crate) mod fence;
+pub(crate) mod filtered;
+pub(crate) mod global_aggregate;
+pub(crate) mod joins;
+pub(crate) mod multiset;
+pub(crate) mod now;
+pub(crate) mod repeated;
+pub(crate) mod rewrite;
+pub(crate) mod types;

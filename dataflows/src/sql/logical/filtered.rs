@@ -1,0 +1,90 @@
+//! FILTER guards its own argument: `sum(a / b) FILTER (WHERE b <> 0)` divides only where `b` is not 0.
+//!
+//! Arguments are evaluated for every row of a group before FILTER is looked at, and one that fails would
+//! take the row from all other aggregates, too. What can fail is therefore written as
+//! `CASE WHEN filter THEN argument END`, before anything of it is computed elsewhere. A row that passes the
+//! filter and still fails is an error of the row.
+
+use std::sync::Arc;
+
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, Result};
+use datafusion_expr::expr::{AggregateFunction, Case, WindowFunction};
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::logical_plan::{Aggregate, LogicalPlan, Window};
+use datafusion_expr::{Expr, SortExpr};
+
+use super::fence::can_fail;
+
+/// `plan` with every argument behind its FILTER.
+///
+/// # Errors
+/// When the plan does not fit together.
+pub(crate) fn guarded(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let guarded = plan.transform_up(|node| {
+        let made = match &node {
+            LogicalPlan::Aggregate(a) => match all(&a.aggr_expr, a.input.schema())? {
+                Some(exprs) => {
+                    let made = Aggregate::try_new(Arc::clone(&a.input), a.group_expr.clone(), exprs)?;
+                    Some(LogicalPlan::Aggregate(made))
+                }
+                None => None,
+            },
+            LogicalPlan::Window(w) => match all(&w.window_expr, w.input.schema())? {
+                Some(exprs) => Some(LogicalPlan::Window(Window::try_new(exprs, Arc::clone(&w.input))?)),
+                None => None,
+            },
+            _ => None,
+        };
+        Ok(made.map_or_else(|| Transformed::no(node), Transformed::yes))
+    })?;
+    Ok(guarded.data)
+}
+
+/// The calls with their arguments behind their filters; None where nothing changes.
+fn all(exprs: &[Expr], input: &DFSchema) -> Result<Option<Vec<Expr>>> {
+    let names = NamePreserver::new_for_projection();
+    let mut changed = false;
+    let exprs = exprs.iter().map(|expr| {
+        let one = expr.clone().transform_up(|e| call(e, input))?;
+        changed |= one.transformed;
+        Ok(if one.transformed { names.save(expr).restore(one.data) } else { one.data })
+    });
+    let exprs = exprs.collect::<Result<Vec<_>>>()?;
+    Ok(changed.then_some(exprs))
+}
+
+/// A call with its arguments and its order behind its filter, where it has one and they can fail.
+fn call(expr: Expr, input: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
+            let Some(filter) = params.filter.clone() else {
+                return Ok(Transformed::no(Expr::AggregateFunction(AggregateFunction { func, params })));
+            };
+            let args = params.args.iter_mut();
+            let order = params.order_by.iter_mut().map(|sort: &mut SortExpr| &mut sort.expr);
+            let changed = behind(args.chain(order), &filter, input);
+            let call = Expr::AggregateFunction(AggregateFunction { func, params });
+            Ok(Transformed::new_transformed(call, changed))
+        }
+        Expr::WindowFunction(mut call) => {
+            let WindowFunction { params, .. } = call.as_mut();
+            let Some(filter) = params.filter.clone() else {
+                return Ok(Transformed::no(Expr::WindowFunction(call)));
+            };
+            let changed = behind(params.args.iter_mut(), &filter, input);
+            Ok(Transformed::new_transformed(Expr::WindowFunction(call), changed))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn behind<'a>(exprs: impl Iterator<Item = &'a mut Expr>, filter: &Expr, input: &DFSchema) -> bool {
+    let mut changed = false;
+    for expr in exprs.filter(|e| can_fail(e, input)) {
+        let when = vec![(Box::new(filter.clone()), Box::new(std::mem::take(expr)))];
+        *expr = Expr::Case(Case::new(None, when, None));
+        changed = true;
+    }
+    changed
+}

@@ -1,0 +1,257 @@
+//! Rows, groups and first rows of a subquery, made for all rows outside at once.
+
+use std::sync::Arc;
+
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_common::{Column, JoinType, Result, plan_err};
+use datafusion_expr::expr::WindowFunction;
+use datafusion_expr::logical_plan::{
+    FetchType, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection, SkipType, Window,
+};
+use datafusion_expr::utils::conjunction;
+use datafusion_expr::{BinaryExpr, Expr, ExprFunctionExt, Operator, SortExpr, WindowFunctionDefinition, lit};
+
+use super::Outside;
+use super::peel::{Peeled, over, peeled};
+use crate::functions::windows::ranks;
+use crate::sql::logical::joins::subquery::PLACE;
+
+/// Rows of a subquery, whatever the row outside.
+pub(super) struct Inside {
+    pub plan: LogicalPlan,
+    /// Expressions for the columns of the base.
+    pub given: Vec<Expr>,
+    /// Conditions that tie them to the row outside.
+    pub ties: Vec<Expr>,
+}
+
+/// Rows with the keys by which they belong to rows outside.
+struct Keyed {
+    plan: LogicalPlan,
+    keys: Vec<Expr>,
+    /// Comparisons of each key with the row outside.
+    pairs: Vec<(usize, Operator, Expr)>,
+    /// Expressions over the rows.
+    exprs: Vec<Expr>,
+}
+
+impl Outside {
+    /// Groups for each key.
+    pub(super) fn groups(&self, by: &[Expr], calls: &[Expr], input: &LogicalPlan) -> Result<Inside> {
+        if by.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
+            return plan_err!("{PLACE}");
+        }
+        let below = peeled(input)?;
+        let exprs = by.iter().chain(calls).map(|e| over(e.clone(), input.schema(), &below.outputs));
+        let exprs = exprs.collect::<Result<Vec<_>>>()?;
+        let keyed = self.keyed(&below, exprs)?;
+        let mut group = keyed.keys.clone();
+        let mut made: Vec<Expr> = vec![];
+        let mut places = vec![];
+        let (by, calls) = keyed.exprs.split_at(by.len());
+        for expr in by {
+            places.push((false, place(&mut group, expr)));
+        }
+        for expr in calls {
+            places.push((true, place(&mut made, expr)));
+        }
+        let behind = group.len();
+        let plan = LogicalPlanBuilder::from(keyed.plan).aggregate(group, made)?.build()?;
+        let columns = plan.schema().columns();
+        let at =
+            |(call, at): &(bool, usize)| Expr::Column(columns[if *call { behind + at } else { *at }].clone());
+        let keys = columns[..keyed.keys.len()].iter().cloned().map(Expr::Column);
+        let all: Vec<Expr> = places.iter().map(at).chain(keys).collect();
+        self.tied(plan, all, places.len(), keyed.pairs)
+    }
+
+    /// The first rows of each key.
+    pub(super) fn first(&self, limit: &Limit) -> Result<Inside> {
+        let (SkipType::Literal(skip), FetchType::Literal(fetch)) =
+            (limit.get_skip_type()?, limit.get_fetch_type()?)
+        else {
+            return plan_err!("{PLACE}");
+        };
+        let below = peeled(&limit.input)?;
+        let order = below.order.iter().map(|s| s.expr.clone()).collect();
+        let keyed = self.keyed(&below, order)?;
+        let sorts = keyed.exprs.iter().zip(&below.order);
+        let mut sorts: Vec<SortExpr> =
+            sorts.map(|(expr, s)| SortExpr { expr: expr.clone(), ..s.clone() }).collect();
+        if sorts.is_empty() {
+            sorts.extend(keyed.keys.first().map(|key| key.clone().sort(true, false)));
+        }
+        let number = format!("{}_number", self.name);
+        let function = WindowFunctionDefinition::WindowUDF(ranks::row_number());
+        let numbered = Expr::from(WindowFunction::new(function, vec![]))
+            .partition_by(keyed.keys.clone())
+            .order_by(sorts)
+            .build()?
+            .alias(&number);
+        let number = Expr::Column(Column::from_name(number));
+        let skip = i64::try_from(skip).unwrap_or(i64::MAX);
+        let mut rows = LogicalPlanBuilder::from(keyed.plan).window([numbered])?;
+        if let Some(fetch) = fetch {
+            let last = skip.saturating_add(i64::try_from(fetch).unwrap_or(i64::MAX));
+            rows = rows.filter(number.clone().lt_eq(lit(last)))?;
+        }
+        if skip > 0 {
+            rows = rows.filter(number.gt(lit(skip)))?;
+        }
+        let columns = below.base.schema().columns();
+        let count = columns.len();
+        let all = columns.into_iter().map(Expr::Column).chain(keyed.keys).collect();
+        let mut inside = self.tied(rows.build()?, all, count, keyed.pairs)?;
+        // What the LIMIT gives are expressions over its rows.
+        let outputs = below.outputs.into_iter().map(|e| over(e, below.base.schema(), &inside.given));
+        inside.given = outputs.collect::<Result<_>>()?;
+        Ok(inside)
+    }
+
+    /// The rows of each key with functions OVER those of their key.
+    pub(super) fn ranked(&self, window: &Window) -> Result<Inside> {
+        let below = peeled(&window.input)?;
+        let calls = window.window_expr.iter();
+        let calls = calls.map(|e| over(e.clone().unalias(), window.input.schema(), &below.outputs));
+        let keyed = self.keyed(&below, calls.collect::<Result<_>>()?)?;
+        let keys = keyed.keys.len();
+        let names: Vec<String> = (0..keyed.exprs.len()).map(|at| format!("{}_over{at}", self.name)).collect();
+        let calls = keyed.exprs.into_iter().zip(&names).map(|(call, name)| {
+            let Expr::WindowFunction(mut call) = call else { return plan_err!("{PLACE}") };
+            for key in &keyed.keys {
+                place(&mut call.params.partition_by, key);
+            }
+            Ok(Expr::WindowFunction(call).alias(name))
+        });
+        let calls = calls.collect::<Result<Vec<_>>>()?;
+        let plan = LogicalPlanBuilder::from(keyed.plan).window(calls)?.build()?;
+        let columns = below.base.schema().columns();
+        let own = columns.len();
+        let made = names.into_iter().map(Column::from_name);
+        let all: Vec<Expr> = columns.into_iter().chain(made).map(Expr::Column).chain(keyed.keys).collect();
+        let count = all.len() - keys;
+        let mut inside = self.tied(plan, all, count, keyed.pairs)?;
+        let made = inside.given.split_off(own);
+        let outputs = below.outputs.into_iter().map(|e| over(e, below.base.schema(), &inside.given));
+        inside.given = outputs.collect::<Result<Vec<_>>>()?.into_iter().chain(made).collect();
+        Ok(inside)
+    }
+
+    /// `plan` as what is joined: of `all` the first `count` are its columns, and the others its keys.
+    fn tied(
+        &self,
+        plan: LogicalPlan,
+        all: Vec<Expr>,
+        count: usize,
+        pairs: Vec<(usize, Operator, Expr)>,
+    ) -> Result<Inside> {
+        let (plan, mut given) = self.renamed(plan, all)?;
+        let keys = given.split_off(count);
+        let ties = pairs.into_iter().map(|(at, op, outer)| {
+            Expr::BinaryExpr(BinaryExpr::new(Box::new(outer), op, Box::new(keys[at].clone())))
+        });
+        Ok(Inside { plan, given, ties: ties.collect() })
+    }
+
+    /// `exprs` over `plan` under names that nothing else has, and a mark that a row is there.
+    pub(super) fn renamed(&self, plan: LogicalPlan, exprs: Vec<Expr>) -> Result<(LogicalPlan, Vec<Expr>)> {
+        let names: Vec<String> = (0..exprs.len()).map(|at| format!("{}_{at}", self.name)).collect();
+        let exprs = exprs.into_iter().zip(&names).map(|(e, name)| e.alias(name));
+        let exprs: Vec<Expr> = exprs.chain([lit(true).alias(self.found().name)]).collect();
+        let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?);
+        Ok((plan, names.into_iter().map(|name| Expr::Column(Column::from_name(name))).collect()))
+    }
+
+    pub(super) fn found(&self) -> Column {
+        Column::from_name(format!("{}_found", self.name))
+    }
+
+    /// The rows of a subquery with what they belong to rows outside by, and `exprs` over them.
+    fn keyed(&self, below: &Peeled, exprs: Vec<Expr>) -> Result<Keyed> {
+        if self.is_named_in(&below.base)? {
+            return plan_err!("{PLACE}");
+        }
+        let (ties, rest): (Vec<Expr>, Vec<Expr>) =
+            below.conditions.iter().cloned().partition(Expr::contains_outer);
+        let mut base = below.base.clone();
+        if let Some(rest) = conjunction(rest) {
+            base = LogicalPlan::Filter(Filter::try_new(rest, Arc::new(base))?);
+        }
+        let equal: Option<Vec<(Expr, Operator, Expr)>> = match exprs.iter().any(Expr::contains_outer) {
+            true => None,
+            false => ties.iter().map(equality).collect(),
+        };
+        let Some(equal) = equal else { return self.by_values(base, ties, exprs) };
+        let (mut keys, mut pairs) = (vec![], vec![]);
+        for (inner, op, outer) in equal {
+            pairs.push((place(&mut keys, &inner), op, self.own(outer)?));
+        }
+        Ok(Keyed { plan: base, keys, pairs, exprs })
+    }
+
+    /// Rows for each of the values that the rows outside have.
+    fn by_values(&self, base: LogicalPlan, ties: Vec<Expr>, exprs: Vec<Expr>) -> Result<Keyed> {
+        let mut columns: Vec<Column> = vec![];
+        for expr in ties.iter().chain(&exprs) {
+            expr.apply(|e| {
+                if let Expr::OuterReferenceColumn(_, column) = e
+                    && !columns.contains(column)
+                {
+                    columns.push(column.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        if columns.iter().any(|column| self.rows.schema().maybe_index_of_column(column).is_none()) {
+            return plan_err!("{PLACE}");
+        }
+        let keys: Vec<Expr> = (0..columns.len())
+            .map(|at| Expr::Column(Column::from_name(format!("{}_of{at}", self.name))))
+            .collect();
+        let inner = |e: Expr| -> Result<Expr> {
+            let done = e.transform_up(|e| match &e {
+                Expr::OuterReferenceColumn(_, column) => {
+                    let at = columns.iter().position(|c| c == column);
+                    Ok(at.map_or_else(|| Transformed::no(e.clone()), |at| Transformed::yes(keys[at].clone())))
+                }
+                _ => Ok(Transformed::no(e)),
+            })?;
+            Ok(done.data)
+        };
+        let named = columns.iter().enumerate();
+        let named = named.map(|(at, c)| Expr::Column(c.clone()).alias(format!("{}_of{at}", self.name)));
+        let ties = ties.into_iter().map(inner).collect::<Result<Vec<_>>>()?;
+        let plan = LogicalPlanBuilder::from(self.rows.clone())
+            .project(named)?
+            .distinct()?
+            .join_on(base, JoinType::Inner, ties)?
+            .build()?;
+        let exprs = exprs.into_iter().map(inner).collect::<Result<_>>()?;
+        let same = |(at, c)| (at, Operator::IsNotDistinctFrom, Expr::Column(c));
+        let pairs = columns.into_iter().enumerate().map(same).collect();
+        Ok(Keyed { plan, keys, pairs, exprs })
+    }
+}
+
+/// Sides of an equality that ties: an expression over the rows of a subquery, and one over the row outside.
+fn equality(tie: &Expr) -> Option<(Expr, Operator, Expr)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Eq | Operator::IsNotDistinctFrom), right }) =
+        tie
+    else {
+        return None;
+    };
+    let apart = |inner: &Expr, outer: &Expr| !inner.contains_outer() && outer.column_refs().is_empty();
+    if apart(left, right) {
+        return Some((left.as_ref().clone(), *op, right.as_ref().clone()));
+    }
+    apart(right, left).then(|| (right.as_ref().clone(), *op, left.as_ref().clone()))
+}
+
+/// Where `expr` stands in `list`, which it is put into if it is not there.
+fn place(list: &mut Vec<Expr>, expr: &Expr) -> usize {
+    let known = list.iter().position(|known| known == expr);
+    known.unwrap_or_else(|| {
+        list.push(expr.clone());
+        list.len() - 1
+    })
+}

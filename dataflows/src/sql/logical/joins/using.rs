@@ -1,0 +1,187 @@
+//! USING and NATURAL in joins whose left side may be missing, and in chains of joins.
+//!
+//! `a FULL JOIN b USING (k)` has one column `k`: `coalesce(a.k, b.k)`. The planner takes the left's, which is
+//! NULL where only the right has a row. A projection above such a join therefore puts the merged value in the
+//! place of the left's column; a reference to `a.k` itself, which is something else, is refused by
+//! [`left_keys`]. In `a JOIN b USING (k) JOIN c USING (k)` the planner finds `k` ambiguous, and [`qualify`]
+//! writes `a.k` for it.
+
+use std::ops::ControlFlow;
+
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Column, JoinConstraint, JoinType, Result};
+use datafusion_expr::expr::Expr;
+use datafusion_expr::logical_plan::{Join, LogicalPlan, LogicalPlanBuilder};
+use datafusion_expr::when;
+use datafusion_sql::sqlparser::ast::{self as sql, Spanned, VisitMut, Visitor, VisitorMut};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use crate::sql::parse::cursor::fold;
+
+/// Merges the columns of USING above every right and full join of `plan`.
+///
+/// # Errors
+/// When the plan does not fit together.
+pub(crate) fn merge(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let merged = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Join(join) if merges(&join) => merged(join).map(Transformed::yes),
+        other => Ok(Transformed::no(other)),
+    })?;
+    match merged.transformed {
+        true => Ok(merged.data.transform_up(|n| n.recompute_schema().map(Transformed::yes))?.data),
+        false => Ok(merged.data),
+    }
+}
+
+fn merges(join: &Join) -> bool {
+    join.join_constraint == JoinConstraint::Using
+        && matches!(join.join_type, JoinType::Right | JoinType::Full)
+}
+
+fn merged(join: Join) -> Result<LogicalPlan> {
+    let full = join.join_type == JoinType::Full;
+    let pairs = join.on.clone();
+    let schema = join.schema.clone();
+    let exprs = schema.iter().map(|(relation, field)| {
+        let column = Expr::Column(Column::new(relation.cloned(), field.name()));
+        let Some((left, right)) = pairs.iter().find(|(left, _)| *left == column) else { return Ok(column) };
+        let value = match full {
+            true => when(left.clone().is_not_null(), left.clone()).otherwise(right.clone())?,
+            false => right.clone(),
+        };
+        Ok(value.alias_qualified(relation.cloned(), field.name()))
+    });
+    let exprs = exprs.collect::<Result<Vec<_>>>()?;
+    LogicalPlanBuilder::from(LogicalPlan::Join(join)).project(exprs)?.build()
+}
+
+/// Places where the left's own column of a merged one is named: `a.k` beside `a FULL JOIN b USING (k)`.
+pub(crate) fn left_keys(select: &sql::Select) -> Vec<Span> {
+    let mut keys: Vec<(String, Option<String>)> = Vec::new();
+    for join in select.from.iter().flat_map(|from| &from.joins) {
+        let (sql::JoinOperator::Right(on)
+        | sql::JoinOperator::RightOuter(on)
+        | sql::JoinOperator::FullOuter(on)) = &join.join_operator
+        else {
+            continue;
+        };
+        if let sql::JoinConstraint::Using(columns) = on {
+            keys.extend(columns.iter().filter_map(|c| Some((last(c)?, alias(&join.relation)))));
+        }
+    }
+    if keys.is_empty() {
+        return vec![];
+    }
+    let mut find = Find { keys, found: vec![] };
+    let _ = sql::Visit::visit(select, &mut find);
+    find.found
+}
+
+struct Find {
+    keys: Vec<(String, Option<String>)>,
+    found: Vec<Span>,
+}
+
+impl Visitor for Find {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &sql::Expr) -> ControlFlow<()> {
+        if let sql::Expr::CompoundIdentifier(parts) = expr
+            && let [.., of, name] = parts.as_slice()
+        {
+            let (of, name) = (fold(&of.value, of.quote_style), fold(&name.value, name.quote_style));
+            if self.keys.iter().any(|(key, right)| *key == name && right.as_ref() != Some(&of)) {
+                self.found.push(expr.span());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Writes the first relation's column for one that several joins of a chain merge.
+pub(crate) fn qualify(select: &mut sql::Select) {
+    let [from] = select.from.as_slice() else { return };
+    let Some(first) = alias(&from.relation) else { return };
+    let mut merged: Vec<(String, usize)> = Vec::new();
+    for join in &from.joins {
+        let (sql::JoinOperator::Join(on)
+        | sql::JoinOperator::Inner(on)
+        | sql::JoinOperator::Left(on)
+        | sql::JoinOperator::LeftOuter(on)) = &join.join_operator
+        else {
+            return;
+        };
+        let sql::JoinConstraint::Using(columns) = on else { return };
+        for name in columns.iter().filter_map(last) {
+            match merged.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, times)) => *times += 1,
+                None => merged.push((name, 1)),
+            }
+        }
+    }
+    let names: Vec<String> =
+        merged.into_iter().filter(|(_, times)| *times > 1).map(|(name, _)| name).collect();
+    if names.is_empty() {
+        return;
+    }
+    let mut write = Write { first, names, depth: 0 };
+    for item in &mut select.projection {
+        if let sql::SelectItem::UnnamedExpr(expr) = item
+            && let sql::Expr::Identifier(name) = &*expr
+        {
+            *item = sql::SelectItem::ExprWithAlias { alias: name.clone(), expr: expr.clone() };
+        }
+    }
+    let _ = select.projection.visit(&mut write);
+    let _ = select.selection.visit(&mut write);
+    let _ = select.group_by.visit(&mut write);
+    let _ = select.having.visit(&mut write);
+}
+
+struct Write {
+    first: String,
+    names: Vec<String>,
+    /// Subqueries have names of their own.
+    depth: usize,
+}
+
+impl VisitorMut for Write {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut sql::Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut sql::Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<()> {
+        if self.depth == 0
+            && let sql::Expr::Identifier(name) = &*expr
+            && self.names.contains(&fold(&name.value, name.quote_style))
+        {
+            let first = sql::Ident::with_quote('"', self.first.clone());
+            *expr = sql::Expr::CompoundIdentifier(vec![first, name.clone()]);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The name by which a relation's columns are qualified.
+fn alias(relation: &sql::TableFactor) -> Option<String> {
+    let ident = match relation {
+        sql::TableFactor::Table { alias: Some(alias), .. }
+        | sql::TableFactor::Derived { alias: Some(alias), .. } => alias.name.clone(),
+        sql::TableFactor::Table { name, .. } => return last(name),
+        _ => return None,
+    };
+    Some(fold(&ident.value, ident.quote_style))
+}
+
+fn last(name: &sql::ObjectName) -> Option<String> {
+    let ident = name.0.last()?.as_ident()?;
+    Some(fold(&ident.value, ident.quote_style))
+}

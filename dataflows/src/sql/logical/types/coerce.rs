@@ -1,0 +1,357 @@
+//! Types of operands that go together in PostgreSQL and stand apart here, before DataFusion coerces them.
+//!
+//! DataFusion's coercion is wider than PostgreSQL's and loses values: it compares DECIMAL with DOUBLE as
+//! DECIMAL(30, 15), numbers with text as either, and reads text as a number row by row. This pass decides
+//! those pairs first, by PostgreSQL's rules: a text constant has the type of what it stands beside; DECIMAL
+//! beside DOUBLE is DOUBLE, but a constant with a point beside DECIMAL is DECIMAL; whole numbers beside
+//! REAL are DOUBLE; other text goes with text only, and is refused beside anything else.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion_expr::expr::{Between, Case, Cast, InList, ScalarFunction};
+use datafusion_expr::logical_plan::{LogicalPlan, LogicalPlanBuilder, Union};
+use datafusion_expr::type_coercion::other::get_coerce_type_for_case_expression;
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, when};
+
+use crate::sql::logical::rewrite;
+
+/// Functions whose arguments are alternatives of one type.
+pub(crate) const ALTERNATIVES: [&str; 4] = ["coalesce", "greatest", "least", "nullif"];
+
+/// Decides the operands' types in every expression of `plan`.
+///
+/// # Errors
+/// When operands have no type in common.
+pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
+    // What is below comes first: a UNION has the types of its inputs before anything reads it.
+    let done = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Union(union) => dated(union),
+        other => rewrite::node_expressions(other, &coerced),
+    })?;
+    Ok(done.data)
+}
+
+/// A UNION in which dates stand beside times: the dates are times, too. Its columns have the types that its inputs'
+/// have by now.
+fn dated(union: Union) -> Result<Transformed<LogicalPlan>> {
+    let of = |input: &LogicalPlan, at: usize| input.schema().fields().get(at).map(|f| f.data_type().clone());
+    let width = union.inputs.iter().map(|i| i.schema().fields().len()).min().unwrap_or(0);
+    let time = |at: usize| {
+        let types = union.inputs.iter().filter_map(|input| of(input, at));
+        types.into_iter().find(|t| matches!(t, DataType::Timestamp(..)))
+    };
+    let times: Vec<Option<DataType>> = (0..width).map(time).collect();
+    let stale = |input: &Arc<LogicalPlan>| {
+        (0..width).any(|at| of(input, at).as_ref() != Some(union.schema.field(at).data_type()))
+    };
+    let mut changed = union.inputs.iter().any(stale);
+    let mut inputs = Vec::with_capacity(union.inputs.len());
+    for input in &union.inputs {
+        let date =
+            |at: usize| of(input, at) == Some(DataType::Date32) && times.get(at).is_some_and(Option::is_some);
+        if !(0..width).any(date) {
+            inputs.push(Arc::clone(input));
+            continue;
+        }
+        changed = true;
+        let columns = input.schema().columns().into_iter().enumerate().map(|(at, column)| {
+            let name = column.name.clone();
+            match times.get(at).cloned().flatten().filter(|_| date(at)) {
+                Some(time) => Ok(Expr::Column(column).cast_to(&time, input.schema())?.alias(name)),
+                None => Ok(Expr::Column(column)),
+            }
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        inputs.push(Arc::new(LogicalPlanBuilder::from(input.as_ref().clone()).project(columns)?.build()?));
+    }
+    let union = if changed { Union::try_new_with_loose_types(inputs)? } else { union };
+    Ok(Transformed::new_transformed(LogicalPlan::Union(union), changed))
+}
+
+/// Decides the operands' types in one expression.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    Ok(expr.transform_up(|e| coerced(e, schema))?.data)
+}
+
+fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) || calculates(op) => {
+            let mut sides = vec![*left, *right];
+            let changed = together(
+                &mut sides,
+                schema,
+                &op.to_string(),
+                if calculates(op) { Use::Calculated } else { Use::Compared },
+            )?;
+            let (right, left) = (sides.pop().unwrap_or_default(), sides.pop().unwrap_or_default());
+            let expr = Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) });
+            Ok(Transformed::new_transformed(expr, changed))
+        }
+        Expr::Between(Between { expr, negated, low, high }) => {
+            let mut all = vec![*expr, *low, *high];
+            together(&mut all, schema, "BETWEEN", Use::Compared)?;
+            let mut all = all.into_iter();
+            let (Some(expr), Some(low), Some(high)) = (all.next(), all.next(), all.next()) else {
+                return plan_err!("BETWEEN takes three values");
+            };
+            let subquery = expr.exists(|e| Ok(matches!(e, Expr::ScalarSubquery(_))))?;
+            if subquery {
+                let (expr, low, high) = (Box::new(expr), Box::new(low), Box::new(high));
+                return Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })));
+            }
+            // As an AND its second side is evaluated only where the first is not false.
+            let within = expr.clone().gt_eq(low).and(expr.lt_eq(high));
+            Ok(Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within }))
+        }
+        Expr::InList(InList { expr, list, negated }) => {
+            let mut all = vec![*expr];
+            all.extend(list);
+            let changed = together(&mut all, schema, "IN", Use::Compared)?;
+            let expr = Box::new(all.remove(0));
+            if all.len() <= SPELLED && all.iter().any(moves) {
+                return Ok(Transformed::yes(spelled(&expr, all, negated)?));
+            }
+            Ok(Transformed::new_transformed(Expr::InList(InList { expr, list: all, negated }), changed))
+        }
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if func.name() == "nullif" && is_first(&args, schema) =>
+        {
+            let null = ScalarValue::try_from(&args[0].get_type(schema)?)?;
+            let same = expression(args[0].clone().eq(args[1].clone()), schema)?;
+            Ok(Transformed::yes(when(same, Expr::Literal(null, None)).otherwise(args[0].clone())?))
+        }
+        Expr::ScalarFunction(ScalarFunction { func, mut args }) if ALTERNATIVES.contains(&func.name()) => {
+            let changed = together(&mut args, schema, func.name(), Use::Chosen)?;
+            Ok(Transformed::new_transformed(Expr::ScalarFunction(ScalarFunction { func, args }), changed))
+        }
+        Expr::Case(case) => coerced_case(case, schema),
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// Items of a list up to which it is written as comparisons where it holds more than constants.
+const SPELLED: usize = 64;
+
+fn moves(item: &Expr) -> bool {
+    !item.column_refs().is_empty()
+}
+
+/// A list as comparisons, each of which is evaluated only where those before it do not decide, so that nothing of it
+/// is computed ahead of them. PostgreSQL compares with constants first, where there are several.
+fn spelled(expr: &Expr, list: Vec<Expr>, negated: bool) -> Result<Expr> {
+    let (moving, fixed): (Vec<Expr>, Vec<Expr>) = list.iter().cloned().partition(moves);
+    let items = if fixed.len() > 1 { [fixed, moving].concat() } else { list };
+    let compare = |item: Expr| if negated { expr.clone().not_eq(item) } else { expr.clone().eq(item) };
+    let join = |left: Expr, right: Expr| if negated { left.and(right) } else { left.or(right) };
+    match items.into_iter().map(compare).reduce(join) {
+        Some(spelled) => Ok(spelled),
+        None => plan_err!("IN takes a list"),
+    }
+}
+
+/// Tells whether `nullif` of these has the type of the first: PostgreSQL compares whole numbers of different widths as
+/// they are.
+fn is_first(args: &[Expr], schema: &DFSchema) -> bool {
+    let types: Vec<DataType> = args.iter().filter_map(|arg| arg.get_type(schema).ok()).collect();
+    matches!(types.as_slice(), [a, b] if a != b && a.is_signed_integer() && b.is_signed_integer())
+}
+
+/// A CASE: what it compares, and what it gives.
+fn coerced_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Case { expr, when_then_expr, else_expr } = case;
+    let (mut whens, mut thens): (Vec<Expr>, Vec<Expr>) =
+        when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
+    let mut changed = false;
+    let expr = match expr {
+        None => None,
+        Some(base) => {
+            whens.insert(0, *base);
+            changed |= together(&mut whens, schema, "CASE", Use::Compared)?;
+            Some(Box::new(whens.remove(0)))
+        }
+    };
+    let otherwise = else_expr.is_some();
+    thens.extend(else_expr.map(|e| *e));
+    changed |= together(&mut thens, schema, "CASE", Use::Chosen)?;
+    let else_expr = if otherwise { thens.pop().map(Box::new) } else { None };
+    let when_then_expr = whens.into_iter().map(Box::new).zip(thens.into_iter().map(Box::new)).collect();
+    let case = Expr::Case(Case { expr, when_then_expr, else_expr });
+    Ok(Transformed::new_transformed(case, changed))
+}
+
+fn compares(op: Operator) -> bool {
+    use Operator as O;
+    matches!(
+        op,
+        O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq | O::IsDistinctFrom | O::IsNotDistinctFrom
+    )
+}
+
+fn calculates(op: Operator) -> bool {
+    matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo)
+}
+
+/// What values that stand together are for.
+#[derive(Clone, Copy, PartialEq)]
+enum Use {
+    /// Operands of arithmetic.
+    Calculated,
+    /// Compared with one another.
+    Compared,
+    /// Alternatives of one result, as in CASE.
+    Chosen,
+}
+
+/// Gives the values that stand together in `what` types that go together; true where one changed.
+fn together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Use) -> Result<bool> {
+    let mut types = Vec::with_capacity(values.len());
+    for value in values.iter() {
+        match value.get_type(schema) {
+            Ok(of) => types.push(of),
+            Err(_) => return Ok(false), // The planner tells what is wrong.
+        }
+    }
+    let mut changed = false;
+    let known = |at: usize, values: &[Expr], types: &[DataType]| {
+        types[at] != DataType::Null && !is_text_constant(&values[at])
+    };
+    let other = (0..values.len()).find(|at| known(*at, values, &types) && !is_text(&types[*at]));
+    if let Some(other) = other {
+        let target = types[other].clone();
+        let is_uuid = |of: &DataType| *of == schemas::uuid_type();
+        if let Some(odd) =
+            types.iter().find(|of| types.iter().any(is_uuid) && !is_uuid(of) && !of.is_null() && !is_text(of))
+        {
+            return apart(&schemas::uuid_type(), odd, what);
+        }
+        for at in 0..values.len() {
+            if !is_text(&types[at]) {
+                continue;
+            }
+            if !is_text_constant(&values[at]) {
+                if is_scalar(&target) {
+                    return apart(&types[at], &target, what);
+                }
+            } else if is_scalar(&target) && !(used == Use::Calculated && is_time(&target)) {
+                let value = std::mem::take(&mut values[at]);
+                values[at] = match is_uuid(&target) {
+                    true => Expr::Cast(Cast::new(Box::new(value), target.clone())),
+                    false => value.cast_to(&target, schema)?,
+                };
+                types[at] = target.clone();
+                changed = true;
+            }
+        }
+    }
+    changed |= numbers(values, &mut types, schema)?;
+    if used == Use::Chosen {
+        changed |= of_one_type(values, &types, schema)?;
+    }
+    Ok(changed)
+}
+
+/// Casts alternatives that are numbers, or dates and times, to the type that all of them go to: a choice has the type of
+/// its first branch until DataFusion coerces it, and what is planned around it would be planned by that.
+fn of_one_type(values: &mut [Expr], types: &[DataType], schema: &DFSchema) -> Result<bool> {
+    let some: Vec<DataType> = types.iter().filter(|of| !of.is_null()).cloned().collect();
+    let times = |of: &DataType| matches!(of, DataType::Date32 | DataType::Timestamp(..));
+    if !some.iter().all(DataType::is_numeric) && !some.iter().all(times) {
+        return Ok(false);
+    }
+    let Some(common) = get_coerce_type_for_case_expression(&some, None) else { return Ok(false) };
+    let mut changed = false;
+    for (value, of) in values.iter_mut().zip(types) {
+        if *of != common && !of.is_null() {
+            *value = std::mem::take(value).cast_to(&common, schema)?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}
+
+/// The refusal of types that do not go together.
+fn apart(left: &DataType, right: &DataType, what: &str) -> Result<bool> {
+    let name = |of: &DataType| schemas::sql_type(&arrow::datatypes::Field::new("", of.clone(), true));
+    plan_err!(
+        "Cannot infer common argument type for comparison operation {} {what} {}",
+        name(left),
+        name(right)
+    )
+}
+
+/// DECIMAL, DOUBLE, REAL and whole numbers among one another.
+fn numbers(values: &mut [Expr], types: &mut [DataType], schema: &DFSchema) -> Result<bool> {
+    let decimal = |t: &DataType| matches!(t, DataType::Decimal128(..) | DataType::Decimal256(..));
+    let mut changed = false;
+    if types.iter().any(decimal) {
+        for (value, of) in values.iter_mut().zip(types.iter_mut()) {
+            if let Some(exact) = exact_constant(value) {
+                (*of, changed) = (exact.get_type(schema)?, true);
+                *value = exact;
+            }
+        }
+    }
+    let floats = types.iter().any(DataType::is_floating);
+    let wider = |t: &DataType| decimal(t) || t.is_integer() || *t == DataType::Float32;
+    let one_type = types.iter().all(|t| *t == DataType::Float32 || *t == DataType::Null);
+    if !floats || one_type {
+        return Ok(changed);
+    }
+    for (value, of) in values.iter_mut().zip(types.iter_mut()).filter(|(_, of)| wider(of)) {
+        let old = std::mem::take(value);
+        *value = old.cast_to(&DataType::Float64, schema)?;
+        *of = DataType::Float64;
+        changed = true;
+    }
+    Ok(changed)
+}
+
+/// A constant with a point, written as DECIMAL: `1.10` is DECIMAL(3, 2) where a DECIMAL stands beside it.
+pub(crate) fn exact_constant(expr: &Expr) -> Option<Expr> {
+    let Expr::Literal(ScalarValue::Float64(Some(value)), _) = expr else { return None };
+    let text = value.to_string();
+    if !value.is_finite() || text.contains('e') {
+        return None;
+    }
+    let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let digits = digits.trim_start_matches('0').len().max(scale).max(1);
+    let precision = u8::try_from(digits).ok().filter(|p| *p <= 38)?;
+    let unscaled: i128 = text.replace('.', "").parse().ok()?;
+    let value = ScalarValue::Decimal128(Some(unscaled), precision, i8::try_from(scale).ok()?);
+    Some(Expr::Literal(value, None))
+}
+
+fn is_text(of: &DataType) -> bool {
+    matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn is_text_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, metadata) => metadata.is_none() && is_text(&value.data_type()),
+        _ => false,
+    }
+}
+
+/// Types that a text constant can be read as.
+fn is_scalar(of: &DataType) -> bool {
+    of.is_numeric() || *of == DataType::Boolean || is_time(of)
+}
+
+fn is_time(of: &DataType) -> bool {
+    matches!(
+        of,
+        DataType::Date32
+            | DataType::Timestamp(..)
+            | DataType::Time64(_)
+            | DataType::Interval(_)
+            | DataType::Binary
+            | DataType::FixedSizeBinary(16)
+    )
+}

@@ -1,0 +1,283 @@
+//! What expressions over JSONB mean, decided by their types before anything else is done with them.
+//!
+//! JSONB is text to DataFusion, so left alone it would compare, group and convert it as text. Here
+//! casts to and from JSONB become functions, comparisons compare values, what a CASE or coalesce makes of
+//! JSONB stays JSONB, and what PostgreSQL has no meaning for (`lower(j)`, `j < 1`) is refused with
+//! what to write instead. [`keys`] does the same for the keys of groups, DISTINCT and joins.
+
+mod casts;
+mod compare;
+mod keys;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, Result, plan_err};
+use datafusion_expr::expr::{AggregateFunction, Case, ScalarFunction, WindowFunction};
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::logical_plan::LogicalPlan;
+use datafusion_expr::utils::merge_schema;
+use datafusion_expr::{Expr, ExprSchemable};
+
+use crate::functions::json::aggregate::{ARRAY, OBJECT};
+use crate::functions::json::call;
+use crate::functions::json::key::{self, holds_jsonb};
+
+pub(crate) use keys::keys;
+
+/// Functions that take JSONB as it is.
+const TAKE_JSONB: [&str; 14] = [
+    "get_field",
+    "concat",
+    "concat_ws",
+    "cardinality",
+    "array_length",
+    "array_slice",
+    "array_to_string",
+    "array_element",
+    "array_append",
+    "array_prepend",
+    "array_concat",
+    "array_reverse",
+    "coalesce",
+    "nullif",
+];
+
+/// Gives every expression of `plan` that has to do with JSONB its meaning.
+///
+/// # Errors
+/// When an expression has none.
+pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let done = plan.transform_up_with_subqueries(|node| {
+        if let LogicalPlan::Union(union) = &node {
+            keys::alike(union)?;
+        }
+        if let LogicalPlan::Sort(sort) = &node {
+            for by in &sort.expr {
+                ordered(&by.expr, sort.input.schema())?;
+            }
+        }
+        rewritten(node, &|expr, schema| meant(expr, schema))
+    })?;
+    Ok(done.data)
+}
+
+/// Gives one expression over the columns of `schema` its meaning.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    Ok(expr.transform_up(|e| meant(e, schema))?.data)
+}
+
+/// A node with its expressions rewritten, parts before the whole, and the names of its columns kept.
+fn rewritten(
+    node: LogicalPlan,
+    rewrite: &dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
+    if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::Unnest(_)) {
+        return Ok(Transformed::no(node));
+    }
+    let schema = merge_schema(&node.inputs());
+    let names = NamePreserver::new(&node);
+    let done = node.map_expressions(|expr| {
+        let saved = names.save(&expr);
+        let grouping = matches!(expr, Expr::GroupingSet(_));
+        let done = expr.transform_up(|e| rewrite(e, &schema))?;
+        Ok(if grouping || !done.transformed { done } else { done.update_data(|e| saved.restore(e)) })
+    })?;
+    if done.transformed { done.map_data(LogicalPlan::recompute_schema) } else { Ok(done) }
+}
+
+/// The field of `expr`, where it is JSONB.
+fn jsonb(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
+    expr.to_field(schema).ok().map(|(_, field)| field).filter(|field| schemas::is_jsonb(field))
+}
+
+/// Tells whether the values of `expr` are JSONB or hold it.
+fn holds(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.to_field(schema).is_ok_and(|(_, field)| holds_jsonb(&field))
+}
+
+fn shown(expr: &Expr, schema: &DFSchema) -> String {
+    expr.to_field(schema).map_or_else(|_| "this".to_owned(), |(_, field)| schemas::sql_type(&field))
+}
+
+/// Refuses an order by JSONB.
+fn ordered(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    match holds(expr, schema) {
+        true => plan_err!(
+            "ORDER BY of JSONB is not supported: order by a part of it, as in CAST(j ->> 'a' AS INT)"
+        ),
+        false => Ok(()),
+    }
+}
+
+/// Tells whether `expr` is a text constant, which is read as what it stands beside.
+fn is_constant(expr: &Expr) -> bool {
+    let text = |of| matches!(of, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
+    matches!(expr, Expr::Literal(value, None) if text(value.data_type()))
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if value.is_null())
+}
+
+/// Values that stand beside each other, one of them JSONB, as JSONB all.
+fn together(values: Vec<Expr>, schema: &DFSchema, what: &str) -> Result<Vec<Expr>> {
+    let one = |value: Expr| {
+        if is_null(&value) || jsonb(&value, schema).is_some() {
+            return Ok(value);
+        }
+        if is_constant(&value) {
+            return call("herald_jsonb_parse", vec![value]);
+        }
+        let found = shown(&value, schema);
+        plan_err!(
+            "JSONB {what} {found}, these types do not go together: \
+             write CAST(x AS JSONB) or to_jsonb(x), or take a text with ->>"
+        )
+    };
+    values.into_iter().map(one).collect()
+}
+
+fn marked(expr: Expr) -> Result<Transformed<Expr>> {
+    Ok(Transformed::yes(call("herald_jsonb_mark", vec![expr])?))
+}
+
+fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::Cast(_) | Expr::TryCast(_) => casts::cast(expr, schema),
+        Expr::BinaryExpr(_) | Expr::Between(_) | Expr::InList(_) => compare::comparison(expr, schema),
+        Expr::Case(case) => cased(case, schema),
+        Expr::ScalarFunction(f) => called(f, schema),
+        Expr::AggregateFunction(f) => aggregated(f, schema),
+        Expr::WindowFunction(f) => windowed(*f, schema),
+        Expr::Like(ref like) | Expr::SimilarTo(ref like) => {
+            if [&like.expr, &like.pattern].iter().any(|part| jsonb(part, schema).is_some()) {
+                return plan_err!(
+                    "LIKE does not take JSONB: write CAST(x AS VARCHAR) LIKE ..., or take a text with ->>"
+                );
+            }
+            Ok(Transformed::no(expr))
+        }
+        Expr::Negative(ref inner) if jsonb(inner, schema).is_some() => {
+            plan_err!("- does not take JSONB: write CAST(x AS DECIMAL(38, 10))")
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// A CASE: what it compares is compared as JSONB, and what it gives stays JSONB.
+fn cased(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Case { expr, when_then_expr, else_expr } = case;
+    let (whens, thens): (Vec<Expr>, Vec<Expr>) =
+        when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
+    let mut compared: Vec<Expr> = expr.into_iter().map(|e| *e).chain(whens).collect();
+    let bases = compared.len() - thens.len();
+    let compares = bases > 0 && compared.iter().any(|e| jsonb(e, schema).is_some());
+    if compares {
+        compared = compare::as_keys(together(compared, schema, "CASE")?)?;
+    }
+    let count = thens.len();
+    let mut given: Vec<Expr> = thens.into_iter().chain(else_expr.map(|e| *e)).collect();
+    let gives = given.iter().any(|e| jsonb(e, schema).is_some());
+    if gives {
+        given = together(given, schema, "CASE")?;
+    }
+    let mut given = given.into_iter().map(Box::new);
+    let mut compared = compared.into_iter().map(Box::new);
+    let expr = if bases > 0 { compared.next() } else { None };
+    let case = Expr::Case(Case {
+        expr,
+        when_then_expr: compared.zip(given.by_ref().take(count)).collect(),
+        else_expr: given.next(),
+    });
+    if gives { marked(case) } else { Ok(Transformed::new_transformed(case, compares)) }
+}
+
+/// A call of a function: JSONB goes only where it is taken.
+fn called(f: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let ScalarFunction { func, args } = f;
+    let name = func.name().to_owned();
+    let back = |args: Vec<Expr>| Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&func), args });
+    if name == casts::MARK {
+        return casts::mark(back(args), schema);
+    }
+    if ["array_element", "herald_item"].contains(&name.as_str()) && items_are_jsonb(&args, schema) {
+        return marked(back(args));
+    }
+    let own = name.starts_with("herald_") || name.starts_with("jsonb_") || name == "to_jsonb";
+    if own || !args.iter().any(|arg| holds(arg, schema)) {
+        return Ok(Transformed::no(back(args)));
+    }
+    let alone = args.iter().any(|arg| jsonb(arg, schema).is_some());
+    match name.as_str() {
+        "coalesce" => marked(back(together(args, schema, "coalesce")?)),
+        "nullif" => compare::null_if(together(args, schema, "nullif")?).and_then(marked),
+        known if TAKE_JSONB.contains(&known) && !(alone && known.starts_with("array_")) => {
+            Ok(Transformed::no(back(args)))
+        }
+        "make_array" => plan_err!("'make_array' does not take JSONB: write jsonb_build_array(a, b)"),
+        "named_struct" | "struct" => {
+            plan_err!("'{name}' does not take JSONB: write jsonb_build_object('a', j)")
+        }
+        _ => plan_err!("'{name}' does not take JSONB: write CAST(x AS VARCHAR), or take a part with ->>"),
+    }
+}
+
+fn items_are_jsonb(args: &[Expr], schema: &DFSchema) -> bool {
+    let of = args.first().and_then(|list| list.to_field(schema).ok());
+    of.is_some_and(|(_, field)| matches!(field.data_type(), DataType::List(item) if schemas::is_jsonb(item)))
+}
+
+/// An aggregate: what counts values counts JSONB values, and only some take JSONB.
+fn aggregated(mut f: AggregateFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    for sort in &f.params.order_by {
+        ordered(&sort.expr, schema)?;
+    }
+    if !f.params.args.iter().any(|arg| holds(arg, schema)) {
+        return Ok(Transformed::no(Expr::AggregateFunction(f)));
+    }
+    let name = f.func.name().to_owned();
+    let taken =
+        ["count", "approx_distinct", "first_value", "last_value", ARRAY, OBJECT].contains(&name.as_str());
+    if !taken {
+        let instead = match name.as_str() {
+            "array_agg" => "write jsonb_agg(x)",
+            "min" | "max" => {
+                "JSONB has no greatest value in SQL: take a part, as in max(CAST(j ->> 'a' AS INT))"
+            }
+            _ => "take a part with ->>, and convert it with CAST",
+        };
+        return plan_err!("'{name}' does not take JSONB: {instead}");
+    }
+    let distinct = f.params.distinct || name == "approx_distinct";
+    if distinct {
+        let args = std::mem::take(&mut f.params.args);
+        f.params.args = compare::as_keys(args)?;
+    }
+    Ok(Transformed::new_transformed(Expr::AggregateFunction(f), distinct))
+}
+
+/// A window function: partitions are those of equal values.
+fn windowed(mut f: WindowFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    for sort in &f.params.order_by {
+        ordered(&sort.expr, schema)?;
+    }
+    let name = f.fun.name().to_owned();
+    if name != "count" && f.params.args.iter().any(|arg| holds(arg, schema)) {
+        return plan_err!("'{name}'(...) OVER does not take JSONB: take a part with ->>");
+    }
+    let mut changed = false;
+    let parts = std::mem::take(&mut f.params.partition_by).into_iter().map(|part| {
+        if !holds(&part, schema) || key::is_key(&part) {
+            return Ok(part);
+        }
+        changed = true;
+        call(key::NAME, vec![part])
+    });
+    f.params.partition_by = parts.collect::<Result<_>>()?;
+    Ok(Transformed::new_transformed(Expr::WindowFunction(Box::new(f)), changed))
+}

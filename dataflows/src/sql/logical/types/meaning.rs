@@ -1,0 +1,187 @@
+//! What PostgreSQL means by an expression, after DataFusion has coerced its types.
+//!
+//! The one place where an expression gets a type that Herald holds and a conversion its meaning. Casts,
+//! written or coerced, become functions of [`crate::functions`] wherever PostgreSQL rounds, reads or prints
+//! otherwise than Arrow does; a value of a type that no column has (seconds, unsigned numbers, views of text)
+//! is converted where it arises, so that whatever the optimiser makes a column of can be one.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion_common::tree_node::Transformed;
+use datafusion_common::{DFSchema, Result, ScalarValue};
+use datafusion_expr::expr::{Cast, ScalarFunction};
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::logical_plan::{LogicalPlan, Projection};
+use datafusion_expr::{Expr, ExprSchemable, ScalarUDF, when};
+
+use crate::functions::planning::written_cast::CAST;
+use crate::sql::logical::rewrite;
+use crate::sql::query::herald_type;
+
+/// Gives every expression of `plan` its meaning; says whether one changed.
+///
+/// # Errors
+/// When a plan does not fit together.
+pub(crate) fn plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    plan.transform_up_with_subqueries(|node| {
+        let meant = rewrite::node_expressions(node, &meant)?;
+        Ok(match meant.data {
+            LogicalPlan::Projection(p) => or_else_transformed(columns(p)?, meant.transformed),
+            other => Transformed::new_transformed(other, meant.transformed),
+        })
+    })
+}
+
+fn or_else_transformed(mut done: Transformed<LogicalPlan>, before: bool) -> Transformed<LogicalPlan> {
+    done.transformed |= before;
+    done
+}
+
+/// A projection whose columns Herald holds; a NULL without a type is text.
+fn columns(p: Projection) -> Result<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new_for_projection();
+    let schema = Arc::clone(p.input.schema());
+    let mut changed = false;
+    let mut exprs = Vec::with_capacity(p.expr.len());
+    for expr in p.expr {
+        let found = expr.get_type(&schema)?;
+        match herald_type(&found) {
+            Some(target) if target != found => {
+                changed = true;
+                let name = names.save(&expr);
+                exprs.push(name.restore(expr.unalias().cast_to(&target, schema.as_ref())?));
+            }
+            _ => exprs.push(expr),
+        }
+    }
+    let plan = LogicalPlan::Projection(Projection::try_new(exprs, p.input)?);
+    Ok(Transformed::new_transformed(plan, changed))
+}
+
+fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == CAST => {
+            let mut args = args.into_iter();
+            let (Some(value), Some(target)) = (args.next(), args.next()) else {
+                return datafusion_common::plan_err!("a cast has a value and a type");
+            };
+            let target = target.to_field(schema)?.1;
+            let length = args.next().and_then(|written| length(&written));
+            Ok(Transformed::yes(converted(value, &target, length, schema)?))
+        }
+        Expr::Cast(Cast { expr, field }) => {
+            if matches!(expr.as_ref(), Expr::Cast(inner) if inner.field.data_type() == field.data_type()) {
+                return Ok(Transformed::yes(*expr));
+            }
+            let from = expr.get_type(schema)?;
+            if !has_meaning(&from, field.data_type()) {
+                // A function may take what no column holds.
+                return Ok(Transformed::no(Expr::Cast(Cast { expr, field })));
+            }
+            Ok(Transformed::yes(converted(*expr, &field, None, schema)?))
+        }
+        Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "coalesce" => {
+            Ok(Transformed::yes(first_known(args)?))
+        }
+        Expr::Literal(ScalarValue::Float64(Some(value)), metadata) => {
+            let one = ScalarValue::Float64(Some(schemas::canonical::double(value)));
+            let changed = value.to_bits() != schemas::canonical::double(value).to_bits();
+            Ok(Transformed::new_transformed(Expr::Literal(one, metadata), changed))
+        }
+        Expr::ScalarFunction(_)
+        | Expr::BinaryExpr(_)
+        | Expr::Literal(..)
+        | Expr::TryCast(_)
+        | Expr::Column(_)
+        | Expr::Case(_) => held(expr, schema),
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// `value` as a column can hold it.
+fn held(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Ok(of) = value.get_type(schema) else { return Ok(Transformed::no(value)) };
+    if of == DataType::Null {
+        return Ok(Transformed::no(value)); // What stands beside it gives it a type.
+    }
+    match herald_type(&of) {
+        Some(target) if target != of => {
+            if let Expr::Literal(literal, None) = &value
+                && let Ok(cast) = literal.cast_to(&target)
+            {
+                return Ok(Transformed::yes(Expr::Literal(cast, None)));
+            }
+            Ok(Transformed::yes(Expr::Cast(Cast::new(Box::new(value), target))))
+        }
+        _ => Ok(Transformed::no(value)),
+    }
+}
+
+/// `value` as PostgreSQL converts it to `target`, cut to `length` characters where one was written.
+fn converted(value: Expr, target: &FieldRef, length: Option<Length>, schema: &DFSchema) -> Result<Expr> {
+    let of = value.to_field(schema)?.1;
+    let (from, to) = (of.data_type().clone(), target.data_type());
+    let mut out = match function(&of, target) {
+        Some(function) => function.call(vec![value]),
+        None if from == *to => value,
+        None if [&from, to].contains(&&schemas::uuid_type()) && !from.is_null() => {
+            let name = |field: &Field| schemas::sql_type(field);
+            return datafusion_common::plan_err!("{} cannot be cast to {}", name(&of), name(target));
+        }
+        None => Expr::Cast(Cast::new_from_field(Box::new(value), untyped(target))),
+    };
+    if let Some(length) = length
+        && let Some(cut) = crate::functions::FUNCTIONS.scalar(length.function)
+    {
+        out = cut.call(vec![out, Expr::Literal(ScalarValue::Int64(Some(length.characters)), None)]);
+    }
+    Ok(out)
+}
+
+/// A cast's field: its type, and the metadata that is Herald's own.
+fn untyped(target: &FieldRef) -> FieldRef {
+    Arc::new(Field::new("", target.data_type().clone(), true).with_metadata(target.metadata().clone()))
+}
+
+/// Conversions that have a function of their own.
+fn function(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
+    crate::functions::conversion(from, to)
+}
+
+/// Tells whether a cast between these types is more than another width of the same value.
+fn has_meaning(from: &DataType, to: &DataType) -> bool {
+    let fields = |of: &DataType| Field::new("", of.clone(), true);
+    from != to && function(&fields(from), &fields(to)).is_some()
+}
+
+/// The first argument that is not NULL, as a CASE: the others are not evaluated.
+fn first_known(args: Vec<Expr>) -> Result<Expr> {
+    let mut args = args;
+    let Some(last) = args.pop() else { return datafusion_common::plan_err!("coalesce takes a value") };
+    let mut rest = args.into_iter();
+    let Some(first) = rest.next() else { return Ok(last) };
+    let mut case = when(first.clone().is_not_null(), first);
+    for arg in rest {
+        case = case.when(arg.clone().is_not_null(), arg);
+    }
+    case.otherwise(last)
+}
+
+/// Characters that a type of text keeps, and the function that keeps them.
+struct Length {
+    function: &'static str,
+    characters: i64,
+}
+
+/// The length in `VARCHAR(3)` and its other names.
+fn length(written: &Expr) -> Option<Length> {
+    let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = written else { return None };
+    let text = text.to_ascii_lowercase();
+    let (name, rest) = text.split_once('(').unwrap_or((text.as_str(), ""));
+    let name = name.trim();
+    let varying = matches!(name, "varchar" | "character varying" | "char varying" | "nvarchar");
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let characters: Option<i64> = digits.parse().ok();
+    characters.filter(|_| varying).map(|characters| Length { function: "herald_cut", characters })
+}

@@ -1,0 +1,13 @@
+//! Forms of a query that `sqlparser` does not read, or reads otherwise than PostgreSQL.
+
+pub mod flink;
+pub mod jsonb;
+pub mod lambda;
+pub mod reading;
+pub mod rows;
+pub mod series;
+pub mod structs;
+pub mod temporal;
+pub mod unnest;
+pub mod wildcard;
+pub mod window;

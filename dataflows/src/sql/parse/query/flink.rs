@@ -1,0 +1,123 @@
+//! What `sqlparser` cannot read, turned into what it can, on the tokens of a query.
+//!
+//! Flink's `TUMBLE(TABLE t, DESCRIPTOR(ts), size)`, also inside `TABLE(...)`, loses the words TABLE
+//! and DESCRIPTOR with their parentheses, `PARTITION BY` in `SESSION(t PARTITION BY k, ts, gap)` becomes
+//! a comma, LATERAL goes from before a call in FROM, which sees the tables before it anyway, and joins as
+//! of a time are marked ([`super::temporal`]); every other token keeps its span, so later complaints still
+//! point into the file. Constructs of streaming dialects that this release does not have and `sqlparser`
+//! would stumble over somewhere else are refused here by name.
+
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::cursor::{Context, Read, is_word};
+
+/// Rewrites the tokens of a query.
+pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Vec<TokenWithSpan>> {
+    for i in 0..tokens.len() {
+        if let Some((message, hint)) = refused(&tokens[i..], i.checked_sub(1).map(|p| &tokens[p].token)) {
+            return Err(Mistake::new(context.pos(tokens[i].span.start), message).hint(hint));
+        }
+    }
+    let mut dropped = vec![false; tokens.len()];
+    for i in 0..tokens.len() {
+        // What is called in FROM sees the tables before it, with the word or without.
+        let called = tokens.get(i + 2).is_some_and(|t| t.token == Token::LParen);
+        dropped[i] |= is_bare_from(&tokens, i);
+        dropped[i] |=
+            is_word(&tokens[i].token, "lateral") && called && matches!(tokens[i + 1].token, Token::Word(_));
+        if !is_window(&tokens[i..]) {
+            continue;
+        }
+        // `TABLE ( TUMBLE ( ... ) )`.
+        if i >= 2
+            && is_word(&tokens[i - 2].token, "table")
+            && let Some(end) = closing(&tokens, i - 1)
+        {
+            dropped[i - 2] = true;
+            dropped[i - 1] = true;
+            dropped[end] = true;
+        }
+        let Some(end) = closing(&tokens, i + 1) else { continue };
+        if tokens.get(i + 2).is_some_and(|t| is_word(&t.token, "table")) {
+            dropped[i + 2] = true;
+        }
+        for j in i + 2..end {
+            if is_word(&tokens[j].token, "partition") && is_word(&tokens[j + 1].token, "by") {
+                tokens[j].token = Token::Comma;
+                dropped[j + 1] = true;
+            }
+            if let (true, Some(close)) = (is_word(&tokens[j].token, "descriptor"), closing(&tokens, j + 1)) {
+                dropped[j] = true;
+                dropped[j + 1] = true;
+                dropped[close] = true;
+            }
+        }
+    }
+    let kept = tokens.into_iter().zip(dropped).filter(|(_, drop)| !drop).map(|(token, _)| token).collect();
+    Ok(super::temporal::tokens(super::wildcard::tokens(kept)))
+}
+
+/// Tells whether FROM stands without what is to be trimmed: `TRIM(FROM s)`, `TRIM(BOTH FROM s)`.
+fn is_bare_from(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let word = |back: usize, text: &str| at >= back && is_word(&tokens[at - back].token, text);
+    let opens = |back: usize| at >= back && tokens[at - back].token == Token::LParen;
+    let side = ["leading", "trailing", "both"].iter().any(|side| word(1, side));
+    word(0, "from") && ((opens(1) && word(2, "trim")) || (side && opens(2) && word(3, "trim")))
+}
+
+/// Whether `TUMBLE(`, `HOP(` or `SESSION(` begins here.
+fn is_window(rest: &[TokenWithSpan]) -> bool {
+    ["tumble", "hop", "session"].iter().any(|window| is_word(&rest[0].token, window))
+        && rest.get(1).is_some_and(|t| t.token == Token::LParen)
+}
+
+/// Index of the `)` that closes the `(` at `open`; None if there is none.
+pub(in crate::sql::parse) fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    if tokens.get(open)?.token != Token::LParen {
+        return None;
+    }
+    for (i, t) in tokens.iter().enumerate().skip(open) {
+        match t.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(i);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What begins here and is not in this release: message and hint.
+fn refused(rest: &[TokenWithSpan], before: Option<&Token>) -> Option<(&'static str, &'static str)> {
+    let word = |i: usize, text: &str| rest.get(i).is_some_and(|t| is_word(&t.token, text));
+    let opens = |i: usize| rest.get(i).is_some_and(|t| t.token == Token::LParen);
+    let in_from = before.is_none_or(|t| {
+        matches!(t, Token::Comma | Token::LParen)
+            || is_word(t, "from")
+            || is_word(t, "join")
+            || is_word(t, "lateral")
+    });
+    if word(0, "cumulate") && opens(1) && in_from {
+        return Some((
+            "CUMULATE windows are not supported",
+            "write TUMBLE(t, ts, size) or HOP(t, ts, slide, size)",
+        ));
+    }
+    let proctime = word(2, "as") && word(3, "of") && word(4, "proctime") && opens(5);
+    if word(0, "for") && word(1, "system_time") && !proctime {
+        return Some((
+            "FOR SYSTEM_TIME AS OF a time is not supported",
+            "write FOR SYSTEM_TIME AS OF PROCTIME(), or ASOF JOIN for the row that was valid at a time",
+        ));
+    }
+    if word(0, "match_recognize") && opens(1) {
+        return Some(("MATCH_RECOGNIZE is not supported", "write a join or an aggregate"));
+    }
+    None
+}

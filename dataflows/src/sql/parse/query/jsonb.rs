@@ -1,0 +1,207 @@
+//! What JSONB needs of the parser: its operators with `?`, and its functions in FROM.
+//!
+//! The tokens are those of a dialect in which `?` stands for a parameter; inside queries and expressions
+//! they become the operators `?`, `?|` and `?&`. A function that lists the parts of a JSONB value becomes
+//! the UNNEST of a function that gives them as an array: `FROM t, jsonb_array_elements(t.j) AS e`
+//! is `FROM t, UNNEST(herald_jsonb_elements(t.j)) AS e`.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query,
+    TableAlias, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+};
+use datafusion_sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
+
+/// Tokens with JSONB's operators in place of parameters.
+pub fn operators(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for mut token in tokens {
+        let joined = match (&token.token, out.last()) {
+            (Token::Pipe, Some(last)) if is_question(last, &token) => Some(Token::QuestionPipe),
+            (Token::Ampersand, Some(last)) if is_question(last, &token) => Some(Token::QuestionAnd),
+            _ => None,
+        };
+        match (joined, out.last_mut()) {
+            (Some(operator), Some(last)) => {
+                *last = TokenWithSpan::new(operator, Span::new(last.span.start, token.span.end));
+                continue;
+            }
+            _ if matches!(&token.token, Token::Placeholder(text) if text == "?") => {
+                token.token = Token::Question
+            }
+            _ => {}
+        }
+        out.push(token);
+    }
+    out
+}
+
+/// Tells whether `next` stands right behind a `?`.
+fn is_question(last: &TokenWithSpan, next: &TokenWithSpan) -> bool {
+    last.token == Token::Question && last.span.end == next.span.start
+}
+
+/// The functions in FROM: what gives their rows as an array, and the names of their columns.
+const ROWS: [(&str, &str, &[&str]); 10] = [
+    ("jsonb_array_elements", "herald_jsonb_elements", &["value"]),
+    ("jsonb_array_elements_text", "herald_jsonb_elements_text", &["value"]),
+    ("jsonb_object_keys", "herald_jsonb_keys", &["jsonb_object_keys"]),
+    ("jsonb_each", "herald_jsonb_each", &["key", "value"]),
+    ("jsonb_each_text", "herald_jsonb_each_text", &["key", "value"]),
+    ("json_array_elements", "herald_jsonb_elements", &["value"]),
+    ("json_array_elements_text", "herald_jsonb_elements_text", &["value"]),
+    ("json_object_keys", "herald_jsonb_keys", &["json_object_keys"]),
+    ("json_each", "herald_jsonb_each", &["key", "value"]),
+    ("json_each_text", "herald_jsonb_each_text", &["key", "value"]),
+];
+
+/// The array of the parts that the function `name` gives, where they have one column.
+pub fn as_array(name: &str, f: &Function) -> Option<Expr> {
+    let (_, function, _) = ROWS.iter().find(|row| row.0 == name && row.2.len() == 1)?;
+    let FunctionArguments::List(list) = &f.args else { return None };
+    Some(call(function, Span::empty(), list.args.clone()))
+}
+
+/// Puts UNNEST in place of every function that lists the parts of a JSONB value.
+pub fn rows(query: &mut Query) {
+    let mut listed = Listed { aliases: Vec::new() };
+    let _ = query.visit(&mut listed);
+    if !listed.aliases.is_empty() {
+        let _ = query.visit(&mut Values(listed.aliases));
+    }
+}
+
+/// Replaces the functions, and remembers what elements are called.
+struct Listed {
+    aliases: Vec<String>,
+}
+
+impl VisitorMut for Listed {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let (name, args, alias, numbered) = match &*factor {
+            TableFactor::Table { name, args: Some(args), alias, with_ordinality, .. } => {
+                (name, &args.args, alias, *with_ordinality)
+            }
+            TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+                (name, args, alias, *with_ordinality)
+            }
+            _ => return ControlFlow::Continue(()),
+        };
+        let called = name.to_string().to_lowercase();
+        let Some((_, function, columns)) = ROWS.iter().find(|row| row.0 == called) else {
+            return ControlFlow::Continue(());
+        };
+        let span = name.0.first().and_then(|part| part.as_ident()).map_or(Span::empty(), |ident| ident.span);
+        let list = call(function, span, args.clone());
+        let alias = alias.clone().unwrap_or_else(|| {
+            let numbers = numbered.then_some(&"ordinality");
+            let names = columns.iter().chain(numbers).map(|name| TableAliasColumnDef::from_name(*name));
+            TableAlias {
+                explicit: true,
+                name: Ident::with_span(span, called),
+                columns: names.collect(),
+                at: None,
+            }
+        });
+        if alias.columns.is_empty() && *columns == ["value"] && !numbered {
+            self.aliases.push(crate::sql::parse::cursor::fold(&alias.name.value, alias.name.quote_style));
+        }
+        *factor = TableFactor::UNNEST {
+            alias: Some(alias),
+            array_exprs: vec![list],
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: numbered,
+        };
+        ControlFlow::Continue(())
+    }
+}
+
+fn call(name: &str, span: Span, args: Vec<FunctionArg>) -> Expr {
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::with_span(span, name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// Lets the elements that `AS e` calls `e` go by `e.value`, too.
+struct Values(Vec<String>);
+
+impl VisitorMut for Values {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(names) = expr
+            && let [table, column] = names.as_mut_slice()
+            && crate::sql::parse::cursor::fold(&column.value, column.quote_style) == "value"
+            && self.0.contains(&crate::sql::parse::cursor::fold(&table.value, table.quote_style))
+        {
+            column.value = table.value.clone();
+            column.quote_style = table.quote_style;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_sql::sqlparser::dialect::{GenericDialect, PostgreSqlDialect};
+    use datafusion_sql::sqlparser::parser::Parser;
+    use datafusion_sql::sqlparser::tokenizer::Tokenizer;
+
+    use super::*;
+
+    fn parsed(text: &str) -> String {
+        let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().unwrap();
+        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(operators(tokens));
+        let mut query = parser.parse_query().unwrap();
+        rows(&mut query);
+        query.to_string()
+    }
+
+    #[test]
+    fn question_marks_are_operators() {
+        for text in
+            ["SELECT j ? 'a'", "SELECT j ?| ARRAY['a'] AND j ?& ARRAY['b']", "SELECT NOT j -> 'b' ? 'a'"]
+        {
+            assert_eq!(parsed(text), text);
+        }
+        assert_eq!(parsed("SELECT j ?|ARRAY['a']"), "SELECT j ?| ARRAY['a']");
+    }
+
+    #[test]
+    fn functions_in_from_become_unnest() {
+        let cases = [
+            (
+                "SELECT e ->> 'x', e.value FROM t, jsonb_array_elements(t.j) AS e",
+                "SELECT e ->> 'x', e.e FROM t, UNNEST(herald_jsonb_elements(t.j)) AS e",
+            ),
+            (
+                "SELECT key, value FROM t CROSS JOIN LATERAL jsonb_each(j)",
+                "SELECT key, value FROM t CROSS JOIN UNNEST(herald_jsonb_each(j)) AS jsonb_each (key, value)",
+            ),
+            (
+                "SELECT * FROM t LEFT JOIN jsonb_object_keys(j) WITH ORDINALITY AS k(v, n) ON true",
+                "SELECT * FROM t LEFT JOIN UNNEST(herald_jsonb_keys(j)) WITH ORDINALITY AS k (v, n) ON true",
+            ),
+            (
+                "SELECT value FROM t, jsonb_array_elements(j)",
+                "SELECT value FROM t, UNNEST(herald_jsonb_elements(j)) AS jsonb_array_elements (value)",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parsed(text), expected);
+        }
+        assert_eq!(parsed("SELECT t.value FROM t"), "SELECT t.value FROM t");
+    }
+}

@@ -1,0 +1,181 @@
+//! Lambdas, as functions of arrays take them: `x -> expr`, `(x) -> expr`, `|x| expr`, `lambda x: expr`.
+//!
+//! `->` is JSONB's operator, and binds as one. Where an argument of a function that takes a lambda begins
+//! with a name and an arrow, its tokens therefore become a call before anything is parsed:
+//! `array_filter(a, x -> x > 1)` is `array_filter(a, herald_lambda(x, x > 1))`.
+
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::sql::parse::cursor::is_word;
+
+/// Name of the call that stands for a lambda: its parameters, and what it computes.
+pub const LAMBDA: &str = "herald_lambda";
+
+/// The functions that take a lambda.
+pub const FUNCTIONS: [&str; 22] = [
+    "array_transform",
+    "list_transform",
+    "transform",
+    "array_apply",
+    "list_apply",
+    "array_filter",
+    "list_filter",
+    "filter",
+    "array_exists",
+    "array_any_match",
+    "list_any_match",
+    "any_match",
+    "array_all_match",
+    "list_all_match",
+    "all_match",
+    "array_none_match",
+    "none_match",
+    "array_first",
+    "list_first",
+    "array_find",
+    "array_sort",
+    "list_sort",
+];
+
+/// A bracket that is open.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    /// Its function takes a lambda.
+    takes: bool,
+    /// A lambda stands in it that is to be closed.
+    lambda: bool,
+}
+
+/// Tokens with lambdas as calls.
+pub fn calls(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut open: Vec<Open> = Vec::new();
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        match &token.token {
+            Token::LParen => {
+                let takes = out.last().is_some_and(|t| FUNCTIONS.iter().any(|f| is_word(&t.token, f)));
+                open.push(Open { takes, lambda: false });
+            }
+            Token::LBracket | Token::LBrace => open.push(Open::default()),
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                let ends = open.pop().filter(|own| own.lambda);
+                out.extend(ends.map(|_| like(token, Token::RParen)));
+            }
+            Token::Comma => {
+                if let Some(own) = open.last_mut() {
+                    if std::mem::take(&mut own.lambda) {
+                        out.push(like(token, Token::RParen));
+                    }
+                    if let Some((names, after)) = head(&tokens[at + 1..]).filter(|_| own.takes) {
+                        own.lambda = true;
+                        out.push(token.clone());
+                        begin(&mut out, names);
+                        at += after + 1;
+                        continue;
+                    }
+                }
+            }
+            _ => {}
+        }
+        out.push(token.clone());
+        at += 1;
+    }
+    out
+}
+
+/// `herald_lambda(x, y, `.
+fn begin(out: &mut Vec<TokenWithSpan>, names: Vec<&TokenWithSpan>) {
+    let Some(first) = names.first() else { return };
+    out.push(like(first, Token::make_word(LAMBDA, None)));
+    out.push(like(first, Token::LParen));
+    for name in names {
+        out.push(name.clone());
+        out.push(like(name, Token::Comma));
+    }
+}
+
+fn like(at: &TokenWithSpan, token: Token) -> TokenWithSpan {
+    TokenWithSpan::new(token, at.span)
+}
+
+/// The parameters of a lambda that tokens begin with, and where its expression begins.
+fn head(tokens: &[TokenWithSpan]) -> Option<(Vec<&TokenWithSpan>, usize)> {
+    let is = |at: usize, token: &Token| tokens.get(at).is_some_and(|t| t.token == *token);
+    let is_name = |at: usize| matches!(tokens.get(at).map(|t| &t.token), Some(Token::Word(_)));
+    let first = tokens.first()?;
+    if is_word(&first.token, "lambda") && is_name(1) {
+        let (names, end) = names(&tokens[1..])?;
+        return is(end + 1, &Token::Colon).then_some((names, end + 2));
+    }
+    match &first.token {
+        Token::Word(_) => is(1, &Token::Arrow).then(|| (vec![first], 2)),
+        Token::LParen => {
+            let (names, end) = names(&tokens[1..])?;
+            (is(end + 1, &Token::RParen) && is(end + 2, &Token::Arrow)).then_some((names, end + 3))
+        }
+        Token::Pipe => {
+            let (names, end) = names(&tokens[1..])?;
+            is(end + 1, &Token::Pipe).then_some((names, end + 2))
+        }
+        _ => None,
+    }
+}
+
+/// Names with commas between them, and where they end.
+fn names(tokens: &[TokenWithSpan]) -> Option<(Vec<&TokenWithSpan>, usize)> {
+    let mut names = Vec::new();
+    let mut at = 0;
+    loop {
+        let name = tokens.get(at).filter(|t| matches!(t.token, Token::Word(_)))?;
+        names.push(name);
+        at += 1;
+        match tokens.get(at) {
+            Some(t) if t.token == Token::Comma => at += 1,
+            _ => return Some((names, at)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_sql::sqlparser::dialect::{GenericDialect, PostgreSqlDialect};
+    use datafusion_sql::sqlparser::parser::Parser;
+    use datafusion_sql::sqlparser::tokenizer::Tokenizer;
+
+    use super::*;
+
+    fn parsed(text: &str) -> String {
+        let mut tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().unwrap();
+        tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(calls(tokens));
+        parser.parse_expr().unwrap().to_string()
+    }
+
+    #[test]
+    fn lambdas_become_calls() {
+        let cases = [
+            ("array_filter(a, x -> x > 1)", "array_filter(a, herald_lambda(x, x > 1))"),
+            ("any_match(a, (x) -> x -> 'k' = 1)", "any_match(a, herald_lambda(x, x -> 'k' = 1))"),
+            ("list_transform(a, |x| x | 1)", "list_transform(a, herald_lambda(x, x | 1))"),
+            ("array_transform(a, lambda x: (x, 1))", "array_transform(a, herald_lambda(x, (x, 1)))"),
+            ("transform(a, (x, i) -> x)", "transform(a, herald_lambda(x, i, x))"),
+            (
+                "transform(a, x -> filter(b, y -> y = x)) || c",
+                "transform(a, herald_lambda(x, filter(b, herald_lambda(y, y = x)))) || c",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parsed(text), expected);
+        }
+    }
+
+    #[test]
+    fn an_arrow_elsewhere_is_jsonb() {
+        for text in
+            ["f(a, x -> 'k')", "array_filter(j -> 'k', x)", "j -> k", "count(*) FILTER (WHERE j -> 'a')"]
+        {
+            assert_eq!(parsed(text), text);
+        }
+    }
+}

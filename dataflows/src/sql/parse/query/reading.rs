@@ -1,0 +1,318 @@
+//! Expressions as PostgreSQL reads them, where `sqlparser` groups or names them otherwise.
+//!
+//! - `a IS DISTINCT FROM b AND c`: the parser takes `b AND c` for the right side. IS binds closer than
+//!   comparisons' conjunctions, so what follows is a condition of its own.
+//! - `-2 ^ 2`: the parser negates the power. A sign binds closer than every operator but `::` and `[]`.
+//! - `(a, b) = (1, 2)`: a row is compared column by column, with NULL in any of them: `a = 1 AND b = 2`.
+//! - `(s).a` is `s['a']`.
+//! - `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
+//! - `x = ANY (SELECT ...)` is `x IN (SELECT ...)`, `x <> ALL (SELECT ...)` its NOT IN.
+//!
+//! Parentheses are nodes of their own in the tree, so that written grouping is never undone.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion_sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator as Op, CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    LimitClause, Query, Subscript, UnaryOperator, Value, VisitMut, VisitorMut,
+};
+
+/// Corrects every expression in `node`.
+pub fn correct(node: &mut impl VisitMut) {
+    let _ = node.visit(&mut Reading);
+}
+
+struct Reading;
+
+impl VisitorMut for Reading {
+    type Break = ();
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if query.fetch.as_ref().is_some_and(|fetch| !fetch.percent && !fetch.with_ties) {
+            let first = query.fetch.take().and_then(|fetch| fetch.quantity);
+            let first = first.unwrap_or_else(|| Expr::Value(Value::Number("1".to_owned(), false).into()));
+            query.limit_clause = match query.limit_clause.take() {
+                Some(LimitClause::LimitOffset { limit: None, offset, limit_by }) => {
+                    Some(LimitClause::LimitOffset { limit: Some(first), offset, limit_by })
+                }
+                None => Some(LimitClause::LimitOffset { limit: Some(first), offset: None, limit_by: vec![] }),
+                both => both,
+            };
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let taken = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+        *expr = corrected(taken);
+        ControlFlow::Continue(())
+    }
+}
+
+fn corrected(expr: Expr) -> Expr {
+    match expr {
+        Expr::IsDistinctFrom(left, right) => {
+            below(*right, looser_than_is, &|right| distinct(left.as_ref().clone(), right, false))
+        }
+        Expr::IsNotDistinctFrom(left, right) => {
+            below(*right, looser_than_is, &|right| distinct(left.as_ref().clone(), right, true))
+        }
+        Expr::UnaryOp { op: op @ (UnaryOperator::Minus | UnaryOperator::Plus), expr } => {
+            below(*expr, is_power, &|of| Expr::UnaryOp { op, expr: Box::new(of) })
+        }
+        // NOT took what follows IS DISTINCT FROM with it.
+        Expr::UnaryOp { op: UnaryOperator::Not, expr } => {
+            below(*expr, is_conjunction, &|of| Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(of) })
+        }
+        Expr::BinaryOp { left, op, right } => match (row(&left), row(&right)) {
+            (Some(l), Some(r)) if l.len() == r.len() && is_comparison(&op) => nested(rows(l, &op, r)),
+            _ => Expr::BinaryOp { left, op, right },
+        },
+        Expr::InList { expr, list, negated } => in_list(*expr, list, negated),
+        Expr::IsNull(of) => match row(&of) {
+            Some(parts) => nested(all(parts.into_iter().map(|p| Expr::IsNull(Box::new(p))), &Op::And)),
+            None => Expr::IsNull(of),
+        },
+        Expr::IsNotNull(of) => match row(&of) {
+            Some(parts) => nested(all(parts.into_iter().map(|p| Expr::IsNotNull(Box::new(p))), &Op::And)),
+            None => Expr::IsNotNull(of),
+        },
+        Expr::AnyOp { left, compare_op: Op::Eq, right, is_some } => match *right {
+            Expr::Subquery(subquery) => Expr::InSubquery { expr: left, subquery, negated: false },
+            other => Expr::AnyOp { left, compare_op: Op::Eq, right: Box::new(other), is_some },
+        },
+        Expr::AllOp { left, compare_op: Op::NotEq, right } => match *right {
+            Expr::Subquery(subquery) => Expr::InSubquery { expr: left, subquery, negated: true },
+            other => Expr::AllOp { left, compare_op: Op::NotEq, right: Box::new(other) },
+        },
+        Expr::CompoundFieldAccess { root, access_chain } => accessed(*root, access_chain),
+        other => other,
+    }
+}
+
+/// `t.s[1].a`, whose parts in front of the first bracket are one name.
+fn accessed(root: Expr, chain: Vec<AccessExpr>) -> Expr {
+    let mut chain = chain.into_iter().peekable();
+    let root = match root {
+        Expr::Identifier(first) => {
+            let mut names = vec![first];
+            let name = |access: &AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+            while let Some(AccessExpr::Dot(Expr::Identifier(next))) = chain.next_if(name) {
+                names.push(next);
+            }
+            match <[Ident; 1]>::try_from(names) {
+                Ok([only]) => Expr::Identifier(only),
+                Err(names) => Expr::CompoundIdentifier(names),
+            }
+        }
+        other => other,
+    };
+    let access_chain: Vec<AccessExpr> = chain.map(field).collect();
+    match access_chain.is_empty() {
+        true => root,
+        false => Expr::CompoundFieldAccess { root: Box::new(root), access_chain },
+    }
+}
+
+/// A field by its name in brackets.
+fn field(access: AccessExpr) -> AccessExpr {
+    match access {
+        AccessExpr::Dot(Expr::Identifier(name)) => {
+            let text =
+                Value::SingleQuotedString(crate::sql::parse::cursor::fold(&name.value, name.quote_style));
+            AccessExpr::Subscript(Subscript::Index { index: Expr::Value(text.with_span(name.span)) })
+        }
+        other => other,
+    }
+}
+
+/// Puts `make` around the first operand of `expr` below the operators for which `passes` holds.
+fn below(expr: Expr, passes: fn(&Expr) -> bool, make: &dyn Fn(Expr) -> Expr) -> Expr {
+    if !passes(&expr) {
+        return make(expr);
+    }
+    let down = |of: Box<Expr>| Box::new(below(*of, passes, make));
+    match expr {
+        Expr::BinaryOp { left, op, right } => Expr::BinaryOp { left: down(left), op, right },
+        Expr::IsNull(of) => Expr::IsNull(down(of)),
+        Expr::IsNotNull(of) => Expr::IsNotNull(down(of)),
+        Expr::IsTrue(of) => Expr::IsTrue(down(of)),
+        Expr::IsNotTrue(of) => Expr::IsNotTrue(down(of)),
+        Expr::IsFalse(of) => Expr::IsFalse(down(of)),
+        Expr::IsNotFalse(of) => Expr::IsNotFalse(down(of)),
+        Expr::IsUnknown(of) => Expr::IsUnknown(down(of)),
+        Expr::IsNotUnknown(of) => Expr::IsNotUnknown(down(of)),
+        Expr::IsDistinctFrom(left, right) => Expr::IsDistinctFrom(down(left), right),
+        Expr::IsNotDistinctFrom(left, right) => Expr::IsNotDistinctFrom(down(left), right),
+        other => make(other),
+    }
+}
+
+fn looser_than_is(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryOp { op, .. } => matches!(op, Op::And | Op::Or | Op::Xor),
+        Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotUnknown(_)
+        | Expr::IsDistinctFrom(..)
+        | Expr::IsNotDistinctFrom(..) => true,
+        _ => false,
+    }
+}
+
+fn is_conjunction(expr: &Expr) -> bool {
+    matches!(expr, Expr::BinaryOp { op: Op::And | Op::Or, .. })
+}
+
+fn is_power(expr: &Expr) -> bool {
+    matches!(expr, Expr::BinaryOp { op: Op::PGExp, .. })
+}
+
+fn is_comparison(op: &Op) -> bool {
+    matches!(op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq)
+}
+
+/// The columns of a row value of two and more.
+fn row(expr: &Expr) -> Option<Vec<Expr>> {
+    match expr {
+        Expr::Tuple(parts) if parts.len() > 1 => Some(parts.clone()),
+        Expr::Nested(inner) => row(inner),
+        Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("row") && f.over.is_none() => {
+            let FunctionArguments::List(list) = &f.args else { return None };
+            let parts = list.args.iter().map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+                _ => None,
+            });
+            parts.collect::<Option<Vec<_>>>().filter(|parts| parts.len() > 1)
+        }
+        _ => None,
+    }
+}
+
+fn nested(expr: Expr) -> Expr {
+    Expr::Nested(Box::new(expr))
+}
+
+fn all(parts: impl Iterator<Item = Expr>, op: &Op) -> Expr {
+    let join = |left, right| Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) };
+    let whole = parts.map(nested).reduce(join);
+    whole.unwrap_or_else(|| Expr::Value(Value::Boolean(true).into()))
+}
+
+/// Two rows by one comparison. An order is decided by the first columns that differ.
+fn rows(left: Vec<Expr>, op: &Op, right: Vec<Expr>) -> Expr {
+    let pair = |op: &Op, (l, r): (Expr, Expr)| Expr::BinaryOp {
+        left: Box::new(l),
+        op: op.clone(),
+        right: Box::new(r),
+    };
+    let mut pairs: Vec<(Expr, Expr)> = left.into_iter().zip(right).collect();
+    match op {
+        Op::Eq => all(pairs.into_iter().map(|p| pair(op, p)), &Op::And),
+        Op::NotEq => all(pairs.into_iter().map(|p| pair(op, p)), &Op::Or),
+        _ => {
+            let strict = match op {
+                Op::LtEq => Op::Lt,
+                Op::GtEq => Op::Gt,
+                other => other.clone(),
+            };
+            let Some(last) = pairs.pop() else { return all(std::iter::empty(), &Op::And) };
+            // Only where the first are equal are the next looked at.
+            pairs.into_iter().rev().fold(pair(op, last), |rest, first| Expr::Case {
+                case_token: AttachedToken::empty(),
+                end_token: AttachedToken::empty(),
+                operand: None,
+                conditions: vec![CaseWhen { condition: pair(&Op::Eq, first.clone()), result: rest }],
+                else_result: Some(Box::new(pair(&strict, first))),
+            })
+        }
+    }
+}
+
+/// A row in a list of rows.
+fn in_list(expr: Expr, list: Vec<Expr>, negated: bool) -> Expr {
+    let items: Option<Vec<Vec<Expr>>> = list.iter().map(row).collect();
+    let (Some(left), Some(items)) = (row(&expr), items) else {
+        return Expr::InList { expr: Box::new(expr), list, negated };
+    };
+    if items.iter().any(|item| item.len() != left.len()) {
+        return Expr::InList { expr: Box::new(expr), list, negated };
+    }
+    let any = nested(all(items.into_iter().map(|item| rows(left.clone(), &Op::Eq, item)), &Op::Or));
+    if negated { nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(any) }) } else { any }
+}
+
+/// `left IS [NOT] DISTINCT FROM right`, of rows column by column.
+fn distinct(left: Expr, right: Expr, not: bool) -> Expr {
+    if let (Some(l), Some(r)) = (row(&left), row(&right))
+        && l.len() == r.len()
+    {
+        let op = if not { Op::And } else { Op::Or };
+        return nested(all(l.into_iter().zip(r).map(|(l, r)| distinct(l, r, not)), &op));
+    }
+    let (left, right) = (Box::new(left), Box::new(right));
+    if not { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion_sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    #[track_caller]
+    fn reads(text: &str, as_text: &str) {
+        let parse = |text: &str| {
+            let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(text);
+            parser.and_then(|mut p| p.parse_expr()).expect("an expression")
+        };
+        let mut expr = parse(text);
+        correct(&mut expr);
+        assert_eq!(expr.to_string(), parse(as_text).to_string(), "{text}");
+    }
+
+    #[test]
+    fn is_binds_closer_than_and_or() {
+        let mut expr = Parser::new(&PostgreSqlDialect {})
+            .try_with_sql("NOT a IS DISTINCT FROM b + 1 OR c AND d")
+            .and_then(|mut p| p.parse_expr())
+            .expect("an expression");
+        correct(&mut expr);
+        assert!(matches!(expr, Expr::BinaryOp { op: Op::Or, .. }), "{expr:?}");
+    }
+
+    #[test]
+    fn a_sign_binds_closer_than_a_power() {
+        let mut expr = Parser::new(&PostgreSqlDialect {})
+            .try_with_sql("-2 ^ 2 ^ 3")
+            .and_then(|mut p| p.parse_expr())
+            .expect("an expression");
+        correct(&mut expr);
+        assert!(matches!(expr, Expr::BinaryOp { op: Op::PGExp, .. }), "{expr:?}");
+    }
+
+    #[test]
+    fn rows_are_compared_column_by_column() {
+        reads("(a, b) = (1, 2)", "((a = 1) AND (b = 2))");
+        reads("(a, b) <> (1, 2)", "((a <> 1) OR (b <> 2))");
+        reads("(a, b) < (1, 2)", "(CASE WHEN a = 1 THEN b < 2 ELSE a < 1 END)");
+        reads("(a, b) >= (1, 2)", "(CASE WHEN a = 1 THEN b >= 2 ELSE a > 1 END)");
+        reads("(a, b) IN ((1, 2), (3, 4))", "(((a = 1) AND (b = 2)) OR ((a = 3) AND (b = 4)))");
+        reads("(a, b) NOT IN ((1, 2))", "(NOT (((a = 1) AND (b = 2))))");
+        reads("(a, b) IS NULL", "((a IS NULL) AND (b IS NULL))");
+        reads("ROW(a, b) = ROW(1, 2)", "((a = 1) AND (b = 2))");
+    }
+
+    #[test]
+    fn quantified_subqueries_are_in() {
+        reads("x = ANY (SELECT y FROM t)", "x IN (SELECT y FROM t)");
+        reads("x <> ALL (SELECT y FROM t)", "x NOT IN (SELECT y FROM t)");
+    }
+}

@@ -1,0 +1,354 @@
+//! Functions that give rows, in the SELECT list: `SELECT id, unnest(tags) AS tag FROM t`.
+//!
+//! The planner has `unnest` there, with PostgreSQL's meaning: rows are made behind WHERE, GROUP BY and
+//! functions OVER, and before DISTINCT and LIMIT. The other functions are the `unnest` of an array. Several in
+//! one list run in step, the shorter ones filled up with NULL: they are one `unnest` of their items side by
+//! side. One that the query groups by is put in FROM, since groups are made of its items.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Query,
+    Select, SelectItem, Spanned, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
+    ValueWithSpan, VisitMut, VisitorMut,
+};
+use datafusion_sql::sqlparser::tokenizer::Location;
+
+use super::jsonb;
+use crate::functions::FUNCTIONS;
+use crate::functions::sets::abreast::{ABREAST, field};
+use crate::sql::ast::Pos;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::cursor::fold;
+use crate::sql::syntax::sugar::call;
+
+/// The relation of items that a query groups by.
+const ITEMS: &str = "__items";
+
+/// Writes the functions in the SELECT lists of `query` as `unnest`, and tells what cannot stand where it does.
+pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
+    let mut rows = Rows { file, mistakes: vec![] };
+    let _ = query.visit(&mut rows);
+    rows.mistakes
+}
+
+struct Rows {
+    file: usize,
+    mistakes: Vec<Mistake>,
+}
+
+impl VisitorMut for Rows {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let mut found = Found::default();
+        let mut items = Vec::new();
+        for (at, item) in select.projection.iter_mut().enumerate() {
+            let before = found.calls.len();
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                let name = crate::sql::query::natural_name(expr);
+                let _ = expr.visit(&mut found);
+                if found.calls.len() > before {
+                    items.push((at, name));
+                }
+            }
+        }
+        for at in &found.misplaced {
+            self.refuse(*at, "a function that gives rows cannot stand inside CASE, coalesce or an aggregate");
+        }
+        if found.calls.is_empty() || !found.misplaced.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        if let Some(Distinct::On(_)) = select.distinct {
+            self.refuse(found.calls[0].at, "a function that gives rows cannot stand beside DISTINCT ON");
+            return ControlFlow::Continue(());
+        }
+        name_items(select, items);
+        let grouped = grouped(select, &found.calls);
+        if grouped.iter().any(|by| *by) && grouped.iter().any(|by| !by) {
+            self.refuse(found.calls[0].at, "only some of the functions that give rows are grouped by");
+        }
+        let lists: Vec<Expr> = found.calls.iter().map(|call| call.list.clone()).collect();
+        let mut put = Put { values: vec![] };
+        if grouped.first() == Some(&true) {
+            put.values = (0..lists.len()).map(item).collect();
+            select.from.push(in_from(lists));
+        } else {
+            put.values = in_list(lists);
+        }
+        let _ = select.projection.visit(&mut put);
+        let _ = select.group_by.visit(&mut put);
+        ControlFlow::Continue(())
+    }
+}
+
+impl Rows {
+    fn refuse(&mut self, at: Location, message: &str) {
+        let pos = Pos { file: self.file, line: at.line, column: at.column };
+        self.mistakes.push(Mistake::new(pos, message).hint("put it in FROM: FROM t, UNNEST(t.items) AS i"));
+    }
+}
+
+/// A call that gives rows.
+struct Call {
+    written: Expr,
+    /// The array whose items are its rows.
+    list: Expr,
+    at: Location,
+}
+
+/// Takes the calls out of an expression, a mark in the place of each.
+#[derive(Default)]
+struct Found {
+    calls: Vec<Call>,
+    misplaced: Vec<Location>,
+    /// Number of subqueries around.
+    queries: usize,
+    /// Number of expressions around in which no such call may stand.
+    closed: usize,
+}
+
+impl VisitorMut for Found {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.queries -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.queries > 0 {
+            return ControlFlow::Continue(());
+        }
+        if let Some((list, at)) = list(expr) {
+            if self.closed > 0 {
+                self.misplaced.push(at);
+            }
+            let marked = mark(self.calls.len());
+            let written = std::mem::replace(expr, marked);
+            self.calls.push(Call { written, list, at });
+        } else if is_closed(expr) {
+            self.closed += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.queries == 0 && is_closed(expr) {
+            self.closed -= 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Tells whether nothing that gives rows may stand in an expression.
+fn is_closed(expr: &Expr) -> bool {
+    match expr {
+        Expr::Case { .. } => true,
+        Expr::Function(f) => {
+            let name = f.name.to_string().to_lowercase();
+            name == "coalesce" || f.over.is_some() || FUNCTIONS.aggregate(&name).is_some()
+        }
+        _ => false,
+    }
+}
+
+/// The array whose items a call gives as rows, and where the call stands.
+fn list(expr: &Expr) -> Option<(Expr, Location)> {
+    let Expr::Function(f) = expr else { return None };
+    let at = f.name.span().start;
+    if f.over.is_some() || at.line == 0 {
+        return None;
+    }
+    let list = match f.name.to_string().to_lowercase().as_str() {
+        "unnest" => one_argument(f)?.clone(),
+        "generate_series" => expr.clone(),
+        name => jsonb::as_array(name, f)?,
+    };
+    Some((list, at))
+}
+
+fn one_argument(f: &Function) -> Option<&Expr> {
+    let FunctionArguments::List(list) = &f.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))] => Some(arg),
+        _ => None,
+    }
+}
+
+/// Gives items with such calls the names that they would have.
+fn name_items(select: &mut Select, items: Vec<(usize, Option<Ident>)>) {
+    for (at, name) in items {
+        let item = &mut select.projection[at];
+        if let (SelectItem::UnnamedExpr(expr), Some(alias)) = (&*item, name) {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+/// Which calls GROUP BY speaks of: by the place or the name of their item, or as they are written. Those
+/// written there become marks, too.
+fn grouped(select: &mut Select, calls: &[Call]) -> Vec<bool> {
+    let GroupByExpr::Expressions(by, _) = &mut select.group_by else { return vec![false; calls.len()] };
+    let mut spoken = vec![false; calls.len()];
+    for expr in by.iter_mut() {
+        let item = match &*expr {
+            Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) => {
+                n.parse::<usize>().ok().and_then(|n| select.projection.get(n.checked_sub(1)?))
+            }
+            Expr::Identifier(name) => {
+                let name = fold(&name.value, name.quote_style);
+                select.projection.iter().find(|item| match item {
+                    SelectItem::ExprWithAlias { alias, .. } => fold(&alias.value, alias.quote_style) == name,
+                    _ => false,
+                })
+            }
+            _ => None,
+        };
+        let mut marks = Marks { calls, spoken: &mut spoken };
+        if let Some(SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. }) = item {
+            let _ = e.clone().visit(&mut marks);
+        }
+        let _ = expr.visit(&mut marks);
+    }
+    spoken
+}
+
+/// Notes which marks an expression has, and marks the calls in it.
+struct Marks<'a> {
+    calls: &'a [Call],
+    spoken: &'a mut Vec<bool>,
+}
+
+impl VisitorMut for Marks<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let at = marked(expr).or_else(|| self.calls.iter().position(|call| call.written == *expr));
+        if let Some(at) = at {
+            self.spoken[at] = true;
+            *expr = mark(at);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn mark(at: usize) -> Expr {
+    Expr::Identifier(Ident::with_quote('"', format!("{ITEMS}:{at}")))
+}
+
+fn marked(expr: &Expr) -> Option<usize> {
+    let Expr::Identifier(name) = expr else { return None };
+    name.value.strip_prefix(ITEMS)?.strip_prefix(':')?.parse().ok()
+}
+
+/// Puts values in the places of marks.
+struct Put {
+    values: Vec<Expr>,
+}
+
+impl VisitorMut for Put {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(value) = marked(expr).and_then(|at| self.values.get(at)) {
+            *expr = value.clone();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The calls as `unnest` in the list.
+fn in_list(lists: Vec<Expr>) -> Vec<Expr> {
+    let count = lists.len();
+    let unnested = |list| call("unnest", vec![list]);
+    if count == 1 {
+        return lists.into_iter().map(unnested).collect();
+    }
+    let rows = unnested(call(ABREAST, lists));
+    let name = |at| Expr::Value(Value::SingleQuotedString(field(at)).with_empty_span());
+    (0..count).map(|at| call("get_field", vec![rows.clone(), name(at)])).collect()
+}
+
+/// The calls as UNNEST in FROM.
+fn in_from(lists: Vec<Expr>) -> TableWithJoins {
+    let columns = (0..lists.len()).map(|at| TableAliasColumnDef::from_name(field(at))).collect();
+    let list = match lists.len() {
+        1 => lists,
+        _ => vec![call(ABREAST, lists)],
+    };
+    let alias = TableAlias { explicit: true, name: Ident::new(ITEMS), columns, at: None };
+    let relation = TableFactor::UNNEST {
+        alias: Some(alias),
+        array_exprs: list,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    };
+    TableWithJoins { relation, joins: vec![] }
+}
+
+fn item(at: usize) -> Expr {
+    Expr::CompoundIdentifier(vec![Ident::new(ITEMS), Ident::new(field(at))])
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion_sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn run(text: &str) -> Result<String, String> {
+        let mut query = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).unwrap().parse_query().unwrap();
+        match rewrite(&mut query, 0).first() {
+            None => Ok(query.to_string()),
+            Some(m) => Err(format!("{}:{} {}", m.pos.line, m.pos.column, m.message)),
+        }
+    }
+
+    #[test]
+    fn calls_in_the_list_are_unnest() {
+        let cases = [
+            ("SELECT id, unnest(a) FROM t", "SELECT id, unnest(a) AS \"unnest\" FROM t"),
+            (
+                "SELECT generate_series(1, n) + 1 AS g FROM t",
+                "SELECT unnest(generate_series(1, n)) + 1 AS g FROM t",
+            ),
+            (
+                "SELECT unnest(a) AS x, unnest(b) AS y FROM t",
+                "SELECT get_field(unnest(herald_abreast(a, b)), 'item0') AS x, \
+                 get_field(unnest(herald_abreast(a, b)), 'item1') AS y FROM t",
+            ),
+            (
+                "SELECT unnest(a) AS x, count(*) FROM t GROUP BY 1",
+                "SELECT __items.item0 AS x, count(*) FROM t, UNNEST(a) AS __items (item0) GROUP BY 1",
+            ),
+            (
+                "SELECT lower(unnest(a)) AS x, count(*) FROM t GROUP BY lower(unnest(a))",
+                "SELECT lower(__items.item0) AS x, count(*) FROM t, UNNEST(a) AS __items (item0) \
+                 GROUP BY lower(__items.item0)",
+            ),
+            (
+                "SELECT k, unnest(array_agg(n)) AS n FROM t GROUP BY k",
+                "SELECT k, unnest(array_agg(n)) AS n FROM t GROUP BY k",
+            ),
+            ("SELECT (SELECT max(x) FROM u)", "SELECT (SELECT max(x) FROM u)"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(run(text).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn calls_elsewhere_are_refused() {
+        let inside = "a function that gives rows cannot stand inside CASE, coalesce or an aggregate";
+        assert_eq!(run("SELECT sum(unnest(a)) FROM t"), Err(format!("1:12 {inside}")));
+        assert_eq!(run("SELECT CASE WHEN b THEN unnest(a) END FROM t"), Err(format!("1:25 {inside}")));
+    }
+}

@@ -1,0 +1,156 @@
+//! `generate_series(...)` and UNNEST of constants in FROM.
+//!
+//! Rows that depend on no other relation are VALUES: the call is evaluated here, once, and its items stand
+//! in its place. With arguments from relations before it, `generate_series(1, t.n) AS g` is
+//! `UNNEST(generate_series(1, t.n)) AS g`. A column has the name of the call's alias, as in PostgreSQL.
+
+use std::ops::ControlFlow;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Field;
+use arrow::util::display::array_value_to_string;
+use datafusion_sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Spanned, TableAlias, TableFactor, Visit,
+    VisitMut, Visitor, VisitorMut,
+};
+use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion_sql::sqlparser::parser::Parser;
+
+use crate::functions::sets::series::MAX_ITEMS;
+use crate::sql::ast::Pos;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::query::constant_value;
+use crate::sql::syntax::sugar::call;
+
+/// Replaces the calls in `query`, and tells what cannot be evaluated.
+pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
+    let mut series = Series { file, mistakes: vec![] };
+    let _ = query.visit(&mut series);
+    series.mistakes
+}
+
+struct Series {
+    file: usize,
+    mistakes: Vec<Mistake>,
+}
+
+impl VisitorMut for Series {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let (list, alias, numbered) = match factor {
+            TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. }
+                if name.to_string().eq_ignore_ascii_case("generate_series") =>
+            {
+                let unnamed = args.args.iter().map(|arg| match arg {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+                    _ => None,
+                });
+                let Some(unnamed) = unnamed.collect::<Option<Vec<_>>>() else {
+                    return ControlFlow::Continue(());
+                };
+                let named = alias.clone().or_else(|| Some(named("generate_series")));
+                (call("generate_series", unnamed), named, *with_ordinality)
+            }
+            TableFactor::UNNEST { alias, array_exprs, with_ordinality, with_offset: false, .. } => {
+                let [list] = array_exprs.as_slice() else { return ControlFlow::Continue(()) };
+                if !is_constant(list) {
+                    return ControlFlow::Continue(());
+                }
+                (list.clone(), alias.clone().or_else(|| Some(named("unnest"))), *with_ordinality)
+            }
+            _ => return ControlFlow::Continue(()),
+        };
+        let at = factor.span().start;
+        if !numbered && is_constant(&list) {
+            match rows(&list) {
+                Ok(subquery) => {
+                    let alias = alias.map(with_column);
+                    *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+                    return ControlFlow::Continue(());
+                }
+                Err(message) => {
+                    let pos = Pos { file: self.file, line: at.line, column: at.column };
+                    self.mistakes.push(Mistake::new(pos, message).hint("read longer lists from a file"));
+                }
+            }
+        }
+        *factor = TableFactor::UNNEST {
+            alias,
+            array_exprs: vec![list],
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: numbered,
+        };
+        ControlFlow::Continue(())
+    }
+}
+
+fn named(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: Ident::new(name), columns: vec![], at: None }
+}
+
+/// The alias with a column of its own name, where it has none.
+fn with_column(mut alias: TableAlias) -> TableAlias {
+    if alias.columns.is_empty() {
+        let mut column = datafusion_sql::sqlparser::ast::TableAliasColumnDef::from_name("x");
+        column.name = alias.name.clone();
+        alias.columns.push(column);
+    }
+    alias
+}
+
+/// Tells whether no column has a part in an expression.
+fn is_constant(expr: &Expr) -> bool {
+    struct Names(bool);
+    impl Visitor for Names {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            self.0 |= matches!(
+                expr,
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. }
+            );
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.0 = true;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_relation(&mut self, _: &ObjectName) -> ControlFlow<()> {
+            self.0 = true;
+            ControlFlow::Continue(())
+        }
+    }
+    let mut names = Names(false);
+    let _ = expr.visit(&mut names);
+    !names.0
+}
+
+/// `VALUES (CAST('1' AS BIGINT)), ...`: the items of a constant list.
+fn rows(list: &Expr) -> Result<Box<Query>, String> {
+    let value = constant_value(list)?;
+    let Some(lists) = value.as_list_opt::<i32>().filter(|l| l.len() == 1) else {
+        return Err(format!("{list} is no array"));
+    };
+    let items = lists.value(0);
+    if items.len() > MAX_ITEMS {
+        return Err(format!("{list} has {} rows, and {MAX_ITEMS} are the most", items.len()));
+    }
+    let of = schemas::sql_type(&Field::new("", items.data_type().clone(), true));
+    let item = |at: usize| -> Result<String, String> {
+        if items.is_null(at) {
+            return Ok(format!("(CAST(NULL AS {of}))"));
+        }
+        let text = array_value_to_string(&items, at).map_err(|e| e.to_string())?;
+        Ok(format!("(CAST('{}' AS {of}))", text.replace('\'', "''")))
+    };
+    let text = match items.len() {
+        0 => format!("SELECT CAST(NULL AS {of}) WHERE FALSE"),
+        rows => format!("VALUES {}", (0..rows).map(item).collect::<Result<Vec<_>, _>>()?.join(", ")),
+    };
+    let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&text);
+    parser.and_then(|mut p| p.parse_query()).map_err(|e| e.to_string())
+}

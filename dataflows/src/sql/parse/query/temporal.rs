@@ -1,0 +1,210 @@
+//! `[LEFT] ASOF JOIN t MATCH_CONDITION (a.ts >= b.ts) ON ...` and `JOIN t FOR SYSTEM_TIME AS OF PROCTIME()`
+//! as plain joins that carry a mark.
+//!
+//! The planner knows plain joins only, so the condition says which kind was meant, as a call of a
+//! function that nobody writes: `ASOF` around the match condition, `LOOKUP` around the whole
+//! condition. What `sqlparser` cannot read of either is first changed on the tokens; the tree is
+//! changed next. Joins with such a mark are told apart again after planning.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Join, JoinConstraint,
+    JoinOperator, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+};
+use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion_sql::sqlparser::parser::Parser;
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+
+use crate::sql::ast::Pos;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::cursor::{fold, is_word};
+
+/// Marks the match condition of an as-of join.
+pub(crate) const ASOF: &str = "herald_asof";
+/// Marks the condition of a join with a table as it is now.
+pub(crate) const LOOKUP: &str = "herald_lookup";
+/// Marks the match condition of a LEFT ASOF JOIN, on the tokens only.
+const OUTER: &str = "herald_outer";
+/// Stands before the name of a table that is read as it is now, on the tokens only.
+const NOW: &str = "herald_now";
+
+/// Turns what `sqlparser` cannot read into what it can: LEFT of LEFT ASOF JOIN becomes a call around its
+/// condition, FOR SYSTEM_TIME AS OF PROCTIME() a qualifier of its table.
+pub fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let word = |at: usize, text: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, text));
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let (mut at, mut outer) = (0, false);
+    while at < tokens.len() {
+        let token = &tokens[at];
+        let made = |token: Token| TokenWithSpan { token, span: tokens[at].span };
+        if word(at, "left") && word(at + 1, "asof") && word(at + 2, "join") {
+            outer = true;
+        } else if outer && word(at, "match_condition") {
+            outer = false;
+            out.extend([token.clone(), made(Token::LParen), made(named(OUTER))]);
+            // Its own parentheses become those of the call.
+            let Some(end) = super::flink::closing(&tokens, at + 1) else { return tokens };
+            out.extend_from_slice(&tokens[at + 1..=end]);
+            out.push(made(Token::RParen));
+            at = end;
+        } else if let Some(length) = now(&tokens[at..]) {
+            let Some(table) = out.pop() else { return tokens };
+            out.extend([made(named(NOW)), made(Token::Period), table]);
+            at += length - 1;
+        } else {
+            out.push(token.clone());
+        }
+        at += 1;
+    }
+    out
+}
+
+fn named(name: &str) -> Token {
+    Token::Word(Word {
+        value: name.to_owned(),
+        quote_style: None,
+        keyword: datafusion_sql::sqlparser::keywords::Keyword::NoKeyword,
+    })
+}
+
+/// How many tokens of `FOR SYSTEM_TIME AS OF PROCTIME()` begin here.
+fn now(rest: &[TokenWithSpan]) -> Option<usize> {
+    let words = ["for", "system_time", "as", "of", "proctime"];
+    let all = words.iter().enumerate().all(|(at, w)| rest.get(at).is_some_and(|t| is_word(&t.token, w)));
+    let call = rest.get(5).is_some_and(|t| t.token == Token::LParen)
+        && rest.get(6).is_some_and(|t| t.token == Token::RParen);
+    (all && call).then_some(7)
+}
+
+/// Turns the joins of a query into plain ones that carry a mark; returns what is wrong with them.
+pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
+    let mut walk = Joins { file, mistakes: Vec::new() };
+    let _: ControlFlow<()> = query.visit(&mut walk);
+    walk.mistakes
+}
+
+struct Joins {
+    file: usize,
+    mistakes: Vec<Mistake>,
+}
+
+impl VisitorMut for Joins {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        select.from.iter_mut().for_each(|item| self.chain(item));
+        ControlFlow::Continue(())
+    }
+}
+
+impl Joins {
+    fn chain(&mut self, item: &mut TableWithJoins) {
+        self.first(&mut item.relation);
+        for join in &mut item.joins {
+            if let TableFactor::NestedJoin { .. } = join.relation {
+                self.first(&mut join.relation);
+            }
+            self.join(join);
+        }
+    }
+
+    /// A table that is joined with nothing before it.
+    fn first(&mut self, factor: &mut TableFactor) {
+        let at = factor.span().start;
+        if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
+            self.chain(table_with_joins);
+        } else if let TableFactor::Table { name, .. } = factor
+            && take_now(name)
+        {
+            self.refuse(
+                (at.line, at.column),
+                "FOR SYSTEM_TIME AS OF PROCTIME() stands at the right of a join",
+                "write FROM stream JOIN dim FOR SYSTEM_TIME AS OF PROCTIME() AS d ON ...",
+            );
+        }
+    }
+
+    fn join(&mut self, join: &mut Join) {
+        let at = join.relation.span().start;
+        let at = (at.line, at.column);
+        if let TableFactor::Table { name, .. } = &mut join.relation
+            && take_now(name)
+        {
+            match &mut join.join_operator {
+                JoinOperator::Join(JoinConstraint::On(on))
+                | JoinOperator::Inner(JoinConstraint::On(on))
+                | JoinOperator::Left(JoinConstraint::On(on))
+                | JoinOperator::LeftOuter(JoinConstraint::On(on)) => self.mark(LOOKUP, on, at),
+                _ => self.refuse(
+                    at,
+                    "FOR SYSTEM_TIME AS OF PROCTIME() needs JOIN or LEFT JOIN with ON",
+                    "write stream JOIN dim FOR SYSTEM_TIME AS OF PROCTIME() AS d ON stream.k = d.k",
+                ),
+            }
+            return;
+        }
+        let JoinOperator::AsOf { match_condition, constraint } = &join.join_operator else { return };
+        let (mut condition, outer) = match outer_of(match_condition) {
+            Some(inner) => (inner, true),
+            None => (match_condition.clone(), false),
+        };
+        self.mark(ASOF, &mut condition, at);
+        let on = match constraint {
+            JoinConstraint::On(on) => JoinConstraint::On(Expr::BinaryOp {
+                left: Box::new(Expr::Nested(Box::new(on.clone()))),
+                op: BinaryOperator::And,
+                right: Box::new(condition),
+            }),
+            JoinConstraint::None => JoinConstraint::On(condition),
+            _ => return self.refuse(at, "ASOF JOIN takes its equalities in ON", "write ON a.k = b.k"),
+        };
+        join.join_operator = if outer { JoinOperator::Left(on) } else { JoinOperator::Inner(on) };
+    }
+
+    /// Puts a call of `mark` around an expression.
+    fn mark(&mut self, mark: &str, expr: &mut Expr, at: (u64, u64)) {
+        // The call's own tokens have no spans: nobody wrote them.
+        let tokens = vec![named(mark), Token::LParen, named("x"), Token::RParen];
+        match Parser::new(&PostgreSqlDialect {}).with_tokens(tokens).parse_expr() {
+            Ok(mut call) => {
+                if let Some(argument) = argument(&mut call) {
+                    std::mem::swap(argument, expr);
+                    *expr = call;
+                }
+            }
+            Err(error) => self.refuse(at, &format!("internal: {error}"), "write a plain JOIN"),
+        }
+    }
+
+    fn refuse(&mut self, (line, column): (u64, u64), message: &str, hint: &str) {
+        self.mistakes.push(Mistake::new(Pos { file: self.file, line, column }, message).hint(hint));
+    }
+}
+
+/// The only argument of a call.
+fn argument(call: &mut Expr) -> Option<&mut Expr> {
+    let Expr::Function(function) = call else { return None };
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    match list.args.first_mut() {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))) => Some(argument),
+        _ => None,
+    }
+}
+
+/// What stands in a call of [`OUTER`].
+fn outer_of(condition: &Expr) -> Option<Expr> {
+    let mut call = condition.clone();
+    let outer = matches!(&call, Expr::Function(f) if f.name.to_string() == OUTER);
+    if outer { argument(&mut call).cloned() } else { None }
+}
+
+/// Takes [`NOW`] off a table's name, if it is there.
+fn take_now(name: &mut ObjectName) -> bool {
+    let first = name.0.first().and_then(|part| part.as_ident());
+    let now = name.0.len() == 2 && first.is_some_and(|i| fold(&i.value, i.quote_style) == NOW);
+    if now {
+        name.0.remove(0);
+    }
+    now
+}

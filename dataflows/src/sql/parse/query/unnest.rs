@@ -1,0 +1,367 @@
+//! `UNNEST(list) AS item` in FROM, taken out of a query.
+//!
+//! DataFusion cannot plan an UNNEST whose argument names the tables before it, so each is replaced
+//! by a table `__unnest_N` under the same alias and returned as an [`UnnestUse`]: the planner learns
+//! the list's type from [`UnnestUse::probe`], registers the table, and later recognises the cross
+//! join with it. Uses come in an order in which each probe names only tables of earlier uses. UNNEST
+//! may follow a comma, CROSS JOIN, JOIN ... ON TRUE (all drop rows without items) or LEFT JOIN ...
+//! ON TRUE (keeps them); other places are refused.
+
+use datafusion_sql::sqlparser::ast::{
+    Cte, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, Spanned,
+    TableAlias, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut, With,
+};
+use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion_sql::sqlparser::parser::Parser;
+use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+use std::ops::ControlFlow;
+
+use crate::sql::ast::Pos;
+use crate::sql::diagnostics::error::Mistake;
+
+/// Prefix of the names of tables that stand for lists.
+pub const TABLE: &str = "__unnest_";
+
+/// One UNNEST taken out of a query.
+#[derive(Clone, Debug)]
+pub struct UnnestUse {
+    /// The N of `__unnest_N`.
+    pub index: usize,
+    /// The table put in its place.
+    pub table: String,
+    /// The name its rows go by.
+    pub alias: Ident,
+    /// The list.
+    pub arg: Expr,
+    /// Whether each item comes with its number (WITH ORDINALITY).
+    pub numbered: bool,
+    /// Whether a row without items stays (LEFT JOIN).
+    pub outer: bool,
+    /// Tells whether it stands in a subquery of an expression.
+    pub nested: bool,
+    /// Where the list stands.
+    pub pos: Pos,
+    /// What stands before it in the same FROM, earlier UNNESTs replaced.
+    pub preceding: Vec<TableWithJoins>,
+    /// `[WITH ctes] SELECT arg FROM preceding`, to be planned for the list's type.
+    pub probe: Query,
+}
+
+/// Takes every UNNEST out of `query`, numbering from `first`.
+///
+/// # Errors
+/// All that stand where they cannot be planned.
+pub fn extract(query: &mut Query, file: usize, first: usize) -> Result<Vec<UnnestUse>, Vec<Mistake>> {
+    let mut extract =
+        Extract { file, next: first, scope: Vec::new(), uses: Vec::new(), mistakes: Vec::new() };
+    extract.query(query);
+    if extract.mistakes.is_empty() {
+        let _ = Visit::visit(query, &mut Left(&mut extract));
+    }
+    if extract.mistakes.is_empty() { Ok(extract.uses) } else { Err(extract.mistakes) }
+}
+
+struct Extract {
+    file: usize,
+    next: usize,
+    /// Common table expressions in sight, innermost last.
+    scope: Vec<Cte>,
+    uses: Vec<UnnestUse>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Extract {
+    fn query(&mut self, query: &mut Query) {
+        let depth = self.scope.len();
+        for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            self.query(&mut cte.query);
+            self.scope.push(cte.clone());
+        }
+        self.body(&mut query.body);
+        self.scope.truncate(depth);
+    }
+
+    fn body(&mut self, body: &mut SetExpr) {
+        match body {
+            SetExpr::Select(select) => self.select(select),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.body(left);
+                self.body(right);
+            }
+            _ => {}
+        }
+    }
+
+    fn select(&mut self, select: &mut Select) {
+        let mut done: Vec<TableWithJoins> = Vec::with_capacity(select.from.len());
+        for mut item in std::mem::take(&mut select.from) {
+            self.chain(&mut item, &done);
+            done.push(item);
+        }
+        select.from = done;
+        let mut within = Within(self);
+        let _ = VisitMut::visit(&mut select.projection, &mut within);
+        let _ = VisitMut::visit(&mut select.selection, &mut within);
+        let _ = VisitMut::visit(&mut select.having, &mut within);
+    }
+
+    /// One item of FROM with its joins; `before` are the items before it.
+    fn chain(&mut self, item: &mut TableWithJoins, before: &[TableWithJoins]) {
+        self.factor(&mut item.relation, before, false);
+        for i in 0..item.joins.len() {
+            let mut preceding = before.to_vec();
+            preceding
+                .push(TableWithJoins { relation: item.relation.clone(), joins: item.joins[..i].to_vec() });
+            let join = &mut item.joins[i];
+            let at = join.relation.span().start;
+            let outer = match (&join.relation, kind(&join.join_operator)) {
+                (TableFactor::UNNEST { .. }, None) => {
+                    let message =
+                        "UNNEST can only be joined by a comma, CROSS JOIN, or LEFT JOIN ... ON TRUE";
+                    self.refuse(at, message, "write the condition in WHERE");
+                    continue;
+                }
+                (_, outer) => outer.unwrap_or(false),
+            };
+            self.factor(&mut join.relation, &preceding, outer);
+        }
+    }
+
+    fn factor(&mut self, factor: &mut TableFactor, preceding: &[TableWithJoins], outer: bool) {
+        match factor {
+            TableFactor::Derived { subquery, .. } => self.query(subquery),
+            TableFactor::NestedJoin { table_with_joins, .. } => self.chain(table_with_joins, preceding),
+            TableFactor::UNNEST { .. } => {
+                let at = factor.span().start;
+                if preceding.is_empty() {
+                    self.refuse(
+                        at,
+                        "UNNEST stands before the table whose list it takes",
+                        "write FROM t, UNNEST(t.list) AS item",
+                    );
+                } else if let Some(table) = self.take(factor, preceding, outer) {
+                    *factor = table;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Records one UNNEST and yields the table that takes its place.
+    fn take(
+        &mut self,
+        factor: &TableFactor,
+        preceding: &[TableWithJoins],
+        outer: bool,
+    ) -> Option<TableFactor> {
+        let TableFactor::UNNEST { alias, array_exprs, with_offset, with_ordinality, .. } = factor else {
+            return None;
+        };
+        let at = factor.span().start;
+        if *with_offset {
+            self.refuse(at, "UNNEST ... WITH OFFSET is not supported", "write WITH ORDINALITY, from 1");
+            return None;
+        }
+        let [arg] = array_exprs.as_slice() else {
+            self.refuse(at, "UNNEST takes one list", "write one UNNEST for each list");
+            return None;
+        };
+        let table = format!("{TABLE}{}", self.next);
+        let alias = alias.clone().unwrap_or_else(|| TableAlias {
+            explicit: true,
+            name: Ident::with_span(arg.span(), "unnest"),
+            columns: Vec::new(),
+            at: None,
+        });
+        let probe = match self.probe(arg, preceding) {
+            Ok(probe) => probe,
+            Err(error) => {
+                self.refuse(at, &format!("internal: {error}"), "write the list as a column first");
+                return None;
+            }
+        };
+        self.uses.push(UnnestUse {
+            index: self.next,
+            table: table.clone(),
+            alias: alias.name.clone(),
+            arg: arg.clone(),
+            numbered: *with_ordinality,
+            outer,
+            nested: false,
+            pos: Pos { file: self.file, line: at.line, column: at.column },
+            preceding: preceding.to_vec(),
+            probe,
+        });
+        self.next += 1;
+        Some(TableFactor::Table {
+            name: ObjectName::from(vec![Ident::with_span(alias.name.span, table)]),
+            alias: Some(alias),
+            args: None,
+            with_hints: Vec::new(),
+            version: None,
+            with_ordinality: false,
+            partitions: Vec::new(),
+            json_path: None,
+            sample: None,
+            index_hints: Vec::new(),
+        })
+    }
+
+    /// `[WITH ctes] SELECT arg FROM preceding`.
+    fn probe(&self, arg: &Expr, preceding: &[TableWithJoins]) -> Result<Query, String> {
+        let mut query = parse("SELECT 1")?;
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            select.projection = vec![SelectItem::UnnamedExpr(arg.clone())];
+            select.from = preceding.to_vec();
+        }
+        // An inner name hides an outer one, and one WITH cannot hold both.
+        let hidden =
+            |i: usize, cte: &Cte| self.scope[i + 1..].iter().any(|later| later.alias.name == cte.alias.name);
+        let visible: Vec<Cte> = self
+            .scope
+            .iter()
+            .enumerate()
+            .filter(|(i, cte)| !hidden(*i, cte))
+            .map(|(_, cte)| cte.clone())
+            .collect();
+        if !visible.is_empty() {
+            let token = parse("WITH a AS (SELECT 1) SELECT 1")?.with.map(|with| with.with_token);
+            query.with = token.map(|with_token| With { with_token, recursive: false, cte_tables: visible });
+        }
+        Ok(query)
+    }
+
+    fn refuse(&mut self, at: Location, message: &str, hint: &str) {
+        let pos = Pos { file: self.file, line: at.line, column: at.column };
+        self.mistakes.push(Mistake::new(pos, message).hint(hint));
+    }
+}
+
+/// Whether a join keeps rows without items; None for joins UNNEST cannot stand in.
+fn kind(operator: &JoinOperator) -> Option<bool> {
+    let on_true = |constraint: &JoinConstraint| match constraint {
+        JoinConstraint::On(Expr::Value(value)) => value.value == Value::Boolean(true),
+        _ => false,
+    };
+    match operator {
+        JoinOperator::CrossJoin(_) => Some(false),
+        JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) if on_true(constraint) => {
+            Some(false)
+        }
+        JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) if on_true(constraint) => {
+            Some(true)
+        }
+        _ => None,
+    }
+}
+
+/// A constant query whose tokens have no spans.
+fn parse(text: &str) -> Result<Query, String> {
+    let dialect = PostgreSqlDialect {};
+    let tokens: Vec<Token> = Tokenizer::new(&dialect, text).tokenize().map_err(|e| e.to_string())?;
+    Parser::new(&dialect).with_tokens(tokens).parse_query().map(|query| *query).map_err(|e| e.to_string())
+}
+
+/// Walks the subqueries of expressions.
+struct Within<'a>(&'a mut Extract);
+
+impl VisitorMut for Within<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(subquery) | Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } =
+            expr
+        {
+            let before = self.0.uses.len();
+            self.0.query(subquery);
+            self.0.uses[before..].iter_mut().for_each(|found| found.nested = true);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Finds what the walk did not reach: UNNEST in other places of an expression.
+struct Left<'a>(&'a mut Extract);
+
+impl Visitor for Left<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::UNNEST { .. } = factor {
+            self.0.refuse(
+                factor.span().start,
+                "UNNEST in a subquery of an expression is not supported",
+                "write it in the FROM of a view",
+            );
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> Result<Vec<String>, String> {
+        let mut query = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).unwrap().parse_query().unwrap();
+        let uses = extract(&mut query, 0, 0)
+            .map_err(|m| format!("{}:{} {}", m[0].pos.line, m[0].pos.column, m[0].message))?;
+        let mut out = vec![query.to_string()];
+        out.extend(uses.iter().map(|u| {
+            format!("{} {} {}: {}", u.table, u.alias, if u.outer { "outer" } else { "inner" }, u.probe)
+        }));
+        Ok(out)
+    }
+
+    #[test]
+    fn every_unnest_is_taken_out() {
+        assert_eq!(
+            run("SELECT m.id, p.* FROM m, UNNEST(m.ps) AS p, UNNEST(p.items) AS i").unwrap(),
+            [
+                "SELECT m.id, p.* FROM m, __unnest_0 AS p, __unnest_1 AS i",
+                "__unnest_0 p inner: SELECT m.ps FROM m",
+                "__unnest_1 i inner: SELECT p.items FROM m, __unnest_0 AS p",
+            ]
+        );
+        assert_eq!(
+            run("WITH c AS (SELECT * FROM m CROSS JOIN UNNEST(ps) p) \
+                 SELECT * FROM c JOIN d ON c.a = d.a LEFT JOIN UNNEST(d.xs) AS x ON TRUE")
+            .unwrap(),
+            [
+                "WITH c AS (SELECT * FROM m CROSS JOIN __unnest_0 p) \
+                 SELECT * FROM c JOIN d ON c.a = d.a LEFT JOIN __unnest_1 AS x ON true",
+                "__unnest_0 p inner: SELECT ps FROM m",
+                "__unnest_1 x outer: WITH c AS (SELECT * FROM m CROSS JOIN __unnest_0 p) SELECT d.xs FROM c JOIN d ON c.a = d.a",
+            ]
+        );
+        assert_eq!(
+            run("SELECT 1 FROM (SELECT * FROM m, UNNEST(a) AS x) s UNION ALL SELECT 2 FROM n, UNNEST(b)")
+                .unwrap()[0],
+            "SELECT 1 FROM (SELECT * FROM m, __unnest_0 AS x) s UNION ALL SELECT 2 FROM n, __unnest_1 AS unnest"
+        );
+        assert_eq!(
+            run("SELECT 1 FROM m WHERE EXISTS (SELECT 1 FROM n, UNNEST(n.a) AS x)").unwrap(),
+            [
+                "SELECT 1 FROM m WHERE EXISTS (SELECT 1 FROM n, __unnest_0 AS x)",
+                "__unnest_0 x inner: SELECT n.a FROM n",
+            ]
+        );
+        assert_eq!(run("SELECT unnest(a) FROM m").unwrap(), ["SELECT unnest(a) FROM m"]);
+    }
+
+    #[test]
+    fn unnest_elsewhere_is_refused() {
+        let bad = [
+            ("SELECT 1 FROM UNNEST(a) AS x", "1:22 UNNEST stands before the table whose list it takes"),
+            ("SELECT 1 FROM m, UNNEST(a, b) AS x", "1:25 UNNEST takes one list"),
+            (
+                "SELECT 1 FROM m LEFT JOIN UNNEST(a) AS x ON x.b = 1",
+                "1:34 UNNEST can only be joined by a comma, CROSS JOIN, or LEFT JOIN ... ON TRUE",
+            ),
+        ];
+        for (text, message) in bad {
+            assert_eq!(run(text), Err(message.to_owned()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `* EXCLUDE (a, b)`, `* EXCEPT (a, b)` and `* REPLACE (expression AS a)`, as DuckDB and Snowflake have them.
+//!
+//! The dialect that queries are read in has none of them. On the tokens each becomes a call of a function
+//! that nobody writes, behind the `*`, and the call becomes an option of the `*` once the query is read.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    Query, ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, Spanned, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
+};
+use datafusion_sql::sqlparser::keywords::Keyword;
+use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
+
+use super::flink::closing;
+use crate::sql::ast::Pos;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::cursor::{fold, is_word};
+
+const EXCLUDE: &str = "herald_exclude";
+const REPLACE: &str = "herald_replace";
+const RENAME: &str = "herald_rename";
+
+/// The words behind a `*`, and the calls they become.
+const WORDS: [(&str, &str); 4] =
+    [("exclude", EXCLUDE), ("except", EXCLUDE), ("replace", REPLACE), ("rename", RENAME)];
+
+/// Writes what stands behind a `*` as calls.
+pub fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while at < tokens.len() {
+        let all = tokens[at].token == Token::Mul && at > 0 && begins(&tokens[at - 1].token);
+        out.push(tokens[at].clone());
+        at += 1;
+        while all && let Some(end) = option(&tokens, at, &mut out) {
+            at = end;
+        }
+    }
+    out
+}
+
+/// Tells whether a `*` behind this token stands for columns.
+fn begins(before: &Token) -> bool {
+    matches!(before, Token::Comma | Token::Period)
+        || ["select", "distinct", "all"].iter().any(|word| is_word(before, word))
+}
+
+/// Writes the option that begins at `at` as a call, and tells what is behind it; None where none begins.
+fn option(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) -> Option<usize> {
+    let word = tokens.get(at)?;
+    let (written, function) = WORDS.iter().find(|(name, _)| is_word(&word.token, name))?;
+    let made = |token: Token| TokenWithSpan { token, span: word.span };
+    let name = Word { value: (*function).to_owned(), quote_style: None, keyword: Keyword::NoKeyword };
+    let next = tokens.get(at + 1)?;
+    if let (Token::Word(_), true) = (&next.token, *written == "exclude") {
+        out.extend([made(Token::Comma), made(Token::Word(name)), made(Token::LParen), next.clone()]);
+        out.push(made(Token::RParen));
+        return Some(at + 2);
+    }
+    let end = closing(tokens, at + 1)?;
+    let first = tokens.get(at + 2)?;
+    let query = ["select", "with", "values"].iter().any(|word| is_word(&first.token, word));
+    if query || first.token == Token::LParen && *written == "except" {
+        return None; // EXCEPT between two queries.
+    }
+    out.extend([made(Token::Comma), made(Token::Word(name))]);
+    let mut depth = 0;
+    for token in &tokens[at + 1..=end] {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        // `expression AS a` are two arguments.
+        let pair = depth == 1 && *function != EXCLUDE && is_word(&token.token, "as");
+        out.push(if pair { TokenWithSpan { token: Token::Comma, span: token.span } } else { token.clone() });
+    }
+    Some(end + 1)
+}
+
+/// Makes options of the calls behind each `*` in `query`, and tells what cannot be one.
+pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
+    let mut options = Options { file, mistakes: vec![] };
+    let _ = query.visit(&mut options);
+    options.mistakes
+}
+
+struct Options {
+    file: usize,
+    mistakes: Vec<Mistake>,
+}
+
+impl VisitorMut for Options {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let mut items: Vec<SelectItem> = Vec::with_capacity(select.projection.len());
+        for item in std::mem::take(&mut select.projection) {
+            match (call(&item), items.last_mut()) {
+                (
+                    Some(f),
+                    Some(SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)),
+                ) => self.option(f, options),
+                _ => items.push(item),
+            }
+        }
+        select.projection = items;
+        ControlFlow::Continue(())
+    }
+}
+
+/// The call that an item is, where it is one of those made here.
+fn call(item: &SelectItem) -> Option<&Function> {
+    let SelectItem::UnnamedExpr(Expr::Function(f)) = item else { return None };
+    let name = f.name.0.first()?.as_ident()?;
+    [EXCLUDE, REPLACE, RENAME].contains(&name.value.as_str()).then_some(f)
+}
+
+impl Options {
+    fn option(&mut self, f: &Function, options: &mut WildcardAdditionalOptions) {
+        let at = f.name.span().start;
+        let args = arguments(f);
+        match f.name.to_string().as_str() {
+            EXCLUDE => {
+                let names: Option<Vec<ObjectName>> =
+                    args.iter().map(|arg| column(arg).map(|name| ObjectName::from(vec![name]))).collect();
+                match names {
+                    Some(mut names) if !names.is_empty() => {
+                        if let Some(ExcludeSelectItem::Multiple(more)) = options.opt_exclude.take() {
+                            names.extend(more);
+                        }
+                        options.opt_exclude = Some(ExcludeSelectItem::Multiple(names));
+                    }
+                    _ => self.refuse(at, "EXCLUDE takes names of columns", "write t.* EXCLUDE (a, b)"),
+                }
+            }
+            REPLACE => {
+                let pairs = args.chunks(2).map(|pair| match pair {
+                    [expr, name] => column(name).map(|column_name| {
+                        let expr = expr.clone();
+                        Box::new(ReplaceSelectElement { expr, column_name, as_keyword: true })
+                    }),
+                    _ => None,
+                });
+                match pairs.collect::<Option<Vec<_>>>() {
+                    Some(items) if !items.is_empty() => {
+                        options.opt_replace = Some(ReplaceSelectItem { items })
+                    }
+                    _ => self.refuse(
+                        at,
+                        "REPLACE takes expressions and the columns that they replace",
+                        "write * REPLACE (a + 1 AS a)",
+                    ),
+                }
+            }
+            _ => self.refuse(at, "RENAME behind * is not supported", "write * EXCLUDE (a), a AS b"),
+        }
+    }
+
+    fn refuse(&mut self, at: Location, message: &str, hint: &str) {
+        let pos = Pos { file: self.file, line: at.line, column: at.column };
+        self.mistakes.push(Mistake::new(pos, message).hint(hint));
+    }
+}
+
+fn arguments(f: &Function) -> Vec<Expr> {
+    let FunctionArguments::List(list) = &f.args else { return vec![] };
+    let args = list.args.iter().filter_map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    });
+    args.collect()
+}
+
+/// The column that an expression names, as it counts.
+fn column(expr: &Expr) -> Option<Ident> {
+    let Expr::Identifier(name) = expr else { return None };
+    let mut counts = Ident::with_quote('"', fold(&name.value, name.quote_style));
+    counts.span = name.span;
+    Some(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_sql::sqlparser::dialect::{GenericDialect, PostgreSqlDialect};
+    use datafusion_sql::sqlparser::parser::Parser;
+    use datafusion_sql::sqlparser::tokenizer::Tokenizer;
+
+    use super::*;
+
+    fn run(text: &str) -> Result<String, String> {
+        let mut read = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().unwrap();
+        read.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens(read));
+        let mut query = parser.parse_query().map_err(|e| e.to_string())?;
+        match rewrite(&mut query, 0).first() {
+            None => Ok(query.to_string()),
+            Some(m) => Err(format!("{}:{} {}", m.pos.line, m.pos.column, m.message)),
+        }
+    }
+
+    #[test]
+    fn options_of_a_star_are_read() {
+        let cases = [
+            ("SELECT * EXCLUDE (A, \"B\") FROM t", "SELECT * EXCLUDE (\"a\", \"B\") FROM t"),
+            ("SELECT t.* EXCLUDE a, b FROM t", "SELECT t.* EXCLUDE (\"a\"), b FROM t"),
+            ("SELECT * EXCEPT (a) FROM t", "SELECT * EXCLUDE (\"a\") FROM t"),
+            (
+                "SELECT * EXCLUDE (a) REPLACE (CAST(b AS INT) AS b, c + 1 AS c) FROM t",
+                "SELECT * EXCLUDE (\"a\") REPLACE (CAST(b AS INT) AS \"b\", c + 1 AS \"c\") FROM t",
+            ),
+            ("SELECT * FROM a EXCEPT SELECT * FROM b", "SELECT * FROM a EXCEPT SELECT * FROM b"),
+            ("SELECT a * replace(b, 1) FROM t", "SELECT a * replace(b, 1) FROM t"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(run(text).as_deref(), Ok(expected));
+        }
+        let renamed = run("SELECT * RENAME (a AS b) FROM t");
+        assert_eq!(renamed, Err("1:10 RENAME behind * is not supported".to_owned()));
+    }
+}

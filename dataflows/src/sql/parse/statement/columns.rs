@@ -1,0 +1,230 @@
+//! The parenthesised list of a source or table: columns, key, constraints, watermark.
+//!
+//! It holds columns (`name TYPE [AS (expr)] [NOT NULL] [PRIMARY KEY] [CHECK (expr)]`), `*`, PRIMARY
+//! KEY, [CONSTRAINT name] CHECK and WATERMARK FOR, in any order. A mistake inside one item is
+//! collected and reading goes on after the next comma. What PostgreSQL allows here and Herald does
+//! not (DEFAULT, UNIQUE, foreign keys) is refused with what to write instead.
+
+use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr};
+use datafusion_sql::sqlparser::tokenizer::Token;
+
+use super::types;
+use crate::sql::ast::{CheckDef, ColumnDef, Name, Pos, WatermarkDef};
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::cursor::{Cursor, Read, fold};
+use crate::sql::parse::interval::interval_us;
+
+/// What the parenthesised list of a relation says.
+#[derive(Default)]
+pub struct Items {
+    /// Columns in order.
+    pub columns: Vec<ColumnDef>,
+    /// Where `*` stands.
+    pub star: Option<Pos>,
+    /// PRIMARY KEY columns.
+    pub primary_key: Vec<Name>,
+    /// CHECKs with the names they were given.
+    pub checks: Vec<(Option<String>, CheckDef)>,
+    /// WATERMARK FOR.
+    pub watermark: Option<WatermarkDef>,
+}
+
+/// Reads `( item, ... )`, item by item.
+pub fn list(cursor: &mut Cursor<'_>, items: &mut Items, mistakes: &mut Vec<Mistake>) -> Read<()> {
+    cursor.expect(&Token::LParen)?;
+    loop {
+        let read = item(cursor, items, mistakes).and_then(|()| match cursor.peek() {
+            Some(Token::Comma | Token::RParen) => Ok(()),
+            _ => Err(after_item(cursor)),
+        });
+        if let Err(mistake) = read {
+            mistakes.push(mistake);
+            let next = cursor.find(|rest| rest[0].token == Token::Comma);
+            cursor.seek(next);
+        }
+        if !cursor.token(&Token::Comma) {
+            break;
+        }
+    }
+    cursor.expect(&Token::RParen)
+}
+
+/// The refusal of what follows a complete item.
+fn after_item(cursor: &Cursor<'_>) -> Mistake {
+    let refused = [
+        ("default", "a column has no DEFAULT", "write it as `column TYPE AS (coalesce(...))`"),
+        ("unique", "UNIQUE is not supported", "name the columns in PRIMARY KEY"),
+        ("references", "foreign keys are not supported", "join the tables in a view"),
+        ("generated", "GENERATED ALWAYS is not supported", "write `column TYPE AS (expression)`"),
+        ("collate", "COLLATE is not supported", "text is compared by its bytes"),
+    ];
+    match refused.iter().find(|(word, ..)| cursor.peek_words(&[word])) {
+        Some((_, message, hint)) => Mistake::new(cursor.pos(), *message).hint(*hint),
+        None => cursor.expected("`,` or `)`"),
+    }
+}
+
+/// Reads one item of the list.
+fn item(cursor: &mut Cursor<'_>, items: &mut Items, mistakes: &mut Vec<Mistake>) -> Read<()> {
+    let pos = cursor.pos();
+    if cursor.token(&Token::Mul) {
+        items.star.get_or_insert(pos);
+    } else if cursor.peek_words(&["primary", "key"]) {
+        cursor.words(&["primary", "key"]);
+        let names = cursor.name_list("a column name")?;
+        set_key(items, names, pos, mistakes);
+    } else if cursor.words(&["constraint"]) {
+        let name = cursor.name("a constraint name")?;
+        if cursor.words(&["primary", "key"]) {
+            let names = cursor.name_list("a column name")?;
+            set_key(items, names, pos, mistakes);
+        } else if cursor.words(&["check"]) {
+            check(cursor, Some(name.text), pos, items)?;
+        } else {
+            return Err(cursor.expected("CHECK").hint("write CONSTRAINT name CHECK (condition)"));
+        }
+    } else if cursor.peek_words(&["check"]) && cursor.peek_at(1).is_some_and(|t| t.token == Token::LParen) {
+        cursor.bump();
+        check(cursor, None, pos, items)?;
+    } else if cursor.words(&["watermark", "for"]) {
+        let watermark = watermark(cursor)?;
+        if items.watermark.replace(watermark).is_some() {
+            mistakes.push(Mistake::new(pos, "WATERMARK is given twice"));
+        }
+    } else if cursor.peek_words(&["unique"]) || cursor.peek_words(&["foreign", "key"]) {
+        let hint = "name the columns that identify a row in PRIMARY KEY";
+        return Err(Mistake::new(pos, format!("{} is not supported", cursor.found())).hint(hint));
+    } else {
+        column(cursor, items, mistakes)?;
+    }
+    Ok(())
+}
+
+fn set_key(items: &mut Items, names: Vec<Name>, pos: Pos, mistakes: &mut Vec<Mistake>) {
+    if !items.primary_key.is_empty() {
+        mistakes.push(
+            Mistake::new(pos, "PRIMARY KEY is given twice")
+                .hint("write PRIMARY KEY (a, b) for a key of two columns"),
+        );
+        return;
+    }
+    for (i, name) in names.iter().enumerate() {
+        if names[..i].iter().any(|other| other.text == name.text) {
+            mistakes
+                .push(Mistake::new(name.pos, format!("column {} is twice in the PRIMARY KEY", name.text)));
+        }
+    }
+    items.primary_key = names;
+}
+
+fn check(cursor: &mut Cursor<'_>, name: Option<String>, pos: Pos, items: &mut Items) -> Read<()> {
+    let (expr, text) = cursor.parenthesised_expr()?;
+    items.checks.push((name, CheckDef { name: String::new(), expr, text, pos }));
+    Ok(())
+}
+
+/// Reads `name TYPE [AS (expr)] [NOT NULL] [PRIMARY KEY] [CHECK (expr)]`.
+fn column(cursor: &mut Cursor<'_>, items: &mut Items, mistakes: &mut Vec<Mistake>) -> Read<()> {
+    let name = cursor.name("a column, PRIMARY KEY, CONSTRAINT or WATERMARK")?;
+    if types::missing(cursor) {
+        let message = format!("column {} has no type", name.text);
+        return Err(Mistake::new(cursor.pos(), message)
+            .hint(format!("write `{} VARCHAR`, or the type it has", name.text)));
+    }
+    let field = types::field(cursor, &name.text)?;
+    let mut not_null = false;
+    let mut generated = None;
+    loop {
+        let pos = cursor.pos();
+        if cursor.words(&["not", "null"]) {
+            not_null = true;
+        } else if cursor.words(&["null"]) {
+        } else if cursor.words(&["primary", "key"]) {
+            set_key(items, vec![name.clone()], pos, mistakes);
+        } else if cursor.words(&["check"]) {
+            check(cursor, None, pos, items)?;
+        } else if cursor.words(&["as"]) {
+            if cursor.peek() != Some(&Token::LParen) {
+                return Err(cursor
+                    .expected("`(` after AS")
+                    .hint(format!("write `{} TYPE AS (expression)`", name.text)));
+            }
+            generated = Some(cursor.parenthesised_expr()?.0);
+        } else {
+            break;
+        }
+    }
+    let data_type = field.with_nullable(!not_null);
+    items.columns.push(ColumnDef { name, data_type, not_null, generated });
+    Ok(())
+}
+
+/// Reads `column AS column [- INTERVAL '...']`.
+fn watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
+    let column = cursor.name("a column name")?;
+    let hint = format!("write WATERMARK FOR {0} AS {0} - INTERVAL '1 hour'", column.text);
+    if !cursor.words(&["as"]) {
+        return Err(cursor.expected("AS").hint(hint));
+    }
+    let pos = cursor.pos();
+    let end = cursor.find(|rest| rest[0].token == Token::Comma);
+    let (expr, _) = cursor.expr_until(end)?;
+    let refuse = |message: String| Mistake::new(pos, message).hint(hint.clone());
+    let is_column =
+        |expr: &Expr| matches!(expr, Expr::Identifier(i) if fold(&i.value, i.quote_style) == column.text);
+    let delay_us = match &expr {
+        expr if is_column(expr) => 0,
+        Expr::BinaryOp { left, op: BinaryOperator::Minus, right }
+            if is_column(left) && matches!(right.as_ref(), Expr::Value(_)) =>
+        {
+            return Err(Mistake::new(pos, "a watermark is less by an INTERVAL, not by a number")
+                .hint(of_a_number(&column.text)));
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_column(left) => {
+            interval_us(right).map_err(refuse)?
+        }
+        _ => return Err(refuse(format!("a watermark is {0}, or {0} less a constant INTERVAL", column.text))),
+    };
+    if delay_us < 0 {
+        return Err(refuse("a watermark's delay cannot be negative".to_owned()));
+    }
+    Ok(WatermarkDef { column, delay_us })
+}
+
+/// Remedy for the watermark of a column that counts.
+pub fn of_a_number(column: &str) -> String {
+    format!(
+        "if {column} is of milliseconds, add the column `at TIMESTAMP AS (to_timestamp_millis({column}))` and \
+         write WATERMARK FOR at AS at - INTERVAL '5 seconds'"
+    )
+}
+
+/// Gives every CHECK its name: its own, or `TABLE_check`, `TABLE_check1`, ...
+pub fn name_checks(
+    relation: &str,
+    checks: Vec<(Option<String>, CheckDef)>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<CheckDef> {
+    let mut named: Vec<CheckDef> = Vec::with_capacity(checks.len());
+    let own: Vec<String> = checks.iter().filter_map(|(name, _)| name.clone()).collect();
+    let mut unnamed = 0;
+    for (name, mut check) in checks {
+        check.name = match name {
+            Some(name) if named.iter().any(|other| other.name == name) => {
+                mistakes.push(Mistake::new(check.pos, format!("constraint {name} is declared twice")));
+                continue;
+            }
+            Some(name) => name,
+            None => loop {
+                let suffix = if unnamed == 0 { String::new() } else { unnamed.to_string() };
+                unnamed += 1;
+                let name = format!("{relation}_check{suffix}");
+                if !own.contains(&name) {
+                    break name;
+                }
+            },
+        };
+        named.push(check);
+    }
+    named
+}

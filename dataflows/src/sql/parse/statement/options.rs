@@ -1,0 +1,225 @@
+//! `WITH (...)` and the tail `FORMAT f ENCODE e (...) [KEY ENCODE k (...)]`.
+//!
+//! An option is a dotted name and a value: a string in single quotes, in which variables are
+//! replaced, or a number or TRUE/FALSE. Names fold to lower case, but for what follows
+//! `properties.` (librdkafka's names are passed on as written) and quoted parts. An option named
+//! twice is refused; which options exist is for the one who uses them to say.
+
+use datafusion_sql::sqlparser::tokenizer::{Token, Word};
+
+use crate::sql::ast::{Encoding, Format, OptionItem, Pos};
+use crate::sql::diagnostics::did_you_mean::did_you_mean;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::env::substitute;
+use crate::sql::parse::cursor::{Cursor, Read, fold, is_word};
+
+/// An encoding, its options, and where it stands.
+pub type Encode = (Encoding, Vec<OptionItem>, Pos);
+
+/// Reads `(name = value, ...)`. Mistakes in single options are collected and reading goes on.
+pub fn list(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<Vec<OptionItem>> {
+    cursor.expect(&Token::LParen)?;
+    let mut items: Vec<OptionItem> = Vec::new();
+    if cursor.token(&Token::RParen) {
+        return Ok(items);
+    }
+    loop {
+        match item(cursor) {
+            Ok(item) => match items.iter().find(|other| other.name == item.name) {
+                Some(_) => {
+                    mistakes.push(Mistake::new(item.pos, format!("option {} is given twice", item.name)))
+                }
+                None => items.push(item),
+            },
+            Err(mistake) => {
+                mistakes.push(mistake);
+                let next = cursor.find(|rest| rest[0].token == Token::Comma);
+                cursor.seek(next);
+            }
+        }
+        if !cursor.token(&Token::Comma) {
+            break;
+        }
+    }
+    match cursor.token(&Token::RParen) {
+        true => Ok(items),
+        false => Err(cursor.expected("`,` or `)` after an option")),
+    }
+}
+
+/// Reads `name = value`.
+fn item(cursor: &mut Cursor<'_>) -> Read<OptionItem> {
+    let pos = cursor.pos();
+    let mut name = part(cursor, false)?;
+    let exact = name == "properties";
+    while cursor.token(&Token::Period) {
+        name.push('.');
+        name.push_str(&part(cursor, exact)?);
+    }
+    cursor.expect(&Token::Eq)?;
+    let at = cursor.pos();
+    let (value, secret) = match cursor.peek() {
+        Some(Token::SingleQuotedString(text)) => {
+            let filled = substitute(text, cursor.context.env, cursor.context.read_file)
+                .map_err(|e| Mistake::new(at, format!("option {name}: {}", e.message)).hint(e.hint))?;
+            (filled.value, filled.secret)
+        }
+        Some(Token::Number(text, false)) => (text.clone(), false),
+        Some(token) if is_word(token, "true") || is_word(token, "false") => {
+            (token.to_string().to_lowercase(), false)
+        }
+        _ => {
+            return Err(cursor
+                .expected(&format!("a value for option {name}"))
+                .hint("write the value in single quotes"));
+        }
+    };
+    cursor.bump();
+    Ok(OptionItem { name, value, secret, pos })
+}
+
+/// One part of a dotted name.
+fn part(cursor: &mut Cursor<'_>, exact: bool) -> Read<String> {
+    match cursor.peek() {
+        Some(Token::Word(Word { value, quote_style, .. })) => {
+            let text = if exact { value.clone() } else { fold(value, *quote_style) };
+            cursor.bump();
+            Ok(text)
+        }
+        Some(Token::SingleQuotedString(_)) => Err(cursor
+            .expected("an option name")
+            .hint("write option names without quotes: topic = 'matches'")),
+        _ => Err(cursor.expected("an option name")),
+    }
+}
+
+/// Reads the word after FORMAT.
+pub fn format(cursor: &mut Cursor<'_>) -> Read<(Format, Pos)> {
+    let pos = cursor.pos();
+    for (word, format) in
+        [("plain", Format::Plain), ("upsert", Format::Upsert), ("debezium", Format::Debezium)]
+    {
+        if cursor.words(&[word]) {
+            return Ok((format, pos));
+        }
+    }
+    let mistake = cursor.expected("PLAIN, UPSERT or DEBEZIUM after FORMAT");
+    Err(mistake.maybe_hint(misspelled(cursor, &["PLAIN", "UPSERT", "DEBEZIUM"])))
+}
+
+/// Reads what follows ENCODE: the word and its options. TEXT and BYTES are for keys.
+pub fn encode(cursor: &mut Cursor<'_>, key: bool, mistakes: &mut Vec<Mistake>) -> Read<Encode> {
+    let pos = cursor.pos();
+    let words = [
+        ("json", Encoding::Json),
+        ("avro", Encoding::Avro),
+        ("text", Encoding::Text),
+        ("bytes", Encoding::Bytes),
+    ];
+    let Some((_, encoding)) = words.into_iter().find(|(word, _)| cursor.peek_words(&[word])) else {
+        let what =
+            if key { "JSON, AVRO, TEXT or BYTES after KEY ENCODE" } else { "JSON or AVRO after ENCODE" };
+        return Err(cursor.expected(what).maybe_hint(misspelled(cursor, &["JSON", "AVRO"])));
+    };
+    if !key && matches!(encoding, Encoding::Text | Encoding::Bytes) {
+        return Err(Mistake::new(
+            pos,
+            format!("ENCODE {} is for keys only", cursor.found().replace('`', "").to_uppercase()),
+        )
+        .hint("write ENCODE JSON or ENCODE AVRO; KEY ENCODE may be TEXT or BYTES"));
+    }
+    cursor.bump();
+    let options = match cursor.peek() {
+        Some(Token::LParen) => list(cursor, mistakes)?,
+        _ => Vec::new(),
+    };
+    Ok((encoding, options, pos))
+}
+
+/// A hint when the next word is nearly one of `words`.
+fn misspelled(cursor: &Cursor<'_>, words: &[&'static str]) -> Option<String> {
+    match cursor.peek() {
+        Some(Token::Word(w)) => did_you_mean(&w.value, words.iter().copied()),
+        _ => None,
+    }
+}
+
+/// The clauses that end a relation or a sink, each at most once.
+#[derive(Default)]
+pub struct Tail {
+    /// WITH options, and where WITH stands.
+    pub with: Option<(Vec<OptionItem>, Pos)>,
+    /// FORMAT.
+    pub format: Option<(Format, Pos)>,
+    /// ENCODE.
+    pub encode: Option<Encode>,
+    /// KEY ENCODE.
+    pub key_encode: Option<Encode>,
+    /// Whether an option of WITH could not be read, so that one may be missing for no fault of its own.
+    broken: bool,
+}
+
+impl Tail {
+    /// Reads one of the clauses if one comes next; false if none does.
+    pub fn clause(&mut self, cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<bool> {
+        let pos = cursor.pos();
+        let again = |word: &str| Mistake::new(pos, format!("{word} is given twice"));
+        if cursor.words(&["with"]) {
+            let before = mistakes.len();
+            let options = list(cursor, mistakes)?;
+            self.broken |= mistakes.len() > before;
+            if self.with.replace((options, pos)).is_some() {
+                mistakes.push(again("WITH"));
+            }
+        } else if cursor.words(&["format"]) {
+            if self.format.replace(format(cursor)?).is_some() {
+                mistakes.push(again("FORMAT"));
+            }
+        } else if cursor.words(&["key", "encode"]) {
+            if self.key_encode.replace(encode(cursor, true, mistakes)?).is_some() {
+                mistakes.push(again("KEY ENCODE"));
+            }
+        } else if cursor.words(&["encode"]) {
+            if self.encode.replace(encode(cursor, false, mistakes)?).is_some() {
+                mistakes.push(again("ENCODE"));
+            }
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Refuses what must be there and is not: a connector, FORMAT and ENCODE.
+    pub fn complete(&self, what: &str, pos: Pos, mistakes: &mut Vec<Mistake>) {
+        let named = |o: &OptionItem| o.name == "connector";
+        // A misspelled `connector` is reported as that, at its place, and not as missing.
+        let near = |o: &&OptionItem| {
+            crate::sql::diagnostics::did_you_mean::nearest(&o.name, ["connector"]).is_some()
+        };
+        match &self.with {
+            Some((options, _)) if self.broken || options.iter().any(named) => {}
+            Some((options, _)) if options.iter().any(|o| near(&o)) => {
+                if let Some(option) = options.iter().find(near) {
+                    let message = format!("unknown option {}", option.name);
+                    mistakes.push(Mistake::new(option.pos, message).hint("did you mean connector?"));
+                }
+            }
+            _ => mistakes.push(
+                Mistake::new(pos, format!("{what} has no connector"))
+                    .hint("write WITH (connector = 'kafka', topic = '...', ...)"),
+            ),
+        }
+        if self.format.is_none() {
+            mistakes.push(
+                Mistake::new(pos, format!("{what} has no FORMAT"))
+                    .hint("end it with FORMAT PLAIN ENCODE JSON, or as the topic's records are"),
+            );
+        } else if self.encode.is_none() {
+            let at = self.format.map_or(pos, |(_, at)| at);
+            mistakes.push(
+                Mistake::new(at, "FORMAT without ENCODE")
+                    .hint("write FORMAT ... ENCODE JSON or ENCODE AVRO (schema.registry = '...')"),
+            );
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `CREATE SINK name FROM view | AS query WITH (...) FORMAT f ENCODE e [KEY ENCODE k]`.
+//!
+//! The query of `AS` ends where `WITH (` stands outside any parentheses (a common table expression
+//! has a name there), or at FORMAT. Whether the view can feed the format is the binder's to say.
+
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::options::Tail;
+use super::view;
+use crate::sql::ast::{CreateSink, Encoding, Format, Pos, SinkInput};
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::cursor::{Cursor, Read, is_word};
+
+/// Reads the statement from after `CREATE SINK`.
+pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> Read<CreateSink> {
+    let name = cursor.relation_name("a sink name")?;
+    let input = if cursor.words(&["from"]) {
+        SinkInput::From(cursor.relation_name("a view name")?)
+    } else if cursor.words(&["as"]) {
+        let end = cursor.find(ends_query);
+        let (query, text) = view::query(cursor, end, mistakes)?;
+        SinkInput::Query(query, text)
+    } else {
+        let hint = format!("write CREATE SINK {0} FROM view, or CREATE SINK {0} AS SELECT ...", name.text);
+        return Err(cursor.expected("FROM or AS").hint(hint));
+    };
+    let mut tail = Tail::default();
+    while cursor.peek().is_some() {
+        if cursor.peek_words(&["emit"]) {
+            return Err(Mistake::new(cursor.pos(), "EMIT belongs to a view")
+                .hint("write it at the end of CREATE MATERIALIZED VIEW"));
+        }
+        if !tail.clause(cursor, mistakes)? {
+            return Err(cursor.expected("WITH, FORMAT or ENCODE"));
+        }
+    }
+    tail.complete(&format!("sink {}", name.text), name.pos, mistakes);
+    Ok(CreateSink {
+        name,
+        input,
+        with: tail.with.map(|(options, _)| options).unwrap_or_default(),
+        // Either is there or its absence is among the mistakes, and then nothing is returned.
+        format: tail.format.unwrap_or((Format::Plain, pos)),
+        encode: tail.encode.unwrap_or((Encoding::Json, Vec::new(), pos)),
+        key_encode: tail.key_encode,
+        pos,
+    })
+}
+
+fn ends_query(rest: &[TokenWithSpan]) -> bool {
+    let word = |i: usize, text: &str| rest.get(i).is_some_and(|t| is_word(&t.token, text));
+    let opens = rest.get(1).is_some_and(|t| t.token == Token::LParen);
+    let formats = ["plain", "upsert", "debezium"];
+    (word(0, "with") && opens)
+        || (word(0, "format") && formats.iter().any(|f| word(1, f)))
+        || (word(0, "emit") && word(1, "on"))
+}

@@ -1,0 +1,278 @@
+//! Column types: SQL's words to Arrow fields.
+//!
+//! PostgreSQL's names, with `STRUCT<name TYPE, ...>` and `T[]` nested to any depth up to
+//! `MAX_DEPTH`. A type Herald has not is refused with the one to write instead. JSONB is text
+//! marked by field metadata, so a type is always read as a whole field; its nullability is the
+//! caller's business.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use datafusion_sql::sqlparser::tokenizer::Token;
+use schemas::relation::{jsonb_field, timestamp, timestamptz};
+
+use crate::sql::diagnostics::did_you_mean::did_you_mean;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::cursor::{Cursor, Read, is_word};
+
+/// How deep STRUCT and arrays nest.
+const MAX_DEPTH: usize = 32;
+
+const KNOWN: &[&str] = &[
+    "VARCHAR",
+    "TEXT",
+    "SMALLINT",
+    "INT",
+    "INTEGER",
+    "BIGINT",
+    "REAL",
+    "DOUBLE PRECISION",
+    "NUMERIC",
+    "DECIMAL",
+    "BOOLEAN",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMPTZ",
+    "INTERVAL",
+    "BYTEA",
+    "JSONB",
+    "UUID",
+    "STRUCT",
+];
+
+/// Types of other systems, and what to write here.
+const INSTEAD: &[(&str, &str)] = &[
+    ("array", "write the item's type and []: INT[]"),
+    ("bytes", "write BYTEA"),
+    ("blob", "write BYTEA"),
+    ("binary", "write BYTEA"),
+    ("varbinary", "write BYTEA"),
+    ("char", "write VARCHAR"),
+    ("character", "write VARCHAR"),
+    ("datetime", "write TIMESTAMP, or TIMESTAMPTZ for a point in time"),
+    ("hugeint", "write NUMERIC(38, 0)"),
+    ("json", "write JSONB"),
+    ("long", "write BIGINT"),
+    ("map", "write JSONB"),
+    ("row", "write STRUCT<name TYPE, ...>"),
+    ("serial", "write BIGINT"),
+    ("bigserial", "write BIGINT"),
+    ("tinyint", "write SMALLINT"),
+    ("variant", "write JSONB"),
+    ("xml", "write VARCHAR"),
+];
+
+/// Reads a type as the field `name`, nullable.
+pub fn field(cursor: &mut Cursor<'_>, name: &str) -> Read<Field> {
+    nested(cursor, name, 0)
+}
+
+fn nested(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field> {
+    if depth > MAX_DEPTH {
+        return Err(Mistake::new(cursor.pos(), "types nested too deeply").hint("declare the column as JSONB"));
+    }
+    let mut field = if cursor.peek_words(&["struct"]) {
+        structure(cursor, name, depth)?
+    } else if cursor.words(&["jsonb"]) {
+        jsonb_field(name, true)
+    } else {
+        Field::new(name, scalar(cursor)?, true)
+    };
+    let mut brackets = 0;
+    while cursor.peek() == Some(&Token::LBracket) {
+        cursor.bump();
+        if matches!(cursor.peek(), Some(Token::Number(..))) {
+            return Err(
+                Mistake::new(cursor.pos(), "arrays have no fixed length").hint("write [] and a CHECK")
+            );
+        }
+        cursor.expect(&Token::RBracket)?;
+        brackets += 1;
+        if depth + brackets > MAX_DEPTH {
+            return Err(
+                Mistake::new(cursor.pos(), "types nested too deeply").hint("declare the column as JSONB")
+            );
+        }
+        field = Field::new(name, DataType::List(Arc::new(field.with_name("item"))), true);
+    }
+    Ok(field)
+}
+
+/// Reads `STRUCT<name TYPE, ...>`.
+fn structure(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field> {
+    cursor.bump();
+    if cursor.peek() != Some(&Token::Lt) {
+        return Err(cursor.expected("`<` after STRUCT").hint("write STRUCT<name TYPE, ...>"));
+    }
+    cursor.bump();
+    let start = cursor.index();
+    match fields(cursor, depth) {
+        Ok(fields) => Ok(Field::new(name, DataType::Struct(Fields::from(fields)), true)),
+        Err(mistake) => {
+            // Reading goes on behind the whole type: its commas do not part columns.
+            cursor.skip_angles(start);
+            Err(mistake)
+        }
+    }
+}
+
+/// Reads `name TYPE, ...>`.
+fn fields(cursor: &mut Cursor<'_>, depth: usize) -> Read<Vec<Field>> {
+    let mut fields: Vec<Field> = Vec::new();
+    loop {
+        let field_name = cursor.name("a field name")?;
+        cursor.token(&Token::Colon);
+        if fields.iter().any(|f| *f.name() == field_name.text) {
+            return Err(Mistake::new(field_name.pos, format!("field {} is declared twice", field_name.text)));
+        }
+        fields.push(nested(cursor, &field_name.text, depth + 1)?);
+        if cursor.peek_words(&["not", "null"]) {
+            return Err(Mistake::new(cursor.pos(), "a field of a STRUCT cannot be NOT NULL")
+                .hint("leave it out, or write a CHECK"));
+        }
+        if !cursor.token(&Token::Comma) {
+            break;
+        }
+    }
+    cursor.close_angle()?;
+    Ok(fields)
+}
+
+/// Reads a type of one value.
+fn scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
+    let pos = cursor.pos();
+    let Some(Token::Word(word)) = cursor.peek() else {
+        return Err(cursor.expected("a type"));
+    };
+    if word.quote_style.is_some() {
+        return Err(cursor.expected("a type"));
+    }
+    let written = word.value.to_uppercase();
+    let word = word.value.to_lowercase();
+    cursor.bump();
+    let data_type = match word.as_str() {
+        "varchar" | "text" | "string" => {
+            no_length(cursor, "VARCHAR has no length here")?;
+            DataType::Utf8
+        }
+        "character" if cursor.words(&["varying"]) => {
+            no_length(cursor, "VARCHAR has no length here")?;
+            DataType::Utf8
+        }
+        "smallint" | "int2" => DataType::Int16,
+        "int" | "integer" | "int4" => DataType::Int32,
+        "bigint" | "int8" => DataType::Int64,
+        "real" | "float4" => DataType::Float32,
+        "double" => {
+            cursor.words(&["precision"]);
+            DataType::Float64
+        }
+        "float8" | "float" => DataType::Float64,
+        "numeric" | "decimal" => numeric(cursor, &written)?,
+        "boolean" | "bool" => DataType::Boolean,
+        "date" => DataType::Date32,
+        "bytea" => DataType::Binary,
+        "uuid" => schemas::uuid_type(),
+        "interval" => {
+            precision(cursor)?;
+            schemas::interval()
+        }
+        "time" => {
+            if zone(cursor)? {
+                return Err(Mistake::new(pos, "TIME WITH TIME ZONE is not supported")
+                    .hint("write TIME or TIMESTAMPTZ"));
+            }
+            DataType::Time64(TimeUnit::Microsecond)
+        }
+        "timestamp" => {
+            if zone(cursor)? {
+                timestamptz()
+            } else {
+                timestamp()
+            }
+        }
+        "timestamptz" => {
+            precision(cursor)?;
+            timestamptz()
+        }
+        other => {
+            let hint = INSTEAD.iter().find(|(name, _)| *name == other).map(|(_, hint)| (*hint).to_owned());
+            let hint = hint.or_else(|| did_you_mean(other, KNOWN.iter().copied()));
+            return Err(Mistake::new(pos, format!("unknown type {written}")).maybe_hint(hint));
+        }
+    };
+    Ok(data_type)
+}
+
+/// Refuses `(n)`.
+fn no_length(cursor: &Cursor<'_>, message: &str) -> Read<()> {
+    match cursor.peek() {
+        Some(Token::LParen) => Err(Mistake::new(cursor.pos(), message)
+            .hint("leave the length out and write CHECK (char_length(c) <= n)")),
+        _ => Ok(()),
+    }
+}
+
+/// Reads `(p)` of a time type, which must be 6 or fewer: Herald keeps microseconds.
+fn precision(cursor: &mut Cursor<'_>) -> Read<()> {
+    if !cursor.token(&Token::LParen) {
+        return Ok(());
+    }
+    let pos = cursor.pos();
+    let digits = number(cursor, "a precision")?;
+    if digits > 6 {
+        return Err(Mistake::new(pos, format!("precision {digits} is finer than microseconds"))
+            .hint("write 6 or less"));
+    }
+    cursor.expect(&Token::RParen)
+}
+
+/// Reads `[(p)] [WITH | WITHOUT TIME ZONE]`; true for WITH.
+fn zone(cursor: &mut Cursor<'_>) -> Read<bool> {
+    precision(cursor)?;
+    if cursor.words(&["with", "time", "zone"]) {
+        return Ok(true);
+    }
+    cursor.words(&["without", "time", "zone"]);
+    Ok(false)
+}
+
+/// Reads `(p [, s])`.
+fn numeric(cursor: &mut Cursor<'_>, written: &str) -> Read<DataType> {
+    let pos = cursor.pos();
+    if !cursor.token(&Token::LParen) {
+        return Err(Mistake::new(pos, format!("{written} needs precision and scale"))
+            .hint(format!("write {written}(18, 2): digits in all, and digits after the point")));
+    }
+    let at = cursor.pos();
+    let precision = number(cursor, "a precision")?;
+    let scale = if cursor.token(&Token::Comma) { number(cursor, "a scale")? } else { 0 };
+    cursor.expect(&Token::RParen)?;
+    if !(1..=38).contains(&precision) || scale > precision {
+        return Err(Mistake::new(at, format!("{written}({precision}, {scale}) does not exist"))
+            .hint("precision is 1 to 38, and scale is 0 to the precision"));
+    }
+    match (u8::try_from(precision), i8::try_from(scale)) {
+        (Ok(precision), Ok(scale)) => Ok(DataType::Decimal128(precision, scale)),
+        _ => Err(Mistake::new(at, "precision out of range")),
+    }
+}
+
+fn number(cursor: &mut Cursor<'_>, what: &str) -> Read<u32> {
+    let value = match cursor.peek() {
+        Some(Token::Number(text, false)) => text.parse().ok(),
+        _ => None,
+    };
+    let value = value.ok_or_else(|| cursor.expected(what))?;
+    cursor.bump();
+    Ok(value)
+}
+
+/// Whether the next token ends a column without a type.
+pub fn missing(cursor: &Cursor<'_>) -> bool {
+    match cursor.peek() {
+        None | Some(Token::Comma | Token::RParen) => true,
+        Some(token) => ["not", "null", "as", "primary", "check"].iter().any(|w| is_word(token, w)),
+    }
+}

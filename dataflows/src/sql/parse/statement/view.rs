@@ -1,0 +1,127 @@
+//! `CREATE [MATERIALIZED] VIEW name [(columns)] [WITH (...)] AS query [EMIT ON WINDOW CLOSE]`.
+//!
+//! The query goes to `sqlparser`, after Flink's window form was turned into ours and before windows
+//! become derived tables. EMIT ON WINDOW CLOSE is taken off the end first, as `sqlparser` would read
+//! EMIT as an alias; whether it can be granted is the binder's to say. No view takes options in this
+//! release.
+
+use datafusion_sql::sqlparser::ast as sql;
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::options;
+use crate::sql::ast::{CreateView, Name, OptionItem, Pos};
+use crate::sql::diagnostics::did_you_mean::did_you_mean;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::cursor::{Cursor, Read, is_word};
+use crate::sql::parse::query::{flink, jsonb, rows, series, temporal, wildcard, window};
+
+/// Reads the statement from after `VIEW`.
+pub fn view(
+    cursor: &mut Cursor<'_>,
+    materialized: bool,
+    pos: Pos,
+    mistakes: &mut Vec<Mistake>,
+) -> Read<CreateView> {
+    let name = cursor.relation_name("a view name")?;
+    let columns = match cursor.peek() == Some(&Token::LParen) {
+        true => cursor.name_list("a column name")?,
+        false => vec![],
+    };
+    let mut with = Vec::new();
+    if cursor.words(&["with"]) {
+        with = options::list(cursor, mistakes)?;
+        check_options(&with, materialized, mistakes);
+    }
+    if !cursor.words(&["as"]) {
+        return Err(cursor.expected("AS").hint(format!("write CREATE VIEW {} AS SELECT ...", name.text)));
+    }
+    let end = cursor.find(starts_emit);
+    let (mut query, text) = query(cursor, end, mistakes)?;
+    if !columns.is_empty() {
+        query = renamed(query, &name, columns);
+    }
+    let emit_on_close = emit(cursor)?;
+    if cursor.peek().is_some() {
+        return Err(cursor.expected("the end of the statement"));
+    }
+    Ok(CreateView { name, materialized, with, query, emit_on_close, text, pos })
+}
+
+/// `SELECT * FROM (query) AS name(columns)`.
+fn renamed(query: Box<sql::Query>, name: &Name, columns: Vec<Name>) -> Box<sql::Query> {
+    let quoted = |name: &Name| sql::Ident::with_quote('"', name.text.clone());
+    let column = |name: &Name| sql::TableAliasColumnDef::from_name(name.text.clone());
+    let columns = columns.iter().map(|name| {
+        let mut column = column(name);
+        column.name = quoted(name);
+        column
+    });
+    let alias = sql::TableAlias { explicit: true, name: quoted(name), columns: columns.collect(), at: None };
+    let template = "SELECT * FROM (SELECT 1) AS x";
+    let dialect = datafusion_sql::sqlparser::dialect::PostgreSqlDialect {};
+    let parsed = datafusion_sql::sqlparser::parser::Parser::new(&dialect).try_with_sql(template);
+    let Ok(mut outer) = parsed.and_then(|mut parser| parser.parse_query()) else { return query };
+    if let sql::SetExpr::Select(select) = outer.body.as_mut()
+        && let Some(sql::TableFactor::Derived { subquery, alias: outer_alias, .. }) =
+            select.from.first_mut().map(|from| &mut from.relation)
+    {
+        *subquery = query;
+        *outer_alias = Some(alias);
+    }
+    outer
+}
+
+/// Reads a query that ends at token `end`, with its windows as derived tables.
+pub fn query(
+    cursor: &mut Cursor<'_>,
+    end: usize,
+    mistakes: &mut Vec<Mistake>,
+) -> Read<(Box<sql::Query>, String)> {
+    let starts = ["select", "with", "values"].iter().any(|word| cursor.peek_words(&[word]));
+    if !starts && cursor.peek() != Some(&Token::LParen) {
+        return Err(cursor.expected("SELECT"));
+    }
+    let context = cursor.context;
+    let (mut query, text) = cursor.query_until(end, |tokens| flink::rewrite(&context, tokens))?;
+    mistakes.extend(wildcard::rewrite(&mut query, context.file));
+    jsonb::rows(&mut query);
+    mistakes.extend(rows::rewrite(&mut query, context.file));
+    mistakes.extend(series::rewrite(&mut query, context.file));
+    mistakes.extend(temporal::rewrite(&mut query, context.file));
+    mistakes.extend(window::rewrite(&mut query, context.file));
+    Ok((query, text))
+}
+
+fn starts_emit(rest: &[TokenWithSpan]) -> bool {
+    is_word(&rest[0].token, "emit") && rest.get(1).is_some_and(|t| is_word(&t.token, "on"))
+}
+
+/// Reads `EMIT ON WINDOW CLOSE` if it comes next.
+fn emit(cursor: &mut Cursor<'_>) -> Read<Option<Pos>> {
+    let pos = cursor.pos();
+    if !cursor.words(&["emit", "on"]) {
+        return Ok(None);
+    }
+    if !cursor.words(&["window", "close"]) {
+        return Err(cursor
+            .expected("WINDOW CLOSE after EMIT ON")
+            .hint("leave EMIT out: a view emits changes"));
+    }
+    Ok(Some(pos))
+}
+
+fn check_options(with: &[OptionItem], materialized: bool, mistakes: &mut Vec<Mistake>) {
+    for option in with {
+        let mistake = if option.name == "retention" && materialized {
+            continue;
+        } else if option.name == "retention" {
+            Mistake::new(option.pos, "a view that is not materialized keeps nothing to retain")
+                .hint("leave the option out")
+        } else {
+            let hint = did_you_mean(&option.name, ["retention"])
+                .unwrap_or_else(|| "a view takes the option retention only".to_owned());
+            Mistake::new(option.pos, format!("unknown option {}", option.name)).hint(hint)
+        };
+        mistakes.push(mistake);
+    }
+}

@@ -1,0 +1,9 @@
+//! Rewriting of a query's syntax tree, before DataFusion plans it.
+
+pub(crate) mod constants;
+pub(crate) mod grammar;
+pub(crate) mod lambda;
+pub(crate) mod now;
+pub(crate) mod recursion;
+pub(crate) mod sugar;
+pub(crate) mod times;

@@ -1,0 +1,87 @@
+//! Constants that fail wherever they are evaluated: `1 / 0`, `9223372036854775807 + 1`.
+//!
+//! The optimiser would fold an overflow into the wrapped value, and leave a division by zero for
+//! every row to fail on. Each constant of a query is therefore evaluated here first, with checked
+//! arithmetic, and what fails is a mistake at its own place, also where no row may reach it.
+
+use std::ops::ControlFlow;
+
+use arrow::error::ArrowError;
+use datafusion_common::DataFusionError;
+use datafusion_sql::sqlparser::ast::{Expr, Spanned, Visit, Visitor};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use crate::sql::catalog::Catalog;
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::diagnostics::unsupported::place;
+use crate::sql::query::{self, Site};
+
+/// Every constant in `node` that fails.
+pub(crate) fn failing(catalog: &Catalog, node: &impl Visit, site: Site) -> Vec<Mistake> {
+    let mut walk = Constants { catalog, site, failed: Vec::new(), mistakes: Vec::new() };
+    let _ = node.visit(&mut walk);
+    walk.mistakes
+}
+
+struct Constants<'a> {
+    catalog: &'a Catalog,
+    site: Site,
+    failed: Vec<Span>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Visitor for Constants<'_> {
+    type Break = ();
+
+    /// Parts come before the whole, which fails with them and is not told again.
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        let span = expr.span();
+        let told = self.failed.iter().any(|part| span.start <= part.start && part.end <= span.end);
+        if matches!(expr, Expr::Value(_) | Expr::Nested(_)) || told || !is_constant(expr) {
+            return ControlFlow::Continue(());
+        }
+        if let Some(error) = query::constant(self.catalog, expr) {
+            let (why, hint) = reason(&error);
+            let at = place(span, self.site.file, self.site.pos);
+            self.mistakes.push(Mistake::new(at, format!("{expr} always fails: {why}")).hint(hint));
+            self.failed.push(span);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(_) | Expr::TypedString(_) => true,
+        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } | Expr::Cast { expr: inner, .. } => {
+            is_constant(inner)
+        }
+        Expr::BinaryOp { left, right, .. } => is_constant(left) && is_constant(right),
+        _ => false,
+    }
+}
+
+/// Why, and what to do.
+fn reason(error: &DataFusionError) -> (String, &'static str) {
+    match error {
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::ArithmeticOverflow(_) => (
+                "the result does not fit its type".to_owned(),
+                "use a wider type: CAST(x AS DECIMAL(38, 0)) or CAST(x AS DOUBLE PRECISION)",
+            ),
+            ArrowError::DivideByZero => {
+                ("it divides by zero".to_owned(), "write another divisor, or NULL for no value")
+            }
+            ArrowError::CastError(message) | ArrowError::ParseError(message) => {
+                (query_words(message), "write a value of that type")
+            }
+            other => (query_words(&other.to_string()), "write a constant that has a value"),
+        },
+        DataFusionError::Execution(message) => (query_words(message), "write a value of that type"),
+        other => (query_words(&other.strip_backtrace()), "write a constant that has a value"),
+    }
+}
+
+fn query_words(message: &str) -> String {
+    crate::sql::diagnostics::explain_error::clean(message)
+}

@@ -1,0 +1,162 @@
+//! Forms of SQL that are calls of functions, written as such before DataFusion plans them.
+//!
+//! A cast becomes its mark ([`crate::functions::cast`]); LIKE with an ESCAPE, SIMILAR TO, and ANY and ALL
+//! over an array become functions that have PostgreSQL's meaning, since the planner has another or none.
+//! Every column of a SELECT gets the name that PostgreSQL gives it, so that a query above can use it. This
+//! comes after everything that looks at the text as it was written.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    self as sql, BinaryOperator, CastKind, Expr, Ident, Query, Select, SelectItem, Value, ValueWithSpan,
+    VisitMut, VisitorMut,
+};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::grammar;
+use crate::functions::planning::quantified::{ALL, ANY};
+use crate::functions::planning::written_cast::CAST;
+use crate::sql::diagnostics::unsupported;
+use crate::sql::logical::joins::using;
+use crate::sql::parse::cursor::fold;
+use crate::sql::query::natural_name;
+
+/// Name of a column whose expression has none, as PostgreSQL has it.
+pub(crate) const UNNAMED: &str = "?column?";
+
+/// Writes the forms in `node` as calls.
+pub(crate) fn plain(node: &mut impl VisitMut) {
+    grammar::as_calls(node);
+    let _ = node.visit(&mut Sugar);
+}
+
+struct Sugar;
+
+impl VisitorMut for Sugar {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_columns(&mut query.body);
+        if unsupported::order::is_idle(query) {
+            query.order_by = None;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        using::qualify(select);
+        tell_apart(select);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if is_sugar(expr) {
+            let taken = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+            *expr = as_call(taken);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_sugar(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, array: false, format: None, .. }
+            | Expr::AnyOp { .. }
+            | Expr::AllOp { .. }
+            | Expr::Collate { .. }
+    )
+}
+
+fn as_call(expr: Expr) -> Expr {
+    match expr {
+        Expr::Cast { kind, expr, data_type, array, format } => {
+            if matches!(expr.as_ref(), Expr::Value(ValueWithSpan { value: Value::Null, .. })) {
+                return Expr::Cast { kind, expr, data_type, array, format };
+            }
+            let written = text(&data_type.to_string());
+            let null = Box::new(Expr::Value(Value::Null.into()));
+            let typed =
+                Expr::Cast { kind: CastKind::Cast, expr: null, data_type, array: false, format: None };
+            call(CAST, vec![*expr, typed, written])
+        }
+        // Only the order of bytes is let through, and text has no other.
+        Expr::Collate { expr, .. } => *expr,
+        Expr::AnyOp { left, compare_op, right, .. } => quantified(ANY, *left, &compare_op, *right),
+        Expr::AllOp { left, compare_op, right } => quantified(ALL, *left, &compare_op, *right),
+        other => other,
+    }
+}
+
+fn quantified(function: &str, left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
+    call(function, vec![left, right, text(&op.to_string())])
+}
+
+fn text(of: &str) -> Expr {
+    Expr::Value(Value::SingleQuotedString(of.to_owned()).into())
+}
+
+/// A call that nobody wrote: its name has no place.
+pub(crate) fn call(function: &str, args: Vec<Expr>) -> Expr {
+    grammar::call(function, Span::empty(), args)
+}
+
+/// Names the columns of a query's first SELECT, which name the query's.
+pub(crate) fn name_columns(body: &mut sql::SetExpr) {
+    match body {
+        sql::SetExpr::SetOperation { left, .. } => name_columns(left),
+        sql::SetExpr::Query(query) => name_columns(&mut query.body),
+        sql::SetExpr::Select(select) => name_items(select),
+        _ => {}
+    }
+}
+
+/// Gives the columns of a SELECT the names PostgreSQL would: a call is named by its function, a field by
+/// itself, anything else `?column?`. A second one of no name gets a number: nothing can refer to it.
+fn name_items(select: &mut Select) {
+    let mut unnamed = 0;
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if matches!(expr, Expr::Identifier(_)) {
+            continue;
+        }
+        let alias = natural_name(expr).unwrap_or_else(|| {
+            unnamed += 1;
+            let name = if unnamed == 1 { UNNAMED.to_owned() } else { format!("{UNNAMED}{unnamed}") };
+            Ident::with_quote('"', name)
+        });
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
+}
+
+/// Names a column `k:1` whose name `k` stands in the list already, as the planner does where tables of a join
+/// have one name; [`crate::sql::logical::repeated`] knows what it was called. `a.k` and `b.k` it tells apart by itself.
+fn tell_apart(select: &mut Select) {
+    let mut seen: Vec<(Option<String>, String)> = Vec::new();
+    let is = |own: &Ident, name: &str| fold(&own.value, own.quote_style) == name;
+    for item in &mut select.projection {
+        let (expr, name) = match &*item {
+            SelectItem::UnnamedExpr(expr @ Expr::Identifier(name)) => {
+                (expr, fold(&name.value, name.quote_style))
+            }
+            SelectItem::ExprWithAlias { expr, alias } => (expr, fold(&alias.value, alias.quote_style)),
+            SelectItem::UnnamedExpr(expr) => (expr, expr.to_string()),
+            _ => continue,
+        };
+        let of = match expr {
+            Expr::CompoundIdentifier(parts) if natural_name(expr).is_some_and(|own| is(&own, &name)) => {
+                parts.first().map(|table| fold(&table.value, table.quote_style))
+            }
+            _ => None,
+        };
+        let clashes = |(other, known): &(Option<String>, String)| {
+            *known == name && (of.is_none() || other.is_none() || of == *other)
+        };
+        if seen.iter().any(clashes) {
+            let number = seen.iter().filter(|(_, known)| *known == name).count();
+            let alias = Ident::with_quote('"', format!("{name}:{number}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+        seen.push((of, name));
+    }
+}

@@ -1,0 +1,196 @@
+//! Forms of times in a query's text that the planner reads otherwise than PostgreSQL.
+//!
+//! An INTERVAL constant is read here by PostgreSQL's rules and written back in the one form that both
+//! understand alike; `t AT TIME ZONE z` becomes the call `timezone(z, t)` that PostgreSQL has for it;
+//! `make_interval(days => 3)` gets all its arguments, and the unit in `timestampdiff(DAY, a, b)` is a text. What cannot be read is a mistake at its place.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    Interval, ObjectName, Spanned, UnaryOperator, Value, VisitMut, VisitorMut,
+};
+use datafusion_sql::sqlparser::tokenizer::Span as Place;
+use schemas::span::Span;
+
+use crate::sql::diagnostics::error::Mistake;
+use crate::sql::diagnostics::unsupported::place;
+use crate::sql::query::Site;
+
+/// The same query or expression in forms that the planner knows.
+///
+/// # Errors
+/// A constant that is no interval.
+pub(crate) fn rewritten<T: VisitMut + Clone>(node: &T, site: Site) -> Result<T, Vec<Mistake>> {
+    let mut node = node.clone();
+    let mut rewrite = Rewrite { site, mistakes: vec![] };
+    let _ = node.visit(&mut rewrite);
+    if rewrite.mistakes.is_empty() { Ok(node) } else { Err(rewrite.mistakes) }
+}
+
+struct Rewrite {
+    site: Site,
+    mistakes: Vec<Mistake>,
+}
+
+impl VisitorMut for Rewrite {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let span = expr.span();
+        match expr {
+            Expr::Interval(interval) => {
+                if let Err((message, hint)) = canonical(interval) {
+                    let pos = place(span, self.site.file, self.site.pos);
+                    self.mistakes.push(Mistake::new(pos, message).hint(hint));
+                }
+            }
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: of }
+                if matches!(of.as_ref(), Expr::Interval(_)) =>
+            {
+                // The planner gives the sign to the first part of the text alone.
+                let mut of = of.as_ref().clone();
+                if let Expr::Interval(interval) = &mut of
+                    && negated(interval).is_some()
+                {
+                    *expr = of;
+                }
+            }
+            Expr::Cast { data_type, .. } if coarse(data_type) => {
+                let pos = place(span, self.site.file, self.site.pos);
+                let mistake = Mistake::new(pos, format!("a cast to {data_type} does not round"));
+                self.mistakes
+                    .push(mistake.hint("write date_trunc('milliseconds', x), or cast without a precision"));
+            }
+            Expr::Cast { data_type: data_type @ (DataType::Char(_) | DataType::Character(_)), .. } => {
+                let pos = place(span, self.site.file, self.site.pos);
+                let mistake = Mistake::new(pos, format!("{data_type} is not supported"));
+                self.mistakes
+                    .push(mistake.hint("write VARCHAR(3): CHAR(3) has spaces at its end that count nowhere"));
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                let args = vec![time_zone.as_ref().clone(), timestamp.as_ref().clone()];
+                *expr = call("timezone", args, span);
+            }
+            Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("make_interval") => named(f),
+            Expr::Function(f) => unit_as_text(f),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Tells whether a type of times has fewer digits than six.
+fn coarse(of: &DataType) -> bool {
+    matches!(of, DataType::Timestamp(Some(digits), _) | DataType::Time(Some(digits), _) if *digits < 6)
+}
+
+/// Writes an interval constant as months, days and microseconds.
+fn canonical(interval: &mut Interval) -> Result<(), (String, &'static str)> {
+    let Some(span) = read(interval)? else { return Ok(()) };
+    *interval.value = Expr::value(Value::SingleQuotedString(written(span)));
+    (interval.leading_field, interval.last_field) = (None, None);
+    Ok(())
+}
+
+/// The length of an interval constant; None where it is a sum of constants or the like.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub(crate) fn read(interval: &Interval) -> Result<Option<Span>, (String, &'static str)> {
+    const WRITE: &str = "write INTERVAL '1 day 2 hours'";
+    let text = match interval.value.as_ref() {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::Number(text, _) => text.clone(),
+            other => return Err((format!("INTERVAL {other} is no length of time"), WRITE)),
+        },
+        // Sums of constants and the like are the planner's.
+        _ => return Ok(None),
+    };
+    let unit = interval.leading_field.as_ref().map(|field| field.to_string().to_lowercase());
+    let parts = interval.last_field.as_ref().map(|field| field.to_string().to_lowercase());
+    if unit.as_deref() == Some("minute") && parts.is_some() {
+        return Err((format!("INTERVAL '{text}' MINUTE TO SECOND is not supported"), WRITE));
+    }
+    let span = match (&unit, &parts) {
+        (Some(unit), None) => Span::parse_in(&text, unit),
+        _ => Span::parse(&text),
+    };
+    match span.filter(|span| span.to_arrow().is_some()) {
+        Some(span) => Ok(Some(span)),
+        None => Err((format!("'{text}' is no length of time"), WRITE)),
+    }
+}
+
+/// Turns the sign of a constant that was written as months, days and microseconds.
+fn negated(interval: &mut Interval) -> Option<()> {
+    let Expr::Value(value) = interval.value.as_ref() else { return None };
+    let Value::SingleQuotedString(text) = &value.value else { return None };
+    *interval.value = Expr::value(Value::SingleQuotedString(written(Span::parse(text)?.checked_neg()?)));
+    Some(())
+}
+
+fn written(span: Span) -> String {
+    format!("{} mons {} days {} microseconds", span.months, span.days, span.us)
+}
+
+fn call(name: &str, args: Vec<Expr>, span: Place) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::with_span(span, name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+/// Writes the unit of a call as a text: `timestampdiff(DAY, a, b)` is `timestampdiff('DAY', a, b)`.
+fn unit_as_text(f: &mut Function) {
+    let FunctionArguments::List(list) = &mut f.args else { return };
+    let at = match (f.name.to_string().to_lowercase().as_str(), list.args.len()) {
+        ("timestampdiff" | "datediff" | "date_diff", 3) => 0,
+        ("timestamp_trunc", 2) => 1,
+        _ => return,
+    };
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))) = list.args.get_mut(at)
+        && let Expr::Identifier(name) = arg
+        && name.quote_style.is_none()
+    {
+        *arg = Expr::Value(Value::SingleQuotedString(name.value.clone()).with_span(name.span));
+    }
+}
+
+/// Gives make_interval its seven arguments, 0 where there is none.
+fn named(f: &mut Function) {
+    const NAMES: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+    let given = match &f.args {
+        FunctionArguments::List(list) => list.args.clone(),
+        _ => vec![],
+    };
+    let mut args = vec![Expr::value(Value::Number("0".into(), false)); NAMES.len()];
+    for (at, arg) in given.into_iter().enumerate() {
+        let (slot, value) = match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (Some(at), value),
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. }
+            | FunctionArg::ExprNamed {
+                name: Expr::Identifier(name),
+                arg: FunctionArgExpr::Expr(value),
+                ..
+            } => (NAMES.iter().position(|known| name.value.eq_ignore_ascii_case(known)), value),
+            _ => return,
+        };
+        match slot.and_then(|slot| args.get_mut(slot)) {
+            Some(slot) => *slot = value,
+            // The planner tells what is wrong.
+            None => return,
+        }
+    }
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    f.args =
+        FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] });
+}
