@@ -10,24 +10,17 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
-mod check;
 mod cli;
-mod demo;
-mod descriptors;
+pub(crate) mod commands;
 mod driver;
 mod exit;
-mod explain_cmd;
 mod failpoints;
 mod log;
 mod metrics;
 mod query;
 mod run;
 mod serve;
-mod sink_cmd;
-mod state_cmd;
-mod test_cmd;
 mod topology;
-mod watch;
 
 /// Workers free what other threads allocated, and the peak of an epoch must go back to the system.
 #[global_allocator]
@@ -45,14 +38,14 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     log::start(cli.log_format, level)?;
     failpoints::arm()?;
     match &cli.command {
-        Command::Demo(args) => demo::command(args),
+        Command::Demo(args) => commands::demo::command(args),
         Command::Run(args) => run::command(args),
-        Command::Check(args) => check::command(args),
-        Command::Explain(args) => explain_cmd::command(args),
-        Command::Test(args) => test_cmd::command(args),
+        Command::Check(args) => commands::check::command(args),
+        Command::Explain(args) => commands::explain::command(args),
+        Command::Test(args) => commands::test::command(args),
         Command::Query(args) => query::command(args),
         Command::AnswerQuery => query::answer::command(),
-        Command::Sink(command) => sink_cmd::command(command),
-        Command::State(command) => state_cmd::command(command),
+        Command::Sink(command) => commands::sink::command(command),
+        Command::State(command) => commands::state::command(command),
     }
 }

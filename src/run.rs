@@ -5,6 +5,8 @@
 //! finish its epoch and publish it; a second one, or 30 s without the broker or the schema registry,
 //! ends the process with exit code 1. Nothing is lost by that: the outbox is kept and published at the next start.
 
+pub(crate) mod monitor;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +22,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::{RunArgs, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
 use crate::metrics::Metrics;
+use crate::serve::descriptors;
 use crate::serve::{self, Served};
-use crate::{descriptors, query, topology, watch};
+use crate::{query, topology};
+use monitor;
 
 /// How long whoever reads the state may take at the end.
 const LAST_READERS: Duration = Duration::from_secs(5);
@@ -78,7 +82,7 @@ fn supervise(
     let handle = DriverHandle::default();
     stop_on_signals(runtime, handle.clone(), config.state_dir.clone())?;
     let fate = handle.fate().clone();
-    fate.task(runtime, "watch", watch::watch(handle.clone(), metrics.clone()));
+    fate.task(runtime, "watch", monitor::watch(handle.clone(), metrics.clone()));
     if let Some(door) = door {
         let served = Served::new(&config, args, handle.clone(), metrics.clone());
         tracing::info!("serving on {}", door.url()?);

@@ -15,6 +15,7 @@
 
 pub mod access;
 mod connections;
+pub(crate) mod descriptors;
 mod guarded;
 mod queries;
 mod tls;
@@ -37,12 +38,13 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::cli::{OutputFormat, ServeArgs};
+use crate::commands::state;
 use crate::driver::{DriverConfig, DriverHandle};
 use crate::exit::mistake;
 use crate::metrics::Metrics;
-use crate::{descriptors, state_cmd};
 use access::{Access, Gate};
 use connections::Connections;
+use descriptors;
 use queries::{Answered, Queries, Refusal};
 
 /// Where `run` listens when nothing is said.
@@ -362,7 +364,7 @@ async fn backup(State(served): Shared, Query(copy): Query<Copy>) -> Response {
             return Err(mistake("name the whole path of the directory"));
         }
         store.checkpoint(&copy.to)?;
-        let epoch = state_cmd::epoch_of(&copy.to)?;
+        let epoch = state::epoch_of(&copy.to)?;
         tracing::info!(epoch, "the state was copied to {}", copy.to.display());
         Ok(json!({"epoch": epoch, "to": copy.to}))
     };

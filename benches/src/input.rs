@@ -13,9 +13,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use connectors::generate::matches::champion;
+use connectors::generate::random::Random;
 use connectors::kafka::{Feed, KafkaCluster, TopicSpec, Topics};
-use connectors::matches::champion;
-use connectors::random::Random;
 use connectors::{MatchOptions, Matches, murmur2_partition};
 
 /// How large an event is.

@@ -8,25 +8,21 @@
 
 pub mod client;
 pub mod feed;
+pub mod mock;
+pub mod murmur2;
 mod offsets;
 pub mod options;
-pub mod progress;
-mod reached;
-pub mod session;
-pub mod settle;
-pub mod sink;
+pub mod publisher;
 pub mod source;
-mod stamps;
 pub mod topics;
-mod unsettled;
 mod watch;
 mod writers;
 
 pub use feed::Feed;
 pub use options::{KafkaCluster, KafkaSource, Startup};
-pub use progress::{Marker, progress_topic};
-pub use reached::{Reached, judge};
-pub use settle::settle;
-pub use sink::{EpochOutput, PublishStatus, Publisher, PublisherConfig};
+pub use publisher::progress::{Marker, progress_topic};
+pub use publisher::reached::{Reached, judge};
+pub use publisher::settle::settle;
+pub use publisher::{EpochOutput, PublishStatus, Publisher, PublisherConfig};
 pub use source::KafkaReader;
 pub use topics::{TopicInfo, TopicSpec, Topics};

@@ -3,34 +3,28 @@
 //! A source is opened as a [`Reader`], which is polled for [`schemas::Records`] and seeks to the
 //! offsets of the state. Output arrives here serialised, as the chunks of an epoch's outbox, and is
 //! published by a [`kafka::Publisher`], a [`file::FileWriter`] or a [`Blackhole`]: each makes an
-//! epoch land once, and each is asked at start what it has already ([`kafka::settle()`]).
+//! epoch land once, and each is asked at start what it has already ([`kafka::publisher::settle()`]).
 //!
 //! rdkafka has its home here and nowhere else. Nothing in this crate decodes a record's bytes.
 #![deny(missing_docs)]
 
 pub mod blackhole;
-pub mod datagen;
 pub mod dead_letter;
 pub mod error;
 pub mod file;
+pub mod generate;
 pub mod kafka;
-pub mod matches;
-pub mod mock;
-pub mod murmur2;
-pub mod nexmark;
 pub mod options;
-mod pace;
-pub mod random;
 pub mod sink;
 pub mod source;
 
 pub use blackhole::Blackhole;
-pub use datagen::Datagen;
 pub use dead_letter::{DeadLetter, LetterTopic};
 pub use error::{ConnectorError, Mismatch};
-pub use matches::{MatchOptions, Matches};
-pub use mock::MockKafka;
-pub use murmur2::murmur2_partition;
-pub use nexmark::Nexmark;
+pub use generate::datagen::Datagen;
+pub use generate::matches::{MatchOptions, Matches};
+pub use generate::nexmark::Nexmark;
+pub use kafka::mock::MockKafka;
+pub use kafka::murmur2::murmur2_partition;
 pub use sink::{KafkaSink, SinkConnector};
 pub use source::{LastRecord, Reader, SourceConfig, SourceConnector};

@@ -10,10 +10,10 @@ use std::time::Duration;
 use schemas::Records;
 
 use crate::ConnectorError;
-use crate::datagen::{Datagen, DatagenReader};
 use crate::file::{FileReader, FileSource};
+use crate::generate::datagen::{Datagen, DatagenReader};
+use crate::generate::nexmark::{Nexmark, NexmarkReader};
 use crate::kafka::{KafkaReader, KafkaSource};
-use crate::nexmark::{Nexmark, NexmarkReader};
 use crate::options::nearest;
 
 /// A source to open.

@@ -8,8 +8,11 @@
 //! Only a record's own bytes condemn it: an id the registry does not know is a reject, a registry
 //! that does not answer is waited for, with growing pauses, until the wait is called off.
 
+pub(crate) mod default_values;
+pub mod output;
 mod plan;
 mod read;
+pub mod schema;
 mod shape;
 mod wire;
 

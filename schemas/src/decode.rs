@@ -11,11 +11,11 @@ use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::avro::AvroDecoder;
-use crate::columns::{Column, nullable_field};
 use crate::error::SchemaError;
 use crate::json::JsonDecoder;
 use crate::keyed::{DebeziumDecoder, UpsertDecoder};
 use crate::record::Records;
+use crate::types::columns::{Column, nullable_field};
 
 /// What became of a batch of records.
 #[derive(Debug)]

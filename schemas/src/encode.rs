@@ -6,12 +6,12 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 
-use crate::avro_out::AvroEncoder;
+use crate::avro::output::AvroEncoder;
 use crate::blobs::Blobs;
 use crate::error::SchemaError;
-use crate::json_out::JsonEncoder;
-use crate::relation::sql_type;
-use crate::view::{Values, View};
+use crate::json::output::JsonEncoder;
+use crate::types::relation::sql_type;
+use crate::types::view::{Values, View};
 
 /// Writes the rows of batches of one schema.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Encoder {
     }
 
     /// Avro records of rows of `schema`, which is registered under `id` as
-    /// [`avro_schema()`](crate::avro_schema()) writes it.
+    /// [`avro_schema()`](crate::avro::schema()) writes it.
     pub fn avro(schema: &Schema, id: u32) -> Result<Encoder, SchemaError> {
         Ok(Encoder::Avro(AvroEncoder::new(schema, id)?))
     }
@@ -75,7 +75,7 @@ fn plain(batch: &RecordBatch) -> Result<Blobs, SchemaError> {
         match &view.values {
             _ if view.is_null(row) => blobs.push(None),
             Values::Bytes(heap) => blobs.push(Some(heap.get(row))),
-            Values::Uuid(values) => blobs.push(Some(crate::uuid::text(&values[row]).as_bytes())),
+            Values::Uuid(values) => blobs.push(Some(crate::types::uuid::text(&values[row]).as_bytes())),
             _ => return Err(SchemaError::UnsupportedType(column.data_type().to_string())),
         }
     }

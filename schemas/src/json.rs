@@ -7,6 +7,7 @@
 //! reject that names the path of the field, and leaves nothing in the batch.
 
 mod names;
+pub mod output;
 mod value;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use crate::blobs::Blobs;
 use crate::decode::{Batch, Decoded, Fail, nearest};
 use crate::error::SchemaError;
 use crate::record::Records;
-use crate::relation::{is_jsonb, sql_type};
+use crate::types::relation::{is_jsonb, sql_type};
 use names::Names;
 
 /// After how many rows a column that was never present is worth a warning.

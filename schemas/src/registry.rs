@@ -22,8 +22,8 @@ use schema_registry_converter::schema_registry_common::{
 };
 use serde_json::Value;
 
-use crate::circuit::Circuit;
 use crate::error::SchemaError;
+use circuit::Circuit;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Schemas that refer to schemas that refer ...: no further than this.
@@ -329,5 +329,7 @@ fn redacted(url: &str) -> String {
     }
 }
 
+pub(crate) mod backoff;
+pub mod circuit;
 #[cfg(test)]
 mod tests;

@@ -26,9 +26,9 @@ use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::blobs::Rows;
-use crate::columns::Column;
 use crate::error::SchemaError;
-use crate::view::View;
+use crate::types::columns::Column;
+use crate::types::view::View;
 
 /// Into how many groups keys are hashed. Workers own ranges of them.
 pub const KEY_GROUPS: usize = 256;

@@ -7,9 +7,9 @@ use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, Schema, TimeUnit};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::columns::{Column, Data};
-use crate::decimal;
-use crate::relation::{interval, timestamp, timestamptz, uuid_type};
+use crate::types::columns::{Column, Data};
+use crate::types::decimal;
+use crate::types::relation::{interval, timestamp, timestamptz, uuid_type};
 
 /// A generator from a seed.
 pub(crate) fn random(seed: u64) -> ChaCha8Rng {

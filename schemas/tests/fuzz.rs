@@ -15,9 +15,10 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray,
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use schemas::avro::schema;
 use schemas::{
     AvroDecoder, DebeziumDecoder, Decoded, Encoder, Form, JsonDecoder, JsonOptions, OutChunk, OutRecord,
-    Records, Registry, RowCodec, avro_schema, jsonb_field,
+    Records, Registry, RowCodec, jsonb_field,
 };
 
 const JSON: &str = include_str!("corpus/json.txt");

@@ -291,5 +291,9 @@ pub fn full(open: &mut OutChunk, chunks: &mut Vec<Vec<u8>>, bytes: usize) {
 
 /// A watermark as people see it.
 fn shown_watermark(us: i64) -> String {
-    if us == i64::MAX { crate::watch::ENDED.to_owned() } else { schemas::time::format_timestamp(us, true) }
+    if us == i64::MAX {
+        crate::run::monitor::ENDED.to_owned()
+    } else {
+        schemas::types::time::format_timestamp(us, true)
+    }
 }

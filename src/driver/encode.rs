@@ -18,7 +18,8 @@ use connectors::murmur2_partition;
 use dataflows::plan::{Plan, Sink};
 use dataflows::render::collect::{EpochOut, SinkDelta, stored_key};
 use dataflows::sql::ast::{Encoding, Format};
-use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows, avro_schema};
+use schemas::avro::schema;
+use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows};
 
 /// How long a start waits for a schema registry.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(15);

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use connectors::file::FileWriter;
-use connectors::kafka::progress::digest;
+use connectors::kafka::publisher::progress::digest;
+use connectors::kafka::publisher::settle;
 use connectors::kafka::{
-    KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics, settle,
+    KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics,
 };
 use connectors::{ConnectorError, LetterTopic, Mismatch, SinkConnector};
 use dataflows::plan::Source;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use connectors::ConnectorError;
 use connectors::file::FileWriter;
-use connectors::kafka::progress::digest;
+use connectors::kafka::publisher::progress::digest;
 use connectors::kafka::{EpochOutput, Publisher};
 use crossbeam_channel::Receiver;
 use fail::fail_point;

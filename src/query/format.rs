@@ -15,7 +15,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_options;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use schemas::span::Span;
+use schemas::types::span::Span;
 use serde_json::{Map, Number, Value};
 
 use super::Answer;
@@ -140,7 +140,7 @@ pub fn value(column: &dyn Array, row: usize) -> Result<Value> {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => number(&text(column, row)?),
         DataType::Binary => base64(column.as_binary::<i32>().value(row)),
         DataType::FixedSizeBinary(16) => {
-            Value::String(schemas::uuid::text(column.as_fixed_size_binary().value(row)))
+            Value::String(schemas::types::uuid::text(column.as_fixed_size_binary().value(row)))
         }
         DataType::LargeBinary => base64(column.as_binary::<i64>().value(row)),
         DataType::BinaryView => base64(column.as_binary_view().value(row)),

@@ -5,6 +5,8 @@
 //! over. Any failure, refusals included, poisons the store: the epochs in flight behind a failed one build on
 //! it and must not be committed without it.
 
+pub(crate) mod draft;
+
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
@@ -12,14 +14,14 @@ use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 use rocksdb::{WriteBatch, WriteOptions};
 use schemas::{Blobs, Rows};
 
-use crate::bounded::{BOUNDED, BoundedTotals};
 use crate::dead_letter::DeadLetterTotals;
-use crate::draft::Draft;
 use crate::error::StateError;
 use crate::outbox;
 use crate::progress::{Committed, Progress};
 use crate::space;
 use crate::store::Store;
+use crate::store::bounded::{BOUNDED, BoundedTotals};
+use draft::Draft;
 
 /// What an epoch changed.
 #[derive(Clone, Debug, Default)]

@@ -8,9 +8,9 @@ use rocksdb::{Direction, IteratorMode, WriteBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
-use crate::read::Reads;
 use crate::space;
 use crate::store::Store;
+use crate::store::read::Reads;
 
 /// What happens when the dead letter table reaches its bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

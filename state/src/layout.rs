@@ -10,6 +10,8 @@
 //! database was deleted from a directory that never had one. A directory with other people's files is never
 //! created into and never deleted. What is made here only its owner may read: it holds what the records hold.
 
+pub(crate) mod identity;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};

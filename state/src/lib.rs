@@ -26,38 +26,31 @@
 //! It knows nothing of SQL, Kafka or clocks: times come in as arguments.
 #![deny(missing_docs)]
 
-mod bounded;
 mod catalogue;
 mod commit;
 mod dead_letter;
-mod draft;
 mod error;
 mod files;
-mod identity;
 mod layout;
-mod options;
 mod outbox;
 mod progress;
-mod read;
-mod snapshot;
 mod space;
-mod stats;
 mod store;
 mod topics;
 mod verify;
 
-pub use bounded::{Bounded, BoundedTotals};
 pub use catalogue::{Catalogue, CatalogueEntry, Retention, SpaceKind};
 pub use commit::{Commit, CommitStats, Counts, OutboxChunk, Writes};
 pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
 pub use error::StateError;
 pub use files::FilesChecked;
 pub use layout::FORMAT_VERSION;
-pub use options::StoreOptions;
 pub use outbox::{OutboxDepth, OutboxEpoch, OutboxEpochs, Published};
 pub use progress::{Committed, PartitionProgress, Progress, SourceProgress, ViewProgress};
-pub use read::{Entry, Scan, Slice, count_of};
-pub use snapshot::{Reader, Snapshot};
-pub use stats::{FamilyStats, StoreStats};
 pub use store::Store;
+pub use store::bounded::{Bounded, BoundedTotals};
+pub use store::options::StoreOptions;
+pub use store::read::{Entry, Scan, Slice, count_of};
+pub use store::snapshot::{Reader, Snapshot};
+pub use store::stats::{FamilyStats, StoreStats};
 pub use topics::KnownTopic;

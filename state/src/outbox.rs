@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::commit::OutboxChunk;
 use crate::error::StateError;
-use crate::read::{Reads, Scan};
 use crate::space;
 use crate::store::Store;
+use crate::store::read::{Reads, Scan};
 
 /// The output of one epoch for one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,12 @@
 //! any number read. After a failed commit it is poisoned: reads go on, every further write is refused, and a
 //! new start goes on from the last committed epoch.
 
+pub(crate) mod bounded;
+pub(crate) mod options;
+pub(crate) mod read;
+pub(crate) mod snapshot;
+pub(crate) mod stats;
+
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,14 +22,14 @@ use rocksdb::{Cache, DB, WriteBatch};
 use crate::catalogue::{Catalogue, Spaces};
 use crate::dead_letter::{DeadLetterPolicy, DeadLetterTotals};
 use crate::error::StateError;
-use crate::identity::{REPUBLISH, adopt, identity, initialise};
 use crate::layout::Layout;
-use crate::options::{self, StoreOptions};
+use crate::layout::identity::{REPUBLISH, adopt, identity, initialise};
 use crate::outbox::Waiting;
 use crate::progress::Committed;
-use crate::read::{Reads, Scan, Slice};
-use crate::snapshot::Snapshot;
 use crate::space;
+use options::{self, StoreOptions};
+use read::{Reads, Scan, Slice};
+use snapshot::Snapshot;
 
 /// The state of one topology, open for reading and writing by this process alone.
 pub struct Store {

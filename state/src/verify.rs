@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::bounded::{self, BOUNDED, BoundedTotals};
 use crate::catalogue::{Catalogue, SpaceKind};
 use crate::dead_letter::{DeadLetterTotals, Order};
 use crate::error::{StateError, hex};
-use crate::read::count_of;
-use crate::snapshot::Snapshot;
 use crate::space;
+use crate::store::bounded::{self, BOUNDED, BoundedTotals};
+use crate::store::read::count_of;
+use crate::store::snapshot::Snapshot;
 
 impl Snapshot<'_> {
     /// Checks conservation, the catalogue, multiplicities of views, and the bounds of the dead letter table.

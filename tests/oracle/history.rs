@@ -179,11 +179,11 @@ fn spell(kind: &str, value: &Value, rng: &mut impl Rng) -> String {
         (_, Value::Null) => "null".into(),
         ("TIMESTAMP", value) => {
             let us = value.as_i64().unwrap();
-            let zoned = schemas::time::format_timestamp(us + 7200 * SECOND_US, false);
+            let zoned = schemas::types::time::format_timestamp(us + 7200 * SECOND_US, false);
             if rng.random_bool(0.2) {
                 format!("\"{zoned}+02:00\"")
             } else {
-                format!("\"{}\"", schemas::time::format_timestamp(us, true))
+                format!("\"{}\"", schemas::types::time::format_timestamp(us, true))
             }
         }
         ("DATE", value) => {

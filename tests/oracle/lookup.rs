@@ -350,7 +350,7 @@ fn look_up_changing(dir: &Path, seed: u64, workers: &[usize]) -> usize {
                     let n = rng.random_range(0..3);
                     orders.insert(id.clone(), (team, n, epoch));
                     clock = clock.max(Some(epoch));
-                    let at = schemas::time::format_timestamp(START_US + epoch * SECOND_US, true);
+                    let at = schemas::types::time::format_timestamp(START_US + epoch * SECOND_US, true);
                     (
                         0,
                         key,

@@ -36,9 +36,11 @@ pub fn value(column: &ArrayRef, row: usize) -> Value {
         DataType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().value(row).into(),
         DataType::Interval(_) => {
             let span = column.as_primitive::<IntervalMonthDayNanoType>().value(row);
-            schemas::span::Span::from(span).text().into()
+            schemas::types::span::Span::from(span).text().into()
         }
-        DataType::FixedSizeBinary(16) => schemas::uuid::text(column.as_fixed_size_binary().value(row)).into(),
+        DataType::FixedSizeBinary(16) => {
+            schemas::types::uuid::text(column.as_fixed_size_binary().value(row)).into()
+        }
         DataType::Utf8 => column.as_string::<i32>().value(row).into(),
         DataType::List(_) => {
             let list: &ListArray = column.as_list();

@@ -1,7 +1,7 @@
 //! PostgreSQL's texts of values, read as Herald's columns show them.
 
 use arrow::datatypes::{DataType, Field};
-use schemas::time;
+use schemas::types::time;
 use serde_json::Value;
 
 use crate::postgres::array_items;

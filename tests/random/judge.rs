@@ -117,7 +117,7 @@ fn literal(value: &Value, kind: &str, of: &str) -> String {
     match (value, kind) {
         (Value::Null, _) => "NULL".into(),
         (Value::Number(us), "TIMESTAMP") => {
-            quoted(&schemas::time::format_timestamp(us.as_i64().expect("microseconds"), true))
+            quoted(&schemas::types::time::format_timestamp(us.as_i64().expect("microseconds"), true))
         }
         (Value::Number(days), "DATE") => format!("DATE '1970-01-01' + {days}"),
         (Value::Array(items), _) => format!("ARRAY[{}]::{of}", all(&mut items.iter())),

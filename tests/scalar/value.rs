@@ -7,7 +7,7 @@ use arrow::datatypes::{
     IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimestampMicrosecondType,
 };
 use schemas::is_jsonb;
-use schemas::time::civil_of_days;
+use schemas::types::time::civil_of_days;
 
 use crate::postgres::array_items;
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field};
 use dataflows::plan::Plan;
-use schemas::{Records, is_jsonb, time};
+use schemas::types::time;
+use schemas::{Records, is_jsonb};
 use serde_json::{Map, Value};
 use sqllogictest::{DBOutput, DefaultColumnType};
 

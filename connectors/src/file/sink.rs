@@ -52,7 +52,7 @@ pub struct FileWriter {
 
 impl FileWriter {
     /// Opens or creates the file and cuts off what no note vouches for. What the marker means for
-    /// the state, [`crate::kafka::settle()`] tells.
+    /// the state, [`crate::kafka::publisher::settle()`] tells.
     pub fn open(
         sink: &FileSink,
         state_id: &str,
@@ -184,7 +184,7 @@ fn read_note(path: &Path) -> Result<Option<(Marker, u64)>, ConnectorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::settle;
+    use crate::kafka::publisher::settle;
     use schemas::OutRecord;
 
     fn chunk(records: &[(Option<&str>, Option<&str>)]) -> Vec<Vec<u8>> {

@@ -2,7 +2,7 @@
 //!
 //! librdkafka reports through callbacks; [`Context`] hands its log lines to `tracing`, remembers the
 //! first record that could not be delivered, and remembers transport errors, because a transaction
-//! that saw one is not trusted (see [`super::session`]). Nothing that librdkafka logs holds a secret.
+//! that saw one is not trusted (see [`super::publisher::session`]). Nothing that librdkafka logs holds a secret.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

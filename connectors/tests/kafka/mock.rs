@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use connectors::kafka::publisher::settle;
 use connectors::kafka::{
     EpochOutput, KafkaReader, KafkaSource, Marker, Publisher, PublisherConfig, Startup, TopicSpec, Topics,
-    settle,
 };
 use connectors::{ConnectorError, MockKafka};
 use rdkafka::mocking::MockCluster;

@@ -101,6 +101,6 @@ pub fn chunks(topic: &str, values: &[&str]) -> Vec<Vec<u8>> {
 
 /// Text that does not compress.
 pub fn noise(length: usize) -> String {
-    let mut random = connectors::random::Random::new(length as u64, 0);
+    let mut random = connectors::generate::random::Random::new(length as u64, 0);
     (0..length).map(|_| char::from(b'0' + random.below(75) as u8)).collect()
 }

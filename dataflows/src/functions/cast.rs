@@ -205,7 +205,7 @@ fn read(text: &str, to: &DataType) -> Answer {
     match to {
         DataType::Boolean => truth(trimmed).map(Out::Bool).ok_or_else(wrong),
         DataType::Binary => bytes::parse(text).map(Out::Bytes),
-        DataType::FixedSizeBinary(16) => match schemas::uuid::parse(text) {
+        DataType::FixedSizeBinary(16) => match schemas::types::uuid::parse(text) {
             Some(value) => Ok(Out::Bytes(value.to_vec())),
             None => Err(wrong()),
         },

@@ -74,7 +74,7 @@ pub fn spelled(array: ArrayRef) -> Result<ArrayRef> {
         }
         return Ok(array);
     }
-    schemas::canonical(array).map_err(|e| DataFusionError::External(Box::new(e)))
+    schemas::types::canonical(array).map_err(|e| DataFusionError::External(Box::new(e)))
 }
 
 fn is_time(of: &DataType) -> bool {

@@ -60,7 +60,7 @@ impl Shape {
         let columns = columns.into_iter().zip(self.schema.fields()).map(|(column, field)| {
             let fits = column.data_type() == field.data_type();
             let column = if fits { column } else { cast(&column, field.data_type())? };
-            Ok(schemas::canonical(column)?)
+            Ok(schemas::types::canonical(column)?)
         });
         let columns = columns.collect::<Result<Vec<_>, RunError>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));

@@ -272,7 +272,7 @@ impl Ingest {
                 if verdict.is_none() && events.is_valid(row) && events.value(row) > limit {
                     let ahead = format!(
                         "event time {} is more than {} s beyond the record's timestamp",
-                        schemas::time::format_timestamp(events.value(row), true),
+                        schemas::types::time::format_timestamp(events.value(row), true),
                         self.source.max_ahead_us / 1_000_000
                     );
                     *verdict = Some((Some("watermark.max_ahead".into()), ahead));
@@ -321,7 +321,8 @@ impl Ingest {
             late.events[row] = event;
             if let Some(bound) = bound.filter(|bound| event < *bound) {
                 let what = if self.source.keyed.is_some() { "horizon" } else { "watermark" };
-                let [event, bound] = [event, bound].map(|us| schemas::time::format_timestamp(us, true));
+                let [event, bound] =
+                    [event, bound].map(|us| schemas::types::time::format_timestamp(us, true));
                 late.messages[row] =
                     Some(format!("event time {event} is below the partition's {what} {bound}"));
             }

@@ -117,7 +117,7 @@ impl Bind<'_> {
             not_null: false,
             generated: None,
             // What is read may miss anything, at any depth.
-            data_type: schemas::columns::nullable_field(&f),
+            data_type: schemas::types::columns::nullable_field(&f),
         });
         let (before, after): (Vec<_>, Vec<_>) =
             create.columns.iter().cloned().partition(|c| c.name.pos < star);

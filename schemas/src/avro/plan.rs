@@ -10,9 +10,9 @@ use apache_avro::schema::{
 };
 use arrow::datatypes::{DataType, Field, Fields};
 
+use super::default_values::{default_of, without_default};
 use super::shape::{Content, Shape, Shapes};
-use crate::avro_default::{default_of, without_default};
-use crate::relation::{is_jsonb, sql_type};
+use crate::types::relation::{is_jsonb, sql_type};
 
 /// How to read a writer's records into the columns.
 #[derive(Debug)]

@@ -3,11 +3,12 @@
 use super::plan::{BytesTo, IntTo, Op, Plan, Record, Step};
 use super::shape::{scale, unscaled};
 use super::wire::Wire;
-use crate::columns::{Column, Data};
-use crate::decimal::{self, Excess};
 use crate::decode::Fail;
-use crate::span::Span;
-use crate::{jsonb, time};
+use crate::jsonb;
+use crate::types::columns::{Column, Data};
+use crate::types::decimal::{self, Excess};
+use crate::types::span::Span;
+use crate::types::time;
 
 impl Plan {
     /// Reads one message into one value of each column.
@@ -208,7 +209,7 @@ fn bytes_value(to: BytesTo, column: &mut Column, bytes: &[u8], scratch: &mut Vec
         BytesTo::Text => closed(column.append_bytes(text(bytes)?.as_bytes())),
         BytesTo::Uuid => {
             scratch.clear();
-            crate::uuid::write(scratch, bytes);
+            crate::types::uuid::write(scratch, bytes);
             closed(column.append_bytes(scratch))
         }
         BytesTo::UuidOf { text } => uuid_value(text, column, bytes),
@@ -276,7 +277,7 @@ fn bytes_value(to: BytesTo, column: &mut Column, bytes: &[u8], scratch: &mut Vec
 /// A UUID of its text or of its 16 bytes.
 fn uuid_value(written: bool, column: &mut Column, bytes: &[u8]) -> Result<(), Fail> {
     let value = match written {
-        true => crate::uuid::parse(text(bytes)?),
+        true => crate::types::uuid::parse(text(bytes)?),
         false => bytes.try_into().ok(),
     };
     let value = value.ok_or_else(|| unreadable(bytes))?;

@@ -10,8 +10,8 @@ use apache_avro::schema::{InnerDecimalSchema, NamesRef, Schema as Avro, UuidSche
 
 use super::wire::Wire;
 use crate::decode::Fail;
-use crate::json_out::{write_base64, write_text};
-use crate::{decimal, time};
+use crate::json::output::{write_base64, write_text};
+use crate::types::{decimal, time};
 
 /// How deep a value may be nested.
 const DEPTH_MAX: usize = 100;
@@ -313,7 +313,7 @@ fn json_bytes(bytes: &[u8], content: Content, out: &mut Vec<u8>) -> Result<(), F
         },
         Content::Uuid if bytes.len() == 16 => {
             out.push(b'"');
-            crate::uuid::write(out, bytes);
+            crate::types::uuid::write(out, bytes);
             out.push(b'"');
         }
         Content::Decimal(scale) => {

@@ -10,11 +10,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use rand::RngExt;
 
+use super::schema::{avro_schema, columns_of_avro};
 use super::*;
-use crate::avro_schema::{avro_schema, columns_of_avro};
 use crate::encode::Encoder;
-use crate::relation::{jsonb_field, timestamp, timestamptz, uuid_type};
 use crate::sample;
+use crate::types::relation::{jsonb_field, timestamp, timestamptz, uuid_type};
 
 #[allow(deprecated)]
 fn datum(schema: &str, value: Value) -> Vec<u8> {
@@ -487,9 +487,9 @@ fn small_messages_cannot_claim_much() {
     let list = DataType::List(Arc::new(Field::new("item", DataType::Int32, true)));
     for columns in [vec![Field::new("a", list, true)], vec![jsonb_field("a", true)], vec![]] {
         let mut many = Vec::new();
-        crate::avro_out::put_long(&mut many, i64::MAX);
+        super::output::put_long(&mut many, i64::MAX);
         let mut negative = Vec::new();
-        crate::avro_out::put_long(&mut negative, i64::MIN);
+        super::output::put_long(&mut negative, i64::MIN);
         negative.push(0);
         let nested = [0, 2].repeat(100_000);
         let decoded = decoder(columns, writer)

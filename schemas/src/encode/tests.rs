@@ -9,8 +9,8 @@ use arrow::array::{
 use arrow::datatypes::{Field, Int32Type, Schema, TimeUnit};
 
 use super::*;
-use crate::avro_schema::avro_schema;
-use crate::relation::{jsonb_field, timestamp, timestamptz};
+use crate::avro::schema::avro_schema;
+use crate::types::relation::{jsonb_field, timestamp, timestamptz};
 
 fn everything() -> RecordBatch {
     let fields = vec![

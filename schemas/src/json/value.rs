@@ -6,11 +6,12 @@ use jiter::{Jiter, JiterErrorType, JsonErrorType, NumberAny, NumberInt, Peek};
 
 use super::names::{Filled, Names, START};
 use super::{Kind, Node, Reader, found, syntax};
-use crate::columns::{Column, Data};
-use crate::decimal::{self, Excess};
 use crate::decode::Fail;
-use crate::span::Span;
-use crate::{jsonb, time, uuid};
+use crate::jsonb;
+use crate::types::columns::{Column, Data};
+use crate::types::decimal::{self, Excess};
+use crate::types::span::Span;
+use crate::types::{time, uuid};
 use arrow::datatypes::TimeUnit;
 
 impl Reader {

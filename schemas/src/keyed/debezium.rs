@@ -15,10 +15,10 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use super::keys::Keys;
 use super::{Form, Found, Values, gather};
 use crate::blobs::Blobs;
-use crate::columns::nullable_field;
 use crate::decode::{Batch, Decoded, Reject};
 use crate::error::SchemaError;
 use crate::record::Records;
+use crate::types::columns::nullable_field;
 
 const BEFORE: usize = 0;
 const AFTER: usize = 1;

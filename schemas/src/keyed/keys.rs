@@ -11,11 +11,11 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use super::{Form, Found};
 use crate::avro::AvroDecoder;
 use crate::blobs::Blobs;
-use crate::columns::Data;
 use crate::decode::{Batch, Decoded, Fail};
 use crate::error::SchemaError;
 use crate::json::{JsonDecoder, JsonOptions};
-use crate::relation::sql_type;
+use crate::types::columns::Data;
+use crate::types::relation::sql_type;
 
 /// Reads keys.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ fn texts(batch: &mut Batch, keys: &Blobs) -> Result<Decoded, SchemaError> {
                 return Err(Fail::new("it is not UTF-8"));
             }
             if let (Data::Uuid(values), nulls) = column.parts() {
-                let value = std::str::from_utf8(key).ok().and_then(crate::uuid::parse);
+                let value = std::str::from_utf8(key).ok().and_then(crate::types::uuid::parse);
                 values.push(value.ok_or_else(|| Fail::new("it is no UUID"))?);
                 nulls.append_non_null();
                 return Ok(());

@@ -6,9 +6,9 @@
 use std::ffi::CStr;
 
 use super::{Kind, bad};
-use crate::columns::{Column, Data};
 use crate::error::SchemaError;
-use crate::span::Span;
+use crate::types::columns::{Column, Data};
+use crate::types::span::Span;
 
 /// Reads one value of every row into the column.
 pub(super) fn unpack(column: &mut Column, kind: &Kind, rows: &mut [&[u8]]) -> Result<(), SchemaError> {

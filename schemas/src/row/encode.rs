@@ -6,9 +6,9 @@
 use arrow::datatypes::IntervalMonthDayNano;
 
 use crate::blobs::Rows;
-use crate::canonical::{double, real};
-use crate::span::Span;
-use crate::view::{Values, View};
+use crate::types::canonical::{double, real};
+use crate::types::span::Span;
+use crate::types::view::{Values, View};
 
 /// Packs `rows` rows of the columns.
 pub(super) fn pack(columns: &[View<'_>], rows: usize) -> Rows {

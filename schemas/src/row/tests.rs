@@ -14,7 +14,7 @@ use rand::RngExt;
 
 use super::*;
 use crate::sample;
-use crate::span::Span;
+use crate::types::span::Span;
 
 fn codec_of(batch: &RecordBatch) -> RowCodec {
     RowCodec::of(&batch.schema()).unwrap()

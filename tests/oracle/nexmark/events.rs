@@ -73,7 +73,7 @@ fn of_source(source: &Source, at: usize, spec: &Spec, history: &History) -> Vec<
 /// A value as the model has it: times are microseconds.
 fn column(value: &Value, kind: &str) -> Value {
     match value.as_str().filter(|_| kind == "TIMESTAMP") {
-        Some(text) => schemas::time::parse_timestamp(text).unwrap().into(),
+        Some(text) => schemas::types::time::parse_timestamp(text).unwrap().into(),
         None => value.clone(),
     }
 }

@@ -14,7 +14,7 @@ use datafusion_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Coercion, Signature, TypeSignature, TypeSignatureClass,
     Volatility,
 };
-use schemas::span::Span;
+use schemas::types::span::Span;
 
 use super::exact_sum;
 

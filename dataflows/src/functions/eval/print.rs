@@ -31,7 +31,7 @@ pub(crate) fn text(array: &ArrayRef, row: usize) -> Result<Option<String>> {
         DataType::Float64 => double(array.as_primitive::<Float64Type>().value(row)),
         DataType::Decimal128(_, scale) => decimal(array.as_primitive::<Decimal128Type>().value(row), *scale),
         DataType::Binary => bytes(array.as_binary::<i32>().value(row)),
-        DataType::FixedSizeBinary(16) => schemas::uuid::text(array.as_fixed_size_binary().value(row)),
+        DataType::FixedSizeBinary(16) => schemas::types::uuid::text(array.as_fixed_size_binary().value(row)),
         DataType::Date32 => date(i64::from(array.as_primitive::<Date32Type>().value(row))),
         DataType::Time64(TimeUnit::Microsecond) => {
             time(array.as_primitive::<Time64MicrosecondType>().value(row))

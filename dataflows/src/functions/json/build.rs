@@ -18,7 +18,7 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 use schemas::jsonb::{self, Json};
-use schemas::time;
+use schemas::types::time;
 
 use super::any_arguments;
 use super::out::Builder;
@@ -164,7 +164,7 @@ fn value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>,
             Json::String(Cow::Owned(format!("\\x{hex}")))
         }
         DataType::FixedSizeBinary(16) => {
-            Json::String(Cow::Owned(schemas::uuid::text(array.as_fixed_size_binary().value(row))))
+            Json::String(Cow::Owned(schemas::types::uuid::text(array.as_fixed_size_binary().value(row))))
         }
         DataType::Date32 => date(array.as_primitive::<Date32Type>().value(row)),
         DataType::Time64(_) => clock(array.as_primitive::<Time64MicrosecondType>().value(row)),

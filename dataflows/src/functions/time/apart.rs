@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, PrimitiveArray};
 use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use datafusion_common::{DataFusionError, Result, plan_err};
-use schemas::time::{DAY_US, SECOND_US};
+use schemas::types::time::{DAY_US, SECOND_US};
 
 use super::calendar::Moment;
 use super::trunc::{truncate, unit as truncating};
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn us(text: &str) -> i64 {
-        schemas::time::parse_timestamp(text).unwrap()
+        schemas::types::time::parse_timestamp(text).unwrap()
     }
 
     #[test]

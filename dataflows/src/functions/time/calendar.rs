@@ -3,7 +3,7 @@
 //! Everything counts from 1970 in microseconds or days, years are astronomical (0 is 1 BC), and the
 //! calendar is the Gregorian one for all time, as PostgreSQL's.
 
-use schemas::time::{DAY_US, SECOND_US, civil_of_days, days_of_civil};
+use schemas::types::time::{DAY_US, SECOND_US, civil_of_days, days_of_civil};
 
 use super::udf::Outcome;
 
@@ -136,7 +136,7 @@ pub(super) fn add_months(us: i64, months: i64) -> Outcome<i64> {
 }
 
 /// A timestamp an interval later: months first, then days, then the time.
-pub(super) fn add(us: i64, span: schemas::span::Span) -> Outcome<i64> {
+pub(super) fn add(us: i64, span: schemas::types::span::Span) -> Outcome<i64> {
     let us = add_months(us, i64::from(span.months))?;
     let days = i64::from(span.days).checked_mul(DAY_US);
     in_range(days.and_then(|days| us.checked_add(days)).and_then(|us| us.checked_add(span.us)))

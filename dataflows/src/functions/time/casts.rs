@@ -10,8 +10,8 @@ use arrow::datatypes::{
     DataType, Date32Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
 };
 use datafusion_expr::ScalarUDF;
-use schemas::span::Span;
-use schemas::time::DAY_US;
+use schemas::types::span::Span;
+use schemas::types::time::DAY_US;
 
 use super::calendar::{Moment, at, in_days};
 use super::read::{read_date, read_time, read_timestamp, read_timestamptz};
@@ -181,11 +181,11 @@ mod tests {
         };
         assert_eq!(text(1_767_261_600_500_000, "+00"), "2026-01-01 10:00:00.5+00");
         assert_eq!(
-            text(schemas::time::parse_timestamp("-0043-03-15T10:00").unwrap(), ""),
+            text(schemas::types::time::parse_timestamp("-0043-03-15T10:00").unwrap(), ""),
             "0044-03-15 10:00:00 BC"
         );
         assert_eq!(
-            text(schemas::time::parse_timestamp("+010000-01-01").unwrap(), ""),
+            text(schemas::types::time::parse_timestamp("+010000-01-01").unwrap(), ""),
             "10000-01-01 00:00:00"
         );
     }

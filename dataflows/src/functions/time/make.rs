@@ -8,8 +8,8 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use datafusion_common::{DataFusionError, Result};
-use schemas::span::Span;
-use schemas::time::{DAY_US, SECOND_US};
+use schemas::types::span::Span;
+use schemas::types::time::{DAY_US, SECOND_US};
 
 use super::calendar::{at, date, in_days, in_range, out_of_range};
 use super::read::{read_date, read_time, read_timestamptz, zone_of};

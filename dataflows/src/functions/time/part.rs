@@ -9,8 +9,8 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use datafusion_common::{Result, ScalarValue};
-use schemas::span::Span;
-use schemas::time::{DAY_US, SECOND_US};
+use schemas::types::span::Span;
+use schemas::types::time::{DAY_US, SECOND_US};
 
 use super::calendar::Moment;
 use super::udf::{Check, Last, Outcome, Overload, Ty, constant, map_text, mistake};
@@ -255,7 +255,7 @@ mod tests {
     /// Each value is PostgreSQL's.
     #[test]
     fn parts_are_postgresqls() {
-        let at = |text: &str| schemas::time::parse_timestamp(text).unwrap();
+        let at = |text: &str| schemas::types::time::parse_timestamp(text).unwrap();
         let part = |name: &str, us| of_timestamp(field(name).unwrap(), us, false).unwrap();
         let us = at("2001-02-16T20:38:40.123456");
         for (name, value) in [
@@ -286,7 +286,7 @@ mod tests {
             ("2996-02-03T20:47:40.650145", 32380375660.650146, 32380375660.650143),
             ("2001-02-16T20:38:40.123456", 982355920.123456, 982355920.123456),
         ] {
-            let us = schemas::time::parse_timestamp(at).unwrap();
+            let us = schemas::types::time::parse_timestamp(at).unwrap();
             assert_eq!(extracted(Field::Epoch, us, false).unwrap(), extract, "{at}");
             assert_eq!(of_timestamp(Field::Epoch, us, false).unwrap(), date_part, "{at}");
         }

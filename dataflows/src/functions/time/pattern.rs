@@ -9,7 +9,7 @@ use arrow::datatypes::{
     Date32Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
 };
 use datafusion_common::Result;
-use schemas::span::Span;
+use schemas::types::span::Span;
 
 use super::calendar::{Moment, at};
 use super::udf::{Last, Outcome, Overload, Ty, write_by};
@@ -283,7 +283,7 @@ impl Source {
 
     fn interval(span: Span) -> Source {
         let us = span.us;
-        let second = schemas::time::SECOND_US;
+        let second = schemas::types::time::SECOND_US;
         Source {
             of: Moment::of(0),
             hour: us / (3600 * second),
@@ -473,7 +473,7 @@ mod tests {
     }
 
     fn moment(text: &str, zone: Option<&'static str>) -> Source {
-        Source::moment(schemas::time::parse_timestamp(text).unwrap(), zone)
+        Source::moment(schemas::types::time::parse_timestamp(text).unwrap(), zone)
     }
 
     /// Each line is PostgreSQL's.

@@ -5,7 +5,7 @@
 //! as `Z`, `+02`, `+02:00` or by name. Fractions are rounded to a microsecond. As in PostgreSQL a
 //! TIMESTAMP ignores the zone of its text and a DATE its time. `infinity` is no value here.
 
-use schemas::time::{DAY_US, SECOND_US};
+use schemas::types::time::{DAY_US, SECOND_US};
 
 use super::calendar::{at, date, in_days};
 use super::udf::Outcome;
@@ -187,7 +187,7 @@ mod tests {
     /// Each line is PostgreSQL's.
     #[test]
     fn texts_are_read_as_postgresql_reads_them() {
-        let at = |text: &str| schemas::time::parse_timestamp(text).unwrap();
+        let at = |text: &str| schemas::types::time::parse_timestamp(text).unwrap();
         for (text, same) in [
             ("2026-01-01 10:00", "2026-01-01T10:00:00"),
             (" 2026-1-2 ", "2026-01-02"),

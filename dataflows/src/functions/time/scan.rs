@@ -8,7 +8,7 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 use datafusion_common::Result;
-use schemas::time::{SECOND_US, days_of_civil};
+use schemas::types::time::{SECOND_US, days_of_civil};
 
 use super::calendar::{Moment, at, date, in_days};
 use super::make::pairs;
@@ -371,7 +371,7 @@ mod tests {
         ] {
             let read = scan(text, &items(pattern).unwrap()).unwrap();
             let us = at(read.day().unwrap(), read.time().unwrap() - read.zone);
-            assert_eq!(us.ok(), schemas::time::parse_timestamp(expected), "{text} {pattern}");
+            assert_eq!(us.ok(), schemas::types::time::parse_timestamp(expected), "{text} {pattern}");
         }
         let read = |text: &str, pattern: &str| scan(text, &items(pattern).unwrap()).and_then(|p| p.day());
         assert!(read("2026-02-30", "YYYY-MM-DD").is_err());

@@ -11,8 +11,8 @@ use arrow::datatypes::{
     IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
 };
 use datafusion_common::{DataFusionError, Result};
-use schemas::span::Span;
-use schemas::time::DAY_US;
+use schemas::types::span::Span;
+use schemas::types::time::DAY_US;
 
 use super::calendar::{Moment, add, at, in_days, month_days, out_of_range};
 use super::udf::{Outcome, Overload, Ty, map, map2, numbers};
@@ -182,7 +182,7 @@ mod tests {
     /// Each line is PostgreSQL's.
     #[test]
     fn ages_are_postgresqls() {
-        let at = |text: &str| schemas::time::parse_timestamp(text).unwrap();
+        let at = |text: &str| schemas::types::time::parse_timestamp(text).unwrap();
         for (a, b, text) in [
             ("2020-03-31", "2020-02-29", "1 mon 2 days"),
             ("2001-04-10", "1957-06-13", "43 years 9 mons 27 days"),

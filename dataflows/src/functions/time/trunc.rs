@@ -6,8 +6,8 @@
 use arrow::array::{Array, ArrayRef, PrimitiveArray};
 use arrow::datatypes::{DataType, Date32Type, IntervalMonthDayNanoType, TimestampMicrosecondType};
 use datafusion_common::{DataFusionError, Result, ScalarValue};
-use schemas::span::Span;
-use schemas::time::{DAY_US, SECOND_US, days_of_civil};
+use schemas::types::span::Span;
+use schemas::types::time::{DAY_US, SECOND_US, days_of_civil};
 
 use super::calendar::{Moment, at, in_range};
 use super::part::{Field, field};
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn units_begin_where_postgresql_begins_them() {
-        let at = |text: &str| schemas::time::parse_timestamp(text).unwrap();
+        let at = |text: &str| schemas::types::time::parse_timestamp(text).unwrap();
         let us = at("2001-02-16T20:38:40.123456");
         for (name, start) in [
             ("milliseconds", "2001-02-16T20:38:40.123"),

@@ -7,7 +7,7 @@
 
 use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::Tz;
-use schemas::time::{DAY_US, SECOND_US, civil_of_days, days_of_civil};
+use schemas::types::time::{DAY_US, SECOND_US, civil_of_days, days_of_civil};
 
 use super::calendar::in_range;
 use super::udf::Outcome;
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> i64 {
-        schemas::time::parse_timestamp(text).unwrap()
+        schemas::types::time::parse_timestamp(text).unwrap()
     }
 
     /// Each pair is PostgreSQL's.

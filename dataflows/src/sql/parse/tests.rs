@@ -2,7 +2,7 @@
 
 use super::parse;
 use crate::sql::ast::*;
-use schemas::relation::sql_type;
+use schemas::types::relation::sql_type;
 
 fn read(text: &str) -> Result<Vec<Statement>, Vec<String>> {
     let files = [SqlFile { name: "t.sql".into(), text: text.into() }];

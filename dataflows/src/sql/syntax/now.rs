@@ -248,7 +248,7 @@ fn later(now: Clock, by: &sql::Expr, sign: i64) -> std::result::Result<Option<Cl
         sql::Expr::Interval(interval) => times::read(interval).ok().flatten(),
         sql::Expr::Cast { expr, data_type: sql::DataType::Interval { .. }, .. } => match expr.as_ref() {
             sql::Expr::Value(sql::ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => {
-                schemas::span::Span::parse(text)
+                schemas::types::span::Span::parse(text)
             }
             _ => None,
         },

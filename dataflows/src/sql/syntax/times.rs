@@ -11,7 +11,7 @@ use datafusion_sql::sqlparser::ast::{
     Interval, ObjectName, Spanned, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span as Place;
-use schemas::span::Span;
+use schemas::types::span::Span;
 
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::diagnostics::unsupported::place;

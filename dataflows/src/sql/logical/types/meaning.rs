@@ -85,8 +85,8 @@ fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(Transformed::yes(first_known(args)?))
         }
         Expr::Literal(ScalarValue::Float64(Some(value)), metadata) => {
-            let one = ScalarValue::Float64(Some(schemas::canonical::double(value)));
-            let changed = value.to_bits() != schemas::canonical::double(value).to_bits();
+            let one = ScalarValue::Float64(Some(schemas::types::canonical::double(value)));
+            let changed = value.to_bits() != schemas::types::canonical::double(value).to_bits();
             Ok(Transformed::new_transformed(Expr::Literal(one, metadata), changed))
         }
         Expr::ScalarFunction(_)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use datafusion_sql::sqlparser::tokenizer::Token;
-use schemas::relation::{jsonb_field, timestamp, timestamptz};
+use schemas::types::relation::{jsonb_field, timestamp, timestamptz};
 
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::diagnostics::error::Mistake;

@@ -1,0 +1,332 @@
+//! Generated records: JSON objects that depend on the seed and the offset only.
+//!
+//! `template = 'matches'` or `'champions'` gives the records of [`super::matches`]; otherwise each
+//! column is described by `fields.COLUMN.kind`: `sequence` (start, step), `random` (min, max),
+//! `float` (min, max), `choice` (values), `text` (length), `boolean` (share), `timestamp` (start,
+//! step.ms, jitter.ms). One partition; `rows.total` bounds it; `rows.per.second` paces it by the
+//! clock, which decides when a record comes, never what it holds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemas::Records;
+
+use super::matches::{MatchOptions, Matches, champion, write_time};
+use super::pace::Pace;
+use super::random::Random;
+use crate::ConnectorError;
+use crate::options::{Options, nearest};
+
+/// What a datagen source generates, and how much of it.
+#[derive(Clone, Debug)]
+pub struct Datagen {
+    content: Content,
+    /// How many records there are; None for without end.
+    pub rows_total: Option<u64>,
+    /// How many come in a second; None for as fast as they are read.
+    pub rows_per_second: Option<u64>,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Matches(Matches),
+    Champions,
+    Fields(Vec<(String, Kind)>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Sequence { start: i64, step: i64 },
+    Random { min: i64, max: i64 },
+    Float { min: f64, max: f64 },
+    Choice(Vec<String>),
+    Text { length: u64 },
+    Boolean { share: f64 },
+    Timestamp { start_ms: i64, step_ms: i64, jitter_ms: i64 },
+}
+
+const KINDS: [&str; 7] = ["sequence", "random", "float", "choice", "text", "boolean", "timestamp"];
+
+impl Datagen {
+    /// From the options of a source.
+    pub fn from_options(values: &BTreeMap<String, String>) -> Result<Datagen, ConnectorError> {
+        let number = "a whole number";
+        let mut options = Options::new(values);
+        options.text("connector");
+        let rows_total = options.parse("rows.total", number)?;
+        let rows_per_second = options.parse("rows.per.second", number)?;
+        if rows_per_second == Some(0) {
+            return Err(ConnectorError::config("rows.per.second", "must be above 0"));
+        }
+        let seed = options.parse("seed", number)?.unwrap_or(0);
+        let content = match options.text("template") {
+            Some("matches") => Content::Matches(Matches::new(MatchOptions::take(&mut options)?)),
+            Some("champions") => Content::Champions,
+            Some(other) => {
+                let message = format!("'{other}' is not known; known are matches, champions");
+                return Err(ConnectorError::config("template", message));
+            }
+            None => Content::Fields(fields(&options.prefixed("fields."))?),
+        };
+        options.finish()?;
+        Ok(Datagen { content, rows_total, rows_per_second, seed })
+    }
+
+    /// A source of generated matches.
+    pub fn matches(options: MatchOptions, rows_total: Option<u64>) -> Datagen {
+        let seed = options.seed;
+        let content = Content::Matches(Matches::new(options));
+        Datagen { content, rows_total, rows_per_second: None, seed }
+    }
+
+    /// Appends the JSON at `offset` to `value`, its key to `key`; returns the record's timestamp.
+    pub fn write(&self, offset: u64, key: &mut Vec<u8>, value: &mut Vec<u8>) -> Option<i64> {
+        match &self.content {
+            Content::Matches(matches) => {
+                key.extend_from_slice(matches.match_id(offset).as_bytes());
+                Some(matches.write(offset, value))
+            }
+            Content::Champions => {
+                let (id, json) = champion(offset + 1);
+                key.extend_from_slice(id.as_bytes());
+                value.extend_from_slice(json.as_bytes());
+                None
+            }
+            Content::Fields(fields) => {
+                let mut random = Random::new(self.seed, offset);
+                for (i, (name, kind)) in fields.iter().enumerate() {
+                    value.push(if i == 0 { b'{' } else { b',' });
+                    let name = serde_json::Value::from(name.as_str());
+                    value.extend_from_slice(format!("{name}:").as_bytes());
+                    kind.write(offset, &mut random, value);
+                }
+                value.push(b'}');
+                None
+            }
+        }
+    }
+}
+
+impl Kind {
+    fn write(&self, offset: u64, random: &mut Random, out: &mut Vec<u8>) {
+        let at = |start: i64, step: i64| start.wrapping_add(step.wrapping_mul(offset as i64));
+        let text = match self {
+            Kind::Sequence { start, step } => at(*start, *step).to_string(),
+            Kind::Random { min, max } => random.between(*min, *max).to_string(),
+            Kind::Float { min, max } => (min + (max - min) * random.unit()).to_string(),
+            Kind::Choice(values) => {
+                let chosen = &values[random.below(values.len() as u64) as usize];
+                serde_json::Value::from(chosen.as_str()).to_string()
+            }
+            Kind::Text { length } => {
+                let letter = |_| char::from(b'a' + random.below(26) as u8);
+                format!("\"{}\"", (0..*length).map(letter).collect::<String>())
+            }
+            Kind::Boolean { share } => (random.unit() < *share).to_string(),
+            Kind::Timestamp { start_ms, step_ms, jitter_ms } => {
+                let jitter = random.between(-jitter_ms, *jitter_ms);
+                return write_time(out, at(*start_ms, *step_ms).wrapping_add(jitter));
+            }
+        };
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Reads `COLUMN.kind` and what belongs to each kind.
+fn fields(values: &BTreeMap<String, String>) -> Result<Vec<(String, Kind)>, ConnectorError> {
+    let mut columns: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+    for (name, value) in values {
+        let Some((column, option)) = name.split_once('.') else {
+            let message = format!("write fields.{name}.kind = '...'");
+            return Err(ConnectorError::config(&format!("fields.{name}"), message));
+        };
+        columns.entry(column).or_default().insert(option.to_string(), value.clone());
+    }
+    if columns.is_empty() {
+        let message = "describe the columns with fields.COLUMN.kind, or set template = 'matches'";
+        return Err(ConnectorError::config("fields", message));
+    }
+    let named = |column: &str, error: ConnectorError| match error {
+        ConnectorError::Config { option, message } => {
+            ConnectorError::Config { option: format!("fields.{column}.{option}"), message }
+        }
+        other => other,
+    };
+    let read = |(column, options): (&str, BTreeMap<String, String>)| {
+        let kind = kind(&options).map_err(|error| named(column, error))?;
+        Ok((column.to_string(), kind))
+    };
+    columns.into_iter().map(read).collect()
+}
+
+fn kind(values: &BTreeMap<String, String>) -> Result<Kind, ConnectorError> {
+    let (number, real) = ("a whole number", "a number");
+    let mut options = Options::new(values);
+    let kind = match options.required("kind")? {
+        "sequence" => Kind::Sequence {
+            start: options.parse("start", number)?.unwrap_or(0),
+            step: options.parse("step", number)?.unwrap_or(1),
+        },
+        "random" => Kind::Random {
+            min: options.parse("min", number)?.unwrap_or(0),
+            max: options.parse("max", number)?.unwrap_or(1_000_000),
+        },
+        "float" => Kind::Float {
+            min: options.parse("min", real)?.unwrap_or(0.0),
+            max: options.parse("max", real)?.unwrap_or(1.0),
+        },
+        "choice" => {
+            let values = options.required("values")?;
+            Kind::Choice(values.split(',').map(|value| value.trim().to_string()).collect())
+        }
+        "text" => Kind::Text { length: options.parse("length", number)?.unwrap_or(8) },
+        "boolean" => Kind::Boolean { share: options.parse("share", real)?.unwrap_or(0.5) },
+        "timestamp" => Kind::Timestamp {
+            start_ms: time(options.text("start").unwrap_or("2026-01-01T00:00:00Z"))?,
+            step_ms: options.parse("step.ms", number)?.unwrap_or(1000),
+            jitter_ms: options.parse("jitter.ms", number)?.unwrap_or(0),
+        },
+        other => {
+            let near = nearest(other, KINDS.into_iter()).map(|n| format!("; did you mean '{n}'?"));
+            let near = near.unwrap_or_else(|| format!("; known are {}", KINDS.join(", ")));
+            return Err(ConnectorError::config("kind", format!("'{other}' is not known{near}")));
+        }
+    };
+    let bad = match &kind {
+        Kind::Random { min, max } => min > max,
+        Kind::Float { min, max } => !(min <= max && min.is_finite() && max.is_finite()),
+        _ => false,
+    };
+    if bad {
+        return Err(ConnectorError::config("min", "must not be above max"));
+    }
+    options.finish()?;
+    Ok(kind)
+}
+
+fn time(text: &str) -> Result<i64, ConnectorError> {
+    let parsed = chrono::DateTime::parse_from_rfc3339(text);
+    let message = "must be a time such as 2026-01-31T12:00:00Z";
+    parsed.map(|time| time.timestamp_millis()).map_err(|_| ConnectorError::config("start", message))
+}
+
+/// Reads a [`Datagen`].
+#[derive(Debug)]
+pub struct DatagenReader {
+    datagen: Datagen,
+    next: u64,
+    pace: Pace,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl DatagenReader {
+    /// Starts at offset `next`.
+    pub fn open(datagen: Datagen, next: i64) -> DatagenReader {
+        let next = next.max(0) as u64;
+        let pace = Pace::start(next, datagen.rows_per_second.map(|rate| 1.0 / rate as f64));
+        DatagenReader { datagen, next, pace, key: Vec::new(), value: Vec::new() }
+    }
+
+    /// The next records that are due; waits for the first one up to `timeout`.
+    pub fn poll(&mut self, max_records: usize, max_bytes: usize, timeout: Duration) -> Vec<Records> {
+        let mut due = self.due();
+        if due <= self.next && !self.done() {
+            std::thread::sleep(self.pace.until(self.next).min(timeout));
+            due = self.due();
+        }
+        let mut records = Records::new(0);
+        while self.next < due && records.len() < max_records && records.bytes_len() < max_bytes {
+            self.key.clear();
+            self.value.clear();
+            let timestamp = self.datagen.write(self.next, &mut self.key, &mut self.value);
+            let key = (!self.key.is_empty()).then_some(&self.key[..]);
+            records.push(self.next as i64, timestamp, key, Some(&self.value));
+            self.next += 1;
+        }
+        if records.is_empty() { vec![] } else { vec![records] }
+    }
+
+    /// True when all of a bounded source was read.
+    pub fn done(&self) -> bool {
+        self.datagen.rows_total.is_some_and(|total| self.next >= total)
+    }
+
+    /// Whether it ends by itself.
+    pub fn is_bounded(&self) -> bool {
+        self.datagen.rows_total.is_some()
+    }
+
+    /// The next offset.
+    pub fn position(&self) -> i64 {
+        self.next as i64
+    }
+
+    /// Records that are due and not read; 0 without a pace or an end.
+    pub fn lag(&self) -> i64 {
+        if !self.pace.is_set() && !self.is_bounded() {
+            return 0;
+        }
+        self.due().saturating_sub(self.next) as i64
+    }
+
+    /// One past the last offset that is due.
+    fn due(&self) -> u64 {
+        self.pace.due().min(self.datagen.rows_total.unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagen(pairs: &[(&str, &str)]) -> Result<Datagen, ConnectorError> {
+        Datagen::from_options(&pairs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect())
+    }
+
+    #[test]
+    fn what_is_read_does_not_depend_on_where_reading_began() {
+        let options = [
+            ("rows.total", "100"),
+            ("fields.id.kind", "sequence"),
+            ("fields.at.kind", "timestamp"),
+            ("fields.at.jitter.ms", "500"),
+            ("fields.n.kind", "random"),
+            ("fields.w.kind", "choice"),
+            ("fields.w.values", "a, b"),
+            ("fields.b.kind", "boolean"),
+            ("fields.f.kind", "float"),
+            ("fields.t.kind", "text"),
+        ];
+        let datagen = datagen(&options).unwrap();
+        let mut whole = DatagenReader::open(datagen.clone(), 0);
+        let all = whole.poll(1000, usize::MAX, Duration::ZERO).remove(0);
+        assert!(all.len() == 100 && whole.done() && whole.poll(9, 9, Duration::ZERO).is_empty());
+        let rest = DatagenReader::open(datagen, 60).poll(1000, usize::MAX, Duration::ZERO).remove(0);
+        assert_eq!((rest.len(), rest.offsets[0]), (40, 60));
+        assert_eq!(rest.values.get(5), all.values.get(65));
+        let row: serde_json::Value = serde_json::from_slice(all.values.get(3).unwrap()).unwrap();
+        assert_eq!(row["id"], 3);
+    }
+
+    #[test]
+    fn batches_are_bounded() {
+        let datagen = datagen(&[("template", "matches"), ("duplicates", "0.1")]).unwrap();
+        let mut reader = DatagenReader::open(datagen, 0);
+        assert_eq!(reader.poll(7, usize::MAX, Duration::ZERO)[0].len(), 7);
+        assert_eq!(reader.poll(1000, 1, Duration::ZERO)[0].len(), 1);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |pairs: &[(&str, &str)]| datagen(pairs).unwrap_err().to_string();
+        assert!(error(&[("fields.a.kind", "sequense")]).contains("did you mean 'sequence'?"));
+        assert!(error(&[("template", "matches"), ("duplicate", "1")]).contains("\"duplicates\""));
+        assert!(
+            error(&[("fields.a.kind", "random"), ("fields.a.min", "x")]).starts_with("option fields.a.min:")
+        );
+        assert!(error(&[]).contains("fields.COLUMN.kind"));
+    }
+}

@@ -1,0 +1,532 @@
+//! The publisher: epochs from the outbox to Kafka, each exactly once.
+//!
+//! [`Publisher::publish`] returns when its epochs are committed, and not before: through broker
+//! outages it waits, opening anew with backoff, until its stop flag is set. After every blemish the
+//! marker decides whether the transaction counts. Small epochs share a transaction; one that is too
+//! large for a transaction goes out in parts, each with its marker; how large one may be is halved when
+//! one is not over before its timeout, and grows again. What was published before is skipped, so the
+//! whole outbox may be handed over at a restart.
+//!
+//! Every record carries the headers `herald.topology` and `herald.epoch`, and the commit's time, as far as the broker
+//! takes it (`stamps`). A topic that is not the one that was published to before is refused (`judge`).
+
+pub mod progress;
+pub(crate) mod reached;
+pub mod session;
+pub mod settle;
+pub(crate) mod stamps;
+pub(crate) mod unsettled;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use fail::fail_point;
+use schemas::Backoff;
+
+use super::options::KafkaCluster;
+use super::topics::Topics;
+use crate::{ConnectorError, Mismatch};
+use progress::{self, Found, Marker, Progress};
+use reached::Reached;
+use session::{Output, Session, SessionConfig};
+use stamps::Stamps;
+use unsettled::Watch;
+
+/// Output bytes of one transaction; what is more goes out in several. It must fit through a slow
+/// broker within the transaction timeout.
+const TRANSACTION_BYTES: usize = 64 << 20;
+
+/// The least limit, and by how much it grows again after a transaction that was in time.
+const MORE_BYTES: usize = 1 << 20;
+
+/// What a publisher is opened with.
+#[derive(Clone, Debug)]
+pub struct PublisherConfig {
+    /// Where the sinks are.
+    pub cluster: KafkaCluster,
+    /// Fences others who publish for the same topology.
+    pub transactional_id: String,
+    /// Name of the topology: key of its markers, header of its records.
+    pub topology: String,
+    /// Id of the state whose outbox is published.
+    pub state_id: String,
+    /// The progress topic.
+    pub progress_topic: String,
+    /// Name and partitions of every topic that is published to: what hangs in others is not seen.
+    pub topics: Vec<(String, i32)>,
+    /// How far the topics reached that were published to before.
+    pub reached: Reached,
+    /// Topics of which nothing is sent up to an epoch: a later one sends all of it again.
+    pub superseded: BTreeMap<String, u64>,
+    /// Replication factor of the progress topic when it is created; None for the broker's default.
+    pub replication: Option<i32>,
+    /// The least `max.message.bytes` of the sinks' topics: batches stay below it.
+    pub max_batch_bytes: Option<i64>,
+    /// How long opening waits for the broker.
+    pub timeout: Duration,
+}
+
+impl PublisherConfig {
+    /// The usual configuration for a topology and its state.
+    pub fn new(cluster: KafkaCluster, topology: &str, state_id: &str) -> PublisherConfig {
+        PublisherConfig {
+            cluster,
+            transactional_id: format!("herald-{topology}"),
+            topology: topology.to_string(),
+            state_id: state_id.to_string(),
+            progress_topic: progress::progress_topic(topology),
+            topics: Vec::new(),
+            reached: Reached::new(),
+            superseded: BTreeMap::new(),
+            replication: None,
+            max_batch_bytes: None,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The output of one epoch for one cluster, as the outbox holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct EpochOutput<'a> {
+    /// The epoch.
+    pub epoch: u64,
+    /// When it was committed: the records' timestamp, milliseconds since 1970.
+    pub commit_ms: i64,
+    /// Its chunks, in order.
+    pub chunks: &'a [Vec<u8>],
+}
+
+/// How publishing fares, for metrics and readiness.
+#[derive(Debug, Default)]
+pub struct PublishStatus {
+    /// Transactions committed.
+    pub transactions: AtomicU64,
+    /// Records in them, without markers.
+    pub records: AtomicU64,
+    /// Epochs that went out in parts.
+    pub split_epochs: AtomicU64,
+    /// Times the producer was dropped and opened anew.
+    pub reopened: AtomicU64,
+    trouble: Mutex<Option<(Instant, String)>>,
+}
+
+impl PublishStatus {
+    /// Since when nothing can be published, and why; None while all is well.
+    pub fn trouble(&self) -> Option<(Instant, String)> {
+        self.trouble.lock().ok().and_then(|trouble| trouble.clone())
+    }
+
+    fn set_trouble(&self, error: Option<&ConnectorError>) {
+        let Ok(mut trouble) = self.trouble.lock() else { return };
+        *trouble = error.map(|error| {
+            let since = trouble.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+            (since, error.to_string())
+        });
+    }
+}
+
+/// Publishes the epochs of one topology to one cluster.
+pub struct Publisher {
+    config: PublisherConfig,
+    progress: Progress,
+    session: Option<Session>,
+    found: Found,
+    /// Names this publisher in its markers.
+    me: String,
+    /// Whether a marker of this publisher has counted.
+    taken: bool,
+    /// Output bytes of one transaction, at most.
+    limit: usize,
+    /// The last transaction was too large for its time.
+    slow: bool,
+    /// Times that the broker takes.
+    stamps: Stamps,
+    status: Arc<PublishStatus>,
+}
+
+/// One transaction to make: whole epochs, or a part of one, and the marker that ends it.
+struct Transaction<'a> {
+    pieces: Vec<EpochOutput<'a>>,
+    marker: Marker,
+}
+
+impl Transaction<'_> {
+    fn chunks(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.chunks.len()).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.pieces.iter().flat_map(|piece| piece.chunks).map(Vec::len).sum()
+    }
+}
+
+impl Publisher {
+    /// The marker as it can be seen without touching the transactional id: whoever publishes goes on.
+    /// An open transaction may hide a later one.
+    pub fn peek(config: &PublisherConfig) -> Result<Option<Marker>, ConnectorError> {
+        let progress = progress_of(config)?;
+        Ok(progress.peek(&Found::default(), config.timeout, &AtomicBool::new(false))?.marker)
+    }
+
+    /// Takes over the transactional id, settles its last transaction and reads the marker.
+    /// What the marker means for the state, [`settle()`] tells.
+    pub fn open(
+        config: PublisherConfig,
+        stop: &AtomicBool,
+    ) -> Result<(Publisher, Option<Marker>), ConnectorError> {
+        let progress = progress_of(&config)?;
+        let mut publisher = Publisher {
+            config,
+            progress,
+            session: None,
+            found: Found::default(),
+            me: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
+            taken: false,
+            limit: TRANSACTION_BYTES,
+            slow: false,
+            stamps: Stamps::default(),
+            status: Arc::new(PublishStatus::default()),
+        };
+        publisher.reopen(stop)?;
+        let marker = publisher.found.marker.clone();
+        Ok((publisher, marker))
+    }
+
+    /// The last marker, as far as this publisher knows.
+    pub fn marker(&self) -> Option<&Marker> {
+        self.found.marker.as_ref()
+    }
+
+    /// How far the topics that are published to have reached, at least.
+    pub fn reached(&self) -> &Reached {
+        &self.config.reached
+    }
+
+    /// Drops the producer as a blemish does: the next transaction opens anew.
+    pub fn forget_session(&mut self) {
+        self.session = None;
+    }
+
+    /// The marker that says what to skip; tests of the tests leave it out.
+    fn known(&self) -> Option<&Marker> {
+        fail_point!("publish.marker.ignored", |_| None);
+        self.marker()
+    }
+
+    /// How publishing fares; shared with whoever watches.
+    pub fn status(&self) -> Arc<PublishStatus> {
+        self.status.clone()
+    }
+
+    /// Takes the sinks over from another state, or from none: the state starts over (`--fresh`).
+    pub fn claim(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        let marker = Marker::whole(&self.config.state_id, 0, &[]);
+        self.commit(&Transaction { pieces: vec![], marker }, stop).map(drop)
+    }
+
+    /// Signs the marker that is there, so that a process which slept while this one took over finds out.
+    pub fn take_over(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        let marker = self.found.marker.clone().unwrap_or_else(Marker::nothing);
+        let unmarked = self.found.marker.is_none();
+        self.commit(&Transaction { pieces: vec![], marker }, stop)?;
+        if unmarked {
+            self.found.marker = None;
+        }
+        Ok(())
+    }
+
+    /// Publishes one epoch. Ok means that it is committed.
+    pub fn publish(
+        &mut self,
+        epoch: u64,
+        chunks: &[Vec<u8>],
+        commit_ms: i64,
+        stop: &AtomicBool,
+    ) -> Result<(), ConnectorError> {
+        self.publish_all(&[EpochOutput { epoch, commit_ms, chunks }], stop)
+    }
+
+    /// Publishes epochs in ascending order. Ok means that all are committed; after an error, what
+    /// was committed is skipped when they are handed over again.
+    pub fn publish_all(
+        &mut self,
+        epochs: &[EpochOutput<'_>],
+        stop: &AtomicBool,
+    ) -> Result<(), ConnectorError> {
+        'plan: loop {
+            let plan = plan(epochs, self.known(), &self.config.state_id, self.limit);
+            for transaction in &plan {
+                if !self.commit(transaction, stop)? {
+                    continue 'plan;
+                }
+                let part = (transaction.marker.part, transaction.marker.parts);
+                if part.0 < part.1 {
+                    self.status.split_epochs.fetch_add(u64::from(part.0 == 1), Ordering::Relaxed);
+                    tracing::warn!(
+                        epoch = transaction.marker.epoch,
+                        part = part.0,
+                        of = part.1,
+                        "epoch is too large for one transaction and is published in parts"
+                    );
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    /// Makes one transaction count, through as many attempts as that takes. False when it does not and is
+    /// to be made smaller.
+    fn commit(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<bool, ConnectorError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.attempt(wanted, stop) {
+                Ok(done) => {
+                    self.status.set_trouble(None);
+                    let room = if done { self.limit.saturating_add(MORE_BYTES) } else { self.limit };
+                    (self.limit, self.slow) = (room.min(TRANSACTION_BYTES), false);
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            if matches!(error, ConnectorError::Slow(_)) && wanted.chunks() > 1 && wanted.bytes() > MORE_BYTES
+            {
+                (self.limit, self.slow) = ((wanted.bytes() / 2).max(MORE_BYTES), true);
+            }
+            // Whatever went wrong, this producer is not used again.
+            let session = self.session.take();
+            if !error.passes() {
+                session.inspect(Session::abort);
+                return Err(error);
+            }
+            drop(session);
+            self.status.reopened.fetch_add(1, Ordering::Relaxed);
+            self.status.set_trouble(Some(&error));
+            tracing::warn!(epoch = wanted.marker.epoch, %error, "publishing is tried again");
+            // Other times are tried at once.
+            if matches!(error, ConnectorError::Untimely(_)) && self.stamps.refused() {
+                continue;
+            }
+            if !backoff.wait(stop) {
+                return Err(ConnectorError::Stopped);
+            }
+        }
+    }
+
+    fn attempt(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<bool, ConnectorError> {
+        // Who lost a connection may not know all that became of the last transaction.
+        if self.session.as_ref().is_none_or(|session| session.blemished || session.lost_connection()) {
+            let known = self.found.marker.clone();
+            let blemished = self.session.is_some();
+            self.reopen(stop)?;
+            self.status.reopened.fetch_add(u64::from(blemished), Ordering::Relaxed);
+            let found = &self.found.marker;
+            if self.found.by.as_ref() == Some(&self.me) && found.as_ref() == Some(&wanted.marker) {
+                self.taken = true;
+                return Ok(true);
+            }
+            if *found != known {
+                return Err(ConnectorError::StateMismatch(strange(found.as_ref(), known.as_ref())));
+            }
+            if self.slow {
+                return Ok(false);
+            }
+        }
+        let Some(session) = self.session.as_mut() else { return Ok(false) };
+        let text = wanted.marker.to_json(&self.me);
+        let output = Output {
+            pieces: &wanted.pieces,
+            marker: (&wanted.marker, &text),
+            superseded: &self.config.superseded,
+            stamp: self.stamps.next(),
+        };
+        let records = session.transact(&output, &mut self.config.reached, stop)?;
+        self.found.marker = Some(wanted.marker.clone());
+        self.taken = true;
+        self.status.transactions.fetch_add(1, Ordering::Relaxed);
+        self.status.records.fetch_add(records, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// A new producer fences the old one and settles its transaction; then the marker tells. Whoever
+    /// has taken the sinks over meanwhile is not fenced back.
+    fn reopen(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        self.session = None;
+        let watch = Watch::new(&self.progress, &self.config.topics)?;
+        let judged = watch.refuse_other_topics(&self.config.reached, self.config.timeout, stop);
+        judged.map_err(|error| self.of_progress(error))?;
+        if self.taken {
+            self.refuse_successor(&self.progress.peek(&self.found, self.config.timeout, stop)?)?;
+        }
+        let config = SessionConfig {
+            progress: &self.progress,
+            transactional_id: &self.config.transactional_id,
+            stamp: self.stamps.next(),
+            max_batch_bytes: self.config.max_batch_bytes,
+            timeout: self.config.timeout,
+        };
+        let session = Session::open(&config, watch, stop)?;
+        fail_point!("publish.read.before");
+        let found = self.progress.read(&self.found, self.config.timeout, stop)?;
+        fail_point!("publish.read.after");
+        self.refuse_successor(&found)?;
+        (self.found, self.session) = (found, Some(session));
+        Ok(())
+    }
+
+    /// A progress topic that is not the one it was is told as what it means: that the broker lost data.
+    fn of_progress(&self, error: ConnectorError) -> ConnectorError {
+        match &error {
+            ConnectorError::GoneTopic { topic } | ConnectorError::RemadeSink { topic, .. }
+                if *topic == self.config.progress_topic =>
+            {
+                ConnectorError::StateMismatch(strange(None, self.found.marker.as_ref()))
+            }
+            _ => error,
+        }
+    }
+
+    /// Refuses to go on when another process has written a marker since this one took over.
+    fn refuse_successor(&self, found: &Found) -> Result<(), ConnectorError> {
+        let marked = found.marker.is_some() || found.by.is_some();
+        let other = found.next > self.found.next && marked && found.by.as_ref() != Some(&self.me);
+        match self.taken && other {
+            true => Err(ConnectorError::Fenced { transactional_id: self.config.transactional_id.clone() }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The progress topic, made if it is missing.
+fn progress_of(config: &PublisherConfig) -> Result<Progress, ConnectorError> {
+    let topics = Topics::open(&config.cluster, config.timeout)?;
+    progress::ensure(&topics, &config.progress_topic, config.replication)?;
+    Ok(Progress {
+        cluster: config.cluster.clone(),
+        topic: config.progress_topic.clone(),
+        topology: config.topology.clone(),
+    })
+}
+
+/// A marker after reopening that is neither the one before the transaction nor its own.
+fn strange(found: Option<&Marker>, known: Option<&Marker>) -> Mismatch {
+    match (found, known) {
+        (Some(found), Some(known)) if found.state_id == known.state_id => {
+            if found.epoch < known.epoch {
+                Mismatch::LostData { marker: Some(found.epoch), published: known.epoch }
+            } else {
+                Mismatch::Diverged { epoch: found.epoch }
+            }
+        }
+        (Some(found), _) => Mismatch::Foreign { marker: found.state_id.clone(), published: found.epoch },
+        (None, known) => Mismatch::LostData { marker: None, published: known.map_or(0, |known| known.epoch) },
+    }
+}
+
+/// Cuts what is not published yet into transactions.
+fn plan<'a>(
+    epochs: &[EpochOutput<'a>],
+    marker: Option<&Marker>,
+    state_id: &str,
+    limit: usize,
+) -> Vec<Transaction<'a>> {
+    let mut plan = Vec::new();
+    let mut open: Option<Transaction<'a>> = None;
+    let mut bytes = 0;
+    for output in epochs {
+        let whole = Marker::whole(state_id, output.epoch, output.chunks);
+        let done = match marker {
+            Some(marker) if output.epoch < marker.epoch => continue,
+            Some(marker) if output.epoch == marker.epoch => marker.part as usize,
+            _ => 0,
+        };
+        let mut from = done.min(output.chunks.len());
+        while from < output.chunks.len() {
+            let mut to = from;
+            while to < output.chunks.len() {
+                let next = output.chunks[to].len();
+                if bytes > 0 && bytes + next > limit {
+                    break;
+                }
+                bytes += next;
+                to += 1;
+            }
+            // An epoch is only cut when it does not fit into a transaction of its own.
+            let fits = to == output.chunks.len();
+            if !fits && open.is_some() {
+                plan.extend(open.take());
+                bytes = 0;
+                continue;
+            }
+            let piece = EpochOutput { chunks: &output.chunks[from..to], ..*output };
+            let marker = Marker { part: to as u32, ..whole.clone() };
+            match &mut open {
+                Some(open) => {
+                    open.pieces.push(piece);
+                    open.marker = marker;
+                }
+                None => open = Some(Transaction { pieces: vec![piece], marker }),
+            }
+            if !fits {
+                plan.extend(open.take());
+                bytes = 0;
+            }
+            from = to;
+        }
+    }
+    plan.extend(open);
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Planned = (u64, u32, u32, Vec<(u64, usize)>);
+
+    /// Epoch, part and parts of each transaction's marker, and its pieces as (epoch, chunks).
+    fn planned(sizes: &[(u64, &[usize])], marker: Option<Marker>) -> Vec<Planned> {
+        let chunks: Vec<(u64, Vec<Vec<u8>>)> = sizes
+            .iter()
+            .map(|(epoch, sizes)| (*epoch, sizes.iter().map(|size| vec![0; *size]).collect()))
+            .collect();
+        let epochs: Vec<EpochOutput<'_>> = chunks
+            .iter()
+            .map(|(epoch, chunks)| EpochOutput { epoch: *epoch, commit_ms: 0, chunks })
+            .collect();
+        let pieces = |t: &Transaction<'_>| t.pieces.iter().map(|p| (p.epoch, p.chunks.len())).collect();
+        let show = |t: &Transaction<'_>| (t.marker.epoch, t.marker.part, t.marker.parts, pieces(t));
+        plan(&epochs, marker.as_ref(), "s", 64).iter().map(show).collect()
+    }
+
+    #[test]
+    fn small_epochs_share_a_transaction() {
+        let plan = planned(&[(1, &[1]), (2, &[1, 1]), (3, &[])], None);
+        assert_eq!(plan, [(2, 2, 2, vec![(1, 1), (2, 2)])]);
+    }
+
+    #[test]
+    fn a_full_transaction_is_followed_by_another() {
+        let plan = planned(&[(1, &[40]), (2, &[20, 20])], None);
+        assert_eq!(plan, [(1, 1, 1, vec![(1, 1)]), (2, 2, 2, vec![(2, 2)])]);
+    }
+
+    #[test]
+    fn large_epochs_go_out_in_parts() {
+        let plan = planned(&[(1, &[30, 30, 30, 30, 10]), (2, &[1])], None);
+        let expected = [(1, 2, 5, vec![(1, 2)]), (1, 4, 5, vec![(1, 2)]), (2, 1, 1, vec![(1, 1), (2, 1)])];
+        assert_eq!(plan, expected);
+    }
+
+    #[test]
+    fn what_is_published_is_skipped() {
+        let chunks = [vec![0; 30], vec![0; 30], vec![0; 30]];
+        let half = Marker { part: 2, ..Marker::whole("s", 2, &chunks) };
+        let plan = planned(&[(1, &[1]), (2, &[30, 30, 30]), (3, &[1])], Some(half.clone()));
+        assert_eq!(plan, [(3, 1, 1, vec![(2, 1), (3, 1)])]);
+        let whole = Marker { part: 3, ..half };
+        assert_eq!(planned(&[(1, &[1]), (2, &[30, 30, 30])], Some(whole)), []);
+    }
+}

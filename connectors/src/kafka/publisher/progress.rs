@@ -1,0 +1,333 @@
+//! The progress topic: what of a topology's output is published, as the cluster itself knows it.
+//!
+//! Each topology has its own, for an open transaction hides what follows it in a topic from
+//! read_committed: in a topic they shared, a topology that crashed would keep the others from
+//! starting until its transaction times out. One partition, compacted, kept for ever; the key is the
+//! topology, the value a [`Marker`]. Every transaction ends with a marker, so marker and output are
+//! atomic. Reading waits until all that was written when it began is settled, then reads to the end.
+//!
+//! A marker also names the process that wrote it, and a process writes one when it takes the sinks
+//! over: so a process that slept through that learns of it before it would fence the other back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use serde_json::{Value, json};
+
+use crate::ConnectorError;
+use crate::kafka::client::{Context, meaning};
+use crate::kafka::options::KafkaCluster;
+use crate::kafka::topics::{TopicSpec, Topics};
+
+/// How long one attempt to learn of an end may take, once a broker has shown to be slow.
+const SLICE: Duration = Duration::from_secs(30);
+
+/// The name of a topology's progress topic: what a topic's name may not hold becomes `_`.
+pub fn progress_topic(topology: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    topology.chars().take(200).fold("herald.progress.".to_string(), |mut name, c| {
+        name.push(legal(c));
+        name
+    })
+}
+
+/// What is published: the last record of each transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// The state that committed the epoch.
+    pub state_id: String,
+    /// The last epoch of which anything is published.
+    pub epoch: u64,
+    /// How many of the epoch's chunks are published.
+    pub part: u32,
+    /// How many chunks the epoch has; less than all are published when it went out in parts.
+    pub parts: u32,
+    /// Digest of all the epoch's chunks.
+    pub digest: u128,
+}
+
+impl Marker {
+    /// The marker of an epoch that is published whole.
+    pub fn whole(state_id: &str, epoch: u64, chunks: &[Vec<u8>]) -> Marker {
+        let parts = chunks.len() as u32;
+        Marker { state_id: state_id.into(), epoch, part: parts, parts, digest: digest(chunks) }
+    }
+
+    /// Whether the whole epoch is published.
+    pub fn is_whole(&self) -> bool {
+        self.part == self.parts
+    }
+
+    /// The marker of a process that took over sinks which hold nothing of any state yet.
+    pub fn nothing() -> Marker {
+        Marker::whole("", 0, &[])
+    }
+
+    /// As JSON, written by the process `by`.
+    pub fn to_json(&self, by: &str) -> String {
+        json!({
+            "version": 1, "state_id": self.state_id, "epoch": self.epoch,
+            "part": self.part, "parts": self.parts, "digest": format!("{:032x}", self.digest), "by": by,
+        })
+        .to_string()
+    }
+
+    /// From JSON; None when it is not a marker of this version.
+    pub fn from_json(bytes: &[u8]) -> Option<Marker> {
+        Marker::signed(bytes).map(|(marker, _)| marker)
+    }
+
+    /// From JSON, with the process that wrote it.
+    fn signed(bytes: &[u8]) -> Option<(Marker, Option<String>)> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        let number = |name: &str| value[name].as_u64();
+        if number("version")? != 1 {
+            return None;
+        }
+        let marker = Marker {
+            state_id: value["state_id"].as_str()?.to_string(),
+            epoch: number("epoch")?,
+            part: number("part")?.try_into().ok()?,
+            parts: number("parts")?.try_into().ok()?,
+            digest: u128::from_str_radix(value["digest"].as_str()?, 16).ok()?,
+        };
+        Some((marker, value["by"].as_str().map(str::to_string)))
+    }
+}
+
+/// The digest of an epoch's chunks, as markers carry it.
+pub fn digest(chunks: &[Vec<u8>]) -> u128 {
+    let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+    schemas::digest(&chunks)
+}
+
+/// Creates the progress topic when it is missing, and refuses one that forgets.
+pub fn ensure(topics: &Topics, topic: &str, replication: Option<i32>) -> Result<(), ConnectorError> {
+    // Small segments, since the active one is never compacted and is read at every start.
+    let configs = [
+        ("retention.ms", "-1"),
+        ("retention.bytes", "-1"),
+        ("segment.bytes", "8388608"),
+        ("min.cleanable.dirty.ratio", "0.1"),
+    ];
+    let spec = TopicSpec {
+        name: topic.to_string(),
+        partitions: Some(1),
+        replication,
+        compacted: true,
+        configs: configs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
+    };
+    topics.ensure(&spec).map(|_| ())
+}
+
+/// Where and whose markers are read.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The cluster.
+    pub cluster: KafkaCluster,
+    /// The progress topic.
+    pub topic: String,
+    /// The key of the markers.
+    pub topology: String,
+}
+
+/// The last marker found, and where the next one would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The last marker of the topology.
+    pub marker: Option<Marker>,
+    /// The process that wrote it.
+    pub by: Option<String>,
+    /// The offset to read on from.
+    pub next: i64,
+}
+
+impl Progress {
+    /// Reads on from what was found before (at first, nothing). Waits up to `timeout`.
+    pub fn read(
+        &self,
+        before: &Found,
+        timeout: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Found, ConnectorError> {
+        let until = Instant::now() + timeout;
+        let end = self.ends(&self.consumer("read_uncommitted")?, until, stop)?.1;
+        self.read_up_to(Some(end), before, until, stop)
+    }
+
+    /// The same without waiting for anything: what an open transaction hides is left out.
+    pub fn peek(
+        &self,
+        before: &Found,
+        timeout: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Found, ConnectorError> {
+        self.read_up_to(None, before, Instant::now() + timeout, stop)
+    }
+
+    fn read_up_to(
+        &self,
+        end: Option<i64>,
+        before: &Found,
+        until: Instant,
+        stop: &AtomicBool,
+    ) -> Result<Found, ConnectorError> {
+        let consumer = self.consumer("read_committed")?;
+        // The producer's own transaction is settled by now; a topic that is shared may hold others.
+        let (low, end) = loop {
+            let (low, stable) = self.ends(&consumer, until, stop)?;
+            if end.is_none_or(|end| stable >= end) {
+                break (low, end.unwrap_or(stable));
+            }
+            if Instant::now() > until {
+                return Err(ConnectorError::Transaction(format!(
+                    "a transaction on topic \"{}\" is still open",
+                    self.topic
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        // Less than before is there: whatever was known is to be read anew.
+        let before = if before.next > end { Found::default() } else { before.clone() };
+        if end == low {
+            return Ok(Found { next: end, ..Found::default() });
+        }
+        let mut found = Found { next: before.next.max(low), ..before };
+        let mut assignment = TopicPartitionList::new();
+        assignment
+            .add_partition_offset(&self.topic, 0, Offset::Offset(found.next))
+            .and_then(|()| consumer.assign(&assignment))
+            .map_err(|error| self.failed(error))?;
+        self.read_to(end, &consumer, &mut found, until)?;
+        Ok(found)
+    }
+
+    /// Reads to `end` at least: while somebody publishes on and on, the client never says that it is at the end.
+    fn read_to(
+        &self,
+        end: i64,
+        consumer: &BaseConsumer<Context>,
+        found: &mut Found,
+        until: Instant,
+    ) -> Result<(), ConnectorError> {
+        loop {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    found.next = message.offset() + 1;
+                    if message.key() == Some(self.topology.as_bytes()) {
+                        (found.marker, found.by) = match message.payload().map(Marker::signed) {
+                            Some(Some((marker, by))) => (Some(marker), by),
+                            Some(None) => return Err(self.unreadable(message.offset())),
+                            None => (None, None),
+                        };
+                        found.marker.take_if(|marker| *marker == Marker::nothing());
+                    }
+                    if found.next >= end {
+                        return Ok(());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(error)) => match self.failed(error) {
+                    // The client reconnects by itself; the time limit below holds.
+                    ConnectorError::Unreachable { .. } if Instant::now() < until => {}
+                    error => return Err(error),
+                },
+                None => {}
+            }
+            if Instant::now() > until {
+                return Err(ConnectorError::Unreachable {
+                    bootstrap: self.cluster.bootstrap.clone(),
+                    reason: format!("topic \"{}\" could not be read in time", self.topic),
+                });
+            }
+        }
+    }
+
+    /// Low and high end of the topic, under the isolation of `consumer`.
+    fn ends(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        until: Instant,
+        stop: &AtomicBool,
+    ) -> Result<(i64, i64), ConnectorError> {
+        // In slices, for a stop is to be heard; growing ones, for a slow broker needs more than the first.
+        let (least, mut slice) = (Duration::from_millis(200), Duration::from_millis(250));
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(least);
+            let error = match consumer.fetch_watermarks(&self.topic, 0, left.min(slice)) {
+                Ok(ends) => return Ok(ends),
+                Err(error) => self.failed(error),
+            };
+            if stop.load(Ordering::Relaxed) {
+                return Err(ConnectorError::Stopped);
+            }
+            if !error.passes() || Instant::now() >= until {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            slice = slice.saturating_mul(2).min(SLICE);
+        }
+    }
+
+    pub(in crate::kafka) fn consumer(
+        &self,
+        isolation: &str,
+    ) -> Result<BaseConsumer<Context>, ConnectorError> {
+        let mut config = self.cluster.consumer(&self.topology);
+        config.set("isolation.level", isolation);
+        config.create_with_context(Context::default()).map_err(|error| self.failed(error))
+    }
+
+    /// A consumer that is in no group: it can ask, and cannot read.
+    pub(in crate::kafka) fn groupless(
+        &self,
+        isolation: &str,
+    ) -> Result<BaseConsumer<Context>, ConnectorError> {
+        let mut config = self.cluster.consumer(&self.topology);
+        config.set("isolation.level", isolation).remove("group.id");
+        config.create_with_context(Context::default()).map_err(|error| self.failed(error))
+    }
+
+    pub(in crate::kafka) fn failed(&self, error: KafkaError) -> ConnectorError {
+        meaning(error, &self.cluster.bootstrap, "to read the progress topic")
+    }
+
+    fn unreadable(&self, offset: i64) -> ConnectorError {
+        ConnectorError::Topic {
+            topic: self.topic.clone(),
+            message: format!(
+                "holds at offset {offset} a marker that this release cannot read: it was written by a newer release"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_legal() {
+        assert_eq!(progress_topic("match-analytics"), "herald.progress.match-analytics");
+        assert_eq!(progress_topic("a b/ü"), "herald.progress.a_b__");
+    }
+
+    #[test]
+    fn markers_come_back() {
+        let chunks = vec![vec![1u8, 2], vec![3]];
+        let whole = Marker::whole("abc", 7, &chunks);
+        let part = Marker { part: 1, ..whole.clone() };
+        assert!(whole.is_whole() && !part.is_whole());
+        for marker in [whole, part] {
+            assert_eq!(Marker::from_json(marker.to_json("p").as_bytes()), Some(marker.clone()));
+            assert_eq!(Marker::signed(marker.to_json("p").as_bytes()), Some((marker, Some("p".into()))));
+        }
+        assert_eq!(Marker::from_json(b"{\"version\":2}"), None);
+        assert_eq!(Marker::from_json(b"?"), None);
+    }
+}

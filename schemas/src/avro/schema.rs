@@ -1,0 +1,253 @@
+//! Avro schemas and column types, in both directions.
+//!
+//! Out: a record `herald.NAME` with every nullable column as `[null, T]`, default null. In: the
+//! columns that a writer's schema suggests where the SQL leaves them out; `timestamp-*` is
+//! TIMESTAMPTZ, `local-timestamp-*` TIMESTAMP, enums VARCHAR, and what SQL has no type for (maps,
+//! unions of several types, recursion) JSONB.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use apache_avro::schema::{NamesRef, ResolvedSchema, Schema as Avro};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use serde_json::{Value, json};
+
+use super::default_values::with_default;
+use crate::error::SchemaError;
+use crate::types::relation::{is_jsonb, jsonb_field, timestamp, timestamptz, uuid_type};
+
+/// The Avro schema of rows of `schema`, as a record of this name in namespace `herald`.
+pub fn avro_schema(schema: &Schema, record_name: &str) -> String {
+    let name = avro_name(record_name);
+    let mut fields = Vec::new();
+    for field in schema.fields() {
+        fields.push(avro_field(field, &name));
+    }
+    json!({ "type": "record", "name": name, "namespace": "herald", "fields": fields }).to_string()
+}
+
+/// A name as Avro allows them: letters, digits and underscores, not starting with a digit.
+pub(crate) fn avro_name(name: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
+    let name: String = name.chars().map(legal).collect();
+    match name.chars().next() {
+        Some(first) if !first.is_ascii_digit() => name,
+        _ => format!("_{name}"),
+    }
+}
+
+fn avro_field(field: &Field, outer: &str) -> Value {
+    let name = avro_name(field.name());
+    let inner = avro_type(field, &format!("{outer}_{name}"));
+    if field.is_nullable() && inner != json!("null") {
+        json!({ "name": name, "type": ["null", inner], "default": null })
+    } else {
+        json!({ "name": name, "type": inner })
+    }
+}
+
+fn avro_type(field: &Field, path: &str) -> Value {
+    match field.data_type() {
+        DataType::Null => json!("null"),
+        DataType::Boolean => json!("boolean"),
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+            json!("int")
+        }
+        DataType::Int64 | DataType::UInt32 => json!("long"),
+        DataType::UInt64 => json!({ "type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 0 }),
+        DataType::Float32 => json!("float"),
+        DataType::Float64 => json!("double"),
+        DataType::Decimal128(precision, scale) => {
+            // Avro knows no negative scale; those values are written with scale 0.
+            let extra = u8::try_from(-i16::from((*scale).min(0))).unwrap_or(0);
+            json!({
+                "type": "bytes", "logicalType": "decimal",
+                "precision": precision.saturating_add(extra), "scale": (*scale).max(0),
+            })
+        }
+        DataType::Date32 => json!({ "type": "int", "logicalType": "date" }),
+        DataType::Time64(_) => json!({ "type": "long", "logicalType": "time-micros" }),
+        DataType::Timestamp(_, Some(_)) => json!({ "type": "long", "logicalType": "timestamp-micros" }),
+        DataType::Timestamp(_, None) => {
+            json!({ "type": "long", "logicalType": "local-timestamp-micros" })
+        }
+        DataType::List(item) => {
+            let inner = avro_type(item, path);
+            let items =
+                if item.is_nullable() && inner != json!("null") { json!(["null", inner]) } else { inner };
+            json!({ "type": "array", "items": items })
+        }
+        DataType::Struct(fields) => {
+            let fields: Vec<Value> = fields.iter().map(|f| avro_field(f, path)).collect();
+            json!({ "type": "record", "name": path, "fields": fields })
+        }
+        DataType::Binary => json!("bytes"),
+        DataType::FixedSizeBinary(16) => json!({ "type": "string", "logicalType": "uuid" }),
+        _ if is_jsonb(field) => json!("string"),
+        _ => json!("string"),
+    }
+}
+
+/// The columns that an Avro record schema suggests.
+pub fn columns_of_avro(schema_json: &str) -> Result<Schema, SchemaError> {
+    let schema = Avro::parse_str(schema_json).map_err(bad)?;
+    let resolved = ResolvedSchema::new(&schema).map_err(bad)?;
+    let names = resolved.get_names();
+    let Avro::Record(record) = &schema else {
+        return Err(SchemaError::BadSchema("columns need an Avro record".to_string()));
+    };
+    let mut open = HashSet::from([record.name.fullname(None)]);
+    let fields = record.fields.iter().map(|f| {
+        let column = column(&f.name, &f.schema, names, &mut open);
+        with_default(column, f, names)
+    });
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The columns of the rows in Debezium's events of this schema.
+pub fn columns_of_debezium(schema_json: &str) -> Result<Schema, SchemaError> {
+    let event = columns_of_avro(schema_json)?;
+    match event.field_with_name("after").map(Field::data_type) {
+        Ok(DataType::Struct(columns)) => Ok(Schema::new(columns.clone())),
+        _ => {
+            Err(SchemaError::BadSchema("an event of Debezium's has a record in its field after".to_string()))
+        }
+    }
+}
+
+fn bad(error: apache_avro::Error) -> SchemaError {
+    SchemaError::BadSchema(error.to_string())
+}
+
+/// The column for one field. `open` are the records it is nested in, to see recursion.
+fn column(name: &str, schema: &Avro, names: &NamesRef<'_>, open: &mut HashSet<String>) -> Field {
+    match schema {
+        Avro::Union(union) => {
+            let nullable = union.variants().iter().any(|v| matches!(v, Avro::Null));
+            let mut others = union.variants().iter().filter(|v| !matches!(v, Avro::Null));
+            match (others.next(), others.next()) {
+                (Some(only), None) => column(name, only, names, open).with_nullable(nullable),
+                _ => jsonb_field(name, nullable),
+            }
+        }
+        Avro::Ref { name: reference } => match names.get(reference) {
+            Some(schema) => column(name, schema, names, open),
+            None => jsonb_field(name, false),
+        },
+        Avro::Record(record) => {
+            let full = record.name.fullname(None);
+            if !open.insert(full.clone()) {
+                return jsonb_field(name, false);
+            }
+            let fields: Vec<Field> =
+                record.fields.iter().map(|f| column(&f.name, &f.schema, names, open)).collect();
+            open.remove(&full);
+            if fields.is_empty() {
+                return jsonb_field(name, false);
+            }
+            Field::new_struct(name, fields, false)
+        }
+        Avro::Array(array) => {
+            let item = column("item", &array.items, names, open).with_nullable(true);
+            Field::new(name, DataType::List(Arc::new(item)), false)
+        }
+        other => match scalar(other) {
+            Some(data_type) => Field::new(name, data_type, false),
+            None => jsonb_field(name, false),
+        },
+    }
+}
+
+fn scalar(schema: &Avro) -> Option<DataType> {
+    Some(match schema {
+        Avro::Boolean => DataType::Boolean,
+        Avro::Int => DataType::Int32,
+        Avro::Long => DataType::Int64,
+        Avro::Float => DataType::Float32,
+        Avro::Double => DataType::Float64,
+        Avro::String | Avro::Enum(_) => DataType::Utf8,
+        Avro::Uuid(_) => uuid_type(),
+        Avro::Bytes | Avro::Fixed(_) => DataType::Binary,
+        Avro::Date => DataType::Date32,
+        Avro::TimeMillis | Avro::TimeMicros => DataType::Time64(TimeUnit::Microsecond),
+        Avro::TimestampMillis | Avro::TimestampMicros | Avro::TimestampNanos => timestamptz(),
+        Avro::LocalTimestampMillis | Avro::LocalTimestampMicros | Avro::LocalTimestampNanos => timestamp(),
+        Avro::Decimal(decimal) => {
+            let precision = u8::try_from(decimal.precision).ok().filter(|p| *p <= 38)?;
+            DataType::Decimal128(precision, i8::try_from(decimal.scale).ok()?)
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::relation::sql_type;
+
+    #[test]
+    fn columns_of_a_writer_schema() {
+        let schema = columns_of_avro(
+            r#"{"type":"record","name":"M","namespace":"x","fields":[
+              {"name":"id","type":"string"},
+              {"name":"n","type":["null","long"]},
+              {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},
+              {"name":"local","type":{"type":"long","logicalType":"local-timestamp-micros"}},
+              {"name":"e","type":{"type":"enum","name":"E","symbols":["A"]}},
+              {"name":"price","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}},
+              {"name":"tags","type":{"type":"map","values":"string"}},
+              {"name":"either","type":["null","string","long"]},
+              {"name":"next","type":["null","M"],"default":null},
+              {"name":"ps","type":{"type":"array","items":{"type":"record","name":"P","fields":[{"name":"k","type":"int"}]}}},
+              {"name":"one","type":"P"}
+            ]}"#,
+        )
+        .unwrap();
+        let spelt: Vec<String> = schema
+            .fields()
+            .iter()
+            .map(|f| {
+                format!("{} {}{}", f.name(), sql_type(f), if f.is_nullable() { "" } else { " NOT NULL" })
+            })
+            .collect();
+        assert_eq!(
+            spelt,
+            [
+                "id VARCHAR NOT NULL",
+                "n BIGINT",
+                "at TIMESTAMPTZ NOT NULL",
+                "local TIMESTAMP NOT NULL",
+                "e VARCHAR NOT NULL",
+                "price DECIMAL(9, 2) NOT NULL",
+                "tags JSONB NOT NULL",
+                "either JSONB",
+                "next JSONB",
+                "ps STRUCT<k INT>[] NOT NULL",
+                "one STRUCT<k INT> NOT NULL",
+            ]
+        );
+        assert!(columns_of_avro("\"string\"").is_err());
+        assert!(columns_of_avro("{").is_err());
+    }
+
+    #[test]
+    fn columns_of_an_event_are_those_of_its_row() {
+        let event = r#"{"type":"record","name":"Envelope","namespace":"shop.public.users","fields":[
+          {"name":"before","type":["null",{"type":"record","name":"Value","fields":[
+            {"name":"id","type":"long"},{"name":"name","type":["null","string"],"default":null}]}],"default":null},
+          {"name":"after","type":["null","Value"],"default":null},
+          {"name":"op","type":"string"}]}"#;
+        let schema = columns_of_debezium(event).unwrap();
+        let spelt: Vec<String> =
+            schema.fields().iter().map(|f| format!("{} {}", f.name(), sql_type(f))).collect();
+        assert_eq!(spelt, ["id BIGINT", "name VARCHAR"]);
+        assert!(columns_of_debezium(r#"{"type":"record","name":"R","fields":[]}"#).is_err());
+    }
+
+    #[test]
+    fn names_become_legal() {
+        assert_eq!(avro_name("a-b.c"), "a_b_c");
+        assert_eq!(avro_name("1st"), "_1st");
+        assert_eq!(avro_name(""), "_");
+    }
+}

@@ -1,0 +1,221 @@
+//! JSON out: one compact object a row, fields in column order.
+//!
+//! TIMESTAMP is `2026-01-31T12:00:00.000000`, TIMESTAMPTZ the same in UTC with `Z`, DATE and TIME
+//! alike; INTERVAL and UUID are PostgreSQL's text, `1 day 02:03:04`; DECIMAL is a string, BYTEA base64, JSONB the value it holds; floats that JSON has no number
+//! for are the strings `NaN`, `Infinity` and `-Infinity`. NULL is null.
+
+use std::io::Write;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::blobs::Rows;
+use crate::encode::check;
+use crate::error::SchemaError;
+use crate::types::relation::is_jsonb;
+use crate::types::span::Span;
+use crate::types::view::{Values, View};
+use crate::types::{decimal, time, uuid};
+
+/// Writes JSON objects.
+#[derive(Clone, Debug)]
+pub struct JsonEncoder {
+    types: Vec<DataType>,
+    fields: Vec<Shape>,
+}
+
+/// A column: its name as it is written, and what its values look like.
+#[derive(Clone, Debug)]
+struct Shape {
+    /// `"name":`, with the comma before it in all but the first field.
+    label: Vec<u8>,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    /// As its representation says.
+    Plain,
+    Text,
+    Base64,
+    Raw,
+    Date,
+    Time,
+    Interval,
+    Uuid,
+    Timestamp {
+        utc: bool,
+    },
+    Decimal {
+        scale: i8,
+    },
+    List(Box<Form>),
+    Struct(Vec<Shape>),
+}
+
+impl JsonEncoder {
+    pub(crate) fn new(schema: &Schema) -> Result<JsonEncoder, SchemaError> {
+        let types = schema.fields().iter().map(|f| f.data_type().clone()).collect();
+        Ok(JsonEncoder { types, fields: shapes(schema.fields())? })
+    }
+
+    pub(crate) fn encode(&self, batch: &RecordBatch) -> Result<Rows, SchemaError> {
+        check(batch, &self.types)?;
+        let views = batch.columns().iter().map(View::new).collect::<Result<Vec<_>, _>>()?;
+        let mut rows = Rows::with_capacity(batch.num_rows(), batch.num_rows() * 64);
+        let mut out = Vec::new();
+        for row in 0..batch.num_rows() {
+            out.clear();
+            write_object(&mut out, &self.fields, &views, row);
+            rows.push(&out);
+        }
+        Ok(rows)
+    }
+}
+
+fn shapes(fields: &arrow::datatypes::Fields) -> Result<Vec<Shape>, SchemaError> {
+    let mut shapes = Vec::new();
+    for (index, field) in fields.iter().enumerate() {
+        let mut label = if index == 0 { Vec::new() } else { vec![b','] };
+        write_text(&mut label, field.name().as_bytes());
+        label.push(b':');
+        shapes.push(Shape { label, form: form(field)? });
+    }
+    Ok(shapes)
+}
+
+fn form(field: &Field) -> Result<Form, SchemaError> {
+    Ok(match field.data_type() {
+        DataType::Utf8 if is_jsonb(field) => Form::Raw,
+        DataType::Utf8 => Form::Text,
+        DataType::Binary => Form::Base64,
+        DataType::Date32 => Form::Date,
+        DataType::Time64(_) => Form::Time,
+        DataType::Interval(_) => Form::Interval,
+        DataType::FixedSizeBinary(16) => Form::Uuid,
+        DataType::Timestamp(_, zone) => Form::Timestamp { utc: zone.is_some() },
+        DataType::Decimal128(_, scale) => Form::Decimal { scale: *scale },
+        DataType::List(item) => Form::List(Box::new(form(item)?)),
+        DataType::Struct(fields) => Form::Struct(shapes(fields)?),
+        DataType::Null | DataType::Boolean => Form::Plain,
+        number if number.is_numeric() => Form::Plain,
+        other => return Err(SchemaError::UnsupportedType(other.to_string())),
+    })
+}
+
+fn write_object(out: &mut Vec<u8>, shapes: &[Shape], views: &[View<'_>], row: usize) {
+    out.push(b'{');
+    for (shape, view) in shapes.iter().zip(views) {
+        out.extend_from_slice(&shape.label);
+        write_value(out, &shape.form, view, row);
+    }
+    out.push(b'}');
+}
+
+fn write_value(out: &mut Vec<u8>, form: &Form, view: &View<'_>, row: usize) {
+    if view.is_null(row) {
+        out.extend_from_slice(b"null");
+        return;
+    }
+    match (form, &view.values) {
+        (Form::Text, Values::Bytes(heap)) => write_text(out, heap.get(row)),
+        (Form::Raw, Values::Bytes(heap)) => out.extend_from_slice(heap.get(row)),
+        (Form::Base64, Values::Bytes(heap)) => quoted(out, |out| write_base64(out, heap.get(row))),
+        (Form::Date, Values::I32(v)) => quoted(out, |out| time::write_date(out, v[row].into())),
+        (Form::Time, Values::I64(v)) => quoted(out, |out| time::write_time(out, v[row])),
+        (Form::Interval, Values::Span(v)) => quoted(out, |out| Span::from(v[row]).write(out)),
+        (Form::Uuid, Values::Uuid(v)) => quoted(out, |out| uuid::write(out, &v[row])),
+        (Form::Timestamp { utc }, Values::I64(v)) => {
+            quoted(out, |out| time::write_timestamp(out, v[row], *utc));
+        }
+        (Form::Decimal { scale }, Values::I128(v)) => {
+            quoted(out, |out| decimal::write(out, v[row], *scale));
+        }
+        (Form::List(item), Values::List(offsets, items)) => {
+            out.push(b'[');
+            let start = offsets[row] as usize;
+            for index in start..offsets[row + 1] as usize {
+                if index > start {
+                    out.push(b',');
+                }
+                write_value(out, item, items, index);
+            }
+            out.push(b']');
+        }
+        (Form::Struct(shapes), Values::Struct(fields)) => write_object(out, shapes, fields, row),
+        (_, values) => write_plain(out, values, row),
+    }
+}
+
+fn write_plain(out: &mut Vec<u8>, values: &Values<'_>, row: usize) {
+    // Writing to a Vec cannot fail.
+    let _ = match values {
+        Values::Bool(v) => write!(out, "{}", v.value(row)),
+        Values::I8(v) => write!(out, "{}", v[row]),
+        Values::I16(v) => write!(out, "{}", v[row]),
+        Values::I32(v) => write!(out, "{}", v[row]),
+        Values::I64(v) => write!(out, "{}", v[row]),
+        Values::I128(v) => write!(out, "{}", v[row]),
+        Values::U8(v) => write!(out, "{}", v[row]),
+        Values::U16(v) => write!(out, "{}", v[row]),
+        Values::U32(v) => write!(out, "{}", v[row]),
+        Values::U64(v) => write!(out, "{}", v[row]),
+        Values::F32(v) if v[row].is_finite() => write!(out, "{:?}", v[row]),
+        Values::F64(v) if v[row].is_finite() => write!(out, "{:?}", v[row]),
+        Values::F32(v) => write!(out, "\"{}\"", no_number(v[row].into())),
+        Values::F64(v) => write!(out, "\"{}\"", no_number(v[row])),
+        Values::Null
+        | Values::Span(_)
+        | Values::Uuid(_)
+        | Values::Bytes(_)
+        | Values::List(..)
+        | Values::Struct(_) => {
+            write!(out, "null")
+        }
+    };
+}
+
+fn no_number(value: f64) -> &'static str {
+    match value {
+        value if value.is_nan() => "NaN",
+        value if value > 0.0 => "Infinity",
+        _ => "-Infinity",
+    }
+}
+
+fn quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b'"');
+    write(out);
+    out.push(b'"');
+}
+
+/// Appends base64, as BYTEA is written.
+pub(crate) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
+    out.truncate(start + written);
+}
+
+/// Appends text as a JSON string.
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            // Writing to a Vec cannot fail.
+            other => drop(write!(out, "\\u{other:04x}")),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}

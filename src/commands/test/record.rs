@@ -1,0 +1,83 @@
+//! One record of a feed: `[partition=N] [timestamp=T] [key=K] VALUE`.
+//!
+//! What stands before the value are its coordinates; the value is the rest of the line, byte for
+//! byte, and need not be JSON, so that broken records can be fed. `NULL` is a record without a value.
+
+use schemas::types::time::parse_timestamp;
+
+/// How a record is written.
+pub const FORM: &str =
+    "write [partition=N] [timestamp=T] [key=K] VALUE; T is ISO-8601, or milliseconds since 1970";
+
+/// A record as it stands in a script.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Its line.
+    pub line: u64,
+    /// Partition; 0 unless stated.
+    pub partition: i32,
+    /// Timestamp, milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
+    /// Key.
+    pub key: Option<String>,
+    /// Value.
+    pub value: Option<String>,
+}
+
+/// Reads a record. What is wrong comes with its column.
+pub fn read(line: &str, number: u64) -> Result<Record, (u64, String)> {
+    let mut record = Record { line: number, ..Record::default() };
+    let mut rest = line.trim_start();
+    loop {
+        let word = rest.split_whitespace().next().unwrap_or_default();
+        let column = line[..line.len() - rest.len()].chars().count() as u64 + 1;
+        let Some((name, value)) = word.split_once('=') else { break };
+        match name {
+            "partition" => {
+                let partition = value.parse().ok().filter(|p| (0..10_000).contains(p));
+                record.partition =
+                    partition.ok_or_else(|| (column, format!("{value:?} is no partition from 0 to 9999")))?;
+            }
+            "timestamp" => {
+                let iso = || parse_timestamp(value).map(|us| us.div_euclid(1000));
+                let at = value.parse().ok().or_else(iso);
+                record.timestamp_ms = Some(at.ok_or_else(|| (column, format!("{value:?} is no timestamp")))?);
+            }
+            "key" => record.key = Some(value.to_owned()),
+            _ => break,
+        }
+        rest = rest[word.len()..].trim_start();
+    }
+    if rest.is_empty() {
+        return Err((line.chars().count() as u64 + 1, "the record has no value".to_owned()));
+    }
+    record.value = (rest != "NULL").then(|| rest.to_owned());
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coordinates_stand_before_the_value() {
+        let read = |line| read(line, 7);
+        let plain = Record { line: 7, value: Some("{\"a\": 1}".into()), ..Record::default() };
+        assert_eq!(read("{\"a\": 1}"), Ok(plain.clone()));
+        let timed = Record { partition: 2, timestamp_ms: Some(1500), ..plain };
+        assert_eq!(read(" partition=2 timestamp=1970-01-01T00:00:01.5Z {\"a\": 1}"), Ok(timed.clone()));
+        assert_eq!(read("timestamp=1500 partition=2 {\"a\": 1}"), Ok(timed));
+        let null = Record { line: 7, key: Some("k".into()), ..Record::default() };
+        assert_eq!(read("key=k NULL"), Ok(null));
+        assert_eq!(read("a=b").map(|r| r.value), Ok(Some("a=b".into())));
+    }
+
+    #[test]
+    fn mistakes_have_columns() {
+        let column = |line| read(line, 7).map_err(|(column, _)| column).unwrap_err();
+        assert_eq!(column("partition=x {}"), 1);
+        assert_eq!(column("partition=-1 {}"), 1);
+        assert_eq!(column("partition=1  timestamp=soon {}"), 14);
+        assert_eq!(column("partition=1"), 12);
+    }
+}
