@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use dataflows::plan::Plan;
-use dataflows::sql::ast::Format;
+use dataflows::plan::formats::Format;
 use schemas::Outcome;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};

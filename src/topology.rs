@@ -14,7 +14,8 @@ use std::sync::Arc;
 use anyhow::{Error, Result};
 use connectors::{ConnectorError, SinkConnector, SourceConnector};
 use dataflows::plan::Plan;
-use dataflows::sql::ast::{CreateRelation, Encoding, Name, OptionItem, Pos, Statement};
+use dataflows::plan::formats::Encoding;
+use dataflows::sql::ast::{CreateRelation, Name, OptionItem, Pos, Statement};
 use dataflows::sql::{self, SqlError, SqlFile};
 
 use crate::exit::{SqlMistakes, mistake};

@@ -14,6 +14,7 @@ pub(crate) mod planning;
 mod registry;
 pub(crate) mod sets;
 mod text;
+pub(crate) mod types;
 pub(crate) mod windows;
 
 pub(crate) mod time;

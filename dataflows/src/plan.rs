@@ -12,9 +12,11 @@ pub mod aggregate;
 pub(crate) mod analysis;
 pub mod canonical;
 pub mod explain;
+pub mod formats;
 pub mod group_rows;
 pub(crate) mod rewrite;
 pub mod scalar;
+pub mod state_role;
 pub mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +29,9 @@ pub use group_rows::{Fold, SortKey};
 pub use scalar::Scalar;
 use window::Window;
 
-use crate::sql::ast::{Encoding, Format, IncludeKind};
 use crate::sql::diagnostics::error::SqlError;
-use crate::state_tables::Part;
+use formats::{Encoding, Format, IncludeKind};
+use state_role::Part;
 
 /// Index of a relation in [`Plan::rels`].
 pub type RelId = usize;

@@ -45,9 +45,10 @@ use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 use crate::arrange::trace::PackedArranged;
 use crate::arrange::updates::Updates;
 use crate::error::RunError;
+use crate::plan::state_role::Part;
 use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId, Scalar};
-use crate::state_tables::{Part, Spaces};
+use crate::state_tables::Spaces;
 use aggregates::accum::Accums;
 use aggregates::input::Grouping;
 use aggregates::operator::Reduce;
@@ -332,7 +333,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             exports.entry((view.rel, view.key.clone(), unique)).or_default().0.push(self.spaces.views[at]);
         }
         for (at, sink) in self.plan.sinks.iter().enumerate() {
-            let keyed = sink.format != crate::sql::ast::Format::Plain;
+            let keyed = sink.format != crate::plan::formats::Format::Plain;
             let key = keyed.then(|| sink.key.clone());
             exports.entry((sink.rel, key, keyed)).or_default().1.push(at);
         }

@@ -15,9 +15,9 @@ use schemas::{Blobs, RowCodec, Rows};
 use state::{Commit, Counts, Writes, count_of};
 
 use crate::error::RunError;
+use crate::plan::formats::Format;
 use crate::plan::{Plan, Sink};
 use crate::render::collect::{EpochOut, SinkDelta};
-use crate::sql::ast::Format;
 use crate::verify::{Change, Derived, Difference, Finding, Of, derive, differences};
 use crate::worker::Setup;
 use owed;

@@ -10,22 +10,8 @@ use state::{Catalogue, CatalogueEntry, Retention, SpaceKind};
 
 use crate::error::RunError;
 use crate::plan::explain::{fingerprint, sink_fingerprint, source_fingerprint};
+use crate::plan::state_role::Part;
 use crate::plan::{Op, Plan, RelId, When};
-
-/// A part of an operator's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// Groups of an aggregate, or the rows of its groups.
-    Groups,
-    /// Left rows of a join; of one as of now, with what they found.
-    Left,
-    /// Right rows of a join.
-    Right,
-    /// Rows of ordered partitions.
-    Partitions,
-    /// Rows that wait for the watermark.
-    Waiting,
-}
 
 /// The ids of a topology's spaces.
 #[derive(Clone, Debug, Default)]

@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::channel;
 
 use crate::error::RunError;
+use crate::plan::state_role::Part;
 use crate::plan::{Op, Plan, RelId, When};
 use crate::render::Start;
 use crate::render::collect::EpochOut;
-use crate::state_tables::Part;
 use crate::worker::{self, Setup, Topology, Worker};
 
 pub use compare::{Change, Difference, differences};

@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use connectors::kafka::{KafkaCluster, Topics};
 use connectors::{ConnectorError, Reader, SinkConnector, SourceConfig, SourceConnector};
+use dataflows::plan::formats::Encoding;
 use dataflows::plan::{Plan, Sink, Source};
-use dataflows::sql::ast::Encoding;
 use schemas::{Registry, SchemaError};
 
 use crate::cli::CheckArgs;

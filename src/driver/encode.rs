@@ -15,9 +15,9 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use connectors::murmur2_partition;
+use dataflows::plan::formats::{Encoding, Format};
 use dataflows::plan::{Plan, Sink};
 use dataflows::render::collect::{EpochOut, SinkDelta, stored_key};
-use dataflows::sql::ast::{Encoding, Format};
 use schemas::avro::schema;
 use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows};
 

@@ -16,8 +16,8 @@ use connectors::kafka::{
 };
 use connectors::{ConnectorError, LetterTopic, Mismatch, SinkConnector};
 use dataflows::plan::Source;
+use dataflows::plan::formats::Format;
 use dataflows::source::decoder;
-use dataflows::sql::ast::Format;
 use dataflows::state_tables::Spaces;
 use dataflows::worker::MakeDecoder;
 use fail::fail_point;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use connectors::{LastRecord, Reader, SourceConfig, SourceConnector};
+use dataflows::plan::formats::{Format, IncludeKind};
 use dataflows::source::progress::LastRead;
-use dataflows::sql::ast::{Format, IncludeKind};
 use dataflows::worker::Setup;
 use schemas::Records;
 use state::PartitionProgress;

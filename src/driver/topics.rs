@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 use connectors::kafka::{Reached, TopicInfo, TopicSpec, Topics, judge, progress_topic};
 use connectors::{ConnectorError, KafkaSink, Mismatch};
+use dataflows::plan::formats::Format;
 use dataflows::plan::{Plan, Sink};
-use dataflows::sql::ast::Format;
 use state::{KnownTopic, Store};
 
 /// The topics of one start.

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
+use dataflows::plan::state_role::Part;
 use dataflows::plan::{Plan, Source};
 use dataflows::render::Start;
 use dataflows::repair::{Repaired, repair};
 use dataflows::source::decoder;
-use dataflows::state_tables::{Part, Spaces};
+use dataflows::state_tables::Spaces;
 use dataflows::verify::{Derived, Finding, Of, findings};
 use dataflows::worker::Setup;
 use schemas::Records;

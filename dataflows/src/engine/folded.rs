@@ -7,8 +7,8 @@ use schemas::Rows;
 
 use crate::error::RunError;
 use crate::plan::Plan;
+use crate::plan::formats::Format;
 use crate::render::collect::SinkDelta;
-use crate::sql::ast::Format;
 
 /// One sink, folded: packed rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

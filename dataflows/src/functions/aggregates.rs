@@ -20,8 +20,8 @@ use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
 use super::json::aggregate as json;
 use super::json::aggregate::{ARRAY, OBJECT};
+use super::types::herald_type;
 use crate::plan::AggFunc;
-use crate::sql::query::herald_type;
 use picks::{ARG_MAX, ARG_MIN, MODE, PERCENTILE_DISC};
 
 /// Aggregates that need the rows of their group.

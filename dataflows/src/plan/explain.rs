@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 pub use fingerprint::{fingerprint, sink_fingerprint, source_fingerprint};
 
 use super::analysis::interval;
+use super::formats::Format;
+use super::state_role::Part;
 use super::window::Window;
 use super::{
     Conflict, Edge, Horizon, JoinKind, Op, Plan, Recursive, Rel, RelId, Scalar, Source, View, When, Whole,
 };
-use crate::sql::ast::Format;
-use crate::state_tables::Part;
 
 /// Forms of `explain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

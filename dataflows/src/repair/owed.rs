@@ -11,8 +11,8 @@ use state::{Store, Writes};
 
 use crate::error::RunError;
 use crate::plan::Plan;
+use crate::plan::formats::Format;
 use crate::render::collect::{EpochOut, SinkDelta};
-use crate::sql::ast::Format;
 use crate::state_tables::Spaces;
 
 /// What is owed, by sink.

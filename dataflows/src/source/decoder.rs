@@ -12,8 +12,8 @@ use schemas::{
     UpsertDecoder,
 };
 
+use crate::plan::formats::{Encoding, Format};
 use crate::plan::{Origin, Source};
-use crate::sql::ast::{Encoding, Format};
 
 /// A decoder of `source`. When `cancel` becomes true, a wait for its schema registry ends.
 ///

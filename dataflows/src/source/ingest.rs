@@ -19,9 +19,9 @@ use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use schemas::{Decoder, Outcome, Records};
 
 use crate::error::RunError;
+use crate::plan::formats::IncludeKind;
 use crate::plan::{Origin, Scalar, Source};
 use crate::render::batch::Shape;
-use crate::sql::ast::IncludeKind;
 
 /// What one partition has seen, committed with its offsets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

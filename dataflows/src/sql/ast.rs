@@ -5,6 +5,9 @@
 //! (sources, tables with conflict rules, sinks) is spelled out here. Every name and option keeps
 //! the position it was written at, so that each refusal can point at it.
 
+use crate::plan::formats::Encoding;
+use crate::plan::formats::Format;
+use crate::plan::formats::IncludeKind;
 use datafusion_sql::sqlparser::ast as sql;
 
 /// One file of a topology, as read.
@@ -148,47 +151,6 @@ pub struct IncludeDef {
     pub kind: IncludeKind,
     /// Column name: the alias, or `_herald_KIND`.
     pub name: Name,
-}
-
-/// What of a record can be a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IncludeKind {
-    /// Record timestamp, TIMESTAMPTZ.
-    Timestamp,
-    /// Key bytes, BYTEA.
-    Key,
-    /// Partition, INT.
-    Partition,
-    /// Offset, BIGINT.
-    Offset,
-    /// A header's value by name, BYTEA.
-    Header(String),
-    /// Value bytes, BYTEA.
-    Payload,
-}
-
-/// FORMAT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Every message is a row.
-    Plain,
-    /// Key to row; a null value deletes.
-    Upsert,
-    /// before, after, op.
-    Debezium,
-}
-
-/// ENCODE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// JSON objects.
-    Json,
-    /// Avro in the Confluent wire format.
-    Avro,
-    /// UTF-8 text (keys only).
-    Text,
-    /// Raw bytes (keys only).
-    Bytes,
 }
 
 /// `CREATE [MATERIALIZED] VIEW`.

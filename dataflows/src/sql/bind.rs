@@ -13,13 +13,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use super::ast::{ColumnDef, ConflictDef, CreateRelation, IncludeKind, Name, OptionItem, Pos};
+use super::ast::{ColumnDef, ConflictDef, CreateRelation, Name, OptionItem, Pos};
 use super::catalog::Catalog;
 use super::diagnostics::did_you_mean::did_you_mean;
 use super::diagnostics::error::Mistake;
+use super::diagnostics::site::Site;
 use super::parse::interval::duration_us;
 use super::parse::statement::columns;
-use super::query::{self, Site};
+use super::query;
+use crate::plan::formats::IncludeKind;
 use crate::plan::{Check, Conflict, Keyed, Origin, Scalar, Source, Watermark};
 use keyed;
 

@@ -34,6 +34,7 @@ use datafusion_sql::sqlparser::ast as sql;
 use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
 use super::diagnostics::error::Mistake;
+use super::diagnostics::site::Site;
 use super::diagnostics::{explain_error, unsupported};
 use super::logical::constant_folding::Fold;
 use super::logical::joins::{firsts, subquery, temporal, using};
@@ -43,16 +44,8 @@ use super::parse::query::unnest::{self, UnnestUse};
 use super::syntax::{constants, lambda, recursion, sugar, times};
 use super::{lower, trial};
 use crate::functions::sets::ordinality;
+use crate::functions::types::herald_type;
 use crate::plan::{RelId, Scalar};
-
-/// Where a query stands: what its mistakes point into.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Site {
-    /// File of the statement.
-    pub file: usize,
-    /// The statement's place, for what has no better one.
-    pub pos: Pos,
-}
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
@@ -294,7 +287,9 @@ fn planned_over(
 pub(crate) fn constant_value(expr: &sql::Expr) -> std::result::Result<ArrayRef, String> {
     let value = constant_scalar(&Catalog::default(), expr).and_then(|scalar| one_value(&scalar));
     value.map_err(|error| {
-        explain_error::clean(&error.strip_backtrace()).trim_start_matches("Execution error: ").to_owned()
+        super::diagnostics::text::clean(&error.strip_backtrace())
+            .trim_start_matches("Execution error: ")
+            .to_owned()
     })
 }
 
@@ -499,74 +494,6 @@ fn columns_are_held(plan: &LogicalPlan) -> Result<()> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(())
-}
-
-/// Herald's column type for a value of type `of`; None where there is none.
-pub(crate) fn herald_type(of: &DataType) -> Option<DataType> {
-    use DataType as T;
-    Some(match of {
-        T::Boolean
-        | T::Int16
-        | T::Int32
-        | T::Int64
-        | T::Float32
-        | T::Float64
-        | T::Utf8
-        | T::Binary
-        | T::Date32 => of.clone(),
-        T::Decimal128(..) | T::FixedSizeBinary(16) => of.clone(),
-        T::Interval(_) | T::Duration(_) => schemas::interval(),
-        T::Int8 | T::UInt8 => T::Int16,
-        T::UInt16 => T::Int32,
-        T::UInt32 | T::UInt64 => T::Int64,
-        T::Float16 => T::Float32,
-        T::Null | T::LargeUtf8 | T::Utf8View => T::Utf8,
-        T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => T::Binary,
-        T::Date64 | T::Timestamp(_, None) => T::Timestamp(TimeUnit::Microsecond, None),
-        T::Timestamp(_, Some(_)) => schemas::timestamptz(),
-        T::Time32(_) | T::Time64(_) => T::Time64(TimeUnit::Microsecond),
-        T::Decimal32(p, s) | T::Decimal64(p, s) => T::Decimal128(*p, *s),
-        T::Decimal256(p, s) if *p <= 38 => T::Decimal128(*p, *s),
-        T::List(f) | T::LargeList(f) | T::FixedSizeList(f, _) => {
-            let item = herald_type(f.data_type())?;
-            // A field of the right type stays as it is, name and nullability included.
-            if matches!(of, T::List(_)) && item == *f.data_type() {
-                return Some(of.clone());
-            }
-            T::List(Arc::new(Field::new("item", item, true)))
-        }
-        T::Struct(fields) => {
-            let of_field =
-                |f: &Arc<Field>| Some(f.as_ref().clone().with_data_type(herald_type(f.data_type())?));
-            T::Struct(fields.iter().map(of_field).collect::<Option<Vec<_>>>()?.into())
-        }
-        _ => return None,
-    })
-}
-
-/// The name PostgreSQL gives to the column of an expression; None where it has none.
-pub(super) fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
-    let lower = |name: &str| sql::Ident::with_quote('"', name.to_lowercase());
-    match expr {
-        sql::Expr::Identifier(name) => Some(name.clone()),
-        sql::Expr::CompoundIdentifier(names) => names.last().cloned(),
-        sql::Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
-            sql::AccessExpr::Dot(field) => natural_name(field),
-            sql::AccessExpr::Subscript(sql::Subscript::Index { index: sql::Expr::Value(v) }) => {
-                match &v.value {
-                    sql::Value::SingleQuotedString(name) => Some(sql::Ident::with_quote('"', name)),
-                    _ => None,
-                }
-            }
-            sql::AccessExpr::Subscript(_) => None,
-        },
-        sql::Expr::Nested(inner) => natural_name(inner),
-        sql::Expr::Cast { expr, .. } => natural_name(expr),
-        sql::Expr::Function(f) => Some(lower(f.name.0.last()?.as_ident()?.value.as_str())),
-        sql::Expr::Case { .. } => Some(lower("case")),
-        sql::Expr::Extract { .. } => Some(lower("extract")),
-        _ => None,
-    }
 }
 
 /// Refuses a result in which two columns have one name.

@@ -23,11 +23,12 @@ use super::ast::{Name, Pos, SqlFile};
 use super::catalog::{Catalog, Entry};
 use super::diagnostics::error::{Mistake, SqlError};
 use super::diagnostics::explain_error;
+use super::diagnostics::site::Site;
 use super::logical::fence::Fence;
 use super::logical::rewrite;
 use super::parse;
 use super::parse::query::unnest;
-use super::query::{self, Site};
+use super::query;
 use crate::functions::number::checked::checked;
 
 /// Bytes of stack to plan on: as deep as `parse`'s bounds let the text be.

@@ -3,6 +3,7 @@
 pub(crate) mod constants;
 pub(crate) mod grammar;
 pub(crate) mod lambda;
+pub(crate) mod names;
 pub(crate) mod now;
 pub(crate) mod recursion;
 pub(crate) mod sugar;

@@ -21,7 +21,7 @@ use datafusion_common::{DataFusionError, Result, plan_err};
 use datafusion_physical_expr::expressions::Literal;
 
 use super::lower::not_a_column;
-use super::query::herald_type;
+use crate::functions::types::herald_type;
 use crate::plan::{Op, Plan, RelId, Scalar};
 
 /// Rows of the batch that has values of many kinds.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Error, Result};
+use dataflows::plan::formats::{Encoding, Format};
 use dataflows::plan::{Plan, View};
-use dataflows::sql::ast::{Encoding, Format};
 use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
 use dataflows::sql::{SqlError, SqlFile};
 use schemas::keyed::split_line;

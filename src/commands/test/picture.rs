@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dataflows::engine::{Engine, Folded, Held, Letter};
+use dataflows::plan::formats::Format;
 use dataflows::plan::{Plan, Sink};
-use dataflows::sql::ast::Format;
 use schemas::{Outcome, Rows};
 
 use super::table::{self, Shape, Table, texts};

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use dataflows::engine::{Engine, Opening};
 use dataflows::plan::Source;
+use dataflows::plan::formats::IncludeKind;
 use dataflows::source::decoder;
-use dataflows::sql::ast::IncludeKind;
 use schemas::Records;
 
 use super::case::{Case, Step};

@@ -192,11 +192,15 @@ impl Def {
                 (DataType::Null, t) => t.clone(),
                 (c, t) if c == t || t.is_null() => continue,
                 (c, t) if c.is_numeric() && t.is_numeric() => type_union_resolution(&[c.clone(), t.clone()])?,
-                (c, t) if crate::sql::query::herald_type(c) == crate::sql::query::herald_type(t) => continue,
+                (c, t)
+                    if crate::functions::types::herald_type(c) == crate::functions::types::herald_type(t) =>
+                {
+                    continue;
+                }
                 _ => return None,
             };
         }
-        crate::sql::query::herald_type(&common)
+        crate::functions::types::herald_type(&common)
     }
 
     fn result(&self, args: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
@@ -254,7 +258,7 @@ fn take(kind: Kind, given: &DataType, widest: Option<&DataType>) -> Option<DataT
         Kind::Double => (given.is_numeric() || none).then_some(DataType::Float64),
         Kind::Bytes => (bytes || none).then_some(DataType::Binary),
         Kind::List if none => Some(list_of(DataType::Utf8)),
-        Kind::List => list.then(|| crate::sql::query::herald_type(given)).flatten(),
+        Kind::List => list.then(|| crate::functions::types::herald_type(given)).flatten(),
         Kind::Items | Kind::Item => None,
         Kind::Any => Some(given.clone()),
     }

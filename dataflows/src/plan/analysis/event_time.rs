@@ -20,8 +20,8 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use super::interval;
 use crate::functions::windows::event_windows::{HOP_END, HOP_STARTS, TUMBLE_END, TUMBLE_START};
 use crate::plan::canonical::bare;
+use crate::plan::state_role::Part;
 use crate::plan::{Horizon, JoinKind, Nearest, Op, Plan, Rel, RelId, Scalar, When};
-use crate::state_tables::Part;
 
 /// What is promised of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]

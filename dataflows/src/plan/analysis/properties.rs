@@ -15,10 +15,10 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use super::{event_time, interval};
 use crate::functions::windows::event_windows::{HOP_END, TUMBLE_END, TUMBLE_START};
 use crate::plan::canonical::bare;
+use crate::plan::formats::IncludeKind;
+use crate::plan::state_role::Part;
 use crate::plan::window::{Call, Window};
 use crate::plan::{JoinKind, Op, Pair, Plan, Recursive, Rel, RelId, Scalar, When};
-use crate::sql::ast::IncludeKind;
-use crate::state_tables::Part;
 
 /// Keys kept for one relation; joins multiply them.
 const MAX_KEYS: usize = 8;

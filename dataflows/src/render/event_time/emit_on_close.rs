@@ -18,12 +18,12 @@ use timely::dataflow::operators::{Capability, Concat, Input};
 use super::watermark::{Levels, Reach, time_in};
 use crate::arrange::updates::{Outgoing, Updates, by_key};
 use crate::error::RunError;
+use crate::plan::state_role::Part;
 use crate::plan::{Horizon, RelId};
 use crate::render::batch::{Data, DeltaBatch, Shape};
 use crate::render::collect::{Shared, stored_key};
 use crate::render::linear::{Deltas, to_updates};
 use crate::render::{Renderer, Restore};
-use crate::state_tables::Part;
 
 impl<'s> Renderer<'s, '_> {
     /// The rows of `input` that are final by `horizon`.

@@ -32,13 +32,13 @@ use crate::arrange::seek::Seek;
 use crate::arrange::trace::{Diff, PackedArranged, PackedBatch, PackedTrace};
 use crate::arrange::updates::{Outgoing, Updates};
 use crate::error::RunError;
+use crate::plan::state_role::Part;
 use crate::plan::{Horizon, RelId};
 use crate::render::Renderer;
 use crate::render::batch::{Data, DeltaBatch, Shape, select};
 use crate::render::collect::Shared;
 use crate::render::joins::band::{self, Placing};
 use crate::render::linear::Deltas;
-use crate::state_tables::Part;
 
 /// What takes state away.
 type Removals<'s, R> = Stream<'s, u64, Vec<Updates<R>>>;

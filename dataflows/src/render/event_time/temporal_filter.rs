@@ -20,12 +20,12 @@ use timely::dataflow::operators::{Capability, Concat, Input};
 use super::watermark::{Levels, Reach};
 use crate::arrange::updates::{Outgoing, Updates, by_key};
 use crate::error::RunError;
+use crate::plan::state_role::Part;
 use crate::plan::{Edge, Horizon, Op, RelId, Scalar};
 use crate::render::batch::{Data, DeltaBatch, Shape};
 use crate::render::collect::{EpochOut, Shared, stored_key};
 use crate::render::linear::{Deltas, Errors, to_updates};
 use crate::render::{Renderer, Restore};
-use crate::state_tables::Part;
 
 impl<'s> Renderer<'s, '_> {
     /// Rows while now() is between two times of theirs.

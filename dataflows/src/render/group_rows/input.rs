@@ -11,6 +11,7 @@ use super::operator::{Folded, folded};
 use crate::arrange::trace;
 use crate::arrange::updates::Outgoing;
 use crate::error::RunError;
+use crate::plan::state_role::Part;
 use crate::plan::{Fold, Op, RelId, Scalar};
 use crate::render::Renderer;
 use crate::render::aggregates::input::encode_keys;
@@ -18,7 +19,6 @@ use crate::render::batch::{DeltaBatch, Shape};
 use crate::render::collect::Shared;
 use crate::render::joins::kinds::Keyed;
 use crate::render::linear::{Deltas, Errors, to_updates};
-use crate::state_tables::Part;
 
 /// A GROUP BY, resolved for rendering.
 #[derive(Clone)]

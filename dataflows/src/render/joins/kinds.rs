@@ -28,6 +28,7 @@ use crate::arrange::updates::{Outgoing, Updates};
 use crate::error::RunError;
 use crate::plan::analysis::fallible::fallible;
 use crate::plan::analysis::interval::{self, Band};
+use crate::plan::state_role::Part;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
 use crate::render::aggregates::accum::Accums;
 use crate::render::aggregates::input::Grouping;
@@ -36,7 +37,6 @@ use crate::render::collect::stored_key;
 use crate::render::event_time::expire::Back;
 use crate::render::linear::Deltas;
 use crate::render::{Renderer, Restore};
-use crate::state_tables::Part;
 
 pub(in crate::render) type Keyed<'s> = Stream<'s, u64, Vec<Updates<i64>>>;
 

@@ -22,6 +22,7 @@ use super::kinds::{Keyed, key_columns, one_key};
 use super::proctime::{Place, Remembered};
 use crate::arrange::updates::{Updates, by_key};
 use crate::error::RunError;
+use crate::plan::state_role::Part;
 use crate::plan::{Nearest, Op, RelId, Scalar, When};
 use crate::render::batch::{Data, DeltaBatch, Shape};
 use crate::render::collect::{Shared, stored_key};
@@ -29,7 +30,6 @@ use crate::render::event_time::expire::named;
 use crate::render::event_time::watermark::{Levels, Reach};
 use crate::render::linear::Deltas;
 use crate::render::{Renderer, Restore};
-use crate::state_tables::Part;
 
 impl<'s> Renderer<'s, '_> {
     /// A join as of a time.

@@ -10,7 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::{option, options};
 use crate::plan::Origin;
-use crate::sql::ast::{ConflictDef, CreateRelation, Encoding, Format, IncludeKind, Pos};
+use crate::plan::formats::{Encoding, Format, IncludeKind};
+use crate::sql::ast::{ConflictDef, CreateRelation, Pos};
 use crate::sql::diagnostics::error::Mistake;
 
 /// How the keys of a relation's records are read, and the options for it.

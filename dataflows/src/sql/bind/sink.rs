@@ -7,8 +7,9 @@ use arrow::datatypes::{DataType, Schema};
 
 use super::{connector, option, options};
 use crate::plan::analysis::properties::{covered, why_retracts};
+use crate::plan::formats::{Encoding, Format};
 use crate::plan::{Plan, Rel, RelId, Sink};
-use crate::sql::ast::{CreateSink, Encoding, Format, OptionItem, Pos, SinkInput};
+use crate::sql::ast::{CreateSink, OptionItem, Pos, SinkInput};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::fold;

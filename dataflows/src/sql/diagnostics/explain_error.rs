@@ -17,7 +17,9 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::dialects;
 use super::did_you_mean::did_you_mean;
 use super::error::Mistake;
-use super::unsupported::place;
+use super::site::Site;
+use super::site::place;
+use super::text::clean;
 use crate::functions::FUNCTIONS;
 use crate::functions::aggregates;
 use crate::sql::ast::Pos;
@@ -29,7 +31,6 @@ use crate::sql::lower::frame::{BACKWARDS, MONTHS};
 use crate::sql::lower::join::NOT_IN;
 use crate::sql::parse::query::lambda::FUNCTIONS as LAMBDAS;
 use crate::sql::parse::query::temporal::{ASOF, LOOKUP};
-use crate::sql::query::Site;
 
 /// What went wrong in planning `query`.
 pub(crate) fn of(error: &DataFusionError, catalog: &Catalog, query: &Query, site: Site) -> Mistake {
@@ -71,7 +72,7 @@ pub(crate) fn second_column(query: &Query, name: &str, site: Site) -> Option<Pos
             alias.value.eq_ignore_ascii_case(name).then_some(alias.span)
         }
         SelectItem::UnnamedExpr(expr) => {
-            let last = crate::sql::query::natural_name(expr)?;
+            let last = crate::sql::syntax::names::natural_name(expr)?;
             last.value.eq_ignore_ascii_case(name).then(|| expr.span())
         }
         wildcard => Some(wildcard.span()),
@@ -409,44 +410,6 @@ fn message(root: &DataFusionError) -> String {
     }
 }
 
-/// One sentence with SQL's type names.
-pub(in crate::sql) fn clean(text: &str) -> String {
-    let end = text
-        .find("\n\nbacktrace")
-        .or_else(|| text.find(".\nThis issue was likely caused"))
-        .unwrap_or(text.len());
-    let mut out = text[..end].trim_start_matches("Internal error: ").replace(['\n', '\t'], " ");
-    if let Some(at) =
-        out.find(" No function matches the given name").or_else(|| out.find(" Candidate functions:"))
-    {
-        out.truncate(at);
-    }
-    const TYPES: [(&str, &str); 18] = [
-        ("Timestamp(µs, \"UTC\")", "TIMESTAMPTZ"),
-        ("Timestamp(µs)", "TIMESTAMP"),
-        ("Timestamp(ns)", "TIMESTAMP"),
-        ("Time64(µs)", "TIME"),
-        ("Interval(MonthDayNano)", "INTERVAL"),
-        ("Duration(µs)", "INTERVAL"),
-        ("Decimal128(", "DECIMAL("),
-        ("Int64", "BIGINT"),
-        ("Int32", "INT"),
-        ("Int16", "SMALLINT"),
-        ("Float64", "DOUBLE PRECISION"),
-        ("Float32", "REAL"),
-        ("Utf8", "VARCHAR"),
-        ("Boolean", "BOOLEAN"),
-        ("FixedSizeBinary(16)", "UUID"),
-        ("Binary", "BYTEA"),
-        ("Date32", "DATE"),
-        ("Struct(", "STRUCT("),
-    ];
-    for (arrow, sql) in TYPES {
-        out = out.replace(arrow, sql);
-    }
-    out.trim().trim_end_matches('.').to_owned()
-}
-
 fn between(text: &str, before: &str, after: &str) -> Option<String> {
     let rest = &text[text.find(before)? + before.len()..];
     Some(rest[..rest.find(after)?].to_owned())
@@ -559,7 +522,7 @@ impl Visitor for Find<'_> {
                     self.see(&argument(&name), first.span());
                     // A window stands in the text as the column it is over.
                     let window = name.split('_').nth(1).filter(|_| name.starts_with("herald_"));
-                    let column = crate::sql::query::natural_name(first);
+                    let column = crate::sql::syntax::names::natural_name(first);
                     if let (Some(window), Some(column)) = (window, column) {
                         self.see(&windowed(window, &column.value), first.span());
                     }

@@ -16,6 +16,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::error::Mistake;
+use super::site::place;
 use crate::functions::FUNCTIONS;
 use crate::functions::aggregates;
 use crate::sql::ast::Pos;
@@ -65,14 +66,6 @@ impl Visitor for Orders {
         }
         ControlFlow::Continue(())
     }
-}
-
-/// The place of a span, or `fallback` where it has none.
-pub(crate) fn place(span: Span, file: usize, fallback: Pos) -> Pos {
-    if span.start.line == 0 {
-        return fallback;
-    }
-    Pos { file, line: span.start.line, column: span.start.column }
 }
 
 struct Refuse {

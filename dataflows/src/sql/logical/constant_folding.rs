@@ -92,7 +92,7 @@ fn evaluated(expr: &Expr, schema: &DFSchema) -> Option<Result<Expr, String>> {
     let array = match scalar.evaluate(&row) {
         Ok(array) => array,
         Err(error) => {
-            return Some(Err(crate::sql::diagnostics::explain_error::clean(&error.strip_backtrace())));
+            return Some(Err(crate::sql::diagnostics::text::clean(&error.strip_backtrace())));
         }
     };
     let value = ScalarValue::try_from_array(&array, 0).ok()?;

@@ -13,10 +13,10 @@ use datafusion_expr::{Expr, logical_plan as logical};
 
 use super::call::{Call, Kind};
 use super::{Lower, cast, field, not_a_column, plain_field, scalar};
+use crate::functions::types::herald_type;
 use crate::plan::aggregate::Stat;
 use crate::plan::{AggFunc, JoinKind, Op, RelId, Scalar};
 use crate::render::aggregates::input::MAX_AGGREGATES;
-use crate::sql::query::herald_type;
 
 impl Lower<'_> {
     /// One relation; several joined by group where not all aggregates are of one kind.

@@ -18,8 +18,8 @@ use super::{cast, condition, not_a_column, scalar};
 use crate::functions::aggregates::interval_sum::is_interval;
 use crate::functions::aggregates::picks::{ARG_MAX, ARG_MIN};
 use crate::functions::aggregates::{ANY_VALUE, APPROX_DISTINCT, is_folded, is_within_group};
+use crate::functions::types::herald_type;
 use crate::plan::{AggFunc, Aggregate, Fold, Scalar, SortKey};
-use crate::sql::query::herald_type;
 
 /// How a call is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use datafusion_expr::Expr;
 use datafusion_expr::logical_plan as logical;
 
 use super::{Lower, not_a_column, plain_field, scalar};
+use crate::functions::types::herald_type;
 use crate::plan::{Op, RelId};
-use crate::sql::query::herald_type;
 
 /// Rows that VALUES may have: they are part of the plan, and of its fingerprint.
 const MAX_ROWS: usize = 10_000;

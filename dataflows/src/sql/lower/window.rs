@@ -20,9 +20,9 @@ use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal};
 
 use super::frame::frame;
 use super::{Lower, cast, condition, not_a_column, plain_field, scalar};
+use crate::functions::types::herald_type;
 use crate::plan::window::{Call, First, Function, Order, Other, Window};
 use crate::plan::{Op, Plan, RelId, Scalar};
-use crate::sql::query::herald_type;
 
 /// A call with the output column it gives.
 struct Wanted<'a> {

@@ -13,8 +13,9 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 
 use crate::sql::catalog::Catalog;
 use crate::sql::diagnostics::error::Mistake;
-use crate::sql::diagnostics::unsupported::place;
-use crate::sql::query::{self, Site};
+use crate::sql::diagnostics::site::Site;
+use crate::sql::diagnostics::site::place;
+use crate::sql::query;
 
 /// Every constant in `node` that fails.
 pub(crate) fn failing(catalog: &Catalog, node: &impl Visit, site: Site) -> Vec<Mistake> {
@@ -83,5 +84,5 @@ fn reason(error: &DataFusionError) -> (String, &'static str) {
 }
 
 fn query_words(message: &str) -> String {
-    crate::sql::diagnostics::explain_error::clean(message)
+    crate::sql::diagnostics::text::clean(message)
 }

@@ -25,10 +25,10 @@ use super::sugar;
 use crate::functions::FUNCTIONS;
 use crate::sql::catalog::Catalog;
 use crate::sql::diagnostics::error::Mistake;
+use crate::sql::diagnostics::site::Site;
 use crate::sql::diagnostics::unsupported;
 use crate::sql::parse::cursor::fold;
 use crate::sql::parse::query::lambda::LAMBDA;
-use crate::sql::query::Site;
 use each::{Each, What};
 
 /// Puts a function of its own in place of every call in `node` that has a lambda.
@@ -81,7 +81,7 @@ impl Calls<'_> {
         mut body: Expr,
         span: Span,
     ) -> Result<(String, Vec<Expr>), Mistake> {
-        let place = |span: Span| unsupported::place(span, self.site.file, self.site.pos);
+        let place = |span: Span| crate::sql::diagnostics::site::place(span, self.site.file, self.site.pos);
         let Some(what) = What::of(called) else {
             let message = format!("{called} does not take a lambda");
             return Err(

@@ -19,12 +19,14 @@ use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Span, Tokenizer};
 
+use crate::functions::types::herald_type;
 use crate::sql::ast::Pos;
 use crate::sql::catalog::Catalog;
 use crate::sql::diagnostics::error::Mistake;
-use crate::sql::diagnostics::unsupported::place;
+use crate::sql::diagnostics::site::Site;
+use crate::sql::diagnostics::site::place;
 use crate::sql::parse::cursor::fold;
-use crate::sql::query::{self, Site, herald_type};
+use crate::sql::query;
 
 /// A recursive common table, planned.
 #[derive(Debug)]

@@ -14,12 +14,12 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::grammar;
+use super::names::natural_name;
 use crate::functions::planning::quantified::{ALL, ANY};
 use crate::functions::planning::written_cast::CAST;
 use crate::sql::diagnostics::unsupported;
 use crate::sql::logical::joins::using;
 use crate::sql::parse::cursor::fold;
-use crate::sql::query::natural_name;
 
 /// Name of a column whose expression has none, as PostgreSQL has it.
 pub(crate) const UNNAMED: &str = "?column?";

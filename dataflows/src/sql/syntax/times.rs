@@ -14,8 +14,8 @@ use datafusion_sql::sqlparser::tokenizer::Span as Place;
 use schemas::types::span::Span;
 
 use crate::sql::diagnostics::error::Mistake;
-use crate::sql::diagnostics::unsupported::place;
-use crate::sql::query::Site;
+use crate::sql::diagnostics::site::Site;
+use crate::sql::diagnostics::site::place;
 
 /// The same query or expression in forms that the planner knows.
 ///

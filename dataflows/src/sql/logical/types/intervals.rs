@@ -19,7 +19,7 @@ use datafusion_expr::utils::merge_schema;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 
 use crate::functions::time::{self, in_days, length, negative};
-use crate::sql::query::herald_type;
+use crate::functions::types::herald_type;
 
 /// What is told of an interval where it cannot be compared.
 pub(crate) const NOT_HERE: &str = "an INTERVAL cannot be compared here";

@@ -16,8 +16,8 @@ use datafusion_expr::logical_plan::{LogicalPlan, Projection};
 use datafusion_expr::{Expr, ExprSchemable, ScalarUDF, when};
 
 use crate::functions::planning::written_cast::CAST;
+use crate::functions::types::herald_type;
 use crate::sql::logical::rewrite;
-use crate::sql::query::herald_type;
 
 /// Gives every expression of `plan` its meaning; says whether one changed.
 ///

@@ -46,7 +46,7 @@ impl VisitorMut for Rows {
         for (at, item) in select.projection.iter_mut().enumerate() {
             let before = found.calls.len();
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                let name = crate::sql::query::natural_name(expr);
+                let name = crate::sql::syntax::names::natural_name(expr);
                 let _ = expr.visit(&mut found);
                 if found.calls.len() > before {
                     items.push((at, name));

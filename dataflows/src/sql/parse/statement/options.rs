@@ -7,7 +7,8 @@
 
 use datafusion_sql::sqlparser::tokenizer::{Token, Word};
 
-use crate::sql::ast::{Encoding, Format, OptionItem, Pos};
+use crate::plan::formats::{Encoding, Format};
+use crate::sql::ast::{OptionItem, Pos};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::env::substitute;

@@ -9,7 +9,8 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::columns::{self, Items};
 use super::options::Tail;
-use crate::sql::ast::{ConflictDef, CreateRelation, Encoding, Format, IncludeDef, IncludeKind, Name, Pos};
+use crate::plan::formats::{Encoding, Format, IncludeKind};
+use crate::sql::ast::{ConflictDef, CreateRelation, IncludeDef, Name, Pos};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::{Cursor, Read, is_word};

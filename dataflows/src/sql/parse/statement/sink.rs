@@ -7,7 +7,8 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::options::Tail;
 use super::view;
-use crate::sql::ast::{CreateSink, Encoding, Format, Pos, SinkInput};
+use crate::plan::formats::{Encoding, Format};
+use crate::sql::ast::{CreateSink, Pos, SinkInput};
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::{Cursor, Read, is_word};
 

@@ -17,8 +17,9 @@ use datafusion_expr::{
 use datafusion_sql::sqlparser::ast::Expr;
 
 use super::column;
+use crate::functions::types::herald_type;
 use crate::plan::Scalar;
-use crate::sql::query::{self, herald_type};
+use crate::sql::query;
 
 /// Items that are evaluated together.
 const TOGETHER: usize = 4096;

@@ -12,8 +12,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::plan::Scalar;
 use crate::sql::ast::Pos;
 use crate::sql::catalog::Catalog;
+use crate::sql::diagnostics::site::Site;
 use crate::sql::parse;
-use crate::sql::query::{Site, expression};
+use crate::sql::query::expression;
 
 const CALLS: [&str; 6] = [
     "array_transform(a, x -> x * n)",

@@ -1,0 +1,42 @@
+//! Formats and encodings of records, and what of a record can be a column.
+
+/// FORMAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Every message is a row.
+    Plain,
+    /// Key to row; a null value deletes.
+    Upsert,
+    /// before, after, op.
+    Debezium,
+}
+
+/// ENCODE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// JSON objects.
+    Json,
+    /// Avro in the Confluent wire format.
+    Avro,
+    /// UTF-8 text (keys only).
+    Text,
+    /// Raw bytes (keys only).
+    Bytes,
+}
+
+/// What of a record can be a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IncludeKind {
+    /// Record timestamp, TIMESTAMPTZ.
+    Timestamp,
+    /// Key bytes, BYTEA.
+    Key,
+    /// Partition, INT.
+    Partition,
+    /// Offset, BIGINT.
+    Offset,
+    /// A header's value by name, BYTEA.
+    Header(String),
+    /// Value bytes, BYTEA.
+    Payload,
+}

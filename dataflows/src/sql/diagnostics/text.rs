@@ -1,0 +1,39 @@
+//! DataFusion's sentences in SQL's words.
+
+/// One sentence with SQL's type names.
+pub(in crate::sql) fn clean(text: &str) -> String {
+    let end = text
+        .find("\n\nbacktrace")
+        .or_else(|| text.find(".\nThis issue was likely caused"))
+        .unwrap_or(text.len());
+    let mut out = text[..end].trim_start_matches("Internal error: ").replace(['\n', '\t'], " ");
+    if let Some(at) =
+        out.find(" No function matches the given name").or_else(|| out.find(" Candidate functions:"))
+    {
+        out.truncate(at);
+    }
+    const TYPES: [(&str, &str); 18] = [
+        ("Timestamp(µs, \"UTC\")", "TIMESTAMPTZ"),
+        ("Timestamp(µs)", "TIMESTAMP"),
+        ("Timestamp(ns)", "TIMESTAMP"),
+        ("Time64(µs)", "TIME"),
+        ("Interval(MonthDayNano)", "INTERVAL"),
+        ("Duration(µs)", "INTERVAL"),
+        ("Decimal128(", "DECIMAL("),
+        ("Int64", "BIGINT"),
+        ("Int32", "INT"),
+        ("Int16", "SMALLINT"),
+        ("Float64", "DOUBLE PRECISION"),
+        ("Float32", "REAL"),
+        ("Utf8", "VARCHAR"),
+        ("Boolean", "BOOLEAN"),
+        ("FixedSizeBinary(16)", "UUID"),
+        ("Binary", "BYTEA"),
+        ("Date32", "DATE"),
+        ("Struct(", "STRUCT("),
+    ];
+    for (arrow, sql) in TYPES {
+        out = out.replace(arrow, sql);
+    }
+    out.trim().trim_end_matches('.').to_owned()
+}

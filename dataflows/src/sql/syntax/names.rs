@@ -1,0 +1,28 @@
+//! Names of unnamed columns.
+
+use datafusion_sql::sqlparser::ast as sql;
+
+/// The name PostgreSQL gives to the column of an expression; None where it has none.
+pub(crate) fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
+    let lower = |name: &str| sql::Ident::with_quote('"', name.to_lowercase());
+    match expr {
+        sql::Expr::Identifier(name) => Some(name.clone()),
+        sql::Expr::CompoundIdentifier(names) => names.last().cloned(),
+        sql::Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
+            sql::AccessExpr::Dot(field) => natural_name(field),
+            sql::AccessExpr::Subscript(sql::Subscript::Index { index: sql::Expr::Value(v) }) => {
+                match &v.value {
+                    sql::Value::SingleQuotedString(name) => Some(sql::Ident::with_quote('"', name)),
+                    _ => None,
+                }
+            }
+            sql::AccessExpr::Subscript(_) => None,
+        },
+        sql::Expr::Nested(inner) => natural_name(inner),
+        sql::Expr::Cast { expr, .. } => natural_name(expr),
+        sql::Expr::Function(f) => Some(lower(f.name.0.last()?.as_ident()?.value.as_str())),
+        sql::Expr::Case { .. } => Some(lower("case")),
+        sql::Expr::Extract { .. } => Some(lower("extract")),
+        _ => None,
+    }
+}
