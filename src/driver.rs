@@ -38,7 +38,7 @@ use dataflows::plan::Plan;
 use dataflows::render::Start;
 use dataflows::repair::owed::Owed;
 use dataflows::source::progress::SourceHead;
-use dataflows::worker::Setup;
+use dataflows::worker::{Command, Setup};
 use fail::fail_point;
 use state::Store;
 
@@ -49,7 +49,6 @@ use budget::Budget;
 use commit::{Committer, Head, ToCommitter, show};
 use failures::Failures;
 use sources::Sources;
-use workers::ToWorker;
 
 /// Epochs closed and not yet committed, at most.
 const IN_FLIGHT: usize = 4;
@@ -213,7 +212,7 @@ struct Driver {
 
 /// The driver's ends of the channels.
 struct Lines {
-    workers: Vec<Sender<ToWorker>>,
+    workers: Vec<Sender<Command>>,
     committer: Sender<ToCommitter>,
     permits: Receiver<()>,
     ready: Receiver<()>,
@@ -343,7 +342,7 @@ impl Driver {
                 // A partition's floor goes ahead of its first record.
                 for (source, partition, floor) in self.sources.joined(&self.setup) {
                     let worker = partition as usize % lines.workers.len();
-                    let _ = lines.workers[worker].send(ToWorker::Join(source, partition, floor));
+                    let _ = lines.workers[worker].send(Command::Join(source, partition, floor));
                 }
                 for (source, records) in polled {
                     if rows == 0 {
@@ -361,7 +360,7 @@ impl Driver {
                     );
                     fail_point!("driver.poll.after");
                     let worker = records.partition as usize % lines.workers.len();
-                    if lines.workers[worker].send(ToWorker::Records(source, Box::new(records))).is_err() {
+                    if lines.workers[worker].send(Command::Records(source, Box::new(records))).is_err() {
                         return Ok(());
                     }
                 }
@@ -392,7 +391,7 @@ impl Driver {
         let ended = self.sources.ended(&self.setup, self.config.close_windows);
         for (source, partition) in &ended {
             let worker = *partition as usize % lines.workers.len();
-            let _ = lines.workers[worker].send(ToWorker::Join(*source, *partition, Some(i64::MAX)));
+            let _ = lines.workers[worker].send(Command::Join(*source, *partition, Some(i64::MAX)));
         }
         while !ended.is_empty() && !self.permit(lines, true) {
             if self.fate.failed() {
@@ -422,7 +421,7 @@ impl Driver {
         self.sources.fill(&mut head);
         let partitions = Arc::new(head.sources.iter().map(|source| source.partitions.clone()).collect());
         for worker in &lines.workers {
-            if worker.send(ToWorker::Close(head.epoch, Arc::clone(&partitions))).is_err() {
+            if worker.send(Command::Close(head.epoch, Arc::clone(&partitions))).is_err() {
                 return Ok(());
             }
         }

@@ -16,19 +16,20 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
 use schemas::{Outcome, Records, Rows};
-use state::{Commit, Counts, Progress, Store, StoreOptions, Writes};
+use state::{Progress, Store, StoreOptions};
 
 pub use folded::{Folded, Held};
 
+use crate::epoch::{Assembler, Pending, make_visible};
 use crate::error::RunError;
 use crate::plan::{Plan, Source};
 use crate::render::Start;
 use crate::render::collect::SinkDelta;
-use crate::retention::{Served, Sweep};
-use crate::source::progress::{SourceHead, advance};
+use crate::retention::Served;
+use crate::source::progress::SourceHead;
 use crate::state_tables::Spaces;
-use crate::worker::{MakeDecoder, Setup, Workers};
-use work::{Part, Tell, Told};
+use crate::worker::{Command, MakeDecoder, Setup, Workers};
+use work::{Report, Told};
 
 /// The name of the topology in the state.
 const NAME: &str = "engine";
@@ -84,14 +85,13 @@ pub struct Committed {
 /// A running topology.
 pub struct Engine {
     setup: Setup,
-    lines: Vec<Sender<Tell>>,
+    commands: Vec<Sender<Command>>,
     told: Receiver<Told>,
     workers: Option<Workers>,
     open: u64,
     heads: Vec<SourceHead>,
-    closed: BTreeMap<u64, (Vec<SourceHead>, Vec<Part>)>,
-    progress: Progress,
-    sweep: Sweep,
+    closed: Pending<Vec<SourceHead>, Report>,
+    assembler: Assembler,
 }
 
 impl Engine {
@@ -134,11 +134,10 @@ impl Engine {
             partitions.extend(held.into_iter().flat_map(|s| s.partitions.keys().copied()));
         }
         let heads = partitions.into_iter().map(new_head).collect();
-        let (lines, told, workers) = work::start(&setup, opening.workers)?;
-        let open = committed.epoch + 1;
-        let (workers, closed, progress) = (Some(workers), BTreeMap::new(), committed.progress);
-        let sweep = Sweep::new(setup.spaces.retained());
-        Ok(Engine { setup, lines, told, workers, open, heads, closed, progress, sweep })
+        let (commands, told, workers) = work::start(&setup, opening.workers)?;
+        let (open, workers, closed) = (committed.epoch + 1, Some(workers), Pending::new(opening.workers));
+        let assembler = Assembler::new(&setup);
+        Ok(Engine { setup, commands, told, workers, open, heads, closed, assembler })
     }
 
     /// The state.
@@ -153,7 +152,7 @@ impl Engine {
 
     /// Progress as of the last committed epoch.
     pub fn progress(&self) -> &Progress {
-        &self.progress
+        self.assembler.progress()
     }
 
     /// The last committed epoch.
@@ -181,7 +180,7 @@ impl Engine {
         head.read += records.len() as u64;
         head.next.insert(records.partition, last + 1);
         let partition = records.partition;
-        self.tell(partition, Tell::Records(source, Box::new(records)))
+        self.tell(partition, Command::Records(source, Box::new(records)))
     }
 
     /// A partition appears; it starts at the source's committed watermark.
@@ -193,8 +192,8 @@ impl Engine {
             return Ok(());
         }
         let name = &self.setup.plan.sources[source].name;
-        let floor = self.progress.sources.get(name).and_then(|s| s.watermark_us);
-        self.tell(partition, Tell::Join(source, partition, floor))
+        let floor = self.progress().sources.get(name).and_then(|s| s.watermark_us);
+        self.tell(partition, Command::Join(source, partition, floor))
     }
 
     /// Closes the open epoch.
@@ -204,9 +203,9 @@ impl Engine {
     pub fn close(&mut self) -> Result<(), RunError> {
         let partitions = Arc::new(self.heads.iter().map(|head| head.partitions.clone()).collect());
         let next = self.heads.iter().map(|head| new_head(head.partitions.clone())).collect();
-        self.closed.insert(self.open, (std::mem::replace(&mut self.heads, next), vec![]));
-        for worker in 0..self.lines.len() {
-            self.tell(worker as i32, Tell::Close(self.open, Arc::clone(&partitions)))?;
+        self.closed.head(self.open, std::mem::replace(&mut self.heads, next));
+        for worker in 0..self.commands.len() {
+            self.tell(worker as i32, Command::Close(self.open, Arc::clone(&partitions)))?;
         }
         self.open += 1;
         Ok(())
@@ -221,17 +220,11 @@ impl Engine {
             return Ok(None);
         }
         loop {
-            if let Some(entry) = self.closed.first_entry()
-                && entry.get().1.len() >= self.lines.len()
-            {
-                let (epoch, (heads, parts)) = entry.remove_entry();
-                return self.write(epoch, &heads, parts).map(Some);
+            if let Some((epoch, heads, reports)) = self.closed.complete() {
+                return self.write(epoch, &heads, reports).map(Some);
             }
             match self.told.recv() {
-                Ok(Told::Part(part)) => {
-                    let entry = self.closed.entry(part.epoch).or_default();
-                    entry.1.push(*part);
-                }
+                Ok(Told::Report(epoch, report)) => self.closed.report(epoch, *report),
                 Ok(Told::Ready) => {}
                 Ok(Told::Failed(error)) => return Err(error),
                 Err(_) => return Err(RunError::Broken("the workers have ended".into())),
@@ -256,7 +249,7 @@ impl Engine {
         match (plan.views.get(view), spaces.views.get(view)) {
             (Some(view), Some(space)) => {
                 let entry = spaces.retained().find(|entry| entry.id == *space);
-                let served = entry.map(|entry| Served::of(entry, &self.progress)).transpose()?.flatten();
+                let served = entry.map(|entry| Served::of(entry, self.progress())).transpose()?.flatten();
                 self.rows(*space, view.key.is_some(), served.as_ref())
             }
             _ => Err(RunError::Broken(format!("there is no view {view}"))),
@@ -293,54 +286,35 @@ impl Engine {
         Ok(rows)
     }
 
-    fn tell(&self, partition: i32, what: Tell) -> Result<(), RunError> {
-        let worker = partition.unsigned_abs() as usize % self.lines.len().max(1);
+    fn tell(&self, partition: i32, what: Command) -> Result<(), RunError> {
+        let worker = partition.unsigned_abs() as usize % self.commands.len().max(1);
         let ended = || RunError::Broken("a worker has ended".into());
-        self.lines.get(worker).ok_or_else(ended)?.send(what).map_err(|_| ended())
+        self.commands.get(worker).ok_or_else(ended)?.send(what).map_err(|_| ended())
     }
 
-    fn write(&mut self, epoch: u64, heads: &[SourceHead], parts: Vec<Part>) -> Result<Committed, RunError> {
-        let (writes, counts) = self.sweep.next(
-            &self.setup.store,
-            &self.progress,
-            parts.iter().map(|p| p.out.changes()).sum(),
-        )?;
-        for (at, (source, head)) in self.setup.plan.sources.iter().zip(heads).enumerate() {
-            let held = self.progress.sources.entry(source.name.clone()).or_default();
-            let shares = parts.iter().map(|part| (part.out.outcomes.get(&at), part.marks.get(at)));
-            advance(held, source, head, shares);
-        }
-        let progress = self.progress.clone();
-        let mut commit =
-            Commit { epoch, commit_ms: epoch as i64, progress, writes, counts, ..Commit::default() };
+    fn write(
+        &mut self,
+        epoch: u64,
+        heads: &[SourceHead],
+        reports: Vec<Report>,
+    ) -> Result<Committed, RunError> {
         let mut done = Committed { epoch, ..Committed::default() };
-        for part in parts {
-            let writes = part.out.writes.into_iter();
-            commit.writes.extend(writes.map(|(space, (keys, values))| Writes { space, keys, values }));
-            let counts = part.out.counts.into_iter();
-            commit.counts.extend(counts.map(|(space, (rows, diffs))| Counts { space, rows, diffs }));
-            for (operator, rows) in part.out.touched {
-                *done.touched.entry(operator).or_default() += rows;
-            }
-            for (arrangement, updates) in part.out.held {
-                *done.held.entry(arrangement).or_default() += updates;
-            }
-            done.sinks.push(part.out.sinks);
-            done.letters.extend(part.letters);
+        let mut workers = Vec::with_capacity(reports.len());
+        for mut report in reports {
+            done.sinks.push(std::mem::take(&mut report.share.out.sinks));
+            done.letters.extend(report.letters);
+            workers.push(report.share);
         }
         done.letters.sort_unstable();
-        self.setup.store.commit(commit)?;
-        for (at, source) in self.setup.plan.sources.iter().enumerate() {
-            if let Some(us) = self.progress.sources.get(&source.name).and_then(|s| s.watermark_us) {
-                self.setup.watermarks[at].store(us, Ordering::Release);
-            }
-        }
-        self.setup.committed.store(epoch, Ordering::Release);
+        let assembled = self.assembler.assemble(&self.setup, (epoch, epoch as i64), heads, workers)?;
+        self.setup.store.commit(assembled.commit)?;
+        make_visible(&self.setup, epoch, self.assembler.progress());
+        (done.touched, done.held) = (assembled.touched, assembled.held);
         Ok(done)
     }
 
     fn end(&mut self) -> Result<(), String> {
-        self.lines.clear();
+        self.commands.clear();
         let Some(workers) = self.workers.take() else { return Ok(()) };
         workers.join().into_iter().collect()
     }

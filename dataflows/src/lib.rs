@@ -1,13 +1,15 @@
 //! SQL topologies as differential dataflows: parse, plan, render.
 //!
 //! [`sql`] turns text into a [`plan::Plan`]; `render` turns a plan into timely operators whose
-//! state is differential arrangements of packed rows; `topology` runs them epoch by epoch. This
+//! state is differential arrangements of packed rows; `worker` runs them epoch by epoch, and [`epoch`] makes one
+//! commit of what the workers report. This
 //! crate knows no clock, no network and no async runtime: records, epochs and time are arguments.
 //! `engine` runs a topology in process, as tests do.
 #![deny(missing_docs)]
 
 pub mod arrange;
 pub mod engine;
+pub mod epoch;
 pub mod error;
 pub(crate) mod functions;
 pub mod plan;

@@ -89,6 +89,16 @@ pub fn said(panic: &(dyn Any + Send)) -> String {
 /// Makes a source's decoder; each worker has its own.
 pub type MakeDecoder = dyn Fn(&Source) -> Result<Decoder, schemas::SchemaError> + Send + Sync;
 
+/// What a worker is told, in this order for each epoch.
+pub enum Command {
+    /// Records of one partition of a source, for the open epoch.
+    Records(usize, Box<Records>),
+    /// A partition of a source appears, with this watermark.
+    Join(usize, i32, Option<i64>),
+    /// The open epoch is complete; all partitions at its end.
+    Close(u64, Arc<Partitions>),
+}
+
 /// What all workers of a topology share.
 #[derive(Clone)]
 pub struct Setup {

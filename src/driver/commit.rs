@@ -1,6 +1,6 @@
-//! The committer: gathers the workers' parts of each epoch and makes one commit of them, in order.
+//! The committer: gathers the workers' reports of each epoch and makes one commit of them, in order.
 //!
-//! An epoch is committed when its head (offsets and counts, from the driver) and every worker's part
+//! An epoch is committed when its head (offsets and counts, from the driver) and every worker's report
 //! are here. After the commit its number is visible to the table overlays, its output goes to the
 //! publisher, and a permit returns to the driver. The first failure of any thread ends the run; nothing of
 //! the failed epoch, or of a later one, is committed.
@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use connectors::{DeadLetter, LetterTopic};
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::retention::Sweep;
-use dataflows::source::progress::{SourceHead, advance};
+use dataflows::epoch::{Assembled, Assembler, Pending, make_visible};
+use dataflows::source::progress::SourceHead;
 use dataflows::worker::Setup;
 use fail::fail_point;
 use schemas::OutChunk;
-use state::{Commit, Counts, OutboxChunk, Progress, ViewProgress, Writes};
+use state::{Commit, OutboxChunk, Progress};
 
 use super::encode::CHUNK_BYTES;
 use super::failures::Failures;
 use super::publish::{ToPublisher, unpublished};
-use super::workers::Part;
+use super::workers::Report;
 use super::{DriverHandle, now_ms};
 use crate::metrics::{Metrics, Phase};
 
@@ -44,8 +44,8 @@ pub enum ToCommitter {
     Ready,
     /// The driver closed an epoch.
     Head(Head),
-    /// A worker completed its part.
-    Part(Box<Part>),
+    /// A worker completed an epoch.
+    Report(u64, Box<Report>),
 }
 
 /// Everything the committer needs.
@@ -78,11 +78,9 @@ impl Committer {
     /// # Errors
     /// The failure that ends the run.
     pub fn run(self, inbox: &Receiver<ToCommitter>) -> Result<()> {
-        let mut progress = (*self.setup.progress).clone();
-        let mut sweep = Sweep::new(self.setup.spaces.retained());
-        let mut last = self.setup.start.epoch;
+        let mut assembler = Assembler::new(&self.setup);
+        let mut pending: Pending<Head, Report> = Pending::new(self.workers);
         let mut ready = 0;
-        let mut pending: BTreeMap<u64, (Option<Head>, Vec<Part>)> = BTreeMap::new();
         while let Ok(message) = inbox.recv() {
             if self.setup.abort.load(Ordering::Acquire) {
                 return Ok(());
@@ -94,88 +92,47 @@ impl Committer {
                         let _ = self.ready.send(());
                     }
                 }
-                ToCommitter::Head(head) => {
-                    let epoch = head.epoch;
-                    pending.entry(epoch).or_default().0 = Some(head);
-                }
-                ToCommitter::Part(part) => pending.entry(part.epoch).or_default().1.push(*part),
+                ToCommitter::Head(head) => pending.head(head.epoch, head),
+                ToCommitter::Report(epoch, report) => pending.report(epoch, *report),
             }
-            while let Some(entry) = pending.first_entry() {
-                if entry.get().0.is_none() || entry.get().1.len() < self.workers {
-                    break;
-                }
-                let (epoch, (head, parts)) = entry.remove_entry();
-                let Some(head) = head else { break };
-                debug_assert!(epoch > last);
-                let written = parts.iter().map(|part| part.out.changes()).sum();
-                let swept = sweep.next(&self.setup.store, &progress, written)?;
-                self.commit((head, parts), swept, &mut progress)?;
-                last = epoch;
+            while let Some((_, head, reports)) = pending.complete() {
+                self.commit(&mut assembler, head, reports)?;
             }
         }
         Ok(())
     }
 
-    fn commit(
-        &self,
-        (head, parts): (Head, Vec<Part>),
-        (writes, counts): (Vec<Writes>, Vec<Counts>),
-        progress: &mut Progress,
-    ) -> Result<()> {
+    /// Commits an epoch and hands its output to the publisher.
+    fn commit(&self, assembler: &mut Assembler, head: Head, reports: Vec<Report>) -> Result<()> {
         let (epoch, commit_ms) = (head.epoch, now_ms());
-        self.advance(progress, &head, &parts, commit_ms);
-        let mut commit =
-            Commit { epoch, commit_ms, progress: progress.clone(), writes, counts, ..Commit::default() };
-        let mut chunks: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();
-        let mut dead = Vec::new();
-        let mut held: BTreeMap<String, u64> = BTreeMap::new();
-        let touched = |part: &Part| part.out.touched.values().sum();
-        self.metrics.workers(&parts.iter().map(touched).collect::<Vec<u64>>());
-        let mut busiest: BTreeMap<&String, (u64, u64)> = BTreeMap::new();
-        for (name, (most, all)) in parts.iter().flat_map(|part| &part.out.busiest) {
-            let of = busiest.entry(name).or_default();
-            *of = (of.0.max(*most), of.1 + all);
-        }
-        busiest.into_iter().for_each(|(name, share)| self.metrics.busiest_key(name, share));
-        for part in parts {
-            part.out.held.iter().for_each(|(name, n)| *held.entry(name.clone()).or_default() += n);
-            self.metrics.epoch_phase(Phase::Decode, part.decode);
-            self.metrics.epoch_phase(Phase::Step, part.step);
-            for (operator, rows) in &part.out.touched {
-                self.metrics.rows_touched(operator, *rows);
-            }
-            let writes = part.out.writes.into_iter();
-            commit.writes.extend(writes.map(|(space, (keys, values))| Writes { space, keys, values }));
-            let counts = part.out.counts.into_iter();
-            commit.counts.extend(counts.map(|(space, (rows, diffs))| Counts { space, rows, diffs }));
-            for (target, encoded) in part.encoded {
+        let (mut chunks, mut dead, mut workers) = (Chunks::new(), Vec::new(), Vec::new());
+        for report in reports {
+            self.metrics.epoch_phase(Phase::Decode, report.decode);
+            self.metrics.epoch_phase(Phase::Step, report.step);
+            for (target, encoded) in report.encoded {
                 chunks.entry(target).or_default().extend(encoded);
             }
-            dead.extend(part.dead);
+            dead.extend(report.dead);
+            workers.push(report.share);
         }
-        held.iter().for_each(|(name, n)| self.metrics.rows_in_arrangement(name, *n as i64));
+        let mut assembled = assembler.assemble(&self.setup, (epoch, commit_ms), &head.sources, workers)?;
+        self.measure(&assembled, assembler.progress(), commit_ms);
         dead.sort_by(|a, b| (&a.source, a.partition, a.offset).cmp(&(&b.source, b.partition, b.offset)));
-        let mut more = self.dead_chunks(&dead);
-        more.extend(self.failing(&mut commit)?);
-        if !more.is_empty() {
-            chunks.entry(0).or_default().append(&mut more);
+        let commit = &mut assembled.commit;
+        let mut rejected = self.dead_chunks(&dead);
+        rejected.extend(self.failing(commit)?);
+        if !rejected.is_empty() {
+            chunks.entry(0).or_default().append(&mut rejected);
         }
         commit.dead_letters = dead.iter().map(DeadLetter::to_bytes).collect();
-        for (cluster, parts) in &chunks {
-            for (part, bytes) in parts.iter().enumerate() {
-                commit.outbox.push(OutboxChunk {
-                    cluster: *cluster,
-                    part: part as u32,
-                    bytes: bytes.clone(),
-                });
-            }
-        }
+        commit.outbox = outbox(&chunks);
         fail_point!("commit.gathered");
         let begun = Instant::now();
-        self.setup.store.commit(commit).with_context(|| format!("epoch {epoch} was not committed"))?;
+        let written = self.setup.store.commit(assembled.commit);
+        written.with_context(|| format!("epoch {epoch} was not committed"))?;
         self.metrics.epoch_phase(Phase::Commit, begun.elapsed());
-        show(&self.setup, &self.handle, progress);
-        self.setup.committed.store(epoch, Ordering::Release);
+        show(&self.setup, &self.handle, assembler.progress());
+        make_visible(&self.setup, epoch, assembler.progress());
         self.metrics.epoch(epoch);
         self.handle.update(|status| status.epoch = epoch);
         fail_point!("commit.visible");
@@ -186,6 +143,37 @@ impl Committer {
         let _ = self.to_publisher.send(output);
         fail_point!("commit.after");
         Ok(())
+    }
+
+    /// Exports what the workers and the sources did in an epoch.
+    fn measure(&self, assembled: &Assembled, progress: &Progress, commit_ms: i64) {
+        self.metrics.workers(&assembled.touched_by_worker);
+        for (operator, rows) in &assembled.touched {
+            self.metrics.rows_touched(operator, *rows);
+        }
+        for (arrangement, share) in &assembled.busiest {
+            self.metrics.busiest_key(arrangement, *share);
+        }
+        for (arrangement, updates) in &assembled.held {
+            self.metrics.rows_in_arrangement(arrangement, *updates as i64);
+        }
+        for (at, (source, advance)) in self.setup.plan.sources.iter().zip(&assembled.sources).enumerate() {
+            let Some(advance) = advance else { continue };
+            for outcome in schemas::Outcome::ALL {
+                let n = advance.outcomes[outcome.index()];
+                if n > 0 {
+                    self.metrics.outcomes(&source.name, outcome.name(), n);
+                }
+            }
+            let watermark = progress.sources.get(&source.name).and_then(|held| held.watermark_us);
+            self.metrics.watermark(&source.name, watermark, commit_ms);
+            self.metrics.watermark_held_by(&source.name, advance.held_by);
+            self.handle.update(|status| {
+                if let Some(shown) = status.sources.get_mut(at) {
+                    shown.held_by = advance.held_by;
+                }
+            });
+        }
     }
 
     /// Holds the changes of the error table to its bound; those that stay, as chunks of the outbox.
@@ -219,38 +207,6 @@ impl Committer {
         }
     }
 
-    /// Moves progress to the end of the epoch.
-    fn advance(&self, progress: &mut Progress, head: &Head, parts: &[Part], commit_ms: i64) {
-        for (at, source) in self.setup.plan.sources.iter().enumerate() {
-            let held = progress.sources.entry(source.name.clone()).or_default();
-            let Some(read) = head.sources.get(at) else { continue };
-            let before = held.outcomes;
-            let shares = parts.iter().map(|part| (part.out.outcomes.get(&at), part.marks.get(at)));
-            let holder = advance(held, source, read, shares);
-            for outcome in schemas::Outcome::ALL {
-                let n = held.outcomes[outcome.index()] - before[outcome.index()];
-                if n > 0 {
-                    self.metrics.outcomes(&source.name, outcome.name(), n);
-                }
-            }
-            self.metrics.watermark(&source.name, held.watermark_us, commit_ms);
-            self.metrics.watermark_held_by(&source.name, holder);
-            self.handle.update(|status| {
-                if let Some(shown) = status.sources.get_mut(at) {
-                    shown.held_by = holder;
-                }
-            });
-        }
-        for view in &self.setup.plan.views {
-            let sources = self.setup.plan.sources_of(view.rel).into_iter();
-            let marks =
-                sources.map(|at| progress.sources.get(&self.setup.plan.sources[at].name)?.watermark_us);
-            let watermark_us = marks.collect::<Option<Vec<_>>>().and_then(|marks| marks.into_iter().min());
-            let held = ViewProgress { epoch: head.epoch, commit_ms, watermark_us };
-            progress.views.insert(view.name.clone(), held);
-        }
-    }
-
     /// The dead letters whose source names a topic.
     fn dead_chunks(&self, dead: &[DeadLetter]) -> Vec<Vec<u8>> {
         let (mut chunks, mut open) = (Vec::new(), OutChunk::new());
@@ -265,13 +221,10 @@ impl Committer {
     }
 }
 
-/// Makes committed progress visible to operators and to the status.
+/// Shows committed progress in the status.
 pub fn show(setup: &Setup, handle: &DriverHandle, progress: &Progress) {
-    for (at, source) in setup.plan.sources.iter().enumerate() {
+    for source in &setup.plan.sources {
         let Some(held) = progress.sources.get(&source.name) else { continue };
-        if let Some(us) = held.watermark_us {
-            setup.watermarks[at].store(us, Ordering::Release);
-        }
         handle.update(|status| {
             let Some(shown) = status.sources.iter_mut().find(|s| s.name == source.name) else { return };
             for outcome in schemas::Outcome::ALL {
@@ -280,6 +233,19 @@ pub fn show(setup: &Setup, handle: &DriverHandle, progress: &Progress) {
             shown.watermark = held.watermark_us.map(shown_watermark);
         });
     }
+}
+
+/// Output by cluster, in chunks.
+type Chunks = BTreeMap<u16, Vec<Vec<u8>>>;
+
+fn outbox(chunks: &Chunks) -> Vec<OutboxChunk> {
+    let mut outbox = Vec::new();
+    for (cluster, chunks) in chunks {
+        for (part, bytes) in chunks.iter().enumerate() {
+            outbox.push(OutboxChunk { cluster: *cluster, part: part as u32, bytes: bytes.clone() });
+        }
+    }
+    outbox
 }
 
 /// Moves an open chunk to the others once it has so many bytes.

@@ -2,17 +2,17 @@
 //! the dataflow when an epoch is closed, encodes its share of the sinks' output, and sends its part
 //! of the epoch to the committer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::render::collect::EpochOut;
+use dataflows::epoch::WorkerEpoch;
 use dataflows::repair::owed::Owed;
-use dataflows::source::ingest::{PartitionMark, Rejected};
-use dataflows::worker::{self, Partitions, Setup, Topology, Worker, Workers};
+use dataflows::source::ingest::Rejected;
+use dataflows::worker::{self, Command, Setup, Topology, Worker, Workers};
 use fail::fail_point;
 use schemas::Records;
 
@@ -21,28 +21,14 @@ use super::commit::ToCommitter;
 use super::encode::{Encoded, Outputs};
 use super::fate::Fate;
 
-/// What the driver tells a worker.
-pub enum ToWorker {
-    /// Records of one partition, for the open epoch.
-    Records(usize, Box<Records>),
-    /// A partition joins with this watermark.
-    Join(usize, i32, Option<i64>),
-    /// The open epoch is complete; all partitions at its end.
-    Close(u64, Arc<Partitions>),
-}
-
-/// One worker's part of an epoch.
-pub struct Part {
-    /// The epoch.
-    pub epoch: u64,
-    /// State changes and counts.
-    pub out: EpochOut,
+/// One worker's report of an epoch.
+pub struct Report {
+    /// Its share of the commit.
+    pub share: WorkerEpoch,
     /// Serialised output by target.
     pub encoded: Encoded,
     /// Dead letters.
     pub dead: Vec<DeadLetter>,
-    /// Marks of the partitions read here, by source.
-    pub marks: Vec<HashMap<i32, PartitionMark>>,
     /// Time spent decoding and judging.
     pub decode: Duration,
     /// Time spent stepping the dataflow and encoding.
@@ -57,7 +43,7 @@ pub struct Part {
 pub fn start(
     (setup, again): (Setup, Again),
     (outputs, owed): (Arc<Outputs>, Option<Owed>),
-    inboxes: Vec<Receiver<ToWorker>>,
+    inboxes: Vec<Receiver<Command>>,
     to_committer: Sender<ToCommitter>,
     fate: Fate,
 ) -> Result<Workers> {
@@ -81,7 +67,7 @@ fn work(
     worker: &mut Worker,
     (setup, again): (&Setup, &Again),
     (outputs, mut owed): (&Outputs, Option<Owed>),
-    inbox: &Receiver<ToWorker>,
+    inbox: &Receiver<Command>,
     to_committer: &Sender<ToCommitter>,
 ) -> Result<()> {
     fail_point!("recover.restore.before");
@@ -92,7 +78,7 @@ fn work(
     let _ = to_committer.send(ToCommitter::Ready);
     while let Ok(message) = inbox.recv() {
         match message {
-            ToWorker::Records(source, records) => {
+            Command::Records(source, records) => {
                 let begun = Instant::now();
                 let rejected = topology.feed(source, &records)?;
                 dead.extend(rejected.into_iter().map(|r| dead_letter(setup, source, &records, r)));
@@ -101,8 +87,8 @@ fn work(
                     tracing::warn!(source = setup.plan.sources[source].name, "{warning}");
                 }
             }
-            ToWorker::Join(source, partition, floor) => topology.join(source, partition, floor),
-            ToWorker::Close(epoch, partitions) => {
+            Command::Join(source, partition, floor) => topology.join(source, partition, floor),
+            Command::Close(epoch, partitions) => {
                 let begun = Instant::now();
                 fail_point!("worker.step.before");
                 let mut out = topology.close(worker, epoch, &partitions)?;
@@ -123,17 +109,15 @@ fn work(
                 }
                 let encoded = encoder.encode(epoch, sinks, &mut out, setup.spaces.errors)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();
-                let part = Part {
-                    epoch,
-                    out,
+                let report = Report {
+                    share: WorkerEpoch { out, marks },
                     encoded,
                     dead: std::mem::take(&mut dead),
-                    marks,
                     decode: std::mem::take(&mut decode),
                     step: begun.elapsed(),
                 };
                 fail_point!("worker.encode.after");
-                if to_committer.send(ToCommitter::Part(Box::new(part))).is_err() {
+                if to_committer.send(ToCommitter::Report(epoch, Box::new(report))).is_err() {
                     return Ok(());
                 }
             }

@@ -3,58 +3,41 @@
 //! A worker that fails or panics says so and makes the others give up ([`worker::start`]): they would
 //! wait for it for ever.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fail::fail_point;
-use schemas::Records;
 
 use super::Letter;
+use crate::epoch::WorkerEpoch;
 use crate::error::RunError;
-use crate::render::collect::EpochOut;
-use crate::source::ingest::PartitionMark;
-use crate::worker::{self, Partitions, Setup, Topology, Worker, Workers};
-
-/// What a worker is told.
-pub enum Tell {
-    /// Records of one partition, for the open epoch.
-    Records(usize, Box<Records>),
-    /// A partition joins with this watermark.
-    Join(usize, i32, Option<i64>),
-    /// The open epoch is complete; all partitions at its end.
-    Close(u64, Arc<Partitions>),
-}
+use crate::worker::{self, Command, Setup, Topology, Worker, Workers};
 
 /// What a worker tells.
 pub enum Told {
     /// It is at the committed epoch.
     Ready,
-    /// It completed its part of an epoch.
-    Part(Box<Part>),
+    /// It completed an epoch.
+    Report(u64, Box<Report>),
     /// It failed.
     Failed(RunError),
 }
 
-/// One worker's part of an epoch.
-pub struct Part {
-    /// The epoch.
-    pub epoch: u64,
-    /// State changes and counts.
-    pub out: EpochOut,
+/// One worker's report of an epoch.
+pub struct Report {
+    /// Its share of the commit.
+    pub share: WorkerEpoch,
     /// Dead letters.
     pub letters: Vec<Letter>,
-    /// Marks of the partitions read here, by source.
-    pub marks: Vec<HashMap<i32, PartitionMark>>,
 }
 
-/// Lines to the workers, one each; what they tell; their threads.
-pub type Started = (Vec<Sender<Tell>>, Receiver<Told>, Workers);
+/// Channels to the workers, one each; what they tell; their threads.
+pub type Started = (Vec<Sender<Command>>, Receiver<Told>, Workers);
 
 /// Starts the workers and waits until all are at the committed epoch.
 pub fn start(setup: &Setup, peers: usize) -> Result<Started, RunError> {
-    let (lines, inboxes): (Vec<_>, Vec<_>) = (0..peers).map(|_| channel()).unzip();
+    let (commands, inboxes): (Vec<_>, Vec<_>) = (0..peers).map(|_| channel()).unzip();
     // Each inbox is taken once, by its worker.
     let inboxes: Vec<_> = inboxes.into_iter().map(|inbox| Mutex::new(Some(inbox))).collect();
     let (tell, told) = channel();
@@ -75,17 +58,17 @@ pub fn start(setup: &Setup, peers: usize) -> Result<Started, RunError> {
     if let Err(error) = ready {
         // Those that are ready wait for what they are told: nothing comes any more.
         abort.store(true, Ordering::Release);
-        drop(lines);
+        drop(commands);
         let _ = workers.join();
         return Err(error);
     }
-    Ok((lines, told, workers))
+    Ok((commands, told, workers))
 }
 
 fn work(
     worker: &mut Worker,
     setup: &Setup,
-    inbox: &Receiver<Tell>,
+    inbox: &Receiver<Command>,
     tell: &Sender<Told>,
 ) -> Result<(), RunError> {
     fail_point!("engine.build");
@@ -94,7 +77,7 @@ fn work(
     let mut letters = Vec::new();
     while let Ok(message) = inbox.recv() {
         match message {
-            Tell::Records(source, records) => {
+            Command::Records(source, records) => {
                 for rejected in topology.feed(source, &records)? {
                     letters.push(Letter {
                         source,
@@ -106,13 +89,14 @@ fn work(
                     });
                 }
             }
-            Tell::Join(source, partition, floor) => topology.join(source, partition, floor),
-            Tell::Close(epoch, partitions) => {
+            Command::Join(source, partition, floor) => topology.join(source, partition, floor),
+            Command::Close(epoch, partitions) => {
                 fail_point!("engine.close");
                 let out = topology.close(worker, epoch, &partitions)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();
-                let part = Part { epoch, out, letters: std::mem::take(&mut letters), marks };
-                let _ = tell.send(Told::Part(Box::new(part)));
+                let share = WorkerEpoch { out, marks };
+                let report = Report { share, letters: std::mem::take(&mut letters) };
+                let _ = tell.send(Told::Report(epoch, Box::new(report)));
             }
         }
     }
