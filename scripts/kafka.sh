@@ -5,6 +5,9 @@
 #   scripts/kafka.sh start DIR [--port P] [--proxy R] [--secure] [--watch PID]
 #                                                          start with its data in DIR; prints bootstrap=127.0.0.1:PORT
 #   scripts/kafka.sh stop DIR [--now]                      stop it (--now: SIGKILL); the data stay, start goes on with them
+#   scripts/kafka.sh topic DIR TOPIC [PARTITIONS]          create a topic
+#   scripts/kafka.sh produce DIR TOPIC                     send a record for each line of standard input; KEY<TAB>VALUE has a key
+#   scripts/kafka.sh consume DIR TOPIC                     print KEY<TAB>VALUE of all committed records that are there
 #
 # --proxy R: there is a second listener, printed as proxied=127.0.0.1:PORT, which tells clients to come back by
 # port R: whatever listens there and passes on to it is in the way of all they say.
@@ -25,7 +28,7 @@ java_kafka() {
   local heap="$1"
   shift
   exec java "-Xmx$heap" "-Xms64m" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -Djava.awt.headless=true \
-    "-Dlog4j2.configurationFile=$SCRIPTS/servers/log4j2.properties" -cp "$home/*" "$@"
+    "-Dlog4j2.configurationFile=$SCRIPTS/servers/${LOGGING:-log4j2}.properties" -cp "$home/*" "$@"
 }
 
 configure() {
@@ -135,7 +138,34 @@ start() {
 # The log line comes after the metadata is loaded; the port alone opens earlier.
 ready() { listens "$2" && grep -q 'Kafka Server started' "$1/log"; }
 
+# tool DIR CLASS ARGUMENT...: one of Kafka's own tools, for the broker in DIR.
+tool() {
+  local dir="$1" port
+  shift
+  [ -f "$dir/server.properties" ] || die "there is no broker in $dir: scripts/kafka.sh start $dir"
+  port="$(sed -n 's/^listeners=PLAINTEXT:..127.0.0.1:\([0-9]*\),.*/\1/p' "$dir/server.properties")"
+  home="$(fetched "kafka-$VERSION" fetch_kafka)"
+  (LOGGING=quiet java_kafka 128m "$1" --bootstrap-server "127.0.0.1:$port" "${@:2}")
+}
+
+# Lines without a tab are values without a key.
+with_keys() { awk -F '\t' '{ if (NF > 1) print; else print "\\N\t" $0 }'; }
+
 case "${1:-}" in
+  topic)
+    [ $# -ge 3 ] || die "topic needs a directory and a name"
+    tool "$2" org.apache.kafka.tools.TopicCommand --create --topic "$3" --partitions "${4:-1}" 2>/dev/null
+    ;;
+  produce)
+    [ $# -eq 3 ] || die "produce needs a directory and a topic"
+    with_keys | tool "$2" org.apache.kafka.tools.ConsoleProducer --topic "$3" --reader-property parse.key=true \
+      --reader-property null.marker='\N' 2>/dev/null
+    ;;
+  consume)
+    [ $# -eq 3 ] || die "consume needs a directory and a topic"
+    tool "$2" org.apache.kafka.tools.consumer.ConsoleConsumer --topic "$3" --from-beginning --timeout-ms 3000 \
+      --isolation-level read_committed --formatter-property print.key=true 2>/dev/null || true
+    ;;
   fetch) fetched "kafka-$VERSION" fetch_kafka >/dev/null ;;
   start) [ $# -ge 2 ] || die "start needs a directory"; shift; start "$@" ;;
   stop)
@@ -146,5 +176,5 @@ case "${1:-}" in
       *) die "unknown option $3" ;;
     esac
     ;;
-  *) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

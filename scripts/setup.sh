@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh            everything: build tools, Rust, Java and Maven, Kafka, a registry, PostgreSQL, DuckDB
 #   scripts/setup.sh --build    only what building needs
+#   scripts/setup.sh --dist     what building and packaging need
 #
 # On Debian and its kin, as root or with sudo, it installs what is missing and says so. Anywhere else
 # it names what is missing and stops. It is quick when nothing is missing.
@@ -28,6 +29,8 @@ has_libclang() {
   compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' || compgen -G '/usr/lib*/libclang*.so*' ||
     compgen -G '/usr/lib/*-linux-gnu/libclang*.so*'
 }
+
+has_debootstrap() { command -v debootstrap || [ -x /usr/sbin/debootstrap ]; }
 
 has_venv() { python3 -c 'import ensurepip, venv'; }
 
@@ -58,6 +61,10 @@ packages() {
     # Tests make a certificate and ask over TLS.
     need openssl command -v openssl
     need curl command -v curl
+  fi
+  if [ "$1" != build ]; then
+    need umoci command -v umoci
+    need debootstrap has_debootstrap
   fi
   if [ ${#missing[@]} -gt 0 ]; then
     can_install || die "please install (names as Debian has them): ${missing[*]}"
@@ -90,9 +97,10 @@ duckdb_venv() {
   python3 -m venv "$1" && "$1/bin/pip" install -q --disable-pip-version-check "duckdb==$DUCKDB"
 }
 
-packages "$([ "${1:-}" = --build ] && echo build || echo all)"
+wanted="${1:---all}"
+packages "${wanted#--}"
 rust
-if [ "${1:-}" != --build ]; then
+if [ "$wanted" = --all ]; then
   # An environment remembers its path by its python only, which is a link: moving it is fine.
   fetched "duckdb-$DUCKDB" duckdb_venv >/dev/null
   "$SCRIPTS/kafka.sh" fetch

@@ -1,7 +1,7 @@
-//! What can be typed: commands and flags, and the environment variables of the same names.
+//! The command line: commands, flags, and the environment variables of the same names.
 //!
-//! Every flag of `run` may be set as `HERALD_` and its name in capitals. What was typed becomes
-//! what it means in the commands' own modules; here only shapes are checked.
+//! Every flag of `run` may be set as `HERALD_` and its name in capitals. Only the form of values is checked
+//! here; the commands' own modules give them their meaning.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::driver::budget;
 #[derive(Debug, Parser)]
 #[command(name = "herald", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// How log lines are written to standard error.
+    /// Format of the log lines on standard error.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "HERALD_LOG_FORMAT")]
     pub log_format: LogFormat,
-    /// Which log lines are written: error, warn, info, debug or trace.
+    /// Lowest level of log lines that are written: error, warn, info, debug or trace.
     #[arg(long, global = true, value_name = "LEVEL", env = "HERALD_LOG_LEVEL")]
     pub log_level: Option<String>,
 }
@@ -39,17 +39,17 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run a topology.
     ///
-    /// Goes on from the state of the last run. SIGTERM or Ctrl-C finishes the epoch, publishes it
-    /// and exits; a second one exits at once, and what was not published is kept for the next run.
+    /// Continues from the state of the last run. SIGTERM or Ctrl-C finishes the epoch, publishes it
+    /// and exits; a second one exits at once and keeps unpublished output for the next run.
     Run(RunArgs),
     /// Parse and plan a topology and report every mistake with its line and column.
     Check(CheckArgs),
-    /// Show the plan as it will run: operators, keys, what state each keeps and what is durable.
+    /// Show the plan as it will run: operators, their keys, the state each keeps and whether it is durable.
     Explain(ExplainArgs),
     /// Test topologies with scripts, without Kafka.
     ///
-    /// A script, NAME.test.sql, names a topology, feeds records to its sources and says what views,
-    /// sinks, dead letters and outcome counts must be then:
+    /// A script, NAME.test.sql, names a topology, feeds records to its sources and states the
+    /// expected views, sink changes, dead letters and outcome counts:
     ///
     ///   -- topology match_analytics.sql
     ///   -- feed champions
@@ -59,33 +59,161 @@ pub enum Command {
     ///   {"read": 1, "accepted": 1}
     ///   -- restart
     ///
-    /// Connectors are not opened: feeds supply the records, in JSON whatever ENCODE says, and what
-    /// sinks send is compared and goes nowhere. Each script is run several ways (one epoch a step,
-    /// one row an epoch, one epoch for all, a stop and restore between steps; 1, 2 and 3 workers),
-    /// and all must agree. Exits with 1 when something is not as expected, with 2 on a mistake in a
-    /// script. docs/testing.md tells all of it.
+    /// Connectors are not opened: feeds supply the records, always in JSON, and the output of
+    /// sinks is only compared. Each script is run in several ways (one epoch per step, one row per
+    /// epoch, one epoch for all, a stop and restore between steps; 1, 2 and 3 workers), and all
+    /// must agree. Exits with 1 when an expectation is not met, with 2 on a mistake in a script.
+    /// docs/testing.md describes scripts in full.
     #[command(verbatim_doc_comment)]
     Test(TestArgs),
-    /// Ask SQL of the views of the last committed epoch, while a topology runs or not.
+    /// Query the views of the last committed epoch with SQL, whether the topology runs or not.
     Query(QueryArgs),
     /// Answer one query for the process that started this one.
     #[command(name = crate::query::process::COMMAND, hide = true)]
     AnswerQuery,
-    /// Have a sink's content sent again. docs/operations.md tells when.
+    /// Make a topology of your own from a sample of your records: a source with inferred columns, a view, a
+    /// sink, a test.
+    Init(InitArgs),
+    /// Show the state of a running topology: epoch, rates, lag, watermarks, rejected records, the last error.
+    Status(StatusArgs),
+    /// List the rejected records, or show one with all of its bytes.
+    #[command(subcommand, name = "dead-letter")]
+    DeadLetter(DeadLetterCommand),
+    /// Print a script that completes commands and flags: herald completions bash >
+    /// /etc/bash_completion.d/herald
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the reference pages of the documentation.
+    #[command(hide = true)]
+    Reference {
+        /// The directory of the pages.
+        dir: PathBuf,
+    },
+    /// Print the manual page: herald man | man -l -
+    Man,
+    /// Have a sink's content sent again. docs/operations.md says when.
     #[command(subcommand)]
     Sink(SinkCommand),
-    /// Look into a state, check it, copy it, put a copy back. docs/operations.md tells when and how.
+    /// Inspect, verify, repair, back up or restore a state. docs/operations.md says when and how.
     #[command(subcommand)]
     State(StateCommand),
+}
+
+/// `herald init`.
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// The directory for the files. Default: the current one.
+    pub dir: Option<PathBuf>,
+    /// Sample this Kafka topic.
+    #[arg(long, value_name = "TOPIC", requires = "bootstrap")]
+    pub topic: Option<String>,
+    /// The topic's brokers: HOST:PORT,...
+    #[arg(long, value_name = "HOST:PORT", env = "KAFKA_BOOTSTRAP")]
+    pub bootstrap: Option<String>,
+    /// Sample this file: one JSON object a line.
+    #[arg(long, value_name = "FILE", conflicts_with = "topic")]
+    pub from: Option<PathBuf>,
+    /// The source's and the files' name. Default: from the topic's or file's.
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `herald status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// The address the topology listens on.
+    #[arg(long, default_value = "127.0.0.1:7414", env = "HERALD_URL")]
+    pub url: String,
+    /// Update every second until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text, conflicts_with = "watch")]
+    pub format: StatusFormat,
+}
+
+/// Output formats of `status`, `check` and `state inspect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `herald dead-letter`.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterCommand {
+    /// List the newest rejected records: where each came from, and why it was refused.
+    List {
+        /// Filters of the list.
+        #[command(flatten)]
+        filter: DeadLetterFilter,
+        /// Most records to list.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u64,
+        /// The state or topology to query.
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Show one rejected record with its key and value.
+    Show {
+        /// Its number in the list.
+        sequence: u64,
+        /// The state or topology to query.
+        #[command(flatten)]
+        asked: Asked,
+    },
+}
+
+/// Filters of rejected records.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DeadLetterFilter {
+    /// Only records of this source.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only records with this outcome: constraint, decode or late.
+    #[arg(long)]
+    pub outcome: Option<String>,
+    /// Only records with a timestamp from this one on, such as 2026-01-01T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+}
+
+/// The state or running topology to query, and the output format.
+#[derive(Args, Clone, Debug)]
+pub struct Asked {
+    /// The state to read. Default: HERALD_STATE, else the only one in .herald.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// The topology whose state in .herald to read.
+    #[arg(long, conflicts_with_all = ["state", "url"])]
+    pub name: Option<String>,
+    /// Ask a running topology instead, at the address it listens on. HERALD_READ_TOKEN is sent if it is set.
+    #[arg(long, conflicts_with = "state")]
+    pub url: Option<String>,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub format: OutputFormat,
+}
+
+impl Asked {
+    /// The arguments of a query of the same state or topology.
+    pub fn into_query(self) -> QueryArgs {
+        QueryArgs { sql: None, file: None, asked: self, limits: QueryLimits::default() }
+    }
 }
 
 /// `herald sink`.
 #[derive(Debug, Subcommand)]
 pub enum SinkCommand {
-    /// Order that a sink get its whole content again, once, at the next start of its topology.
+    /// Order that a sink's whole content is sent again, once, at the next start of its topology.
     ///
-    /// For a topic that was deleted or has lost records: the start makes it where it is missing, and sends what the
-    /// sink's view holds. The topology must not run meanwhile.
+    /// For a topic that was deleted or has lost records: the start creates it if it is missing, and sends the
+    /// content of the sink's view. The topology must not be running.
     Resend {
         /// The sink's name.
         sink: String,
@@ -101,13 +229,17 @@ pub enum SinkCommand {
 /// `herald state`.
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
-    /// Tell what is in a state: epoch, sources, views, what waits to be published, dead letters.
+    /// Show the content of a state: epoch, sources, tables and views with their sizes, and unpublished
+    /// epochs.
     Inspect {
         /// The state's directory.
         dir: PathBuf,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+        format: StatusFormat,
     },
-    /// Check a state that nobody runs: every block against its checksum, counts, and, with the topology,
-    /// every view against what the durable state gives it.
+    /// Check a state that is not in use: every block against its checksum, counts, and, with the topology,
+    /// every view against the rows derived again from the durable state.
     Verify {
         /// The state's directory.
         dir: PathBuf,
@@ -117,8 +249,9 @@ pub enum StateCommand {
         #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
         env_file: Option<PathBuf>,
     },
-    /// Mend a state that nobody runs and that holds what its tables do not lead to: what can be derived again is
-    /// made what is derived, what cannot is named, and sinks get the difference at the next start.
+    /// Repair a state that is not in use and whose views differ from its tables: content that can be derived
+    /// again is replaced by the derived rows, the rest is listed, and sinks get the difference at the next
+    /// start.
     Repair {
         /// The state's directory.
         dir: PathBuf,
@@ -134,22 +267,22 @@ pub enum StateCommand {
         /// The state's directory. With --url, left out.
         #[arg(required_unless_present = "url")]
         dir: Option<PathBuf>,
-        /// Where the copy goes: a directory that does not exist or is empty. With --url, on that machine.
+        /// The copy's directory, which must be missing or empty. With --url, on that machine.
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
         /// Ask the process that runs the topology, at the address it listens on. Needs HERALD_ADMIN_TOKEN.
         #[arg(long, conflicts_with = "dir")]
         url: Option<String>,
     },
-    /// Put a copy of a state back.
+    /// Restore a state from a copy.
     Restore {
         /// The backup's directory.
         backup: PathBuf,
-        /// Where the state goes: a directory that does not exist or is empty.
+        /// The state's directory, which must be missing or empty.
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
-        /// Make it a state of its own, of a topology of this name with topics of its own: the way back in
-        /// time. Its sinks get what can be derived again once more.
+        /// Make it a state of its own, for a topology of this name that writes to topics of its own: a way to
+        /// go back in time. Its sinks are sent all content that can be derived again.
         #[arg(long = "as", value_name = "NAME")]
         topology: Option<String>,
     },
@@ -159,7 +292,7 @@ pub enum StateCommand {
 #[derive(Args, Debug)]
 pub struct DemoArgs {
     /// Stop after this long. Without it: until Ctrl-C on a terminal, 10s elsewhere.
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     pub time: Option<Duration>,
     /// Matches generated in a second.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
@@ -178,33 +311,34 @@ pub struct RunArgs {
     /// The topology's name, part of its identity. Default: the first file's name without ending.
     #[arg(long, env = "HERALD_NAME")]
     pub name: Option<String>,
-    /// Where the state is kept. Default: .herald/NAME.
+    /// The state's directory. Default: .herald/NAME.
     #[arg(long, value_name = "DIR", env = "HERALD_STATE")]
     pub state: Option<PathBuf>,
     /// Worker threads. Default: one a core. May differ from run to run.
-    #[arg(long, value_name = "N", env = "HERALD_WORKERS", value_parser = workers)]
+    #[arg(long, value_name = "N", env = "HERALD_WORKERS", value_parser = parse_workers)]
     pub workers: Option<usize>,
-    /// Memory for caches, epochs and queues together. What the topology keeps in memory by itself comes on top.
-    #[arg(long, value_name = "SIZE", default_value = "2GiB", env = "HERALD_MEMORY", value_parser = memory)]
+    /// Memory for caches, epochs and queues together. The topology's own arrangements in memory come on top.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", env = "HERALD_MEMORY", value_parser = parse_memory)]
     pub memory: u64,
-    /// How long an epoch collects records before it is committed. Under load epochs grow: one that is
+    /// Time for which an epoch collects records before it is committed. Under load epochs grow: one that is
     /// not full waits until at most one other is in flight.
-    #[arg(long, value_name = "TIME", default_value = "100ms", env = "HERALD_EPOCH_INTERVAL", value_parser = interval)]
+    #[arg(long, value_name = "TIME", default_value = "100ms", env = "HERALD_EPOCH_INTERVAL", value_parser = parse_interval)]
     pub epoch_interval: Duration,
-    /// Where and to whom things are served.
+    /// The HTTP server.
     #[command(flatten)]
     pub serve: ServeArgs,
     /// Stop when bounded sources end and Kafka sources reach the end offsets seen at start. The watermark of
-    /// a bounded source is then beyond all time: its windows close, and rows that it may get later are late.
+    /// a bounded source is then advanced to the maximum: its windows close, and rows that arrive later are
+    /// late.
     #[arg(long, env = "HERALD_ONCE")]
     pub once: bool,
-    /// With --once, take the watermark of every source beyond all time at the end, Kafka's too.
+    /// With --once, advance the watermark of every source to the maximum at the end, Kafka sources included.
     #[arg(long, env = "HERALD_CLOSE_WINDOWS", requires = "once")]
     pub close_windows: bool,
     /// Drop the state and start over.
     #[arg(long, env = "HERALD_FRESH")]
     pub fresh: bool,
-    /// Go on although records were deleted from a topic before they were read; the log says how many.
+    /// Continue although records were deleted from a topic before they were read; the log says how many.
     #[arg(long, env = "HERALD_SKIP_LOST_RECORDS")]
     pub skip_lost_records: bool,
     /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
@@ -212,7 +346,7 @@ pub struct RunArgs {
     pub env_file: Option<PathBuf>,
 }
 
-/// Where and to whom a running topology is served.
+/// Flags of the HTTP server.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
     /// Serve /healthz, /readyz, /metrics and /v1/* here: ADDRESS:PORT, or PORT on the loopback
@@ -232,10 +366,11 @@ pub struct ServeArgs {
     /// The certificate's key, PEM, without a passphrase.
     #[arg(long, value_name = "FILE", env = "HERALD_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Connections that are open at a time; for one more the one that has been idle longest is closed. Default: 256.
-    #[arg(long, value_name = "N", env = "HERALD_MAX_CONNECTIONS", value_parser = connections)]
+    /// Most connections that are open at a time; a further one closes the one that has been idle longest.
+    /// Default: 256.
+    #[arg(long, value_name = "N", env = "HERALD_MAX_CONNECTIONS", value_parser = parse_connections)]
     pub max_connections: Option<usize>,
-    /// What each query may take.
+    /// Limits of each query.
     #[command(flatten)]
     pub limits: QueryLimits,
 }
@@ -252,16 +387,21 @@ pub struct CheckArgs {
     /// Also try brokers, topics and schema registries. Nothing is created.
     #[arg(long)]
     pub connect: bool,
+    /// Output format. JSON has each mistake with file, line, column, message and hint.
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text, conflicts_with = "connect")]
+    pub format: StatusFormat,
 }
 
 /// `herald explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
-    /// The topology.
-    pub file: PathBuf,
-    /// Only this view or sink and what it depends on.
-    pub view: Option<String>,
-    /// The form of the answer.
+    /// The topology: SQL files, applied in this order.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Only this view or sink and its dependencies.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// Output format.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     pub format: PlanFormat,
     /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
@@ -275,7 +415,7 @@ pub struct TestArgs {
     /// Scripts, and directories: all *.test.sql in and below them.
     #[arg(required = true, value_name = "DIR|FILE")]
     pub paths: Vec<PathBuf>,
-    /// Rewrite the rows of expectations that differ from what is found. Read the difference then.
+    /// Rewrite the rows of failed expectations with the rows found. Review the difference afterwards.
     #[arg(long)]
     pub update: bool,
     /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
@@ -286,33 +426,29 @@ pub struct TestArgs {
 /// `herald query`.
 #[derive(Args, Debug)]
 pub struct QueryArgs {
-    /// The query. Tables are the materialized views, herald.views and herald.dead_letter.
-    pub sql: String,
-    /// The state to read. Default: HERALD_STATE, else the only one in .herald.
-    #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
-    /// The topology whose state in .herald to read.
-    #[arg(long, conflicts_with_all = ["state", "url"])]
-    pub name: Option<String>,
-    /// Ask a running topology instead, at the address it listens on.
-    #[arg(long, conflicts_with = "state")]
-    pub url: Option<String>,
-    /// The form of the answer.
-    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
-    pub format: OutputFormat,
-    /// What the query may take. A running topology has limits of its own.
+    /// The query, or - for standard input. Tables are the materialized views, herald.views, herald.errors and
+    /// herald.dead_letter.
+    #[arg(required_unless_present = "file")]
+    pub sql: Option<String>,
+    /// Read the query from this file.
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "sql")]
+    pub file: Option<PathBuf>,
+    /// The state or running topology to query.
+    #[command(flatten)]
+    pub asked: Asked,
+    /// Limits of a query of a state. A running topology has limits of its own.
     #[command(flatten)]
     pub limits: QueryLimits,
 }
 
-/// What each query may take.
+/// Limits of a query.
 #[derive(Args, Clone, Debug)]
 pub struct QueryLimits {
-    /// Memory a query may take, all of it: its tables, its work and its answer.
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "HERALD_QUERY_MEMORY", value_parser = memory)]
+    /// Most memory of a query, for its tables, its work and its answer.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", env = "HERALD_QUERY_MEMORY", value_parser = parse_memory)]
     pub query_memory: u64,
-    /// How long a query may take.
-    #[arg(long, value_name = "TIME", default_value = "60s", env = "HERALD_QUERY_TIME", value_parser = query_time)]
+    /// Longest time of a query.
+    #[arg(long, value_name = "TIME", default_value = "60s", env = "HERALD_QUERY_TIME", value_parser = parse_query_time)]
     pub query_time: Duration,
 }
 
@@ -364,7 +500,7 @@ impl OutputFormat {
     }
 
     /// The MIME type of its text.
-    pub fn mime(self) -> &'static str {
+    pub fn mime_type(self) -> &'static str {
         match self {
             OutputFormat::Table => "text/plain; charset=utf-8",
             OutputFormat::Json => "application/json",
@@ -373,8 +509,8 @@ impl OutputFormat {
     }
 }
 
-/// A time such as `100ms`, `30s`, `5m` or `1h`.
-pub fn duration(text: &str) -> Result<Duration, String> {
+/// Parses a time such as `100ms`, `30s`, `5m` or `1h`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "ms" => 0.001,
@@ -389,44 +525,44 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "must not be below zero, or beyond counting".to_owned())
 }
 
-/// A size such as `512MiB` or `4GiB`.
-fn memory(text: &str) -> Result<u64, String> {
+/// Parses a size such as `512MiB` or `4GiB`.
+fn parse_memory(text: &str) -> Result<u64, String> {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20)];
     let parsed = units.iter().find_map(|(unit, bytes)| {
         let number: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
         number.checked_mul(*bytes)
     });
     match parsed {
-        Some(bytes) if bytes >= budget::LEAST => Ok(bytes),
-        Some(_) => Err(format!("must be at least {} MiB", budget::LEAST >> 20)),
+        Some(bytes) if bytes >= budget::MIN_BYTES => Ok(bytes),
+        Some(_) => Err(format!("must be at least {} MiB", budget::MIN_BYTES >> 20)),
         None => Err("write a number and a unit: 512MiB or 4GiB".to_owned()),
     }
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
-    let time = duration(text)?;
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
     if time < Duration::from_millis(1) || time > Duration::from_secs(60) {
         return Err("must lie between 1ms and 60s".to_owned());
     }
     Ok(time)
 }
 
-fn query_time(text: &str) -> Result<Duration, String> {
-    let time = duration(text)?;
+fn parse_query_time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
     if time < Duration::from_millis(100) || time > Duration::from_secs(3000) {
         return Err("must lie between 100ms and 50m".to_owned());
     }
     Ok(time)
 }
 
-fn connections(text: &str) -> Result<usize, String> {
+fn parse_connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (8..=16_384).contains(&count) => Ok(count),
         _ => Err("must be a number from 8 to 16384".to_owned()),
     }
 }
 
-fn workers(text: &str) -> Result<usize, String> {
+fn parse_workers(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=schemas::KEY_GROUPS).contains(&count) => Ok(count),
         _ => Err(format!("must be a number from 1 to {}", schemas::KEY_GROUPS)),
@@ -446,30 +582,30 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
         for bad in ["100", "s", "-1s", "1d", "", "1e400s"] {
-            assert!(duration(bad).is_err(), "{bad}");
+            assert!(parse_duration(bad).is_err(), "{bad}");
         }
-        assert!(interval("0ms").is_err());
-        assert!(interval("2m").is_err());
+        assert!(parse_interval("0ms").is_err());
+        assert!(parse_interval("2m").is_err());
     }
 
     #[test]
     fn memory_has_a_unit_and_a_least() {
-        assert_eq!(memory("2GiB"), Ok(budget::DEFAULT));
-        assert_eq!(memory("512MiB"), Ok(512 << 20));
+        assert_eq!(parse_memory("2GiB"), Ok(budget::DEFAULT_BYTES));
+        assert_eq!(parse_memory("512MiB"), Ok(512 << 20));
         for bad in ["2", "2GB", "-1GiB", "64MiB", "99999999999999GiB"] {
-            assert!(memory(bad).is_err(), "{bad}");
+            assert!(parse_memory(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn workers_are_bounded_by_key_groups() {
-        assert_eq!(workers("256"), Ok(256));
-        assert!(workers("0").is_err());
-        assert!(workers("257").is_err());
+        assert_eq!(parse_workers("256"), Ok(256));
+        assert!(parse_workers("0").is_err());
+        assert!(parse_workers("257").is_err());
     }
 
     #[test]

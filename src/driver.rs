@@ -1,15 +1,15 @@
-//! The driver: opens everything, feeds records to the workers epoch by epoch, and ends cleanly.
+//! The driver: opens a topology, feeds records to the workers epoch by epoch, and shuts down cleanly.
 //!
-//! | thread | what it does | module |
+//! | thread | task | module |
 //! | --- | --- | --- |
 //! | driver | polls sources, closes epochs by time, rows or bytes | this file, `sources` |
-//! | workers | decode, judge, step the dataflow, encode | `workers`, `encode` |
-//! | committer | one write an epoch, in order | `commit` |
-//! | publisher | outbox to sinks, in order | `publish` |
+//! | workers | decode and validate records, step the dataflow, encode output | `workers`, `encode` |
+//! | committer | one state commit per epoch, in order | `commit` |
+//! | publisher | copies the outbox to the sinks, in order | `publish` |
 //!
-//! Every queue between them is bounded, and epochs in flight are bounded by permits, so a slow sink
-//! slows the source. The end of any thread, by an error, a panic or without a word, ends the run with its
-//! reason (`fate`): nothing later is committed, and what is committed stays in the outbox for the next start.
+//! Every queue between them is bounded, and epochs in flight are bounded by permits, so a slow sink slows the
+//! source. When any thread ends early, by an error, a panic or a plain return, the run ends with its reason
+//! (`fate`): nothing later is committed, and committed output stays in the outbox for the next start.
 
 mod again;
 pub mod budget;
@@ -44,81 +44,82 @@ use state::Store;
 
 use crate::failpoints;
 use crate::metrics::Metrics;
-use again::Again;
+use again::Resends;
 use budget::Budget;
-use commit::{Committer, Head, ToCommitter, show};
+use commit::{Committer, EpochHead, ToCommitter, show_progress};
 use failures::Failures;
 use sources::Sources;
 
-/// Epochs closed and not yet committed, at most.
+/// Most epochs that are closed and not yet committed.
 const IN_FLIGHT: usize = 4;
-/// Rows after which an epoch is closed whatever the time; and bytes, see [`Budget`].
+/// Rows after which an epoch is closed before its interval is over. The bound in bytes is in [`Budget`].
 const EPOCH_ROWS: usize = 100_000;
-/// Committed epochs that wait for the publisher, at most; behind it the committer waits.
+/// Most committed epochs that wait for the publisher; beyond it the committer blocks.
 const UNPUBLISHED: usize = 64;
-/// Messages that wait for a worker, at most.
+/// Most messages that wait for a worker.
 const INBOX: usize = 32;
 
-/// How to run a topology.
+/// Settings of a run.
 #[derive(Clone)]
 pub struct DriverConfig {
     /// The plan.
     pub plan: Arc<Plan>,
-    /// The topology's name, its identity together with the sink cluster.
+    /// The topology's name: with the sink cluster, its identity.
     pub name: String,
-    /// Where the state is.
+    /// The state's directory.
     pub state_dir: PathBuf,
-    /// Workers, at least one.
+    /// Number of workers, at least one.
     pub workers: usize,
-    /// How long an epoch collects records.
+    /// Time for which an epoch collects records.
     pub epoch_interval: Duration,
-    /// Stop when everything there is has been read; the watermarks of bounded sources are then beyond all time.
+    /// Stops when all present records are read. The watermarks of bounded sources then advance to the
+    /// maximum.
     pub once: bool,
-    /// With `once`: the watermarks of all sources.
+    /// With `once`: advances the watermarks of all sources to the maximum at the end.
     pub close_windows: bool,
-    /// Drop the state first.
+    /// Drops the state first.
     pub fresh: bool,
-    /// Go on where a topic starts when records before that are gone.
+    /// Continues at the start of a topic when earlier, unread records were deleted.
     pub skip_lost_records: bool,
-    /// Bytes for caches, epochs and queues.
+    /// Bytes granted to caches, epochs and queues.
     pub memory: u64,
 }
 
-/// How a running topology fares.
+/// State of a running topology, as health checks and `/v1/topology` show it.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Status {
-    /// Whether the workers are at the committed epoch and records are read.
+    /// Set once the workers have restored the committed epoch and records are read.
     pub started: bool,
     /// The last committed epoch.
     pub epoch: u64,
     /// The last published epoch.
     pub published: u64,
-    /// Whether brokers answer.
+    /// True while the brokers answer.
     pub broker_ok: bool,
-    /// Why the topology ended, if it did.
+    /// The failure that ended the topology, if one did.
     pub fatal: Option<String>,
-    /// By source, in the plan's order.
+    /// The sources, in the plan's order.
     pub sources: Vec<SourceStatus>,
-    /// The last error that passed or will pass.
+    /// The last transient error.
     pub last_error: Option<String>,
 }
 
-/// How a source fares.
+/// State of a source.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct SourceStatus {
     /// Name.
     pub name: String,
     /// Records by outcome, as committed.
     pub outcomes: BTreeMap<&'static str, u64>,
-    /// Records that are there and not read.
+    /// Records in the source that are not read yet.
     pub lag: i64,
     /// Committed watermark.
     pub watermark: Option<String>,
-    /// The partition that holds it.
+    /// The partition with the lowest watermark, which holds the source's back.
     pub held_by: Option<i32>,
 }
 
-/// What a run that ended did.
+/// Result of a run that ended without failure.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// The last committed epoch.
@@ -127,7 +128,7 @@ pub struct Summary {
     pub outcomes: BTreeMap<String, [u64; 6]>,
 }
 
-/// Stops a running topology and tells how it fares.
+/// Handle of a running topology: stops it and reads its status. Clones share the same run.
 #[derive(Clone, Default)]
 pub struct DriverHandle {
     stop: Arc<AtomicBool>,
@@ -142,14 +143,14 @@ impl DriverHandle {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// How it fares now.
+    /// The current status.
     pub fn status(&self) -> Status {
-        let mut status = self.locked().clone();
+        let mut status = self.lock_status().clone();
         status.fatal = status.fatal.or_else(|| self.fate.reason());
         status
     }
 
-    /// What becomes of the run; whatever goes on beside it is watched there.
+    /// The run's failure record. Tasks beside the driver are watched through it.
     pub fn fate(&self) -> &Fate {
         &self.fate
     }
@@ -159,16 +160,16 @@ impl DriverHandle {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
-    fn stopping(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn locked(&self) -> MutexGuard<'_, Status> {
+    fn lock_status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.locked());
+    fn update_status(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.lock_status());
     }
 }
 
@@ -179,23 +180,24 @@ pub fn now_ms() -> i64 {
     now
 }
 
-/// Runs a topology until it is asked to stop, has read everything (`once`), or fails.
+/// Runs a topology until it is asked to stop, has read all records (`once`), or fails.
 ///
 /// # Errors
 /// The first failure of any part. Nothing of the epoch it happened in is committed.
 pub fn run(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Summary> {
     let sources = config.plan.sources.iter();
     let sources = sources.map(|s| SourceStatus { name: s.name.clone(), ..SourceStatus::default() }).collect();
-    handle.update(|status| *status = Status { broker_ok: true, sources, ..Status::default() });
+    handle.update_status(|status| *status = Status { broker_ok: true, sources, ..Status::default() });
     let result = Fate::run("driver", || Driver::open(config, metrics, handle.clone()).and_then(Driver::run));
-    // What failed beside a start may be why that failed.
-    let result = result.map_err(|error| handle.fate.first().unwrap_or(error));
+    // A thread that failed during the start may be the cause of the start's own error: report it instead.
+    let result = result.map_err(|error| handle.fate.take_known_error().unwrap_or(error));
     if let Err(error) = &result {
-        handle.update(|status| status.fatal = Some(format!("{error:#}")));
+        handle.update_status(|status| status.fatal = Some(format!("{error:#}")));
     }
     result
 }
 
+/// An opened topology, ready to run.
 struct Driver {
     config: DriverConfig,
     handle: DriverHandle,
@@ -203,41 +205,48 @@ struct Driver {
     setup: Setup,
     sources: Sources,
     opened: open::Opened,
-    /// What sinks get again, as a whole, in the first epoch.
-    again: Again,
-    /// What a repair of the state owes sinks, until a worker takes it.
+    /// Sinks whose whole content is sent again in the first epoch.
+    resends: Resends,
+    /// Sink deltas left by `herald state repair`, until the first worker takes them.
     owed: Option<Owed>,
     fate: Fate,
 }
 
 /// The driver's ends of the channels.
-struct Lines {
+struct Channels {
     workers: Vec<Sender<Command>>,
     committer: Sender<ToCommitter>,
     permits: Receiver<()>,
     ready: Receiver<()>,
 }
 
+impl Channels {
+    /// The inbox of the worker that owns a partition of a source.
+    fn worker_of(&self, partition: i32) -> &Sender<Command> {
+        &self.workers[partition as usize % self.workers.len()]
+    }
+}
+
 impl Driver {
     fn open(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Driver> {
         let fate = handle.fate.clone();
-        let failed = fate.flag();
-        let (opened, spaces) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
+        let failed = fate.failed_flag();
+        let (opened, state_tables) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
         *handle.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&opened.store);
         let committed = opened.store.meta();
-        let again = Again::of(&config.plan, &opened.store)?;
-        let owed = Owed::read(&opened.store, &config.plan, &spaces)?;
-        let failing = opened.store.bounded_totals(spaces.errors)?;
-        metrics.errors(failing.bytes, failing.not_kept);
+        let resends = Resends::read(&config.plan, &opened.store)?;
+        let owed = Owed::read(&opened.store, &config.plan, &state_tables)?;
+        let failing = opened.store.bounded_totals(state_tables.errors)?;
+        metrics.set_error_table(failing.bytes, failing.not_kept);
         let watermark = |name: &String| {
             let held = committed.progress.sources.get(name).and_then(|s| s.watermark_us);
             Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN)))
         };
         let setup = Setup {
             plan: config.plan.clone(),
-            spaces: Arc::new(spaces),
+            state_tables: Arc::new(state_tables),
             store: opened.store.clone(),
-            start: Start { epoch: committed.epoch, whole: again.derives(), anew: false },
+            start: Start { epoch: committed.epoch, whole: resends.needs_restored_content(), anew: false },
             watermarks: config.plan.sources.iter().map(|s| watermark(&s.name)).collect(),
             progress: Arc::new(committed.progress),
             committed: Arc::new(AtomicU64::new(committed.epoch)),
@@ -245,17 +254,17 @@ impl Driver {
             decoder: open::decoders(failed.clone()),
             joined_bytes: Budget::of(config.memory).joined / config.workers.max(1) as u64,
         };
-        show(&setup, &handle, &setup.progress);
-        metrics.epoch(setup.start.epoch);
-        handle.update(|status| status.epoch = setup.start.epoch);
+        show_progress(&setup, &handle, &setup.progress);
+        metrics.set_epoch(setup.start.epoch);
+        handle.update_status(|status| status.epoch = setup.start.epoch);
         fail_point!("recover.sources.before");
         let sources = Sources::open(&config, &setup)?;
         fail_point!("recover.sources.after");
         let owed = (!owed.is_empty()).then_some(owed);
-        Ok(Driver { config, handle, metrics, setup, sources, opened, again, owed, fate })
+        Ok(Driver { config, handle, metrics, setup, sources, opened, resends, owed, fate })
     }
 
-    /// Starts the threads, feeds them, and waits for them.
+    /// Starts the threads, feeds them until the run ends, and joins them.
     fn run(mut self) -> Result<Summary> {
         let workers = self.config.workers.max(1);
         let (to_committer, committer_inbox) = bounded(workers * 4);
@@ -286,22 +295,23 @@ impl Driver {
             targets.run(&publisher_inbox)
         })?;
         let committer = fate.spawn("committer", move || committer.run(&committer_inbox))?;
-        let (setup, owes) = ((self.setup.clone(), self.again.clone()), self.owed.is_some());
+        let (setup, owes) = ((self.setup.clone(), self.resends.clone()), self.owed.is_some());
         let outputs = (self.opened.outputs.clone(), self.owed.take());
         let guards = workers::start(setup, outputs, receivers, to_committer.clone(), fate.clone())?;
-        let mut lines = Lines { workers: inboxes, committer: to_committer, permits, ready };
-        if let Err(error) = Fate::run("driver", || self.feed(&mut lines, owes)) {
+        let mut channels = Channels { workers: inboxes, committer: to_committer, permits, ready };
+        if let Err(error) = Fate::run("driver", || self.feed_workers(&mut channels, owes)) {
             fate.fail(error);
         }
-        let hurry = fate.hurry();
-        // Closing the channels in the order of the flow lets every thread finish what it has.
+        let watchdog = fate.exit_if_stuck();
+        // The channels close in the order of the data flow, so that every thread drains its queue before it
+        // ends.
         fate.let_end();
-        drop(lines);
+        drop(channels);
         let worked = guards.join();
         let _ = committer.join();
         let _ = publisher.join();
-        drop(hurry);
-        if let Some(failure) = fate.take() {
+        drop(watchdog);
+        if let Some(failure) = fate.take_error() {
             return Err(failure);
         }
         worked
@@ -315,35 +325,33 @@ impl Driver {
         Ok(Summary { epoch: committed.epoch, outcomes })
     }
 
-    /// The loop: read, hand over, close epochs.
-    fn feed(&mut self, lines: &mut Lines, owes: bool) -> Result<()> {
+    /// Runs the main loop: reads records, sends them to the workers, and closes epochs.
+    fn feed_workers(&mut self, channels: &mut Channels, owes: bool) -> Result<()> {
         let mut epoch = self.setup.start.epoch + 1;
         let mut head = self.new_head(epoch);
-        let begins = !self.setup.start.restored() && self.config.plan.begins();
-        if self.again.any() || owes || begins {
-            // What a restored state gives its new sinks, what is sent again, what a repair owes them, and what there
-            // is before the first record, goes out in an epoch of its own.
-            while !self.permit(lines, true) && !self.fate.failed() {}
-            self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
+        let begins = !self.setup.start.is_restored() && self.config.plan.has_initial_rows();
+        if self.resends.is_due() || owes || begins {
+            // Output that precedes the first record gets an epoch of its own: the content sent to new or
+            // resent sinks, the deltas of a repair, and the initial rows of views (such as totals over no
+            // input).
+            while !self.take_permit(channels, true) && !self.fate.failed() {}
+            self.close_epoch(channels, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
             epoch += 1;
         }
         let budget = Budget::of(self.config.memory);
         let (mut rows, mut bytes, mut opened) = (0usize, 0usize, Instant::now());
-        let mut told = Instant::now();
+        let mut reported_at = Instant::now();
         loop {
             if self.fate.failed() {
                 return Ok(());
             }
-            let stopping = self.handle.stopping();
+            let stopping = self.handle.is_stopping();
             let full = rows >= EPOCH_ROWS || bytes >= budget.epoch;
             let mut idle = true;
             if !full && !stopping {
                 let polled = self.sources.poll(EPOCH_ROWS - rows)?;
-                // A partition's floor goes ahead of its first record.
-                for (source, partition, floor) in self.sources.joined(&self.setup) {
-                    let worker = partition as usize % lines.workers.len();
-                    let _ = lines.workers[worker].send(Command::Join(source, partition, floor));
-                }
+                // A partition's initial watermark must reach its worker before the partition's first record.
+                self.announce_partitions(channels);
                 for (source, records) in polled {
                     if rows == 0 {
                         opened = Instant::now();
@@ -359,98 +367,110 @@ impl Driver {
                             .flatten(),
                     );
                     fail_point!("driver.poll.after");
-                    let worker = records.partition as usize % lines.workers.len();
-                    if lines.workers[worker].send(Command::Records(source, Box::new(records))).is_err() {
+                    let worker = channels.worker_of(records.partition);
+                    if worker.send(Command::Records(source, Box::new(records))).is_err() {
+                        // The worker has ended and recorded its reason in `fate`.
                         return Ok(());
                     }
                 }
             }
-            let done = stopping || (self.config.once && self.sources.done());
-            let moved = rows == 0 && self.sources.moved();
+            let done = stopping || (self.config.once && self.sources.all_read());
+            // Positions may advance without records (transaction markers); committing them needs an epoch
+            // too.
+            let moved = rows == 0 && self.sources.positions_moved();
             if (rows > 0 || moved)
                 && (done || full || opened.elapsed() >= self.config.epoch_interval)
-                && self.permit(lines, done || full)
+                && self.take_permit(channels, done || full)
             {
-                self.close(lines, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
+                self.close_epoch(channels, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
                 epoch += 1;
                 (rows, bytes) = (0, 0);
             } else if done && rows == 0 && !moved {
-                return if stopping { Ok(()) } else { self.end(lines, epoch) };
+                return if stopping { Ok(()) } else { self.end_sources(channels, epoch) };
             } else if idle {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            if told.elapsed() > Duration::from_millis(200) {
-                told = Instant::now();
-                self.tell(lines);
+            if reported_at.elapsed() > Duration::from_millis(200) {
+                reported_at = Instant::now();
+                self.report_status(channels);
             }
         }
     }
 
-    /// Takes the watermarks of sources that have ended beyond all time, in an epoch of its own.
-    fn end(&mut self, lines: &Lines, epoch: u64) -> Result<()> {
-        let ended = self.sources.ended(&self.setup, self.config.close_windows);
-        for (source, partition) in &ended {
-            let worker = *partition as usize % lines.workers.len();
-            let _ = lines.workers[worker].send(Command::Join(*source, *partition, Some(i64::MAX)));
+    /// Sends workers the partitions that are new, each with its initial watermark.
+    fn announce_partitions(&mut self, channels: &Channels) {
+        for (source, partition, floor) in self.sources.take_new_partitions(&self.setup) {
+            let _ = channels.worker_of(partition).send(Command::Join(source, partition, floor));
         }
-        while !ended.is_empty() && !self.permit(lines, true) {
+    }
+
+    /// Advances the watermarks of ended sources to the maximum, in an epoch of its own.
+    fn end_sources(&mut self, channels: &Channels, epoch: u64) -> Result<()> {
+        let ended = self.sources.partitions_to_end(&self.setup, self.config.close_windows);
+        for (source, partition) in &ended {
+            let worker = channels.worker_of(*partition);
+            let _ = worker.send(Command::Join(*source, *partition, Some(i64::MAX)));
+        }
+        while !ended.is_empty() && !self.take_permit(channels, true) {
             if self.fate.failed() {
                 return Ok(());
             }
         }
-        if ended.is_empty() { Ok(()) } else { self.close(lines, self.new_head(epoch)) }
+        if ended.is_empty() { Ok(()) } else { self.close_epoch(channels, self.new_head(epoch)) }
     }
 
-    /// Takes a permit for an epoch; with `wait`, for a while. An epoch that is not full is closed
-    /// beside one other at most: under load epochs grow, and large ones cost less a row.
-    fn permit(&self, lines: &Lines, wait: bool) -> bool {
+    /// Takes a permit to close an epoch; with `wait`, waits for one up to 100 ms. An epoch that is not full
+    /// is closed only while at most one other is in flight: under load epochs grow, and large ones cost less
+    /// per row.
+    fn take_permit(&self, channels: &Channels, wait: bool) -> bool {
         match wait {
-            true => lines.permits.recv_timeout(Duration::from_millis(100)).is_ok(),
-            false => lines.permits.len() + 1 >= IN_FLIGHT && lines.permits.try_recv().is_ok(),
+            true => channels.permits.recv_timeout(Duration::from_millis(100)).is_ok(),
+            false => channels.permits.len() + 1 >= IN_FLIGHT && channels.permits.try_recv().is_ok(),
         }
     }
 
-    fn new_head(&self, epoch: u64) -> Head {
+    fn new_head(&self, epoch: u64) -> EpochHead {
         let sources = self.config.plan.sources.iter().map(|_| SourceHead::default()).collect();
-        Head { epoch, sources, samples: Vec::new() }
+        EpochHead { epoch, sources, samples: Vec::new() }
     }
 
-    fn close(&mut self, lines: &Lines, mut head: Head) -> Result<()> {
-        failpoints::closed(head.epoch);
+    /// Closes an epoch: tells every worker to step and the committer to expect their reports.
+    fn close_epoch(&mut self, channels: &Channels, mut head: EpochHead) -> Result<()> {
+        failpoints::epoch_closed(head.epoch);
         fail_point!("driver.close.before");
-        self.sources.fill(&mut head);
+        self.sources.fill_head(&mut head);
         let partitions = Arc::new(head.sources.iter().map(|source| source.partitions.clone()).collect());
-        for worker in &lines.workers {
+        for worker in &channels.workers {
             if worker.send(Command::Close(head.epoch, Arc::clone(&partitions))).is_err() {
                 return Ok(());
             }
         }
         fail_point!("driver.close.halfway");
-        // A committer that is gone has reported why.
-        let _ = lines.committer.send(ToCommitter::Head(head));
+        // The send fails only when the committer has ended, which has recorded its reason.
+        let _ = channels.committer.send(ToCommitter::Head(head));
         fail_point!("driver.close.after");
         Ok(())
     }
 
-    /// Status and metrics that nobody else has.
-    fn tell(&mut self, lines: &Lines) {
-        if lines.ready.try_recv().is_ok() {
-            tracing::info!(epoch = self.setup.start.epoch, workers = lines.workers.len(), "running");
-            self.handle.update(|status| status.started = true);
+    /// Updates the status and the metrics that only the driver knows: readiness, lag, errors, state size.
+    fn report_status(&mut self, channels: &Channels) {
+        if channels.ready.try_recv().is_ok() {
+            tracing::info!(epoch = self.setup.start.epoch, workers = channels.workers.len(), "running");
+            self.handle.update_status(|status| status.started = true);
         }
-        let trouble = self.sources.tell(&self.metrics, &self.handle).or_else(|| {
+        let last_error = self.sources.report_lag(&self.metrics, &self.handle).or_else(|| {
             let publisher = self.opened.publisher.as_ref()?;
-            publisher.trouble().map(|(_, why)| why)
+            publisher.last_error().map(|(_, why)| why)
         });
-        self.handle.update(|status| {
-            status.broker_ok = trouble.is_none();
-            if trouble.is_some() {
-                status.last_error = trouble;
+        self.handle.update_status(|status| {
+            status.broker_ok = last_error.is_none();
+            if last_error.is_some() {
+                status.last_error = last_error;
             }
         });
         if let Ok(stats) = self.opened.store.stats() {
-            self.metrics.state_bytes(stats.state_bytes);
-            self.metrics.dead_letter_bytes(stats.dead_letters.bytes);
+            self.metrics.set_state_bytes(stats.state_bytes);
+            self.metrics.set_dead_letter_bytes(stats.dead_letters.bytes);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How a command ends: exit codes and the words a failure is told in.
+//! Exit codes and the text of failures.
 //!
 //! 0 is success, 1 a failed run, 2 a user's mistake: something to change in a file, a flag or the
-//! environment before trying again. Library errors decide by their variant, and [`Mistake`] marks
-//! what this crate finds itself. An error chain is printed as one sentence a line, the outermost
+//! environment before trying again. Library errors are mistakes by their variant, and [`Mistake`] marks
+//! those that this crate finds itself. An error chain is printed as one sentence a line, the outermost
 //! first; nothing prints a backtrace or a type name.
 
 use std::io::IsTerminal;
@@ -17,69 +17,71 @@ use state::StateError;
 
 use crate::query::process::Stopped;
 
-/// A user's mistake, told in the words given; ends the process with exit code 2.
+/// A user's mistake, with the message to print; ends the process with exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Mistake(pub String);
 
-/// Mistakes in the text of a topology, all of them.
+/// All mistakes found in the text of a topology.
 #[derive(Debug, thiserror::Error)]
 pub struct SqlMistakes {
-    /// Each as it is told: on a terminal with its line and a caret.
-    told: Vec<String>,
+    /// The printed form of each: on a terminal with its source line and a caret.
+    rendered: Vec<String>,
+    /// The same, in parts.
+    pub found: Vec<SqlError>,
 }
 
 impl SqlMistakes {
     /// Mistakes found in `files`.
     pub fn new(errors: Vec<SqlError>, files: &[SqlFile]) -> SqlMistakes {
         let terminal = std::io::stderr().is_terminal();
-        let tell = |error: SqlError| if terminal { error.render(files) } else { error.to_string() };
-        SqlMistakes { told: errors.into_iter().map(tell).collect() }
+        let render = |error: &SqlError| if terminal { error.render(files) } else { error.to_string() };
+        SqlMistakes { rendered: errors.iter().map(render).collect(), found: errors }
     }
 }
 
 impl std::fmt::Display for SqlMistakes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for mistake in &self.told {
+        for mistake in &self.rendered {
             writeln!(f, "{mistake}")?;
         }
-        match self.told.len() {
+        match self.rendered.len() {
             1 => write!(f, "1 mistake found."),
             n => write!(f, "{n} mistakes found."),
         }
     }
 }
 
-/// A failure in a form that passes from one process of ours to another and reads the same there.
+/// A failure in serialised form: passed from one Herald process to another, it prints the same there.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub struct Told {
+pub struct RelayedFailure {
     chain: Vec<String>,
     advice: Option<String>,
     mistake: bool,
 }
 
-impl Told {
-    /// What an error tells.
-    pub fn of(error: &Error) -> Told {
-        Told {
+impl RelayedFailure {
+    /// Captures an error's messages, advice and exit code.
+    pub fn of(error: &Error) -> RelayedFailure {
+        RelayedFailure {
             chain: error.chain().map(ToString::to_string).collect(),
-            advice: error.chain().find_map(advice).map(str::to_owned),
+            advice: error.chain().find_map(advice_of).map(str::to_owned),
             mistake: code(error) == 2,
         }
     }
 
-    /// The failure as an error again.
+    /// Turns the failure back into an error chain.
     pub fn into_error(mut self) -> Error {
         let said = self.chain.pop().unwrap_or_default();
-        let cause = Relayed { said, advice: self.advice, mistake: self.mistake };
+        let cause = RelayedCause { said, advice: self.advice, mistake: self.mistake };
         self.chain.into_iter().rev().fold(Error::new(cause), Error::context)
     }
 }
 
-/// The root of a failure that another process has told.
+/// Root cause of a failure that another process reported.
 #[derive(Debug, thiserror::Error)]
 #[error("{said}")]
-struct Relayed {
+struct RelayedCause {
     said: String,
     advice: Option<String>,
     mistake: bool,
@@ -90,11 +92,11 @@ pub fn mistake(message: impl Into<String>) -> Error {
     Error::new(Mistake(message.into()))
 }
 
-/// Prints what went wrong, if anything did, and gives the exit code.
+/// Prints the failure, if there is one, and returns the exit code.
 pub fn report(result: Result<(), Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", sentences(&error));
             ExitCode::from(code(&error))
@@ -109,10 +111,10 @@ pub fn code(error: &Error) -> u8 {
             || cause.is::<SqlMistakes>()
             || cause.is::<SqlError>()
             || cause.is::<Stopped>()
-            || cause.downcast_ref::<Relayed>().is_some_and(|told| told.mistake)
-            || cause.downcast_ref::<StateError>().is_some_and(state_mistake)
-            || cause.downcast_ref::<ConnectorError>().is_some_and(connector_mistake)
-            || cause.downcast_ref::<SchemaError>().is_some_and(schema_mistake)
+            || cause.downcast_ref::<RelayedCause>().is_some_and(|relayed| relayed.mistake)
+            || cause.downcast_ref::<StateError>().is_some_and(is_state_mistake)
+            || cause.downcast_ref::<ConnectorError>().is_some_and(is_connector_mistake)
+            || cause.downcast_ref::<SchemaError>().is_some_and(is_schema_mistake)
     });
     if mistaken { 2 } else { 1 }
 }
@@ -131,24 +133,24 @@ pub fn sentences(error: &Error) -> String {
         }
         lines.push(said);
     }
-    let mut told: Vec<String> = lines
+    let mut sentences: Vec<String> = lines
         .iter()
         .enumerate()
         .map(|(depth, line)| match depth {
-            0 => format!("error: {}", sentence(line)),
-            _ => format!("  because {}", sentence(line)),
+            0 => format!("error: {}", end_sentence(line)),
+            _ => format!("  because {}", end_sentence(line)),
         })
         .collect();
-    if let Some(advice) = error.chain().find_map(advice) {
-        told.push(format!("  {}", sentence(&capitalised(advice))));
+    if let Some(advice) = error.chain().find_map(advice_of) {
+        sentences.push(format!("  {}", end_sentence(&capitalise_first(advice))));
     }
-    told.join("\n")
+    sentences.join("\n")
 }
 
-/// What the library that failed says to do next.
-fn advice<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
-    if let Some(told) = cause.downcast_ref::<Relayed>() {
-        return told.advice.as_deref();
+/// Advice of the failed library for the user, if the cause has any.
+fn advice_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    if let Some(relayed) = cause.downcast_ref::<RelayedCause>() {
+        return relayed.advice.as_deref();
     }
     if let Some(stopped) = cause.downcast_ref::<Stopped>() {
         return stopped.advice();
@@ -158,27 +160,29 @@ fn advice<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
     state.or(run).or_else(|| cause.downcast_ref::<ConnectorError>().and_then(ConnectorError::hint))
 }
 
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
+fn capitalise_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
         None => String::new(),
     }
 }
 
-fn sentence(text: &str) -> String {
+/// The text with a full stop, unless it ends with punctuation already.
+fn end_sentence(text: &str) -> String {
     let text = text.trim_end();
     if text.ends_with(['.', '!', '?', ':', '`']) { text.to_owned() } else { format!("{text}.") }
 }
 
-/// Whoever read our output has gone (`herald query ... | head`): that is not a failure.
-fn closed_pipe(error: &Error) -> bool {
+/// Tells whether the reader of standard output closed the pipe (`herald query ... | head`), which is no
+/// failure.
+fn is_closed_pipe(error: &Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }
 
-fn state_mistake(error: &StateError) -> bool {
+fn is_state_mistake(error: &StateError) -> bool {
     matches!(
         error,
         StateError::Locked { .. }
@@ -190,8 +194,9 @@ fn state_mistake(error: &StateError) -> bool {
     )
 }
 
-/// Also the wrong state directory for the sinks; a broker that lost data is nobody's mistake here.
-fn connector_mistake(error: &ConnectorError) -> bool {
+/// Tells whether a connector's error is a mistake. The wrong state directory for the sinks is one; a broker
+/// that lost data is not.
+fn is_connector_mistake(error: &ConnectorError) -> bool {
     use connectors::Mismatch;
     match error {
         ConnectorError::StateMismatch(mismatch) => !matches!(mismatch, Mismatch::LostData { .. }),
@@ -199,7 +204,7 @@ fn connector_mistake(error: &ConnectorError) -> bool {
     }
 }
 
-fn schema_mistake(error: &SchemaError) -> bool {
+fn is_schema_mistake(error: &SchemaError) -> bool {
     matches!(
         error,
         SchemaError::Config { .. } | SchemaError::RegistryRefused { .. } | SchemaError::NotFound(_)
@@ -246,8 +251,8 @@ mod tests {
     fn a_failure_reads_the_same_in_another_process() -> Result<(), Error> {
         let missing = StateError::Missing { dir: "here".into() };
         for error in [Error::new(missing).context("cannot query"), mistake("no"), anyhow::anyhow!("lost")] {
-            let passed = serde_json::to_string(&Told::of(&error))?;
-            let again = serde_json::from_str::<Told>(&passed)?.into_error();
+            let passed = serde_json::to_string(&RelayedFailure::of(&error))?;
+            let again = serde_json::from_str::<RelayedFailure>(&passed)?.into_error();
             assert_eq!((code(&again), sentences(&again)), (code(&error), sentences(&error)));
         }
         Ok(())

@@ -1,32 +1,32 @@
-//! Named places where tests end, stop or slow the process: before and after each step of driver, workers,
-//! committer, store, publisher and recovery.
+//! Failpoints: named places where tests kill, stop or delay the process, before and after each step of
+//! driver, workers, committer, store, publisher and recovery.
 //!
-//! They are there in builds with the feature `failpoints` only, which `make test` makes; elsewhere this file
-//! and every `fail_point!` are nothing. `HERALD_FAILPOINTS` arms them: `NAME=ACTION@N;...`, for the N-th time
-//! the place is passed (1 when left out). Actions: `kill` (SIGKILL), `abort`, `stop` (SIGSTOP), and those of
-//! the `fail` crate, each time: `return`, `sleep(MS)`, `panic`. An action that ends the process first says on
-//! standard error which epochs were in flight.
+//! They exist only in builds with the feature `failpoints` (`make test`); otherwise this file and every
+//! `fail_point!` compile to nothing. `HERALD_FAILPOINTS` arms them: `NAME=ACTION@N;...`, for the N-th time
+//! that the place is passed (1 by default). Actions: `kill` (SIGKILL), `abort`, `stop` (SIGSTOP), and those
+//! of the `fail` crate, which apply every time: `return`, `sleep(MS)`, `panic`. Before an action ends the
+//! process, it prints the number of epochs in flight to standard error.
 
 #[cfg(feature = "failpoints")]
-pub use armed::{arm, closed, opened, published};
+pub use armed::{arm, epoch_closed, epochs_published, state_opened};
 
-/// Nothing: this build has no failpoints.
+/// Does nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+pub fn state_opened(_: &state::Store) {}
+
+/// Does nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+pub fn epoch_closed(_: u64) {}
+
+/// Does nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+pub fn epochs_published(_: u64) {}
+
+/// Does nothing: this build has no failpoints.
 #[cfg(not(feature = "failpoints"))]
 pub fn arm() -> anyhow::Result<()> {
     Ok(())
 }
-
-/// Nothing: this build has no failpoints.
-#[cfg(not(feature = "failpoints"))]
-pub fn opened(_: &state::Store) {}
-
-/// Nothing: this build has no failpoints.
-#[cfg(not(feature = "failpoints"))]
-pub fn closed(_: u64) {}
-
-/// Nothing: this build has no failpoints.
-#[cfg(not(feature = "failpoints"))]
-pub fn published(_: u64) {}
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -41,10 +41,10 @@ mod armed {
     static CLOSED: AtomicU64 = AtomicU64::new(0);
     static PUBLISHED: AtomicU64 = AtomicU64::new(0);
 
-    /// Arms what `HERALD_FAILPOINTS` names.
+    /// Arms the failpoints that `HERALD_FAILPOINTS` names.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the variable is malformed.
     pub fn arm() -> Result<()> {
         let Ok(wanted) = std::env::var("HERALD_FAILPOINTS") else { return Ok(()) };
         for one in wanted.split(';').filter(|one| !one.is_empty()) {
@@ -61,6 +61,7 @@ mod armed {
         Ok(())
     }
 
+    /// Arms a failpoint that ends or stops the process when it is passed for the `nth` time.
     fn end_at(name: String, action: String, nth: u64) -> Result<()> {
         let passed = AtomicU64::new(0);
         let at = name.clone();
@@ -84,21 +85,21 @@ mod armed {
         fail::cfg_callback(name, hit).map_err(|e| anyhow!(e))
     }
 
-    /// A state was opened: what waits in its outbox is in flight.
-    pub fn opened(store: &Store) {
+    /// Notes that a state was opened: the epochs in its outbox are in flight.
+    pub fn state_opened(store: &Store) {
         let committed = store.meta().epoch;
         let waiting = store.outbox_depth().values().map(|depth| depth.epochs).max().unwrap_or(0);
         CLOSED.store(committed, Ordering::SeqCst);
         PUBLISHED.store(committed.saturating_sub(waiting), Ordering::SeqCst);
     }
 
-    /// An epoch was closed.
-    pub fn closed(epoch: u64) {
+    /// Notes that an epoch was closed.
+    pub fn epoch_closed(epoch: u64) {
         CLOSED.store(epoch, Ordering::SeqCst);
     }
 
-    /// All up to an epoch is published.
-    pub fn published(epoch: u64) {
+    /// Notes that all epochs up to this one are published.
+    pub fn epochs_published(epoch: u64) {
         PUBLISHED.store(epoch, Ordering::SeqCst);
     }
 }

@@ -1,7 +1,7 @@
 //! Logging: `tracing` events to standard error, as text for people or JSON for machines.
 //!
-//! Lines that repeat are held back. The same text is written once in ten seconds, and one place
-//! in the code writes at most twenty lines in that time; the next line let through says how many
+//! Repeated lines are suppressed. The same text is written once in ten seconds, and one callsite
+//! writes at most twenty lines in that time; the next line that is written says how many
 //! like it were not shown. Colours appear on a terminal only. Logging goes to standard error, so
 //! that results on standard output can be piped.
 
@@ -23,12 +23,12 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::cli::LogFormat;
 use crate::exit::mistake;
 
-/// How long a line that was written keeps its like from being written again.
+/// Time for which a written line suppresses equal ones.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Lines one place in the code may write in a window.
+/// Most lines that one callsite writes in a window.
 const BURST: u32 = 20;
-/// Texts remembered; beyond it the old ones are dropped.
-const REMEMBERED: usize = 2048;
+/// Most texts that are remembered; beyond it expired ones are dropped.
+const MAX_TEXTS: usize = 2048;
 
 /// Starts logging for the whole process.
 pub fn start(format: LogFormat, level: &str) -> Result<()> {
@@ -53,7 +53,7 @@ pub fn start(format: LogFormat, level: &str) -> Result<()> {
     Ok(())
 }
 
-/// An event format that leaves out what repeats too often.
+/// An event format that suppresses repeated events.
 struct Limited<F> {
     inner: F,
     json: bool,
@@ -65,7 +65,8 @@ impl<F> Limited<F> {
         Limited { inner, json, windows: Mutex::new(Windows::default()) }
     }
 
-    /// `None` when the event is not to be written, else how many like it were not.
+    /// Decides whether an event is written: `None` if not, else the number of equal ones suppressed before
+    /// it.
     fn admit(&self, event: &Event<'_>) -> Option<u64> {
         let mut text = Text::default();
         event.record(&mut text);
@@ -111,6 +112,7 @@ where
     }
 }
 
+/// The current window of each line and of each callsite, by hash.
 #[derive(Default)]
 struct Windows {
     lines: HashMap<u64, Window>,
@@ -125,23 +127,28 @@ struct Window {
 
 impl Windows {
     fn admit(&mut self, now: Instant, line: u64, place: Option<u64>) -> Option<u64> {
-        if self.lines.len() > REMEMBERED {
+        if self.lines.len() > MAX_TEXTS {
             self.lines.retain(|_, window| now.duration_since(window.since) < WINDOW);
-            // A flood of distinct lines within one window: forgetting them only shows more.
-            if self.lines.len() > REMEMBERED {
+            // A flood of distinct lines within one window. Forgetting them only writes more lines.
+            if self.lines.len() > MAX_TEXTS {
                 self.lines.clear();
             }
         }
-        let by_line = count(self.lines.entry(line), now, 1)?;
+        let by_line = count_line(self.lines.entry(line), now, 1)?;
         match place {
-            Some(place) => count(self.places.entry(place), now, BURST).map(|more| more + by_line),
+            Some(place) => count_line(self.places.entry(place), now, BURST).map(|more| more + by_line),
             None => Some(by_line),
         }
     }
 }
 
-/// Counts one more line; `None` when the window has had its share.
-fn count(entry: std::collections::hash_map::Entry<'_, u64, Window>, now: Instant, share: u32) -> Option<u64> {
+/// Counts one more line in a window. `None` when the window's share is used up, else the number suppressed in
+/// the window before.
+fn count_line(
+    entry: std::collections::hash_map::Entry<'_, u64, Window>,
+    now: Instant,
+    share: u32,
+) -> Option<u64> {
     let window = entry.or_insert(Window { since: now, written: 0, hidden: 0 });
     let mut hidden = 0;
     if now.duration_since(window.since) >= WINDOW {
@@ -156,7 +163,7 @@ fn count(entry: std::collections::hash_map::Entry<'_, u64, Window>, now: Instant
     Some(hidden)
 }
 
-/// The fields of an event as one text, to tell repeated lines by.
+/// The fields of an event as one text, by which repeated lines are recognised.
 #[derive(Default)]
 struct Text(String);
 
@@ -192,9 +199,9 @@ mod tests {
     fn memory_is_bounded() {
         let mut windows = Windows::default();
         let now = Instant::now();
-        for line in 0..10 * REMEMBERED as u64 {
+        for line in 0..10 * MAX_TEXTS as u64 {
             windows.admit(now, line, None);
         }
-        assert!(windows.lines.len() <= REMEMBERED + 1);
+        assert!(windows.lines.len() <= MAX_TEXTS + 1);
     }
 }

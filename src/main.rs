@@ -1,8 +1,8 @@
 //! The `herald` command: SQL topologies over Kafka, kept exact and published exactly once.
 //!
-//! The binary is thin: [`cli`] says what can be typed, one module a command turns it into what it
-//! means, [`driver`] runs a topology, and [`exit`] says how it ended. All that computes lives in
-//! the library crates (ARCHITECTURE.md tells the whole way of a record).
+//! The binary is thin: [`cli`] parses the command line, one module per command carries it out, [`driver`]
+//! runs a topology, and [`exit`] prints failures and chooses the exit code. The computing is done in the
+//! library crates (ARCHITECTURE.md follows a record through them).
 
 use std::process::ExitCode;
 
@@ -22,7 +22,8 @@ mod run;
 mod serve;
 mod topology;
 
-/// Workers free what other threads allocated, and the peak of an epoch must go back to the system.
+/// mimalloc: workers free memory that other threads allocated, and the peak of an epoch must be returned to
+/// the system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> anyhow::Result<()> {
-    // Only a topology that runs has anything to tell by itself; the others speak by their answer.
+    // Only `run` logs progress; the other commands print their result to standard output.
     let quiet = !matches!(cli.command, Command::Run(_));
     let level = cli.log_level.as_deref().unwrap_or(if quiet { "error" } else { "info" });
     log::start(cli.log_format, level)?;
@@ -44,6 +45,11 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Explain(args) => commands::explain::command(args),
         Command::Test(args) => commands::test::command(args),
         Command::Query(args) => query::command(args),
+        Command::Init(args) => commands::init::command(args),
+        Command::Status(args) => commands::status::command(args),
+        Command::DeadLetter(command) => commands::dead_letter::command(command),
+        Command::Completions { shell } => commands::manual::print_completions(*shell),
+        Command::Man => commands::manual::print_page(),
         Command::AnswerQuery => query::answer::command(),
         Command::Sink(command) => commands::sink::command(command),
         Command::State(command) => commands::state::command(command),

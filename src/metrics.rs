@@ -1,8 +1,8 @@
-//! The numbers a running topology exports, in Prometheus' terms.
+//! Prometheus metrics of a running topology.
 //!
 //! Every name starts with `herald_` and ends in its unit; every series carries the label
-//! `topology`. The driver calls the methods here once an epoch or once a batch, never once a
-//! record. [`Metrics::text`] is what `/metrics` serves; `herald demo` reads the same numbers.
+//! `topology`. The driver calls the methods here once per epoch or batch, never once per
+//! record. `/metrics` serves [`Metrics::text`]; `herald demo` reads the same numbers.
 
 mod serving;
 
@@ -18,7 +18,7 @@ use prometheus::{
 
 pub use serving::Serving;
 
-/// A part of an epoch's life, each timed apart.
+/// A phase of an epoch; each is timed separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Bytes to columns.
@@ -46,7 +46,19 @@ impl Phase {
     }
 }
 
-/// The registry and everything in it.
+/// Description of a metric, for the reference pages.
+pub struct MetricReference {
+    /// Its name without `herald_`.
+    pub name: String,
+    /// counter, gauge or histogram.
+    pub kind: String,
+    /// Labels beside `topology`.
+    pub labels: Vec<String>,
+    /// Its meaning.
+    pub help: String,
+}
+
+/// The registry and its metrics.
 pub struct Metrics {
     registry: Registry,
     outcomes: IntCounterVec,
@@ -61,8 +73,8 @@ pub struct Metrics {
     state_bytes: IntGauge,
     outbox_depth: IntGauge,
     outbox_bytes: IntGauge,
-    busiest_worker: Gauge,
-    busiest_key: GaugeVec,
+    hottest_worker: Gauge,
+    hottest_key: GaugeVec,
     end_to_end: Histogram,
     epoch: IntGauge,
     dead_letter_bytes: IntGauge,
@@ -78,7 +90,7 @@ impl Metrics {
     pub fn new(topology: &str) -> Result<Metrics> {
         let labels = HashMap::from([("topology".to_owned(), topology.to_owned())]);
         let registry = Registry::new_custom(Some("herald".to_owned()), Some(labels))?;
-        let metrics = Metrics::unregistered(registry)?;
+        let metrics = Metrics::create(registry)?;
         for collector in metrics.collectors() {
             metrics.registry.register(collector)?;
         }
@@ -88,41 +100,33 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn unregistered(registry: Registry) -> Result<Metrics> {
+    /// Creates the metrics. Only those of the server are registered already.
+    fn create(registry: Registry) -> Result<Metrics> {
+        let (watermark, watermark_lag, watermark_held_by, watermark_stalled) = watermark_gauges()?;
         Ok(Metrics {
             serving: Serving::new(&registry)?,
             registry,
-            outcomes: counters(
+            outcomes: counter_vec(
                 "source_records_total",
                 "Records read, by source and by what became of them.",
                 &["source", "outcome"],
             )?,
-            lag: gauges(
+            lag: gauge_vec(
                 "source_lag_records",
                 "Records in the partition that are not yet read.",
                 &["source", "partition"],
             )?,
-            watermark: GaugeVec::new(
-                Opts::new("source_watermark_timestamp_seconds", "The source's watermark as Unix time."),
-                &["source"],
+            watermark,
+            watermark_lag,
+            watermark_held_by,
+            watermark_stalled,
+            phases: phase_histogram()?,
+            arrangement_rows: gauge_vec(
+                "arrangement_rows",
+                "Rows held by each arrangement.",
+                &["arrangement"],
             )?,
-            watermark_lag: GaugeVec::new(
-                Opts::new("source_watermark_lag_seconds", "How far the watermark is behind the wall clock."),
-                &["source"],
-            )?,
-            watermark_held_by: gauges(
-                "source_watermark_held_by_partition",
-                "The partition whose watermark is least, which the source's follows; -1 when there is none.",
-                &["source"],
-            )?,
-            watermark_stalled: gauges(
-                "source_watermark_stalled_boolean",
-                "1 when the watermark has stood still for 60 s while records arrived.",
-                &["source"],
-            )?,
-            phases: phases()?,
-            arrangement_rows: gauges("arrangement_rows", "Rows held by each arrangement.", &["arrangement"])?,
-            touched: counters(
+            touched: counter_vec(
                 "operator_touched_rows_total",
                 "Rows each stateful operator read or wrote.",
                 &["operator"],
@@ -133,18 +137,18 @@ impl Metrics {
                 "Epochs that are committed and not yet published.",
             )?,
             outbox_bytes: IntGauge::new("outbox_bytes", "Output that is committed and not yet published.")?,
-            busiest_worker: Gauge::new(
+            hottest_worker: Gauge::new(
                 "busiest_worker_share_ratio",
                 "Of the rows that operators touched in the last epoch, the share of the worker with most.",
             )?,
-            busiest_key: GaugeVec::new(
+            hottest_key: GaugeVec::new(
                 Opts::new(
                     "busiest_key_share_ratio",
                     "Of the updates that came to an arrangement in the last epoch with a hundred or more, the share of the key with most.",
                 ),
                 &["arrangement"],
             )?,
-            end_to_end: end_to_end()?,
+            end_to_end: latency_histogram()?,
             epoch: IntGauge::new("committed_epoch_number", "The last committed epoch.")?,
             dead_letter_bytes: IntGauge::new("dead_letter_bytes", "Size of the table herald.dead_letter.")?,
             error_bytes: IntGauge::new("error_bytes", "Size of the table herald.errors.")?,
@@ -177,8 +181,8 @@ impl Metrics {
             Box::new(self.state_bytes.clone()),
             Box::new(self.outbox_depth.clone()),
             Box::new(self.outbox_bytes.clone()),
-            Box::new(self.busiest_worker.clone()),
-            Box::new(self.busiest_key.clone()),
+            Box::new(self.hottest_worker.clone()),
+            Box::new(self.hottest_key.clone()),
             Box::new(self.end_to_end.clone()),
             Box::new(self.epoch.clone()),
             Box::new(self.dead_letter_bytes.clone()),
@@ -189,24 +193,49 @@ impl Metrics {
         ]
     }
 
-    /// The numbers of what is served.
+    /// All metrics by name, for the reference pages.
+    pub fn described(&self) -> Vec<MetricReference> {
+        let mut all = Vec::new();
+        for collector in self.collectors().into_iter().chain(self.serving.collectors()) {
+            // A metric that has labels is without a family until a series of it exists; its type is the
+            // collector's.
+            let kinds: Vec<String> = collector
+                .collect()
+                .iter()
+                .map(|family| format!("{:?}", family.type_()).to_lowercase())
+                .collect();
+            for description in collector.desc() {
+                all.push(MetricReference {
+                    name: description.fq_name.clone(),
+                    kind: kinds.first().cloned().unwrap_or_default(),
+                    labels: description.variable_labels.clone(),
+                    help: description.help.clone(),
+                });
+            }
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// The metrics of the HTTP server.
     pub fn serving(&self) -> &Serving {
         &self.serving
     }
 
     /// Counts `n` more records of a source with one outcome.
-    pub fn outcomes(&self, source: &str, outcome: &str, n: u64) {
+    pub fn count_outcomes(&self, source: &str, outcome: &str, n: u64) {
         self.outcomes.with_label_values(&[source, outcome]).inc_by(n);
     }
 
-    /// Records of a partition not yet read.
-    pub fn lag(&self, source: &str, partition: i32, n: i64) {
+    /// Sets the number of unread records of a partition.
+    pub fn set_lag(&self, source: &str, partition: i32, n: i64) {
         self.lag.with_label_values(&[source, &partition.to_string()]).set(n);
     }
 
-    /// A source's watermark in microseconds, and the wall clock in milliseconds to compare it to.
-    /// A source without one yet, or with one beyond time (a bounded source that ended), exports none.
-    pub fn watermark(&self, source: &str, us: Option<i64>, now_ms: i64) {
+    /// Sets a source's watermark (`us`, microseconds) and its lag behind the wall clock (`now_ms`,
+    /// milliseconds). Nothing is exported for a source without a watermark yet, or for a bounded source that
+    /// has ended.
+    pub fn set_watermark(&self, source: &str, us: Option<i64>, now_ms: i64) {
         match us {
             Some(us) if us != i64::MAX && us != i64::MIN => {
                 let seconds = us as f64 / 1e6;
@@ -220,89 +249,91 @@ impl Metrics {
         }
     }
 
-    /// Whether a source's watermark stands still while records arrive.
-    pub fn watermark_stalled(&self, source: &str, stalled: bool) {
+    /// Sets whether a source's watermark stands still while records arrive.
+    pub fn set_watermark_stalled(&self, source: &str, stalled: bool) {
         self.watermark_stalled.with_label_values(&[source]).set(i64::from(stalled));
     }
 
-    /// The partition whose watermark is least, if any has one.
-    pub fn watermark_held_by(&self, source: &str, partition: Option<i32>) {
+    /// Sets the partition with the lowest watermark of a source, if any has one.
+    pub fn set_watermark_held_by(&self, source: &str, partition: Option<i32>) {
         self.watermark_held_by.with_label_values(&[source]).set(partition.map_or(-1, i64::from));
     }
 
-    /// Time one phase of an epoch took.
-    pub fn epoch_phase(&self, phase: Phase, took: Duration) {
+    /// Records the duration of one phase of an epoch.
+    pub fn observe_phase(&self, phase: Phase, took: Duration) {
         self.phases.with_label_values(&[phase.name()]).observe(took.as_secs_f64());
     }
 
-    /// Rows an arrangement holds.
-    pub fn rows_in_arrangement(&self, name: &str, n: i64) {
+    /// Sets the number of rows in an arrangement.
+    pub fn set_arrangement_rows(&self, name: &str, n: i64) {
         self.arrangement_rows.with_label_values(&[name]).set(n);
     }
 
     /// Counts `n` more rows that an operator read or wrote.
-    pub fn rows_touched(&self, operator: &str, n: u64) {
+    pub fn count_touched_rows(&self, operator: &str, n: u64) {
         self.touched.with_label_values(&[operator]).inc_by(n);
     }
 
-    /// Size of the state on disk.
-    pub fn state_bytes(&self, n: u64) {
-        self.state_bytes.set(saturated(n));
+    /// Sets the size of the state on disk.
+    pub fn set_state_bytes(&self, n: u64) {
+        self.state_bytes.set(saturating_i64(n));
     }
 
-    /// Epochs, and bytes of their output, committed and not yet published.
-    pub fn outbox_depth(&self, epochs: u64, bytes: u64) {
-        self.outbox_depth.set(saturated(epochs));
-        self.outbox_bytes.set(saturated(bytes));
+    /// Sets the number of epochs, and bytes of output, that are committed and not yet published.
+    pub fn set_outbox_depth(&self, epochs: u64, bytes: u64) {
+        self.outbox_depth.set(saturating_i64(epochs));
+        self.outbox_bytes.set(saturating_i64(bytes));
     }
 
-    /// Rows that each worker's operators touched in an epoch: one that is far above its part has a hot key.
-    pub fn workers(&self, touched: &[u64]) {
+    /// Sets the hottest worker's share of the rows touched in an epoch. A share far above 1/workers means a
+    /// hot key.
+    pub fn set_worker_shares(&self, touched: &[u64]) {
         let (most, all) = (touched.iter().max().copied().unwrap_or(0), touched.iter().sum::<u64>());
         if all > 0 {
-            self.busiest_worker.set(most as f64 / all as f64);
+            self.hottest_worker.set(most as f64 / all as f64);
         }
     }
 
-    /// Updates that came to an arrangement in an epoch: those of the key with most, and all. Few tell nothing.
-    pub fn busiest_key(&self, arrangement: &str, (most, all): (u64, u64)) {
+    /// Sets the hottest key's share of an arrangement's updates in an epoch (`most` of `all`). Epochs with
+    /// fewer than 100 updates are skipped: their shares mean nothing.
+    pub fn set_hottest_key(&self, arrangement: &str, (most, all): (u64, u64)) {
         if all >= 100 {
-            self.busiest_key.with_label_values(&[arrangement]).set(most as f64 / all as f64);
+            self.hottest_key.with_label_values(&[arrangement]).set(most as f64 / all as f64);
         }
     }
 
-    /// Milliseconds from a record's timestamp to its epoch's publishing.
-    pub fn end_to_end(&self, ms: i64) {
+    /// Records the latency, in milliseconds, from a record's timestamp to the publishing of its epoch.
+    pub fn observe_end_to_end(&self, ms: i64) {
         self.end_to_end.observe(ms.max(0) as f64 / 1e3);
     }
 
-    /// The last committed epoch.
-    pub fn epoch(&self, n: u64) {
-        self.epoch.set(saturated(n));
+    /// Sets the last committed epoch.
+    pub fn set_epoch(&self, n: u64) {
+        self.epoch.set(saturating_i64(n));
     }
 
-    /// Size of the dead letter table.
-    pub fn dead_letter_bytes(&self, n: u64) {
-        self.dead_letter_bytes.set(saturated(n));
+    /// Sets the size of the dead-letter table.
+    pub fn set_dead_letter_bytes(&self, n: u64) {
+        self.dead_letter_bytes.set(saturating_i64(n));
     }
 
-    /// Size of the error table, and how many rows fail that it does not keep.
-    pub fn errors(&self, bytes: u64, not_kept: u64) {
-        self.error_bytes.set(saturated(bytes));
-        self.errors_not_kept.set(saturated(not_kept));
+    /// Sets the size of the error table, and the number of failing rows that it does not keep.
+    pub fn set_error_table(&self, bytes: u64, not_kept: u64) {
+        self.error_bytes.set(saturating_i64(bytes));
+        self.errors_not_kept.set(saturating_i64(not_kept));
     }
 
-    /// Whether the brokers answer.
-    pub fn broker_reachable(&self, reachable: bool) {
+    /// Sets whether the brokers answer.
+    pub fn set_broker_reachable(&self, reachable: bool) {
         self.broker_up.set(if reachable { 1.0 } else { 0.0 });
     }
 
-    /// Whether records wait for a schema registry.
-    pub fn registry_circuit_open(&self, open: bool) {
+    /// Sets whether records wait for a schema registry.
+    pub fn set_registry_circuit_open(&self, open: bool) {
         self.registry_open.set(if open { 1.0 } else { 0.0 });
     }
 
-    /// Everything, in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     pub fn text(&self) -> Result<String> {
         Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
     }
@@ -322,23 +353,48 @@ impl Metrics {
     }
 }
 
-fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+/// Creates the gauges of source watermarks: time, lag, lowest partition, and whether it stands still.
+fn watermark_gauges() -> Result<(GaugeVec, GaugeVec, IntGaugeVec, IntGaugeVec)> {
+    let time = GaugeVec::new(
+        Opts::new("source_watermark_timestamp_seconds", "The source's watermark as Unix time."),
+        &["source"],
+    )?;
+    let lag = GaugeVec::new(
+        Opts::new("source_watermark_lag_seconds", "How far the watermark is behind the wall clock."),
+        &["source"],
+    )?;
+    let held_by = gauge_vec(
+        "source_watermark_held_by_partition",
+        "The partition whose watermark is least, which the source's follows; -1 when there is none.",
+        &["source"],
+    )?;
+    let stalled = gauge_vec(
+        "source_watermark_stalled_boolean",
+        "1 when the watermark has stood still for 60 s while records arrived.",
+        &["source"],
+    )?;
+    Ok((time, lag, held_by, stalled))
+}
+
+fn counter_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
     Ok(IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
-fn gauges(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
     Ok(IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
 
-/// From a tenth of a millisecond to a minute and a half: an epoch lies in the middle.
-fn phases() -> Result<HistogramVec> {
+/// Creates the phase histogram. Its buckets reach from 0.1 ms to 1.5 minutes, with a usual epoch in the
+/// middle.
+fn phase_histogram() -> Result<HistogramVec> {
     let buckets = prometheus::exponential_buckets(0.0001, 2.5, 16)?;
     let options = HistogramOpts::new("epoch_phase_duration_seconds", "Time spent in each phase of an epoch.");
     Ok(HistogramVec::new(options.buckets(buckets), &["phase"])?)
 }
 
-/// From 2 ms to over ten minutes, close enough together to read quantiles from.
-fn end_to_end() -> Result<Histogram> {
+/// Creates the latency histogram. Its buckets reach from 2 ms to over ten minutes, close enough to read
+/// quantiles from.
+fn latency_histogram() -> Result<Histogram> {
     let buckets = prometheus::exponential_buckets(0.002, 1.6, 28)?;
     let options = HistogramOpts::new(
         "end_to_end_latency_seconds",
@@ -347,7 +403,8 @@ fn end_to_end() -> Result<Histogram> {
     Ok(Histogram::with_opts(options.buckets(buckets))?)
 }
 
-fn saturated(n: u64) -> i64 {
+/// Converts to a gauge's type; values too large become the maximum.
+fn saturating_i64(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
@@ -358,9 +415,9 @@ mod tests {
     #[test]
     fn every_series_names_its_topology() -> Result<()> {
         let metrics = Metrics::new("matches")?;
-        metrics.outcomes("m", "accepted", 3);
-        metrics.watermark("m", Some(1_000_000), 3_000);
-        metrics.epoch(7);
+        metrics.count_outcomes("m", "accepted", 3);
+        metrics.set_watermark("m", Some(1_000_000), 3_000);
+        metrics.set_epoch(7);
         let text = metrics.text()?;
         assert!(
             text.contains(
@@ -381,8 +438,8 @@ mod tests {
     #[test]
     fn a_watermark_beyond_time_is_not_exported() -> Result<()> {
         let metrics = Metrics::new("t")?;
-        metrics.watermark("s", Some(5), 0);
-        metrics.watermark("s", Some(i64::MAX), 0);
+        metrics.set_watermark("s", Some(5), 0);
+        metrics.set_watermark("s", Some(i64::MAX), 0);
         assert!(!metrics.text()?.contains("herald_source_watermark_timestamp_seconds{"));
         Ok(())
     }
@@ -392,9 +449,9 @@ mod tests {
         let metrics = Metrics::new("t")?;
         assert_eq!(metrics.latency_quantile(0.5), None);
         for _ in 0..99 {
-            metrics.end_to_end(10);
+            metrics.observe_end_to_end(10);
         }
-        metrics.end_to_end(5_000);
+        metrics.observe_end_to_end(5_000);
         let half = metrics.latency_quantile(0.5).unwrap_or_default();
         assert!((0.010..0.020).contains(&half), "{half}");
         let most = metrics.latency_quantile(1.0).unwrap_or_default();

@@ -1,14 +1,14 @@
 //! SQL over the views of one committed epoch: `herald query` and `/v1/query`.
 //!
 //! The views that a query names are read from a snapshot of the state into memory, all at one
-//! epoch, and DataFusion runs the query over them on one thread. Nothing is written: statements
-//! that would change something are refused, as are files. Each query runs in a process of its own with
-//! bounds on memory and time ([`process`]), so that none can take a topology or its machine with it.
-//! The state may belong to a running process: it is read beside it, without its lock.
+//! epoch, and DataFusion runs the query over them on one thread. Queries are read-only: statements
+//! that change data are refused, and so is access to files. Each query runs in a process of its own with
+//! bounds on memory and time ([`process`]), so that none can bring down a topology or its machine.
+//! The state may be in use by a running process: it is read as a secondary, without the lock.
 
 pub mod answer;
+mod dead_letters;
 pub mod format;
-mod letters;
 pub mod process;
 pub mod tables;
 
@@ -36,14 +36,14 @@ use crate::serve::access;
 use process::{Running, Stopped};
 use tables::Tables;
 
-/// Memory that the tables of a query of our own may take, and again its own work.
-const MEMORY_BYTES: usize = 1 << 30;
-/// Time a query of our own may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a running topology may take to answer whoever asks it: the time it grants a query, which it alone
-/// knows, and the wait for a turn.
-const ANSWERED: Duration = Duration::from_secs(3600);
-/// Where states are when nothing else is said.
+/// Most bytes of the tables of a query in this process, and again of its own work.
+const IN_PROCESS_BYTES: usize = 1 << 30;
+/// Longest time of a query in this process.
+const IN_PROCESS_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for which a request to a running topology waits. It covers the query's turn and its time limit, which
+/// only that process knows.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Default directory of states.
 pub const STATES: &str = ".herald";
 
 /// The rows of a query, and the epoch they are of.
@@ -58,14 +58,17 @@ pub struct Answer {
 
 /// `herald query`.
 pub fn command(args: &QueryArgs) -> Result<()> {
+    let sql = query_text(args)?;
+    let asked = &args.asked;
     let mut out = std::io::stdout().lock();
-    match &args.url {
-        Some(url) => out.write_all(ask(url, &args.sql, args.format)?.as_bytes())?,
+    match &asked.url {
+        Some(url) => out.write_all(query_over_http(url, &sql, asked.format)?.as_bytes())?,
         None => {
-            let dir = place(args.state.as_deref(), args.name.as_deref())?;
+            let dir = state_dir(asked.state.as_deref(), asked.name.as_deref())?;
+            // The sender lives as long as this block: the query is never abandoned by the one that asked.
             let (_here, left) = bounded(0);
-            let mut running = Running::start((&dir, &args.sql, args.format), &args.limits, left)?;
-            running.head()?;
+            let mut running = Running::start((&dir, &sql, asked.format), &args.limits, left)?;
+            running.read_epoch()?;
             let mut bytes = vec![0; 64 << 10];
             loop {
                 match running.read(&mut bytes)? {
@@ -73,15 +76,26 @@ pub fn command(args: &QueryArgs) -> Result<()> {
                     read => out.write_all(&bytes[..read])?,
                 }
             }
-            running.end()?;
+            running.finish()?;
         }
     }
     out.flush()?;
     Ok(())
 }
 
-/// The directory of a state, by what was typed, which goes before the environment.
-pub fn place(state: Option<&Path>, name: Option<&str>) -> Result<PathBuf> {
+/// The query's text: the argument, a file, or standard input.
+fn query_text(args: &QueryArgs) -> Result<String> {
+    match (&args.file, args.sql.as_deref()) {
+        (Some(file), _) => {
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+        }
+        (None, Some("-")) => std::io::read_to_string(std::io::stdin()).context("cannot read standard input"),
+        (None, sql) => Ok(sql.unwrap_or_default().to_owned()),
+    }
+}
+
+/// The directory of a state: from the flags, else from the environment, else the only state in [`STATES`].
+pub fn state_dir(state: Option<&Path>, name: Option<&str>) -> Result<PathBuf> {
     match (state, name, std::env::var_os("HERALD_STATE")) {
         (Some(dir), _, _) => Ok(dir.to_owned()),
         (None, Some(name), _) => Ok(Path::new(STATES).join(name)),
@@ -90,62 +104,64 @@ pub fn place(state: Option<&Path>, name: Option<&str>) -> Result<PathBuf> {
     }
 }
 
-/// A state opened for reading by queries that are our own (the demo's), and the scratch directory this takes.
-pub struct States {
+/// A state opened for queries in this process (the demo's), with the scratch directory that this takes.
+pub struct InProcessQueries {
     reader: Reader,
-    /// Whether the reader stands at the newest epoch because it was opened just now.
+    /// Set while the reader is at the newest epoch because it was just opened.
     new: bool,
     _scratch: tempfile::TempDir,
 }
 
-impl States {
-    /// Opens the state in `dir`, whether a process runs it or not.
-    pub fn open(dir: &Path) -> Result<States> {
+impl InProcessQueries {
+    /// Opens the state in `dir`, which may be in use by a running process.
+    pub fn open(dir: &Path) -> Result<InProcessQueries> {
         let scratch = tempfile::Builder::new()
             .prefix("herald-query-")
             .tempdir()
             .context("cannot create a temporary directory for the query")?;
         let reader = Store::open_secondary(dir, scratch.path())?;
-        Ok(States { reader, new: true, _scratch: scratch })
+        Ok(InProcessQueries { reader, new: true, _scratch: scratch })
     }
 
-    /// Moves on to the newest epoch and reads the tables that `sql` names. The first time after opening
-    /// it is the epoch of opening: each move opens all files again.
-    fn load(&mut self, sql: &str) -> Result<Tables> {
+    /// Refreshes to the newest epoch and reads the tables that `sql` names. The first call after opening
+    /// skips the refresh, because it opens all files again.
+    fn load_tables(&mut self, sql: &str) -> Result<Tables> {
         if !std::mem::take(&mut self.new) {
             self.reader.refresh()?;
         }
-        Tables::load(&self.reader.snapshot(), sql, MEMORY_BYTES)
+        Tables::load(&self.reader.snapshot(), sql, IN_PROCESS_BYTES)
     }
 
-    /// Runs a query of our own at the newest epoch, in this process.
+    /// Runs a query at the newest epoch.
     pub fn answer(&mut self, sql: &str) -> Result<Answer> {
-        execute_within(self.load(sql)?, sql, MEMORY_BYTES, PATIENCE)
+        execute_within(self.load_tables(sql)?, sql, IN_PROCESS_BYTES, IN_PROCESS_TIMEOUT)
     }
 }
 
-/// Runs `sql` over tables that were loaded for it, in so many bytes and so long a time, as far as the query
-/// engine counts them. Blocks; not to be called from async code.
+/// Runs `sql` over tables that were loaded for it, within `memory` bytes and `time`, as far as the query
+/// engine accounts for them. Blocks: not to be called from async code.
 pub fn execute_within(tables: Tables, sql: &str, memory: usize, time: Duration) -> Result<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .context("cannot start the query's runtime")?;
     runtime.block_on(async {
-        match tokio::time::timeout(time, execute(tables, sql, memory)).await {
+        match tokio::time::timeout(time, execute_query(tables, sql, memory)).await {
             Ok(answer) => answer,
             Err(_) => Err(Stopped::Time(time).into()),
         }
     })
 }
 
-async fn execute(tables: Tables, sql: &str, memory: usize) -> Result<Answer> {
+/// Runs `sql`: SELECT as a view's query would be planned, other statements as DataFusion plans them,
+/// read-only.
+async fn execute_query(tables: Tables, sql: &str, memory: usize) -> Result<Answer> {
     let epoch = tables.epoch;
     let names = tables.names();
     let unknown = tables.unknown.clone();
-    let context = session(memory)?;
-    if is_question(sql) {
-        let plan = planned(&tables, sql).map_err(|error| match unknown.first() {
+    let context = create_session(memory)?;
+    if is_select(sql) {
+        let plan = plan_select(&tables, sql).map_err(|error| match unknown.first() {
             Some(name) if error.to_string().contains("there is no source, table or view called ") => {
                 mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
             }
@@ -153,8 +169,9 @@ async fn execute(tables: Tables, sql: &str, memory: usize) -> Result<Answer> {
         })?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
         let state = context.state();
-        let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(refused)?;
-        let batches = collect(physical, context.task_ctx()).await.map_err(refused)?;
+        let physical =
+            state.query_planner().create_physical_plan(&plan, &state).await.map_err(query_mistake)?;
+        let batches = collect(physical, context.task_ctx()).await.map_err(query_mistake)?;
         let schema = batches.first().map_or(schema, RecordBatch::schema);
         return Ok(Answer { epoch, schema, batches });
     }
@@ -165,38 +182,38 @@ async fn execute(tables: Tables, sql: &str, memory: usize) -> Result<Answer> {
         Some(name) if error.to_string().contains("not found") => {
             mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
         }
-        _ => refused(error),
+        _ => query_mistake(error),
     })?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await.map_err(refused)?;
-    // The rows are better evidence of their types than the plan: a plan may say Utf8 for Utf8View.
+    let batches = frame.collect().await.map_err(query_mistake)?;
+    // The batches' own schema is more exact than the plan's: a plan may say Utf8 for Utf8View.
     let schema = batches.first().map_or(schema, RecordBatch::schema);
     Ok(Answer { epoch, schema, batches })
 }
 
-/// Whether `sql` asks for rows, and not for names (SHOW, DESCRIBE) or a plan (EXPLAIN).
-fn is_question(sql: &str) -> bool {
+/// Tells whether `sql` selects rows, rather than names (SHOW, DESCRIBE) or a plan (EXPLAIN).
+fn is_select(sql: &str) -> bool {
     let first = sql.trim_start().trim_start_matches('(').trim_start();
     let asks = |word: &str| first.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     let names = sql.to_ascii_lowercase().contains("information_schema");
     !names && ["select", "with", "values"].iter().any(|word| asks(word))
 }
 
-/// A question as a view's query is planned: the same refusals, types and meaning.
-fn planned(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
-    let sources = tables.sources()?;
+/// Plans a SELECT in the way of a view's query: with the same refusals, types and semantics.
+fn plan_select(tables: &Tables, sql: &str) -> Result<LogicalPlan> {
+    let sources = tables.table_sources()?;
     let columns = sources.iter().map(|(name, source)| (name.clone(), source.schema())).collect();
-    question::plan(sql, &columns, &|name| sources.get(name).cloned()).map_err(|found| told(&found))
+    question::plan(sql, &columns, &|name| sources.get(name).cloned()).map_err(|found| sql_mistakes(&found))
 }
 
-/// Mistakes in a question's text as one.
-fn told(found: &[SqlError]) -> anyhow::Error {
-    let told: Vec<String> = found.iter().map(ToString::to_string).collect();
-    mistake(format!("the query cannot be run: {}", told.join("\n")))
+/// All mistakes in a query's text as one error.
+fn sql_mistakes(found: &[SqlError]) -> anyhow::Error {
+    let messages: Vec<String> = found.iter().map(ToString::to_string).collect();
+    mistake(format!("the query cannot be run: {}", messages.join("\n")))
 }
 
-/// A session that reads registered tables and nothing else, on one thread, in bounded memory.
-fn session(memory: usize) -> Result<SessionContext> {
+/// Creates a session that reads registered tables only, on one thread, in bounded memory.
+fn create_session(memory: usize) -> Result<SessionContext> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(memory, 1.0)
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
@@ -209,8 +226,8 @@ fn session(memory: usize) -> Result<SessionContext> {
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 
-/// A query's failure as a user's mistake, in DataFusion's words without its prefixes.
-fn refused(error: DataFusionError) -> anyhow::Error {
+/// DataFusion's error as a user's mistake: its message without the technical prefixes.
+fn query_mistake(error: DataFusionError) -> anyhow::Error {
     let error = error.find_root().strip_backtrace();
     let mut text = error.as_str();
     for prefix in [
@@ -226,7 +243,7 @@ fn refused(error: DataFusionError) -> anyhow::Error {
     mistake(format!("the query cannot be run: {text}"))
 }
 
-/// The only state below `dir`, or a mistake that names what there is.
+/// The only state below `dir`; with none or several, a mistake that lists them.
 pub fn only_state(dir: &Path) -> Result<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
         .into_iter()
@@ -252,29 +269,42 @@ pub fn only_state(dir: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Asks a running `herald run --listen`.
-fn ask(url: &str, sql: &str, format: OutputFormat) -> Result<String> {
-    let base = base(url);
-    let token = access::token("HERALD_READ_TOKEN", None)?;
-    let token = token.map_or_else(|| access::token("HERALD_ADMIN_TOKEN", None), |token| Ok(Some(token)))?;
-    post(&base, &format!("/v1/query?format={}", format.name()), sql, token)
+/// Sends a query to a running `herald run --listen`.
+fn query_over_http(url: &str, sql: &str, format: OutputFormat) -> Result<String> {
+    let base = base_url(url);
+    let token = access::read_token("HERALD_READ_TOKEN", None)?;
+    let token =
+        token.map_or_else(|| access::read_token("HERALD_ADMIN_TOKEN", None), |token| Ok(Some(token)))?;
+    send_post(&base, &format!("/v1/query?format={}", format.name()), sql, token)
 }
 
-/// Where a running topology is, `http://` where nothing is said.
-pub fn base(url: &str) -> String {
+/// The base URL of a running topology; `http://` is the default scheme.
+pub fn base_url(url: &str) -> String {
     match url.contains("://") {
         true => url.trim_end_matches('/').to_owned(),
         false => format!("http://{}", url.trim_end_matches('/')),
     }
 }
 
-/// Asks a running topology; its refusal is an error in its own words.
-pub fn post(base: &str, path: &str, body: &str, token: Option<String>) -> Result<String> {
-    let client = reqwest::blocking::Client::builder()
-        .timeout(ANSWERED)
-        .build()
-        .context("cannot start the HTTP client")?;
-    let mut request = client.post(format!("{base}{path}")).body(body.to_owned());
+/// Sends a POST request to a running topology. A refusal becomes an error with the server's message.
+pub fn send_post(base: &str, path: &str, body: &str, token: Option<String>) -> Result<String> {
+    send_request(base, http_client()?.post(format!("{base}{path}")).body(body.to_owned()), token)
+}
+
+/// Reads from a running topology; its refusal is an error in its own words.
+pub fn send_get(base: &str, path: &str, token: Option<String>) -> Result<String> {
+    send_request(base, http_client()?.get(format!("{base}{path}")), token)
+}
+
+fn http_client() -> Result<reqwest::blocking::Client> {
+    reqwest::blocking::Client::builder().timeout(HTTP_TIMEOUT).build().context("cannot start the HTTP client")
+}
+
+fn send_request(
+    base: &str,
+    mut request: reqwest::blocking::RequestBuilder,
+    token: Option<String>,
+) -> Result<String> {
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
@@ -284,12 +314,12 @@ pub fn post(base: &str, path: &str, body: &str, token: Option<String>) -> Result
     if status.is_success() {
         return Ok(text);
     }
-    let told = serde_json::from_str::<serde_json::Value>(&text)
+    let message = serde_json::from_str::<serde_json::Value>(&text)
         .ok()
         .and_then(|body| body.get("error")?.as_str().map(str::to_owned));
-    match (told, status.is_client_error()) {
-        (Some(told), true) => Err(mistake(told)),
-        (Some(told), false) => Err(anyhow!(told)),
+    match (message, status.is_client_error()) {
+        (Some(message), true) => Err(mistake(message)),
+        (Some(message), false) => Err(anyhow!(message)),
         (None, _) => Err(anyhow!("{base} answered {status}: is it a herald run with --listen?")),
     }
 }

@@ -1,9 +1,9 @@
-//! `herald run`: from flags to a running topology, and from signals to its end.
+//! `herald run`: runs a topology from its flags until a signal ends it.
 //!
 //! The driver runs on the calling thread. A small runtime beside it serves HTTP, watches for
-//! sources that stand still, and waits for signals: the first SIGTERM or Ctrl-C asks the driver to
+//! stalled watermarks, and waits for signals. The first SIGTERM or Ctrl-C asks the driver to
 //! finish its epoch and publish it; a second one, or 30 s without the broker or the schema registry,
-//! ends the process with exit code 1. Nothing is lost by that: the outbox is kept and published at the next start.
+//! ends the process with exit code 1. Nothing is lost: the outbox is kept and published at the next start.
 
 pub(crate) mod monitor;
 
@@ -25,22 +25,21 @@ use crate::metrics::Metrics;
 use crate::serve::descriptors;
 use crate::serve::{self, Served};
 use crate::{query, topology};
-use monitor;
 
-/// How long whoever reads the state may take at the end.
-const LAST_READERS: Duration = Duration::from_secs(5);
-/// How long a stopping topology waits for a broker or a schema registry that does not answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time that readers of the state have to finish at the end.
+const READERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for which a stopping topology waits for a broker or schema registry that does not answer.
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `herald run`.
 pub fn command(args: &RunArgs) -> Result<()> {
-    let files = topology::read(&args.files)?;
+    let files = topology::read_files(&args.files)?;
     let variables = topology::Variables::read(args.env_file.as_deref())?;
-    let name = topology::name(args.name.as_deref(), &args.files)?;
-    let plan = topology::plan(&files, &variables, topology::Network::Allowed)?;
+    let name = topology::topology_name(args.name.as_deref(), &args.files)?;
+    let plan = topology::plan_topology(&files, &variables, topology::Network::Allowed)?;
     let config = DriverConfig {
         state_dir: state_dir(args, &name),
-        workers: args.workers.unwrap_or_else(cores),
+        workers: args.workers.unwrap_or_else(default_workers),
         epoch_interval: args.epoch_interval,
         once: args.once,
         close_windows: args.close_windows,
@@ -50,49 +49,49 @@ pub fn command(args: &RunArgs) -> Result<()> {
         plan,
         name,
     };
-    descriptors::raise();
-    let runtime = runtime()?;
-    let door = serve::bind(&args.serve)?;
+    descriptors::raise_limit();
+    let runtime = create_runtime()?;
+    let http = serve::bind(&args.serve)?;
     if args.fresh && config.state_dir.exists() {
         say_what_fresh_means(&config);
     }
     let once = args.once;
-    let ended = supervise(&runtime, config, door, &args.serve);
-    // What runs beside the driver has nothing to finish, and a slow query must not hold the end up for long; but
-    // whoever reads the state must be done with it before the process takes RocksDB down.
-    runtime.shutdown_timeout(LAST_READERS);
+    let ended = supervise(&runtime, config, http, &args.serve);
+    // Tasks beside the driver have nothing to finish, and a slow query must not delay the end for long; but
+    // readers of the state must be done with it before the process shuts RocksDB down.
+    runtime.shutdown_timeout(READERS_TIMEOUT);
     let summary = ended?;
     if once {
         let mut out = std::io::stdout().lock();
-        out.write_all(told(&summary).as_bytes())?;
+        out.write_all(summary_text(&summary).as_bytes())?;
     } else {
         tracing::info!(epoch = summary.epoch, "stopped; everything committed is published");
     }
     Ok(())
 }
 
-/// Runs the driver to its end, with everything that goes on beside it.
+/// Runs the driver to its end, with the tasks beside it: signals, monitor and HTTP server.
 fn supervise(
     runtime: &Runtime,
     config: DriverConfig,
-    door: Option<serve::Door>,
+    http: Option<serve::HttpListener>,
     args: &ServeArgs,
 ) -> Result<Summary> {
     let metrics = Arc::new(Metrics::new(&config.name)?);
     let handle = DriverHandle::default();
     stop_on_signals(runtime, handle.clone(), config.state_dir.clone())?;
     let fate = handle.fate().clone();
-    fate.task(runtime, "watch", monitor::watch(handle.clone(), metrics.clone()));
-    if let Some(door) = door {
+    fate.spawn_task(runtime, "watch", monitor::monitor_status(handle.clone(), metrics.clone()));
+    if let Some(http) = http {
         let served = Served::new(&config, args, handle.clone(), metrics.clone());
-        tracing::info!("serving on {}", door.url()?);
-        fate.task(runtime, "HTTP server", serve::serve(door, served));
+        tracing::info!("serving on {}", http.url()?);
+        fate.spawn_task(runtime, "HTTP server", serve::serve(http, served));
     }
     driver::run(config, metrics, handle)
 }
 
-/// The runtime for everything but the dataflow.
-pub fn runtime() -> Result<Runtime> {
+/// Creates the runtime of everything but the dataflow.
+pub fn create_runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)
@@ -102,8 +101,8 @@ pub fn runtime() -> Result<Runtime> {
         .context("cannot start the threads that serve")
 }
 
-/// As many workers as this machine (or container) has cores.
-pub fn cores() -> usize {
+/// The default number of workers: one per core of this machine or container.
+pub fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(schemas::KEY_GROUPS)
 }
 
@@ -114,16 +113,22 @@ fn state_dir(args: &RunArgs, name: &str) -> PathBuf {
     }
 }
 
-/// Starts to wait for signals; from here on they no longer kill the process at once.
+/// Starts to wait for SIGTERM and Ctrl-C; from here on they no longer kill the process at once.
 pub fn stop_on_signals(runtime: &Runtime, handle: DriverHandle, state_dir: PathBuf) -> Result<()> {
     let _inside = runtime.enter();
     let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
-    handle.fate().clone().task(runtime, "wait for signals", signals(terminate, interrupt, handle, state_dir));
+    handle.fate().clone().spawn_task(
+        runtime,
+        "wait for signals",
+        wait_for_signals(terminate, interrupt, handle, state_dir),
+    );
     Ok(())
 }
 
-async fn signals(
+/// Waits for the first signal and stops the driver; ends the process at a second one, or when the end is held
+/// up by an outage.
+async fn wait_for_signals(
     mut terminate: Signal,
     mut interrupt: Signal,
     handle: DriverHandle,
@@ -142,10 +147,10 @@ async fn signals(
             if handle.status().broker_ok {
                 broker = Instant::now();
             }
-            if schemas::registry_trouble().is_none() {
+            if schemas::registry_last_error().is_none() {
                 registry = Instant::now();
             }
-            match (broker.elapsed() >= PATIENCE, registry.elapsed() >= PATIENCE) {
+            match (broker.elapsed() >= OUTAGE_TIMEOUT, registry.elapsed() >= OUTAGE_TIMEOUT) {
                 (true, _) => break "broker",
                 (_, true) => break "schema registry",
                 _ => {}
@@ -155,7 +160,7 @@ async fn signals(
     let why = tokio::select! {
         _ = terminate.recv() => "stopped at once by a second signal".to_owned(),
         _ = interrupt.recv() => "stopped at once by a second signal".to_owned(),
-        who = outage => format!("stopped: the {who} did not answer for {} s", PATIENCE.as_secs()),
+        who = outage => format!("stopped: the {who} did not answer for {} s", OUTAGE_TIMEOUT.as_secs()),
     };
     eprintln!(
         "error: {why}. What is committed and not published is kept in {} and published at the next start.",
@@ -164,7 +169,8 @@ async fn signals(
     std::process::exit(1);
 }
 
-/// `--fresh` is a promise about the state; what it does to topics must be known before it does it.
+/// Warns of the effects of `--fresh` on the sinks' topics before it takes effect: the flag's name is only
+/// about the state.
 fn say_what_fresh_means(config: &DriverConfig) {
     tracing::warn!(
         "--fresh: the state in {} is dropped and every source is read again from where it starts",
@@ -175,6 +181,7 @@ fn say_what_fresh_means(config: &DriverConfig) {
     }
 }
 
+/// The effect of `--fresh` on each sink.
 fn fresh_notes(plan: &Plan) -> Vec<String> {
     plan.sinks
         .iter()
@@ -189,8 +196,8 @@ fn fresh_notes(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// What a run that ends by itself prints.
-fn told(summary: &Summary) -> String {
+/// The output of a run that ends by itself: the last epoch, and the outcomes of each source.
+fn summary_text(summary: &Summary) -> String {
     let mut text = format!("Epoch {} is committed and published.\n", summary.epoch);
     for (source, counts) in &summary.outcomes {
         let read: u64 = counts.iter().sum();
@@ -211,7 +218,7 @@ mod tests {
     fn a_summary_adds_up_before_the_readers_eyes() {
         let summary = Summary { epoch: 7, outcomes: [("matches".to_owned(), [5, 3, 1, 0, 1, 0])].into() };
         assert_eq!(
-            told(&summary),
+            summary_text(&summary),
             "Epoch 7 is committed and published.\n\
              matches: 10 read = 5 accepted + 3 duplicate + 1 superseded + 0 constraint + 1 decode + 0 late\n"
         );

@@ -1,4 +1,4 @@
-//! HTTP beside a running topology: health, metrics, and reading of committed epochs.
+//! HTTP server of a running topology: health, metrics, and queries of committed epochs.
 //!
 //! | path | answer |
 //! | --- | --- |
@@ -9,9 +9,9 @@
 //! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv or table |
 //! | `/v1/backup` | `POST ?to=DIR`: copies the state as of one epoch |
 //!
-//! Queries read the state beside the driver, never the workers' memory, and within bounds ([`queries`]). Who may
-//! ask, [`access`] says, and [`connections`] that whoever asks for health gets an answer; without an address of its
-//! own the server listens on the loopback interface.
+//! Queries read the state, never the workers' memory, and within bounds ([`queries`]). [`access`] checks
+//! permissions and rates, and [`connections`] keeps room for health checks. By default the server listens on
+//! the loopback interface.
 
 pub mod access;
 mod connections;
@@ -44,17 +44,16 @@ use crate::exit::mistake;
 use crate::metrics::Metrics;
 use access::{Access, Gate};
 use connections::Connections;
-use descriptors;
 use queries::{Answered, Queries, Refusal};
 
-/// Where `run` listens when nothing is said.
-const DEFAULT: &str = "127.0.0.1:7414";
-/// Bytes of a request's body.
-const BODY: usize = 1 << 20;
-/// How long a request's body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(10);
+/// Default address of `run`.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:7414";
+/// Most bytes of a request's body.
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// Longest time in which a request's body must arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the server knows.
+/// State of the server, shared by its handlers.
 pub struct Served {
     name: String,
     plan: Arc<Plan>,
@@ -65,7 +64,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// What is to be served of a topology that is about to run.
+    /// Prepares the state for a topology that is about to run.
     pub fn new(
         config: &DriverConfig,
         args: &ServeArgs,
@@ -83,8 +82,8 @@ impl Served {
         }
     }
 
-    /// Runs a query, or any reading of the state, at its newest epoch.
-    async fn ask(&self, sql: String, format: OutputFormat) -> Result<Answered, Refusal> {
+    /// Runs a query at the newest epoch of the state.
+    async fn run_query(&self, sql: String, format: OutputFormat) -> Result<Answered, Refusal> {
         if !self.handle.status().started {
             return Err(Refusal::of(&anyhow!("the topology has not started yet")));
         }
@@ -92,16 +91,16 @@ impl Served {
     }
 }
 
-/// An address that is listened on, and who may come in.
-pub struct Door {
+/// A bound address with its TLS settings, permissions and connection limit.
+pub struct HttpListener {
     listener: TcpListener,
     tls: Option<SslAcceptor>,
     access: Access,
     most: usize,
 }
 
-impl Door {
-    /// Where it is.
+impl HttpListener {
+    /// The URL of the address.
     ///
     /// # Errors
     /// When the listener has no address.
@@ -111,20 +110,21 @@ impl Door {
     }
 }
 
-/// What `--listen` and the flags beside it ask for; None when it is off.
+/// Binds the address of `--listen` with the settings of the other flags; None when it is off.
 ///
 /// # Errors
-/// When the address is none or is taken, when files cannot be read, or when it would be open to a network.
-pub fn bind(args: &ServeArgs) -> Result<Option<Door>> {
-    let Some(listener) = listener(args.listen.as_deref())? else { return Ok(None) };
+/// When the address is invalid or taken, when files cannot be read, or when a network could read without a
+/// token.
+pub fn bind(args: &ServeArgs) -> Result<Option<HttpListener>> {
+    let Some(listener) = bind_address(args.listen.as_deref())? else { return Ok(None) };
     let mut access = Access::new(args)?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        (Some(certificate), Some(key)) => Some(tls::create_acceptor(certificate, key)?),
         _ => None,
     };
     if !address.ip().is_loopback() {
-        if access.open() {
+        if access.is_open() {
             return Err(mistake(format!(
                 "--listen {address} can be reached from the network, and whoever reaches it could read everything\n  \
                  set HERALD_READ_TOKEN (or --read-token-file), or listen on 127.0.0.1"
@@ -134,20 +134,26 @@ pub fn bind(args: &ServeArgs) -> Result<Option<Door>> {
             tracing::warn!("tokens and answers pass {address} in clear: give --tls-cert and --tls-key");
         }
     } else {
-        let given = args.listen.as_deref().map_or(String::new(), self::address);
-        access.called(given.rsplit_once(':').map_or("", |(name, _)| name));
+        let given = args.listen.as_deref().map_or(String::new(), self::expand_address);
+        access.require_host(given.rsplit_once(':').map_or("", |(name, _)| name));
     }
-    Ok(Some(Door { listener, tls, access, most: args.max_connections.unwrap_or(connections::MOST) }))
+    Ok(Some(HttpListener {
+        listener,
+        tls,
+        access,
+        most: args.max_connections.unwrap_or(connections::DEFAULT_LIMIT),
+    }))
 }
 
-fn listener(listen: Option<&str>) -> Result<Option<TcpListener>> {
+/// Binds the address of `--listen`. The default address is optional: if it is taken, nothing is served.
+fn bind_address(listen: Option<&str>) -> Result<Option<TcpListener>> {
     let Some(given) = listen else {
-        // Two topologies on one machine are no mistake: the second one is not served.
-        return Ok(match TcpListener::bind(DEFAULT) {
+        // Two topologies on one machine are no mistake: the second one runs without a server.
+        return Ok(match TcpListener::bind(DEFAULT_ADDRESS) {
             Ok(listener) => Some(listener),
             Err(error) => {
                 tracing::warn!(
-                    "{DEFAULT} is not free ({error}): nothing is served. Choose an address with --listen"
+                    "{DEFAULT_ADDRESS} is not free ({error}): nothing is served. Choose an address with --listen"
                 );
                 None
             }
@@ -156,7 +162,7 @@ fn listener(listen: Option<&str>) -> Result<Option<TcpListener>> {
     if given == "off" {
         return Ok(None);
     }
-    let address = address(given);
+    let address = expand_address(given);
     let resolved = address.to_socket_addrs().map(Iterator::collect::<Vec<_>>).map_err(|error| {
         mistake(format!("--listen {given:?} is not an address: {error}. Write ADDRESS:PORT, PORT or off"))
     })?;
@@ -165,8 +171,8 @@ fn listener(listen: Option<&str>) -> Result<Option<TcpListener>> {
         .map_err(|error| mistake(format!("cannot listen on {address}: {error}")))
 }
 
-/// `8080` and `:8080` are ports of the loopback interface.
-fn address(given: &str) -> String {
+/// The full form of an address: `8080` and `:8080` are ports of the loopback interface.
+fn expand_address(given: &str) -> String {
     let port = given.strip_prefix(':').unwrap_or(given);
     match port.parse::<u16>() {
         Ok(port) => format!("127.0.0.1:{port}"),
@@ -178,16 +184,17 @@ fn address(given: &str) -> String {
 ///
 /// # Errors
 /// When nothing more can be served.
-pub async fn serve(door: Door, served: Served) -> Result<()> {
-    let Door { listener, tls, access, most } = door;
+pub async fn serve(http: HttpListener, served: Served) -> Result<()> {
+    let HttpListener { listener, tls, access, most } = http;
     let metrics = served.metrics.serving().clone();
-    let router = router(served, access);
+    let router = create_router(served, access);
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    connections::accept(listener, tls, Connections::new(most, metrics), router).await
+    connections::accept_all(listener, tls, Connections::new(most, metrics), router).await
 }
 
-fn router(served: Served, access: Access) -> Router {
+/// Routes paths to their handlers, behind the check of permissions.
+fn create_router(served: Served, access: Access) -> Router {
     let gate = Gate { access, metrics: served.metrics.serving().clone() };
     Router::new()
         .route("/healthz", get(healthz))
@@ -198,7 +205,7 @@ fn router(served: Served, access: Access) -> Router {
         .route("/v1/query", get(query_get).post(query_post))
         .route("/v1/backup", post(backup))
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing at this path"))
-        .layer(axum::middleware::from_fn_with_state(Arc::new(gate), access::check))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(gate), access::check_access))
         .with_state(Arc::new(served))
 }
 
@@ -219,7 +226,7 @@ async fn readyz(State(served): Shared) -> Response {
         "starting".to_owned()
     } else if !status.broker_ok {
         status.last_error.unwrap_or_else(|| "the broker does not answer".to_owned())
-    } else if let Some(trouble) = schemas::registry_trouble() {
+    } else if let Some(trouble) = schemas::registry_last_error() {
         trouble
     } else {
         return "ready\n".into_response();
@@ -228,7 +235,7 @@ async fn readyz(State(served): Shared) -> Response {
 }
 
 async fn metrics(State(served): Shared) -> Response {
-    served.metrics.serving().descriptors(descriptors::open(), descriptors::limit());
+    served.metrics.serving().set_descriptors(descriptors::count_open(), descriptors::soft_limit());
     match served.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -241,7 +248,7 @@ async fn topology(State(served): Shared) -> Response {
         "sources": served.plan.sources.iter().map(|source| json!({
             "name": source.name,
             "keyed": source.keyed.is_some(),
-            "columns": columns(&source.schema),
+            "columns": columns_json(&source.schema),
         })).collect::<Vec<_>>(),
         "views": served.plan.views.iter().map(|view| &view.name).collect::<Vec<_>>(),
         "sinks": served.plan.sinks.iter().map(|sink| json!({
@@ -253,23 +260,24 @@ async fn topology(State(served): Shared) -> Response {
     .into_response()
 }
 
-fn columns(schema: &arrow::datatypes::Schema) -> Value {
+/// A schema's columns as JSON.
+fn columns_json(schema: &arrow::datatypes::Schema) -> Value {
     let column = |field: &arrow::datatypes::FieldRef| json!({"name": field.name(), "type": schemas::sql_type(field), "nullable": field.is_nullable()});
     schema.fields().iter().map(column).collect()
 }
 
 async fn views(State(served): Shared) -> Response {
-    let asked = served.ask("SELECT * FROM herald.views".to_owned(), OutputFormat::Json).await;
+    let asked = served.run_query("SELECT * FROM herald.views".to_owned(), OutputFormat::Json).await;
     let shown = asked.and_then(|answered| {
         let epoch = answered.epoch;
-        let rows = answered.body.text().and_then(|text| Ok(serde_json::from_str::<Vec<Value>>(&text)?));
-        rows.map(|rows| shown(&served.plan, epoch, &rows)).map_err(|error| Refusal::of(&error))
+        let rows = answered.body.into_text().and_then(|text| Ok(serde_json::from_str::<Vec<Value>>(&text)?));
+        rows.map(|rows| views_json(&served.plan, epoch, &rows)).map_err(|error| Refusal::of(&error))
     });
     shown.map_or_else(|refusal| failure(refusal.0, &refusal.1), |shown| axum::Json(shown).into_response())
 }
 
-/// The plan's views, with what the state says of each.
-fn shown(plan: &Plan, epoch: u64, rows: &[Value]) -> Value {
+/// The plan's views as JSON, each with its row of `herald.views`.
+fn views_json(plan: &Plan, epoch: u64, rows: &[Value]) -> Value {
     let views = plan.views.iter().map(|view| {
         let row = rows.iter().find(|row| row["view"] == view.name.as_str());
         let schema = plan.rels.get(view.rel).map(|rel| rel.schema.clone());
@@ -279,7 +287,7 @@ fn shown(plan: &Plan, epoch: u64, rows: &[Value]) -> Value {
         };
         json!({
             "name": view.name,
-            "columns": schema.as_ref().map(|schema| columns(schema)),
+            "columns": schema.as_ref().map(|schema| columns_json(schema)),
             "key": schema.as_ref().and_then(|schema| key(schema)),
             "epoch": row.map(|row| &row["epoch"]),
             "committed_at": row.map(|row| &row["committed_at"]),
@@ -289,38 +297,39 @@ fn shown(plan: &Plan, epoch: u64, rows: &[Value]) -> Value {
     json!({"epoch": epoch, "views": views.collect::<Vec<_>>()})
 }
 
+/// Parameters of `/v1/query`.
 #[derive(serde::Deserialize)]
-struct Ask {
+struct QueryParams {
     sql: Option<String>,
     format: Option<String>,
 }
 
-async fn query_get(State(served): Shared, Query(ask): Query<Ask>) -> Response {
+async fn query_get(State(served): Shared, Query(ask): Query<QueryParams>) -> Response {
     match ask.sql {
-        Some(sql) => answer(served, sql, ask.format).await,
+        Some(sql) => answer_query(served, sql, ask.format).await,
         None => failure(StatusCode::BAD_REQUEST, "write the query as ?sql=..., or POST it"),
     }
 }
 
-async fn query_post(State(served): Shared, Query(ask): Query<Ask>, body: Body) -> Response {
-    match text(&served, body).await {
-        Ok(sql) => answer(served, sql, ask.format).await,
+async fn query_post(State(served): Shared, Query(ask): Query<QueryParams>, body: Body) -> Response {
+    match read_body(&served, body).await {
+        Ok(sql) => answer_query(served, sql, ask.format).await,
         Err(Refusal(status, why)) => failure(status, &why),
     }
 }
 
-/// A request's body, bounded in size and time.
-async fn text(served: &Served, body: Body) -> Result<String, Refusal> {
+/// Reads a request's body as text, bounded in size and time.
+async fn read_body(served: &Served, body: Body) -> Result<String, Refusal> {
     let refused = |reason: &str, status, why: &str| {
-        served.metrics.serving().refused(reason);
+        served.metrics.serving().count_refused(reason);
         Err(Refusal(status, why.to_owned()))
     };
     const LARGE: &str = "a body has at most 1 MiB";
-    if body.size_hint().lower() > BODY as u64 {
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
         return refused("body_size", StatusCode::PAYLOAD_TOO_LARGE, LARGE);
     }
     let bad = |why: String| Refusal(StatusCode::BAD_REQUEST, why);
-    match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY)).await {
+    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
         Ok(Ok(bytes)) => {
             String::from_utf8(bytes.into()).map_err(|_| bad("the query must be UTF-8 text".to_owned()))
         }
@@ -334,16 +343,18 @@ async fn text(served: &Served, body: Body) -> Result<String, Refusal> {
     }
 }
 
-async fn answer(served: Arc<Served>, sql: String, wanted: Option<String>) -> Response {
+/// Runs a query and builds its response.
+async fn answer_query(served: Arc<Served>, sql: String, wanted: Option<String>) -> Response {
     let format = match wanted.as_deref() {
         None | Some("json") => OutputFormat::Json,
         Some("csv") => OutputFormat::Csv,
         Some("table") => OutputFormat::Table,
         Some(_) => return failure(StatusCode::BAD_REQUEST, "format must be json, csv or table"),
     };
-    match served.ask(sql, format).await {
+    match served.run_query(sql, format).await {
         Ok(Answered { epoch, body }) => {
-            let mut response = ([(header::CONTENT_TYPE, format.mime())], Body::new(body)).into_response();
+            let mut response =
+                ([(header::CONTENT_TYPE, format.mime_type())], Body::new(body)).into_response();
             response.headers_mut().insert("herald-epoch", HeaderValue::from(epoch));
             response
         }
@@ -351,13 +362,14 @@ async fn answer(served: Arc<Served>, sql: String, wanted: Option<String>) -> Res
     }
 }
 
+/// Parameters of `/v1/backup`.
 #[derive(serde::Deserialize)]
-struct Copy {
+struct BackupParams {
     to: PathBuf,
 }
 
-/// Copies the state. The directory is one of this machine.
-async fn backup(State(served): Shared, Query(copy): Query<Copy>) -> Response {
+/// Copies the state to a directory of this machine, one copy at a time.
+async fn backup(State(served): Shared, Query(copy): Query<BackupParams>) -> Response {
     let work = move |served: &Served| {
         let store = served.handle.store().ok_or_else(|| anyhow!("the topology has not started yet"))?;
         if !copy.to.is_absolute() {
@@ -374,7 +386,7 @@ async fn backup(State(served): Shared, Query(copy): Query<Copy>) -> Response {
         Some(work(&shared))
     });
     match copied.await {
-        Ok(Some(Ok(told))) => axum::Json(told).into_response(),
+        Ok(Some(Ok(answer))) => axum::Json(answer).into_response(),
         Ok(Some(Err(error))) => {
             let Refusal(status, why) = Refusal::of(&error);
             failure(status, &why)
@@ -394,15 +406,15 @@ mod tests {
 
     #[test]
     fn a_port_alone_is_a_port_of_the_loopback_interface() {
-        assert_eq!(address("8080"), "127.0.0.1:8080");
-        assert_eq!(address(":8080"), "127.0.0.1:8080");
-        assert_eq!(address("0.0.0.0:8080"), "0.0.0.0:8080");
-        assert_eq!(address("[::1]:80"), "[::1]:80");
+        assert_eq!(expand_address("8080"), "127.0.0.1:8080");
+        assert_eq!(expand_address(":8080"), "127.0.0.1:8080");
+        assert_eq!(expand_address("0.0.0.0:8080"), "0.0.0.0:8080");
+        assert_eq!(expand_address("[::1]:80"), "[::1]:80");
     }
 
     #[test]
     fn an_address_that_is_none_is_a_mistake() {
-        let error = listener(Some("nowhere")).unwrap_err();
+        let error = bind_address(Some("nowhere")).unwrap_err();
         assert_eq!(crate::exit::code(&error), 2);
     }
 
@@ -426,7 +438,7 @@ mod tests {
 
     #[test]
     fn off_listens_nowhere() {
-        assert!(listener(Some("off")).is_ok_and(|listener| listener.is_none()));
+        assert!(bind_address(Some("off")).is_ok_and(|listener| listener.is_none()));
     }
 
     /// Asks a server of a topology that has not started yet.
@@ -444,13 +456,16 @@ mod tests {
             close_windows: false,
             fresh: false,
             skip_lost_records: false,
-            memory: crate::driver::budget::DEFAULT,
+            memory: crate::driver::budget::DEFAULT_BYTES,
         };
         let metrics = Arc::new(Metrics::new("t")?);
         let served = Served::new(&config, &ServeArgs::default(), DriverHandle::default(), metrics);
-        let runtime = crate::run::runtime()?;
+        let runtime = crate::run::create_runtime()?;
         let access = Access::new(&ServeArgs::default())?;
-        runtime.spawn(serve(Door { listener, tls: None, access, most: connections::MOST }, served));
+        runtime.spawn(serve(
+            HttpListener { listener, tls: None, access, most: connections::DEFAULT_LIMIT },
+            served,
+        ));
         let answers = requests.iter().map(|request| {
             let mut stream = std::net::TcpStream::connect(address)?;
             write!(stream, "{request} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")?;

@@ -1,9 +1,9 @@
-//! From the files named on the command line to a plan: reading, variables, planning, options.
+//! Planning of the files named on the command line: reading, variables, planning, validation of options.
 //!
-//! Every command starts here, so that `check` finds what `run` would. Connector options are the
-//! connectors' to judge and not the planner's; what they refuse is reported at the option's place
-//! in the text, like any other mistake. The topology's name is decided here too: it is half of its
-//! identity, and part of a directory and a transactional id.
+//! Every command starts here, so that `check` finds the same mistakes as `run`. Connector options are
+//! validated by the connectors, not the planner; a refusal is reported at the option's place in the text,
+//! like any other mistake. The topology's name is determined here too: it is half of the topology's identity,
+//! and part of a directory name and a transactional id.
 
 mod columns;
 
@@ -22,13 +22,13 @@ use crate::exit::{SqlMistakes, mistake};
 
 /// Values for `${NAME}`.
 pub struct Variables {
-    /// Whether the environment is asked first.
+    /// True if environment variables take precedence over `values`.
     environment: bool,
     values: BTreeMap<String, String>,
 }
 
 impl Variables {
-    /// The environment and, below it, the `NAME=VALUE` lines of a file.
+    /// Reads the `NAME=VALUE` lines of a file, if there is one. The environment takes precedence over them.
     pub fn read(env_file: Option<&Path>) -> Result<Variables> {
         let Some(path) = env_file else {
             let values = BTreeMap::new();
@@ -41,7 +41,7 @@ impl Variables {
         Ok(Variables { environment: true, values })
     }
 
-    /// These and no others, whatever the environment says.
+    /// Only these variables, without the environment.
     pub fn only(pairs: &[(&str, &str)]) -> Variables {
         let pairs = pairs.iter();
         Variables {
@@ -50,12 +50,13 @@ impl Variables {
         }
     }
 
-    fn get(&self, name: &str) -> Option<String> {
+    fn value_of(&self, name: &str) -> Option<String> {
         let set = if self.environment { std::env::var(name).ok() } else { None };
         set.or_else(|| self.values.get(name).cloned())
     }
 }
 
+/// Parses `NAME=VALUE` lines, with comments, `export` and quotes as in a shell. An error names its line.
 fn parse_variables(text: &str) -> Result<BTreeMap<String, String>, (usize, String)> {
     let mut variables = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
@@ -79,7 +80,7 @@ fn parse_variables(text: &str) -> Result<BTreeMap<String, String>, (usize, Strin
 }
 
 /// Reads the files of a topology.
-pub fn read(paths: &[PathBuf]) -> Result<Vec<SqlFile>> {
+pub fn read_files(paths: &[PathBuf]) -> Result<Vec<SqlFile>> {
     paths
         .iter()
         .map(|path| {
@@ -90,20 +91,20 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<SqlFile>> {
         .collect()
 }
 
-/// Whether planning may ask schema registries for columns that a relation leaves out.
+/// Permission to ask schema registries for the columns that a relation leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// It may.
+    /// Registries may be asked.
     Allowed,
-    /// It may not: such a relation is refused.
+    /// Registries may not be asked: a relation that needs one is refused.
     Refused,
 }
 
-/// Plans a topology and has the connectors judge its options. Every mistake is in the error.
-pub fn plan(files: &[SqlFile], variables: &Variables, network: Network) -> Result<Arc<Plan>> {
-    let env = |name: &str| variables.get(name);
+/// Plans a topology and has the connectors validate its options. The error holds every mistake.
+pub fn plan_topology(files: &[SqlFile], variables: &Variables, network: Network) -> Result<Arc<Plan>> {
+    let env = |name: &str| variables.value_of(name);
     let read_file = |path: &str| std::fs::read_to_string(path);
-    let columns_of = |create: &CreateRelation| columns::of(create, network);
+    let columns_of = |create: &CreateRelation| columns::columns_of(create, network);
     let plan = sql::compile(files, &env, &read_file, &columns_of)
         .map_err(|errors| Error::new(SqlMistakes::new(errors, files)))?;
     let refused = refused_options(&plan);
@@ -112,28 +113,30 @@ pub fn plan(files: &[SqlFile], variables: &Variables, network: Network) -> Resul
     }
     let statements =
         sql::parse(files, &env, &read_file).map_err(|errors| Error::new(SqlMistakes::new(errors, files)))?;
-    let mut errors: Vec<(Pos, SqlError)> =
-        refused.into_iter().map(|(owner, error)| at_its_place(files, &statements, &owner, &error)).collect();
+    let mut errors: Vec<(Pos, SqlError)> = refused
+        .into_iter()
+        .map(|(owner, error)| locate_refusal(files, &statements, &owner, &error))
+        .collect();
     errors.sort_by_key(|(pos, _)| *pos);
     let errors = errors.into_iter().map(|(_, error)| error).collect();
     Err(Error::new(SqlMistakes::new(errors, files)))
 }
 
-/// What connectors say against the options of each source and sink.
+/// The first invalid option of each source and sink, by its owner's name.
 fn refused_options(plan: &Plan) -> Vec<(String, ConnectorError)> {
     let sources = plan.sources.iter().map(|source| {
-        let judged = SourceConnector::from_options(&source.options).err();
-        (&source.name, judged.or_else(|| no_registry(source.encoding, &source.encode_options)))
+        let refused = SourceConnector::from_options(&source.options).err();
+        (&source.name, refused.or_else(|| missing_registry(source.encoding, &source.encode_options)))
     });
     let sinks = plan.sinks.iter().map(|sink| {
-        let judged = SinkConnector::from_options(&sink.options).err();
-        (&sink.name, judged.or_else(|| no_registry(sink.encoding, &sink.encode_options)))
+        let refused = SinkConnector::from_options(&sink.options).err();
+        (&sink.name, refused.or_else(|| missing_registry(sink.encoding, &sink.encode_options)))
     });
     sources.chain(sinks).filter_map(|(owner, error)| Some((owner.clone(), error?))).collect()
 }
 
-/// Avro without a registry has no schemas.
-fn no_registry(encoding: Encoding, options: &BTreeMap<String, String>) -> Option<ConnectorError> {
+/// The error for Avro without a registry, from which its schemas would come.
+fn missing_registry(encoding: Encoding, options: &BTreeMap<String, String>) -> Option<ConnectorError> {
     let missing = encoding == Encoding::Avro && !options.contains_key("schema.registry");
     missing.then(|| ConnectorError::Config {
         option: "schema.registry".to_owned(),
@@ -141,8 +144,8 @@ fn no_registry(encoding: Encoding, options: &BTreeMap<String, String>) -> Option
     })
 }
 
-/// A connector's refusal as a mistake at the option, or at the statement where the option is missing.
-fn at_its_place(
+/// A connector's refusal as a mistake at the option, or at the statement if the option is missing.
+fn locate_refusal(
     files: &[SqlFile],
     statements: &[Statement],
     owner: &str,
@@ -150,7 +153,7 @@ fn at_its_place(
 ) -> (Pos, SqlError) {
     let (kind, name, with) = statements
         .iter()
-        .map(named)
+        .map(describe_statement)
         .find(|(_, name, _)| name.text == owner)
         .unwrap_or(("relation", &NOWHERE, &[]));
     let (pos, message) = match error {
@@ -167,7 +170,8 @@ fn at_its_place(
 
 static NOWHERE: Name = Name { text: String::new(), pos: Pos { file: 0, line: 1, column: 1 } };
 
-fn named(statement: &Statement) -> (&'static str, &Name, &[OptionItem]) {
+/// The kind, name and options of a statement.
+fn describe_statement(statement: &Statement) -> (&'static str, &Name, &[OptionItem]) {
     match statement {
         Statement::Relation(relation) if relation.table => ("table", &relation.name, &relation.with),
         Statement::Relation(relation) => ("source", &relation.name, &relation.with),
@@ -176,8 +180,8 @@ fn named(statement: &Statement) -> (&'static str, &Name, &[OptionItem]) {
     }
 }
 
-/// The topology's name: the one given, else the first file's without its ending.
-pub fn name(given: Option<&str>, files: &[PathBuf]) -> Result<String> {
+/// The topology's name: the one given, else the first file's name without its extension.
+pub fn topology_name(given: Option<&str>, files: &[PathBuf]) -> Result<String> {
     let stem = || files.first()?.file_stem()?.to_str().map(str::to_owned);
     let name = given.map(str::to_owned).or_else(stem).unwrap_or_default();
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -211,10 +215,10 @@ mod tests {
     #[test]
     fn a_name_comes_from_the_first_file_or_the_flag() -> Result<()> {
         let files = [PathBuf::from("some/match_analytics.sql"), PathBuf::from("b.sql")];
-        assert_eq!(name(None, &files)?, "match_analytics");
-        assert_eq!(name(Some("eu-1"), &files)?, "eu-1");
+        assert_eq!(topology_name(None, &files)?, "match_analytics");
+        assert_eq!(topology_name(Some("eu-1"), &files)?, "eu-1");
         for bad in ["", "..", "a/b", "a b", ".hidden"] {
-            let error = name(Some(bad), &files).unwrap_err();
+            let error = topology_name(Some(bad), &files).unwrap_err();
             assert_eq!(crate::exit::code(&error), 2, "{bad}");
         }
         Ok(())

@@ -1,9 +1,9 @@
-//! A process that is measured: its CPU time, its wall time, what it said, and, when asked, where the
-//! time went while it ran.
+//! A process that is measured: its CPU time, its wall time, its output, and on request samples of its
+//! threads and metrics.
 //!
 //! CPU time is user and system time as the kernel counts it for a child that was waited for. Children
-//! run one at a time, so the difference around a wait is that child's and nobody else's. Threads are
-//! sampled while the child runs: what they did between the last sample and the end is not seen.
+//! run one at a time, so the difference around a wait is that child's alone. Threads are sampled while
+//! the child runs: their CPU time between the last sample and the end is not seen.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,27 +15,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Kernel ticks in a second, as every Linux tells them to processes.
+/// Kernel ticks in a second, as every Linux reports them to processes.
 const TICKS: f64 = 100.0;
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 const SCRAPE_EVERY: Duration = Duration::from_millis(250);
-/// A process that uses less than a tenth of a core for so long has nothing left to do.
-const QUIET: Duration = Duration::from_millis(400);
-/// How long any child may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Interval in which an idle process uses less than a tenth of a core.
+const IDLE_INTERVAL: Duration = Duration::from_millis(400);
+/// Time that any child may take.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What a child cost.
+/// Cost and output of a child.
 #[derive(Clone, Debug, Default)]
 pub struct Cost {
     /// User and system time, seconds.
     pub cpu_s: f64,
     /// From start to end, seconds.
     pub wall_s: f64,
-    /// What it printed.
+    /// Its standard output.
     pub said: String,
 }
 
-/// Events and what they cost.
+/// Events and their cost.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
     /// Events.
@@ -52,22 +52,22 @@ impl Measured {
         self.events as f64 / self.cpu_s.max(1.0 / TICKS)
     }
 
-    /// The cheaper of two runs of the same.
+    /// The cheaper of two runs of the same kind.
     pub fn better(self, other: Measured) -> Measured {
         if other.rate() > self.rate() { other } else { self }
     }
 }
 
-/// What was seen of a child while it ran.
+/// Samples of a child while it ran.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Samples {
     /// CPU seconds by thread.
     pub threads: BTreeMap<(String, String), f64>,
     /// The last answer of `/metrics`.
     pub metrics: String,
 }
 
-/// A process that goes on until it is dropped.
+/// A process that runs until it is dropped.
 pub struct Running {
     child: std::process::Child,
     port: u16,
@@ -85,32 +85,32 @@ impl Running {
         Ok(Running { child, port, log: log.to_owned() })
     }
 
-    /// Waits until `/metrics` satisfies `done`, then until nothing is left to do: no thread works on
-    /// a merge or a compaction. CPU seconds so far, and when `done` was first seen.
+    /// Waits until `/metrics` satisfies `done`, then until the process is idle: no thread works on
+    /// a merge or a compaction. Returns CPU seconds so far, and the time at which `done` was first seen.
     ///
     /// # Errors
     /// When the process ends, or takes too long.
-    pub fn until(&mut self, mut done: impl FnMut(&str) -> bool) -> Result<(f64, Instant)> {
+    pub fn wait_until(&mut self, mut done: impl FnMut(&str) -> bool) -> Result<(f64, Instant)> {
         let begun = Instant::now();
         let (mut seen, mut spent) = (None, f64::MAX);
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!("a run ended ({status}): {}", tail(&self.log));
+                bail!("a run ended ({status}): {}", log_tail(&self.log));
             }
-            if begun.elapsed() > PATIENCE {
-                bail!("a run took longer than {} s: {}", PATIENCE.as_secs(), tail(&self.log));
+            if begun.elapsed() > TIMEOUT {
+                bail!("a run took longer than {} s: {}", TIMEOUT.as_secs(), log_tail(&self.log));
             }
             let Some(at) = seen else {
-                if scrape(self.port).is_ok_and(|metrics| done(&metrics)) {
+                if fetch_metrics(self.port).is_ok_and(|metrics| done(&metrics)) {
                     seen = Some(Instant::now());
                 } else {
                     std::thread::sleep(SAMPLE_EVERY * 2);
                 }
                 continue;
             };
-            std::thread::sleep(QUIET);
+            std::thread::sleep(IDLE_INTERVAL);
             let now = process_s(self.child.id())?;
-            if now - spent < QUIET.as_secs_f64() * 0.1 {
+            if now - spent < IDLE_INTERVAL.as_secs_f64() * 0.1 {
                 return Ok((now, at));
             }
             spent = now;
@@ -120,7 +120,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Its state is thrown away, so there is nothing to end gracefully.
+        // Its state is deleted, so it need not end gracefully.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -129,22 +129,22 @@ impl Drop for Running {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// When it cannot be started, fails, or takes too long; with the end of what it logged.
+/// When it cannot be started, fails, or takes too long; with the end of its log.
 pub fn run(command: &mut Command, log: &Path) -> Result<Cost> {
-    watch(command, log, |_| {})
+    run_watched(command, log, |_| {})
 }
 
-/// Runs a command that listens on `port`, and looks at it while it runs.
+/// Runs a command that listens on `port`, and samples its threads and metrics while it runs.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_seen(command: &mut Command, log: &Path, port: u16) -> Result<(Cost, Seen)> {
-    let (mut seen, mut scraped) = (Seen::default(), Instant::now());
-    let cost = watch(command, log, |pid| {
-        threads(pid, &mut seen.threads);
+pub fn run_sampled(command: &mut Command, log: &Path, port: u16) -> Result<(Cost, Samples)> {
+    let (mut seen, mut scraped) = (Samples::default(), Instant::now());
+    let cost = run_watched(command, log, |pid| {
+        sample_threads(pid, &mut seen.threads);
         if scraped.elapsed() >= SCRAPE_EVERY {
             scraped = Instant::now();
-            if let Ok(text) = scrape(port) {
+            if let Ok(text) = fetch_metrics(port) {
                 seen.metrics = text;
             }
         }
@@ -152,9 +152,10 @@ pub fn run_seen(command: &mut Command, log: &Path, port: u16) -> Result<(Cost, S
     Ok((cost, seen))
 }
 
-fn watch(command: &mut Command, log: &Path, mut look: impl FnMut(u32)) -> Result<Cost> {
+/// Runs a command to its end and calls `look` with its process id at every interval.
+fn run_watched(command: &mut Command, log: &Path, mut look: impl FnMut(u32)) -> Result<Cost> {
     let said = log.with_extension("out");
-    // A backtrace would push what went wrong out of the end of the log.
+    // A backtrace would push the error message out of the end of the log.
     command
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
@@ -166,22 +167,23 @@ fn watch(command: &mut Command, log: &Path, mut look: impl FnMut(u32)) -> Result
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             child.kill()?;
             child.wait()?;
-            bail!("a run took longer than {} s: {}", PATIENCE.as_secs(), tail(log));
+            bail!("a run took longer than {} s: {}", TIMEOUT.as_secs(), log_tail(log));
         }
         look(child.id());
         std::thread::sleep(SAMPLE_EVERY);
     };
     let wall_s = begun.elapsed().as_secs_f64();
     if !status.success() {
-        bail!("a run failed ({status}): {}", tail(log));
+        bail!("a run failed ({status}): {}", log_tail(log));
     }
     Ok(Cost { cpu_s: children_s()? - before, wall_s, said: std::fs::read_to_string(said)? })
 }
 
-fn tail(log: &Path) -> String {
+/// The last twelve lines of a log.
+fn log_tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(12)..].join("\n")
@@ -190,7 +192,7 @@ fn tail(log: &Path) -> String {
 /// CPU seconds of all children that were waited for.
 fn children_s() -> Result<f64> {
     let text = std::fs::read_to_string("/proc/self/stat").context("this bench needs Linux's /proc")?;
-    let (_, fields) = stat(&text).context("/proc/self/stat is not as expected")?;
+    let (_, fields) = parse_stat(&text).context("/proc/self/stat is not as expected")?;
     // cutime and cstime, fields 16 and 17 of proc_pid_stat(5).
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     Ok((ticks(13) + ticks(14)) / TICKS)
@@ -199,25 +201,26 @@ fn children_s() -> Result<f64> {
 /// CPU seconds of a running process.
 fn process_s(pid: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat(&text).context("a process' stat is not as expected")?;
+    let (_, fields) = parse_stat(&text).context("a process' stat is not as expected")?;
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     Ok((ticks(11) + ticks(12)) / TICKS)
 }
 
-/// Brings the CPU time of every thread of a process up to date; threads that ended keep theirs.
-fn threads(pid: u32, seen: &mut BTreeMap<(String, String), f64>) {
+/// Updates the CPU time of every thread of a process; threads that ended keep their last value.
+fn sample_threads(pid: u32, seen: &mut BTreeMap<(String, String), f64>) {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return };
     for task in tasks.flatten() {
         let Ok(text) = std::fs::read_to_string(task.path().join("stat")) else { continue };
-        let Some((name, fields)) = stat(&text) else { continue };
+        let Some((name, fields)) = parse_stat(&text) else { continue };
         let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
         let id = task.file_name().to_string_lossy().into_owned();
         seen.insert((id, name.to_owned()), (ticks(11) + ticks(12)) / TICKS);
     }
 }
 
-/// Name and the fields from `state` on. The name may hold spaces and parentheses.
-fn stat(text: &str) -> Option<(&str, Vec<&str>)> {
+/// Parses `/proc/PID/stat`: the name and the fields from `state` on. The name may hold spaces and
+/// parentheses.
+fn parse_stat(text: &str) -> Option<(&str, Vec<&str>)> {
     let (_, after) = text.split_once('(')?;
     let (name, fields) = after.rsplit_once(") ")?;
     Some((name, fields.split_whitespace().collect()))
@@ -231,7 +234,8 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn scrape(port: u16) -> Result<String> {
+/// Fetches `/metrics`.
+fn fetch_metrics(port: u16) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
@@ -246,7 +250,7 @@ mod tests {
 
     #[test]
     fn names_may_hold_anything() {
-        let (name, fields) = stat("12 (a) b) S 1 2").unwrap_or_default();
+        let (name, fields) = parse_stat("12 (a) b) S 1 2").unwrap_or_default();
         assert_eq!((name, fields), ("a) b", vec!["S", "1", "2"]));
     }
 }

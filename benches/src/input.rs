@@ -1,11 +1,11 @@
-//! What is fed in: generated matches, the same for every run and every machine.
+//! Input of the bench: generated matches, the same for every run and every machine.
 //!
 //! An event is a `match.completed` envelope with ten participants. It comes in two sizes: whole, about
-//! 70 kB, as large and as deeply nested as Riot's own bodies are (captured ones have 68 to 115 kB),
-//! which is what the bars are for; and lean, about 3 kB of little more than what the topology reads,
-//! which is the hardest case for a ratio to decoding and has no bar. Of a topic's records
-//! a tenth repeats an earlier one byte for byte, one in twenty corrects an earlier match, and one in a
-//! thousand is broken, so that dedup, versions and dead letters all have work.
+//! 70 kB, as large and as deeply nested as Riot's own bodies are (captured ones have 68 to 115 kB), to
+//! which the bars apply; and lean, about 3 kB with little more than the columns that the topology reads,
+//! which is the hardest case for a ratio to decoding and has no bar. Of a topic's records a tenth repeats
+//! an earlier one byte for byte, one in twenty corrects an earlier match, and one in a thousand is broken,
+//! so that deduplication, versions and dead letters all have work.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,17 +13,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use connectors::generate::matches::champion;
+use connectors::generate::matches::champion_record;
 use connectors::generate::random::Random;
 use connectors::kafka::{Feed, KafkaCluster, TopicSpec, Topics};
 use connectors::{MatchOptions, Matches, murmur2_partition};
 
-/// How large an event is.
+/// Size of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// Little more than what is read.
+    /// With little more than the fields that are read.
     Lean,
-    /// With everything that Riot sends and nobody reads.
+    /// With all the fields that Riot sends, most of them unread.
     Whole,
 }
 
@@ -43,19 +43,20 @@ const CHAMPIONS: &str = "champion";
 const PARTITIONS: i32 = 4;
 /// Players of the topic's matches.
 const PLAYERS: u64 = 100_000;
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Timeout of calls to the broker.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Fills the topic of the dimension.
 ///
 /// # Errors
 /// When the broker refuses.
 pub fn champion_topic(bootstrap: &str) -> Result<()> {
-    let feed = topic(bootstrap, CHAMPIONS, 1)?;
+    let feed = create_topic(bootstrap, CHAMPIONS, 1)?;
     for id in 1..=MatchOptions::default().champions {
-        let (key, value) = champion(id);
+        let (key, value) = champion_record(id);
         feed.send((CHAMPIONS, 0), Some(key.as_bytes()), Some(value.as_bytes()), None)?;
     }
-    Ok(feed.flush(PATIENCE)?)
+    Ok(feed.flush(BROKER_TIMEOUT)?)
 }
 
 /// Fills a topic of matches, and a file with the same matches in the same order.
@@ -63,7 +64,7 @@ pub fn champion_topic(bootstrap: &str) -> Result<()> {
 /// # Errors
 /// When the broker or the disk refuses.
 pub fn match_topic(bootstrap: &str, size: Size, events: u64, copy: &Path) -> Result<()> {
-    let feed = topic(bootstrap, size.topic(), PARTITIONS)?;
+    let feed = create_topic(bootstrap, size.topic(), PARTITIONS)?;
     let options = MatchOptions {
         seed: 1,
         players: PLAYERS,
@@ -79,29 +80,30 @@ pub fn match_topic(bootstrap: &str, size: Size, events: u64, copy: &Path) -> Res
     for offset in 0..events {
         lean.clear();
         json.clear();
-        let timestamp = matches.write(offset, &mut lean);
-        with_blocks(&lean, &blocks, offset, &mut json);
+        let timestamp = matches.write_record(offset, &mut lean);
+        insert_blocks(&lean, &blocks, offset, &mut json);
         let key = matches.match_id(offset);
         let partition = murmur2_partition(key.as_bytes(), PARTITIONS);
         feed.send((size.topic(), partition), Some(key.as_bytes()), Some(&json), Some(timestamp))?;
         json.push(b'\n');
         file.write_all(&json)?;
     }
-    feed.flush(PATIENCE)?;
+    feed.flush(BROKER_TIMEOUT)?;
     file.flush()?;
     Ok(())
 }
 
-fn topic(bootstrap: &str, name: &str, partitions: i32) -> Result<Feed> {
+/// Creates a topic and returns a producer.
+fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> Result<Feed> {
     let cluster = KafkaCluster::new(bootstrap);
     let partitions = Some(partitions);
     let spec = TopicSpec { name: name.to_owned(), partitions, ..TopicSpec::default() };
-    Topics::open(&cluster, PATIENCE)?.ensure(&spec)?;
+    Topics::open(&cluster, BROKER_TIMEOUT)?.ensure(&spec)?;
     Ok(Feed::open(&cluster)?)
 }
 
-/// Fields that are sent of each participant and read by nobody: about 260 of them, some nested, in
-/// as many variants as keep a compressor from finding the last one.
+/// Unread fields of a participant: about 260 of them, some nested. There are so many variants that no earlier
+/// one is within reach of a compressor.
 fn unread_blocks() -> Vec<Vec<u8>> {
     (0..512).map(|block| unread_block(&mut Random::new(3, block))).collect()
 }
@@ -130,7 +132,7 @@ fn unread_block(random: &mut Random) -> Vec<u8> {
 }
 
 /// Appends `lean` with a block at the start of every participant.
-fn with_blocks(lean: &[u8], blocks: &[Vec<u8>], seed: u64, out: &mut Vec<u8>) {
+fn insert_blocks(lean: &[u8], blocks: &[Vec<u8>], seed: u64, out: &mut Vec<u8>) {
     const START: &str = "{\"assists\":";
     let Some(text) = std::str::from_utf8(lean).ok().filter(|_| !blocks.is_empty()) else {
         return out.extend_from_slice(lean);
@@ -149,23 +151,23 @@ fn with_blocks(lean: &[u8], blocks: &[Vec<u8>], seed: u64, out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn champions(path: &Path) -> Result<()> {
+pub fn write_champions(path: &Path) -> Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     for id in 1..=MatchOptions::default().champions {
-        writeln!(file, "{}", champion(id).1)?;
+        writeln!(file, "{}", champion_record(id).1)?;
     }
     Ok(file.flush()?)
 }
 
-/// Writes what makes a state hold `keys` matches and about as many players: two to a match.
+/// Writes matches that make a state hold `keys` matches and about as many players: two per match.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn held(path: &Path, keys: u64) -> Result<()> {
+pub fn write_held(path: &Path, keys: u64) -> Result<()> {
     let options = MatchOptions { seed: 1, players: keys, participants: 2, ..MatchOptions::default() };
     let matches = Matches::new(options);
-    lines(path, keys, |offset, json| {
-        matches.write(offset, json);
+    write_lines(path, keys, |offset, json| {
+        matches.write_record(offset, json);
     })
 }
 
@@ -175,7 +177,7 @@ pub fn held(path: &Path, keys: u64) -> Result<()> {
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn over_held(
+pub fn write_over_held(
     path: &Path,
     size: Size,
     (keys, players): (u64, u64),
@@ -187,24 +189,25 @@ pub fn over_held(
     let mut random = Random::new(2, keys + from);
     let blocks = if size == Size::Whole { unread_blocks() } else { vec![] };
     let (mut before, mut lean) = (Vec::new(), Vec::new());
-    lines(path, events, |at, json| {
+    write_lines(path, events, |at, json| {
         lean.clear();
         match at % 10 {
             4 => {
-                again.write(keys + random.below(keys), &mut lean);
+                again.write_record(keys + random.below(keys), &mut lean);
             }
             9 => return json.extend_from_slice(&before),
             _ => {
-                new.write(keys + from + at, &mut lean);
+                new.write_record(keys + from + at, &mut lean);
             }
         }
-        with_blocks(&lean, &blocks, at, json);
+        insert_blocks(&lean, &blocks, at, json);
         before.clear();
         before.extend_from_slice(json);
     })
 }
 
-fn lines(path: &Path, count: u64, mut write: impl FnMut(u64, &mut Vec<u8>)) -> Result<()> {
+/// Writes `count` lines to a file, each appended by `write`.
+fn write_lines(path: &Path, count: u64, mut write: impl FnMut(u64, &mut Vec<u8>)) -> Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     let mut json = Vec::with_capacity(8192);
     for at in 0..count {

@@ -5,23 +5,23 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::place::Place;
+use crate::paths::Paths;
 
 /// A running broker; dropping it stops it.
 pub struct Kafka {
-    /// Where clients connect.
+    /// Address that clients connect to.
     pub bootstrap: String,
     script: PathBuf,
     dir: PathBuf,
 }
 
 impl Kafka {
-    /// Starts one in the bench's room. It ends with this process even when that is killed.
+    /// Starts one in the bench's directory. It ends with this process even when that is killed.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(place: &Place) -> Result<Kafka> {
-        let (script, dir) = (place.kafka_script.clone(), place.room("kafka"));
+    pub fn start(paths: &Paths) -> Result<Kafka> {
+        let (script, dir) = (paths.kafka_script.clone(), paths.work_path("kafka"));
         let mut command = Command::new(&script);
         command.arg("start").arg(&dir).arg("--watch").arg(std::process::id().to_string());
         command.stderr(std::process::Stdio::inherit());
@@ -36,7 +36,7 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        // The broker's data go with the room; --watch ends it should this fail.
+        // The broker's data are deleted with the directory; --watch ends it should this fail.
         let _ = Command::new(&self.script).arg("stop").arg(&self.dir).arg("--now").status();
     }
 }

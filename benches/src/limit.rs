@@ -1,7 +1,7 @@
 //! The limit: reads a topic with Herald's reader, decodes it with Herald's decoder into the columns
 //! that the topology declares, and drops them.
 //!
-//! One thread, no keys, no headers, no state: nobody who reads these records can do less.
+//! One thread, no keys, no headers, no state: the least work that a reader of these records can do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use schemas::{Decoder, JsonDecoder, JsonOptions};
 const POLL_RECORDS: usize = 16_384;
 const POLL_BYTES: usize = 8 << 20;
 
-/// What runs in the child: `TOPOLOGY BOOTSTRAP`. Prints the records read and the rows decoded.
+/// Runs in the child, with `TOPOLOGY BOOTSTRAP`. Prints the records read and the rows decoded.
 ///
 /// # Errors
 /// When the topology or the topic cannot be read.
-pub fn child(arguments: &[String]) -> Result<()> {
+pub fn run_child(arguments: &[String]) -> Result<()> {
     let [topology, bootstrap] = arguments else { anyhow::bail!("limit needs a topology and a broker") };
     let source = matches_table(topology, bootstrap)?;
     let config = SourceConfig {
@@ -45,6 +45,7 @@ pub fn child(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Plans the topology and returns its source `matches`.
 fn matches_table(topology: &str, bootstrap: &str) -> Result<Source> {
     let text = std::fs::read_to_string(topology).context("cannot read the topology")?;
     let files = [SqlFile { name: topology.to_owned(), text }];

@@ -1,4 +1,4 @@
-//! The first bench: what Herald costs beside what reading and decoding alone cost.
+//! The first bench: the cost of Herald compared with the cost of reading and decoding alone.
 //!
 //! One run prints one table. Its unit is events per CPU-second, user and system time of the process
 //! that does the work and of no other, so every measured thing is a process of its own and neither
@@ -10,9 +10,9 @@
 //! ```
 //!
 //! It starts Kafka through `scripts/kafka.sh` and stops it again. A line that has a bar prints PASS or
-//! FAIL and the process exits 1 when one failed; a bench of the wrong machine is still a table. Bars
-//! are for events of the size that a match-v5 body has; lean events show where the engine's own cost
-//! is, since decoding them costs next to nothing.
+//! FAIL and the process exits 1 when one failed; the table is printed either way. Bars are for events of
+//! the size that a match-v5 body has; lean events show the engine's own cost, since decoding them costs
+//! next to nothing.
 
 mod child;
 mod input;
@@ -20,7 +20,7 @@ mod kafka;
 mod keys;
 mod limit;
 mod options;
-mod place;
+mod paths;
 mod profile;
 mod spine;
 mod table;
@@ -35,7 +35,7 @@ use input::Size;
 use kafka::Kafka;
 use keys::OverKeys;
 use options::Options;
-use place::Place;
+use paths::Paths;
 use profile::Profile;
 use table::{Line, Table};
 
@@ -47,8 +47,8 @@ const SHARE_WITH_KEYS: f64 = 0.80;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
-        Some("limit") => limit::child(&arguments[1..]).map(|()| true),
-        _ => Options::parse(&arguments).and_then(|options| bench(&options)),
+        Some("limit") => limit::run_child(&arguments[1..]).map(|()| true),
+        _ => Options::parse(&arguments).and_then(|options| run_bench(&options)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -60,16 +60,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures everything and prints the tables; whether every bar was cleared.
-fn bench(options: &Options) -> Result<bool> {
+/// Measures everything and prints the tables; returns true if every bar was reached.
+fn run_bench(options: &Options) -> Result<bool> {
     let begun = Instant::now();
-    let place = Place::find()?;
+    let paths = Paths::find()?;
     let mut table = Table::default();
     let mut profiles = Vec::new();
-    let kafka = Kafka::start(&place)?;
+    let kafka = Kafka::start(&paths)?;
     input::champion_topic(&kafka.bootstrap)?;
     for (size, what) in [(Size::Lean, "3 kB events"), (Size::Whole, "70 kB events")] {
-        let spine = spine::measure(&place, options, &kafka, size)?;
+        let spine = spine::measure(&paths, options, &kafka, size)?;
         let limit = spine.limit.rate();
         table.push(Line::new(format!("{what}: the limit, read and decode"), spine.limit));
         let line = Line::new(format!("{what}: through Kafka, exactly once"), spine.kafka.measured.clone());
@@ -80,7 +80,7 @@ fn bench(options: &Options) -> Result<bool> {
         profiles.push((what, Profile::of(&spine.kafka)));
     }
     drop(kafka);
-    with_keys(&place, options, &mut table)?;
+    measure_keys(&paths, options, &mut table)?;
     println!("{}\n{table}", table::title(options));
     for (what, profile) in profiles {
         println!("### Through Kafka, {what}\n\n{profile}");
@@ -89,11 +89,11 @@ fn bench(options: &Options) -> Result<bool> {
     Ok(table.passed())
 }
 
-/// The lines of throughput over more and more keys.
-fn with_keys(place: &Place, options: &Options, table: &mut Table) -> Result<()> {
+/// Measures throughput over more and more keys, and adds the lines.
+fn measure_keys(paths: &Paths, options: &Options, table: &mut Table) -> Result<()> {
     let mut measured = Vec::new();
     for keys in &options.keys {
-        measured.push(keys::measure(place, options, *keys)?);
+        measured.push(keys::measure(paths, options, *keys)?);
     }
     type Series = (&'static str, Option<f64>, fn(&OverKeys) -> &Measured);
     let series: [Series; 3] = [
@@ -101,12 +101,12 @@ fn with_keys(place: &Place, options: &Options, table: &mut Table) -> Result<()> 
         ("70 kB events, all players", Some(SHARE_WITH_KEYS), |over| &over.all),
         ("3 kB events, the same players", None, |over| &over.lean),
     ];
-    for (what, bar, of) in series {
-        let fewest = measured.first().map_or(0.0, |over| of(over).rate());
+    for (what, bar, series_of) in series {
+        let fewest = measured.first().map_or(0.0, |over| series_of(over).rate());
         let last = measured.len() - 1;
         for (at, (keys, over)) in options.keys.iter().zip(&measured).enumerate() {
-            let mut line =
-                Line::new(format!("{what}: in process, {} keys held", table::short(*keys)), of(over).clone());
+            let name = format!("{what}: in process, {} keys held", table::short(*keys));
+            let mut line = Line::new(name, series_of(over).clone());
             if at > 0 {
                 line = line.against(&format!("{} keys", table::short(options.keys[0])), fewest);
             }

@@ -1,8 +1,8 @@
-//! What the bench is asked for.
+//! Options of the bench.
 
 use anyhow::{Context, Result, bail};
 
-/// How much is measured.
+/// Amounts to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Records of the topic.
@@ -13,8 +13,8 @@ pub struct Options {
     pub keys: Vec<u64>,
     /// Worker threads of the topology.
     pub workers: usize,
-    /// Runs of each line but those with keys, of which the best counts: a busy machine only ever
-    /// makes a run dearer.
+    /// Runs of each line but those with keys. The best counts, since load on the machine can only raise the
+    /// cost of a run.
     pub repeat: usize,
 }
 
@@ -36,10 +36,10 @@ impl Options {
                     options.keys = vec![1_000, 10_000, 100_000];
                     options.repeat = 1;
                 }
-                "--events" => options.events = number(value()?)?,
-                "--keys" => options.keys = value()?.split(',').map(number).collect::<Result<_>>()?,
-                "--workers" => options.workers = number(value()?)? as usize,
-                "--repeat" => options.repeat = number(value()?)? as usize,
+                "--events" => options.events = parse_number(value()?)?,
+                "--keys" => options.keys = value()?.split(',').map(parse_number).collect::<Result<_>>()?,
+                "--workers" => options.workers = parse_number(value()?)? as usize,
+                "--repeat" => options.repeat = parse_number(value()?)? as usize,
                 other => bail!(
                     "{other} is not known; there are --quick, --events N, --keys N,N,.., --workers N, --repeat N"
                 ),
@@ -51,7 +51,7 @@ impl Options {
 }
 
 /// A whole number above 0; `k` and `m` may stand behind it.
-fn number(text: &str) -> Result<u64> {
+fn parse_number(text: &str) -> Result<u64> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b'k') => (&text[..text.len() - 1], 1_000),
         Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),

@@ -1,15 +1,15 @@
-//! Where the time of the run through Kafka went: CPU seconds by thread, and the phases of its epochs
-//! as its own `/metrics` tell them.
+//! Profile of the run through Kafka: CPU seconds by thread, and the phases of its epochs as reported by
+//! its own `/metrics`.
 //!
-//! Phases are wall time: decode and step are summed over the workers, and all four overlap. What the
-//! last sample did not see is a line of its own.
+//! Phases are wall time: decode and step are summed over the workers, and all four overlap. CPU time
+//! after the last sample is a line of its own.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::spine::Observed;
 
-/// Thread names (cut at 15 bytes by the kernel) and what they are, by their beginning.
+/// Beginnings of thread names (cut at 15 bytes by the kernel) and the tasks of the threads.
 const THREADS: [(&str, &str); 10] = [
     ("timely:work", "workers: decode, judge, dataflow, encode"),
     ("herald-commit", "committer: one write an epoch"),
@@ -33,7 +33,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// What was seen of a run.
+    /// Builds the profile from the samples of a run.
     pub fn of(run: &Observed) -> Profile {
         let mut groups: BTreeMap<String, f64> = BTreeMap::new();
         for ((_, name), cpu_s) in &run.seen.threads {
@@ -47,15 +47,15 @@ impl Profile {
         let unseen = m.cpu_s - threads.iter().map(|(_, cpu_s)| cpu_s).sum::<f64>();
         threads.push(("not seen: after the last sample".to_owned(), unseen.max(0.0)));
         let phases = ["decode", "step", "commit", "publish"].map(|phase| {
-            let value = |suffix| sample(&run.seen.metrics, suffix, phase).unwrap_or(0.0);
+            let value = |suffix| phase_value(&run.seen.metrics, suffix, phase).unwrap_or(0.0);
             (phase.to_owned(), value("sum"), value("count") as u64)
         });
         Profile { cpu_s: m.cpu_s, wall_s: m.wall_s, events: m.events, threads, phases: phases.into() }
     }
 }
 
-/// A value of the phases' histogram.
-fn sample(metrics: &str, suffix: &str, phase: &str) -> Option<f64> {
+/// Reads a value of the phases' histogram.
+fn phase_value(metrics: &str, suffix: &str, phase: &str) -> Option<f64> {
     let start = format!("herald_epoch_phase_duration_seconds_{suffix}{{");
     let label = format!("phase=\"{phase}\"");
     let line = metrics.lines().find(|line| line.starts_with(&start) && line.contains(&label))?;

@@ -1,11 +1,11 @@
-//! The table: one line a measured thing, with its ratio, its bar and whether it cleared it.
+//! The table: one line per measurement, with its ratio, its bar and the verdict.
 
 use std::fmt;
 
 use crate::child::Measured;
 use crate::options::Options;
 
-/// A line.
+/// A line of the table.
 pub struct Line {
     what: String,
     measured: Measured,
@@ -19,13 +19,13 @@ impl Line {
         Line { what, measured, against: None, bar: None }
     }
 
-    /// With its ratio to a rate.
+    /// Adds its ratio to a rate.
     pub fn against(mut self, what: &str, rate: f64) -> Line {
         self.against = Some((what.to_owned(), self.measured.rate() / rate));
         self
     }
 
-    /// With the least that its ratio must be.
+    /// Sets the bar: the least value of its ratio.
     pub fn at_least(mut self, bar: f64) -> Line {
         self.bar = Some(bar);
         self
@@ -46,7 +46,7 @@ impl Table {
         self.0.push(line);
     }
 
-    /// Whether every line with a bar cleared it.
+    /// Returns true if every line with a bar reached it.
     pub fn passed(&self) -> bool {
         self.0.iter().all(|line| line.passes().unwrap_or(true))
     }
@@ -81,7 +81,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// What stands above the table: when, on what, how.
+/// The text above the table: machine, load and number of runs.
 pub fn title(options: &Options) -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -99,7 +99,7 @@ pub fn title(options: &Options) -> String {
     )
 }
 
-/// `10 k`, `1 M`.
+/// Formats a number in short form: `10 k`, `1 M`.
 pub fn short(n: u64) -> String {
     match n {
         _ if n >= 1_000_000 && n.is_multiple_of(1_000_000) => format!("{} M", n / 1_000_000),

@@ -1,12 +1,12 @@
 //! The sink that keeps nothing: for benches, and to try a topology out.
 //!
-//! It reads the chunks as any sink does, so that their cost is real, and counts what it was given.
+//! It reads the chunks as any sink does, so that their cost is real, and counts their records.
 
 use schemas::OutChunk;
 
 use crate::ConnectorError;
 
-/// What a blackhole has swallowed.
+/// Counts of the output that was discarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Blackhole {
     /// Last epoch.
@@ -18,7 +18,7 @@ pub struct Blackhole {
 }
 
 impl Blackhole {
-    /// Takes the output of an epoch; one it has had already is left out.
+    /// Takes the output of an epoch; does nothing for an epoch it has had already.
     pub fn publish(&mut self, epoch: u64, chunks: &[Vec<u8>]) -> Result<(), ConnectorError> {
         if epoch <= self.epoch {
             return Ok(());

@@ -1,7 +1,7 @@
-//! Dead letters: records that were refused, with their bytes unchanged and where they came from.
+//! Dead letters: records that were refused, with their bytes unchanged and their origin.
 //!
-//! The same value travels two ways. To the dead-letter topic it goes with its coordinates as
-//! headers named `herald.*`; in the state's table it lies as one byte string. That string is: a
+//! A dead letter has two forms. In the dead-letter topic, its coordinates are headers named
+//! `herald.*`; in the state's table, all of it is one byte string. That string is: a
 //! format byte, the outcome's index, the integers as big-endian, then every text and byte string
 //! with its length before it, `u32::MAX` standing for null.
 
@@ -16,7 +16,7 @@ const NULL: u32 = u32::MAX;
 
 /// A topic for dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LetterTopic {
+pub struct DeadLetterTopic {
     /// Its name.
     pub name: String,
     /// Its partitions.
@@ -38,11 +38,11 @@ pub struct DeadLetter {
     pub timestamp: Option<i64>,
     /// The source that refused it.
     pub source: String,
-    /// Why: decode, constraint or late.
+    /// The reason: decode, constraint or late.
     pub outcome: Outcome,
     /// The constraint that is false.
     pub constraint: Option<String>,
-    /// What is wrong with it.
+    /// Description of the fault.
     pub message: String,
     /// The schema id of its bytes.
     pub schema_id: Option<u32>,
@@ -69,21 +69,23 @@ impl DeadLetter {
         headers.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
     }
 
-    /// Appends it to the output for `to`. Without a key it keeps its own partition as far as there is one,
-    /// so that its order stays. What the topic would not take is cut, and the header `herald.cut` tells how
-    /// long key and value were; the state's table holds them whole.
-    pub fn push_to(&self, chunk: &mut OutChunk, to: &LetterTopic) {
+    /// Appends it to the output for `to`. Without a key it keeps its own partition (modulo the topic's), so
+    /// that its order stays. Key and value are cut where the topic would refuse the record, and the header
+    /// `herald.cut` holds their lengths; the state's table holds them whole.
+    pub fn push_to(&self, chunk: &mut OutChunk, to: &DeadLetterTopic) {
         let partition = match &self.key {
             Some(key) => murmur2_partition(key, to.partitions),
             None => self.partition.rem_euclid(to.partitions.max(1)),
         };
         let mut headers = self.headers();
+        // 10 bytes a header for its two lengths.
         let taken: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
         let room = to.max_bytes.saturating_sub(taken);
         let (mut key, mut value) = (self.key.as_deref(), self.value.as_deref());
         let (key_bytes, value_bytes) = (key.map_or(0, <[u8]>::len), value.map_or(0, <[u8]>::len));
         if key_bytes + value_bytes > room {
             headers.push(("herald.cut", format!("key {key_bytes}, value {value_bytes}").into_bytes()));
+            // Room for the header just added. The key gets at most half, so that a part of the value stays.
             let left = room.saturating_sub(64);
             key = key.map(|key| &key[..key_bytes.min(left / 2)]);
             value = value.map(|value| &value[..value_bytes.min(left - key.map_or(0, <[u8]>::len))]);
@@ -97,7 +99,7 @@ impl DeadLetter {
         });
     }
 
-    /// As the state's table holds it.
+    /// The form of the state's table.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![FORMAT, self.outcome.index() as u8, u8::from(self.timestamp.is_some())];
         out.extend(self.timestamp.unwrap_or(0).to_be_bytes());
@@ -107,26 +109,26 @@ impl DeadLetter {
         out.extend(self.schema_id.unwrap_or(0).to_be_bytes());
         let texts = [Some(&self.topic), Some(&self.source), self.constraint.as_ref(), Some(&self.message)];
         for text in texts {
-            put(&mut out, text.map(|text| text.as_bytes()));
+            push_bytes(&mut out, text.map(|text| text.as_bytes()));
         }
-        put(&mut out, self.key.as_deref());
-        put(&mut out, self.value.as_deref());
+        push_bytes(&mut out, self.key.as_deref());
+        push_bytes(&mut out, self.value.as_deref());
         out
     }
 
-    /// From what the state's table holds; None when the bytes are not a dead letter.
+    /// Parses the form of the state's table; None when the bytes are not a dead letter.
     pub fn from_bytes(bytes: &[u8]) -> Option<DeadLetter> {
         let mut rest = Bytes(bytes);
-        let [FORMAT, outcome, timed] = rest.array()? else { return None };
+        let [FORMAT, outcome, timed] = rest.take_array()? else { return None };
         let outcome = *Outcome::ALL.get(usize::from(outcome))?;
-        let timestamp = i64::from_be_bytes(rest.array()?);
-        let partition = i32::from_be_bytes(rest.array()?);
-        let offset = i64::from_be_bytes(rest.array()?);
-        let [has_schema] = rest.array()?;
-        let schema_id = u32::from_be_bytes(rest.array()?);
-        let (topic, source) = (rest.text()??, rest.text()??);
-        let (constraint, message) = (rest.text()?, rest.text()??);
-        let (key, value) = (rest.blob()?, rest.blob()?);
+        let timestamp = i64::from_be_bytes(rest.take_array()?);
+        let partition = i32::from_be_bytes(rest.take_array()?);
+        let offset = i64::from_be_bytes(rest.take_array()?);
+        let [has_schema] = rest.take_array()?;
+        let schema_id = u32::from_be_bytes(rest.take_array()?);
+        let (topic, source) = (rest.take_text()??, rest.take_text()??);
+        let (constraint, message) = (rest.take_text()?, rest.take_text()??);
+        let (key, value) = (rest.take_bytes()?, rest.take_bytes()?);
         rest.0.is_empty().then_some(DeadLetter {
             topic,
             partition,
@@ -143,23 +145,23 @@ impl DeadLetter {
     }
 }
 
-fn put(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+fn push_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     out.extend(bytes.map_or(NULL, |bytes| bytes.len() as u32).to_be_bytes());
     out.extend_from_slice(bytes.unwrap_or_default());
 }
 
-/// What is left to read.
+/// Bytes that are left to read.
 struct Bytes<'a>(&'a [u8]);
 
 impl Bytes<'_> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    fn take_array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*head)
     }
 
-    fn blob(&mut self) -> Option<Option<Vec<u8>>> {
-        let length = u32::from_be_bytes(self.array()?);
+    fn take_bytes(&mut self) -> Option<Option<Vec<u8>>> {
+        let length = u32::from_be_bytes(self.take_array()?);
         if length == NULL {
             return Some(None);
         }
@@ -168,8 +170,8 @@ impl Bytes<'_> {
         Some(Some(head.to_vec()))
     }
 
-    fn text(&mut self) -> Option<Option<String>> {
-        match self.blob()? {
+    fn take_text(&mut self) -> Option<Option<String>> {
+        match self.take_bytes()? {
             Some(bytes) => String::from_utf8(bytes).ok().map(Some),
             None => Some(None),
         }
@@ -180,7 +182,7 @@ impl Bytes<'_> {
 mod tests {
     use super::*;
 
-    fn letter() -> DeadLetter {
+    fn dead_letter() -> DeadLetter {
         DeadLetter {
             topic: "match.completed".into(),
             partition: 3,
@@ -205,16 +207,16 @@ mod tests {
             key: Some(vec![]),
             value: None,
             outcome: Outcome::Decode,
-            ..letter()
+            ..dead_letter()
         };
-        for letter in [letter(), other] {
-            assert_eq!(DeadLetter::from_bytes(&letter.to_bytes()), Some(letter));
+        for dead_letter in [dead_letter(), other] {
+            assert_eq!(DeadLetter::from_bytes(&dead_letter.to_bytes()), Some(dead_letter));
         }
     }
 
     #[test]
     fn other_bytes_are_refused() {
-        let bytes = letter().to_bytes();
+        let bytes = dead_letter().to_bytes();
         for cut in 0..bytes.len() {
             assert_eq!(DeadLetter::from_bytes(&bytes[..cut]), None);
         }
@@ -222,13 +224,13 @@ mod tests {
         assert_eq!(DeadLetter::from_bytes(&[&[9], &bytes[1..]].concat()), None);
     }
 
-    fn topic(max_bytes: usize) -> LetterTopic {
-        LetterTopic { name: "dead".into(), partitions: 2, max_bytes }
+    fn topic(max_bytes: usize) -> DeadLetterTopic {
+        DeadLetterTopic { name: "dead".into(), partitions: 2, max_bytes }
     }
 
     #[test]
     fn what_the_topic_would_not_take_is_cut() {
-        let long = DeadLetter { key: Some(vec![1; 700]), value: Some(vec![2; 5000]), ..letter() };
+        let long = DeadLetter { key: Some(vec![1; 700]), value: Some(vec![2; 5000]), ..dead_letter() };
         let mut chunk = OutChunk::new();
         long.push_to(&mut chunk, &topic(2000));
         let bytes = chunk.into_bytes();
@@ -244,7 +246,7 @@ mod tests {
     #[test]
     fn the_topic_gets_bytes_unchanged_and_coordinates() {
         let mut chunk = OutChunk::new();
-        letter().push_to(&mut chunk, &topic(1 << 20));
+        dead_letter().push_to(&mut chunk, &topic(1 << 20));
         let bytes = chunk.into_bytes();
         let record = OutChunk::read(&bytes).unwrap().next().unwrap().unwrap();
         assert_eq!((record.topic, record.partition), ("dead", 1));

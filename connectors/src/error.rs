@@ -1,6 +1,6 @@
-//! What can go wrong in this crate, by what the caller can do about it.
+//! Errors of this crate, by the remedy that the caller has.
 //!
-//! `Config`, `MissingTopic`, `Topic` and `Refused` are for the user to mend. `Unreachable` and
+//! `Config`, `MissingTopic`, `Topic` and `Refused` are for the user to correct. `Unreachable` and
 //! `Transaction` pass: they are waited for. `Fenced` and `StateMismatch` are final: going on would
 //! write some epoch twice or lose one, so the process stops and says which command goes on.
 
@@ -17,7 +17,7 @@ pub enum ConnectorError {
     Config {
         /// Name of the option.
         option: String,
-        /// What is wrong and what to write.
+        /// The fault and the remedy.
         message: String,
     },
     /// No broker answered in time. Passes when the broker comes back.
@@ -25,7 +25,7 @@ pub enum ConnectorError {
     Unreachable {
         /// The bootstrap servers asked.
         bootstrap: String,
-        /// What the client reported.
+        /// Reason that the client reported.
         reason: String,
     },
     /// A topic that must exist does not.
@@ -41,7 +41,7 @@ pub enum ConnectorError {
     Topic {
         /// Name of the topic.
         topic: String,
-        /// What is wrong with it and what to do.
+        /// The fault and the remedy.
         message: String,
     },
     /// The broker answered, and the answer is no: authentication, authorisation, limits.
@@ -49,7 +49,7 @@ pub enum ConnectorError {
     Refused {
         /// The bootstrap servers asked.
         bootstrap: String,
-        /// What was asked for.
+        /// The request.
         what: String,
         /// The broker's words.
         reason: String,
@@ -101,7 +101,7 @@ pub enum ConnectorError {
         /// Name of the topic.
         topic: String,
     },
-    /// A topic ends before what was published to it.
+    /// A topic ends before the last record that was published to it.
     #[error(
         "topic \"{topic}\" partition {partition} ends at offset {end}, but this topology has published up to {reached}: the topic was deleted and made anew, or its broker lost data"
     )]
@@ -110,9 +110,9 @@ pub enum ConnectorError {
         topic: String,
         /// Partition.
         partition: i32,
-        /// Its end, or where a new record was put.
+        /// Its end, or the offset of a new record.
         end: i64,
-        /// How far it reached.
+        /// The end it had reached at least.
         reached: i64,
     },
     /// A topic has another number of partitions than it had when it was published to.
@@ -143,20 +143,20 @@ pub enum ConnectorError {
         /// The transactional id that both use.
         transactional_id: String,
     },
-    /// The transaction did not go through cleanly. Its fate is found out by opening anew.
+    /// The transaction met an error. A new session finds out whether it was committed.
     #[error("the transaction was not clean: {0}")]
     Transaction(String),
-    /// The transaction would not have been over before its timeout. Its fate is found out by opening anew;
-    /// the next one is smaller.
+    /// The transaction would not have ended before its timeout. A new session finds out whether it was
+    /// committed; the next one is smaller.
     #[error("the transaction took too long: {0}")]
     Slow(String),
-    /// The broker refuses the times that records were given. Others are tried.
+    /// The broker refuses the timestamps of records. Other timestamps are tried.
     #[error("the broker takes no records of this time ({0}): this machine's clock or the broker's is wrong")]
     Untimely(String),
-    /// The state and what is published do not belong together. Final.
+    /// The state and the published output do not belong together. Final.
     #[error("{0}")]
     StateMismatch(Mismatch),
-    /// The caller asked to stop while something was waited for.
+    /// The caller asked to stop during a wait.
     #[error("stopped while waiting for Kafka; what was not published is kept in the outbox")]
     Stopped,
     /// A chunk of the outbox cannot be read.
@@ -171,12 +171,12 @@ pub enum ConnectorError {
         #[source]
         source: std::io::Error,
     },
-    /// A file is not what it must be.
+    /// The content of a file is not as it must be.
     #[error("file {}: {message}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it and what to do.
+        /// The fault and the remedy.
         message: String,
     },
     /// Any other failure of the Kafka client.
@@ -184,10 +184,10 @@ pub enum ConnectorError {
     Kafka(#[from] KafkaError),
 }
 
-/// Why a state may not be published to where its sinks point.
+/// Reason why a state may not be published to its sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mismatch {
-    /// More is published than the state has committed: an older copy of the state.
+    /// The sinks hold a later epoch than the state has committed: an older copy of the state.
     Ahead {
         /// Last published epoch, of the marker.
         published: u64,
@@ -201,12 +201,13 @@ pub enum Mismatch {
         /// Last published epoch, of the marker.
         published: u64,
     },
-    /// Same state id and epoch, other content: a copied directory that went its own way.
+    /// Same state id and epoch, other content: a state directory was copied and both copies ran.
     Diverged {
         /// The epoch in question.
         epoch: u64,
     },
-    /// Less is published than the state knows to be: the broker lost data, or its topics were wiped.
+    /// The sinks hold less than the state knows to be published: the broker lost data, or its topics were
+    /// wiped.
     LostData {
         /// Last published epoch of the marker; None without a marker.
         marker: Option<u64>,
@@ -243,8 +244,8 @@ impl std::fmt::Display for Mismatch {
 }
 
 impl ConnectorError {
-    /// True when the failure can pass by itself, so that waiting and opening anew may help.
-    pub fn passes(&self) -> bool {
+    /// Returns true when the failure can pass by itself, so that waiting and opening anew may help.
+    pub fn is_transient(&self) -> bool {
         matches!(
             self,
             ConnectorError::Unreachable { .. }
@@ -255,7 +256,7 @@ impl ConnectorError {
         )
     }
 
-    /// True when the user has to change the topology, the options or the broker.
+    /// Returns true when the user has to change the topology, the options or the broker.
     pub fn is_mistake(&self) -> bool {
         matches!(
             self,
@@ -269,7 +270,7 @@ impl ConnectorError {
         )
     }
 
-    /// What to do about it, where this crate knows: a sentence, with the command that goes on.
+    /// The remedy, where this crate knows one: a sentence, with the command that goes on.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             ConnectorError::Unreachable { .. } => {

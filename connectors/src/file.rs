@@ -1,8 +1,8 @@
-//! JSON lines in files: read as one partition, written with the length that counts kept beside.
+//! JSON lines in files: read as one partition, written with a note of the valid length beside.
 //!
 //! [`FileReader`] gives each line an offset: its number across the files, in name order.
-//! [`FileWriter`] appends an epoch's lines and then notes epoch and length in `PATH.herald`; what
-//! lies beyond that length after a crash is cut off, so every epoch lands once here too.
+//! [`FileWriter`] appends an epoch's lines and then notes epoch and length in `PATH.herald`; bytes
+//! beyond that length are cut off after a crash, so every epoch lands once here too.
 
 pub mod sink;
 pub mod source;

@@ -1,10 +1,10 @@
-//! Kafka: where clusters are described, topics kept, records read and epochs published.
+//! Kafka: descriptions of clusters, creation of topics, reading of records and publishing of epochs.
 //!
-//! A [`KafkaCluster`] is what the options say; [`source`] reads one topic of it; [`Topics`] looks
-//! topics up and creates them; [`Publisher`] carries the outbox over, exactly once, with the
-//! progress topic ([`progress`]) as its memory and [`settle()`] as its judgement at start; [`judge`] tells the
-//! topics it publishes to from others of the same name. [`Feed`]
-//! is a plain producer, for demos, tests and benches.
+//! A [`KafkaCluster`] is parsed from the options; [`source`] reads one topic of it; [`Topics`] looks
+//! topics up and creates them; [`Publisher`] publishes the outbox, exactly once: the progress topic
+//! ([`progress`]) records how far it is, [`settle()`] compares that with the state at start, and
+//! [`verify_reached`] detects a topic that was deleted and created again. [`Feed`] is a plain
+//! producer, for demos, tests and benches.
 
 pub mod client;
 pub mod feed;
@@ -21,7 +21,7 @@ mod writers;
 pub use feed::Feed;
 pub use options::{KafkaCluster, KafkaSource, Startup};
 pub use publisher::progress::{Marker, progress_topic};
-pub use publisher::reached::{Reached, judge};
+pub use publisher::reached::{Reached, verify_reached};
 pub use publisher::settle::settle;
 pub use publisher::{EpochOutput, PublishStatus, Publisher, PublisherConfig};
 pub use source::KafkaReader;

@@ -3,9 +3,9 @@
 //! A source is opened as a [`Reader`], which is polled for [`schemas::Records`] and seeks to the
 //! offsets of the state. Output arrives here serialised, as the chunks of an epoch's outbox, and is
 //! published by a [`kafka::Publisher`], a [`file::FileWriter`] or a [`Blackhole`]: each makes an
-//! epoch land once, and each is asked at start what it has already ([`kafka::publisher::settle()`]).
+//! epoch land once, and each tells at start its last published epoch ([`kafka::publisher::settle()`]).
 //!
-//! rdkafka has its home here and nowhere else. Nothing in this crate decodes a record's bytes.
+//! This is the only crate that uses rdkafka. Nothing in it decodes a record's bytes.
 #![deny(missing_docs)]
 
 pub mod blackhole;
@@ -19,7 +19,7 @@ pub mod sink;
 pub mod source;
 
 pub use blackhole::Blackhole;
-pub use dead_letter::{DeadLetter, LetterTopic};
+pub use dead_letter::{DeadLetter, DeadLetterTopic};
 pub use error::{ConnectorError, Mismatch};
 pub use generate::datagen::Datagen;
 pub use generate::matches::{MatchOptions, Matches};

@@ -1,11 +1,13 @@
-//! Options of the `WITH` clause: taken one by one, and whatever is left over is refused.
+//! Options of the `WITH` clause: taken one by one; those left over are refused.
 //!
-//! Names that were asked for are remembered, so an unknown option is answered with the nearest
-//! known one. Values of options that look like secrets are never shown: use [`redacted`] before
+//! Names that were asked for are remembered, so the error for an unknown option names the nearest
+//! known one. Values of options with names like secrets are never shown: use [`redacted`] before
 //! printing options.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
+
+use schemas::did_you_mean::{levenshtein, nearest};
 
 use crate::ConnectorError;
 
@@ -22,7 +24,7 @@ impl<'a> Options<'a> {
         Options { values, known: BTreeSet::new(), prefixes: Vec::new() }
     }
 
-    /// The text of an option, where it is given.
+    /// The text of an option, if it is given.
     pub fn text(&mut self, name: &'static str) -> Option<&'a str> {
         self.known.insert(name);
         self.values.get(name).map(String::as_str)
@@ -34,14 +36,14 @@ impl<'a> Options<'a> {
             Some(text) if !text.trim().is_empty() => Ok(text),
             Some(_) => Err(ConnectorError::config(name, "must not be empty")),
             None => {
-                let near = nearest(name, self.strangers()).map(|n| format!(" (found \"{n}\")"));
+                let near = nearest_name(name, self.unknown_names()).map(|n| format!(" (found \"{n}\")"));
                 let message = format!("is required{}", near.unwrap_or_default());
                 Err(ConnectorError::config(name, message))
             }
         }
     }
 
-    /// An option that is parsed; `what` says what it should be, as in "a whole number".
+    /// An option that is parsed; `what` describes a valid value in the error, as in "a whole number".
     pub fn parse<T: FromStr>(&mut self, name: &'static str, what: &str) -> Result<Option<T>, ConnectorError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         match text.trim().parse() {
@@ -73,22 +75,23 @@ impl<'a> Options<'a> {
         self.values.iter().filter_map(of).collect()
     }
 
-    /// Refuses what nobody asked for.
+    /// Refuses options that were not asked for.
     pub fn finish(self) -> Result<(), ConnectorError> {
-        let stranger = self.strangers().next().map(str::to_string);
-        let Some(stranger) = stranger else { return Ok(()) };
+        let unknown = self.unknown_names().next().map(str::to_string);
+        let Some(unknown) = unknown else { return Ok(()) };
         let known = self.known.iter().chain(&self.prefixes).copied();
-        let message = match nearest(&stranger, known.clone()) {
+        let message = match nearest_name(&unknown, known.clone()) {
             Some(near) => format!("is not known here; did you mean \"{near}\"?"),
             None => {
                 let all: Vec<&str> = known.collect();
                 format!("is not known here; known are {}", all.join(", "))
             }
         };
-        Err(ConnectorError::config(&stranger, message))
+        Err(ConnectorError::config(&unknown, message))
     }
 
-    fn strangers(&self) -> impl Iterator<Item = &str> {
+    /// Names of options that were not asked for.
+    fn unknown_names(&self) -> impl Iterator<Item = &str> {
         self.values
             .keys()
             .map(String::as_str)
@@ -96,40 +99,19 @@ impl<'a> Options<'a> {
     }
 }
 
-/// The candidate nearest to `name`, if any is near enough to be meant.
-pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.len() / 3).max(2);
-    candidates
-        .map(|candidate| (distance(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min()
-        .map(|(_, candidate)| candidate)
+/// The candidate nearest to `name`, if the distance is at most a third of the name's length (at least two).
+pub fn nearest_name<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    nearest(name, candidates, levenshtein, |_| (name.len() / 3).max(2))
 }
 
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// Whether the value of this option must not be shown.
+/// Returns true if the value of this option must not be shown.
 pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = ["password", "secret", "token", "key.pem", "private", "credential", "jaas"];
     words.iter().any(|word| name.contains(word)) || name.ends_with("oauthbearer.config")
 }
 
-/// The options with secrets replaced, fit to be printed.
+/// The options with secrets replaced, safe to print.
 pub fn redacted(options: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     options
         .iter()
@@ -179,9 +161,9 @@ mod tests {
     #[test]
     fn nearest_wants_likeness() {
         assert_eq!(
-            nearest("bootstrp.server", ["bootstrap.server", "topic"].into_iter()),
+            nearest_name("bootstrp.server", ["bootstrap.server", "topic"].into_iter()),
             Some("bootstrap.server")
         );
-        assert_eq!(nearest("colour", ["topic", "path"].into_iter()), None);
+        assert_eq!(nearest_name("colour", ["topic", "path"].into_iter()), None);
     }
 }

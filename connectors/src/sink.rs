@@ -1,6 +1,6 @@
-//! Sinks as their options describe them.
+//! Sinks as given by their options.
 //!
-//! Who writes them is elsewhere: [`crate::kafka::Publisher`], [`crate::file::FileWriter`] and
+//! They are written elsewhere: [`crate::kafka::Publisher`], [`crate::file::FileWriter`] and
 //! [`crate::Blackhole`] each take the chunks of an epoch's outbox. Sinks with the same
 //! [`SinkConnector::identity`] share one outbox, and so one transaction an epoch.
 
@@ -10,9 +10,9 @@ use crate::ConnectorError;
 use crate::file::FileSink;
 use crate::kafka::{KafkaCluster, TopicSpec};
 use crate::options::Options;
-use crate::source::unknown;
+use crate::source::unknown_connector;
 
-/// Where a sink writes.
+/// Destination of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkConnector {
     /// A topic.
@@ -24,7 +24,7 @@ pub enum SinkConnector {
 }
 
 impl SinkConnector {
-    /// Reads the options that are left for the connector; `connector` names it.
+    /// Reads the options of the connector that the option `connector` names.
     pub fn from_options(values: &BTreeMap<String, String>) -> Result<SinkConnector, ConnectorError> {
         match values.get("connector").map(String::as_str) {
             Some("kafka") => KafkaSink::from_options(values).map(SinkConnector::Kafka),
@@ -35,11 +35,11 @@ impl SinkConnector {
                 options.finish()?;
                 Ok(SinkConnector::Blackhole)
             }
-            other => Err(unknown(other, &["kafka", "file", "blackhole"], "sink")),
+            other => Err(unknown_connector(other, &["kafka", "file", "blackhole"], "sink")),
         }
     }
 
-    /// What tells outboxes apart: sinks of one identity are published together.
+    /// Identity of its outbox: sinks of one identity are published together.
     pub fn identity(&self) -> String {
         match self {
             SinkConnector::Kafka(sink) => format!("kafka {}", sink.cluster.identity()),
@@ -52,7 +52,7 @@ impl SinkConnector {
 /// A topic to write to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSink {
-    /// Where it is.
+    /// The cluster.
     pub cluster: KafkaCluster,
     /// Its name.
     pub topic: String,
@@ -63,12 +63,12 @@ pub struct KafkaSink {
 }
 
 impl KafkaSink {
-    /// From the options of a sink.
+    /// Reads the options of a sink.
     pub fn from_options(values: &BTreeMap<String, String>) -> Result<KafkaSink, ConnectorError> {
         let mut options = Options::new(values);
         options.text("connector");
         let topic = options.required("topic")?.to_string();
-        let cluster = KafkaCluster::take(&mut options)?;
+        let cluster = KafkaCluster::take_from(&mut options)?;
         let number = "a whole number above 0";
         let partitions = options.parse::<i32>("topic.partitions", number)?;
         let replication = options.parse::<i32>("topic.replication.factor", number)?;
@@ -83,7 +83,7 @@ impl KafkaSink {
         Ok(KafkaSink { cluster, topic, partitions, replication })
     }
 
-    /// The topic as it should be; `compacted` for a sink with FORMAT UPSERT.
+    /// The topic as required; `compacted` for a sink with FORMAT UPSERT.
     pub fn topic_spec(&self, compacted: bool) -> TopicSpec {
         TopicSpec {
             name: self.topic.clone(),

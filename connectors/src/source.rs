@@ -1,8 +1,8 @@
-//! Sources behind one face: whatever is read, it comes as [`Records`] by partition and offset.
+//! One interface to all sources: records come as [`Records`] by partition and offset.
 //!
-//! A [`SourceConnector`] is what the options say; a [`Reader`] is opened from it at the offsets of
+//! A [`SourceConnector`] is parsed from the options; a [`Reader`] is opened from it at the offsets of
 //! the state and polled. Reading the same offsets again gives the same records, which is all that
-//! recovery asks of a source.
+//! recovery requires of a source.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,25 +11,26 @@ use schemas::Records;
 
 use crate::ConnectorError;
 use crate::file::{FileReader, FileSource};
-use crate::generate::datagen::{Datagen, DatagenReader};
-use crate::generate::nexmark::{Nexmark, NexmarkReader};
+use crate::generate::datagen::Datagen;
+use crate::generate::nexmark::Nexmark;
+use crate::generate::reader::GeneratedReader;
 use crate::kafka::{KafkaReader, KafkaSource};
-use crate::options::nearest;
+use crate::options::nearest_name;
 
 /// A source to open.
 #[derive(Clone, Debug)]
 pub struct SourceConfig {
     /// Name, for messages and the consumer group.
     pub name: String,
-    /// What is read.
+    /// The connector and its options.
     pub connector: SourceConnector,
-    /// Whether headers are kept.
+    /// True if headers are kept.
     pub want_headers: bool,
-    /// Whether keys are kept. Dead letters carry the key, so only benches do without.
+    /// True if keys are kept. Dead letters carry the key, so only benches leave it out.
     pub want_keys: bool,
 }
 
-/// What a source reads, from its options.
+/// Origin of a source's records, from its options.
 #[derive(Clone, Debug)]
 pub enum SourceConnector {
     /// A topic.
@@ -43,52 +44,56 @@ pub enum SourceConnector {
 }
 
 impl SourceConnector {
-    /// Reads the options that are left for the connector; `connector` names it.
+    /// Reads the options of the connector that the option `connector` names.
     pub fn from_options(options: &BTreeMap<String, String>) -> Result<SourceConnector, ConnectorError> {
         match options.get("connector").map(String::as_str) {
             Some("kafka") => KafkaSource::from_options(options).map(SourceConnector::Kafka),
             Some("file") => FileSource::from_options(options).map(SourceConnector::File),
             Some("datagen") => Datagen::from_options(options).map(SourceConnector::Datagen),
             Some("nexmark") => Nexmark::from_options(options).map(SourceConnector::Nexmark),
-            other => Err(unknown(other, &["kafka", "file", "datagen", "nexmark"], "source")),
+            other => Err(unknown_connector(other, &["kafka", "file", "datagen", "nexmark"], "source")),
         }
     }
 }
 
-pub(crate) fn unknown(name: Option<&str>, known: &[&str], what: &str) -> ConnectorError {
+/// Error for a missing or unknown connector; `what` is source or sink.
+pub(crate) fn unknown_connector(name: Option<&str>, known: &[&str], what: &str) -> ConnectorError {
     let all = known.join(", ");
     let Some(name) = name else {
         return ConnectorError::config("connector", format!("is required; a {what} may be {all}"));
     };
-    let near = nearest(name, known.iter().copied());
+    let near = nearest_name(name, known.iter().copied());
     let hint = near.map_or(format!("a {what} may be {all}"), |near| format!("did you mean '{near}'?"));
     ConnectorError::config("connector", format!("'{name}' is not known; {hint}"))
 }
 
-/// What is known of the last record that was read of a partition: a topic that holds another one there was made anew.
+/// Identity of the last record that was read of a partition: a topic that holds another record at its offset
+/// was deleted and created again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastRecord {
     /// Its offset.
     pub offset: i64,
     /// Its timestamp, milliseconds since 1970.
     pub ms: Option<i64>,
-    /// A digest of its key and value; None where an earlier release read it.
+    /// A digest of its key and value; None when an earlier release read it.
     pub digest: Option<u64>,
 }
 
 impl LastRecord {
     /// The record at `offset`.
     pub fn new(offset: i64, ms: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) -> LastRecord {
-        LastRecord { offset, ms, digest: Some(digest(key, value)) }
+        LastRecord { offset, ms, digest: Some(record_digest(key, value)) }
     }
 
-    /// Whether a record with these may be it.
-    pub fn is(&self, ms: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) -> bool {
-        self.ms.is_none_or(|at| ms == Some(at)) && self.digest.is_none_or(|held| held == digest(key, value))
+    /// Returns true if a record with this timestamp, key and value may be it.
+    pub fn may_be(&self, ms: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) -> bool {
+        self.ms.is_none_or(|at| ms == Some(at))
+            && self.digest.is_none_or(|held| held == record_digest(key, value))
     }
 }
 
-fn digest(key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
+/// Digest of key and value, with their lengths, so that NULL, empty and a shifted border all differ.
+fn record_digest(key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
     let length = |bytes: Option<&[u8]>| bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_be_bytes();
     schemas::digest(&[&length(key), key.unwrap_or_default(), &length(value), value.unwrap_or_default()])
         as u64
@@ -101,9 +106,9 @@ pub enum Reader {
     /// Of files.
     File(FileReader),
     /// Of generated records.
-    Datagen(DatagenReader),
+    Datagen(GeneratedReader<Datagen>),
     /// Of generated events of an auction.
-    Nexmark(NexmarkReader),
+    Nexmark(GeneratedReader<Nexmark>),
 }
 
 impl Reader {
@@ -117,8 +122,12 @@ impl Reader {
                 Reader::Kafka(KafkaReader::open(source, &group, start, want)?)
             }
             SourceConnector::File(source) => Reader::File(FileReader::open(source, first)?),
-            SourceConnector::Datagen(datagen) => Reader::Datagen(DatagenReader::open(datagen.clone(), first)),
-            SourceConnector::Nexmark(nexmark) => Reader::Nexmark(NexmarkReader::open(nexmark.clone(), first)),
+            SourceConnector::Datagen(datagen) => {
+                Reader::Datagen(GeneratedReader::open(datagen.clone(), first))
+            }
+            SourceConnector::Nexmark(nexmark) => {
+                Reader::Nexmark(GeneratedReader::open(nexmark.clone(), first))
+            }
         })
     }
 
@@ -130,7 +139,7 @@ impl Reader {
         }
     }
 
-    /// How many partitions there are, numbered from 0.
+    /// Number of partitions, which are numbered from 0.
     pub fn partition_count(&self) -> usize {
         match self {
             Reader::Kafka(reader) => reader.partition_count(),
@@ -153,7 +162,7 @@ impl Reader {
         }
     }
 
-    /// Whether this source ends by itself, so that its watermark may then be taken to the end of time.
+    /// Returns true if this source ends by itself, so that its watermark may then go to the end of time.
     pub fn is_bounded(&self) -> bool {
         match self {
             Reader::Kafka(_) => false,
@@ -163,8 +172,8 @@ impl Reader {
         }
     }
 
-    /// Whether all was read: of a bounded source all there is; of Kafka, after
-    /// [`Reader::stop_at_end`], all that was there at opening.
+    /// Returns true when all was read: of a bounded source, everything; of Kafka, after
+    /// [`Reader::stop_at_end`], everything up to the ends at opening.
     pub fn bounded_done(&self) -> bool {
         match self {
             Reader::Kafka(reader) => reader.bounded_done(),
@@ -174,7 +183,7 @@ impl Reader {
         }
     }
 
-    /// Whether all that was there at opening was read; of what is made up endlessly, always.
+    /// Returns true when everything up to the ends at opening was read; always, for an endless generator.
     pub fn caught_up(&self) -> bool {
         match self {
             Reader::Kafka(reader) => reader.caught_up(),
@@ -184,7 +193,7 @@ impl Reader {
         }
     }
 
-    /// Makes an unbounded source done once what was there at opening is read.
+    /// Makes an unbounded source done once everything up to the ends at opening is read.
     pub fn stop_at_end(&mut self) -> Result<(), ConnectorError> {
         let endless =
             |option| ConnectorError::config(option, "is required to stop at the end: this source has none");
@@ -198,7 +207,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Next offset of every partition: all of them belong into the state at each commit.
+    /// Next offset of every partition. Each commit must store all of them in the state.
     pub fn positions(&self) -> BTreeMap<i32, i64> {
         match self {
             Reader::Kafka(reader) => reader.positions(),
@@ -208,7 +217,7 @@ impl Reader {
         }
     }
 
-    /// The last records before these positions, where they tell something.
+    /// The last records before these positions, by partition; only Kafka has them.
     pub fn last(&self) -> BTreeMap<i32, LastRecord> {
         match self {
             Reader::Kafka(reader) => reader.last(),
@@ -216,12 +225,12 @@ impl Reader {
         }
     }
 
-    /// Whether positions have moved on without a record: they are worth a commit of their own.
+    /// Returns true if positions have moved on without a record: they are worth a commit of their own.
     pub fn moved(&self) -> bool {
         matches!(self, Reader::Kafka(reader) if reader.moved())
     }
 
-    /// Counts positions as taken.
+    /// Marks the moves of positions as committed; returns true if there were any.
     pub fn take_moved(&mut self) -> bool {
         match self {
             Reader::Kafka(reader) => reader.take_moved(),
@@ -229,7 +238,7 @@ impl Reader {
         }
     }
 
-    /// Records that are there and not read, by partition, as of the last look; empty where unknown.
+    /// Records that are not read yet, by partition, as of the last look at the ends; empty where unknown.
     pub fn lag(&self) -> BTreeMap<i32, i64> {
         match self {
             Reader::Kafka(reader) => reader.lag(),
@@ -239,22 +248,22 @@ impl Reader {
         }
     }
 
-    /// Tells lag tools how far the state is; nothing depends on it.
+    /// Commits the state's offsets for lag tools; nothing depends on them.
     pub fn commit_offsets(&mut self, offsets: &BTreeMap<i32, i64>) {
         if let Reader::Kafka(reader) = self {
             reader.commit_offsets(offsets);
         }
     }
 
-    /// What keeps the source from being read at present; None while all is well.
-    pub fn trouble(&self) -> Option<String> {
+    /// Error that keeps the source from being read at present; None while all is well.
+    pub fn last_error(&self) -> Option<String> {
         match self {
-            Reader::Kafka(reader) => reader.trouble(),
+            Reader::Kafka(reader) => reader.last_error(),
             Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => None,
         }
     }
 
-    /// The topic, or what stands for it in dead letters.
+    /// The topic, or its substitute in dead letters.
     pub fn topic(&self) -> &str {
         match self {
             Reader::Kafka(reader) => reader.topic(),
@@ -272,7 +281,7 @@ mod tests {
     #[test]
     fn a_record_is_known_by_time_key_and_value() {
         let last = LastRecord::new(4, Some(7), Some(b"k"), Some(b"v"));
-        assert!(last.is(Some(7), Some(b"k"), Some(b"v")));
+        assert!(last.may_be(Some(7), Some(b"k"), Some(b"v")));
         type Known<'a> = (Option<i64>, Option<&'a [u8]>, Option<&'a [u8]>);
         let others: [Known<'_>; 6] = [
             (Some(8), Some(b"k"), Some(b"v")),
@@ -283,9 +292,9 @@ mod tests {
             (Some(7), Some(b""), Some(b"v")),
         ];
         for (ms, key, value) in others {
-            assert!(!last.is(ms, key, value), "{ms:?} {key:?} {value:?}");
+            assert!(!last.may_be(ms, key, value), "{ms:?} {key:?} {value:?}");
         }
         // An earlier release kept the time alone.
-        assert!(LastRecord { digest: None, ..last }.is(Some(7), None, None));
+        assert!(LastRecord { digest: None, ..last }.may_be(Some(7), None, None));
     }
 }

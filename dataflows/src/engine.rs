@@ -1,10 +1,10 @@
 //! A topology in process: workers, epochs in flight and commits, under the caller's control.
 //!
-//! The caller feeds records, closes epochs and commits them; nothing happens by itself, so that a
-//! run can be repeated. An epoch is committed when every worker has completed it, in order.
-//! [`Engine::stop`] loses what is not committed, as a crash would. Opening another engine over the
-//! same directory goes on at the committed epoch, with any number of workers. Tests of Herald and of
-//! users' topologies run on it; `herald run` has its driver, which also publishes.
+//! The caller feeds records, closes epochs and commits them; the engine does nothing by itself, so that a run
+//! can be repeated. An epoch is committed when every worker has completed it, in order. [`Engine::stop`]
+//! loses all epochs that are not committed, as a crash would. Opening another engine over the same directory
+//! goes on at the committed epoch, with any number of workers. Tests of Herald and of users' topologies run
+//! on it; `herald run` has its driver, which also publishes.
 
 mod folded;
 mod work;
@@ -18,7 +18,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use schemas::{Outcome, Records, Rows};
 use state::{Progress, Store, StoreOptions};
 
-pub use folded::{Folded, Held};
+pub use folded::{Folded, SinkContent};
 
 use crate::epoch::{Assembler, Pending, make_visible};
 use crate::error::RunError;
@@ -27,33 +27,33 @@ use crate::render::Start;
 use crate::render::collect::SinkDelta;
 use crate::retention::Served;
 use crate::source::progress::SourceHead;
-use crate::state_tables::Spaces;
+use crate::state_tables::StateTables;
 use crate::worker::{Command, MakeDecoder, Setup, Workers};
-use work::{Report, Told};
+use work::{Report, WorkerEvent};
 
 /// The name of the topology in the state.
 const NAME: &str = "engine";
 /// Bound on memtables, and again on cached blocks.
 const MEMORY_BYTES: usize = 64 << 20;
 
-/// What to open.
+/// Arguments of [`Engine::open`].
 pub struct Opening<'a> {
     /// The plan.
     pub plan: &'a Arc<Plan>,
-    /// Where the state is, or will be.
+    /// Directory of the state, which may not exist yet.
     pub dir: &'a Path,
     /// The partitions of each source at the start.
     pub partitions: Vec<BTreeSet<i32>>,
     /// Worker threads.
     pub workers: usize,
-    /// Makes decoders.
+    /// Makes the decoders of sources.
     pub decoder: Arc<MakeDecoder>,
 }
 
 /// A record that became a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Letter {
-    /// The source's place in the plan.
+pub struct DeadLetter {
+    /// Index of the source in the plan.
     pub source: usize,
     /// Partition.
     pub partition: i32,
@@ -61,13 +61,13 @@ pub struct Letter {
     pub offset: i64,
     /// Decode, constraint or late.
     pub outcome: Outcome,
-    /// The constraint that refused it.
+    /// The constraint it violates.
     pub constraint: Option<String>,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub message: String,
 }
 
-/// What a committed epoch brought beside the state.
+/// Output of a committed epoch beside the state.
 #[derive(Debug, Default)]
 pub struct Committed {
     /// The epoch.
@@ -75,7 +75,7 @@ pub struct Committed {
     /// Changes of sinks, a worker each.
     pub sinks: Vec<BTreeMap<usize, SinkDelta>>,
     /// Dead letters, sorted.
-    pub letters: Vec<Letter>,
+    pub dead_letters: Vec<DeadLetter>,
     /// Rows touched by operator, all workers together.
     pub touched: BTreeMap<String, u64>,
     /// Updates held by arrangement, all workers together.
@@ -86,7 +86,7 @@ pub struct Committed {
 pub struct Engine {
     setup: Setup,
     commands: Vec<Sender<Command>>,
-    told: Receiver<Told>,
+    events: Receiver<WorkerEvent>,
     workers: Option<Workers>,
     open: u64,
     heads: Vec<SourceHead>,
@@ -109,7 +109,7 @@ impl Engine {
             ..StoreOptions::default()
         };
         let store = Arc::new(Store::open(opening.dir, &options)?);
-        let spaces = spaces(plan, &store)?;
+        let state_tables = open_state_tables(plan, &store)?;
         let committed = store.meta();
         let watermark = |source: &Source| {
             let held = committed.progress.sources.get(&source.name).and_then(|s| s.watermark_us);
@@ -117,7 +117,7 @@ impl Engine {
         };
         let setup = Setup {
             plan: plan.clone(),
-            spaces: Arc::new(spaces),
+            state_tables: Arc::new(state_tables),
             store,
             start: Start { epoch: committed.epoch, whole: false, anew: false },
             watermarks: plan.sources.iter().map(watermark).collect(),
@@ -134,10 +134,10 @@ impl Engine {
             partitions.extend(held.into_iter().flat_map(|s| s.partitions.keys().copied()));
         }
         let heads = partitions.into_iter().map(new_head).collect();
-        let (commands, told, workers) = work::start(&setup, opening.workers)?;
+        let (commands, events, workers) = work::start_workers(&setup, opening.workers)?;
         let (open, workers, closed) = (committed.epoch + 1, Some(workers), Pending::new(opening.workers));
         let assembler = Assembler::new(&setup);
-        Ok(Engine { setup, commands, told, workers, open, heads, closed, assembler })
+        Ok(Engine { setup, commands, events, workers, open, heads, closed, assembler })
     }
 
     /// The state.
@@ -145,9 +145,9 @@ impl Engine {
         &self.setup.store
     }
 
-    /// The spaces.
-    pub fn spaces(&self) -> &Spaces {
-        &self.setup.spaces
+    /// State tables of the plan.
+    pub fn state_tables(&self) -> &StateTables {
+        &self.setup.state_tables
     }
 
     /// Progress as of the last committed epoch.
@@ -165,12 +165,12 @@ impl Engine {
         self.open
     }
 
-    /// Whether records were fed into the open epoch.
+    /// Returns true if records were fed into the open epoch.
     pub fn fed(&self) -> bool {
         self.heads.iter().any(|head| !head.next.is_empty())
     }
 
-    /// Enters records into the open epoch.
+    /// Feeds records of one partition into the open epoch.
     ///
     /// # Errors
     /// When the worker has ended.
@@ -180,10 +180,10 @@ impl Engine {
         head.read += records.len() as u64;
         head.next.insert(records.partition, last + 1);
         let partition = records.partition;
-        self.tell(partition, Command::Records(source, Box::new(records)))
+        self.send(partition, Command::Records(source, Box::new(records)))
     }
 
-    /// A partition appears; it starts at the source's committed watermark.
+    /// Adds a partition to a source; it starts at the source's committed watermark.
     ///
     /// # Errors
     /// When the worker has ended.
@@ -193,7 +193,7 @@ impl Engine {
         }
         let name = &self.setup.plan.sources[source].name;
         let floor = self.progress().sources.get(name).and_then(|s| s.watermark_us);
-        self.tell(partition, Command::Join(source, partition, floor))
+        self.send(partition, Command::Join(source, partition, floor))
     }
 
     /// Closes the open epoch.
@@ -203,9 +203,10 @@ impl Engine {
     pub fn close(&mut self) -> Result<(), RunError> {
         let partitions = Arc::new(self.heads.iter().map(|head| head.partitions.clone()).collect());
         let next = self.heads.iter().map(|head| new_head(head.partitions.clone())).collect();
-        self.closed.head(self.open, std::mem::replace(&mut self.heads, next));
+        self.closed.add_head(self.open, std::mem::replace(&mut self.heads, next));
         for worker in 0..self.commands.len() {
-            self.tell(worker as i32, Command::Close(self.open, Arc::clone(&partitions)))?;
+            // A worker's own number stands for a partition that it reads.
+            self.send(worker as i32, Command::Close(self.open, Arc::clone(&partitions)))?;
         }
         self.open += 1;
         Ok(())
@@ -220,24 +221,24 @@ impl Engine {
             return Ok(None);
         }
         loop {
-            if let Some((epoch, heads, reports)) = self.closed.complete() {
-                return self.write(epoch, &heads, reports).map(Some);
+            if let Some((epoch, heads, reports)) = self.closed.take_complete() {
+                return self.commit_epoch(epoch, &heads, reports).map(Some);
             }
-            match self.told.recv() {
-                Ok(Told::Report(epoch, report)) => self.closed.report(epoch, *report),
-                Ok(Told::Ready) => {}
-                Ok(Told::Failed(error)) => return Err(error),
+            match self.events.recv() {
+                Ok(WorkerEvent::Report(epoch, report)) => self.closed.add_report(epoch, *report),
+                Ok(WorkerEvent::Ready) => {}
+                Ok(WorkerEvent::Failed(error)) => return Err(error),
                 Err(_) => return Err(RunError::Broken("the workers have ended".into())),
             }
         }
     }
 
-    /// Ends the workers; what is not committed is lost.
+    /// Ends the workers; epochs that are not committed are lost.
     ///
     /// # Errors
     /// When a worker ended abnormally.
     pub fn stop(mut self) -> Result<(), RunError> {
-        self.end().map_err(|error| RunError::Broken(format!("a worker ended abnormally: {error}")))
+        self.join_workers().map_err(|error| RunError::Broken(format!("a worker ended abnormally: {error}")))
     }
 
     /// The packed rows of a view, as of the last commit, in no particular order.
@@ -245,12 +246,12 @@ impl Engine {
     /// # Errors
     /// When the state cannot be read.
     pub fn view_rows(&self, view: usize) -> Result<Rows, RunError> {
-        let (plan, spaces) = (&self.setup.plan, &self.setup.spaces);
-        match (plan.views.get(view), spaces.views.get(view)) {
-            (Some(view), Some(space)) => {
-                let entry = spaces.retained().find(|entry| entry.id == *space);
+        let (plan, state_tables) = (&self.setup.plan, &self.setup.state_tables);
+        match (plan.views.get(view), state_tables.views.get(view)) {
+            (Some(view), Some(table_id)) => {
+                let entry = state_tables.retained().find(|entry| entry.id == *table_id);
                 let served = entry.map(|entry| Served::of(entry, self.progress())).transpose()?.flatten();
-                self.rows(*space, view.key.is_some(), served.as_ref())
+                self.table_rows(*table_id, view.key.is_some(), served.as_ref())
             }
             _ => Err(RunError::Broken(format!("there is no view {view}"))),
         }
@@ -261,15 +262,17 @@ impl Engine {
     /// # Errors
     /// When the state cannot be read.
     pub fn error_rows(&self) -> Result<Rows, RunError> {
-        self.rows(self.setup.spaces.errors, false, None)
+        self.table_rows(self.setup.state_tables.errors, false, None)
     }
 
-    fn rows(&self, space: u32, keyed: bool, served: Option<&Served>) -> Result<Rows, RunError> {
+    /// The rows of a state table, those of a counted one as often as they are held.
+    fn table_rows(&self, table_id: u32, keyed: bool, served: Option<&Served>) -> Result<Rows, RunError> {
         let mut rows = Rows::new();
         let visit = |key: &[u8], value: &[u8]| -> Result<(), RunError> {
+            // A keyed table maps keys to rows; a counted one maps rows, behind the key group, to counts.
             let row = if keyed { value } else { key.get(1..).unwrap_or_default() };
             if let Some(served) = served
-                && !served.row(row)?
+                && !served.is_served(row)?
             {
                 return Ok(());
             }
@@ -282,17 +285,19 @@ impl Engine {
             (0..count).for_each(|_| rows.push(row));
             Ok(())
         };
-        self.setup.store.snapshot()?.scan(space, &[], visit)?;
+        self.setup.store.snapshot()?.scan(table_id, &[], visit)?;
         Ok(rows)
     }
 
-    fn tell(&self, partition: i32, what: Command) -> Result<(), RunError> {
+    /// Sends a command to the worker that reads a partition.
+    fn send(&self, partition: i32, command: Command) -> Result<(), RunError> {
         let worker = partition.unsigned_abs() as usize % self.commands.len().max(1);
         let ended = || RunError::Broken("a worker has ended".into());
-        self.commands.get(worker).ok_or_else(ended)?.send(what).map_err(|_| ended())
+        self.commands.get(worker).ok_or_else(ended)?.send(command).map_err(|_| ended())
     }
 
-    fn write(
+    /// Commits a complete epoch and makes it visible.
+    fn commit_epoch(
         &mut self,
         epoch: u64,
         heads: &[SourceHead],
@@ -302,10 +307,10 @@ impl Engine {
         let mut workers = Vec::with_capacity(reports.len());
         for mut report in reports {
             done.sinks.push(std::mem::take(&mut report.share.out.sinks));
-            done.letters.extend(report.letters);
+            done.dead_letters.extend(report.dead_letters);
             workers.push(report.share);
         }
-        done.letters.sort_unstable();
+        done.dead_letters.sort_unstable();
         let assembled = self.assembler.assemble(&self.setup, (epoch, epoch as i64), heads, workers)?;
         self.setup.store.commit(assembled.commit)?;
         make_visible(&self.setup, epoch, self.assembler.progress());
@@ -313,7 +318,8 @@ impl Engine {
         Ok(done)
     }
 
-    fn end(&mut self) -> Result<(), String> {
+    /// Closes the channels to the workers, at which they end, and waits for them.
+    fn join_workers(&mut self) -> Result<(), String> {
         self.commands.clear();
         let Some(workers) = self.workers.take() else { return Ok(()) };
         workers.join().into_iter().collect()
@@ -323,8 +329,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.setup.abort.store(true, Ordering::Relaxed);
-        // Who wants to know how the workers ended calls stop.
-        let _ = self.end();
+        // Callers that need the workers' errors use `stop`.
+        let _ = self.join_workers();
     }
 }
 
@@ -336,15 +342,15 @@ fn no_source(at: usize) -> RunError {
     RunError::Broken(format!("there is no source {at}"))
 }
 
-/// The spaces of the plan, as the state's catalogue has them.
-fn spaces(plan: &Plan, store: &Store) -> Result<Spaces, RunError> {
+/// The state tables of the plan with the ids of the state's catalogue, which is written where it is new.
+fn open_state_tables(plan: &Plan, store: &Store) -> Result<StateTables, RunError> {
     let held = store.catalogue()?.filter(|held| !held.entries.is_empty());
-    let spaces = Spaces::of(plan, held.as_ref()).map_err(|changed| {
+    let state_tables = StateTables::of(plan, held.as_ref()).map_err(|changed| {
         RunError::Broken(format!("the state is of another topology; changed: {}", changed.join(", ")))
     })?;
-    let wanted = spaces.catalogue(NAME);
+    let wanted = state_tables.catalogue(NAME);
     if held.as_ref() != Some(&wanted) {
         store.put_catalogue(&wanted)?;
     }
-    Ok(spaces)
+    Ok(state_tables)
 }

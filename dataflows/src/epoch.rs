@@ -1,8 +1,8 @@
-//! The assembly of an epoch: what the sources and the workers report of it becomes one commit.
+//! The assembly of an epoch: one commit from the reports of the sources and of the workers.
 //!
-//! The driver and the engine in process share it, so that what tests prove is what users run. An epoch is complete
-//! once its head (offsets and counts of the sources) and a report of every worker are here ([`Pending`]); complete
-//! epochs are assembled in order ([`Assembler`]).
+//! The driver and the engine in process share it, so that tests and users run the same code. An epoch is
+//! complete once its head (offsets and counts of the sources) and a report of every worker have arrived
+//! ([`Pending`]); complete epochs are assembled in order ([`Assembler`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
@@ -14,8 +14,8 @@ use crate::error::RunError;
 use crate::plan::Plan;
 use crate::render::collect::EpochOut;
 use crate::retention::Sweep;
-use crate::source::ingest::PartitionMark;
 use crate::source::progress::{SourceHead, advance};
+use crate::source::watermark::PartitionMark;
 use crate::worker::Setup;
 
 /// One worker's report of an epoch.
@@ -27,7 +27,7 @@ pub struct WorkerEpoch {
     pub marks: Vec<HashMap<i32, PartitionMark>>,
 }
 
-/// Epochs that are not complete yet: a head `H` and a report `R` of each worker are waited for.
+/// Epochs that wait for a head `H` or for a report `R` of a worker.
 #[derive(Debug)]
 pub struct Pending<H, R> {
     workers: usize,
@@ -35,22 +35,22 @@ pub struct Pending<H, R> {
 }
 
 impl<H, R> Pending<H, R> {
-    /// Of a topology with so many workers.
+    /// Makes an empty queue for a topology with `workers` workers.
     pub fn new(workers: usize) -> Pending<H, R> {
         Pending { workers, epochs: BTreeMap::new() }
     }
 
     /// Adds the head of an epoch.
-    pub fn head(&mut self, epoch: u64, head: H) {
+    pub fn add_head(&mut self, epoch: u64, head: H) {
         self.epochs.entry(epoch).or_default().0 = Some(head);
     }
 
     /// Adds a worker's report.
-    pub fn report(&mut self, epoch: u64, report: R) {
+    pub fn add_report(&mut self, epoch: u64, report: R) {
         self.epochs.entry(epoch).or_default().1.push(report);
     }
 
-    /// How many epochs wait.
+    /// Number of epochs that wait.
     pub fn len(&self) -> usize {
         self.epochs.len()
     }
@@ -60,22 +60,23 @@ impl<H, R> Pending<H, R> {
         self.epochs.is_empty()
     }
 
-    /// Takes the earliest epoch if it is complete.
-    pub fn complete(&mut self) -> Option<(u64, H, Vec<R>)> {
+    /// Takes the earliest epoch if it is complete: commits are made in order.
+    pub fn take_complete(&mut self) -> Option<(u64, H, Vec<R>)> {
         let mut entry = self.epochs.first_entry()?;
         let (head, reports) = entry.get_mut();
+        // The head is left in place while reports are missing.
         let head = if reports.len() < self.workers { None } else { head.take() }?;
         let (epoch, (_, reports)) = entry.remove_entry();
         Some((epoch, head, reports))
     }
 }
 
-/// How a source got ahead in one epoch.
+/// Advance of a source in one epoch.
 #[derive(Clone, Debug)]
 pub struct SourceAdvance {
     /// Records of the epoch by outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; Outcome::ALL.len()],
-    /// The partition that holds the watermark, once every partition has one.
+    /// The partition with the least watermark, once every partition has one.
     pub held_by: Option<i32>,
 }
 
@@ -84,7 +85,7 @@ pub struct SourceAdvance {
 pub struct Assembled {
     /// The commit, without dead letters and output.
     pub commit: Commit,
-    /// How each source got ahead, in the plan's order; None for one that reported nothing.
+    /// Advance of each source, in the plan's order; None for one without a head.
     pub sources: Vec<Option<SourceAdvance>>,
     /// Rows touched by operator, all workers together.
     pub touched: BTreeMap<String, u64>,
@@ -92,20 +93,20 @@ pub struct Assembled {
     pub touched_by_worker: Vec<u64>,
     /// Updates held by arrangement, all workers together.
     pub held: BTreeMap<String, u64>,
-    /// By arrangement: updates of the key with most on one worker, and all.
-    pub busiest: BTreeMap<String, (u64, u64)>,
+    /// By arrangement: updates of the key with the most on one worker, and of all keys.
+    pub hottest: BTreeMap<String, (u64, u64)>,
 }
 
-/// Makes commits of complete epochs, one after the other.
+/// Assembles complete epochs into commits, one after the other.
 pub struct Assembler {
     progress: Progress,
     sweep: Sweep,
 }
 
 impl Assembler {
-    /// From the committed epoch of `setup` on.
+    /// Makes an assembler that goes on from the committed epoch of `setup`.
     pub fn new(setup: &Setup) -> Assembler {
-        Assembler { progress: (*setup.progress).clone(), sweep: Sweep::new(setup.spaces.retained()) }
+        Assembler { progress: (*setup.progress).clone(), sweep: Sweep::new(setup.state_tables.retained()) }
     }
 
     /// Progress at the end of the last epoch assembled.
@@ -125,16 +126,19 @@ impl Assembler {
         workers: Vec<WorkerEpoch>,
     ) -> Result<Assembled, RunError> {
         let written = workers.iter().map(|worker| worker.out.changes()).sum();
-        let (writes, counts) = self.sweep.next(&setup.store, &self.progress, written)?;
+        // The sweep goes by the watermarks of the last epoch: rows it deletes are final in every epoch in
+        // flight.
+        let (writes, counts) = self.sweep.expired_rows(&setup.store, &self.progress, written)?;
         let sources = self.advance_sources(&setup.plan, heads, &workers);
         self.advance_views(&setup.plan, epoch, commit_ms);
         let progress = self.progress.clone();
         let commit = Commit { epoch, commit_ms, progress, writes, counts, ..Commit::default() };
         let mut assembled = Assembled { commit, sources, ..Assembled::default() };
-        workers.into_iter().for_each(|worker| assembled.add(worker.out));
+        workers.into_iter().for_each(|worker| assembled.add_worker(worker.out));
         Ok(assembled)
     }
 
+    /// Moves each source's progress to the end of the epoch.
     fn advance_sources(
         &mut self,
         plan: &Plan,
@@ -148,6 +152,7 @@ impl Assembler {
                 advances.push(None);
                 continue;
             };
+            // Progress counts since the state began: the epoch's share is the difference.
             let before = held.outcomes;
             let shares = workers.iter().map(|worker| (worker.out.outcomes.get(&at), worker.marks.get(at)));
             let held_by = advance(held, source, head, shares);
@@ -157,7 +162,7 @@ impl Assembler {
         advances
     }
 
-    /// A view's watermark is the least of its sources', once each has one.
+    /// Sets each view's epoch, time and watermark: the least of its sources' watermarks, once each has one.
     fn advance_views(&mut self, plan: &Plan, epoch: u64, commit_ms: i64) {
         for view in &plan.views {
             let sources = plan.sources_of(view.rel).into_iter();
@@ -169,11 +174,12 @@ impl Assembler {
 }
 
 impl Assembled {
-    fn add(&mut self, out: EpochOut) {
+    /// Adds one worker's changes and counts.
+    fn add_worker(&mut self, out: EpochOut) {
         let writes = out.writes.into_iter();
-        self.commit.writes.extend(writes.map(|(space, (keys, values))| Writes { space, keys, values }));
+        self.commit.writes.extend(writes.map(|(table_id, (keys, values))| Writes { table_id, keys, values }));
         let counts = out.counts.into_iter();
-        self.commit.counts.extend(counts.map(|(space, (rows, diffs))| Counts { space, rows, diffs }));
+        self.commit.counts.extend(counts.map(|(table_id, (rows, diffs))| Counts { table_id, rows, diffs }));
         self.touched_by_worker.push(out.touched.values().sum());
         for (operator, rows) in out.touched {
             *self.touched.entry(operator).or_default() += rows;
@@ -181,14 +187,15 @@ impl Assembled {
         for (arrangement, updates) in out.held {
             *self.held.entry(arrangement).or_default() += updates;
         }
-        for (arrangement, (most, all)) in out.busiest {
-            let of = self.busiest.entry(arrangement).or_default();
-            *of = (of.0.max(most), of.1 + all);
+        for (arrangement, (most, all)) in out.hottest {
+            let total = self.hottest.entry(arrangement).or_default();
+            *total = (total.0.max(most), total.1 + all);
         }
     }
 }
 
-/// Makes a committed epoch visible to the operators that read the state: its watermarks first, then its number.
+/// Makes a committed epoch visible to the operators that read the state: its watermarks first, then its
+/// number.
 pub fn make_visible(setup: &Setup, epoch: u64, progress: &Progress) {
     show_watermarks(setup, progress);
     setup.committed.store(epoch, Ordering::Release);

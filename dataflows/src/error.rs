@@ -1,12 +1,12 @@
-//! What can stop a running topology from within the dataflow.
+//! Errors that stop a running topology from within the dataflow.
 //!
-//! Bad data never does: it is a dead letter or a row of the error table. What remains is a bad
-//! environment (the state cannot be read) and a broken promise of our own (bytes that do not fit
+//! Bad data never does: it becomes a dead letter or a row of the error table. The causes are a failing
+//! environment (the state cannot be read) and a violated invariant of the engine (bytes that do not fit
 //! the schema they were written with).
 
 use thiserror::Error;
 
-/// Why a topology cannot go on.
+/// Cause of a topology's end.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The state could not be read.
@@ -18,7 +18,7 @@ pub enum RunError {
     /// An Arrow kernel refused its input.
     #[error("a column could not be computed")]
     Arrow(#[from] arrow::error::ArrowError),
-    /// Joins made more rows than an epoch may hold; nothing of it was committed.
+    /// Joins made more rows than an epoch may hold; nothing of the epoch was committed.
     #[error(
         "{operator} has made {rows} rows of epoch {epoch} and is not done: joins of one worker may make {} MiB in an epoch",
         limit >> 20
@@ -33,22 +33,22 @@ pub enum RunError {
         /// Bytes that all joins of a worker may make.
         limit: u64,
     },
-    /// Another part of the process failed, and says why.
+    /// Another part of the process failed and reports the cause.
     #[error("another part of the process failed")]
     Aborted,
     /// A worker panicked; nothing of its epoch was committed.
     #[error("a worker panicked: {0}")]
     Panicked(String),
-    /// More rows are taken back than were put in; nothing was committed.
+    /// More rows are retracted than were inserted; nothing was committed.
     #[error("more rows were removed from a {0} than it had")]
     Unheld(&'static str),
-    /// A promise of the engine is broken; nothing was committed.
+    /// An invariant of the engine is violated; nothing was committed.
     #[error("{0}")]
     Broken(String),
 }
 
 impl RunError {
-    /// What to do about it, where this crate knows.
+    /// Advice to the user, where this crate has any.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             RunError::Explodes { .. } => Some(

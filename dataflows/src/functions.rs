@@ -1,8 +1,9 @@
 //! The functions, operators and types of Herald's SQL.
 //!
 //! Scalar functions are those of `registry`, of [`time`] and of [`json`]; aggregates are DataFusion's.
-//! Everything a topology may call is a pure function of its arguments: what reads the clock or draws
-//! random numbers is known by name, so that it can be refused at its place, and never reaches planning.
+//! Everything a topology may call is a pure function of its arguments: functions that read the clock or draw
+//! random numbers are listed by name only, so that a call is refused with its position and never reaches
+//! planning.
 
 pub(crate) mod aggregates;
 mod array;
@@ -44,14 +45,14 @@ pub(crate) struct Functions {
     types: Arc<dyn TypePlanner>,
 }
 
-/// The function that converts a value of the field `from` to the type of `to` as PostgreSQL does; None where
-/// Arrow's cast means the same.
-pub(crate) fn conversion(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
+/// Returns the function that converts a value of the field `from` to the type of `to` as PostgreSQL does;
+/// None where Arrow's cast does the same.
+pub(crate) fn cast_function(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
     let (from, to) = (from.data_type(), to.data_type());
     time::cast(from, to).or_else(|| cast::cast(from, to))
 }
 
-/// Functions of elsewhere that give another value whenever they are called.
+/// Functions that Herald does not define and whose result differs from call to call.
 const VOLATILE: [&str; 8] = [
     "gen_random_uuid",
     "uuid_generate_v4",
@@ -74,7 +75,7 @@ impl Functions {
             .chain([sets::ordinality::function(), sets::abreast::function()]);
         let own = own
             .chain(json::functions())
-            .chain(crate::sql::logical::joins::temporal::functions())
+            .chain(crate::sql::logical::joins::temporal::mark_functions())
             .chain([
                 planning::written_cast::function(),
                 planning::may_be_null::function(),
@@ -83,7 +84,9 @@ impl Functions {
             .chain(planning::quantified::functions())
             .chain(sets::series::functions())
             .chain(time::functions());
-        for mut udf in registry::scalars().into_iter().chain(own) {
+        for mut udf in registry::scalar_functions().into_iter().chain(own) {
+            // `to_char` exists for numbers and for times: one function takes both and chooses by the
+            // argument's type.
             if let Some(numbers) = scalars.get(udf.name()).filter(|_| udf.name() == "to_char") {
                 udf = Arc::new(ScalarUDF::from(planning::either::Either::new(Arc::clone(numbers), udf)));
             }
@@ -91,11 +94,11 @@ impl Functions {
                 scalars.insert(name.clone(), Arc::clone(&udf));
             }
         }
-        let aliases = registry::aliases(&scalars);
+        let aliases = registry::alias_functions(&scalars);
         scalars.extend(aliases);
         let mut windows = BTreeMap::new();
         let builtin = datafusion_functions_window::all_default_window_functions();
-        // Later ones of a name stand in for earlier ones.
+        // A later function replaces an earlier one of the same name.
         for udwf in
             builtin.into_iter().chain(windows::ranks::functions()).chain(windows::session::functions())
         {
@@ -105,12 +108,14 @@ impl Functions {
         }
         Functions {
             scalars,
-            aggregates: aggregates::all(),
+            aggregates: aggregates::all_aggregates(),
             windows,
             planners: vec![
-                Arc::new(time::Operators),
-                Arc::new(Operators),
-                Arc::new(planning::operators::Operators),
+                // The first planner that accepts an operator plans it: Herald's own stand before
+                // DataFusion's.
+                Arc::new(time::TimeOperators),
+                Arc::new(JsonOperators),
+                Arc::new(planning::operators::TypedOperators),
                 Arc::new(CoreFunctionPlanner::default()),
                 Arc::new(DatetimeFunctionPlanner),
                 Arc::new(UnicodeFunctionPlanner),
@@ -119,74 +124,74 @@ impl Functions {
                 Arc::new(AggregateFunctionPlanner),
                 Arc::new(WindowFunctionPlanner),
             ],
-            types: Arc::new(Types),
+            types: Arc::new(HeraldTypes),
         }
     }
 
-    /// The scalar function called `name`, unless the clock or chance has a part in it.
+    /// Returns the scalar function called `name`, unless its result depends on the clock or on chance.
     pub(crate) fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         self.scalars.get(name).filter(|f| f.signature().volatility == Volatility::Immutable).cloned()
     }
 
-    /// Whether `name` is a function whose result is not a function of its arguments.
+    /// Returns true if `name` is a function whose result depends on more than its arguments.
     pub(crate) fn is_volatile(&self, name: &str) -> bool {
         let known = self.scalars.get(name).is_some_and(|f| f.signature().volatility != Volatility::Immutable);
         known || VOLATILE.contains(&name)
     }
 
-    /// What to write instead of a function that is not to be had.
+    /// Returns the replacement to suggest for a function that Herald does not have.
     pub(crate) fn remedy(&self, name: &str) -> Option<&'static str> {
-        registry::remedy(name)
+        registry::find_remedy(name)
     }
 
-    /// The aggregate called `name`.
+    /// Returns the aggregate called `name`.
     pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
         self.aggregates.get(name).cloned()
     }
 
-    /// The window function called `name`; aggregates are not among them.
+    /// Returns the window function called `name`; aggregates are not included.
     pub(crate) fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
         self.windows.get(name).cloned()
     }
 
-    /// Names of the window functions that may be called.
+    /// Returns the names of the window functions that may be called.
     pub(crate) fn window_names(&self) -> Vec<String> {
         self.windows.keys().filter(|n| !n.starts_with("herald_")).cloned().collect()
     }
 
-    /// Names of the scalar functions that may be called.
+    /// Returns the names of the scalar functions that may be called.
     pub(crate) fn scalar_names(&self) -> Vec<String> {
         self.scalars
             .keys()
             .filter(|n| self.scalar(n).is_some() && !n.starts_with("herald_"))
-            // Operators are functions called like themselves.
+            // Operators are functions whose name is their sign: they are not called by name.
             .filter(|n| n.starts_with(|c: char| c.is_ascii_alphabetic()))
             .cloned()
             .collect()
     }
 
-    /// Names of the aggregates that may be called.
+    /// Returns the names of the aggregates that may be called.
     pub(crate) fn aggregate_names(&self) -> Vec<String> {
         let kept = self.aggregates.iter().filter(|(_, f)| aggregates::is_kept(f.name()));
         kept.map(|(name, _)| name.clone()).collect()
     }
 
-    /// What plans operators and field access.
+    /// Returns the planners of operators and of field access.
     pub(crate) fn planners(&self) -> &[Arc<dyn ExprPlanner>] {
         &self.planners
     }
 
-    /// What plans types in casts and literals.
+    /// Returns the planner of types in casts and literals.
     pub(crate) fn types(&self) -> Arc<dyn TypePlanner> {
         Arc::clone(&self.types)
     }
 }
 
-/// Types in casts and literals: timestamps count microseconds, text is Utf8.
+/// Planner of types in casts and literals: timestamps count microseconds, text is Utf8.
 #[derive(Debug)]
-struct Types;
+struct HeraldTypes;
 
-impl TypePlanner for Types {
+impl TypePlanner for HeraldTypes {
     fn plan_type_field(&self, sql_type: &sql::DataType) -> Result<Option<FieldRef>> {
         let data_type = match sql_type {
             sql::DataType::Timestamp(_, zone) => match zone {
@@ -206,21 +211,22 @@ impl TypePlanner for Types {
     }
 }
 
-/// The operators over JSONB.
+/// Planner of the operators and aggregates over JSONB.
 #[derive(Debug)]
-struct Operators;
+struct JsonOperators;
 
-impl ExprPlanner for Operators {
+impl ExprPlanner for JsonOperators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        json::operators::planned(raw, schema)
+        json::operators::plan_operator(raw, schema)
     }
 
     fn plan_aggregate(&self, call: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
-        json::aggregate::planned(call).map(PlannerResult::Original)
+        json::aggregate::plan_aggregate(call).map(PlannerResult::Original)
     }
 }
 
-/// Whether a call has a result whatever its arguments are; constant patterns were looked at before.
+/// Returns true if a call has a result for any arguments. `constant` tells whether the argument at a place is
+/// constant; constant patterns were checked when the call was planned.
 pub(crate) fn never_fails(function: &ScalarUDF, constant: impl Fn(usize) -> bool) -> bool {
     const MATCHING: [&str; 7] = ["like", "ilike", "similar_to", "~", "~*", "!~", "!~*"];
     eval::own::is_total(function) || (MATCHING.contains(&function.name()) && constant(1) && constant(2))

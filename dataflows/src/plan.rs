@@ -2,11 +2,28 @@
 //!
 //! A [`Plan`] is a directed acyclic graph of [`Rel`]s, each naming its inputs by index; views and
 //! sinks name the relation they show. It holds no DataFusion plan: expressions are [`Scalar`]s,
-//! which wrap a vectorised physical expression over the input's columns by position. What is
-//! durable is decided here (DESIGN.md 2.3.5), so that `explain` and the renderer cannot disagree.
+//! which wrap a vectorised physical expression over the input's columns by position. The durability of
+//! state is decided here (DESIGN.md 2.3.5), so that `explain` and the renderer cannot disagree.
 //!
-//! Invariants: inputs precede their users; column positions are within the input's schema; every
-//! schema uses Herald's column types only; a relation below a forgetter is marked so.
+//! The plan of one view, projections left out:
+//!
+//! ```text
+//! CREATE MATERIALIZED VIEW spent AS SELECT p.country, sum(b.amount) FROM bets b
+//! JOIN players p ON b.player = p.id WHERE b.amount > 0 GROUP BY p.country
+//!
+//!   #0 Source bets        #1 Table players       Op::Source(0), Op::Source(1)
+//!          |                     |
+//!   #2 Filter amount > 0         |               stateless
+//!          |                     |
+//!   #3 Join on player = id ------+               durable: the first state after an append-only source
+//!          |
+//!   #4 Aggregate by [country]                    recomputed on a restart from the rows of #3
+//!          |
+//!   view spent                                   View { rel: 4 }
+//! ```
+//!
+//! Invariants: inputs precede their users; column positions are within the input's schema; every schema uses
+//! Herald's column types only; [`Rel::inputs_expire`] is set for every relation above state that expires.
 
 pub mod aggregate;
 pub(crate) mod analysis;
@@ -31,13 +48,13 @@ use window::Window;
 
 use crate::sql::diagnostics::error::SqlError;
 use formats::{Encoding, Format, IncludeKind};
-use state_role::Part;
+use state_role::StateRole;
 
 /// Index of a relation in [`Plan::rels`].
 pub type RelId = usize;
 
 impl Plan {
-    /// The sources below a relation.
+    /// The sources that a relation reads, directly or through other relations.
     pub fn sources_of(&self, rel: RelId) -> BTreeSet<usize> {
         let (mut seen, mut open, mut sources) = (BTreeSet::from([rel]), vec![rel], BTreeSet::new());
         while let Some(rel) = open.pop() {
@@ -49,21 +66,22 @@ impl Plan {
         sources
     }
 
-    /// Whether a relation has rows before the first record: an aggregate without GROUP BY has one over nothing.
-    pub fn begins(&self) -> bool {
+    /// Returns true if some relation has a row before the first record: an aggregate without GROUP BY has one
+    /// over no rows.
+    pub fn has_initial_rows(&self) -> bool {
         let single = |rel: &Rel| match &rel.op {
-            Op::Aggregate { keys, .. } | Op::Fold { keys, .. } => keys.is_empty(),
+            Op::Aggregate { keys, .. } | Op::GroupRows { keys, .. } => keys.is_empty(),
             _ => false,
         };
         self.rels.iter().any(single)
     }
 
-    /// For each source, those that must be read to their end first when it has not been read yet: what its
-    /// rows are joined with as of PROCTIME(), which they would find empty.
-    pub fn awaited(&self) -> Vec<BTreeSet<usize>> {
+    /// For each source, the sources to read to their end before its first record: those that its rows are
+    /// joined with as of PROCTIME(), and would find empty otherwise.
+    pub fn sources_read_first(&self) -> Vec<BTreeSet<usize>> {
         let mut awaited = vec![BTreeSet::new(); self.sources.len()];
         for rel in &self.rels {
-            let Op::Lookup { left, right, when: When::Now, .. } = &rel.op else { continue };
+            let Op::TemporalJoin { left, right, when: When::ProcTime, .. } = &rel.op else { continue };
             let (left, right) = (self.sources_of(*left), self.sources_of(*right));
             for source in left.difference(&right) {
                 awaited[*source].extend(right.difference(&left).copied());
@@ -73,7 +91,7 @@ impl Plan {
     }
 }
 
-/// A whole topology, planned.
+/// A planned topology.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Sources in the order declared; `Op::Source` refers to them by index.
@@ -84,17 +102,18 @@ pub struct Plan {
     pub views: Vec<View>,
     /// Sinks in the order declared.
     pub sinks: Vec<Sink>,
-    /// State that is dropped once it is final. The column is one of the operator's key (the GROUP BY's or
-    /// PARTITION BY's), for a join one of the side's rows.
-    pub expiry: BTreeMap<(RelId, Part), Horizon>,
-    /// Rows that come out of a join whose state expires and do not change any more, by columns of its output.
+    /// State that is dropped once it is final. The horizon's column is one of the operator's key (of GROUP BY
+    /// or PARTITION BY), for a join one of the side's rows.
+    pub expiry: BTreeMap<(RelId, StateRole), Horizon>,
+    /// Horizons of the output of operators whose state expires: output rows below them do not change any
+    /// more.
     pub settled: BTreeMap<RelId, Vec<Horizon>>,
-    /// What the text has that changes nothing, with its place: told, and no mistake.
+    /// Warnings about parts of the text that have no effect, with their places; not errors.
     pub warnings: Vec<SqlError>,
 }
 
-/// From when on rows are final: after an epoch no row comes, and none is taken back, whose time in
-/// `column` is below every source's watermark at that epoch less its lag. A row without a time there
+/// Bound below which rows are final: after an epoch no row is inserted or retracted whose time in
+/// `column` is below every source's watermark at that epoch less its lag. A row with NULL there
 /// is never final.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Horizon {
@@ -104,10 +123,10 @@ pub struct Horizon {
     pub marks: Vec<(usize, i64)>,
 }
 
-/// One relation: an operator, its output columns and what is known of them.
+/// One relation: an operator, its output columns and facts about them.
 #[derive(Clone, Debug)]
 pub struct Rel {
-    /// What computes it.
+    /// The operator that computes it.
     pub op: Op,
     /// Output columns.
     pub schema: SchemaRef,
@@ -117,9 +136,10 @@ pub struct Rel {
     pub paired: Vec<Pair>,
     /// True when no row is ever retracted.
     pub append_only: bool,
-    /// True when something upstream forgets without retracting (retention, expiry, EMIT ON WINDOW CLOSE).
-    pub below_forgetter: bool,
-    /// True when the state this operator keeps is durable. Always false for stateless ones and for sources.
+    /// True when some state upstream drops rows without retracting them (retention, expiry, EMIT ON WINDOW
+    /// CLOSE).
+    pub inputs_expire: bool,
+    /// True when the operator's state is durable. Always false for stateless operators and for sources.
     pub durable: bool,
     /// The view this relation was written in, for messages, counters and state names.
     pub owner: String,
@@ -156,13 +176,13 @@ pub enum Op {
         /// Over the input's columns.
         exprs: Vec<Scalar>,
     },
-    /// The list in `column` is replaced, in place, by its items, one output row each.
+    /// Replaces the list in `column`, in place, by its items, one output row each.
     Unnest {
         /// Input.
         input: RelId,
         /// Position of the list column.
         column: usize,
-        /// Keep a row with NULL where the list is empty or NULL.
+        /// Keeps a row with NULL where the list is empty or NULL.
         outer: bool,
     },
     /// Bag union.
@@ -175,27 +195,29 @@ pub enum Op {
         /// Input.
         input: RelId,
     },
-    /// Rows while now() is between two times of theirs; now() is the least watermark of `clock`, and NULL, so
-    /// that no row is in, until each has one.
-    Within {
+    /// Rows while now() is between two of their times. now() is the least watermark of `clock`; it is NULL,
+    /// so that no row passes, until each source has a watermark.
+    TemporalFilter {
         /// Input.
         input: RelId,
-        /// A row is in once now() is at or above every one of these,
+        /// A row enters once now() is at or above every one of these times; a row with a NULL time never
+        /// does.
         since: Vec<Edge>,
-        /// and while it is below every one of these; then it has left for good. A NULL time is never in.
+        /// A row leaves for good once now() is at or above one of these times; a row with a NULL time never
+        /// enters.
         until: Vec<Edge>,
-        /// Sources by index in [`Plan::sources`], at least one.
+        /// Sources whose watermarks make now(), by index in [`Plan::sources`]; at least one.
         clock: Vec<usize>,
     },
-    /// Each row once it is final and not before; nothing is taken back.
-    Close {
+    /// Emits each row once it is final and not before; retracts none.
+    EmitOnClose {
         /// Input.
         input: RelId,
-        /// When a row is final.
+        /// Bound below which rows are final.
         horizon: Horizon,
     },
-    /// GROUP BY: output is the keys, then the aggregates. With no keys there is always exactly one row
-    /// (count 0, others NULL over nothing).
+    /// GROUP BY: output is the keys, then the aggregates. Without keys there is always exactly one row
+    /// (over no rows: count 0, others NULL).
     Aggregate {
         /// Input.
         input: RelId,
@@ -204,16 +226,16 @@ pub enum Op {
         /// Aggregates in output order.
         aggregates: Vec<Aggregate>,
     },
-    /// Functions over ordered partitions: output is the input's columns, then the functions'.
+    /// Window functions over ordered partitions: output is the input's columns, then the functions'.
     Window {
         /// Input.
         input: RelId,
         /// Partitions, their order and the functions.
         window: Box<Window>,
     },
-    /// GROUP BY with aggregates that need the rows of their group; output, and a GROUP BY without keys, as
+    /// GROUP BY with aggregates that need the rows of their group; output, also without keys, as of
     /// `Aggregate`.
-    Fold {
+    GroupRows {
         /// Input.
         input: RelId,
         /// Over the input's columns.
@@ -228,7 +250,7 @@ pub enum Op {
         left: RelId,
         /// Right input.
         right: RelId,
-        /// Which pairs and rows come out.
+        /// The pairs and rows of the output.
         kind: JoinKind,
         /// Over left's columns; same count and types as `right_keys`. Empty: every pair has equal keys.
         left_keys: Vec<Scalar>,
@@ -236,12 +258,12 @@ pub enum Op {
         right_keys: Vec<Scalar>,
         /// Boolean over left's columns followed by right's.
         residual: Option<Scalar>,
-        /// Whether NULL keys equal each other (INTERSECT, EXCEPT).
+        /// True when NULL keys equal each other (INTERSECT, EXCEPT).
         null_equal: bool,
     },
-    /// Each row of the left with rows of the right as of a time; output is left's columns, then right's,
-    /// which are NULL where nothing is found. NULL keys find nothing.
-    Lookup {
+    /// Each row of the left with the rows of the right as of a time; output is left's columns, then right's,
+    /// which are NULL where no row matches. NULL keys match nothing.
+    TemporalJoin {
         /// Left input.
         left: RelId,
         /// Right input.
@@ -250,94 +272,94 @@ pub enum Op {
         left_keys: Vec<Scalar>,
         /// Over right's columns.
         right_keys: Vec<Scalar>,
-        /// Whether a left row that finds nothing stays.
+        /// True when a left row without a match stays.
         outer: bool,
-        /// As of when.
+        /// The time of the right's rows.
         when: When,
     },
-    /// WITH RECURSIVE: rows, and round after round what follows from those of the round before, until a round
-    /// adds none.
+    /// WITH RECURSIVE: rows, and in each round the rows that follow from those of the round before, until a
+    /// round adds none.
     Recursive(Box<Recursive>),
-    /// Rows that a [`Recursive`] gives to the relations of its body, and found there alone: 0 are those of the
-    /// round before, n those of its side n.
+    /// Input of the body of a [`Recursive`], and found there alone: 0 are the rows of the round before, n
+    /// those of its side n.
     Given(usize),
 }
 
-/// A recursion. What it keeps is recomputed on a restart, so its inputs are whole then.
+/// A recursion. Its state is recomputed on a restart, so its inputs must come whole then.
 #[derive(Clone, Debug)]
 pub struct Recursive {
     /// The name it has in the query.
     pub name: String,
     /// The rows of round 0.
-    pub base: Whole,
+    pub base: RecursiveInput,
     /// Relations that the rounds read beside it, as [`Op::Given`] from 1 on.
-    pub sides: Vec<Whole>,
-    /// Relations of one round: they begin with `Given(0)` and the sides, and the last is the result.
+    pub sides: Vec<RecursiveInput>,
+    /// Relations of one round: first `Given(0)` and the sides; the last is the result.
     pub body: Plan,
-    /// UNION: a row that was there in an earlier round, or is there twice, is no new one.
+    /// UNION instead of UNION ALL: a row of an earlier round, or a second copy of a row, is not new.
     pub distinct: bool,
 }
 
 impl Recursive {
-    /// Rounds whose rows count; what first comes in a later one is told in `herald.errors`.
+    /// Limit on rounds; a row that first comes in a later one is reported in `herald.errors`.
     pub const ROUNDS: u64 = 1000;
-    /// Copies of a row of a UNION ALL that are kept at most; more are told in `herald.errors`.
+    /// Limit on the copies of a row of a UNION ALL; more are reported in `herald.errors`.
     pub const TIMES: i64 = 1_000_000;
 
     /// The base and the sides.
-    pub fn inputs(&self) -> impl Iterator<Item = &Whole> {
+    pub fn inputs(&self) -> impl Iterator<Item = &RecursiveInput> {
         [&self.base].into_iter().chain(&self.sides)
     }
 }
 
-/// An input whose rows all come again on a restart.
+/// An input of a recursion; all its rows come again on a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Whole {
+pub struct RecursiveInput {
     /// The relation.
     pub rel: RelId,
-    /// Tells whether its last column is no part of a row, but says how often it is there.
+    /// True when its last column is the number of copies of the row, not a part of it.
     pub counted: bool,
 }
 
-/// A time of a row, moved.
+/// A time of a row plus a constant.
 #[derive(Clone, Debug)]
 pub struct Edge {
     /// TIMESTAMP or TIMESTAMPTZ in microseconds, over the input's columns.
     pub time: Scalar,
-    /// So much later, microseconds.
+    /// The constant, microseconds.
     pub us: i64,
 }
 
 impl Edge {
     /// The same with another expression of the time.
-    pub fn map(&self, of: &dyn Fn(&Scalar) -> Scalar) -> Edge {
-        Edge { time: of(&self.time), us: self.us }
+    pub fn map(&self, by: &dyn Fn(&Scalar) -> Scalar) -> Edge {
+        Edge { time: by(&self.time), us: self.us }
     }
 }
 
-/// As of when a lookup finds rows.
+/// Time as of which a temporal join reads the right side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// All rows of the key as they are in the epoch the left row comes in; nothing is revised later.
-    Now,
-    /// The row of the key whose time is nearest to the left row's, the greatest bytes among equals; revised
-    /// when either side changes.
-    Time {
+    /// The epoch of the left row: all rows of the key as they are then; nothing is revised later.
+    ProcTime,
+    /// The left row's time: the row of the key with the nearest time, of equal times the one with the
+    /// greatest bytes; revised when either side changes.
+    AsOf {
         /// Position of the left's time.
         left: usize,
         /// Position of the right's time.
         right: usize,
-        /// On which side of it.
+        /// The side of the left's time on which it is.
         nearest: Nearest,
     },
 }
 
-/// On which side of a row's time a row of the right is looked for.
+/// Side of a left row's time on which a row of the right is sought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nearest {
-    /// Whether equal times do not match.
+    /// True when equal times do not match.
     pub strict: bool,
-    /// The first that is not before, instead of the latest that is not after.
+    /// True for the first row that is not before, instead of the latest that is not after.
     pub forward: bool,
 }
 
@@ -350,29 +372,29 @@ impl Op {
             | Op::Project { input, .. }
             | Op::Unnest { input, .. }
             | Op::Distinct { input }
-            | Op::Within { input, .. }
-            | Op::Close { input, .. }
+            | Op::TemporalFilter { input, .. }
+            | Op::EmitOnClose { input, .. }
             | Op::Aggregate { input, .. }
-            | Op::Fold { input, .. }
+            | Op::GroupRows { input, .. }
             | Op::Window { input, .. } => vec![*input],
             Op::Union { inputs } => inputs.clone(),
-            Op::Join { left, right, .. } | Op::Lookup { left, right, .. } => vec![*left, *right],
+            Op::Join { left, right, .. } | Op::TemporalJoin { left, right, .. } => vec![*left, *right],
             Op::Recursive(recursive) => recursive.inputs().map(|input| input.rel).collect(),
         }
     }
 
-    /// Whether the operator keeps state of its own.
-    pub fn stateful(&self) -> bool {
+    /// Returns true if the operator keeps state of its own.
+    pub fn is_stateful(&self) -> bool {
         matches!(
             self,
             Op::Distinct { .. }
-                | Op::Within { .. }
-                | Op::Close { .. }
+                | Op::TemporalFilter { .. }
+                | Op::EmitOnClose { .. }
                 | Op::Aggregate { .. }
-                | Op::Fold { .. }
+                | Op::GroupRows { .. }
                 | Op::Window { .. }
                 | Op::Join { .. }
-                | Op::Lookup { .. }
+                | Op::TemporalJoin { .. }
                 | Op::Recursive(_)
         )
     }
@@ -387,20 +409,20 @@ pub enum JoinKind {
     Left,
     /// Matching pairs, and rows of either side without a match, the other's columns NULL.
     Full,
-    /// Left rows with a match, each as often as it is there.
+    /// Left rows with a match, each with its own number of copies.
     Semi,
     /// Left rows without a match.
     Anti,
 }
 
 impl JoinKind {
-    /// Whether the right side's columns are part of the output.
-    pub fn pairs(self) -> bool {
+    /// Returns true if the right side's columns are part of the output.
+    pub fn outputs_pairs(self) -> bool {
         !matches!(self, JoinKind::Semi | JoinKind::Anti)
     }
 }
 
-/// A source or table: what is read and what becomes of it.
+/// A source or table: the records it reads and the rules that make rows of them.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// Name.
@@ -409,7 +431,7 @@ pub struct Source {
     pub decoded: SchemaRef,
     /// All columns: declared ones in order, then INCLUDEd ones.
     pub schema: SchemaRef,
-    /// Where each column of `schema` comes from.
+    /// The origin of each column of `schema`.
     pub origins: Vec<Origin>,
     /// INCLUDEd columns in order; `Origin::Included(i)` refers to them.
     pub includes: Vec<IncludeKind>,
@@ -435,11 +457,11 @@ pub struct Source {
     pub key_encode_options: BTreeMap<String, String>,
     /// WITH options left for the connector (`connector`, `topic`, `properties.*`, ...).
     pub options: BTreeMap<String, String>,
-    /// `dead_letter.topic`, where named.
+    /// The topic of dead letters, from `dead_letter.topic`.
     pub dead_letter_topic: Option<String>,
 }
 
-/// Where a source column comes from.
+/// Origin of a source column.
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// Column of `Source::decoded`.
@@ -453,9 +475,9 @@ pub enum Origin {
 /// A CHECK constraint.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// Name, as the dead letter states it.
+    /// Name, as dead letters state it.
     pub name: String,
-    /// As written.
+    /// Text as written.
     pub text: String,
     /// Boolean over `Source::schema`.
     pub predicate: Scalar,
@@ -470,14 +492,14 @@ pub struct Watermark {
     pub delay_us: i64,
 }
 
-/// What a TABLE does with records of one key.
+/// Key of a TABLE and its rule for records of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyed {
     /// Positions in `Source::schema` of the primary key.
     pub key: Vec<usize>,
     /// Conflict rule.
     pub conflict: Conflict,
-    /// Retention below the partition's watermark, microseconds; None is for ever.
+    /// Retention below the partition's watermark, microseconds; None to keep rows for ever.
     pub retention_us: Option<i64>,
 }
 
@@ -498,13 +520,13 @@ pub enum Conflict {
 pub struct View {
     /// Name.
     pub name: String,
-    /// What it shows.
+    /// The relation it shows.
     pub rel: RelId,
     /// A proven unique key (column positions); None means the whole row with its multiplicity.
     pub key: Option<Vec<usize>>,
     /// Its `retention` in microseconds.
     pub retention_us: Option<i64>,
-    /// From when on its rows are served no longer: the retention after they are final.
+    /// Bound below which its rows are not served any more: the retention after they are final.
     pub served: Option<Horizon>,
 }
 
@@ -513,7 +535,7 @@ pub struct View {
 pub struct Sink {
     /// Name.
     pub name: String,
-    /// What it sends.
+    /// The relation it sends.
     pub rel: RelId,
     /// FORMAT.
     pub format: Format,
@@ -525,7 +547,7 @@ pub struct Sink {
     pub encode_options: BTreeMap<String, String>,
     /// Key columns: UPSERT's primary key, DEBEZIUM's, or PLAIN's `key`. Empty for none.
     pub key: Vec<usize>,
-    /// The view or name the Avro record is called after.
+    /// The name of the Avro record: that of the view, or one that is given.
     pub record_name: String,
     /// WITH options left for the connector.
     pub options: BTreeMap<String, String>,

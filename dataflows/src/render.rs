@@ -1,25 +1,22 @@
-//! From a plan to timely operators.
+//! Translation of a plan to timely operators.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! | --- | --- |
-//! | `batch` | what flows: rows with diffs, as columns or packed |
+//! | `batch` | messages between operators: rows with diffs, as columns or packed |
 //! | `linear` | filter, project, unnest, the cut of a restart, the error table |
-//! | `updates`, `build`, `heap`, `packed`, `seek` | rows on their way into arrangements, arrangements, point reads in them |
-//! | `accum`, `float_sum`, `product_sum` | accumulators that add, in the diff |
-//! | `aggregate`, `reduce`, `finish`, `moments` | GROUP BY: before, over and after its arrangement |
-//! | `fold`, `folded` | GROUP BY with aggregates that need the rows of their group |
-//! | `window`, `ranks`, `exact`, `slide` | functions over ordered partitions, top-N |
-//! | `changes` | what aggregates share: the epochs at which an arrangement changed |
-//! | `lookup`, `looked` | joins as of a time; what their rows found when they came |
-//! | `join`, `joins`, `band` | pairs of rows; what each kind of join is made of; rows by key and time |
+//! | `aggregates` | GROUP BY with aggregates kept in accumulators: before, over and after its arrangement |
+//! | `group_rows` | GROUP BY with aggregates that need the rows of their group |
+//! | `windows` | functions over ordered partitions, top-N |
+//! | `changes` | operator shared by aggregates and windows: emits output at the epochs of changes |
+//! | `joins` | joins by key, by key and time, and temporal joins |
 //! | `recursive` | WITH RECURSIVE, round by round |
-//! | `watermark`, `close`, `within`, `expire` | watermarks as data; what waits for them, and what ends with them |
+//! | `event_time` | watermarks as data, operators that wait for them, and expiry of state |
 //! | `export` | views and sinks |
-//! | `collect` | what a worker hands to the driver for each epoch |
+//! | `collect` | output of a worker for each epoch, taken by the driver |
 //!
-//! A restart at epoch t0 reads the arrangements the state lists, enters them at t0, and cuts off what
-//! their inputs produce at or before t0; all else is recomputed at t0 from the tables. Output at or
-//! before t0 is already in the view tables and in the outbox, and is dropped.
+//! A restart at epoch t0 reads the arrangements listed in the state, enters them at t0, and cuts off the
+//! output of their inputs at or before t0; everything else is recomputed at t0 from the tables. Output at
+//! or before t0 is already in the view tables and in the outbox, and is dropped.
 
 pub mod aggregates;
 pub mod batch;
@@ -45,156 +42,159 @@ use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 use crate::arrange::trace::PackedArranged;
 use crate::arrange::updates::Updates;
 use crate::error::RunError;
-use crate::plan::state_role::Part;
+use crate::plan::state_role::StateRole;
 use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId, Scalar};
-use crate::state_tables::Spaces;
+use crate::state_tables::StateTables;
 use aggregates::accum::Accums;
 use aggregates::input::Grouping;
 use aggregates::operator::Reduce;
-use batch::Shape;
+use batch::RelationType;
 use collect::Shared;
-use event_time::expire::Gone;
+use event_time::expire::ExpiredKeys;
 use event_time::sessions::Sessions;
-use event_time::watermark::Levels;
+use event_time::watermark::WatermarkUpdates;
 use export::Export;
 use linear::{Deltas, Errors};
-use windows::operator::{Over, Place};
+use windows::operator::{PartitionLayout, WindowOperator};
 
-/// False only in the negative control of the tests, which shows that restarts are wrong without the cut.
+/// Switch for the cut of restarts; false only in the tests' negative control, which shows that restarts are
+/// wrong without it.
 #[doc(hidden)]
 pub static KEEP_CUT: AtomicBool = AtomicBool::new(true);
 
-/// Where rendering starts.
+/// Starting point of rendering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// The committed epoch; 0 for a new state.
+    /// Committed epoch; 0 for a new state.
     pub epoch: u64,
-    /// Whether what the restored state gives views and sinks is wanted once more, at the committed epoch.
+    /// Emits the restored state's content to views and sinks again, at the committed epoch.
     pub whole: bool,
-    /// Whether sides of joins that follow from tables alone are filled from those, and not from the state.
+    /// Fills sides of joins that follow from tables alone from those tables instead of from the state.
     pub anew: bool,
 }
 
 impl Start {
-    /// The first epoch at which the dataflow has content.
-    pub fn first(&self) -> u64 {
+    /// Returns the first epoch at which the dataflow has content.
+    pub fn first_epoch(&self) -> u64 {
         self.epoch.max(1)
     }
 
-    /// Whether there is state to start from.
-    pub fn restored(&self) -> bool {
+    /// Returns true if there is state to start from.
+    pub fn is_restored(&self) -> bool {
         self.epoch > 0
     }
 }
 
-/// An arrangement that is filled from the state before anything else happens.
+/// Arrangement to be filled from the state before any record is processed.
 pub enum Restore {
-    /// Accumulators: key and value, and their total.
+    /// Accumulators: key, value and total.
     Totals {
-        /// Where they are.
-        space: u32,
+        /// State table they are read from.
+        table_id: u32,
         /// Packed form of the key.
         key: RowCodec,
-        /// Into the dataflow.
+        /// Input of the dataflow.
         handle: InputHandle<u64, CapacityContainerBuilder<Vec<Updates<Accums>>>>,
     },
-    /// Rows by key, and their multiplicity.
+    /// Rows by key with their multiplicity.
     Rows {
-        /// Where they are.
-        space: u32,
+        /// State table they are read from.
+        table_id: u32,
         /// Packed form of the key.
         key: RowCodec,
-        /// Into the dataflow.
+        /// Input of the dataflow.
         handle: InputHandle<u64, CapacityContainerBuilder<Vec<Updates<i64>>>>,
     },
 }
 
-/// Renders one plan into one worker's dataflow.
+/// Renderer of one plan into one worker's dataflow.
 pub struct Renderer<'s, 'p> {
     scope: Scope<'s, u64>,
     plan: &'p Plan,
-    spaces: &'p Spaces,
+    state_tables: &'p StateTables,
     start: Start,
     collector: Shared,
     probe: ProbeHandle<u64>,
-    shapes: Vec<Shape>,
+    shapes: Vec<RelationType>,
     streams: Vec<Deltas<'s>>,
-    levels: Option<Levels<'s>>,
+    watermarks: Option<WatermarkUpdates<'s>>,
     restores: Vec<Restore>,
 }
 
 impl<'s, 'p> Renderer<'s, 'p> {
-    /// A renderer over the streams of the plan's sources.
+    /// Creates a renderer of `plan` in `scope`.
     ///
     /// # Errors
     /// When a column type has no packed form.
     pub fn new(
         scope: Scope<'s, u64>,
         plan: &'p Plan,
-        spaces: &'p Spaces,
+        state_tables: &'p StateTables,
         start: Start,
         collector: Shared,
     ) -> Result<Renderer<'s, 'p>, RunError> {
-        let shapes = plan.rels.iter().map(|rel| Shape::new(&rel.schema)).collect::<Result<_, _>>()?;
+        let shapes = plan.rels.iter().map(|rel| RelationType::new(&rel.schema)).collect::<Result<_, _>>()?;
         let probe = ProbeHandle::new();
         Ok(Renderer {
             scope,
             plan,
-            spaces,
+            state_tables,
             start,
             collector,
             probe,
             shapes,
             streams: vec![],
-            levels: None,
+            watermarks: None,
             restores: vec![],
         })
     }
 
-    /// The stream of the sources' watermarks.
-    pub fn with_levels(mut self, levels: Levels<'s>) -> Renderer<'s, 'p> {
-        self.levels = Some(levels.probe_with(&self.probe));
+    /// Sets the stream of the sources' watermarks.
+    pub fn with_watermarks(mut self, watermarks: WatermarkUpdates<'s>) -> Renderer<'s, 'p> {
+        self.watermarks = Some(watermarks.probe_with(&self.probe));
         self
     }
 
-    fn levels(&self) -> Result<Levels<'s>, RunError> {
-        self.levels.clone().ok_or_else(|| RunError::Broken("no watermarks flow".into()))
+    fn watermark_updates(&self) -> Result<WatermarkUpdates<'s>, RunError> {
+        self.watermarks.clone().ok_or_else(|| RunError::Broken("no watermarks flow".into()))
     }
 
-    /// Renders every relation, view and sink; gives back the probe and what is to be restored.
+    /// Renders every relation, view and sink; returns the probe and the arrangements to be restored.
     ///
     /// # Errors
-    /// When the plan does not hold what it promises.
+    /// When the plan breaks one of its own invariants.
     pub fn render(mut self, sources: &[Deltas<'s>]) -> Result<(ProbeHandle<u64>, Vec<Restore>), RunError> {
+        // Relations are in order of dependency.
         for id in 0..self.plan.rels.len() {
-            let stream = self.rel(id, sources)?;
+            let stream = self.render_relation(id, sources)?;
             self.streams.push(stream.probe_with(&self.probe));
         }
-        self.exports()?;
+        self.render_exports()?;
         Ok((self.probe, self.restores))
     }
 
-    /// What an operator or arrangement is called in counters.
-    fn named(&self, id: RelId, part: &str) -> String {
+    /// Returns the name of an operator or arrangement in counters.
+    fn counter_name(&self, id: RelId, part: &str) -> String {
         format!("{}/{id}/{part}", self.plan.rels[id].owner)
     }
 
-    fn errors(&self, id: RelId) -> Result<Errors, RunError> {
-        Errors::new(self.collector.clone(), self.spaces.errors, &self.plan.rels[id].owner)
+    fn error_table(&self, id: RelId) -> Result<Errors, RunError> {
+        Errors::new(self.collector.clone(), self.state_tables.errors, &self.plan.rels[id].owner)
     }
 
-    fn rel(&mut self, id: RelId, sources: &[Deltas<'s>]) -> Result<Deltas<'s>, RunError> {
+    /// Renders one relation; its inputs have lower ids and are rendered already.
+    fn render_relation(&mut self, id: RelId, sources: &[Deltas<'s>]) -> Result<Deltas<'s>, RunError> {
         let plan = self.plan;
         let stream = |streams: &Vec<Deltas<'s>>, input: &RelId| streams[*input].clone();
         match &plan.rels[id].op {
             Op::Source(at) => Ok(sources[*at].clone()),
             Op::Values(rows) => {
                 let rows = self.shapes[id].assemble(rows.columns().to_vec(), rows.num_rows())?;
-                Ok(linear::constant(&self.scope, rows, self.start.first()))
+                Ok(linear::constant_rows(&self.scope, rows, self.start.first_epoch()))
             }
             Op::Filter { input, predicate } => {
-                let errors = self.errors(id)?;
+                let errors = self.error_table(id)?;
                 Ok(linear::filter(
                     stream(&self.streams, input),
                     self.shapes[*input].clone(),
@@ -203,7 +203,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 ))
             }
             Op::Project { input, exprs } => {
-                let errors = self.errors(id)?;
+                let errors = self.error_table(id)?;
                 let (from, to) = (self.shapes[*input].clone(), self.shapes[id].clone());
                 Ok(linear::project(stream(&self.streams, input), from, to, exprs.clone(), errors))
             }
@@ -216,42 +216,50 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 let streams: Vec<_> = inputs.iter().map(|i| stream(&self.streams, i)).collect();
                 Ok(self.scope.concatenate(streams))
             }
+            // DISTINCT is a GROUP BY of all columns without aggregates.
             Op::Distinct { input } => {
                 let schema = plan.rels[*input].schema.clone();
                 let keys: Vec<Scalar> =
                     schema.fields().iter().enumerate().map(|(i, f)| Scalar::column(f.name(), i)).collect();
-                self.group(id, *input, Grouping::new(&schema, &keys, &[])?)
+                self.render_group_by(id, *input, Grouping::new(&schema, &keys, &[])?)
             }
-            Op::Close { input, horizon } => self.close(id, *input, horizon),
-            Op::Within { .. } => self.within(id),
+            Op::EmitOnClose { input, horizon } => self.render_emit_on_close(id, *input, horizon),
+            Op::TemporalFilter { .. } => self.render_temporal_filter(id),
             Op::Aggregate { input, keys, aggregates } => {
                 let grouping = Grouping::new(&plan.rels[*input].schema, keys, aggregates)?;
-                self.group(id, *input, grouping)
+                self.render_group_by(id, *input, grouping)
             }
-            Op::Window { input, window } => self.window(id, *input, window),
-            Op::Fold { .. } => self.fold(id),
-            Op::Join { .. } => self.join(id),
-            Op::Lookup { .. } => self.lookup(id),
-            Op::Recursive(_) => self.recursive(id),
+            Op::Window { input, window } => self.render_window(id, *input, window),
+            Op::GroupRows { .. } => self.render_group_rows(id),
+            Op::Join { .. } => self.render_join(id),
+            Op::TemporalJoin { .. } => self.render_temporal_join(id),
+            Op::Recursive(_) => self.render_recursive(id),
             Op::Given(_) => Err(RunError::Broken("a round without a recursion".into())),
         }
     }
 
-    /// Whether a part of an operator's state is neither restored nor cut off.
-    fn anew(&self, id: RelId, part: Part) -> bool {
-        self.start.anew && crate::verify::anew(self.plan, (id, part))
+    /// Returns true if a part of an operator's state is recomputed: neither restored nor cut off.
+    fn is_refilled(&self, id: RelId, part: StateRole) -> bool {
+        self.start.anew && crate::verify::filled_from_tables(self.plan, (id, part))
     }
 
-    /// The input of a stateful operator; what a restored arrangement holds already is cut off.
-    fn input(&self, durable: bool, stream: Deltas<'s>) -> Deltas<'s> {
-        let cut = durable && self.start.restored() && KEEP_CUT.load(Ordering::Relaxed);
-        if cut { linear::cut(stream, self.start.epoch) } else { stream }
+    /// Returns the input of a stateful operator without the rows that its restored arrangement already holds.
+    fn cut_restored(&self, durable: bool, stream: Deltas<'s>) -> Deltas<'s> {
+        // State that is not durable starts empty and needs its whole input.
+        let cut = durable && self.start.is_restored() && KEEP_CUT.load(Ordering::Relaxed);
+        if cut { linear::drop_restored(stream, self.start.epoch) } else { stream }
     }
 
-    fn group(&mut self, id: RelId, input: RelId, grouping: Grouping) -> Result<Deltas<'s>, RunError> {
+    /// Renders a GROUP BY whose aggregates are kept in accumulators.
+    fn render_group_by(
+        &mut self,
+        id: RelId,
+        input: RelId,
+        grouping: Grouping,
+    ) -> Result<Deltas<'s>, RunError> {
         let durable = self.plan.rels[id].durable;
-        let stream = self.input(durable, self.streams[input].clone());
-        let errors = self.errors(id)?;
+        let stream = self.cut_restored(durable, self.streams[input].clone());
+        let errors = self.error_table(id)?;
         let mut updates = aggregates::input::pre_aggregate(
             stream,
             self.shapes[input].clone(),
@@ -259,80 +267,107 @@ impl<'s, 'p> Renderer<'s, 'p> {
             errors.clone(),
             self.collector.clone(),
         );
-        let space = if durable { Some(self.spaces.part(id, Part::Groups)?) } else { None };
-        if let (Some(space), true) = (space, self.start.restored()) {
+        // Without a state table totals are not written.
+        let table_id = if durable { Some(self.state_tables.table_of(id, StateRole::Groups)?) } else { None };
+        if let (Some(table_id), true) = (table_id, self.start.is_restored()) {
             let (handle, restored) = self.scope.new_input();
             updates = updates.concat(restored);
-            self.restores.push(Restore::Totals { space, key: grouping.key_codec.clone(), handle });
+            self.restores.push(Restore::Totals { table_id, key: grouping.key_codec.clone(), handle });
         }
-        let (updates, back) = self.expiring(updates, (id, Part::Groups));
-        let (name, shape) = (self.named(id, "groups"), self.shapes[id].clone());
+        // Removals re-enter before the arrangement, behind the restored rows.
+        let (updates, removal_loop) = self.with_expiry(updates, (id, StateRole::Groups));
+        let (name, shape) = (self.counter_name(id, "groups"), self.shapes[id].clone());
         let arranged = crate::arrange::trace::arrange(updates, &name, self.collector.clone());
-        let gone = self.tie(&[&arranged], back, (&name, Part::Groups, grouping.key_codec.clone()))?;
-        Ok(self.reduce(arranged, (grouping, gone), shape, (id, space, errors)))
+        let expired = self.connect_expiry(
+            &[&arranged],
+            removal_loop,
+            (&name, StateRole::Groups, grouping.key_codec.clone()),
+        )?;
+        Ok(self.render_reduce(arranged, (grouping, expired), shape, (id, table_id, errors)))
     }
 
-    fn window(&mut self, id: RelId, input: RelId, window: &Window) -> Result<Deltas<'s>, RunError> {
+    /// Renders functions over ordered partitions.
+    fn render_window(&mut self, id: RelId, input: RelId, window: &Window) -> Result<Deltas<'s>, RunError> {
         let durable = self.plan.rels[id].durable;
         let schema = &self.plan.rels[input].schema;
         let types: Result<Vec<_>, _> = window.partition.iter().map(|p| p.data_type(schema)).collect();
         let partition = RowCodec::new(&types.map_err(|e| RunError::Broken(e.to_string()))?)?;
-        let (shape, errors) = (self.shapes[input].clone(), self.errors(id)?);
-        let place = Place { shape: shape.clone(), partition: partition.clone(), window: window.clone() };
-        let stream = self.input(durable, self.streams[input].clone());
-        let updates = windows::operator::placed(stream, place, errors.clone(), self.collector.clone());
-        let (updates, back) = self.expiring(updates, (id, Part::Partitions));
-        let updates = self.kept(updates, (id, durable, Part::Partitions), &partition)?;
-        let name = self.named(id, "partitions");
+        let (shape, errors) = (self.shapes[input].clone(), self.error_table(id)?);
+        let place =
+            PartitionLayout { shape: shape.clone(), partition: partition.clone(), window: window.clone() };
+        let stream = self.cut_restored(durable, self.streams[input].clone());
+        let updates = windows::operator::arrange_input(stream, place, errors.clone(), self.collector.clone());
+        let (updates, removal_loop) = self.with_expiry(updates, (id, StateRole::Partitions));
+        let updates = self.persist_rows(updates, (id, durable, StateRole::Partitions), &partition)?;
+        let name = self.counter_name(id, "partitions");
         let arranged = crate::arrange::trace::arrange(updates, &name, self.collector.clone());
         let codec = partition.clone();
         let (over, collector) = (window.clone(), self.collector.clone());
-        let over = |gone| Over { input: shape, window: over, partition, gone, name, collector, errors };
+        let over = |expired| WindowOperator {
+            input: shape,
+            window: over,
+            partition,
+            expired,
+            name,
+            collector,
+            errors,
+        };
         match window.session().filter(|_| self.plan.settled.contains_key(&id)) {
+            // Rows of ended sessions are removed while their output stays: the change is held back.
             Some(session) => {
-                let of = (self.named(id, "partitions"), self.collector.clone());
+                let of = (self.counter_name(id, "partitions"), self.collector.clone());
                 let row = self.shapes[input].codec.clone();
                 let sessions = Sessions::new(session, row, self.scope.peers(), of);
-                self.tie_sessions(&arranged, back, sessions)?;
-                self.frozen(id, windows::operator::window(arranged, over(None))?, self.shapes[id].clone())
+                self.connect_session_expiry(&arranged, removal_loop, sessions)?;
+                self.hold_back_expired(
+                    id,
+                    windows::operator::emit_windows(arranged, over(None))?,
+                    self.shapes[id].clone(),
+                )
             }
             None => {
-                let of = (&*self.named(id, "partitions"), Part::Partitions, codec);
-                let gone = self.tie(&[&arranged], back, of)?;
-                windows::operator::window(arranged, over(gone))
+                let of = (&*self.counter_name(id, "partitions"), StateRole::Partitions, codec);
+                let expired = self.connect_expiry(&[&arranged], removal_loop, of)?;
+                windows::operator::emit_windows(arranged, over(expired))
             }
         }
     }
 
-    fn reduce(
+    /// Renders the reduce of an arrangement of accumulators.
+    fn render_reduce(
         &self,
         arranged: PackedArranged<'s, Accums>,
-        (grouping, gone): (Grouping, Option<Gone>),
-        output: Shape,
-        (id, space, errors): (RelId, Option<u32>, Errors),
+        (grouping, expired): (Grouping, Option<ExpiredKeys>),
+        output: RelationType,
+        (id, table_id, errors): (RelId, Option<u32>, Errors),
     ) -> Deltas<'s> {
         let reduce = Reduce {
             grouping,
-            gone,
+            expired,
             output,
-            space,
-            first: self.start.first(),
-            name: self.named(id, "groups"),
+            table_id,
+            first: self.start.first_epoch(),
+            name: self.counter_name(id, "groups"),
             collector: self.collector.clone(),
             errors,
         };
         aggregates::operator::reduce(arranged, reduce)
     }
 
-    /// Views and sinks, one export for each relation and key.
-    fn exports(&mut self) -> Result<(), RunError> {
+    /// Renders views and sinks, one export for each relation and key.
+    fn render_exports(&mut self) -> Result<(), RunError> {
         type Use = (Vec<u32>, Vec<usize>);
         let mut exports: BTreeMap<(RelId, Option<Vec<usize>>, bool), Use> = BTreeMap::new();
         for (at, view) in self.plan.views.iter().enumerate() {
             let unique = view.key.is_some();
-            exports.entry((view.rel, view.key.clone(), unique)).or_default().0.push(self.spaces.views[at]);
+            exports
+                .entry((view.rel, view.key.clone(), unique))
+                .or_default()
+                .0
+                .push(self.state_tables.views[at]);
         }
         for (at, sink) in self.plan.sinks.iter().enumerate() {
+            // Plain sinks send every change; others need the changes of each key together.
             let keyed = sink.format != crate::plan::formats::Format::Plain;
             let key = keyed.then(|| sink.key.clone());
             exports.entry((sink.rel, key, keyed)).or_default().1.push(at);
@@ -344,6 +379,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 unique,
                 views,
                 sinks,
+                // Output of the committed epoch itself is kept where it is wanted again.
                 after: self.start.epoch - u64::from(self.start.whole),
                 name: self.plan.rels[rel].owner.clone(),
                 collector: self.collector.clone(),

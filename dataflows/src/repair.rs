@@ -1,9 +1,10 @@
-//! A state that holds what its tables do not lead to is mended: entries that can be derived again are made what
-//! is derived, in one commit, and sinks are owed the difference.
+//! Repair of a state that disagrees with its tables: entries that can be derived again are replaced by the
+//! derived ones, in one commit, and the difference is recorded as owed to the sinks.
 //!
-//! What sinks hold is what the view they send held. A key of which an entry changes is sent as it is now; what a
-//! PLAIN sink holds too much cannot be taken back. What cannot be derived again (append-only sources as they
-//! are, what expires, windows that closed, lookups as of now, and state over those) stays as it is.
+//! A sink is taken to hold the view it sends, as the state held it. Each key with a changed entry is sent as
+//! it is now; surplus rows in a PLAIN sink cannot be taken back. State that cannot be derived again (over
+//! append-only sources, expired rows, windows that closed, joins as of PROCTIME(), and all that follows from
+//! those) stays as it is.
 
 pub mod owed;
 pub mod resend;
@@ -18,26 +19,27 @@ use crate::error::RunError;
 use crate::plan::formats::Format;
 use crate::plan::{Plan, Sink};
 use crate::render::collect::{EpochOut, SinkDelta};
-use crate::verify::{Change, Derived, Difference, Finding, Of, derive, differences};
+use crate::verify::{Change, Derived, Difference, Finding, Subject, derive, differences};
 use crate::worker::Setup;
 use owed;
 
-/// What a repair did and what it could not.
+/// Outcome of a repair.
 #[derive(Clone, Debug, Default)]
 pub struct Repaired {
-    /// What was found, before anything was changed.
+    /// Findings before the repair.
     pub findings: Vec<Finding>,
-    /// The epoch that mended it; None where nothing was to be changed.
+    /// The epoch of the repair; None where nothing was to be changed.
     pub epoch: Option<u64>,
     /// Keys (of PLAIN sinks: rows) that sinks are owed, by name.
     pub owed: BTreeMap<String, u64>,
-    /// Rows that PLAIN sinks got and that cannot be taken back, by name.
+    /// Surplus rows of PLAIN sinks, which cannot be taken back, by name.
     pub too_many: BTreeMap<String, u64>,
-    /// Sinks of which nothing tells what they hold.
+    /// Sinks whose content no view of the state shows.
     pub unknown: Vec<String>,
 }
 
-/// Derives everything again and makes the state what was derived. `setup` is of a state that nobody writes.
+/// Derives everything again and replaces the entries that differ. Nothing else may write the state of
+/// `setup`.
 ///
 /// # Errors
 /// When the state cannot be read or written, or does not fit the plan.
@@ -59,35 +61,36 @@ pub fn repair(setup: &Setup, commit_ms: i64) -> Result<Repaired, RunError> {
         ..Commit::default()
     };
     for difference in found.iter().filter(|difference| !difference.changes.is_empty()) {
-        change(setup, difference, &mut commit)?;
+        add_changes(setup, difference, &mut commit)?;
     }
     for sink in &setup.plan.sinks {
-        owe(setup, sink, (&found, &out), (&mut commit, &mut repaired))?;
+        add_owed(setup, sink, (&found, &out), (&mut commit, &mut repaired))?;
     }
     repaired.epoch = Some(commit.epoch);
     setup.store.commit(commit)?;
     Ok(repaired)
 }
 
-/// The changes of one space, for the commit.
-fn change(setup: &Setup, difference: &Difference, commit: &mut Commit) -> Result<(), RunError> {
-    let space = difference.space;
+/// Adds the changes of one state table to the commit.
+fn add_changes(setup: &Setup, difference: &Difference, commit: &mut Commit) -> Result<(), RunError> {
+    let table_id = difference.table_id;
     if !difference.counted {
         let (mut keys, mut values) = (Rows::new(), Blobs::new());
         for change in &difference.changes {
             keys.push(&change.key);
             values.push(change.wanted.as_deref());
         }
-        commit.writes.push(Writes { space, keys, values });
+        commit.writes.push(Writes { table_id, keys, values });
         return Ok(());
     }
-    let mut counts = Counts { space, ..Counts::default() };
+    let mut counts = Counts { table_id, ..Counts::default() };
     for change in &difference.changes {
         counts.rows.push(&change.key);
-        counts.diffs.push(copies(&change.wanted)? - copies(&change.held)?);
+        counts.diffs.push(count_in(&change.wanted)? - count_in(&change.held)?);
     }
-    if difference.finding.of == Of::Errors {
-        let kept = setup.store.bound(space, &[counts])?;
+    // The error table keeps a bounded number of rows: new ones beyond it are only counted.
+    if difference.finding.subject == Subject::Errors {
+        let kept = setup.store.bound_counts(table_id, &[counts])?;
         commit.bounded = Some(kept.totals);
         counts = kept.counts;
     }
@@ -95,25 +98,26 @@ fn change(setup: &Setup, difference: &Difference, commit: &mut Commit) -> Result
     Ok(())
 }
 
-fn copies(count: &Option<Vec<u8>>) -> Result<i64, RunError> {
+/// The count in an entry of a counted table; 0 for no entry.
+fn count_in(count: &Option<Vec<u8>>) -> Result<i64, RunError> {
     let broken = || RunError::Broken("a row in the state has no count".into());
     count.as_ref().map_or(Ok(0), |count| count_of(count).ok_or_else(broken))
 }
 
-/// What one sink is owed.
-fn owe(
+/// Adds the changes that one sink is owed to the commit.
+fn add_owed(
     setup: &Setup,
     sink: &Sink,
     (found, out): (&[Difference], &EpochOut),
     (commit, repaired): (&mut Commit, &mut Repaired),
 ) -> Result<(), RunError> {
     let view = setup.plan.views.iter().position(|view| view.rel == sink.rel);
-    let Some((view, space)) = view.zip(setup.spaces.sink(&sink.name)) else {
+    let Some((view, table_id)) = view.zip(setup.state_tables.sink(&sink.name)) else {
         repaired.unknown.push(sink.name.clone());
         return Ok(());
     };
-    let space_of_view = setup.spaces.views[view];
-    let Some(difference) = found.iter().find(|difference| difference.space == space_of_view) else {
+    let table_of_view = setup.state_tables.views[view];
+    let Some(difference) = found.iter().find(|difference| difference.table_id == table_of_view) else {
         return Ok(());
     };
     if difference.finding.derived == Derived::Nothing || difference.changes.is_empty() {
@@ -134,24 +138,24 @@ fn owe(
             }
             delta
         }
-        _ => by_key(&setup.plan, sink, &rows, &content(difference, out))?,
+        _ => changes_by_key(&setup.plan, sink, &rows, &derived_rows(difference, out))?,
     };
     let keys: BTreeSet<&[u8]> = delta.keys.iter().collect();
     let owed = if sink.format == Format::Plain { delta.diffs.len() } else { keys.len() };
     if owed > 0 {
         repaired.owed.insert(sink.name.clone(), owed as u64);
-        commit.writes.push(owed::entries(&setup.store, space, &delta)?);
+        commit.writes.push(owed::entries(&setup.store, table_id, &delta)?);
     }
     Ok(())
 }
 
-/// Rows of a view that come and go.
+/// Changed rows of a view with their diffs.
 fn changed_rows(difference: &Difference) -> Result<Vec<(Vec<u8>, i64)>, RunError> {
     let mut rows = Vec::new();
     for Change { key, held, wanted } in &difference.changes {
         if difference.counted {
             let row = key.get(1..).unwrap_or_default().to_vec();
-            rows.push((row, copies(wanted)? - copies(held)?));
+            rows.push((row, count_in(wanted)? - count_in(held)?));
         } else {
             rows.extend(held.iter().map(|row| (row.clone(), -1)));
             rows.extend(wanted.iter().map(|row| (row.clone(), 1)));
@@ -161,23 +165,23 @@ fn changed_rows(difference: &Difference) -> Result<Vec<(Vec<u8>, i64)>, RunError
 }
 
 /// All rows that were derived of a view.
-fn content(difference: &Difference, out: &EpochOut) -> Vec<Vec<u8>> {
+fn derived_rows(difference: &Difference, out: &EpochOut) -> Vec<Vec<u8>> {
     let mut rows = Vec::new();
-    if let Some((keys, diffs)) = out.counts.get(&difference.space) {
+    if let Some((keys, diffs)) = out.counts.get(&difference.table_id) {
         let held = keys.iter().zip(diffs).filter(|(_, diff)| **diff > 0);
         rows.extend(held.map(|(key, _)| key.get(1..).unwrap_or_default().to_vec()));
     }
-    if let Some((_, values)) = out.writes.get(&difference.space) {
+    if let Some((_, values)) = out.writes.get(&difference.table_id) {
         rows.extend(values.iter().flatten().map(<[u8]>::to_vec));
     }
     rows
 }
 
-/// The row of a key that goes, and the one that comes.
-type Sides<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+/// The removed row of a key, and the inserted one.
+type RowChange<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
-/// Every key of which a row changes, as it is now: whatever the sink holds of it, it holds that then.
-fn by_key(
+/// Changes that set each key with a changed row to its derived row, whatever the sink holds of the key.
+fn changes_by_key(
     plan: &Plan,
     sink: &Sink,
     rows: &[(Vec<u8>, i64)],
@@ -187,15 +191,16 @@ fn by_key(
     let codec = RowCodec::of(schema)?;
     let types: Vec<DataType> = sink.key.iter().map(|at| schema.field(*at).data_type().clone()).collect();
     let key_codec = RowCodec::new(&types)?;
-    let mut sides: BTreeMap<Vec<u8>, Sides<'_>> = BTreeMap::new();
-    let changed = keys(&codec, &key_codec, &sink.key, rows.iter().map(|(row, _)| row.as_slice()))?;
+    let mut sides: BTreeMap<Vec<u8>, RowChange<'_>> = BTreeMap::new();
+    let changed =
+        encode_sink_keys(&codec, &key_codec, &sink.key, rows.iter().map(|(row, _)| row.as_slice()))?;
     for (key, (row, diff)) in changed.iter().zip(rows) {
         let (before, _) = sides.entry(key.to_vec()).or_default();
         if *diff < 0 {
             before.get_or_insert(row.as_slice());
         }
     }
-    let now = keys(&codec, &key_codec, &sink.key, content.iter().map(Vec::as_slice))?;
+    let now = encode_sink_keys(&codec, &key_codec, &sink.key, content.iter().map(Vec::as_slice))?;
     for (key, row) in now.iter().zip(content) {
         if let Some((_, after)) = sides.get_mut(key) {
             *after = Some(row.as_slice());
@@ -214,7 +219,7 @@ fn by_key(
 }
 
 /// The packed keys of packed rows.
-fn keys<'a>(
+fn encode_sink_keys<'a>(
     rows_codec: &RowCodec,
     key_codec: &RowCodec,
     key: &[usize],

@@ -1,7 +1,9 @@
-//! Rows of views that are served no longer (DESIGN.md 1.1): who reads a view passes over them from the
-//! epoch on that ends them, and a slow sweep deletes them. They are final, so no epoch in flight
-//! changes one, and which of them are deleted already shows nowhere, unless the retention is
-//! lengthened: that brings back what is left. Topics keep what was sent.
+//! Retention of views (DESIGN.md 1.1): readers skip rows past it from the epoch on that ends them, and a slow
+//! sweep deletes them.
+//!
+//! Such rows are final, so no epoch in flight changes one, and nothing shows which of them are deleted
+//! already, unless the retention is lengthened: then the rows not deleted yet are served again. Topics keep
+//! all records that were sent.
 
 use schemas::{Blobs, RowCodec, Rows};
 use state::{CatalogueEntry, Counts, Progress, Store, Writes, count_of};
@@ -9,11 +11,12 @@ use state::{CatalogueEntry, Counts, Progress, Store, Writes, count_of};
 use crate::error::RunError;
 use crate::render::event_time::watermark::time_in;
 
-/// Rows of a view looked at in one epoch at least, and how many for each that the epoch writes.
-const ROWS: usize = 1024;
-const EACH: usize = 2;
+/// Rows of a view that the sweep reads in one epoch at least.
+const MIN_ROWS_PER_EPOCH: usize = 1024;
+/// Rows of a view that the sweep reads for each row that the epoch writes.
+const ROWS_PER_WRITE: usize = 2;
 
-/// Which rows of a view are served.
+/// Predicate on the rows of a view: true for those within the retention.
 pub struct Served {
     codec: RowCodec,
     column: usize,
@@ -21,7 +24,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// As of `progress`; None where all are.
+    /// The predicate as of `progress`; None where all rows are served.
     ///
     /// # Errors
     /// When the catalogue does not say which columns the view has.
@@ -34,33 +37,35 @@ impl Served {
         Ok(Some(Served { codec: RowCodec::of(&schema)?, column: retention.column, horizon }))
     }
 
-    /// Whether a packed row is.
+    /// Returns true if a packed row is served.
     ///
     /// # Errors
     /// When the bytes are no row of the view.
-    pub fn row(&self, row: &[u8]) -> Result<bool, RunError> {
+    pub fn is_served(&self, row: &[u8]) -> Result<bool, RunError> {
         Ok(time_in(&self.codec, row, self.column)?.is_none_or(|time| time >= self.horizon))
     }
 }
 
-/// Deletes rows that are served no longer, some in each epoch.
+/// Deletion of rows past their retention, some in each epoch.
 pub struct Sweep {
-    views: Vec<View>,
+    views: Vec<RetainedView>,
 }
 
-struct View {
+/// A view with retention and the position of its sweep.
+struct RetainedView {
     entry: CatalogueEntry,
-    /// The key to go on from.
+    /// The key the next step goes on from.
     next: Vec<u8>,
-    /// The horizon of the pass under way, and that of the last one.
+    /// The horizon of the pass under way.
     passing: Option<i64>,
+    /// The horizon of the last complete pass.
     passed: Option<i64>,
 }
 
 impl Sweep {
-    /// Over these views.
+    /// Makes a sweep over these views.
     pub fn new<'a>(entries: impl Iterator<Item = &'a CatalogueEntry>) -> Sweep {
-        let view = |entry: &CatalogueEntry| View {
+        let view = |entry: &CatalogueEntry| RetainedView {
             entry: entry.clone(),
             next: Vec::new(),
             passing: None,
@@ -69,12 +74,12 @@ impl Sweep {
         Sweep { views: entries.map(view).collect() }
     }
 
-    /// What to delete with the next commit of `written` changes, `progress` being that of the last one: entries of views with a
-    /// key, and rows of the others with all their copies.
+    /// The deletions to make with the next commit, which writes `written` changes: entries of views with a
+    /// key, and rows of the others with all their copies. `progress` is that of the last commit.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn next(
+    pub fn expired_rows(
         &mut self,
         store: &Store,
         progress: &Progress,
@@ -83,22 +88,24 @@ impl Sweep {
         let (mut writes, mut counts) = (Vec::new(), Vec::new());
         for view in &mut self.views {
             let Some(served) = Served::of(&view.entry, progress)? else { continue };
+            // A complete pass at this horizon left nothing to delete.
             if view.passing.is_none() && view.passed >= Some(served.horizon) {
                 continue;
             }
+            // A pass keeps the horizon it began with, so that it ends.
             let horizon = *view.passing.get_or_insert(served.horizon);
             let served = Served { horizon, ..served };
             let (mut keys, mut copies) = (Rows::new(), Vec::new());
             let mut scan = store.iter_from(view.entry.id, &view.next)?;
-            for _ in 0..ROWS.max(written.saturating_mul(EACH)) {
+            for _ in 0..MIN_ROWS_PER_EPOCH.max(written.saturating_mul(ROWS_PER_WRITE)) {
                 let Some((key, value)) = scan.next_entry()? else {
                     (view.passed, view.passing) = (view.passing.take(), None);
                     view.next.clear();
                     break;
                 };
-                // An entry is a key and its row, or a row and how often it is there.
+                // An entry is a key and its row, or a row and its count.
                 let row = if view.entry.key.is_some() { value } else { key.get(1..).unwrap_or_default() };
-                if !served.row(row)? {
+                if !served.is_served(row)? {
                     keys.push(key);
                     copies.push(count_of(value).unwrap_or(0));
                 }
@@ -106,15 +113,15 @@ impl Sweep {
                 view.next.extend_from_slice(key);
                 view.next.push(0);
             }
-            let space = view.entry.id;
+            let table_id = view.entry.id;
             if copies.is_empty() {
             } else if view.entry.key.is_some() {
                 let mut values = Blobs::new();
                 copies.iter().for_each(|_| values.push(None));
-                writes.push(Writes { space, keys, values });
+                writes.push(Writes { table_id, keys, values });
             } else {
                 let diffs = copies.into_iter().map(|copies| -copies).collect();
-                counts.push(Counts { space, rows: keys, diffs });
+                counts.push(Counts { table_id, rows: keys, diffs });
             }
         }
         Ok((writes, counts))

@@ -1,12 +1,12 @@
-//! Avro in Confluent's wire format, straight into columns.
+//! Avro in Confluent's wire format, decoded directly into columns.
 //!
 //! A message is `00`, a schema id (four bytes, big-endian) and one binary datum. The writer's schema
-//! is fetched from the registry once and compiled into a plan for the columns wanted; what
-//! is not wanted is stepped over. A column takes the field of its name, else of its alias, else of
-//! its name without regard to case where that is unambiguous; a missing field is NULL.
+//! is fetched from the registry once and compiled into a plan for the wanted columns; other fields
+//! are skipped. A column takes the field of its name, else of its alias, else of its name without
+//! regard to case if that is unambiguous; a missing field is NULL.
 //!
-//! Only a record's own bytes condemn it: an id the registry does not know is a reject, a registry
-//! that does not answer is waited for, with growing pauses, until the wait is called off.
+//! A record is rejected only because of its own bytes: an id the registry does not know is a reject,
+//! but a registry that does not answer is waited for, with growing pauses, until cancellation.
 
 pub(crate) mod default_values;
 pub mod output;
@@ -24,46 +24,51 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::SchemaRef;
 
 use crate::blobs::Blobs;
-use crate::decode::{Batch, Decoded, Fail, nearest};
+use crate::decode::{Batch, Decoded, Fail, nearest_field};
 use crate::error::SchemaError;
 use crate::record::Records;
 use crate::registry::Registry;
 use plan::Plan;
 use wire::Wire;
 
-/// How many writers' schemas are kept compiled.
+/// The number of writers' schemas that are kept compiled.
 const PLANS_MAX: usize = 1024;
-/// How long an unknown id is taken for unknown without asking again.
-const UNKNOWN_FOR: Duration = Duration::from_secs(10);
-/// After how many rows a column that was never present is worth a warning.
-const WARN_AFTER: u64 = 1000;
+/// The time for which an unknown id is not asked for again.
+const UNKNOWN_TTL: Duration = Duration::from_secs(10);
+/// The number of rows after which a column that was never present causes a warning.
+const WARN_AFTER_ROWS: u64 = 1000;
 
-/// Decodes Avro messages into rows of one schema.
+/// A decoder of Avro messages into rows of one schema.
 #[derive(Debug)]
 pub struct AvroDecoder {
     batch: Batch,
     registry: Registry,
     cancel: Arc<AtomicBool>,
+    /// The writers' schemas by id.
     known: HashMap<u32, Writer>,
     scratch: Vec<u8>,
+    /// The number of rows decoded.
     rows: u64,
+    /// True for each column that some writer's schema has.
     seen: Vec<bool>,
+    /// Set when the warnings have been returned.
     warned: bool,
+    /// Set if the bare value of the one column is accepted, without a record around it.
     or_value: bool,
 }
 
-/// What is known of a writer's schema.
+/// A writer's schema, as far as it is known.
 #[derive(Clone, Debug)]
 enum Writer {
     Plan(Arc<Plan>),
-    /// It can never be read.
+    /// A schema that can never be read, with the reason.
     Unusable(Arc<str>),
-    /// The registry did not know it at that moment.
+    /// A schema that the registry did not know at that time.
     Unknown(Instant),
 }
 
 impl AvroDecoder {
-    /// A decoder for rows of `schema`. When `cancel` becomes true, a wait for the registry ends with
+    /// Creates a decoder for rows of `schema`. When `cancel` becomes true, a wait for the registry ends with
     /// [`SchemaError::Cancelled`].
     pub fn new(
         schema: SchemaRef,
@@ -85,12 +90,12 @@ impl AvroDecoder {
         })
     }
 
-    /// Of one column: its value may stand without a record around it.
+    /// Accepts the value of the one column without a record around it.
     pub(crate) fn or_value(self) -> AvroDecoder {
         AvroDecoder { or_value: true, ..self }
     }
 
-    /// The schema of the batches: the given one, every field nullable.
+    /// Returns the schema of the batches: the given one, every field nullable.
     pub fn schema(&self) -> SchemaRef {
         self.batch.schema.clone()
     }
@@ -100,44 +105,47 @@ impl AvroDecoder {
         self.decode_all(&records.values)
     }
 
-    /// Decodes one message a blob.
+    /// Decodes each blob as one message.
     pub(crate) fn decode_all(&mut self, values: &Blobs) -> Result<Decoded, SchemaError> {
         self.batch.reset();
         let mut last: Option<(u32, Arc<Plan>)> = None;
         for (row, value) in (0u32..).zip(values.iter()) {
-            let (id, datum) = match header(value) {
+            let (id, datum) = match split_header(value) {
                 Ok(parts) => parts,
                 Err(fail) => {
-                    self.batch.settle(row, Err(fail), None);
+                    self.batch.settle_record(row, Err(fail), None);
                     continue;
                 }
             };
+            // Messages of one topic mostly share a schema: a lookup is needed only when the id changes.
             if last.as_ref().is_none_or(|(held, _)| *held != id) {
-                match self.writer(id)? {
+                match self.writer_schema(id)? {
                     Writer::Plan(plan) => last = Some((id, plan)),
                     Writer::Unusable(why) => {
-                        self.batch.settle(row, Err(Fail::new(&*why)), Some(id));
+                        self.batch.settle_record(row, Err(Fail::new(&*why)), Some(id));
                         continue;
                     }
                     Writer::Unknown(_) => {
                         let fail = Fail::new(format!("the schema registry does not know schema id {id}"));
-                        self.batch.settle(row, Err(fail), Some(id));
+                        self.batch.settle_record(row, Err(fail), Some(id));
                         continue;
                     }
                 }
             }
             let Some((_, plan)) = &last else { continue };
-            let outcome = plan.record(Wire::new(datum), self.batch.root.fields_mut(), &mut self.scratch);
+            let outcome = plan.read_record(Wire::new(datum), self.batch.root.fields_mut(), &mut self.scratch);
+            // Only rows count towards the warning: rejects may lack any column.
             self.rows += u64::from(outcome.is_ok());
-            self.batch.settle(row, outcome, Some(id));
+            self.batch.settle_record(row, outcome, Some(id));
         }
         self.batch.finish()
     }
 
-    /// What is known of schema `id`, asking the registry where nothing is.
-    fn writer(&mut self, id: u32) -> Result<Writer, SchemaError> {
+    /// Returns the writer's schema `id`, fetched from the registry if it is not known yet.
+    fn writer_schema(&mut self, id: u32) -> Result<Writer, SchemaError> {
         match self.known.get(&id) {
-            Some(Writer::Unknown(since)) if since.elapsed() >= UNKNOWN_FOR => {}
+            // The schema may have been registered in the meantime.
+            Some(Writer::Unknown(since)) if since.elapsed() >= UNKNOWN_TTL => {}
             Some(writer) => return Ok(writer.clone()),
             None => {}
         }
@@ -149,10 +157,12 @@ impl AvroDecoder {
                 }
                 Err(why) => Writer::Unusable(format!("schema id {id} cannot be read: {why}").into()),
             },
+            // Answers about the schema are cached; any other error ends the decoding.
             Err(SchemaError::NotFound(_)) => Writer::Unknown(Instant::now()),
             Err(SchemaError::BadSchema(why)) => Writer::Unusable(why.into()),
             Err(error) => return Err(error),
         };
+        // A full cache is emptied: ids that are still in use are fetched again.
         if self.known.len() >= PLANS_MAX {
             self.known.clear();
         }
@@ -160,14 +170,14 @@ impl AvroDecoder {
         Ok(writer)
     }
 
-    /// Columns that no writer's schema had, each told once, when enough records were seen.
+    /// Returns one warning for each column that no writer's schema had, once enough records were seen.
     pub fn warnings(&mut self) -> Vec<String> {
-        self.missing().into_iter().map(|(_, warning)| warning).collect()
+        self.missing_columns().into_iter().map(|(_, warning)| warning).collect()
     }
 
-    /// The same, each with the place of its column.
-    pub(crate) fn missing(&mut self) -> Vec<(usize, String)> {
-        if self.warned || self.rows < WARN_AFTER {
+    /// Returns these warnings with the index of their column.
+    pub(crate) fn missing_columns(&mut self) -> Vec<(usize, String)> {
+        if self.warned || self.rows < WARN_AFTER_ROWS {
             return Vec::new();
         }
         self.warned = true;
@@ -177,12 +187,13 @@ impl AvroDecoder {
                 fields.extend(plan.fields.iter().map(String::as_str));
             }
         }
+        // Sorted, so that the hint does not depend on the order of the map.
         fields.sort_unstable();
         let columns = self.batch.schema.fields().iter().zip(&self.seen).enumerate();
         columns
             .filter(|(_, (_, seen))| !**seen)
             .map(|(at, (column, _))| {
-                let hint = nearest(column.name(), fields.iter().copied())
+                let hint = nearest_field(column.name(), fields.iter().copied())
                     .map_or_else(String::new, |near| format!("; the nearest field is \"{near}\""));
                 (at, format!("column \"{}\" was in none of {} records{hint}", column.name(), self.rows))
             })
@@ -190,9 +201,9 @@ impl AvroDecoder {
     }
 }
 
-/// The schema id and the datum of a message.
+/// Splits a message into schema id and datum.
 #[inline]
-fn header(value: Option<&[u8]>) -> Result<(u32, &[u8]), Fail> {
+fn split_header(value: Option<&[u8]>) -> Result<(u32, &[u8]), Fail> {
     match value {
         None => Err(Fail::new("the value is null")),
         Some([0, a, b, c, d, datum @ ..]) => Ok((u32::from_be_bytes([*a, *b, *c, *d]), datum)),

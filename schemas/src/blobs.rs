@@ -1,7 +1,7 @@
-//! Heaps of byte strings: the only containers of bytes that cross crates.
+//! Containers of byte strings: the only ones passed between crates.
 //!
-//! [`Rows`] holds byte strings that are never null, [`Blobs`] ones that may be. Both are one
-//! buffer and the end of each item in it, so that a batch of a million items is two allocations.
+//! [`Rows`] holds byte strings that are never null, [`Blobs`] ones that may be. Both consist of one
+//! buffer and the end of each item in it, so that a batch of a million items takes two allocations.
 
 /// Byte strings, none of them null.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -11,17 +11,17 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// No items.
+    /// Creates an empty container.
     pub fn new() -> Rows {
         Rows::default()
     }
 
-    /// No items, with room for `items` of `bytes` bytes together.
+    /// Creates an empty container with capacity for `items` of `bytes` bytes together.
     pub fn with_capacity(items: usize, bytes: usize) -> Rows {
         Rows { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(items) }
     }
 
-    /// Takes over a filled buffer; `ends` are ascending and the last is the buffer's length.
+    /// Takes ownership of a filled buffer; `ends` are ascending and the last one is the buffer's length.
     pub(crate) fn from_parts(bytes: Vec<u8>, ends: Vec<usize>) -> Rows {
         debug_assert_eq!(ends.last().copied().unwrap_or(0), bytes.len());
         Rows { bytes, ends }
@@ -41,19 +41,19 @@ impl Rows {
         self.push(tail);
     }
 
-    /// Complements every byte, which turns the order of the items around.
+    /// Complements every byte, which reverses the order of the items.
     pub fn flip(&mut self) {
         self.bytes.iter_mut().for_each(|byte| *byte = !*byte);
     }
 
-    /// The item at `index`, which must be below [`Rows::len`].
+    /// Returns the item at `index`, which must be below [`Rows::len`].
     #[inline]
     pub fn get(&self, index: usize) -> &[u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.bytes[start..self.ends[index]]
     }
 
-    /// How many items there are.
+    /// Returns the number of items.
     #[inline]
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -98,12 +98,12 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// No items.
+    /// Creates an empty container.
     pub fn new() -> Blobs {
         Blobs::default()
     }
 
-    /// No items, with room for `items` of `bytes` bytes together.
+    /// Creates an empty container with capacity for `items` of `bytes` bytes together.
     pub fn with_capacity(items: usize, bytes: usize) -> Blobs {
         Blobs { rows: Rows::with_capacity(items, bytes), valid: Vec::with_capacity(items) }
     }
@@ -115,13 +115,13 @@ impl Blobs {
         self.valid.push(item.is_some());
     }
 
-    /// The item at `index`, which must be below [`Blobs::len`].
+    /// Returns the item at `index`, which must be below [`Blobs::len`].
     #[inline]
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         self.valid[index].then(|| self.rows.get(index))
     }
 
-    /// How many items there are.
+    /// Returns the number of items.
     #[inline]
     pub fn len(&self) -> usize {
         self.valid.len()

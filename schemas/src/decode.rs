@@ -1,9 +1,9 @@
-//! Records in, rows out: what every wire format's decoder has in common.
+//! Decoding of records into rows: the common part of all wire formats' decoders.
 //!
 //! A [`Decoder`] turns the values of [`Records`] into one Arrow batch. A record whose bytes do not
-//! fit becomes a [`Reject`] that names the field, and leaves nothing behind in the batch. Every
-//! column may come out NULL, whatever the schema says: NOT NULL is a constraint, judged later, so the
-//! batch's schema is the given one with every field nullable.
+//! fit becomes a [`Reject`] that names the field, and leaves nothing in the batch. Any column may
+//! be NULL, whatever the schema says: NOT NULL is a constraint, checked later, so the batch's schema
+//! is the given one with every field nullable.
 
 use std::sync::Arc;
 
@@ -11,34 +11,35 @@ use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::avro::AvroDecoder;
+use crate::did_you_mean::{levenshtein, nearest};
 use crate::error::SchemaError;
 use crate::json::JsonDecoder;
 use crate::keyed::{DebeziumDecoder, UpsertDecoder};
 use crate::record::Records;
 use crate::types::columns::{Column, nullable_field};
 
-/// What became of a batch of records.
+/// The result of decoding a batch of records.
 #[derive(Debug)]
 pub struct Decoded {
     /// The rows that decoded.
     pub batch: RecordBatch,
-    /// For each row, the index of its record.
+    /// The index of each row's record.
     pub rows: Vec<u32>,
-    /// The records that did not.
+    /// The records that did not decode.
     pub rejects: Vec<Reject>,
-    /// For each row, whether its record deletes the row of its key; empty when none does. Of such a row
-    /// only the key columns count.
+    /// True for each row whose record deletes the row of its key; empty when none does. Only the key columns
+    /// of such a row are valid.
     pub deletes: Vec<bool>,
 }
 
 /// A record whose bytes do not fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reject {
-    /// Index of the record.
+    /// The index of the record.
     pub row: u32,
-    /// What is wrong, with the field it is wrong in.
+    /// The problem, with the field it is in.
     pub message: String,
-    /// The schema the record names, where it names one.
+    /// The schema id in the record, if it has one.
     pub schema_id: Option<u32>,
 }
 
@@ -49,7 +50,7 @@ pub enum Decoder {
     Json(JsonDecoder),
     /// Avro in Confluent's wire format.
     Avro(AvroDecoder),
-    /// Rows by the record's key; a null value deletes.
+    /// Rows keyed by the record's key; a null value deletes.
     Upsert(Box<UpsertDecoder>),
     /// Debezium's change events.
     Debezium(Box<DebeziumDecoder>),
@@ -66,7 +67,7 @@ impl Decoder {
         }
     }
 
-    /// What the user should be told once: columns that no record ever had.
+    /// Returns warnings for the user, each once: columns that no record ever had.
     pub fn warnings(&mut self) -> Vec<String> {
         match self {
             Decoder::Json(decoder) => decoder.warnings(),
@@ -76,7 +77,7 @@ impl Decoder {
         }
     }
 
-    /// The schema of the batches.
+    /// Returns the schema of the batches.
     pub fn schema(&self) -> SchemaRef {
         match self {
             Decoder::Json(decoder) => decoder.schema(),
@@ -87,7 +88,7 @@ impl Decoder {
     }
 }
 
-/// The rows being built, under one struct column so that a record is one value.
+/// A batch under construction: one struct column, so that a record is one value.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) schema: SchemaRef,
@@ -104,15 +105,16 @@ impl Batch {
         Ok(Batch { schema, root, rows: Vec::new(), rejects: Vec::new() })
     }
 
-    /// Ends the record `row`: keeps what was appended, or takes it back.
+    /// Ends the record `row`: keeps the appended values, or removes them and adds a reject.
     #[inline]
-    pub(crate) fn settle(&mut self, row: u32, outcome: Result<(), Fail>, schema_id: Option<u32>) {
+    pub(crate) fn settle_record(&mut self, row: u32, outcome: Result<(), Fail>, schema_id: Option<u32>) {
         match outcome {
             Ok(()) => {
                 self.root.close_value();
                 self.rows.push(row);
             }
             Err(fail) => {
+                // A failed record may have appended to some columns: cut all of them back to the rows so far.
                 self.root.truncate(self.rows.len());
                 self.rejects.push(Reject { row, message: fail.to_string(), schema_id });
             }
@@ -128,7 +130,7 @@ impl Batch {
         Ok(Decoded { batch, rows, rejects: std::mem::take(&mut self.rejects), deletes: vec![] })
     }
 
-    /// Drops whatever an interrupted call left behind.
+    /// Discards the remains of an interrupted call.
     pub(crate) fn reset(&mut self) {
         self.rows.clear();
         self.rejects.clear();
@@ -136,7 +138,7 @@ impl Batch {
     }
 }
 
-/// Why a record does not fit, and where in it.
+/// The reason why a record does not fit, with the path of the field.
 #[derive(Debug)]
 pub(crate) struct Fail(Box<(String, String)>);
 
@@ -145,17 +147,17 @@ impl Fail {
         Fail(Box::new((String::new(), message.into())))
     }
 
-    /// The same failure seen from one level up: `name` contains where it happened.
-    pub(crate) fn within(mut self, name: &str) -> Fail {
+    /// Prepends the name of the enclosing field to the path.
+    pub(crate) fn in_field(mut self, name: &str) -> Fail {
         let path = &mut self.0.0;
         let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
         *path = format!("{name}{dot}{path}");
         self
     }
 
-    /// The same failure seen from the list around the item.
-    pub(crate) fn at(self, item: usize) -> Fail {
-        self.within(&format!("[{item}]"))
+    /// Prepends the index of the enclosing list's item to the path.
+    pub(crate) fn in_item(self, item: usize) -> Fail {
+        self.in_field(&format!("[{item}]"))
     }
 }
 
@@ -166,31 +168,15 @@ impl std::fmt::Display for Fail {
     }
 }
 
-/// The candidate most like `name`, if it is like it at all.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (distance(&fold(name), &fold(candidate)), candidate))
-        .min()
-        .filter(|(distance, _)| *distance <= name.len().div_ceil(3))
-        .map(|(_, candidate)| candidate)
+/// The field nearest to a column's name, if the distance is at most a third of the name's length.
+pub(crate) fn nearest_field<'a>(name: &str, fields: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |name: &str, field: &str| levenshtein(&normalise_name(name), &normalise_name(field));
+    nearest(name, fields, distance, |_| name.len().div_ceil(3))
 }
 
-/// Lower case without separators: `match_id` and `matchId` are the same name to a reader.
-fn fold(name: &str) -> Vec<char> {
+/// Returns a name in lower case without separators, so that `match_id` and `matchId` count as equal.
+fn normalise_name(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-}
-
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -199,7 +185,8 @@ mod tests {
 
     #[test]
     fn failures_name_the_path() {
-        let fail = Fail::new("too large").within("kills").at(3).within("participants").within("info");
+        let fail =
+            Fail::new("too large").in_field("kills").in_item(3).in_field("participants").in_field("info");
         assert_eq!(fail.to_string(), "field info.participants[3].kills: too large");
         assert_eq!(Fail::new("no JSON").to_string(), "no JSON");
     }
@@ -207,8 +194,8 @@ mod tests {
     #[test]
     fn near_names_are_found() {
         let seen = ["matchId", "platform", "x"];
-        assert_eq!(nearest("match_id", seen.into_iter()), Some("matchId"));
-        assert_eq!(nearest("platfrom", seen.into_iter()), Some("platform"));
-        assert_eq!(nearest("duration", seen.into_iter()), None);
+        assert_eq!(nearest_field("match_id", seen.into_iter()), Some("matchId"));
+        assert_eq!(nearest_field("platfrom", seen.into_iter()), Some("platform"));
+        assert_eq!(nearest_field("duration", seen.into_iter()), None);
     }
 }

@@ -1,7 +1,7 @@
-//! Rows out: batches to messages, one a row.
+//! Encoding of batches as messages, one per row.
 //!
-//! The same encoder serves values and, over the key columns alone, keys. A key of one VARCHAR or
-//! BYTEA column can also be its plain bytes.
+//! The same encoder is used for values and, over the key columns alone, for keys. A key of one VARCHAR
+//! or BYTEA column can also be its plain bytes.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
@@ -13,10 +13,10 @@ use crate::json::output::JsonEncoder;
 use crate::types::relation::sql_type;
 use crate::types::view::{Values, View};
 
-/// Writes the rows of batches of one schema.
+/// An encoder of batches of one schema.
 #[derive(Clone, Debug)]
 pub enum Encoder {
-    /// A JSON object a row, fields in column order.
+    /// One JSON object per row, fields in column order.
     Json(JsonEncoder),
     /// Avro in Confluent's wire format.
     Avro(AvroEncoder),
@@ -25,18 +25,18 @@ pub enum Encoder {
 }
 
 impl Encoder {
-    /// JSON objects of rows of `schema`.
+    /// Creates an encoder of JSON objects for rows of `schema`.
     pub fn json(schema: &Schema) -> Result<Encoder, SchemaError> {
         Ok(Encoder::Json(JsonEncoder::new(schema)?))
     }
 
-    /// Avro records of rows of `schema`, which is registered under `id` as
-    /// [`avro_schema()`](crate::avro::schema()) writes it.
+    /// Creates an encoder of Avro records for rows of `schema`, whose form by
+    /// [`avro_schema()`](crate::avro::schema()) is registered under `id`.
     pub fn avro(schema: &Schema, id: u32) -> Result<Encoder, SchemaError> {
         Ok(Encoder::Avro(AvroEncoder::new(schema, id)?))
     }
 
-    /// The plain bytes of a single VARCHAR or BYTEA column, or the text of a UUID.
+    /// Creates an encoder of the plain bytes of a single VARCHAR or BYTEA column, or of the text of a UUID.
     pub fn text(schema: &Schema) -> Result<Encoder, SchemaError> {
         match schema.fields().as_ref() {
             [only]
@@ -55,17 +55,17 @@ impl Encoder {
         }
     }
 
-    /// One message a row.
+    /// Encodes each row as one message.
     pub fn encode(&self, batch: &RecordBatch) -> Result<Blobs, SchemaError> {
         match self {
             Encoder::Json(encoder) => encoder.encode(batch).map(Blobs::from),
             Encoder::Avro(encoder) => encoder.encode(batch).map(Blobs::from),
-            Encoder::Text => plain(batch),
+            Encoder::Text => encode_plain(batch),
         }
     }
 }
 
-fn plain(batch: &RecordBatch) -> Result<Blobs, SchemaError> {
+fn encode_plain(batch: &RecordBatch) -> Result<Blobs, SchemaError> {
     let [column] = batch.columns() else {
         return Err(SchemaError::Mismatch(format!("{} columns for one", batch.num_columns())));
     };
@@ -82,8 +82,8 @@ fn plain(batch: &RecordBatch) -> Result<Blobs, SchemaError> {
     Ok(blobs)
 }
 
-/// Refuses batches whose columns are not those the encoder was made for.
-pub(crate) fn check(batch: &RecordBatch, types: &[DataType]) -> Result<(), SchemaError> {
+/// Refuses batches whose column types differ from those of the encoder.
+pub(crate) fn check_types(batch: &RecordBatch, types: &[DataType]) -> Result<(), SchemaError> {
     let same = batch.num_columns() == types.len()
         && batch.columns().iter().zip(types).all(|(c, t)| c.data_type().equals_datatype(t));
     if same {

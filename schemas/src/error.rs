@@ -1,21 +1,21 @@
-//! What can go wrong in this crate, by what the caller can do about it.
+//! Errors of this crate, by the caller's remedy.
 //!
-//! Variants that start with `Registry` are about the world outside: `RegistryDown` is worth trying
-//! again, `RegistryRefused` and `NotFound` are final answers. The rest are mistakes of the caller or
-//! bytes that are not what they claim to be.
+//! Variants that start with `Registry` concern an outside service: `RegistryDown` is worth a retry,
+//! `RegistryRefused` and `NotFound` are final answers. All others are mistakes of the caller or
+//! invalid bytes.
 
 use arrow::error::ArrowError;
 
 /// An error of the schemas crate.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// A column type that Herald does not have, or not in this place.
+    /// A column type that Herald does not have, or that is not allowed in this place.
     #[error("type {0} is not supported here")]
     UnsupportedType(String),
-    /// Columns that do not have the types the callee was made for.
+    /// Columns whose types differ from those the callee was created for.
     #[error("columns do not fit: {0}")]
     Mismatch(String),
-    /// Packed bytes that do not decode to the row they should hold.
+    /// Packed bytes that do not decode to a row of the expected types.
     #[error("the packed row does not fit its columns: {0}")]
     BadRow(String),
     /// A serialised output chunk that cannot be read.
@@ -24,42 +24,42 @@ pub enum SchemaError {
     /// A schema text that cannot be used.
     #[error("the schema cannot be used: {0}")]
     BadSchema(String),
-    /// A value that the output format cannot carry.
+    /// A value that the output format cannot represent.
     #[error("column \"{column}\" cannot be written: {message}")]
     Encode {
-        /// Name of the column.
+        /// The name of the column.
         column: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
     /// An option that cannot be used.
     #[error("option {option}: {message}")]
     Config {
-        /// Name of the option.
+        /// The name of the option.
         option: String,
-        /// What is wrong and what to write.
+        /// The problem and the remedy.
         message: String,
     },
-    /// The registry did not answer, or not as a registry does: try again.
+    /// The registry did not answer, or not as a registry does. A retry may succeed.
     #[error("the schema registry at {url} does not answer: {message}")]
     RegistryDown {
-        /// Address without credentials.
+        /// The address without credentials.
         url: String,
-        /// What happened.
+        /// The failure.
         message: String,
     },
-    /// The registry said no. Trying again changes nothing.
+    /// The registry refused. A retry changes nothing.
     #[error("the schema registry refuses {what}: {message}")]
     RegistryRefused {
-        /// What was asked for.
+        /// The object of the request.
         what: String,
         /// The registry's own words.
         message: String,
     },
-    /// The registry does not know it.
+    /// The registry lacks the requested schema or subject.
     #[error("the schema registry does not know {0}")]
     NotFound(String),
-    /// The wait for something outside was called off.
+    /// The wait for an outside service was cancelled.
     #[error("stopped while waiting for the schema registry")]
     Cancelled,
     /// An error of Arrow's.

@@ -1,9 +1,9 @@
-//! JSON objects straight into columns.
+//! JSON objects, decoded directly into columns.
 //!
-//! A pull parser walks the bytes once; fields that are columns are read into typed builders, all
-//! others are stepped over without allocation. A field matches a column exactly, else without
-//! regard to case where that is unambiguous; null and missing are NULL. A number is not a VARCHAR
-//! and a string is not a number; `12.0` fits BIGINT and `12.5` does not. What does not fit is a
+//! A pull parser reads the bytes once; fields that are columns are read into typed builders, all
+//! others are skipped without allocation. A field matches a column exactly, else without regard to
+//! case if that is unambiguous; null and missing fields are NULL. A number is not a VARCHAR and a
+//! string is not a number; `12.0` fits BIGINT and `12.5` does not. A record that does not fit is a
 //! reject that names the path of the field, and leaves nothing in the batch.
 
 mod names;
@@ -16,24 +16,24 @@ use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use jiter::{Jiter, JiterError, JiterErrorType, Peek};
 
 use crate::blobs::Blobs;
-use crate::decode::{Batch, Decoded, Fail, nearest};
+use crate::decode::{Batch, Decoded, Fail, nearest_field};
 use crate::error::SchemaError;
 use crate::record::Records;
 use crate::types::relation::{is_jsonb, sql_type};
 use names::Names;
 
-/// After how many rows a column that was never present is worth a warning.
-const WARN_AFTER: u64 = 1000;
+/// The number of rows after which a column that was never present causes a warning.
+const WARN_AFTER_ROWS: u64 = 1000;
 
-/// What `ENCODE JSON (...)` can say.
+/// The options of `ENCODE JSON (...)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct JsonOptions {
-    /// Numbers are timestamps in this unit (`timestamp.unit`); without it only strings are.
+    /// The unit of numeric timestamps (`timestamp.unit`); without it only strings are timestamps.
     pub timestamp_unit: Option<TimeUnit>,
 }
 
 impl JsonOptions {
-    /// From the options as they are written: `timestamp.unit` is s, ms, us or ns.
+    /// Parses the options as written in SQL: `timestamp.unit` is s, ms, us or ns.
     pub fn from_options(options: &BTreeMap<String, String>) -> Result<JsonOptions, SchemaError> {
         let Some(unit) = options.get("timestamp.unit") else { return Ok(JsonOptions::default()) };
         let unit = match unit.as_str() {
@@ -51,39 +51,40 @@ impl JsonOptions {
     }
 }
 
-/// Decodes JSON objects into rows of one schema.
+/// A decoder of JSON objects into rows of one schema.
 #[derive(Debug)]
 pub struct JsonDecoder {
     batch: Batch,
     names: Names,
     nodes: Vec<Node>,
-    reader: Reader,
+    reader: JsonReader,
     rows: u64,
     warned: bool,
-    form: Form,
+    framing: Framing,
 }
 
-/// What may stand around an object, or instead of one.
+/// The accepted forms of a message besides a plain object.
 #[derive(Clone, Copy, Debug, Default)]
-struct Form {
-    /// The one column's value may stand for the object.
+struct Framing {
+    /// Set if the bare value of the one column is accepted.
     or_value: bool,
-    /// Kafka Connect's `schema` and `payload` may stand around it.
+    /// Set if the object may be the `payload` beside a `schema`, as Kafka Connect writes it.
     enveloped: bool,
-    /// The place of the struct that has the columns which the user declared.
+    /// The index of the struct that has the columns which the user declared.
     declared_in: Option<usize>,
 }
 
-/// A column or a part of one: what its JSON must look like.
+/// A column or a part of one, with the expected kind of its JSON.
 #[derive(Debug)]
 pub(crate) struct Node {
     name: String,
+    /// The type as SQL spells it, for messages.
     sql: String,
-    kind: Kind,
+    kind: NodeKind,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum NodeKind {
     Bool,
     I16,
     I32,
@@ -103,43 +104,43 @@ enum Kind {
     Struct(Box<Names>, Vec<Node>),
 }
 
-/// What reading needs besides the columns.
+/// The reader of values, with the options and a buffer.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct JsonReader {
     options: JsonOptions,
     scratch: Vec<u8>,
 }
 
 impl JsonDecoder {
-    /// A decoder for rows of `schema`.
+    /// Creates a decoder for rows of `schema`.
     pub fn new(schema: SchemaRef, options: JsonOptions) -> Result<JsonDecoder, SchemaError> {
         Ok(JsonDecoder {
             batch: Batch::new(&schema)?,
             names: Names::new(schema.fields()),
             nodes: schema.fields().iter().map(|f| Node::new(f)).collect::<Result<_, _>>()?,
-            reader: Reader { options, scratch: Vec::new() },
+            reader: JsonReader { options, scratch: Vec::new() },
             rows: 0,
             warned: false,
-            form: Form::default(),
+            framing: Framing::default(),
         })
     }
 
-    /// Of one column: its value may stand without an object around it.
+    /// Accepts the value of the one column without an object around it.
     pub(crate) fn or_value(self) -> JsonDecoder {
-        JsonDecoder { form: Form { or_value: true, ..self.form }, ..self }
+        JsonDecoder { framing: Framing { or_value: true, ..self.framing }, ..self }
     }
 
-    /// Reads the `payload` where Kafka Connect wrote its `schema` beside it.
-    pub(crate) fn enveloped(self) -> JsonDecoder {
-        JsonDecoder { form: Form { enveloped: true, ..self.form }, ..self }
+    /// Reads the `payload` of messages that Kafka Connect wrote with a `schema` beside it.
+    pub(crate) fn with_envelope(self) -> JsonDecoder {
+        JsonDecoder { framing: Framing { enveloped: true, ..self.framing }, ..self }
     }
 
-    /// Warns about the columns of the struct at a place, which are the ones that the user declared.
+    /// Warns about the columns of the struct at an index: the user declared those.
     pub(crate) fn declared_in(self, column: usize) -> JsonDecoder {
-        JsonDecoder { form: Form { declared_in: Some(column), ..self.form }, ..self }
+        JsonDecoder { framing: Framing { declared_in: Some(column), ..self.framing }, ..self }
     }
 
-    /// The schema of the batches: the given one, every field nullable.
+    /// Returns the schema of the batches: the given one, every field nullable.
     pub fn schema(&self) -> SchemaRef {
         self.batch.schema.clone()
     }
@@ -149,61 +150,65 @@ impl JsonDecoder {
         self.decode_all(&records.values)
     }
 
-    /// Decodes one message a blob.
+    /// Decodes each blob as one message.
     pub(crate) fn decode_all(&mut self, values: &Blobs) -> Result<Decoded, SchemaError> {
         self.batch.reset();
+        // The parser's buffer for unescaped strings is handed on from message to message.
         let mut tape = Vec::new();
         for (row, value) in (0u32..).zip(values.iter()) {
             let outcome = match value {
                 None => Err(Fail::new("the value is null")),
                 Some(bytes) => {
-                    let bytes = if self.form.enveloped { payload(bytes) } else { bytes };
+                    let bytes = if self.framing.enveloped { unwrap_payload(bytes) } else { bytes };
                     let mut json = Jiter::with_tape(bytes, tape);
-                    let outcome = self.record(&mut json);
+                    let outcome = self.decode_record(&mut json);
                     tape = json.into_tape();
                     outcome
                 }
             };
             self.rows += u64::from(outcome.is_ok());
-            self.batch.settle(row, outcome, None);
+            self.batch.settle_record(row, outcome, None);
         }
         self.batch.finish()
     }
 
-    fn record(&mut self, json: &mut Jiter<'_>) -> Result<(), Fail> {
+    /// Decodes one message into one value of each column.
+    fn decode_record(&mut self, json: &mut Jiter<'_>) -> Result<(), Fail> {
         let columns = self.batch.root.fields_mut();
-        match (json.peek().map_err(syntax)?, self.nodes.as_mut_slice(), &mut *columns) {
-            (Peek::Object, ..) => self.reader.object(&mut self.names, &mut self.nodes, columns, json)?,
-            (value, [node], [column]) if self.form.or_value && value != Peek::Null => {
-                self.reader.value(node, column, json, value)?;
+        match (json.peek().map_err(syntax_error)?, self.nodes.as_mut_slice(), &mut *columns) {
+            (Peek::Object, ..) => self.reader.read_object(&mut self.names, &mut self.nodes, columns, json)?,
+            // A bare null is no value: it falls through to the error.
+            (value, [node], [column]) if self.framing.or_value && value != Peek::Null => {
+                self.reader.read_value(node, column, json, value)?;
             }
             (other, ..) => {
-                return Err(Fail::new(format!("a JSON object is expected, not {}", found(other))));
+                return Err(Fail::new(format!("a JSON object is expected, not {}", describe_peek(other))));
             }
         }
-        json.finish().map_err(syntax)
+        json.finish().map_err(syntax_error)
     }
 
-    /// Columns that no record ever had, each told once, when enough records were seen.
+    /// Returns one warning for each column that no record had, once enough records were seen.
     pub fn warnings(&mut self) -> Vec<String> {
-        self.missing().into_iter().map(|(_, warning)| warning).collect()
+        self.missing_columns().into_iter().map(|(_, warning)| warning).collect()
     }
 
-    /// The same, each with the place of its column.
-    pub(crate) fn missing(&mut self) -> Vec<(usize, String)> {
-        if self.warned || self.rows < WARN_AFTER {
+    /// Returns these warnings with the index of their column.
+    pub(crate) fn missing_columns(&mut self) -> Vec<(usize, String)> {
+        if self.warned || self.rows < WARN_AFTER_ROWS {
             return Vec::new();
         }
         self.warned = true;
-        let declared = self.form.declared_in.and_then(|at| self.nodes.get(at)).map(|node| &node.kind);
+        // Of an event, only the columns of the row that the user declared are reported.
+        let declared = self.framing.declared_in.and_then(|at| self.nodes.get(at)).map(|node| &node.kind);
         let (names, nodes) = match declared {
-            Some(Kind::Struct(names, nodes)) => (&**names, nodes),
+            Some(NodeKind::Struct(names, nodes)) => (&**names, nodes),
             _ => (&self.names, &self.nodes),
         };
         let missing = nodes.iter().enumerate().filter(|(field, _)| !names.was_seen(*field));
         missing
             .map(|(field, node)| {
-                let hint = nearest(&node.name, names.unknown())
+                let hint = nearest_field(&node.name, names.unknown_keys())
                     .map_or_else(String::new, |near| format!("; the nearest field is \"{near}\""));
                 (field, format!("column \"{}\" was in none of {} records{hint}", node.name, self.rows))
             })
@@ -214,23 +219,26 @@ impl JsonDecoder {
 impl Node {
     fn new(field: &Field) -> Result<Node, SchemaError> {
         let kind = match field.data_type() {
-            DataType::Utf8 if is_jsonb(field) => Kind::Jsonb,
-            DataType::Boolean => Kind::Bool,
-            DataType::Int16 => Kind::I16,
-            DataType::Int32 => Kind::I32,
-            DataType::Int64 => Kind::I64,
-            DataType::Float32 => Kind::F32,
-            DataType::Float64 => Kind::F64,
-            DataType::Decimal128(precision, scale) => Kind::Decimal { precision: *precision, scale: *scale },
-            DataType::Utf8 => Kind::Text,
-            DataType::Binary => Kind::Bytes,
-            DataType::Date32 => Kind::Date,
-            DataType::Time64(TimeUnit::Microsecond) => Kind::Time,
-            DataType::Interval(_) => Kind::Interval,
-            DataType::FixedSizeBinary(16) => Kind::Uuid,
-            DataType::Timestamp(TimeUnit::Microsecond, _) => Kind::Timestamp,
-            DataType::List(item) => Kind::List(Box::new(Node::new(item)?)),
-            DataType::Struct(fields) => Kind::Struct(
+            // Before VARCHAR, since both are Utf8.
+            DataType::Utf8 if is_jsonb(field) => NodeKind::Jsonb,
+            DataType::Boolean => NodeKind::Bool,
+            DataType::Int16 => NodeKind::I16,
+            DataType::Int32 => NodeKind::I32,
+            DataType::Int64 => NodeKind::I64,
+            DataType::Float32 => NodeKind::F32,
+            DataType::Float64 => NodeKind::F64,
+            DataType::Decimal128(precision, scale) => {
+                NodeKind::Decimal { precision: *precision, scale: *scale }
+            }
+            DataType::Utf8 => NodeKind::Text,
+            DataType::Binary => NodeKind::Bytes,
+            DataType::Date32 => NodeKind::Date,
+            DataType::Time64(TimeUnit::Microsecond) => NodeKind::Time,
+            DataType::Interval(_) => NodeKind::Interval,
+            DataType::FixedSizeBinary(16) => NodeKind::Uuid,
+            DataType::Timestamp(TimeUnit::Microsecond, _) => NodeKind::Timestamp,
+            DataType::List(item) => NodeKind::List(Box::new(Node::new(item)?)),
+            DataType::Struct(fields) => NodeKind::Struct(
                 Box::new(Names::new(fields)),
                 fields.iter().map(|f| Node::new(f)).collect::<Result<_, _>>()?,
             ),
@@ -240,9 +248,10 @@ impl Node {
     }
 }
 
-/// The `payload` of a message that Kafka Connect wrote with its `schema`; else the message itself.
-fn payload(bytes: &[u8]) -> &[u8] {
-    fn within(json: &mut Jiter<'_>) -> Option<std::ops::Range<usize>> {
+/// Returns the `payload` of a message that Kafka Connect wrote with a `schema`; else the message itself.
+fn unwrap_payload(bytes: &[u8]) -> &[u8] {
+    fn find_payload(json: &mut Jiter<'_>) -> Option<std::ops::Range<usize>> {
+        // The payload is the first field, or the second one.
         let mut named = json.next_object().ok()?? == "payload";
         if !named {
             json.next_skip().ok()?;
@@ -252,12 +261,12 @@ fn payload(bytes: &[u8]) -> &[u8] {
         json.next_skip().ok().filter(|()| named)?;
         Some(start..json.current_index())
     }
-    // The converter writes the schema first, and nothing else beside the two.
-    within(&mut Jiter::new(bytes)).and_then(|at| bytes.get(at)).unwrap_or(bytes)
+    // The converter writes `schema` first, then `payload`, and no other field.
+    find_payload(&mut Jiter::new(bytes)).and_then(|at| bytes.get(at)).unwrap_or(bytes)
 }
 
-/// What stands where something else is expected.
-fn found(peek: Peek) -> &'static str {
+/// Names the kind of a value for messages.
+fn describe_peek(peek: Peek) -> &'static str {
     match peek {
         Peek::Null => "null",
         Peek::True | Peek::False => "a boolean",
@@ -269,7 +278,7 @@ fn found(peek: Peek) -> &'static str {
     }
 }
 
-fn syntax(error: JiterError) -> Fail {
+fn syntax_error(error: JiterError) -> Fail {
     match error.error_type {
         JiterErrorType::JsonError(kind) => {
             Fail::new(format!("this is not JSON: {kind} at byte {}", error.index))

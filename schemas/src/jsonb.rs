@@ -1,11 +1,11 @@
-//! JSONB values: their one text, their meaning, and the way into them.
+//! JSONB values: canonical text, parsing, order, and access to parts.
 //!
-//! A JSONB value is kept as the text that PostgreSQL prints for it: members sorted by the length of
-//! their names and then by bytes, of equal names the last, `": "` and `", "` between the parts,
-//! numbers as NUMERIC writes them with every digit, and only those escapes that must be. Whatever
-//! enters as JSONB is parsed here once, and refused where PostgreSQL refuses it, so that nothing that
-//! was let in can fail later. Values that are equal may differ in the zeros that end a number (`1.0` and
-//! `1`); [`key`] gives the text in which they do not.
+//! A JSONB value is stored as the text that PostgreSQL prints for it, its canonical text: members
+//! sorted by the length of their names and then by bytes, of equal names the last, `": "` and `", "`
+//! between the parts, numbers as NUMERIC writes them with every digit, and only the necessary
+//! escapes. Every JSONB input is parsed here once, and refused where PostgreSQL refuses it, so that
+//! no accepted value can fail later. Equal values may differ in trailing zeros of a number (`1.0`
+//! and `1`); [`key`] returns a text without that difference.
 
 pub mod change;
 mod contains;
@@ -23,18 +23,18 @@ pub use parse::parse;
 pub use path::{element, member};
 pub use write::{pretty, write_string};
 
-/// How deep arrays and objects may stand in each other.
+/// The greatest nesting of arrays and objects.
 pub const DEPTH_MAX: usize = 256;
 
-/// Bytes of the longest text that a function makes.
+/// The bytes of the longest text that a function returns.
 pub const LENGTH_MAX: usize = 1 << 26;
 
-/// One parsed value. Texts without escapes are borrowed from what was parsed.
+/// One parsed value. Texts without escapes are borrowed from the parsed text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Json<'a> {
-    /// `null`
+    /// The value `null`.
     Null,
-    /// `true` and `false`
+    /// The values `true` and `false`.
     Bool(bool),
     /// A number as [`number::canonical`] writes it.
     Number(Cow<'a, str>),
@@ -49,18 +49,18 @@ pub enum Json<'a> {
 /// A member of an object.
 pub type Member<'a> = (Cow<'a, str>, Json<'a>);
 
-/// Why a text is not JSONB.
+/// The reason why a text is not JSONB.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonbError {
-    /// Something else is expected at a byte.
+    /// A syntax error.
     #[error("this is not JSON: {what} at byte {at}")]
     Syntax {
-        /// What is wrong.
+        /// The problem.
         what: &'static str,
-        /// Where, from 0.
+        /// The offset of the byte, from 0.
         at: usize,
     },
-    /// A number beyond NUMERIC.
+    /// A number beyond the range of NUMERIC.
     #[error(
         "a number is too large or too fine: it may have 131072 digits before its point and 16383 behind it"
     )]
@@ -74,7 +74,7 @@ pub enum JsonbError {
 }
 
 impl Json<'_> {
-    /// The kind, as `jsonb_typeof` names it.
+    /// Returns the kind, as `jsonb_typeof` names it.
     pub fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",
@@ -86,35 +86,36 @@ impl Json<'_> {
         }
     }
 
-    /// True for what is neither an array nor an object.
+    /// Returns true for values other than arrays and objects.
     pub fn is_scalar(&self) -> bool {
         !matches!(self, Json::Array(_) | Json::Object(_))
     }
 
-    /// The value as its text.
+    /// Returns the canonical text.
     ///
     /// # Errors
-    /// When it is nested too deep or longer than [`LENGTH_MAX`].
+    /// Fails if the value is nested too deep or its text longer than [`LENGTH_MAX`].
     pub fn text(&self) -> Result<String, JsonbError> {
         let mut out = String::new();
-        write::write(self, &mut out, 0)?;
+        write::write_value(self, &mut out, 0)?;
         Ok(out)
     }
 }
 
 impl<'a> Json<'a> {
-    /// The member called `name`.
+    /// Returns the value of the member called `name`.
     pub fn get(&self, name: &str) -> Option<&Json<'a>> {
         let Json::Object(members) = self else { return None };
-        let at = members.binary_search_by(|(own, _)| order::names(own, name)).ok()?;
+        let at = members.binary_search_by(|(own, _)| order::compare_names(own, name)).ok()?;
         members.get(at).map(|(_, value)| value)
     }
 
-    /// An object of members in any order; of equal names the last counts.
+    /// Creates an object of members in any order; of equal names the last counts.
     pub fn object(mut members: Vec<Member<'a>>) -> Json<'a> {
-        let sorted = members.windows(2).all(|pair| order::names(&pair[0].0, &pair[1].0).is_lt());
+        let sorted = members.windows(2).all(|pair| order::compare_names(&pair[0].0, &pair[1].0).is_lt());
         if !sorted {
-            members.sort_by(|a, b| order::names(&a.0, &b.0));
+            members.sort_by(|a, b| order::compare_names(&a.0, &b.0));
+            // The sort is stable: of equal names the last one given is last, and its value is kept.
             members.dedup_by(|later, kept| {
                 let same = later.0 == kept.0;
                 if same {
@@ -127,34 +128,34 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Any JSON text as the one text of its value.
+/// Returns the canonical text of the value of any JSON text.
 ///
 /// # Errors
-/// Where PostgreSQL refuses it, and beyond the bounds of this module.
+/// Fails for a text that PostgreSQL refuses, and beyond the bounds of this module.
 pub fn canonical(text: &str) -> Result<String, JsonbError> {
     parse(text)?.text()
 }
 
-/// The text that all equal values share: no number ends with zeros behind its point.
+/// Returns the text shared by all equal values: fractions have no trailing zeros.
 ///
 /// # Errors
-/// As [`canonical`].
+/// Fails as [`canonical`] does.
 pub fn key(text: &str) -> Result<String, JsonbError> {
-    fn normal(value: &mut Json<'_>) {
+    fn trim_numbers(value: &mut Json<'_>) {
         match value {
             Json::Number(number) => {
-                let short = number::normal(number).len();
+                let short = number::trim_zeros(number).len();
                 if short < number.len() {
                     *number = Cow::Owned(number[..short].to_owned());
                 }
             }
-            Json::Array(items) => items.iter_mut().for_each(normal),
-            Json::Object(members) => members.iter_mut().for_each(|(_, value)| normal(value)),
+            Json::Array(items) => items.iter_mut().for_each(trim_numbers),
+            Json::Object(members) => members.iter_mut().for_each(|(_, value)| trim_numbers(value)),
             _ => {}
         }
     }
     let mut value = parse(text)?;
-    normal(&mut value);
+    trim_numbers(&mut value);
     value.text()
 }
 

@@ -1,9 +1,10 @@
-//! Rows that replace and delete each other by key: UPSERT and Debezium, over any encoding of values.
+//! Decoders of rows that replace and delete each other by key: UPSERT and Debezium, over any encoding of
+//! values.
 //!
-//! A keyed decoder reads values, and keys where it needs them, with the decoders of the plain
-//! encodings, and puts the two together column by column. A record that deletes becomes a row of which
-//! only the key columns count, marked in [`Decoded::deletes`]. Every such row
-//! has its whole key; a record that does not say which row it means is a reject.
+//! A keyed decoder decodes values, and keys where it needs them, with the decoders of the plain
+//! encodings, and combines the two column by column. A record that deletes becomes a row of which
+//! only the key columns are valid, marked in [`Decoded::deletes`]. Every such row has its complete
+//! key; a record that does not identify its row is a reject.
 
 mod debezium;
 mod keys;
@@ -28,62 +29,64 @@ pub use debezium::DebeziumDecoder;
 pub use lines::{KeyAndValue, split_line};
 pub use upsert::UpsertDecoder;
 
-/// What the bytes of a key or a value are.
+/// The encoding of a key or a value.
 #[derive(Clone, Debug)]
 pub enum Form {
-    /// A JSON object; of a key of one column also its bare value.
+    /// A JSON object; for a key of one column also its bare value.
     Json(JsonOptions),
-    /// Avro in Confluent's wire format; of a key of one column also its bare value.
+    /// Avro in Confluent's wire format; for a key of one column also its bare value.
     Avro(Registry, Arc<AtomicBool>),
     /// The text of one VARCHAR or number; for keys only.
     Text,
-    /// One BYTEA as it is; for keys only.
+    /// The bytes of one BYTEA; for keys only.
     Bytes,
 }
 
-/// Reads values.
+/// A decoder of values.
 #[derive(Debug)]
-enum Values {
+enum ValueDecoder {
     Json(JsonDecoder),
     Avro(AvroDecoder),
 }
 
-impl Values {
-    fn new(schema: SchemaRef, form: Form) -> Result<Values, SchemaError> {
+impl ValueDecoder {
+    fn new(schema: SchemaRef, form: Form) -> Result<ValueDecoder, SchemaError> {
         match form {
-            Form::Json(options) => JsonDecoder::new(schema, options).map(Values::Json),
-            Form::Avro(registry, cancel) => AvroDecoder::new(schema, registry, cancel).map(Values::Avro),
+            Form::Json(options) => JsonDecoder::new(schema, options).map(ValueDecoder::Json),
+            Form::Avro(registry, cancel) => {
+                AvroDecoder::new(schema, registry, cancel).map(ValueDecoder::Avro)
+            }
             Form::Text | Form::Bytes => Err(SchemaError::UnsupportedType("plain text as a value".to_owned())),
         }
     }
 
-    /// Decodes one message a blob; a null is a reject.
+    /// Decodes each blob as one message; a null is a reject.
     fn decode(&mut self, values: &Blobs) -> Result<Decoded, SchemaError> {
         match self {
-            Values::Json(decoder) => decoder.decode_all(values),
-            Values::Avro(decoder) => decoder.decode_all(values),
+            ValueDecoder::Json(decoder) => decoder.decode_all(values),
+            ValueDecoder::Avro(decoder) => decoder.decode_all(values),
         }
     }
 
-    /// Columns that no record ever had, told once.
-    fn missing(&mut self) -> Vec<(usize, String)> {
+    /// Returns the columns that no record ever had, with their warnings, once.
+    fn missing_columns(&mut self) -> Vec<(usize, String)> {
         match self {
-            Values::Json(decoder) => decoder.missing(),
-            Values::Avro(decoder) => decoder.missing(),
+            ValueDecoder::Json(decoder) => decoder.missing_columns(),
+            ValueDecoder::Avro(decoder) => decoder.missing_columns(),
         }
     }
 }
 
-/// What a decoder made of each record: the row of its batch, or why there is none.
-struct Found {
+/// The result of decoding by record: the index of its row in the batch, or its reject.
+struct RowsByRecord {
     rows: Vec<Option<u32>>,
     rejects: Vec<Option<Reject>>,
 }
 
-impl Found {
-    /// Of `records` records; takes the rows' and rejects' places out of `decoded`.
-    fn of(decoded: &mut Decoded, records: usize) -> Found {
-        let mut found = Found { rows: vec![None; records], rejects: vec![None; records] };
+impl RowsByRecord {
+    /// Arranges the rows and rejects of `decoded` by record, out of `records`; the rejects are moved.
+    fn of_decoded(decoded: &mut Decoded, records: usize) -> RowsByRecord {
+        let mut found = RowsByRecord { rows: vec![None; records], rejects: vec![None; records] };
         for (at, record) in (0u32..).zip(&decoded.rows) {
             found.rows[*record as usize] = Some(at);
         }
@@ -95,8 +98,8 @@ impl Found {
     }
 }
 
-/// The values at `places`, NULL where there is none. What is taken whole and in order is not copied.
-fn gather(column: &ArrayRef, places: &[Option<u32>]) -> Result<ArrayRef, SchemaError> {
+/// Takes the values at `places`, NULL for None. A column taken whole and in order is not copied.
+fn gather_values(column: &ArrayRef, places: &[Option<u32>]) -> Result<ArrayRef, SchemaError> {
     let whole = places.len() == column.len() && (0u32..).zip(places).all(|(at, place)| *place == Some(at));
     if whole {
         return Ok(column.clone());

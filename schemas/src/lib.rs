@@ -1,15 +1,15 @@
 //! Types, rows, wire formats and the schema registry of Herald.
 //!
 //! The bottom crate: it knows bytes and Arrow columns, and nothing of Kafka, RocksDB or dataflow.
-//! Bytes come in as [`Records`], leave a [`Decoder`] as an Arrow batch, are packed by a
-//! [`RowCodec`] into rows that sort as SQL sorts, and go out through an [`Encoder`] and an
-//! [`OutChunk`]. Bad data is a value here (a [`Reject`]), never an `Err`: an `Err` means that the
-//! caller or the world outside is at fault.
+//! A [`Decoder`] turns [`Records`] into an Arrow batch, a [`RowCodec`] packs the batch into rows that
+//! sort as SQL sorts, and an [`Encoder`] and an [`OutChunk`] write the output. Bad data is a value
+//! here (a [`Reject`]), never an `Err`: an `Err` is the fault of the caller or of an outside service.
 #![deny(missing_docs)]
 
 pub mod avro;
 pub mod blobs;
 pub mod decode;
+pub mod did_you_mean;
 pub mod encode;
 pub mod error;
 pub mod json;
@@ -36,7 +36,7 @@ pub use out::{OutChunk, OutRecord, digest};
 pub use record::{Headers, Outcome, Records};
 pub use registry::Registry;
 pub use registry::backoff::Backoff;
-pub use registry::circuit::trouble as registry_trouble;
+pub use registry::circuit::last_error as registry_last_error;
 pub use row::{KEY_GROUPS, RowCodec, hash, key_group, owner};
 pub use types::canonical::canonical;
 pub use types::relation::{

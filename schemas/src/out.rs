@@ -1,24 +1,24 @@
-//! Output chunks: the serialised output of an epoch, as the outbox keeps it.
+//! Output chunks: the serialised output of an epoch, as stored in the outbox.
 //!
-//! A chunk is a format byte and records, appended only. Integers are LEB128; topics and header sets
-//! are written when they first occur and referred to afterwards, for nearly all records of a chunk
-//! share them. A record is: topic (0 and the name, or 1 + its place among the names so far),
+//! A chunk is a format byte followed by records. Integers are LEB128. Topics and header sets are
+//! written at their first use and referred to afterwards, because nearly all records of a chunk
+//! share them. A record is: topic (0 and the name, or 1 + its index among the names so far),
 //! partition (zigzag), key, value (0 for null, else 1 + length and the bytes), headers (0: those of
-//! the record before; else 1 + count and name and value of each). A chunk is complete in itself.
+//! the preceding record; else 1 + count and name and value of each). A chunk refers to no other chunk.
 
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::SchemaError;
 
-/// First byte of a chunk; changes when the layout does.
+/// The first byte of a chunk; it changes with the layout.
 const FORMAT: u8 = 1;
 
-/// One record of the output, borrowed from where it lies.
+/// One borrowed record of the output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutRecord<'a> {
-    /// Topic to write to.
+    /// The topic to write to.
     pub topic: &'a str,
-    /// Partition to write to.
+    /// The partition to write to.
     pub partition: i32,
     /// Key bytes.
     pub key: Option<&'a [u8]>,
@@ -33,14 +33,14 @@ pub struct OutRecord<'a> {
 pub struct OutChunk {
     bytes: Vec<u8>,
     topics: Vec<String>,
-    /// The encoded headers of the last record lie here in `bytes`.
+    /// The range in `bytes` of the encoded headers written last.
     headers: Option<std::ops::Range<usize>>,
     scratch: Vec<u8>,
     records: usize,
 }
 
 impl OutChunk {
-    /// A chunk without records.
+    /// Creates a chunk without records.
     pub fn new() -> OutChunk {
         OutChunk { bytes: vec![FORMAT], ..OutChunk::default() }
     }
@@ -58,6 +58,7 @@ impl OutChunk {
                 self.topics.push(record.topic.to_string());
             }
         }
+        // Zigzag, so that small negative numbers are short too.
         let partition = (record.partition << 1) ^ (record.partition >> 31);
         put_int(&mut self.bytes, u64::from(partition as u32));
         put_nullable(&mut self.bytes, record.key);
@@ -66,6 +67,7 @@ impl OutChunk {
         self.records += 1;
     }
 
+    /// Appends the headers, or a 0 if they equal those written last.
     fn push_headers(&mut self, headers: &[(&str, &[u8])]) {
         self.scratch.clear();
         put_int(&mut self.scratch, headers.len() as u64 + 1);
@@ -83,7 +85,7 @@ impl OutChunk {
         }
     }
 
-    /// How many records it holds.
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.records
     }
@@ -93,117 +95,118 @@ impl OutChunk {
         self.records == 0
     }
 
-    /// Bytes so far.
+    /// Returns the number of bytes so far.
     pub fn len_bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The finished chunk.
+    /// Returns the bytes of the finished chunk.
     pub fn into_bytes(self) -> Vec<u8> {
         if self.bytes.is_empty() { vec![FORMAT] } else { self.bytes }
     }
 
-    /// The records of a finished chunk, in order. After an error nothing follows.
+    /// Iterates over the records of a finished chunk, in order. The iterator ends after an error.
     pub fn read(
         bytes: &[u8],
     ) -> Result<impl Iterator<Item = Result<OutRecord<'_>, SchemaError>>, SchemaError> {
         match bytes.split_first() {
             Some((&FORMAT, rest)) => {
-                Ok(Reader { rest, topics: Vec::new(), headers: Vec::new(), failed: false })
+                Ok(ChunkReader { rest, topics: Vec::new(), headers: Vec::new(), failed: false })
             }
-            Some((format, _)) => Err(bad(&format!("its format is {format}, not {FORMAT}"))),
-            None => Err(bad("it is empty")),
+            Some((format, _)) => Err(bad_chunk(&format!("its format is {format}, not {FORMAT}"))),
+            None => Err(bad_chunk("it is empty")),
         }
     }
 }
 
-/// XXH3-128 of chunks as if they were one.
+/// Computes the XXH3-128 of the concatenated chunks.
 pub fn digest(chunks: &[&[u8]]) -> u128 {
     let mut state = Xxh3::new();
     chunks.iter().for_each(|chunk| state.update(chunk));
     state.digest128()
 }
 
-struct Reader<'a> {
+/// An iterator over the records of a chunk.
+struct ChunkReader<'a> {
     rest: &'a [u8],
     topics: Vec<&'a str>,
     headers: Vec<(&'a str, &'a [u8])>,
     failed: bool,
 }
 
-impl<'a> Iterator for Reader<'a> {
+impl<'a> Iterator for ChunkReader<'a> {
     type Item = Result<OutRecord<'a>, SchemaError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed || self.rest.is_empty() {
             return None;
         }
-        let record = self.record();
+        let record = self.read_record();
         self.failed = record.is_err();
         Some(record)
     }
 }
 
-impl<'a> Reader<'a> {
-    fn record(&mut self) -> Result<OutRecord<'a>, SchemaError> {
-        let topic = match self.int()? {
+impl<'a> ChunkReader<'a> {
+    fn read_record(&mut self) -> Result<OutRecord<'a>, SchemaError> {
+        let topic = match self.read_int()? {
             0 => {
-                let name = self.text()?;
+                let name = self.read_text()?;
                 self.topics.push(name);
                 name
             }
             place => usize::try_from(place - 1)
                 .ok()
                 .and_then(|place| self.topics.get(place).copied())
-                .ok_or_else(|| bad("a topic was never named"))?,
+                .ok_or_else(|| bad_chunk("a topic was never named"))?,
         };
-        let zigzag = u32::try_from(self.int()?).map_err(|_| bad("a partition is too large"))?;
+        let zigzag = u32::try_from(self.read_int()?).map_err(|_| bad_chunk("a partition is too large"))?;
         let partition = (zigzag >> 1) as i32 ^ -((zigzag & 1) as i32);
-        let (key, value) = (self.nullable()?, self.nullable()?);
-        let count = self.int()?;
+        let (key, value) = (self.read_nullable()?, self.read_nullable()?);
+        let count = self.read_int()?;
         if count > 0 {
             self.headers.clear();
             for _ in 1..count {
-                let header = (self.text()?, self.bytes()?);
+                let header = (self.read_text()?, self.read_bytes()?);
                 self.headers.push(header);
             }
         }
         Ok(OutRecord { topic, partition, key, value, headers: self.headers.clone() })
     }
 
-    fn int(&mut self) -> Result<u64, SchemaError> {
+    fn read_int(&mut self) -> Result<u64, SchemaError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.rest.split_first().ok_or_else(|| bad("it ends too early"))?;
+            let (byte, rest) = self.rest.split_first().ok_or_else(|| bad_chunk("it ends too early"))?;
             self.rest = rest;
             value |= u64::from(byte & 0x7F) << shift;
             if byte & 0x80 == 0 {
                 return Ok(value);
             }
         }
-        Err(bad("a number is too long"))
+        Err(bad_chunk("a number is too long"))
     }
 
-    fn take(&mut self, len: u64) -> Result<&'a [u8], SchemaError> {
+    fn take_bytes(&mut self, len: u64) -> Result<&'a [u8], SchemaError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let (head, rest) = self.rest.split_at_checked(len).ok_or_else(|| bad("it ends too early"))?;
+        let (head, rest) = self.rest.split_at_checked(len).ok_or_else(|| bad_chunk("it ends too early"))?;
         self.rest = rest;
         Ok(head)
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], SchemaError> {
-        let len = self.int()?;
-        self.take(len)
+    fn read_bytes(&mut self) -> Result<&'a [u8], SchemaError> {
+        let len = self.read_int()?;
+        self.take_bytes(len)
     }
 
-    fn text(&mut self) -> Result<&'a str, SchemaError> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| bad("a name is not UTF-8"))
+    fn read_text(&mut self) -> Result<&'a str, SchemaError> {
+        std::str::from_utf8(self.read_bytes()?).map_err(|_| bad_chunk("a name is not UTF-8"))
     }
 
-    fn nullable(&mut self) -> Result<Option<&'a [u8]>, SchemaError> {
-        match self.int()? {
+    fn read_nullable(&mut self) -> Result<Option<&'a [u8]>, SchemaError> {
+        match self.read_int()? {
             0 => Ok(None),
-            len => self.take(len - 1).map(Some),
+            len => self.take_bytes(len - 1).map(Some),
         }
     }
 }
@@ -231,7 +234,7 @@ fn put_nullable(out: &mut Vec<u8>, value: Option<&[u8]>) {
     }
 }
 
-fn bad(message: &str) -> SchemaError {
+fn bad_chunk(message: &str) -> SchemaError {
     SchemaError::BadChunk(message.to_string())
 }
 

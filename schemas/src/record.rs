@@ -1,15 +1,15 @@
-//! Records: bytes with coordinates, as a connector read them, and what becomes of each.
+//! Records, as a connector read them: bytes with partition and offset; and their outcomes.
 //!
-//! [`Records`] belongs to one partition and is in record order, which is the order in which
-//! lateness and conflicts are decided. [`Outcome`] lists the six ends a record can have; per source
-//! their counts add up to the records read.
+//! [`Records`] belongs to one partition and keeps the order of offsets, in which lateness and
+//! conflicts are decided. [`Outcome`] lists the six possible outcomes of a record; per source their
+//! counts add up to the records read.
 
 use crate::blobs::Blobs;
 
-/// Headers of one record: names and values.
+/// The headers of one record: names and values.
 pub type Headers = Vec<(String, Option<Vec<u8>>)>;
 
-/// Records of one partition, in record order.
+/// Records of one partition, in the order of their offsets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Records {
     /// The partition all of them come from.
@@ -27,12 +27,12 @@ pub struct Records {
 }
 
 impl Records {
-    /// No records of `partition`.
+    /// Creates an empty list of records of `partition`.
     pub fn new(partition: i32) -> Records {
         Records { partition, ..Records::default() }
     }
 
-    /// How many records there are.
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.offsets.len()
     }
@@ -42,7 +42,7 @@ impl Records {
         self.offsets.is_empty()
     }
 
-    /// Appends one record; headers, where they are kept, are pushed by the caller.
+    /// Appends one record; the caller pushes its headers, if they are kept.
     #[inline]
     pub fn push(&mut self, offset: i64, timestamp: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) {
         self.offsets.push(offset);
@@ -51,26 +51,26 @@ impl Records {
         self.values.push(value);
     }
 
-    /// Bytes of keys and values together.
+    /// Returns the bytes of keys and values together.
     pub fn bytes_len(&self) -> usize {
         self.keys.bytes_len() + self.values.bytes_len()
     }
 }
 
-/// What becomes of a record: the first of these that applies, from the bottom up.
+/// The outcome of a record: of those that apply, the one listed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// It became a row.
+    /// The record became a row.
     Accepted,
     /// The held row is the same, or its key is held and the first one wins.
     Duplicate,
     /// The held row has a higher version.
     Superseded,
-    /// NOT NULL, a CHECK or the bound on event time refused it.
+    /// NOT NULL, a CHECK or the bound on event time refused the record.
     Constraint,
-    /// Its bytes do not fit.
+    /// The record's bytes do not decode to a row.
     Decode,
-    /// It came below the watermark or the horizon.
+    /// The record's time is below the watermark or the horizon.
     Late,
 }
 
@@ -85,12 +85,12 @@ impl Outcome {
         Outcome::Late,
     ];
 
-    /// Its place in counters and in the state: never changes.
+    /// Returns its index in counters and in the state; it never changes.
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Its name in metrics, headers and tables.
+    /// Returns its name in metrics, headers and tables.
     pub const fn name(self) -> &'static str {
         match self {
             Outcome::Accepted => "accepted",

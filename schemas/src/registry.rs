@@ -1,10 +1,11 @@
-//! The schema registry: schemas by id, ids for schemas.
+//! The schema registry: lookup of schemas by id, registration of schemas.
 //!
-//! What matters to the caller is kept apart: a registry that does not answer as one
-//! ([`SchemaError::RegistryDown`], try again), one that says no ([`SchemaError::RegistryRefused`])
-//! and one that does not know ([`SchemaError::NotFound`], only when it says so in its own words: a
-//! wrong address also answers 404). Schemas that refer to others are returned whole. Credentials
-//! are never part of a message. An in-memory registry serves tests and the demo.
+//! Errors are separated by the caller's remedy: a registry that does not answer as one
+//! ([`SchemaError::RegistryDown`], try again), one that refuses ([`SchemaError::RegistryRefused`])
+//! and one that lacks the schema ([`SchemaError::NotFound`], only with the registry's own error
+//! code: a wrong address also answers 404). Schemas that refer to others are returned with the
+//! references resolved. Credentials never appear in a message. An in-memory registry is used by
+//! tests and the demo.
 
 use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
@@ -25,9 +26,10 @@ use serde_json::Value;
 use crate::error::SchemaError;
 use circuit::Circuit;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// Schemas that refer to schemas that refer ...: no further than this.
-const REFERENCES_MAX: usize = 256;
+/// The timeout of a request to the registry.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of references, direct and indirect, that are resolved for a schema.
+const MAX_REFERENCES: usize = 256;
 
 const USERNAME: &str = "schema.registry.username";
 const PASSWORD: &str = "schema.registry.password";
@@ -39,6 +41,7 @@ pub struct Registry(Arc<Inner>);
 
 enum Inner {
     Remote {
+        /// The address without credentials.
         shown: String,
         settings: SrSettings,
         circuit: Arc<Circuit>,
@@ -54,8 +57,8 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// A registry at `url` (several may be given, separated by commas). Of the options,
-    /// `schema.registry.username`, `.password` and `.token` are its own; others are not looked at.
+    /// Connects to a registry at `url` (several may be given, separated by commas). Of the options,
+    /// `schema.registry.username`, `.password` and `.token` are used; others are ignored.
     pub fn new(url: &str, options: &BTreeMap<String, String>) -> Result<Registry, SchemaError> {
         let urls: Vec<&str> =
             url.split(',').map(|u| u.trim().trim_end_matches('/')).filter(|u| !u.is_empty()).collect();
@@ -65,7 +68,7 @@ impl Registry {
             return Err(config("schema.registry", message));
         };
         if let Some(odd) = urls.iter().find(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
-            let message = format!("\"{}\" is no address; write http://host:8081", redacted(odd));
+            let message = format!("\"{}\" is no address; write http://host:8081", redact_credentials(odd));
             return Err(config("schema.registry", message));
         }
         let mut builder = SrSettings::new_builder(first.to_string());
@@ -85,20 +88,20 @@ impl Registry {
                 return Err(config(TOKEN, format!("cannot stand beside {USERNAME}; choose one")));
             }
         }
-        builder.set_timeout(TIMEOUT);
-        let settings = apart(move || builder.build())
+        builder.set_timeout(REQUEST_TIMEOUT);
+        let settings = run_on_thread(move || builder.build())
             .map_err(|error| config("schema.registry", error.cause.unwrap_or(error.error)))?;
-        let shown = urls.iter().map(|url| redacted(url)).collect::<Vec<_>>().join(",");
-        let circuit = Circuit::of(&shown);
+        let shown = urls.iter().map(|url| redact_credentials(url)).collect::<Vec<_>>().join(",");
+        let circuit = Circuit::of_service(&shown);
         Ok(Registry(Arc::new(Inner::Remote { shown, settings, circuit })))
     }
 
-    /// A registry in this process, empty, that accepts any schema that parses.
+    /// Creates an empty registry in this process, which accepts any schema that parses.
     pub fn in_memory() -> Registry {
         Registry(Arc::new(Inner::Memory(Mutex::default())))
     }
 
-    /// Its address without credentials.
+    /// Returns the address without credentials.
     pub fn shown(&self) -> &str {
         match &*self.0 {
             Inner::Remote { shown, .. } => shown,
@@ -113,8 +116,8 @@ impl Registry {
             Inner::Remote { settings, .. } => {
                 let schema = SuppliedSchema::new(None, SchemaType::Avro, schema_json.to_string());
                 let subject = subject.to_string();
-                let registered = apart(|| post_schema(settings, subject, schema));
-                registered.map(|schema| schema.id).map_err(|error| self.explain(error, what))
+                let registered = run_on_thread(|| post_schema(settings, subject, schema));
+                registered.map(|schema| schema.id).map_err(|error| self.explain_error(error, what))
             }
             Inner::Memory(schemas) => {
                 if let Err(error) = apache_avro::Schema::parse_str(schema_json) {
@@ -132,15 +135,15 @@ impl Registry {
         }
     }
 
-    /// The latest schema of a subject and its id.
+    /// Returns the latest schema of a subject and its id.
     pub fn latest(&self, subject: &str) -> Result<(u32, String), SchemaError> {
         let what = format!("subject \"{subject}\"");
         match &*self.0 {
             Inner::Remote { settings, .. } => {
                 let strategy = SubjectNameStrategy::RecordNameStrategy(subject.to_string());
-                let schema = apart(|| get_schema_by_subject(settings, &strategy))
-                    .map_err(|error| self.explain(error, what.clone()))?;
-                Ok((schema.id, self.whole(settings, schema, what)?))
+                let schema = run_on_thread(|| get_schema_by_subject(settings, &strategy))
+                    .map_err(|error| self.explain_error(error, what.clone()))?;
+                Ok((schema.id, self.resolve_references(settings, schema, what)?))
             }
             Inner::Memory(schemas) => {
                 let schemas = schemas.lock().unwrap_or_else(|poison| poison.into_inner());
@@ -151,14 +154,14 @@ impl Registry {
         }
     }
 
-    /// The schema with an id.
+    /// Returns the schema with an id.
     pub fn by_id(&self, id: u32) -> Result<String, SchemaError> {
         let what = format!("schema id {id}");
         match &*self.0 {
             Inner::Remote { settings, .. } => {
-                let schema = apart(|| get_schema_by_id(id, settings))
-                    .map_err(|error| self.explain(error, what.clone()))?;
-                self.whole(settings, schema, what)
+                let schema = run_on_thread(|| get_schema_by_id(id, settings))
+                    .map_err(|error| self.explain_error(error, what.clone()))?;
+                self.resolve_references(settings, schema, what)
             }
             Inner::Memory(schemas) => {
                 let schemas = schemas.lock().unwrap_or_else(|poison| poison.into_inner());
@@ -169,47 +172,43 @@ impl Registry {
         }
     }
 
-    /// The schema with an id; waits for a registry that does not answer until `cancel` is set.
+    /// Returns the schema with an id; waits for a registry that does not answer until `cancel` is set.
     ///
     /// # Errors
-    /// [`SchemaError::Cancelled`], and what the registry answers of the id.
+    /// Fails with [`SchemaError::Cancelled`], or with the registry's answer about the id.
     pub fn await_by_id(&self, id: u32, cancel: &AtomicBool) -> Result<String, SchemaError> {
-        self.through(cancel, Duration::MAX, || self.by_id(id))
+        self.call_through_circuit(cancel, Duration::MAX, || self.by_id(id))
     }
 
-    /// Registers a schema; waits up to `patience` for a registry that does not answer.
+    /// Registers a schema; waits up to `timeout` for a registry that does not answer.
     ///
     /// # Errors
-    /// As those of [`Registry::register`].
-    pub fn await_register(
-        &self,
-        subject: &str,
-        schema: &str,
-        patience: Duration,
-    ) -> Result<u32, SchemaError> {
+    /// Fails as [`Registry::register`] does.
+    pub fn await_register(&self, subject: &str, schema: &str, timeout: Duration) -> Result<u32, SchemaError> {
         let never = AtomicBool::new(false);
-        // A schema that is refused stays refused.
-        let asked = self.through(&never, patience, || match self.register(subject, schema) {
+        // A refusal is an answer and is not retried.
+        let asked = self.call_through_circuit(&never, timeout, || match self.register(subject, schema) {
             Err(refused @ SchemaError::RegistryRefused { .. }) => Ok(Err(refused)),
             answer => answer.map(Ok),
         });
         asked?
     }
 
-    fn through<T>(
+    /// Makes a call through the circuit of a remote registry.
+    fn call_through_circuit<T>(
         &self,
         cancel: &AtomicBool,
-        patience: Duration,
+        timeout: Duration,
         call: impl Fn() -> Result<T, SchemaError>,
     ) -> Result<T, SchemaError> {
         match &*self.0 {
-            Inner::Remote { circuit, .. } => circuit.call(cancel, patience, call),
+            Inner::Remote { circuit, .. } => circuit.call(cancel, timeout, call),
             Inner::Memory(_) => call(),
         }
     }
 
-    /// The text of a schema with the schemas it refers to written in.
-    fn whole(
+    /// Returns the text of a schema with the schemas it refers to inlined.
+    fn resolve_references(
         &self,
         settings: &SrSettings,
         schema: RegisteredSchema,
@@ -225,21 +224,22 @@ impl Registry {
         let mut definitions = BTreeMap::new();
         let mut wanted = schema.references.clone();
         while let Some(reference) = wanted.pop() {
-            if definitions.contains_key(&reference.name) || definitions.len() >= REFERENCES_MAX {
+            if definitions.contains_key(&reference.name) || definitions.len() >= MAX_REFERENCES {
                 continue;
             }
-            let referred = apart(|| get_referenced_schema(settings, &reference))
-                .map_err(|error| self.explain(error, what.clone()))?;
+            let referred = run_on_thread(|| get_referenced_schema(settings, &reference))
+                .map_err(|error| self.explain_error(error, what.clone()))?;
             wanted.extend(referred.references);
-            definitions.insert(reference.name, parse(&referred.schema)?);
+            definitions.insert(reference.name, parse_json(&referred.schema)?);
         }
-        let mut whole = parse(&schema.schema)?;
+        let mut whole = parse_json(&schema.schema)?;
         let mut written = HashSet::new();
         write_in(&mut whole, None, &definitions, &mut written);
         Ok(whole.to_string())
     }
 
-    fn explain(&self, error: SRCError, what: String) -> SchemaError {
+    /// Maps an error of the client to the caller's remedy, by status and the registry's error code.
+    fn explain_error(&self, error: SRCError, what: String) -> SchemaError {
         let words = error.source().and_then(|source| source.downcast_ref::<RawError>());
         let status: Option<u16> = error
             .error
@@ -258,18 +258,18 @@ impl Registry {
     }
 }
 
-/// Runs a blocking HTTP call on a thread of its own, for the client must not run on a thread that
-/// belongs to an async runtime, and callers need not know where they are.
-fn apart<T: Send>(call: impl FnOnce() -> Result<T, SRCError> + Send) -> Result<T, SRCError> {
+/// Runs a blocking HTTP call on a thread of its own: the client must not run on a thread that
+/// belongs to an async runtime, and the caller's thread may be one.
+fn run_on_thread<T: Send>(call: impl FnOnce() -> Result<T, SRCError> + Send) -> Result<T, SRCError> {
     std::thread::scope(|scope| scope.spawn(call).join())
         .unwrap_or_else(|_| Err(SRCError::new("the HTTP client failed", None, true)))
 }
 
-fn parse(text: &str) -> Result<Value, SchemaError> {
+fn parse_json(text: &str) -> Result<Value, SchemaError> {
     serde_json::from_str(text).map_err(|error| SchemaError::BadSchema(error.to_string()))
 }
 
-/// Puts the definition of each referred type where its name first occurs.
+/// Replaces the first occurrence of each referenced type's name by its definition.
 fn write_in(
     value: &mut Value,
     namespace: Option<&str>,
@@ -317,8 +317,8 @@ fn write_in(
     }
 }
 
-/// An address without user and password.
-fn redacted(url: &str) -> String {
+/// Removes user and password from an address.
+fn redact_credentials(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => {
             let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

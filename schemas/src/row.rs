@@ -1,7 +1,7 @@
-//! The packed row: the stable bytes of a row in state, in arrangements and in keys.
+//! The packed row: the stable byte form of a row in state, in arrangements and in keys.
 //!
-//! Rows compare by `memcmp` as SQL compares their columns from left to right (NULL lowest); each
-//! column delimits itself; `enc(a, b) == enc(a) ++ enc(b)`, so a key is a prefix of its row.
+//! `memcmp` orders packed rows as SQL orders their columns from left to right (NULL lowest). Each
+//! column is self-delimiting, and `enc(a, b) == enc(a) ++ enc(b)`, so a key is a prefix of its row.
 //! Byte by byte:
 //! * NULL is `00`. Any other value is `01` and its body.
 //! * BOOLEAN: `00` or `01`. Unsigned integers: big-endian.
@@ -16,7 +16,7 @@
 //! * Arrays: each item preceded by `01` (and itself starting with its NULL mark), then `00`.
 //! * STRUCT: its fields in order.
 //!
-//! A change of any of this is a new format version of the state: the fixture below guards it.
+//! Any change of this encoding needs a new format version of the state; the fixture in the tests detects one.
 
 mod decode;
 mod encode;
@@ -30,28 +30,28 @@ use crate::error::SchemaError;
 use crate::types::columns::Column;
 use crate::types::view::View;
 
-/// Into how many groups keys are hashed. Workers own ranges of them.
+/// The number of groups into which keys are hashed. Each worker owns a range of groups.
 pub const KEY_GROUPS: usize = 256;
 
-/// XXH3-64 with seed 0 of packed bytes. Part of the state's format.
+/// Computes the XXH3-64 with seed 0 of packed bytes. Part of the state's format.
 #[inline]
 pub fn hash(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
 }
 
-/// The group of a packed key: its hash modulo [`KEY_GROUPS`].
+/// Returns the group of a packed key: its hash modulo [`KEY_GROUPS`].
 #[inline]
 pub fn key_group(key: &[u8]) -> u8 {
     (hash(key) % KEY_GROUPS as u64) as u8
 }
 
-/// Which of `peers` workers owns a group: each owns a contiguous range.
+/// Returns the index of the worker, out of `peers`, that owns a group: each worker owns a contiguous range.
 #[inline]
 pub fn owner(group: u8, peers: usize) -> usize {
     usize::from(group) * peers / KEY_GROUPS
 }
 
-/// What the decoder must know of a column.
+/// The layout of a column's packed values.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     Null,
@@ -61,7 +61,7 @@ pub(crate) enum Kind {
     Struct(Vec<Kind>),
 }
 
-/// Packs and unpacks rows of given column types.
+/// A codec that packs and unpacks rows of given column types.
 #[derive(Clone, Debug)]
 pub struct RowCodec {
     types: Vec<DataType>,
@@ -69,51 +69,52 @@ pub struct RowCodec {
 }
 
 impl RowCodec {
-    /// A codec for columns of these types, in this order.
+    /// Creates a codec for columns of these types, in this order.
     pub fn new(types: &[DataType]) -> Result<RowCodec, SchemaError> {
-        let kinds = types.iter().map(kind).collect::<Result<_, _>>()?;
+        let kinds = types.iter().map(kind_of_type).collect::<Result<_, _>>()?;
         Ok(RowCodec { types: types.to_vec(), kinds })
     }
 
-    /// A codec for the columns of a schema.
+    /// Creates a codec for the columns of a schema.
     pub fn of(schema: &Schema) -> Result<RowCodec, SchemaError> {
         let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
         RowCodec::new(&types)
     }
 
-    /// How many columns a row has.
+    /// Returns the number of columns.
     pub fn columns(&self) -> usize {
         self.types.len()
     }
 
-    /// Their types.
+    /// Returns the column types.
     pub fn types(&self) -> &[DataType] {
         &self.types
     }
 
-    /// One packed row an index of the columns.
+    /// Packs the values at each index of the columns into one row.
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<Rows, SchemaError> {
-        self.check(columns)?;
+        self.check_columns(columns)?;
         let views = columns.iter().map(View::new).collect::<Result<Vec<_>, _>>()?;
-        Ok(encode::pack(&views, columns.first().map_or(0, |column| column.len())))
+        Ok(encode::pack_rows(&views, columns.first().map_or(0, |column| column.len())))
     }
 
-    /// The columns of packed rows. Bytes that do not fit are an error, whatever they are.
+    /// Unpacks rows into columns. Bytes that are not packed rows of these types are an error, never a panic.
     pub fn decode<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>, SchemaError> {
+        // Column by column: the slices shrink as their leading columns are read.
         let mut rest: Vec<&[u8]> = rows.collect();
         let mut arrays = Vec::with_capacity(self.types.len());
         for (data_type, kind) in self.types.iter().zip(&self.kinds) {
             let mut column = Column::new(data_type)?;
-            decode::unpack(&mut column, kind, &mut rest)?;
+            decode::unpack_column(&mut column, kind, &mut rest)?;
             arrays.push(column.finish()?);
         }
         match rest.iter().find(|row| !row.is_empty()) {
-            Some(row) => Err(bad(format!("{} bytes are left over", row.len()))),
+            Some(row) => Err(bad_row(format!("{} bytes are left over", row.len()))),
             None => Ok(arrays),
         }
     }
 
-    /// How many bytes of a packed row its first `columns` columns take.
+    /// Returns the number of bytes that the first `columns` columns of a packed row take.
     pub fn prefix_len(&self, row: &[u8], columns: usize) -> Result<usize, SchemaError> {
         let kinds = self
             .kinds
@@ -121,19 +122,19 @@ impl RowCodec {
             .ok_or_else(|| SchemaError::Mismatch(format!("{columns} columns of {}", self.kinds.len())))?;
         let mut rest = row;
         for kind in kinds {
-            decode::skip(kind, &mut rest)?;
+            decode::skip_value(kind, &mut rest)?;
         }
         Ok(row.len() - rest.len())
     }
 
-    fn check(&self, columns: &[ArrayRef]) -> Result<(), SchemaError> {
+    fn check_columns(&self, columns: &[ArrayRef]) -> Result<(), SchemaError> {
         if columns.len() != self.types.len() {
             let message = format!("{} columns for {}", columns.len(), self.types.len());
             return Err(SchemaError::Mismatch(message));
         }
         let len = columns.first().map_or(0, |column| column.len());
         for (column, expected) in columns.iter().zip(&self.types) {
-            if !alike(column.data_type(), expected) {
+            if !same_packing(column.data_type(), expected) {
                 let message = format!("{} where {expected} is packed", column.data_type());
                 return Err(SchemaError::Mismatch(message));
             }
@@ -145,21 +146,23 @@ impl RowCodec {
     }
 }
 
-/// Same bytes when packed: names, nullability, metadata and the zone's spelling do not matter.
-fn alike(a: &DataType, b: &DataType) -> bool {
+/// Returns true if values of both types pack to the same bytes: names, nullability, metadata and the zone's
+/// spelling do not matter.
+fn same_packing(a: &DataType, b: &DataType) -> bool {
     match (a, b) {
-        (DataType::List(a), DataType::List(b)) => alike(a.data_type(), b.data_type()),
+        (DataType::List(a), DataType::List(b)) => same_packing(a.data_type(), b.data_type()),
         (DataType::Struct(a), DataType::Struct(b)) => {
-            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| alike(a.data_type(), b.data_type()))
+            a.len() == b.len()
+                && a.iter().zip(b.iter()).all(|(a, b)| same_packing(a.data_type(), b.data_type()))
         }
         (DataType::Timestamp(a, _), DataType::Timestamp(b, _)) => a == b,
-        // The scale decides what the integer means; the precision only how large it may be.
+        // The scale gives the stored integer its meaning; the precision only limits its size.
         (DataType::Decimal128(_, a), DataType::Decimal128(_, b)) => a == b,
         _ => a == b,
     }
 }
 
-fn kind(data_type: &DataType) -> Result<Kind, SchemaError> {
+fn kind_of_type(data_type: &DataType) -> Result<Kind, SchemaError> {
     Ok(match data_type {
         DataType::Null => Kind::Null,
         DataType::Boolean | DataType::Int8 | DataType::UInt8 => Kind::Fixed(1),
@@ -173,15 +176,15 @@ fn kind(data_type: &DataType) -> Result<Kind, SchemaError> {
         DataType::Decimal128(..) | DataType::FixedSizeBinary(16) => Kind::Fixed(16),
         DataType::Interval(IntervalUnit::MonthDayNano) => Kind::Fixed(24),
         DataType::Utf8 | DataType::Binary => Kind::Bytes,
-        DataType::List(item) => Kind::List(Box::new(kind(item.data_type())?)),
+        DataType::List(item) => Kind::List(Box::new(kind_of_type(item.data_type())?)),
         DataType::Struct(fields) => {
-            Kind::Struct(fields.iter().map(|f| kind(f.data_type())).collect::<Result<_, _>>()?)
+            Kind::Struct(fields.iter().map(|f| kind_of_type(f.data_type())).collect::<Result<_, _>>()?)
         }
         other => return Err(SchemaError::UnsupportedType(other.to_string())),
     })
 }
 
-fn bad(message: impl Into<String>) -> SchemaError {
+fn bad_row(message: impl Into<String>) -> SchemaError {
     SchemaError::BadRow(message.into())
 }
 

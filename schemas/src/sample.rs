@@ -11,13 +11,13 @@ use crate::types::columns::{Column, Data};
 use crate::types::decimal;
 use crate::types::relation::{interval, timestamp, timestamptz, uuid_type};
 
-/// A generator from a seed.
-pub(crate) fn random(seed: u64) -> ChaCha8Rng {
+/// Creates a random generator from a seed.
+pub(crate) fn seeded_random(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
-/// A random type; `depth` bounds nesting.
-pub(crate) fn data_type(random: &mut ChaCha8Rng, depth: usize) -> DataType {
+/// Chooses a random type; `depth` bounds nesting.
+pub(crate) fn random_type(random: &mut ChaCha8Rng, depth: usize) -> DataType {
     match random.random_range(0..if depth == 0 { 15 } else { 18 }) {
         0 => DataType::Boolean,
         1 => DataType::Int16,
@@ -36,35 +36,35 @@ pub(crate) fn data_type(random: &mut ChaCha8Rng, depth: usize) -> DataType {
         14 => uuid_type(),
         15 | 16 => {
             let fields = random.random_range(1..4);
-            let field = |index| Field::new(format!("f{index}"), data_type(random, depth - 1), true);
+            let field = |index| Field::new(format!("f{index}"), random_type(random, depth - 1), true);
             DataType::Struct((0..fields).map(field).collect())
         }
-        _ => DataType::List(Arc::new(Field::new("item", data_type(random, depth - 1), true))),
+        _ => DataType::List(Arc::new(Field::new("item", random_type(random, depth - 1), true))),
     }
 }
 
-/// A random schema of nullable columns.
-pub(crate) fn schema(random: &mut ChaCha8Rng) -> Schema {
+/// Creates a random schema of nullable columns.
+pub(crate) fn random_schema(random: &mut ChaCha8Rng) -> Schema {
     let columns = random.random_range(1..6);
     Schema::new(
-        (0..columns).map(|i| Field::new(format!("c{i}"), data_type(random, 2), true)).collect::<Vec<_>>(),
+        (0..columns).map(|i| Field::new(format!("c{i}"), random_type(random, 2), true)).collect::<Vec<_>>(),
     )
 }
 
-/// A random batch of a schema.
-pub(crate) fn batch(random: &mut ChaCha8Rng, schema: &Schema, rows: usize) -> RecordBatch {
-    let columns = schema.fields().iter().map(|f| array(random, f.data_type(), rows)).collect();
+/// Creates a random batch of a schema.
+pub(crate) fn random_batch(random: &mut ChaCha8Rng, schema: &Schema, rows: usize) -> RecordBatch {
+    let columns = schema.fields().iter().map(|f| random_array(random, f.data_type(), rows)).collect();
     RecordBatch::try_new(Arc::new(schema.clone()), columns).unwrap()
 }
 
-/// A random column.
-pub(crate) fn array(random: &mut ChaCha8Rng, data_type: &DataType, rows: usize) -> ArrayRef {
+/// Creates a random column.
+pub(crate) fn random_array(random: &mut ChaCha8Rng, data_type: &DataType, rows: usize) -> ArrayRef {
     let mut column = Column::new(data_type).unwrap();
-    (0..rows).for_each(|_| append(random, &mut column));
+    (0..rows).for_each(|_| append_random(random, &mut column));
     column.finish().unwrap()
 }
 
-fn append(random: &mut ChaCha8Rng, column: &mut Column) {
+fn append_random(random: &mut ChaCha8Rng, column: &mut Column) {
     if random.random_bool(0.2) {
         return column.append_null();
     }
@@ -72,12 +72,12 @@ fn append(random: &mut ChaCha8Rng, column: &mut Column) {
     match &data_type {
         DataType::List(_) => {
             for _ in 0..random.random_range(0..4) {
-                append(random, column.items_mut().unwrap());
+                append_random(random, column.items_mut().unwrap());
             }
             assert!(column.close_value());
         }
         DataType::Struct(_) => {
-            column.fields_mut().iter_mut().for_each(|field| append(random, field));
+            column.fields_mut().iter_mut().for_each(|field| append_random(random, field));
             assert!(column.close_value());
         }
         DataType::Utf8 => {
@@ -94,15 +94,15 @@ fn append(random: &mut ChaCha8Rng, column: &mut Column) {
             assert!(column.append_bytes(&bytes));
         }
         _ => {
-            let (data, nulls) = column.parts();
-            scalar(random, &data_type, data);
+            let (data, nulls) = column.values_and_nulls();
+            push_random(random, &data_type, data);
             nulls.append_non_null();
         }
     }
 }
 
-/// Small numbers, so that equal ones occur, and the ends of the range.
-fn number(random: &mut ChaCha8Rng, bits: u32) -> i64 {
+/// Chooses small numbers, so that equal ones occur, and the ends of the range.
+fn random_number(random: &mut ChaCha8Rng, bits: u32) -> i64 {
     match random.random_range(0..8) {
         0 => i64::MIN >> (64 - bits),
         1 => i64::MAX >> (64 - bits),
@@ -111,20 +111,20 @@ fn number(random: &mut ChaCha8Rng, bits: u32) -> i64 {
     }
 }
 
-fn scalar(random: &mut ChaCha8Rng, data_type: &DataType, data: &mut Data) {
+fn push_random(random: &mut ChaCha8Rng, data_type: &DataType, data: &mut Data) {
     let floats = [0.0, -0.0, 1.5, -1.5, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -f64::NAN, 1e-300, -7e22];
     match data {
         Data::Bool(v) => v.push(random.random()),
-        Data::I16(v) => v.push(number(random, 16) as i16),
-        Data::I32(v) => v.push(number(random, 32) as i32),
+        Data::I16(v) => v.push(random_number(random, 16) as i16),
+        Data::I32(v) => v.push(random_number(random, 32) as i32),
         Data::I64(v) => v.push(match data_type {
-            DataType::Int64 => number(random, 64),
+            DataType::Int64 => random_number(random, 64),
             DataType::Time64(_) => random.random_range(0..86_400_000_000),
-            // Dates with four digits of year.
+            // Dates with four-digit years.
             _ => random.random_range(-60_000_000_000_000_000..250_000_000_000_000_000),
         }),
         Data::I128(v) => {
-            let value = i128::from(number(random, 64)) * i128::from(number(random, 40));
+            let value = i128::from(random_number(random, 64)) * i128::from(random_number(random, 40));
             assert!(decimal::fits(value, 38));
             v.push(value);
         }
@@ -132,8 +132,8 @@ fn scalar(random: &mut ChaCha8Rng, data_type: &DataType, data: &mut Data) {
         Data::F64(v) => v.push(floats[random.random_range(0..floats.len())]),
         Data::Span(v) => v.push(IntervalMonthDayNano {
             months: random.random_range(-14..14),
-            days: number(random, 32) as i32,
-            nanoseconds: number(random, 45) * 1000,
+            days: random_number(random, 32) as i32,
+            nanoseconds: random_number(random, 45) * 1000,
         }),
         Data::Uuid(v) => {
             v.push([random.random_range(0..3), 0, 0xFF, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])

@@ -1,4 +1,4 @@
-//! Column types and their values: what they are, how they are spelt, and columns of them.
+//! Column types and their values: definitions, text forms, and columns.
 
 pub mod canonical;
 pub mod columns;

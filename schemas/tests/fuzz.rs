@@ -1,10 +1,10 @@
-//! Decoders and codecs against bytes that nobody meant: the corpus and valid bytes, cut, swapped, repeated,
-//! nested and flipped by seed.
+//! Decoders and codecs tried on invalid bytes: the corpus and valid bytes, cut, swapped, repeated, nested and
+//! flipped by seed.
 //!
-//! Whatever a record holds, a decoder neither panics nor fails: the record becomes a row or a reject, once,
-//! and its neighbours become what they were without it. Stored rows and outbox chunks that were damaged are
-//! read to an error or to something, and never to a panic. `HERALD_FUZZ_SECONDS` says how long each test
-//! tries, `HERALD_SEED` where it begins; a failure prints the seed and the bytes.
+//! For any content of a record a decoder neither panics nor fails: the record becomes one row or one reject,
+//! and its neighbours are decoded as without it. Damaged rows and outbox chunks are read with an error or
+//! with any result, but never with a panic. `HERALD_FUZZ_SECONDS` is the duration of each test, `HERALD_SEED`
+//! the first seed; a failure prints the seed and the bytes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Calls `attempt` with seed after seed for as long as tests may try.
+/// Calls `attempt` with seed after seed for the duration of a test.
 fn fuzz(name: &str, attempt: impl Fn(&mut ChaCha8Rng) -> Vec<u8>) {
     let (first, begun) = (number("HERALD_SEED", 1), Instant::now());
     let longest = Duration::from_secs(number("HERALD_FUZZ_SECONDS", 3));
@@ -57,7 +57,7 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// Something between almost right and nonsense.
+/// A mutation of valid bytes, from nearly valid to random.
 fn mutate(bytes: &[u8], others: &[Vec<u8>], rng: &mut ChaCha8Rng) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..rng.random_range(0..4) {
@@ -117,7 +117,7 @@ fn rows(decoded: &Decoded, records: usize) -> Vec<Option<Vec<u8>>> {
     rows
 }
 
-/// A mutant between two others: they become what they are alone.
+/// A mutated record between two others: these are decoded as they are alone.
 fn alone_and_together(
     rng: &mut ChaCha8Rng,
     corpus: &[Vec<u8>],
@@ -169,7 +169,7 @@ fn avro_is_a_row_or_a_reject() {
     fuzz("Avro", |rng| {
         let stop = Arc::new(AtomicBool::new(false));
         let mut decoder = AvroDecoder::new(batch.schema(), registry.clone(), stop).unwrap();
-        // Another id would be asked of the registry, and be waited for.
+        // Another id would be requested from the registry and waited for.
         let keep = |mut mutant: Vec<u8>| {
             if mutant.len() >= 5 {
                 mutant[1..5].copy_from_slice(&id.to_be_bytes());

@@ -1,11 +1,12 @@
-//! `herald check`: every mistake of a topology with its place; with `--connect` also the world it
-//! points at.
+//! `herald check`: reports every mistake in a topology with its place; with `--connect` also checks the
+//! brokers, topics and registries that it names.
 //!
 //! Without `--connect` nothing leaves the process. With it, each broker, topic and registry is asked
-//! once and nothing is created: a sink topic that is missing is no mistake, a source topic is. All
-//! answers are printed, so that one run tells everything that is wrong.
+//! once and nothing is created: a missing sink topic is no mistake, a missing source topic is. All
+//! answers are printed, so that one run reports everything that is wrong.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -13,36 +14,59 @@ use connectors::kafka::{KafkaCluster, Topics};
 use connectors::{ConnectorError, Reader, SinkConnector, SourceConfig, SourceConnector};
 use dataflows::plan::formats::Encoding;
 use dataflows::plan::{Plan, Sink, Source};
+use dataflows::sql::SqlError;
 use schemas::{Registry, SchemaError};
 
-use crate::cli::CheckArgs;
-use crate::exit::{self, mistake};
+use crate::cli::{CheckArgs, StatusFormat};
+use crate::exit::{self, SqlMistakes, mistake};
 use crate::topology::{self, Network};
 
-/// How long a broker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for which a broker's answer is waited for.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `herald check`.
 pub fn command(args: &CheckArgs) -> Result<()> {
-    let files = topology::read(&args.files)?;
+    let files = topology::read_files(&args.files)?;
     let variables = topology::Variables::read(args.env_file.as_deref())?;
     let network = match args.connect {
         true => Network::Allowed,
         false => Network::Refused,
     };
-    let plan = topology::plan(&files, &variables, network)?;
+    let plan = topology::plan_topology(&files, &variables, network)?;
     for warning in &plan.warnings {
         eprintln!("warning: {warning}");
     }
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    println!("{}: {}.", names.join(", "), contents(&plan));
+    println!("{}: {}.", names.join(", "), plan_summary(&plan));
     match args.connect {
-        true => connect(&plan),
+        true => check_connections(&plan),
         false => Ok(()),
     }
 }
 
-fn contents(plan: &Plan) -> String {
+/// The answer for programs, on standard output. Mistakes in the text are part of it and of the exit code.
+fn answer_json(planned: Result<Arc<Plan>>) -> Result<()> {
+    let listed = |found: &[SqlError]| -> Vec<serde_json::Value> {
+        let one = |m: &SqlError| serde_json::json!({"file": m.file, "line": m.line, "column": m.column, "message": m.message, "hint": m.hint});
+        found.iter().map(one).collect()
+    };
+    match planned {
+        Ok(plan) => {
+            println!("{}", serde_json::json!({"mistakes": [], "warnings": listed(&plan.warnings)}));
+            Ok(())
+        }
+        Err(error) => match error.downcast_ref::<SqlMistakes>() {
+            Some(mistakes) => {
+                println!("{}", serde_json::json!({"mistakes": listed(&mistakes.found), "warnings": []}));
+                Err(mistake(format!("{} found", mistakes.found.len())))
+            }
+            None => Err(error),
+        },
+    }
+}
+
+/// The numbers of sources, views and sinks.
+fn plan_summary(plan: &Plan) -> String {
     let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     format!(
         "no mistakes in {}, {} and {}",
@@ -52,8 +76,8 @@ fn contents(plan: &Plan) -> String {
     )
 }
 
-/// Asks everything the plan points at, prints each answer, and fails if one is bad.
-fn connect(plan: &Plan) -> Result<()> {
+/// Asks every broker, topic and registry of the plan, prints each answer, and fails if one is bad.
+fn check_connections(plan: &Plan) -> Result<()> {
     let mut clusters = Clusters::default();
     let mut answers: Vec<(String, Result<String>)> = Vec::new();
     for source in &plan.sources {
@@ -80,8 +104,7 @@ fn connect(plan: &Plan) -> Result<()> {
             Err(error) => {
                 bad += 1;
                 mistaken &= exit::code(&error) == 2;
-                let told = exit::sentences(&error.context(subject));
-                println!("{told}");
+                println!("{}", exit::sentences(&error.context(subject)));
             }
         }
     }
@@ -92,7 +115,7 @@ fn connect(plan: &Plan) -> Result<()> {
     }
 }
 
-/// Clients, one a cluster. A cluster that did not answer is not asked again for every topic.
+/// Clients, one per cluster. A cluster that did not answer is not asked again for every topic.
 #[derive(Default)]
 struct Clusters {
     open: HashMap<String, Topics>,
@@ -100,16 +123,17 @@ struct Clusters {
 }
 
 impl Clusters {
-    fn partitions(&mut self, cluster: &KafkaCluster, topic: &str) -> Result<Option<i32>> {
+    /// The partition count of a topic; None if it does not exist.
+    fn partition_count(&mut self, cluster: &KafkaCluster, topic: &str) -> Result<Option<i32>> {
         let identity = cluster.identity().to_owned();
         if let Some(reason) = self.silent.get(&identity) {
             return Err(anyhow!("{reason}"));
         }
         if !self.open.contains_key(&identity) {
-            self.open.insert(identity.clone(), Topics::open(cluster, PATIENCE)?);
+            self.open.insert(identity.clone(), Topics::open(cluster, BROKER_TIMEOUT)?);
         }
         let topics = self.open.get(&identity).context("the client is gone")?;
-        let asked = topics.partitions(topic);
+        let asked = topics.partition_count(topic);
         if let Err(error @ ConnectorError::Unreachable { .. }) = &asked {
             self.silent.insert(identity, error.to_string());
         }
@@ -121,7 +145,7 @@ fn ask_source(clusters: &mut Clusters, source: &Source) -> Result<String> {
     let connector = SourceConnector::from_options(&source.options)?;
     match &connector {
         SourceConnector::Kafka(kafka) => {
-            let found = clusters.partitions(&kafka.cluster, &kafka.topic)?;
+            let found = clusters.partition_count(&kafka.cluster, &kafka.topic)?;
             let partitions = found.ok_or_else(|| ConnectorError::MissingTopic {
                 topic: kafka.topic.clone(),
                 bootstrap: kafka.cluster.bootstrap.clone(),
@@ -140,12 +164,12 @@ fn ask_source(clusters: &mut Clusters, source: &Source) -> Result<String> {
     }
 }
 
-/// The dead letter topic is on the source's own cluster.
+/// Asks for the dead-letter topic, which is on the source's own cluster. None if there is none to ask for.
 fn ask_dead_letter(clusters: &mut Clusters, source: &Source) -> Option<Result<String>> {
     let topic = source.dead_letter_topic.as_deref()?;
     match SourceConnector::from_options(&source.options) {
         Ok(SourceConnector::Kafka(kafka)) => {
-            Some(clusters.partitions(&kafka.cluster, topic).map(|found| topic_text(topic, found)))
+            Some(clusters.partition_count(&kafka.cluster, topic).map(|found| topic_text(topic, found)))
         }
         _ => None,
     }
@@ -154,7 +178,7 @@ fn ask_dead_letter(clusters: &mut Clusters, source: &Source) -> Option<Result<St
 fn ask_sink(clusters: &mut Clusters, sink: &Sink) -> Result<String> {
     match SinkConnector::from_options(&sink.options)? {
         SinkConnector::Kafka(kafka) => {
-            let found = clusters.partitions(&kafka.cluster, &kafka.topic)?;
+            let found = clusters.partition_count(&kafka.cluster, &kafka.topic)?;
             Ok(topic_text(&kafka.topic, found))
         }
         SinkConnector::File(_) => Ok("writes a file".to_owned()),
@@ -170,7 +194,7 @@ fn topic_text(topic: &str, partitions: Option<i32>) -> String {
     }
 }
 
-/// Asks the registry for the subject of the topic's values. A sink's may be unknown so far.
+/// Asks the registry for the subject of the topic's values, if there is one. A sink's subject may be missing.
 fn ask_registry(
     encoding: Encoding,
     encode_options: &BTreeMap<String, String>,
@@ -185,7 +209,7 @@ fn ask_registry(
         Err(SchemaError::NotFound(_)) if !needed => {
             Ok(format!("the registry does not have subject {subject} yet; it will be registered"))
         }
-        // Records name their schemas by id: a source needs no subject, only its registry's answer.
+        // Records name their schemas by id: a source needs a registry that answers, but no subject.
         Err(SchemaError::NotFound(_)) => Ok(format!("the registry answers; it has no subject {subject}")),
         Err(error) => Err(error.into()),
     })

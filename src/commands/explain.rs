@@ -1,7 +1,7 @@
-//! `herald explain`: the plan as it will run, whole or what one view or sink needs of it.
+//! `herald explain`: prints the plan, whole or only the part that one view or sink depends on.
 //!
-//! It is the same plan that `run` renders; nothing is opened but the files (and a schema registry,
-//! where the topology leaves its columns to one).
+//! It is the same plan that `run` renders. Nothing is opened but the files, and a schema registry if the
+//! topology takes columns from one.
 
 use anyhow::Result;
 use dataflows::plan::explain::{Form, explain, names};
@@ -12,22 +12,22 @@ use crate::topology::{self, Network};
 
 /// `herald explain`.
 pub fn command(args: &ExplainArgs) -> Result<()> {
-    let files = topology::read(std::slice::from_ref(&args.file))?;
+    let files = topology::read_files(&args.files)?;
     let variables = topology::Variables::read(args.env_file.as_deref())?;
-    let plan = topology::plan(&files, &variables, Network::Allowed)?;
+    let plan = topology::plan_topology(&files, &variables, Network::Allowed)?;
     let form = match args.format {
         PlanFormat::Text => Form::Text,
         PlanFormat::Json => Form::Json,
         PlanFormat::Dot => Form::Dot,
     };
-    // Names fold to lower case in SQL, and so they do here.
-    let view = args.view.as_deref();
+    // SQL folds unquoted names to lower case, so a name that is not found is tried in lower case.
+    let view = args.only.as_deref();
     let folded = view.map(str::to_lowercase);
     let text = explain(&plan, view, form).or_else(|| explain(&plan, folded.as_deref(), form));
     let Some(text) = text else {
         return Err(mistake(format!(
             "nothing in {} is called {}. There is {}",
-            args.file.display(),
+            files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
             view.unwrap_or_default(),
             names(&plan).join(", ")
         )));

@@ -1,12 +1,12 @@
-//! `herald sink`: what operators do to a sink.
+//! `herald sink`: operations on a sink.
 //!
-//! `resend` orders that a sink's content be sent again. It only writes the order into the state, which nobody may be
-//! running: the next start carries it out in its first epoch, whose commit ends the order.
+//! `resend` orders that a sink's content is sent again. It only writes the order into the state, which must
+//! not be in use. The next start carries it out in its first epoch, whose commit removes the order.
 
 use std::io::Write;
 
 use anyhow::{Result, anyhow};
-use state::{Catalogue, SpaceKind, Store, StoreOptions};
+use state::{Catalogue, StateTableKind, Store, StoreOptions};
 
 use crate::cli::SinkCommand;
 use crate::exit::mistake;
@@ -15,10 +15,10 @@ use crate::query;
 /// `herald sink`.
 pub fn command(command: &SinkCommand) -> Result<()> {
     let SinkCommand::Resend { sink, state, name } = command;
-    let dir = query::place(state.as_deref(), name.as_deref())?;
+    let dir = query::state_dir(state.as_deref(), name.as_deref())?;
     let store = Store::open(&dir, &StoreOptions::default())?;
     let catalogue = store.catalogue()?.unwrap_or_default();
-    let sinks = sinks(&catalogue);
+    let sinks = sink_names(&catalogue);
     if !sinks.contains(&sink.as_str()) {
         let known = match sinks.as_slice() {
             [] => "it has none".to_owned(),
@@ -43,8 +43,9 @@ pub fn command(command: &SinkCommand) -> Result<()> {
     Ok(())
 }
 
-fn sinks(catalogue: &Catalogue) -> Vec<&str> {
-    let names = catalogue.entries.iter().filter(|entry| entry.kind == SpaceKind::Sink);
-    // What stands for a source is kept among them.
+/// The names of the sinks in a state's catalogue.
+fn sink_names(catalogue: &Catalogue) -> Vec<&str> {
+    let names = catalogue.entries.iter().filter(|entry| entry.kind == StateTableKind::Sink);
+    // Entries that stand for sources have the same kind, with a prefix in their name.
     names.map(|entry| entry.name.as_str()).filter(|name| !name.starts_with("source ")).collect()
 }

@@ -1,13 +1,13 @@
 //! `herald test`: golden tests of topologies, in process and without a broker.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! | --- | --- |
 //! | `script`, `record` | the text: directives, steps, records, rows, each with its place |
-//! | `case` | script and topology together; names become places in the plan |
+//! | `case` | a script bound to its topology: names become indexes into the plan |
 //! | `way` | one run of a case: epochs, workers, stops |
-//! | `picture`, `table` | what is seen at a step's end; rows and their differences |
-//! | `judge` | expectations against the first way, the other ways against the first |
-//! | `update` | expectations rewritten |
+//! | `picture`, `table` | everything visible at a step's end; rows and their differences |
+//! | `judge` | comparison of expectations with the first way, and of the other ways with the first |
+//! | `update` | rewriting of expectations |
 //!
 //! All scripts are read before the first is run: a mistake in any of them ends the command with 2,
 //! a failed expectation with 1.
@@ -32,25 +32,28 @@ use crate::topology::Variables;
 use case::Case;
 use judge::Verdict;
 
-/// What the name of a script ends with.
-const ENDING: &str = ".test.sql";
+/// Extension of a script's name.
+const EXTENSION: &str = ".test.sql";
 
 /// `herald test`.
 pub fn command(args: &TestArgs) -> Result<()> {
     let variables = Variables::read(args.env_file.as_deref())?;
-    let cases = read(&scripts(&args.paths)?, &variables)?;
+    let cases = read_cases(&find_scripts(&args.paths)?, &variables)?;
     let mut out = std::io::stdout().lock();
     let mut failed = 0;
     for case in &cases {
-        let verdict = judge::judge(case);
+        let verdict = judge::run_case(case);
         let rewritten = args.update && verdict.ways_agree() && !verdict.rewrites.is_empty();
         let good = match rewritten {
             true => {
-                update::write(&case.path, &update::rewritten(&case.text, &verdict.rewrites))?;
-                writeln!(out, "new  {}: {}", case.path.display(), rewrites(&verdict))?;
+                update::write_script(
+                    &case.path,
+                    &update::rewrite_expectations(&case.text, &verdict.rewrites),
+                )?;
+                writeln!(out, "new  {}: {}", case.path.display(), rewrites_text(&verdict))?;
                 true
             }
-            false => tell(&mut out, case, &verdict)?,
+            false => print_result(&mut out, case, &verdict)?,
         };
         failed += usize::from(!good);
         out.flush()?;
@@ -63,15 +66,15 @@ pub fn command(args: &TestArgs) -> Result<()> {
     }
 }
 
-fn rewrites(verdict: &Verdict<'_>) -> String {
+fn rewrites_text(verdict: &Verdict<'_>) -> String {
     match verdict.rewrites.len() {
         1 => "1 expectation rewritten".to_owned(),
         n => format!("{n} expectations rewritten"),
     }
 }
 
-/// Prints how a script fared; whether it passed.
-fn tell(out: &mut impl Write, case: &Case, verdict: &Verdict<'_>) -> Result<bool> {
+/// Prints the result of a script. Returns true if it passed.
+fn print_result(out: &mut impl Write, case: &Case, verdict: &Verdict<'_>) -> Result<bool> {
     let path = case.path.display();
     let good = verdict.findings.is_empty();
     let steps = case.steps.len();
@@ -87,11 +90,11 @@ fn tell(out: &mut impl Write, case: &Case, verdict: &Verdict<'_>) -> Result<bool
     Ok(good)
 }
 
-/// Reads all scripts; what is wrong in any of them is told together.
-fn read(paths: &[PathBuf], variables: &Variables) -> Result<Vec<Case>> {
+/// Reads all scripts. Mistakes in several of them are all reported, the last one as the error.
+fn read_cases(paths: &[PathBuf], variables: &Variables) -> Result<Vec<Case>> {
     let (mut cases, mut mistakes): (Vec<Case>, Vec<Error>) = (vec![], vec![]);
     for path in paths {
-        match case::read(path, variables) {
+        match case::read_case(path, variables) {
             Ok(case) => cases.push(case),
             Err(error) => mistakes.push(error),
         }
@@ -103,8 +106,8 @@ fn read(paths: &[PathBuf], variables: &Variables) -> Result<Vec<Case>> {
     Err(last)
 }
 
-/// The scripts that the arguments name: files as they are, directories searched.
-fn scripts(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// The scripts that the arguments name. Directories are searched.
+fn find_scripts(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -112,11 +115,11 @@ fn scripts(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             continue;
         }
         let mut below = Vec::new();
-        search(path, &mut below)
+        search_directory(path, &mut below)
             .map_err(|error| mistake(format!("cannot search {}: {error}", path.display())))?;
         if below.is_empty() {
             return Err(mistake(format!(
-                "the directory {} has no script: a script's name ends with {ENDING}",
+                "the directory {} has no script: a script's name ends with {EXTENSION}",
                 path.display()
             )));
         }
@@ -126,17 +129,18 @@ fn scripts(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn search(dir: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+/// Collects the scripts in and below a directory.
+fn search_directory(dir: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        // Links are not followed, so that a circle has an end; hidden directories are somebody else's.
+        // Links are not followed, because they may form a cycle. Hidden directories belong to other tools.
         if entry.file_type()?.is_dir() {
             if !name.starts_with('.') {
-                search(&path, found)?;
+                search_directory(&path, found)?;
             }
-        } else if name.ends_with(ENDING) {
+        } else if name.ends_with(EXTENSION) {
             found.push(path);
         }
     }

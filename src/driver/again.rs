@@ -1,8 +1,9 @@
-//! What sinks get again as a whole, in an epoch of its own at the start.
+//! Resends at a start: sinks whose whole content is sent again, in an epoch of its own.
 //!
-//! All sinks of a copy that became a state of its own (`herald state restore --as`), and each sink that was ordered
-//! to be sent again (`herald sink resend`). The epoch's commit ends the order, so that it goes out once. What no
-//! view holds is derived again from the durable state; what cannot be derived is not sent.
+//! These are all sinks of a copy that became a state of its own (`herald state restore --as`), and each sink
+//! that an operator ordered to be sent again (`herald sink resend`). The epoch's commit ends the order, so
+//! that it is carried out once. Content that no view holds is derived again from the durable state; content
+//! that cannot be derived is not sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,34 +11,35 @@ use anyhow::Result;
 use dataflows::plan::Plan;
 use dataflows::render::collect::{EpochOut, SinkDelta};
 use dataflows::repair::resend;
-use dataflows::verify::{Derived, derived};
+use dataflows::verify::{Derived, derivable};
 use dataflows::worker::Setup;
 use state::Store;
 
-use super::topics::renewed;
+use super::topics::sinks_to_resend;
 
-/// The sinks that get their content again.
+/// The sinks whose content is sent again.
 #[derive(Clone, Debug, Default)]
-pub struct Again {
-    /// All of them, as far as it can be derived.
+pub struct Resends {
+    /// Set when all sinks are resent, as far as their content can be derived.
     all: bool,
-    /// By their place in the plan.
+    /// Sinks that were ordered to be resent, by their index in the plan.
     sinks: BTreeSet<usize>,
-    /// Those of them whose content no view holds.
+    /// The ordered sinks whose content no view holds.
     derived: BTreeSet<usize>,
 }
 
-impl Again {
-    /// What the state says.
+impl Resends {
+    /// Reads the resends that the state orders.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn of(plan: &Plan, store: &Store) -> Result<Again> {
-        let (mut again, renewed) = (Again { all: store.republishes()?, ..Again::default() }, renewed(store)?);
-        for (at, sink) in plan.sinks.iter().enumerate().filter(|(_, sink)| renewed.contains(&sink.name)) {
-            again.sinks.insert(at);
-            let fate = derived(plan, sink.rel);
-            let how = match (resend::held(plan, at), fate) {
+    /// When the state cannot be read.
+    pub fn read(plan: &Plan, store: &Store) -> Result<Resends> {
+        let (mut resends, ordered) =
+            (Resends { all: store.republishes()?, ..Resends::default() }, sinks_to_resend(store)?);
+        for (at, sink) in plan.sinks.iter().enumerate().filter(|(_, sink)| ordered.contains(&sink.name)) {
+            resends.sinks.insert(at);
+            let fate = derivable(plan, sink.rel);
+            let how = match (resend::has_view(plan, at), fate) {
                 (true, _) => "what its view holds",
                 (false, Derived::All) => "what the state gives it",
                 (false, Derived::Part) => "what the state still gives it",
@@ -46,28 +48,28 @@ impl Again {
                 }
             };
             tracing::warn!("sink {} is sent again, as ordered: {how}", sink.name);
-            if !resend::held(plan, at) {
-                again.derived.insert(at);
+            if !resend::has_view(plan, at) {
+                resends.derived.insert(at);
             }
         }
-        Ok(again)
+        Ok(resends)
     }
 
-    /// Tells whether there is anything to send.
-    pub fn any(&self) -> bool {
+    /// Tells whether any sink is resent.
+    pub fn is_due(&self) -> bool {
         self.all || !self.sinks.is_empty()
     }
 
-    /// Tells whether the dataflow has to give what it holds.
-    pub fn derives(&self) -> bool {
+    /// Tells whether the dataflow must emit its restored content to views and sinks.
+    pub fn needs_restored_content(&self) -> bool {
         self.all || !self.derived.is_empty()
     }
 
-    /// One worker's part of it. `restored` is what the dataflow gave.
+    /// One worker's share of the resent rows, by sink. `restored` is the content that the dataflow emitted.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn deltas(
+    pub fn sink_deltas(
         &self,
         setup: &Setup,
         restored: Option<EpochOut>,
@@ -77,7 +79,7 @@ impl Again {
         let mut sinks = restored.map(|restored| restored.sinks).unwrap_or_default();
         sinks.retain(|at, _| {
             let wanted = self.all || self.derived.contains(at);
-            wanted && derived(plan, plan.sinks[*at].rel) != Derived::Nothing
+            wanted && derivable(plan, plan.sinks[*at].rel) != Derived::Nothing
         });
         for at in &self.sinks {
             if let Some(delta) = resend::content(setup, *at, place)? {

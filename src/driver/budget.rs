@@ -1,12 +1,12 @@
-//! How the memory that `--memory` grants is shared: caches, epochs and queues obey it. What the topology itself
-//! keeps in memory, its arrangements, comes on top: `explain` says what that is, and a metric how many rows.
+//! Shares of the memory that `--memory` grants to caches, epochs and queues. The topology's own arrangements
+//! come on top: `explain` lists them, and a metric counts their rows.
 
 use state::StoreOptions;
 
-/// Bytes, all together, when nothing is said.
-pub const DEFAULT: u64 = 2 << 30;
-/// Below this nothing runs well.
-pub const LEAST: u64 = 128 << 20;
+/// Bytes granted by default.
+pub const DEFAULT_BYTES: u64 = 2 << 30;
+/// Smallest grant that is accepted, in bytes.
+pub const MIN_BYTES: u64 = 128 << 20;
 
 /// Shares of a grant, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +15,18 @@ pub struct Budget {
     pub cache: usize,
     /// Writes of the state that are not in files yet: three sixteenths.
     pub writes: usize,
-    /// Records of one epoch as they came: a sixteenth. Decoded they take a few times as much, and up to four
+    /// Undecoded records of one epoch: a sixteenth. Decoded they take a few times as much, and up to four
     /// epochs are in flight.
     pub epoch: usize,
-    /// Rows that the joins of an epoch make, all workers together: as much again as the grant, for they are there
-    /// for a moment only. What is more is refused.
+    /// Rows that the joins of an epoch produce, over all workers: as many bytes as the whole grant, because
+    /// they exist for a moment only. An epoch with more fails.
     pub joined: u64,
-    /// Output that is committed and not published, beyond one epoch's: an eighth. Behind it commits wait.
+    /// Output that is committed and not published, beyond one epoch's: an eighth. Beyond it commits wait.
     pub unpublished: u64,
 }
 
 impl Budget {
-    /// The shares of so many bytes.
+    /// The shares of a grant of `bytes`.
     pub fn of(bytes: u64) -> Budget {
         let share = |sixteenths: u64| bytes / 16 * sixteenths;
         Budget {
@@ -38,8 +38,8 @@ impl Budget {
         }
     }
 
-    /// How a state is opened within it.
-    pub fn store(&self) -> StoreOptions {
+    /// Options to open a state within this budget.
+    pub fn store_options(&self) -> StoreOptions {
         StoreOptions {
             write_buffer_bytes: self.writes,
             block_cache_bytes: self.cache,
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_default_is_what_a_state_takes_by_itself() {
-        let (budget, usual) = (Budget::of(DEFAULT), StoreOptions::default());
+        let (budget, usual) = (Budget::of(DEFAULT_BYTES), StoreOptions::default());
         assert_eq!((budget.writes, budget.cache), (usual.write_buffer_bytes, usual.block_cache_bytes));
         assert_eq!((budget.epoch, budget.unpublished), (128 << 20, 256 << 20));
     }

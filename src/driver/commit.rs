@@ -1,7 +1,8 @@
-//! The committer: gathers the workers' reports of each epoch and makes one commit of them, in order.
+//! The committer: gathers the workers' reports of each epoch and commits them to the state as one write, in
+//! order.
 //!
-//! An epoch is committed when its head (offsets and counts, from the driver) and every worker's report
-//! are here. After the commit its number is visible to the table overlays, its output goes to the
+//! An epoch is committed once its head (offsets and counts, from the driver) and the report of every worker
+//! have arrived. After the commit its number is visible to the table overlays, its output goes to the
 //! publisher, and a permit returns to the driver. The first failure of any thread ends the run; nothing of
 //! the failed epoch, or of a later one, is committed.
 
@@ -11,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use connectors::{DeadLetter, LetterTopic};
+use connectors::{DeadLetter, DeadLetterTopic};
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::epoch::{Assembled, Assembler, Pending, make_visible};
 use dataflows::source::progress::SourceHead;
@@ -22,14 +23,14 @@ use state::{Commit, OutboxChunk, Progress};
 
 use super::encode::CHUNK_BYTES;
 use super::failures::Failures;
-use super::publish::{ToPublisher, unpublished};
+use super::publish::{ToPublisher, unpublished_output};
 use super::workers::Report;
 use super::{DriverHandle, now_ms};
 use crate::metrics::{Metrics, Phase};
 
-/// What the driver knows of an epoch.
+/// The driver's part of an epoch's commit.
 #[derive(Debug, Default)]
-pub struct Head {
+pub struct EpochHead {
     /// The epoch.
     pub epoch: u64,
     /// By source: records read and the next offset of each partition that was read.
@@ -38,48 +39,48 @@ pub struct Head {
     pub samples: Vec<i64>,
 }
 
-/// What arrives at the committer.
+/// A message to the committer.
 pub enum ToCommitter {
-    /// A worker is at the committed epoch.
+    /// A worker has restored the committed epoch.
     Ready,
     /// The driver closed an epoch.
-    Head(Head),
+    Head(EpochHead),
     /// A worker completed an epoch.
     Report(u64, Box<Report>),
 }
 
-/// Everything the committer needs.
+/// The committer thread's state.
 pub struct Committer {
     /// The topology.
     pub setup: Setup,
-    /// Workers.
+    /// Number of workers.
     pub workers: usize,
     /// Topic and partitions of each source's dead letters.
-    pub dead_letters: BTreeMap<String, LetterTopic>,
-    /// The error table's way to the same topics.
+    pub dead_letters: BTreeMap<String, DeadLetterTopic>,
+    /// Encoder of the error table's changes, for the same topics.
     pub failures: Failures,
-    /// Permits of epochs in flight, given back one a commit.
+    /// Permits of epochs in flight; each commit returns one.
     pub permits: Sender<()>,
-    /// Bytes of output that may wait, beyond one epoch's.
+    /// Bytes of unpublished output above which commits wait; one epoch's output is always allowed.
     pub unpublished: u64,
-    /// Where output goes.
+    /// The publisher's inbox.
     pub to_publisher: Sender<ToPublisher>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Status.
     pub handle: DriverHandle,
-    /// Told once all workers are ready.
+    /// Signalled once all workers are ready.
     pub ready: Sender<()>,
 }
 
 impl Committer {
-    /// Runs until the channel closes or something fails.
+    /// Commits epochs until the channel closes or any thread fails.
     ///
     /// # Errors
     /// The failure that ends the run.
     pub fn run(self, inbox: &Receiver<ToCommitter>) -> Result<()> {
         let mut assembler = Assembler::new(&self.setup);
-        let mut pending: Pending<Head, Report> = Pending::new(self.workers);
+        let mut pending: Pending<EpochHead, Report> = Pending::new(self.workers);
         let mut ready = 0;
         while let Ok(message) = inbox.recv() {
             if self.setup.abort.load(Ordering::Acquire) {
@@ -92,10 +93,10 @@ impl Committer {
                         let _ = self.ready.send(());
                     }
                 }
-                ToCommitter::Head(head) => pending.head(head.epoch, head),
-                ToCommitter::Report(epoch, report) => pending.report(epoch, *report),
+                ToCommitter::Head(head) => pending.add_head(head.epoch, head),
+                ToCommitter::Report(epoch, report) => pending.add_report(epoch, *report),
             }
-            while let Some((_, head, reports)) = pending.complete() {
+            while let Some((_, head, reports)) = pending.take_complete() {
                 self.commit(&mut assembler, head, reports)?;
             }
         }
@@ -103,12 +104,12 @@ impl Committer {
     }
 
     /// Commits an epoch and hands its output to the publisher.
-    fn commit(&self, assembler: &mut Assembler, head: Head, reports: Vec<Report>) -> Result<()> {
+    fn commit(&self, assembler: &mut Assembler, head: EpochHead, reports: Vec<Report>) -> Result<()> {
         let (epoch, commit_ms) = (head.epoch, now_ms());
-        let (mut chunks, mut dead, mut workers) = (Chunks::new(), Vec::new(), Vec::new());
+        let (mut chunks, mut dead, mut workers) = (ChunksByTarget::new(), Vec::new(), Vec::new());
         for report in reports {
-            self.metrics.epoch_phase(Phase::Decode, report.decode);
-            self.metrics.epoch_phase(Phase::Step, report.step);
+            self.metrics.observe_phase(Phase::Decode, report.decode);
+            self.metrics.observe_phase(Phase::Step, report.step);
             for (target, encoded) in report.encoded {
                 chunks.entry(target).or_default().extend(encoded);
             }
@@ -116,59 +117,61 @@ impl Committer {
             workers.push(report.share);
         }
         let mut assembled = assembler.assemble(&self.setup, (epoch, commit_ms), &head.sources, workers)?;
-        self.measure(&assembled, assembler.progress(), commit_ms);
+        self.export_metrics(&assembled, assembler.progress(), commit_ms);
         dead.sort_by(|a, b| (&a.source, a.partition, a.offset).cmp(&(&b.source, b.partition, b.offset)));
         let commit = &mut assembled.commit;
         let mut rejected = self.dead_chunks(&dead);
-        rejected.extend(self.failing(commit)?);
+        rejected.extend(self.bound_error_table(commit)?);
         if !rejected.is_empty() {
             chunks.entry(0).or_default().append(&mut rejected);
         }
         commit.dead_letters = dead.iter().map(DeadLetter::to_bytes).collect();
-        commit.outbox = outbox(&chunks);
+        commit.outbox = outbox_chunks(&chunks);
         fail_point!("commit.gathered");
         let begun = Instant::now();
         let written = self.setup.store.commit(assembled.commit);
         written.with_context(|| format!("epoch {epoch} was not committed"))?;
-        self.metrics.epoch_phase(Phase::Commit, begun.elapsed());
-        show(&self.setup, &self.handle, assembler.progress());
+        self.metrics.observe_phase(Phase::Commit, begun.elapsed());
+        show_progress(&self.setup, &self.handle, assembler.progress());
         make_visible(&self.setup, epoch, assembler.progress());
-        self.metrics.epoch(epoch);
-        self.handle.update(|status| status.epoch = epoch);
+        self.metrics.set_epoch(epoch);
+        self.handle.update_status(|status| status.epoch = epoch);
         fail_point!("commit.visible");
+        // The driver may fill the next epoch while this one's output still waits for the publisher.
         let _ = self.permits.try_send(());
         let output = ToPublisher { epoch, commit_ms, chunks, samples: head.samples };
         self.wait_for_room();
-        // A publisher that is gone has reported why; the output is in the outbox.
+        // The send fails only when the publisher has ended, which has recorded its reason; the outbox has the
+        // output.
         let _ = self.to_publisher.send(output);
         fail_point!("commit.after");
         Ok(())
     }
 
-    /// Exports what the workers and the sources did in an epoch.
-    fn measure(&self, assembled: &Assembled, progress: &Progress, commit_ms: i64) {
-        self.metrics.workers(&assembled.touched_by_worker);
+    /// Exports the metrics of an epoch: rows touched, arrangement sizes, outcomes and watermarks.
+    fn export_metrics(&self, assembled: &Assembled, progress: &Progress, commit_ms: i64) {
+        self.metrics.set_worker_shares(&assembled.touched_by_worker);
         for (operator, rows) in &assembled.touched {
-            self.metrics.rows_touched(operator, *rows);
+            self.metrics.count_touched_rows(operator, *rows);
         }
-        for (arrangement, share) in &assembled.busiest {
-            self.metrics.busiest_key(arrangement, *share);
+        for (arrangement, share) in &assembled.hottest {
+            self.metrics.set_hottest_key(arrangement, *share);
         }
         for (arrangement, updates) in &assembled.held {
-            self.metrics.rows_in_arrangement(arrangement, *updates as i64);
+            self.metrics.set_arrangement_rows(arrangement, *updates as i64);
         }
         for (at, (source, advance)) in self.setup.plan.sources.iter().zip(&assembled.sources).enumerate() {
             let Some(advance) = advance else { continue };
             for outcome in schemas::Outcome::ALL {
                 let n = advance.outcomes[outcome.index()];
                 if n > 0 {
-                    self.metrics.outcomes(&source.name, outcome.name(), n);
+                    self.metrics.count_outcomes(&source.name, outcome.name(), n);
                 }
             }
             let watermark = progress.sources.get(&source.name).and_then(|held| held.watermark_us);
-            self.metrics.watermark(&source.name, watermark, commit_ms);
-            self.metrics.watermark_held_by(&source.name, advance.held_by);
-            self.handle.update(|status| {
+            self.metrics.set_watermark(&source.name, watermark, commit_ms);
+            self.metrics.set_watermark_held_by(&source.name, advance.held_by);
+            self.handle.update_status(|status| {
                 if let Some(shown) = status.sources.get_mut(at) {
                     shown.held_by = advance.held_by;
                 }
@@ -176,69 +179,71 @@ impl Committer {
         }
     }
 
-    /// Holds the changes of the error table to its bound; those that stay, as chunks of the outbox.
-    fn failing(&self, commit: &mut Commit) -> Result<Vec<Vec<u8>>> {
-        let space = self.setup.spaces.errors;
-        if commit.counts.iter().all(|counts| counts.space != space) {
+    /// Applies the error table's size bound to its changes in the commit. Returns the changes that are kept,
+    /// as chunks of the outbox.
+    fn bound_error_table(&self, commit: &mut Commit) -> Result<Vec<Vec<u8>>> {
+        let table_id = self.setup.state_tables.errors;
+        if commit.counts.iter().all(|counts| counts.table_id != table_id) {
             return Ok(Vec::new());
         }
-        let kept = self.setup.store.bound(space, &commit.counts)?;
+        let kept = self.setup.store.bound_counts(table_id, &commit.counts)?;
         let chunks = self.failures.chunks(&kept)?;
-        if kept.totals.not_kept > 0 && self.setup.store.bounded_totals(space)?.not_kept == 0 {
+        if kept.totals.not_kept > 0 && self.setup.store.bounded_totals(table_id)?.not_kept == 0 {
             tracing::warn!(
                 "the table herald.errors is full: rows that fail from now on are counted and not kept"
             );
         }
-        self.metrics.errors(kept.totals.bytes, kept.totals.not_kept);
-        commit.counts.retain(|counts| counts.space != space);
+        self.metrics.set_error_table(kept.totals.bytes, kept.totals.not_kept);
+        commit.counts.retain(|counts| counts.table_id != table_id);
         commit.counts.push(kept.counts);
         commit.bounded = Some(kept.totals);
         Ok(chunks)
     }
 
-    /// Waits while more output is committed and not published than may be held.
+    /// Waits while more unpublished output is held than the budget allows, unless a single epoch makes it up.
     fn wait_for_room(&self) {
-        let full = || {
-            let (epochs, bytes) = unpublished(&self.setup.store, &self.metrics);
+        let over_budget = || {
+            let (epochs, bytes) = unpublished_output(&self.setup.store, &self.metrics);
             epochs > 1 && bytes > self.unpublished
         };
-        while full() && !self.setup.abort.load(Ordering::Relaxed) {
+        while over_budget() && !self.setup.abort.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// The dead letters whose source names a topic.
+    /// The dead letters whose source has a dead-letter topic, as chunks of the outbox.
     fn dead_chunks(&self, dead: &[DeadLetter]) -> Vec<Vec<u8>> {
         let (mut chunks, mut open) = (Vec::new(), OutChunk::new());
-        for letter in dead {
-            if let Some(topic) = self.dead_letters.get(&letter.source) {
-                letter.push_to(&mut open, topic);
+        for dead_letter in dead {
+            if let Some(topic) = self.dead_letters.get(&dead_letter.source) {
+                dead_letter.push_to(&mut open, topic);
             }
-            full(&mut open, &mut chunks, CHUNK_BYTES);
+            flush_chunk(&mut open, &mut chunks, CHUNK_BYTES);
         }
-        full(&mut open, &mut chunks, 1);
+        flush_chunk(&mut open, &mut chunks, 1);
         chunks
     }
 }
 
-/// Shows committed progress in the status.
-pub fn show(setup: &Setup, handle: &DriverHandle, progress: &Progress) {
+/// Copies committed progress to the status.
+pub fn show_progress(setup: &Setup, handle: &DriverHandle, progress: &Progress) {
     for source in &setup.plan.sources {
         let Some(held) = progress.sources.get(&source.name) else { continue };
-        handle.update(|status| {
+        handle.update_status(|status| {
             let Some(shown) = status.sources.iter_mut().find(|s| s.name == source.name) else { return };
             for outcome in schemas::Outcome::ALL {
                 shown.outcomes.insert(outcome.name(), held.outcomes[outcome.index()]);
             }
-            shown.watermark = held.watermark_us.map(shown_watermark);
+            shown.watermark = held.watermark_us.map(watermark_text);
         });
     }
 }
 
-/// Output by cluster, in chunks.
-type Chunks = BTreeMap<u16, Vec<Vec<u8>>>;
+/// Output in chunks, by target.
+type ChunksByTarget = BTreeMap<u16, Vec<Vec<u8>>>;
 
-fn outbox(chunks: &Chunks) -> Vec<OutboxChunk> {
+/// The output as the outbox stores it.
+fn outbox_chunks(chunks: &ChunksByTarget) -> Vec<OutboxChunk> {
     let mut outbox = Vec::new();
     for (cluster, chunks) in chunks {
         for (part, bytes) in chunks.iter().enumerate() {
@@ -248,15 +253,15 @@ fn outbox(chunks: &Chunks) -> Vec<OutboxChunk> {
     outbox
 }
 
-/// Moves an open chunk to the others once it has so many bytes.
-pub fn full(open: &mut OutChunk, chunks: &mut Vec<Vec<u8>>, bytes: usize) {
+/// Moves an open chunk to the finished ones once it has at least `bytes` bytes.
+pub fn flush_chunk(open: &mut OutChunk, chunks: &mut Vec<Vec<u8>>, bytes: usize) {
     if !open.is_empty() && open.len_bytes() >= bytes {
         chunks.push(std::mem::replace(open, OutChunk::new()).into_bytes());
     }
 }
 
-/// A watermark as people see it.
-fn shown_watermark(us: i64) -> String {
+/// A watermark as text: a timestamp, or `infinity` for a source that has ended.
+fn watermark_text(us: i64) -> String {
     if us == i64::MAX {
         crate::run::monitor::ENDED.to_owned()
     } else {

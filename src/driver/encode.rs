@@ -1,9 +1,8 @@
-//! From sink deltas to serialised records: PLAIN, UPSERT and DEBEZIUM, as JSON or Avro, with their
-//! partition, in chunks for the outbox.
+//! Encoding of sink deltas: PLAIN, UPSERT and DEBEZIUM records as JSON or Avro, each with its partition, in
+//! chunks for the outbox.
 //!
-//! Runs on the worker that owns the keys, so that encoding is parallel and the committer only
-//! gathers. A record larger than its topic takes is an error of the view: it goes to the error table
-//! and is not sent.
+//! Encoding runs on the worker that owns the keys, so that it is parallel and the committer only gathers.
+//! A record larger than its topic allows is an error of the view: it goes to the error table and is not sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,22 +20,22 @@ use dataflows::render::collect::{EpochOut, SinkDelta, stored_key};
 use schemas::avro::schema;
 use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows};
 
-/// How long a start waits for a schema registry.
+/// Time for which a start waits for a schema registry.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(15);
-/// Most bytes of one chunk of the outbox.
+/// Bytes from which a chunk of the outbox is complete.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// Serialised output of one worker and epoch: chunks by target.
 pub type Encoded = BTreeMap<u16, Vec<Vec<u8>>>;
 
-/// Where a sink's records go.
+/// Destination of a sink's records.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     /// A topic of the sink cluster, which is target 0.
     Kafka {
-        /// Topic.
+        /// The topic.
         topic: String,
-        /// Its partitions.
+        /// Number of its partitions.
         partitions: i32,
         /// Most bytes of one record.
         max_bytes: usize,
@@ -47,13 +46,13 @@ pub enum Target {
     Blackhole,
 }
 
-/// All sinks of a topology, ready to encode.
+/// The encoders of all sinks of a topology.
 pub struct Outputs {
     sinks: Vec<(Target, Encoder, Option<Encoder>)>,
 }
 
 impl Outputs {
-    /// Prepares encoders; Avro schemas are registered here, before the first epoch.
+    /// Prepares the encoders. Avro schemas are registered here, before the first epoch.
     ///
     /// # Errors
     /// When the registry refuses a schema, or cannot be reached.
@@ -66,13 +65,13 @@ impl Outputs {
                 _ => sink.name.clone(),
             };
             let value = value_schema(sink, schema);
-            let encoder = encoder(sink, sink.encoding, &value, (&topic, "value"))
+            let encoder = create_encoder(sink, sink.encoding, &value, (&topic, "value"))
                 .with_context(|| format!("sink {}", sink.name))?;
             let key = match sink.key.is_empty() {
                 true => None,
                 false => {
                     let schema = Arc::new(schema.project(&sink.key)?);
-                    let key = encoder_of_key(sink, &schema, &topic)
+                    let key = create_key_encoder(sink, &schema, &topic)
                         .with_context(|| format!("key of sink {}", sink.name))?;
                     Some(key)
                 }
@@ -82,12 +81,12 @@ impl Outputs {
         Ok(Outputs { sinks })
     }
 
-    /// One worker's encoder.
+    /// Creates the encoder of one worker.
     ///
     /// # Errors
     /// When a column type has no packed form.
-    pub fn encoder<'a>(&'a self, plan: &'a Plan) -> Result<SinkEncoder<'a>> {
-        let shapes = plan
+    pub fn worker_encoder<'a>(&'a self, plan: &'a Plan) -> Result<SinkEncoder<'a>> {
+        let codecs = plan
             .sinks
             .iter()
             .map(|sink| {
@@ -96,11 +95,12 @@ impl Outputs {
                 Ok((RowCodec::of(schema)?, RowCodec::of(&key)?))
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(SinkEncoder { outputs: self, plan, shapes })
+        Ok(SinkEncoder { outputs: self, plan, codecs })
     }
 }
 
-fn registry(sink: &Sink) -> Result<Registry> {
+/// The schema registry that a sink's options name.
+fn sink_registry(sink: &Sink) -> Result<Registry> {
     let url = sink
         .encode_options
         .get("schema.registry")
@@ -108,21 +108,29 @@ fn registry(sink: &Sink) -> Result<Registry> {
     Ok(Registry::new(url, &sink.encode_options)?)
 }
 
-fn encoder(sink: &Sink, encoding: Encoding, schema: &Schema, (topic, part): (&str, &str)) -> Result<Encoder> {
+/// Creates the encoder of a topic's keys or values; `part` is `key` or `value`.
+fn create_encoder(
+    sink: &Sink,
+    encoding: Encoding,
+    schema: &Schema,
+    (topic, part): (&str, &str),
+) -> Result<Encoder> {
     Ok(match encoding {
         Encoding::Json => Encoder::json(schema)?,
         Encoding::Text | Encoding::Bytes => Encoder::text(schema)?,
         Encoding::Avro => {
             let suffix = if part == "key" { "_key" } else { "" };
             let text = avro_schema(schema, &format!("{}{suffix}", sink.record_name));
-            let id = registry(sink)?.await_register(&format!("{topic}-{part}"), &text, REGISTRY_TIMEOUT)?;
+            let id =
+                sink_registry(sink)?.await_register(&format!("{topic}-{part}"), &text, REGISTRY_TIMEOUT)?;
             Encoder::avro(schema, id)?
         }
     })
 }
 
-fn encoder_of_key(sink: &Sink, schema: &Schema, topic: &str) -> Result<Encoder> {
-    encoder(sink, sink.key_encoding, schema, (topic, "key"))
+/// Creates the encoder of a sink's keys.
+fn create_key_encoder(sink: &Sink, schema: &Schema, topic: &str) -> Result<Encoder> {
+    create_encoder(sink, sink.key_encoding, schema, (topic, "key"))
 }
 
 /// The columns of a message's value: the row, or `before`, `after` and `op` around it.
@@ -142,7 +150,7 @@ fn value_schema(sink: &Sink, schema: &SchemaRef) -> SchemaRef {
 pub struct SinkEncoder<'a> {
     outputs: &'a Outputs,
     plan: &'a Plan,
-    shapes: Vec<(RowCodec, RowCodec)>,
+    codecs: Vec<(RowCodec, RowCodec)>,
 }
 
 /// Keys and values of one sink's records, in order.
@@ -171,8 +179,9 @@ impl SinkEncoder<'_> {
             if *target == Target::Blackhole {
                 continue;
             }
-            let messages =
-                self.messages(at, &delta).with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
+            let messages = self
+                .encode_messages(at, &delta)
+                .with_context(|| format!("sink {}, epoch {epoch}", sink.name))?;
             let number = if let Target::File(number) = target { *number } else { 0 };
             let chunk = chunks.entry(number).or_default();
             for row in 0..messages.values.len() {
@@ -182,11 +191,13 @@ impl SinkEncoder<'_> {
                     Target::Kafka { topic, partitions, max_bytes } => {
                         let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
                         if size > *max_bytes {
-                            too_large(sink, (size, *max_bytes), key, out, errors)?;
+                            report_oversized(sink, (size, *max_bytes), key, out, errors)?;
                             continue;
                         }
-                        let place = murmur2_partition(key.or(value).unwrap_or_default(), *partitions);
-                        chunk.push(&OutRecord { topic, partition: place, key, value, headers: vec![] });
+                        // As Kafka's own clients partition: by the key, or by the value of a record without
+                        // one.
+                        let partition = murmur2_partition(key.or(value).unwrap_or_default(), *partitions);
+                        chunk.push(&OutRecord { topic, partition, key, value, headers: vec![] });
                     }
                     _ => chunk.push(&OutRecord { topic: "", partition: 0, key, value, headers: vec![] }),
                 }
@@ -202,9 +213,10 @@ impl SinkEncoder<'_> {
         Ok(encoded)
     }
 
-    fn messages(&self, at: usize, delta: &SinkDelta) -> Result<Messages> {
+    /// Encodes the keys and values of one sink's messages.
+    fn encode_messages(&self, at: usize, delta: &SinkDelta) -> Result<Messages> {
         let (sink, (_, encoder, key_encoder)) = (&self.plan.sinks[at], &self.outputs.sinks[at]);
-        let (rows, keys) = &self.shapes[at];
+        let (rows, keys) = &self.codecs[at];
         let schema = &self.plan.rels[sink.rel].schema;
         if sink.format == Format::Plain {
             let mut plain = Rows::new();
@@ -214,14 +226,14 @@ impl SinkEncoder<'_> {
                 }
                 (0..*diff).for_each(|_| plain.push(row));
             }
-            let batch = decode(rows, &plain, schema)?;
+            let batch = decode_rows(rows, &plain, schema)?;
             let keys = match key_encoder {
-                Some(encoder) => Some(encoder.encode(&loosen(batch.project(&sink.key)?)?)?),
+                Some(encoder) => Some(encoder.encode(&make_nullable(batch.project(&sink.key)?)?)?),
                 None => None,
             };
             return Ok(Messages { keys, values: encoder.encode(&batch)? });
         }
-        // Sorted by key: at most one removal and one insertion a key.
+        // The delta is sorted by key, with at most one removed and one inserted row per key.
         let (mut key_rows, mut before, mut after) = (Rows::new(), vec![], vec![]);
         for (at, diff) in delta.diffs.iter().enumerate() {
             let key = delta.keys.get(at);
@@ -236,19 +248,19 @@ impl SinkEncoder<'_> {
             }
         }
         let key_schema: SchemaRef = Arc::new(schema.project(&sink.key)?);
-        let key_batch = decode(keys, &key_rows, &key_schema)?;
+        let key_batch = decode_rows(keys, &key_rows, &key_schema)?;
         let keys = key_encoder.as_ref().map(|encoder| encoder.encode(&key_batch)).transpose()?;
-        let batch = decode(rows, &delta.rows, schema)?;
+        let batch = decode_rows(rows, &delta.rows, schema)?;
         let values = match sink.format {
-            Format::Debezium => encoder.encode(&debezium(sink, &batch, schema, (before, after))?)?,
-            _ => upserts(encoder, &batch, &after)?,
+            Format::Debezium => encoder.encode(&debezium_batch(sink, &batch, schema, (before, after))?)?,
+            _ => encode_upserts(encoder, &batch, &after)?,
         };
         Ok(Messages { keys, values })
     }
 }
 
-/// The row put in for each key, or null where it was deleted.
-fn upserts(encoder: &Encoder, batch: &RecordBatch, after: &[Option<u32>]) -> Result<Blobs> {
+/// Encodes the inserted row of each key, or null where the key was deleted.
+fn encode_upserts(encoder: &Encoder, batch: &RecordBatch, after: &[Option<u32>]) -> Result<Blobs> {
     let kept: UInt32Array = after.iter().flatten().copied().collect::<Vec<_>>().into();
     let encoded = encoder.encode(&arrow::compute::take_record_batch(batch, &kept)?)?;
     let mut values = Blobs::new();
@@ -264,7 +276,8 @@ fn upserts(encoder: &Encoder, batch: &RecordBatch, after: &[Option<u32>]) -> Res
     Ok(values)
 }
 
-fn debezium(
+/// Builds the change events of each key: `before`, `after` and `op`.
+fn debezium_batch(
     sink: &Sink,
     batch: &RecordBatch,
     schema: &SchemaRef,
@@ -286,7 +299,7 @@ fn debezium(
         let columns =
             batch.columns().iter().map(|c| take(c, &places, None)).collect::<Result<Vec<_>, _>>()?;
         let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
-        // A column that is not null is so wherever there is a row.
+        // A NOT NULL column has nulls here only where the whole row is null.
         Ok(Arc::new(StructArray::try_new(schema.fields().clone(), columns, Some(nulls))?))
     };
     let columns: Vec<ArrayRef> = vec![side(&before)?, side(&after)?, Arc::new(ops)];
@@ -300,19 +313,22 @@ fn debezium(
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-fn decode(codec: &RowCodec, rows: &Rows, schema: &SchemaRef) -> Result<RecordBatch> {
+/// Unpacks rows into a batch whose columns are all nullable.
+fn decode_rows(codec: &RowCodec, rows: &Rows, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = codec.decode(rows.iter())?;
     let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-fn loosen(batch: RecordBatch) -> Result<RecordBatch> {
+/// The same batch with every column nullable, as the encoders expect it.
+fn make_nullable(batch: RecordBatch) -> Result<RecordBatch> {
     let fields: Vec<Field> =
         batch.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())?)
 }
 
-fn too_large(
+/// Adds an oversized record to the error table.
+fn report_oversized(
     sink: &Sink,
     (size, limit): (usize, usize),
     key: Option<&[u8]>,
@@ -328,6 +344,6 @@ fn too_large(
         text(format!("key {key}")),
     ];
     let codec = RowCodec::new(&[DataType::Utf8, DataType::Utf8, DataType::Utf8, DataType::Utf8])?;
-    out.count(errors, &stored_key(codec.encode(&columns)?.get(0)), 1);
+    out.add_count(errors, &stored_key(codec.encode(&columns)?.get(0)), 1);
     Ok(())
 }

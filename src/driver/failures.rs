@@ -1,10 +1,10 @@
-//! Rows that an expression failed on, on their way to the dead-letter topics.
+//! Changes of the error table, encoded for the dead-letter topics.
 //!
-//! The error table is a bag: a row of it says which view, which expression, why, and over which values,
-//! and how often. Each change of how often is one record in the dead-letter topic of every source the
-//! view reads: the row as JSON is its key, the row with `times` its value, and a null value takes it back
-//! once no row fails so any more. The header `herald.outcome` is `expression`. A consumer that folds the
-//! topic by key has the table.
+//! The error table is a multiset of failed rows: view, expression, message and the row's values, with a
+//! count. Each change of a count is one record in the dead-letter topic of every source that the view reads.
+//! Its key is the row as JSON, its value the row with `times`; a null value deletes the entry once no row
+//! fails that way any more. The header `herald.outcome` is `expression`. A consumer that keeps the last value
+//! of each key has the table.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use arrow::array::AsArray;
 use arrow::datatypes::DataType;
-use connectors::{LetterTopic, murmur2_partition};
+use connectors::{DeadLetterTopic, murmur2_partition};
 use dataflows::plan::{Op, Plan, RelId};
 use schemas::{OutChunk, OutRecord, RowCodec};
 use serde_json::{Map, Value, json};
 use state::Bounded;
 
-use super::commit::full;
+use super::commit::flush_chunk;
 use super::encode::CHUNK_BYTES;
 
 /// Most bytes of one text in a record, as long as the record fits its topic.
@@ -27,19 +27,19 @@ const MAX_TEXT: usize = 64 << 10;
 /// Dead-letter topics by view.
 pub struct Failures {
     codec: RowCodec,
-    topics: BTreeMap<String, Vec<LetterTopic>>,
+    topics: BTreeMap<String, Vec<DeadLetterTopic>>,
 }
 
 impl Failures {
-    /// For the error table, where `dead_letters` are the topics of sources.
+    /// Finds the topics of each view; `dead_letters` are those of the sources.
     ///
     /// # Errors
     /// Never: the error table's columns are text.
-    pub fn new(plan: &Plan, dead_letters: &BTreeMap<String, LetterTopic>) -> Result<Failures> {
-        let mut topics: BTreeMap<String, Vec<LetterTopic>> = BTreeMap::new();
+    pub fn new(plan: &Plan, dead_letters: &BTreeMap<String, DeadLetterTopic>) -> Result<Failures> {
+        let mut topics: BTreeMap<String, Vec<DeadLetterTopic>> = BTreeMap::new();
         for (id, rel) in plan.rels.iter().enumerate() {
             let mut below = Vec::new();
-            sources(plan, id, &mut below);
+            collect_sources(plan, id, &mut below);
             let of = topics.entry(rel.owner.clone()).or_default();
             of.extend(below.into_iter().filter_map(|source| dead_letters.get(source)).cloned());
             of.sort();
@@ -48,7 +48,8 @@ impl Failures {
         Ok(Failures { codec: RowCodec::new(&[const { DataType::Utf8 }; 4])?, topics })
     }
 
-    /// What changed of the error table, as chunks of the outbox. Rows that the table does not keep are not told.
+    /// Encodes the error table's changes as chunks of the outbox. Rows that the table does not keep are left
+    /// out.
     ///
     /// # Errors
     /// When a row is not readable.
@@ -56,24 +57,26 @@ impl Failures {
         let (mut chunks, mut chunk) = (Vec::new(), OutChunk::new());
         for (stored, times) in changes.counts.rows.iter().zip(&changes.after) {
             // A stored row has its key group in front.
-            self.push(&mut chunk, stored.get(1..).unwrap_or_default(), *times)?;
-            full(&mut chunk, &mut chunks, CHUNK_BYTES);
+            self.push_change(&mut chunk, stored.get(1..).unwrap_or_default(), *times)?;
+            flush_chunk(&mut chunk, &mut chunks, CHUNK_BYTES);
         }
-        full(&mut chunk, &mut chunks, 1);
+        flush_chunk(&mut chunk, &mut chunks, 1);
         Ok(chunks)
     }
 
-    fn push(&self, chunk: &mut OutChunk, row: &[u8], times: i64) -> Result<()> {
+    /// Appends the record of one row, which now fails `times` times, for each topic of its view.
+    fn push_change(&self, chunk: &mut OutChunk, row: &[u8], times: i64) -> Result<()> {
         let columns = self.codec.decode(std::iter::once(row))?;
         let text = |at: usize| columns[at].as_string::<i32>().value(0);
         let Some(topics) = self.topics.get(text(0)) else { return Ok(()) };
-        // What the least of the topics takes, the same for the row and for what takes it back.
+        // The smallest limit of the topics: key and value must be the same in all of them, and the deletion
+        // of a row must repeat its key byte for byte.
         let room = topics.iter().map(|topic| topic.max_bytes).min().unwrap_or(usize::MAX);
         let mut most = MAX_TEXT;
         let (key, value) = loop {
             let mut row = Map::new();
             for (at, name) in ["view", "expression", "message", "row"].into_iter().enumerate() {
-                row.insert(name.to_owned(), Value::from(bounded(text(at), most)));
+                row.insert(name.to_owned(), Value::from(truncate_text(text(at), most)));
             }
             let key = serde_json::to_vec(&row)?;
             row.insert("times".to_owned(), json!(times));
@@ -95,8 +98,9 @@ impl Failures {
     }
 }
 
-/// A text that fits a record: what is cut off is told by its hash, so that different rows stay different.
-fn bounded(text: &str, most: usize) -> Cow<'_, str> {
+/// A text cut to `most` bytes. A hash of the whole text replaces the rest, so that different rows stay
+/// different.
+fn truncate_text(text: &str, most: usize) -> Cow<'_, str> {
     if text.len() <= most {
         return Cow::Borrowed(text);
     }
@@ -104,10 +108,10 @@ fn bounded(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}... {:016x}", &text[..cut], schemas::hash(text.as_bytes())))
 }
 
-/// Names of the sources below a relation.
-fn sources<'p>(plan: &'p Plan, rel: RelId, out: &mut Vec<&'p str>) {
+/// Collects the names of the sources below a relation.
+fn collect_sources<'p>(plan: &'p Plan, rel: RelId, out: &mut Vec<&'p str>) {
     match &plan.rels[rel].op {
         Op::Source(at) => out.push(&plan.sources[*at].name),
-        op => op.inputs().into_iter().for_each(|input| sources(plan, input, out)),
+        op => op.inputs().into_iter().for_each(|input| collect_sources(plan, input, out)),
     }
 }

@@ -1,9 +1,8 @@
-//! The end of a run: the first reason is kept, and told at once to whoever asks for health.
+//! Supervision of a run: records the first failure and shows it at once to health checks.
 //!
-//! Every thread and task of a run is watched here, and by timely's workers through
-//! [`Fate::fail`]: one that fails, panics or returns before the run is ending ends the run. Only the first
-//! reason counts; what the others meet because of it is its consequence. A thread that hangs at the end is
-//! not waited for longer than [`PATIENCE`].
+//! Every thread and task of a run is watched here; timely's workers report through [`Fate::fail`]. One that
+//! fails, panics or returns before the run is ending ends the run. Only the first failure counts; later ones
+//! are its consequences. A thread that hangs at the end is not waited for longer than [`SHUTDOWN_TIMEOUT`].
 
 use std::any::Any;
 use std::future::Future;
@@ -18,96 +17,98 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use dataflows::error::RunError;
 use tokio::runtime::Runtime;
 
-/// How long the threads of a run that failed may take to end.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often this is looked at.
-const LOOK: Duration = Duration::from_millis(500);
+/// Time that the threads of a failed run have to end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval at which the watchdog checks for a failure.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What becomes of a run, shared by all its threads.
+/// Failure record of a run, shared by all its threads.
 #[derive(Clone, Default)]
 pub struct Fate {
     failed: Arc<AtomicBool>,
     ending: Arc<AtomicBool>,
-    first: Arc<Mutex<First>>,
+    first: Arc<Mutex<FirstFailure>>,
 }
 
-/// The first reason: as it is told, and as an error until it is taken.
+/// The first failure: its message, and the error itself until it is taken.
 #[derive(Default)]
-struct First {
-    told: Option<String>,
+struct FirstFailure {
+    message: Option<String>,
     error: Option<Error>,
-    /// Tells whether it is that a part has ended only: what it waited for may have failed and not said so yet.
+    /// Set when the failure is only that a part ended early. The part that caused this may have failed
+    /// without having reported it yet, so a later, real failure replaces this one.
     weak: bool,
 }
 
 impl Fate {
-    /// Ends the run; the first reason is kept.
+    /// Ends the run with a failure; the first one is kept.
     pub fn fail(&self, error: Error) {
-        self.note(error, false);
+        self.record_failure(error, false);
     }
 
-    fn note(&self, error: Error, weak: bool) {
+    fn record_failure(&self, error: Error, weak: bool) {
+        // Threads that were aborted carry no cause: they never replace or become the first failure.
         let consequence = error.chain().any(|e| matches!(e.downcast_ref(), Some(RunError::Aborted)));
         {
             let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-            if (first.told.is_none() || (first.weak && !weak)) && !consequence {
+            if (first.message.is_none() || (first.weak && !weak)) && !consequence {
                 tracing::error!("the run ends: {error:#}");
-                *first = First { told: Some(format!("{error:#}")), error: Some(error), weak };
+                *first = FirstFailure { message: Some(format!("{error:#}")), error: Some(error), weak };
             }
         }
-        // After the reason: whoever sees the flag must find it.
+        // Set after the message: readers of the flag expect to find a message.
         self.failed.store(true, Ordering::Release);
     }
 
-    /// A part ended by itself: that is a failure unless the run is ending.
-    pub fn ended(&self, name: &str) {
+    /// Records that a part ended by itself, which is a failure unless the run is ending.
+    pub fn part_ended(&self, name: &str) {
         if !self.ending.load(Ordering::Acquire) {
-            self.note(anyhow!("the {name} ended before the run did"), true);
+            self.record_failure(anyhow!("the {name} ended before the run did"), true);
         }
     }
 
-    /// From here on threads may end.
+    /// Marks the run as ending: from here on threads may end.
     pub fn let_end(&self) {
         self.ending.store(true, Ordering::Release);
     }
 
-    /// Tells whether something failed.
+    /// Tells whether any part failed.
     pub fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// The flag that is set when something failed, for those who know no more than that.
-    pub fn flag(&self) -> Arc<AtomicBool> {
+    /// The flag that is set when any part failed, for crates that do not know this type.
+    pub fn failed_flag(&self) -> Arc<AtomicBool> {
         self.failed.clone()
     }
 
-    /// The first reason in words.
+    /// The message of the first failure.
     pub fn reason(&self) -> Option<String> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).told.clone()
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).message.clone()
     }
 
-    /// The first reason, once; [`RunError::Aborted`] where something failed and nothing is known of it.
-    pub fn take(&self) -> Option<Error> {
-        self.first().or_else(|| self.failed().then(|| RunError::Aborted.into()))
+    /// Takes the error of the first failure; [`RunError::Aborted`] if a part failed without a known cause.
+    pub fn take_error(&self) -> Option<Error> {
+        self.take_known_error().or_else(|| self.failed().then(|| RunError::Aborted.into()))
     }
 
-    /// The first reason, once, where one is known.
-    pub fn first(&self) -> Option<Error> {
+    /// Takes the error of the first failure, if its cause is known.
+    pub fn take_known_error(&self) -> Option<Error> {
         self.first.lock().unwrap_or_else(PoisonError::into_inner).error.take()
     }
 
-    /// Runs a part on this thread; a panic is an error.
+    /// Runs a part on this thread; a panic becomes an error.
     ///
     /// # Errors
-    /// What the part failed with, or its panic.
+    /// The part's failure, or its panic.
     pub fn run<T>(name: &str, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(name, panic.as_ref())))
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panic_error(name, panic.as_ref())))
     }
 
-    /// Starts a thread whose end, however it comes, is noted.
+    /// Starts a thread whose end is recorded, by return, error or panic.
     ///
     /// # Errors
-    /// When there can be no thread.
+    /// When the thread cannot be started.
     pub fn spawn(
         &self,
         name: &'static str,
@@ -116,14 +117,15 @@ impl Fate {
         let fate = self.clone();
         let thread = std::thread::Builder::new().name(format!("herald-{name}"));
         let started = thread.spawn(move || match Fate::run(name, body) {
-            Ok(()) => fate.ended(name),
+            Ok(()) => fate.part_ended(name),
             Err(error) => fate.fail(error),
         });
         started.map_err(|error| anyhow!("the {name} cannot be started: {error}"))
     }
 
-    /// Starts a task whose end, however it comes, is noted. What the runtime drops at its own end is none.
-    pub fn task(
+    /// Starts a task whose end is recorded. A task that the runtime drops at its own shutdown is not a
+    /// failure.
+    pub fn spawn_task(
         &self,
         runtime: &Runtime,
         name: &'static str,
@@ -132,29 +134,32 @@ impl Fate {
         let (fate, task) = (self.clone(), runtime.spawn(body));
         runtime.spawn(async move {
             match task.await {
-                Ok(Ok(())) => fate.ended(name),
+                Ok(Ok(())) => fate.part_ended(name),
                 Ok(Err(error)) => fate.fail(error.context(format!("the {name} ended"))),
-                Err(lost) if lost.is_panic() => fate.fail(panicked(name, lost.into_panic().as_ref())),
+                Err(lost) if lost.is_panic() => fate.fail(panic_error(name, lost.into_panic().as_ref())),
                 Err(_) => {}
             }
         });
     }
 
-    /// Ends the process, with the reason, when a run that failed takes too long to end; until what is returned
-    /// is dropped.
-    pub fn hurry(&self) -> Sender<()> {
+    /// Starts a watchdog that ends the process, with the failure's message, when a failed run takes too long
+    /// to end. Dropping the returned sender stops it.
+    pub fn exit_if_stuck(&self) -> Sender<()> {
         let (done, ended) = bounded::<()>(0);
         let fate = self.clone();
         let wait = move || {
             let mut since = None;
-            while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            while ended.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let since: &mut Instant = match fate.failed() {
                     true => since.get_or_insert_with(Instant::now),
                     false => continue,
                 };
-                if since.elapsed() >= PATIENCE {
+                if since.elapsed() >= SHUTDOWN_TIMEOUT {
                     let why = fate.reason().unwrap_or_else(|| "a part of the run failed".to_owned());
-                    eprintln!("error: {why}.\n  Its threads did not end within {} s.", PATIENCE.as_secs());
+                    eprintln!(
+                        "error: {why}.\n  Its threads did not end within {} s.",
+                        SHUTDOWN_TIMEOUT.as_secs()
+                    );
                     std::process::exit(1);
                 }
             }
@@ -166,9 +171,9 @@ impl Fate {
     }
 }
 
-/// A panic as an error, with what it said.
-fn panicked(name: &str, panic: &(dyn Any + Send)) -> Error {
-    anyhow!("the {name} panicked: {}", dataflows::worker::said(panic))
+/// A panic as an error with its message.
+fn panic_error(name: &str, panic: &(dyn Any + Send)) -> Error {
+    anyhow!("the {name} panicked: {}", dataflows::worker::panic_message(panic))
 }
 
 #[cfg(test)]
@@ -183,20 +188,20 @@ mod tests {
         fate.fail(anyhow!("one"));
         fate.fail(anyhow!("two"));
         assert_eq!(fate.reason().as_deref(), Some("one"));
-        assert_eq!(fate.take().map(|e| e.to_string()).as_deref(), Some("one"));
+        assert_eq!(fate.take_error().map(|e| e.to_string()).as_deref(), Some("one"));
         assert_eq!(fate.reason().as_deref(), Some("one"), "it is still told");
     }
 
     #[test]
     fn why_it_ended_counts_more_than_that_it_did() {
         let fate = Fate::default();
-        fate.ended("publisher");
+        fate.part_ended("publisher");
         assert_eq!(fate.reason().as_deref(), Some("the publisher ended before the run did"));
-        fate.ended("worker");
+        fate.part_ended("worker");
         fate.fail(anyhow!("the committer panicked"));
         fate.fail(anyhow!("later"));
-        fate.ended("worker");
-        assert_eq!(fate.take().map(|e| e.to_string()).as_deref(), Some("the committer panicked"));
+        fate.part_ended("worker");
+        assert_eq!(fate.take_error().map(|e| e.to_string()).as_deref(), Some("the committer panicked"));
     }
 
     #[test]
@@ -224,8 +229,8 @@ mod tests {
 
     #[test]
     fn a_task_is_watched_too() -> Result<()> {
-        let (fate, runtime) = (Fate::default(), crate::run::runtime()?);
-        fate.task(&runtime, "server", async { panic!("gone") });
+        let (fate, runtime) = (Fate::default(), crate::run::create_runtime()?);
+        fate.spawn_task(&runtime, "server", async { panic!("gone") });
         while !fate.failed() {
             std::thread::yield_now();
         }

@@ -1,6 +1,6 @@
-//! Opening a topology: state, catalogue, sink topics, schemas, publisher, and the judgement whether
-//! state and sinks belong together. Everything that can be refused is refused here, before the
-//! first record is read and before anything is committed.
+//! Opening a topology: state, catalogue, sink topics, schemas, publisher, and the check that state and
+//! sinks belong together. Everything that can be refused is refused here, before the first record is
+//! read and before anything is committed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use connectors::kafka::publisher::settle;
 use connectors::kafka::{
     KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics,
 };
-use connectors::{ConnectorError, LetterTopic, Mismatch, SinkConnector};
+use connectors::{ConnectorError, DeadLetterTopic, Mismatch, SinkConnector};
 use dataflows::plan::Source;
 use dataflows::plan::formats::Format;
 use dataflows::source::decoder;
-use dataflows::state_tables::Spaces;
+use dataflows::state_tables::StateTables;
 use dataflows::worker::MakeDecoder;
 use fail::fail_point;
 use state::{Store, StoreOptions};
@@ -26,32 +26,32 @@ use state::{Store, StoreOptions};
 use super::budget::Budget;
 use super::encode::{Outputs, Target};
 use super::publish::{Remembered, Targets};
-use super::topics::Judged;
+use super::topics::TopicCheck;
 use super::{DriverConfig, DriverHandle};
 use crate::exit::mistake;
 use crate::failpoints;
 use crate::metrics::Metrics;
 
-/// How long a start waits for a broker.
+/// Time for which a start waits for a broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What is open.
+/// The opened parts of a topology.
 pub struct Opened {
     /// The state.
     pub store: Arc<Store>,
     /// Encoders of all sinks.
     pub outputs: Arc<Outputs>,
-    /// Topic and partitions of each source's dead letters, by source name.
-    pub dead_letters: BTreeMap<String, LetterTopic>,
+    /// The dead-letter topics, by source name.
+    pub dead_letters: BTreeMap<String, DeadLetterTopic>,
     /// The targets, until the publisher thread takes them.
     pub targets: Option<Targets>,
-    /// The last epoch that each target holds.
+    /// The last published epoch of each target.
     pub after: BTreeMap<u16, u64>,
-    /// How publishing to Kafka fares.
+    /// Status of publishing to Kafka.
     pub publisher: Option<Arc<PublishStatus>>,
 }
 
-/// Opens the state and everything that output goes to.
+/// Opens the state and every target of output.
 ///
 /// # Errors
 /// When the state, the topics, the schemas or the markers do not fit the plan.
@@ -60,35 +60,35 @@ pub fn state_and_targets(
     metrics: &Arc<Metrics>,
     handle: &DriverHandle,
     stop: &Arc<AtomicBool>,
-) -> Result<(Opened, Spaces)> {
+) -> Result<(Opened, StateTables)> {
     let connectors = sink_connectors(config)?;
     let cluster = sink_cluster(config, &connectors)?;
-    let store = state(config)?;
-    failpoints::opened(&store);
+    let store = open_state(config)?;
+    failpoints::state_opened(&store);
     fail_point!("recover.state.after");
-    let spaces = spaces(config, &store)?;
+    let state_tables = load_state_tables(config, &store)?;
     let topics = match &cluster {
         Some(cluster) => Some(Topics::open(cluster, BROKER_TIMEOUT)?),
         None => None,
     };
-    let judging = topics.as_ref().map(|topics| Judged::new(topics, (&config.name, config.fresh), &store));
-    let mut judged = judging.transpose()?;
-    let Sinks { targets, files, mut after } = sinks(config, &connectors, judged.as_mut(), &store)?;
-    let dead_letters = dead_letter_topics(config, judged.as_mut())?;
-    let superseded = judged
+    let check = topics.as_ref().map(|topics| TopicCheck::new(topics, (&config.name, config.fresh), &store));
+    let mut check = check.transpose()?;
+    let OpenSinks { targets, files, mut after } = open_sinks(config, &connectors, check.as_mut(), &store)?;
+    let dead_letters = dead_letter_topics(config, check.as_mut())?;
+    let superseded = check
         .as_ref()
-        .map(|judged| judged.superseded(&store, &config.plan))
+        .map(|check| check.superseded_epochs(&store, &config.plan))
         .transpose()?
         .unwrap_or_default();
-    let reached = judged.map(|judged| judged.keep(&store)).transpose()?.unwrap_or_default();
+    let reached = check.map(|check| check.store_topics(&store)).transpose()?.unwrap_or_default();
     fail_point!("recover.topics.after");
     let outputs = Arc::new(Outputs::new(&config.plan, targets.clone())?);
     let mut kafka = None;
     if let Some(cluster) = cluster {
         let wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
-        let wanted = publishing(wanted, &targets, &dead_letters);
+        let wanted = configure_topics(wanted, &targets, &dead_letters);
         let wanted = PublisherConfig { reached, superseded, ..wanted };
-        let (publisher, at) = publisher(config, wanted, &connectors, &store, stop)?;
+        let (publisher, at) = open_publisher(config, wanted, &connectors, &store, stop)?;
         after.insert(0, at);
         kafka = Some(publisher);
     }
@@ -103,43 +103,43 @@ pub fn state_and_targets(
         metrics: metrics.clone(),
         handle: handle.clone(),
     };
-    Ok((Opened { store, outputs, dead_letters, targets: Some(targets), after, publisher }, spaces))
+    Ok((Opened { store, outputs, dead_letters, targets: Some(targets), after, publisher }, state_tables))
 }
 
-/// The state, empty where the run starts over.
-fn state(config: &DriverConfig) -> Result<Arc<Store>> {
+/// Opens the state; a run with `fresh` drops its content first.
+fn open_state(config: &DriverConfig) -> Result<Arc<Store>> {
     if config.fresh {
         Store::wipe(&config.state_dir)?;
     }
-    let within = Budget::of(config.memory).store();
+    let within = Budget::of(config.memory).store_options();
     let options = StoreOptions { create: true, topology: Some(config.name.clone()), ..within };
     Ok(Arc::new(Store::open(&config.state_dir, &options)?))
 }
 
-/// Where the plan's sinks write.
-struct Sinks {
-    /// Of each sink, in the order of the plan.
+/// The targets of the plan's sinks.
+struct OpenSinks {
+    /// The target of each sink, in the order of the plan.
     targets: Vec<Target>,
-    /// Files by the number of their target.
+    /// File writers by target number.
     files: BTreeMap<u16, FileWriter>,
-    /// The last epoch that each file holds.
+    /// The last published epoch of each file, by target number.
     after: BTreeMap<u16, u64>,
 }
 
 /// Creates or checks the sinks' topics, and opens their files.
-fn sinks(
+fn open_sinks(
     config: &DriverConfig,
     connectors: &[SinkConnector],
-    mut judged: Option<&mut Judged<'_>>,
+    mut check: Option<&mut TopicCheck<'_>>,
     store: &Store,
-) -> Result<Sinks> {
-    let mut sinks = Sinks { targets: Vec::new(), files: BTreeMap::new(), after: BTreeMap::new() };
+) -> Result<OpenSinks> {
+    let mut sinks = OpenSinks { targets: Vec::new(), files: BTreeMap::new(), after: BTreeMap::new() };
     for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
         let upsert = sink.format == Format::Upsert;
         let name = || format!("sink {}", sink.name);
-        let target = match (connector, judged.as_deref_mut()) {
-            (SinkConnector::Kafka(kafka), Some(judged)) => {
-                let info = judged.sink(sink, kafka).with_context(name)?;
+        let target = match (connector, check.as_deref_mut()) {
+            (SinkConnector::Kafka(kafka), Some(check)) => {
+                let info = check.check_sink_topic(sink, kafka).with_context(name)?;
                 let max_bytes = record_bytes(&info);
                 Target::Kafka { topic: kafka.topic.clone(), partitions: info.partitions, max_bytes }
             }
@@ -151,7 +151,7 @@ fn sinks(
                     writer.claim()?;
                     0
                 } else {
-                    judge(store, marker.as_ref(), number).with_context(name)?
+                    settled_epoch(store, marker.as_ref(), number).with_context(name)?
                 };
                 sinks.after.insert(number, at);
                 sinks.files.insert(number, writer);
@@ -164,22 +164,25 @@ fn sinks(
     Ok(sinks)
 }
 
-/// Most bytes of a record: room is left for the batch around it, its headers and Kafka's own fields.
+/// Most bytes of a record's key and value. 1 KiB is left for the batch, the record's headers and Kafka's own
+/// fields.
 fn record_bytes(info: &TopicInfo) -> usize {
     (info.max_message_bytes.max(2048) - 1024) as usize
 }
 
-/// How the topics are published to that sinks and dead letters name.
-fn publishing(
+/// Adds the topics of sinks and dead letters to the publisher's configuration, with the smallest record
+/// limit.
+fn configure_topics(
     mut wanted: PublisherConfig,
     targets: &[Target],
-    letters: &BTreeMap<String, LetterTopic>,
+    dead_letters: &BTreeMap<String, DeadLetterTopic>,
 ) -> PublisherConfig {
     let sinks = targets.iter().filter_map(|target| match target {
         Target::Kafka { topic, partitions, max_bytes } => Some((topic, *partitions, *max_bytes)),
         _ => None,
     });
-    let all = sinks.chain(letters.values().map(|topic| (&topic.name, topic.partitions, topic.max_bytes)));
+    let all =
+        sinks.chain(dead_letters.values().map(|topic| (&topic.name, topic.partitions, topic.max_bytes)));
     let mut topics = BTreeMap::new();
     for (topic, partitions, max_bytes) in all {
         topics.insert(topic.clone(), partitions);
@@ -190,8 +193,8 @@ fn publishing(
     wanted
 }
 
-/// The publisher to the cluster, and the last epoch that the cluster holds.
-fn publisher(
+/// Opens the publisher to the cluster. Also returns the last epoch that the cluster holds.
+fn open_publisher(
     config: &DriverConfig,
     mut wanted: PublisherConfig,
     connectors: &[SinkConnector],
@@ -204,14 +207,15 @@ fn publisher(
         _ => None,
     });
     if !config.fresh {
-        refuse_stranger(store, Publisher::peek(&wanted)?.as_ref())?;
+        refuse_foreign_state(store, Publisher::peek(&wanted)?.as_ref())?;
     }
+    // Opening fences an earlier publisher; only then is the marker final.
     let (mut publisher, marker) = Publisher::open(wanted, stop)?;
     let at = if config.fresh {
         publisher.claim(stop)?;
         0
     } else {
-        let at = judge(store, marker.as_ref(), 0)?;
+        let at = settled_epoch(store, marker.as_ref(), 0)?;
         fail_point!("recover.judged");
         publisher.take_over(stop)?;
         fail_point!("recover.taken");
@@ -220,29 +224,30 @@ fn publisher(
     Ok((publisher, at))
 }
 
-/// Refuses a state that does not belong to the sinks before whoever publishes there is fenced. What an
-/// open transaction hides is judged later.
-fn refuse_stranger(store: &Store, marker: Option<&Marker>) -> Result<()> {
-    match judge(store, marker, 0) {
-        Err(error) if !lost(&error) => Err(error),
+/// Refuses a state that does not belong to the sinks, before the process that publishes there is fenced. A
+/// marker inside an open transaction is not visible yet, so lost data is not refused here but after fencing.
+fn refuse_foreign_state(store: &Store, marker: Option<&Marker>) -> Result<()> {
+    match settled_epoch(store, marker, 0) {
+        Err(error) if !is_lost_data(&error) => Err(error),
         _ => Ok(()),
     }
 }
 
-fn lost(error: &Error) -> bool {
+/// Tells whether the error says that the sinks lost published data.
+fn is_lost_data(error: &Error) -> bool {
     matches!(error.downcast_ref(), Some(ConnectorError::StateMismatch(Mismatch::LostData { .. })))
 }
 
-/// The spaces of the plan, as the state's catalogue has them.
-fn spaces(config: &DriverConfig, store: &Store) -> Result<Spaces> {
+/// The state tables of the plan, as the state's catalogue has them.
+fn load_state_tables(config: &DriverConfig, store: &Store) -> Result<StateTables> {
     let held = store.catalogue()?.filter(|held| !held.entries.is_empty());
-    match Spaces::of(&config.plan, held.as_ref()) {
-        Ok(spaces) => {
-            let wanted = spaces.catalogue(&config.name);
+    match StateTables::of(&config.plan, held.as_ref()) {
+        Ok(state_tables) => {
+            let wanted = state_tables.catalogue(&config.name);
             if held.as_ref() != Some(&wanted) {
                 store.put_catalogue(&wanted)?;
             }
-            Ok(spaces)
+            Ok(state_tables)
         }
         Err(changed) => Err(mistake(format!(
             "the state in {} was made by an earlier edition of this topology; changed: {}\n  \
@@ -253,6 +258,7 @@ fn spaces(config: &DriverConfig, store: &Store) -> Result<Spaces> {
     }
 }
 
+/// Reads the connector options of every sink.
 fn sink_connectors(config: &DriverConfig) -> Result<Vec<SinkConnector>> {
     config
         .plan
@@ -262,7 +268,7 @@ fn sink_connectors(config: &DriverConfig) -> Result<Vec<SinkConnector>> {
         .collect()
 }
 
-/// The one cluster that sinks and dead letters go to.
+/// The single cluster of sinks and dead letters; an error if they name more than one.
 fn sink_cluster(config: &DriverConfig, connectors: &[SinkConnector]) -> Result<Option<KafkaCluster>> {
     let mut cluster: Option<(String, KafkaCluster)> = None;
     let mut add = |who: String, found: KafkaCluster| match &cluster {
@@ -293,31 +299,36 @@ fn sink_cluster(config: &DriverConfig, connectors: &[SinkConnector]) -> Result<O
     Ok(cluster.map(|(_, cluster)| cluster))
 }
 
+/// Creates or checks the dead-letter topics of the sources that name one.
 fn dead_letter_topics(
     config: &DriverConfig,
-    mut judged: Option<&mut Judged<'_>>,
-) -> Result<BTreeMap<String, LetterTopic>> {
+    mut check: Option<&mut TopicCheck<'_>>,
+) -> Result<BTreeMap<String, DeadLetterTopic>> {
     let mut found = BTreeMap::new();
     for source in &config.plan.sources {
         let Some(topic) = &source.dead_letter_topic else { continue };
-        let judged = judged.as_deref_mut().ok_or_else(|| {
+        let check = check.as_deref_mut().ok_or_else(|| {
             mistake(format!(
                 "source {} names dead_letter.topic = '{topic}', but nothing here is on Kafka\n  \
                  leave it out: rejected records are in the table herald.dead_letter all the same",
                 source.name
             ))
         })?;
-        let info =
-            judged.letters(topic).with_context(|| format!("dead letters of source {}", source.name))?;
-        let letters =
-            LetterTopic { name: topic.clone(), partitions: info.partitions, max_bytes: record_bytes(&info) };
-        found.insert(source.name.clone(), letters);
+        let info = check
+            .ensure_dead_letter_topic(topic)
+            .with_context(|| format!("dead letters of source {}", source.name))?;
+        let dead_letters = DeadLetterTopic {
+            name: topic.clone(),
+            partitions: info.partitions,
+            max_bytes: record_bytes(&info),
+        };
+        found.insert(source.name.clone(), dead_letters);
     }
     Ok(found)
 }
 
-/// Where a target is, if its marker and the state belong together.
-fn judge(store: &Store, marker: Option<&Marker>, target: u16) -> Result<u64> {
+/// The last epoch that a target holds; an error if its marker and the state do not belong together.
+fn settled_epoch(store: &Store, marker: Option<&Marker>, target: u16) -> Result<u64> {
     let published = store.published(target)?.map_or(0, |p| p.epoch);
     fail_point!("publish.marker.ignored", |_| Ok(published));
     let digest_of = |epoch: u64| {
@@ -329,7 +340,7 @@ fn judge(store: &Store, marker: Option<&Marker>, target: u16) -> Result<u64> {
     Ok(at)
 }
 
-/// Makes decoders for sources.
+/// Creates the factory of source decoders; setting `cancel` ends their waits.
 pub fn decoders(cancel: Arc<AtomicBool>) -> Arc<MakeDecoder> {
     Arc::new(move |source: &Source| decoder::of(source, &cancel))
 }

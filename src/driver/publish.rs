@@ -1,8 +1,8 @@
-//! The publisher: carries committed epochs from the outbox to the sinks, in order, each once.
+//! The publisher: copies committed epochs from the outbox to the sinks, in order, each once.
 //!
-//! What a crash left in the outbox goes out first. Epochs that wait are published together, in one
-//! transaction. A failure that can pass is tried again inside the Kafka publisher; what it returns
-//! is final, and ends the run with the outbox kept.
+//! Epochs that a crash left in the outbox go out first. Waiting epochs are published together, in one
+//! transaction. The Kafka publisher retries transient failures itself; an error that it returns is final and
+//! ends the run, with the outbox kept.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::metrics::{Metrics, Phase};
 pub struct ToPublisher {
     /// The epoch.
     pub epoch: u64,
-    /// When it was committed, milliseconds since 1970.
+    /// Time of its commit, milliseconds since 1970.
     pub commit_ms: i64,
     /// Chunks by target.
     pub chunks: BTreeMap<u16, Vec<Vec<u8>>>,
@@ -42,11 +42,11 @@ pub struct Targets {
     pub files: BTreeMap<u16, FileWriter>,
     /// The state with the outbox.
     pub store: Arc<Store>,
-    /// Set when the process must go without waiting for a broker.
+    /// Set when the process must end without waiting for a broker.
     pub stop: Arc<AtomicBool>,
-    /// The last epoch that is out, everywhere.
+    /// The last epoch that is published to all targets.
     pub published: Arc<AtomicU64>,
-    /// What the state was told of the topics.
+    /// The topic positions that the state last recorded.
     pub remembered: Remembered,
     /// Metrics.
     pub metrics: Arc<Metrics>,
@@ -54,30 +54,31 @@ pub struct Targets {
     pub handle: DriverHandle,
 }
 
-/// When the state was last told how far topics reached, and how many of them had records then.
+/// Time of the last write of topic positions to the state, and the number of topics with records then.
 #[derive(Debug, Default)]
 pub struct Remembered {
     at: Option<Instant>,
     topics: usize,
 }
 
-/// How often the state is told.
-const REMEMBER: Duration = Duration::from_secs(10);
+/// Interval at which topic positions are written to the state.
+const REMEMBER_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Epochs and bytes that are committed and not published: of the target that is furthest behind, and of all.
-pub fn unpublished(store: &Store, metrics: &Metrics) -> (u64, u64) {
+/// Committed and unpublished output: the epochs of the target that is furthest behind, and the bytes of all
+/// targets. Also exports both.
+pub fn unpublished_output(store: &Store, metrics: &Metrics) -> (u64, u64) {
     let depths = store.outbox_depth();
     let (epochs, bytes) = depths.values().fold((0, 0), |sum, d| (sum.0.max(d.epochs), sum.1 + d.bytes));
-    metrics.outbox_depth(epochs, bytes);
+    metrics.set_outbox_depth(epochs, bytes);
     (epochs, bytes)
 }
 
-/// Epochs that are published together, at most.
-const TOGETHER: usize = 64;
+/// Most epochs that are published in one transaction.
+const MAX_EPOCHS_PER_TRANSACTION: usize = 64;
 
 impl Targets {
-    /// Publishes what a previous run left, up to the epoch that this one starts from; `after` is where each target
-    /// is. Records have the time of their own epoch's commit.
+    /// Publishes the outbox of a previous run, up to the epoch that this one starts from. `after` is the last
+    /// published epoch of each target. Records are stamped with the commit time of their own epoch.
     ///
     /// # Errors
     /// When a target refuses for good.
@@ -86,7 +87,8 @@ impl Targets {
         let store = self.store.clone();
         let without_time_ms = store.meta().commit_ms;
         for (target, after) in after {
-            // Not the committed epoch: later ones had no output here, and the target's marker knows nothing of them.
+            // Deletes only up to the last epoch sent, not to `upto`: later epochs had no output for this
+            // target, and its marker does not cover them.
             let mut sent = *after;
             let mut left = store.outbox_after(*target, *after)?;
             while let Some(epoch) = left.next().transpose()? {
@@ -96,14 +98,14 @@ impl Targets {
                 tracing::info!(epoch = epoch.epoch, target, "publishing what was left in the outbox");
                 let commit_ms = epoch.commit_ms.unwrap_or(without_time_ms);
                 fail_point!("recover.outbox.epoch");
-                self.send(*target, &[(epoch.epoch, commit_ms, &epoch.parts)])?;
+                self.send_to_target(*target, &[(epoch.epoch, commit_ms, &epoch.parts)])?;
                 sent = epoch.epoch;
             }
             self.store.delete_outbox(*target, sent)?;
         }
-        self.handle.update(|status| status.published = status.published.max(upto));
+        self.handle.update_status(|status| status.published = status.published.max(upto));
         self.published.store(upto, Ordering::Release);
-        failpoints::published(upto);
+        failpoints::epochs_published(upto);
         fail_point!("recover.outbox.after");
         Ok(())
     }
@@ -115,21 +117,22 @@ impl Targets {
     pub fn run(&mut self, inbox: &Receiver<ToPublisher>) -> Result<()> {
         while let Ok(first) = inbox.recv() {
             let mut epochs = vec![first];
-            while epochs.len() < TOGETHER {
+            while epochs.len() < MAX_EPOCHS_PER_TRANSACTION {
                 let Ok(next) = inbox.try_recv() else { break };
                 epochs.push(next);
             }
-            self.publish(&epochs)?;
+            self.publish_epochs(&epochs)?;
         }
-        self.remember(true)
+        self.remember_offsets(true)
     }
 
-    /// Tells the state how far topics reached: the first time that one has records, now and then, and at the end.
-    fn remember(&mut self, last: bool) -> Result<()> {
+    /// Writes the end offsets of topics to the state: when a topic gets its first records, every
+    /// [`REMEMBER_INTERVAL`], and at the end (`last`).
+    fn remember_offsets(&mut self, last: bool) -> Result<()> {
         let Some(publisher) = &self.kafka else { return Ok(()) };
         let reached = publisher.reached();
         let topics = reached.values().filter(|ends| ends.iter().any(|end| *end > 0)).count();
-        let due = self.remembered.at.is_none_or(|at| at.elapsed() > REMEMBER);
+        let due = self.remembered.at.is_none_or(|at| at.elapsed() > REMEMBER_INTERVAL);
         if !last && !due && topics == self.remembered.topics {
             return Ok(());
         }
@@ -147,7 +150,8 @@ impl Targets {
         Ok(())
     }
 
-    fn publish(&mut self, epochs: &[ToPublisher]) -> Result<()> {
+    /// Publishes a group of epochs to every target they have output for.
+    fn publish_epochs(&mut self, epochs: &[ToPublisher]) -> Result<()> {
         fail_point!("publish.before");
         let begun = Instant::now();
         let mut targets: Vec<u16> = epochs.iter().flat_map(|e| e.chunks.keys().copied()).collect();
@@ -156,26 +160,27 @@ impl Targets {
         for target in targets {
             let outputs: Vec<(u64, i64, &Vec<Vec<u8>>)> =
                 epochs.iter().filter_map(|e| Some((e.epoch, e.commit_ms, e.chunks.get(&target)?))).collect();
-            self.send(target, &outputs)?;
+            self.send_to_target(target, &outputs)?;
             if let Some((epoch, ..)) = outputs.last() {
                 self.store.delete_outbox(target, *epoch)?;
             }
         }
-        self.metrics.epoch_phase(Phase::Publish, begun.elapsed());
+        self.metrics.observe_phase(Phase::Publish, begun.elapsed());
         let (now, last) = (now_ms(), epochs.last().map_or(0, |e| e.epoch));
-        epochs.iter().flat_map(|e| &e.samples).for_each(|ms| self.metrics.end_to_end(now - ms));
+        epochs.iter().flat_map(|e| &e.samples).for_each(|ms| self.metrics.observe_end_to_end(now - ms));
         fail_point!("publish.after");
         self.published.store(last, Ordering::Release);
-        failpoints::published(last);
-        unpublished(&self.store, &self.metrics);
-        self.handle.update(|status| {
+        failpoints::epochs_published(last);
+        unpublished_output(&self.store, &self.metrics);
+        self.handle.update_status(|status| {
             status.published = last;
             status.broker_ok = true;
         });
         Ok(())
     }
 
-    fn send(&mut self, target: u16, outputs: &[(u64, i64, &Vec<Vec<u8>>)]) -> Result<()> {
+    /// Sends epochs to one target and records them as published.
+    fn send_to_target(&mut self, target: u16, outputs: &[(u64, i64, &Vec<Vec<u8>>)]) -> Result<()> {
         let Some((last, _, chunks)) = outputs.last() else { return Ok(()) };
         match (target, &mut self.kafka) {
             (0, Some(publisher)) => {
@@ -193,7 +198,7 @@ impl Targets {
                     .with_context(|| format!("epoch {last} is committed and stays in the outbox"))?;
                 let published = Published { epoch: *last, digest: Some(digest(chunks)) };
                 self.store.set_published(0, &published)?;
-                self.remember(false)?;
+                self.remember_offsets(false)?;
             }
             _ => {
                 if let Some(file) = self.files.get_mut(&target) {
@@ -207,7 +212,8 @@ impl Targets {
     }
 }
 
-/// Has the state remember that a topic is not the one it was: what was tried to send there hides it from the next start.
+/// Marks a topic as lost in the state. Records of the failed attempt may make the new topic look like the old
+/// one, so the next start could not detect the loss itself.
 fn remember_lost(store: &Store, error: &ConnectorError) {
     let (ConnectorError::GoneTopic { topic } | ConnectorError::RemadeSink { topic, .. }) = error else {
         return;

@@ -12,16 +12,16 @@ use dataflows::worker::Setup;
 use schemas::Records;
 use state::PartitionProgress;
 
-use super::commit::Head;
+use super::commit::EpochHead;
 use super::{DriverConfig, DriverHandle};
 use crate::metrics::Metrics;
 
-/// Bytes one poll of one source may bring.
+/// Most bytes of one poll of one source.
 const POLL_BYTES: usize = 8 << 20;
-/// Records one poll of one source may bring.
+/// Most records of one poll of one source.
 const POLL_RECORDS: usize = 16_384;
 
-/// The last record of a partition, as the state has it.
+/// The last record read of a partition, as the state has it.
 fn last_record(at: &PartitionProgress) -> Option<LastRecord> {
     if at.last_ms.is_none() && at.last_digest.is_none() {
         return None;
@@ -30,6 +30,7 @@ fn last_record(at: &PartitionProgress) -> Option<LastRecord> {
     Some(LastRecord { offset, ms: at.last_ms, digest: at.last_digest })
 }
 
+/// The same, as an epoch's head holds it.
 fn last_read(last: &LastRecord) -> LastRead {
     LastRead { offset: last.offset, ms: last.ms, digest: last.digest }
 }
@@ -38,9 +39,9 @@ fn last_read(last: &LastRecord) -> LastRead {
 pub struct Sources {
     readers: Vec<(String, Reader)>,
     known: Vec<BTreeSet<i32>>,
-    /// How many partitions of each were looked at.
+    /// Number of partitions of each source that `take_new_partitions` has seen.
     seen: Vec<usize>,
-    /// Sources that must be read to their end first.
+    /// For each source, the sources that must be read to their end before it.
     awaited: Vec<BTreeSet<usize>>,
 }
 
@@ -51,11 +52,11 @@ impl Sources {
     /// When a source cannot be opened, with its name.
     pub fn open(config: &DriverConfig, setup: &Setup) -> Result<Sources> {
         let (mut readers, mut known) = (vec![], vec![]);
-        let mut awaited = config.plan.awaited();
+        let mut awaited = config.plan.sources_read_first();
         for (source, awaited) in config.plan.sources.iter().zip(&mut awaited) {
-            let what = || format!("source {}", source.name);
+            let named = || format!("source {}", source.name);
             let headers = source.includes.iter().any(|i| matches!(i, IncludeKind::Header(_)));
-            let mut connector = SourceConnector::from_options(&source.options).with_context(what)?;
+            let mut connector = SourceConnector::from_options(&source.options).with_context(named)?;
             match &mut connector {
                 SourceConnector::File(file) => file.keyed = source.format == Format::Upsert,
                 SourceConnector::Kafka(kafka) => {
@@ -76,9 +77,9 @@ impl Sources {
                     source.name
                 );
             }
-            let mut reader = Reader::open(&wanted, &start.unwrap_or_default()).with_context(what)?;
+            let mut reader = Reader::open(&wanted, &start.unwrap_or_default()).with_context(named)?;
             if config.once {
-                reader.stop_at_end().with_context(what)?;
+                reader.stop_at_end().with_context(named)?;
             }
             if held.is_some_and(|h| h.read > 0) {
                 awaited.clear();
@@ -90,8 +91,9 @@ impl Sources {
         Ok(Sources { readers, known, seen, awaited })
     }
 
-    /// Which sources are not read yet. Sources that await each other do not wait.
-    fn waiting(&mut self) -> Vec<bool> {
+    /// The sources that must not be read yet. Sources that only await each other are all read, or none ever
+    /// would be.
+    fn blocked_sources(&mut self) -> Vec<bool> {
         for awaited in &mut self.awaited {
             awaited.retain(|other| !self.readers[*other].1.caught_up());
         }
@@ -100,14 +102,14 @@ impl Sources {
         if stuck { vec![false; waiting.len()] } else { waiting }
     }
 
-    /// What is there now, at most `limit` records.
+    /// Reads the records that are available now, at most `limit`, with the index of their source.
     ///
     /// # Errors
     /// When a source fails for good, with its name.
     pub fn poll(&mut self, limit: usize) -> Result<Vec<(usize, Records)>> {
         let mut out = Vec::new();
         let mut left = limit;
-        let waiting = self.waiting();
+        let waiting = self.blocked_sources();
         for (at, (name, reader)) in self.readers.iter_mut().enumerate() {
             if left == 0 {
                 break;
@@ -126,8 +128,8 @@ impl Sources {
         Ok(out)
     }
 
-    /// Partitions that were not there before, with the watermark they start at.
-    pub fn joined(&mut self, setup: &Setup) -> Vec<(usize, i32, Option<i64>)> {
+    /// Partitions that appeared since the last call, each with its source and the watermark it starts at.
+    pub fn take_new_partitions(&mut self, setup: &Setup) -> Vec<(usize, i32, Option<i64>)> {
         let mut joined = Vec::new();
         for (at, (_, reader)) in self.readers.iter().enumerate() {
             let count = reader.partition_count();
@@ -142,9 +144,9 @@ impl Sources {
         joined
     }
 
-    /// Partitions of sources that are bounded (or, with `all`, of any) and whose watermark is not beyond all
-    /// time yet.
-    pub fn ended(&self, setup: &Setup, all: bool) -> Vec<(usize, i32)> {
+    /// The partitions whose watermark must be advanced to the maximum at the end: those of bounded sources,
+    /// or with `all` of any source, whose watermark is not there yet.
+    pub fn partitions_to_end(&self, setup: &Setup, all: bool) -> Vec<(usize, i32)> {
         let mut ended = Vec::new();
         for (at, (_, reader)) in self.readers.iter().enumerate() {
             let marked = setup.plan.sources[at].watermark.is_some();
@@ -156,19 +158,20 @@ impl Sources {
         ended
     }
 
-    /// Whether everything there is, or was at opening, has been read.
-    pub fn done(&self) -> bool {
+    /// Returns true once all records have been read that a bounded source has, or an unbounded one had at
+    /// opening.
+    pub fn all_read(&self) -> bool {
         self.readers.iter().all(|(_, reader)| reader.bounded_done())
     }
 
-    /// Whether a position has moved on without a record, which is worth an epoch: without it the end of a
-    /// transaction would seem to be a record that was never read.
-    pub fn moved(&self) -> bool {
+    /// Returns true if a position has advanced without a record, past the end marker of a transaction. That
+    /// needs an epoch of its own: otherwise the marker would look like an unread record after a restart.
+    pub fn positions_moved(&self) -> bool {
         self.readers.iter().any(|(_, reader)| reader.moved())
     }
 
     /// Adds positions and partitions to an epoch's head.
-    pub fn fill(&mut self, head: &mut Head) {
+    pub fn fill_head(&mut self, head: &mut EpochHead) {
         for ((_, reader), source) in self.readers.iter_mut().zip(&mut head.sources) {
             reader.take_moved();
             source.next = reader.positions();
@@ -179,22 +182,24 @@ impl Sources {
         }
     }
 
-    /// Lag to metrics and status; what keeps a source from being read, if anything does.
-    pub fn tell(&self, metrics: &Metrics, handle: &DriverHandle) -> Option<String> {
+    /// Exports the lag of every source. Returns the error that keeps a source from being read, if one does.
+    pub fn report_lag(&self, metrics: &Metrics, handle: &DriverHandle) -> Option<String> {
         for (name, reader) in &self.readers {
             let lag = reader.lag();
-            lag.iter().for_each(|(partition, n)| metrics.lag(name, *partition, *n));
+            lag.iter().for_each(|(partition, n)| metrics.set_lag(name, *partition, *n));
             let total = lag.values().sum();
-            handle.update(|status| {
+            handle.update_status(|status| {
                 if let Some(source) = status.sources.iter_mut().find(|s| s.name == *name) {
                     source.lag = total;
                 }
             });
         }
-        self.readers.iter().find_map(|(name, reader)| Some(format!("source {name}: {}", reader.trouble()?)))
+        self.readers
+            .iter()
+            .find_map(|(name, reader)| Some(format!("source {name}: {}", reader.last_error()?)))
     }
 
-    /// Tells lag tools where the sources are.
+    /// Commits the positions to Kafka's consumer group, for tools that show lag. Herald never reads them.
     pub fn commit_offsets(&mut self) {
         for (_, reader) in &mut self.readers {
             let positions = reader.positions();

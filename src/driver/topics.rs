@@ -1,54 +1,59 @@
-//! The topics of sinks and dead letters at a start: made where they are missing, and judged where they are not.
+//! Check of the topics of sinks and dead letters at a start: missing topics are created, existing ones
+//! validated.
 //!
-//! The state remembers how many partitions each topic had and how far it reached. A sink's topic that is gone, that
-//! was made anew, that has more partitions than it had, or that another topology has written to since is refused:
-//! going on would leave rows out, keep stale ones, or overwrite another's. `herald sink resend` is the way on, and
-//! `--fresh` takes a topic over. A dead letter topic that is gone is made anew, with a word: the state's own table
-//! holds what was in it.
+//! The state records each topic's partition count and end offsets. A sink's topic that was deleted, was
+//! recreated, has more partitions than before, or has since been written to by another topology is refused:
+//! continuing would omit rows, keep stale ones, or overwrite those of the other topology. `herald sink
+//! resend` resolves the first cases, and `--fresh` takes a topic over. A deleted dead-letter topic is
+//! recreated with a warning: its records are in the state's own table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use connectors::kafka::{Reached, TopicInfo, TopicSpec, Topics, judge, progress_topic};
+use connectors::kafka::{Reached, TopicInfo, TopicSpec, Topics, progress_topic, verify_reached};
 use connectors::{ConnectorError, KafkaSink, Mismatch};
 use dataflows::plan::formats::Format;
 use dataflows::plan::{Plan, Sink};
 use state::{KnownTopic, Store};
 
-/// The topics of one start.
-pub struct Judged<'a> {
+/// Check of the topics of one start.
+pub struct TopicCheck<'a> {
     topics: &'a Topics,
     topology: &'a str,
-    /// Tells whether sinks are taken over from whoever wrote them.
+    /// Set when sinks are taken over from other topologies.
     fresh: bool,
     known: BTreeMap<String, KnownTopic>,
-    /// The last epoch that the state knows to be published.
+    /// The last epoch that the state records as published.
     published: u64,
-    /// Sinks that are to be sent again.
+    /// Sinks that are sent again.
     renewed: Vec<String>,
-    /// Sinks' topics that hold what was sent before.
+    /// Topics of sinks that still hold the records sent before.
     kept: BTreeSet<String>,
-    /// What is to be remembered.
+    /// The topics as the state will record them.
     now: BTreeMap<String, KnownTopic>,
 }
 
-impl<'a> Judged<'a> {
-    /// Of a state, in which nothing is known of topics where it starts over.
+impl<'a> TopicCheck<'a> {
+    /// Reads the topics that the state records; a state that starts over records none.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn new(topics: &'a Topics, (topology, fresh): (&'a str, bool), store: &Store) -> Result<Judged<'a>> {
+    pub fn new(
+        topics: &'a Topics,
+        (topology, fresh): (&'a str, bool),
+        store: &Store,
+    ) -> Result<TopicCheck<'a>> {
         let (known, now) = (store.known_topics()?, BTreeMap::new());
         let published = store.published(0)?.map_or(0, |published| published.epoch);
-        let (renewed, kept) = (renewed(store)?, BTreeSet::new());
-        Ok(Judged { topics, topology, fresh, known, published, renewed, kept, now })
+        let (renewed, kept) = (sinks_to_resend(store)?, BTreeSet::new());
+        Ok(TopicCheck { topics, topology, fresh, known, published, renewed, kept, now })
     }
 
-    /// A sink's topic.
+    /// Validates a sink's topic against the state's record, or creates it.
     ///
     /// # Errors
-    /// When it is not, or does not remain, what the sink needs.
-    pub fn sink(&mut self, sink: &Sink, kafka: &KafkaSink) -> Result<TopicInfo> {
+    /// When the topic does not fit the sink, or is not the one that was written to before.
+    pub fn check_sink_topic(&mut self, sink: &Sink, kafka: &KafkaSink) -> Result<TopicInfo> {
         let topic = &kafka.topic;
         let renewed = self.renewed.contains(&sink.name);
         let bounds = self.topics.bounds(topic)?;
@@ -58,12 +63,13 @@ impl<'a> Judged<'a> {
         if let Some(known) = self.known.get(topic) {
             let same = match known.lost {
                 true => Err(ConnectorError::GoneTopic { topic: topic.clone() }),
-                false => judge(topic, &known.reached, ends.as_deref()),
+                false => verify_reached(topic, &known.reached, ends.as_deref()),
             };
-            // A topic made anew may have as many partitions as its maker likes.
+            // With a resend ordered, a recreated or empty topic may have any number of partitions: no key is
+            // in the wrong one yet.
             let old = same.is_ok() && ends.as_ref().is_some_and(|ends| ends.iter().any(|end| *end > 0));
             if let (Err(error), false) = (same, renewed) {
-                return Err(self.wiped()?.unwrap_or(error).into());
+                return Err(self.wiped_broker()?.unwrap_or(error).into());
             }
             let now = ends.as_ref().map_or(known.partitions, |ends| ends.len() as i32);
             let other = now < known.partitions || now > known.partitions && !sink.key.is_empty();
@@ -88,29 +94,30 @@ impl<'a> Judged<'a> {
             spec.partitions = spec.partitions.or(self.known.get(topic).map(|known| known.partitions));
         }
         let info = self.topics.ensure(&spec)?;
-        self.remember(topic, info.partitions, reached);
+        self.note_topic(topic, info.partitions, reached);
         Ok(info)
     }
 
-    /// Where the progress topic is gone, too, it is the broker that was wiped.
-    fn wiped(&self) -> Result<Option<ConnectorError>> {
-        if self.published == 0 || self.topics.partitions(&progress_topic(self.topology))?.is_some() {
+    /// The error for a broker that lost all its data, if the progress topic is gone as well as a sink's
+    /// topic.
+    fn wiped_broker(&self) -> Result<Option<ConnectorError>> {
+        if self.published == 0 || self.topics.partition_count(&progress_topic(self.topology))?.is_some() {
             return Ok(None);
         }
         let lost = Mismatch::LostData { marker: None, published: self.published };
         Ok(Some(ConnectorError::StateMismatch(lost)))
     }
 
-    /// A topic for dead letters.
+    /// Creates a dead-letter topic, or warns when it is not the one that was written to before.
     ///
     /// # Errors
-    /// When it cannot be had.
-    pub fn letters(&mut self, topic: &str) -> Result<TopicInfo> {
+    /// When the topic cannot be created or read.
+    pub fn ensure_dead_letter_topic(&mut self, topic: &str) -> Result<TopicInfo> {
         let known = self.known.get(topic).cloned().unwrap_or_default();
         let mut spec = TopicSpec { name: topic.to_owned(), ..TopicSpec::default() };
         let bounds = self.topics.bounds(topic)?;
         let ends: Option<Vec<i64>> = bounds.map(|bounds| bounds.iter().map(|(_, end)| *end).collect());
-        let same = judge(topic, &known.reached, ends.as_deref());
+        let same = verify_reached(topic, &known.reached, ends.as_deref());
         if let Err(error) = &same {
             tracing::warn!("{error}; what it held is in the table herald.dead_letter");
         }
@@ -118,22 +125,23 @@ impl<'a> Judged<'a> {
             spec.partitions = Some(known.partitions);
         }
         let info = self.topics.ensure(&spec)?;
-        self.remember(topic, info.partitions, if same.is_ok() { known.reached } else { Vec::new() });
+        self.note_topic(topic, info.partitions, if same.is_ok() { known.reached } else { Vec::new() });
         Ok(info)
     }
 
-    fn remember(&mut self, topic: &str, partitions: i32, mut reached: Vec<i64>) {
+    /// Notes a topic for the state's record.
+    fn note_topic(&mut self, topic: &str, partitions: i32, mut reached: Vec<i64>) {
         reached.resize(partitions.max(0) as usize, 0);
         self.now.insert(topic.to_owned(), KnownTopic { partitions, reached, lost: false });
     }
 
-    /// By topic, the epoch up to which nothing that waits in the outbox is sent: a later one holds all of it again. A
-    /// topic that holds what was sent before still needs what waits, for a key may be taken away there; unless the
-    /// sink has no key: then it only adds, and would add twice.
+    /// By topic, the epoch up to which the outbox is skipped because a resend after it holds all rows again.
+    /// A topic that still holds earlier records needs the waiting ones, because they may delete keys. A sink
+    /// without a key only appends, so there the waiting records are always skipped: they would be sent twice.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn superseded(&self, store: &Store, plan: &Plan) -> Result<BTreeMap<String, u64>> {
+    pub fn superseded_epochs(&self, store: &Store, plan: &Plan) -> Result<BTreeMap<String, u64>> {
         let resends = store.resends().context("what is to be sent again is not known")?;
         let of = |sink: &Sink| {
             let kafka = sink.options.get("connector").is_some_and(|connector| connector == "kafka");
@@ -144,11 +152,11 @@ impl<'a> Judged<'a> {
         Ok(plan.sinks.iter().filter_map(of).collect())
     }
 
-    /// Has the state remember the topics, and tells how far they reached.
+    /// Records the topics in the state. Returns their end offsets.
     ///
     /// # Errors
     /// When the state cannot be written.
-    pub fn keep(self, store: &Store) -> Result<Reached> {
+    pub fn store_topics(self, store: &Store) -> Result<Reached> {
         if self.now != self.known {
             store.set_known_topics(&self.now)?;
         }
@@ -156,11 +164,11 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// The sinks whose content is to be sent again by the next epoch.
+/// The sinks whose content the next epoch must send again.
 ///
 /// # Errors
 /// When the state cannot be read.
-pub fn renewed(store: &Store) -> Result<Vec<String>> {
+pub fn sinks_to_resend(store: &Store) -> Result<Vec<String>> {
     let epoch = store.meta().epoch;
     let due = store.resends()?.into_iter().filter(|(_, at)| *at == epoch);
     Ok(due.map(|(sink, _)| sink).collect())

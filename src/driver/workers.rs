@@ -1,5 +1,5 @@
-//! Worker threads: each runs one timely worker, decodes and judges the records it is given, steps
-//! the dataflow when an epoch is closed, encodes its share of the sinks' output, and sends its part
+//! Worker threads: each runs one timely worker, decodes and validates the records it receives, steps
+//! the dataflow when an epoch is closed, encodes its share of the sinks' output, and sends its report
 //! of the epoch to the committer.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use dataflows::worker::{self, Command, Setup, Topology, Worker, Workers};
 use fail::fail_point;
 use schemas::Records;
 
-use super::again::Again;
+use super::again::Resends;
 use super::commit::ToCommitter;
 use super::encode::{Encoded, Outputs};
 use super::fate::Fate;
@@ -29,26 +29,27 @@ pub struct Report {
     pub encoded: Encoded,
     /// Dead letters.
     pub dead: Vec<DeadLetter>,
-    /// Time spent decoding and judging.
+    /// Time spent decoding and validating.
     pub decode: Duration,
     /// Time spent stepping the dataflow and encoding.
     pub step: Duration,
 }
 
-/// Runs workers until their channels close; the first that fails, panics or ends too early ends the run. What the
-/// state owes sinks, the first worker sends in the first epoch.
+/// Starts workers that run until their channels close. One that fails, panics or ends early ends the run. The
+/// sink deltas that a repair left (`owed`) are sent by the first worker in the first epoch.
 ///
 /// # Errors
 /// When threads cannot be started.
 pub fn start(
-    (setup, again): (Setup, Again),
+    (setup, resends): (Setup, Resends),
     (outputs, owed): (Arc<Outputs>, Option<Owed>),
     inboxes: Vec<Receiver<Command>>,
     to_committer: Sender<ToCommitter>,
     fate: Fate,
 ) -> Result<Workers> {
     let peers = inboxes.len();
-    // Each is taken by its worker and gone with it: nobody waits for room in the inbox of a worker that has ended.
+    // Each inbox is moved into its worker and dropped with it, so that no sender blocks on a worker that has
+    // ended.
     let inboxes: Vec<_> = inboxes.into_iter().map(|inbox| Mutex::new(Some(inbox))).collect();
     let (abort, failing, owed) = (setup.abort.clone(), fate.clone(), Mutex::new(owed));
     let body = move |worker: &mut Worker| -> Result<()> {
@@ -56,16 +57,17 @@ pub fn start(
         let taken = place.and_then(|inbox| inbox.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Some(inbox) = taken else { return Ok(()) };
         let owed = owed.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| worker.index() == 0);
-        work(worker, (&setup, &again), (&outputs, owed), &inbox, &to_committer)?;
-        fate.ended("worker");
+        run_worker(worker, (&setup, &resends), (&outputs, owed), &inbox, &to_committer)?;
+        fate.part_ended("worker");
         Ok(())
     };
     Ok(worker::start(peers, abort, body, move |error: Error| failing.fail(error))?)
 }
 
-fn work(
+/// Runs one worker until its inbox closes.
+fn run_worker(
     worker: &mut Worker,
-    (setup, again): (&Setup, &Again),
+    (setup, resends): (&Setup, &Resends),
     (outputs, mut owed): (&Outputs, Option<Owed>),
     inbox: &Receiver<Command>,
     to_committer: &Sender<ToCommitter>,
@@ -73,8 +75,8 @@ fn work(
     fail_point!("recover.restore.before");
     let mut topology = Topology::build(worker, setup)?;
     fail_point!("recover.restore.after");
-    let mut encoder = outputs.encoder(&setup.plan)?;
-    let (mut dead, mut decode, mut first) = (Vec::new(), Duration::ZERO, Some(again));
+    let mut encoder = outputs.worker_encoder(&setup.plan)?;
+    let (mut dead, mut decode, mut first) = (Vec::new(), Duration::ZERO, Some(resends));
     let _ = to_committer.send(ToCommitter::Ready);
     while let Ok(message) = inbox.recv() {
         match message {
@@ -87,27 +89,28 @@ fn work(
                     tracing::warn!(source = setup.plan.sources[source].name, "{warning}");
                 }
             }
-            Command::Join(source, partition, floor) => topology.join(source, partition, floor),
+            Command::Join(source, partition, floor) => topology.join_partition(source, partition, floor),
             Command::Close(epoch, partitions) => {
                 let begun = Instant::now();
                 fail_point!("worker.step.before");
                 let mut out = topology.close(worker, epoch, &partitions)?;
                 fail_point!("worker.step.after");
                 let mut sinks = std::mem::take(&mut out.sinks);
-                // Nothing entered in the epoch of what is owed or sent again.
-                let again = first.take().filter(|again| again.any());
-                if owed.is_some() || again.is_some() {
+                // The epoch of owed and resent content has no input, so these deltas are its whole sink
+                // output.
+                let resends = first.take().filter(|resends| resends.is_due());
+                if owed.is_some() || resends.is_some() {
                     let mut owed = owed.take().unwrap_or_default();
-                    owed.settle(&mut out);
-                    if let Some(again) = again {
+                    owed.delete_stored(&mut out);
+                    if let Some(resends) = resends {
                         let place = (worker.index(), worker.peers());
-                        for (at, whole) in again.deltas(setup, topology.restored(), place)? {
+                        for (at, whole) in resends.sink_deltas(setup, topology.take_restored(), place)? {
                             owed.add_whole(at, whole);
                         }
                     }
                     sinks = owed.sinks;
                 }
-                let encoded = encoder.encode(epoch, sinks, &mut out, setup.spaces.errors)?;
+                let encoded = encoder.encode(epoch, sinks, &mut out, setup.state_tables.errors)?;
                 let marks = (0..setup.plan.sources.len()).map(|s| topology.marks(s)).collect();
                 let report = Report {
                     share: WorkerEpoch { out, marks },
@@ -126,11 +129,12 @@ fn work(
     Ok(())
 }
 
+/// A rejected record as a dead letter.
 fn dead_letter(setup: &Setup, source: usize, records: &Records, rejected: Rejected) -> DeadLetter {
     let source = &setup.plan.sources[source];
     let at = rejected.record as usize;
     DeadLetter {
-        topic: place(&source.options),
+        topic: source_origin(&source.options),
         partition: records.partition,
         offset: records.offsets[at],
         timestamp: records.timestamps[at],
@@ -144,7 +148,7 @@ fn dead_letter(setup: &Setup, source: usize, records: &Records, rejected: Reject
     }
 }
 
-/// Where a source reads, as dead letters and messages call it: its topic, path, or connector.
-pub fn place(options: &BTreeMap<String, String>) -> String {
+/// The origin of a source's records in dead letters and messages: its topic, path, or connector.
+pub fn source_origin(options: &BTreeMap<String, String>) -> String {
     ["topic", "path", "connector"].iter().find_map(|name| options.get(*name)).cloned().unwrap_or_default()
 }

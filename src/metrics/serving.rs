@@ -1,22 +1,22 @@
-//! The numbers of what is served: connections, requests that were refused and why, queries and how they ended,
-//! answers that wait to be read, descriptors.
+//! Metrics of the HTTP server: connections, refused requests by reason, queries by outcome, answers that wait
+//! to be read, and file descriptors.
 
 use anyhow::Result;
 use prometheus::core::Collector;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::{counters, gauges};
+use super::{counter_vec, gauge_vec};
 
-/// Why requests are refused without being answered.
+/// Reasons for refusing a request.
 pub const REFUSALS: [&str; 7] =
     ["rate", "host", "body_size", "body_time", "connections", "queries", "query_turn"];
-/// Why connections are ended by this side.
+/// Reasons for which the server ends a connection.
 pub const ENDS: [&str; 6] = ["idle_for_another", "no_place", "handshake", "idle", "stalled", "age"];
-/// How queries end.
+/// Outcomes of queries.
 pub const OUTCOMES: [&str; 9] =
     ["answered", "mistake", "time", "memory", "depth", "answer_size", "answers", "left", "failed"];
 
-/// Gauges and counters of the server; what is at a bound shows here.
+/// Gauges and counters of the server; they show which of its bounds are reached.
 #[derive(Clone)]
 pub struct Serving {
     connections: IntGaugeVec,
@@ -29,43 +29,38 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// All of them, registered.
+    /// Creates and registers the metrics.
     pub fn new(registry: &Registry) -> Result<Serving> {
         let serving = Serving {
-            connections: gauges(
+            connections: gauge_vec(
                 "http_connections_number",
                 "Connections that are open, and that may be.",
                 &["kind"],
             )?,
-            ended: counters(
+            ended: counter_vec(
                 "http_connections_ended_total",
                 "Connections that the server ended, by reason.",
                 &["reason"],
             )?,
-            refused: counters(
+            refused: counter_vec(
                 "http_requests_refused_total",
                 "Requests at a limit that were refused, by limit.",
                 &["reason"],
             )?,
-            queries: gauges("queries_number", "Queries that run, and that wait for their turn.", &["state"])?,
-            outcomes: counters("queries_total", "Queries by how they ended.", &["outcome"])?,
+            queries: gauge_vec(
+                "queries_number",
+                "Queries that run, and that wait for their turn.",
+                &["state"],
+            )?,
+            outcomes: counter_vec("queries_total", "Queries by how they ended.", &["outcome"])?,
             answers: IntGauge::new("query_answers_bytes", "Bytes of answers that wait to be read.")?,
-            descriptors: gauges(
+            descriptors: gauge_vec(
                 "file_descriptors_number",
                 "File descriptors that the process has, and that it may have.",
                 &["kind"],
             )?,
         };
-        let all: [Box<dyn Collector>; 7] = [
-            Box::new(serving.connections.clone()),
-            Box::new(serving.ended.clone()),
-            Box::new(serving.refused.clone()),
-            Box::new(serving.queries.clone()),
-            Box::new(serving.outcomes.clone()),
-            Box::new(serving.answers.clone()),
-            Box::new(serving.descriptors.clone()),
-        ];
-        all.into_iter().try_for_each(|collector| registry.register(collector))?;
+        serving.collectors().into_iter().try_for_each(|collector| registry.register(collector))?;
         for (counter, labels) in [
             (&serving.refused, &REFUSALS[..]),
             (&serving.ended, &ENDS[..]),
@@ -76,44 +71,57 @@ impl Serving {
         Ok(serving)
     }
 
-    /// Connections that are open, and that may be.
-    pub fn connections(&self, open: usize, most: usize) {
+    /// All metrics of the server.
+    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.connections.clone()),
+            Box::new(self.ended.clone()),
+            Box::new(self.refused.clone()),
+            Box::new(self.queries.clone()),
+            Box::new(self.outcomes.clone()),
+            Box::new(self.answers.clone()),
+            Box::new(self.descriptors.clone()),
+        ]
+    }
+
+    /// Sets the number of open connections and their limit.
+    pub fn set_connections(&self, open: usize, most: usize) {
         self.connections.with_label_values(&["open"]).set(open as i64);
         self.connections.with_label_values(&["limit"]).set(most as i64);
     }
 
-    /// A connection was ended by this side.
-    pub fn connection_ended(&self, reason: &str) {
+    /// Counts a connection that the server ended.
+    pub fn count_ended_connection(&self, reason: &str) {
         self.ended.with_label_values(&[reason]).inc();
     }
 
-    /// A request was refused at a limit.
-    pub fn refused(&self, reason: &str) {
+    /// Counts a request that was refused at a limit.
+    pub fn count_refused(&self, reason: &str) {
         self.refused.with_label_values(&[reason]).inc();
     }
 
-    /// A query began (1) or ceased (-1) to run.
-    pub fn running(&self, change: i64) {
+    /// Changes the number of running queries by 1 or -1.
+    pub fn change_running(&self, change: i64) {
         self.queries.with_label_values(&["running"]).add(change);
     }
 
-    /// A query began (1) or ceased (-1) to wait.
-    pub fn waiting(&self, change: i64) {
+    /// Changes the number of waiting queries by 1 or -1.
+    pub fn change_waiting(&self, change: i64) {
         self.queries.with_label_values(&["waiting"]).add(change);
     }
 
-    /// A query ended.
-    pub fn query_ended(&self, outcome: &str) {
+    /// Counts a query that ended.
+    pub fn count_query(&self, outcome: &str) {
         self.outcomes.with_label_values(&[outcome]).inc();
     }
 
-    /// Bytes of answers came to wait, or left.
-    pub fn answer_bytes(&self, change: i64) {
+    /// Changes the number of bytes of answers that wait to be read.
+    pub fn change_answer_bytes(&self, change: i64) {
         self.answers.add(change);
     }
 
-    /// Descriptors that are open, and that may be.
-    pub fn descriptors(&self, open: u64, limit: u64) {
+    /// Sets the number of open file descriptors and their limit.
+    pub fn set_descriptors(&self, open: u64, limit: u64) {
         self.descriptors.with_label_values(&["open"]).set(open as i64);
         self.descriptors.with_label_values(&["limit"]).set(i64::try_from(limit).unwrap_or(i64::MAX));
     }

@@ -1,9 +1,8 @@
-//! The rows of a query as text: a table for people, JSON and CSV for programs.
+//! Output formats of a query's rows: a table for people, JSON and CSV for programs.
 //!
 //! JSON is an array with one object a row and line, in column order; its values are those of JSON
 //! sinks (DECIMAL as string, BYTEA as base64, timestamps in ISO-8601). In CSV a NULL is an empty
-//! field, and arrays and structs are JSON text. What a type looks like is decided in one place,
-//! [`value`].
+//! field, and arrays and structs are JSON text. [`json_value`] alone decides how each type is written.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,35 +20,35 @@ use serde_json::{Map, Number, Value};
 use super::Answer;
 use crate::cli::OutputFormat;
 
-/// The whole answer as text, its last line ended.
-pub fn write(answer: &Answer, format: OutputFormat) -> Result<String> {
+/// The whole answer as text, with a newline at the end.
+pub fn answer_text(answer: &Answer, format: OutputFormat) -> Result<String> {
     let mut text = Vec::new();
-    write_to(answer, format, &mut text)?;
+    write_answer(answer, format, &mut text)?;
     Ok(String::from_utf8(text)?)
 }
 
-/// Writes an answer as text, its last line ended; of JSON and CSV no more than a row is held.
-pub fn write_to(answer: &Answer, format: OutputFormat, out: &mut dyn Write) -> Result<()> {
+/// Writes an answer as text, with a newline at the end. JSON and CSV are written row by row.
+pub fn write_answer(answer: &Answer, format: OutputFormat, out: &mut dyn Write) -> Result<()> {
     match format {
-        OutputFormat::Table => table(answer, out),
-        OutputFormat::Json => json(answer, out),
-        OutputFormat::Csv => csv(answer, out),
+        OutputFormat::Table => write_table(answer, out),
+        OutputFormat::Json => write_json(answer, out),
+        OutputFormat::Csv => write_csv(answer, out),
     }
 }
 
-fn options<'a>() -> FormatOptions<'a> {
+fn format_options<'a>() -> FormatOptions<'a> {
     FormatOptions::new()
         .with_display_error(true)
         .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.6f"))
         .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.6fZ"))
 }
 
-fn table(answer: &Answer, out: &mut dyn Write) -> Result<()> {
-    let options = options()
+fn write_table(answer: &Answer, out: &mut dyn Write) -> Result<()> {
+    let options = format_options()
         .with_null("NULL")
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
         .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.fZ"));
-    let mut batches = answer.batches.iter().map(spelt).collect::<Result<Vec<_>>>()?;
+    let mut batches = answer.batches.iter().map(spell_columns).collect::<Result<Vec<_>>>()?;
     if batches.is_empty() {
         batches.push(RecordBatch::new_empty(answer.schema.clone()));
     }
@@ -60,20 +59,21 @@ fn table(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// The same with intervals and UUIDs as PostgreSQL's text.
-fn spelt(batch: &RecordBatch) -> Result<RecordBatch> {
+/// The batch with intervals and UUIDs as PostgreSQL writes them.
+fn spell_columns(batch: &RecordBatch) -> Result<RecordBatch> {
     let is = |of: &DataType| matches!(of, DataType::Interval(_) | DataType::FixedSizeBinary(16));
     let mut fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
     let mut columns = batch.columns().to_vec();
     for (field, column) in fields.iter_mut().zip(&mut columns).filter(|(field, _)| is(field.data_type())) {
-        let texts = (0..column.len()).map(|row| Ok(value(column.as_ref(), row)?.as_str().map(str::to_owned)));
+        let texts =
+            (0..column.len()).map(|row| Ok(json_value(column.as_ref(), row)?.as_str().map(str::to_owned)));
         *column = Arc::new(texts.collect::<Result<StringArray>>()?);
         *field = field.clone().with_data_type(DataType::Utf8);
     }
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-fn json(answer: &Answer, out: &mut dyn Write) -> Result<()> {
+fn write_json(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     write!(out, "[")?;
     let mut first = true;
     for batch in &answer.batches {
@@ -81,7 +81,7 @@ fn json(answer: &Answer, out: &mut dyn Write) -> Result<()> {
         for row in 0..batch.num_rows() {
             let mut object = Map::new();
             for (field, column) in schema.fields().iter().zip(batch.columns()) {
-                object.insert(field.name().clone(), value(column.as_ref(), row)?);
+                object.insert(field.name().clone(), json_value(column.as_ref(), row)?);
             }
             write!(out, "{}{}", if first { "\n" } else { ",\n" }, Value::Object(object))?;
             first = false;
@@ -91,28 +91,28 @@ fn json(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn csv(answer: &Answer, out: &mut dyn Write) -> Result<()> {
-    let names = answer.schema.fields().iter().map(|field| quoted(field.name()));
-    line(out, names)?;
+fn write_csv(answer: &Answer, out: &mut dyn Write) -> Result<()> {
+    let names = answer.schema.fields().iter().map(|field| quote_csv(field.name()));
+    write_csv_line(out, names)?;
     for batch in &answer.batches {
         for row in 0..batch.num_rows() {
             let mut fields = Vec::with_capacity(batch.num_columns());
             for column in batch.columns() {
-                fields.push(match value(column.as_ref(), row)? {
+                fields.push(match json_value(column.as_ref(), row)? {
                     Value::Null => String::new(),
-                    // An empty string is told from NULL by its quotes.
+                    // Quotes distinguish an empty string from NULL.
                     Value::String(text) if text.is_empty() => "\"\"".to_owned(),
-                    Value::String(text) => quoted(&text),
-                    other => quoted(&other.to_string()),
+                    Value::String(text) => quote_csv(&text),
+                    other => quote_csv(&other.to_string()),
                 });
             }
-            line(out, fields.into_iter())?;
+            write_csv_line(out, fields.into_iter())?;
         }
     }
     Ok(())
 }
 
-fn line(out: &mut dyn Write, fields: impl Iterator<Item = String>) -> Result<()> {
+fn write_csv_line(out: &mut dyn Write, fields: impl Iterator<Item = String>) -> Result<()> {
     for (position, field) in fields.enumerate() {
         write!(out, "{}{field}", if position > 0 { "," } else { "" })?;
     }
@@ -120,7 +120,7 @@ fn line(out: &mut dyn Write, fields: impl Iterator<Item = String>) -> Result<()>
     Ok(())
 }
 
-fn quoted(field: &str) -> String {
+fn quote_csv(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
@@ -129,52 +129,52 @@ fn quoted(field: &str) -> String {
 }
 
 /// One cell as JSON.
-pub fn value(column: &dyn Array, row: usize) -> Result<Value> {
+pub fn json_value(column: &dyn Array, row: usize) -> Result<Value> {
     if column.is_null(row) {
         return Ok(Value::Null);
     }
     Ok(match column.data_type() {
         DataType::Null => Value::Null,
         DataType::Boolean => Value::Bool(column.as_boolean().value(row)),
-        kind if kind.is_integer() => number(&text(column, row)?),
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => number(&text(column, row)?),
-        DataType::Binary => base64(column.as_binary::<i32>().value(row)),
+        kind if kind.is_integer() => json_number(&cell_text(column, row)?),
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => json_number(&cell_text(column, row)?),
+        DataType::Binary => base64_text(column.as_binary::<i32>().value(row)),
         DataType::FixedSizeBinary(16) => {
             Value::String(schemas::types::uuid::text(column.as_fixed_size_binary().value(row)))
         }
-        DataType::LargeBinary => base64(column.as_binary::<i64>().value(row)),
-        DataType::BinaryView => base64(column.as_binary_view().value(row)),
-        DataType::List(_) => items(column.as_list::<i32>().value(row).as_ref())?,
-        DataType::LargeList(_) => items(column.as_list::<i64>().value(row).as_ref())?,
-        DataType::FixedSizeList(_, _) => items(column.as_fixed_size_list().value(row).as_ref())?,
+        DataType::LargeBinary => base64_text(column.as_binary::<i64>().value(row)),
+        DataType::BinaryView => base64_text(column.as_binary_view().value(row)),
+        DataType::List(_) => json_items(column.as_list::<i32>().value(row).as_ref())?,
+        DataType::LargeList(_) => json_items(column.as_list::<i64>().value(row).as_ref())?,
+        DataType::FixedSizeList(_, _) => json_items(column.as_fixed_size_list().value(row).as_ref())?,
         DataType::Struct(fields) => {
             let columns = column.as_struct().columns();
             let mut object = Map::new();
             for (field, column) in fields.iter().zip(columns) {
-                object.insert(field.name().clone(), value(column.as_ref(), row)?);
+                object.insert(field.name().clone(), json_value(column.as_ref(), row)?);
             }
             Value::Object(object)
         }
         DataType::Interval(_) => {
             let spans = column.as_primitive_opt::<IntervalMonthDayNanoType>();
             let spelt = spans.map(|spans| Span::from(spans.value(row)).text());
-            Value::String(spelt.map_or_else(|| text(column, row), Ok)?)
+            Value::String(spelt.map_or_else(|| cell_text(column, row), Ok)?)
         }
-        _ => Value::String(text(column, row)?),
+        _ => Value::String(cell_text(column, row)?),
     })
 }
 
-fn items(column: &dyn Array) -> Result<Value> {
-    let items: Result<Vec<Value>> = (0..column.len()).map(|row| value(column, row)).collect();
+fn json_items(column: &dyn Array) -> Result<Value> {
+    let items: Result<Vec<Value>> = (0..column.len()).map(|row| json_value(column, row)).collect();
     Ok(Value::Array(items?))
 }
 
-fn text(column: &dyn Array, row: usize) -> Result<String> {
-    Ok(ArrayFormatter::try_new(column, &options())?.value(row).try_to_string()?)
+fn cell_text(column: &dyn Array, row: usize) -> Result<String> {
+    Ok(ArrayFormatter::try_new(column, &format_options())?.value(row).try_to_string()?)
 }
 
-/// NaN and infinities are no JSON numbers; they are told by name.
-fn number(text: &str) -> Value {
+/// A number as JSON. JSON has no NaN and infinities; they become strings.
+fn json_number(text: &str) -> Value {
     match text.parse::<i128>().ok().and_then(Number::from_i128) {
         Some(whole) => Value::Number(whole),
         None => match text.parse::<f64>().ok().and_then(Number::from_f64) {
@@ -184,6 +184,6 @@ fn number(text: &str) -> Value {
     }
 }
 
-fn base64(bytes: &[u8]) -> Value {
+fn base64_text(bytes: &[u8]) -> Value {
     Value::String(BASE64.encode(bytes))
 }

@@ -1,8 +1,8 @@
-//! A query's process, as the one that asked sees it: started with limits, read from, and ended.
+//! The parent's side of a query process: starts it with limits, reads its answer, and ends it.
 //!
-//! Every query runs in a process of its own, whoever asks (docs/decisions/0015): its memory is bounded by the
-//! kernel, functions and stacks included, and what it runs into ends nothing but itself. It is killed when its
-//! time is over or when who asked has gone, and it ends by itself when this process is no more.
+//! Every query runs in a process of its own (docs/decisions/0015): the kernel bounds its memory, functions
+//! and stacks included, and a crash ends nothing but the query. The process is killed when its time is over
+//! or when the client has gone, and it exits by itself when this process dies.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,70 +16,70 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{OutputFormat, QueryLimits};
-use crate::exit::Told;
+use crate::exit::RelayedFailure;
 
-/// The hidden command that a query's process is started with.
+/// The hidden command that runs as the query process.
 pub const COMMAND: &str = "answer-query";
-/// Seconds of CPU beyond the time a query has: the last resort, should nobody end its process.
-const SPARE_CPU: u64 = 10;
-/// Bytes of stacks, that of the answer's thread and the one that planning grows: they count whole, used or not.
-const STACKS: u64 = 320 << 20;
-/// Bytes of a query's text, at most.
-pub const TEXT: usize = 256 << 10;
-/// Bytes of what a dying process says that are kept.
-const SAID: u64 = 16 << 10;
+/// Seconds of CPU beyond the query's time: the kernel's limit, should this process fail to end it.
+const SPARE_CPU_SECONDS: u64 = 10;
+/// Bytes of the stacks of the answering thread and of planning: the limit counts them whole, used or not.
+const STACKS_BYTES: u64 = 320 << 20;
+/// Most bytes of a query's text.
+pub const MAX_TEXT_BYTES: usize = 256 << 10;
+/// Most bytes of a failed process' standard error that are kept.
+const MAX_STDERR_BYTES: u64 = 16 << 10;
 
-/// What a query's process is asked.
+/// A request to the query process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Asked {
-    /// Where the state is.
+pub struct QueryRequest {
+    /// The state's directory.
     pub state: PathBuf,
     /// The query.
     pub sql: String,
-    /// The form of the answer.
+    /// Output format of the answer.
     pub format: OutputFormat,
-    /// Bytes its process may take.
+    /// Most bytes of memory of its process.
     pub memory: u64,
-    /// How long it may take.
+    /// Its longest time.
     pub time: Duration,
-    /// A directory for the database's logs.
+    /// Directory for the database's log files.
     scratch: PathBuf,
 }
 
-/// What comes before an answer: its epoch, or why there is none.
+/// The line before an answer: its epoch, or the failure.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Head {
+pub enum AnswerHead {
     /// The committed epoch that the rows are of.
     Epoch(u64),
-    /// Why there are no rows.
-    Failed(Told),
+    /// The failure of the query.
+    Failed(RelayedFailure),
 }
 
 /// A bound that ended a query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stopped {
-    /// Its time was over.
+    /// It exceeded its time.
     #[error("the query took longer than {} s and was stopped", .0.as_secs_f64())]
     Time(Duration),
-    /// It took too much memory.
+    /// It exceeded its memory.
     #[error("the query took more memory than the {} MiB it may take and was stopped", .0 >> 20)]
     Memory(u64),
-    /// It was too deep for its stack.
+    /// It was nested too deeply for its stack.
     #[error("the query is nested too deeply and was stopped")]
     Depth,
-    /// Its answer is too large to be held.
+    /// Its answer is too large to be buffered.
     #[error("the answer is larger than {} MiB: add LIMIT, or aggregate", .0 >> 20)]
     Answer(usize),
-    /// Too many answers are held already.
+    /// Too many answers are buffered already.
     #[error("too many answers wait to be read: ask again later")]
     Answers,
-    /// Whoever asked has gone.
+    /// The client has gone.
     #[error("whoever asked has gone")]
     Left,
 }
 
 impl Stopped {
-    /// What to do about it.
+    /// Advice for the user.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Stopped::Time(_) => Some("ask for less, keep a view for this question, or grant --query-time"),
@@ -118,7 +118,7 @@ impl Running {
             .prefix("herald-query-")
             .tempdir()
             .context("cannot create a temporary directory for the query")?;
-        let asked = Asked {
+        let asked = QueryRequest {
             state: state.to_owned(),
             sql: sql.to_owned(),
             format,
@@ -126,7 +126,7 @@ impl Running {
             time: limits.query_time,
             scratch: scratch.path().to_owned(),
         };
-        let mut child = spawn(&asked).context("cannot start the query's process")?;
+        let mut child = spawn_limited(&asked).context("cannot start the query's process")?;
         let (Some(mut stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -138,9 +138,9 @@ impl Running {
         let timer = Timer { child: child.clone(), stopped: stopped.clone(), time: asked.time };
         std::thread::Builder::new()
             .name("herald-query-timer".to_owned())
-            .spawn(move || timer.watch(&ended, &left))
+            .spawn(move || timer.wait_and_kill(&ended, &left))
             .context("cannot watch the query's time")?;
-        // One that dies at once is told by its end.
+        // A write to a process that died at once fails; `end` reports its failure.
         let _ = stdin.write_all(format!("{}\n", serde_json::to_string(&asked)?).as_bytes());
         Ok(Running {
             child,
@@ -159,17 +159,17 @@ impl Running {
     ///
     /// # Errors
     /// The query's own failure, or the bound that ended it.
-    pub fn head(&mut self) -> Result<u64> {
+    pub fn read_epoch(&mut self) -> Result<u64> {
         let mut line = String::new();
         let read = self.stdout.read_line(&mut line);
         match read.map(|_| serde_json::from_str(&line)) {
-            Ok(Ok(Head::Epoch(epoch))) => Ok(epoch),
-            Ok(Ok(Head::Failed(told))) => Err(told.into_error()),
-            _ => Err(self.end().err().unwrap_or_else(|| anyhow!("the query ended without a word"))),
+            Ok(Ok(AnswerHead::Epoch(epoch))) => Ok(epoch),
+            Ok(Ok(AnswerHead::Failed(failure))) => Err(failure.into_error()),
+            _ => Err(self.finish().err().unwrap_or_else(|| anyhow!("the query ended without a word"))),
         }
     }
 
-    /// The next bytes of the answer; none at its end.
+    /// Reads the next bytes of the answer; 0 at its end.
     ///
     /// # Errors
     /// When the pipe breaks.
@@ -177,28 +177,29 @@ impl Running {
         self.stdout.read(into)
     }
 
-    /// Waits for the process, whose answer has been read to its end.
+    /// Waits for the process to exit, after its answer was read to the end.
     ///
     /// # Errors
-    /// When the answer is not whole: the bound that ended the query, or what its process died of.
-    pub fn end(&mut self) -> Result<()> {
+    /// When the answer is incomplete: the bound that ended the query, or the cause of its process' death.
+    pub fn finish(&mut self) -> Result<()> {
         let mut said = Vec::new();
         if let Some(stderr) = self.stderr.take() {
-            let _ = stderr.take(SAID).read_to_end(&mut said);
+            let _ = stderr.take(MAX_STDERR_BYTES).read_to_end(&mut said);
         }
         drop(self.stdin.take());
-        let status = locked(&self.child).wait().context("the query's process is lost")?;
-        if let Some(stopped) = locked(&self.stopped).take() {
+        let status = lock_shared(&self.child).wait().context("the query's process is lost")?;
+        if let Some(stopped) = lock_shared(&self.stopped).take() {
             return Err(stopped.into());
         }
         if status.success() {
             return Ok(());
         }
-        Err(self.died(status, &String::from_utf8_lossy(&said)))
+        Err(self.cause_of_death(status, &String::from_utf8_lossy(&said)))
     }
 
-    /// What a process has died of that nobody has ended.
-    fn died(&self, status: ExitStatus, said: &str) -> anyhow::Error {
+    /// The cause of death of a process that this one did not kill. Some signals have several causes, so the
+    /// words on standard error are consulted first.
+    fn cause_of_death(&self, status: ExitStatus, said: &str) -> anyhow::Error {
         let memory = ["memory allocation of", "bad_alloc", "Cannot allocate memory", "out of memory"];
         match status.signal() {
             _ if said.contains("overflowed its stack") => Stopped::Depth.into(),
@@ -218,17 +219,17 @@ const SIGXCPU: i32 = 24;
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut child = locked(&self.child);
+        let mut child = lock_shared(&self.child);
         let _ = child.kill();
         let _ = child.wait();
     }
 }
 
-fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock_shared<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends a query whose time is over, or whose asker has gone.
+/// Kills a query whose time is over, or whose client has gone.
 struct Timer {
     child: Arc<Mutex<Child>>,
     stopped: Arc<Mutex<Option<Stopped>>>,
@@ -236,39 +237,39 @@ struct Timer {
 }
 
 impl Timer {
-    fn watch(&self, ended: &Receiver<()>, left: &Receiver<()>) {
+    fn wait_and_kill(&self, ended: &Receiver<()>, left: &Receiver<()>) {
         let why = select! {
             recv(ended) -> _ => return,
             recv(left) -> _ => Stopped::Left,
             default(self.time) => Stopped::Time(self.time),
         };
-        *locked(&self.stopped) = Some(why);
-        let _ = locked(&self.child).kill();
+        *lock_shared(&self.stopped) = Some(why);
+        let _ = lock_shared(&self.child).kill();
     }
 }
 
-/// Starts this same program, even if its file has been replaced meanwhile, within the limits. A shell sets
-/// them, as only a process can limit itself: data (allocations, stacks), CPU, and no core file.
-fn spawn(asked: &Asked) -> std::io::Result<Child> {
+/// Starts the running program, even if its file has been replaced, within the limits. A shell sets them
+/// first, because a process can only limit itself: data (allocations, stacks), CPU, and no core file.
+fn spawn_limited(asked: &QueryRequest) -> std::io::Result<Child> {
     const LIMITED: &str = r#"ulimit -c 0; ulimit -d "$1"; ulimit -S -t "$2"; shift 2; exec "$@""#;
-    let data = (asked.memory + STACKS + 2 * log_bytes(&asked.state)) >> 10;
-    let cpu = asked.time.as_secs() + SPARE_CPU;
+    let data = (asked.memory + STACKS_BYTES + 2 * log_bytes(&asked.state)) >> 10;
+    let cpu = asked.time.as_secs() + SPARE_CPU_SECONDS;
     Command::new("/bin/sh")
         .args(["-c", LIMITED, "herald-query", &data.to_string(), &cpu.to_string()])
         .arg(format!("/proc/{}/exe", std::process::id()))
         .arg(COMMAND)
         .env_clear()
-        // Memory counts when it is used, not when the allocator reserves it.
+        // The data limit counts reserved memory, so the allocators must not reserve more than they use.
         .envs([("MIMALLOC_ARENA_EAGER_COMMIT", "0"), ("MALLOC_ARENA_MAX", "2"), ("RUST_BACKTRACE", "0")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // Ctrl-C is for the one that asked.
+        // Ctrl-C must reach only the parent process.
         .process_group(0)
         .spawn()
 }
 
-/// Bytes of the database's write-ahead logs: whoever reads a state beside its process holds them in memory.
+/// Bytes of the database's write-ahead logs: a secondary reader holds them in memory.
 fn log_bytes(state: &Path) -> u64 {
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
     let of = |entry: std::fs::DirEntry| match entry.path().extension().is_some_and(|e| e == "log") {
@@ -279,8 +280,8 @@ fn log_bytes(state: &Path) -> u64 {
     below.flat_map(|dir| entries(&dir.path())).chain(entries(state)).map(of).sum()
 }
 
-impl Asked {
-    /// Where the database may log.
+impl QueryRequest {
+    /// Directory for the database's log files.
     pub fn scratch(&self) -> &Path {
         &self.scratch
     }

@@ -1,9 +1,9 @@
-//! The tables a query sees: materialized views, and the system tables of schema `herald`.
+//! The tables of a query: materialized views, and the system tables of schema `herald`.
 //!
-//! A table is read whole, and only when the query names it; the others are registered empty, so
-//! that `SHOW TABLES` and `information_schema` know them. A keyed view's entry is its key and its
-//! packed row, an unkeyed one's its packed row and how often it occurs; the key of either begins
-//! with its key group.
+//! A table is read whole, and only if the query names it; the others are registered empty, so
+//! that `SHOW TABLES` and `information_schema` list them. An entry of a keyed view maps its key to the
+//! packed row; an entry of an unkeyed view maps the packed row to its count. Both keys begin with the
+//! key group.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,26 +20,26 @@ use datafusion::datasource::{MemTable, TableProvider, provider_as_source};
 use datafusion::logical_expr::TableSource;
 use datafusion::prelude::SessionContext;
 use schemas::{RowCodec, Rows, timestamptz};
-use state::{CatalogueEntry, Snapshot, SpaceKind, count_of};
+use state::{CatalogueEntry, Snapshot, StateTableKind, count_of};
 
-use super::letters;
+use super::dead_letters;
 use crate::exit::mistake;
 
-/// Rows a batch holds.
-const BATCH: usize = 8192;
-/// 9999-12-31T23:59:59.999999Z: what a watermark beyond time is shown as.
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8192;
+/// 9999-12-31T23:59:59.999999Z, as which a watermark at the maximum is shown.
 const END_OF_TIME_US: i64 = 253_402_300_799_999_999;
 
-/// The tables of one epoch, those that are needed with their rows.
+/// The tables of one epoch; those that the query names have their rows.
 pub struct Tables {
     /// The committed epoch.
     pub epoch: u64,
-    /// Names the query uses that no table has.
+    /// Names in the query that no table has.
     pub unknown: Vec<String>,
-    tables: Vec<Table>,
+    tables: Vec<QueryTable>,
 }
 
-struct Table {
+struct QueryTable {
     /// None for the default schema.
     schema_name: Option<&'static str>,
     name: String,
@@ -47,7 +47,7 @@ struct Table {
     batches: Option<Vec<RecordBatch>>,
 }
 
-impl Table {
+impl QueryTable {
     fn full_name(&self) -> String {
         match self.schema_name {
             Some(schema) => format!("{schema}.{}", self.name),
@@ -59,28 +59,29 @@ impl Table {
 impl Tables {
     /// Reads the tables that `sql` names, taking no more memory than `limit`.
     pub fn load(snapshot: &Snapshot<'_>, sql: &str, limit: usize) -> Result<Tables> {
-        let wanted = references(sql, limit)?;
+        let wanted = named_tables(sql, limit)?;
         let catalogue = snapshot.catalogue()?.unwrap_or_default();
-        let views = catalogue.entries.iter().filter(|entry| entry.kind == SpaceKind::View);
+        let views = catalogue.entries.iter().filter(|entry| entry.kind == StateTableKind::View);
         let mut tables = Vec::new();
-        let mut budget = Budget { left: limit };
+        let mut budget = TableBudget { left: limit };
         for entry in views {
             let schema = view_schema(entry)?;
             let batches = match wanted.contains(&entry.name) {
                 true => Some(view_rows(snapshot, entry, &schema, &mut budget)?),
                 false => None,
             };
-            // The engine's own table of failed expressions is kept as a view is.
+            // The engine's own table of failed expressions is stored like a view.
             let (schema_name, name) = match entry.name.strip_prefix("herald.") {
                 Some(name) => (Some("herald"), name),
                 None => (None, entry.name.as_str()),
             };
-            tables.push(Table { schema_name, name: name.to_owned(), schema, batches });
+            tables.push(QueryTable { schema_name, name: name.to_owned(), schema, batches });
         }
-        let views_of = |budget: &mut Budget| system_views(snapshot, budget);
-        let letters = |budget: &mut Budget| letters::rows(snapshot, budget);
-        tables.push(system("views", views_schema(), &wanted, &mut budget, views_of)?);
-        tables.push(system("dead_letter", letters::schema(), &wanted, &mut budget, letters)?);
+        let views_of = |budget: &mut TableBudget| system_views(snapshot, budget);
+        let dead_letters = |budget: &mut TableBudget| dead_letters::read_all(snapshot, budget);
+        tables.push(system_table("views", views_schema(), &wanted, &mut budget, views_of)?);
+        let dead_letter_schema = dead_letters::table_schema();
+        tables.push(system_table("dead_letter", dead_letter_schema, &wanted, &mut budget, dead_letters)?);
         let unknown = wanted
             .into_iter()
             .filter(|name| !name.starts_with("information_schema."))
@@ -91,14 +92,14 @@ impl Tables {
 
     /// The names of all tables.
     pub fn names(&self) -> Vec<String> {
-        self.tables.iter().map(Table::full_name).collect()
+        self.tables.iter().map(QueryTable::full_name).collect()
     }
 
-    /// The rows of each table by its name.
+    /// The tables by name, as the planner takes them.
     ///
     /// # Errors
     /// When rows do not fit their table.
-    pub fn sources(&self) -> Result<BTreeMap<String, Arc<dyn TableSource>>> {
+    pub fn table_sources(&self) -> Result<BTreeMap<String, Arc<dyn TableSource>>> {
         let source = |table: &Table| -> Result<(String, Arc<dyn TableSource>)> {
             let schema = table.schema.clone();
             let rows: Arc<dyn TableProvider> = match &table.batches {
@@ -110,7 +111,7 @@ impl Tables {
         self.tables.iter().map(source).collect()
     }
 
-    /// Makes them known to a session.
+    /// Registers the tables in a session.
     pub fn register(self, context: &SessionContext) -> Result<()> {
         let catalog = context.catalog("datafusion").context("the query engine has no catalog")?;
         catalog
@@ -135,16 +136,17 @@ impl Tables {
     }
 }
 
-/// The tables a statement names, as `schema.name` or `name`. What is no query is read by the engine's own parser.
-fn references(sql: &str, limit: usize) -> Result<Vec<String>> {
+/// The tables that a statement names, as `schema.name` or `name`. A statement that is no SELECT is parsed by
+/// DataFusion.
+fn named_tables(sql: &str, limit: usize) -> Result<Vec<String>> {
     let mistakes = match question::references(sql) {
         Ok(found) => return Ok(found),
         Err(mistakes) => mistakes,
     };
-    let state = super::session(limit)?.state();
+    let state = super::create_session(limit)?.state();
     let dialect = state.config_options().sql_parser.dialect;
-    let statement = state.sql_to_statement(sql, &dialect).map_err(|_| super::told(&mistakes))?;
-    let references = state.resolve_table_references(&statement).map_err(super::refused)?;
+    let statement = state.sql_to_statement(sql, &dialect).map_err(|_| super::sql_mistakes(&mistakes))?;
+    let references = state.resolve_table_references(&statement).map_err(super::query_mistake)?;
     Ok(references
         .iter()
         .map(|reference| match reference.schema() {
@@ -154,13 +156,13 @@ fn references(sql: &str, limit: usize) -> Result<Vec<String>> {
         .collect())
 }
 
-/// What is left of the memory a query's tables may take.
-pub(super) struct Budget {
+/// The memory that is left for a query's tables.
+pub(super) struct TableBudget {
     left: usize,
 }
 
-impl Budget {
-    /// Takes some of it for a table, or says that the table is too large.
+impl TableBudget {
+    /// Takes memory for a table; a mistake if the table does not fit.
     pub(super) fn take(&mut self, bytes: usize, table: &str) -> Result<()> {
         match self.left.checked_sub(bytes) {
             Some(left) => {
@@ -187,7 +189,7 @@ fn view_rows(
     snapshot: &Snapshot<'_>,
     entry: &CatalogueEntry,
     schema: &SchemaRef,
-    budget: &mut Budget,
+    budget: &mut TableBudget,
 ) -> Result<Vec<RecordBatch>> {
     let codec = RowCodec::of(schema)?;
     let (mut batches, mut rows) = (Vec::new(), Rows::new());
@@ -196,8 +198,9 @@ fn view_rows(
     while let Some((key, value)) = scan.next_entry()? {
         let row = if entry.key.is_some() { value } else { key.get(1..).unwrap_or_default() };
         if let Some(served) = &served
-            && !served.row(row)?
+            && !served.is_served(row)?
         {
+            // Expired, and not deleted from the state yet.
             continue;
         }
         if entry.key.is_some() {
@@ -208,27 +211,28 @@ fn view_rows(
                 .with_context(|| format!("view {} holds a row without a count", entry.name))?;
             for _ in 0..copies {
                 rows.push(row);
-                if rows.len() >= BATCH {
-                    batches.push(batch(&codec, schema, &mut rows, &entry.name, budget)?);
+                if rows.len() >= BATCH_ROWS {
+                    batches.push(take_batch(&codec, schema, &mut rows, &entry.name, budget)?);
                 }
             }
         }
-        if rows.len() >= BATCH {
-            batches.push(batch(&codec, schema, &mut rows, &entry.name, budget)?);
+        if rows.len() >= BATCH_ROWS {
+            batches.push(take_batch(&codec, schema, &mut rows, &entry.name, budget)?);
         }
     }
     if !rows.is_empty() {
-        batches.push(batch(&codec, schema, &mut rows, &entry.name, budget)?);
+        batches.push(take_batch(&codec, schema, &mut rows, &entry.name, budget)?);
     }
     Ok(batches)
 }
 
-fn batch(
+/// Unpacks the collected rows into a batch, and clears them.
+fn take_batch(
     codec: &RowCodec,
     schema: &SchemaRef,
     rows: &mut Rows,
     name: &str,
-    budget: &mut Budget,
+    budget: &mut TableBudget,
 ) -> Result<RecordBatch> {
     let columns =
         codec.decode(rows.iter()).with_context(|| format!("the rows of view {name} cannot be read"))?;
@@ -239,18 +243,40 @@ fn batch(
     Ok(batch)
 }
 
-fn system(
+/// A table of schema `herald`; its rows are read only if the query names it.
+fn system_table(
     name: &str,
     schema: SchemaRef,
     wanted: &[String],
-    budget: &mut Budget,
-    rows: impl FnOnce(&mut Budget) -> Result<RecordBatch>,
-) -> Result<Table> {
-    let mut table = Table { schema_name: Some("herald"), name: name.to_owned(), schema, batches: None };
+    budget: &mut TableBudget,
+    rows: impl FnOnce(&mut TableBudget) -> Result<RecordBatch>,
+) -> Result<QueryTable> {
+    let mut table = QueryTable { schema_name: Some("herald"), name: name.to_owned(), schema, batches: None };
     if wanted.contains(&table.full_name()) {
         table.batches = Some(vec![rows(budget)?]);
     }
     Ok(table)
+}
+
+/// The system tables: name, meaning and columns.
+pub fn system_schemas() -> Vec<(&'static str, &'static str, SchemaRef)> {
+    vec![
+        (
+            "herald.views",
+            "The epoch that last changed each view, when it was committed, and its watermark.",
+            views_schema(),
+        ),
+        (
+            "herald.dead_letter",
+            "Rejected records, oldest first, with their bytes, where each came from, and the reason.",
+            dead_letters::table_schema(),
+        ),
+        (
+            "herald.errors",
+            "Rows that an expression fails on: they are missing in the view, and come back when they are corrected.",
+            Arc::new(dataflows::state_tables::error_columns()),
+        ),
+    ]
 }
 
 fn views_schema() -> SchemaRef {
@@ -263,7 +289,7 @@ fn views_schema() -> SchemaRef {
 }
 
 /// `herald.views`: the epoch that last changed each view, when it was committed, and its watermark.
-fn system_views(snapshot: &Snapshot<'_>, budget: &mut Budget) -> Result<RecordBatch> {
+fn system_views(snapshot: &Snapshot<'_>, budget: &mut TableBudget) -> Result<RecordBatch> {
     let progress = &snapshot.committed().progress;
     let views: Vec<_> = progress.views.iter().collect();
     let names = StringArray::from_iter_values(views.iter().map(|(name, _)| name));

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use connectors::DeadLetter;
 use schemas::{Blobs, Outcome, RowCodec, Rows, key_group, schema_to_json, timestamptz};
 use state::{
-    Catalogue, CatalogueEntry, Commit, Counts, Progress, SpaceKind, StoreOptions, ViewProgress, Writes,
+    Catalogue, CatalogueEntry, Commit, Counts, Progress, StateTableKind, StoreOptions, ViewProgress, Writes,
 };
 
 use super::*;
@@ -16,7 +16,7 @@ use crate::exit::code;
 fn entry(id: u32, name: &str, schema: &Schema, key: Option<Vec<usize>>) -> CatalogueEntry {
     CatalogueEntry {
         id,
-        kind: SpaceKind::View,
+        kind: StateTableKind::View,
         name: name.to_owned(),
         fingerprint: "f".to_owned(),
         schema: Some(schema_to_json(schema)),
@@ -56,7 +56,7 @@ fn keyed_writes() -> Result<Writes> {
         stored.push(&grouped(key));
         values.push(Some(row));
     }
-    Ok(Writes { space: 1, keys: stored, values })
+    Ok(Writes { table_id: 1, keys: stored, values })
 }
 
 /// `flags(on)` with true once and false three times, unkeyed.
@@ -66,10 +66,10 @@ fn counted_rows(schema: &Schema) -> Result<Counts> {
     for row in RowCodec::of(schema)?.encode(&[column])?.iter() {
         rows.push(&grouped(row));
     }
-    Ok(Counts { space: 2, rows, diffs: vec![1, 3] })
+    Ok(Counts { table_id: 2, rows, diffs: vec![1, 3] })
 }
 
-fn letter() -> DeadLetter {
+fn dead_letter() -> DeadLetter {
     DeadLetter {
         topic: "in".to_owned(),
         partition: 2,
@@ -108,7 +108,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
         counts: vec![counted_rows(&flags)?],
         progress: Progress { views: [("champions".to_owned(), view)].into(), ..Progress::default() },
         outbox: vec![],
-        dead_letters: vec![letter().to_bytes()],
+        dead_letters: vec![dead_letter().to_bytes()],
         bounded: None,
     })?;
     Ok((dir, store))
@@ -117,9 +117,9 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
 fn ask(sql: &str, wanted: OutputFormat) -> Result<String> {
     // The store stays open: queries are asked beside a process that runs.
     let (dir, store) = state()?;
-    let answer = States::open(&dir.path().join("state"))?.answer(sql)?;
+    let answer = InProcessQueries::open(&dir.path().join("state"))?.answer(sql)?;
     drop(store);
-    format::write(&answer, wanted)
+    format::answer_text(&answer, wanted)
 }
 
 #[test]
@@ -173,10 +173,10 @@ fn system_tables_are_tables() -> Result<()> {
         "view,epoch,committed_at,watermark\n\
          champions,4,1970-01-01T00:00:02.000000Z,9999-12-31T23:59:59.999999Z\n"
     );
-    let letters =
+    let dead_letters =
         ask("SELECT source, outcome, \"offset\", message, value FROM herald.dead_letter", OutputFormat::Csv)?;
     assert_eq!(
-        letters,
+        dead_letters,
         "source,outcome,offset,message,value\ns,decode,7,\"field \"\"n\"\": not a number\",ew==\n"
     );
     assert_eq!(ask("SELECT count(*) AS n FROM herald.errors", OutputFormat::Csv)?, "n\n0\n");
@@ -244,7 +244,7 @@ fn mistakes_are_told_as_such() {
 #[test]
 fn a_query_follows_the_running_process() -> Result<()> {
     let (dir, store) = state()?;
-    let mut states = States::open(&dir.path().join("state"))?;
+    let mut states = InProcessQueries::open(&dir.path().join("state"))?;
     let count = "SELECT count(*) AS n FROM champions";
     assert_eq!(states.answer(count)?.epoch, 4);
     // The database begins a log each time it is opened.
@@ -257,7 +257,7 @@ fn a_query_follows_the_running_process() -> Result<()> {
     store.commit(Commit {
         epoch: 5,
         commit_ms: 3_000,
-        writes: vec![Writes { space: 1, keys, values }],
+        writes: vec![Writes { table_id: 1, keys, values }],
         counts: vec![],
         progress: store.meta().progress,
         outbox: vec![],
@@ -265,7 +265,7 @@ fn a_query_follows_the_running_process() -> Result<()> {
         bounded: None,
     })?;
     let answer = states.answer(count)?;
-    assert_eq!((answer.epoch, format::write(&answer, OutputFormat::Csv)?.as_str()), (5, "n\n1\n"));
+    assert_eq!((answer.epoch, format::answer_text(&answer, OutputFormat::Csv)?.as_str()), (5, "n\n1\n"));
     Ok(())
 }
 
@@ -283,6 +283,6 @@ fn the_only_state_is_found_and_several_are_named() -> Result<()> {
 
 #[test]
 fn a_missing_state_is_a_mistake() {
-    let error = States::open(Path::new("no/such/state")).err().map(|error| code(&error));
+    let error = InProcessQueries::open(Path::new("no/such/state")).err().map(|error| code(&error));
     assert_eq!(error, Some(2));
 }

@@ -1,7 +1,8 @@
-//! What nobody asks a running topology and should be told: how far it is, and what stands still.
+//! Background monitor of a running topology: the progress log line and the warning about stalled watermarks.
 //!
-//! A source whose watermark has not moved for 60 s while its records arrive is logged and exported
-//! with the partition that holds it: until that partition moves, no window of the source closes.
+//! A source whose watermark has not advanced for 60 s while its records arrive is logged and exported with
+//! the partition that holds it back: until that partition's watermark advances, no window of the source
+//! closes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,30 +14,30 @@ use fail::fail_point;
 use crate::driver::{DriverHandle, SourceStatus, Status};
 use crate::metrics::Metrics;
 
-/// How often the status is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// The watermark of a source that has ended.
+/// Interval at which the status is checked.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The shown watermark of a source that has ended.
 pub const ENDED: &str = "infinity";
-/// How long a watermark may stand still while records arrive.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a line of progress is logged.
-const PROGRESS: Duration = Duration::from_secs(30);
+/// Time after which a watermark that stands still while records arrive is reported.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval of the progress line.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Watches until the runtime ends.
+/// Monitors the topology until the runtime ends.
 ///
 /// # Errors
-/// None.
-pub async fn watch(handle: DriverHandle, metrics: Arc<Metrics>) -> Result<()> {
-    let mut still = Still::default();
-    let mut told = (Instant::now(), 0);
+/// Never.
+pub async fn monitor_status(handle: DriverHandle, metrics: Arc<Metrics>) -> Result<()> {
+    let mut watermarks = StalledWatermarks::default();
+    let mut logged = (Instant::now(), 0);
     loop {
         fail_point!("watch.look");
         let status = handle.status();
-        metrics.broker_reachable(status.broker_ok);
-        metrics.registry_circuit_open(schemas::registry_trouble().is_some());
+        metrics.set_broker_reachable(status.broker_ok);
+        metrics.set_registry_circuit_open(schemas::registry_last_error().is_some());
         for source in &status.sources {
-            let (held, newly) = still.look(source, Instant::now());
-            metrics.watermark_stalled(&source.name, held);
+            let (held, newly) = watermarks.check(source, Instant::now());
+            metrics.set_watermark_stalled(&source.name, held);
             if newly {
                 tracing::warn!(
                     "the watermark of source {} has stood at {} for 60 s while records arrive; it is held by {}",
@@ -46,16 +47,16 @@ pub async fn watch(handle: DriverHandle, metrics: Arc<Metrics>) -> Result<()> {
                 );
             }
         }
-        if told.0.elapsed() >= PROGRESS {
-            told = (Instant::now(), progress(&status, told));
+        if logged.0.elapsed() >= PROGRESS_INTERVAL {
+            logged = (Instant::now(), log_progress(&status, logged));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Logs a line of progress; gives the records read so far.
-fn progress(status: &Status, (since, before): (Instant, u64)) -> u64 {
-    let read: u64 = status.sources.iter().map(records).sum();
+/// Logs a line of progress. Returns the number of records read so far.
+fn log_progress(status: &Status, (since, before): (Instant, u64)) -> u64 {
+    let read: u64 = status.sources.iter().map(records_read).sum();
     let lag: i64 = status.sources.iter().map(|source| source.lag).sum();
     let rate = read.saturating_sub(before) as f64 / since.elapsed().as_secs_f64().max(0.001);
     tracing::info!(
@@ -69,40 +70,41 @@ fn progress(status: &Status, (since, before): (Instant, u64)) -> u64 {
     read
 }
 
-fn records(source: &SourceStatus) -> u64 {
+fn records_read(source: &SourceStatus) -> u64 {
     source.outcomes.values().sum()
 }
 
-/// Since when, and since which record, each source's watermark stands still.
+/// The last change of each source's watermark.
 #[derive(Default)]
-struct Still(BTreeMap<String, Stand>);
+struct StalledWatermarks(BTreeMap<String, LastChange>);
 
-struct Stand {
+/// The last change of a watermark: its value, the time, and the records read by then.
+struct LastChange {
     watermark: Option<String>,
     since: Instant,
     records: u64,
-    told: bool,
+    reported: bool,
 }
 
-impl Still {
-    /// Whether the source's watermark is held, and whether that is news.
-    fn look(&mut self, source: &SourceStatus, now: Instant) -> (bool, bool) {
-        let fresh = || Stand {
+impl StalledWatermarks {
+    /// Returns whether the source's watermark is stalled, and whether this was not reported yet.
+    fn check(&mut self, source: &SourceStatus, now: Instant) -> (bool, bool) {
+        let fresh = || LastChange {
             watermark: source.watermark.clone(),
             since: now,
-            records: records(source),
-            told: false,
+            records: records_read(source),
+            reported: false,
         };
-        let stand = self.0.entry(source.name.clone()).or_insert_with(fresh);
-        if stand.watermark != source.watermark {
-            *stand = fresh();
+        let last = self.0.entry(source.name.clone()).or_insert_with(fresh);
+        if last.watermark != source.watermark {
+            *last = fresh();
         }
-        // One that has ended moves no more.
+        // The watermark of a source that has ended never advances again.
         let held = source.watermark.as_deref().is_some_and(|at| at != ENDED)
-            && now.duration_since(stand.since) >= PATIENCE
-            && records(source) > stand.records;
-        let newly = held && !stand.told;
-        stand.told |= held;
+            && now.duration_since(last.since) >= STALL_TIMEOUT
+            && records_read(source) > last.records;
+        let newly = held && !last.reported;
+        last.reported |= held;
         (held, newly)
     }
 }
@@ -123,12 +125,12 @@ mod tests {
 
     #[test]
     fn a_watermark_is_held_only_while_records_arrive() {
-        let (mut still, start) = (Still::default(), Instant::now());
+        let (mut still, start) = (StalledWatermarks::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(still.look(&source(5, "a"), at(0)), (false, false));
-        assert_eq!(still.look(&source(5, "a"), at(70)), (false, false), "nothing arrived");
-        assert_eq!(still.look(&source(6, "a"), at(75)), (true, true));
-        assert_eq!(still.look(&source(7, "a"), at(80)), (true, false), "told once");
-        assert_eq!(still.look(&source(8, "b"), at(85)), (false, false), "it moved");
+        assert_eq!(still.check(&source(5, "a"), at(0)), (false, false));
+        assert_eq!(still.check(&source(5, "a"), at(70)), (false, false), "nothing arrived");
+        assert_eq!(still.check(&source(6, "a"), at(75)), (true, true));
+        assert_eq!(still.check(&source(7, "a"), at(80)), (true, false), "told once");
+        assert_eq!(still.check(&source(8, "b"), at(85)), (false, false), "it moved");
     }
 }

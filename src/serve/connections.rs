@@ -1,9 +1,9 @@
-//! Connections, bounded in number, in idleness and in age; and that there is always one for who asks for health.
+//! Connections of the HTTP server, bounded in number, idle time and age, with a reserve for health checks.
 //!
-//! When all places are taken, a new connection takes that of the one that has been idle longest, so that whoever
-//! opens many and says nothing holds up nobody. While as many as there are places are busy, a few more are let in,
-//! and are answered `/healthz`, `/readyz` and `/metrics` only; what is beyond that is closed at once. A TLS
-//! handshake is done by the connection itself: one that is slow holds up nobody.
+//! When the limit is reached, a new connection replaces the one that has been idle longest, so that a client
+//! with many silent connections blocks nobody. While the limit is reached by busy connections, a few more are
+//! accepted for `/healthz`, `/readyz` and `/metrics` only; connections beyond that are closed at once. Each
+//! connection does its TLS handshake in its own task, so that a slow one delays no other.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -35,29 +35,31 @@ use tokio_openssl::SslStream;
 use super::guarded::Guarded;
 use crate::metrics::Serving;
 
-/// Connections when nothing is said.
-pub const MOST: usize = 256;
-/// Connections beyond, for those that have just come, and for health and metrics.
-const RESERVED: usize = 32;
-/// One that has been idle for less than this has just come: its request may be on its way.
-const YOUNG: Duration = Duration::from_secs(1);
-/// How long a TLS handshake, or the head of a request, may take; and how long a connection may be idle.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-const HEAD: Duration = Duration::from_secs(30);
-/// How long a client may take nothing of an answer.
-const STALLED: Duration = Duration::from_secs(20);
-/// How long a connection lives; then the request it is in may be finished.
-const AGE: Duration = Duration::from_secs(600);
-const FINISH: Duration = Duration::from_secs(120);
+/// Default limit of connections.
+pub const DEFAULT_LIMIT: usize = 256;
+/// Connections beyond the limit, for new ones and for health and metrics.
+const RESERVED_CONNECTIONS: usize = 32;
+/// Idle time below which a connection counts as new: its request may be on its way.
+const MIN_IDLE: Duration = Duration::from_secs(1);
+/// Longest time of a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time in which the head of a request must arrive, and for which a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for which a client may read nothing of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Age at which a connection is closed.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// Longest time in which a connection of that age may finish its request.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a connection's buffers, each way.
-const BUFFER: usize = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
-/// Who is at the other end of a request, and whether there is a place for more than health and metrics.
+/// The client of a request, and whether the server has room for more than health and metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// The address.
     pub address: IpAddr,
-    /// Tells whether all places are taken by others that are busy.
+    /// Set when more connections are busy than the limit.
     pub crowded: bool,
 }
 
@@ -71,90 +73,95 @@ pub struct Connections {
 #[derive(Default)]
 struct Open {
     next: u64,
-    places: BTreeMap<u64, Place>,
+    places: BTreeMap<u64, OpenConnection>,
 }
 
-/// An open connection: since when it is idle, if it is, and how it is told to go.
-struct Place {
+/// An open connection.
+struct OpenConnection {
+    /// The time since which it is idle, if it is.
     idle: Option<Instant>,
+    /// Requests that are being answered.
     busy: usize,
-    go: Arc<Notify>,
+    /// Signal to close.
+    close: Arc<Notify>,
 }
 
 impl Connections {
-    /// So many at a time.
+    /// Creates the table of connections with their limit.
     pub fn new(most: usize, metrics: Serving) -> Arc<Connections> {
-        metrics.connections(0, most);
+        metrics.set_connections(0, most);
         Arc::new(Connections { most, open: Mutex::default(), metrics })
     }
 
-    fn locked(&self) -> MutexGuard<'_, Open> {
+    fn lock_open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more, if need be of one that is idle; none when all are busy.
-    fn seat(self: &Arc<Self>) -> Option<Seat> {
-        let mut open = self.locked();
+    /// Admits one more connection, and closes the one that has been idle longest if the limit is reached.
+    /// None if the reserve is used up as well.
+    fn admit(self: &Arc<Self>) -> Option<Registration> {
+        let mut open = self.lock_open();
         if open.places.len() >= self.most {
-            let full = open.places.len() >= self.most + RESERVED;
+            let full = open.places.len() >= self.most + RESERVED_CONNECTIONS;
             let idle = open.places.iter().filter_map(|(id, place)| Some((place.idle?, *id)));
             if let Some((since, id)) = idle.min()
-                && (full || since.elapsed() > YOUNG)
+                && (full || since.elapsed() > MIN_IDLE)
                 && let Some(place) = open.places.remove(&id)
             {
-                place.go.notify_one();
-                self.metrics.connection_ended("idle_for_another");
+                place.close.notify_one();
+                self.metrics.count_ended_connection("idle_for_another");
             }
         }
-        if open.places.len() >= self.most + RESERVED {
-            self.metrics.connection_ended("no_place");
+        if open.places.len() >= self.most + RESERVED_CONNECTIONS {
+            self.metrics.count_ended_connection("no_place");
             return None;
         }
-        let (id, go) = (open.next, Arc::new(Notify::new()));
+        let (id, close) = (open.next, Arc::new(Notify::new()));
         open.next += 1;
-        open.places.insert(id, Place { idle: Some(Instant::now()), busy: 0, go: go.clone() });
-        self.metrics.connections(open.places.len(), self.most);
-        Some(Seat { all: self.clone(), id, go })
+        open.places.insert(id, OpenConnection { idle: Some(Instant::now()), busy: 0, close: close.clone() });
+        self.metrics.set_connections(open.places.len(), self.most);
+        Some(Registration { all: self.clone(), id, close })
     }
 }
 
-/// A connection's place, until it is dropped.
-struct Seat {
+/// Registration of an open connection, until it is dropped.
+struct Registration {
     all: Arc<Connections>,
     id: u64,
-    go: Arc<Notify>,
+    close: Arc<Notify>,
 }
 
-impl Seat {
-    /// Marks the connection busy until what is returned is dropped; also whether more are than there are places.
-    fn busy(&self) -> (Busy, bool) {
-        let mut open = self.all.locked();
+impl Registration {
+    /// Marks the connection busy until the returned guard is dropped. Also tells whether more connections are
+    /// busy than the limit.
+    fn start_request(&self) -> (BusyGuard, bool) {
+        let mut open = self.all.lock_open();
         if let Some(place) = open.places.get_mut(&self.id) {
             place.busy += 1;
             place.idle = None;
         }
         let busy = open.places.values().filter(|place| place.idle.is_none()).count();
-        (Busy { all: self.all.clone(), id: self.id }, busy > self.all.most)
+        (BusyGuard { all: self.all.clone(), id: self.id }, busy > self.all.most)
     }
 }
 
-impl Drop for Seat {
+impl Drop for Registration {
     fn drop(&mut self) {
-        let mut open = self.all.locked();
+        let mut open = self.all.lock_open();
         open.places.remove(&self.id);
-        self.all.metrics.connections(open.places.len(), self.all.most);
+        self.all.metrics.set_connections(open.places.len(), self.all.most);
     }
 }
 
-/// A request that is answered.
-struct Busy {
+/// Guard of a request that is being answered.
+struct BusyGuard {
     all: Arc<Connections>,
     id: u64,
 }
 
-impl Drop for Busy {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
-        if let Some(place) = self.all.locked().places.get_mut(&self.id) {
+        if let Some(place) = self.all.lock_open().places.get_mut(&self.id) {
             place.busy = place.busy.saturating_sub(1);
             place.idle = (place.busy == 0).then(Instant::now);
         }
@@ -164,8 +171,8 @@ impl Drop for Busy {
 /// Accepts connections and serves them, until the runtime ends.
 ///
 /// # Errors
-/// When the listener is no more.
-pub async fn accept(
+/// Never: errors of single connections are logged.
+pub async fn accept_all(
     listener: TcpListener,
     tls: Option<SslAcceptor>,
     all: Arc<Connections>,
@@ -176,38 +183,39 @@ pub async fn accept(
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, for one: it passes.
+                // Transient, such as a lack of file descriptors.
                 tracing::warn!("a connection could not be accepted: {error}");
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let Some(seat) = all.seat() else { continue };
+        let Some(connection) = all.admit() else { continue };
         let _ = stream.set_nodelay(true);
         let (tls, router) = (tls.clone(), router.clone());
         tokio::spawn(async move {
-            let go = seat.go.clone();
-            let metrics = seat.all.metrics.clone();
+            let close = connection.close.clone();
+            let metrics = connection.all.metrics.clone();
             let serving = async {
                 match tls {
-                    None => serve(stream, from.ip(), seat, router).await,
-                    Some(tls) => match handshake(&tls, stream).await {
-                        Some(stream) => serve(stream, from.ip(), seat, router).await,
-                        None => metrics.connection_ended("handshake"),
+                    None => serve_connection(stream, from.ip(), connection, router).await,
+                    Some(tls) => match tls_handshake(&tls, stream).await {
+                        Some(stream) => serve_connection(stream, from.ip(), connection, router).await,
+                        None => metrics.count_ended_connection("handshake"),
                     },
                 }
             };
             tokio::select! {
                 () = serving => {}
-                () = go.notified() => {}
+                () = close.notified() => {}
             }
         });
     }
 }
 
-async fn handshake(tls: &SslAcceptor, stream: TcpStream) -> Option<SslStream<TcpStream>> {
+/// Does a TLS handshake; None if it fails or takes too long.
+async fn tls_handshake(tls: &SslAcceptor, stream: TcpStream) -> Option<SslStream<TcpStream>> {
     let mut stream = SslStream::new(Ssl::new(tls.context()).ok()?, stream).ok()?;
-    match timeout(HANDSHAKE, Pin::new(&mut stream).accept()).await {
+    match timeout(HANDSHAKE_TIMEOUT, Pin::new(&mut stream).accept()).await {
         Ok(Ok(())) => Some(stream),
         Ok(Err(error)) => {
             tracing::debug!("no TLS handshake: {error}");
@@ -217,57 +225,57 @@ async fn handshake(tls: &SslAcceptor, stream: TcpStream) -> Option<SslStream<Tcp
     }
 }
 
-/// Serves one connection to its end.
-async fn serve(
+/// Serves one connection until it ends.
+async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     address: IpAddr,
-    seat: Seat,
+    connection: Registration,
     router: Router,
 ) {
     let routes = TowerToHyperService::new(router);
-    let metrics = seat.all.metrics.clone();
+    let metrics = connection.all.metrics.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (busy, crowded) = seat.busy();
+        let (busy, crowded) = connection.start_request();
         request.extensions_mut().insert(Peer { address, crowded });
         let answered = routes.call(request);
         async move {
             let response: Response = answered.await?;
-            Ok::<_, Infallible>(response.map(|body| Body::new(Held { body, _busy: busy })))
+            Ok::<_, Infallible>(response.map(|body| Body::new(GuardedBody { body, _busy: busy })))
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER);
-    let io = TokioIo::new(Guarded::new(stream, STALLED));
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES);
+    let io = TokioIo::new(Guarded::new(stream, WRITE_TIMEOUT));
     let mut connection = pin!(http.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        () = sleep(AGE) => None,
+        () = sleep(MAX_AGE) => None,
     };
     match ended {
-        Some(Err(error)) if error.is_timeout() => metrics.connection_ended("idle"),
-        Some(Err(error)) if stalled(&error) => metrics.connection_ended("stalled"),
+        Some(Err(error)) if error.is_timeout() => metrics.count_ended_connection("idle"),
+        Some(Err(error)) if is_write_timeout(&error) => metrics.count_ended_connection("stalled"),
         Some(_) => {}
         None => {
-            metrics.connection_ended("age");
+            metrics.count_ended_connection("age");
             connection.as_mut().graceful_shutdown();
-            let _ = timeout(FINISH, connection).await;
+            let _ = timeout(FINISH_TIMEOUT, connection).await;
         }
     }
 }
 
-/// Tells whether a connection ended because its client took nothing.
-fn stalled(error: &hyper::Error) -> bool {
+/// Tells whether a connection ended because its client read nothing.
+fn is_write_timeout(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     cause.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
-/// An answer's body, with what lives as long as it is sent.
-struct Held {
+/// A response's body with the guard that keeps its connection busy while it is sent.
+struct GuardedBody {
     body: Body,
-    _busy: Busy,
+    _busy: BusyGuard,
 }
 
-impl HttpBody for Held {
+impl HttpBody for GuardedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -299,50 +307,52 @@ mod tests {
     }
 
     /// Tells whether a connection has been told to go.
-    fn told(seat: &Seat) -> bool {
-        let mut waiting = pin!(seat.go.notified());
+    fn is_told_to_close(connection: &Registration) -> bool {
+        let mut waiting = pin!(connection.close.notified());
         waiting.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
     }
 
     #[test]
     fn the_idlest_gives_way() -> Result<()> {
         let all = connections(8)?;
-        let seats: Vec<Seat> = (0..8 + RESERVED).filter_map(|_| all.seat()).collect();
-        let first = seats[0].busy();
-        let _one_more = all.seat().ok_or_else(|| anyhow::anyhow!("no place"))?;
-        assert_eq!(seats.iter().map(told).collect::<Vec<_>>()[..3], [false, true, false]);
-        assert_eq!(all.locked().places.len(), 8 + RESERVED);
-        drop((seats, first));
-        assert_eq!(all.locked().places.len(), 1, "one that went does not take another's place with it");
+        let connections: Vec<Registration> =
+            (0..8 + RESERVED_CONNECTIONS).filter_map(|_| all.admit()).collect();
+        let first = connections[0].start_request();
+        let _one_more = all.admit().ok_or_else(|| anyhow::anyhow!("no place"))?;
+        assert_eq!(connections.iter().map(is_told_to_close).collect::<Vec<_>>()[..3], [false, true, false]);
+        assert_eq!(all.lock_open().places.len(), 8 + RESERVED_CONNECTIONS);
+        drop((connections, first));
+        assert_eq!(all.lock_open().places.len(), 1, "one that went does not take another's place with it");
         Ok(())
     }
 
     #[test]
     fn when_all_are_busy_a_few_more_may_ask_for_health() -> Result<()> {
         let all = connections(8)?;
-        let seats: Vec<Seat> = (0..8).filter_map(|_| all.seat()).collect();
-        let busy: Vec<(Busy, bool)> = seats.iter().map(Seat::busy).collect();
+        let connections: Vec<Registration> = (0..8).filter_map(|_| all.admit()).collect();
+        let busy: Vec<(BusyGuard, bool)> = connections.iter().map(Registration::start_request).collect();
         assert!(!busy.iter().any(|(_, crowded)| *crowded));
         // Those that come now, and are not busy for long, give way to each other.
-        let more: Vec<Seat> = (0..100).filter_map(|_| all.seat()).collect();
+        let more: Vec<Registration> = (0..100).filter_map(|_| all.admit()).collect();
         assert_eq!(more.len(), 100);
-        assert_eq!(all.locked().places.len(), 8 + RESERVED);
-        assert!(!seats.iter().any(told), "nobody who is busy is told to go");
-        let busier: Vec<(Busy, bool)> = more.iter().rev().take(RESERVED).map(Seat::busy).collect();
+        assert_eq!(all.lock_open().places.len(), 8 + RESERVED_CONNECTIONS);
+        assert!(!connections.iter().any(is_told_to_close), "nobody who is busy is told to go");
+        let busier: Vec<(BusyGuard, bool)> =
+            more.iter().rev().take(RESERVED_CONNECTIONS).map(Registration::start_request).collect();
         assert!(busier.iter().all(|(_, crowded)| *crowded));
-        assert!(all.seat().is_none(), "there is an end");
+        assert!(all.admit().is_none(), "there is an end");
         drop((busy, busier));
-        assert!(all.seat().is_some());
+        assert!(all.admit().is_some());
         Ok(())
     }
 
     #[test]
     fn a_connection_is_idle_when_its_answers_are_read() -> Result<()> {
         let all = connections(8)?;
-        let seat = all.seat().ok_or_else(|| anyhow::anyhow!("no place"))?;
-        let idle = || all.locked().places[&0].idle.is_some();
+        let connection = all.admit().ok_or_else(|| anyhow::anyhow!("no place"))?;
+        let idle = || all.lock_open().places[&0].idle.is_some();
         assert!(idle());
-        let (one, two) = (seat.busy(), seat.busy());
+        let (one, two) = (connection.start_request(), connection.start_request());
         assert!(!idle());
         drop(one);
         assert!(!idle());

@@ -1,7 +1,7 @@
-//! A connection's stream whose writing is bounded in time: a client that takes nothing for a while has left.
+//! A stream with a write timeout: a client that reads nothing for a while is treated as gone.
 //!
-//! Reading needs no guard here: the HTTP server bounds the time of a request's head, its handlers that of the
-//! body, and [`super::connections`] the whole.
+//! Reading needs no timeout here: the HTTP server bounds the time of a request's head, the handlers that of
+//! its body, and [`super::connections`] that of the whole connection.
 
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -12,27 +12,29 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream, and how long a write may wait.
+/// A stream whose writes fail when they wait for longer than `timeout`.
 pub struct Guarded<S> {
     stream: S,
-    patience: Duration,
+    timeout: Duration,
+    /// The timer of a write that waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
-    /// Guards a stream.
-    pub fn new(stream: S, patience: Duration) -> Guarded<S> {
-        Guarded { stream, patience, waiting: None }
+    /// Wraps a stream.
+    pub fn new(stream: S, timeout: Duration) -> Guarded<S> {
+        Guarded { stream, timeout, waiting: None }
     }
 
-    /// What came of a write: one that waits begins to count, one that is done ends that.
-    fn judge<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<Result<T>>) -> Poll<Result<T>> {
+    /// Applies the timeout to the outcome of a write: a pending one starts or checks the timer, a ready one
+    /// resets it.
+    fn apply_timeout<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<Result<T>>) -> Poll<Result<T>> {
         if outcome.is_ready() {
             self.waiting = None;
             return outcome;
         }
-        let patience = self.patience;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let timeout = self.timeout;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(timeout)));
         match waiting.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the client reads nothing"))),
             Poll::Pending => Poll::Pending,
@@ -50,7 +52,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.judge(cx, outcome)
+        this.apply_timeout(cx, outcome)
     }
 
     fn poll_write_vectored(
@@ -60,7 +62,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
-        this.judge(cx, outcome)
+        this.apply_timeout(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -70,13 +72,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_flush(cx);
-        this.judge(cx, outcome)
+        this.apply_timeout(cx, outcome)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_shutdown(cx);
-        this.judge(cx, outcome)
+        this.apply_timeout(cx, outcome)
     }
 }
 

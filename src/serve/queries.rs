@@ -1,9 +1,10 @@
-//! Queries of a running topology: how many run, how many wait and for how long, and how much of their answers
-//! is held.
+//! Admission of queries over HTTP: bounds on running and waiting queries, their waiting time, and buffered
+//! answers.
 //!
-//! A query runs in a process of its own, and a thread reads its answer. The thread holds the turn: it is given
-//! back when the process has ended, not when who asked has lost patience; and who has gone ends the process. The
-//! answer is held until it is read, so that a client that reads slowly holds no turn; all that is held is bounded.
+//! A query runs in a process of its own, and a thread reads its answer. The thread holds the query's turn and
+//! releases it when the process has ended; a client that disconnects ends the process. The answer is buffered
+//! until the client has read it, so that a slow client holds no turn; the bytes of all buffered answers are
+//! bounded.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -25,17 +26,18 @@ use crate::exit;
 use crate::metrics::Serving;
 use crate::query::process::{Running, Stopped};
 
-/// Queries that run at a time.
-const QUERIES: usize = 2;
-/// Queries that run or wait for their turn.
-const WAITING: usize = 34;
-/// How long a query waits for its turn.
-const TURN: Duration = Duration::from_secs(30);
-/// Bytes of one answer, and of all that are held.
-const ANSWER: usize = 64 << 20;
-const ANSWERS: usize = 192 << 20;
-/// Bytes that are read from a query's process at a time; permits are counted in as many.
-const CHUNK: usize = 64 << 10;
+/// Most queries that run at a time.
+const MAX_RUNNING: usize = 2;
+/// Most queries that run or wait for their turn.
+const MAX_ADMITTED: usize = 34;
+/// Longest time for which a query waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of one answer.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Most bytes of all buffered answers.
+const MAX_BUFFERED_BYTES: usize = 192 << 20;
+/// Bytes that are read from a query's process at a time, and the unit of the permits for buffered bytes.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Runs queries within bounds.
 pub struct Queries {
@@ -47,12 +49,12 @@ pub struct Queries {
     metrics: Serving,
 }
 
-/// Why there is no answer: the status it has in HTTP, and words.
+/// A refusal or failure: its HTTP status and message.
 #[derive(Debug)]
 pub struct Refusal(pub StatusCode, pub String);
 
 impl Refusal {
-    /// A failure in HTTP's terms.
+    /// Maps a failure to its HTTP status.
     pub fn of(error: &Error) -> Refusal {
         let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
         let status = match error.chain().find_map(|cause| cause.downcast_ref::<Stopped>()) {
@@ -72,16 +74,17 @@ pub struct Answered {
     /// The committed epoch.
     pub epoch: u64,
     /// Its bytes.
-    pub body: Chunks,
+    pub body: AnswerBody,
 }
 
 impl Queries {
-    /// Queries of the state in a directory.
+    /// Creates the admission for queries of the state in a directory.
     pub fn new(state: PathBuf, limits: QueryLimits, metrics: Serving) -> Queries {
-        metrics.running(0);
-        metrics.waiting(0);
+        metrics.change_running(0);
+        metrics.change_waiting(0);
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        let (places, turns, held) = (semaphore(WAITING), semaphore(QUERIES), semaphore(ANSWERS / CHUNK));
+        let (places, turns, held) =
+            (semaphore(MAX_ADMITTED), semaphore(MAX_RUNNING), semaphore(MAX_BUFFERED_BYTES / CHUNK_BYTES));
         Queries { state, limits, places, turns, held, metrics }
     }
 
@@ -91,24 +94,24 @@ impl Queries {
     /// The query's own failure, or the bound it met.
     pub async fn ask(&self, sql: String, format: OutputFormat) -> Result<Answered, Refusal> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            self.metrics.refused("queries");
+            self.metrics.count_refused("queries");
             return Err(Refusal(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many queries wait: ask again in a second".into(),
             ));
         };
         let turn = {
-            let _waiting = Counted::new(&self.metrics, Serving::waiting);
-            tokio::time::timeout(TURN, self.turns.clone().acquire_owned()).await
+            let _waiting = Counted::new(&self.metrics, Serving::change_waiting);
+            tokio::time::timeout(TURN_TIMEOUT, self.turns.clone().acquire_owned()).await
         };
         let Ok(Ok(turn)) = turn else {
-            self.metrics.refused("query_turn");
-            let why = format!("no query has ended for {} s: ask again later", TURN.as_secs());
+            self.metrics.count_refused("query_turn");
+            let why = format!("no query has ended for {} s: ask again later", TURN_TIMEOUT.as_secs());
             return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, why));
         };
-        // Its sender is gone with this future.
+        // The sender is dropped with this future, which ends the query when the client disconnects.
         let (_here, left) = bounded(0);
-        let work = self.work(sql, format, left);
+        let work = self.query_job(sql, format, left);
         let work = tokio::task::spawn_blocking(move || {
             let answered = work();
             drop((turn, place));
@@ -121,8 +124,8 @@ impl Queries {
         }
     }
 
-    /// What a thread does for a query.
-    fn work(
+    /// The job of the query's thread: starts the process and reads its answer.
+    fn query_job(
         &self,
         sql: String,
         format: OutputFormat,
@@ -131,23 +134,23 @@ impl Queries {
         let (state, limits, held) = (self.state.clone(), self.limits.clone(), self.held.clone());
         let metrics = self.metrics.clone();
         move || {
-            let _running = Counted::new(&metrics, Serving::running);
+            let _running = Counted::new(&metrics, Serving::change_running);
             let read = || -> Result<Answered> {
                 let mut running = Running::start((&state, &sql, format), &limits, left)?;
-                let epoch = running.head()?;
-                let body = read(&mut running, &held, &metrics)?;
-                running.end()?;
+                let epoch = running.read_epoch()?;
+                let body = read_answer(&mut running, &held, &metrics)?;
+                running.finish()?;
                 Ok(Answered { epoch, body })
             };
             let answered = read();
-            metrics.query_ended(outcome(answered.as_ref().err()));
+            metrics.count_query(outcome_label(answered.as_ref().err()));
             answered
         }
     }
 }
 
-/// How a query ended, as a label.
-fn outcome(error: Option<&Error>) -> &'static str {
+/// The outcome of a query as a metric label.
+fn outcome_label(error: Option<&Error>) -> &'static str {
     let Some(error) = error else { return "answered" };
     match error.chain().find_map(|cause| cause.downcast_ref::<Stopped>()) {
         Some(Stopped::Time(_)) => "time",
@@ -161,13 +164,13 @@ fn outcome(error: Option<&Error>) -> &'static str {
     }
 }
 
-/// Reads an answer, as far as there is room for it.
-fn read(running: &mut Running, held: &Arc<Semaphore>, metrics: &Serving) -> Result<Chunks> {
-    let mut body = Chunks { left: 0, chunks: VecDeque::new() };
+/// Reads an answer into memory, within the bounds of one answer and of all buffered ones.
+fn read_answer(running: &mut Running, held: &Arc<Semaphore>, metrics: &Serving) -> Result<AnswerBody> {
+    let mut body = AnswerBody { left: 0, chunks: VecDeque::new() };
     loop {
-        let mut bytes = vec![0; CHUNK];
+        let mut bytes = vec![0; CHUNK_BYTES];
         let mut filled = 0;
-        while filled < CHUNK {
+        while filled < CHUNK_BYTES {
             match running.read(&mut bytes[filled..])? {
                 0 => break,
                 read => filled += read,
@@ -177,54 +180,54 @@ fn read(running: &mut Running, held: &Arc<Semaphore>, metrics: &Serving) -> Resu
             return Ok(body);
         }
         bytes.truncate(filled);
-        if body.left + filled > ANSWER {
-            return Err(Stopped::Answer(ANSWER).into());
+        if body.left + filled > MAX_ANSWER_BYTES {
+            return Err(Stopped::Answer(MAX_ANSWER_BYTES).into());
         }
         let permit = held.clone().try_acquire_owned().map_err(|_| Stopped::Answers)?;
         body.left += filled;
-        metrics.answer_bytes(filled as i64);
-        let chunk = Chunk { bytes, metrics: metrics.clone(), _permit: permit };
+        metrics.change_answer_bytes(filled as i64);
+        let chunk = AnswerChunk { bytes, metrics: metrics.clone(), _permit: permit };
         body.chunks.push_back(Bytes::from_owner(chunk));
     }
 }
 
-/// A part of an answer, and the room it takes until it is sent.
-struct Chunk {
+/// A part of an answer, with its permit for buffered bytes until it is sent.
+struct AnswerChunk {
     bytes: Vec<u8>,
     metrics: Serving,
     _permit: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Chunk {
+impl AsRef<[u8]> for AnswerChunk {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Chunk {
+impl Drop for AnswerChunk {
     fn drop(&mut self) {
-        self.metrics.answer_bytes(-(self.bytes.len() as i64));
+        self.metrics.change_answer_bytes(-(self.bytes.len() as i64));
     }
 }
 
-/// An answer's bytes, as the body of a response.
-pub struct Chunks {
+/// The bytes of an answer, as the body of a response.
+pub struct AnswerBody {
     left: usize,
     chunks: VecDeque<Bytes>,
 }
 
-impl Chunks {
-    /// All of it in one piece; for answers that are short.
+impl AnswerBody {
+    /// The whole answer as text; for short answers.
     ///
     /// # Errors
-    /// When it is no text.
-    pub fn text(self) -> Result<String> {
+    /// When it is not UTF-8.
+    pub fn into_text(self) -> Result<String> {
         let bytes: Vec<u8> = self.chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
         String::from_utf8(bytes).map_err(|_| anyhow!("the answer is no text"))
     }
 }
 
-impl HttpBody for Chunks {
+impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -246,7 +249,7 @@ impl HttpBody for Chunks {
     }
 }
 
-/// Counts something while it lasts.
+/// Guard that counts a query as waiting or running while it lives.
 struct Counted<'a>(&'a Serving, fn(&Serving, i64));
 
 impl<'a> Counted<'a> {
@@ -272,21 +275,21 @@ mod tests {
         for (stopped, status, label) in [
             (Stopped::Time(minute), 504, "time"),
             (Stopped::Memory(1 << 30), 413, "memory"),
-            (Stopped::Answer(ANSWER), 413, "answer_size"),
+            (Stopped::Answer(MAX_ANSWER_BYTES), 413, "answer_size"),
             (Stopped::Answers, 503, "answers"),
             (Stopped::Depth, 400, "depth"),
         ] {
             let error = Error::from(stopped);
             let Refusal(found, words) = Refusal::of(&error);
-            assert_eq!((found.as_u16(), outcome(Some(&error))), (status, label), "{words}");
+            assert_eq!((found.as_u16(), outcome_label(Some(&error))), (status, label), "{words}");
             assert!(!words.is_empty());
         }
         let mistake = exit::mistake("no such view");
-        assert_eq!((Refusal::of(&mistake).0.as_u16(), outcome(Some(&mistake))), (400, "mistake"));
+        assert_eq!((Refusal::of(&mistake).0.as_u16(), outcome_label(Some(&mistake))), (400, "mistake"));
         assert_eq!(
-            (Refusal::of(&anyhow!("lost")).0.as_u16(), outcome(Some(&anyhow!("lost")))),
+            (Refusal::of(&anyhow!("lost")).0.as_u16(), outcome_label(Some(&anyhow!("lost")))),
             (500, "failed")
         );
-        assert_eq!(outcome(None), "answered");
+        assert_eq!(outcome_label(None), "answered");
     }
 }

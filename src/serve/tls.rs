@@ -1,4 +1,4 @@
-//! TLS for the HTTP server: what to accept with. Handshakes are done by the connections themselves.
+//! TLS settings of the HTTP server. The connections do their handshakes themselves.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use openssl::x509::X509;
 
 use crate::exit::mistake;
 
-/// Certificate and key, ready to accept with: TLS 1.2 and 1.3, with the ciphers that Mozilla calls intermediate.
+/// Creates the TLS acceptor from a certificate chain and its key, both PEM: TLS 1.2 and 1.3 with Mozilla's
+/// intermediate ciphers. The chain starts with the server's certificate, followed by the intermediate ones.
 ///
 /// # Errors
-/// When a file cannot be read or does not hold what it must: the certificate, with those between it and its
-/// authority behind it, and its key, both in PEM.
-pub fn acceptor(certificate: &Path, key: &Path) -> Result<SslAcceptor> {
+/// When a file cannot be read, is not PEM, or the key does not belong to the certificate.
+pub fn create_acceptor(certificate: &Path, key: &Path) -> Result<SslAcceptor> {
     let read = |path: &Path| {
         std::fs::read(path).map_err(|error| mistake(format!("{} cannot be read: {error}", path.display())))
     };
@@ -23,12 +23,12 @@ pub fn acceptor(certificate: &Path, key: &Path) -> Result<SslAcceptor> {
         SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).context("TLS cannot be set up")?;
     let mut identify = || {
         let mut certificates = X509::stack_from_pem(&chain)?.into_iter();
-        // An empty file gives no certificate, and the key then fits none.
+        // An empty file gives no certificate; the check of the key below then fails.
         if let Some(own) = certificates.next() {
             builder.set_certificate(&own)?;
         }
         certificates.try_for_each(|between| builder.add_extra_chain_cert(between))?;
-        // Without a passphrase: a key that has one is refused instead of asked for.
+        // The empty passphrase makes OpenSSL refuse an encrypted key instead of prompting for a passphrase.
         builder.set_private_key(&*PKey::private_key_from_pem_passphrase(&secret, b"")?)?;
         builder.check_private_key()
     };

@@ -1,8 +1,8 @@
 //! Columns that a relation leaves out because its encoding names them.
 //!
-//! With ENCODE AVRO they are those of `schema.file`, or of the newest schema that the registry has
-//! for the topic's values, or of the rows in Debezium's events. JSON names none. Without leave to use the network, a registry is not
-//! asked: the relation is refused with what to do.
+//! With ENCODE AVRO they come from `schema.file`, or from the newest schema that the registry has for the
+//! topic's values; with FORMAT DEBEZIUM they are those of the rows inside the events. JSON names none. Where
+//! the network may not be used, a relation that needs a registry is refused with a hint.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use schemas::{Registry, columns_of_avro, columns_of_debezium};
 
 use super::Network;
 
-/// The columns that the encoding of a relation names; None where it names none.
-pub fn of(create: &CreateRelation, network: Network) -> Result<Option<Vec<Field>>, String> {
+/// The columns that the encoding of a relation names; None if it names none.
+pub fn columns_of(create: &CreateRelation, network: Network) -> Result<Option<Vec<Field>>, String> {
     let (encoding, items, _) = &create.encode;
     if *encoding != Encoding::Avro {
         return Ok(None);
     }
-    let schema = match (option(items, "schema.file"), option(items, "schema.registry")) {
+    let schema = match (find_option(items, "schema.file"), find_option(items, "schema.registry")) {
         (Some(path), _) => std::fs::read_to_string(path)
             .map_err(|error| format!("schema.file {path} cannot be read: {error}"))?,
         (None, Some(_)) if network == Network::Refused => {
@@ -27,7 +27,7 @@ pub fn of(create: &CreateRelation, network: Network) -> Result<Option<Vec<Field>
                 "the columns come from the schema registry, which is asked with --connect only".to_owned()
             );
         }
-        (None, Some(url)) => latest(url, create, items)?,
+        (None, Some(url)) => latest_schema(url, create, items)?,
         (None, None) => return Ok(None),
     };
     let columns = match create.format.0 {
@@ -38,8 +38,9 @@ pub fn of(create: &CreateRelation, network: Network) -> Result<Option<Vec<Field>
     Ok(Some(columns.fields().iter().map(|field| field.as_ref().clone()).collect()))
 }
 
-fn latest(url: &str, create: &CreateRelation, items: &[OptionItem]) -> Result<String, String> {
-    let topic = option(&create.with, "topic")
+/// The newest value schema that the registry has for the relation's topic.
+fn latest_schema(url: &str, create: &CreateRelation, items: &[OptionItem]) -> Result<String, String> {
+    let topic = find_option(&create.with, "topic")
         .ok_or("the option topic is missing, and the registry is asked by it")?;
     let options: BTreeMap<String, String> =
         items.iter().map(|item| (item.name.clone(), item.value.clone())).collect();
@@ -47,7 +48,7 @@ fn latest(url: &str, create: &CreateRelation, items: &[OptionItem]) -> Result<St
     schema.map(|(_, text)| text).map_err(|error| error.to_string())
 }
 
-fn option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a str> {
+fn find_option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a str> {
     let found = items.iter().find(|item| item.name == name);
     found.map(|item| item.value.as_str())
 }

@@ -1,8 +1,9 @@
-//! The catalogue: which keyed spaces a state holds, by name and by the fingerprint of what fills them.
+//! The catalogue: the keyed state tables of a state, each with its name and the fingerprint of the plan that
+//! fills it.
 //!
-//! A restart cuts off and restores only what the catalogue lists, so an entry, once written, keeps its id,
-//! kind and fingerprint. Additions are accepted; anything else is refused here, because bytes read under
-//! another meaning would be wrong without anybody noticing.
+//! A restart restores only the tables that the catalogue lists, so an entry, once written, keeps its id, kind
+//! and fingerprint. Additions are accepted; any other change is refused here, because bytes read under
+//! another meaning would give wrong results without an error.
 
 use std::collections::BTreeMap;
 
@@ -12,52 +13,53 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
 use crate::progress::Progress;
-use crate::space;
 use crate::store::Store;
+use crate::table;
 
-/// The spaces of a topology.
+/// The state tables of a topology.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Catalogue {
     /// The name of the topology the state belongs to.
     pub topology: String,
-    /// One entry a space.
+    /// The entries, one per state table.
     pub entries: Vec<CatalogueEntry>,
 }
 
-/// One keyed space.
+/// One keyed state table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CatalogueEntry {
-    /// The number that begins each of its keys.
+    /// The number with which each of its keys begins.
     pub id: u32,
-    /// What it is for, which decides the column family.
-    pub kind: SpaceKind,
+    /// The kind, which determines the column family.
+    pub kind: StateTableKind,
     /// The name of the table, arrangement, view or sink.
     pub name: String,
-    /// Of the canonical plan that fills it.
+    /// The fingerprint of the canonical plan that fills it.
     pub fingerprint: String,
     /// The schema of its rows, as `schemas::schema_to_json` writes it.
     #[serde(default)]
     pub schema: Option<serde_json::Value>,
-    /// The key columns, where a key is proven unique. None: rows to their multiplicity.
+    /// The key columns, where a key is proven unique. None: the table maps each row to its multiplicity.
     #[serde(default)]
     pub key: Option<Vec<usize>>,
-    /// How long a view's rows are served; None is for ever.
+    /// The retention of a view's rows; None keeps them for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
 }
 
-/// How long the rows of a view are served once they are final.
+/// The period for which a view's rows are served once they are final.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retention {
-    /// The column of the row's time.
+    /// The column that holds the row's time.
     pub column: usize,
-    /// Sources by name, and how far below each one's watermark a time may be, in microseconds.
+    /// Source names, each with the greatest distance of a served row's time below its watermark, in
+    /// microseconds.
     pub marks: Vec<(String, i64)>,
 }
 
 impl Retention {
-    /// Rows whose time is below it are served no longer; None while a source has no watermark. A bounded
-    /// source that has ended is as far as its events, not beyond all time.
+    /// Returns the least time of rows still served; None while a source has no watermark. A bounded source
+    /// that has ended counts with the watermark of its events, not with the maximum.
     pub fn horizon(&self, progress: &Progress) -> Option<i64> {
         let each = self.marks.iter().map(|(name, lag)| {
             let source = progress.sources.get(name)?;
@@ -69,65 +71,70 @@ impl Retention {
     }
 }
 
-/// What a space is for.
+/// The purpose of a state table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SpaceKind {
+pub enum StateTableKind {
     /// The rows of a keyed table.
     Table,
     /// The state of an operator.
     Arrangement,
     /// A materialized view, as it is served.
     View,
-    /// What a sink keeps.
+    /// The state of a sink.
     Sink,
 }
 
-/// The kind of each space: all that reading and writing need of the catalogue.
-pub(crate) type Spaces = BTreeMap<u32, SpaceKind>;
+/// The kind of each state table by id: the part of the catalogue that reads and writes need.
+pub(crate) type StateTableKinds = BTreeMap<u32, StateTableKind>;
 
 impl Catalogue {
-    /// The entry of that kind and name.
-    pub fn find(&self, kind: SpaceKind, name: &str) -> Option<&CatalogueEntry> {
+    /// Returns the entry of that kind and name.
+    pub fn find(&self, kind: StateTableKind, name: &str) -> Option<&CatalogueEntry> {
         self.entries.iter().find(|entry| entry.kind == kind && entry.name == name)
     }
 
-    /// A number that no entry has.
+    /// Returns an id above all ids in use.
     pub fn next_id(&self) -> u32 {
         self.entries.iter().map(|entry| entry.id).max().unwrap_or(0).saturating_add(1)
     }
 
-    pub(crate) fn spaces(&self) -> Spaces {
+    /// Returns the kinds of all state tables.
+    pub(crate) fn table_kinds(&self) -> StateTableKinds {
         self.entries.iter().map(|entry| (entry.id, entry.kind)).collect()
     }
 
-    /// Refuses ids or names that are used twice.
-    pub(crate) fn check(&self) -> Result<(), StateError> {
+    /// Refuses the reserved id, and ids or names that are used twice.
+    pub(crate) fn check_unique(&self) -> Result<(), StateError> {
         let (mut ids, mut names) = (BTreeMap::new(), BTreeMap::new());
         for entry in &self.entries {
-            if entry.id == space::STAMP {
-                return refuse(format!("id {} of {:?} is reserved", entry.id, entry.name));
+            if entry.id == table::STAMP {
+                return refuse_catalogue(format!("id {} of {:?} is reserved", entry.id, entry.name));
             }
             if let Some(other) = ids.insert(entry.id, &entry.name) {
-                return refuse(format!("id {} is given to {other:?} and to {:?}", entry.id, entry.name));
+                return refuse_catalogue(format!(
+                    "id {} is given to {other:?} and to {:?}",
+                    entry.id, entry.name
+                ));
             }
             if names.insert((entry.kind, &entry.name), ()).is_some() {
-                return refuse(format!("{:?} {:?} is listed twice", entry.kind, entry.name));
+                return refuse_catalogue(format!("{:?} {:?} is listed twice", entry.kind, entry.name));
             }
         }
         Ok(())
     }
 
-    /// Refuses a catalogue in which an entry of the held one is missing or means something else.
+    /// Refuses a catalogue in which an entry of the held one is missing or changed.
     pub(crate) fn check_extends(&self, held: &Catalogue) -> Result<(), StateError> {
         for was in &held.entries {
             let Some(now) = self.entries.iter().find(|entry| entry.id == was.id) else {
-                return refuse(format!("{:?} {:?} is held and missing in it", was.kind, was.name));
+                return refuse_catalogue(format!("{:?} {:?} is held and missing in it", was.kind, was.name));
             };
-            let open = was.kind == SpaceKind::Sink && was.fingerprint.is_empty();
+            // A copy that became a state of its own has sinks without fingerprint: any plan may fill them.
+            let open = was.kind == StateTableKind::Sink && was.fingerprint.is_empty();
             let same = open || now.fingerprint == was.fingerprint;
             if (now.kind, &now.name) != (was.kind, &was.name) || !same {
-                return refuse(format!(
+                return refuse_catalogue(format!(
                     "space {} holds {:?} {:?} of fingerprint {}, and is to be {:?} {:?} of fingerprint {}",
                     was.id, was.kind, was.name, was.fingerprint, now.kind, now.name, now.fingerprint
                 ));
@@ -138,16 +145,16 @@ impl Catalogue {
 }
 
 impl Store {
-    /// The catalogue; None before the first [`Store::put_catalogue`].
+    /// Reads the catalogue; None before the first [`Store::put_catalogue`].
     pub fn catalogue(&self) -> Result<Option<Catalogue>, StateError> {
         self.reads().meta_json("catalogue")
     }
 
-    /// Writes the catalogue. It may add to the held one and change nothing in it.
+    /// Writes the catalogue. It may add entries to the held one, but change none.
     pub fn put_catalogue(&self, catalogue: &Catalogue) -> Result<(), StateError> {
-        let _writer = self.writer();
+        let _writer = self.lock_writer();
         self.refuse_poisoned()?;
-        catalogue.check()?;
+        catalogue.check_unique()?;
         let held = self.catalogue()?;
         let name = held.as_ref().map(|held| &held.topology).or(self.topology.as_ref());
         if let Some(name) = name.filter(|name| **name != catalogue.topology) {
@@ -159,15 +166,15 @@ impl Store {
         }
         let mut batch = WriteBatch::new();
         self.put_meta_json(&mut batch, "catalogue", catalogue)?;
-        batch.put_cf(space::family(&self.db, space::META)?, "topology", &catalogue.topology);
+        batch.put_cf(table::family(&self.db, table::META)?, "topology", &catalogue.topology);
         fail_point!("store.catalogue.before");
         self.write_synced(batch).inspect_err(|error| self.poison(error))?;
         fail_point!("store.catalogue.after");
-        self.set_spaces(catalogue.spaces());
+        self.set_table_kinds(catalogue.table_kinds());
         Ok(())
     }
 }
 
-fn refuse(what: String) -> Result<(), StateError> {
+fn refuse_catalogue(what: String) -> Result<(), StateError> {
     Err(StateError::Catalogue(what))
 }

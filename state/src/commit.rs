@@ -1,9 +1,9 @@
-//! The one write of an epoch: everything it changed, in one synced batch.
+//! The commit of an epoch: all its changes in one synced batch.
 //!
-//! What comes from many workers is gathered by space and sorted by key once, so that RocksDB inserts in
-//! order; keys go through one reused buffer. All that can be refused is refused before the batch is handed
-//! over. Any failure, refusals included, poisons the store: the epochs in flight behind a failed one build on
-//! it and must not be committed without it.
+//! The changes of all workers are gathered by state table and sorted by key once, so that RocksDB inserts in
+//! order; keys go through one reused buffer. Every check runs before the batch is handed to RocksDB. Any
+//! failure, refusals included, poisons the store: the epochs in flight behind a failed one build on it and
+//! must not be committed without it.
 
 pub(crate) mod draft;
 
@@ -18,12 +18,12 @@ use crate::dead_letter::DeadLetterTotals;
 use crate::error::StateError;
 use crate::outbox;
 use crate::progress::{Committed, Progress};
-use crate::space;
 use crate::store::Store;
-use crate::store::bounded::{BOUNDED, BoundedTotals};
+use crate::store::bounded::{BOUNDED_KEY, BoundedTotals};
+use crate::table;
 use draft::Draft;
 
-/// What an epoch changed.
+/// The changes of one epoch.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The epoch; above the committed one.
@@ -34,35 +34,36 @@ pub struct Commit {
     pub writes: Vec<Writes>,
     /// Changes of row multiplicities.
     pub counts: Vec<Counts>,
-    /// How far sources and views are, whole.
+    /// The progress of all sources and views; it replaces the held one.
     pub progress: Progress,
     /// Serialised output, by cluster and part.
     pub outbox: Vec<OutboxChunk>,
     /// Serialised dead letters, in order.
     pub dead_letters: Vec<Vec<u8>>,
-    /// The totals of the error table, where its changes are among `counts` as [`Store::bound`] gave them.
+    /// The new totals of the error table, if its changes are among `counts` as [`Store::bound_counts`]
+    /// returned them.
     pub bounded: Option<BoundedTotals>,
 }
 
-/// New totals of keys of one space. A key given twice keeps what was given last.
+/// New totals of keys of one state table. Of a key given twice the last value counts.
 #[derive(Clone, Debug, Default)]
 pub struct Writes {
-    /// The space.
-    pub space: u32,
+    /// The id of the state table.
+    pub table_id: u32,
     /// Its keys.
     pub keys: Rows,
     /// The new value of each key; None deletes it.
     pub values: Blobs,
 }
 
-/// Changes of the multiplicities of rows of one space. The commit adds them to what is held.
+/// Changes of row multiplicities of one state table. The commit adds them to the held multiplicities.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// The space.
-    pub space: u32,
+    /// The id of the state table.
+    pub table_id: u32,
     /// Packed rows.
     pub rows: Rows,
-    /// How many copies of each row come (or go).
+    /// The number of copies of each row added, or removed if negative.
     pub diffs: Vec<i64>,
 }
 
@@ -71,13 +72,13 @@ pub struct Counts {
 pub struct OutboxChunk {
     /// The cluster, numbered by the caller.
     pub cluster: u16,
-    /// Its place in the epoch's output.
+    /// Its position in the epoch's output.
     pub part: u32,
     /// The serialised records.
     pub bytes: Vec<u8>,
 }
 
-/// What a commit did and how long its phases took.
+/// Size and phase durations of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommitStats {
     /// The epoch.
@@ -86,42 +87,42 @@ pub struct CommitStats {
     pub keys: usize,
     /// Bytes of the batch.
     pub bytes: usize,
-    /// Checking, sorting and laying out the batch.
+    /// Time to check, sort and build the batch.
     pub prepare: Duration,
-    /// Looking up held multiplicities.
+    /// Time to look up held multiplicities.
     pub read: Duration,
-    /// Inserting into memtables.
+    /// Time to insert into memtables.
     pub write: Duration,
-    /// Writing and syncing the log, with any stall.
+    /// Time to write and sync the log, with any stall.
     pub sync: Duration,
 }
 
 impl Store {
-    /// Commits an epoch: when this returns `Ok`, all of it survives any crash. On `Err` none of it does,
-    /// unless the failure was the disk's, and this store accepts no further write.
+    /// Commits an epoch. After `Ok` the whole epoch survives any crash. After `Err` none of it does, except
+    /// possibly when the disk failed, and this store accepts no further write.
     pub fn commit(&self, commit: Commit) -> Result<CommitStats, StateError> {
         fail_point!("store.commit.before");
-        let mut dead = self.writer();
+        let mut dead = self.lock_writer();
         self.refuse_poisoned()?;
         self.try_commit(commit, &mut dead).inspect_err(|error| self.poison(error))
     }
 
     fn try_commit(&self, commit: Commit, dead: &mut DeadLetterTotals) -> Result<CommitStats, StateError> {
         let begun = Instant::now();
-        self.check(&commit)?;
-        let spaces = self.spaces();
-        let mut draft = Draft::new(self, &spaces, &commit);
+        self.check_commit(&commit)?;
+        let table_kinds = self.table_kinds();
+        let mut draft = Draft::new(self, &table_kinds, &commit);
         let (puts, diffs) = (draft.gather_writes(&commit.writes)?, draft.gather_counts(&commit.counts)?);
-        if let Some(space) = diffs.keys().find(|space| puts.contains_key(space)) {
-            return Err(draft.malformed(format!("space {space} gets both totals and changes")));
+        if let Some(table_id) = diffs.keys().find(|table_id| puts.contains_key(table_id)) {
+            return Err(draft.malformed_error(format!("space {table_id} gets both totals and changes")));
         }
         draft.add_counts(diffs)?;
         draft.put_all(puts)?;
         draft.put_stamps()?;
-        let family = space::family(&self.db, space::OUTBOX)?;
-        outbox::put(&mut draft.batch, family, (commit.epoch, commit.commit_ms), &commit.outbox);
+        let family = table::family(&self.db, table::OUTBOX)?;
+        outbox::put_chunks(&mut draft.batch, family, (commit.epoch, commit.commit_ms), &commit.outbox);
         if let Some(totals) = &commit.bounded {
-            self.put_meta_json(&mut draft.batch, BOUNDED, totals)?;
+            self.put_meta_json(&mut draft.batch, BOUNDED_KEY, totals)?;
         }
         let totals = self.add_dead_letters(&mut draft.batch, dead, &commit.dead_letters)?;
         let committed =
@@ -137,7 +138,7 @@ impl Store {
             ..CommitStats::default()
         };
         stats.prepare = begun.elapsed().saturating_sub(read);
-        // Counted before it is written: a publisher may see and publish it the moment it is there.
+        // Counted before the write: the publisher may read and publish the output as soon as it is written.
         self.outbox_grew(commit.epoch, &commit.outbox);
         fail_point!("store.write.before");
         (stats.write, stats.sync) = self.write_synced(batch)?;
@@ -147,8 +148,8 @@ impl Store {
         Ok(stats)
     }
 
-    /// Everything about a commit that can be judged without looking at its rows.
-    fn check(&self, commit: &Commit) -> Result<(), StateError> {
+    /// Checks all parts of a commit that can be validated without reading held rows.
+    fn check_commit(&self, commit: &Commit) -> Result<(), StateError> {
         let held = self.meta();
         if commit.epoch <= held.epoch {
             return Err(StateError::Epoch { committed: held.epoch, offered: commit.epoch });
@@ -159,13 +160,13 @@ impl Store {
         for writes in &commit.writes {
             if writes.keys.len() != writes.values.len() {
                 let (keys, values) = (writes.keys.len(), writes.values.len());
-                return malformed(format!("space {} has {keys} keys and {values} values", writes.space));
+                return malformed(format!("space {} has {keys} keys and {values} values", writes.table_id));
             }
         }
         for counts in &commit.counts {
             if counts.rows.len() != counts.diffs.len() {
                 let (rows, diffs) = (counts.rows.len(), counts.diffs.len());
-                return malformed(format!("space {} has {rows} rows and {diffs} diffs", counts.space));
+                return malformed(format!("space {} has {rows} rows and {diffs} diffs", counts.table_id));
             }
         }
         let mut parts: Vec<_> = commit.outbox.iter().map(|chunk| (chunk.cluster, chunk.part)).collect();
@@ -176,14 +177,14 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a batch; the time in memtables, and all the rest of it: writing and syncing the log.
+    /// Writes a batch and syncs the log. Returns the time spent in memtables and the remaining time.
     pub(crate) fn write_synced(&self, batch: WriteBatch) -> Result<(Duration, Duration), StateError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         let mut context = PerfContext::default();
         context.reset();
-        // The binding's names are one level behind RocksDB's: this one measures waits, of which the insertion
-        // into memtables is one, and leaves every single lookup alone.
+        // The binding's level names are off by one from RocksDB's: this level times waits, which include the
+        // insertion into memtables, but not individual lookups.
         set_perf_stats(PerfStatsLevel::EnableTimeExceptForMutex);
         let begun = Instant::now();
         let written = self.db.write_opt(batch, &options);

@@ -1,8 +1,8 @@
-//! Everything that can go wrong with the state, one variant for each thing a caller can do about it.
+//! Errors of the state, one variant for each remedy a caller has.
 //!
-//! What is refused before anything was written (`Epoch`, `Negative`, `Conservation`, ...) is told apart from
-//! what RocksDB or the disk failed at. [`StateError::advice`] says in a sentence what to do next; the command
-//! line prints it below the message.
+//! Refusals before anything was written (`Epoch`, `Negative`, `Conservation`, ...) are separate from failures
+//! of RocksDB or the disk. [`StateError::advice`] names the remedy in a sentence; the command line prints it
+//! below the message.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 /// A failure or refusal of the state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// There is no state and none was to be created.
+    /// There is no state, and creating one was not allowed.
     #[error("there is no state in {}", .dir.display())]
     Missing {
         /// The directory asked for.
         dir: PathBuf,
     },
-    /// The marker of a state is there, its database is not.
+    /// The marker of a state exists, its database does not.
     #[error("the state in {} was emptied: its marker is there, its database is not", .dir.display())]
     Wiped {
         /// The state directory.
@@ -30,7 +30,7 @@ pub enum StateError {
         /// One of the files that are in the way.
         found: String,
     },
-    /// A copy is to go where something is already.
+    /// The target of a copy is not empty.
     #[error("{} is not empty: it holds {found}", .dir.display())]
     Occupied {
         /// The directory.
@@ -39,7 +39,7 @@ pub enum StateError {
         found: String,
     },
     /// Another process (or another handle in this one) has the state open.
-    #[error("the state in {} is in use by {}", .dir.display(), process(.pid))]
+    #[error("the state in {} is in use by {}", .dir.display(), process_name(.pid))]
     Locked {
         /// The state directory.
         dir: PathBuf,
@@ -63,15 +63,15 @@ pub enum StateError {
         dir: PathBuf,
         /// The topology it belongs to.
         held: String,
-        /// The topology that asked for it.
+        /// The topology that was to use it.
         wanted: String,
     },
-    /// What is on disk cannot be what was written.
+    /// The content of the disk differs from the content written.
     #[error("the state in {} is damaged: {what}", .dir.display())]
     Corrupt {
         /// The state directory.
         dir: PathBuf,
-        /// What was found.
+        /// The finding.
         what: String,
     },
     /// The disk (or the quota) is full.
@@ -79,22 +79,22 @@ pub enum StateError {
     Full {
         /// The state directory.
         dir: PathBuf,
-        /// What was being done.
+        /// The reason.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A file operation failed.
     #[error("could not {action} {}", .path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// The failed operation, as a verb.
         action: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
         /// The reason.
         #[source]
         source: io::Error,
     },
-    /// The running process moves its files too fast to be read beside it.
+    /// The running process replaces its files too fast for a reader in another process.
     #[error("the state in {} changes too fast to be read beside the process that runs it", .dir.display())]
     Busy {
         /// The state directory.
@@ -118,16 +118,16 @@ pub enum StateError {
         offered: u64,
     },
     /// More copies of a row would be removed than are held.
-    #[error("space {space} would hold {total} copies of row 0x{row}")]
+    #[error("space {table_id} would hold {total} copies of row 0x{row}")]
     Negative {
-        /// The space.
-        space: u32,
+        /// The id of the state table.
+        table_id: u32,
         /// The packed row, in hex (cut at 64 bytes).
         row: String,
         /// The number of copies there would be.
         total: i64,
     },
-    /// A source's outcomes do not add up to what was read.
+    /// A source's outcomes do not add up to the records read.
     #[error("source {source_name:?} read {read} records, but their outcomes add up to {counted}")]
     Conservation {
         /// The source.
@@ -137,21 +137,21 @@ pub enum StateError {
         /// The sum of the outcomes.
         counted: u128,
     },
-    /// A counter or an offset would go back.
+    /// A counter or an offset would decrease.
     #[error("source {source_name:?} would go back: {what} from {held} to {offered}")]
     Backwards {
         /// The source.
         source_name: String,
-        /// Which number.
+        /// The name of the number.
         what: String,
         /// The committed value.
         held: i128,
         /// The value offered.
         offered: i128,
     },
-    /// A space that the catalogue does not list.
+    /// A state table that the catalogue does not list.
     #[error("space {0} is not in the catalogue")]
-    UnknownSpace(u32),
+    UnknownStateTable(u32),
     /// A catalogue that contradicts itself or the one held.
     #[error("the catalogue is refused: {0}")]
     Catalogue(String),
@@ -160,7 +160,7 @@ pub enum StateError {
     Malformed {
         /// The epoch offered.
         epoch: u64,
-        /// What does not fit.
+        /// The contradiction.
         what: String,
     },
     /// The dead letter table is at its bound and the policy is to stop.
@@ -177,7 +177,7 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// What to do next, where there is something to say.
+    /// Returns the remedy, if there is one.
     pub fn advice(&self) -> Option<&'static str> {
         Some(match self {
             StateError::Missing { .. } => {
@@ -208,6 +208,7 @@ impl StateError {
         })
     }
 
+    /// Wraps a failed file operation; a full disk has a variant of its own.
     pub(crate) fn io(dir: &Path, action: &'static str, path: &Path, source: io::Error) -> StateError {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -217,9 +218,10 @@ impl StateError {
         }
     }
 
+    /// Wraps an error of RocksDB in the variant of its cause.
     pub(crate) fn database(dir: &Path, source: rocksdb::Error) -> StateError {
         let dir = dir.to_owned();
-        match Cause::of(source.as_ref()) {
+        match Cause::of_text(source.as_ref()) {
             Cause::Full => StateError::Full { dir, source: Box::new(source) },
             Cause::Locked => StateError::Locked { dir, pid: None },
             Cause::Damage => StateError::Corrupt { dir, what: source.into_string() },
@@ -232,7 +234,7 @@ impl StateError {
     }
 }
 
-/// What RocksDB failed of. It hands its errors over as text only, so the text decides.
+/// The cause of an error of RocksDB, recognised by its text: the binding provides no more.
 #[derive(Debug, PartialEq)]
 enum Cause {
     Full,
@@ -242,7 +244,7 @@ enum Cause {
 }
 
 impl Cause {
-    fn of(text: &str) -> Cause {
+    fn of_text(text: &str) -> Cause {
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
         if says(&["No space left on device", "Disk quota exceeded"]) {
             Cause::Full
@@ -256,7 +258,7 @@ impl Cause {
     }
 }
 
-fn process(pid: &Option<u32>) -> String {
+fn process_name(pid: &Option<u32>) -> String {
     match pid {
         Some(pid) if *pid == std::process::id() => format!("this very process ({pid})"),
         Some(pid) => format!("process {pid}"),
@@ -264,7 +266,7 @@ fn process(pid: &Option<u32>) -> String {
     }
 }
 
-/// Bytes in hex, cut at 64: rows appear in messages, not whole tables.
+/// Formats bytes in hex, cut at 64 bytes to keep messages short.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -288,7 +290,7 @@ mod tests {
             ("IO error: Input/output error: While fdatasync", Cause::Other),
         ];
         for (text, cause) in causes {
-            assert_eq!(Cause::of(text), cause, "{text}");
+            assert_eq!(Cause::of_text(text), cause, "{text}");
         }
     }
 

@@ -1,9 +1,9 @@
-//! The files of a state against their own checksums, before anything is opened.
+//! Checks of a state's files against their own checksums, before the database is opened.
 //!
-//! Opening a database repairs what it can: a log that is damaged in its middle is cut off there, and what was
-//! committed after that is gone. And reading rows does not read everything: a filter that is damaged answers
-//! "perhaps". So the logs, the list of tables and the parts of tables that no scan reads (filters, properties,
-//! indexes, footers) are checked here as they lie on the disk. Blocks of rows are checked by whoever scans them.
+//! Opening a database hides damage: it cuts a log off at the first bad record, and all later commits are
+//! lost. Scanning rows does not read everything either: a damaged filter answers "perhaps". So the logs, the
+//! list of tables and the parts of tables that no scan reads (filters, properties, indexes, footers) are
+//! checked here directly on the disk. Blocks of rows are checked when they are scanned.
 
 mod crc;
 mod log;
@@ -16,33 +16,33 @@ use crate::error::StateError;
 use crate::layout::Layout;
 use crate::store::Store;
 
-/// What was found of the files of a state.
+/// The result of checking the files of a state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilesChecked {
-    /// Table files looked at.
+    /// The number of table files checked.
     pub tables: u64,
-    /// Logs looked at, and their records.
+    /// The number of logs checked.
     pub logs: u64,
-    /// Records in them.
+    /// The number of records in these logs.
     pub records: u64,
-    /// What is damaged, a sentence each.
+    /// The damages, a sentence each.
     pub damaged: Vec<String>,
-    /// What a crash of the machine may well have left: a log that ends within a record.
+    /// Logs that end within a record, as a crash of the machine may leave them, a sentence each.
     pub torn: Vec<String>,
 }
 
 impl Store {
-    /// Checks the files of a state that nobody runs, and changes nothing.
+    /// Checks the files of a state that no process has open, and changes nothing.
     ///
     /// # Errors
-    /// When there is no state, or a file cannot be read.
+    /// Fails if there is no state, or if a file cannot be read.
     pub fn check_files(dir: &Path) -> Result<FilesChecked, StateError> {
         let layout = Layout::new(dir);
-        layout.marker()?;
+        layout.read_marker()?;
         if !layout.has_database() {
             return Err(StateError::Missing { dir: dir.to_owned() });
         }
-        let database = layout.database();
+        let database = layout.database_dir();
         let failed = |path: &Path, source| StateError::io(dir, "read", path, source);
         let current = database.join("CURRENT");
         let current = std::fs::read_to_string(&current).map_err(|error| failed(&current, error))?;
@@ -61,6 +61,7 @@ impl Store {
                 found.tables += 1;
                 let damage = table::check(&open()?).map_err(|error| failed(&path, error))?;
                 found.damaged.extend(damage.map(|what| format!("{name}: {what}")));
+            // The list of tables, which CURRENT names, is written in the log format too.
             } else if name.ends_with(".log") || name == current.trim_end() {
                 found.logs += 1;
                 let read = log::check(&mut open()?).map_err(|error| failed(&path, error))?;

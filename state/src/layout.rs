@@ -1,4 +1,4 @@
-//! The state directory: what lies in it, who may use it, and how it is emptied.
+//! The state directory: its files, its lock, and how it is emptied.
 //!
 //! ```text
 //! DIR/HERALD   JSON: format version and state id, written after the database exists
@@ -6,9 +6,10 @@
 //! DIR/db/      the database
 //! DIR/old-*    a database that was wiped and is being deleted
 //! ```
-//! The marker lets a release refuse another format before it touches the database, and tells a state whose
-//! database was deleted from a directory that never had one. A directory with other people's files is never
-//! created into and never deleted. What is made here only its owner may read: it holds what the records hold.
+//! The marker lets a release refuse another format before it touches the database, and distinguishes a state
+//! whose database was deleted from a directory that never had one. A directory with foreign files is never
+//! used for a new state and never deleted. Files and directories are readable by their owner alone: they hold
+//! the records' data.
 
 pub(crate) mod identity;
 
@@ -21,17 +22,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
 
-/// The format of state this release writes, and the only one it reads.
+/// The format version that this release writes, and the only one it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-const LEFTOVER: &str = "old-";
+/// The name prefix of databases that are being deleted.
+const LEFTOVER_PREFIX: &str = "old-";
 
 /// The paths of a state directory.
 pub(crate) struct Layout {
     pub(crate) root: PathBuf,
 }
 
-/// What the file `HERALD` says.
+/// The content of the file `HERALD`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Marker {
     pub(crate) format_version: u32,
@@ -43,7 +45,7 @@ impl Layout {
         Layout { root: root.to_owned() }
     }
 
-    pub(crate) fn database(&self) -> PathBuf {
+    pub(crate) fn database_dir(&self) -> PathBuf {
         self.root.join("db")
     }
 
@@ -51,24 +53,24 @@ impl Layout {
         self.root.join("HERALD")
     }
 
-    /// Whether a database has been created; its `CURRENT` is the last file RocksDB creates.
+    /// Returns true if a database has been created; its `CURRENT` is the last file RocksDB creates.
     pub(crate) fn has_database(&self) -> bool {
-        self.database().join("CURRENT").exists()
+        self.database_dir().join("CURRENT").exists()
     }
 
     pub(crate) fn create_root(&self) -> Result<(), StateError> {
         create_dir(&self.root).map_err(|source| StateError::io(&self.root, "create", &self.root, source))
     }
 
-    /// The marker, refused when it names another format version.
-    pub(crate) fn marker(&self) -> Result<Option<Marker>, StateError> {
+    /// Reads the marker; refuses one with another format version.
+    pub(crate) fn read_marker(&self) -> Result<Option<Marker>, StateError> {
         let path = self.marker_path();
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StateError::io(&self.root, "read", &path, source)),
         };
-        // The version is read by itself first: another version may have other fields.
+        // The version is read first: another version may have other fields.
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| {
             StateError::corrupt(&self.root, format!("its HERALD file is not readable ({error})"))
         })?;
@@ -94,7 +96,7 @@ impl Layout {
         text.push(b'\n');
         let (path, written) = (self.marker_path(), self.root.join("HERALD.new"));
         let write = || {
-            let mut file = private().create(true).truncate(true).open(&written)?;
+            let mut file = private_options().create(true).truncate(true).open(&written)?;
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&written, &path)?;
@@ -103,11 +105,12 @@ impl Layout {
         write().map_err(|source| StateError::io(&self.root, "write", &path, source))
     }
 
-    /// Takes the lock of the directory; it is held as long as the file is open, whatever ends the process.
-    pub(crate) fn lock(&self) -> Result<File, StateError> {
+    /// Takes the lock of the directory. It is held while the file is open and released however the process
+    /// ends.
+    pub(crate) fn take_lock(&self) -> Result<File, StateError> {
         let path = self.root.join("LOCK");
         let failed = |source| StateError::io(&self.root, "lock", &path, source);
-        let mut file = private().create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut file = private_options().create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -124,13 +127,14 @@ impl Layout {
         Ok(file)
     }
 
-    /// Refuses a directory without a state that holds anything that is not ours.
+    /// Refuses a directory without a state that holds any file not created by Herald.
     pub(crate) fn refuse_foreign_files(&self) -> Result<(), StateError> {
         if self.marker_path().exists() || self.has_database() {
             return Ok(());
         }
-        for name in self.names()? {
-            let ours = ["LOCK", "HERALD.new", "db"].contains(&name.as_str()) || name.starts_with(LEFTOVER);
+        for name in self.list_names()? {
+            let ours =
+                ["LOCK", "HERALD.new", "db"].contains(&name.as_str()) || name.starts_with(LEFTOVER_PREFIX);
             if !ours && name != "lost+found" {
                 return Err(StateError::NotHerald { dir: self.root.clone(), found: name });
             }
@@ -138,18 +142,22 @@ impl Layout {
         Ok(())
     }
 
-    /// Refuses a directory that holds anything but what an interrupted copy left.
+    /// Refuses a directory that holds anything but the remains of an interrupted copy.
     pub(crate) fn refuse_occupied(&self) -> Result<(), StateError> {
-        match self.names()?.into_iter().find(|name| !name.starts_with(LEFTOVER) && name != "lost+found") {
+        match self
+            .list_names()?
+            .into_iter()
+            .find(|name| !name.starts_with(LEFTOVER_PREFIX) && name != "lost+found")
+        {
             Some(found) => Err(StateError::Occupied { dir: self.root.clone(), found }),
             None => self.clear_leftovers(),
         }
     }
 
-    /// Deletes what an interrupted wipe left behind. The lock must be held.
+    /// Deletes the remains of an interrupted wipe. The lock must be held.
     pub(crate) fn clear_leftovers(&self) -> Result<(), StateError> {
-        for name in self.names()? {
-            if name.starts_with(LEFTOVER) {
+        for name in self.list_names()? {
+            if name.starts_with(LEFTOVER_PREFIX) {
                 let path = self.root.join(name);
                 fs::remove_dir_all(&path)
                     .map_err(|source| StateError::io(&self.root, "delete", &path, source))?;
@@ -158,34 +166,36 @@ impl Layout {
         Ok(())
     }
 
-    /// Empties the directory: after a crash at any point there is the whole state or none.
+    /// Empties the directory. A crash at any point leaves the whole state or none.
     pub(crate) fn wipe(&self) -> Result<(), StateError> {
         if !self.root.exists() {
             return Ok(());
         }
         self.refuse_foreign_files()?;
-        let _lock = self.lock()?;
+        let _lock = self.take_lock()?;
         let marker = self.marker_path();
         if marker.exists() {
             fs::remove_file(&marker)
                 .map_err(|source| StateError::io(&self.root, "delete", &marker, source))?;
         }
-        let database = self.database();
+        // Renamed before it is deleted: a partly deleted database must not be found under its name.
+        let database = self.database_dir();
         if database.exists() {
             let free =
                 (0..).map(|number| self.root.join(format!("{LEFTOVER}{number}"))).find(|path| !path.exists());
-            let aside = free.unwrap_or_else(|| self.root.join(LEFTOVER));
+            let aside = free.unwrap_or_else(|| self.root.join(LEFTOVER_PREFIX));
             fs::rename(&database, &aside)
                 .map_err(|source| StateError::io(&self.root, "move", &database, source))?;
         }
         self.clear_leftovers()
     }
 
-    /// Makes the directory of the database, or closes it to others: it holds what the records hold.
+    /// Creates the directory of the database, or restricts an existing one to its owner: it holds the
+    /// records' data.
     pub(crate) fn close_database(&self) -> Result<(), StateError> {
-        let database = self.database();
+        let database = self.database_dir();
         create_dir(&database).map_err(|source| StateError::io(&self.root, "create", &database, source))?;
-        // Who may write the directory and does not own it cannot; then its owner has decided.
+        // Fails if the process may write the directory but does not own it; the owner's choice is kept then.
         let _ = fs::set_permissions(&database, Permissions::from_mode(0o700));
         for entry in fs::read_dir(&database).into_iter().flatten().flatten() {
             let _ = fs::set_permissions(entry.path(), Permissions::from_mode(0o600));
@@ -193,7 +203,7 @@ impl Layout {
         Ok(())
     }
 
-    fn names(&self) -> Result<Vec<String>, StateError> {
+    fn list_names(&self) -> Result<Vec<String>, StateError> {
         let failed = |source| StateError::io(&self.root, "list", &self.root, source);
         let entries = fs::read_dir(&self.root).map_err(failed)?;
         let mut names = entries
@@ -205,13 +215,13 @@ impl Layout {
     }
 }
 
-/// Makes a directory that only its owner may enter, with those above it that are missing.
+/// Creates a directory that only its owner may enter, and its missing parents.
 fn create_dir(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// How a file is opened that only its owner may read.
-fn private() -> OpenOptions {
+/// Returns options that open a file readable by its owner alone.
+fn private_options() -> OpenOptions {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
     options

@@ -1,29 +1,29 @@
 //! The durable state of a Herald topology, on RocksDB.
 //!
-//! One directory is the state of one topology. Everything an epoch changed goes in by a single synced
+//! One directory is the state of one topology. All changes of an epoch are written by a single synced
 //! [`Commit`]: new totals of keys ([`Writes`]), changes of row multiplicities ([`Counts`]), offsets and
-//! watermarks ([`Progress`]), the outbox of serialised output, and dead letters. Either all of it is there
-//! after a crash or none of it.
+//! watermarks ([`Progress`]), the outbox of serialised output, and dead letters. After a crash either all of
+//! them are there or none.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! | --- | --- |
 //! | `layout` | the directory: marker with the format version, process lock, wiping |
-//! | `options` | how RocksDB is tuned, and the bounds on its memory |
-//! | `identity` | what a database says of itself |
+//! | `options` | RocksDB's tuning, and the bounds on its memory |
+//! | `identity` | format version, id and owner of a database |
 //! | `store` | [`Store`]: opening, reading the newest state, checkpoints |
-//! | `catalogue` | which spaces there are, by name and fingerprint |
-//! | `space` | key layout, column families, sorting |
-//! | `commit`, `draft` | the one write of an epoch |
-//! | `progress` | offsets, watermarks and counters, and what must hold between them |
+//! | `catalogue` | the list of state tables, with name and fingerprint |
+//! | `table` | key layout, column families, sorting |
+//! | `commit`, `draft` | the commit of an epoch |
+//! | `progress` | offsets, watermarks and counters, and their invariants |
 //! | `read` | batched lookups and scans, shared by all readers |
-//! | `snapshot` | a consistent view of one committed epoch, also beside a running process |
+//! | `snapshot` | a consistent view of one committed epoch, also for other processes |
 //! | `outbox`, `dead_letter` | output that is committed but not yet published; rejected records |
 //! | `bounded` | the bound on the error table |
-//! | `topics` | the topics that were published to, as they were; sinks to be sent again |
-//! | `stats`, `verify`, `files` | sizes; checks of what is held, and of the files it is held in |
-//! | `error` | everything that can go wrong, by what the caller can do |
+//! | `topics` | the topics published to, with their last known ends; sinks to be sent again |
+//! | `stats`, `verify`, `files` | sizes; checks of the content, and of the files |
+//! | `error` | all failures, one variant per remedy |
 //!
-//! It knows nothing of SQL, Kafka or clocks: times come in as arguments.
+//! The crate knows nothing of SQL, Kafka or clocks: times are arguments.
 #![deny(missing_docs)]
 
 mod catalogue;
@@ -34,12 +34,12 @@ mod files;
 mod layout;
 mod outbox;
 mod progress;
-mod space;
 mod store;
+mod table;
 mod topics;
 mod verify;
 
-pub use catalogue::{Catalogue, CatalogueEntry, Retention, SpaceKind};
+pub use catalogue::{Catalogue, CatalogueEntry, Retention, StateTableKind};
 pub use commit::{Commit, CommitStats, Counts, OutboxChunk, Writes};
 pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
 pub use error::StateError;

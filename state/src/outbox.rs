@@ -1,9 +1,10 @@
 //! The outbox: output that is committed and not yet known to be published.
 //!
-//! Its entries are written by the commit and deleted by [`Store::set_published`], which records in the same
-//! batch how far this state knows a cluster to be. The deletion is not synced: after a crash entries may be
-//! there again that are published already, and the marker in the cluster decides. Beside its chunks each epoch
-//! has the time of its commit, which its records carry; what an earlier release left has none.
+//! Entries are written by the commit and deleted by [`Store::set_published`], which records in the same batch
+//! the last epoch known to be published to the cluster. The deletion is not synced: after a crash, entries
+//! that are published already may reappear, and the marker in the cluster decides. In addition to its chunks
+//! each epoch has the time of its commit, which its records carry; epochs written by an earlier release have
+//! none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::commit::OutboxChunk;
 use crate::error::StateError;
-use crate::space;
 use crate::store::Store;
 use crate::store::read::{Reads, Scan};
+use crate::table;
 
 /// The output of one epoch for one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,60 +25,61 @@ pub struct OutboxEpoch {
     pub epoch: u64,
     /// Its chunks, in the order of their part numbers.
     pub parts: Vec<Vec<u8>>,
-    /// When it was committed, in milliseconds since 1970, where that is known.
+    /// The time of its commit, in milliseconds since 1970, if known.
     pub commit_ms: Option<i64>,
 }
 
-/// The part number under which the time of the commit stands, behind all chunks.
-const TIME: u32 = u32::MAX;
+/// The part number of the entry that holds the time of the commit; it sorts behind all chunks.
+const TIME_PART: u32 = u32::MAX;
 
-/// How far this state knows a cluster's output to be published.
+/// The last epoch that this state knows to be published to a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     /// The last published epoch.
     pub epoch: u64,
-    /// The digest of its output, where it is known.
+    /// The digest of its output, if known.
     #[serde(default, with = "hex_digest")]
     pub digest: Option<u128>,
 }
 
-/// What waits in the outbox for one cluster.
+/// The unpublished output of one cluster in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutboxDepth {
-    /// Epochs with output.
+    /// The number of epochs with output.
     pub epochs: u64,
-    /// Their chunks.
+    /// The number of their chunks.
     pub chunks: u64,
     /// Bytes of the chunks.
     pub bytes: u64,
 }
 
-/// Parts and their bytes by cluster and epoch, kept so that neither depth nor deletion costs a scan.
+/// Parts and their bytes by cluster and epoch, kept in memory so that neither depth nor deletion needs a
+/// scan.
 pub(crate) type Waiting = BTreeMap<(u16, u64), Vec<(u32, u64)>>;
 
 impl Store {
-    /// The epochs above `epoch` that wait for a cluster, in order.
+    /// Iterates over the unpublished epochs of a cluster above `epoch`, in order.
     pub fn outbox_after(&self, cluster: u16, epoch: u64) -> Result<OutboxEpochs<'_>, StateError> {
         self.reads().outbox_after(cluster, epoch)
     }
 
-    /// How far this state knows a cluster to be published; None before the first time.
+    /// Reads the last epoch that this state knows to be published to a cluster; None before the first one.
     pub fn published(&self, cluster: u16) -> Result<Option<Published>, StateError> {
         self.reads().published(cluster)
     }
 
-    /// Records that a cluster has everything up to an epoch, and deletes that from the outbox.
+    /// Records that a cluster has all output up to an epoch, and deletes that output from the outbox.
     pub fn set_published(&self, cluster: u16, published: &Published) -> Result<(), StateError> {
         self.refuse_poisoned()?;
         fail_point!("store.published.before");
-        let family = space::family(&self.db, space::OUTBOX)?;
+        let family = table::family(&self.db, table::OUTBOX)?;
         let mut batch = WriteBatch::new();
         self.put_meta_json(&mut batch, &published_key(cluster), published)?;
-        let mut waiting = self.waiting();
+        let mut waiting = self.lock_waiting();
         let (from, to) = ((cluster, 0), (cluster, published.epoch));
         for (&(_, epoch), chunks) in waiting.range(from..=to) {
             for &(part, _) in chunks {
-                batch.delete_cf(family, space::outbox_key(cluster, epoch, part));
+                batch.delete_cf(family, table::outbox_key(cluster, epoch, part));
             }
         }
         self.db
@@ -88,29 +90,30 @@ impl Store {
         Ok(())
     }
 
-    /// [`Store::set_published`] for an epoch whose digest is not known.
+    /// Calls [`Store::set_published`] for an epoch whose digest is not known.
     pub fn delete_outbox(&self, cluster: u16, up_to_epoch: u64) -> Result<(), StateError> {
         self.set_published(cluster, &Published { epoch: up_to_epoch, digest: None })
     }
 
-    /// What waits, by cluster.
+    /// Returns the amount of unpublished output by cluster.
     pub fn outbox_depth(&self) -> BTreeMap<u16, OutboxDepth> {
         let mut depths: BTreeMap<u16, OutboxDepth> = BTreeMap::new();
-        for ((cluster, _), chunks) in self.waiting().iter() {
+        for ((cluster, _), chunks) in self.lock_waiting().iter() {
             let depth = depths.entry(*cluster).or_default();
             depth.epochs += 1;
-            depth.chunks += chunks.iter().filter(|chunk| chunk.0 != TIME).count() as u64;
+            depth.chunks += chunks.iter().filter(|chunk| chunk.0 != TIME_PART).count() as u64;
             depth.bytes += chunks.iter().map(|chunk| chunk.1).sum::<u64>();
         }
         depths
     }
 
+    /// Notes the chunks of an epoch that is about to be written.
     pub(crate) fn outbox_grew(&self, epoch: u64, chunks: &[OutboxChunk]) {
-        let mut waiting = self.waiting();
+        let mut waiting = self.lock_waiting();
         for chunk in chunks {
             let chunks = waiting.entry((chunk.cluster, epoch)).or_default();
             if chunks.is_empty() {
-                chunks.push((TIME, 0));
+                chunks.push((TIME_PART, 0));
             }
             chunks.push((chunk.part, chunk.bytes.len() as u64));
         }
@@ -118,18 +121,18 @@ impl Store {
 }
 
 /// Adds the chunks of an epoch and its time to a batch.
-pub(crate) fn put(
+pub(crate) fn put_chunks(
     batch: &mut WriteBatch,
     family: &rocksdb::ColumnFamily,
     (epoch, commit_ms): (u64, i64),
     chunks: &[OutboxChunk],
 ) {
     for chunk in chunks {
-        batch.put_cf(family, space::outbox_key(chunk.cluster, epoch, chunk.part), &chunk.bytes);
+        batch.put_cf(family, table::outbox_key(chunk.cluster, epoch, chunk.part), &chunk.bytes);
     }
     let clusters: BTreeSet<u16> = chunks.iter().map(|chunk| chunk.cluster).collect();
     for cluster in clusters {
-        batch.put_cf(family, space::outbox_key(cluster, epoch, TIME), commit_ms.to_be_bytes());
+        batch.put_cf(family, table::outbox_key(cluster, epoch, TIME_PART), commit_ms.to_be_bytes());
     }
 }
 
@@ -139,39 +142,40 @@ impl<'a> Reads<'a> {
     }
 
     pub(crate) fn outbox_after(&self, cluster: u16, epoch: u64) -> Result<OutboxEpochs<'a>, StateError> {
-        let family = self.family(space::OUTBOX)?;
-        let from = space::outbox_key(cluster, epoch.saturating_add(1), 0);
+        let family = self.family(table::OUTBOX)?;
+        let from = table::outbox_key(cluster, epoch.saturating_add(1), 0);
         let scan = self.scan_from(family, &cluster.to_be_bytes(), &from);
         Ok(OutboxEpochs { scan, dir: self.dir.to_owned(), held: None, ended: false })
     }
 
-    /// What the outbox holds, read once when a state is opened.
-    pub(crate) fn waiting(&self) -> Result<Waiting, StateError> {
+    /// Reads the parts in the outbox; done once, when a state is opened.
+    pub(crate) fn read_waiting(&self) -> Result<Waiting, StateError> {
         let mut waiting = Waiting::new();
-        self.scan(self.family(space::OUTBOX)?, &[], 0).each(|key, bytes| {
-            let (cluster, epoch, part) = parts_of(self.dir, key)?;
+        self.scan(self.family(table::OUTBOX)?, &[], 0).each(|key, bytes| {
+            let (cluster, epoch, part) = split_outbox_key(self.dir, key)?;
             let chunks = waiting.entry((cluster, epoch)).or_default();
-            chunks.push((part, if part == TIME { 0 } else { bytes.len() as u64 }));
+            chunks.push((part, if part == TIME_PART { 0 } else { bytes.len() as u64 }));
             Ok::<_, StateError>(())
         })?;
         Ok(waiting)
     }
 }
 
-/// A walk over the epochs that wait. One epoch's chunks are in memory at a time.
+/// An iterator over unpublished epochs. It keeps one epoch's chunks in memory at a time.
 pub struct OutboxEpochs<'a> {
     scan: Scan<'a>,
     dir: std::path::PathBuf,
+    /// The epoch being assembled; it is complete when a chunk of the next one is read.
     held: Option<OutboxEpoch>,
     ended: bool,
 }
 
 impl OutboxEpochs<'_> {
-    /// The next chunk with its epoch. The time that stands behind the chunks of the held epoch is kept.
-    fn chunk(&mut self) -> Result<Option<(u64, Vec<u8>)>, StateError> {
+    /// Reads the next chunk with its epoch. A commit time met on the way is stored in the held epoch.
+    fn next_chunk(&mut self) -> Result<Option<(u64, Vec<u8>)>, StateError> {
         while let Some((key, bytes)) = self.scan.next_entry()? {
-            let (_, epoch, part) = parts_of(&self.dir, key)?;
-            if part != TIME {
+            let (_, epoch, part) = split_outbox_key(&self.dir, key)?;
+            if part != TIME_PART {
                 return Ok(Some((epoch, bytes.to_vec())));
             }
             if let Some(held) = self.held.as_mut().filter(|held| held.epoch == epoch) {
@@ -187,7 +191,7 @@ impl Iterator for OutboxEpochs<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
-            match self.chunk() {
+            match self.next_chunk() {
                 Ok(Some((epoch, bytes))) => match &mut self.held {
                     Some(held) if held.epoch == epoch => held.parts.push(bytes),
                     held => {
@@ -209,15 +213,15 @@ impl Iterator for OutboxEpochs<'_> {
     }
 }
 
-fn parts_of(dir: &std::path::Path, key: &[u8]) -> Result<(u16, u64, u32), StateError> {
-    space::outbox_key_parts(key).ok_or_else(|| StateError::corrupt(dir, "an outbox entry has no epoch"))
+fn split_outbox_key(dir: &std::path::Path, key: &[u8]) -> Result<(u16, u64, u32), StateError> {
+    table::outbox_key_parts(key).ok_or_else(|| StateError::corrupt(dir, "an outbox entry has no epoch"))
 }
 
 fn published_key(cluster: u16) -> String {
     format!("published/{cluster}")
 }
 
-/// JSON numbers end at 64 bits, so a digest is written in hex.
+/// The JSON form of a digest: hex, because JSON numbers are limited to 64 bits.
 mod hex_digest {
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;

@@ -1,8 +1,8 @@
-//! How far an epoch got: offsets, watermarks and counters, per source, and the watermarks of views.
+//! The progress of an epoch: offsets, watermarks and counters per source, and the watermarks of views.
 //!
-//! It is written as JSON under one key of the `meta` family, in the same batch as the rows it speaks of, so
-//! that a restart finds rows and offsets of the same epoch. Two things must hold and are checked before
-//! anything is written: outcomes add up to what was read, and nothing goes back.
+//! Progress is written as JSON under one key of the `meta` family, in the same batch as the rows of its
+//! epoch, so that a restart finds rows and offsets of the same epoch. Two invariants are checked before
+//! anything is written: a source's outcomes add up to the records read, and no counter or offset decreases.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
 
-/// How far all sources and views are.
+/// The progress of all sources and views.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Progress {
@@ -20,7 +20,7 @@ pub struct Progress {
     pub views: BTreeMap<String, ViewProgress>,
 }
 
-/// How far a source is.
+/// The progress of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceProgress {
@@ -28,17 +28,17 @@ pub struct SourceProgress {
     pub partitions: BTreeMap<i32, PartitionProgress>,
     /// The source's watermark, in microseconds since 1970; None when nothing bounds it yet.
     pub watermark_us: Option<i64>,
-    /// How far the source was when its watermark was taken beyond all time, in microseconds since 1970.
+    /// The source's watermark just before its end set it to the maximum, in microseconds since 1970.
     pub ended_us: Option<i64>,
     /// Records by outcome since the state began, in the order of `schemas::Outcome::ALL`.
     pub outcomes: [u64; 6],
     /// Records read since the state began: always the sum of the outcomes.
     pub read: u64,
-    /// Whether a bounded source has been read to its end.
+    /// Set when a bounded source has been read to its end.
     pub ended: bool,
 }
 
-/// How far a partition is.
+/// The progress of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PartitionProgress {
@@ -46,43 +46,43 @@ pub struct PartitionProgress {
     pub next_offset: i64,
     /// The timestamp of the last record read, in milliseconds since 1970, where the source is a topic.
     pub last_ms: Option<i64>,
-    /// The offset of the last record read, where the source is a topic; what follows it below `next_offset` are
-    /// the ends of transactions. Without it, the record before `next_offset`.
+    /// The offset of the last record read, if the source is a topic; between it and `next_offset` are only
+    /// transaction markers. If None, the last record is the one before `next_offset`.
     pub last_offset: Option<i64>,
     /// A digest of the last record's key and value.
     pub last_digest: Option<u64>,
     /// The greatest event time seen, in microseconds since 1970.
     pub max_event_us: Option<i64>,
-    /// The watermark the partition started from when it joined late or woke up.
+    /// The watermark the partition started from when it was added later or became active again.
     pub floor_us: Option<i64>,
 }
 
-/// How far a view is.
+/// The progress of a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ViewProgress {
     /// The last epoch that changed the view.
     pub epoch: u64,
-    /// When that epoch was committed, in milliseconds since 1970.
+    /// The commit time of that epoch, in milliseconds since 1970.
     pub commit_ms: i64,
     /// The view's watermark, in microseconds since 1970.
     pub watermark_us: Option<i64>,
 }
 
-/// The committed epoch. A new state is at epoch 0.
+/// The committed epoch with its time and progress. A new state is at epoch 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Committed {
     /// The last committed epoch.
     pub epoch: u64,
-    /// When it was committed, in milliseconds since 1970.
+    /// The time of that commit, in milliseconds since 1970.
     pub commit_ms: i64,
-    /// What it got to.
+    /// The progress as of that epoch.
     pub progress: Progress,
 }
 
 impl Progress {
-    /// Refuses a source whose outcomes do not add up.
+    /// Refuses a source whose outcomes do not add up to the records read.
     pub fn check_conservation(&self) -> Result<(), StateError> {
         for (name, source) in &self.sources {
             let counted: u128 = source.outcomes.iter().map(|&count| u128::from(count)).sum();
@@ -97,7 +97,7 @@ impl Progress {
         Ok(())
     }
 
-    /// Refuses counters and offsets that are below the held ones.
+    /// Refuses counters and offsets below those of the committed progress `held`.
     pub(crate) fn check_follows(&self, held: &Progress) -> Result<(), StateError> {
         for (name, source) in &self.sources {
             let Some(before) = held.sources.get(name) else {

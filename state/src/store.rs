@@ -1,8 +1,8 @@
-//! The open state of one topology: opening, reading what is newest, and copying it.
+//! The open state of one topology: opening it, reading its newest content, and copying it.
 //!
 //! A [`Store`] is shared by all workers, the commit thread, the publisher and the server. One thread commits;
-//! any number read. After a failed commit it is poisoned: reads go on, every further write is refused, and a
-//! new start goes on from the last committed epoch.
+//! any number of threads read. After a failed commit the store is poisoned: reads still work, every further
+//! write is refused, and the next start continues from the last committed epoch.
 
 pub(crate) mod bounded;
 pub(crate) mod options;
@@ -19,14 +19,14 @@ use fail::fail_point;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{Cache, DB, WriteBatch};
 
-use crate::catalogue::{Catalogue, Spaces};
+use crate::catalogue::{Catalogue, StateTableKinds};
 use crate::dead_letter::{DeadLetterPolicy, DeadLetterTotals};
 use crate::error::StateError;
 use crate::layout::Layout;
-use crate::layout::identity::{REPUBLISH, adopt, identity, initialise};
+use crate::layout::identity::{REPUBLISH, adopt_copy, initialise_database, read_identity};
 use crate::outbox::Waiting;
 use crate::progress::Committed;
-use crate::space;
+use crate::table;
 use options::{self, StoreOptions};
 use read::{Reads, Scan, Slice};
 use snapshot::Snapshot;
@@ -41,18 +41,19 @@ pub struct Store {
     pub(crate) error_bytes: u64,
     state_id: String,
     pub(crate) topology: Option<String>,
-    spaces: RwLock<Arc<Spaces>>,
+    table_kinds: RwLock<Arc<StateTableKinds>>,
     committed: RwLock<Committed>,
     waiting: Mutex<Waiting>,
-    /// Held by whoever writes spaces or the catalogue; with it go the totals that only writers change.
+    /// The lock for writing state tables or the catalogue; it guards the totals that only writers change.
     writer: Mutex<DeadLetterTotals>,
+    /// The message of the first failed write.
     poison: OnceLock<String>,
-    /// Last, so that the database is closed before another process can have the lock.
+    /// The last field, so that the database is closed before another process can take the lock.
     _lock: File,
 }
 
 impl Store {
-    /// Opens the state in a directory, or creates it there.
+    /// Opens the state in a directory; creates it there if the options allow that.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Store, StateError> {
         let layout = Layout::new(dir);
         if !dir.exists() {
@@ -61,12 +62,12 @@ impl Store {
             }
             layout.create_root()?;
         }
-        let marker = layout.marker()?;
+        let marker = layout.read_marker()?;
         layout.refuse_foreign_files()?;
         if !options.create && marker.is_none() && !layout.has_database() {
             return Err(StateError::Missing { dir: dir.to_owned() });
         }
-        let lock = layout.lock()?;
+        let lock = layout.take_lock()?;
         layout.clear_leftovers()?;
         fail_point!("store.open.before");
         if marker.is_some() && !layout.has_database() {
@@ -74,6 +75,7 @@ impl Store {
         }
         let store = Store::open_database(&layout, options, lock)?;
         fail_point!("store.open.after");
+        // The marker is written last: a database without one is a creation that a crash interrupted.
         match marker {
             Some(marker) if marker.state_id != store.state_id => {
                 let what = format!(
@@ -87,20 +89,22 @@ impl Store {
         }
     }
 
+    /// Opens the database, initialises a new one, and checks identity, owner and family stamps.
     fn open_database(layout: &Layout, options: &StoreOptions, lock: File) -> Result<Store, StateError> {
         let dir = layout.root.clone();
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let database = options::database_options(options, !layout.has_database());
         layout.close_database()?;
-        let families = options::descriptors(options, &cache);
-        let db = DB::open_cf_descriptors(&database, layout.database(), families)
+        let families = options::family_descriptors(options, &cache);
+        let db = DB::open_cf_descriptors(&database, layout.database_dir(), families)
             .map_err(|source| StateError::database(&dir, source))?;
         let reads = Reads { db: &db, dir: &dir, snapshot: None };
         let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
+        // Format and epoch are both missing only in a database that was just created.
         if reads.meta("format")?.is_none() && committed.epoch == 0 {
-            initialise(&db, &dir, options.topology.as_deref())?;
+            initialise_database(&db, &dir, options.topology.as_deref())?;
         }
-        let (state_id, topology) = identity(&reads, layout)?;
+        let (state_id, topology) = read_identity(&reads, layout)?;
         if let (Some(held), Some(wanted)) = (&topology, &options.topology)
             && held != wanted
         {
@@ -109,7 +113,7 @@ impl Store {
         reads.check_stamps(committed.epoch)?;
         let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
         let dead: DeadLetterTotals = reads.meta_json("dead_letter")?.unwrap_or_default();
-        let waiting = reads.waiting()?;
+        let waiting = reads.read_waiting()?;
         Ok(Store {
             cache,
             dead_letter_bytes: options.dead_letter_bytes,
@@ -117,7 +121,9 @@ impl Store {
             error_bytes: options.error_bytes,
             state_id,
             topology,
-            spaces: RwLock::new(Arc::new(catalogue.map(|catalogue| catalogue.spaces()).unwrap_or_default())),
+            table_kinds: RwLock::new(Arc::new(
+                catalogue.map(|catalogue| catalogue.table_kinds()).unwrap_or_default(),
+            )),
             committed: RwLock::new(committed),
             waiting: Mutex::new(waiting),
             writer: Mutex::new(dead),
@@ -128,8 +134,8 @@ impl Store {
         })
     }
 
-    /// Deletes the state in a directory, with what an interrupted deletion left. No state is fine; other
-    /// people's files, and a state that is in use, are refused.
+    /// Deletes the state in a directory, and the remains of an interrupted deletion. Succeeds without a
+    /// state; refuses a directory with foreign files, and a state that is in use.
     pub fn wipe(dir: &Path) -> Result<(), StateError> {
         Layout::new(dir).wipe()
     }
@@ -139,118 +145,122 @@ impl Store {
         &self.dir
     }
 
-    /// The identity of this state, given when it was created: 32 hex digits.
+    /// Returns the id given to this state when it was created: 32 hex digits.
     pub fn state_id(&self) -> &str {
         &self.state_id
     }
 
-    /// The committed epoch, its time and its progress. Epoch 0 is a new state.
+    /// Returns the committed epoch with its time and progress. Epoch 0 is a new state.
     pub fn meta(&self) -> Committed {
         self.committed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The value of one key.
-    pub fn get(&self, space: u32, key: &[u8]) -> Result<Option<Slice<'_>>, StateError> {
+    /// Reads the value of one key.
+    pub fn get(&self, table_id: u32, key: &[u8]) -> Result<Option<Slice<'_>>, StateError> {
         let reads = self.reads();
-        reads.get(reads.space(&self.spaces(), space)?, space, key)
+        reads.get(reads.family_of_table(&self.table_kinds(), table_id)?, table_id, key)
     }
 
-    /// The values of many keys of a space, in the order of the keys. Sorted keys are answered a little faster.
+    /// Reads the values of many keys of a state table, in the order of the keys. Sorted keys are a little
+    /// faster.
     pub fn multi_get<'k>(
         &self,
-        space: u32,
+        table_id: u32,
         keys: impl IntoIterator<Item = &'k [u8]>,
     ) -> Result<Vec<Option<Slice<'_>>>, StateError> {
         let (reads, keys): (_, Vec<&[u8]>) = (self.reads(), keys.into_iter().collect());
-        reads.multi_get(reads.space(&self.spaces(), space)?, space, &keys)
+        reads.multi_get(reads.family_of_table(&self.table_kinds(), table_id)?, table_id, &keys)
     }
 
-    /// A walk over the keys of a space that begin with `prefix`, in order, as of now.
-    pub fn iter(&self, space: u32, prefix: &[u8]) -> Result<Scan<'_>, StateError> {
+    /// Scans the keys of a state table that begin with `prefix`, in order, as of now.
+    pub fn iter(&self, table_id: u32, prefix: &[u8]) -> Result<Scan<'_>, StateError> {
         let reads = self.reads();
-        Ok(reads.scan_space(reads.space(&self.spaces(), space)?, space, prefix))
+        Ok(reads.scan_table(reads.family_of_table(&self.table_kinds(), table_id)?, table_id, prefix))
     }
 
-    /// A walk over the keys of a space from `from` on, in order, as of now.
-    pub fn iter_from(&self, space: u32, from: &[u8]) -> Result<Scan<'_>, StateError> {
+    /// Scans the keys of a state table from `from` on, in order, as of now.
+    pub fn iter_from(&self, table_id: u32, from: &[u8]) -> Result<Scan<'_>, StateError> {
         let reads = self.reads();
-        Ok(reads.scan_space_from(reads.space(&self.spaces(), space)?, space, from))
+        Ok(reads.scan_table_from(reads.family_of_table(&self.table_kinds(), table_id)?, table_id, from))
     }
 
-    /// Visits the keys of a space that begin with `prefix`, in order, as of now.
+    /// Visits the keys of a state table that begin with `prefix`, in order, as of now.
     pub fn scan<E: From<StateError>>(
         &self,
-        space: u32,
+        table_id: u32,
         prefix: &[u8],
         visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.iter(space, prefix)?.each(visit)
+        self.iter(table_id, prefix)?.each(visit)
     }
 
-    /// A consistent view of the committed epoch, whatever is committed later.
+    /// Takes a consistent view of the committed epoch; later commits do not change it.
     pub fn snapshot(&self) -> Result<Snapshot<'_>, StateError> {
-        Snapshot::of_primary(&self.db, &self.dir, self.spaces())
+        Snapshot::of_primary(&self.db, &self.dir, self.table_kinds())
     }
 
-    /// Copies the state, consistently and while it is in use, into a directory that must not exist or be empty.
-    /// On the same file system it links what it can.
+    /// Copies the state, consistently and while it is in use, into a directory that must not exist or must be
+    /// empty. On the same file system immutable files are linked instead of copied.
     pub fn checkpoint(&self, target: &Path) -> Result<(), StateError> {
         let layout = Layout::new(target);
         layout.create_root()?;
         layout.refuse_occupied()?;
         Checkpoint::new(&self.db)
-            .and_then(|checkpoint| checkpoint.create_checkpoint(layout.database()))
+            .and_then(|checkpoint| checkpoint.create_checkpoint(layout.database_dir()))
             .map_err(|source| StateError::database(target, source))?;
         layout.close_database()?;
         layout.write_marker(&self.state_id)
     }
 
-    /// Puts a copy of a state back: from the directory of a backup into one that must not exist or be empty. With
-    /// `topology` the copy is from then on a state of its own, of a topology of that name, whose sinks get its
-    /// content once more. A crash leaves nothing that opens as a state.
+    /// Restores a state from the directory of a backup into one that must not exist or must be empty. With
+    /// `topology` the copy becomes a state of its own, owned by a topology of that name, whose sinks get its
+    /// content again. A crash leaves nothing that opens as a state.
     pub fn restore(from: &Path, to: &Path, topology: Option<&str>) -> Result<(), StateError> {
         let (source, target) = (Layout::new(from), Layout::new(to));
-        let Some(marker) = source.marker()?.filter(|_| source.has_database()) else {
+        let Some(marker) = source.read_marker()?.filter(|_| source.has_database()) else {
             return Err(StateError::Missing { dir: from.to_owned() });
         };
         target.create_root()?;
         target.refuse_occupied()?;
+        // Copied under a leftover's name and renamed when complete, so that a crash leaves no partial
+        // database.
         let copied = target.root.join("old-restoring");
-        copy_files(&source.database(), &copied)
+        copy_files(&source.database_dir(), &copied)
             .map_err(|error| StateError::io(to, "copy the backup to", &copied, error))?;
-        std::fs::rename(&copied, target.database())
+        std::fs::rename(&copied, target.database_dir())
             .map_err(|error| StateError::io(to, "move", &copied, error))?;
         target.write_marker(&marker.state_id)?;
         let Some(topology) = topology else { return Ok(()) };
         let store = Store::open(to, &StoreOptions::default())?;
-        let id = adopt(&store.db, to, topology, store.meta().epoch)?;
+        let id = adopt_copy(&store.db, to, topology, store.meta().epoch)?;
         target.write_marker(&id)
     }
 
-    /// Whether sinks get the content of the committed epoch once more: a copy that became a state of its own,
-    /// and has committed nothing since.
+    /// Returns true if sinks get the content of the committed epoch again: in a copy that became a state of
+    /// its own and has committed nothing since.
     pub fn republishes(&self) -> Result<bool, StateError> {
         let held = self.reads().meta(REPUBLISH)?;
         let epoch = held.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
         Ok(epoch.is_some_and(|epoch| epoch > 0 && epoch == self.meta().epoch))
     }
 
-    /// Writes memtables out, so that the next start has no log to replay. For a graceful stop.
+    /// Flushes memtables to table files, so that the next start has no log to replay. For a graceful stop.
     pub fn flush(&self) -> Result<(), StateError> {
-        for name in space::FAMILIES {
-            let flushed = self.db.flush_cf(space::family(&self.db, name)?);
+        for name in table::FAMILIES {
+            let flushed = self.db.flush_cf(table::family(&self.db, name)?);
             flushed.map_err(|source| StateError::database(&self.dir, source))?;
         }
         Ok(())
     }
 
-    /// Whether a commit has failed, and how.
+    /// Returns the message of the first failed write; None while the store accepts writes.
     pub fn poisoned(&self) -> Option<&str> {
         self.poison.get().map(String::as_str)
     }
 
+    /// Refuses all further writes because of `error`.
     pub(crate) fn poison(&self, error: &StateError) {
-        // The first failure is the one that explains the others.
+        // Only the first failure is kept: later ones follow from it.
         let _ = self.poison.set(error.to_string());
     }
 
@@ -262,26 +272,27 @@ impl Store {
         Reads { db: &self.db, dir: &self.dir, snapshot: None }
     }
 
-    pub(crate) fn spaces(&self) -> Arc<Spaces> {
-        self.spaces.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn table_kinds(&self) -> Arc<StateTableKinds> {
+        self.table_kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn writer(&self) -> MutexGuard<'_, DeadLetterTotals> {
+    pub(crate) fn lock_writer(&self) -> MutexGuard<'_, DeadLetterTotals> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    pub(crate) fn lock_waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_spaces(&self, spaces: Spaces) {
-        *self.spaces.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(spaces);
+    pub(crate) fn set_table_kinds(&self, table_kinds: StateTableKinds) {
+        *self.table_kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table_kinds);
     }
 
     pub(crate) fn set_committed(&self, committed: Committed) {
         *self.committed.write().unwrap_or_else(PoisonError::into_inner) = committed;
     }
 
+    /// Puts a value as JSON under a key of the `meta` family.
     pub(crate) fn put_meta_json<T: serde::Serialize>(
         &self,
         batch: &mut WriteBatch,
@@ -290,12 +301,12 @@ impl Store {
     ) -> Result<(), StateError> {
         let text = serde_json::to_vec(value)
             .map_err(|error| StateError::io(&self.dir, "encode", Path::new(key), error.into()))?;
-        batch.put_cf(space::family(&self.db, space::META)?, key, text);
+        batch.put_cf(table::family(&self.db, table::META)?, key, text);
         Ok(())
     }
 }
 
-/// The files of a directory, each synced.
+/// Copies the files of a directory, readable by their owner alone, and syncs each of them.
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().mode(0o700).create(to)?;
     for entry in std::fs::read_dir(from)? {

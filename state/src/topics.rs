@@ -1,8 +1,8 @@
-//! What a state remembers of the topics it publishes to, and which sinks are to be sent again.
+//! Records of the topics that a state publishes to, and orders to send a sink's content again.
 //!
-//! Both stand in the `meta` family below `published/`, as all that a copy forgets which becomes a state of its own
-//! (`identity::adopt`). How far topics reached is written now and then and not synced: what is held is a lower bound
-//! at any time, and that is all that tells a topic from one that was made anew.
+//! Both are keys of the `meta` family below `published/`: a copy that becomes a state of its own drops all of
+//! those (`identity::adopt_copy`). The ends of topics are written from time to time and without a sync, so
+//! the held values are lower bounds. A topic that ends below them was deleted and created again.
 
 use std::collections::BTreeMap;
 
@@ -19,21 +19,22 @@ const RESENDS: &str = "published/resends";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KnownTopic {
-    /// How many partitions it had.
+    /// The number of partitions it had.
     pub partitions: i32,
-    /// The end of each partition, at least.
+    /// A lower bound of each partition's end offset.
     pub reached: Vec<i64>,
-    /// It was found to be gone, or another one, while it was published to: what was tried since may hide that.
+    /// Set when the topic was found missing or replaced during publishing: later attempts may have hidden
+    /// that.
     pub lost: bool,
 }
 
 impl Store {
-    /// The topics that this state has published to, by name.
+    /// Reads the topics that this state has published to, by name.
     pub fn known_topics(&self) -> Result<BTreeMap<String, KnownTopic>, StateError> {
         Ok(self.reads().meta_json(TOPICS)?.unwrap_or_default())
     }
 
-    /// Remembers topics in place of those held.
+    /// Replaces the held topics.
     pub fn set_known_topics(&self, topics: &BTreeMap<String, KnownTopic>) -> Result<(), StateError> {
         self.refuse_poisoned()?;
         let mut batch = WriteBatch::new();
@@ -43,13 +44,14 @@ impl Store {
             .map_err(|source| StateError::database(self.dir(), source))
     }
 
-    /// The sinks that were ordered to be sent again, each with the epoch that was committed then. Until another one
-    /// is committed the order stands; what the outbox holds of such a sink up to that epoch is superseded.
+    /// Reads the sinks that were ordered to be sent again, each with the epoch committed at the time of the
+    /// order. The order holds until another epoch is committed; it supersedes the sink's output up to that
+    /// epoch in the outbox.
     pub fn resends(&self) -> Result<BTreeMap<String, u64>, StateError> {
         Ok(self.reads().meta_json(RESENDS)?.unwrap_or_default())
     }
 
-    /// Orders a sink to be sent again as of the committed epoch, which it gives back.
+    /// Orders a sink to be sent again as of the committed epoch, and returns that epoch.
     pub fn order_resend(&self, sink: &str) -> Result<u64, StateError> {
         self.refuse_poisoned()?;
         let (mut resends, epoch) = (self.resends()?, self.meta().epoch);

@@ -1,20 +1,21 @@
-//! What a state can check about itself without knowing what its rows mean.
+//! Checks of a state that need no knowledge of the topology.
 //!
-//! Reading everything also has RocksDB check every block against its checksum. Findings are sentences; none
-//! means that nothing was found.
+//! Reading everything also makes RocksDB verify the checksum of every block. Each finding is a sentence; an
+//! empty list means a sound state.
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::{Catalogue, SpaceKind};
+use crate::catalogue::{Catalogue, StateTableKind};
 use crate::dead_letter::{DeadLetterTotals, Order};
 use crate::error::{StateError, hex};
-use crate::space;
-use crate::store::bounded::{self, BOUNDED, BoundedTotals};
+use crate::store::bounded::{self, BOUNDED_KEY, BoundedTotals};
 use crate::store::read::count_of;
 use crate::store::snapshot::Snapshot;
+use crate::table;
 
 impl Snapshot<'_> {
-    /// Checks conservation, the catalogue, multiplicities of views, and the bounds of the dead letter table.
+    /// Checks conservation, the catalogue, multiplicities of views, and the totals of the dead letter table
+    /// and of the error table.
     pub fn verify(&self) -> Result<Vec<String>, StateError> {
         let mut findings = Vec::new();
         if let Err(error) = self.committed().progress.check_conservation() {
@@ -24,13 +25,14 @@ impl Snapshot<'_> {
         let counted: BTreeMap<u32, &str> = catalogue
             .entries
             .iter()
-            .filter(|entry| entry.kind == SpaceKind::View && entry.key.is_none())
+            .filter(|entry| entry.kind == StateTableKind::View && entry.key.is_none())
             .map(|entry| (entry.id, entry.name.as_str()))
             .collect();
-        for name in space::SPACES {
+        for name in table::TABLE_FAMILIES {
             self.verify_family(name, &counted, &mut findings)?;
         }
-        for name in space::FAMILIES.iter().filter(|name| !space::SPACES.contains(name)) {
+        // The other families are only read, for their checksums.
+        for name in table::FAMILIES.iter().filter(|name| !table::TABLE_FAMILIES.contains(name)) {
             let reads = self.reads();
             reads.scan(reads.family(name)?, &[], 0).each(|_, _| Ok::<_, StateError>(()))?;
         }
@@ -39,6 +41,7 @@ impl Snapshot<'_> {
         Ok(findings)
     }
 
+    /// Reports keys of unknown state tables, and rows of counted views without a positive multiplicity.
     fn verify_family(
         &self,
         name: &str,
@@ -48,10 +51,10 @@ impl Snapshot<'_> {
         let (reads, mut strays) = (self.reads(), 0_u64);
         reads.scan(reads.family(name)?, &[], 0).each(|key, value| -> Result<(), StateError> {
             let id = key.first_chunk().map(|id| u32::from_be_bytes(*id)).unwrap_or_default();
-            if id == space::STAMP {
+            if id == table::STAMP {
                 return Ok(());
             }
-            if self.spaces.get(&id).is_none_or(|kind| kind.family() != name) {
+            if self.table_kinds.get(&id).is_none_or(|kind| kind.family() != name) {
                 strays += 1;
             } else if let Some(view) = counted.get(&id)
                 && count_of(value).is_none_or(|count| count <= 0)
@@ -66,14 +69,14 @@ impl Snapshot<'_> {
         Ok(())
     }
 
-    /// Holds what the error table is said to keep against what it keeps.
+    /// Compares the recorded bytes of the error table with the bytes it holds.
     fn verify_errors(&self, catalogue: &Catalogue, findings: &mut Vec<String>) -> Result<(), StateError> {
-        let totals: Option<BoundedTotals> = self.reads().meta_json(BOUNDED)?;
-        let entry = catalogue.find(SpaceKind::View, "herald.errors");
+        let totals: Option<BoundedTotals> = self.reads().meta_json(BOUNDED_KEY)?;
+        let entry = catalogue.find(StateTableKind::View, "herald.errors");
         let (Some(totals), Some(entry)) = (totals, entry) else { return Ok(()) };
         let mut bytes = 0;
         self.scan(entry.id, &[], |row, _| -> Result<(), StateError> {
-            bytes += bounded::size(row);
+            bytes += bounded::row_size(row);
             Ok(())
         })?;
         if bytes != totals.bytes {
@@ -82,18 +85,19 @@ impl Snapshot<'_> {
         Ok(())
     }
 
+    /// Compares the recorded totals of the dead letter table with the dead letters it holds.
     fn verify_dead_letters(&self, findings: &mut Vec<String>) -> Result<(), StateError> {
         let totals: DeadLetterTotals = self.reads().meta_json("dead_letter")?.unwrap_or_default();
-        let (mut letters, mut bytes) = (0_u64, 0_u64);
-        self.dead_letters(Order::Oldest, usize::MAX, |_, letter| {
-            letters += 1;
-            bytes += letter.len() as u64;
+        let (mut dead_letters, mut bytes) = (0_u64, 0_u64);
+        self.dead_letters(Order::Oldest, usize::MAX, |_, dead_letter| {
+            dead_letters += 1;
+            bytes += dead_letter.len() as u64;
             Ok::<_, StateError>(())
         })?;
-        if (letters, bytes) != (totals.next.saturating_sub(totals.first), totals.bytes) {
+        if (dead_letters, bytes) != (totals.next.saturating_sub(totals.first), totals.bytes) {
             let (held, counted) = (totals.next.saturating_sub(totals.first), totals.bytes);
             findings.push(format!(
-                "the dead letter table holds {letters} letters of {bytes} bytes, and counts {held} of {counted}"
+                "the dead letter table holds {dead_letters} letters of {bytes} bytes, and counts {held} of {counted}"
             ));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The guarantees of the state, one module each; what they share stands here.
+//! The guarantees of the state, one module each, and their shared helpers.
 
 mod guarantees {
     mod bounded;
@@ -12,10 +12,10 @@ mod guarantees {
     mod survival;
 }
 
-use state::{Catalogue, CatalogueEntry, Commit, Counts, SpaceKind, Store, StoreOptions, Writes};
+use state::{Catalogue, CatalogueEntry, Commit, Counts, StateTableKind, Store, StoreOptions, Writes};
 use std::path::Path;
 
-/// The spaces that the tests write to.
+/// The state tables that the tests write to.
 pub const TABLE: u32 = 1;
 pub const VIEW: u32 = 2;
 pub const OTHER: u32 = 3;
@@ -36,9 +36,9 @@ pub fn catalogue() -> Catalogue {
         retention: None,
     };
     let entries = vec![
-        entry(TABLE, SpaceKind::Table, "matches"),
-        entry(VIEW, SpaceKind::View, "hourly"),
-        entry(OTHER, SpaceKind::Table, "players"),
+        entry(TABLE, StateTableKind::Table, "matches"),
+        entry(VIEW, StateTableKind::View, "hourly"),
+        entry(OTHER, StateTableKind::Table, "players"),
     ];
     Catalogue { topology: "matches".to_owned(), entries }
 }
@@ -50,8 +50,8 @@ pub fn open(dir: &Path) -> Store {
     store
 }
 
-pub fn writes(space: u32, pairs: &[(&str, Option<&str>)]) -> Writes {
-    let mut writes = Writes { space, ..Writes::default() };
+pub fn writes(table_id: u32, pairs: &[(&str, Option<&str>)]) -> Writes {
+    let mut writes = Writes { table_id, ..Writes::default() };
     for (key, value) in pairs {
         writes.keys.push(key.as_bytes());
         writes.values.push(value.map(str::as_bytes));
@@ -59,8 +59,8 @@ pub fn writes(space: u32, pairs: &[(&str, Option<&str>)]) -> Writes {
     writes
 }
 
-pub fn counts(space: u32, pairs: &[(&str, i64)]) -> Counts {
-    let mut counts = Counts { space, ..Counts::default() };
+pub fn counts(table_id: u32, pairs: &[(&str, i64)]) -> Counts {
+    let mut counts = Counts { table_id, ..Counts::default() };
     for (row, diff) in pairs {
         counts.rows.push(row.as_bytes());
         counts.diffs.push(*diff);
@@ -77,13 +77,13 @@ pub fn put(number: u64, key: &str, value: &str) -> Commit {
     Commit { writes: vec![writes(TABLE, &[(key, Some(value))])], ..epoch(number) }
 }
 
-/// The content of a space as text, multiplicities as numbers.
-pub fn content(store: &Store, space: u32) -> Vec<(String, String)> {
+/// The content of a state table as text, multiplicities as numbers.
+pub fn content(store: &Store, table_id: u32) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     store
-        .scan(space, b"", |key, value| {
-            let value = match space {
+        .scan(table_id, b"", |key, value| {
+            let value = match table_id {
                 VIEW => state::count_of(value).unwrap().to_string(),
                 _ => text(value),
             };

@@ -1,8 +1,8 @@
-//! The bank test over Kafka: a read_committed reader of the sinks' topics, folding them epoch by epoch,
-//! sees money made or lost in no epoch.
+//! The bank test over Kafka: a read_committed reader that folds the sinks' topics epoch by epoch finds the
+//! same total of money in every epoch.
 //!
-//! Transfers arrive out of order, twice and corrected, while the process is killed and goes on with another
-//! number of workers. `tests/random/bank.rs` asks the same of every epoch in process.
+//! Transfers arrive out of order, repeated and corrected, while the process is killed and restarted with
+//! another number of workers. `tests/random/bank.rs` checks the same for every epoch in process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ CREATE MATERIALIZED VIEW balance AS
 CREATE MATERIALIZED VIEW total AS SELECT 'all' AS id, sum(amount) AS amount, count(*) AS accounts FROM balance;
 ";
 
-/// The n-th transfer: one in four is a correction of an earlier one, some of them older than what they
-/// would correct. It depends on nothing but `n`.
+/// The n-th transfer, which depends only on `n`. One in four is a correction of an earlier one; some
+/// corrections are older than the transfer they would correct.
 fn transfer(n: u64) -> (String, Vec<u8>) {
     let mut z = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -48,7 +48,7 @@ fn transfer(n: u64) -> (String, Vec<u8>) {
 
 fn produce(range: std::ops::Range<u64>) {
     let records: Vec<(String, Vec<u8>)> = range.map(transfer).collect();
-    // The same once more, each after another: what a producer that was not sure does.
+    // All once more, as a producer does that did not get its acknowledgements.
     let again = records.iter().step_by(3);
     let all = records.iter().chain(again).map(|(key, value)| (key.as_str(), value.as_slice()));
     broker::shared().produce("bank.transfers", all);
@@ -62,7 +62,7 @@ fn run(dir: &std::path::Path, workers: u64, more: &[&str]) -> Herald {
     Herald::start(dir, &args, &[("KAFKA_BOOTSTRAP", servers::kafka())])
 }
 
-/// What the topics tell: by epoch, the changes of each sink, as key and row.
+/// The content of the topics: by epoch, the changes of each sink, as key and row.
 type Epochs = BTreeMap<u64, Vec<(usize, String, Value)>>;
 
 fn epochs() -> Epochs {
@@ -96,7 +96,7 @@ fn readers_of_the_topics_see_no_money_made_or_lost() {
 
     let rounds = 5;
     for round in 0..rounds {
-        // The total itself never changes again, which is the point.
+        // Progress is measured on the sink of credits, because the total never changes again.
         let credits = format!("{NAME}.credits");
         let before = if round == 0 { 0 } else { broker::shared().end_of(&credits) };
         let herald = run(dir.path(), 1 + round % 3, &[]);

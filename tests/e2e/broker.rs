@@ -1,4 +1,4 @@
-//! What tests do with Kafka themselves: make topics, produce, read what is committed, delete records.
+//! Kafka operations of tests: create topics, produce, read committed records, delete records.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,12 +15,12 @@ use crate::servers;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A record as read back.
+/// A record that was read back.
 #[derive(Clone, Debug)]
 pub struct Read {
-    /// Where it was.
+    /// Its partition.
     pub partition: i32,
-    /// Where it was.
+    /// Its offset.
     pub offset: i64,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -30,14 +30,14 @@ pub struct Read {
     pub headers: BTreeMap<String, String>,
 }
 
-/// A Kafka to talk to.
+/// A Kafka cluster, by its address.
 #[derive(Clone, Copy, Debug)]
 pub struct Broker<'a> {
     /// `host:port`.
     pub bootstrap: &'a str,
 }
 
-/// The Kafka that tests share.
+/// The Kafka shared by the tests.
 pub fn shared() -> Broker<'static> {
     Broker { bootstrap: servers::kafka() }
 }
@@ -66,7 +66,7 @@ impl Broker<'_> {
         made[0].as_ref().unwrap_or_else(|e| panic!("creating {name}: {e:?}"));
     }
 
-    /// Gives a topic more partitions.
+    /// Raises the partition count of a topic.
     pub fn set_partitions(&self, name: &str, partitions: usize) {
         let more = NewPartitions::new(name, partitions);
         let made =
@@ -80,7 +80,8 @@ impl Broker<'_> {
         gone[0].as_ref().unwrap_or_else(|e| panic!("deleting {name}: {e:?}"));
     }
 
-    /// Produces records with keys, some maybe tombstones, in order, and waits until the broker has them all.
+    /// Produces records with keys, tombstones included, in order, and waits until the broker has acknowledged
+    /// all.
     pub fn produce<'r, V: Into<Option<&'r [u8]>>>(
         &self,
         topic: &str,
@@ -104,7 +105,7 @@ impl Broker<'_> {
         producer.flush(PATIENCE).expect("the broker took all records");
     }
 
-    /// Produces records that all have one time.
+    /// Produces records that all have the same timestamp.
     pub fn produce_at<'r>(&self, topic: &str, at_ms: i64, records: impl IntoIterator<Item = &'r [u8]>) {
         let producer: BaseProducer = self.config().create().expect("a producer");
         for value in records {
@@ -132,7 +133,7 @@ impl Broker<'_> {
         producer.commit_transaction(PATIENCE).expect("the commit");
     }
 
-    /// A producer that waits for a broker that is away.
+    /// A producer that keeps retrying while the broker is away.
     pub fn patient_producer(&self) -> BaseProducer {
         let mut config = self.config();
         config.set("enable.idempotence", "true").set("linger.ms", "2").set("message.timeout.ms", "300000");
@@ -150,7 +151,7 @@ impl Broker<'_> {
             .expect("a consumer")
     }
 
-    /// Everything that a topic holds for a read_committed reader, by partition, each in order.
+    /// All records of a topic for a read_committed reader, by partition, each in order.
     pub fn read_committed(&self, topic: &str) -> Vec<Read> {
         let consumer = self.consumer();
         let ids = partitions(&consumer, topic);
@@ -179,14 +180,15 @@ impl Broker<'_> {
         read
     }
 
-    /// The sum of a topic's high watermarks: grows with every record and transaction. 0 when it does not exist.
+    /// The sum of a topic's high watermarks, which grows with every record and transaction; 0 if the topic is
+    /// missing.
     pub fn end_of(&self, topic: &str) -> i64 {
         let consumer = self.consumer();
         let watermark = |id| consumer.fetch_watermarks(topic, id, PATIENCE).map_or(0, |(_, high)| high);
         partitions(&consumer, topic).into_iter().map(watermark).sum()
     }
 
-    /// Deletes all records that a topic holds now, so that its next readers find the end only.
+    /// Deletes all present records of a topic; later readers start at its end.
     pub fn delete_all_records(&self, topic: &str) {
         let consumer = self.consumer();
         let mut before = TopicPartitionList::new();

@@ -1,6 +1,6 @@
-//! The `herald` binary as a child process, run the way a user runs it.
+//! The `herald` binary as a child process, run as a user runs it.
 //!
-//! Its output goes to files, so that no pipe can stop it, and a failing test shows the end of them.
+//! Its output goes to files, so that a full pipe cannot block it; a failing test shows the end of them.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::servers;
 
-/// How a command ended and what it said.
+/// The result of a command: exit code and output.
 #[derive(Debug)]
 pub struct Ended {
     /// Exit code; None after a signal.
@@ -52,12 +52,12 @@ impl Herald {
         self.child.id()
     }
 
-    /// Whether it runs still.
+    /// Tells whether it is still running.
     pub fn running(&mut self) -> bool {
         self.child.try_wait().expect("a status").is_none()
     }
 
-    /// Ends it without a word, as a crash of the machine would.
+    /// Kills it (SIGKILL), as a crash would.
     pub fn kill(mut self) -> Ended {
         assert!(self.running(), "herald ended by itself:\n{}", self.said());
         self.child.kill().expect("SIGKILL");
@@ -72,7 +72,7 @@ impl Herald {
         self.wait(patience)
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it exits by itself.
     pub fn wait(mut self, patience: Duration) -> Ended {
         let until = Instant::now() + patience;
         while self.running() {
@@ -82,7 +82,7 @@ impl Herald {
         self.ended()
     }
 
-    /// The end of what it has said so far, for failing tests.
+    /// The end of its output so far, for failing tests.
     pub fn said(&self) -> String {
         let tail = |path: &Path| {
             let text = fs::read_to_string(path).unwrap_or_default();
@@ -118,7 +118,7 @@ pub fn succeed(dir: &Path, args: &[&str], env: &[(&str, &str)], patience: Durati
     ended
 }
 
-/// A topology of the project under a name of its own: every topic gets a prefix.
+/// A topology of the project under another name: every topic gets a prefix.
 pub fn topology(dir: &Path, file: &str, prefix: &str) -> PathBuf {
     let text = fs::read_to_string(servers::root().join(file)).expect("the topology");
     let text = text

@@ -1,4 +1,5 @@
-//! A machine whose clock is far ahead: brokers refuse records of the future, and what is committed goes out all the same.
+//! A machine whose clock is far ahead: brokers refuse records with future timestamps, and committed output
+//! must be published nevertheless.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::child::{self, Ended};
 use crate::servers;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// 25 hours, where a broker takes one by default.
+/// 25 hours; by default a broker accepts timestamps up to one hour ahead.
 const AHEAD: &str = "clock.ahead_ms=return(90000000)";
 
 const LINES: &str = "

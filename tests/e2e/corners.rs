@@ -1,4 +1,4 @@
-//! Topologies in the corners, run as a user runs them: totals over nothing.
+//! Corner cases of topologies, run as a user runs them: totals over no rows.
 
 use std::fs;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::servers;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The fixtures in a directory of their own.
+/// Copies the fixtures to a new directory.
 fn corners() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     for file in fs::read_dir(servers::root().join("tests/fixtures/corners")).expect("the fixtures") {
@@ -43,7 +43,7 @@ fn a_total_is_there_before_the_first_record() {
         let text = fs::read_to_string(dir.join("total.jsonl")).expect("the sink's file");
         text.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    // Nor does a second start over nothing add to it.
+    // A second start without records adds nothing either.
     for _ in 0..2 {
         child::succeed(dir, &run, &[], PATIENCE);
         assert_eq!(child::succeed(dir, &query, &[], PATIENCE).stdout, "c,s\n0,\n");

@@ -1,5 +1,5 @@
-//! The end of a run whose threads end: whichever it is and however many workers there are, the process ends with
-//! exit code 1 and the reason.
+//! The end of a run one of whose threads fails: for every kind of thread and any number of workers, the
+//! process ends with exit code 1 and the reason.
 
 use std::fs;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::steady::Steady;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A failpoint in each kind of thread, and whose it is.
+/// A failpoint in each kind of thread, with the thread's name.
 const THREADS: [(&str, &str); 10] = [
     ("recover.sources.before", "driver"),
     ("driver.poll.after", "driver"),
@@ -26,7 +26,8 @@ const THREADS: [(&str, &str); 10] = [
 #[test]
 fn whatever_thread_panics_the_run_ends_with_the_reason() {
     for (at, (point, thread)) in THREADS.iter().enumerate() {
-        // One of several only: the others must not wait for it. A few passes later, when it runs.
+        // Only one of several workers fails; the others must not wait for it. It fails after a few passes,
+        // while running.
         let action = match point.starts_with("recover.") {
             true => "1*panic->off",
             false => "5*off->1*panic->off",
@@ -37,7 +38,7 @@ fn whatever_thread_panics_the_run_ends_with_the_reason() {
             let steady =
                 Steady::start(&["--workers", workers], &[("HERALD_FAILPOINTS", armed.as_str())], false);
             if *thread == "HTTP server" {
-                // It takes a few connections to get there.
+                // The failpoint needs a few connections to be passed.
                 let mut tries = (0..200).map(|_| std::thread::sleep(Duration::from_millis(50)));
                 let connected = || std::net::TcpStream::connect(steady.listen).is_ok();
                 assert_eq!(tries.by_ref().filter(|()| connected()).take(6).count(), 6, "{}", steady.said());
@@ -57,22 +58,22 @@ fn whatever_thread_panics_the_run_ends_with_the_reason() {
 fn a_restart_tells_the_committed_epoch_before_it_is_ready() {
     let steady = Steady::start(&[], &[], true);
     let before = steady.epoch();
-    // Its workers take their time.
-    let mut steady = steady.again(&[], &[("HERALD_FAILPOINTS", "recover.restore.before=sleep(6000)")]);
-    steady.until("it answers", |at| at.get("/healthz").is_ok_and(|(status, _)| status == 200));
-    steady.until("it tells the epoch", |at| at.epoch() >= before);
+    // The delay keeps the workers from being ready.
+    let mut steady = steady.restart(&[], &[("HERALD_FAILPOINTS", "recover.restore.before=sleep(6000)")]);
+    steady.wait_until("it answers", |at| at.get("/healthz").is_ok_and(|(status, _)| status == 200));
+    steady.wait_until("it tells the epoch", |at| at.epoch() >= before);
     let topology = |at: &Steady| {
         let (_, body) = at.get("/v1/topology").expect("an answer");
         serde_json::from_str::<serde_json::Value>(&body).expect("JSON")
     };
-    steady.until("it tells what is published", |at| {
+    steady.wait_until("it tells what is published", |at| {
         let status = &topology(at)["status"];
         status["epoch"].as_f64() >= Some(before) && status["published"] == status["epoch"]
     });
     let told = topology(&steady);
     assert_eq!(told["status"]["started"], false, "{told}");
     assert!(told["status"]["sources"][0]["outcomes"]["accepted"].as_u64() > Some(0), "{told}");
-    steady.goes_on("after the restart");
+    steady.assert_alive("after the restart");
     steady.stop();
 }
 
@@ -95,7 +96,8 @@ fn a_script_ends_when_one_of_its_workers_does() {
     fs::write(dir.path().join("counts.sql"), COUNTS).expect("a file");
     fs::write(dir.path().join("counts.test.sql"), SCRIPT).expect("a file");
     child::succeed(dir.path(), &["test", "counts.test.sql"], &[], PATIENCE);
-    // One of the workers that start, or close an epoch: the ways of a script take 1, 2 and 3 of them in turn.
+    // Fails one of the workers that start, or that close an epoch: the ways of a script use 1, 2 and 3
+    // workers in turn.
     for (passes, point) in [1, 2, 4].into_iter().flat_map(|n| [(n, "engine.close"), (n, "engine.build")]) {
         let armed = format!("{point}={passes}*off->1*panic->off");
         let env = [("HERALD_FAILPOINTS", armed.as_str())];

@@ -1,13 +1,13 @@
-//! A stream whose right results are known, and the checker of what a topology made of it.
+//! A stream whose correct results are known, and a checker of a topology's output for it.
 //!
-//! A thread produces events, players and broken records while tests do their worst to the topology. Every
-//! event has a key and the next number of that key, each key one partition; so that a reader of the sinks can
-//! tell a record that is lost, double, wrong or out of its key's order, from the topics alone:
+//! A thread produces events, players and malformed records while tests inject faults into the topology. Every
+//! event has a key and the next number of that key, and each key one partition. A reader of the sinks can
+//! therefore detect lost, duplicate, wrong and reordered records from the topics alone:
 //!
 //! - `events_out` (PLAIN) holds each event once, and a key's numbers grow from epoch to epoch;
-//! - `totals_out` (UPSERT) holds of each key only sums that some prefix of its events has, ever longer ones;
-//! - `teams_out` (UPSERT over a join with a keyed table) ends with what the last version of each player gives;
-//! - the dead letters are the broken records, each once, and the file sink has the lines of `events_out`.
+//! - `totals_out` (UPSERT) holds for each key only sums of prefixes of its events, of growing length;
+//! - `teams_out` (UPSERT over a join with a keyed table) ends with the rows of the last version of each player;
+//! - the dead letters are the malformed records, each once, and the file sink has the lines of `events_out`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,24 +27,24 @@ use crate::child::{Ended, Herald};
 const TOPOLOGY: &str = include_str!("exactly.sql");
 const KEYS: usize = 40;
 const PARTITIONS: i32 = 3;
-/// Records every 20 ms.
+/// Records that are produced every 20 ms.
 const BURST: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What was produced.
+/// The records that were produced.
 #[derive(Default)]
 struct Sent {
     /// The values of each key's events, by their numbers.
     events: BTreeMap<String, Vec<i64>>,
-    /// Team of the newest version of each player.
+    /// The team of the newest version of each player.
     players: BTreeMap<String, (i64, String)>,
     broken: usize,
     updates: u64,
-    /// Partitions that came while it ran; each has a key of its own.
+    /// Partitions that were added during the run; each has a key of its own.
     grown: usize,
 }
 
-/// A topology under a name of its own, and its input.
+/// A topology under another name, and its input.
 pub struct Stream {
     name: String,
     bootstrap: String,
@@ -55,7 +55,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Makes the topics and begins to produce.
+    /// Creates the topics and starts producing.
     pub fn start(name: &str, seed: u64, broker: Broker<'_>) -> Stream {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("exactly.sql"), TOPOLOGY.replace("PREFIX", name)).expect("a file");
@@ -74,7 +74,7 @@ impl Stream {
         let feeder = std::thread::spawn(move || {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             while !stop.load(Ordering::Relaxed) {
-                sent.lock().expect("no panic").burst(&name, &producer, &mut rng);
+                sent.lock().expect("no panic").send_burst(&name, &producer, &mut rng);
                 producer.poll(Duration::ZERO);
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -84,12 +84,12 @@ impl Stream {
         stream
     }
 
-    /// Where the topology runs; its state is in `state` there.
+    /// The topology's working directory; its state is in `state` there.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A topic of the stream.
+    /// The full name of a topic of the stream.
     pub fn topic(&self, name: &str) -> String {
         format!("{}.{name}", self.name)
     }
@@ -99,7 +99,7 @@ impl Stream {
         self.run_in(self.dir(), more, env)
     }
 
-    /// Starts it in another directory, where a copy of the state may be.
+    /// Starts the topology in another directory, which may hold a copy of the state.
     pub fn run_in(&self, dir: &Path, more: &[&str], env: &[(&str, &str)]) -> Herald {
         let topology = self.dir().join("exactly.sql");
         let topology = topology.to_string_lossy();
@@ -111,15 +111,15 @@ impl Stream {
         Herald::start(dir, &args, &all)
     }
 
-    /// Adds a partition to the topic of the events, which gets a key of its own.
-    pub fn grow(&self) {
+    /// Adds a partition, with a key of its own, to the topic of the events.
+    pub fn add_partition(&self) {
         let mut sent = self.sent.lock().expect("no panic");
         let partitions = PARTITIONS as usize + sent.grown + 1;
         Broker { bootstrap: &self.bootstrap }.set_partitions(&self.topic("events"), partitions);
         sent.grown += 1;
     }
 
-    /// How many lines with these words the topology has said so far, in all its runs.
+    /// The number of lines with these words in the output of all runs so far.
     pub fn said(&self, words: &str) -> usize {
         let files = std::fs::read_dir(self.dir()).expect("the directory").flatten();
         let said = files.filter(|file| file.file_name().to_string_lossy().starts_with("err-"));
@@ -128,7 +128,7 @@ impl Stream {
             .sum()
     }
 
-    /// How many events were handed to the producer.
+    /// The number of events handed to the producer.
     pub fn sent(&self) -> usize {
         self.sent.lock().expect("no panic").events.values().map(Vec::len).sum()
     }
@@ -141,15 +141,15 @@ impl Stream {
         }
     }
 
-    /// Ends the input, lets the topology read it all, and judges.
-    pub fn judge(&mut self, broker: Broker<'_>, env: &[(&str, &str)]) -> Vec<String> {
+    /// Ends the input, lets the topology read all of it, and fails the test if the sinks are wrong.
+    pub fn check_results(&mut self, broker: Broker<'_>, env: &[(&str, &str)]) -> Vec<String> {
         self.stop();
         let ended = self.run(&["--once"], env).wait(PATIENCE);
         assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
         self.findings(broker, &ended)
     }
 
-    /// What is wrong with the sinks after all has been read; nothing, it is to be hoped.
+    /// The errors found in the sinks after all input was read; none if the topology is correct.
     fn findings(&self, broker: Broker<'_>, ended: &Ended) -> Vec<String> {
         let sent = self.sent.lock().expect("no panic");
         let mut found = Vec::new();
@@ -158,8 +158,8 @@ impl Stream {
         teams(&sent, &broker.read_committed(&self.topic("teams_out")), &mut found);
         let mut places = BTreeSet::new();
         let dead = broker.read_committed(&self.topic("dead"));
-        for letter in &dead {
-            let place = ["herald.partition", "herald.offset"].map(|name| letter.headers.get(name));
+        for dead_letter in &dead {
+            let place = ["herald.partition", "herald.offset"].map(|name| dead_letter.headers.get(name));
             if !places.insert(place) {
                 found.push(format!("the dead letter of {place:?} is there twice"));
             }
@@ -201,7 +201,7 @@ impl Drop for Stream {
 }
 
 impl Sent {
-    fn burst(&mut self, name: &str, producer: &BaseProducer, rng: &mut ChaCha8Rng) {
+    fn send_burst(&mut self, name: &str, producer: &BaseProducer, rng: &mut ChaCha8Rng) {
         for _ in 0..BURST {
             let at = rng.random_range(0..KEYS + self.grown);
             let key = format!("k{at}");
@@ -244,7 +244,7 @@ fn row(read: &Read) -> Option<(u64, Value)> {
     Some((epoch, serde_json::from_slice(read.value.as_deref()?).ok()?))
 }
 
-/// Each event once, and no key's epochs out of order.
+/// Checks that each event is there once, and that the epochs of each key ascend.
 fn events(sent: &Sent, read: &[Read], found: &mut Vec<String>) {
     let mut held: BTreeMap<String, BTreeMap<i64, u64>> = BTreeMap::new();
     let mut last: BTreeMap<i32, u64> = BTreeMap::new();
@@ -280,7 +280,7 @@ fn events(sent: &Sent, read: &[Read], found: &mut Vec<String>) {
     }
 }
 
-/// Of each key the sums of ever longer prefixes, the last of them all.
+/// Checks that the sums of each key are those of growing prefixes, the last one of all events.
 fn totals(sent: &Sent, read: &[Read], found: &mut Vec<String>) {
     let mut last: BTreeMap<String, usize> = BTreeMap::new();
     for read in read {
@@ -310,7 +310,7 @@ fn totals(sent: &Sent, read: &[Read], found: &mut Vec<String>) {
     }
 }
 
-/// The last row of each team.
+/// Checks the last row of each team.
 fn teams(sent: &Sent, read: &[Read], found: &mut Vec<String>) {
     let mut held: BTreeMap<Vec<u8>, Option<Value>> = BTreeMap::new();
     for read in read {

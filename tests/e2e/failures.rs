@@ -1,5 +1,5 @@
-//! A row on which an expression of a view fails goes to the dead letter, and its correction takes it
-//! back, each in the transaction of its epoch.
+//! Failing expressions: a row on which an expression of a view fails becomes a dead letter, and its
+//! correction deletes it, each in the transaction of its epoch.
 
 use std::fs;
 use std::path::Path;
@@ -51,9 +51,9 @@ fn a_failed_row_is_a_dead_letter_until_it_is_corrected() {
     assert_eq!(value["times"], 1);
 
     feed(dir.path(), &[r#"{"id":1,"n":4}"#]);
-    let letters = dead();
-    assert_eq!(letters.len(), 2, "{letters:?}");
-    assert_eq!(letters[1], (key.clone(), Value::Null));
+    let dead_letters = dead();
+    assert_eq!(dead_letters.len(), 2, "{dead_letters:?}");
+    assert_eq!(dead_letters[1], (key.clone(), Value::Null));
     let ratios = broker::shared().read_committed("failures.ratios");
     let rows: Vec<Value> =
         ratios.iter().filter_map(|r| serde_json::from_slice(r.value.as_deref()?).ok()).collect();

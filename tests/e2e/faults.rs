@@ -1,9 +1,9 @@
-//! The fault matrix: what happens to processes, broker and network around a running topology, drawn by seed.
+//! The fault matrix: faults of processes, broker and network around a running topology, drawn by seed.
 //!
-//! A stream of `exactly` runs against a Kafka of its own, through a proxy. Fault after fault is done to it;
-//! the process must live through those that pass, and say why it ended where it must end. Then the checker
-//! judges. `HERALD_FAULTS=50` makes the run as long as that, `HERALD_SEED` draws others, and `HERALD_FAULT` leaves only
-//! those with these words in their name.
+//! A stream of `exactly` runs against a Kafka of its own, through a proxy. Faults are injected one after
+//! another. The process must survive transient ones, and must end with a reason on fatal ones. Then the
+//! checker validates the sinks. `HERALD_FAULTS=50` sets the number of faults, `HERALD_SEED` draws others, and
+//! `HERALD_FAULT` selects those with these words in their name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,13 +20,13 @@ use crate::exactly::Stream;
 use crate::proxy::Proxy;
 use crate::servers;
 
-/// Faults of a run that nobody asked to be longer.
+/// Default number of faults of a run.
 const FAULTS: usize = 6;
-/// Faults before a stream is judged.
+/// Faults before a stream is checked.
 const ROUNDS: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is done.
+/// A kind of fault.
 const KINDS: [&str; 13] = [
     "Herald is killed",
     "Herald is stopped for a while",
@@ -65,12 +65,12 @@ impl Scene {
     fn new(name: &str, seed: u64) -> Scene {
         let (kafka, proxy) = (tempfile::tempdir().expect("a directory"), Proxy::start());
         let (bootstrap, behind) = servers::start_kafka_behind(kafka.path(), proxy.port);
-        proxy.to(&behind);
+        proxy.set_target(&behind);
         let stream = Stream::start(name, seed, Broker { bootstrap: &bootstrap });
         Scene { kafka, bootstrap, proxy, stream, herald: None }
     }
 
-    /// The topology as it always runs here: its transactions time out soon.
+    /// Starts the topology with a short transaction timeout.
     fn start(&self, dir: &Path, failpoints: &str) -> Herald {
         let through = format!("127.0.0.1:{}", self.proxy.port);
         let env = [
@@ -118,7 +118,7 @@ impl Scene {
         servers::start_kafka(self.kafka.path());
     }
 
-    fn suffer(&mut self, kind: &str, rng: &mut ChaCha8Rng) {
+    fn inject_fault(&mut self, kind: &str, rng: &mut ChaCha8Rng) {
         let while_ = Duration::from_millis(rng.random_range(100..2000));
         match kind {
             "Herald is killed" => {
@@ -136,14 +136,14 @@ impl Scene {
             "Herald is stopped in a transaction for longer than its timeout" => {
                 self.kill();
                 self.herald("publish.commit.before=stop@5");
-                let pid = self.stopped();
-                // The timeout, and the interval in which the broker looks for transactions that are over it.
+                let pid = self.wait_until_stopped();
+                // The transaction timeout plus the interval in which the broker checks it.
                 std::thread::sleep(Duration::from_secs(7));
                 signal("-CONT", pid);
                 self.output();
                 self.kill();
             }
-            "Herald is stopped, and a second one on a copy of its state takes over" => self.succeed(rng),
+            "Herald is stopped, and a second one on a copy of its state takes over" => self.take_over(rng),
             "the broker is killed" => {
                 self.herald("");
                 servers::kill_kafka(self.kafka.path());
@@ -155,7 +155,7 @@ impl Scene {
                 self.kill();
                 let within = ["publish.marker.before", "publish.commit.before"][rng.random_range(0..2)];
                 self.herald(&format!("{within}=stop@4"));
-                let pid = self.stopped();
+                let pid = self.wait_until_stopped();
                 servers::kill_kafka(self.kafka.path());
                 std::thread::sleep(Duration::from_secs(5));
                 // The coordinator ends the transaction while the broker starts and no partition has a leader:
@@ -163,11 +163,11 @@ impl Scene {
                 self.restart_broker();
                 signal("-CONT", pid);
                 self.output();
-                // A failpoint of one use: the process goes on as any other.
+                // The failpoint triggers once; then the process runs on as usual.
             }
             "a partition is added" => {
                 self.herald("");
-                self.stream.grow();
+                self.stream.add_partition();
                 self.output();
             }
             "the broker is restarted" => {
@@ -196,30 +196,30 @@ impl Scene {
                 self.herald("");
                 for _ in 0..rng.random_range(1..5) {
                     std::thread::sleep(Duration::from_millis(rng.random_range(0..500)));
-                    self.proxy.reset();
+                    self.proxy.reset_connections();
                 }
                 self.output();
             }
             "connections are slow" => {
                 self.herald("");
-                self.proxy.delay(Duration::from_millis(rng.random_range(50..400)));
+                self.proxy.set_delay(Duration::from_millis(rng.random_range(50..400)));
                 std::thread::sleep(while_ * 2);
-                self.proxy.delay(Duration::ZERO);
+                self.proxy.set_delay(Duration::ZERO);
                 self.output();
             }
             "no connection can be made" => {
                 self.herald("");
-                self.proxy.cut(true);
+                self.proxy.refuse_connections(true);
                 std::thread::sleep(while_ * 3);
-                self.proxy.cut(false);
+                self.proxy.refuse_connections(false);
                 self.output();
             }
             other => panic!("{other}"),
         }
     }
 
-    /// Waits until the process has stopped itself.
-    fn stopped(&mut self) -> u32 {
+    /// Waits until the process is stopped (SIGSTOP) by its own failpoint.
+    fn wait_until_stopped(&mut self) -> u32 {
         let (pid, started) = (self.herald("").pid(), Instant::now());
         let status = format!("/proc/{pid}/status");
         while !std::fs::read_to_string(&status).unwrap_or_default().contains("State:\tT") {
@@ -229,13 +229,14 @@ impl Scene {
         pid
     }
 
-    /// A second process takes over while the first sleeps; the first finds that out and ends. It sleeps for
-    /// longer than its transaction may take, so that only the marker can tell it.
-    fn succeed(&mut self, rng: &mut ChaCha8Rng) {
+    /// Starts a second process that takes over while the first is stopped; the first must detect this and
+    /// end. It is stopped for longer than its transaction timeout, so that only the marker can reveal the
+    /// successor.
+    fn take_over(&mut self, rng: &mut ChaCha8Rng) {
         self.kill();
         let within = ["publish.marker.before", "publish.commit.before"][rng.random_range(0..2)];
         self.herald(&format!("{within}=stop@4"));
-        let pid = self.stopped();
+        let pid = self.wait_until_stopped();
         let other = tempfile::tempdir().expect("a directory");
         let copied =
             Command::new("cp").arg("-r").arg(self.stream.dir().join("state")).arg(other.path()).status();
@@ -255,7 +256,7 @@ impl Scene {
         assert!(ended.stderr.contains("another process"), "{}", ended.stderr);
         self.output();
         self.kill();
-        // The successor's state is the one that goes on.
+        // The run continues with the successor's state.
         let held = self.stream.dir().join("state");
         std::fs::remove_dir_all(&held).expect("it is nobody's");
         std::fs::rename(other.path().join("state"), &held)
@@ -285,13 +286,13 @@ fn faults_around_it_lose_and_double_nothing() {
             }
             let kind = left.pop().expect("a fault");
             println!("{:?}: {kind} ({} events sent)", begun.elapsed(), scene.stream.sent());
-            scene.suffer(kind, &mut rng);
+            scene.inject_fault(kind, &mut rng);
             *tally.entry(kind).or_default() += 1;
             done += 1;
         }
         scene.kill();
         let bootstrap = scene.bootstrap.clone();
-        let found = scene.stream.judge(Broker { bootstrap: &bootstrap }, &[]);
+        let found = scene.stream.check_results(Broker { bootstrap: &bootstrap }, &[]);
         hung += scene.stream.said("the broker has not ended the last transaction everywhere");
         assert!(found.is_empty(), "after {done} faults:\n{}", found.join("\n"));
         servers::kill_kafka(scene.kafka.path());

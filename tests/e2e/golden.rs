@@ -1,7 +1,6 @@
-//! `herald test`: the shipped scripts pass in every way, and what fails or is mistaken is told with
-//! its line.
+//! `herald test`: the shipped scripts pass in every way; failures and mistakes are reported with their line.
 //!
-//! No server takes part. Paths are shown as below the directory of each test.
+//! No server is needed. Paths are shown relative to the directory of each test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,7 +66,7 @@ fn the_shipped_scripts_pass_in_every_way() {
 
 #[test]
 fn update_writes_what_the_shipped_script_holds() {
-    // Every row of an expectation is taken out; what update puts in is what was reviewed.
+    // All rows of expectations are removed; `--update` must restore the reviewed ones.
     let rows_out = |text: &str| {
         let mut below = false;
         let kept = text.lines().filter(|line| {

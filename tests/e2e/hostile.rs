@@ -1,6 +1,6 @@
-//! What is hostile to a running topology: a corpus of queries (`hostile/queries.txt`), requests and connections
-//! that are wrong, slow or too many, and clients that vanish. Each is refused or bounded in time and memory, and
-//! the topology's epochs go on.
+//! Hostile clients of a running topology: a corpus of queries (`hostile/queries.txt`), requests and
+//! connections that are malformed, slow or too many, and clients that vanish. Each is refused or bounded in
+//! time and memory, and the topology's epochs continue.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use crate::servers;
 use crate::steady::{SOON, Steady, resident};
 
-/// What a query may take here.
+/// Limits of a query in these tests.
 const TIME: Duration = Duration::from_secs(3);
 const MEMORY_MIB: u64 = 256;
 const LIMITS: [&str; 4] = ["--query-time", "3s", "--query-memory", "256MiB"];
-/// A query that takes as long as it may.
+/// A query that runs into its time limit.
 const LONG: &str = "SELECT count(*) AS n FROM wide a CROSS JOIN wide b CROSS JOIN wide c CROSS JOIN wide d CROSS JOIN wide e \
                     WHERE a.n + b.n + c.n + d.n + e.n < 0";
 
@@ -35,13 +35,13 @@ fn corpus() -> Vec<Query> {
             let (statuses, name): (Vec<_>, Vec<_>) =
                 head.split(' ').partition(|word| word.parse::<u16>().is_ok());
             let statuses = statuses.iter().map(|status| status.parse().expect("a status")).collect();
-            Query { name: name.join(" "), statuses, sql: expanded(sql.trim()) }
+            Query { name: name.join(" "), statuses, sql: expand_repeats(sql.trim()) }
         })
         .collect()
 }
 
-/// A text whose `${N*TEXT}` are written out.
-fn expanded(text: &str) -> String {
+/// Expands each `${N*TEXT}` of a text.
+fn expand_repeats(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -54,7 +54,7 @@ fn expanded(text: &str) -> String {
     out + rest
 }
 
-/// Sets a flag when it is dropped, by a panic too.
+/// Guard that sets a flag when it is dropped, also by a panic.
 struct Done<'a>(&'a AtomicBool);
 
 impl Drop for Done<'_> {
@@ -63,8 +63,8 @@ impl Drop for Done<'_> {
     }
 }
 
-/// The most that any process which a topology starts has in memory, while something is done.
-fn most_of_children<T>(steady: &mut Steady, work: impl FnOnce(&mut Steady) -> T) -> (T, u64) {
+/// Measures the peak memory of a topology's child processes while something is done.
+fn peak_child_memory<T>(steady: &mut Steady, work: impl FnOnce(&mut Steady) -> T) -> (T, u64) {
     let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
     let pid = steady.pid();
     std::thread::scope(|scope| {
@@ -96,7 +96,7 @@ fn hostile_queries_are_bounded_and_the_topology_goes_on() {
     let mut steady = Steady::start(&LIMITS, &[], true);
     let before = resident(steady.pid());
     let (mut wrong, mut slowest) = (Vec::new(), Duration::ZERO);
-    let ((), most) = most_of_children(&mut steady, |steady| {
+    let ((), most) = peak_child_memory(&mut steady, |steady| {
         for query in &queries {
             let begun = Instant::now();
             let (status, body) = steady.query(&query.sql).expect("an answer");
@@ -109,7 +109,7 @@ fn hostile_queries_are_bounded_and_the_topology_goes_on() {
                 let body: String = body.chars().take(300).collect();
                 wrong.push(format!("{} ({took:?}): {status} {body}", query.name));
             }
-            steady.goes_on(&query.name);
+            steady.assert_alive(&query.name);
         }
     });
     let after = resident(steady.pid());
@@ -118,7 +118,7 @@ fn hostile_queries_are_bounded_and_the_topology_goes_on() {
         queries.len()
     );
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), steady.said());
-    // Room for stacks and what is read of the database's log beside the topology come on top of a query's own.
+    // Stacks and the part of the database's log that the query reads come on top of its own limit.
     assert!(most < MEMORY_MIB + 448, "a query had {most} MiB");
     assert!(after < before + 400, "{before} MiB before, {after} after");
     let (status, body) = steady.query("SELECT count(*) AS n FROM totals").expect("an answer");
@@ -136,7 +136,7 @@ fn a_query_without_a_running_process_has_the_same_bounds() {
     };
     for (sql, code, said) in [
         ("SELECT count(*) AS n FROM totals", 0, ""),
-        (&expanded("SELECT 1${3000*+1}"), 2, "more than 2000 operators"),
+        (&expand_repeats("SELECT 1${3000*+1}"), 2, "more than 2000 operators"),
         (LONG, 2, "took longer than 3 s"),
         ("SELECT generate_series(1, 2000000000) AS s", 2, ""),
         ("SELECT repeat('a', 2000000000) AS s", 2, ""),
@@ -149,7 +149,8 @@ fn a_query_without_a_running_process_has_the_same_bounds() {
     steady.stop();
 }
 
-/// Requests, or what is none, and the statuses that are right; 0 is a connection that is closed without a word.
+/// Requests, malformed ones included, with their expected statuses; 0 is a connection closed without a
+/// response.
 fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
     let text = |head: &str| head.replace('\n', "\r\n").into_bytes();
     let host = "Host: localhost\nConnection: close\n";
@@ -227,12 +228,12 @@ fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
 fn hostile_requests_are_refused_and_the_topology_goes_on() {
     let mut steady = Steady::start(&LIMITS, &[], true);
     for (name, bytes, statuses) in requests() {
-        let answer = steady.raw(&bytes);
+        let answer = steady.send_raw(&bytes);
         let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
         assert!(statuses.contains(&status), "{name}: {status} {answer}\n{}", steady.said());
-        steady.goes_on(name);
+        steady.assert_alive(name);
     }
-    // One address has its share of requests; health and metrics are no part of it.
+    // One address has a limited rate of requests; health and metrics do not count.
     let flood: Vec<u16> = (0..300).filter_map(|_| Some(steady.get("/v1/topology").ok()?.0)).collect();
     assert!(flood.contains(&429) && flood.contains(&200), "{flood:?}");
     for _ in 0..300 {
@@ -257,14 +258,14 @@ fn connections_that_say_nothing_hold_up_nobody() {
             stream
         })
         .collect();
-    steady.goes_on("400 connections that say nothing");
+    steady.assert_alive("400 connections that say nothing");
     assert!(steady.metric("herald_http_connections_number{kind=\"open\"") <= Some(96.0));
     assert!(steady.metric("herald_http_connections_ended_total{reason=\"idle_for_another\"") >= Some(300.0));
     let (status, body) = steady.query("SELECT 1 AS one").expect("an answer");
     assert_eq!(status, 200, "{body}");
     drop(halves);
 
-    // Those that read nothing hold what may be held of answers, and no turn.
+    // Clients that read nothing occupy buffer space for their answers, but no turn.
     let before = resident(steady.pid());
     let request = "POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: ";
     let large =
@@ -276,22 +277,22 @@ fn connections_that_say_nothing_hold_up_nobody() {
             stream
         })
         .collect();
-    steady.until("they are answered, or told that too much waits", |at| {
+    steady.wait_until("they are answered, or told that too much waits", |at| {
         at.metric("herald_queries_number{state=\"running\"") == Some(0.0)
             && at.metric("herald_query_answers_bytes{") > Some(100e6)
     });
-    steady.goes_on("20 that read nothing");
+    steady.assert_alive("20 that read nothing");
     assert!(steady.metric("herald_query_answers_bytes{") <= Some(192.0 * 1048576.0));
     let after = resident(steady.pid());
     println!("{before} MiB before, {after} MiB with 20 answers of 20 MB that nobody reads");
     assert!(after < before + 400, "{before} MiB before, {after} after");
-    steady.until("they are given up", |at| at.metric("herald_query_answers_bytes{") == Some(0.0));
+    steady.wait_until("they are given up", |at| at.metric("herald_query_answers_bytes{") == Some(0.0));
     drop(readers);
     steady.stop();
 }
 
-/// How many of each kind are cut: HERALD_CUTS of them.
-fn cuts() -> usize {
+/// The number of cuts of each kind, from HERALD_CUTS.
+fn cut_count() -> usize {
     std::env::var("HERALD_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
 }
 
@@ -302,9 +303,9 @@ fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
     let mut steady = Steady::start(&["--query-time", "50m", "--query-memory", "256MiB"], &env, true);
     let (url, dir) = (format!("http://{}", steady.listen), steady.dir().to_owned());
     let running = |at: &Steady| at.metric("herald_queries_number{state=\"running\"");
-    for n in 0..cuts() {
+    for n in 0..cut_count() {
         let pause = Duration::from_millis(40 + (n as u64 * 37) % 400);
-        // A client, in the middle of its query.
+        // Kills a client in the middle of its query.
         let mut client = Command::new(env!("CARGO_BIN_EXE_herald"))
             .args(["query", LONG, "--url", &url])
             .current_dir(&dir)
@@ -314,7 +315,7 @@ fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
             .expect("a client");
         std::thread::sleep(pause);
         client.kill().and_then(|()| client.wait()).expect("it is killed");
-        // A connection, with a query and with half a request.
+        // Closes a connection during a query, and one after half a request.
         let mut query = steady.connect();
         let _ = write!(
             query,
@@ -326,29 +327,29 @@ fn clients_queries_and_connections_that_are_killed_leave_nothing_behind() {
             half.write_all(b"POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nSEL");
         std::thread::sleep(pause);
         drop((query, half));
-        steady.until("both are gone", |at| at.children().is_empty() && running(at) == Some(0.0));
-        // A query, from outside: who asked is told.
+        steady.wait_until("both are gone", |at| at.children().is_empty() && running(at) == Some(0.0));
+        // Kills a query's process; its client gets an error.
         let mut asked = steady.connect();
         let _ = write!(
             asked,
             "POST /v1/query HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{LONG}",
             LONG.len()
         );
-        steady.until("the query runs alone", |at| at.children().len() == 1 && running(at) == Some(1.0));
+        steady.wait_until("the query runs alone", |at| at.children().len() == 1 && running(at) == Some(1.0));
         for child in steady.children() {
             let _ = Command::new("kill").args(["-KILL", &child.to_string()]).status();
         }
         let mut told = String::new();
         let _ = asked.read_to_string(&mut told);
         assert!(told.contains("\"error\""), "{told}");
-        steady.until("nothing of it is left", |at| at.children().is_empty() && running(at) == Some(0.0));
+        steady.wait_until("nothing of it is left", |at| at.children().is_empty() && running(at) == Some(0.0));
         let begun = Instant::now();
         let (status, body) = steady.query("SELECT 1 AS one").expect("an answer");
         assert!(status == 200 && begun.elapsed() < 3 * SOON, "{status} {body} {:?}", begun.elapsed());
-        steady.goes_on(&format!("cut {n}"));
+        steady.assert_alive(&format!("cut {n}"));
     }
-    println!("{} clients, queries and connections were cut, each", cuts());
-    assert!(steady.metric("herald_queries_total{outcome=\"left\"") >= Some(cuts() as f64));
+    println!("{} clients, queries and connections were cut, each", cut_count());
+    assert!(steady.metric("herald_queries_total{outcome=\"left\"") >= Some(cut_count() as f64));
     steady.stop();
     let left = std::fs::read_dir(scratch.path()).expect("a directory").count();
     assert_eq!(left, 0, "directories of queries are left");

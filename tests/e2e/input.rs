@@ -1,5 +1,5 @@
-//! Records of `match.completed` and `champion` for tests, made by `tests/oracle`, and what the
-//! topology must give for them; also sink topics folded into rows.
+//! Records of `match.completed` and `champion` for tests, made by `tests/oracle`, with the expected results
+//! of the topology; also the folding of sink topics into rows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 use crate::broker::{self, Read};
 use crate::servers;
 
-/// How records are encoded.
+/// Encoding of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encode {
-    /// One JSON object a record.
+    /// One JSON object per record.
     Json,
     /// Confluent's wire format.
     Avro,
@@ -64,7 +64,7 @@ fn record(line: String) -> Record {
     Record { key: parsed["key"].as_str().expect("a key").to_owned(), value, line }
 }
 
-/// The champion dimension's records; `rename` is put after each name.
+/// The champion dimension's records; `rename` is appended to each name.
 pub fn champions(encode: Encode, prefix: &str, rename: &str) -> Vec<Record> {
     let path = servers::root().join("tests/fixtures/champions.jsonl");
     let text = std::fs::read_to_string(path).expect("the fixture");
@@ -89,7 +89,7 @@ pub fn champions(encode: Encode, prefix: &str, rename: &str) -> Vec<Record> {
     rows.iter().zip(values).map(record).collect()
 }
 
-/// What the sinks must hold for these records: view name to rows.
+/// The expected content of the sinks for these records: view name to rows.
 pub fn expected(matches: &[Record], champions: &[Record]) -> BTreeMap<String, Vec<Value>> {
     let dir = tempfile::tempdir().expect("a directory");
     let names = dir.path().join("champions.jsonl");
@@ -122,8 +122,9 @@ fn decoded(read: &[Read], encode: Encode) -> Vec<(Value, Value)> {
     answer.lines().map(message).collect()
 }
 
-/// An UPSERT sink's topic folded by key, as rows. Asserts what holds of every such topic: keys are
-/// columns of their rows, a key stays in one partition, and has one record an epoch, epochs ascending.
+/// Folds an UPSERT sink's topic by key into rows. Asserts the invariants of every such topic: keys are
+/// columns of their rows, a key stays in one partition, and has at most one record per epoch, with ascending
+/// epochs.
 pub fn upserted(topic: &str, encode: Encode) -> Vec<Value> {
     let read = broker::shared().read_committed(topic);
     let messages = decoded(&read, encode);
@@ -144,7 +145,7 @@ pub fn upserted(topic: &str, encode: Encode) -> Vec<Value> {
     sorted(rows.into_values().map(|(value, ..)| value).filter(|v| !v.is_null()).collect())
 }
 
-/// Rows as an order-free list; 1 and 1.0 are the same number.
+/// Rows in a canonical order; 1 and 1.0 are the same number.
 pub fn sorted(rows: Vec<Value>) -> Vec<Value> {
     let mut rows: Vec<Value> = rows.into_iter().map(plain).collect();
     rows.sort_by_cached_key(Value::to_string);
@@ -163,7 +164,7 @@ fn plain(value: Value) -> Value {
     }
 }
 
-/// Fails with the rows that differ, when any do.
+/// Fails with the differing rows, if there are any.
 pub fn assert_same(what: &str, got: &[Value], want: &[Value]) {
     let missing: Vec<&Value> = want.iter().filter(|row| !got.contains(row)).collect();
     let extra: Vec<&Value> = got.iter().filter(|row| !want.contains(row)).collect();

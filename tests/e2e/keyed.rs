@@ -1,7 +1,7 @@
-//! Topics of changes as files and in scripts: what UPSERT and Debezium records make of tables.
+//! Changelogs as input: tables from UPSERT and Debezium records, in files, scripts and topics.
 //!
-//! The topology reads files and writes one, and its script feeds it in process; and once it reads and writes
-//! topics, whose deletes are tombstones.
+//! The topology reads and writes files, its script feeds it in process, and one test reads and writes topics,
+//! where deletes are tombstones.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn herald(dir: &Path, args: &[&str]) -> Ended {
     child::herald(dir, args, &[("HERALD_LOG_LEVEL", "off"), ("NO_COLOR", "1")], PATIENCE)
 }
 
-/// A directory with the topology and its script.
+/// Creates a directory with the topology and its script.
 fn shop() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let from = servers::root().join("tests/fixtures/keyed");
@@ -68,15 +68,15 @@ fn files_hold_keys_and_events() {
         ended.stdout
     };
     assert_eq!(said("SELECT country, orders, cents FROM spent"), "country,orders,cents\nde,1,5\n");
-    let letters =
+    let dead_letters =
         said("SELECT source, outcome, message, CAST(value AS VARCHAR) AS value FROM herald.dead_letter");
     assert_eq!(
-        letters,
+        dead_letters,
         "source,outcome,message,value\ncustomers,decode,the record has no key,\\x7b22636f756e747279223a22706c227d\n"
     );
 }
 
-/// The table of an upsert topic, the one of a Debezium topic, and an upsert topic of both.
+/// A table over an upsert topic, one over a Debezium topic, and an upsert sink of their join.
 const TOPICS: &str = "
 CREATE TABLE customers (id BIGINT, country VARCHAR NOT NULL, PRIMARY KEY (id))
 WITH (connector = 'kafka', topic = '${PREFIX}.customers', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}')
@@ -135,7 +135,8 @@ fn tombstones_go_through_kafka() {
     let de = r#"{"country":"de"}={"country":"de","orders":1,"cents":100}"#;
     assert_eq!(first, [de, r#"{"country":"fr"}={"country":"fr","orders":2,"cents":230}"#]);
 
-    // A customer goes, and an order: its change, and the tombstone that follows it in the topic.
+    // Deletes a customer and an order: the order's change event, and the tombstone that follows it in the
+    // topic.
     broker.produce(&topic("customers"), [(three.as_str(), None), (one.as_str(), None)]);
     let order = customer(11);
     let gone = format!(r#"{{"before":{order},"after":null,"op":"d"}}"#);

@@ -1,9 +1,9 @@
-//! Kills at named instructions: every failpoint of driver, workers, committer, store, publisher and recovery.
+//! Kills at failpoints: every one of driver, workers, committer, store, publisher and recovery.
 //!
-//! A round arms one failpoint, waits for it to end the process, and starts the next with another number of
-//! workers on the same state. A kill counts only when the process said that an epoch was in flight. After ten
-//! rounds the input ends and the checker of `exactly` judges. `HERALD_KILLS=200` makes the run as long as
-//! that, `HERALD_SEED` draws other kills.
+//! A round arms one failpoint, waits for it to end the process, and starts the next process on the same state
+//! with another number of workers. A kill counts only if the process reported an epoch in flight. After ten
+//! rounds the input ends and the checker of `exactly` validates the sinks. `HERALD_KILLS=200` sets the number
+//! of kills, `HERALD_SEED` draws others.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,19 +17,19 @@ use crate::broker;
 use crate::exactly::Stream;
 use crate::servers;
 
-/// Kills of a run that nobody asked to be longer.
+/// Default number of kills of a run.
 const KILLS: usize = 24;
-/// Kills before a stream is judged.
+/// Kills before a stream is checked.
 const ROUNDS: usize = 10;
-/// How long a failpoint may take to be met.
+/// Longest time until a failpoint is passed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// All failpoints, as the sources have them.
-fn points() -> Vec<String> {
+/// All failpoints in the sources.
+fn all_failpoints() -> Vec<String> {
     let mut files = Vec::new();
     for dir in ["src", "state/src", "connectors/src"] {
         crate::tidy::rust_files(&servers::root().join(dir), &mut files);
@@ -37,28 +37,28 @@ fn points() -> Vec<String> {
     let text: String = files.iter().map(|file| std::fs::read_to_string(file).expect("text")).collect();
     let names = text.split("fail_point!(\"").skip(1).filter_map(|rest| rest.split('"').next());
     let mut names: Vec<String> = names
-        .filter(|name| *name != "publish.marker.ignored" && !beside(name))
+        .filter(|name| *name != "publish.marker.ignored" && !runs_beside_driver(name))
         .map(ToOwned::to_owned)
         .collect();
     names.sort();
     names
 }
 
-/// Whether a place is of what runs beside the driver: there is no epoch in flight there.
-fn beside(point: &str) -> bool {
+/// Tells whether a failpoint is in a task beside the driver, where no epoch is in flight.
+fn runs_beside_driver(point: &str) -> bool {
     ["serve.", "watch."].iter().any(|start| point.starts_with(start))
 }
 
-/// Whether a start passes the place before any epoch of its own.
-fn at_start(point: &str) -> bool {
+/// Tells whether a start passes the failpoint before any epoch of its own.
+fn passed_at_start(point: &str) -> bool {
     ["recover.", "store.open.", "publish.init.", "publish.settle.", "publish.read."]
         .iter()
         .any(|start| point.starts_with(start))
 }
 
-/// Whether nothing can be in flight there, or the process cannot know it yet: the state is not open, or all it
-/// held is published.
-fn quiet(point: &str) -> bool {
+/// Tells whether no epoch can be in flight at the failpoint, or the process cannot know it yet: the state is
+/// not open, or all of its output is published.
+fn has_no_epoch(point: &str) -> bool {
     point.starts_with("store.catalogue.")
         || point.starts_with("store.open.")
         || ["recover.outbox.after", "recover.restore.before"].contains(&point)
@@ -73,7 +73,7 @@ impl Tally {
         self.0.values().map(|(_, counted)| counted).sum()
     }
 
-    /// Runs the topology into a failpoint; whether it was met.
+    /// Runs the topology until a failpoint is passed. Returns true if it was.
     fn kill(&mut self, stream: &Stream, point: &str, action: &str, workers: usize, more: &str) -> bool {
         let armed = format!("{point}={action};{more}");
         let mut herald =
@@ -102,7 +102,7 @@ impl Tally {
 #[test]
 fn kills_at_every_failpoint_lose_and_double_nothing() {
     let (kills, seed) = (number("HERALD_KILLS", KILLS as u64) as usize, number("HERALD_SEED", 1));
-    let (points, begun) = (points(), Instant::now());
+    let (points, begun) = (all_failpoints(), Instant::now());
     assert!(points.len() > 40, "failpoints are found: {points:?}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut tally = Tally::default();
@@ -111,7 +111,7 @@ fn kills_at_every_failpoint_lose_and_double_nothing() {
         batch += 1;
         let name = format!("kills-{seed}-{batch}");
         let mut stream = Stream::start(&name, rng.random(), broker::shared());
-        // A catalogue is written once, before there can be an epoch.
+        // The catalogue is written only once, before the first epoch.
         let once = ["store.catalogue.before", "store.catalogue.after"][batch % 2];
         tally.kill(&stream, once, "kill@1", 1, "");
         for _ in 0..ROUNDS {
@@ -124,11 +124,11 @@ fn kills_at_every_failpoint_lose_and_double_nothing() {
             let workers = rng.random_range(1..=3);
             let nth = match point.as_str() {
                 "driver.poll.after" => rng.random_range(1..60),
-                point if at_start(point) => 1,
+                point if passed_at_start(point) => 1,
                 _ => rng.random_range(1..6),
             };
-            if at_start(&point) {
-                // Something must be in flight when it starts.
+            if passed_at_start(&point) {
+                // An epoch must be in flight when the process starts.
                 let before = ["store.write.after", "publish.begin.after", "publish.commit.after"];
                 let before = before[rng.random_range(0..before.len())];
                 tally.kill(&stream, before, &format!("kill@{}", rng.random_range(2..5)), workers, "");
@@ -137,7 +137,7 @@ fn kills_at_every_failpoint_lose_and_double_nothing() {
                 unmet.push(point);
             }
         }
-        let found = stream.judge(broker::shared(), &[]);
+        let found = stream.check_results(broker::shared(), &[]);
         assert!(found.is_empty(), "{name}:\n{}", found.join("\n"));
     }
     println!("{:28} {:>6} {:>10}", "failpoint", "kills", "in flight");
@@ -152,12 +152,13 @@ fn kills_at_every_failpoint_lose_and_double_nothing() {
     if kills >= 4 * points.len() {
         let (met, counted) = (|point: &str| tally.0.contains_key(point), |point: &str| tally.0[point].1 > 0);
         let never: Vec<&String> =
-            points.iter().filter(|point| !met(point) || !(counted(point) || quiet(point))).collect();
+            points.iter().filter(|point| !met(point) || !(counted(point) || has_no_epoch(point))).collect();
         assert!(never.is_empty(), "never, or never with an epoch in flight: {never:?}");
     }
 }
 
-/// The negative control: without the marker, a kill after the transaction doubles it, and the checker sees it.
+/// The negative control: without the marker, a kill after the transaction publishes it twice, and the checker
+/// must find that.
 #[test]
 fn without_the_marker_the_checker_finds_duplicates() {
     let mut stream = Stream::start("kills-control", 7, broker::shared());
@@ -166,7 +167,7 @@ fn without_the_marker_the_checker_finds_duplicates() {
     for _ in 0..2 {
         assert!(tally.kill(&stream, "publish.commit.after", "kill@4", 1, ignored));
     }
-    let found = stream.judge(broker::shared(), &[("HERALD_FAILPOINTS", ignored)]);
+    let found = stream.check_results(broker::shared(), &[("HERALD_FAILPOINTS", ignored)]);
     assert!(found.iter().any(|found| found.contains("twice")), "{found:?}");
     assert!(Path::new(stream.dir()).join("state").exists());
 }

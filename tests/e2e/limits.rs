@@ -1,4 +1,4 @@
-//! Within its limits: sinks that are away, records of one key, and joins that explode.
+//! Resource limits: unreachable sinks, skewed keys, and joins with too many rows.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use crate::servers;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn noise(rng: &mut ChaCha8Rng, bytes: usize) -> String {
+fn incompressible_text(rng: &mut ChaCha8Rng, bytes: usize) -> String {
     (0..bytes).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect()
 }
 
-/// The most memory that a process has had, in MiB.
-fn peak(herald: &Herald) -> u64 {
+/// The peak memory of a process, in MiB.
+fn peak_memory(herald: &Herald) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", herald.pid())).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") >> 10
@@ -54,13 +54,13 @@ fn while_the_sink_is_away_what_waits_is_bounded_and_nothing_is_lost() {
     const RECORDS: usize = 350_000;
     let (kafka, proxy) = (tempfile::tempdir().expect("a directory"), Proxy::start());
     let (bootstrap, behind) = servers::start_kafka_behind(kafka.path(), proxy.port);
-    proxy.to(&behind);
+    proxy.set_target(&behind);
     let sink = Broker { bootstrap: &bootstrap };
     let source = broker::shared();
-    // All of it in one of the partitions, far ahead of the other.
+    // All records are in one of the partitions, far ahead of the other.
     source.create_topic("away.events", 2);
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let pads: Vec<String> = (0..100).map(|_| noise(&mut rng, 1000)).collect();
+    let pads: Vec<String> = (0..100).map(|_| incompressible_text(&mut rng, 1000)).collect();
     let record = |n: usize| json!({"k": format!("k{n}"), "pad": pads[n % 100]}).to_string();
     source.produce("away.events", [("k", record(0).as_bytes())]);
     let dir = tempfile::tempdir().expect("a directory");
@@ -73,12 +73,12 @@ fn while_the_sink_is_away_what_waits_is_bounded_and_nothing_is_lost() {
     wait(&mut herald, "the first record is out", || {
         metric(&listen, "herald_outbox_depth_epochs").is_some() && sink.end_of("away.copy") > 0
     });
-    let idle = peak(&herald);
+    let idle = peak_memory(&herald);
 
-    proxy.cut(true);
+    proxy.refuse_connections(true);
     let records: Vec<String> = (1..RECORDS).map(record).collect();
     source.produce("away.events", records.iter().map(|r| ("k", r.as_bytes())));
-    // 350 MB wait at a bound of 32 MiB: reading stops.
+    // 350 MB of output at a bound of 32 MiB: reading must stop.
     let mut held = (0.0, Instant::now());
     wait(&mut herald, "it stops at the bound", || {
         let bytes = metric(&listen, "herald_outbox_bytes").unwrap_or(0.0);
@@ -87,16 +87,16 @@ fn while_the_sink_is_away_what_waits_is_bounded_and_nothing_is_lost() {
         }
         bytes > 16e6 && held.1.elapsed() > Duration::from_secs(8)
     });
-    let most = peak(&herald);
+    let most = peak_memory(&herald);
     println!("{} MB in the outbox; memory {idle} MiB idle, {most} MiB at most", held.0 / 1e6);
     assert!(held.0 < 100e6, "{} bytes wait", held.0);
     assert!(most < idle + 700, "{most} MiB, {idle} MiB before");
-    proxy.cut(false);
+    proxy.refuse_connections(false);
     wait(&mut herald, "all is out", || {
         metric(&listen, "herald_outbox_bytes") == Some(0.0)
             && sink.read_committed("away.copy").len() >= RECORDS
     });
-    println!("memory {} MiB at the end", peak(&herald));
+    println!("memory {} MiB at the end", peak_memory(&herald));
     let ended = herald.terminate(PATIENCE);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let mut keys: Vec<String> = sink
@@ -161,9 +161,13 @@ fn of_a_little_or_nothing_but_poison_each_record_is_told() {
         let said = format!("events: {RECORDS} read = {valid} accepted");
         assert!(ended.stdout.contains(&said), "{name}: {}", ended.stdout);
         assert_eq!(broker::shared().read_committed(&format!("{name}.valid")).len(), valid, "{name}");
-        let letters = broker::shared().read_committed(&format!("{name}.dead"));
-        let mut held: Vec<Vec<u8>> = letters.iter().map(|l| l.value.clone().unwrap_or_default()).collect();
-        assert!(letters.iter().all(|letter| !letter.headers["herald.message"].is_empty()), "{name}");
+        let dead_letters = broker::shared().read_committed(&format!("{name}.dead"));
+        let mut held: Vec<Vec<u8>> =
+            dead_letters.iter().map(|l| l.value.clone().unwrap_or_default()).collect();
+        assert!(
+            dead_letters.iter().all(|dead_letter| !dead_letter.headers["herald.message"].is_empty()),
+            "{name}"
+        );
         held.sort_unstable();
         broken.sort_unstable();
         assert!(held == broken, "{name}: {} letters for {} broken records", held.len(), broken.len());
@@ -217,15 +221,16 @@ fn a_join_that_explodes_is_named_before_memory_is_gone() {
     let once = [&args[..], &["--once"]].concat();
     let first = child::succeed(dir.path(), &once, &env, PATIENCE);
     assert!(first.stdout.contains("a: 30000 read"), "{}", first.stdout);
-    // 15,000 by 6,000 rows: some three gigabytes.
+    // 15,000 by 6,000 rows: about three gigabytes.
     feed("explodes.b", (0..6_000).map(|_| "hot".to_owned()));
     let mut herald = Herald::start(dir.path(), &once, &env);
     let (mut most, started) = (0, Instant::now());
     while herald.running() && started.elapsed() < PATIENCE {
-        // It may have ended since.
+        // The process may have ended by now.
         if std::path::Path::new(&format!("/proc/{}/status", herald.pid())).exists() && herald.running() {
-            most = most
-                .max(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| peak(&herald))).unwrap_or(0));
+            most = most.max(
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| peak_memory(&herald))).unwrap_or(0),
+            );
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -249,7 +254,7 @@ fn a_hot_key_is_seen() {
     let args =
         ["run", "pairs.sql", "--name", "hot", "--state", "state", "--listen", &listen, "--workers", "2"];
     let mut herald = Herald::start(dir.path(), &args, &env);
-    // As many keys as rows: nobody stands out.
+    // As many keys as rows: no key is hot.
     feed("hot.a", (0..20_000).map(|n| format!("k{n}")));
     let busiest = || metric(&listen, "herald_busiest_key_share_ratio");
     wait(&mut herald, "the first are read", || busiest().is_some());

@@ -1,10 +1,9 @@
-//! End-to-end tests: the `herald` binary as a child process, beside a real Kafka and a real schema
-//! registry, judged by computations that share no code with it (`tests/oracle`).
+//! End-to-end tests: the `herald` binary as a child process, with a real Kafka and a real schema registry,
+//! checked by computations that share no code with it (`tests/oracle`).
 //!
-//! All are one test binary, so that the servers start once. They start when the first test needs
-//! them, on free ports, with their data in a temporary directory, and `--watch` ends them with this
-//! process, however it ends. Every test has topics of its own (a prefix) and waits no longer than
-//! its bounds say.
+//! All are one test binary, so that the servers start only once: when the first test needs them, on free
+//! ports, with their data in a temporary directory. `--watch` stops them when this process ends for any
+//! reason. Every test has topics of its own (a prefix), and all waits are bounded.
 
 mod bank;
 mod broker;
@@ -19,6 +18,7 @@ mod exactly;
 mod failures;
 #[cfg(feature = "failpoints")]
 mod faults;
+mod first_hour;
 mod golden;
 mod hostile;
 mod input;

@@ -1,7 +1,7 @@
-//! Every mistake in `docs/mistakes.md` gives the message and the exit code that stand there.
+//! `docs/mistakes.md`: every documented mistake gives the documented message and exit code.
 //!
 //! An example has a title, lines `- given ...` that prepare its directory, a command, an SQL block (the
-//! file `mistake.sql`) and a text block (what goes to standard error). Examples of one file are
+//! file `mistake.sql`) and a text block (standard error). Examples of one file are
 //! preceded by the relations of the document's first SQL block (`given.sql`). To rewrite the text
 //! blocks and exit codes after a change of words: `HERALD_UPDATE=1 cargo test --release --test e2e mistakes`,
 //! then read the difference.
@@ -66,7 +66,7 @@ fn block(text: &str, language: &str) -> Option<String> {
 fn parse(text: &str) -> Example {
     let mut example =
         Example { title: text.lines().next().unwrap_or_default().to_owned(), ..Example::default() };
-    // What is outside the blocks: every second part between fences.
+    // The text outside the blocks: every second part between fences.
     let outside = text.split("```").step_by(2).collect::<String>();
     for line in outside.lines().skip(1).filter(|l| !l.is_empty()) {
         if let Some(given) = line.strip_prefix("- given ") {
@@ -106,7 +106,7 @@ fn print(example: &Example) -> String {
     text
 }
 
-/// Runs an example in a directory of its own; gives the exit code and what was said.
+/// Runs an example in a directory of its own. Returns the exit code and standard error.
 fn tell(example: &Example, relations: &str) -> (i32, String) {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
@@ -136,7 +136,7 @@ fn env() -> [(&'static str, &'static str); 5] {
     ]
 }
 
-/// What was said, without what differs from run to run.
+/// The output without the parts that differ from run to run.
 fn settled(dir: &Path, said: &str, running: &[Herald]) -> String {
     let canonical = dir.canonicalize().expect("a path");
     let mut said = said
@@ -154,7 +154,7 @@ fn settled(dir: &Path, said: &str, running: &[Herald]) -> String {
     lines.collect::<String>().trim_start().to_owned()
 }
 
-/// Carries out one `- given` line; a process that is to run meanwhile is given back.
+/// Carries out one `- given` line. Returns a process that must run during the example.
 fn prepare(dir: &Path, given: &str) -> Option<Herald> {
     let given = given.replace('`', "");
     let (what, rest) = given.split_once(' ').expect("given what?");

@@ -1,5 +1,5 @@
-//! `run` as an operator meets it: bounded input ends by itself, SIGTERM ends in order, and the
-//! endpoints answer while it runs.
+//! `run` from an operator's view: bounded input ends by itself, SIGTERM ends cleanly, and the endpoints
+//! answer.
 
 use std::fs;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn once_over_files_ends_and_goes_on_with_what_is_new() {
     assert!(answer.stdout.contains("ace,3"), "{}", answer.stdout);
 }
 
-/// Kills counted by hour, each hour once it is over.
+/// Counts of kills by hour, emitted when the hour closes.
 const HOURS: &str = "
 CREATE SOURCE kills (id INT, at TIMESTAMPTZ, WATERMARK FOR at AS at - INTERVAL '10 minutes')
 WITH (connector = 'file', path = 'kills.jsonl') FORMAT PLAIN ENCODE JSON;
@@ -101,12 +101,12 @@ fn a_bounded_source_closes_its_windows_at_its_end() {
     assert_eq!(first.lines().count(), 2, "{first}");
     assert!(first.contains(r#""window_end":"2026-01-31T13:00:00.000000Z","n":2"#), "{first}");
 
-    // The hour that ended at ten was over for more than an hour when the last kill came.
+    // The hour that ended at ten had been closed for more than an hour when the last kill arrived.
     let query = ["query", "SELECT * FROM recent", "--state", ".herald/hours", "--format", "csv"];
     let answer = child::succeed(dir, &query, &[], PATIENCE).stdout;
     assert!(answer.contains(",2") && !answer.contains("10:00:00"), "{answer}");
 
-    // What comes after the end is late, and nothing is closed twice.
+    // Records after the end are late, and no window closes twice.
     kills += &kill(4, "12:30:00");
     fs::write(dir.join("kills.jsonl"), kills).expect("a file");
     let told = child::succeed(dir, &run, &[], PATIENCE);
@@ -118,7 +118,7 @@ fn a_bounded_source_closes_its_windows_at_its_end() {
     assert_eq!(sent(), first);
 }
 
-/// Kills of champions that a table names, as it does when they come.
+/// Kills joined with the champions' names at their arrival.
 const NAMED: &str = "
 CREATE SOURCE kills (champion INT) WITH (connector = 'file', path = 'kills.jsonl') FORMAT PLAIN ENCODE JSON;
 CREATE TABLE champions (id INT, name VARCHAR, PRIMARY KEY (id)) ON CONFLICT OVERWRITE
@@ -132,7 +132,7 @@ ON k.champion = c.id GROUP BY c.name;
 fn a_dimension_is_read_before_what_looks_it_up() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
-    // More than one epoch takes, so that without waiting the kill finds nothing.
+    // More rows than an epoch holds: without waiting for the dimension the kill would find no match.
     const LAST: u32 = 300_000;
     let champions: String = (1..=LAST).map(|id| format!("{{\"id\":{id},\"name\":\"c{id}\"}}\n")).collect();
     fs::write(dir.join("named.sql"), NAMED).expect("a file");
@@ -144,7 +144,7 @@ fn a_dimension_is_read_before_what_looks_it_up() {
     assert!(answer.contains(&format!("c{LAST},1")), "{answer}");
 }
 
-/// Waits until an endpoint answers 200 and gives its body.
+/// Waits until an endpoint answers 200. Returns the body.
 fn answer(herald: &Herald, url: &str) -> String {
     let started = Instant::now();
     loop {

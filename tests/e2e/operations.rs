@@ -1,5 +1,5 @@
-//! What operators do to a state: copy it while it is in use, put it back, check it, go back in time; and what
-//! they are told when records are gone or when they have no token.
+//! Operations on a state: backup while in use, restore, verification, repair, and going back in time; also
+//! the errors for deleted records and missing tokens.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use arrow::datatypes::DataType;
 use dataflows::render::collect::stored_key;
 use schemas::{Blobs, RowCodec, Rows};
 use serde_json::Value;
-use state::{Commit, Counts, SpaceKind, Store, StoreOptions, Writes};
+use state::{Commit, Counts, StateTableKind, Store, StoreOptions, Writes};
 
 use crate::broker;
 use crate::child::{self, Ended, Herald};
@@ -102,7 +102,7 @@ fn a_state_is_copied_put_back_and_checked() {
     place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#, r#"{"player":"b","points":4,"team":"blue"}"#]);
     ok(&place.once(&["--name", "operations"]));
 
-    // While it runs, by its own hand.
+    // A backup by the running process itself.
     let listen = servers::free_address();
     let args = ["run", "scores.sql", "--name", "operations", "--listen", &listen];
     let running = Herald::start(path, &args, &place.env(&out));
@@ -134,7 +134,7 @@ fn a_state_is_copied_put_back_and_checked() {
         assert!(told.stdout.contains(line), "{}", told.stdout);
     }
 
-    // An old copy does not go on where the sinks hold more.
+    // An old copy is refused if the sinks hold later epochs.
     ok(&place.herald(&out, &["state", "restore", "copy", "--to", "old"]));
     let refused = place.once(&["--name", "operations", "--state", "old"]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
@@ -147,7 +147,7 @@ fn a_state_is_copied_put_back_and_checked() {
         occupied.stderr
     );
 
-    // On purpose: a state of its own, whose new sinks get what the copy holds, and then what followed.
+    // With `--as`: a state of its own, whose new sinks get the copy's content and then the later changes.
     ok(&place.herald(&out, &["state", "restore", "copy", "--to", "back", "--as", "operations_back"]));
     let again = "operations.teams_again";
     let args =
@@ -166,28 +166,28 @@ fn a_damaged_view_is_found() {
     let place = Place::new("damaged");
     place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#]);
     ok(&place.once(&["--name", "damaged"]));
-    // Another edition of the view over the same state: what it derives is not what the table holds.
+    // Another version of the view over the same state: its derived rows differ from the stored ones.
     let path = place.dir.path().join("other.sql");
     let text = SCORES.replace("PREFIX", place.prefix).replace("count(*)", "count(*) + 1");
     std::fs::write(&path, text).expect("a file");
     let other = place.herald(&place.out(), &["state", "verify", ".herald/damaged", "other.sql"]);
     assert_eq!(other.code, Some(2), "{}", other.stderr);
     assert!(other.stderr.contains("changed: teams"), "{}", other.stderr);
-    // A block that is not what was written.
+    // A corrupted block.
     flip_a_byte(&place.dir.path().join(".herald/damaged/db"));
     let found = place.herald(&place.out(), &["state", "verify", ".herald/damaged", "scores.sql"]);
     assert_eq!(found.code, Some(1), "{}", found.stderr);
     assert!(found.stderr.contains("damaged"), "{}", found.stderr);
 }
 
-/// A ghost in a view with a key (which its sink was sent, too), a row that a view without one has lost, and a
-/// ghost in the error table.
-fn poison(state: &Path, out: &str) {
+/// Corrupts a state: an extra row in a keyed view (which its sink was sent, too), a lost row in an unkeyed
+/// view, and an extra row in the error table.
+fn corrupt_state(state: &Path, out: &str) {
     let store = Store::open(state, &StoreOptions::default()).expect("a state");
     let catalogue = store.catalogue().expect("a catalogue").expect("it has run");
-    let entry = |name: &str| catalogue.find(SpaceKind::View, name).expect("a view").clone();
-    let first = |space: u32| {
-        let mut scan = store.iter(space, &[]).expect("a space");
+    let entry = |name: &str| catalogue.find(StateTableKind::View, name).expect("a view").clone();
+    let first = |table_id: u32| {
+        let mut scan = store.iter(table_id, &[]).expect("a space");
         let (key, value) = scan.next_entry().expect("it reads").expect("a row");
         (key.to_vec(), value.to_vec())
     };
@@ -201,9 +201,9 @@ fn poison(state: &Path, out: &str) {
     let key = RowCodec::new(&[DataType::Utf8]).expect("a key").encode(&columns[..1]).expect("a key");
     keys.push(&stored_key(key.get(0)));
     values.push(Some(codec.encode(&columns).expect("a row").get(0)));
-    let counts = |space: u32, row: &[u8], diff: i64| {
+    let counts = |table_id: u32, row: &[u8], diff: i64| {
         let rows: Rows = std::iter::once(row).collect();
-        Counts { space, rows, diffs: vec![diff] }
+        Counts { table_id, rows, diffs: vec![diff] }
     };
     let failed = RowCodec::new(&[DataType::Utf8, DataType::Utf8, DataType::Utf8, DataType::Utf8]);
     let failed = failed.expect("text").encode(&["teams", "x", "no", "y"].map(text)).expect("text");
@@ -213,7 +213,7 @@ fn poison(state: &Path, out: &str) {
         epoch: held.epoch + 1,
         commit_ms: held.commit_ms,
         progress: held.progress,
-        writes: vec![Writes { space: teams.id, keys, values }],
+        writes: vec![Writes { table_id: teams.id, keys, values }],
         counts: vec![
             counts(points, &first(points).0, -1),
             counts(entry("herald.errors").id, &stored_key(failed.get(0)), 1),
@@ -225,7 +225,7 @@ fn poison(state: &Path, out: &str) {
         .produce(out, [(r#"{"team":"green"}"#, r#"{"team":"green","players":1,"points":3}"#.as_bytes())]);
 }
 
-/// The keys that a reader of a topic by key holds, whoever wrote them.
+/// The keys that a reader of a compacted topic holds.
 fn keys(topic: &str) -> Vec<String> {
     let mut held = std::collections::BTreeSet::new();
     for read in broker::shared().read_committed(topic) {
@@ -239,20 +239,20 @@ fn keys(topic: &str) -> Vec<String> {
     held.into_iter().collect()
 }
 
-/// A state whose tables say otherwise: `verify` tells it, `run` refuses it when a row is taken
-/// back that was never there, `repair` mends it, and the sink gets the difference once.
+/// An inconsistent state: `verify` reports it, `run` fails when a missing row is retracted, `repair` fixes
+/// it, and the sink gets the difference once.
 #[test]
 fn a_poisoned_state_is_mended() {
-    mend("mended", false);
+    corrupt_and_repair("mended", false);
 }
 
 #[test]
 fn a_state_is_mended_and_its_sink_sent_again_at_one_start() {
-    mend("mended-and-sent", true);
+    corrupt_and_repair("mended-and-sent", true);
 }
 
-/// Poisons a state and mends it; with `resend`, its sink is also sent whole at the same start.
-fn mend(name: &'static str, resend: bool) {
+/// Corrupts a state and repairs it; with `resend`, its sink is also sent again at the same start.
+fn corrupt_and_repair(name: &'static str, resend: bool) {
     let place = Place::new(name);
     let state_path = format!(".herald/{name}");
     let path = place.dir.path().join("scores.sql");
@@ -263,7 +263,7 @@ fn mend(name: &'static str, resend: bool) {
     place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#, r#"{"player":"b","points":4,"team":"blue"}"#]);
     ok(&place.once(&["--name", name]));
     ok(&place.herald(&out, &["state", "verify", &state_path, "scores.sql"]));
-    poison(&state, &out);
+    corrupt_state(&state, &out);
     assert_eq!(keys(&out), [r#"{"team":"blue"}"#, r#"{"team":"green"}"#, r#"{"team":"red"}"#]);
 
     let told = place.herald(&out, &["state", "verify", &state_path, "scores.sql"]);
@@ -312,7 +312,7 @@ fn mend(name: &'static str, resend: bool) {
     assert_eq!(green, [true, false], "the ghost, and once that it is none");
 }
 
-/// In the middle of every table file.
+/// Flips a byte in the middle of every table file.
 fn flip_a_byte(db: &Path) {
     let mut flipped = 0;
     for entry in std::fs::read_dir(db).expect("a folder").flatten() {
@@ -396,7 +396,7 @@ fn who_has_no_token_reads_nothing() {
         assert!(started.elapsed() < PATIENCE, "not ready:\n{}", herald.said());
         std::thread::sleep(Duration::from_millis(50));
     }
-    // Handshakes that never come hold up nobody; they would be given 5 s each.
+    // Handshakes that never complete delay nobody; each has a timeout of 5 s.
     let silent: Vec<_> =
         (0..100).map(|_| std::net::TcpStream::connect(&listen).expect("it accepts")).collect();
     let asked = Instant::now();

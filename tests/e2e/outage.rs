@@ -1,5 +1,5 @@
-//! What goes wrong around a running topology: the broker goes away and comes back, and a second
-//! process takes the topology over.
+//! Outages around a running topology: the broker goes away and comes back, and a second process takes the
+//! topology over.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::servers;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Numbers through, as they are.
+/// A topology that passes numbers through unchanged.
 const THROUGH: &str = "
 CREATE SOURCE numbers (n INT) WITH (
   connector = 'kafka', topic = 'PREFIX.in', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}'
@@ -48,7 +48,7 @@ fn answers(listen: &str, path: &str) -> Option<u16> {
     servers::http("GET", &format!("http://{listen}/{path}"), None).ok().map(|(status, _)| status)
 }
 
-/// The numbers of the sink, in order; each is there once.
+/// The numbers in the sink, in order; asserts that each is there once.
 fn numbers(broker: Broker<'_>, prefix: &str) -> Vec<i32> {
     let read = broker.read_committed(&format!("{prefix}.out"));
     let number = |value: &Vec<u8>| -> i32 {

@@ -1,4 +1,4 @@
-//! A TCP proxy that resets, delays and cuts connections, or answers itself: what a network does to a client.
+//! A TCP proxy that simulates network faults: it resets, delays and cuts connections, or answers itself.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,28 +6,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What is done to bytes on their way.
+/// The faults that the proxy injects.
 #[derive(Default)]
 struct Weather {
-    /// Milliseconds that each piece waits.
+    /// Delay of each piece of data, in milliseconds.
     delay: AtomicU64,
-    /// No connection is taken.
+    /// Set when connections are refused.
     cut: AtomicBool,
     to: Mutex<String>,
-    /// What is answered to whoever comes, without passing anything on.
+    /// A fixed response to every client, in place of the server's.
     answer: Mutex<Option<&'static str>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
 /// The proxy; it runs until the process ends.
 pub struct Proxy {
-    /// Where it listens.
+    /// The port it listens on.
     pub port: u16,
     weather: Arc<Weather>,
 }
 
 impl Proxy {
-    /// Listens on a free port; passes nothing on until it knows where to.
+    /// Listens on a free port; forwards nothing until the target is set.
     pub fn start() -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -57,34 +57,34 @@ impl Proxy {
         Proxy { port, weather }
     }
 
-    /// Where to pass on to.
-    pub fn to(&self, address: &str) {
+    /// Sets the target.
+    pub fn set_target(&self, address: &str) {
         address.clone_into(&mut self.weather.to.lock().expect("no panic"));
     }
 
-    /// Cuts every connection there is.
-    pub fn reset(&self) {
+    /// Cuts all open connections.
+    pub fn reset_connections(&self) {
         for stream in self.weather.open.lock().expect("no panic").drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Answers for whoever is behind it, or passes on again.
-    pub fn answer(&self, answer: Option<&'static str>) {
+    /// Answers in place of the target, or forwards again.
+    pub fn set_answer(&self, answer: Option<&'static str>) {
         *self.weather.answer.lock().expect("no panic") = answer;
-        self.reset();
+        self.reset_connections();
     }
 
-    /// Delays all that passes, each way.
-    pub fn delay(&self, by: Duration) {
+    /// Delays all data, in both directions.
+    pub fn set_delay(&self, by: Duration) {
         self.weather.delay.store(by.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Takes no connections, and cuts those there are; or takes them again.
-    pub fn cut(&self, cut: bool) {
+    /// Refuses connections and cuts the open ones, or accepts them again.
+    pub fn refuse_connections(&self, cut: bool) {
         self.weather.cut.store(cut, Ordering::Relaxed);
         if cut {
-            self.reset();
+            self.reset_connections();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Captured matches through Kafka and `match_analytics.sql`: the sinks hold exactly what plain Python
-//! computes from the file.
+//! Captured matches through Kafka and `match_analytics.sql`: the sinks hold exactly the rows that plain
+//! Python computes from the file.
 //!
 //! Each record is produced twice, all are shuffled, and among them are one that does not decode and
 //! one older revision of a match. Every capture but the broken one is accepted. The project's own

@@ -1,5 +1,5 @@
-//! A schema registry that goes away, and schemas that change while a topology runs: what waits, what is
-//! refused, and what is said of it.
+//! Schema registry outages, and schemas that change while a topology runs: which records wait, which are
+//! refused, and the messages about them.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ CREATE SINK scores_out FROM scores WITH (
 ) FORMAT PLAIN ENCODE JSON;
 ";
 
-/// A number as Avro has it.
+/// A number in Avro's variable-length encoding.
 fn long(n: i64) -> Vec<u8> {
     let (mut rest, mut out) = (((n << 1) ^ (n >> 63)) as u64, Vec::new());
     while rest >= 0x80 {
@@ -39,7 +39,7 @@ fn text(text: &str) -> Vec<u8> {
     [long(text.len() as i64), text.as_bytes().to_vec()].concat()
 }
 
-/// A message of a schema.
+/// An Avro message with its schema id.
 fn message(id: u64, fields: &[Vec<u8>]) -> Vec<u8> {
     [vec![0], (id as u32).to_be_bytes().to_vec(), fields.concat()].concat()
 }
@@ -72,14 +72,14 @@ fn a_registry_that_is_away_is_waited_for_and_schemas_may_change() {
     let proxy = Proxy::start();
     let real = servers::registry();
     let (host, path) = real.strip_prefix("http://").and_then(|r| r.split_once('/')).expect("an address");
-    proxy.to(host);
+    proxy.set_target(host);
     let registry = format!("http://127.0.0.1:{}/{path}", proxy.port);
     let (player, points) =
         (json!({"name": "player", "type": "string"}), json!({"name": "points", "type": "long"}));
     let first = servers::register("registry.scores-value", &schema(json!([player, points])));
     let team = json!({"name": "team", "type": ["null", "string"], "default": null});
     let wider = servers::register("registry.scores-value", &schema(json!([player, points, team])));
-    // Another subject, for the registry itself would refuse it here.
+    // Registered under another subject, because the registry would refuse the schema for this one.
     let other = schema(json!([player, {"name": "points", "type": {"type": "array", "items": "long"}}]));
     let unreadable = servers::register("registry.other-value", &other);
     broker::shared().create_topic("registry.scores", 1);
@@ -97,23 +97,24 @@ fn a_registry_that_is_away_is_waited_for_and_schemas_may_change() {
     wait(&herald, "the first schema is read", || out().len() == 1);
     assert_eq!(ask("/readyz").0, 200);
 
-    // 500, then nobody, then a connection that ends: no answer about the schema, so the record waits.
-    proxy.answer(Some(BROKEN));
+    // Status 500, then no server, then a closed connection: none is an answer about the schema, so the record
+    // waits.
+    proxy.set_answer(Some(BROKEN));
     feed(&[message(wider, &[text("b"), long(2), long(1), text("red")])]);
     wait(&herald, "it says that it waits", || ask("/readyz").0 == 503);
     let said = ask("/readyz").1;
     assert!(said.contains("schema registry") && said.contains(&registry), "{said}");
     wait(&herald, "the metric tells", open);
-    proxy.cut(true);
+    proxy.refuse_connections(true);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!((out().len(), ask("/healthz").0), (1, 200));
-    proxy.answer(None);
-    proxy.cut(false);
+    proxy.set_answer(None);
+    proxy.refuse_connections(false);
     wait(&herald, "it goes on", || out().len() == 2);
     assert_eq!(out()[1], json!({"player": "b", "points": 2, "team": "red"}));
     wait(&herald, "it is ready again", || ask("/readyz").0 == 200 && !open());
 
-    // What no wait would mend is refused; what comes after it is read.
+    // A record that waiting cannot fix is refused; the records after it are read.
     feed(&[
         message(unreadable, &[text("c"), long(0)]),
         message(1_000_000, &[text("d"), long(4)]),
@@ -126,15 +127,16 @@ fn a_registry_that_is_away_is_waited_for_and_schemas_may_change() {
     assert_eq!(names, ["a", "b", "e", "f"]);
     let ended = herald.terminate(PATIENCE);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let letters = broker::shared().read_committed("registry.dead");
-    let reasons: Vec<&str> = letters.iter().map(|letter| letter.headers["herald.message"].as_str()).collect();
+    let dead_letters = broker::shared().read_committed("registry.dead");
+    let reasons: Vec<&str> =
+        dead_letters.iter().map(|dead_letter| dead_letter.headers["herald.message"].as_str()).collect();
     assert_eq!(reasons.len(), 2, "{reasons:?}");
     assert_eq!(reasons[0], "field points: Avro array does not fit BIGINT");
     assert!(reasons[1].contains("does not know schema id 1000000"), "{reasons:?}");
-    assert_eq!(letters[0].headers["herald.schema_id"], unreadable.to_string());
+    assert_eq!(dead_letters[0].headers["herald.schema_id"], unreadable.to_string());
 
-    // At a start it is waited for a while, and named.
-    proxy.cut(true);
+    // A start waits for the registry for a while, and then names it in the error.
+    proxy.refuse_connections(true);
     let sink = SCORES
         .replace("FORMAT PLAIN ENCODE JSON", "FORMAT PLAIN ENCODE AVRO (schema.registry = '${REGISTRY}')");
     std::fs::write(dir.path().join("avro.sql"), sink.replace("registry.out", "registry.avro"))
@@ -144,7 +146,7 @@ fn a_registry_that_is_away_is_waited_for_and_schemas_may_change() {
     let refused = child::herald(dir.path(), &args, &env, PATIENCE);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     assert!(refused.stderr.contains(&registry), "{}", refused.stderr);
-    proxy.cut(false);
+    proxy.refuse_connections(false);
     child::succeed(dir.path(), &args, &env, PATIENCE);
 }
 
@@ -153,7 +155,7 @@ fn a_stop_ends_while_the_registry_is_away() {
     let proxy = Proxy::start();
     let real = servers::registry();
     let (host, path) = real.strip_prefix("http://").and_then(|r| r.split_once('/')).expect("an address");
-    proxy.to(host);
+    proxy.set_target(host);
     let registry = format!("http://127.0.0.1:{}/{path}", proxy.port);
     let fields = json!([{"name": "player", "type": "string"}, {"name": "points", "type": "long"}]);
     let id = servers::register("registry.stopped-value", &schema(fields));
@@ -168,7 +170,7 @@ fn a_stop_ends_while_the_registry_is_away() {
     let herald = Herald::start(dir.path(), &args, &env);
     let ready = || servers::http("GET", &format!("http://{listen}/readyz"), None).unwrap_or_default();
     wait(&herald, "it starts", || ready().0 == 200);
-    proxy.cut(true);
+    proxy.refuse_connections(true);
     broker::shared().produce("registry.stopped", [("k", message(id, &[text("a"), long(1)]).as_slice())]);
     wait(&herald, "it waits for the registry", || ready().0 == 503);
     let ended = herald.terminate(PATIENCE);

@@ -1,9 +1,9 @@
-//! Ten crashes at random while consuming, and the answer is that of a run without any.
+//! Ten random crashes while consuming: the results equal those of a run without crashes.
 //!
-//! The topology is `match_analytics.sql` with a PLAIN sink over an append-only source beside it, so
-//! that both a lost record and one taken twice would show. After every SIGKILL another number of
-//! workers goes on. Halfway, with everything committed, all records are deleted from Kafka and the
-//! champions are renamed: what is right then can only come from the state.
+//! The topology is `match_analytics.sql` with an additional PLAIN sink over an append-only source, which
+//! shows both lost and duplicate records. After every SIGKILL another number of workers continues. Halfway,
+//! with everything committed, all records are deleted from Kafka and the champions are renamed: correct
+//! results can then only come from the state.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,7 +66,7 @@ impl Topology {
         broker::shared().produce(&self.topic("match.completed"), input::pairs(matches));
     }
 
-    /// All that the sinks hold, folded where they are folded by key.
+    /// The content of all sinks; keyed ones are folded by key.
     fn content(&self) -> BTreeMap<String, Vec<Value>> {
         let view = |sink: &str| {
             let topic = self.topic(sink);
@@ -76,7 +76,7 @@ impl Topology {
     }
 }
 
-/// The PLAIN sink's rows; each record's coordinates stand in it once.
+/// The PLAIN sink's rows; asserts that each record's coordinates are there once.
 fn arrivals(topic: &str) -> Vec<Value> {
     let read = broker::shared().read_committed(topic);
     let row = |value: &Vec<u8>| serde_json::from_slice::<Value>(value).expect("JSON");
@@ -89,7 +89,7 @@ fn arrivals(topic: &str) -> Vec<Value> {
     input::sorted(rows)
 }
 
-/// One round: goes on with the state, is fed, and is killed at random.
+/// One round: restarts on the state, feeds records, and kills the process at a random time.
 fn crash(topology: &Topology, workers: usize, records: &[Record], mut random: u64) {
     let sink = topology.topic(SINKS[0]);
     let before = broker::shared().end_of(&sink);
@@ -100,7 +100,8 @@ fn crash(topology: &Topology, workers: usize, records: &[Record], mut random: u6
                 broker::shared().produce(&topology.topic("match.completed"), input::pairs(some));
             }
         });
-        // Two rounds of five are killed before or while the state comes back; the others after output appeared.
+        // Two rounds of five are killed before or while the state comes back; the others after output
+        // appeared.
         if random % 5 > 1 {
             let started = Instant::now();
             while broker::shared().end_of(&sink) == before {
@@ -114,7 +115,7 @@ fn crash(topology: &Topology, workers: usize, records: &[Record], mut random: u6
     });
 }
 
-/// SplitMix64: the same kills every time, unless HERALD_SEED says otherwise.
+/// Random numbers (SplitMix64): the same in every run, unless HERALD_SEED is set.
 fn randoms() -> impl Iterator<Item = u64> {
     let seed = std::env::var("HERALD_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1_u64);
     (1..).map(move |n: u64| {
@@ -159,7 +160,7 @@ fn ten_kills_and_deleted_history_change_nothing() {
         input::assert_same("the uninterrupted run", &calm_content[&sink], &rows);
         input::assert_same("the run with ten kills", &rough_content[&sink], &rows);
     }
-    // Offsets differ between the topics; which records arrived, and how often, does not.
+    // Offsets differ between the topics, but the records and their counts must be equal.
     let events = |content: &BTreeMap<String, Vec<Value>>| {
         let mut events: Vec<String> = content["arrivals"].iter().map(|r| r["event_id"].to_string()).collect();
         events.sort();

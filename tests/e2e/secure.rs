@@ -1,5 +1,4 @@
-//! A broker that wants to know who is there: SASL over TLS, certificates from either side, and what is said
-//! to whoever does not get in.
+//! A broker with authentication: SASL over TLS, mutual TLS, and the errors for clients that are refused.
 
 use std::path::Path;
 use std::process::Command;
@@ -80,7 +79,7 @@ fn who_shows_a_password_or_a_certificate_gets_in() {
         }
     }
 
-    // Who, what the options lack, the password, and what is said.
+    // Name, missing options, password, and the expected error.
     let refused = [
         ("wrong-plain", &[][..], sasl("PLAIN"), &secure.sasl, "guessed", "Authentication failed"),
         ("wrong-scram", &[], sasl("SCRAM-SHA-512"), &secure.sasl, "guessed", "Authentication failed"),

@@ -1,5 +1,5 @@
-//! The servers that tests share: started by the project's own scripts, once, and stopped when this
-//! process ends. Also the small HTTP client that tests talk to a registry and to `--listen` with.
+//! Servers shared by the tests: started once by the project's own scripts, and stopped when this process
+//! ends. Also a small HTTP client for the registry and `--listen`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,7 +27,7 @@ pub fn registry() -> &'static str {
     URL.get_or_init(|| start("registry", "registry="))
 }
 
-/// A directory that lives as long as this process; the servers' data are in it.
+/// A directory that exists as long as this process; it holds the servers' data.
 pub fn scratch() -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
@@ -40,7 +40,7 @@ pub fn scratch() -> PathBuf {
     .clone()
 }
 
-/// A static is never dropped, so each run removes what ended runs have left.
+/// Removes the directories of earlier runs: a static is never dropped, so a run cannot remove its own.
 fn sweep(base: &Path) {
     let left = std::fs::read_dir(base).into_iter().flatten().flatten();
     for entry in left {
@@ -53,42 +53,43 @@ fn sweep(base: &Path) {
     }
 }
 
-/// Starts a Kafka of a test's own, or starts it again on its data and port; gives `host:port`.
+/// Starts a Kafka for one test, or restarts it on its data and port. Returns `host:port`.
 pub fn start_kafka(dir: &Path) -> String {
     start_in("kafka", "bootstrap=", dir)
 }
 
-/// The same with a listener that is reached through `port`; gives it, and the listener's own address.
+/// Starts a Kafka that advertises `port`, behind which a proxy forwards. Returns that address and the
+/// listener's own.
 pub fn start_kafka_behind(dir: &Path, port: u16) -> (String, String) {
     let said = started("kafka", dir, &["--proxy", &port.to_string()]);
     (value(&said, "bootstrap="), value(&said, "proxied="))
 }
 
-/// The listeners of a Kafka that wants to know who is there, and one that does not.
+/// The listeners of a Kafka with authentication.
 pub struct SecureKafka {
-    /// Open to everybody.
+    /// The listener without authentication.
     pub plain: String,
-    /// SASL over TLS.
+    /// The listener with SASL over TLS.
     pub sasl: String,
-    /// TLS with a certificate from either side.
+    /// The listener with mutual TLS.
     pub mutual: String,
 }
 
-/// Starts a Kafka that wants to know who is there; certificates are in `dir`.
+/// Starts a Kafka with authentication; its certificates are in `dir`.
 pub fn start_secure_kafka(dir: &Path) -> SecureKafka {
     let said = started("kafka", dir, &["--secure"]);
     let of = |prefix| value(&said, prefix);
     SecureKafka { plain: of("bootstrap="), sasl: of("sasl="), mutual: of("mutual=") }
 }
 
-/// Asks a test's own Kafka to end, and waits.
+/// Stops a test's own Kafka and waits for its end.
 pub fn stop_kafka(dir: &Path) {
     let script = root().join("scripts/kafka.sh");
     let status = Command::new(script).arg("stop").arg(dir).status().expect("the script runs");
     assert!(status.success(), "scripts/kafka.sh stop");
 }
 
-/// Ends a test's own Kafka without a word.
+/// Kills a test's own Kafka.
 pub fn kill_kafka(dir: &Path) {
     let script = root().join("scripts/kafka.sh");
     let status = Command::new(script).arg("stop").arg(dir).arg("--now").status().expect("the script runs");
@@ -127,7 +128,7 @@ fn started(name: &str, dir: &Path, more: &[&str]) -> String {
 fn a_broker_that_ends_before_it_is_killed_is_stopped() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("pid"), "999999999").expect("a file");
-    // Alive when first asked, gone when the signal comes.
+    // The process is alive at the first check and has ended when it is signalled.
     let kill = "() { [ \"$1\" = -0 ] && [ ! -e \"$SEEN\" ] && : >\"$SEEN\"; }";
     let status = Command::new(root().join("scripts/kafka.sh"))
         .arg("stop")
@@ -156,7 +157,7 @@ pub fn python(program: &str, args: &[&str], input: &str) -> String {
         .expect("python3 runs");
     let mut stdin = child.stdin.take().expect("a pipe");
     let output = std::thread::scope(|scope| {
-        // Written beside the reading: both pipes have bounds.
+        // Written by another thread than the one that reads: both pipes have bounded buffers.
         scope.spawn(move || stdin.write_all(input.as_bytes()));
         child.wait_with_output().expect("python3 ends")
     });
@@ -164,7 +165,7 @@ pub fn python(program: &str, args: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// One HTTP request; the status and the body. HTTP/1.0, so that the body comes in one piece.
+/// Sends one HTTP request. Returns the status and the body. HTTP/1.0 avoids chunked bodies.
 pub fn http(method: &str, url: &str, body: Option<&str>) -> std::io::Result<(u16, String)> {
     let rest = url.strip_prefix("http://").expect("an http URL");
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -184,7 +185,7 @@ pub fn http(method: &str, url: &str, body: Option<&str>) -> std::io::Result<(u16
     Ok((status, body.to_owned()))
 }
 
-/// Registers a schema and gives its id.
+/// Registers a schema and returns its id.
 pub fn register(subject: &str, schema: &str) -> u64 {
     let body = serde_json::json!({ "schema": schema }).to_string();
     let url = format!("{}/subjects/{subject}/versions", registry());

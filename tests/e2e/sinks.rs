@@ -1,5 +1,5 @@
-//! Topics of sinks that are not what they were: deleted, made anew, grown, written by somebody else. Each is refused, at
-//! a start and while the topology runs, and what the refusal says is the way on.
+//! Changed topics of sinks: deleted, recreated, with more partitions, or written by another topology. Each is
+//! refused, at a start and while the topology runs, and the advice in the error resolves it.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ WITH (connector = 'kafka', topic = 'PREFIX.teams', properties.bootstrap.server =
 FORMAT UPSERT ENCODE JSON;
 ";
 
-/// A log that keeps nothing but its view, and a sink that no view holds.
+/// A log whose rows only a view keeps, and a sink whose rows no view holds.
 const LOG: &str = "
 CREATE SOURCE log (id BIGINT, line VARCHAR)
 WITH (connector = 'kafka', topic = 'PREFIX.scores', dead_letter.topic = 'PREFIX.dead', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}')
@@ -143,7 +143,7 @@ fn a_topic_that_was_deleted_is_refused_and_sent_again_on_purpose() {
         ordered.stdout
     );
     ok(&place.once());
-    // Both teams as they were, then the one that has changed since.
+    // Both teams as before, then the one that has changed since.
     assert_eq!((place.teams(), place.sent("teams")), (vec!["\"blue\" 9".into(), "\"red\" 3".into()], 3));
     ok(&place.once());
     assert_eq!(place.sent("teams"), 3, "once");
@@ -174,12 +174,12 @@ fn a_topic_that_is_made_anew_is_refused() {
     (0..5).for_each(|n| place.score(&format!("p{n}"), 1, "red"));
     let herald = place.start();
     wait(&herald, || place.broker.end_of(&teams) > 0);
-    // While it runs: nothing of what comes then is committed.
+    // While the topology runs: no later record is committed.
     anew();
     place.score("b", 4, "blue");
     refused(&herald.wait(PATIENCE), 1, &["made anew"]);
     assert_eq!(place.sent("teams"), 0);
-    // What was tried there does not hide it.
+    // The records of the failed attempt do not hide the change.
     refused(&place.once(), 2, &["\"sink-anew.teams\" was deleted", "resend"]);
     ok(&place.resend("teams_out"));
     ok(&place.once());
@@ -200,7 +200,7 @@ fn a_topic_with_more_partitions_than_it_had_is_refused() {
     place.broker.set_partitions(&place.topic("teams"), 3);
     place.score("b", 4, "blue");
     refused(&place.once(), 2, &["has 3 partitions, and had 1", "two of them"]);
-    // To send it again would not take away what stands in the wrong partition.
+    // A resend would not delete the records in the wrong partition.
     ok(&place.resend("teams_out"));
     refused(&place.once(), 2, &["has 3 partitions, and had 1"]);
     place.broker.delete_topic(&place.topic("teams"));
@@ -285,7 +285,7 @@ fn what_waited_for_a_topic_that_is_gone_is_not_sent_beside_its_content() {
     place.broker.delete_topic(&place.topic("teams"));
     refused(&place.once(), 2, &["was deleted"]);
     ok(&place.resend("teams_out"));
-    // Killed again when it is committed, and not published.
+    // Killed again when the epoch is committed and not published.
     let killed = place.armed(&[place.args(), vec!["--once"]].concat(), "commit.after=kill");
     assert_eq!(killed.code, None, "{}", killed.stderr);
     ok(&place.once());
@@ -299,7 +299,7 @@ fn what_waits_for_a_topic_that_is_there_is_sent_before_its_content() {
     place.score("a", 3, "red");
     place.score("b", 4, "blue");
     ok(&place.once());
-    // Blue has no player any more; that it is gone is committed, and not published.
+    // Team blue has no players any more; its deletion is committed and not published.
     place.score("b", 4, "red");
     let killed = place.armed(&[place.args(), vec!["--once"]].concat(), "publish.before=kill");
     assert_eq!(killed.code, None, "{}", killed.stderr);

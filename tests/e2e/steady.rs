@@ -1,5 +1,5 @@
-//! A topology that runs by itself, on generated records and without a broker, for tests of what goes on beside
-//! it: that its epochs go on is the measure of all of them.
+//! A topology on generated records, without a broker, for tests of the server beside it: all of them check
+//! that its epochs continue.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crate::child::{Ended, Herald};
 use crate::servers;
 
-/// How long something that must come may take.
+/// Longest time for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long an epoch may take to come while others are at work, and an answer that is promised always.
+/// Longest time for an epoch, and for the answers of health and metrics, under load.
 pub const SOON: Duration = Duration::from_secs(10);
 
 const SQL: &str = "
@@ -25,22 +25,22 @@ CREATE SINK totals_out FROM totals WITH (connector = 'file', path = 'totals.json
 FORMAT UPSERT ENCODE JSON;
 ";
 
-/// The topology as a running process, and where it is.
+/// The topology as a running process, with its directory and address.
 pub struct Steady {
     dir: tempfile::TempDir,
-    /// Where it listens.
+    /// The address it listens on.
     pub listen: SocketAddr,
     herald: Herald,
 }
 
 impl Steady {
-    /// Starts it, and waits until it is ready where that is to be expected.
+    /// Starts it and waits until it is ready, if it can become ready.
     pub fn start(args: &[&str], env: &[(&str, &str)], ready: bool) -> Steady {
         Steady::start_in(tempfile::tempdir().expect("a directory"), args, env, ready)
     }
 
-    /// Stops it, which must end well, and starts it again; it is not waited for.
-    pub fn again(self, args: &[&str], env: &[(&str, &str)]) -> Steady {
+    /// Stops it, which must succeed, and starts it again without waiting until it is ready.
+    pub fn restart(self, args: &[&str], env: &[(&str, &str)]) -> Steady {
         let Steady { dir, herald, .. } = self;
         ended_well(&herald.terminate(PATIENCE));
         Steady::start_in(dir, args, env, false)
@@ -53,8 +53,8 @@ impl Steady {
         let herald = Herald::start(dir.path(), &[&all[..], args].concat(), env);
         let mut steady = Steady { dir, listen: listen.parse().expect("an address"), herald };
         if ready {
-            steady.until("it is ready", |at| at.get("/readyz").is_ok_and(|(status, _)| status == 200));
-            steady.goes_on("at the start");
+            steady.wait_until("it is ready", |at| at.get("/readyz").is_ok_and(|(status, _)| status == 200));
+            steady.assert_alive("at the start");
         }
         steady
     }
@@ -64,8 +64,8 @@ impl Steady {
         self.dir.path()
     }
 
-    /// Waits for something of the running process.
-    pub fn until(&mut self, what: &str, mut done: impl FnMut(&Steady) -> bool) {
+    /// Waits until a condition on the running process holds.
+    pub fn wait_until(&mut self, what: &str, mut done: impl FnMut(&Steady) -> bool) {
         let started = Instant::now();
         while !done(self) {
             assert!(self.herald.running(), "{what}: it has ended:\n{}", self.herald.said());
@@ -74,7 +74,7 @@ impl Steady {
         }
     }
 
-    /// One GET; status and body.
+    /// Sends a GET request. Returns status and body.
     pub fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
         servers::http("GET", &format!("http://{}{path}", self.listen), None)
     }
@@ -89,34 +89,34 @@ impl Steady {
         self.metric("herald_committed_epoch_number{").expect("the epoch")
     }
 
-    /// The first metric that a line begins with.
+    /// The value of the first metric line with this prefix.
     pub fn metric(&self, start: &str) -> Option<f64> {
         let (status, text) = self.get("/metrics").ok()?;
         assert_eq!(status, 200, "{text}");
         text.lines().find(|line| line.starts_with(start))?.rsplit(' ').next()?.parse().ok()
     }
 
-    /// Epochs are committed, health and metrics are answered, both soon.
-    pub fn goes_on(&mut self, when: &str) {
+    /// Asserts that an epoch is committed and that health and metrics answer, both within the limit.
+    pub fn assert_alive(&mut self, when: &str) {
         let asked = Instant::now();
         let health = self.get("/healthz");
         assert!(health.is_ok_and(|(status, _)| status == 200), "{when}: health:\n{}", self.herald.said());
         let before = self.epoch();
         assert!(asked.elapsed() < SOON, "{when}: health and metrics took {:?}", asked.elapsed());
-        self.until(&format!("{when}: epochs after {before}"), |at| at.epoch() > before + 2.0);
+        self.wait_until(&format!("{when}: epochs after {before}"), |at| at.epoch() > before + 2.0);
     }
 
-    /// A connection to it.
+    /// Opens a connection to it.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.listen).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream
     }
 
-    /// What comes back on a connection on which something is sent as it is; empty when it is closed.
-    pub fn raw(&self, bytes: &[u8]) -> String {
+    /// Sends raw bytes on a new connection. Returns the response; empty if the connection is closed.
+    pub fn send_raw(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect();
-        // It may be closed before all is sent.
+        // The server may close the connection before all is sent.
         let _ = stream.write_all(bytes);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -128,7 +128,7 @@ impl Steady {
         self.herald.pid()
     }
 
-    /// The processes that it has started and that are there still.
+    /// Its child processes that are still running.
     pub fn children(&self) -> Vec<u32> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
         let of = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
@@ -136,17 +136,17 @@ impl Steady {
         all.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
-    /// What it has said.
+    /// Its output so far.
     pub fn said(&self) -> String {
         self.herald.said()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it exits by itself.
     pub fn wait(self) -> Ended {
         self.herald.wait(PATIENCE)
     }
 
-    /// Stops it; it must end well.
+    /// Stops it and asserts that it ends without an error.
     pub fn stop(self) {
         ended_well(&self.herald.terminate(PATIENCE));
     }
@@ -156,7 +156,7 @@ fn ended_well(ended: &Ended) {
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
 }
 
-/// Memory of a process, MiB; 0 when it is gone.
+/// Resident memory of a process in MiB; 0 if it has ended.
 pub fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,5 +1,6 @@
-//! What a disk can do to a state: be full, be read-only, lose or flip bytes. Each ends the run with a clear
-//! message, nothing is lost, and the run goes on once the cause is gone; or it is refused for good, and told.
+//! Disk faults: a disk that is full or read-only, and lost or flipped bytes. Each ends the run with a clear
+//! message. Either nothing is lost and the run continues once the cause is gone, or the state is refused for
+//! good.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::child::{self, Ended, Herald};
 const PATIENCE: Duration = Duration::from_secs(120);
 const ROWS: u64 = 40_000;
 
-/// Every row is kept, with a text that does not compress, so that the state is as large as the input.
+/// A topology that keeps every row, with incompressible text, so that the state is as large as the input.
 const KEPT: &str = "
 CREATE TABLE rows (id BIGINT, noise VARCHAR, PRIMARY KEY (id)) ON CONFLICT OVERWRITE
 WITH (connector = 'file', path = 'rows.jsonl') FORMAT PLAIN ENCODE JSON;
@@ -40,7 +41,7 @@ fn append(dir: &Path, from: u64, rows: u64) {
     fs::write(path, text).expect("a file");
 }
 
-/// The last value of each key of the sink: what `rows` rows give.
+/// Asserts that the last value of each key of the sink is that of `rows` input rows.
 fn assert_sums(dir: &Path, rows: u64) {
     let text = fs::read_to_string(dir.join("out/sums.jsonl")).expect("the sink");
     for d in 0..10 {
@@ -55,7 +56,7 @@ fn herald() -> &'static str {
     env!("CARGO_BIN_EXE_herald")
 }
 
-/// Runs a script that may mount, in namespaces of its own; None where the system does not let it.
+/// Runs a script with the right to mount, in namespaces of its own; None if the system does not allow it.
 fn in_namespace(dir: &Path, script: &str) -> Option<(Option<i32>, String)> {
     let allowed = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
     if !allowed.is_ok_and(|tried| tried.status.success()) {
@@ -132,7 +133,7 @@ fn flipped_and_missing_bytes_of_a_table_are_told() {
         assert_eq!(ended.code, Some(1), "{}\n{}", ended.stdout, ended.stderr);
         assert!(ended.stderr.contains("is damaged"), "{}", ended.stderr);
         assert!(ended.stderr.contains("from a backup"), "{}", ended.stderr);
-        // With the bytes back, nothing is lost.
+        // After the bytes are restored, nothing is lost.
         fs::write(&table, whole).expect("a table");
         let ended = run(dir.path());
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -140,7 +141,8 @@ fn flipped_and_missing_bytes_of_a_table_are_told() {
     }
 }
 
-/// What a log has lost at its end looks like what was never committed; the sink's marker knows better.
+/// Records lost from the end of a log look as if they were never committed; the sink's marker shows that they
+/// were.
 #[test]
 fn a_log_cut_short_is_found_by_what_the_sink_holds() {
     let dir = scene(2_000);
@@ -169,7 +171,7 @@ fn a_log_cut_short_is_found_by_what_the_sink_holds() {
     assert_ne!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
     let told = ended.stderr.contains("older copy") || ended.stderr.contains("is damaged");
     assert!(told, "{}", ended.stderr);
-    // The copy from before goes on.
+    // The copy from before can still be run.
     fs::remove_dir_all(dir.path().join("state")).expect("it is nobody's");
     fs::rename(dir.path().join("saved"), dir.path().join("state")).expect("the copy");
     let again = Herald::start(dir.path(), &args, &[]);

@@ -1,11 +1,11 @@
-//! The house rules that a machine can check: headers, lengths, names, and who may know whom.
+//! House rules that are checked by a test: file headers, lengths, names, and dependencies between crates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::servers;
 
-/// Crate folder, and which of ours it may depend on.
+/// Crate folders with the own crates that each may depend on.
 const MAY_KNOW: [(&str, &[&str]); 4] = [
     ("schemas", &[]),
     ("state", &["schemas"]),
@@ -78,4 +78,15 @@ fn crates_know_only_those_below_them() {
             assert!(!knows || may_know.contains(&other), "{name} depends on {other}");
         }
     }
+}
+
+/// Language and structure, by the script that also prints their figures: words, doc comments, names, import
+/// circles, the order of stages, sizes of functions, parameters and folders.
+#[test]
+fn the_house_rules_hold() {
+    let script = servers::root().join("scripts/house.py");
+    let answer =
+        std::process::Command::new("python3").arg(script).arg("--check").output().expect("python3 runs");
+    let figures = String::from_utf8_lossy(&answer.stdout);
+    assert!(answer.status.success(), "{figures}{}", String::from_utf8_lossy(&answer.stderr));
 }

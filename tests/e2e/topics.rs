@@ -1,4 +1,4 @@
-//! Topics that are not what they were, take less than they get, or take it slowly.
+//! Changed source topics, and sink topics with small record limits or slow brokers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -117,14 +117,14 @@ fn a_topic_written_in_transactions_and_emptied_after_it_was_read_has_lost_nothin
             .broker
             .produce_in_a_transaction(&players, records.iter().map(|record| ("k", record.as_bytes())));
     };
-    // To the end that there was at the start.
+    // Read to the end offsets at the start.
     transact(&["a", "b"]);
     assert_eq!(place.once().code, Some(0));
     place.broker.delete_all_records(&players);
     transact(&["c"]);
     let ended = place.once();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    // And to one that came later, once it is known to be one.
+    // And to a later end, once the reader has seen it.
     let herald = place.start(&[]);
     transact(&["d", "e"]);
     wait(&herald, || place.named().len() == 5);
@@ -195,9 +195,9 @@ fn what_a_topic_does_not_take_is_an_error_of_the_view_and_holds_nothing_up() {
     let limit = [("max.message.bytes", "20000")];
     place.broker.create_topic_with(&place.topic("named"), 2, &[limit[0], ("cleanup.policy", "compact")]);
     place.broker.create_topic_with(&place.topic("dead"), 2, &limit);
-    let long = |bytes: usize| noise(7, bytes);
+    let long = |bytes: usize| incompressible_text(7, bytes);
     let mut records: Vec<String> = (0..200).map(|n| player(&format!("p{n}"), &long(900))).collect();
-    // Just below the limit, and beyond it.
+    // Just below the limit, and above it.
     records.push(player("below", &long(18_800)));
     records.push(player("beyond", &long(20_500)));
     records.push(format!("{{broken {}", long(30_000)));
@@ -218,17 +218,18 @@ fn what_a_topic_does_not_take_is_an_error_of_the_view_and_holds_nothing_up() {
     let errors = query("SELECT view, message FROM herald.errors");
     assert_eq!(errors.as_array().map(Vec::len), Some(1), "{errors}");
     assert!(errors[0]["message"].as_str().unwrap_or_default().contains("20"), "{errors}");
-    // The dead letter is cut in the topic, and whole in the table.
-    let letters = place.broker.read_committed(&place.topic("dead"));
-    let cut: Vec<&Read> = letters.iter().filter(|read| read.headers.contains_key("herald.cut")).collect();
-    assert_eq!(cut.len(), 1, "{:?}", letters.iter().map(|read| &read.headers).collect::<Vec<_>>());
+    // The dead letter is truncated in the topic, and complete in the table.
+    let dead_letters = place.broker.read_committed(&place.topic("dead"));
+    let cut: Vec<&Read> =
+        dead_letters.iter().filter(|read| read.headers.contains_key("herald.cut")).collect();
+    assert_eq!(cut.len(), 1, "{:?}", dead_letters.iter().map(|read| &read.headers).collect::<Vec<_>>());
     assert_eq!(cut[0].headers["herald.cut"], "key 1, value 30008");
     let held = query("SELECT length(value) AS n FROM herald.dead_letter WHERE outcome = 'decode'");
     assert_eq!(held[0]["n"], 30_008, "{held}");
 }
 
-/// Text that does not compress.
-fn noise(seed: u64, bytes: usize) -> String {
+/// Incompressible text.
+fn incompressible_text(seed: u64, bytes: usize) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..bytes).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect()
 }
@@ -246,19 +247,19 @@ fn an_epoch_that_no_transaction_would_take_in_time_goes_out_in_parts_through_a_k
     const PLAYERS: usize = 10_000;
     let (kafka, proxy) = (tempfile::tempdir().expect("a directory"), Proxy::start());
     let (bootstrap, behind) = servers::start_kafka_behind(kafka.path(), proxy.port);
-    proxy.to(&behind);
+    proxy.set_target(&behind);
     let place = Place::new("parts", Broker { bootstrap: bootstrap.leak() });
     place.feed("teams", &[team("red")]);
     let records: Vec<String> =
-        (0..PLAYERS).map(|n| player(&format!("p{n}"), &noise(n as u64, 600))).collect();
+        (0..PLAYERS).map(|n| player(&format!("p{n}"), &incompressible_text(n as u64, 600))).collect();
     place.feed("players", &records);
     let through = format!("127.0.0.1:{}", proxy.port);
     let env = [("KAFKA_BOOTSTRAP", through.as_str()), ("TRANSACTION_MS", "4000")];
     let named = place.topic("named");
     let herald = place.start(&env);
     wait(&herald, || place.broker.read_committed(&named).len() == PLAYERS);
-    // One row changes all of them: 6 MB in one epoch, at some 1 MB a second.
-    proxy.delay(Duration::from_millis(60));
+    // One row changes all output rows: 6 MB in one epoch, at about 1 MB per second.
+    proxy.set_delay(Duration::from_millis(60));
     place.feed("teams", &[team("blue")]);
     wait(&herald, || herald.said().contains("published in parts"));
     let seen = place.broker.read_committed(&named).len();
@@ -266,7 +267,7 @@ fn an_epoch_that_no_transaction_would_take_in_time_goes_out_in_parts_through_a_k
     assert!((PLAYERS + 1..PLAYERS * 2).contains(&seen), "{seen}: killed between two parts");
     let herald = place.start(&env);
     wait(&herald, || place.broker.read_committed(&named).len() >= 2 * PLAYERS);
-    proxy.delay(Duration::ZERO);
+    proxy.set_delay(Duration::ZERO);
     place.feed("players", &[player("last", "")]);
     wait(&herald, || place.broker.read_committed(&named).len() > 2 * PLAYERS);
     let ended = herald.terminate(PATIENCE);

@@ -44,7 +44,7 @@ pub struct Options {
 }
 
 /// A record that became a dead letter: source, partition, offset, outcome.
-pub type Letter = (usize, i32, i64, Outcome);
+pub type DeadLetterId = (usize, i32, i64, Outcome);
 
 /// A running topology. What it knows, [`engine::Engine`] tells.
 pub struct Engine {

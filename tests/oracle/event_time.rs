@@ -480,15 +480,19 @@ pub fn sizes(topology: &str, specs: &[Spec], records: &[Record], also: &[&str]) 
         let when = [epochs.len() / 4, epochs.len() - 1].iter().position(|when| *when == at);
         let Some(when) = when else { continue };
         now.into_iter().for_each(|(name, updates)| held.entry(name).or_default()[when] = updates);
-        let views = plan.views.iter().zip(&engine.spaces().views).map(|(v, space)| (v.name.as_str(), *space));
+        let views = plan
+            .views
+            .iter()
+            .zip(&engine.state_tables().views)
+            .map(|(v, table_id)| (v.name.as_str(), *table_id));
         let also = views.filter(|(name, _)| also.contains(name));
-        for (name, space) in engine.spaces().arrangements().chain(also) {
+        for (name, table_id) in engine.state_tables().arrangements().chain(also) {
             let keys = &mut stored.entry(name.to_string()).or_default()[when];
             let count = |_: &[u8], _: &[u8]| -> Result<(), state::StateError> {
                 *keys += 1;
                 Ok(())
             };
-            engine.store().scan(space, &[], count).unwrap();
+            engine.store().scan(table_id, &[], count).unwrap();
         }
     }
     Sizes { held, stored }

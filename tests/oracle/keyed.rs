@@ -369,7 +369,7 @@ fn kept(case: &Case, way: &Way, model: &Model, state: &std::path::Path) {
             held += 1;
             Ok(())
         };
-        engine.store().scan(engine.spaces().tables[&source], &[], count).unwrap();
+        engine.store().scan(engine.state_tables().tables[&source], &[], count).unwrap();
         let (within, known) = (model.remembered(source), model.known(source));
         assert!(held >= within, "{}: {held} held, {within} within retention", spec.name);
         let forgets = spec.keyed.as_ref().is_some_and(|keyed| keyed.retention.is_some());

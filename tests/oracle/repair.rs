@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
-use dataflows::plan::state_role::Part;
+use dataflows::plan::state_role::StateRole;
 use dataflows::plan::{Plan, Source};
 use dataflows::render::Start;
 use dataflows::repair::{Repaired, repair};
 use dataflows::source::decoder;
-use dataflows::state_tables::Spaces;
-use dataflows::verify::{Derived, Finding, Of, findings};
+use dataflows::state_tables::StateTables;
+use dataflows::verify::{Derived, Finding, Subject, findings};
 use dataflows::worker::Setup;
 use schemas::Records;
 use state::{Commit, Counts, Store, StoreOptions};
@@ -78,7 +78,7 @@ fn setup(plan: &Arc<Plan>, dir: &Path) -> Setup {
     let committed = store.meta();
     Setup {
         plan: plan.clone(),
-        spaces: Arc::new(Spaces::of(plan, store.catalogue().unwrap().as_ref()).unwrap()),
+        state_tables: Arc::new(StateTables::of(plan, store.catalogue().unwrap().as_ref()).unwrap()),
         start: Start { epoch: committed.epoch, whole: true, anew: true },
         watermarks: plan.sources.iter().map(|_| Arc::new(AtomicI64::new(i64::MIN))).collect(),
         committed: Arc::new(AtomicU64::new(committed.epoch)),
@@ -90,10 +90,10 @@ fn setup(plan: &Arc<Plan>, dir: &Path) -> Setup {
     }
 }
 
-/// One more copy of the first row of a space, or its last copy gone.
-fn poison(setup: &Setup, space: u32, diff: i64) {
-    let mut counts = Counts { space, ..Counts::default() };
-    let mut scan = setup.store.iter(space, &[]).unwrap();
+/// One more copy of the first row of a state table, or its last copy gone.
+fn poison(setup: &Setup, table_id: u32, diff: i64) {
+    let mut counts = Counts { table_id, ..Counts::default() };
+    let mut scan = setup.store.iter(table_id, &[]).unwrap();
     let (row, _) = scan.next_entry().unwrap().expect("a row");
     counts.rows.push(row);
     counts.diffs.push(diff);
@@ -108,15 +108,15 @@ fn poison(setup: &Setup, space: u32, diff: i64) {
     setup.store.commit(commit).unwrap();
 }
 
-fn wrong(found: &[Finding]) -> Vec<(Of, &str)> {
-    found.iter().filter(|found| !found.fine()).map(|found| (found.of, found.name.as_str())).collect()
+fn wrong(found: &[Finding]) -> Vec<(Subject, &str)> {
+    found.iter().filter(|found| !found.fine()).map(|found| (found.subject, found.name.as_str())).collect()
 }
 
 /// Holds that all views follow from what the state keeps, and are what follows.
 pub fn sound(plan: &Arc<Plan>, dir: &Path) {
     let found = findings(&setup(plan, dir)).unwrap();
     assert_eq!(wrong(&found), []);
-    let views: Vec<&Finding> = found.iter().filter(|found| found.of == Of::View).collect();
+    let views: Vec<&Finding> = found.iter().filter(|found| found.subject == Subject::View).collect();
     assert_eq!(views.len(), plan.views.len());
     views.iter().for_each(|view| assert_eq!(view.derived, Derived::All, "{}", view.name));
 }
@@ -143,20 +143,23 @@ fn ghosts_of_views_joins_and_errors_are_mended() {
         let view = |name: &str| {
             let at = setup.plan.views.iter().position(|view| view.name == name).unwrap();
             assert!(setup.plan.views[at].key.is_none(), "{name} is counted");
-            setup.spaces.views[at]
+            setup.state_tables.views[at]
         };
         let side = setup
-            .spaces
-            .parts()
-            .find(|(_, part, entry)| *part == Part::Right && entry.name.starts_with("found/"));
+            .state_tables
+            .roles()
+            .find(|(_, part, entry)| *part == StateRole::Right && entry.name.starts_with("found/"));
         let (.., side) = side.expect("the champions' side of the join");
         let (id, name) = (side.id, side.name.clone());
-        [view("plain"), id, setup.spaces.errors].iter().for_each(|space| poison(&setup, *space, 1));
+        [view("plain"), id, setup.state_tables.errors]
+            .iter()
+            .for_each(|table_id| poison(&setup, *table_id, 1));
         name
     };
     // Each poisoned epoch is a restart away from the next.
     let told = findings(&setup(&plan, dir.path())).unwrap();
-    let places = [(Of::View, "plain"), (Of::Arrangement, side.as_str()), (Of::Errors, "herald.errors")];
+    let places =
+        [(Subject::View, "plain"), (Subject::Arrangement, side.as_str()), (Subject::Errors, "herald.errors")];
     assert_eq!(wrong(&told), places);
     let derived: Vec<Derived> = told.iter().filter(|f| f.name == "amounts").map(|f| f.derived).collect();
     assert_eq!(derived, [Derived::Nothing], "nothing keeps what an append-only source had");
@@ -175,7 +178,7 @@ fn a_row_that_is_missing_comes_back() {
     first(&plan, dir.path());
     {
         let setup = setup(&plan, dir.path());
-        let errors = setup.spaces.errors;
+        let errors = setup.state_tables.errors;
         poison(&setup, errors, -1);
     }
     let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| second(&plan, dir.path())));
@@ -244,11 +247,11 @@ fn what_now_lets_in_is_derived_again_and_what_a_lookup_found_is_not() {
         let setup = setup(&plan, dir.path());
         for view in ["recent", "still"] {
             let at = setup.plan.views.iter().position(|known| known.name == view).unwrap();
-            poison(&setup, setup.spaces.views[at], 1);
+            poison(&setup, setup.state_tables.views[at], 1);
         }
     }
     let repaired = mended(&plan, dir.path());
-    assert_eq!(wrong(&repaired.findings), [(Of::View, "recent"), (Of::View, "still")]);
+    assert_eq!(wrong(&repaired.findings), [(Subject::View, "recent"), (Subject::View, "still")]);
     assert_eq!(epoch(18, [&[], &[], &[]]), before);
     // The mage is a tank by now: what was found is taken back, and the new lookup finds what stands there.
     let after = epoch(27, [&[], &[&live(1, 30)], &[&held(1, 2, 40)]]);

@@ -259,12 +259,12 @@ fn cleared(case: &Case, way: &Way, model: &Model, state: &std::path::Path) {
     let partitions: Vec<i32> = case.specs.iter().map(|s| s.partitions).collect();
     let engine = crate::engine::Engine::open(&case.plan, state, &partitions, options);
     for source in [GAMES, TOKENS] {
-        let (mut held, space) = (0, engine.spaces().tables[&source]);
+        let (mut held, table_id) = (0, engine.state_tables().tables[&source]);
         let count = |_: &[u8], _: &[u8]| -> Result<(), state::StateError> {
             held += 1;
             Ok(())
         };
-        engine.store().scan(space, &[], count).unwrap();
+        engine.store().scan(table_id, &[], count).unwrap();
         let within = model.remembered(source);
         let known = model.known(source);
         assert!(held >= within, "{held} keys are held, {within} are within retention");

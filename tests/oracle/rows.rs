@@ -77,7 +77,7 @@ pub fn errors(engine: &Engine) -> Vec<Row> {
 
 /// The rows a reader of a sink holds, sorted.
 pub fn of_sink(folded: &Folded, plan: &Plan, at: usize) -> Vec<Row> {
-    let mut rows = unpack(&plan.rels[plan.sinks[at].rel].schema, &folded.held(at).rows());
+    let mut rows = unpack(&plan.rels[plan.sinks[at].rel].schema, &folded.content(at).rows());
     sort(&mut rows);
     rows
 }

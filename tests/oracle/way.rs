@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use schemas::{Outcome, Records};
 
 use crate::duck::{Duck, Tables};
-use crate::engine::{Engine, Letter, Options};
+use crate::engine::{DeadLetterId, Engine, Options};
 use crate::model::{Model, Record, Spec};
 use crate::rows::{Row, difference, errors, of_sink, of_view, sort};
 
@@ -84,7 +84,7 @@ struct Expected {
     tables: Tables,
     outcomes: Vec<[u64; 6]>,
     watermarks: Vec<Option<i64>>,
-    letters: Vec<Letter>,
+    dead_letters: Vec<DeadLetterId>,
 }
 
 /// What was compared.
@@ -169,15 +169,15 @@ impl Case {
                 let lost = |outcome: &Outcome| {
                     matches!(outcome, Outcome::Decode | Outcome::Constraint | Outcome::Late)
                 };
-                let letters = records.iter().zip(outcomes).filter(|(_, outcome)| lost(outcome));
-                let mut letters: Vec<Letter> =
-                    letters.map(|(r, outcome)| (r.source, r.partition, r.offset, outcome)).collect();
-                letters.sort_unstable();
+                let dead_letters = records.iter().zip(outcomes).filter(|(_, outcome)| lost(outcome));
+                let mut dead_letters: Vec<DeadLetterId> =
+                    dead_letters.map(|(r, outcome)| (r.source, r.partition, r.offset, outcome)).collect();
+                dead_letters.sort_unstable();
                 Expected {
                     tables: model.tables_and_marks(),
                     outcomes: (0..self.specs.len()).map(|s| model.outcomes(s)).collect(),
                     watermarks: (0..self.specs.len()).map(|s| model.watermark(s)).collect(),
-                    letters,
+                    dead_letters,
                 }
             })
             .collect();
@@ -214,10 +214,10 @@ impl Case {
         (folded, duck): (&Folded, &mut Duck),
         place: &str,
     ) -> Compared {
-        let mut letters: Vec<Letter> =
-            done.letters.iter().map(|l| (l.source, l.partition, l.offset, l.outcome)).collect();
-        letters.sort_unstable();
-        assert_eq!(letters, wanted.letters, "dead letters; {place}");
+        let mut dead_letters: Vec<DeadLetterId> =
+            done.dead_letters.iter().map(|l| (l.source, l.partition, l.offset, l.outcome)).collect();
+        dead_letters.sort_unstable();
+        assert_eq!(dead_letters, wanted.dead_letters, "dead letters; {place}");
         for (at, spec) in self.specs.iter().enumerate() {
             let held = &engine.progress().sources[spec.name];
             assert_eq!(held.outcomes, wanted.outcomes[at], "outcomes of {}; {place}", spec.name);

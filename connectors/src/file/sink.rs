@@ -2,8 +2,8 @@
 //!
 //! An epoch's lines are appended and synced, then `PATH.herald` is replaced by a note of the
 //! epoch's marker and the file's length. At opening the file is cut to the length of the note, so
-//! an epoch that was half written is written again from where it began. A file with content and
-//! without a note is somebody else's, and refused.
+//! an epoch that was half written is written again from its beginning. A file with content and
+//! without a note was not written by Herald, and is refused.
 //!
 //! PLAIN and DEBEZIUM lines are the record's value; UPSERT lines are `{"key":..,"value":..|null}`.
 
@@ -23,12 +23,12 @@ use crate::options::Options;
 /// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSink {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
 }
 
 impl FileSink {
-    /// From the options of a sink.
+    /// Reads the options of a sink.
     pub fn from_options(values: &BTreeMap<String, String>) -> Result<FileSink, ConnectorError> {
         let mut options = Options::new(values);
         options.text("connector");
@@ -51,8 +51,8 @@ pub struct FileWriter {
 }
 
 impl FileWriter {
-    /// Opens or creates the file and cuts off what no note vouches for. What the marker means for
-    /// the state, [`crate::kafka::publisher::settle()`] tells.
+    /// Opens or creates the file and cuts off bytes beyond the length of the note. The caller compares the
+    /// marker with the state by [`crate::kafka::publisher::settle()`].
     pub fn open(
         sink: &FileSink,
         state_id: &str,
@@ -92,25 +92,29 @@ impl FileWriter {
     pub fn claim(&mut self) -> Result<(), ConnectorError> {
         self.file.set_len(0).map_err(|error| ConnectorError::io(&self.path, error))?;
         let marker = Marker::whole(&self.state_id, 0, &[]);
-        self.vouch(marker, 0)
+        self.write_note(marker, 0)
     }
 
-    /// Writes the output of an epoch; one it holds already is left out. Ok means that it is on disk.
+    /// Writes the output of an epoch; does nothing for an epoch it holds already. Ok means that it is on
+    /// disk.
     pub fn publish(&mut self, epoch: u64, chunks: &[Vec<u8>]) -> Result<(), ConnectorError> {
         if self.marker.as_ref().is_some_and(|marker| epoch <= marker.epoch) {
             return Ok(());
         }
         if self.marker.is_none() {
-            // A crash behind the first line must not leave a file that nobody is known to have written.
-            self.vouch(Marker::whole(&self.state_id, 0, &[]), 0)?;
+            // The note comes first: a crash after the first line would leave a file without one, which is
+            // refused.
+            self.write_note(Marker::whole(&self.state_id, 0, &[]), 0)?;
         }
         fail_point!("file.append.before");
-        let length = self.append(chunks)?;
+        let length = self.append_lines(chunks)?;
         fail_point!("file.append.after");
-        self.vouch(Marker::whole(&self.state_id, epoch, chunks), length)
+        self.write_note(Marker::whole(&self.state_id, epoch, chunks), length)
     }
 
-    fn append(&mut self, chunks: &[Vec<u8>]) -> Result<u64, ConnectorError> {
+    /// Writes the lines after the valid ones, syncs them and returns the new length. They count once the note
+    /// is replaced.
+    fn append_lines(&mut self, chunks: &[Vec<u8>]) -> Result<u64, ConnectorError> {
         let failed = |error| ConnectorError::io(&self.path, error);
         self.file.seek(SeekFrom::Start(self.length)).map_err(failed)?;
         let mut out = BufWriter::with_capacity(1 << 20, &self.file);
@@ -140,8 +144,8 @@ impl FileWriter {
         Ok(length)
     }
 
-    /// Replaces the note; from here on the first `length` bytes count.
-    fn vouch(&mut self, marker: Marker, length: u64) -> Result<(), ConnectorError> {
+    /// Replaces the note; from then on the first `length` bytes count.
+    fn write_note(&mut self, marker: Marker, length: u64) -> Result<(), ConnectorError> {
         let failed = |error| ConnectorError::io(&self.note, error);
         let marker_json: Value = serde_json::from_str(&marker.to_json("")).unwrap_or_default();
         let text = json!({ "length": length, "marker": marker_json }).to_string();
@@ -223,7 +227,7 @@ mod tests {
         let (mut writer, _) = FileWriter::open(&sink, "s", true).unwrap();
         writer.publish(1, &chunk(&[(Some("{\"a\":1}"), Some("{}"))])).unwrap();
         // The crash: lines were appended, and the note was not replaced.
-        writer.append(&chunk(&[(Some("{\"a\":1}"), None)])).unwrap();
+        writer.append_lines(&chunk(&[(Some("{\"a\":1}"), None)])).unwrap();
         drop(writer);
         assert_eq!(text(&sink).lines().count(), 2);
         let (mut writer, marker) = FileWriter::open(&sink, "s", true).unwrap();
@@ -240,7 +244,7 @@ mod tests {
         // The crash: a chunk that cannot be read comes behind lines that were appended.
         let torn = [chunk(&[(None, Some("1"))]), vec![vec![0xFF; 3]]].concat();
         writer.publish(1, &torn).unwrap_err();
-        writer.append(&chunk(&[(None, Some("1"))])).unwrap();
+        writer.append_lines(&chunk(&[(None, Some("1"))])).unwrap();
         drop(writer);
         assert_eq!(text(&sink), "1\n");
         let (mut writer, marker) = FileWriter::open(&sink, "s", false).unwrap();

@@ -18,23 +18,23 @@ use schemas::keyed::split_line;
 use crate::ConnectorError;
 use crate::options::Options;
 
-/// How often a file that is followed is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Interval at which a followed file is polled for more lines.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Files to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSource {
     /// A file, or a pattern in the last part of the path.
     pub path: PathBuf,
-    /// Whether more is waited for at the end.
+    /// True if the reader waits for more at the end.
     pub follow: bool,
-    /// Whether a line holds key and value of its record, `{"key": ..., "value": ...}`. The format of the
-    /// source says so, and no option.
+    /// True if a line holds key and value of its record, `{"key": ..., "value": ...}`. It follows from the
+    /// format of the source, not from an option.
     pub keyed: bool,
 }
 
 impl FileSource {
-    /// From the options of a source.
+    /// Reads the options of a source.
     pub fn from_options(values: &BTreeMap<String, String>) -> Result<FileSource, ConnectorError> {
         let mut options = Options::new(values);
         options.text("connector");
@@ -59,7 +59,7 @@ impl FileSource {
         for entry in entries {
             let entry = entry.map_err(|error| ConnectorError::io(parent, error))?;
             let name = entry.file_name();
-            if matches(pattern.as_encoded_bytes(), name.as_encoded_bytes()) {
+            if matches_pattern(pattern.as_encoded_bytes(), name.as_encoded_bytes()) {
                 files.push(entry.path());
             }
         }
@@ -72,13 +72,13 @@ fn is_pattern(text: &OsStr) -> bool {
     text.as_encoded_bytes().iter().any(|byte| matches!(byte, b'*' | b'?'))
 }
 
-/// Whether `name` fits `pattern`: `*` is any bytes, `?` is one.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
+/// Returns true if `name` fits `pattern`: `*` is any bytes, `?` is one.
+fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
-        (Some((b'*', rest)), _) => (0..=name.len()).any(|skip| matches(rest, &name[skip..])),
-        (Some((b'?', rest)), Some((_, name))) => matches(rest, name),
-        (Some((byte, rest)), Some((first, name))) => byte == first && matches(rest, name),
+        (Some((b'*', rest)), _) => (0..=name.len()).any(|skip| matches_pattern(rest, &name[skip..])),
+        (Some((b'?', rest)), Some((_, name))) => matches_pattern(rest, name),
+        (Some((byte, rest)), Some((first, name))) => byte == first && matches_pattern(rest, name),
         _ => false,
     }
 }
@@ -89,7 +89,7 @@ pub struct FileReader {
     source: FileSource,
     shown: String,
     files: Vec<PathBuf>,
-    /// The file being read, by its place.
+    /// Index of the file being read.
     current: usize,
     open: Option<BufReader<File>>,
     line: Vec<u8>,
@@ -98,7 +98,7 @@ pub struct FileReader {
     stop_at_end: bool,
     done: bool,
     caught_up: bool,
-    looked: Instant,
+    listed: Instant,
 }
 
 impl FileReader {
@@ -120,7 +120,7 @@ impl FileReader {
             stop_at_end: false,
             done: false,
             caught_up: false,
-            looked: Instant::now(),
+            listed: Instant::now(),
         };
         if !source.follow || reader.source.path.exists() {
             reader.open_current()?;
@@ -152,7 +152,7 @@ impl FileReader {
                 let line = self.line.trim_ascii();
                 if !line.is_empty() {
                     let split = if self.source.keyed { split_line(line) } else { None };
-                    // A line of another form is a record without a key, for the decoder to judge.
+                    // A line of another form is a record without a key: the decoder accepts or refuses it.
                     let (key, value) = split.unwrap_or((None, Some(line)));
                     records.push(offset, None, key, value);
                 }
@@ -164,12 +164,12 @@ impl FileReader {
             if self.done || !records.is_empty() || now >= until {
                 break;
             }
-            std::thread::sleep(LOOK_EVERY.min(until - now));
+            std::thread::sleep(POLL_INTERVAL.min(until - now));
         }
         Ok(if records.is_empty() { vec![] } else { vec![records] })
     }
 
-    /// Whether more is waited for at the end.
+    /// Returns true if the reader waits for more at the end.
     pub fn follows(&self) -> bool {
         self.source.follow
     }
@@ -179,12 +179,12 @@ impl FileReader {
         self.stop_at_end = true;
     }
 
-    /// Whether all was read.
+    /// Returns true when all was read.
     pub fn done(&self) -> bool {
         self.done
     }
 
-    /// Whether the end was seen once.
+    /// Returns true once the end was seen.
     pub fn caught_up(&self) -> bool {
         self.caught_up
     }
@@ -210,12 +210,12 @@ impl FileReader {
     fn read_line(&mut self) -> Result<bool, ConnectorError> {
         loop {
             let Some(open) = self.open.as_mut() else {
-                if !self.look_again()? || !self.open_current()? {
+                if !self.find_new_files()? || !self.open_current()? {
                     return Ok(false);
                 }
                 continue;
             };
-            // Half a line from before is completed; a whole one was given out already.
+            // Half a line from before stays and is completed; a whole one was returned already.
             if self.line.last() == Some(&b'\n') {
                 self.line.clear();
             }
@@ -225,9 +225,9 @@ impl FileReader {
                 self.next += 1;
                 return Ok(true);
             }
-            // The end of this file. A last line without an end is one only if nothing can follow.
+            // The end of this file. An unterminated last line counts as a line only if nothing can follow it.
             let is_last = self.current + 1 == self.files.len();
-            if is_last && self.source.follow && !self.stop_at_end && !self.look_again()? {
+            if is_last && self.source.follow && !self.stop_at_end && !self.find_new_files()? {
                 return Ok(false);
             }
             let rest = !self.line.is_empty();
@@ -248,16 +248,16 @@ impl FileReader {
         }
     }
 
-    /// Looks for files that came after those known; true when there are any.
-    fn look_again(&mut self) -> Result<bool, ConnectorError> {
+    /// Lists the files again; true when there are new ones after those known.
+    fn find_new_files(&mut self) -> Result<bool, ConnectorError> {
         if self.open.is_none() && self.current < self.files.len() {
             let path = &self.files[self.current];
             return Ok(path.exists() || !self.source.follow);
         }
-        if self.looked.elapsed() < LOOK_EVERY {
+        if self.listed.elapsed() < POLL_INTERVAL {
             return Ok(false);
         }
-        self.looked = Instant::now();
+        self.listed = Instant::now();
         let files = self.source.files()?;
         if !files.starts_with(&self.files) {
             let message =
@@ -352,7 +352,7 @@ mod tests {
         std::fs::write(dir.path().join("a-2"), "2\n").unwrap();
         assert_eq!(all(&mut reader), lines(&[(2, "2")]));
         std::fs::write(dir.path().join("a-0"), "x\n").unwrap();
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
         assert!(reader.poll(9, 99, Duration::from_millis(200)).is_err());
     }
 

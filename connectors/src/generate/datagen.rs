@@ -4,26 +4,23 @@
 //! column is described by `fields.COLUMN.kind`: `sequence` (start, step), `random` (min, max),
 //! `float` (min, max), `choice` (values), `text` (length), `boolean` (share), `timestamp` (start,
 //! step.ms, jitter.ms). One partition; `rows.total` bounds it; `rows.per.second` paces it by the
-//! clock, which decides when a record comes, never what it holds.
+//! clock, which decides when a record comes, never its content.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use schemas::Records;
-
-use super::matches::{MatchOptions, Matches, champion, write_time};
-use super::pace::Pace;
+use super::matches::{MatchOptions, Matches, champion_record, write_time};
 use super::random::Random;
+use super::reader::Generator;
 use crate::ConnectorError;
-use crate::options::{Options, nearest};
+use crate::options::{Options, nearest_name};
 
-/// What a datagen source generates, and how much of it.
+/// Content and amount of the records of a datagen source.
 #[derive(Clone, Debug)]
 pub struct Datagen {
     content: Content,
-    /// How many records there are; None for without end.
+    /// Number of records; None for an endless source.
     pub rows_total: Option<u64>,
-    /// How many come in a second; None for as fast as they are read.
+    /// Records per second; None for as fast as they are read.
     pub rows_per_second: Option<u64>,
     /// Seed of everything random.
     pub seed: u64,
@@ -33,11 +30,11 @@ pub struct Datagen {
 enum Content {
     Matches(Matches),
     Champions,
-    Fields(Vec<(String, Kind)>),
+    Fields(Vec<(String, FieldKind)>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Kind {
+enum FieldKind {
     Sequence { start: i64, step: i64 },
     Random { min: i64, max: i64 },
     Float { min: f64, max: f64 },
@@ -62,13 +59,13 @@ impl Datagen {
         }
         let seed = options.parse("seed", number)?.unwrap_or(0);
         let content = match options.text("template") {
-            Some("matches") => Content::Matches(Matches::new(MatchOptions::take(&mut options)?)),
+            Some("matches") => Content::Matches(Matches::new(MatchOptions::take_from(&mut options)?)),
             Some("champions") => Content::Champions,
             Some(other) => {
                 let message = format!("'{other}' is not known; known are matches, champions");
                 return Err(ConnectorError::config("template", message));
             }
-            None => Content::Fields(fields(&options.prefixed("fields."))?),
+            None => Content::Fields(parse_fields(&options.prefixed("fields."))?),
         };
         options.finish()?;
         Ok(Datagen { content, rows_total, rows_per_second, seed })
@@ -80,16 +77,25 @@ impl Datagen {
         let content = Content::Matches(Matches::new(options));
         Datagen { content, rows_total, rows_per_second: None, seed }
     }
+}
 
-    /// Appends the JSON at `offset` to `value`, its key to `key`; returns the record's timestamp.
-    pub fn write(&self, offset: u64, key: &mut Vec<u8>, value: &mut Vec<u8>) -> Option<i64> {
-        match &self.content {
+impl Generator for Datagen {
+    fn total(&self) -> Option<u64> {
+        self.rows_total
+    }
+
+    fn gap_s(&self) -> Option<f64> {
+        self.rows_per_second.map(|rate| 1.0 / rate as f64)
+    }
+
+    fn write(&self, offset: u64, key: &mut Vec<u8>, value: &mut Vec<u8>) -> Option<Option<i64>> {
+        let timestamp = match &self.content {
             Content::Matches(matches) => {
                 key.extend_from_slice(matches.match_id(offset).as_bytes());
-                Some(matches.write(offset, value))
+                Some(matches.write_record(offset, value))
             }
             Content::Champions => {
-                let (id, json) = champion(offset + 1);
+                let (id, json) = champion_record(offset + 1);
                 key.extend_from_slice(id.as_bytes());
                 value.extend_from_slice(json.as_bytes());
                 None
@@ -100,32 +106,33 @@ impl Datagen {
                     value.push(if i == 0 { b'{' } else { b',' });
                     let name = serde_json::Value::from(name.as_str());
                     value.extend_from_slice(format!("{name}:").as_bytes());
-                    kind.write(offset, &mut random, value);
+                    kind.write_value(offset, &mut random, value);
                 }
                 value.push(b'}');
                 None
             }
-        }
+        };
+        Some(timestamp)
     }
 }
 
-impl Kind {
-    fn write(&self, offset: u64, random: &mut Random, out: &mut Vec<u8>) {
+impl FieldKind {
+    fn write_value(&self, offset: u64, random: &mut Random, out: &mut Vec<u8>) {
         let at = |start: i64, step: i64| start.wrapping_add(step.wrapping_mul(offset as i64));
         let text = match self {
-            Kind::Sequence { start, step } => at(*start, *step).to_string(),
-            Kind::Random { min, max } => random.between(*min, *max).to_string(),
-            Kind::Float { min, max } => (min + (max - min) * random.unit()).to_string(),
-            Kind::Choice(values) => {
+            FieldKind::Sequence { start, step } => at(*start, *step).to_string(),
+            FieldKind::Random { min, max } => random.between(*min, *max).to_string(),
+            FieldKind::Float { min, max } => (min + (max - min) * random.unit()).to_string(),
+            FieldKind::Choice(values) => {
                 let chosen = &values[random.below(values.len() as u64) as usize];
                 serde_json::Value::from(chosen.as_str()).to_string()
             }
-            Kind::Text { length } => {
+            FieldKind::Text { length } => {
                 let letter = |_| char::from(b'a' + random.below(26) as u8);
                 format!("\"{}\"", (0..*length).map(letter).collect::<String>())
             }
-            Kind::Boolean { share } => (random.unit() < *share).to_string(),
-            Kind::Timestamp { start_ms, step_ms, jitter_ms } => {
+            FieldKind::Boolean { share } => (random.unit() < *share).to_string(),
+            FieldKind::Timestamp { start_ms, step_ms, jitter_ms } => {
                 let jitter = random.between(-jitter_ms, *jitter_ms);
                 return write_time(out, at(*start_ms, *step_ms).wrapping_add(jitter));
             }
@@ -134,8 +141,8 @@ impl Kind {
     }
 }
 
-/// Reads `COLUMN.kind` and what belongs to each kind.
-fn fields(values: &BTreeMap<String, String>) -> Result<Vec<(String, Kind)>, ConnectorError> {
+/// Reads `COLUMN.kind` and the options of each kind.
+fn parse_fields(values: &BTreeMap<String, String>) -> Result<Vec<(String, FieldKind)>, ConnectorError> {
     let mut columns: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
     for (name, value) in values {
         let Some((column, option)) = name.split_once('.') else {
@@ -155,48 +162,48 @@ fn fields(values: &BTreeMap<String, String>) -> Result<Vec<(String, Kind)>, Conn
         other => other,
     };
     let read = |(column, options): (&str, BTreeMap<String, String>)| {
-        let kind = kind(&options).map_err(|error| named(column, error))?;
+        let kind = parse_kind(&options).map_err(|error| named(column, error))?;
         Ok((column.to_string(), kind))
     };
     columns.into_iter().map(read).collect()
 }
 
-fn kind(values: &BTreeMap<String, String>) -> Result<Kind, ConnectorError> {
+fn parse_kind(values: &BTreeMap<String, String>) -> Result<FieldKind, ConnectorError> {
     let (number, real) = ("a whole number", "a number");
     let mut options = Options::new(values);
     let kind = match options.required("kind")? {
-        "sequence" => Kind::Sequence {
+        "sequence" => FieldKind::Sequence {
             start: options.parse("start", number)?.unwrap_or(0),
             step: options.parse("step", number)?.unwrap_or(1),
         },
-        "random" => Kind::Random {
+        "random" => FieldKind::Random {
             min: options.parse("min", number)?.unwrap_or(0),
             max: options.parse("max", number)?.unwrap_or(1_000_000),
         },
-        "float" => Kind::Float {
+        "float" => FieldKind::Float {
             min: options.parse("min", real)?.unwrap_or(0.0),
             max: options.parse("max", real)?.unwrap_or(1.0),
         },
         "choice" => {
             let values = options.required("values")?;
-            Kind::Choice(values.split(',').map(|value| value.trim().to_string()).collect())
+            FieldKind::Choice(values.split(',').map(|value| value.trim().to_string()).collect())
         }
-        "text" => Kind::Text { length: options.parse("length", number)?.unwrap_or(8) },
-        "boolean" => Kind::Boolean { share: options.parse("share", real)?.unwrap_or(0.5) },
-        "timestamp" => Kind::Timestamp {
-            start_ms: time(options.text("start").unwrap_or("2026-01-01T00:00:00Z"))?,
+        "text" => FieldKind::Text { length: options.parse("length", number)?.unwrap_or(8) },
+        "boolean" => FieldKind::Boolean { share: options.parse("share", real)?.unwrap_or(0.5) },
+        "timestamp" => FieldKind::Timestamp {
+            start_ms: parse_time(options.text("start").unwrap_or("2026-01-01T00:00:00Z"))?,
             step_ms: options.parse("step.ms", number)?.unwrap_or(1000),
             jitter_ms: options.parse("jitter.ms", number)?.unwrap_or(0),
         },
         other => {
-            let near = nearest(other, KINDS.into_iter()).map(|n| format!("; did you mean '{n}'?"));
+            let near = nearest_name(other, KINDS.into_iter()).map(|n| format!("; did you mean '{n}'?"));
             let near = near.unwrap_or_else(|| format!("; known are {}", KINDS.join(", ")));
             return Err(ConnectorError::config("kind", format!("'{other}' is not known{near}")));
         }
     };
     let bad = match &kind {
-        Kind::Random { min, max } => min > max,
-        Kind::Float { min, max } => !(min <= max && min.is_finite() && max.is_finite()),
+        FieldKind::Random { min, max } => min > max,
+        FieldKind::Float { min, max } => !(min <= max && min.is_finite() && max.is_finite()),
         _ => false,
     };
     if bad {
@@ -206,81 +213,18 @@ fn kind(values: &BTreeMap<String, String>) -> Result<Kind, ConnectorError> {
     Ok(kind)
 }
 
-fn time(text: &str) -> Result<i64, ConnectorError> {
+fn parse_time(text: &str) -> Result<i64, ConnectorError> {
     let parsed = chrono::DateTime::parse_from_rfc3339(text);
     let message = "must be a time such as 2026-01-31T12:00:00Z";
     parsed.map(|time| time.timestamp_millis()).map_err(|_| ConnectorError::config("start", message))
 }
 
-/// Reads a [`Datagen`].
-#[derive(Debug)]
-pub struct DatagenReader {
-    datagen: Datagen,
-    next: u64,
-    pace: Pace,
-    key: Vec<u8>,
-    value: Vec<u8>,
-}
-
-impl DatagenReader {
-    /// Starts at offset `next`.
-    pub fn open(datagen: Datagen, next: i64) -> DatagenReader {
-        let next = next.max(0) as u64;
-        let pace = Pace::start(next, datagen.rows_per_second.map(|rate| 1.0 / rate as f64));
-        DatagenReader { datagen, next, pace, key: Vec::new(), value: Vec::new() }
-    }
-
-    /// The next records that are due; waits for the first one up to `timeout`.
-    pub fn poll(&mut self, max_records: usize, max_bytes: usize, timeout: Duration) -> Vec<Records> {
-        let mut due = self.due();
-        if due <= self.next && !self.done() {
-            std::thread::sleep(self.pace.until(self.next).min(timeout));
-            due = self.due();
-        }
-        let mut records = Records::new(0);
-        while self.next < due && records.len() < max_records && records.bytes_len() < max_bytes {
-            self.key.clear();
-            self.value.clear();
-            let timestamp = self.datagen.write(self.next, &mut self.key, &mut self.value);
-            let key = (!self.key.is_empty()).then_some(&self.key[..]);
-            records.push(self.next as i64, timestamp, key, Some(&self.value));
-            self.next += 1;
-        }
-        if records.is_empty() { vec![] } else { vec![records] }
-    }
-
-    /// True when all of a bounded source was read.
-    pub fn done(&self) -> bool {
-        self.datagen.rows_total.is_some_and(|total| self.next >= total)
-    }
-
-    /// Whether it ends by itself.
-    pub fn is_bounded(&self) -> bool {
-        self.datagen.rows_total.is_some()
-    }
-
-    /// The next offset.
-    pub fn position(&self) -> i64 {
-        self.next as i64
-    }
-
-    /// Records that are due and not read; 0 without a pace or an end.
-    pub fn lag(&self) -> i64 {
-        if !self.pace.is_set() && !self.is_bounded() {
-            return 0;
-        }
-        self.due().saturating_sub(self.next) as i64
-    }
-
-    /// One past the last offset that is due.
-    fn due(&self) -> u64 {
-        self.pace.due().min(self.datagen.rows_total.unwrap_or(u64::MAX))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::generate::reader::GeneratedReader;
 
     fn datagen(pairs: &[(&str, &str)]) -> Result<Datagen, ConnectorError> {
         Datagen::from_options(&pairs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect())
@@ -301,10 +245,10 @@ mod tests {
             ("fields.t.kind", "text"),
         ];
         let datagen = datagen(&options).unwrap();
-        let mut whole = DatagenReader::open(datagen.clone(), 0);
+        let mut whole = GeneratedReader::open(datagen.clone(), 0);
         let all = whole.poll(1000, usize::MAX, Duration::ZERO).remove(0);
         assert!(all.len() == 100 && whole.done() && whole.poll(9, 9, Duration::ZERO).is_empty());
-        let rest = DatagenReader::open(datagen, 60).poll(1000, usize::MAX, Duration::ZERO).remove(0);
+        let rest = GeneratedReader::open(datagen, 60).poll(1000, usize::MAX, Duration::ZERO).remove(0);
         assert_eq!((rest.len(), rest.offsets[0]), (40, 60));
         assert_eq!(rest.values.get(5), all.values.get(65));
         let row: serde_json::Value = serde_json::from_slice(all.values.get(3).unwrap()).unwrap();
@@ -314,7 +258,7 @@ mod tests {
     #[test]
     fn batches_are_bounded() {
         let datagen = datagen(&[("template", "matches"), ("duplicates", "0.1")]).unwrap();
-        let mut reader = DatagenReader::open(datagen, 0);
+        let mut reader = GeneratedReader::open(datagen, 0);
         assert_eq!(reader.poll(7, usize::MAX, Duration::ZERO)[0].len(), 7);
         assert_eq!(reader.poll(1000, 1, Duration::ZERO)[0].len(), 1);
     }

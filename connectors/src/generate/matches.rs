@@ -1,12 +1,12 @@
 //! Made-up matches: `match.completed` envelopes around a body shaped as Riot's match-v5.
 //!
-//! What stands at an offset depends on the options and the offset only, so a reader may start
+//! The record at an offset depends on the options and the offset only, so a reader may start
 //! anywhere and a bench may check itself. Most offsets hold a match seen for the first time; shares
 //! of them are, as asked: duplicates (bytes repeated), corrections (a match again, fetched later,
 //! with other numbers), late matches (ended days ago) and broken records. With `keys` set, match
 //! ids come round again, each time as a later version.
 //!
-//! [`champion`] gives the records of the dimension that participants are joined with.
+//! [`champion_record`] gives the records of the dimension that participants are joined with.
 
 use std::io::Write;
 
@@ -20,10 +20,10 @@ const PLATFORMS: [&str; 4] = ["EUW1", "NA1", "KR", "BR1"];
 const ROLES: [&str; 6] = ["Assassin", "Fighter", "Mage", "Marksman", "Support", "Tank"];
 const SYLLABLES: [&str; 12] =
     ["ka", "zir", "lu", "mor", "an", "vex", "tha", "ri", "sol", "nev", "ira", "gor"];
-/// How far back duplicates and corrections reach.
-const REACH: u64 = 512;
+/// Greatest distance in offsets from a duplicate or correction back to its base.
+const MAX_DISTANCE: u64 = 512;
 
-/// What is generated.
+/// Options of the generated matches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MatchOptions {
     /// Another seed gives other matches.
@@ -36,7 +36,7 @@ pub struct MatchOptions {
     pub champions: u64,
     /// Players in a match.
     pub participants: u64,
-    /// When the first match ended, milliseconds since 1970.
+    /// End of the first match, milliseconds since 1970.
     pub start_ms: i64,
     /// Time from the end of one match to the end of the next.
     pub step_ms: i64,
@@ -46,7 +46,7 @@ pub struct MatchOptions {
     pub corrections: f64,
     /// Share of matches that ended [`MatchOptions::late_by_ms`] before their neighbours.
     pub late: f64,
-    /// How late they are.
+    /// Lateness of late matches.
     pub late_by_ms: i64,
     /// Share of records that are not valid.
     pub broken: f64,
@@ -72,8 +72,8 @@ impl Default for MatchOptions {
 }
 
 impl MatchOptions {
-    /// Takes these from the options of a source.
-    pub fn take(options: &mut Options<'_>) -> Result<MatchOptions, ConnectorError> {
+    /// Takes its options from those of a source.
+    pub fn take_from(options: &mut Options<'_>) -> Result<MatchOptions, ConnectorError> {
         let number = "a whole number";
         let base = MatchOptions::default();
         Ok(MatchOptions {
@@ -93,9 +93,9 @@ impl MatchOptions {
     }
 }
 
-/// What stands at an offset.
+/// Kind of the record at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RecordKind {
     /// A match, or with `keys` a later version of one.
     Fresh,
     /// The bytes of the offset named again.
@@ -124,17 +124,17 @@ pub struct Matches {
 }
 
 impl Matches {
-    /// A generator of what `options` say.
+    /// A generator of matches as `options` describe them.
     pub fn new(options: MatchOptions) -> Matches {
         Matches { options }
     }
 
-    /// What stands at `offset`.
-    pub fn kind(&self, offset: u64) -> Kind {
+    /// Kind of the record at `offset`.
+    pub fn kind_at(&self, offset: u64) -> RecordKind {
         let o = &self.options;
         let mut random = Random::new(o.seed ^ 0x6b69_6e64, offset);
         let mut draw = random.unit();
-        for (share, kind) in [(o.late, Kind::Late), (o.broken, Kind::Broken)] {
+        for (share, kind) in [(o.late, RecordKind::Late), (o.broken, RecordKind::Broken)] {
             if draw < share {
                 return kind;
             }
@@ -142,26 +142,26 @@ impl Matches {
         }
         let duplicate = draw < o.duplicates;
         if !duplicate && draw - o.duplicates >= o.corrections {
-            return Kind::Fresh;
+            return RecordKind::Fresh;
         }
         // The offset repeated must itself be fresh; the first ones have nothing to repeat.
-        let mut back = 1 + random.below(offset.min(REACH));
-        while back <= offset.min(REACH) {
+        let mut back = 1 + random.below(offset.min(MAX_DISTANCE));
+        while back <= offset.min(MAX_DISTANCE) {
             if self.is_plainly_fresh(offset - back) {
                 let base = offset - back;
-                return if duplicate { Kind::Duplicate(base) } else { Kind::Correction(base) };
+                return if duplicate { RecordKind::Duplicate(base) } else { RecordKind::Correction(base) };
             }
             back += 1;
         }
-        Kind::Fresh
+        RecordKind::Fresh
     }
 
     /// Appends the JSON at `offset` to `out` and returns the record's timestamp, milliseconds since 1970.
-    pub fn write(&self, offset: u64, out: &mut Vec<u8>) -> i64 {
-        let version = self.version(offset);
+    pub fn write_record(&self, offset: u64, out: &mut Vec<u8>) -> i64 {
+        let version = self.version_at(offset);
         let start = out.len();
-        self.envelope(&version, out);
-        if self.kind(offset) == Kind::Broken {
+        self.write_envelope(&version, out);
+        if self.kind_at(offset) == RecordKind::Broken {
             // Half of the broken ones are cut off, half have a field of the wrong type.
             if offset.is_multiple_of(2) {
                 out.truncate(start + (out.len() - start) / 2);
@@ -177,53 +177,53 @@ impl Matches {
 
     /// The match id at `offset`: the key of the record.
     pub fn match_id(&self, offset: u64) -> String {
-        let index = self.version(offset).index;
-        format!("{}_{}", platform(index), 7_000_000_000 + index)
+        let index = self.version_at(offset).index;
+        format!("{}_{}", platform_of(index), 7_000_000_000 + index)
     }
 
-    /// Without the search for a base, so that it cannot recurse: true where nothing but Fresh can stand.
+    /// Returns true where only Fresh is possible. It does not search for a base, so `kind_at` cannot recurse.
     fn is_plainly_fresh(&self, offset: u64) -> bool {
         let o = &self.options;
         let draw = Random::new(o.seed ^ 0x6b69_6e64, offset).unit();
         draw >= o.late + o.broken + o.duplicates + o.corrections
     }
 
-    fn version(&self, offset: u64) -> Version {
-        match self.kind(offset) {
-            Kind::Duplicate(base) => self.fresh(base),
-            Kind::Correction(base) => {
-                let first = self.fresh(base);
+    fn version_at(&self, offset: u64) -> Version {
+        match self.kind_at(offset) {
+            RecordKind::Duplicate(base) => self.fresh_version(base),
+            RecordKind::Correction(base) => {
+                let first = self.fresh_version(base);
                 let later = (offset - base) as i64 * self.options.step_ms.max(1);
                 let revision = first.revision + 1 + (offset - base);
                 Version { revision, fetched_ms: first.fetched_ms + later, ..first }
             }
-            Kind::Late => {
-                let on_time = self.fresh(offset);
+            RecordKind::Late => {
+                let on_time = self.fresh_version(offset);
                 Version { ended_ms: on_time.ended_ms - self.options.late_by_ms, ..on_time }
             }
-            Kind::Fresh | Kind::Broken => self.fresh(offset),
+            RecordKind::Fresh | RecordKind::Broken => self.fresh_version(offset),
         }
     }
 
-    fn fresh(&self, offset: u64) -> Version {
+    fn fresh_version(&self, offset: u64) -> Version {
         let o = &self.options;
         let (index, round) = match o.keys {
             0 => (offset, 0),
             keys => (offset % keys, offset / keys),
         };
-        // A match keeps its end when it comes round again: only what was fetched is newer.
+        // A match that comes round again keeps its end: only the time it was fetched is newer.
         let ended_ms = o.start_ms.wrapping_add((index as i64).wrapping_mul(o.step_ms));
         let fetched = o.start_ms.wrapping_add((offset as i64).wrapping_mul(o.step_ms));
-        Version { index, revision: round * (REACH + 2), ended_ms, fetched_ms: fetched + 60_000 }
+        Version { index, revision: round * (MAX_DISTANCE + 2), ended_ms, fetched_ms: fetched + 60_000 }
     }
 
-    fn envelope(&self, v: &Version, out: &mut Vec<u8>) {
+    fn write_envelope(&self, v: &Version, out: &mut Vec<u8>) {
         let o = &self.options;
         let mut random = Random::new(o.seed, v.index);
-        let (platform, number) = (platform(v.index), 7_000_000_000 + v.index);
+        let (platform, number) = (platform_of(v.index), 7_000_000_000 + v.index);
         let duration = 900 + random.below(1800) as i64;
         let players: Vec<u64> = (0..o.participants).map(|_| random.below(o.players)).collect();
-        put(
+        push_text(
             out,
             format_args!(
                 r#"{{"event_id":"{:016x}-{}","event_type":"match.completed","fetched_at":"#,
@@ -232,17 +232,17 @@ impl Matches {
             ),
         );
         write_time(out, v.fetched_ms);
-        put(
+        push_text(
             out,
             format_args!(
                 r#","match":{{"metadata":{{"dataVersion":"2","matchId":"{platform}_{number}","participants":["#
             ),
         );
         for (i, player) in players.iter().enumerate() {
-            put(out, format_args!("{}\"{}\"", comma(i), puuid(*player)));
+            push_text(out, format_args!("{}\"{}\"", comma_before(i), puuid(*player)));
         }
         let started = v.ended_ms - duration * 1000;
-        put(
+        push_text(
             out,
             format_args!(
                 r#"]}},"info":{{"endOfGameResult":"GameComplete","gameCreation":{},"gameDuration":{duration},"gameEndTimestamp":{},"gameId":{number},"gameMode":"CLASSIC","gameStartTimestamp":{started},"gameType":"MATCHED_GAME","gameVersion":"16.{}.1","mapId":11,"participants":["#,
@@ -257,18 +257,21 @@ impl Matches {
         for (i, player) in players.iter().enumerate() {
             let blue = (i as u64) < o.participants.div_ceil(2);
             let champion = 1 + random.below(o.champions);
-            put(out, format_args!("{}", comma(i)));
-            participant(out, &mut numbers, (*player, champion, blue, blue == blue_wins));
+            push_text(out, format_args!("{}", comma_before(i)));
+            write_participant(out, &mut numbers, (*player, champion, blue, blue == blue_wins));
         }
-        put(out, format_args!(r#"],"platformId":"{platform}","queueId":420,"tournamentCode":""}}}}}}"#));
+        push_text(
+            out,
+            format_args!(r#"],"platformId":"{platform}","queueId":420,"tournamentCode":""}}}}}}"#),
+        );
     }
 }
 
-/// One participant: player, champion, blue side, winner.
-fn participant(out: &mut Vec<u8>, numbers: &mut Random, who: (u64, u64, bool, bool)) {
+/// Appends one participant: player, champion, blue side, winner.
+fn write_participant(out: &mut Vec<u8>, numbers: &mut Random, who: (u64, u64, bool, bool)) {
     let (player, champion, blue, win) = who;
     let (kills, deaths, assists) = (numbers.below(16), numbers.below(12), numbers.below(20));
-    put(
+    push_text(
         out,
         format_args!(
             r#"{{"assists":{assists},"championId":{champion},"championName":"{}","deaths":{deaths},"goldEarned":{},"kills":{kills},"puuid":"{}","teamId":{},"totalDamageDealtToChampions":{},"visionScore":{},"win":{win}}}"#,
@@ -283,7 +286,7 @@ fn participant(out: &mut Vec<u8>, numbers: &mut Random, who: (u64, u64, bool, bo
 }
 
 /// Key and JSON of champion `id`, counted from 1: the dimension's record.
-pub fn champion(id: u64) -> (String, String) {
+pub fn champion_record(id: u64) -> (String, String) {
     let (name, role) = (champion_name(id), ROLES[(id % ROLES.len() as u64) as usize]);
     let json = format!(r#"{{"champion_id":{id},"name":"{name}","role":"{role}"}}"#);
     (id.to_string(), json)
@@ -294,7 +297,7 @@ pub fn match_events(options: MatchOptions, count: u64) -> impl Iterator<Item = (
     let matches = Matches::new(options);
     (0..count).map(move |offset| {
         let mut json = Vec::with_capacity(4096);
-        matches.write(offset, &mut json);
+        matches.write_record(offset, &mut json);
         (matches.match_id(offset), json)
     })
 }
@@ -306,7 +309,7 @@ fn champion_name(id: u64) -> String {
     name
 }
 
-fn platform(index: u64) -> &'static str {
+fn platform_of(index: u64) -> &'static str {
     PLATFORMS[(Random::new(4, index).below(4)) as usize]
 }
 
@@ -314,11 +317,11 @@ fn puuid(player: u64) -> String {
     format!("{:016x}{player:016x}", Random::new(9, player).next_u64())
 }
 
-fn comma(i: usize) -> &'static str {
+fn comma_before(i: usize) -> &'static str {
     if i == 0 { "" } else { "," }
 }
 
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+fn push_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to a Vec does not fail.
     let _ = out.write_fmt(text);
 }
@@ -336,7 +339,7 @@ pub(crate) fn write_time(out: &mut Vec<u8>, ms: i64) {
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
     let year = yoe + era * 400 + i64::from(month <= 2);
     let (h, m, s) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
-    put(
+    push_text(
         out,
         format_args!(
             "\"{year:04}-{month:02}-{:02}T{h:02}:{m:02}:{s:02}.{:03}Z\"",
@@ -364,7 +367,7 @@ mod tests {
 
     fn json(matches: &Matches, offset: u64) -> Option<Value> {
         let mut out = Vec::new();
-        matches.write(offset, &mut out);
+        matches.write_record(offset, &mut out);
         serde_json::from_slice(&out).ok()
     }
 
@@ -372,10 +375,10 @@ mod tests {
     fn the_same_offset_gives_the_same_bytes() {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         (0..200).for_each(|i| {
-            mixed().write(i, &mut a);
+            mixed().write_record(i, &mut a);
         });
         (0..200).for_each(|i| {
-            mixed().write(i, &mut b);
+            mixed().write_record(i, &mut b);
         });
         assert_eq!(a, b);
     }
@@ -386,21 +389,21 @@ mod tests {
         let mut seen = [0u32; 5];
         for offset in 0..2000 {
             let value = json(&matches, offset);
-            match matches.kind(offset) {
-                Kind::Fresh => seen[0] += 1,
-                Kind::Duplicate(base) => {
+            match matches.kind_at(offset) {
+                RecordKind::Fresh => seen[0] += 1,
+                RecordKind::Duplicate(base) => {
                     seen[1] += 1;
                     assert_eq!(value, json(&matches, base));
                 }
-                Kind::Correction(base) => {
+                RecordKind::Correction(base) => {
                     seen[2] += 1;
                     let (new, old) = (value.unwrap(), json(&matches, base).unwrap());
                     assert_eq!(new["match"]["metadata"], old["match"]["metadata"]);
                     assert!(new["fetched_at"].as_str() > old["fetched_at"].as_str());
                     assert_ne!(new["match"]["info"], old["match"]["info"]);
                 }
-                Kind::Late => seen[3] += 1,
-                Kind::Broken => {
+                RecordKind::Late => seen[3] += 1,
+                RecordKind::Broken => {
                     seen[4] += 1;
                     assert!(value.is_none_or(|v| v["event_id"] == 7));
                 }
@@ -434,7 +437,7 @@ mod tests {
 
     #[test]
     fn champions_have_names() {
-        let (key, value) = champion(7);
+        let (key, value) = champion_record(7);
         let value: Value = serde_json::from_str(&value).unwrap();
         assert_eq!((key.as_str(), &value["champion_id"]), ("7", &Value::from(7)));
         let names: std::collections::BTreeSet<String> = (1..=160).map(champion_name).collect();

@@ -11,13 +11,13 @@ pub struct Random(u64);
 impl Random {
     /// The stream of `position` under `seed`.
     pub fn new(seed: u64, position: u64) -> Random {
-        Random(mix(seed ^ 0x6865_7261_6c64) ^ mix(position.wrapping_add(0x9e37_79b9_7f4a_7c15)))
+        Random(mix_bits(seed ^ 0x6865_7261_6c64) ^ mix_bits(position.wrapping_add(0x9e37_79b9_7f4a_7c15)))
     }
 
     /// The next number.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+        mix_bits(self.0)
     }
 
     /// A number from 0 up to, but not including, `bound`; 0 for a bound of 0.
@@ -37,7 +37,7 @@ impl Random {
     }
 }
 
-fn mix(mut z: u64) -> u64 {
+fn mix_bits(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

@@ -1,8 +1,8 @@
-//! What all Kafka clients of this crate share: logging, delivery reports, the meaning of errors.
+//! Shared parts of all Kafka clients of this crate: logging, delivery reports, mapping of errors.
 //!
-//! librdkafka reports through callbacks; [`Context`] hands its log lines to `tracing`, remembers the
-//! first record that could not be delivered, and remembers transport errors, because a transaction
-//! that saw one is not trusted (see [`super::publisher::session`]). Nothing that librdkafka logs holds a secret.
+//! librdkafka reports through callbacks; [`Context`] passes its log lines to `tracing`, stores the
+//! first record that could not be delivered, and stores transport errors, because a session that saw
+//! one is not used again (see [`super::publisher::session`]). librdkafka logs no secrets.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,89 +18,87 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::ConnectorError;
 
-/// Where the broker put a record that was marked.
+/// Offset that the broker gave to a marked record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct First {
+pub struct MarkedOffset {
     /// The mark that it was sent with.
     pub mark: usize,
     /// Its offset.
     pub offset: i64,
 }
 
-/// The context of every client. What a producer sends may be marked with a number above 0: then the place it got
-/// is kept.
+/// The context of every client. A record may be sent with a mark above 0: then its offset is kept.
 #[derive(Default)]
 pub struct Context {
     transport_error: AtomicBool,
     timed_out: AtomicBool,
-    untimely: AtomicBool,
-    firsts: Mutex<Vec<First>>,
+    timestamp_refused: AtomicBool,
+    marked_offsets: Mutex<Vec<MarkedOffset>>,
     undelivered: Mutex<Option<String>>,
-    trouble: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
     refused: Mutex<Option<String>>,
 }
 
 impl Context {
-    /// Forgets what was noticed so far.
+    /// Clears all events but the last error and the refusal.
     pub fn clear(&self) {
         self.transport_error.store(false, Ordering::Relaxed);
         self.timed_out.store(false, Ordering::Relaxed);
-        self.untimely.store(false, Ordering::Relaxed);
-        drop(self.take_firsts());
+        self.timestamp_refused.store(false, Ordering::Relaxed);
+        drop(self.take_marked_offsets());
         if let Ok(mut undelivered) = self.undelivered.lock() {
             *undelivered = None;
         }
     }
 
-    /// Whether a connection failed since [`Context::clear`].
+    /// Returns true if a connection failed since [`Context::clear`].
     pub fn saw_transport_error(&self) -> bool {
         self.transport_error.load(Ordering::Relaxed)
     }
 
-    /// Whether a record could not be delivered in its time since [`Context::clear`].
+    /// Returns true if a record timed out before its delivery since [`Context::clear`].
     pub fn timed_out(&self) -> bool {
         self.timed_out.load(Ordering::Relaxed)
     }
 
-    /// Whether the broker refused a record for its time since [`Context::clear`].
-    pub fn untimely(&self) -> bool {
-        self.untimely.load(Ordering::Relaxed)
+    /// Returns true if the broker refused a record for its timestamp since [`Context::clear`].
+    pub fn timestamp_refused(&self) -> bool {
+        self.timestamp_refused.load(Ordering::Relaxed)
     }
 
-    /// Where marked records were put since [`Context::clear`]. Forgets it.
-    pub fn take_firsts(&self) -> Vec<First> {
-        self.firsts.lock().map(|mut firsts| std::mem::take(&mut *firsts)).unwrap_or_default()
+    /// Takes the offsets of marked records since [`Context::clear`].
+    pub fn take_marked_offsets(&self) -> Vec<MarkedOffset> {
+        self.marked_offsets.lock().map(|mut marked| std::mem::take(&mut *marked)).unwrap_or_default()
     }
 
-    /// Why the first record that was not delivered since [`Context::clear`] was not.
-    pub fn undelivered(&self) -> Option<String> {
+    /// Reason why the first undelivered record since [`Context::clear`] was not delivered.
+    pub fn delivery_error(&self) -> Option<String> {
         self.undelivered.lock().ok().and_then(|undelivered| undelivered.clone())
     }
 
-    /// The last error a client reported since [`Context::recovered`].
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().ok().and_then(|trouble| trouble.clone())
+    /// The last error a client reported since [`Context::clear_last_error`].
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().ok().and_then(|held| held.clone())
     }
 
-    /// Why a broker let nobody in who comes like this: asking again does not help.
-    /// Forgets it.
+    /// Takes the reason why a broker refused authentication or TLS: trying again does not help.
     pub fn take_refused(&self) -> Option<String> {
         self.refused.lock().ok().and_then(|mut refused| refused.take())
     }
 
-    /// The client works: whatever was reported before is over.
-    pub fn recovered(&self) {
-        if let Ok(mut trouble) = self.trouble.lock()
-            && trouble.is_some()
+    /// Clears the last error once the client works again.
+    pub fn clear_last_error(&self) {
+        if let Ok(mut last_error) = self.last_error.lock()
+            && last_error.is_some()
         {
-            *trouble = None;
+            *last_error = None;
         }
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // Producer options set on a consumer, and the reverse, are no news: options pass through.
+        // All options go to all clients, so warnings of producer options on a consumer say nothing new.
         if facility == "CONFWARN" {
             return tracing::debug!(target: "kafka", "{message}");
         }
@@ -116,7 +114,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         use RDKafkaErrorCode as Code;
-        // After how long, and in which state of the client's own, helps nobody.
+        // librdkafka appends the time and its own connection state, which are of no use to the user.
         let reason = reason.split_once(" (after ").map_or(reason, |(reason, _)| reason);
         match error.rdkafka_error_code() {
             Some(Code::PartitionEOF) => return,
@@ -130,12 +128,12 @@ impl ClientContext for Context {
             }
             _ => {}
         }
-        // That all are down is said after why, and says less.
+        // AllBrokersDown follows the error that names the cause, and must not replace it.
         let vague = error.rdkafka_error_code() == Some(Code::AllBrokersDown);
-        if let Ok(mut trouble) = self.trouble.lock()
-            && (!vague || trouble.is_none())
+        if let Ok(mut last_error) = self.last_error.lock()
+            && (!vague || last_error.is_none())
         {
-            *trouble = Some(reason.to_string());
+            *last_error = Some(reason.to_string());
         }
         tracing::debug!(target: "kafka", %error, "{reason}");
     }
@@ -156,12 +154,12 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, mark: usize) {
         let error = match result {
             Ok(message) => {
-                // Of a record that was sent twice the broker does not tell the place.
+                // For a record that was sent twice the broker reports no offset.
                 if mark > 0
                     && message.offset() >= 0
-                    && let Ok(mut firsts) = self.firsts.lock()
+                    && let Ok(mut marked_offsets) = self.marked_offsets.lock()
                 {
-                    firsts.push(First { mark, offset: message.offset() });
+                    marked_offsets.push(MarkedOffset { mark, offset: message.offset() });
                 }
                 return;
             }
@@ -169,7 +167,7 @@ impl ProducerContext for Context {
         };
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageTimedOut) => self.timed_out.store(true, Ordering::Relaxed),
-            Some(RDKafkaErrorCode::InvalidTimestamp) => self.untimely.store(true, Ordering::Relaxed),
+            Some(RDKafkaErrorCode::InvalidTimestamp) => self.timestamp_refused.store(true, Ordering::Relaxed),
             _ => {}
         }
         if let Ok(mut undelivered) = self.undelivered.lock()
@@ -180,8 +178,8 @@ impl ProducerContext for Context {
     }
 }
 
-/// What an error of the client means to us; `what` is what was being done.
-pub fn meaning(error: KafkaError, bootstrap: &str, what: &str) -> ConnectorError {
+/// Maps an error of the client; `what` names the action that failed.
+pub fn to_connector_error(error: KafkaError, bootstrap: &str, what: &str) -> ConnectorError {
     use RDKafkaErrorCode as Code;
     if let KafkaError::ClientConfig(_, reason, name, _) = &error {
         // The value is left out: it may be a secret.
@@ -228,7 +226,7 @@ pub fn meaning(error: KafkaError, bootstrap: &str, what: &str) -> ConnectorError
     }
 }
 
-/// Runs a future of the admin client to its end on this thread. They are completed by a thread of
+/// Runs a future of the admin client to its end on this thread. It is completed by a thread of
 /// the client's own, so no runtime is needed.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);

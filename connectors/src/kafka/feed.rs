@@ -1,13 +1,13 @@
-//! A plain producer: for demos, tests, benches and whoever else feeds a topic.
+//! A plain producer: for demos, tests, benches and others that feed a topic.
 //!
-//! Not transactional: what it sends is input, and sources expect input to be repeated.
+//! Not transactional: its records are input, and sources expect input to be repeated.
 
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
-use super::client::{Context, meaning};
+use super::client::{Context, to_connector_error};
 use super::options::KafkaCluster;
 use crate::ConnectorError;
 
@@ -20,12 +20,12 @@ pub struct Feed {
 impl Feed {
     /// A producer for `cluster`.
     pub fn open(cluster: &KafkaCluster) -> Result<Feed, ConnectorError> {
-        let mut config = cluster.config();
-        cluster.default(&mut config, "compression.type", "lz4");
-        cluster.default(&mut config, "queue.buffering.max.messages", "1000000");
+        let mut config = cluster.client_config();
+        cluster.set_default(&mut config, "compression.type", "lz4");
+        cluster.set_default(&mut config, "queue.buffering.max.messages", "1000000");
         let producer = config.create_with_context(Context::default());
         let bootstrap = cluster.bootstrap.clone();
-        let producer = producer.map_err(|error| meaning(error, &bootstrap, "the options"))?;
+        let producer = producer.map_err(|error| to_connector_error(error, &bootstrap, "the options"))?;
         Ok(Feed { producer, bootstrap })
     }
 
@@ -49,19 +49,19 @@ impl Feed {
         loop {
             let Err((error, back)) = self.producer.send::<[u8], [u8]>(record) else { return Ok(()) };
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(meaning(error, &self.bootstrap, "a record"));
+                return Err(to_connector_error(error, &self.bootstrap, "a record"));
             }
             std::thread::sleep(Duration::from_millis(1));
             record = back;
         }
     }
 
-    /// Waits until all that was sent has arrived; an error when something did not.
+    /// Waits until all records have arrived; an error when one did not.
     pub fn flush(&self, timeout: Duration) -> Result<(), ConnectorError> {
         let until = Instant::now() + timeout;
         let flushed = self.producer.flush(until.saturating_duration_since(Instant::now()));
-        flushed.map_err(|error| meaning(error, &self.bootstrap, "records"))?;
-        match self.producer.context().undelivered() {
+        flushed.map_err(|error| to_connector_error(error, &self.bootstrap, "records"))?;
+        match self.producer.context().delivery_error() {
             Some(reason) => {
                 let (bootstrap, what) = (self.bootstrap.clone(), "a record".to_string());
                 Err(ConnectorError::Refused { bootstrap, what, reason })

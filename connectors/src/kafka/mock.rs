@@ -1,8 +1,8 @@
 //! A Kafka in this process, for the demo and for tests: librdkafka's mock.
 //!
-//! It speaks the protocol on a local port, so clients need not know. It hides nothing from
-//! read_committed readers, keeps at most 5 MiB a partition and has no admin calls: it is good for
-//! showing things and for injecting errors, and never for judging exactly-once.
+//! It speaks the protocol on a local port, so clients need no special case. It hides nothing from
+//! read_committed readers, keeps at most 5 MiB a partition and has no admin calls: it serves demos and
+//! injected errors, and cannot show that a sink is exactly-once.
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;

@@ -1,8 +1,8 @@
-//! The partition of a key, as Java clients choose it: murmur2 of the key bytes, made positive,
+//! The partition of a key as Java clients choose it: murmur2 of the key bytes, made positive,
 //! modulo the partitions.
 //!
-//! The outbox names partitions explicitly, so that an epoch published again lands where it landed
-//! first; and a consumer that joins our topics with others finds equal keys in equal partitions.
+//! The outbox names partitions explicitly, so that an epoch published again lands in the same
+//! partitions; and a consumer that joins our topics with others finds equal keys in equal partitions.
 
 /// The partition of `key` among `partitions`, which must be above zero.
 pub fn murmur2_partition(key: &[u8], partitions: i32) -> i32 {

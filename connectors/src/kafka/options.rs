@@ -1,8 +1,8 @@
-//! Clusters and sources as the options describe them.
+//! Clusters and sources as given by the options.
 //!
 //! `bootstrap.server` and `bootstrap.servers` mean the same. Every other `properties.NAME` goes to
-//! librdkafka as it stands, and is tried at once, so that a mistyped name is found by `check`
-//! without a network. Options that the exactly-once protocol rests on are refused.
+//! librdkafka unchanged, and is tried at once, so that `check` finds a mistyped name without a
+//! network. Options that the exactly-once protocol depends on are refused.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-use super::client::meaning;
+use super::client::to_connector_error;
 use crate::options::{Options, redacted};
 use crate::{ConnectorError, LastRecord};
 
-/// Options Herald sets itself, and why they are not for the user.
-const OWN: [(&str, &str); 10] = [
+/// Options that Herald sets itself, and the reasons why users must not.
+const RESERVED_OPTIONS: [(&str, &str); 10] = [
     ("transactional.id", "follows from the topology's name (--name)"),
     ("enable.idempotence", "is always on: the sinks are exactly-once"),
     ("acks", "is always all: the sinks are exactly-once"),
@@ -28,7 +28,7 @@ const OWN: [(&str, &str); 10] = [
     ("partitioner", "does not apply: keys are partitioned as Java clients do"),
 ];
 
-/// A Kafka cluster and how to talk to it.
+/// A Kafka cluster and the options of its clients.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KafkaCluster {
     /// Bootstrap servers, which are also the cluster's identity.
@@ -44,7 +44,7 @@ impl KafkaCluster {
     }
 
     /// Takes `properties.*` from the options of a source or sink.
-    pub fn take(options: &mut Options<'_>) -> Result<KafkaCluster, ConnectorError> {
+    pub fn take_from(options: &mut Options<'_>) -> Result<KafkaCluster, ConnectorError> {
         let mut properties = options.prefixed("properties.");
         let plural = properties.remove("bootstrap.servers");
         let Some(bootstrap) = properties.remove("bootstrap.server").or(plural) else {
@@ -57,24 +57,24 @@ impl KafkaCluster {
             let message = "must not be empty";
             return Err(ConnectorError::config("properties.bootstrap.server", message));
         }
-        for (name, why) in OWN {
+        for (name, why) in RESERVED_OPTIONS {
             if properties.contains_key(name) {
                 return Err(ConnectorError::config(&format!("properties.{name}"), why));
             }
         }
         let cluster = KafkaCluster { bootstrap, properties };
-        let tried = cluster.config().create_native_config();
-        tried.map_err(|error| meaning(error, &cluster.bootstrap, "the options"))?;
+        let tried = cluster.client_config().create_native_config();
+        tried.map_err(|error| to_connector_error(error, &cluster.bootstrap, "the options"))?;
         Ok(cluster)
     }
 
-    /// What tells clusters apart.
+    /// Identity of the cluster: clusters with equal identities are the same.
     pub fn identity(&self) -> &str {
         &self.bootstrap
     }
 
-    /// What every client of this cluster starts from.
-    pub(crate) fn config(&self) -> ClientConfig {
+    /// Configuration that every client of this cluster starts from.
+    pub(crate) fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "herald");
         // Reconnects are frequent while a broker restarts, and slow ones delay every recovery.
@@ -87,9 +87,9 @@ impl KafkaCluster {
         config
     }
 
-    /// A consumer without a memory of its own: partitions and offsets are always assigned.
-    pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
-        let mut config = self.config();
+    /// Configuration of a consumer without stored offsets: partitions and offsets are always assigned.
+    pub(crate) fn consumer_config(&self, group: &str) -> ClientConfig {
+        let mut config = self.client_config();
         if !self.properties.contains_key("group.id") {
             config.set("group.id", group);
         }
@@ -98,19 +98,19 @@ impl KafkaCluster {
         config.set("enable.partition.eof", "true");
         config.set("auto.offset.reset", "error");
         // At the default of one second a full queue would starve the reader.
-        self.default(&mut config, "fetch.queue.backoff.ms", "10");
-        self.default(&mut config, "isolation.level", "read_committed");
+        self.set_default(&mut config, "fetch.queue.backoff.ms", "10");
+        self.set_default(&mut config, "isolation.level", "read_committed");
         config
     }
 
-    pub(crate) fn default(&self, config: &mut ClientConfig, name: &str, value: &str) {
+    pub(crate) fn set_default(&self, config: &mut ClientConfig, name: &str, value: &str) {
         if !self.properties.contains_key(name) {
             config.set(name, value);
         }
     }
 
-    /// An option as a number, where it is given as one.
-    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+    /// An option as a number, if it is given as one.
+    pub(crate) fn number_option(&self, name: &str) -> Option<u64> {
         self.properties.get(name).and_then(|value| value.trim().parse().ok())
     }
 }
@@ -131,7 +131,7 @@ impl fmt::Display for KafkaCluster {
     }
 }
 
-/// Where reading begins in partitions the state knows nothing of.
+/// Start of reading in partitions that the state does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Startup {
     /// At the first record held.
@@ -146,20 +146,21 @@ pub enum Startup {
 /// A topic to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSource {
-    /// Where it is.
+    /// The cluster.
     pub cluster: KafkaCluster,
     /// Its name.
     pub topic: String,
-    /// Where to begin.
+    /// Start of reading at the first run.
     pub startup: Startup,
     /// Group that offsets are committed for, for lag tools; None for `herald-` and the source's name.
-    /// `properties.group.id` goes before it.
+    /// `properties.group.id` overrides it.
     pub group: Option<String>,
-    /// How long opening waits for the broker.
+    /// Time that opening waits for the broker.
     pub open_timeout: Duration,
-    /// Whether reading goes on where the topic starts when records before that are gone.
+    /// True if reading goes on at the topic's start when records before it are gone.
     pub skip_lost: bool,
-    /// The last records that the state has read, by partition: a topic that holds others there was made anew.
+    /// The last records that the state has read, by partition: a topic with others at their offsets was
+    /// created again.
     pub last: BTreeMap<i32, LastRecord>,
 }
 
@@ -177,12 +178,12 @@ impl KafkaSource {
         }
     }
 
-    /// From the options of a source.
+    /// Reads the options of a source.
     pub fn from_options(values: &BTreeMap<String, String>) -> Result<KafkaSource, ConnectorError> {
         let mut options = Options::new(values);
         options.text("connector");
         let topic = options.required("topic")?;
-        let cluster = KafkaCluster::take(&mut options)?;
+        let cluster = KafkaCluster::take_from(&mut options)?;
         let at = options.parse("scan.startup.timestamp.millis", "milliseconds since 1970")?;
         let startup = match (options.text("scan.startup.mode"), at) {
             (None | Some("timestamp"), Some(at)) => Startup::Timestamp(at),
@@ -226,8 +227,8 @@ mod tests {
     fn options_pass_through() {
         let source = source(&with(&[("properties.fetch.min.bytes", "10")])).unwrap();
         assert_eq!((source.cluster.identity(), source.startup), ("a:1,b:2", Startup::Earliest));
-        assert_eq!(source.cluster.consumer("g").get("fetch.min.bytes"), Some("10"));
-        assert_eq!(source.cluster.consumer("g").get("group.id"), Some("g"));
+        assert_eq!(source.cluster.consumer_config("g").get("fetch.min.bytes"), Some("10"));
+        assert_eq!(source.cluster.consumer_config("g").get("group.id"), Some("g"));
     }
 
     #[test]

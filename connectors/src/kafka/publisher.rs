@@ -1,14 +1,14 @@
 //! The publisher: epochs from the outbox to Kafka, each exactly once.
 //!
 //! [`Publisher::publish`] returns when its epochs are committed, and not before: through broker
-//! outages it waits, opening anew with backoff, until its stop flag is set. After every blemish the
-//! marker decides whether the transaction counts. Small epochs share a transaction; one that is too
-//! large for a transaction goes out in parts, each with its marker; how large one may be is halved when
-//! one is not over before its timeout, and grows again. What was published before is skipped, so the
-//! whole outbox may be handed over at a restart.
+//! outages it waits, opening a new session with backoff, until its stop flag is set. After every failure
+//! the marker decides whether the transaction was committed. Small epochs share a transaction; one that is
+//! too large for a transaction is published in parts, each with its marker. The size limit is halved when a
+//! transaction does not end before its timeout, and grows again. Epochs published before are skipped, so
+//! the whole outbox may be passed again at a restart.
 //!
-//! Every record carries the headers `herald.topology` and `herald.epoch`, and the commit's time, as far as the broker
-//! takes it (`stamps`). A topic that is not the one that was published to before is refused (`judge`).
+//! Every record carries the headers `herald.topology` and `herald.epoch`, and the commit's time, as far as
+//! the broker accepts it (`stamps`). A topic that was deleted and created again since is refused (`reached`).
 
 pub mod progress;
 pub(crate) mod reached;
@@ -29,25 +29,25 @@ use schemas::Backoff;
 use super::options::KafkaCluster;
 use super::topics::Topics;
 use crate::{ConnectorError, Mismatch};
-use progress::{self, Found, Marker, Progress};
+use progress::{self, LastMarker, Marker, Progress};
 use reached::Reached;
 use session::{Output, Session, SessionConfig};
 use stamps::Stamps;
-use unsettled::Watch;
+use unsettled::OutputWatch;
 
-/// Output bytes of one transaction; what is more goes out in several. It must fit through a slow
-/// broker within the transaction timeout.
+/// Output bytes of one transaction, at most: a slow broker must accept them within the transaction
+/// timeout.
 const TRANSACTION_BYTES: usize = 64 << 20;
 
-/// The least limit, and by how much it grows again after a transaction that was in time.
-const MORE_BYTES: usize = 1 << 20;
+/// The least limit, and its growth after each transaction that ended in time.
+const LIMIT_STEP_BYTES: usize = 1 << 20;
 
-/// What a publisher is opened with.
+/// Configuration of a publisher.
 #[derive(Clone, Debug)]
 pub struct PublisherConfig {
-    /// Where the sinks are.
+    /// The cluster of the sinks.
     pub cluster: KafkaCluster,
-    /// Fences others who publish for the same topology.
+    /// Fences other processes that publish for the same topology.
     pub transactional_id: String,
     /// Name of the topology: key of its markers, header of its records.
     pub topology: String,
@@ -55,17 +55,17 @@ pub struct PublisherConfig {
     pub state_id: String,
     /// The progress topic.
     pub progress_topic: String,
-    /// Name and partitions of every topic that is published to: what hangs in others is not seen.
+    /// Name and partitions of every output topic: hanging transactions in other topics are not found.
     pub topics: Vec<(String, i32)>,
-    /// How far the topics reached that were published to before.
+    /// Lower bounds of the ends of topics that were published to before.
     pub reached: Reached,
-    /// Topics of which nothing is sent up to an epoch: a later one sends all of it again.
+    /// Topics that get no records up to an epoch, since a later epoch sends all of them again.
     pub superseded: BTreeMap<String, u64>,
     /// Replication factor of the progress topic when it is created; None for the broker's default.
     pub replication: Option<i32>,
     /// The least `max.message.bytes` of the sinks' topics: batches stay below it.
     pub max_batch_bytes: Option<i64>,
-    /// How long opening waits for the broker.
+    /// Time that opening waits for the broker.
     pub timeout: Duration,
 }
 
@@ -93,36 +93,36 @@ impl PublisherConfig {
 pub struct EpochOutput<'a> {
     /// The epoch.
     pub epoch: u64,
-    /// When it was committed: the records' timestamp, milliseconds since 1970.
+    /// Time of its commit and timestamp of its records, milliseconds since 1970.
     pub commit_ms: i64,
     /// Its chunks, in order.
     pub chunks: &'a [Vec<u8>],
 }
 
-/// How publishing fares, for metrics and readiness.
+/// Counters and last error of publishing, for metrics and readiness.
 #[derive(Debug, Default)]
 pub struct PublishStatus {
     /// Transactions committed.
     pub transactions: AtomicU64,
     /// Records in them, without markers.
     pub records: AtomicU64,
-    /// Epochs that went out in parts.
+    /// Epochs that were published in parts.
     pub split_epochs: AtomicU64,
-    /// Times the producer was dropped and opened anew.
+    /// Times that the producer was dropped and opened again.
     pub reopened: AtomicU64,
-    trouble: Mutex<Option<(Instant, String)>>,
+    last_error: Mutex<Option<(Instant, String)>>,
 }
 
 impl PublishStatus {
-    /// Since when nothing can be published, and why; None while all is well.
-    pub fn trouble(&self) -> Option<(Instant, String)> {
-        self.trouble.lock().ok().and_then(|trouble| trouble.clone())
+    /// Start and last error of the present failure; None while publishing works.
+    pub fn last_error(&self) -> Option<(Instant, String)> {
+        self.last_error.lock().ok().and_then(|held| held.clone())
     }
 
-    fn set_trouble(&self, error: Option<&ConnectorError>) {
-        let Ok(mut trouble) = self.trouble.lock() else { return };
-        *trouble = error.map(|error| {
-            let since = trouble.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+    fn set_last_error(&self, error: Option<&ConnectorError>) {
+        let Ok(mut held) = self.last_error.lock() else { return };
+        *held = error.map(|error| {
+            let since = held.as_ref().map_or_else(Instant::now, |(since, _)| *since);
             (since, error.to_string())
         });
     }
@@ -133,64 +133,64 @@ pub struct Publisher {
     config: PublisherConfig,
     progress: Progress,
     session: Option<Session>,
-    found: Found,
+    found: LastMarker,
     /// Names this publisher in its markers.
-    me: String,
-    /// Whether a marker of this publisher has counted.
+    process: String,
+    /// True once a marker of this publisher was committed.
     taken: bool,
     /// Output bytes of one transaction, at most.
     limit: usize,
-    /// The last transaction was too large for its time.
+    /// True if the last transaction was too large for its time.
     slow: bool,
-    /// Times that the broker takes.
+    /// Timestamps that the broker accepts.
     stamps: Stamps,
     status: Arc<PublishStatus>,
 }
 
-/// One transaction to make: whole epochs, or a part of one, and the marker that ends it.
+/// A planned transaction: whole epochs, or a part of one, and the marker that ends it.
 struct Transaction<'a> {
     pieces: Vec<EpochOutput<'a>>,
     marker: Marker,
 }
 
 impl Transaction<'_> {
-    fn chunks(&self) -> usize {
+    fn chunk_count(&self) -> usize {
         self.pieces.iter().map(|piece| piece.chunks.len()).sum()
     }
 
-    fn bytes(&self) -> usize {
+    fn byte_count(&self) -> usize {
         self.pieces.iter().flat_map(|piece| piece.chunks).map(Vec::len).sum()
     }
 }
 
 impl Publisher {
-    /// The marker as it can be seen without touching the transactional id: whoever publishes goes on.
-    /// An open transaction may hide a later one.
+    /// Reads the marker without taking over the transactional id, so that a running publisher is not fenced.
+    /// An open transaction may hide a later marker.
     pub fn peek(config: &PublisherConfig) -> Result<Option<Marker>, ConnectorError> {
-        let progress = progress_of(config)?;
-        Ok(progress.peek(&Found::default(), config.timeout, &AtomicBool::new(false))?.marker)
+        let progress = open_progress(config)?;
+        Ok(progress.peek(&LastMarker::default(), config.timeout, &AtomicBool::new(false))?.marker)
     }
 
-    /// Takes over the transactional id, settles its last transaction and reads the marker.
-    /// What the marker means for the state, [`settle()`] tells.
+    /// Takes over the transactional id, ends its last transaction and reads the marker.
+    /// The caller compares the marker with the state by [`settle()`].
     pub fn open(
         config: PublisherConfig,
         stop: &AtomicBool,
     ) -> Result<(Publisher, Option<Marker>), ConnectorError> {
-        let progress = progress_of(&config)?;
+        let progress = open_progress(&config)?;
         let mut publisher = Publisher {
             config,
             progress,
             session: None,
-            found: Found::default(),
-            me: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
+            found: LastMarker::default(),
+            process: format!("{:016x}", RandomState::new().hash_one(std::process::id())),
             taken: false,
             limit: TRANSACTION_BYTES,
             slow: false,
             stamps: Stamps::default(),
             status: Arc::new(PublishStatus::default()),
         };
-        publisher.reopen(stop)?;
+        publisher.reopen_session(stop)?;
         let marker = publisher.found.marker.clone();
         Ok((publisher, marker))
     }
@@ -200,23 +200,23 @@ impl Publisher {
         self.found.marker.as_ref()
     }
 
-    /// How far the topics that are published to have reached, at least.
+    /// Lower bounds of the ends of the output topics.
     pub fn reached(&self) -> &Reached {
         &self.config.reached
     }
 
-    /// Drops the producer as a blemish does: the next transaction opens anew.
+    /// Drops the producer as a failure does: the next transaction opens a new one.
     pub fn forget_session(&mut self) {
         self.session = None;
     }
 
-    /// The marker that says what to skip; tests of the tests leave it out.
-    fn known(&self) -> Option<&Marker> {
+    /// The marker up to which epochs are skipped; a failpoint ignores it, to show that tests notice.
+    fn skip_marker(&self) -> Option<&Marker> {
         fail_point!("publish.marker.ignored", |_| None);
         self.marker()
     }
 
-    /// How publishing fares; shared with whoever watches.
+    /// Counters and last error of publishing, shared with observers.
     pub fn status(&self) -> Arc<PublishStatus> {
         self.status.clone()
     }
@@ -224,14 +224,14 @@ impl Publisher {
     /// Takes the sinks over from another state, or from none: the state starts over (`--fresh`).
     pub fn claim(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
         let marker = Marker::whole(&self.config.state_id, 0, &[]);
-        self.commit(&Transaction { pieces: vec![], marker }, stop).map(drop)
+        self.commit_transaction(&Transaction { pieces: vec![], marker }, stop).map(drop)
     }
 
-    /// Signs the marker that is there, so that a process which slept while this one took over finds out.
+    /// Writes the present marker again, signed: a process suspended during the takeover detects it.
     pub fn take_over(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
-        let marker = self.found.marker.clone().unwrap_or_else(Marker::nothing);
+        let marker = self.found.marker.clone().unwrap_or_else(Marker::of_no_state);
         let unmarked = self.found.marker.is_none();
-        self.commit(&Transaction { pieces: vec![], marker }, stop)?;
+        self.commit_transaction(&Transaction { pieces: vec![], marker }, stop)?;
         if unmarked {
             self.found.marker = None;
         }
@@ -249,17 +249,17 @@ impl Publisher {
         self.publish_all(&[EpochOutput { epoch, commit_ms, chunks }], stop)
     }
 
-    /// Publishes epochs in ascending order. Ok means that all are committed; after an error, what
-    /// was committed is skipped when they are handed over again.
+    /// Publishes epochs in ascending order. Ok means that all are committed; after an error, those
+    /// that were committed are skipped when all are passed again.
     pub fn publish_all(
         &mut self,
         epochs: &[EpochOutput<'_>],
         stop: &AtomicBool,
     ) -> Result<(), ConnectorError> {
         'plan: loop {
-            let plan = plan(epochs, self.known(), &self.config.state_id, self.limit);
+            let plan = plan_transactions(epochs, self.skip_marker(), &self.config.state_id, self.limit);
             for transaction in &plan {
-                if !self.commit(transaction, stop)? {
+                if !self.commit_transaction(transaction, stop)? {
                     continue 'plan;
                 }
                 let part = (transaction.marker.part, transaction.marker.parts);
@@ -277,36 +277,42 @@ impl Publisher {
         }
     }
 
-    /// Makes one transaction count, through as many attempts as that takes. False when it does not and is
-    /// to be made smaller.
-    fn commit(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<bool, ConnectorError> {
+    /// Commits one transaction, with as many attempts as needed. False when it was not committed and must be
+    /// made smaller.
+    fn commit_transaction(
+        &mut self,
+        wanted: &Transaction<'_>,
+        stop: &AtomicBool,
+    ) -> Result<bool, ConnectorError> {
         let mut backoff = Backoff::default();
         loop {
-            let error = match self.attempt(wanted, stop) {
+            let error = match self.try_transaction(wanted, stop) {
                 Ok(done) => {
-                    self.status.set_trouble(None);
-                    let room = if done { self.limit.saturating_add(MORE_BYTES) } else { self.limit };
+                    self.status.set_last_error(None);
+                    let room = if done { self.limit.saturating_add(LIMIT_STEP_BYTES) } else { self.limit };
                     (self.limit, self.slow) = (room.min(TRANSACTION_BYTES), false);
                     return Ok(done);
                 }
                 Err(error) => error,
             };
-            if matches!(error, ConnectorError::Slow(_)) && wanted.chunks() > 1 && wanted.bytes() > MORE_BYTES
+            if matches!(error, ConnectorError::Slow(_))
+                && wanted.chunk_count() > 1
+                && wanted.byte_count() > LIMIT_STEP_BYTES
             {
-                (self.limit, self.slow) = ((wanted.bytes() / 2).max(MORE_BYTES), true);
+                (self.limit, self.slow) = ((wanted.byte_count() / 2).max(LIMIT_STEP_BYTES), true);
             }
-            // Whatever went wrong, this producer is not used again.
+            // After any error the producer is not used again (see `session`).
             let session = self.session.take();
-            if !error.passes() {
+            if !error.is_transient() {
                 session.inspect(Session::abort);
                 return Err(error);
             }
             drop(session);
             self.status.reopened.fetch_add(1, Ordering::Relaxed);
-            self.status.set_trouble(Some(&error));
+            self.status.set_last_error(Some(&error));
             tracing::warn!(epoch = wanted.marker.epoch, %error, "publishing is tried again");
-            // Other times are tried at once.
-            if matches!(error, ConnectorError::Untimely(_)) && self.stamps.refused() {
+            // Other timestamps are tried without backoff.
+            if matches!(error, ConnectorError::Untimely(_)) && self.stamps.note_refusal() {
                 continue;
             }
             if !backoff.wait(stop) {
@@ -315,27 +321,33 @@ impl Publisher {
         }
     }
 
-    fn attempt(&mut self, wanted: &Transaction<'_>, stop: &AtomicBool) -> Result<bool, ConnectorError> {
-        // Who lost a connection may not know all that became of the last transaction.
-        if self.session.as_ref().is_none_or(|session| session.blemished || session.lost_connection()) {
+    /// Makes one attempt. True when the transaction was committed, by this attempt or the one before; false
+    /// when the one before was too large for its time.
+    fn try_transaction(
+        &mut self,
+        wanted: &Transaction<'_>,
+        stop: &AtomicBool,
+    ) -> Result<bool, ConnectorError> {
+        // After a lost connection the outcome of the last transaction is not certain either.
+        if self.session.as_ref().is_none_or(|session| session.tainted || session.lost_connection()) {
             let known = self.found.marker.clone();
-            let blemished = self.session.is_some();
-            self.reopen(stop)?;
-            self.status.reopened.fetch_add(u64::from(blemished), Ordering::Relaxed);
+            let tainted = self.session.is_some();
+            self.reopen_session(stop)?;
+            self.status.reopened.fetch_add(u64::from(tainted), Ordering::Relaxed);
             let found = &self.found.marker;
-            if self.found.by.as_ref() == Some(&self.me) && found.as_ref() == Some(&wanted.marker) {
+            if self.found.by.as_ref() == Some(&self.process) && found.as_ref() == Some(&wanted.marker) {
                 self.taken = true;
                 return Ok(true);
             }
             if *found != known {
-                return Err(ConnectorError::StateMismatch(strange(found.as_ref(), known.as_ref())));
+                return Err(ConnectorError::StateMismatch(marker_mismatch(found.as_ref(), known.as_ref())));
             }
             if self.slow {
                 return Ok(false);
             }
         }
         let Some(session) = self.session.as_mut() else { return Ok(false) };
-        let text = wanted.marker.to_json(&self.me);
+        let text = wanted.marker.to_json(&self.process);
         let output = Output {
             pieces: &wanted.pieces,
             marker: (&wanted.marker, &text),
@@ -350,13 +362,13 @@ impl Publisher {
         Ok(true)
     }
 
-    /// A new producer fences the old one and settles its transaction; then the marker tells. Whoever
-    /// has taken the sinks over meanwhile is not fenced back.
-    fn reopen(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
+    /// Opens a new producer, which fences the old one and ends its transaction, and reads the marker. A
+    /// process that has taken the sinks over meanwhile is not fenced back: the marker is read first.
+    fn reopen_session(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
         self.session = None;
-        let watch = Watch::new(&self.progress, &self.config.topics)?;
-        let judged = watch.refuse_other_topics(&self.config.reached, self.config.timeout, stop);
-        judged.map_err(|error| self.of_progress(error))?;
+        let watch = OutputWatch::new(&self.progress, &self.config.topics)?;
+        let verified = watch.refuse_other_topics(&self.config.reached, self.config.timeout, stop);
+        verified.map_err(|error| self.map_progress_error(error))?;
         if self.taken {
             self.refuse_successor(&self.progress.peek(&self.found, self.config.timeout, stop)?)?;
         }
@@ -376,22 +388,23 @@ impl Publisher {
         Ok(())
     }
 
-    /// A progress topic that is not the one it was is told as what it means: that the broker lost data.
-    fn of_progress(&self, error: ConnectorError) -> ConnectorError {
+    /// Maps the error of a deleted or recreated progress topic: for the state it means that the broker lost
+    /// data.
+    fn map_progress_error(&self, error: ConnectorError) -> ConnectorError {
         match &error {
             ConnectorError::GoneTopic { topic } | ConnectorError::RemadeSink { topic, .. }
                 if *topic == self.config.progress_topic =>
             {
-                ConnectorError::StateMismatch(strange(None, self.found.marker.as_ref()))
+                ConnectorError::StateMismatch(marker_mismatch(None, self.found.marker.as_ref()))
             }
             _ => error,
         }
     }
 
     /// Refuses to go on when another process has written a marker since this one took over.
-    fn refuse_successor(&self, found: &Found) -> Result<(), ConnectorError> {
+    fn refuse_successor(&self, found: &LastMarker) -> Result<(), ConnectorError> {
         let marked = found.marker.is_some() || found.by.is_some();
-        let other = found.next > self.found.next && marked && found.by.as_ref() != Some(&self.me);
+        let other = found.next > self.found.next && marked && found.by.as_ref() != Some(&self.process);
         match self.taken && other {
             true => Err(ConnectorError::Fenced { transactional_id: self.config.transactional_id.clone() }),
             false => Ok(()),
@@ -399,8 +412,8 @@ impl Publisher {
     }
 }
 
-/// The progress topic, made if it is missing.
-fn progress_of(config: &PublisherConfig) -> Result<Progress, ConnectorError> {
+/// Opens the progress topic, and creates it if it is missing.
+fn open_progress(config: &PublisherConfig) -> Result<Progress, ConnectorError> {
     let topics = Topics::open(&config.cluster, config.timeout)?;
     progress::ensure(&topics, &config.progress_topic, config.replication)?;
     Ok(Progress {
@@ -410,8 +423,8 @@ fn progress_of(config: &PublisherConfig) -> Result<Progress, ConnectorError> {
     })
 }
 
-/// A marker after reopening that is neither the one before the transaction nor its own.
-fn strange(found: Option<&Marker>, known: Option<&Marker>) -> Mismatch {
+/// The mismatch of a marker found after reopening that is neither the one before the transaction nor its own.
+fn marker_mismatch(found: Option<&Marker>, known: Option<&Marker>) -> Mismatch {
     match (found, known) {
         (Some(found), Some(known)) if found.state_id == known.state_id => {
             if found.epoch < known.epoch {
@@ -425,8 +438,8 @@ fn strange(found: Option<&Marker>, known: Option<&Marker>) -> Mismatch {
     }
 }
 
-/// Cuts what is not published yet into transactions.
-fn plan<'a>(
+/// Divides the chunks that are not published yet into transactions of at most `limit` bytes.
+fn plan_transactions<'a>(
     epochs: &[EpochOutput<'a>],
     marker: Option<&Marker>,
     state_id: &str,
@@ -437,6 +450,7 @@ fn plan<'a>(
     let mut bytes = 0;
     for output in epochs {
         let whole = Marker::whole(state_id, output.epoch, output.chunks);
+        // Chunks of this epoch that are published already.
         let done = match marker {
             Some(marker) if output.epoch < marker.epoch => continue,
             Some(marker) if output.epoch == marker.epoch => marker.part as usize,
@@ -453,7 +467,7 @@ fn plan<'a>(
                 bytes += next;
                 to += 1;
             }
-            // An epoch is only cut when it does not fit into a transaction of its own.
+            // An epoch is only divided when it does not fit into a transaction of its own.
             let fits = to == output.chunks.len();
             if !fits && open.is_some() {
                 plan.extend(open.take());
@@ -498,7 +512,7 @@ mod tests {
             .collect();
         let pieces = |t: &Transaction<'_>| t.pieces.iter().map(|p| (p.epoch, p.chunks.len())).collect();
         let show = |t: &Transaction<'_>| (t.marker.epoch, t.marker.part, t.marker.parts, pieces(t));
-        plan(&epochs, marker.as_ref(), "s", 64).iter().map(show).collect()
+        plan_transactions(&epochs, marker.as_ref(), "s", 64).iter().map(show).collect()
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Reading a topic: all partitions, assigned at the offsets of the state, in bounded batches.
 //!
-//! No consumer group decides anything. A partition the state knows starts at its offset, and an
-//! offset that the topic no longer holds is an error that says how much is missing; others start
-//! where the options say at the very first start, and at the earliest record when they appear later.
-//! Transaction markers take offsets too, so the end of a partition is found by the broker saying so
-//! and never by waiting for the offset before it. Markers count as read once the broker, asked again
-//! after the end was known, finds no record before it; else a topic that was read to its end and
-//! emptied since would seem to have lost records. A broker that is away is waited for.
+//! Consumer groups are not used for assignment. A partition the state knows starts at its offset, and an
+//! offset that the topic no longer holds is an error with the number of missing records. Other partitions
+//! start as the options say at the very first run, and at the earliest record when they appear later.
+//!
+//! Transaction markers take offsets too, so the broker's end-of-partition event marks the end of a
+//! partition, never the record at the offset before it. Markers count as read once the broker, asked
+//! again after the end was known, finds no record before it; else a topic that was read to its end and
+//! emptied since would seem to have lost records. While no broker is reachable, reading waits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,44 +20,44 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::Records;
 
-use super::client::{Context, meaning};
-use super::offsets::{add, offsets};
+use super::client::{Context, to_connector_error};
+use super::offsets::{add_offset, await_offsets};
 use super::options::{KafkaSource, Startup};
-use super::topics::partitions;
-use super::watch::{Found, Watch};
+use super::topics::partition_count;
+use super::watch::{PartitionBounds, TopicWatch};
 use crate::{ConnectorError, LastRecord};
 
 /// Reads one topic.
 pub struct KafkaReader {
     source: KafkaSource,
     consumer: Arc<BaseConsumer<Context>>,
-    parts: Vec<Part>,
-    watch: Arc<Watch>,
-    /// Looks of the watch that were taken in.
-    looks: u64,
-    /// Markers were found to be all there is up to an end, and no epoch has been told yet.
+    parts: Vec<PartitionState>,
+    watch: Arc<TopicWatch>,
+    /// Number of refreshes of the watch that were applied.
+    refreshes: u64,
+    /// Set when only markers were found up to an end, until [`KafkaReader::take_moved`].
     moved: bool,
     stop_at_end: bool,
     want_headers: bool,
     want_keys: bool,
 }
 
-/// One partition; its number is its place.
+/// Reading of one partition, at the index of its number.
 #[derive(Clone, Copy, Debug, Default)]
-struct Part {
+struct PartitionState {
     /// The next offset to read.
     next: i64,
-    /// Its end when it was assigned; None for one that appeared later.
+    /// Its end at opening; None for one that appeared later.
     end_at_open: Option<i64>,
-    /// The broker has said, since the assignment, that there was no more.
+    /// Set once the broker has reported the end since the assignment.
     seen_end: bool,
-    /// The broker has said so, and no record has come since.
+    /// Set while the broker's last report was the end and no record has come since.
     at_end: bool,
-    /// An end that was known before the partition was fetched again.
+    /// An end that was known before the partition was fetched again; None when no fetch is pending.
     asked: Option<i64>,
-    /// All records below it are read: what is between `next` and it are markers.
+    /// All records below it are read: between `next` and it are only markers.
     covered: i64,
-    /// The last record before `next`, as far as it is known.
+    /// The last record before `next`, if it is known.
     last: Option<LastRecord>,
 }
 
@@ -69,25 +70,26 @@ impl KafkaReader {
         want: (bool, bool),
     ) -> Result<KafkaReader, ConnectorError> {
         let bootstrap = &source.cluster.bootstrap;
-        let config = source.cluster.consumer(source.group.as_deref().unwrap_or(group));
-        let failed = |error| meaning(error, bootstrap, "the options");
+        let config = source.cluster.consumer_config(source.group.as_deref().unwrap_or(group));
+        let failed = |error| to_connector_error(error, bootstrap, "the options");
         let consumer = config.create_with_context(Context::default()).map_err(failed)?;
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
-        let count = partitions(&consumer, &source.topic, bootstrap, source.open_timeout)?;
+        let count = partition_count(&consumer, &source.topic, bootstrap, source.open_timeout)?;
         let Some(count) = count else {
             let (topic, bootstrap) = (source.topic.clone(), bootstrap.clone());
             return Err(ConnectorError::MissingTopic { topic, bootstrap });
         };
-        let known = |at| offsets(&consumer, &source.topic, 0..count, at, source.open_timeout);
+        let known = |at| await_offsets(&consumer, &source.topic, 0..count, at, source.open_timeout);
+        let found = known(Offset::Beginning)
+            .and_then(|begins| Ok(PartitionBounds { begins, ends: known(Offset::End)? }));
         let found =
-            known(Offset::Beginning).and_then(|begins| Ok(Found { begins, ends: known(Offset::End)? }));
-        let found = found.map_err(|error| meaning(error, bootstrap, "to read the topic's ends"))?;
+            found.map_err(|error| to_connector_error(error, bootstrap, "to read the topic's ends"))?;
         let mut reader = KafkaReader {
             source: source.clone(),
-            watch: Watch::start(found.clone(), &consumer, &source.topic)?,
+            watch: TopicWatch::start(found.clone(), &consumer, &source.topic)?,
             consumer,
             parts: Vec::new(),
-            looks: 0,
+            refreshes: 0,
             moved: false,
             stop_at_end: false,
             want_headers: want.0,
@@ -101,21 +103,25 @@ impl KafkaReader {
                 ),
             });
         }
-        reader.start(found, start)?;
+        reader.assign_all(found, start)?;
         Ok(reader)
     }
 
-    /// Finds out where each partition begins and assigns them.
-    fn start(&mut self, found: Found, start: &BTreeMap<i32, i64>) -> Result<(), ConnectorError> {
+    /// Determines the first offset of each partition and assigns all of them.
+    fn assign_all(
+        &mut self,
+        found: PartitionBounds,
+        start: &BTreeMap<i32, i64>,
+    ) -> Result<(), ConnectorError> {
         let times = match self.source.startup {
-            Startup::Timestamp(at) if start.is_empty() => self.offsets_of(Offset::Offset(at))?,
+            Startup::Timestamp(at) if start.is_empty() => self.offsets_at(Offset::Offset(at))?,
             _ => Vec::new(),
         };
         for (partition, (low, high)) in (0..).zip(found.begins.into_iter().zip(found.ends)) {
             let time = times.get(partition as usize).copied().filter(|at| *at >= 0);
             let next = match (start.get(&partition), self.source.startup) {
                 (Some(next), _) => self.check_held(partition, *next, (low, high))?,
-                // A partition the state does not know, although it knows others, is a new one.
+                // The state knows other partitions, so this one was added since: all its records are unread.
                 (None, _) if !start.is_empty() => low,
                 (None, Startup::Earliest) => low,
                 (None, Startup::Latest) => high,
@@ -124,11 +130,18 @@ impl KafkaReader {
             let held = start.get(&partition) == Some(&next);
             let last = self.source.last.get(&partition).copied();
             let last = last.filter(|last| held && (low..next).contains(&last.offset));
-            self.parts.push(Part { next, end_at_open: Some(high), last, ..Part::default() });
+            self.parts.push(PartitionState {
+                next,
+                end_at_open: Some(high),
+                last,
+                ..PartitionState::default()
+            });
         }
-        self.assign(0)
+        self.assign_from(0)
     }
 
+    /// Returns the offset to read from: `next` if the topic holds it, else an error, or its start with
+    /// `skip_lost`.
     fn check_held(&self, partition: i32, next: i64, (low, high): (i64, i64)) -> Result<i64, ConnectorError> {
         let topic = self.source.topic.clone();
         if next < low && self.source.skip_lost {
@@ -147,28 +160,28 @@ impl KafkaReader {
         Ok(next)
     }
 
-    /// Of every partition.
-    fn offsets_of(&self, at: Offset) -> Result<Vec<i64>, ConnectorError> {
-        let count = self.watch.found().ends.len() as i32;
-        let asked = offsets(&self.consumer, &self.source.topic, 0..count, at, self.source.open_timeout);
-        asked.map_err(|error| self.failed(error))
+    /// The offset at `at` of every partition.
+    fn offsets_at(&self, at: Offset) -> Result<Vec<i64>, ConnectorError> {
+        let count = self.watch.bounds().ends.len() as i32;
+        let asked = await_offsets(&self.consumer, &self.source.topic, 0..count, at, self.source.open_timeout);
+        asked.map_err(|error| self.to_error(error))
     }
 
     /// Assigns the partitions from `first` on.
-    fn assign(&self, first: usize) -> Result<(), ConnectorError> {
+    fn assign_from(&self, first: usize) -> Result<(), ConnectorError> {
         let mut assignment = TopicPartitionList::new();
         for (partition, part) in self.parts.iter().enumerate().skip(first) {
-            // The last record read is read again: it shows whether the topic is still the one it was.
+            // The last record read is fetched again and compared, to detect a topic that was created again.
             let offset = Offset::Offset(part.last.map_or(part.next, |last| last.offset));
-            add(&mut assignment, &self.source.topic, partition as i32, offset)
-                .map_err(|error| self.failed(error))?;
+            add_offset(&mut assignment, &self.source.topic, partition as i32, offset)
+                .map_err(|error| self.to_error(error))?;
         }
-        self.consumer.incremental_assign(&assignment).map_err(|error| self.failed(error))
+        self.consumer.incremental_assign(&assignment).map_err(|error| self.to_error(error))
     }
 
-    fn failed(&self, error: KafkaError) -> ConnectorError {
+    fn to_error(&self, error: KafkaError) -> ConnectorError {
         let what = format!("to read topic \"{}\"", self.source.topic);
-        meaning(error, &self.source.cluster.bootstrap, &what)
+        to_connector_error(error, &self.source.cluster.bootstrap, &what)
     }
 
     /// The partitions, all of them assigned.
@@ -176,7 +189,7 @@ impl KafkaReader {
         (0..self.parts.len() as i32).collect()
     }
 
-    /// How many partitions are assigned: all of them, numbered from 0.
+    /// Number of partitions; all of them are assigned, numbered from 0.
     pub fn partition_count(&self) -> usize {
         self.parts.len()
     }
@@ -188,27 +201,27 @@ impl KafkaReader {
         max_bytes: usize,
         timeout: Duration,
     ) -> Result<Vec<Records>, ConnectorError> {
-        self.take_in_what_was_seen()?;
+        self.apply_refresh()?;
         let mut batch = Batch::new(self.parts.len());
         let consumer = self.consumer.clone();
         let mut timeout = timeout;
         while batch.records < max_records && batch.bytes < max_bytes {
             match consumer.poll(timeout) {
                 Some(Ok(message)) => {
-                    self.take(&message, &mut batch)?;
+                    self.take_message(&message, &mut batch)?;
                     timeout = Duration::ZERO;
                 }
-                // The end of one partition says nothing of the others.
+                // The end of one partition does not end the poll: others may have records.
                 Some(Err(KafkaError::PartitionEOF(partition))) => self.reached_end(partition),
                 Some(Err(error)) => {
-                    self.judge(error)?;
+                    self.handle_error(error)?;
                     timeout = Duration::ZERO;
                 }
                 None => break,
             }
         }
         if batch.records > 0 {
-            consumer.context().recovered();
+            consumer.context().clear_last_error();
         }
         for records in &batch.filled {
             self.remember_last(records);
@@ -216,15 +229,19 @@ impl KafkaReader {
         Ok(batch.filled)
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>, batch: &mut Batch) -> Result<(), ConnectorError> {
+    fn take_message(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), ConnectorError> {
         let (partition, offset) = (message.partition(), message.offset());
         let Some(part) = self.parts.get_mut(partition as usize) else { return Ok(()) };
         let timestamp = message.timestamp().to_millis();
-        // After a reconnect the client may repeat what was fetched already.
+        // The last record fetched again for comparison, or records repeated by the client after a reconnect.
         if offset < part.next {
             let value = message.payload();
             let key = if self.want_keys { message.key() } else { None };
-            let other = |last: &LastRecord| last.offset == offset && !last.is(timestamp, key, value);
+            let other = |last: &LastRecord| last.offset == offset && !last.may_be(timestamp, key, value);
             if part.last.as_ref().is_some_and(other) {
                 return Err(ConnectorError::RemadeTopic {
                     topic: self.source.topic.clone(),
@@ -235,11 +252,11 @@ impl KafkaReader {
             return Ok(());
         }
         (part.next, part.at_end, part.asked) = (offset + 1, false, None);
-        // Whatever was thought of what came before it: a record is no marker.
+        // The record proves that not all offsets before the assumed end were markers.
         part.covered = part.covered.min(offset);
         let key = if self.want_keys { message.key() } else { None };
         let value = message.payload();
-        let records = batch.of(partition);
+        let records = batch.records_of(partition);
         records.push(offset, timestamp, key, value);
         if self.want_headers {
             let headers = message.headers().map(|headers| {
@@ -267,27 +284,27 @@ impl KafkaReader {
     fn reached_end(&mut self, partition: i32) {
         if let Some(part) = self.parts.get_mut(partition as usize) {
             (part.seen_end, part.at_end) = (true, true);
-            // Only ends that were known before the partition was fetched: it may have grown since.
+            // Only an end that was known before the fetch counts: the partition may have grown since.
             let known = part.asked.take().max(part.end_at_open);
             part.covered = part.covered.max(known.unwrap_or(0));
             self.moved |= part.covered > part.next;
         }
-        self.consumer.context().recovered();
+        self.consumer.context().clear_last_error();
     }
 
-    /// Tells what ends the reading from what passes.
-    fn judge(&self, error: KafkaError) -> Result<(), ConnectorError> {
+    /// Returns an error that ends reading; logs one that passes.
+    fn handle_error(&self, error: KafkaError) -> Result<(), ConnectorError> {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                let (lows, highs) = (self.offsets_of(Offset::Beginning)?, self.offsets_of(Offset::End)?);
+                let (lows, highs) = (self.offsets_at(Offset::Beginning)?, self.offsets_at(Offset::End)?);
                 for (partition, part) in self.parts.iter().enumerate() {
                     let ends = lows.get(partition).copied().zip(highs.get(partition).copied());
                     if let Some(ends) = ends {
                         self.check_held(partition as i32, part.next.max(part.covered), ends)?;
                     }
                 }
-                // It has grown since. A new start looks whether it is the topic it was.
+                // The offset is valid again by now. A new start compares the topic's last record.
                 Err(ConnectorError::Topic {
                     topic: self.source.topic.clone(),
                     message: "was cut or made anew while it was read".into(),
@@ -301,8 +318,8 @@ impl KafkaReader {
             }
             // Groups are for lag tools only.
             Some(Code::GroupAuthorizationFailed) => Ok(()),
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(self.failed(error)),
-            _ => match self.failed(error) {
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(self.to_error(error)),
+            _ => match self.to_error(error) {
                 ConnectorError::Unreachable { reason, .. } => {
                     tracing::warn!(topic = %self.source.topic, reason, "waiting for Kafka");
                     Ok(())
@@ -316,35 +333,35 @@ impl KafkaReader {
         }
     }
 
-    /// Takes in what the watch has found since: new partitions, and ends behind which nothing has come yet.
-    fn take_in_what_was_seen(&mut self) -> Result<(), ConnectorError> {
-        let looks = self.watch.looks();
-        if looks == self.looks {
+    /// Applies a refresh of the watch: assigns new partitions, and checks partitions with a later end.
+    fn apply_refresh(&mut self) -> Result<(), ConnectorError> {
+        let refreshes = self.watch.refresh_count();
+        if refreshes == self.refreshes {
             return Ok(());
         }
-        self.looks = looks;
-        let found = self.watch.found().clone();
+        self.refreshes = refreshes;
+        let found = self.watch.bounds().clone();
         let known = self.parts.len();
         for low in found.begins.iter().skip(known) {
-            self.parts.push(Part { next: *low, ..Part::default() });
+            self.parts.push(PartitionState { next: *low, ..PartitionState::default() });
         }
         if self.parts.len() > known {
             let (topic, new) = (&self.source.topic, self.parts.len() - known);
             tracing::info!(topic, from = known, new, "new partitions are read from their beginning");
-            self.assign(known)?;
+            self.assign_from(known)?;
         }
-        self.ask_for_ends(&found.ends);
+        self.fetch_later_ends(&found.ends);
         Ok(())
     }
 
-    /// Fetches partitions again that were at their end, which lies further: if the broker says once more that
-    /// there is nothing, it is markers.
-    fn ask_for_ends(&mut self, ends: &[i64]) {
+    /// Fetches partitions again that were at their end while their end is now later: if the broker reports
+    /// the end once more without a record, the offsets between are markers.
+    fn fetch_later_ends(&mut self, ends: &[i64]) {
         let mut seek = TopicPartitionList::new();
         for (partition, (part, end)) in self.parts.iter().zip(ends).enumerate() {
             let read = part.next.max(part.covered);
             if part.at_end && part.asked.is_none() && *end > read {
-                let _ = add(&mut seek, &self.source.topic, partition as i32, Offset::Offset(read));
+                let _ = add_offset(&mut seek, &self.source.topic, partition as i32, Offset::Offset(read));
             }
         }
         if seek.count() == 0 {
@@ -352,7 +369,7 @@ impl KafkaReader {
         }
         match self.consumer.seek_partitions(seek, Duration::ZERO) {
             Ok(asked) => {
-                // From the call on the client drops what it has fetched before.
+                // The seek drops records fetched before it, so the next end event is newer than `ends`.
                 let begun = |code| matches!(code, None | Some(RDKafkaErrorCode::InProgress));
                 for at in asked.elements() {
                     let partition = at.partition() as usize;
@@ -366,27 +383,28 @@ impl KafkaReader {
         }
     }
 
-    /// From now on [`KafkaReader::bounded_done`] tells when the ends seen at opening are reached.
+    /// Makes [`KafkaReader::bounded_done`] true once the ends seen at opening are reached.
     pub fn stop_at_end(&mut self) {
         self.stop_at_end = true;
     }
 
-    /// Whether every partition was read to the end it had at opening, after
-    /// [`KafkaReader::stop_at_end`]. What the broker calls the end since then is not before it.
+    /// Returns true when every partition was read to the end it had at opening, after
+    /// [`KafkaReader::stop_at_end`]. An end that the broker reports later is never before it.
     pub fn bounded_done(&self) -> bool {
         self.stop_at_end && self.caught_up()
     }
 
-    /// Whether every partition was read to the end it had at opening.
+    /// Returns true when every partition was read to the end it had at opening.
     pub fn caught_up(&self) -> bool {
-        let done = |part: &Part| part.end_at_open.is_none_or(|end| part.seen_end || part.next >= end);
+        let done =
+            |part: &PartitionState| part.end_at_open.is_none_or(|end| part.seen_end || part.next >= end);
         self.parts.iter().all(done)
     }
 
-    /// Next offset of every partition. All of them belong into the state, also those without
-    /// records: what is missing there counts as new at the next start.
+    /// Next offset of every partition. All of them must be stored in the state, also those without
+    /// records: a partition that is missing there counts as new at the next start.
     pub fn positions(&self) -> BTreeMap<i32, i64> {
-        let next = |part: &Part| part.next.max(part.covered);
+        let next = |part: &PartitionState| part.next.max(part.covered);
         self.parts.iter().enumerate().map(|(p, part)| (p as i32, next(part))).collect()
     }
 
@@ -396,33 +414,33 @@ impl KafkaReader {
         last.flatten().collect()
     }
 
-    /// Whether positions have moved on without a record since they were last taken; they count as taken then.
+    /// Returns true if positions have moved on without a record since the last call.
     pub fn take_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
 
-    /// Whether positions have moved on without a record since they were last taken.
+    /// Returns true if positions have moved on without a record since [`KafkaReader::take_moved`].
     pub fn moved(&self) -> bool {
         self.moved
     }
 
-    /// Records that are there and not read, as of the last look at the ends.
+    /// Records that are not read yet, as of the last refresh of the ends.
     pub fn lag(&self) -> BTreeMap<i32, i64> {
-        let found = self.watch.found();
-        let lag = |(partition, part): (usize, &Part)| {
+        let found = self.watch.bounds();
+        let lag = |(partition, part): (usize, &PartitionState)| {
             let end = found.ends.get(partition).copied().unwrap_or(0);
-            // What lies between the last record and the end is transaction markers.
+            // Offsets below `covered` without a record are transaction markers, and not unread.
             (partition as i32, (end - part.next.max(part.covered)).max(0))
         };
         self.parts.iter().enumerate().map(lag).collect()
     }
 
-    /// Commits offsets for lag tools; nothing depends on it, and nothing waits for it.
+    /// Commits offsets for lag tools, without waiting; nothing depends on them.
     pub fn commit_offsets(&self, offsets: &BTreeMap<i32, i64>) {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in offsets {
             let offset = Offset::Offset(*offset);
-            if add(&mut list, &self.source.topic, *partition, offset).is_err() {
+            if add_offset(&mut list, &self.source.topic, *partition, offset).is_err() {
                 return;
             }
         }
@@ -432,8 +450,8 @@ impl KafkaReader {
     }
 
     /// The last error of the client, until records arrive again; None while all is well.
-    pub fn trouble(&self) -> Option<String> {
-        self.consumer.context().trouble()
+    pub fn last_error(&self) -> Option<String> {
+        self.consumer.context().last_error()
     }
 
     /// Name of the topic.
@@ -444,29 +462,29 @@ impl KafkaReader {
 
 impl Drop for KafkaReader {
     fn drop(&mut self) {
-        self.watch.end();
+        self.watch.stop();
     }
 }
 
 /// Records by partition while a poll collects them.
 struct Batch {
     filled: Vec<Records>,
-    /// Place in `filled` of each partition.
-    places: Vec<Option<usize>>,
+    /// Index in `filled` of each partition.
+    indexes: Vec<Option<usize>>,
     records: usize,
     bytes: usize,
 }
 
 impl Batch {
     fn new(partitions: usize) -> Batch {
-        Batch { filled: Vec::new(), places: vec![None; partitions], records: 0, bytes: 0 }
+        Batch { filled: Vec::new(), indexes: vec![None; partitions], records: 0, bytes: 0 }
     }
 
-    fn of(&mut self, partition: i32) -> &mut Records {
-        let place = *self.places[partition as usize].get_or_insert_with(|| {
+    fn records_of(&mut self, partition: i32) -> &mut Records {
+        let index = *self.indexes[partition as usize].get_or_insert_with(|| {
             self.filled.push(Records::new(partition));
             self.filled.len() - 1
         });
-        &mut self.filled[place]
+        &mut self.filled[index]
     }
 }

@@ -1,9 +1,9 @@
 //! Topics: looked up, created when missing, and verified when not.
 //!
 //! Sink, dead-letter and progress topics are Herald's to create. One that exists is left as it is
-//! and refused where it would lose or mangle what is written: too few guarantees in its cleanup
-//! policy, another number of partitions than was asked for. librdkafka's mock has no admin calls;
-//! there, topics come into being by being asked for, and nothing is verified.
+//! and refused where it would lose or misplace records: by its cleanup policy, or by another number
+//! of partitions than was asked for. librdkafka's mock has no admin calls: it creates a topic when a
+//! producer asks for its metadata, and nothing is verified.
 
 use std::cell::OnceCell;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::{Context, block_on, meaning};
-use super::offsets::offsets;
+use super::client::{Context, block_on, to_connector_error};
+use super::offsets::await_offsets;
 use super::options::KafkaCluster;
 use super::writers::other_writer;
 use crate::ConnectorError;
@@ -24,7 +24,7 @@ use crate::ConnectorError;
 /// Kafka's default for `max.message.bytes`.
 const DEFAULT_MAX_MESSAGE_BYTES: i64 = 1_048_588;
 
-/// A topic as it should be.
+/// A topic as required.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicSpec {
     /// Name.
@@ -33,28 +33,28 @@ pub struct TopicSpec {
     pub partitions: Option<i32>,
     /// Replication factor when created; None for the broker's default.
     pub replication: Option<i32>,
-    /// Whether only the last record of a key is kept.
+    /// True if only the last record of a key is kept.
     pub compacted: bool,
     /// Further topic options when created.
     pub configs: Vec<(String, String)>,
 }
 
-/// A topic as it is.
+/// A topic as found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicInfo {
     /// Partitions.
     pub partitions: i32,
-    /// The greatest batch, and so the greatest record, the topic takes.
+    /// Size of the greatest batch, and so of the greatest record, that the topic accepts.
     pub max_message_bytes: i64,
-    /// Whether it was created just now.
+    /// True if it was created just now.
     pub created: bool,
 }
 
-/// How long one attempt to look a topic up may take, and the least.
-const SLICE: Duration = Duration::from_secs(1);
-const SHORT: Duration = Duration::from_millis(100);
-/// A refusal counts when it comes again after so long.
-const TWICE: Duration = Duration::from_secs(2);
+/// Greatest and least timeout of one attempt to look a topic up.
+const MAX_ATTEMPT: Duration = Duration::from_secs(1);
+const MIN_ATTEMPT: Duration = Duration::from_millis(100);
+/// Time after which a refusal counts when it comes again.
+const REFUSAL_COUNTS_AFTER: Duration = Duration::from_secs(2);
 
 /// Looks after the topics of one cluster.
 pub struct Topics {
@@ -70,33 +70,33 @@ pub struct Topics {
 impl Topics {
     /// Clients for `cluster`; each call waits for the broker up to `timeout`.
     pub fn open(cluster: &KafkaCluster, timeout: Duration) -> Result<Topics, ConnectorError> {
-        let failed = |error| meaning(error, &cluster.bootstrap, "the options");
-        let admin = cluster.config().create_with_context(Context::default()).map_err(failed)?;
-        // Ends are those of all that was written, committed or not.
-        let mut config = cluster.config();
+        let failed = |error| to_connector_error(error, &cluster.bootstrap, "the options");
+        let admin = cluster.client_config().create_with_context(Context::default()).map_err(failed)?;
+        // Ends count all records, committed or not.
+        let mut config = cluster.client_config();
         config.set("isolation.level", "read_uncommitted");
         let lookup = config.create_with_context(Context::default()).map_err(failed)?;
         Ok(Topics { cluster: cluster.clone(), admin, lookup, timeout, is_mock: OnceCell::new() })
     }
 
-    /// How many partitions `topic` has; None when there is no such topic.
-    pub fn partitions(&self, topic: &str) -> Result<Option<i32>, ConnectorError> {
-        partitions(&self.lookup, topic, &self.cluster.bootstrap, self.timeout)
+    /// Number of partitions of `topic`; None when there is no such topic.
+    pub fn partition_count(&self, topic: &str) -> Result<Option<i32>, ConnectorError> {
+        partition_count(&self.lookup, topic, &self.cluster.bootstrap, self.timeout)
     }
 
-    /// Where each partition of `topic` begins and ends; None when there is no such topic.
+    /// Beginning and end of each partition of `topic`; None when there is no such topic.
     pub fn bounds(&self, topic: &str) -> Result<Option<Vec<(i64, i64)>>, ConnectorError> {
-        let Some(count) = self.partitions(topic)? else { return Ok(None) };
-        let of = |at| {
-            let asked = offsets(&self.lookup, topic, 0..count, at, self.timeout);
+        let Some(count) = self.partition_count(topic)? else { return Ok(None) };
+        let offsets_at = |at| {
+            let asked = await_offsets(&self.lookup, topic, 0..count, at, self.timeout);
             asked.map_err(|error| {
-                meaning(error, &self.cluster.bootstrap, &format!("to look up topic \"{topic}\""))
+                to_connector_error(error, &self.cluster.bootstrap, &format!("to look up topic \"{topic}\""))
             })
         };
-        Ok(Some(of(Offset::Beginning)?.into_iter().zip(of(Offset::End)?).collect()))
+        Ok(Some(offsets_at(Offset::Beginning)?.into_iter().zip(offsets_at(Offset::End)?).collect()))
     }
 
-    /// Another topology than `topology` that has written to `topic` last, as far as its records tell.
+    /// A topology other than `topology` that wrote to `topic` last, as far as the last records name one.
     pub fn other_writer(
         &self,
         topology: &str,
@@ -106,7 +106,7 @@ impl Topics {
         other_writer(&self.cluster, topology, topic, bounds, self.timeout)
     }
 
-    /// The greatest batch `topic` takes.
+    /// Size of the greatest batch that `topic` accepts.
     pub fn max_message_bytes(&self, topic: &str) -> Result<i64, ConnectorError> {
         let limit = self.config_of(topic)?.and_then(|configs| {
             let value = configs.iter().find(|(name, _)| name == "max.message.bytes")?;
@@ -117,13 +117,13 @@ impl Topics {
 
     /// Creates the topic when it is missing, and verifies it otherwise.
     pub fn ensure(&self, spec: &TopicSpec) -> Result<TopicInfo, ConnectorError> {
-        let (partitions, created) = match self.partitions(&spec.name)? {
+        let (partitions, created) = match self.partition_count(&spec.name)? {
             Some(partitions) => (partitions, false),
-            None => (self.create(spec)?, true),
+            None => (self.create_topic(spec)?, true),
         };
         let configs = self.config_of(&spec.name)?;
         if let Some(configs) = &configs {
-            verify(spec, partitions, created, configs)?;
+            verify_topic(spec, partitions, created, configs)?;
         }
         let find = |wanted: &str| {
             let configs = configs.as_ref()?;
@@ -141,7 +141,7 @@ impl Topics {
         })
     }
 
-    fn create(&self, spec: &TopicSpec) -> Result<i32, ConnectorError> {
+    fn create_topic(&self, spec: &TopicSpec) -> Result<i32, ConnectorError> {
         if self.is_mock() {
             self.create_by_asking(&spec.name)?;
             return self.await_topic(&spec.name);
@@ -159,12 +159,12 @@ impl Topics {
         let code = match created {
             Ok(results) => results.into_iter().find_map(Result::err).map(|(_, code)| code),
             Err(KafkaError::AdminOp(code)) => Some(code),
-            Err(error) => return Err(meaning(error, &self.cluster.bootstrap, &what)),
+            Err(error) => return Err(to_connector_error(error, &self.cluster.bootstrap, &what)),
         };
         match code {
             None | Some(RDKafkaErrorCode::TopicAlreadyExists) => {}
             Some(code) => {
-                let failed = meaning(KafkaError::Global(code), &self.cluster.bootstrap, &what);
+                let failed = to_connector_error(KafkaError::Global(code), &self.cluster.bootstrap, &what);
                 return Err(match failed {
                     ConnectorError::Kafka(_) => ConnectorError::Refused {
                         bootstrap: self.cluster.bootstrap.clone(),
@@ -181,18 +181,18 @@ impl Topics {
 
     /// The mock creates a topic when a producer asks for it.
     fn create_by_asking(&self, topic: &str) -> Result<(), ConnectorError> {
-        let failed = |error| meaning(error, &self.cluster.bootstrap, "to create a topic");
+        let failed = |error| to_connector_error(error, &self.cluster.bootstrap, "to create a topic");
         let producer: BaseProducer<Context> =
-            self.cluster.config().create_with_context(Context::default()).map_err(failed)?;
+            self.cluster.client_config().create_with_context(Context::default()).map_err(failed)?;
         let asked = producer.client().fetch_metadata(Some(topic), self.timeout);
         asked.map(|_| ()).map_err(failed)
     }
 
-    /// Brokers learn of a new topic one after the other.
+    /// Waits until the topic is known: brokers learn of a new topic one after the other.
     fn await_topic(&self, topic: &str) -> Result<i32, ConnectorError> {
         let until = Instant::now() + self.timeout;
         loop {
-            if let Some(partitions) = self.partitions(topic)? {
+            if let Some(partitions) = self.partition_count(topic)? {
                 return Ok(partitions);
             }
             if Instant::now() > until {
@@ -205,7 +205,7 @@ impl Topics {
         }
     }
 
-    /// The topic's options; None where the cluster does not tell.
+    /// The topic's options; None when the cluster does not report them.
     fn config_of(&self, topic: &str) -> Result<Option<Vec<(String, String)>>, ConnectorError> {
         if self.is_mock() {
             return Ok(None);
@@ -223,9 +223,11 @@ impl Topics {
                 None => return Ok(None),
             },
             Err(KafkaError::AdminOp(code)) => code,
-            Err(error) => return Err(meaning(error, &self.cluster.bootstrap, "a topic's options")),
+            Err(error) => {
+                return Err(to_connector_error(error, &self.cluster.bootstrap, "a topic's options"));
+            }
         };
-        match meaning(KafkaError::Global(code), &self.cluster.bootstrap, "a topic's options") {
+        match to_connector_error(KafkaError::Global(code), &self.cluster.bootstrap, "a topic's options") {
             error @ ConnectorError::Unreachable { .. } => Err(error),
             _ => {
                 tracing::debug!(topic, %code, "the topic's options are not known; it is not verified");
@@ -235,8 +237,8 @@ impl Topics {
     }
 }
 
-/// Refuses a topic that would not keep what is written to it as it must.
-fn verify(
+/// Refuses a topic with other partitions or another cleanup policy than required.
+fn verify_topic(
     spec: &TopicSpec,
     partitions: i32,
     created: bool,
@@ -269,8 +271,8 @@ fn verify(
     Ok(())
 }
 
-/// How many partitions `topic` has; None when there is no such topic.
-pub(crate) fn partitions(
+/// Number of partitions of `topic`; None when there is no such topic.
+pub(crate) fn partition_count(
     consumer: &BaseConsumer<Context>,
     topic: &str,
     bootstrap: &str,
@@ -279,23 +281,23 @@ pub(crate) fn partitions(
     let begun = Instant::now();
     let until = begun + timeout;
     loop {
-        let left = until.saturating_duration_since(Instant::now()).clamp(SHORT, SLICE);
+        let left = until.saturating_duration_since(Instant::now()).clamp(MIN_ATTEMPT, MAX_ATTEMPT);
         let what = format!("to look up topic \"{topic}\"");
         let metadata = match consumer.fetch_metadata(Some(topic), left) {
             Ok(metadata) => metadata,
             Err(error) => {
-                // Why no connection came about is reported on the side, to whoever listens.
+                // The cause of a failed connection comes through the error callback, which runs within poll.
                 while consumer.poll(Duration::ZERO).is_some() {}
                 let bootstrap = bootstrap.to_string();
-                // A broker that restarts may cut one handshake short.
+                // A broker that restarts may break off one handshake, so one refusal is not enough.
                 if let Some(reason) = consumer.context().take_refused()
-                    && begun.elapsed() > TWICE
+                    && begun.elapsed() > REFUSAL_COUNTS_AFTER
                 {
                     return Err(ConnectorError::Refused { bootstrap, what: "the connection".into(), reason });
                 }
-                match (meaning(error, &bootstrap, &what), consumer.context().trouble()) {
+                match (to_connector_error(error, &bootstrap, &what), consumer.context().last_error()) {
                     (ConnectorError::Unreachable { .. }, _) if Instant::now() < until => {
-                        std::thread::sleep(SHORT);
+                        std::thread::sleep(MIN_ATTEMPT);
                         continue;
                     }
                     (ConnectorError::Unreachable { .. }, Some(reason)) => {
@@ -313,12 +315,12 @@ pub(crate) fn partitions(
                 return Ok(Some(found.partitions().len() as i32));
             }
             None | Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => return Ok(None),
-            // While it is being created, or its brokers start, it has no leader yet.
+            // A topic that is being created, or whose brokers start, has no leader yet.
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) if Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(50));
             }
             Some(error) => {
-                return Err(meaning(KafkaError::MetadataFetch(error.into()), bootstrap, &what));
+                return Err(to_connector_error(KafkaError::MetadataFetch(error.into()), bootstrap, &what));
             }
         }
     }
@@ -335,7 +337,7 @@ mod tests {
     #[test]
     fn topics_that_would_lose_rows_are_refused() {
         let policy = |text: &str| vec![("cleanup.policy".to_string(), text.to_string())];
-        let verify = |spec: &TopicSpec, text: &str| verify(spec, 3, false, &policy(text));
+        let verify = |spec: &TopicSpec, text: &str| verify_topic(spec, 3, false, &policy(text));
         assert!(verify(&spec(None, true), "compact").is_ok());
         assert!(verify(&spec(None, true), "compact,delete").is_ok());
         assert!(verify(&spec(Some(3), false), "delete").is_ok());

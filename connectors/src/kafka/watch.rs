@@ -1,8 +1,8 @@
-//! A thread that looks at a topic beside its reader: how many partitions there are, and where each ends.
+//! A thread beside a topic's reader that refreshes the number of partitions and the end of each.
 //!
-//! Each look is a few round trips, which the reader must not wait for. Partitions that have appeared are handed over
-//! with their beginnings, so that the reader takes them in at once, however many they are. A broker that does not
-//! answer is asked again at the next look.
+//! Each refresh takes a few round trips, which the reader must not wait for. New partitions are reported
+//! together with their beginnings, so that the reader can assign all of them without a request. A broker that
+//! does not answer is asked again at the next refresh.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,47 +15,47 @@ use super::client::Context;
 use super::offsets::known_offsets;
 use crate::ConnectorError;
 
-/// How often a topic is looked at.
-const EVERY: Duration = Duration::from_secs(5);
-/// How often the thread looks whether it should stop.
-const STOP: Duration = Duration::from_millis(100);
-/// How long a look waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Interval between refreshes.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval at which the thread checks its stop flag.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Timeout of one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is known of a topic's partitions.
-pub(crate) struct Watch {
+/// Bounds of a topic's partitions, kept up to date by a thread.
+pub(crate) struct TopicWatch {
     stop: AtomicBool,
-    looks: AtomicU64,
-    found: Mutex<Found>,
+    refreshes: AtomicU64,
+    bounds: Mutex<PartitionBounds>,
 }
 
 /// Beginnings and ends by partition.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct PartitionBounds {
     /// The first offset that a partition held when it was found.
     pub(crate) begins: Vec<i64>,
-    /// Where it ended at the last look.
+    /// End of a partition at the last refresh.
     pub(crate) ends: Vec<i64>,
 }
 
-impl Watch {
-    /// Watches a topic of which this much is known, on a thread of its own, until it is dropped by its reader.
+impl TopicWatch {
+    /// Starts the thread, from bounds that are known already; it runs until [`TopicWatch::stop`].
     pub(crate) fn start(
-        found: Found,
+        bounds: PartitionBounds,
         consumer: &Arc<BaseConsumer<Context>>,
         topic: &str,
-    ) -> Result<Arc<Watch>, ConnectorError> {
-        let (stop, looks) = (AtomicBool::new(false), AtomicU64::new(0));
-        let watch = Arc::new(Watch { stop, looks, found: Mutex::new(found) });
-        let (of, consumer, topic) = (watch.clone(), consumer.clone(), topic.to_string());
+    ) -> Result<Arc<TopicWatch>, ConnectorError> {
+        let (stop, refreshes) = (AtomicBool::new(false), AtomicU64::new(0));
+        let watch = Arc::new(TopicWatch { stop, refreshes, bounds: Mutex::new(bounds) });
+        let (shared, consumer, topic) = (watch.clone(), consumer.clone(), topic.to_string());
         let run = move || {
             let mut waited = Duration::ZERO;
-            while !of.stop.load(Ordering::Relaxed) {
-                std::thread::sleep(STOP);
-                waited += STOP;
-                if waited >= EVERY {
+            while !shared.stop.load(Ordering::Relaxed) {
+                std::thread::sleep(STOP_CHECK_INTERVAL);
+                waited += STOP_CHECK_INTERVAL;
+                if waited >= REFRESH_INTERVAL {
                     waited = Duration::ZERO;
-                    of.look(&consumer, &topic);
+                    shared.refresh(&consumer, &topic);
                 }
             }
         };
@@ -63,41 +63,41 @@ impl Watch {
         spawned.map(|_| watch).map_err(|error| ConnectorError::io("thread".as_ref(), error))
     }
 
-    /// How many looks there were: what is known has not changed while this has not.
-    pub(crate) fn looks(&self) -> u64 {
-        self.looks.load(Ordering::Acquire)
+    /// Number of refreshes: the bounds have not changed while it has not.
+    pub(crate) fn refresh_count(&self) -> u64 {
+        self.refreshes.load(Ordering::Acquire)
     }
 
-    /// What is known.
-    pub(crate) fn found(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The bounds of the last refresh.
+    pub(crate) fn bounds(&self) -> MutexGuard<'_, PartitionBounds> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the thread.
-    pub(crate) fn end(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    fn look(&self, consumer: &BaseConsumer<Context>, topic: &str) {
-        let known = self.found().ends.len() as i32;
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE);
+    fn refresh(&self, consumer: &BaseConsumer<Context>, topic: &str) {
+        let known = self.bounds().ends.len() as i32;
+        let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT);
         let count = metadata.ok().and_then(|metadata| {
             let found = metadata.topics().iter().find(|found| found.name() == topic)?;
             Some(found.partitions().len() as i32)
         });
         let count = count.unwrap_or(0).max(known);
-        let asked = known_offsets(consumer, topic, known..count, Offset::Beginning, PATIENCE);
+        let asked = known_offsets(consumer, topic, known..count, Offset::Beginning, REQUEST_TIMEOUT);
         let Ok(begins) = asked else { return };
-        // Partitions are taken in by their numbers: one whose beginning is not known yet holds back those behind it.
+        // A partition's number is its index, so one without a known beginning holds back those after it.
         let begins: Vec<i64> = begins.into_iter().map_while(|begin| begin).collect();
         let count = known + begins.len() as i32;
-        let Ok(ends) = known_offsets(consumer, topic, 0..count, Offset::End, PATIENCE) else { return };
-        let mut found = self.found();
-        found.ends.extend(&begins);
-        found.begins.extend(begins);
-        for (held, end) in found.ends.iter_mut().zip(ends) {
+        let Ok(ends) = known_offsets(consumer, topic, 0..count, Offset::End, REQUEST_TIMEOUT) else { return };
+        let mut bounds = self.bounds();
+        bounds.ends.extend(&begins);
+        bounds.begins.extend(begins);
+        for (held, end) in bounds.ends.iter_mut().zip(ends) {
             *held = end.unwrap_or(*held);
         }
-        self.looks.fetch_add(1, Ordering::Release);
+        self.refreshes.fetch_add(1, Ordering::Release);
     }
 }

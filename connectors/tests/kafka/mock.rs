@@ -1,4 +1,4 @@
-//! Against the mock: reading, the shape of what is published, and errors injected into it.
+//! Against the mock: reading, the form of published records, and injected errors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -165,7 +165,7 @@ fn a_second_start_goes_on_after_the_marker() {
     let marker = marker.unwrap();
     assert_eq!(marker, Marker::whole("state", 2, &outbox[1]));
     assert_eq!(settle(Some(&marker), "state", 3, 1, |_| Some(marker.digest)).unwrap(), 2);
-    // Handed over again as a whole, only what is missing goes out.
+    // All epochs are passed again, and only the missing one is published.
     for (epoch, chunks) in outbox.iter().enumerate() {
         second.publish(epoch as u64 + 1, chunks, 0, &stop).unwrap();
     }
@@ -173,7 +173,7 @@ fn a_second_start_goes_on_after_the_marker() {
 }
 
 #[test]
-fn a_blemish_opens_a_new_producer() {
+fn an_error_opens_a_new_producer() {
     let mock = mock("out", 1);
     let stop = AtomicBool::new(false);
     let (mut publisher, _) = publisher(&mock);
@@ -232,7 +232,7 @@ fn an_outage_is_waited_for() {
 fn topics_come_into_being() {
     let mock = MockKafka::start().unwrap();
     let topics = Topics::open(&mock.cluster(), Duration::from_secs(10)).unwrap();
-    assert_eq!(topics.partitions("new").unwrap(), None);
+    assert_eq!(topics.partition_count("new").unwrap(), None);
     let info = topics.ensure(&TopicSpec { name: "new".into(), ..TopicSpec::default() }).unwrap();
     assert!(info.created && info.partitions > 0 && info.max_message_bytes > 1_000_000);
     assert!(!topics.ensure(&TopicSpec { name: "new".into(), ..TopicSpec::default() }).unwrap().created);

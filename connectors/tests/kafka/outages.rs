@@ -42,7 +42,7 @@ fn every_epoch_lands_once_through_outages() {
             publisher.publish(epoch, &outbox[epoch as usize - 1], 0, &stop).unwrap();
             std::thread::sleep(Duration::from_millis(15));
         }
-        // It goes away without a word, as a process that is killed does.
+        // The publisher is dropped without an orderly end, like a process that is killed.
         after
     };
     std::thread::scope(|scope| {

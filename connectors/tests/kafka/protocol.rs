@@ -22,7 +22,7 @@ fn open(topology: &str) -> (Publisher, Option<Marker>) {
     Publisher::open(config(topology, "state"), &GO).unwrap()
 }
 
-/// A producer of the same transactional id that goes away within its transaction, as a crash does.
+/// Runs a producer of the same transactional id that ends within its transaction, like a crash.
 fn crash_within_a_transaction(topology: &str, out: &str, progress: &str, epoch: u64) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &kafka().bootstrap);
@@ -80,7 +80,7 @@ fn a_process_that_slept_does_not_fence_its_successor_back() {
     let (mut second, marker) = open(&topology);
     assert_eq!(marker.unwrap().epoch, 1);
     second.take_over(&GO).unwrap();
-    // What the coordinator says to a producer whose transaction it timed out is said to this one, too.
+    // The coordinator gives this producer the same error as one whose transaction it timed out.
     first.forget_session();
     let published = first.publish(2, &chunks(&out, &["b"]), 0, &GO);
     assert!(matches!(published, Err(ConnectorError::Fenced { .. })), "{published:?}");
@@ -104,7 +104,7 @@ fn parts_are_taken_up_where_they_ended() {
     let (topology, out) = (name("t"), topic(&kafka(), "out", 1));
     let all = chunks(&out, &["a", "b", "c"]);
     let (mut first, _) = open(&topology);
-    // The marker of an epoch of which one chunk of three is out.
+    // The marker of an epoch of which one chunk of three is published.
     first.publish(1, &all[..1], 0, &GO).unwrap();
     drop(first);
     let part = Marker { part: 1, ..Marker::whole("state", 1, &all) };
@@ -192,7 +192,7 @@ fn a_record_too_large_is_refused_and_not_tried_for_ever() {
     let large = noise(20 << 20);
     let published = publisher.publish(1, &chunks(&out, &[&large]), 0, &GO);
     assert!(matches!(published, Err(ConnectorError::Refused { .. })), "{published:?}");
-    // Its transaction does not hold readers up until it times out.
+    // Its transaction does not delay readers until it times out.
     let start = Instant::now();
     assert!(content(&kafka(), &out).is_empty());
     assert!(start.elapsed() < Duration::from_secs(20));

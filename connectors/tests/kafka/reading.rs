@@ -32,7 +32,7 @@ fn an_end_of_transaction_markers_is_an_end() {
     // The offsets between the last record and the end belong to markers.
     assert_eq!(reader.positions(), BTreeMap::from([(0, 6), (1, 0)]));
     assert_eq!(reader.lag(), BTreeMap::from([(0, 0), (1, 0)]));
-    // Nothing more to read: the end is reached at once, again by the broker's word.
+    // Nothing more to read: the end is reached at once, again by the broker's end event.
     assert!(read_all(&mut open(&cluster, &out, &reader.positions())).is_empty());
 }
 
@@ -142,7 +142,7 @@ fn topics_are_created_and_verified() {
     assert!(matches!(topics.ensure(&broken), Err(ConnectorError::Refused { .. })));
 }
 
-/// Polls until `done`; what was read.
+/// Polls until `done` and returns the records read.
 fn poll_until(reader: &mut KafkaReader, done: impl Fn(&KafkaReader, usize) -> bool) -> Vec<schemas::Records> {
     let (mut all, until) = (Vec::<schemas::Records>::new(), Instant::now() + Duration::from_secs(40));
     while !done(reader, all.iter().map(|records| records.len()).sum()) {
@@ -159,7 +159,7 @@ fn markers_at_an_end_are_read_and_may_be_deleted() {
     let (mut publisher, _) =
         Publisher::open(PublisherConfig::new(cluster.clone(), &name("t"), "s"), &stop).unwrap();
     let mut reader = open(&cluster, &out, &BTreeMap::new());
-    // They come while it reads, so that nobody has told where they end.
+    // They come while it reads, so the reader does not know their end yet.
     publisher.publish(1, &chunks(&out, &["a", "b"]), 0, &stop).unwrap();
     let read = poll_until(&mut reader, |_, read| read == 2);
     assert_eq!(values(&read), ["a", "b"]);
@@ -169,7 +169,7 @@ fn markers_at_an_end_are_read_and_may_be_deleted() {
     let held = (reader.positions(), reader.last());
     assert_eq!((&held.0, reader.lag()), (&BTreeMap::from([(0, 3)]), BTreeMap::from([(0, 0)])));
     assert_eq!(held.1[&0].offset, 1);
-    // What comes behind them is read as ever,
+    // Records after them are read as usual,
     publisher.publish(2, &chunks(&out, &["c"]), 0, &stop).unwrap();
     let read = poll_until(&mut reader, |_, read| read == 1);
     assert_eq!(read[0].offsets, [3]);

@@ -1,4 +1,4 @@
-//! What the tests share: a real broker, topics of their own, and plain reading and feeding.
+//! Shared parts of the tests: a real broker, topics of their own, and plain reading and feeding.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -67,7 +67,7 @@ pub fn open(cluster: &KafkaCluster, topic: &str, start: &BTreeMap<i32, i64>) -> 
     KafkaReader::open(&source, "herald-test", start, (true, true)).unwrap()
 }
 
-/// Reads up to the ends there are at opening.
+/// Reads up to the ends at opening.
 pub fn read_all(reader: &mut KafkaReader) -> Vec<Records> {
     reader.stop_at_end();
     let (mut all, until) = (Vec::new(), Instant::now() + Duration::from_secs(60));

@@ -1,10 +1,10 @@
-//! One immutable batch of an arrangement: four heaps, and how two batches become one.
+//! Immutable batches of an arrangement, packed into a few vectors, and the merge of two batches.
 //!
-//! Keys and values are byte strings in order; each key says where its values end, each value where its
-//! updates end. A value whose only update equals the update stored last (the same epoch and diff,
-//! which after compaction most index entries have) stores none of its own: its end repeats the end
-//! before it. Merging copies runs of keys that one side has alone as blocks of bytes, and looks at
-//! single updates only to move their epochs up to the compaction frontier.
+//! Keys and values are byte strings in ascending order; each key stores the end of its values, each value the
+//! end of its updates. A value whose only update equals the update stored last (the same epoch and diff,
+//! as most index entries have after compaction) stores none of its own: its end repeats the previous end.
+//! Merging copies runs of keys present in only one input as blocks of bytes, and reads single updates
+//! only to advance their epochs to the compaction frontier.
 
 use std::ops::Range;
 
@@ -15,33 +15,33 @@ use timely::progress::frontier::AntichainRef;
 
 use super::trace::{Diff, PackedRows};
 
-/// Updates by key and value, immutable.
-pub struct Heap<R> {
+/// Immutable updates, ordered by key and value.
+pub struct PackedBatch<R> {
     keys: PackedRows,
-    /// For each key, where its values end.
+    /// End of the values of each key.
     key_ends: Vec<usize>,
     values: PackedRows,
-    /// For each value, where its updates end.
+    /// End of the updates of each value; equal to the previous end where the value shares the last update.
     value_ends: Vec<usize>,
     times: Vec<u64>,
     diffs: Vec<R>,
     description: Description<u64>,
-    /// Updates, those that share a stored one counted as well.
+    /// Number of updates, including those that share a stored one.
     updates: usize,
-    /// Updates of the key with most of them; known of a batch that was built, not of one that was merged.
-    busiest: usize,
-    /// Updates before the key that is added next.
+    /// Number of updates of the key with most of them; set in built batches, not in merged ones.
+    hottest: usize,
+    /// Number of updates before the key that is added next.
     before: usize,
 }
 
-impl<R: Diff> Heap<R> {
-    /// An empty batch that is about to be filled, with room for keys and values of as many bytes.
+impl<R: Diff> PackedBatch<R> {
+    /// Creates an empty batch to be filled, with capacity for keys and values, each as count and bytes.
     pub fn with_capacity(
         description: Description<u64>,
         keys: (usize, usize),
         values: (usize, usize),
     ) -> Self {
-        Heap {
+        PackedBatch {
             keys: PackedRows::with_room(keys.0, keys.1),
             key_ends: Vec::with_capacity(keys.0),
             values: PackedRows::with_room(values.0, values.1),
@@ -50,12 +50,12 @@ impl<R: Diff> Heap<R> {
             diffs: Vec::new(),
             description,
             updates: 0,
-            busiest: 0,
+            hottest: 0,
             before: 0,
         }
     }
 
-    /// Adds an update of the value that is added next. Updates of a value ascend by epoch.
+    /// Adds an update of the value that is added next. Updates of one value come in ascending order of epoch.
     pub fn push_update(&mut self, time: u64, diff: R) {
         self.times.push(time);
         self.diffs.push(diff);
@@ -64,6 +64,7 @@ impl<R: Diff> Heap<R> {
 
     /// Adds the only update of the value that is added next.
     pub fn push_single(&mut self, time: u64, diff: R) {
+        // The last stored update is shared: `push_value` then repeats the previous end.
         if self.times.last() == Some(&time) && self.diffs.last() == Some(&diff) {
             self.updates += 1;
         } else {
@@ -71,23 +72,23 @@ impl<R: Diff> Heap<R> {
         }
     }
 
-    /// Adds a value of the key that is added next, with the updates since the last one.
+    /// Adds a value of the key that is added next; its updates are those pushed since the last value.
     pub fn push_value(&mut self, value: &[u8]) {
         self.values.push_ref(value);
         self.value_ends.push(self.times.len());
     }
 
-    /// Adds a key with the values since the last one.
+    /// Adds a key; its values are those pushed since the last key.
     pub fn push_key(&mut self, key: &[u8]) {
         self.keys.push_ref(key);
         self.key_ends.push(self.value_ends.len());
-        self.busiest = self.busiest.max(self.updates - self.before);
+        self.hottest = self.hottest.max(self.updates - self.before);
         self.before = self.updates;
     }
 
-    /// Updates of the key with most of them.
-    pub fn busiest(&self) -> usize {
-        self.busiest
+    /// Returns the number of updates of the key with most of them.
+    pub fn hottest_key_updates(&self) -> usize {
+        self.hottest
     }
 
     fn values_of(&self, key: usize) -> Range<usize> {
@@ -97,11 +98,12 @@ impl<R: Diff> Heap<R> {
 
     fn updates_of(&self, value: usize) -> Range<usize> {
         let (start, end) = (if value == 0 { 0 } else { self.value_ends[value - 1] }, self.value_ends[value]);
+        // An empty range means that the value shares the last stored update.
         if start == end { end - 1..end } else { start..end }
     }
 }
 
-impl<R: Diff> BatchReader for Heap<R> {
+impl<R: Diff> BatchReader for PackedBatch<R> {
     type Time = u64;
 
     fn len(&self) -> usize {
@@ -112,31 +114,31 @@ impl<R: Diff> BatchReader for Heap<R> {
     }
 }
 
-impl<R: Diff> Batch for Heap<R> {
-    type Merger = HeapMerger<R>;
+impl<R: Diff> Batch for PackedBatch<R> {
+    type Merger = PackedMerger<R>;
 
     fn empty(lower: Antichain<u64>, upper: Antichain<u64>) -> Self {
-        Heap::with_capacity(Description::new(lower, upper, Antichain::from_elem(0)), (0, 0), (0, 0))
+        PackedBatch::with_capacity(Description::new(lower, upper, Antichain::from_elem(0)), (0, 0), (0, 0))
     }
 }
 
-impl<R: Diff> Navigable for Heap<R> {
-    type Cursor = HeapCursor<R>;
+impl<R: Diff> Navigable for PackedBatch<R> {
+    type Cursor = PackedCursor<R>;
 
-    fn cursor(&self) -> HeapCursor<R> {
-        HeapCursor { key: 0, value: 0, diffs: std::marker::PhantomData }
+    fn cursor(&self) -> PackedCursor<R> {
+        PackedCursor { key: 0, value: 0, diffs: std::marker::PhantomData }
     }
 }
 
-/// A position in a batch.
-pub struct HeapCursor<R> {
+/// Position in a batch.
+pub struct PackedCursor<R> {
     key: usize,
     value: usize,
     diffs: std::marker::PhantomData<R>,
 }
 
-impl<R: Diff> Cursor for HeapCursor<R> {
-    type Storage = Heap<R>;
+impl<R: Diff> Cursor for PackedCursor<R> {
+    type Storage = PackedBatch<R>;
     type Key<'a> = &'a [u8];
     type ValOwn = Vec<u8>;
     type Val<'a> = &'a [u8];
@@ -149,73 +151,74 @@ impl<R: Diff> Cursor for HeapCursor<R> {
     type TimeContainer = Vec<u64>;
     type DiffContainer = Vec<R>;
 
-    fn key_valid(&self, heap: &Heap<R>) -> bool {
-        self.key < heap.keys.len()
+    fn key_valid(&self, batch: &PackedBatch<R>) -> bool {
+        self.key < batch.keys.len()
     }
-    fn val_valid(&self, heap: &Heap<R>) -> bool {
-        self.key_valid(heap) && self.value < heap.key_ends[self.key]
+    fn val_valid(&self, batch: &PackedBatch<R>) -> bool {
+        self.key_valid(batch) && self.value < batch.key_ends[self.key]
     }
-    fn key<'a>(&self, heap: &'a Heap<R>) -> &'a [u8] {
-        heap.keys.index(self.key)
+    fn key<'a>(&self, batch: &'a PackedBatch<R>) -> &'a [u8] {
+        batch.keys.index(self.key)
     }
-    fn val<'a>(&self, heap: &'a Heap<R>) -> &'a [u8] {
-        heap.values.index(self.value)
+    fn val<'a>(&self, batch: &'a PackedBatch<R>) -> &'a [u8] {
+        batch.values.index(self.value)
     }
-    fn get_key<'a>(&self, heap: &'a Heap<R>) -> Option<&'a [u8]> {
-        self.key_valid(heap).then(|| self.key(heap))
+    fn get_key<'a>(&self, batch: &'a PackedBatch<R>) -> Option<&'a [u8]> {
+        self.key_valid(batch).then(|| self.key(batch))
     }
-    fn get_val<'a>(&self, heap: &'a Heap<R>) -> Option<&'a [u8]> {
-        self.val_valid(heap).then(|| self.val(heap))
+    fn get_val<'a>(&self, batch: &'a PackedBatch<R>) -> Option<&'a [u8]> {
+        self.val_valid(batch).then(|| self.val(batch))
     }
-    fn map_times<L: FnMut(&u64, &R)>(&mut self, heap: &Heap<R>, mut logic: L) {
-        for at in heap.updates_of(self.value) {
-            logic(&heap.times[at], &heap.diffs[at]);
+    fn map_times<L: FnMut(&u64, &R)>(&mut self, batch: &PackedBatch<R>, mut logic: L) {
+        for at in batch.updates_of(self.value) {
+            logic(&batch.times[at], &batch.diffs[at]);
         }
     }
-    fn step_key(&mut self, heap: &Heap<R>) {
-        self.key = (self.key + 1).min(heap.keys.len());
-        self.rewind_vals(heap);
+    fn step_key(&mut self, batch: &PackedBatch<R>) {
+        self.key = (self.key + 1).min(batch.keys.len());
+        self.rewind_vals(batch);
     }
-    fn seek_key(&mut self, heap: &Heap<R>, key: &[u8]) {
-        self.key += heap.keys.advance(self.key, heap.keys.len(), |held| held < key);
-        self.rewind_vals(heap);
+    fn seek_key(&mut self, batch: &PackedBatch<R>, key: &[u8]) {
+        self.key += batch.keys.advance(self.key, batch.keys.len(), |held| held < key);
+        self.rewind_vals(batch);
     }
-    fn step_val(&mut self, heap: &Heap<R>) {
-        if self.val_valid(heap) {
+    fn step_val(&mut self, batch: &PackedBatch<R>) {
+        if self.val_valid(batch) {
             self.value += 1;
         }
     }
-    fn seek_val(&mut self, heap: &Heap<R>, value: &[u8]) {
-        if self.key_valid(heap) {
-            self.value += heap.values.advance(self.value, heap.key_ends[self.key], |held| held < value);
+    fn seek_val(&mut self, batch: &PackedBatch<R>, value: &[u8]) {
+        if self.key_valid(batch) {
+            self.value += batch.values.advance(self.value, batch.key_ends[self.key], |held| held < value);
         }
     }
-    fn rewind_keys(&mut self, heap: &Heap<R>) {
+    fn rewind_keys(&mut self, batch: &PackedBatch<R>) {
         self.key = 0;
-        self.rewind_vals(heap);
+        self.rewind_vals(batch);
     }
-    fn rewind_vals(&mut self, heap: &Heap<R>) {
+    fn rewind_vals(&mut self, batch: &PackedBatch<R>) {
         self.value =
-            if self.key_valid(heap) { heap.values_of(self.key).start } else { heap.value_ends.len() };
+            if self.key_valid(batch) { batch.values_of(self.key).start } else { batch.value_ends.len() };
     }
 }
 
-/// Two consecutive batches on their way to become one.
-pub struct HeapMerger<R> {
-    result: Heap<R>,
-    /// Epochs below it are moved up to it.
+/// Merge in progress of two consecutive batches.
+pub struct PackedMerger<R> {
+    result: PackedBatch<R>,
+    /// Compaction frontier: lower epochs are advanced to it.
     since: u64,
+    /// Next key of each input.
     at: [usize; 2],
-    /// Updates of one value that may cancel.
+    /// Updates of one value, which may cancel.
     scratch: Vec<(u64, R)>,
 }
 
-/// Keys merged between two looks at the fuel.
+/// Maximum number of keys merged between two checks of the fuel.
 const KEYS_AT_ONCE: usize = 256;
 
-impl<R: Diff> Merger<Heap<R>> for HeapMerger<R> {
-    fn new(first: &Heap<R>, second: &Heap<R>, frontier: AntichainRef<'_, u64>) -> Self {
-        // An empty frontier lets every epoch move; none of them is looked at again.
+impl<R: Diff> Merger<PackedBatch<R>> for PackedMerger<R> {
+    fn new(first: &PackedBatch<R>, second: &PackedBatch<R>, frontier: AntichainRef<'_, u64>) -> Self {
+        // An empty frontier permits advancing every epoch: no epoch is read again.
         let bound = |frontier: &[u64]| frontier.first().copied().unwrap_or(u64::MAX);
         let since = [first.description.since(), second.description.since()];
         let since = since.into_iter().map(|s| bound(s.elements())).max().unwrap_or(0).max(bound(&frontier));
@@ -223,53 +226,55 @@ impl<R: Diff> Merger<Heap<R>> for HeapMerger<R> {
         let description = Description::new(first.lower().clone(), second.upper().clone(), since_frontier);
         let keys = PackedRows::room_of(&first.keys, &second.keys);
         let values = PackedRows::room_of(&first.values, &second.values);
-        let result = Heap::with_capacity(description, keys, values);
-        HeapMerger { result, since, at: [0, 0], scratch: Vec::new() }
+        let result = PackedBatch::with_capacity(description, keys, values);
+        PackedMerger { result, since, at: [0, 0], scratch: Vec::new() }
     }
 
-    fn work(&mut self, first: &Heap<R>, second: &Heap<R>, fuel: &mut isize) {
+    fn work(&mut self, first: &PackedBatch<R>, second: &PackedBatch<R>, fuel: &mut isize) {
         let begun = self.result.updates;
+        // Fuel is spent in updates of the result; a step may overrun it by one run of keys.
         let mut effort = 0isize;
         while effort < *fuel {
             let [a, b] = self.at;
             let left = [first.keys.len() - a, second.keys.len() - b];
             match left {
                 [0, 0] => break,
-                [n, 0] => self.copy(first, 0, n.min(KEYS_AT_ONCE)),
-                [0, n] => self.copy(second, 1, n.min(KEYS_AT_ONCE)),
-                _ => self.step(first, second),
+                [n, 0] => self.copy_keys(first, 0, n.min(KEYS_AT_ONCE)),
+                [0, n] => self.copy_keys(second, 1, n.min(KEYS_AT_ONCE)),
+                _ => self.merge_least_key(first, second),
             }
             effort = (self.result.updates - begun) as isize;
         }
         *fuel -= effort;
     }
 
-    fn done(mut self) -> Heap<R> {
-        // What cancelled leaves room that an arrangement would hold for long.
+    fn done(mut self) -> PackedBatch<R> {
+        // Cancelled updates leave spare capacity, which a long-lived batch would hold.
         self.result.times.shrink_to_fit();
         self.result.diffs.shrink_to_fit();
         self.result
     }
 }
 
-impl<R: Diff> HeapMerger<R> {
-    /// Moves past the least key: a run that one side has alone, or one key that both have.
-    fn step(&mut self, first: &Heap<R>, second: &Heap<R>) {
+impl<R: Diff> PackedMerger<R> {
+    /// Merges the least key: a run of keys of one input, or one key that both have.
+    fn merge_least_key(&mut self, first: &PackedBatch<R>, second: &PackedBatch<R>) {
         let [a, b] = self.at;
         let (x, y) = (first.keys.index(a), second.keys.index(b));
         match x.cmp(y) {
             std::cmp::Ordering::Less => {
                 let end = first.keys.len().min(a + KEYS_AT_ONCE);
                 let run = first.keys.advance(a, end, |key| key < y);
-                self.copy(first, 0, run);
+                self.copy_keys(first, 0, run);
             }
             std::cmp::Ordering::Greater => {
                 let end = second.keys.len().min(b + KEYS_AT_ONCE);
                 let run = second.keys.advance(b, end, |key| key < x);
-                self.copy(second, 1, run);
+                self.copy_keys(second, 1, run);
             }
             std::cmp::Ordering::Equal => {
                 let before = self.result.value_ends.len();
+                // A key whose values all cancel is not added.
                 self.merge_values((first, first.values_of(a)), (second, second.values_of(b)));
                 if self.result.value_ends.len() > before {
                     self.result.push_key(x);
@@ -279,40 +284,46 @@ impl<R: Diff> HeapMerger<R> {
         }
     }
 
-    /// Copies the next `count` keys of one side: as a block, as far as no value cancels.
-    fn copy(&mut self, source: &Heap<R>, side: usize, count: usize) {
+    /// Copies the next `count` keys of one input, in blocks of keys whose values have one update each.
+    ///
+    /// Only values with several updates can cancel when epochs are advanced; their keys are merged singly.
+    fn copy_keys(&mut self, source: &PackedBatch<R>, side: usize, count: usize) {
         let keys = self.at[side]..self.at[side] + count;
         self.at[side] = keys.end;
+        // Keys from `block` on have their ends and updates in the result, but not yet their bytes.
         let mut block = keys.start;
         for key in keys.clone() {
             let values = source.values_of(key);
             let intact = values.clone().all(|value| source.updates_of(value).len() == 1);
             if intact {
+                // Ends and updates are added now; the bytes follow in one copy by `flush_block`.
                 for value in values {
                     let at = source.updates_of(value).start;
                     self.result.push_single(source.times[at].max(self.since), source.diffs[at].clone());
                     self.result.value_ends.push(self.result.times.len());
                 }
             } else {
-                self.flush(source, block..key);
+                // Bytes of earlier keys must be in the result before this key's.
+                self.flush_block(source, block..key);
                 block = key + 1;
                 let before = self.result.value_ends.len();
-                values.for_each(|value| self.value(&[(source, value)]));
+                values.for_each(|value| self.merge_value(&[(source, value)]));
                 if self.result.value_ends.len() > before {
                     self.result.push_key(source.keys.index(key));
                 }
             }
         }
-        self.flush(source, block..keys.end);
+        self.flush_block(source, block..keys.end);
     }
 
-    /// Copies the bytes of keys whose values are all in the result already.
-    fn flush(&mut self, source: &Heap<R>, keys: Range<usize>) {
+    /// Copies the bytes of a range of keys and their values, whose updates are already in the result.
+    fn flush_block(&mut self, source: &PackedBatch<R>, keys: Range<usize>) {
         if keys.is_empty() {
             return;
         }
         let values = source.values_of(keys.start).start..source.values_of(keys.end - 1).end;
         let shift = self.result.values.len();
+        // Key ends count values: moved from the source's positions to those of the result.
         let ends = &source.key_ends[keys.clone()];
         self.result.key_ends.extend(ends.iter().map(|end| end - values.start + shift));
         self.result.keys.push_range(&source.keys, keys);
@@ -321,25 +332,26 @@ impl<R: Diff> HeapMerger<R> {
 
     fn merge_values(
         &mut self,
-        (first, mut left): (&Heap<R>, Range<usize>),
-        (second, mut right): (&Heap<R>, Range<usize>),
+        (first, mut left): (&PackedBatch<R>, Range<usize>),
+        (second, mut right): (&PackedBatch<R>, Range<usize>),
     ) {
+        // Values of both inputs are in ascending order.
         while !left.is_empty() && !right.is_empty() {
             let order = first.values.index(left.start).cmp(second.values.index(right.start));
             match order {
-                std::cmp::Ordering::Less => self.value(&[(first, left.start)]),
-                std::cmp::Ordering::Greater => self.value(&[(second, right.start)]),
-                std::cmp::Ordering::Equal => self.value(&[(first, left.start), (second, right.start)]),
+                std::cmp::Ordering::Less => self.merge_value(&[(first, left.start)]),
+                std::cmp::Ordering::Greater => self.merge_value(&[(second, right.start)]),
+                std::cmp::Ordering::Equal => self.merge_value(&[(first, left.start), (second, right.start)]),
             }
             left.start += usize::from(order.is_le());
             right.start += usize::from(order.is_ge());
         }
-        left.for_each(|value| self.value(&[(first, value)]));
-        right.for_each(|value| self.value(&[(second, value)]));
+        left.for_each(|value| self.merge_value(&[(first, value)]));
+        right.for_each(|value| self.merge_value(&[(second, value)]));
     }
 
-    /// Adds one value with its updates in all `sources`, unless they cancel.
-    fn value(&mut self, sources: &[(&Heap<R>, usize)]) {
+    /// Adds one value with the sum of its updates in all `sources`, unless they cancel.
+    fn merge_value(&mut self, sources: &[(&PackedBatch<R>, usize)]) {
         self.scratch.clear();
         for (source, value) in sources {
             for at in source.updates_of(*value) {
@@ -352,6 +364,7 @@ impl<R: Diff> HeapMerger<R> {
         }
         self.scratch.retain(|update| !update.1.is_zero());
         self.scratch.sort_unstable_by_key(|update| update.0);
+        // Epochs that compaction made equal are one update now.
         let single = self.scratch.len() == 1;
         for (time, diff) in self.scratch.drain(..) {
             if single {
@@ -360,6 +373,7 @@ impl<R: Diff> HeapMerger<R> {
                 self.result.push_update(time, diff);
             }
         }
+        // Without updates of its own and not `single`, all of them cancelled.
         let (source, value) = sources[0];
         if single || self.result.times.len() > self.result.value_ends.last().copied().unwrap_or(0) {
             self.result.push_value(source.values.index(value));

@@ -1,9 +1,9 @@
-//! How updates become a batch of an arrangement: kept by epoch, sorted once when epochs are sealed.
+//! Construction of an arrangement's batches: updates are kept by epoch and sorted once, at the seal.
 //!
 //! Differential's merge batcher sorts small chunks and merges them again and again while updates
-//! arrive. Here epochs are totally ordered and all of an epoch is sealed at once, so the batcher only
-//! keeps what arrived, and the builder sorts all of it at the seal (see [`by_key`]) straight into the
-//! batch's heaps.
+//! arrive. Here epochs are totally ordered and an epoch is sealed as a whole, so the batcher only
+//! stores the arriving updates, and the builder sorts them at the seal (see [`by_key`]) directly into the
+//! batch's vectors.
 
 use std::collections::BTreeMap;
 
@@ -13,29 +13,29 @@ use timely::container::{ContainerBuilder, PushInto};
 use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 
-use super::batch::Heap;
+use super::batch::PackedBatch;
 use super::trace::Diff;
 use super::updates::{Updates, by_key};
 
-/// Hands arriving messages on as they are.
-pub struct Chunks<R> {
+/// Chunker that passes arriving messages on unchanged.
+pub struct PassThrough<R> {
     waiting: Vec<Updates<R>>,
     given: Vec<Updates<R>>,
 }
 
-impl<R> Default for Chunks<R> {
+impl<R> Default for PassThrough<R> {
     fn default() -> Self {
-        Chunks { waiting: vec![], given: vec![] }
+        PassThrough { waiting: vec![], given: vec![] }
     }
 }
 
-impl<R: Diff> PushInto<&mut Vec<Updates<R>>> for Chunks<R> {
+impl<R: Diff> PushInto<&mut Vec<Updates<R>>> for PassThrough<R> {
     fn push_into(&mut self, message: &mut Vec<Updates<R>>) {
         self.waiting.append(message);
     }
 }
 
-impl<R: Diff> ContainerBuilder for Chunks<R> {
+impl<R: Diff> ContainerBuilder for PassThrough<R> {
     type Container = Vec<Updates<R>>;
 
     fn extract(&mut self) -> Option<&mut Vec<Updates<R>>> {
@@ -51,7 +51,7 @@ impl<R: Diff> ContainerBuilder for Chunks<R> {
     }
 }
 
-/// Updates by epoch, until their epoch is sealed. Bounded by the epochs in flight.
+/// Updates by epoch until their epoch is sealed. The number of epochs is bounded by those in flight.
 pub struct EpochBatcher<R> {
     epochs: BTreeMap<u64, Vec<Updates<R>>>,
     sealed: Antichain<u64>,
@@ -76,11 +76,13 @@ impl<R: Diff> Batcher for EpochBatcher<R> {
     }
 
     fn seal(&mut self, upper: Antichain<u64>) -> (Vec<Self::Output>, Description<u64>) {
+        // `ready` holds the epochs below `upper`; later ones stay.
         let kept = match upper.elements().first() {
             Some(upper) => self.epochs.split_off(upper),
             None => BTreeMap::new(),
         };
         let ready = std::mem::replace(&mut self.epochs, kept);
+        // The frontier is a lower bound of the updates still held.
         self.frontier = self.epochs.keys().next().map_or(Antichain::new(), |e| Antichain::from_elem(*e));
         let since = Antichain::from_elem(0);
         let lower = std::mem::replace(&mut self.sealed, upper.clone());
@@ -92,7 +94,7 @@ impl<R: Diff> Batcher for EpochBatcher<R> {
     }
 }
 
-/// A batch in the making.
+/// Batch under construction.
 pub struct PackedBuilder<R: Diff> {
     parts: Vec<Updates<R>>,
 }
@@ -100,7 +102,7 @@ pub struct PackedBuilder<R: Diff> {
 impl<R: Diff> Builder for PackedBuilder<R> {
     type Input = Vec<Updates<R>>;
     type Time = u64;
-    type Output = Heap<R>;
+    type Output = PackedBatch<R>;
 
     fn with_capacity(_: usize, _: usize, _: usize) -> Self {
         PackedBuilder { parts: vec![] }
@@ -110,30 +112,33 @@ impl<R: Diff> Builder for PackedBuilder<R> {
         self.parts.append(chunk);
     }
 
-    fn done(mut self, description: Description<u64>) -> Heap<R> {
+    fn done(mut self, description: Description<u64>) -> PackedBatch<R> {
+        // Capacity for the whole input, an upper bound: `by_key` adds up equal updates.
         let room = |of: fn(&Updates<R>) -> (usize, usize)| {
             self.parts.iter().map(of).fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
         };
-        let mut heap = Heap::with_capacity(description, room(Updates::keys_room), room(Updates::values_room));
+        let mut batch =
+            PackedBatch::with_capacity(description, room(Updates::keys_room), room(Updates::values_room));
         by_key(&mut self.parts, |key, entries| {
             let mut entries = entries.drain(..).peekable();
             while let Some((value, epoch, diff)) = entries.next() {
+                // Only a value with a single update may share the update stored before it.
                 if entries.peek().is_none_or(|next| next.0 != value) {
-                    heap.push_single(epoch, diff);
+                    batch.push_single(epoch, diff);
                 } else {
-                    heap.push_update(epoch, diff);
+                    batch.push_update(epoch, diff);
                     while let Some((_, epoch, diff)) = entries.next_if(|next| next.0 == value) {
-                        heap.push_update(epoch, diff);
+                        batch.push_update(epoch, diff);
                     }
                 }
-                heap.push_value(value);
+                batch.push_value(value);
             }
-            heap.push_key(key);
+            batch.push_key(key);
         });
-        heap
+        batch
     }
 
-    fn seal(chain: &mut Vec<Vec<Updates<R>>>, description: Description<u64>) -> Heap<R> {
+    fn seal(chain: &mut Vec<Vec<Updates<R>>>, description: Description<u64>) -> PackedBatch<R> {
         let mut builder = Self::with_capacity(0, 0, 0);
         chain.iter_mut().for_each(|chunk| builder.push(chunk));
         builder.done(description)

@@ -1,57 +1,59 @@
-//! Point reads in an arrangement: one key at a time, in ascending order, its values by seeking.
+//! Point reads in an arrangement: one key at a time, in ascending order, and its values by seeking.
 //!
-//! It does what differential's own list of cursors does, except that only batches which hold the
-//! sought key look for a value.
+//! Equivalent to differential's own list of cursors, except that values are sought only in batches that
+//! hold the sought key.
 
 use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
 
-use super::trace::{Diff, PackedBatch, PackedTrace};
+use super::trace::{Diff, PackedTrace, SharedBatch};
 
-type BatchCursor<R> = <PackedBatch<R> as Navigable>::Cursor;
+type BatchCursor<R> = <SharedBatch<R> as Navigable>::Cursor;
 
-/// The batches of a trace, read as one.
+/// Reader over all batches of a trace.
 pub struct Seek<R: Diff> {
-    batches: Vec<(PackedBatch<R>, BatchCursor<R>)>,
-    /// Those that hold the sought key.
+    batches: Vec<(SharedBatch<R>, BatchCursor<R>)>,
+    /// Indexes of the batches that hold the sought key.
     here: Vec<usize>,
 }
 
 impl<R: Diff> Seek<R> {
-    /// Everything in `trace`.
+    /// Creates a reader of all of `trace`.
     pub fn new(trace: &PackedTrace<R>) -> Seek<R> {
         let mut batches = Vec::new();
         trace.map_batches(|batch| batches.push((batch.clone(), batch.cursor())));
         Seek { batches, here: Vec::new() }
     }
 
-    /// Goes to `key`, which is not below the one before.
-    pub fn key(&mut self, key: &[u8]) {
+    /// Moves to `key`, which must not be below the previously sought key.
+    pub fn seek_key(&mut self, key: &[u8]) {
         self.here.clear();
         for (at, (batch, cursor)) in self.batches.iter_mut().enumerate() {
             cursor.seek_key(batch, key);
+            // Batches without the key take no part in seeking its values.
             if cursor.get_key(batch) == Some(key) {
                 self.here.push(at);
             }
         }
     }
 
-    /// Goes to the key's first value that is not below `value`, wherever it was.
-    pub fn value(&mut self, value: &[u8]) {
+    /// Moves to the key's first value at or above `value`, forward or backward.
+    pub fn seek_value(&mut self, value: &[u8]) {
         for at in &self.here {
             let (batch, cursor) = &mut self.batches[*at];
+            // Seeking only moves forward, so the cursor starts again at the key's first value.
             cursor.rewind_vals(batch);
             cursor.seek_val(batch, value);
         }
     }
 
-    /// The value at hand: the least of the batches'.
-    pub fn get(&self) -> Option<&[u8]> {
+    /// Returns the current value: the least of the batches' current values.
+    pub fn current_value(&self) -> Option<&[u8]> {
         let values = self.here.iter().filter_map(|at| self.batches[*at].1.get_val(&self.batches[*at].0));
         values.min()
     }
 
-    /// The updates of `value`, which is the one at hand.
-    pub fn updates(&mut self, value: &[u8], mut visit: impl FnMut(u64, &R)) {
+    /// Visits the updates of `value`, which must be the current one, in all batches.
+    pub fn visit_updates(&mut self, value: &[u8], mut visit: impl FnMut(u64, &R)) {
         for at in &self.here {
             let (batch, cursor) = &mut self.batches[*at];
             if cursor.get_val(batch) == Some(value) {
@@ -60,8 +62,8 @@ impl<R: Diff> Seek<R> {
         }
     }
 
-    /// Goes past `value`, which is the one at hand.
-    pub fn step(&mut self, value: &[u8]) {
+    /// Moves past `value`, which must be the current one.
+    pub fn step_past(&mut self, value: &[u8]) {
         for at in &self.here {
             let (batch, cursor) = &mut self.batches[*at];
             if cursor.get_val(batch) == Some(value) {

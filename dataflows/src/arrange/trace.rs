@@ -1,9 +1,9 @@
 //! Arrangements of packed rows: differential spines whose keys and values are byte strings.
 //!
-//! A batch holds its keys and its values as one heap of bytes and a list of ends, instead of one
-//! allocation a row; comparisons are `memcmp`, which the row encoding of `schemas::row` makes the
-//! order of SQL. Rows travel between workers by key group (DESIGN.md 2.8), so the worker that holds
-//! a key is the same for every arrangement, every run and every restart with as many workers.
+//! A batch holds its keys and its values as one byte vector and a list of ends each, instead of one
+//! allocation per row; comparisons are `memcmp`, and the row encoding of `schemas::row` makes byte order
+//! the order of SQL. Rows are exchanged between workers by key group (DESIGN.md 2.8), so the worker that
+//! holds a key is the same for every arrangement, every run and every restart with as many workers.
 
 use std::rc::Rc;
 
@@ -18,16 +18,16 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 
-use super::batch::Heap;
-use super::builder::{Chunks, EpochBatcher, PackedBuilder};
+use super::batch::PackedBatch;
+use super::builder::{EpochBatcher, PackedBuilder, PassThrough};
 use super::updates::Updates;
 use crate::render::collect::Shared;
 
-/// One immutable batch of an arrangement.
-pub type PackedBatch<R> = Rc<Heap<R>>;
-/// A handle to an arrangement's content.
-pub type PackedTrace<R> = TraceAgent<Spine<PackedBatch<R>>>;
-/// An arrangement of packed rows by packed keys.
+/// Shared immutable batch of an arrangement.
+pub type SharedBatch<R> = Rc<PackedBatch<R>>;
+/// Handle to an arrangement's content.
+pub type PackedTrace<R> = TraceAgent<Spine<SharedBatch<R>>>;
+/// Arrangement of packed rows by packed keys.
 pub type PackedArranged<'s, R> = Arranged<'s, PackedTrace<R>>;
 
 /// Diffs an arrangement can hold.
@@ -40,51 +40,56 @@ impl<T> Diff for T where
 {
 }
 
-/// The worker that owns `key`, of `peers`.
+/// Returns the index of the worker that owns `key`, among `peers` workers.
 pub fn owner_of(key: &[u8], peers: usize) -> u64 {
     schemas::owner(schemas::key_group(key), peers) as u64
 }
 
-/// Arranges updates by key at the key's owner. How many updates it holds is told to the collector
-/// as `name`.
+/// Arranges updates by key at the key's owner, and reports the arrangement's size to the collector as
+/// `name`.
 pub fn arrange<'s, R: Diff>(
     stream: Stream<'s, u64, Vec<Updates<R>>>,
     name: &str,
     collector: Shared,
 ) -> PackedArranged<'s, R> {
+    // The owner was computed from the key when the message was built.
     let exchange = Exchange::new(|updates: &Updates<R>| updates.owner);
-    let arranged = arrange_core::<_, _, Chunks<R>, EpochBatcher<R>, RcBuilder<PackedBuilder<R>>, _>(
+    let arranged = arrange_core::<_, _, PassThrough<R>, EpochBatcher<R>, RcBuilder<PackedBuilder<R>>, _>(
         stream, exchange, name,
     );
-    measure(&arranged, name.to_string(), collector);
+    record_size(&arranged, name.to_string(), collector);
     arranged
 }
 
-/// Follows an arrangement with a handle of its own, which never holds compaction back.
-fn measure<R: Diff>(arranged: &PackedArranged<'_, R>, name: String, collector: Shared) {
+/// Reports an arrangement's size and arrivals, by a trace handle of its own that never delays compaction.
+fn record_size<R: Diff>(arranged: &PackedArranged<'_, R>, name: String, collector: Shared) {
     let mut trace = arranged.trace.clone();
     arranged.stream.clone().sink(Pipeline, "Measure", move |(input, frontier)| {
         input.for_each(|_, batches| {
             for batch in batches.drain(..).filter(|batch| batch.len() > 0) {
-                collector.borrow_mut().came(&name, (batch.busiest() as u64, batch.len() as u64));
+                collector
+                    .borrow_mut()
+                    .record_arrivals(&name, (batch.hottest_key_updates() as u64, batch.len() as u64));
             }
         });
+        // The handle follows the input frontier, so only the other readers bound compaction.
         trace.set_logical_compaction(frontier.frontier());
         trace.set_physical_compaction(frontier.frontier());
+        // Counted anew each time: merging cancels updates without a message.
         let mut held = 0;
         trace.map_batches(|batch| held += batch.len() as u64);
-        collector.borrow_mut().held(&name, held);
+        collector.borrow_mut().record_size(&name, held);
     });
 }
 
-/// Byte strings in one heap, in the order pushed.
+/// Byte strings in one byte vector, in the order pushed.
 pub struct PackedRows {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl PackedRows {
-    fn start(&self, index: usize) -> usize {
+    fn start_of(&self, index: usize) -> usize {
         if index == 0 { 0 } else { self.ends[index - 1] }
     }
 
@@ -93,12 +98,12 @@ impl PackedRows {
         self.ends.push(self.bytes.len());
     }
 
-    /// No items, with room for `items` of `bytes` bytes together.
+    /// Creates an empty container with capacity for `items` of `bytes` bytes together.
     pub fn with_room(items: usize, bytes: usize) -> PackedRows {
         PackedRows { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(items) }
     }
 
-    /// Items and bytes of two containers together.
+    /// Returns the number of items and of bytes of two containers together.
     pub fn room_of(a: &PackedRows, b: &PackedRows) -> (usize, usize) {
         (a.ends.len() + b.ends.len(), a.bytes.len() + b.bytes.len())
     }
@@ -108,7 +113,8 @@ impl PackedRows {
         if items.is_empty() {
             return;
         }
-        let (start, end) = (other.start(items.start), other.ends[items.end - 1]);
+        let (start, end) = (other.start_of(items.start), other.ends[items.end - 1]);
+        // Ends are relative to the whole container and are moved to this one's offsets.
         let shift = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes[start..end]);
         self.ends.extend(other.ends[items].iter().map(|end| end - start + shift));
@@ -136,6 +142,7 @@ impl BatchContainer for PackedRows {
         self.bytes.clear();
         self.ends.clear();
     }
+    // Assumes 16 bytes for each item.
     fn with_capacity(size: usize) -> Self {
         PackedRows { bytes: Vec::with_capacity(size * 16), ends: Vec::with_capacity(size) }
     }
@@ -149,7 +156,7 @@ impl BatchContainer for PackedRows {
         item
     }
     fn index(&self, index: usize) -> &[u8] {
-        &self.bytes[self.start(index)..self.ends[index]]
+        &self.bytes[self.start_of(index)..self.ends[index]]
     }
     fn len(&self) -> usize {
         self.ends.len()

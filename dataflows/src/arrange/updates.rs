@@ -1,9 +1,9 @@
-//! Updates on their way into an arrangement or out of the dataflow: keys, values and diffs as bytes.
+//! Packed updates sent to an arrangement or to an export: keys, values and diffs.
 //!
-//! [`Updates`] is what crosses between workers: all of one epoch and for one worker, one heap of keys
-//! and one of values, a key's values side by side. Nothing is sorted on the way. [`by_key`] sorts once,
-//! when the epoch is complete, by the first eight bytes of the keys and then by the rest, and adds up
-//! what is equal.
+//! [`Updates`] is the message exchanged between workers: updates of one epoch for one worker, the keys and
+//! the values each in one byte vector, a key's values side by side. Messages are not sorted. [`by_key`]
+//! sorts once, when the epoch is complete, by the first eight bytes of the keys and then by the rest, and
+//! adds up equal updates.
 
 use schemas::Rows;
 use serde::{Deserialize, Serialize};
@@ -13,60 +13,60 @@ use super::trace::{Diff, owner_of};
 /// Updates of one epoch for one worker.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Updates<R> {
-    /// The worker they are for.
+    /// Index of the receiving worker.
     pub owner: u64,
-    /// Their epoch.
+    /// Epoch of all updates.
     pub epoch: u64,
     keys: Rows,
-    /// For each key, where its values end.
+    /// End of the values of each key.
     ends: Vec<u32>,
     values: Rows,
     diffs: Vec<R>,
 }
 
 impl<R> Updates<R> {
-    /// How many updates there are.
+    /// Returns the number of updates.
     pub fn len(&self) -> usize {
         self.diffs.len()
     }
 
-    /// True without updates.
+    /// Returns true if there are no updates.
     pub fn is_empty(&self) -> bool {
         self.diffs.is_empty()
     }
 
-    /// How many keys there are, and their bytes.
+    /// Returns the number of keys and of their bytes.
     pub fn keys_room(&self) -> (usize, usize) {
         (self.keys.len(), self.keys.bytes_len())
     }
 
-    /// How many values there are, and their bytes.
+    /// Returns the number of values and of their bytes.
     pub fn values_room(&self) -> (usize, usize) {
         (self.values.len(), self.values.bytes_len())
     }
 
-    /// Key, value and diff of every update, in the order they came.
+    /// Returns key, value and diff of every update, in the order pushed.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], &R)> {
         (0..self.keys.len()).flat_map(move |key| {
-            self.range(key).map(move |at| (self.keys.get(key), self.values.get(at), &self.diffs[at]))
+            self.values_of_key(key).map(move |at| (self.keys.get(key), self.values.get(at), &self.diffs[at]))
         })
     }
 
-    fn range(&self, key: usize) -> std::ops::Range<usize> {
+    fn values_of_key(&self, key: usize) -> std::ops::Range<usize> {
         let start = if key == 0 { 0 } else { self.ends[key - 1] as usize };
         start..self.ends[key] as usize
     }
 }
 
-/// Updates of one epoch, sorted out by the worker that owns their key.
-pub struct Outgoing<R> {
+/// Updates of one epoch, partitioned by the worker that owns their key.
+pub struct ExchangeBuffer<R> {
     parts: Vec<Updates<R>>,
     at: usize,
 }
 
-impl<R> Outgoing<R> {
-    /// Nothing yet, for `peers` workers.
-    pub fn new(epoch: u64, peers: usize) -> Outgoing<R> {
+impl<R> ExchangeBuffer<R> {
+    /// Creates an empty buffer for `peers` workers.
+    pub fn new(epoch: u64, peers: usize) -> ExchangeBuffer<R> {
         let part = |owner| Updates {
             owner,
             epoch,
@@ -75,24 +75,26 @@ impl<R> Outgoing<R> {
             values: Rows::new(),
             diffs: vec![],
         };
-        Outgoing { parts: (0..peers as u64).map(part).collect(), at: 0 }
+        ExchangeBuffer { parts: (0..peers as u64).map(part).collect(), at: 0 }
     }
 
-    /// Adds a key, to which the values that follow belong; at least one must.
-    pub fn key(&mut self, key: &[u8]) {
+    /// Adds a key, to which the values pushed next belong; at least one must follow.
+    pub fn push_key(&mut self, key: &[u8]) {
+        // A single worker owns every key: the hash is not needed.
         self.at = if self.parts.len() == 1 { 0 } else { owner_of(key, self.parts.len()) as usize };
         let part = &mut self.parts[self.at];
         part.keys.push(key);
+        // The key has no values yet; pushing one moves this end.
         part.ends.push(part.diffs.len() as u32);
     }
 
     /// Adds a value of the last key.
-    pub fn value(&mut self, value: &[u8], diff: R) {
-        self.joined(&[], value, diff);
+    pub fn push_value(&mut self, value: &[u8], diff: R) {
+        self.push_concatenated(&[], value, diff);
     }
 
-    /// Adds a value of the last key, of two parts.
-    pub fn joined(&mut self, head: &[u8], tail: &[u8], diff: R) {
+    /// Adds a value of the last key, given in two parts.
+    pub fn push_concatenated(&mut self, head: &[u8], tail: &[u8], diff: R) {
         let part = &mut self.parts[self.at];
         part.values.push_joined(head, tail);
         part.diffs.push(diff);
@@ -101,40 +103,45 @@ impl<R> Outgoing<R> {
         }
     }
 
-    /// What there is, one item a worker.
-    pub fn finish(self) -> impl Iterator<Item = Updates<R>> {
+    /// Returns the updates, one item for each worker that has any.
+    pub fn into_updates(self) -> impl Iterator<Item = Updates<R>> {
         self.parts.into_iter().filter(|part| !part.is_empty())
     }
 }
 
-/// A value, its epoch and its diff.
-pub type Entry<'a, R> = (&'a [u8], u64, R);
+/// Value with its epoch and its diff.
+pub type ValueUpdate<'a, R> = (&'a [u8], u64, R);
 
-/// Visits keys in ascending order with their values in ascending order, equal ones added up and what
-/// cancels left out. A key without values left is not visited.
+/// Visits keys in ascending order with their values in ascending order of value and epoch.
+///
+/// Diffs of equal value and epoch are added up, and zero sums left out; a key without values left is not
+/// visited.
 pub fn by_key<R: Diff + Default>(
     parts: &mut [Updates<R>],
-    mut visit: impl FnMut(&[u8], &mut Vec<Entry<'_, R>>),
+    mut visit: impl FnMut(&[u8], &mut Vec<ValueUpdate<'_, R>>),
 ) {
+    // Diffs are moved out once, so that none is cloned while `parts` is borrowed by the entries.
     let mut diffs: Vec<Vec<R>> = parts.iter_mut().map(|part| std::mem::take(&mut part.diffs)).collect();
     let mut order: Vec<(u64, u32, u32)> = Vec::with_capacity(parts.iter().map(|p| p.keys.len()).sum());
     for (at, part) in parts.iter().enumerate() {
-        order.extend((0..part.keys.len()).map(|key| (prefix(part.keys.get(key)), at as u32, key as u32)));
+        order.extend((0..part.keys.len()).map(|key| (key_prefix(part.keys.get(key)), at as u32, key as u32)));
     }
+    // The prefix decides most comparisons without reading the key's bytes.
     let key = |entry: &(u64, u32, u32)| parts[entry.1 as usize].keys.get(entry.2 as usize);
     order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a).cmp(key(b))));
-    let mut entries: Vec<Entry<'_, R>> = Vec::new();
+    let mut entries: Vec<ValueUpdate<'_, R>> = Vec::new();
     let mut rest = &order[..];
     while let Some(first) = rest.first() {
+        // The same key may come from several messages: its values are consolidated together.
         let same = 1 + rest[1..].iter().take_while(|e| e.0 == first.0 && key(e) == key(first)).count();
         for (_, at, key) in &rest[..same] {
             let part = &parts[*at as usize];
-            for value in part.range(*key as usize) {
+            for value in part.values_of_key(*key as usize) {
                 let diff = std::mem::take(&mut diffs[*at as usize][value]);
                 entries.push((part.values.get(value), part.epoch, diff));
             }
         }
-        consolidate(&mut entries);
+        consolidate_entries(&mut entries);
         if !entries.is_empty() {
             visit(key(first), &mut entries);
             entries.clear();
@@ -143,8 +150,8 @@ pub fn by_key<R: Diff + Default>(
     }
 }
 
-/// The first eight bytes as a number that sorts as they do; a shorter key sorts with zeros behind it.
-fn prefix(key: &[u8]) -> u64 {
+/// Returns the first eight bytes as a number of the same order; a shorter key is padded with zeros.
+fn key_prefix(key: &[u8]) -> u64 {
     match key.first_chunk::<8>() {
         Some(bytes) => u64::from_be_bytes(*bytes),
         None => {
@@ -155,7 +162,7 @@ fn prefix(key: &[u8]) -> u64 {
     }
 }
 
-fn consolidate<R: Diff>(entries: &mut Vec<Entry<'_, R>>) {
+fn consolidate_entries<R: Diff>(entries: &mut Vec<ValueUpdate<'_, R>>) {
     if entries.len() > 1 {
         entries.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         entries.dedup_by(|next, held| {
@@ -187,17 +194,17 @@ mod tests {
                 (0..len).map(|_| rng.random_range(0..3u8)).collect()
             };
             for part in 0..4u64 {
-                let mut outgoing = Outgoing::new(part % 2, 1);
+                let mut outgoing = ExchangeBuffer::new(part % 2, 1);
                 for at in 0..30i64 {
                     let (key, value) = (bytes(11), bytes(2));
                     let diff = at % 3 - 1;
-                    outgoing.key(&key);
-                    outgoing.value(&value, diff);
-                    outgoing.value(&[9], 1);
+                    outgoing.push_key(&key);
+                    outgoing.push_value(&value, diff);
+                    outgoing.push_value(&[9], 1);
                     *expected.entry((key.clone(), value, part % 2)).or_default() += diff;
                     *expected.entry((key, vec![9], part % 2)).or_default() += 1;
                 }
-                parts.extend(outgoing.finish());
+                parts.extend(outgoing.into_updates());
             }
             expected.retain(|_, diff| *diff != 0);
             let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! What a reader of each sink holds after the epochs so far: UPSERT by key, DEBEZIUM applied, PLAIN
-//! as a multiset. Each change must fit what is held; one that does not is an error of the engine.
+//! Content of each sink as a reader would hold it after the epochs so far: UPSERT by key, DEBEZIUM applied,
+//! PLAIN as a multiset. A change that does not fit the content is an error of the engine.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use crate::plan::Plan;
 use crate::plan::formats::Format;
 use crate::render::collect::SinkDelta;
 
-/// One sink, folded: packed rows.
+/// Content of one sink: packed rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Of a sink with a key: the row of each.
+pub struct SinkContent {
+    /// The row of each key, of a sink with a key.
     pub keyed: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Of a PLAIN sink: how often each row was sent.
+    /// The number of times each row was sent, of a PLAIN sink.
     pub plain: BTreeMap<Vec<u8>, u64>,
 }
 
-impl Held {
+impl SinkContent {
     /// The rows, each as often as it is held.
     pub fn rows(&self) -> Rows {
         let mut rows = Rows::new();
@@ -31,10 +31,10 @@ impl Held {
     }
 }
 
-/// All sinks of a plan, folded.
+/// Content of all sinks of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Folded {
-    sinks: BTreeMap<usize, Held>,
+    sinks: BTreeMap<usize, SinkContent>,
 }
 
 fn broken(what: &str) -> RunError {
@@ -45,26 +45,27 @@ impl Folded {
     /// Applies one worker's changes of one epoch.
     ///
     /// # Errors
-    /// When a change does not fit what is held.
+    /// When a change does not fit the content.
     pub fn apply(&mut self, plan: &Plan, deltas: &BTreeMap<usize, SinkDelta>) -> Result<(), RunError> {
         for (at, delta) in deltas {
             let format = plan.sinks.get(*at).map(|sink| sink.format);
             let held = self.sinks.entry(*at).or_default();
             match format.ok_or_else(|| broken("a change of no sink"))? {
-                Format::Plain => append(held, delta)?,
-                format => change(held, delta, format == Format::Debezium)?,
+                Format::Plain => append_rows(held, delta)?,
+                format => change_by_key(held, delta, format == Format::Debezium)?,
             }
         }
         Ok(())
     }
 
-    /// What a reader of a sink holds.
-    pub fn held(&self, sink: usize) -> Held {
+    /// Content of one sink.
+    pub fn content(&self, sink: usize) -> SinkContent {
         self.sinks.get(&sink).cloned().unwrap_or_default()
     }
 }
 
-fn append(held: &mut Held, delta: &SinkDelta) -> Result<(), RunError> {
+/// Adds the rows of a PLAIN sink, which takes nothing back.
+fn append_rows(held: &mut SinkContent, delta: &SinkDelta) -> Result<(), RunError> {
     for (row, diff) in delta.rows.iter().zip(&delta.diffs) {
         let times = u64::try_from(*diff).map_err(|_| broken("a PLAIN sink takes back"))?;
         *held.plain.entry(row.to_vec()).or_default() += times;
@@ -72,7 +73,8 @@ fn append(held: &mut Held, delta: &SinkDelta) -> Result<(), RunError> {
     Ok(())
 }
 
-fn change(held: &mut Held, delta: &SinkDelta, debezium: bool) -> Result<(), RunError> {
+/// Applies one epoch's changes by key: at most one retraction and one insertion each.
+fn change_by_key(held: &mut SinkContent, delta: &SinkDelta, debezium: bool) -> Result<(), RunError> {
     let mut keys: BTreeMap<&[u8], [Option<&[u8]>; 2]> = BTreeMap::new();
     for (place, diff) in delta.diffs.iter().enumerate() {
         let sides = keys.entry(delta.keys.get(place)).or_default();
@@ -86,6 +88,7 @@ fn change(held: &mut Held, delta: &SinkDelta, debezium: bool) -> Result<(), RunE
         if before == after {
             return Err(broken("a change of a sink changes nothing"));
         }
+        // Only DEBEZIUM sends the row before the change to the reader.
         if debezium && held.keyed.get(key).map(Vec::as_slice) != before {
             return Err(broken("before is not what the reader holds"));
         }

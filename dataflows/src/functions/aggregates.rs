@@ -1,8 +1,8 @@
-//! The aggregate functions of Herald's SQL: DataFusion's, as far as they can be kept up to date.
+//! The aggregate functions of Herald's SQL: those of DataFusion that can be maintained incrementally.
 //!
-//! `percentile_cont` is exact here (see [`percentile`]). Some give types that no column of Herald has (text of 64-bit length, unsigned counts); those are
-//! known to the planner under the same name with a type that one has, so that what is compared with
-//! them gets that type too.
+//! `percentile_cont` is exact here (see [`percentile`]). Some functions give types that no column of Herald
+//! has (text of 64-bit length, unsigned counts); the planner knows those under the same name with a type that
+//! a column can have, so that values compared with them get that type too.
 
 pub(crate) mod average;
 pub(crate) mod exact_sum;
@@ -24,7 +24,8 @@ use super::types::herald_type;
 use crate::plan::AggFunc;
 use picks::{ARG_MAX, ARG_MIN, MODE, PERCENTILE_DISC};
 
-/// Aggregates that need the rows of their group.
+/// Aggregates that need the rows of their group. The first four also depend on the order of those rows (see
+/// [`is_ordered`]).
 pub(crate) const FOLDS: [&str; 14] = [
     "array_agg",
     "string_agg",
@@ -42,15 +43,16 @@ pub(crate) const FOLDS: [&str; 14] = [
     ARG_MAX,
 ];
 
-/// Any value that is not NULL: here the one with the least bytes.
+/// Returns any value that is not NULL: here the one with the least bytes.
 pub(crate) const ANY_VALUE: &str = "any_value";
 
-/// Whether the values of the aggregate come in the order of WITHIN GROUP.
+/// Returns true if the aggregate takes its values in the order of WITHIN GROUP.
 pub(crate) fn is_within_group(name: &str) -> bool {
     matches!(name, "percentile_cont" | MODE | PERCENTILE_DISC)
 }
 
-/// Counts exactly, as `count(DISTINCT x)` does: an estimate would have to be kept exact anyway.
+/// Counts exactly, as `count(DISTINCT x)` does: keeping an estimate up to date would need the exact state
+/// anyway.
 pub(crate) const APPROX_DISTINCT: &str = "approx_distinct";
 
 /// Another name of `median` here.
@@ -58,22 +60,22 @@ const APPROX_MEDIAN: &str = "approx_median";
 /// Another name of `percentile_cont` here.
 const APPROX_PERCENTILE: &str = "approx_percentile_cont";
 
-/// Whether DataFusion's aggregate of that (first) name can be kept up to date.
+/// Returns true if DataFusion's aggregate of that (first) name can be maintained incrementally.
 pub(crate) fn is_kept(name: &str) -> bool {
-    AggFunc::of(name).is_some() || is_folded(name) || name == APPROX_DISTINCT
+    AggFunc::from_name(name).is_some() || is_folded(name) || name == APPROX_DISTINCT
 }
 
-/// Whether it needs the rows of its group.
+/// Returns true if the aggregate needs the rows of its group.
 pub(crate) fn is_folded(name: &str) -> bool {
     FOLDS.contains(&name) || [ARRAY, OBJECT].contains(&name)
 }
 
-/// Whether the order of its values shows in the result.
+/// Returns true if the result depends on the order of the aggregate's values.
 pub(crate) fn is_ordered(name: &str) -> bool {
     FOLDS[..4].contains(&name) || [ARRAY, OBJECT].contains(&name)
 }
 
-/// What a refusal of a call of `name` suggests; None where it says enough.
+/// Returns the advice to add to the `refusal` of a call of `name`; None where the refusal says enough.
 pub(crate) fn remedy(name: &str, refusal: &str) -> Option<&'static str> {
     Some(match name {
         "bool_and" | "bool_or" => "write a condition, such as x > 0",
@@ -87,19 +89,19 @@ pub(crate) fn remedy(name: &str, refusal: &str) -> Option<&'static str> {
     })
 }
 
-/// All aggregates by name, aliases included, also those that are refused.
-pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
+/// Returns all aggregates by name, aliases included, also those that are refused.
+pub(crate) fn all_aggregates() -> BTreeMap<String, Arc<AggregateUDF>> {
     let mut all = BTreeMap::new();
     let builtin = datafusion_functions_aggregate::all_default_aggregate_functions();
-    let own = picks::all().into_iter().chain(json::aggregates());
+    let own = picks::picking_aggregates().into_iter().chain(json::aggregates());
     for known in builtin.into_iter().chain(own) {
         let udaf = match known.name() {
             "string_agg" | APPROX_DISTINCT | "regr_count" => {
                 Arc::new(AggregateUDF::from(Retyped { of: Arc::clone(&known) }))
             }
-            "percentile_cont" => percentile::exact(known),
-            "median" => percentile::median(known),
-            "avg" => interval_sum::with_intervals(average::rounded(known)),
+            "percentile_cont" => percentile::exact_percentile(known),
+            "median" => percentile::exact_median(known),
+            "avg" => interval_sum::with_intervals(average::rounded_average(known)),
             "sum" => interval_sum::with_intervals(known),
             APPROX_MEDIAN | APPROX_PERCENTILE => continue,
             _ => known,
@@ -108,7 +110,7 @@ pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
         let also = match udaf.name() {
             "bool_and" => Some("every"),
             "var" => Some("variance"),
-            // An estimate would cost more here than the exact one.
+            // An estimate would cost more here than the exact result.
             "median" => Some(APPROX_MEDIAN),
             "percentile_cont" => Some(APPROX_PERCENTILE),
             _ => None,
@@ -120,7 +122,7 @@ pub(crate) fn all() -> BTreeMap<String, Arc<AggregateUDF>> {
     all
 }
 
-/// An aggregate whose results are of one of Herald's types.
+/// An aggregate whose result is converted to one of Herald's column types.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Retyped {
     of: Arc<AggregateUDF>,
@@ -152,7 +154,7 @@ impl AggregateUDFImpl for Retyped {
         self.of.default_value(of)?.cast_to(of)
     }
 
-    /// What it accumulates is the function's own; the result is converted by who reads it.
+    /// Returns the function's own accumulator; whoever reads its result converts it to the return type.
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         self.of.accumulator(args)
     }

@@ -1,7 +1,7 @@
 //! Functions of arrays: PostgreSQL's, and those of DuckDB under their names.
 //!
-//! Items are compared in a form in which equal values have equal bytes, made once a batch; each row then
-//! looks at its own items alone. Two NULLs are the same item to `array_position`, `array_remove` and
+//! Items are compared in a form in which equal values have equal bytes, made once per batch; each row then
+//! reads only its own items. Two NULLs are the same item to `array_position`, `array_remove` and
 //! `array_replace`, and never equal to `@>` and `&&`, as in PostgreSQL.
 
 mod compare;
@@ -18,7 +18,7 @@ use datafusion_common::{Result, exec_err};
 
 use super::eval::own::{Def, Gives, Kind, batch, list_of};
 use super::eval::value::lists;
-use compare::Items;
+use compare::ComparedItems;
 
 pub(super) use compare::TABLE as COMPARISONS;
 
@@ -27,53 +27,53 @@ use Kind::{Int, Item, List};
 
 const INTS: Gives = Gives::By(|_| Ok(list_of(DataType::Int32)));
 
-/// The functions.
+/// The definitions of these functions.
 pub(super) const TABLE: &[Def] = &[
-    batch("array_append", &[Array_, Item], Gives::Like(0), glued).total(),
-    batch("list_append", &[Array_, Item], Gives::Like(0), glued).total(),
-    batch("array_push_back", &[Array_, Item], Gives::Like(0), glued).total(),
-    batch("list_push_back", &[Array_, Item], Gives::Like(0), glued).total(),
-    batch("array_prepend", &[Item, Array_], Gives::Like(1), glued).total(),
-    batch("list_prepend", &[Item, Array_], Gives::Like(1), glued).total(),
-    batch("array_push_front", &[Item, Array_], Gives::Like(1), glued).total(),
-    batch("list_push_front", &[Item, Array_], Gives::Like(1), glued).total(),
-    batch("array_cat", &[Array_, Array_], Gives::Like(0), chained).more(Array_).total(),
-    batch("array_concat", &[Array_, Array_], Gives::Like(0), chained).more(Array_).total(),
-    batch("list_cat", &[Array_, Array_], Gives::Like(0), chained).more(Array_).total(),
-    batch("list_concat", &[Array_, Array_], Gives::Like(0), chained).more(Array_).total(),
-    batch("array_length", &[List, Int], Gives::Int, |a, _| length(a, true)).total(),
-    batch("array_upper", &[List, Int], Gives::Int, |a, _| length(a, true)).total(),
-    batch("array_lower", &[List, Int], Gives::Int, |a, _| length(a, false)).total(),
-    batch("array_length", &[List], Gives::Int, |a, _| counted(a, false)).total(),
-    batch("list_length", &[List], Gives::Int, |a, _| counted(a, false)).total(),
-    batch("cardinality", &[List], Gives::Int, |a, _| counted(a, true)).total(),
-    batch("array_ndims", &[List], Gives::Int, |a, _| dimensions(a)).total(),
-    batch("list_ndims", &[List], Gives::Int, |a, _| dimensions(a)).total(),
-    batch("array_dims", &[List], Gives::Text, |a, _| bounds(a)).total(),
-    batch("list_dims", &[List], Gives::Text, |a, _| bounds(a)).total(),
-    batch("array_position", &[Array_, Item, Int], Gives::Int, |a, _| position(a)).optional(1),
-    batch("list_position", &[Array_, Item, Int], Gives::Int, |a, _| position(a)).optional(1),
-    batch("array_indexof", &[Array_, Item, Int], Gives::Int, |a, _| position(a)).optional(1),
-    batch("list_indexof", &[Array_, Item, Int], Gives::Int, |a, _| position(a)).optional(1),
-    batch("array_positions", &[Array_, Item], INTS, |a, _| positions(a)).total(),
-    batch("list_positions", &[Array_, Item], INTS, |a, _| positions(a)).total(),
-    batch("array_remove", &[Array_, Item], Gives::Like(0), removed).total(),
-    batch("list_remove", &[Array_, Item], Gives::Like(0), removed).total(),
-    batch("array_remove_all", &[Array_, Item], Gives::Like(0), removed).total(),
-    batch("list_remove_all", &[Array_, Item], Gives::Like(0), removed).total(),
-    batch("array_replace", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
-    batch("list_replace", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
-    batch("array_replace_all", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
-    batch("list_replace_all", &[Array_, Item, Item], Gives::Like(0), replaced).total(),
-    batch("array_insert", &[Array_, Int, Item], Gives::Like(0), inserted),
-    batch("list_insert", &[Array_, Int, Item], Gives::Like(0), inserted),
-    batch("array_first", &[List], Gives::By(item_type), |a, of| end(a, of, true)).total(),
-    batch("list_first", &[List], Gives::By(item_type), |a, of| end(a, of, true)).total(),
-    batch("array_last", &[List], Gives::By(item_type), |a, of| end(a, of, false)).total(),
-    batch("list_last", &[List], Gives::By(item_type), |a, of| end(a, of, false)).total(),
-    batch("trim_array", &[List, Int], Gives::Like(0), trimmed),
-    batch("herald_item", &[List, Int], Gives::By(item_type), item).total(),
-    batch("herald_slice", &[List, Int, Int], Gives::Like(0), sliced).total(),
+    batch("array_append", &[Array_, Item], Gives::Like(0), add_item).total(),
+    batch("list_append", &[Array_, Item], Gives::Like(0), add_item).total(),
+    batch("array_push_back", &[Array_, Item], Gives::Like(0), add_item).total(),
+    batch("list_push_back", &[Array_, Item], Gives::Like(0), add_item).total(),
+    batch("array_prepend", &[Item, Array_], Gives::Like(1), add_item).total(),
+    batch("list_prepend", &[Item, Array_], Gives::Like(1), add_item).total(),
+    batch("array_push_front", &[Item, Array_], Gives::Like(1), add_item).total(),
+    batch("list_push_front", &[Item, Array_], Gives::Like(1), add_item).total(),
+    batch("array_cat", &[Array_, Array_], Gives::Like(0), concat_lists).more(Array_).total(),
+    batch("array_concat", &[Array_, Array_], Gives::Like(0), concat_lists).more(Array_).total(),
+    batch("list_cat", &[Array_, Array_], Gives::Like(0), concat_lists).more(Array_).total(),
+    batch("list_concat", &[Array_, Array_], Gives::Like(0), concat_lists).more(Array_).total(),
+    batch("array_length", &[List, Int], Gives::Int, |a, _| dimension_bound(a, true)).total(),
+    batch("array_upper", &[List, Int], Gives::Int, |a, _| dimension_bound(a, true)).total(),
+    batch("array_lower", &[List, Int], Gives::Int, |a, _| dimension_bound(a, false)).total(),
+    batch("array_length", &[List], Gives::Int, |a, _| count_items(a, false)).total(),
+    batch("list_length", &[List], Gives::Int, |a, _| count_items(a, false)).total(),
+    batch("cardinality", &[List], Gives::Int, |a, _| count_items(a, true)).total(),
+    batch("array_ndims", &[List], Gives::Int, |a, _| count_dimensions(a)).total(),
+    batch("list_ndims", &[List], Gives::Int, |a, _| count_dimensions(a)).total(),
+    batch("array_dims", &[List], Gives::Text, |a, _| dimension_ranges(a)).total(),
+    batch("list_dims", &[List], Gives::Text, |a, _| dimension_ranges(a)).total(),
+    batch("array_position", &[Array_, Item, Int], Gives::Int, |a, _| find_position(a)).optional(1),
+    batch("list_position", &[Array_, Item, Int], Gives::Int, |a, _| find_position(a)).optional(1),
+    batch("array_indexof", &[Array_, Item, Int], Gives::Int, |a, _| find_position(a)).optional(1),
+    batch("list_indexof", &[Array_, Item, Int], Gives::Int, |a, _| find_position(a)).optional(1),
+    batch("array_positions", &[Array_, Item], INTS, |a, _| find_positions(a)).total(),
+    batch("list_positions", &[Array_, Item], INTS, |a, _| find_positions(a)).total(),
+    batch("array_remove", &[Array_, Item], Gives::Like(0), remove_item).total(),
+    batch("list_remove", &[Array_, Item], Gives::Like(0), remove_item).total(),
+    batch("array_remove_all", &[Array_, Item], Gives::Like(0), remove_item).total(),
+    batch("list_remove_all", &[Array_, Item], Gives::Like(0), remove_item).total(),
+    batch("array_replace", &[Array_, Item, Item], Gives::Like(0), replace_item).total(),
+    batch("list_replace", &[Array_, Item, Item], Gives::Like(0), replace_item).total(),
+    batch("array_replace_all", &[Array_, Item, Item], Gives::Like(0), replace_item).total(),
+    batch("list_replace_all", &[Array_, Item, Item], Gives::Like(0), replace_item).total(),
+    batch("array_insert", &[Array_, Int, Item], Gives::Like(0), insert_item),
+    batch("list_insert", &[Array_, Int, Item], Gives::Like(0), insert_item),
+    batch("array_first", &[List], Gives::By(item_type), |a, of| end_item(a, of, true)).total(),
+    batch("list_first", &[List], Gives::By(item_type), |a, of| end_item(a, of, true)).total(),
+    batch("array_last", &[List], Gives::By(item_type), |a, of| end_item(a, of, false)).total(),
+    batch("list_last", &[List], Gives::By(item_type), |a, of| end_item(a, of, false)).total(),
+    batch("trim_array", &[List, Int], Gives::Like(0), trim_end),
+    batch("herald_item", &[List, Int], Gives::By(item_type), item_at).total(),
+    batch("herald_slice", &[List, Int, Int], Gives::Like(0), slice_items).total(),
 ];
 
 fn item_type(args: &[DataType]) -> Result<DataType> {
@@ -83,7 +83,7 @@ fn item_type(args: &[DataType]) -> Result<DataType> {
     }
 }
 
-fn rows(args: &[ArrayRef]) -> usize {
+fn row_count(args: &[ArrayRef]) -> usize {
     args.first().map_or(0, |a| a.len())
 }
 
@@ -97,53 +97,56 @@ fn by_row(
     lists(field, (0..rows).map(items).collect::<Result<Vec<_>>>()?)
 }
 
-fn joined(parts: &[ArrayRef]) -> Result<ArrayRef> {
+fn concat_arrays(parts: &[ArrayRef]) -> Result<ArrayRef> {
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
     Ok(arrow::compute::concat(&parts)?)
 }
 
-/// An item beside an array, in the order of the arguments. No array is an empty one.
-fn glued(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+/// Adds an item before or behind an array, as the order of the arguments says. A NULL array counts as an
+/// empty one.
+fn add_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     let front = args.first().is_some_and(|a| a.data_type() != of);
     let (list, item) = if front { (&args[1], &args[0]) } else { (&args[0], &args[1]) };
     let items = list.as_list::<i32>();
-    by_row(rows(args), of, |row| {
+    by_row(row_count(args), of, |row| {
         let item = item.slice(row, 1);
         Ok(Some(match (items.is_null(row), front) {
             (true, _) => item,
-            (false, true) => joined(&[item, items.value(row)])?,
-            (false, false) => joined(&[items.value(row), item])?,
+            (false, true) => concat_arrays(&[item, items.value(row)])?,
+            (false, false) => concat_arrays(&[items.value(row), item])?,
         }))
     })
 }
 
-fn chained(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
-    by_row(rows(args), of, |row| {
+fn concat_lists(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    by_row(row_count(args), of, |row| {
         let parts: Vec<ArrayRef> = args
             .iter()
             .map(|a| a.as_list::<i32>())
             .filter(|a| !a.is_null(row))
             .map(|a| a.value(row))
             .collect();
-        if parts.is_empty() { Ok(None) } else { joined(&parts).map(Some) }
+        if parts.is_empty() { Ok(None) } else { concat_arrays(&parts).map(Some) }
     })
 }
 
-/// One INT a row.
-fn ints(rows: usize, of: impl FnMut(usize) -> Option<i32>) -> Result<ArrayRef> {
+/// Builds an array with one INT per row.
+fn int_per_row(rows: usize, of: impl FnMut(usize) -> Option<i32>) -> Result<ArrayRef> {
     let mut out = Int32Builder::with_capacity(rows);
     (0..rows).map(of).for_each(|n| out.append_option(n));
     Ok(Arc::new(out.finish()))
 }
 
-/// The length, or the lower bound, of a dimension; NULL for one that the array does not have.
-fn length(args: &[ArrayRef], upper: bool) -> Result<ArrayRef> {
+/// Returns the length (or the lower bound, if not `upper`) of a dimension; NULL for one that the array does
+/// not have.
+fn dimension_bound(args: &[ArrayRef], upper: bool) -> Result<ArrayRef> {
     let dimensions = args[1].as_primitive::<Int64Type>();
-    ints(rows(args), |row| {
+    int_per_row(row_count(args), |row| {
         if dimensions.is_null(row) || args[0].is_null(row) {
             return None;
         }
         let mut items = args[0].as_list::<i32>().value(row);
+        // Arrays have few dimensions: the bound only keeps a huge argument from looping.
         for _ in 1..dimensions.value(row).clamp(0, 16) {
             items = items.as_list_opt::<i32>().filter(|l| !l.is_empty() && !l.is_null(0))?.value(0);
         }
@@ -152,8 +155,8 @@ fn length(args: &[ArrayRef], upper: bool) -> Result<ArrayRef> {
     })
 }
 
-/// The number of items, those of arrays within it for one where `deep`.
-fn counted(args: &[ArrayRef], deep: bool) -> Result<ArrayRef> {
+/// Counts the items; if `deep`, the items of nested arrays instead of those arrays.
+fn count_items(args: &[ArrayRef], deep: bool) -> Result<ArrayRef> {
     fn count(items: &ArrayRef, deep: bool) -> usize {
         match items.as_list_opt::<i32>().filter(|_| deep) {
             Some(inner) => inner.iter().flatten().map(|items| count(&items, deep)).sum(),
@@ -161,14 +164,14 @@ fn counted(args: &[ArrayRef], deep: bool) -> Result<ArrayRef> {
         }
     }
     let list = args[0].as_list::<i32>();
-    ints(rows(args), |row| {
+    int_per_row(row_count(args), |row| {
         (!list.is_null(row)).then(|| i32::try_from(count(&list.value(row), deep)).ok()).flatten()
     })
 }
 
-fn dimensions(args: &[ArrayRef]) -> Result<ArrayRef> {
+fn count_dimensions(args: &[ArrayRef]) -> Result<ArrayRef> {
     let list = args[0].as_list::<i32>();
-    ints(rows(args), |row| {
+    int_per_row(row_count(args), |row| {
         if list.is_null(row) || list.value_length(row) == 0 {
             return None;
         }
@@ -181,43 +184,43 @@ fn dimensions(args: &[ArrayRef]) -> Result<ArrayRef> {
     })
 }
 
-/// The bounds of each dimension, as text: `[1:2][1:3]`.
-fn bounds(args: &[ArrayRef]) -> Result<ArrayRef> {
+/// Returns the bounds of each dimension, as text: `[1:2][1:3]`.
+fn dimension_ranges(args: &[ArrayRef]) -> Result<ArrayRef> {
     let list = args[0].as_list::<i32>();
-    let texts = (0..rows(args)).map(|row| {
+    let texts = (0..row_count(args)).map(|row| {
         let mut items = (!list.is_null(row)).then(|| list.value(row)).filter(|items| !items.is_empty());
         let mut text = String::new();
         while let Some(own) = items {
             text.push_str(&format!("[1:{}]", own.len()));
-            items = own.as_list_opt::<i32>().filter(|l| !l.is_null(0)).map(|l| l.value(0));
+            items = own.as_list_opt::<i32>().filter(|l| !l.is_empty() && !l.is_null(0)).map(|l| l.value(0));
         }
         (!text.is_empty()).then_some(text)
     });
     Ok(Arc::new(StringArray::from_iter(texts)))
 }
 
-fn position(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let items = Items::new(&args[0], &args[1])?;
+fn find_position(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let items = ComparedItems::new(&args[0], &args[1])?;
     let starts = args.get(2).map(|s| s.as_primitive::<Int64Type>());
     if starts.is_some_and(|s| s.null_count() > 0) {
         return exec_err!("initial position must not be null");
     }
-    ints(rows(args), |row| {
+    int_per_row(row_count(args), |row| {
         let start = starts.map_or(1, |s| s.value(row)).max(1);
         let skipped = usize::try_from(start - 1).unwrap_or(usize::MAX);
-        let found = items.range(row)?.enumerate().skip(skipped).find(|(_, at)| items.same(*at, row));
+        let found = items.range(row)?.enumerate().skip(skipped).find(|(_, at)| items.equals_value(*at, row));
         found.and_then(|(n, _)| i32::try_from(n + 1).ok())
     })
 }
 
-fn positions(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let items = Items::new(&args[0], &args[1])?;
+fn find_positions(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let items = ComparedItems::new(&args[0], &args[1])?;
     let mut out = ListBuilder::new(Int32Builder::new());
-    for row in 0..rows(args) {
+    for row in 0..row_count(args) {
         let range = items.range(row);
         let found = range.is_some();
         for (n, at) in range.into_iter().flatten().enumerate() {
-            if items.same(at, row) {
+            if items.equals_value(at, row) {
                 out.values().append_option(i32::try_from(n + 1).ok());
             }
         }
@@ -226,34 +229,36 @@ fn positions(args: &[ArrayRef]) -> Result<ArrayRef> {
     Ok(Arc::new(out.finish()))
 }
 
-/// The items at some places of a row's array.
-fn picked(list: &ArrayRef, at: Vec<u32>) -> Result<ArrayRef> {
+/// Returns the items of an array column at the given indexes into its values.
+fn take_items(list: &ArrayRef, at: Vec<u32>) -> Result<ArrayRef> {
     Ok(take(list.as_list::<i32>().values(), &UInt32Array::from(at), None)?)
 }
 
-fn removed(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
-    let items = Items::new(&args[0], &args[1])?;
-    by_row(rows(args), of, |row| {
+fn remove_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let items = ComparedItems::new(&args[0], &args[1])?;
+    by_row(row_count(args), of, |row| {
         let Some(range) = items.range(row) else { return Ok(None) };
-        picked(&args[0], range.filter(|at| !items.same(*at, row)).map(|at| at as u32).collect()).map(Some)
+        take_items(&args[0], range.filter(|at| !items.equals_value(*at, row)).map(|at| at as u32).collect())
+            .map(Some)
     })
 }
 
-fn replaced(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
-    let items = Items::new(&args[0], &args[1])?;
-    by_row(rows(args), of, |row| {
+fn replace_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    let items = ComparedItems::new(&args[0], &args[1])?;
+    by_row(row_count(args), of, |row| {
         let Some(range) = items.range(row) else { return Ok(None) };
         let own = args[0].as_list::<i32>().value(row);
-        let both = joined(&[own, args[2].slice(row, 1)])?;
+        // The replacement is appended to the row's items, so that one `take` picks either.
+        let both = concat_arrays(&[own, args[2].slice(row, 1)])?;
         let new = both.len() as u32 - 1;
-        let at = range.enumerate().map(|(n, at)| if items.same(at, row) { new } else { n as u32 });
+        let at = range.enumerate().map(|(n, at)| if items.equals_value(at, row) { new } else { n as u32 });
         Ok(Some(take(&both, &UInt32Array::from_iter_values(at), None)?))
     })
 }
 
-fn trimmed(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+fn trim_end(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     let (list, less) = (args[0].as_list::<i32>(), args[1].as_primitive::<Int64Type>());
-    by_row(rows(args), of, |row| {
+    by_row(row_count(args), of, |row| {
         if list.is_null(row) || less.is_null(row) {
             return Ok(None);
         }
@@ -265,12 +270,12 @@ fn trimmed(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     })
 }
 
-fn item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+fn item_at(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     let (list, at) = (args[0].as_list::<i32>(), args[1].as_primitive::<Int64Type>());
     if list.values().is_empty() {
-        return Ok(new_null_array(of, rows(args)));
+        return Ok(new_null_array(of, row_count(args)));
     }
-    let places = (0..rows(args)).map(|row| {
+    let places = (0..row_count(args)).map(|row| {
         if list.is_null(row) || at.is_null(row) || at.value(row) < 1 {
             return None;
         }
@@ -281,14 +286,14 @@ fn item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     Ok(take(list.values(), &UInt32Array::from_iter(places), None)?)
 }
 
-/// The first item, or the last.
-fn end(args: &[ArrayRef], of: &DataType, first: bool) -> Result<ArrayRef> {
+/// Returns the first item, or the last.
+fn end_item(args: &[ArrayRef], of: &DataType, first: bool) -> Result<ArrayRef> {
     let list = args[0].as_list::<i32>();
     if list.values().is_empty() {
-        return Ok(new_null_array(of, rows(args)));
+        return Ok(new_null_array(of, row_count(args)));
     }
     let offsets = list.value_offsets();
-    let places = (0..rows(args)).map(|row| {
+    let places = (0..row_count(args)).map(|row| {
         let (from, to) = (offsets[row], offsets[row + 1]);
         let place = if first { from } else { to - 1 };
         (!list.is_null(row) && from < to).then(|| u32::try_from(place).ok()).flatten()
@@ -296,14 +301,14 @@ fn end(args: &[ArrayRef], of: &DataType, first: bool) -> Result<ArrayRef> {
     Ok(take(list.values(), &UInt32Array::from_iter(places), None)?)
 }
 
-/// Items that an array may be made longer by.
-const LONGER: usize = 1 << 16;
+/// Largest number of NULLs that `array_insert` may add to reach the place of its item.
+const MAX_ADDED_ITEMS: usize = 1 << 16;
 
-/// An item put in at a place, as Spark counts places: from 1, or from -1 backwards, with NULLs up to
-/// one beyond the end.
-fn inserted(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+/// Inserts an item at a place, counted as Spark does: from 1, or from -1 backwards; NULLs fill the gap
+/// between the array and a place beyond its end.
+fn insert_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     let (list, places) = (args[0].as_list::<i32>(), args[1].as_primitive::<Int64Type>());
-    by_row(rows(args), of, |row| {
+    by_row(row_count(args), of, |row| {
         if list.is_null(row) || places.is_null(row) {
             return Ok(None);
         }
@@ -313,25 +318,25 @@ fn inserted(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
             return exec_err!("array_insert counts from 1, or from -1 backwards");
         }
         let missing = (distance - 1).saturating_sub(items.len());
-        if missing > LONGER {
+        if missing > MAX_ADDED_ITEMS {
             return exec_err!("array_insert: the place is too far from the array");
         }
         let nulls = new_null_array(items.data_type(), missing);
         let at = (distance - 1).min(items.len());
         Ok(Some(match places.value(row) > 0 {
-            true => joined(&[items.slice(0, at), nulls, item, items.slice(at, items.len() - at)])?,
+            true => concat_arrays(&[items.slice(0, at), nulls, item, items.slice(at, items.len() - at)])?,
             false => {
                 let at = items.len() - at;
-                joined(&[items.slice(0, at), item, nulls, items.slice(at, items.len() - at)])?
+                concat_arrays(&[items.slice(0, at), item, nulls, items.slice(at, items.len() - at)])?
             }
         }))
     })
 }
 
-fn sliced(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+fn slice_items(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     let bound = |n: usize| args[n].as_primitive::<Int64Type>();
     let list = args[0].as_list::<i32>();
-    by_row(rows(args), of, |row| {
+    by_row(row_count(args), of, |row| {
         if list.is_null(row) || bound(1).is_null(row) || bound(2).is_null(row) {
             return Ok(None);
         }
@@ -343,8 +348,8 @@ fn sliced(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     })
 }
 
-/// One BOOLEAN a row.
-fn truths(rows: usize, of: impl FnMut(usize) -> Option<bool>) -> Result<ArrayRef> {
+/// Builds an array with one BOOLEAN per row.
+fn bool_per_row(rows: usize, of: impl FnMut(usize) -> Option<bool>) -> Result<ArrayRef> {
     let mut out = BooleanBuilder::with_capacity(rows);
     (0..rows).map(of).for_each(|b| out.append_option(b));
     Ok(Arc::new(out.finish()))

@@ -1,8 +1,8 @@
-//! Casts between numbers, text, truth values, bytes and arrays, with PostgreSQL's rounding and words.
+//! Casts between numbers, text, booleans, bytes and arrays, with PostgreSQL's rounding and error messages.
 //!
-//! DOUBLE to an integer takes the nearest, the even one of two; DECIMAL rounds half away from zero. Text
-//! is read as PostgreSQL's input functions read it and numbers are written as its output functions
-//! write them. What does not fit is an error of the row, never a NULL or a cut value.
+//! DOUBLE to an integer rounds to the nearest, and to the even one of two; DECIMAL rounds half away from
+//! zero. Text is read as PostgreSQL's input functions read it and numbers are written as its output functions
+//! write them. A value that does not fit is an error of the row, never NULL or truncated.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImp
 
 use super::eval::own::Answer;
 use super::eval::print;
-use super::eval::value::{Builder, Out, Reader, Value};
+use super::eval::value::{Out, Reader, ResultBuilder, Value};
 use super::number::decimal::{overflow, parse, rescale};
 use super::text::bytes;
 
-/// The function that casts `from` to `to` as PostgreSQL does; None where Arrow's cast means the same, or
-/// where there is none.
+/// Returns the function that casts `from` to `to` as PostgreSQL does; None where Arrow's cast does the same,
+/// or where there is no such cast.
 pub(crate) fn cast(from: &DataType, to: &DataType) -> Option<Arc<ScalarUDF>> {
-    if !handles(from, to) {
+    if !casts_here(from, to) {
         return None;
     }
     let called = schemas::sql_type(&Field::new("", to.clone(), true)).to_lowercase().replace(' ', "_");
@@ -30,8 +30,8 @@ pub(crate) fn cast(from: &DataType, to: &DataType) -> Option<Arc<ScalarUDF>> {
     Some(Arc::new(ScalarUDF::from(Cast { name: format!("cast_{called}"), from, to, signature })))
 }
 
-/// Tells whether the cast of `from` to `to` is computed here.
-fn handles(from: &DataType, to: &DataType) -> bool {
+/// Returns true if the cast of `from` to `to` is computed here.
+fn casts_here(from: &DataType, to: &DataType) -> bool {
     use DataType as T;
     let number = |t: &T| t.is_signed_integer() || matches!(t, T::Float32 | T::Float64 | T::Decimal128(..));
     match (from, to) {
@@ -45,12 +45,14 @@ fn handles(from: &DataType, to: &DataType) -> bool {
         (T::List(_) | T::Date32 | T::Time64(TimeUnit::Microsecond), T::Utf8) => true,
         (T::Timestamp(TimeUnit::Microsecond, _), T::Utf8) => true,
         (a, T::Utf8) => number(a),
-        (T::List(a), T::List(b)) => a.data_type() == b.data_type() || handles(a.data_type(), b.data_type()),
+        (T::List(a), T::List(b)) => {
+            a.data_type() == b.data_type() || casts_here(a.data_type(), b.data_type())
+        }
         (a, b) => number(a) && number(b),
     }
 }
 
-/// White space around a value in text.
+/// Returns true for the white space that may stand around a value in text.
 pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
 }
@@ -93,32 +95,32 @@ impl ScalarUDFImpl for Cast {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [arg] = args.args.as_slice() else { return exec_err!("a cast has one operand") };
         match arg {
-            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(converted(array, &self.to)?)),
+            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(convert_array(array, &self.to)?)),
             ColumnarValue::Scalar(scalar) => {
-                let array = converted(&scalar.to_array()?, &self.to)?;
+                let array = convert_array(&scalar.to_array()?, &self.to)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
             }
         }
     }
 }
 
-/// `array` as `to`.
+/// Converts `array` to the type `to`.
 ///
 /// # Errors
-/// When a value cannot be had as that type.
-pub(crate) fn converted(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+/// When a value cannot be converted.
+pub(crate) fn convert_array(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if array.data_type() == to {
         return Ok(Arc::clone(array));
     }
     match (array.data_type(), to) {
         (DataType::List(_), DataType::List(item)) => {
             let lists = array.as_list::<i32>();
-            let values = converted(lists.values(), item.data_type())?;
+            let values = convert_array(lists.values(), item.data_type())?;
             let item = Arc::clone(item);
             Ok(Arc::new(ListArray::try_new(item, lists.offsets().clone(), values, lists.nulls().cloned())?))
         }
-        (from, DataType::Utf8) if handles(from, to) => printed(array),
-        (from, to) if !handles(from, to) => Ok(arrow::compute::cast_with_options(
+        (from, DataType::Utf8) if casts_here(from, to) => print_array(array),
+        (from, to) if !casts_here(from, to) => Ok(arrow::compute::cast_with_options(
             array,
             to,
             &arrow::compute::CastOptions { safe: false, ..Default::default() },
@@ -126,9 +128,9 @@ pub(crate) fn converted(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         (from, to) => {
             let from = from.clone();
             let reader = Reader::of(array)?;
-            let mut out = Builder::new(to, array.len())?;
+            let mut out = ResultBuilder::new(to, array.len())?;
             for row in 0..array.len() {
-                let value = value(reader.value(row), &from, to);
+                let value = convert_value(reader.value(row), &from, to);
                 out.push(value.map_err(|message| exec_datafusion_err!("{message}"))?)?;
             }
             out.finish()
@@ -136,18 +138,18 @@ pub(crate) fn converted(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     }
 }
 
-fn printed(array: &ArrayRef) -> Result<ArrayRef> {
-    let mut out = Builder::new(&DataType::Utf8, array.len())?;
+fn print_array(array: &ArrayRef) -> Result<ArrayRef> {
+    let mut out = ResultBuilder::new(&DataType::Utf8, array.len())?;
     for row in 0..array.len() {
         out.push(print::text(array, row)?.into())?;
     }
     out.finish()
 }
 
-fn value(value: Value<'_>, from: &DataType, to: &DataType) -> Answer {
+fn convert_value(value: Value<'_>, from: &DataType, to: &DataType) -> Answer {
     match (value, to) {
         (Value::Null, _) => Ok(Out::Null),
-        (Value::Text(text), to) => read(text, to),
+        (Value::Text(text), to) => parse_text(text, to),
         (Value::Bool(b), _) => Ok(Out::Int(i64::from(b))),
         (Value::Int(n), DataType::Boolean) => Ok(Out::Bool(n != 0)),
         (Value::Int(n), DataType::Decimal128(_, scale)) => {
@@ -158,16 +160,16 @@ fn value(value: Value<'_>, from: &DataType, to: &DataType) -> Answer {
             if !x.is_finite() {
                 return Err(format!("a DECIMAL cannot be {}", print::double(x)));
             }
-            // As many digits as PostgreSQL takes of each type.
+            // PostgreSQL keeps 6 significant digits of a REAL and 15 of a DOUBLE PRECISION.
             let digits = if *from == DataType::Float32 { format!("{x:.5e}") } else { format!("{x:.14e}") };
             parse(&digits, *scale).map(Out::Decimal)
         }
         (Value::Double(x), to) if to.is_integer() => {
             let whole = x.round_ties_even();
-            // Both bounds are powers of two, so that the comparison is exact.
+            // Both bounds are powers of two and so exact as DOUBLE: the comparison is exact.
             match whole >= -(2f64.powi(63)) && whole < 2f64.powi(63) {
                 true => Ok(Out::Int(whole as i64)),
-                false => Err(format!("{} out of range", name(to))),
+                false => Err(format!("{} out of range", type_name(to))),
             }
         }
         (Value::Double(x), _) => Ok(Out::Double(x)),
@@ -176,15 +178,15 @@ fn value(value: Value<'_>, from: &DataType, to: &DataType) -> Answer {
         }
         (Value::Decimal(digits, scale), to) if to.is_integer() => {
             let whole = rescale(digits, i32::from(scale), 0).and_then(|n| i64::try_from(n).ok());
-            whole.map(Out::Int).ok_or_else(|| format!("{} out of range", name(to)))
+            whole.map(Out::Int).ok_or_else(|| format!("{} out of range", type_name(to)))
         }
-        (Value::Decimal(digits, scale), to) => read(&print::decimal(digits, scale), to),
-        _ => Err(format!("this cannot be converted to {}", name(to))),
+        (Value::Decimal(digits, scale), to) => parse_text(&print::decimal(digits, scale), to),
+        _ => Err(format!("this cannot be converted to {}", type_name(to))),
     }
 }
 
-/// PostgreSQL's name of a type, for its sentences.
-fn name(of: &DataType) -> &'static str {
+/// Returns PostgreSQL's name of a type, for its error messages.
+fn type_name(of: &DataType) -> &'static str {
     match of {
         DataType::Boolean => "boolean",
         DataType::Int16 => "smallint",
@@ -198,25 +200,25 @@ fn name(of: &DataType) -> &'static str {
     }
 }
 
-/// The value that text stands for.
-fn read(text: &str, to: &DataType) -> Answer {
+/// Parses text as a value of type `to`.
+fn parse_text(text: &str, to: &DataType) -> Answer {
     let trimmed = text.trim_matches(is_space);
-    let wrong = || format!("invalid input syntax for type {}: \"{text}\"", name(to));
+    let wrong = || format!("invalid input syntax for type {}: \"{text}\"", type_name(to));
     match to {
-        DataType::Boolean => truth(trimmed).map(Out::Bool).ok_or_else(wrong),
+        DataType::Boolean => parse_bool(trimmed).map(Out::Bool).ok_or_else(wrong),
         DataType::Binary => bytes::parse(text).map(Out::Bytes),
         DataType::FixedSizeBinary(16) => match schemas::types::uuid::parse(text) {
             Some(value) => Ok(Out::Bytes(value.to_vec())),
             None => Err(wrong()),
         },
         DataType::Decimal128(_, scale) => parse(text, *scale).map(Out::Decimal),
-        DataType::Float32 | DataType::Float64 => float(trimmed, to, text),
+        DataType::Float32 | DataType::Float64 => parse_float(trimmed, to, text),
         _ => {
             let digits = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
             if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(wrong());
             }
-            let beyond = || format!("value \"{text}\" is out of range for type {}", name(to));
+            let beyond = || format!("value \"{text}\" is out of range for type {}", type_name(to));
             let n: i64 = trimmed.parse().map_err(|_| beyond())?;
             let fits = match to {
                 DataType::Int16 => i16::try_from(n).is_ok(),
@@ -228,7 +230,7 @@ fn read(text: &str, to: &DataType) -> Answer {
     }
 }
 
-fn truth(text: &str) -> Option<bool> {
+fn parse_bool(text: &str) -> Option<bool> {
     let text = text.to_ascii_lowercase();
     let begins = |word: &str| !text.is_empty() && word.starts_with(&text);
     match text.as_str() {
@@ -240,8 +242,8 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-fn float(trimmed: &str, to: &DataType, text: &str) -> Answer {
-    let wrong = || format!("invalid input syntax for type {}: \"{text}\"", name(to));
+fn parse_float(trimmed: &str, to: &DataType, text: &str) -> Answer {
+    let wrong = || format!("invalid input syntax for type {}: \"{text}\"", type_name(to));
     let lower = trimmed.to_ascii_lowercase();
     let unsigned = lower.strip_prefix(['+', '-']).unwrap_or(&lower);
     if ["inf", "infinity", "nan"].contains(&unsigned) {
@@ -250,13 +252,14 @@ fn float(trimmed: &str, to: &DataType, text: &str) -> Answer {
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return Err(wrong());
     }
-    let beyond = || format!("\"{trimmed}\" is out of range for type {}", name(to));
-    // Straight to the width that is asked for: rounding twice may give a neighbour.
+    let beyond = || format!("\"{trimmed}\" is out of range for type {}", type_name(to));
+    // Parse at the target's width at once: rounding twice could give a neighbouring number.
     let value: f64 = match to {
         DataType::Float32 => f64::from(lower.parse::<f32>().map_err(|_| wrong())?),
         _ => lower.parse().map_err(|_| wrong())?,
     };
     let mantissa = unsigned.split('e').next().unwrap_or_default();
+    // A result of zero from digits other than zero is an underflow.
     let lost = value == 0.0 && mantissa.bytes().any(|b| (b'1'..=b'9').contains(&b));
     match value.is_infinite() || lost {
         true => Err(beyond()),
@@ -270,7 +273,7 @@ mod tests {
 
     fn to(value: ScalarValue, to: DataType) -> Option<String> {
         let array = value.to_array().unwrap();
-        let cast = converted(&array, &to).ok()?;
+        let cast = convert_array(&array, &to).ok()?;
         print::text(&cast, 0).unwrap()
     }
 

@@ -1,10 +1,10 @@
 //! Functions and operators over JSONB.
 //!
-//! Each is a [`Def`]: its name, what it takes and gives, and a body over the values of one row; NULL
-//! for any argument is NULL. The names are PostgreSQL's where it has them, and begin with `herald_`
-//! for what stands for an operator, a cast or a function in FROM. A text constant where JSONB is taken
-//! is read as JSONB, as PostgreSQL reads an untyped literal. JSONB comes in as the one text of each
-//! value (see `schemas::jsonb`) and leaves as such.
+//! Each is a [`JsonDef`]: its name, the arguments it takes, the type it gives, and a body over the values of
+//! one row; NULL for any argument is NULL. The names are PostgreSQL's where it has them; names beginning with
+//! `herald_` implement an operator, a cast or a function in FROM. A text constant where JSONB is taken is
+//! read as JSONB, as PostgreSQL reads an untyped literal. A JSONB value is passed in and out as its canonical
+//! text (see `schemas::jsonb`).
 
 mod access;
 pub(crate) mod aggregate;
@@ -28,10 +28,10 @@ use datafusion_expr::{
     TypeSignature, Volatility,
 };
 
-use args::{Columns, names_of};
-use out::Builder;
+use args::{ArgColumns, names_of};
+use out::JsonColumnBuilder;
 
-/// What a function takes in one place.
+/// The kind of argument that a function takes in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Takes {
     /// JSONB, or a text constant that is JSON.
@@ -65,9 +65,9 @@ pub(super) enum Arg<'a> {
     Flag(bool),
 }
 
-/// What a function gives.
+/// The type of a function's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gives {
+pub(super) enum JsonType {
     /// JSONB.
     Json,
     /// A text.
@@ -80,15 +80,15 @@ pub(super) enum Gives {
     Jsons,
     /// An array of texts.
     Texts,
-    /// An array of `key` and `value`, which is JSONB.
+    /// An array of `key` and `value`, where `value` is JSONB.
     Members,
-    /// An array of `key` and `value`, which is text.
+    /// An array of `key` and `value`, where `value` is text.
     TextMembers,
 }
 
 /// The result for one row.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(super) enum JsonResult {
     /// NULL.
     Null,
     /// JSONB or a text.
@@ -103,42 +103,42 @@ pub(super) enum Value {
     Members(Vec<(String, Option<String>)>),
 }
 
-/// A body: the values of one row, none of them NULL, to the result or why there is none.
-pub(super) type Body = fn(&[Arg<'_>]) -> std::result::Result<Value, String>;
+/// The computation of one row: from its values, none of them NULL, to the result or an error message.
+pub(super) type Body = fn(&[Arg<'_>]) -> std::result::Result<JsonResult, String>;
 
 /// One function.
-pub(super) struct Def {
+pub(super) struct JsonDef {
     pub name: &'static str,
-    /// What it takes, the last as often as wanted where `more` is true.
+    /// The kinds of its arguments; the last may repeat if `more` is true.
     pub takes: &'static [Takes],
-    /// How many arguments there must be.
+    /// The least number of arguments.
     pub least: usize,
     pub more: bool,
-    pub gives: Gives,
+    pub gives: JsonType,
     pub body: Body,
 }
 
-impl Def {
-    /// A function of a fixed number of arguments.
-    const fn new(name: &'static str, takes: &'static [Takes], gives: Gives, body: Body) -> Def {
-        Def { name, takes, least: takes.len(), more: false, gives, body }
+impl JsonDef {
+    /// Defines a function of a fixed number of arguments.
+    const fn new(name: &'static str, takes: &'static [Takes], gives: JsonType, body: Body) -> JsonDef {
+        JsonDef { name, takes, least: takes.len(), more: false, gives, body }
     }
 
-    /// What stands at a place.
-    fn at(&self, place: usize) -> Option<Takes> {
+    /// Returns the kind of the argument at a place.
+    fn argument_at(&self, place: usize) -> Option<Takes> {
         let last = self.more.then(|| self.takes.last()).flatten();
         self.takes.get(place).or(last).copied()
     }
 }
 
-/// All functions over JSONB, by which name they are called.
+/// Returns all functions over JSONB.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let tables = [access::FUNCTIONS, search::FUNCTIONS, change::FUNCTIONS, cast::FUNCTIONS];
-    let plain = tables.into_iter().flatten().map(|def| Arc::new(ScalarUDF::from(Function::of(def))));
+    let plain = tables.into_iter().flatten().map(|def| Arc::new(ScalarUDF::from(JsonUdf::new(def))));
     plain.chain(build::functions()).chain([key::function()]).collect()
 }
 
-/// A call of the function `name`, which is one of these.
+/// Builds a call of the function `name`, which is one of these.
 ///
 /// # Errors
 /// When there is no such function.
@@ -149,63 +149,66 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Result<Expr> {
     }
 }
 
-/// A [`Def`] as DataFusion takes it.
+/// A [`JsonDef`] as a DataFusion function.
 #[derive(Debug)]
-struct Function {
-    def: &'static Def,
+struct JsonUdf {
+    def: &'static JsonDef,
     signature: Signature,
 }
 
-impl std::fmt::Debug for Def {
+impl std::fmt::Debug for JsonDef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
     }
 }
 
-impl PartialEq for Function {
-    fn eq(&self, other: &Function) -> bool {
+impl PartialEq for JsonUdf {
+    fn eq(&self, other: &JsonUdf) -> bool {
         self.def.name == other.def.name
     }
 }
 
-impl Eq for Function {}
+impl Eq for JsonUdf {}
 
-impl Hash for Function {
+impl Hash for JsonUdf {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.def.name.hash(state);
     }
 }
 
-/// Any number of arguments of any types: what is taken is judged with the fields at hand.
+/// Returns the signature for any number of arguments of any types; they are checked once their fields are
+/// known.
 pub(super) fn any_arguments() -> Signature {
     let either = vec![TypeSignature::VariadicAny, TypeSignature::Nullary];
     Signature::one_of(either, Volatility::Immutable)
 }
 
-impl Function {
-    fn of(def: &'static Def) -> Function {
-        Function { def, signature: any_arguments() }
+impl JsonUdf {
+    fn new(def: &'static JsonDef) -> JsonUdf {
+        JsonUdf { def, signature: any_arguments() }
     }
 
-    fn judge(&self, args: &ReturnFieldArgs<'_>) -> Result<()> {
-        let (name, given) = (shown(self.def.name), args.arg_fields.len());
+    fn check_arguments(&self, args: &ReturnFieldArgs<'_>) -> Result<()> {
+        let (name, given) = (operator_or_name(self.def.name), args.arg_fields.len());
         if given < self.def.least || (given > self.def.takes.len() && !self.def.more) {
             return plan_err!("'{name}' takes {} arguments, not {given}", self.def.takes.len());
         }
         for (place, field) in args.arg_fields.iter().enumerate() {
             let constant = args.scalar_arguments.get(place).copied().flatten();
-            let Some(takes) = self.def.at(place) else { return plan_err!("{name} takes fewer arguments") };
-            accepts(takes, field, constant, (name, place))?;
+            let Some(takes) = self.def.argument_at(place) else {
+                return plan_err!("{name} takes fewer arguments");
+            };
+            check_argument(takes, field, constant, (name, place))?;
             if self.def.name == "herald_jsonb_parse" {
-                readable(constant.and_then(|c| c.try_as_str().flatten()))?;
+                check_json_constant(constant.and_then(|c| c.try_as_str().flatten()))?;
             }
         }
         Ok(())
     }
 }
 
-/// The operator that a function stands for, or its own name.
-fn shown(name: &'static str) -> &'static str {
+/// Returns the operator that a function implements, or else its own name.
+fn operator_or_name(name: &'static str) -> &'static str {
     match name {
         "herald_jsonb_get" | "herald_jsonb_get_text" => "->",
         "herald_jsonb_path" => "#>",
@@ -227,8 +230,8 @@ fn shown(name: &'static str) -> &'static str {
     }
 }
 
-/// A function's name in quotes, by which its place is found; an operator as it is.
-fn quoted(name: &str) -> String {
+/// Returns a function's name in quotes, by which the error's position is found; an operator unchanged.
+fn quote_name(name: &str) -> String {
     if name.contains(char::is_alphabetic) { format!("'{name}'") } else { name.to_owned() }
 }
 
@@ -237,7 +240,7 @@ fn is_text(data_type: &DataType) -> bool {
 }
 
 /// Refuses a constant that is not JSON.
-fn readable(text: Option<&str>) -> Result<()> {
+fn check_json_constant(text: Option<&str>) -> Result<()> {
     match text.map(|text| (text, schemas::jsonb::parse(text))) {
         Some((text, Err(error))) => {
             plan_err!("'{text}' is no JSONB, {error}: write JSON, texts in it in double quotes")
@@ -246,8 +249,8 @@ fn readable(text: Option<&str>) -> Result<()> {
     }
 }
 
-/// Refuses an argument that the place does not take.
-fn accepts(
+/// Refuses an argument of a type that the place does not take.
+fn check_argument(
     takes: Takes,
     field: &FieldRef,
     constant: Option<&ScalarValue>,
@@ -263,7 +266,7 @@ fn accepts(
     let fits = match takes {
         _ if *of == DataType::Null => true,
         Takes::Json => {
-            readable(text)?;
+            check_json_constant(text)?;
             schemas::is_jsonb(field) || (text.is_some() && place > 0)
         }
         Takes::Name => plain_text,
@@ -282,10 +285,12 @@ fn accepts(
         (Takes::Step, "->") => {
             plan_err!("-> and ->> need a member's name or an element's number on their right")
         }
-        (Takes::Json, _) => plan_err!("{} needs JSONB, not {found}: write CAST(x AS JSONB)", quoted(name)),
+        (Takes::Json, _) => {
+            plan_err!("{} needs JSONB, not {found}: write CAST(x AS JSONB)", quote_name(name))
+        }
         (Takes::Names, _) => plan_err!(
             "{} needs an array of texts beside JSONB, not {found}: write ARRAY['a', 'b']",
-            quoted(name)
+            quote_name(name)
         ),
         _ => plan_err!(
             "'{name}' does not take {found} at place {} beside JSONB: convert it with CAST",
@@ -294,7 +299,7 @@ fn accepts(
     }
 }
 
-impl ScalarUDFImpl for Function {
+impl ScalarUDFImpl for JsonUdf {
     fn name(&self) -> &str {
         self.def.name
     }
@@ -308,17 +313,17 @@ impl ScalarUDFImpl for Function {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        self.judge(&args)?;
+        self.check_arguments(&args)?;
         Ok(Arc::new(self.def.gives.field(self.def.name)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = args.number_rows;
-        let columns = Columns::new(self.def, &args.args, rows)?;
-        let mut out = Builder::new(self.def.gives);
+        let columns = ArgColumns::new(self.def, &args.args, rows)?;
+        let mut out = JsonColumnBuilder::new(self.def.gives);
         for row in 0..rows {
             match columns.row(row) {
-                None => out.push(Value::Null)?,
+                None => out.push(JsonResult::Null)?,
                 Some(values) => out.push((self.def.body)(&values).map_err(DataFusionError::Execution)?)?,
             }
         }

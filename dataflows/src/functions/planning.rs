@@ -1,4 +1,4 @@
-//! Expressions as calls of functions, decided while DataFusion plans them.
+//! Expressions replaced by function calls while DataFusion plans them.
 
 pub(crate) mod either;
 pub(crate) mod may_be_null;

@@ -1,9 +1,9 @@
-//! The scalar functions that a topology may call, judged one by one.
+//! The scalar functions that a topology may call, each reviewed.
 //!
-//! Functions of text, numbers, arrays and bytes are Herald's own, with PostgreSQL's meaning. Of
-//! DataFusion's, only those stay that are named here: a new version brings in nothing that nobody has
-//! looked at. Those that compute a whole batch by rules of the batch are called row by row. What people
-//! know from elsewhere and do not find has a word on what to write.
+//! Functions of text, numbers, arrays and bytes are Herald's own, with PostgreSQL's meaning. Of DataFusion's,
+//! only the functions named here are available, so that a new version adds none that was not reviewed. Those
+//! whose result for a row depends on the batch are called row by row. Names known from other databases
+//! without a function here have advice on the replacement.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use super::number::{self, decimal};
 use super::planning::one_kind::OneKind;
 use super::text::{self, bytes, format, like, regex};
 
-/// DataFusion's that give each row its own result, whatever the batch.
+/// DataFusion's functions whose result for a row does not depend on the batch.
 const KEPT: &str = " get_field named_struct struct make_array digest \
     current_time current_date now random uuid ";
 
-/// DataFusion's whose arguments are of one kind: numbers and text do not mix.
+/// DataFusion's functions whose arguments are of one kind: numbers and text do not mix.
 const ONE_KIND: &str = " coalesce nullif nvl2 greatest least ";
 
-/// DataFusion's that are called row by row.
+/// DataFusion's functions that are called row by row.
 const BY_ROW: &str = " array_sort array_distinct array_union array_intersect array_except array_slice \
     array_element array_reverse array_max array_min array_sum array_avg array_product array_repeat flatten \
     array_pop_front array_pop_back arrays_zip array_any_value array_resize \
     array_compact array_remove_n array_replace_n empty array_distance inner_product \
     cosine_distance array_add array_subtract array_scale array_normalize ";
 
-/// What to write instead of a function that is not to be had.
+/// Advice on the replacement of functions that Herald does not have.
 const REMEDIES: &[(&str, &str)] = &[
     (
         "regexp_matches",
@@ -87,7 +87,7 @@ const REMEDIES: &[(&str, &str)] = &[
     ("sha1", "use sha256(s), or digest(s, 'sha256')"),
 ];
 
-/// Names of elsewhere, each with the function that means the same.
+/// Names from other databases, each with the function that means the same.
 const ALIASES: [(&str, &str); 10] = [
     ("nvl", "coalesce"),
     ("ifnull", "coalesce"),
@@ -101,14 +101,14 @@ const ALIASES: [(&str, &str); 10] = [
     ("json_strip_nulls", "jsonb_strip_nulls"),
 ];
 
-/// The functions of `known` by their names of elsewhere.
-pub(crate) fn aliases(known: &BTreeMap<String, Arc<ScalarUDF>>) -> Vec<(String, Arc<ScalarUDF>)> {
+/// Returns the functions of `known` under their names from other databases.
+pub(crate) fn alias_functions(known: &BTreeMap<String, Arc<ScalarUDF>>) -> Vec<(String, Arc<ScalarUDF>)> {
     let of = |(alias, name): &(&str, &str)| Some(((*alias).to_owned(), Arc::clone(known.get(*name)?)));
     ALIASES.iter().filter_map(of).collect()
 }
 
-/// All scalar functions of this folder; a later one of a name stands in for an earlier one.
-pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
+/// Returns all scalar functions of this folder; a later one replaces an earlier one of the same name.
+pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let builtin = datafusion_functions::all_default_functions();
     let nested = datafusion_functions_nested::all_default_nested_functions();
     let is = |list: &str, f: &ScalarUDF| list.contains(&format!(" {} ", f.name()));
@@ -121,12 +121,12 @@ pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
     kept.chain(own::functions(TABLES)).collect()
 }
 
-/// What to write instead of `name`.
-pub(crate) fn remedy(name: &str) -> Option<&'static str> {
+/// Returns the advice for a call of `name`.
+pub(crate) fn find_remedy(name: &str) -> Option<&'static str> {
     REMEDIES.iter().find(|(known, _)| *known == name).map(|(_, remedy)| *remedy)
 }
 
-/// Every definition of this folder.
+/// The definition tables of this folder.
 const TABLES: &[&[own::Def]] = &[
     text::TABLE,
     like::TABLE,
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_there() {
-        let functions = scalars();
+        let functions = scalar_functions();
         let missing = |list: &str| -> Vec<String> {
             let absent = |name: &&str| !functions.iter().any(|f| f.name() == *name);
             list.split_whitespace().filter(absent).map(str::to_owned).collect()
@@ -157,8 +157,9 @@ mod tests {
 
     #[test]
     fn what_has_a_remedy_is_not_there() {
-        let there =
-            |name: &str| scalars().iter().any(|f| f.name() == name || f.aliases().iter().any(|a| a == name));
+        let there = |name: &str| {
+            scalar_functions().iter().any(|f| f.name() == name || f.aliases().iter().any(|a| a == name))
+        };
         let wrong: Vec<_> = REMEDIES.iter().filter(|(name, _)| there(name)).collect();
         assert!(wrong.is_empty(), "{wrong:?}");
     }

@@ -1,8 +1,8 @@
-//! Functions of text: parts, places, padding, case.
+//! Functions of text: parts, positions, padding, case.
 //!
-//! Places count characters from 1, as PostgreSQL's do. What can make much of little (`repeat`, `lpad`,
-//! `replace`) is held to [`LONGEST`] before anything is allocated: a row that would exceed it is an
-//! error, not the end of the process.
+//! Positions count characters from 1, as in PostgreSQL. Functions whose result may be much longer than
+//! their arguments (`repeat`, `lpad`, `replace`) check [`MAX_GROWTH`] before they allocate: a row beyond it
+//! is an error and does not exhaust memory.
 
 pub(crate) mod bytes;
 pub(crate) mod format;
@@ -16,43 +16,49 @@ use super::eval::value::{Out, Value};
 
 use Kind::{Int, Short, Text};
 
-/// Bytes by which a result may be longer than what it is made of.
-const LONGEST: usize = 1 << 20;
+/// Most bytes by which a result may be longer than its arguments.
+const MAX_GROWTH: usize = 1 << 20;
 
-/// The functions.
+/// Definitions of the functions.
 pub(super) const TABLE: &[Def] = &[
-    def("length", &[Text], Gives::Int, |v, _| count(v[0].text().chars().count())).total(),
-    def("char_length", &[Text], Gives::Int, |v, _| count(v[0].text().chars().count())).total(),
-    def("character_length", &[Text], Gives::Int, |v, _| count(v[0].text().chars().count())).total(),
-    def("octet_length", &[Text], Gives::Int, |v, _| count(v[0].text().len())).total(),
-    def("bit_length", &[Text], Gives::Int, |v, _| count(v[0].text().len() * 8)),
+    def("length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().chars().count())).total(),
+    def("char_length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().chars().count())).total(),
+    def("character_length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().chars().count())).total(),
+    def("octet_length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().len())).total(),
+    def("bit_length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().len() * 8)),
     def("upper", &[Text], Gives::Text, |v, _| Ok(v[0].text().chars().map(upper).collect::<String>().into()))
         .total(),
-    def("lower", &[Text], Gives::Text, |v, _| Ok(lowered(v[0].text()).into())).total(),
+    def("lower", &[Text], Gives::Text, |v, _| Ok(to_lower(v[0].text()).into())).total(),
     def("initcap", &[Text], Gives::Text, |v, _| Ok(initcap(v[0].text()).into())).total(),
     def("reverse", &[Text], Gives::Text, |v, _| Ok(v[0].text().chars().rev().collect::<String>().into()))
         .total(),
-    def("btrim", &[Text, Text], Gives::Text, |v, _| Ok(trim(v, true, true).into())).optional(1).total(),
-    def("trim", &[Text, Text], Gives::Text, |v, _| Ok(trim(v, true, true).into())).optional(1).total(),
-    def("ltrim", &[Text, Text], Gives::Text, |v, _| Ok(trim(v, true, false).into())).optional(1).total(),
-    def("rtrim", &[Text, Text], Gives::Text, |v, _| Ok(trim(v, false, true).into())).optional(1).total(),
+    def("btrim", &[Text, Text], Gives::Text, |v, _| Ok(trim_chars(v, true, true).into())).optional(1).total(),
+    def("trim", &[Text, Text], Gives::Text, |v, _| Ok(trim_chars(v, true, true).into())).optional(1).total(),
+    def("ltrim", &[Text, Text], Gives::Text, |v, _| Ok(trim_chars(v, true, false).into()))
+        .optional(1)
+        .total(),
+    def("rtrim", &[Text, Text], Gives::Text, |v, _| Ok(trim_chars(v, false, true).into()))
+        .optional(1)
+        .total(),
     def("left", &[Text, Int], Gives::Text, |v, _| {
         let n = from_start(v[0].text(), v[1].int());
-        Ok(v[0].text()[..byte(v[0].text(), n)].into())
+        Ok(v[0].text()[..byte_offset(v[0].text(), n)].into())
     })
     .total(),
     def("right", &[Text, Int], Gives::Text, |v, _| {
         let (text, n) = (v[0].text(), v[1].int());
-        // A negative number leaves out as many at the start.
+        // A negative number leaves out that many at the start.
         let kept = from_start(text, n);
         let length = text.chars().count();
-        Ok(text[byte(text, length - kept.min(length))..].into())
+        Ok(text[byte_offset(text, length - kept.min(length))..].into())
     })
     .total(),
-    def("lpad", &[Text, Int, Text], Gives::Text, |v, _| pad(v, true)).optional(1),
-    def("rpad", &[Text, Int, Text], Gives::Text, |v, _| pad(v, false)).optional(1),
-    def("repeat", &[Text, Int], Gives::Text, |v, _| repeat(v[0].text(), v[1].int())),
-    def("replace", &[Text, Text, Text], Gives::Text, |v, _| replace(v[0].text(), v[1].text(), v[2].text())),
+    def("lpad", &[Text, Int, Text], Gives::Text, |v, _| pad_text(v, true)).optional(1),
+    def("rpad", &[Text, Int, Text], Gives::Text, |v, _| pad_text(v, false)).optional(1),
+    def("repeat", &[Text, Int], Gives::Text, |v, _| repeat_text(v[0].text(), v[1].int())),
+    def("replace", &[Text, Text, Text], Gives::Text, |v, _| {
+        replace_all(v[0].text(), v[1].text(), v[2].text())
+    }),
     def("translate", &[Text, Text, Text], Gives::Text, |v, _| {
         Ok(translate(v[0].text(), v[1].text(), v[2].text()).into())
     })
@@ -60,11 +66,11 @@ pub(super) const TABLE: &[Def] = &[
     def("split_part", &[Text, Text, Int], Gives::Text, |v, _| {
         split_part(v[0].text(), v[1].text(), v[2].int())
     }),
-    def("strpos", &[Text, Text], Gives::Int, |v, _| position(v[0].text(), v[1].text())).total(),
-    def("position", &[Text, Text], Gives::Int, |v, _| position(v[0].text(), v[1].text())).total(),
-    def("instr", &[Text, Text], Gives::Int, |v, _| position(v[0].text(), v[1].text())).total(),
-    def("substr", &[Text, Int, Int], Gives::Text, |v, _| substring(v)).optional(1),
-    def("substring", &[Text, Int, Int], Gives::Text, |v, _| substring(v)).optional(1),
+    def("strpos", &[Text, Text], Gives::Int, |v, _| find_position(v[0].text(), v[1].text())).total(),
+    def("position", &[Text, Text], Gives::Int, |v, _| find_position(v[0].text(), v[1].text())).total(),
+    def("instr", &[Text, Text], Gives::Int, |v, _| find_position(v[0].text(), v[1].text())).total(),
+    def("substr", &[Text, Int, Int], Gives::Text, |v, _| substring_by_chars(v)).optional(1),
+    def("substring", &[Text, Int, Int], Gives::Text, |v, _| substring_by_chars(v)).optional(1),
     def("overlay", &[Text, Text, Int, Int], Gives::Text, |v, _| overlay(v)).optional(1),
     def("starts_with", &[Text, Text], Gives::Bool, |v, _| Ok(v[0].text().starts_with(v[1].text()).into()))
         .total(),
@@ -92,15 +98,16 @@ pub(super) const TABLE: &[Def] = &[
         Ok(Out::Int(if v[1].text().is_empty() { 0 } else { at.map_or(0, |at| at as i64 + 1) }))
     })
     .total(),
-    def("herald_cut", &[Text, Int], Gives::Text, |v, _| Ok(cut(v[0].text(), v[1].int()).into())).total(),
+    def("herald_cut", &[Text, Int], Gives::Text, |v, _| Ok(truncate_chars(v[0].text(), v[1].int()).into()))
+        .total(),
 ];
 
-/// Refuses a result of `length` bytes that was made of `from`.
+/// Refuses a result of `length` bytes from arguments of `from` bytes.
 ///
 /// # Errors
-/// When it is longer than results may be.
-pub(super) fn grown(length: usize, from: usize) -> Result<(), String> {
-    match length <= from.saturating_add(LONGEST) {
+/// If the result is longer than the arguments by more than [`MAX_GROWTH`].
+pub(super) fn check_growth(length: usize, from: usize) -> Result<(), String> {
+    match length <= from.saturating_add(MAX_GROWTH) {
         true => Ok(()),
         false => {
             Err("requested length too large: a result may be 1 MiB longer than its arguments".to_owned())
@@ -108,36 +115,37 @@ pub(super) fn grown(length: usize, from: usize) -> Result<(), String> {
     }
 }
 
-/// The first `length` characters, as a cast to `VARCHAR(length)` keeps them.
-pub(super) fn cut(text: &str, length: i64) -> &str {
-    &text[..byte(text, usize::try_from(length).unwrap_or(0))]
+/// Truncates to the first `length` characters, as a cast to `VARCHAR(length)` does.
+pub(super) fn truncate_chars(text: &str, length: i64) -> &str {
+    &text[..byte_offset(text, usize::try_from(length).unwrap_or(0))]
 }
 
-/// `text` in small letters, character by character as PostgreSQL does it.
-pub(super) fn lowered(text: &str) -> String {
+/// Converts `text` to lower case, character by character as in PostgreSQL.
+pub(super) fn to_lower(text: &str) -> String {
     text.chars().map(lower).collect()
 }
 
-/// A letter's small one, where that is one character.
+/// Converts a letter to lower case, if that is one character.
 pub(super) fn lower(c: char) -> char {
     match c {
+        // The lower case of İ is two characters in Unicode; PostgreSQL gives i.
         '\u{130}' => 'i',
-        c => one(c, c.to_lowercase()),
+        c => single_char_case(c, c.to_lowercase()),
     }
 }
 
 fn upper(c: char) -> char {
-    one(c, c.to_uppercase())
+    single_char_case(c, c.to_uppercase())
 }
 
-fn one(c: char, mut cased: impl Iterator<Item = char>) -> char {
+fn single_char_case(c: char, mut cased: impl Iterator<Item = char>) -> char {
     match (cased.next(), cased.next()) {
         (Some(cased), None) => cased,
         _ => c,
     }
 }
 
-fn count(n: usize) -> Answer {
+fn int_answer(n: usize) -> Answer {
     i64::try_from(n).map(Out::Int).map_err(|e| e.to_string())
 }
 
@@ -152,12 +160,12 @@ fn initcap(text: &str) -> String {
         .collect()
 }
 
-/// The byte at which character `n`, from 0, begins; the end where there are fewer.
-fn byte(text: &str, n: usize) -> usize {
+/// Byte offset of character `n`, counted from 0; the end of the text if there are fewer.
+fn byte_offset(text: &str, n: usize) -> usize {
     text.char_indices().nth(n).map_or(text.len(), |(at, _)| at)
 }
 
-/// How many characters `n` stands for; a negative number leaves out as many.
+/// Number of characters that `n` selects; a negative number leaves out that many.
 fn from_start(text: &str, n: i64) -> usize {
     let length = match n < 0 {
         true => (text.chars().count() as i64).saturating_add(n).max(0),
@@ -166,7 +174,7 @@ fn from_start(text: &str, n: i64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }
 
-fn trim<'a>(v: &[Value<'a>], start: bool, end: bool) -> &'a str {
+fn trim_chars<'a>(v: &[Value<'a>], start: bool, end: bool) -> &'a str {
     let text = v[0].text();
     let set: Vec<char> = v.get(1).map_or(" ", |set| set.text()).chars().collect();
     let inner = |c: char| set.contains(&c);
@@ -174,33 +182,33 @@ fn trim<'a>(v: &[Value<'a>], start: bool, end: bool) -> &'a str {
     if end { text.trim_end_matches(inner) } else { text }
 }
 
-fn pad(v: &[Value<'_>], before: bool) -> Answer {
+fn pad_text(v: &[Value<'_>], before: bool) -> Answer {
     let text = v[0].text();
     let fill: Vec<char> = v.get(2).map_or(" ", |fill| fill.text()).chars().collect();
     let length = usize::try_from(v[1].int()).unwrap_or(0);
     let have = text.chars().count();
     if length <= have || fill.is_empty() {
-        return Ok(text[..byte(text, length)].into());
+        return Ok(text[..byte_offset(text, length)].into());
     }
-    grown(length, text.len())?;
+    check_growth(length, text.len())?;
     let padding: String = fill.iter().cycle().take(length - have).collect();
-    grown(padding.len(), text.len())?;
+    check_growth(padding.len(), text.len())?;
     Ok(if before { padding + text } else { format!("{text}{padding}") }.into())
 }
 
-fn repeat(text: &str, times: i64) -> Answer {
+fn repeat_text(text: &str, times: i64) -> Answer {
     let times = usize::try_from(times).unwrap_or(0);
-    grown(text.len().saturating_mul(times), text.len())?;
+    check_growth(text.len().saturating_mul(times), text.len())?;
     Ok(text.repeat(times).into())
 }
 
-fn replace(text: &str, from: &str, to: &str) -> Answer {
+fn replace_all(text: &str, from: &str, to: &str) -> Answer {
     if from.is_empty() {
         return Ok(text.into());
     }
     if to.len() > from.len() {
         let times = text.matches(from).count();
-        grown(text.len().saturating_add(times.saturating_mul(to.len() - from.len())), text.len())?;
+        check_growth(text.len().saturating_add(times.saturating_mul(to.len() - from.len())), text.len())?;
     }
     Ok(text.replace(from, to).into())
 }
@@ -209,6 +217,7 @@ fn translate(text: &str, from: &str, to: &str) -> String {
     let mut by: BTreeMap<char, Option<char>> = BTreeMap::new();
     let mut to = to.chars();
     for c in from.chars() {
+        // The first occurrence of a character counts; one without counterpart is deleted.
         let into = to.next();
         by.entry(c).or_insert(into);
     }
@@ -222,6 +231,7 @@ fn split_part(text: &str, by: &str, field: i64) -> Answer {
     if by.is_empty() || text.is_empty() {
         return Ok(if field.abs() == 1 { text } else { "" }.into());
     }
+    // A negative field counts from the end.
     let at = usize::try_from(field.unsigned_abs() - 1).unwrap_or(usize::MAX);
     let found = match field > 0 {
         true => text.split(by).nth(at),
@@ -230,12 +240,12 @@ fn split_part(text: &str, by: &str, field: i64) -> Answer {
     Ok(found.unwrap_or("").into())
 }
 
-fn position(text: &str, part: &str) -> Answer {
+fn find_position(text: &str, part: &str) -> Answer {
     Ok(Out::Int(text.find(part).map_or(0, |at| text[..at].chars().count() as i64 + 1)))
 }
 
-/// The characters from `start` on, `length` of them where it is given.
-pub(super) fn window(start: i64, length: Option<i64>) -> Result<(usize, usize), String> {
+/// Range of the items from `start` (from 1) on, `length` of them if given; as indexes from 0, end exclusive.
+pub(super) fn item_range(start: i64, length: Option<i64>) -> Result<(usize, usize), String> {
     let end = match length {
         None => i64::MAX,
         Some(n) if n < 0 => return Err("negative substring length not allowed".to_owned()),
@@ -246,10 +256,10 @@ pub(super) fn window(start: i64, length: Option<i64>) -> Result<(usize, usize), 
     Ok((usize::try_from(from).unwrap_or(usize::MAX), usize::try_from(to).unwrap_or(usize::MAX)))
 }
 
-fn substring(v: &[Value<'_>]) -> Answer {
-    let (from, to) = window(v[1].int(), v.get(2).map(Value::int))?;
+fn substring_by_chars(v: &[Value<'_>]) -> Answer {
+    let (from, to) = item_range(v[1].int(), v.get(2).map(Value::int))?;
     let text = v[0].text();
-    Ok(text[byte(text, from)..byte(text, to)].into())
+    Ok(text[byte_offset(text, from)..byte_offset(text, to)].into())
 }
 
 fn overlay(v: &[Value<'_>]) -> Answer {
@@ -259,9 +269,9 @@ fn overlay(v: &[Value<'_>]) -> Answer {
     }
     let length = v.get(3).map_or(new.chars().count() as i64, Value::int);
     let end = start.checked_add(length).ok_or("integer out of range")?;
-    let (_, before) = window(1, Some(start - 1))?;
-    let (after, _) = window(end, None)?;
-    Ok(format!("{}{new}{}", &text[..byte(text, before)], &text[byte(text, after)..]).into())
+    let (_, before) = item_range(1, Some(start - 1))?;
+    let (after, _) = item_range(end, None)?;
+    Ok(format!("{}{new}{}", &text[..byte_offset(text, before)], &text[byte_offset(text, after)..]).into())
 }
 
 fn chr(code: i64) -> Answer {
@@ -276,13 +286,15 @@ fn chr(code: i64) -> Answer {
     }
 }
 
-/// Letters that [`levenshtein`] compares, as in PostgreSQL's module.
-const COMPARED: usize = 255;
+/// Most characters of an argument of [`levenshtein`], as in PostgreSQL's module.
+const MAX_LEVENSHTEIN_CHARS: usize = 255;
 
 fn levenshtein(a: &str, b: &str) -> Answer {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    if a.len() > COMPARED || b.len() > COMPARED {
-        return Err(format!("levenshtein argument exceeds maximum length of {COMPARED} characters"));
+    if a.len() > MAX_LEVENSHTEIN_CHARS || b.len() > MAX_LEVENSHTEIN_CHARS {
+        return Err(format!(
+            "levenshtein argument exceeds maximum length of {MAX_LEVENSHTEIN_CHARS} characters"
+        ));
     }
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
@@ -292,10 +304,10 @@ fn levenshtein(a: &str, b: &str) -> Answer {
         }
         last = row;
     }
-    count(last[b.len()])
+    int_answer(last[b.len()])
 }
 
-/// What stands before separator number `n`, or behind it counted from the end.
+/// Text before separator number `n`; behind that separator, counted from the end, if `n` is negative.
 fn substr_index<'a>(text: &'a str, by: &str, n: i64) -> &'a str {
     if n == 0 || by.is_empty() {
         return "";

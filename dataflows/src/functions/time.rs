@@ -1,8 +1,8 @@
 //! Functions, operators and casts of times: DATE, TIME, TIMESTAMP, TIMESTAMPTZ and INTERVAL.
 //!
-//! They mean what PostgreSQL's mean in a session whose zone is UTC, and stand in for DataFusion's of
-//! the same name, which count in other units or read other patterns. Everything is in microseconds.
-//! Names that begin with `herald_` are planned for operators and casts and are not written.
+//! They behave as PostgreSQL's in a session whose time zone is UTC, and replace DataFusion's functions of the
+//! same name, which count in other units or read other patterns. All values are in microseconds. Names that
+//! begin with `herald_` implement operators and casts; no query calls them by name.
 
 mod apart;
 mod calendar;
@@ -24,24 +24,24 @@ use datafusion_expr::ScalarUDF;
 
 pub(crate) use calendar::FIRST_US;
 pub(crate) use casts::cast;
-pub(crate) use operators::{Operators, in_days, length, negative};
-use udf::{function, made};
+pub(crate) use operators::{TimeOperators, in_days, length, negative};
+use udf::{checked_function, function};
 
-/// The length of an interval, by which intervals are compared.
+/// Name of the function that gives an interval's length, by which intervals are compared.
 pub(crate) const LENGTH: &str = "herald_interval_length";
 
-/// All of them.
+/// Returns these functions.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = vec![
-        made("extract", &[], part::EXTRACT, Some(part::CHECK_EXTRACT)),
-        made("date_part", &["datepart"], part::DATE_PART, Some(part::CHECK_PART)),
-        made("date_trunc", &["datetrunc"], trunc::DATE_TRUNC, Some(trunc::CHECK_TRUNC)),
-        made("date_bin", &[], trunc::DATE_BIN, Some(trunc::CHECK_BIN)),
-        made("timezone", &[], make::TIMEZONE, Some(make::CHECK_ZONE)),
-        made("to_char", &[], pattern::TO_CHAR, None),
-        made("timestampdiff", &[], apart::TIMESTAMPDIFF, Some(apart::CHECK_WHOLE)),
-        made("datediff", &["date_diff"], apart::DATEDIFF, Some(apart::CHECK_BEGUN)),
-        made("timestamp_trunc", &[], apart::TIMESTAMP_TRUNC, Some(apart::CHECK_TRUNCATED)),
+        checked_function("extract", &[], part::EXTRACT, Some(part::CHECK_EXTRACT)),
+        checked_function("date_part", &["datepart"], part::DATE_PART, Some(part::CHECK_PART)),
+        checked_function("date_trunc", &["datetrunc"], trunc::DATE_TRUNC, Some(trunc::CHECK_TRUNC)),
+        checked_function("date_bin", &[], trunc::DATE_BIN, Some(trunc::CHECK_BIN)),
+        checked_function("timezone", &[], make::TIMEZONE, Some(make::CHECK_ZONE)),
+        checked_function("to_char", &[], pattern::TO_CHAR, None),
+        checked_function("timestampdiff", &[], apart::TIMESTAMPDIFF, Some(apart::CHECK_WHOLE)),
+        checked_function("datediff", &["date_diff"], apart::DATEDIFF, Some(apart::CHECK_BEGUN)),
+        checked_function("timestamp_trunc", &[], apart::TIMESTAMP_TRUNC, Some(apart::CHECK_TRUNCATED)),
         function("age", span::AGE),
         function("isfinite", make::ISFINITE),
         function("justify_days", span::JUSTIFY_DAYS),
@@ -58,7 +58,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         function("to_timestamp_micros", make::OF_MICROS),
         function("to_timestamp_millis", make::OF_MILLIS),
         function("to_timestamp_nanos", make::OF_NANOS),
-        made("to_timestamp_seconds", &["from_unixtime"], make::OF_SECONDS, None),
+        checked_function("to_timestamp_seconds", &["from_unixtime"], make::OF_SECONDS, None),
         function("to_unixtime", make::TO_UNIXTIME),
     ];
     all.extend(operators::functions());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 
-/// Herald's column type for a value of type `of`; None where there is none.
+/// Returns Herald's column type for a value of type `of`; None where there is none.
 pub(crate) fn herald_type(of: &DataType) -> Option<DataType> {
     use DataType as T;
     Some(match of {
@@ -32,7 +32,7 @@ pub(crate) fn herald_type(of: &DataType) -> Option<DataType> {
         T::Decimal256(p, s) if *p <= 38 => T::Decimal128(*p, *s),
         T::List(f) | T::LargeList(f) | T::FixedSizeList(f, _) => {
             let item = herald_type(f.data_type())?;
-            // A field of the right type stays as it is, name and nullability included.
+            // A field of the right type stays unchanged, name and nullability included.
             if matches!(of, T::List(_)) && item == *f.data_type() {
                 return Some(of.clone());
             }

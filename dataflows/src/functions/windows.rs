@@ -1,4 +1,4 @@
-//! Functions over ordered partitions and over windows of time.
+//! Functions over ordered partitions and over time windows.
 
 pub(crate) mod event_windows;
 pub mod exact;

@@ -1,7 +1,7 @@
-//! Aggregates that are kept in accumulators: what they are called and what they read.
+//! Aggregates that are kept in accumulators: their names and arguments.
 //!
 //! Each of them is a function of sums that add under insertion and removal, or (min, max) of an
-//! ordered index; what needs a group's rows as they are is a [`super::Fold`].
+//! ordered index; an aggregate that needs its group's rows is a [`super::Fold`].
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::Scalar;
 /// One aggregate of a GROUP BY.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
-    /// Which.
+    /// The function.
     pub func: AggFunc,
     /// Argument over the input's columns; None for count(*). Already cast to the type the function sums in:
     /// Int64 or Decimal128 or Float64 for sum and avg, Int64 (0 or 1) for bool_and and bool_or, Float64 for
@@ -40,9 +40,9 @@ pub enum AggFunc {
     Min,
     /// Greatest, NULL over nothing.
     Max,
-    /// Whether all arguments are true, NULL over nothing.
+    /// True if all arguments are true, NULL over nothing.
     BoolAnd,
-    /// Whether any argument is true, NULL over nothing.
+    /// True if any argument is true, NULL over nothing.
     BoolOr,
     /// A statistic of doubles.
     Stat(Stat),
@@ -51,7 +51,7 @@ pub enum AggFunc {
 /// Statistics that follow from the count, the sums and the sums of products of one or two arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stat {
-    /// Variance of all there is.
+    /// Variance of a population.
     VarPop,
     /// Variance of a sample, NULL for fewer than two.
     VarSamp,
@@ -59,7 +59,7 @@ pub enum Stat {
     StddevPop,
     /// Square root of [`Stat::VarSamp`].
     StddevSamp,
-    /// Covariance of all there is.
+    /// Covariance of a population.
     CovarPop,
     /// Covariance of a sample, NULL for fewer than two.
     CovarSamp,
@@ -67,7 +67,7 @@ pub enum Stat {
     Corr,
     /// Slope of the line through (x, y), NULL where x does not vary.
     RegrSlope,
-    /// Where that line has x = 0.
+    /// The line's value at x = 0.
     RegrIntercept,
     /// Pairs without NULL.
     RegrCount,
@@ -85,7 +85,7 @@ pub enum Stat {
     RegrSxy,
 }
 
-/// Statistics by the names DataFusion knows them by, and whether they are over pairs.
+/// Statistics by DataFusion's names; true for those over pairs of arguments.
 const STATS: [(&str, Stat, bool); 16] = [
     ("var_pop", Stat::VarPop, false),
     ("var", Stat::VarSamp, false),
@@ -106,15 +106,15 @@ const STATS: [(&str, Stat, bool); 16] = [
 ];
 
 impl Stat {
-    /// Whether it is over pairs of arguments.
-    pub fn pairs(self) -> bool {
+    /// Returns true if it is over pairs of arguments.
+    pub fn is_over_pairs(self) -> bool {
         STATS.iter().any(|(_, stat, pairs)| *stat == self && *pairs)
     }
 }
 
 impl AggFunc {
     /// The function of that name; DataFusion's first name of it.
-    pub fn of(name: &str) -> Option<AggFunc> {
+    pub fn from_name(name: &str) -> Option<AggFunc> {
         Some(match name {
             "count" => AggFunc::Count,
             "sum" => AggFunc::Sum,
@@ -127,16 +127,16 @@ impl AggFunc {
         })
     }
 
-    /// Whether duplicates make no difference to it.
+    /// Returns true if duplicates make no difference to it.
     pub fn ignores_duplicates(self) -> bool {
         matches!(self, AggFunc::Min | AggFunc::Max | AggFunc::BoolAnd | AggFunc::BoolOr)
     }
 
-    /// How many accumulators it takes.
-    pub fn accumulators(self) -> usize {
+    /// Number of accumulators it takes.
+    pub fn accumulator_count(self) -> usize {
         match self {
             AggFunc::Min | AggFunc::Max => 0,
-            AggFunc::Stat(stat) if stat.pairs() => 5,
+            AggFunc::Stat(stat) if stat.is_over_pairs() => 5,
             AggFunc::Stat(_) => 2,
             _ => 1,
         }

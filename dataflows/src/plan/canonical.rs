@@ -1,9 +1,10 @@
-//! Values in their one spelling inside an expression.
+//! Canonical form of computed values inside an expression.
 //!
-//! A computation may give `-0.0`, or a NaN with its sign bit set, which Arrow compares as a value of its
-//! own: below every number, and unequal to another NaN. [`Canonical`] stands around what computes a DOUBLE
-//! or REAL that another expression reads, so that comparisons, lists and functions see one zero and one
-//! NaN, which is the greatest of all; and around a sum of a time and an INTERVAL, which has to be a time. It shows itself nowhere: its text is that of what it stands around.
+//! A computation may give `-0.0`, or a NaN with its sign bit set, which Arrow compares as a value of its own:
+//! below every number, and unequal to another NaN. [`Canonical`] wraps every subexpression that computes a
+//! DOUBLE or REAL for another expression, so that comparisons, lists and functions see one zero and one NaN,
+//! which is the greatest value; and every sum of a time and an INTERVAL, which has to be in the range of
+//! times. It has no text of its own: it prints as the expression it wraps.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -20,7 +21,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use crate::sql::FIRST_US;
 
-/// An expression whose values come in their one spelling.
+/// An expression whose values are brought into canonical form.
 #[derive(Debug, Eq)]
 pub struct Canonical {
     of: Arc<dyn PhysicalExpr>,
@@ -39,18 +40,18 @@ impl Hash for Canonical {
     }
 }
 
-/// `expr` with every computed float inside of it in canonical form; what it gives itself is the reader's to
-/// bring into it.
+/// Wraps every subexpression of `expr` that computes a float or a time. The value of `expr` itself stays as
+/// it is: its reader brings it into canonical form.
 ///
 /// # Errors
 /// When an expression does not fit `input`.
-pub fn inside(expr: Arc<dyn PhysicalExpr>, input: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+pub fn with_canonical_inputs(expr: Arc<dyn PhysicalExpr>, input: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
     let done = expr.transform_up(|e| {
         let mut changed = false;
         let children = e.children().into_iter().map(|child| {
             let computed = !child.is::<Column>() && !child.is::<Literal>() && !child.is::<Canonical>();
-            let of = child.data_type(input)?;
-            if computed && (of.is_floating() || (is_time(&of) && child.is::<BinaryExpr>())) {
+            let data_type = child.data_type(input)?;
+            if computed && (data_type.is_floating() || (is_time(&data_type) && child.is::<BinaryExpr>())) {
                 changed = true;
                 return Ok(Arc::new(Canonical { of: Arc::clone(child) }) as Arc<dyn PhysicalExpr>);
             }
@@ -62,11 +63,11 @@ pub fn inside(expr: Arc<dyn PhysicalExpr>, input: &Schema) -> Result<Arc<dyn Phy
     Ok(done.data)
 }
 
-/// Computed values in their one spelling.
+/// Brings computed values into canonical form.
 ///
 /// # Errors
-/// A sum of a TIMESTAMP and an INTERVAL that no TIMESTAMP is.
-pub fn spelled(array: ArrayRef) -> Result<ArrayRef> {
+/// When a sum of a TIMESTAMP and an INTERVAL is out of range.
+pub fn canonical_values(array: ArrayRef) -> Result<ArrayRef> {
     if is_time(array.data_type()) {
         let times = array.as_primitive::<TimestampMicrosecondType>();
         if arrow::compute::min(times).is_some_and(|least| least < FIRST_US) {
@@ -81,9 +82,9 @@ fn is_time(of: &DataType) -> bool {
     matches!(of, DataType::Timestamp(TimeUnit::Microsecond, _))
 }
 
-/// The expression within.
-pub fn bare(expr: &Arc<dyn PhysicalExpr>) -> &Arc<dyn PhysicalExpr> {
-    expr.downcast_ref::<Canonical>().map_or(expr, |canonical| bare(&canonical.of))
+/// The expression without the wrappers around it.
+pub fn strip_canonical(expr: &Arc<dyn PhysicalExpr>) -> &Arc<dyn PhysicalExpr> {
+    expr.downcast_ref::<Canonical>().map_or(expr, |canonical| strip_canonical(&canonical.of))
 }
 
 impl fmt::Display for Canonical {
@@ -107,7 +108,7 @@ impl PhysicalExpr for Canonical {
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let array = self.of.evaluate(batch)?.into_array(batch.num_rows())?;
-        Ok(ColumnarValue::Array(spelled(array)?))
+        Ok(ColumnarValue::Array(canonical_values(array)?))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {

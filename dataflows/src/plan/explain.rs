@@ -1,9 +1,9 @@
 //! Plans as text, JSON and a graph, and their fingerprints.
 //!
-//! `explain` shows each relation with its operator, what is known of it, the state it keeps, and
+//! `explain` shows each relation with its operator, the facts about it, the state it keeps, and
 //! whether that state is durable or recomputed; it shows no option that could hold a secret. A
 //! fingerprint is the hash of the canonical text of a relation and all below it: two plans with the
-//! same fingerprint keep the same state. How a broker is reached is not part of it; which topic is
+//! same fingerprint keep the same state. The address of a broker is not part of it; the topic that is
 //! read or written is.
 
 mod fingerprint;
@@ -18,10 +18,11 @@ pub use fingerprint::{fingerprint, sink_fingerprint, source_fingerprint};
 
 use super::analysis::interval;
 use super::formats::Format;
-use super::state_role::Part;
+use super::state_role::StateRole;
 use super::window::Window;
 use super::{
-    Conflict, Edge, Horizon, JoinKind, Op, Plan, Recursive, Rel, RelId, Scalar, Source, View, When, Whole,
+    Conflict, Edge, Horizon, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, Scalar, Source, View,
+    When,
 };
 
 /// Forms of `explain`.
@@ -35,21 +36,21 @@ pub enum Form {
     Dot,
 }
 
-/// The plan, or the part of it that the view, sink or source `only` needs, in the form asked for.
+/// Writes the plan, or the part of it that the view, sink or source `only` needs, in the given form.
 /// None where nothing is called `only`.
 pub fn explain(plan: &Plan, only: Option<&str>, form: Form) -> Option<String> {
     let shown = match only {
         None => (0..plan.rels.len()).collect(),
-        Some(name) => below(plan, named(plan, name)?),
+        Some(name) => rels_below(plan, rel_named(plan, name)?),
     };
     Some(match form {
-        Form::Text => text(plan, &shown, only),
+        Form::Text => as_text(plan, &shown, only),
         Form::Json => format!("{:#}\n", as_json(plan, &shown, only)),
-        Form::Dot => dot(plan, &shown, only),
+        Form::Dot => as_dot(plan, &shown, only),
     })
 }
 
-/// The names `explain` takes.
+/// The names that `explain` accepts.
 pub fn names(plan: &Plan) -> Vec<&str> {
     let views = plan.views.iter().map(|v| v.name.as_str());
     views
@@ -58,7 +59,8 @@ pub fn names(plan: &Plan) -> Vec<&str> {
         .collect()
 }
 
-fn named(plan: &Plan, name: &str) -> Option<RelId> {
+/// The relation of the view, sink or source of that name.
+fn rel_named(plan: &Plan, name: &str) -> Option<RelId> {
     let view = plan.views.iter().find(|v| v.name == name).map(|v| v.rel);
     let sink = || plan.sinks.iter().find(|s| s.name == name).map(|s| s.rel);
     let source =
@@ -66,7 +68,8 @@ fn named(plan: &Plan, name: &str) -> Option<RelId> {
     view.or_else(sink).or_else(source)
 }
 
-fn below(plan: &Plan, root: RelId) -> Vec<RelId> {
+/// A relation and all below it, ascending.
+fn rels_below(plan: &Plan, root: RelId) -> Vec<RelId> {
     let mut live = vec![false; plan.rels.len()];
     live[root] = true;
     for id in (0..=root).rev() {
@@ -77,13 +80,14 @@ fn below(plan: &Plan, root: RelId) -> Vec<RelId> {
     (0..plan.rels.len()).filter(|id| live[*id]).collect()
 }
 
-/// `left=#1 right=#2` and what the operator does, columns by name.
-struct Line {
+/// The name of an operator and its arguments, columns by name.
+struct OperatorText {
     op: &'static str,
     detail: String,
 }
 
-fn line(plan: &Plan, rel: &Rel) -> Line {
+/// Name and arguments of a relation's operator. Fingerprints hash this text: it must stay as it is.
+fn operator_text(plan: &Plan, rel: &Rel) -> OperatorText {
     let list = |scalars: &[Scalar]| scalars.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (op, detail) = match &rel.op {
         Op::Source(i) => {
@@ -91,7 +95,7 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         }
         Op::Values(rows) => ("Values", format!("{} rows", rows.num_rows())),
         Op::Filter { predicate, .. } => ("Filter", predicate.to_string()),
-        Op::Within { since, until, clock, .. } => ("Within", within(plan, since, until, clock)),
+        Op::TemporalFilter { since, until, clock, .. } => ("Within", within_text(plan, since, until, clock)),
         Op::Project { exprs, .. } => {
             let named = exprs.iter().zip(rel.schema.fields()).map(|(e, f)| {
                 let text = e.to_string();
@@ -114,20 +118,22 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         ),
         Op::Union { .. } => ("Union", String::new()),
         Op::Distinct { .. } => ("Distinct", String::new()),
-        Op::Close { horizon, .. } => ("Close", final_when(plan, &rel.schema, (horizon.column, horizon))),
+        Op::EmitOnClose { horizon, .. } => {
+            ("Close", final_when(plan, &rel.schema, (horizon.column, horizon)))
+        }
         Op::Aggregate { keys, aggregates, .. } => {
             let named = aggregates.iter().zip(rel.schema.fields().iter().skip(keys.len()));
             let aggregates = named.map(|(a, f)| format!("{} = {a}", f.name())).collect::<Vec<_>>().join(", ");
             ("Aggregate", format!("by [{}]: {aggregates}", list(keys)))
         }
-        Op::Window { window, .. } => window_line(rel, window),
-        Op::Fold { keys, folds, .. } => {
+        Op::Window { window, .. } => window_text(rel, window),
+        Op::GroupRows { keys, folds, .. } => {
             let named = folds.iter().zip(rel.schema.fields().iter().skip(keys.len()));
             let folds = named.map(|(a, f)| format!("{} = {a}", f.name())).collect::<Vec<_>>().join(", ");
             ("Fold", format!("by [{}]: {folds}", list(keys)))
         }
-        Op::Join { .. } => join(&rel.op),
-        Op::Lookup { .. } => lookup(plan, rel),
+        Op::Join { .. } => join_text(&rel.op),
+        Op::TemporalJoin { .. } => temporal_join_text(plan, rel),
         Op::Recursive(of) => (
             "Recursive",
             format!("{} by UNION{}, round by round", of.name, if of.distinct { "" } else { " ALL" }),
@@ -135,18 +141,18 @@ fn line(plan: &Plan, rel: &Rel) -> Line {
         Op::Given(0) => ("Round", "the rows of the round before".to_owned()),
         Op::Given(side) => ("Side", side.to_string()),
     };
-    Line { op, detail }
+    OperatorText { op, detail }
 }
 
-/// While which watermarks a row is in.
-fn within(plan: &Plan, since: &[Edge], until: &[Edge], clock: &[usize]) -> String {
+/// The watermarks while which a row passes, in words.
+fn within_text(plan: &Plan, since: &[Edge], until: &[Edge], clock: &[usize]) -> String {
     // A time less a microsecond, or plus one, is how the other of "at" and "above" is written.
     let at = |edge: &Edge, (even, odd): (&str, &str)| {
         let (words, us) = if edge.us.rem_euclid(1_000) == 1 { (odd, edge.us - 1) } else { (even, edge.us) };
         let moved = match us {
             0 => String::new(),
-            1.. => format!(" plus {}", length(us)),
-            _ => format!(" less {}", length(us.saturating_neg())),
+            1.. => format!(" plus {}", length_text(us)),
+            _ => format!(" less {}", length_text(us.saturating_neg())),
         };
         format!("{words} {}{moved}", edge.time)
     };
@@ -163,7 +169,7 @@ fn within(plan: &Plan, since: &[Edge], until: &[Edge], clock: &[usize]) -> Strin
     format!("while {marks} is {}", edges.join(" and "))
 }
 
-fn window_line(rel: &Rel, window: &Window) -> (&'static str, String) {
+fn window_text(rel: &Rel, window: &Window) -> (&'static str, String) {
     let list = |items: Vec<String>| items.join(", ");
     let by = list(window.partition.iter().map(ToString::to_string).collect());
     let order = list(window.order.iter().map(ToString::to_string).collect());
@@ -175,7 +181,7 @@ fn window_line(rel: &Rel, window: &Window) -> (&'static str, String) {
     ("Window", format!("by [{by}] order [{order}]{}: {}", first.unwrap_or_default(), list(named.collect())))
 }
 
-fn join(op: &Op) -> (&'static str, String) {
+fn join_text(op: &Op) -> (&'static str, String) {
     let Op::Join { kind, left_keys, right_keys, residual, null_equal, .. } = op else {
         return ("Join", String::new());
     };
@@ -194,19 +200,19 @@ fn join(op: &Op) -> (&'static str, String) {
     (name, format!("{on}{residual}"))
 }
 
-fn lookup(plan: &Plan, rel: &Rel) -> (&'static str, String) {
-    let Op::Lookup { left, right, left_keys, right_keys, outer, when } = &rel.op else {
+fn temporal_join_text(plan: &Plan, rel: &Rel) -> (&'static str, String) {
+    let Op::TemporalJoin { left, right, left_keys, right_keys, outer, when } = &rel.op else {
         return ("Lookup", String::new());
     };
     let on: Vec<String> = left_keys.iter().zip(right_keys).map(|(l, r)| format!("{l} = {r}")).collect();
     let on = if on.is_empty() { "every row".to_owned() } else { format!("on {}", on.join(" and ")) };
     let named = |side: &RelId, column: &usize| plan.rels[*side].schema.field(*column).name().clone();
     let (name, when) = match when {
-        When::Now => (
+        When::ProcTime => (
             if *outer { "LeftLookup" } else { "Lookup" },
             "as it is in the epoch (exempt from what recomputation guarantees)".to_owned(),
         ),
-        When::Time { left: l, right: r, nearest } => {
+        When::AsOf { left: l, right: r, nearest } => {
             let which = match (nearest.forward, nearest.strict) {
                 (false, true) => ("latest", "before"),
                 (false, false) => ("latest", "not after"),
@@ -222,8 +228,8 @@ fn lookup(plan: &Plan, rel: &Rel) -> (&'static str, String) {
     (name, format!("{on}, {when}"))
 }
 
-/// What an operator keeps, in words; None for stateless ones.
-fn state(plan: &Plan, rel: &Rel) -> Option<String> {
+/// The state that an operator keeps, in words; None for stateless ones.
+fn state_text(plan: &Plan, rel: &Rel) -> Option<String> {
     Some(match &rel.op {
         Op::Source(i) => {
             let source = &plan.sources[*i];
@@ -237,8 +243,8 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
             };
             let versioned = matches!(keyed.conflict, Conflict::Overwrite { version: Some(_) });
             let deleted = versioned && source.format != Format::Plain;
-            let graves = if deleted { ", and the version of each deleted one" } else { "" };
-            format!("{rule}{graves}, key {}", names_of(&source.schema, &keyed.key))
+            let tombstones = if deleted { ", and the version of each deleted one" } else { "" };
+            format!("{rule}{tombstones}, key {}", names_of(&source.schema, &keyed.key))
         }
         Op::Distinct { .. } => "every row and its count".to_owned(),
         Op::Aggregate { aggregates, .. } => {
@@ -251,7 +257,9 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
                 if window.partition.is_empty() { "in one partition, on one worker" } else { "by partition" };
             format!("every row {of}, in order")
         }
-        Op::Fold { .. } => "what the aggregates read of every row of each group, and its count".to_owned(),
+        Op::GroupRows { .. } => {
+            "what the aggregates read of every row of each group, and its count".to_owned()
+        }
         Op::Join { left, right, residual: Some(residual), null_equal: false, .. }
             if interval::band(residual, &plan.rels[*left].schema, &plan.rels[*right].schema).is_some() =>
         {
@@ -261,15 +269,15 @@ fn state(plan: &Plan, rel: &Rel) -> Option<String> {
             "the rows of both sides in one group, on one worker".to_owned()
         }
         Op::Join { .. } => "the rows of both sides by join key".to_owned(),
-        Op::Close { .. } => "rows that are not final".to_owned(),
-        Op::Within { until, .. } if until.is_empty() => "rows that are yet to come in".to_owned(),
-        Op::Within { .. } => "rows that are in or yet to come in".to_owned(),
-        Op::Lookup { left, when: When::Now, .. } => {
+        Op::EmitOnClose { .. } => "rows that are not final".to_owned(),
+        Op::TemporalFilter { until, .. } if until.is_empty() => "rows that are yet to come in".to_owned(),
+        Op::TemporalFilter { .. } => "rows that are in or yet to come in".to_owned(),
+        Op::TemporalJoin { left, when: When::ProcTime, .. } => {
             let found =
                 if plan.rels[*left].append_only { "" } else { ", and what each row of the left found" };
             format!("the rows of the right side by join key{found}")
         }
-        Op::Lookup { .. } => "the rows of both sides by join key and time".to_owned(),
+        Op::TemporalJoin { .. } => "the rows of both sides by join key and time".to_owned(),
         Op::Recursive(of) if of.distinct => "the rows of every round, and sides by join key".to_owned(),
         Op::Recursive(_) => "the rows of every round with their counts, and sides by join key".to_owned(),
         _ => return None,
@@ -280,16 +288,16 @@ fn durability(rel: &Rel) -> &'static str {
     if matches!(rel.op, Op::Source(_)) || rel.durable { "durable" } else { "recomputed" }
 }
 
-/// When a row is final, in words.
+/// The condition under which a row is final, in words.
 fn final_when(plan: &Plan, schema: &Schema, (column, horizon): (usize, &Horizon)) -> String {
     let column = schema.field(column).name();
     let marks = horizon.marks.iter().map(|(source, lag)| {
-        // A lag of whole units less a microsecond is how "at or below" is written.
+        // "At or below" a watermark is written in the plan as a lag of one microsecond less.
         let (words, lag) = if (lag + 1) % 1_000 == 0 { ("at or below", lag + 1) } else { ("below", *lag) };
         let moved = match lag {
             0 => String::new(),
-            1.. => format!(" less {}", length(lag)),
-            _ => format!(" plus {}", length(-lag)),
+            1.. => format!(" less {}", length_text(lag)),
+            _ => format!(" plus {}", length_text(-lag)),
         };
         let name = plan.sources.get(*source).map_or("a source", |s| s.name.as_str());
         format!("is {words} the watermark of {name}{moved}")
@@ -297,7 +305,7 @@ fn final_when(plan: &Plan, schema: &Schema, (column, horizon): (usize, &Horizon)
     format!("{column} {}", marks.collect::<Vec<_>>().join(" and "))
 }
 
-/// How long a view's rows are served.
+/// The retention of a view's rows, in words.
 fn view_kept(plan: &Plan, view: &View) -> String {
     match &view.served {
         Some(served) => {
@@ -308,16 +316,18 @@ fn view_kept(plan: &Plan, view: &View) -> String {
     }
 }
 
-fn expiry(plan: &Plan, id: RelId) -> String {
+/// The condition under which a relation's state is dropped, in words.
+fn expiry_text(plan: &Plan, id: RelId) -> String {
     let rel = &plan.rels[id];
     let inputs: Vec<&Schema> = rel.op.inputs().iter().map(|i| plan.rels[*i].schema.as_ref()).collect();
-    let part = |part: Part| {
-        let horizon = plan.expiry.get(&(id, part))?;
-        let schema = match part {
-            Part::Left => inputs.first()?,
-            Part::Right => inputs.get(1)?,
+    let horizon_text = |role: StateRole| {
+        let horizon = plan.expiry.get(&(id, role))?;
+        let schema = match role {
+            StateRole::Left => inputs.first()?,
+            StateRole::Right => inputs.get(1)?,
             _ => rel.schema.as_ref(),
         };
+        // A window's horizon counts its PARTITION BY expressions, unless it ends sessions.
         let column = match &rel.op {
             Op::Window { .. } if plan.settled.contains_key(&id) => horizon.column,
             Op::Window { window, .. } => window.partition.get(horizon.column)?.as_column()?,
@@ -325,16 +335,19 @@ fn expiry(plan: &Plan, id: RelId) -> String {
         };
         Some(final_when(plan, schema, (column, horizon)))
     };
-    let all = [Part::Groups, Part::Partitions, Part::Left, Part::Right];
-    let parts: Vec<String> = all.into_iter().filter_map(part).collect();
+    let all = [StateRole::Groups, StateRole::Partitions, StateRole::Left, StateRole::Right];
+    let parts: Vec<String> = all.into_iter().filter_map(horizon_text).collect();
     if !parts.is_empty() {
-        let but = if matches!(rel.op, Op::Lookup { .. }) { ", but for the latest of each key" } else { "" };
+        let but =
+            if matches!(rel.op, Op::TemporalJoin { .. }) { ", but for the latest of each key" } else { "" };
         return format!("dropped once {}{but}", parts.join(", and "));
     }
     match &rel.op {
-        Op::Close { .. } => return "dropped when they come out".to_owned(),
-        Op::Within { until, .. } if until.is_empty() => return "dropped when they come in".to_owned(),
-        Op::Within { .. } => return "dropped when they leave".to_owned(),
+        Op::EmitOnClose { .. } => return "dropped when they come out".to_owned(),
+        Op::TemporalFilter { until, .. } if until.is_empty() => {
+            return "dropped when they come in".to_owned();
+        }
+        Op::TemporalFilter { .. } => return "dropped when they leave".to_owned(),
         _ => {}
     }
     let source = match rel.op {
@@ -342,13 +355,13 @@ fn expiry(plan: &Plan, id: RelId) -> String {
         _ => None,
     };
     match source.and_then(|s| s.keyed.as_ref()?.retention_us) {
-        Some(us) => format!("forgotten {} below the watermark of the partition", length(us)),
+        Some(us) => format!("forgotten {} below the watermark of the partition", length_text(us)),
         None => "kept for ever".to_owned(),
     }
 }
 
 /// Microseconds in the largest unit that divides them.
-fn length(us: i64) -> String {
+fn length_text(us: i64) -> String {
     let units = [
         (86_400_000_000, "day"),
         (3_600_000_000, "hour"),
@@ -365,30 +378,30 @@ fn names_of(schema: &Schema, columns: &[usize]) -> String {
     format!("({})", columns.iter().map(|c| schema.field(*c).name().as_str()).collect::<Vec<_>>().join(", "))
 }
 
-fn keys(rel: &Rel) -> String {
+fn keys_text(rel: &Rel) -> String {
     match rel.unique.as_slice() {
         [] => "none".to_owned(),
         keys => keys.iter().map(|k| names_of(&rel.schema, k)).collect::<Vec<_>>().join(" "),
     }
 }
 
-fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
+fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
     let mut out = String::new();
     for id in shown {
         let rel = &plan.rels[*id];
-        let Line { op, detail } = line(plan, rel);
+        let OperatorText { op, detail } = operator_text(plan, rel);
         let inputs = rel.op.inputs().iter().map(|i| format!(" #{i}")).collect::<String>();
         let space = if detail.is_empty() { "" } else { " " };
         let _ = writeln!(out, "#{id} {op}{inputs}{space}{detail}  [{}]", rel.owner);
-        let _ = writeln!(out, "     columns  {}", columns(&rel.schema));
+        let _ = writeln!(out, "     columns  {}", columns_text(&rel.schema));
         let changes = if rel.append_only { "append-only" } else { "rows are taken back" };
-        let below = if rel.below_forgetter { ", below a forgetter" } else { "" };
-        let _ = writeln!(out, "     key      {}; {changes}{below}", keys(rel));
+        let below = if rel.inputs_expire { ", below a forgetter" } else { "" };
+        let _ = writeln!(out, "     key      {}; {changes}{below}", keys_text(rel));
         if let Op::Recursive(of) = &rel.op {
-            let _ = body(&mut out, of);
+            let _ = write_rounds(&mut out, of);
         }
-        if let Some(state) = state(plan, rel) {
-            let _ = writeln!(out, "     state    {state}; {}; {}", durability(rel), expiry(plan, *id));
+        if let Some(state) = state_text(plan, rel) {
+            let _ = writeln!(out, "     state    {state}; {}; {}", durability(rel), expiry_text(plan, *id));
         }
         if let Op::Source(i) = rel.op {
             out.push_str(&source_text(&plan.sources[i]));
@@ -415,18 +428,19 @@ fn text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
             sink.rel,
             sink.format,
             sink.encoding,
-            place(&sink.options)
+            connector_text(&sink.options)
         );
     }
     out
 }
 
 /// Writes the operators of a recursion's rounds.
-fn body(out: &mut String, of: &Recursive) -> std::fmt::Result {
-    let input = |input: &Whole| format!("#{}{}", input.rel, if input.counted { ", counted" } else { "" });
+fn write_rounds(out: &mut String, of: &Recursive) -> std::fmt::Result {
+    let input =
+        |input: &RecursiveInput| format!("#{}{}", input.rel, if input.counted { ", counted" } else { "" });
     writeln!(out, "     begins   {}", input(&of.base))?;
     for (id, rel) in of.body.rels.iter().enumerate() {
-        let Line { op, detail } = line(&of.body, rel);
+        let OperatorText { op, detail } = operator_text(&of.body, rel);
         let detail = match rel.op {
             Op::Given(side) if side > 0 => of.sides.get(side - 1).map_or(detail, input),
             _ => detail,
@@ -441,14 +455,14 @@ fn body(out: &mut String, of: &Recursive) -> std::fmt::Result {
 fn source_text(source: &Source) -> String {
     let mut out = format!(
         "     reads    {} as {:?} {:?}{}\n",
-        place(&source.options),
+        connector_text(&source.options),
         source.format,
         source.encoding,
         key_of(source)
     );
     if let Some(w) = source.watermark {
         let column = source.schema.field(w.column).name();
-        let _ = writeln!(out, "     watermark {column} less {}", length(w.delay_us));
+        let _ = writeln!(out, "     watermark {column} less {}", length_text(w.delay_us));
     }
     for check in &source.checks {
         let _ = writeln!(out, "     check    {}: {}", check.name, check.text);
@@ -456,7 +470,7 @@ fn source_text(source: &Source) -> String {
     out
 }
 
-/// How the record's key is read, where it is.
+/// The encoding of the record's key, where it is read.
 fn key_of(source: &Source) -> String {
     match source.format {
         Format::Plain => String::new(),
@@ -464,14 +478,14 @@ fn key_of(source: &Source) -> String {
     }
 }
 
-/// Where a connector reads or writes: names only, never credentials.
-fn place(options: &BTreeMap<String, String>) -> String {
+/// Connector and topic or path: names only, never credentials.
+fn connector_text(options: &BTreeMap<String, String>) -> String {
     let of = |name: &str| options.get(name).map(String::as_str);
     let at = of("topic").or_else(|| of("path")).map(|at| format!(" {at}")).unwrap_or_default();
     format!("{}{at}", of("connector").unwrap_or("nothing"))
 }
 
-fn columns(schema: &Schema) -> String {
+fn columns_text(schema: &Schema) -> String {
     let column = |f: &arrow::datatypes::Field| {
         format!("{} {}{}", f.name(), schemas::sql_type(f), if f.is_nullable() { "" } else { " NOT NULL" })
     };
@@ -484,8 +498,8 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
     };
     let rels = shown.iter().map(|id| {
         let rel = &plan.rels[*id];
-        let Line { op, detail } = line(plan, rel);
-        let state = state(plan, rel).map(|s| json!({"keeps": s, "durable": durability(rel) == "durable", "expires": expiry(plan, *id)}));
+        let OperatorText { op, detail } = operator_text(plan, rel);
+        let state = state_text(plan, rel).map(|s| json!({"keeps": s, "durable": durability(rel) == "durable", "expires": expiry_text(plan, *id)}));
         json!({
             "id": id,
             "operator": op,
@@ -495,9 +509,9 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
             "columns": rel.schema.fields().iter().map(|f| json!({"name": f.name(), "type": schemas::sql_type(f), "nullable": f.is_nullable()})).collect::<Vec<_>>(),
             "keys": rel.unique.iter().map(|k| names_list(&rel.schema, k)).collect::<Vec<_>>(),
             "append_only": rel.append_only,
-            "below_forgetter": rel.below_forgetter,
+            "below_forgetter": rel.inputs_expire,
             "state": state,
-            "round": recursion(&rel.op),
+            "round": rounds_json(&rel.op),
             "fingerprint": fingerprint(plan, *id),
         })
     });
@@ -507,26 +521,26 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
     });
     let sinks = plan.sinks.iter().filter(|s| only.is_none_or(|o| o == s.name)).map(|s| {
         json!({"name": s.name, "relation": s.rel, "format": format!("{:?}", s.format), "encoding": format!("{:?}", s.encoding),
-            "to": place(&s.options), "key": names_list(&plan.rels[s.rel].schema, &s.key)})
+            "to": connector_text(&s.options), "key": names_list(&plan.rels[s.rel].schema, &s.key)})
     });
     json!({"relations": rels.collect::<Vec<_>>(), "views": views.collect::<Vec<_>>(), "sinks": sinks.collect::<Vec<_>>()})
 }
 
 /// Operators of a recursion's rounds, a line each; null for other operators.
-fn recursion(op: &Op) -> Value {
+fn rounds_json(op: &Op) -> Value {
     let Op::Recursive(of) = op else { return Value::Null };
     let mut text = String::new();
-    let _ = body(&mut text, of);
+    let _ = write_rounds(&mut text, of);
     json!(text.lines().map(str::trim).collect::<Vec<_>>())
 }
 
-fn dot(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
+fn as_dot(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
     let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let mut out = String::from("digraph topology {\n  rankdir = LR;\n  node [shape = box];\n");
     for id in shown {
         let rel = &plan.rels[*id];
-        let Line { op, detail } = line(plan, rel);
-        let state = state(plan, rel).map(|_| format!("\\n{}", durability(rel))).unwrap_or_default();
+        let OperatorText { op, detail } = operator_text(plan, rel);
+        let state = state_text(plan, rel).map(|_| format!("\\n{}", durability(rel))).unwrap_or_default();
         let short: String = detail.chars().take(60).collect();
         let style = if state.is_empty() { "" } else { ", style = bold" };
         let _ = writeln!(

@@ -1,4 +1,4 @@
-//! Formats and encodings of records, and what of a record can be a column.
+//! Formats and encodings of records, and the parts of a record that can be INCLUDEd as columns.
 
 /// FORMAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Encoding {
     Bytes,
 }
 
-/// What of a record can be a column.
+/// A part of a record that can be INCLUDEd as a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IncludeKind {
     /// Record timestamp, TIMESTAMPTZ.

@@ -1,9 +1,9 @@
 //! Aggregates that need the rows of their group: `array_agg`, `string_agg`, `median` and the like.
 //!
 //! A [`Fold`] wraps DataFusion's aggregate function, which computes the result over the group's
-//! values whenever the group changes, so that it is the batch engine's by construction. The values
-//! come in the order of ORDER BY, then of the packed argument (NULL lowest), each as often as it is
-//! there or, under DISTINCT, once: the result depends on the rows alone. The text is canonical, as a
+//! values whenever the group changes, so that it equals the batch engine's by construction. The values
+//! come in the order of ORDER BY, then of the packed argument (NULL lowest), each with its number of
+//! copies or, under DISTINCT, once: the result depends on the rows alone. The text is canonical, as a
 //! [`Scalar`]'s is.
 
 use std::fmt;
@@ -21,7 +21,7 @@ use super::Scalar;
 /// An aggregate over the rows of a group.
 #[derive(Clone)]
 pub struct Fold {
-    /// Which function.
+    /// The function.
     pub func: Arc<AggregateUDF>,
     /// Argument over the input's columns, in the type the function takes.
     pub arg: Scalar,
@@ -29,11 +29,11 @@ pub struct Fold {
     pub constant: Option<ScalarValue>,
     /// FILTER (WHERE ...), over the input's columns.
     pub filter: Option<Scalar>,
-    /// In which order the values are taken; what ties is taken in the order of the packed argument.
+    /// The order of the values; equal ones are taken in the order of the packed argument.
     pub order: Vec<SortKey>,
-    /// Whether equal values are taken once, where the first of them stands.
+    /// True when equal values are taken once, in the place of the first of them.
     pub distinct: bool,
-    /// Whether NULLs are left out where the function would take them.
+    /// True when NULLs are left out where the function would take them.
     pub ignore_nulls: bool,
     /// Output type.
     pub output: DataType,
@@ -46,16 +46,16 @@ pub struct SortKey {
     pub expr: Scalar,
     /// Greatest first.
     pub descending: bool,
-    /// NULL before all else, otherwise after.
+    /// NULL before all other values, otherwise after.
     pub nulls_first: bool,
 }
 
 impl Fold {
-    /// An accumulator for arguments of type `of`.
+    /// Makes an accumulator for arguments of type `of`.
     ///
     /// # Errors
     /// When the function does not take such arguments.
-    pub fn accumulator(&self, of: &DataType) -> Result<Box<dyn Accumulator>, DataFusionError> {
+    pub fn new_accumulator(&self, of: &DataType) -> Result<Box<dyn Accumulator>, DataFusionError> {
         let mut fields: Vec<FieldRef> = vec![Arc::new(Field::new("value", of.clone(), true))];
         let mut exprs: Vec<Arc<dyn PhysicalExpr>> = vec![Arc::new(Column::new("value", 0))];
         let schema = Schema::new(fields.clone());
@@ -63,7 +63,7 @@ impl Fold {
             fields.push(Arc::new(Field::new("constant", constant.data_type(), true)));
             exprs.push(Arc::new(Literal::new(constant.clone())));
         }
-        // Order and DISTINCT are seen to before the accumulator gets the values.
+        // The operator orders and deduplicates the values before the accumulator gets them.
         self.func.accumulator(AccumulatorArgs {
             return_field: self.func.return_field(&fields)?,
             schema: &schema,
@@ -77,8 +77,8 @@ impl Fold {
         })
     }
 
-    /// How many copies of a value have the effect of `count` of them, of which there is at least one.
-    pub fn copies(&self, count: i64) -> i64 {
+    /// Number of copies of a value that has the effect of `count` copies; `count` is at least one.
+    pub fn effective_copies(&self, count: i64) -> i64 {
         match self.func.name() {
             _ if self.distinct => 1,
             "first_value" | "last_value" | "bit_and" | "bit_or" => 1,
@@ -87,12 +87,12 @@ impl Fold {
         }
     }
 
-    /// Everything it reads: the argument, the filter, the order.
-    pub fn reads(&self) -> impl Iterator<Item = &Scalar> {
+    /// The expressions it reads: the argument, the filter, the order.
+    pub fn scalars(&self) -> impl Iterator<Item = &Scalar> {
         [&self.arg].into_iter().chain(&self.filter).chain(self.order.iter().map(|key| &key.expr))
     }
 
-    /// The same over other columns.
+    /// The same with every expression replaced.
     pub fn map(&self, by: impl Fn(&Scalar) -> Scalar) -> Fold {
         Fold {
             arg: by(&self.arg),

@@ -1,8 +1,8 @@
 //! A scalar expression: vectorised over a batch, checked, and with a canonical text.
 //!
 //! Wraps DataFusion's physical expression; evaluation takes a [`RecordBatch`] and yields one array
-//! of the batch's length. Integer arithmetic fails on overflow. The text is what fingerprints and
-//! `explain` use: columns are written by name and position, so two plans with the same text compute
+//! of the batch's length. Integer arithmetic fails on overflow. Fingerprints and
+//! `explain` use the text: columns are written by name and position, so two plans with the same text compute
 //! the same thing.
 
 use std::fmt;
@@ -52,7 +52,7 @@ impl Scalar {
         self.expr.data_type(input)
     }
 
-    /// Whether it can be NULL over `input`.
+    /// Returns true if it can be NULL over `input`.
     ///
     /// # Errors
     /// When a column does not exist in `input`.
@@ -60,8 +60,8 @@ impl Scalar {
         self.expr.nullable(input)
     }
 
-    /// Evaluates over every row of `batch`. What is computed comes in canonical form: a row is taken back
-    /// as its packed bytes, which know one zero and one NaN.
+    /// Evaluates over every row of `batch`. Computed values come in canonical form: a row is retracted
+    /// by its packed bytes, which have one zero and one NaN.
     ///
     /// # Errors
     /// When any row fails (overflow, division by zero, bad cast).
@@ -69,15 +69,15 @@ impl Scalar {
         let array = self.expr.evaluate(batch)?.into_array(batch.num_rows())?;
         match self.as_column() {
             Some(_) => Ok(array),
-            None => canonical::spelled(array),
+            None => canonical::canonical_values(array),
         }
     }
 
-    /// One array of what rows of `input` gave when they were evaluated each alone.
+    /// One array of the values of single rows, for rows of `input` that were evaluated one by one.
     ///
     /// # Errors
     /// When `values` are not of the expression's type.
-    pub fn joined(&self, input: &Schema, values: &[ArrayRef]) -> Result<ArrayRef, DataFusionError> {
+    pub fn concat_values(&self, input: &Schema, values: &[ArrayRef]) -> Result<ArrayRef, DataFusionError> {
         let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
         match values.is_empty() {
             true => Ok(new_empty_array(&self.data_type(input)?)),

@@ -1,11 +1,13 @@
-//! Roles of an operator's states: which part of the operator each state table holds.
+//! Roles of the state tables of an operator.
+//!
+//! The `Debug` names are part of the stored names of state tables.
 
-/// A part of an operator's state.
+/// The part of an operator's state that a state table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub enum StateRole {
     /// Groups of an aggregate, or the rows of its groups.
     Groups,
-    /// Left rows of a join; of one as of now, with what they found.
+    /// Left rows of a join; of a join as of PROCTIME(), with the rows they found.
     Left,
     /// Right rows of a join.
     Right,

@@ -1,8 +1,8 @@
 //! Functions over ordered partitions: `f(...) OVER (PARTITION BY ... ORDER BY ...)`, and top-N.
 //!
 //! A [`Window`] gives every input row the values of its functions over the row's partition. Rows
-//! that the order leaves equal stand in the order of their packed bytes, so the result depends on the
-//! rows alone. The three ranks are known by name, because with [`First`] they bound what is read of a
+//! that are equal in the order are ordered by their packed bytes, so the result depends on the
+//! rows alone. The three ranks are known by name, because with [`First`] they bound the rows read of a
 //! partition; every other function is evaluated over the whole of it: sums, means and statistics exactly
 //! ([`exact`]), the rest by DataFusion.
 
@@ -23,16 +23,16 @@ use crate::functions::windows::exact::exact;
 use crate::functions::windows::session::{SESSION_END, SESSION_START};
 use crate::functions::windows::slide::slide;
 
-/// What every row gets.
+/// Partitions, their order and the functions of a window operator.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// Over the input's columns; none: all rows are one partition.
+    /// PARTITION BY over the input's columns; empty for one partition of all rows.
     pub partition: Vec<Scalar>,
     /// The order of a partition's rows.
     pub order: Vec<Order>,
     /// One output column each, after the input's.
     pub functions: Vec<Function>,
-    /// Which rows come out; None: all. With it all functions are ranks.
+    /// Limit on the output rows by rank; None for all rows. With it all functions are ranks.
     pub first: Option<First>,
 }
 
@@ -43,29 +43,29 @@ pub struct Order {
     pub by: Scalar,
     /// Greatest first.
     pub descending: bool,
-    /// NULL before all else, otherwise after.
+    /// NULL before all other values, otherwise after.
     pub nulls_first: bool,
 }
 
-/// Only rows whose rank is at most so much.
+/// A limit on the rank of output rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct First {
     /// Position in [`Window::functions`].
     pub function: usize,
-    /// Greatest rank that comes out; 0: no row does.
+    /// Greatest rank of an output row; 0 for no rows.
     pub most: u64,
 }
 
 /// A function with its arguments.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// Which.
+    /// The function.
     pub call: Call,
     /// Output type.
     pub output: DataType,
 }
 
-/// Which function.
+/// A window function.
 #[derive(Clone, Debug)]
 pub enum Call {
     /// 1, 2, 3 ... of the rows.
@@ -87,7 +87,7 @@ pub struct Other {
     pub args: Vec<Scalar>,
     /// FILTER (WHERE ...): a boolean column of the input.
     pub filter: Option<Scalar>,
-    /// Which rows around the row at hand take part.
+    /// The rows around the current row that take part.
     pub frame: Arc<WindowFrame>,
     /// IGNORE NULLS.
     pub ignore_nulls: bool,
@@ -107,9 +107,9 @@ pub struct Session {
 }
 
 impl Window {
-    /// The sessions this computes, if it computes nothing else.
+    /// The sessions that the window computes, if it computes nothing else.
     pub fn session(&self) -> Option<Session> {
-        let of = |function: &Function| match &function.call {
+        let udf_of = |function: &Function| match &function.call {
             Call::Other(other) => match &other.function {
                 WindowFunctionDefinition::WindowUDF(udf) => Some((udf.name().to_owned(), other.args.clone())),
                 _ => None,
@@ -117,7 +117,7 @@ impl Window {
             _ => None,
         };
         let functions: Vec<(String, Vec<Scalar>)> =
-            self.functions.iter().map(of).collect::<Option<Vec<_>>>()?;
+            self.functions.iter().map(udf_of).collect::<Option<Vec<_>>>()?;
         let end = functions.iter().position(|(name, _)| name == SESSION_END)?;
         let [time, gap] = functions[end].1.as_slice() else { return None };
         let time = time.as_column()?;
@@ -130,15 +130,15 @@ impl Window {
         (all && ordered && !self.order[0].descending).then_some(Session { time, gap_us, end })
     }
 
-    /// The column by which rows are ordered first, where it ascends and no function sees rows that come later
-    /// in that order: a row then changes only what stands at or behind it.
+    /// The column by which rows are ordered first, where it ascends and no function reads rows that come
+    /// later in that order: a row then changes only results at or behind it.
     pub fn looks_back(&self) -> Option<usize> {
         let first = self.order.first().filter(|order| !order.descending && !order.nulls_first)?;
         let back = self.functions.iter().all(Function::looks_back);
         back.then(|| first.by.as_column()).flatten()
     }
 
-    /// Every expression.
+    /// Every expression of the window.
     pub fn scalars(&self) -> impl Iterator<Item = &Scalar> {
         let order = self.order.iter().map(|o| &o.by);
         self.partition.iter().chain(order).chain(self.functions.iter().flat_map(Function::scalars))
@@ -160,12 +160,12 @@ impl Window {
     ///
     /// # Errors
     /// When the function does not take its arguments or its frame.
-    pub fn expression(&self, at: usize, input: &SchemaRef) -> Result<Option<Arc<dyn WindowExpr>>> {
+    pub fn window_expr(&self, at: usize, input: &SchemaRef) -> Result<Option<Arc<dyn WindowExpr>>> {
         let Some(Function { call: Call::Other(other), .. }) = self.functions.get(at) else { return Ok(None) };
         let exprs = |scalars: &[Scalar]| -> Vec<Arc<dyn PhysicalExpr>> {
             scalars.iter().map(|s| Arc::clone(s.expr())).collect()
         };
-        let order: Vec<PhysicalSortExpr> = self.order.iter().map(Order::physical).collect();
+        let order: Vec<PhysicalSortExpr> = self.order.iter().map(Order::sort_expr).collect();
         let types = other.args.iter().map(|arg| arg.data_type(input)).collect::<Result<Vec<_>>>()?;
         let function = match &other.function {
             WindowFunctionDefinition::AggregateUDF(of) => {
@@ -184,7 +184,7 @@ impl Window {
             Arc::clone(&other.frame),
             Arc::clone(input),
             other.ignore_nulls,
-            // What is left of DISTINCT changes nothing.
+            // `slide` has made DISTINCT part of the function where it matters.
             false,
             other.filter.as_ref().map(|f| Arc::clone(f.expr())),
         );
@@ -193,19 +193,19 @@ impl Window {
 }
 
 impl Order {
-    fn physical(&self) -> PhysicalSortExpr {
+    fn sort_expr(&self) -> PhysicalSortExpr {
         let options = SortOptions { descending: self.descending, nulls_first: self.nulls_first };
         PhysicalSortExpr { expr: Arc::clone(self.by.expr()), options }
     }
 }
 
 impl Function {
-    /// Whether rows can be numbered by it without the rest of the partition.
+    /// Returns true if rows can be numbered by it without the rest of the partition.
     pub fn is_rank(&self) -> bool {
         !matches!(self.call, Call::Other(_))
     }
 
-    /// Whether rows behind a row, in order, have no part in its value.
+    /// Returns true if rows behind a row, in order, have no part in its value.
     fn looks_back(&self) -> bool {
         let Call::Other(other) = &self.call else { return true };
         let constant = |at: usize| match other.args.get(at)?.expr().downcast_ref::<Literal>()?.value() {
@@ -221,7 +221,7 @@ impl Function {
         }
     }
 
-    /// Its expressions.
+    /// Its expressions: arguments and filter.
     pub fn scalars(&self) -> impl Iterator<Item = &Scalar> {
         let other = if let Call::Other(other) = &self.call { Some(other) } else { None };
         other.into_iter().flat_map(|o| o.args.iter().chain(&o.filter))

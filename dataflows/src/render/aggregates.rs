@@ -1,4 +1,4 @@
-//! GROUP BY with aggregates that are kept in accumulators.
+//! GROUP BY with aggregates kept in accumulators.
 
 pub mod accum;
 pub mod finish;

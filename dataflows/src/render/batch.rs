@@ -1,7 +1,7 @@
-//! What flows between operators: a batch of rows with a diff each, all at the epoch of its message.
+//! Messages between operators: batches of rows with a diff each, all at the epoch of their message.
 //!
-//! Stateless steps work on Arrow columns; arrangements work on packed rows. A [`DeltaBatch`] holds
-//! whichever its producer made, and is converted once, where the other form is first needed.
+//! Stateless steps work on Arrow columns; arrangements work on packed rows. A [`DeltaBatch`] holds the
+//! form its producer made, and is converted once, where the other form is first needed.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::error::RunError;
 pub struct DeltaBatch {
     /// The rows.
     pub data: Data,
-    /// One signed count a row.
+    /// Signed count of each row.
     pub diffs: Vec<i64>,
 }
 
@@ -30,29 +30,29 @@ pub enum Data {
     Packed(Rows),
 }
 
-/// How one relation's rows look in both forms.
+/// Type of one relation's rows, for both forms.
 #[derive(Clone, Debug)]
-pub struct Shape {
-    /// Columns, all nullable: nullability is the planner's knowledge, not the data's.
+pub struct RelationType {
+    /// Columns, all nullable: nullability is known to the planner, not enforced on the data.
     pub schema: SchemaRef,
     /// Packed form.
     pub codec: RowCodec,
 }
 
-impl Shape {
-    /// The shape of rows of `schema`.
+impl RelationType {
+    /// Creates the type of rows of `schema`.
     ///
     /// # Errors
     /// When a column type has no packed form.
-    pub fn new(schema: &Schema) -> Result<Shape, RunError> {
+    pub fn new(schema: &Schema) -> Result<RelationType, RunError> {
         let fields: Vec<Field> =
             schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let codec = RowCodec::of(schema)?;
-        Ok(Shape { schema: Arc::new(Schema::new(fields)), codec })
+        Ok(RelationType { schema: Arc::new(Schema::new(fields)), codec })
     }
 
-    /// Puts columns together, casting those whose type differs only in form, and values that have several
-    /// spellings to the one that their packed bytes give back.
+    /// Assembles columns to a batch: casts columns whose type differs only in form, and brings values with
+    /// several representations to the one that decoding their packed bytes gives.
     ///
     /// # Errors
     /// When a column cannot take the type the plan states.
@@ -67,24 +67,25 @@ impl Shape {
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
     }
 
-    /// The rows as columns.
+    /// Returns the rows of a batch as columns.
     ///
     /// # Errors
     /// When packed bytes do not fit the schema.
-    pub fn columns(&self, batch: &DeltaBatch) -> Result<RecordBatch, RunError> {
+    pub fn decode_columns(&self, batch: &DeltaBatch) -> Result<RecordBatch, RunError> {
         match &batch.data {
             Data::Arrow(batch) => Ok(batch.clone()),
             Data::Packed(rows) => self.assemble(self.codec.decode(rows.iter())?, rows.len()),
         }
     }
 
-    /// The rows packed.
+    /// Returns the rows of a batch packed.
     ///
     /// # Errors
     /// When a column cannot be encoded.
-    pub fn packed(&self, batch: DeltaBatch) -> Result<Rows, RunError> {
+    pub fn pack_rows(&self, batch: DeltaBatch) -> Result<Rows, RunError> {
         match batch.data {
             Data::Packed(rows) => Ok(rows),
+            // The encoder takes the number of rows from the columns, so rows without columns are made here.
             Data::Arrow(batch) if batch.num_columns() == 0 => {
                 let mut rows = Rows::new();
                 (0..batch.num_rows()).for_each(|_| rows.push(&[]));
@@ -96,17 +97,17 @@ impl Shape {
 }
 
 impl DeltaBatch {
-    /// Columns with diffs.
-    pub fn arrow(batch: RecordBatch, diffs: Vec<i64>) -> DeltaBatch {
+    /// Creates a batch of columns with diffs.
+    pub fn from_columns(batch: RecordBatch, diffs: Vec<i64>) -> DeltaBatch {
         DeltaBatch { data: Data::Arrow(batch), diffs }
     }
 
-    /// Rows held.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.diffs.len()
     }
 
-    /// Whether it holds no row.
+    /// Returns true if the batch holds no row.
     pub fn is_empty(&self) -> bool {
         self.diffs.is_empty()
     }
@@ -116,7 +117,7 @@ impl DeltaBatch {
 ///
 /// # Errors
 /// Never for a mask of the batch's length.
-pub fn select(
+pub fn select_rows(
     batch: &RecordBatch,
     diffs: &[i64],
     keep: &BooleanArray,

@@ -1,10 +1,9 @@
-//! The operator over an arrangement that emits what changed: which epochs, from when on, and what the
-//! trace must keep for it.
+//! Operator over an arrangement that emits output changes for the epochs at which keys changed.
 //!
-//! Epochs are totally ordered, so a key's output changes at exactly the epochs its input changes at.
-//! For each, the caller reads the key's content just before and at the epoch from the trace and gives
+//! Epochs are totally ordered, so a key's output changes only at epochs at which its input changes.
+//! For each, the caller reads the key's content just before and at the epoch from the trace and returns
 //! the difference. No second arrangement holds the output. The trace is compacted up to one epoch below
-//! what was processed, which is what reading "just before" needs.
+//! the processed ones, because the content just before an epoch must stay readable.
 
 use differential_dataflow::trace::{BatchReader, TraceReader};
 use timely::container::CapacityContainerBuilder;
@@ -15,20 +14,21 @@ use timely::progress::Antichain;
 use super::batch::DeltaBatch;
 use super::collect::Shared;
 use super::linear::Deltas;
-use crate::arrange::trace::{Diff, PackedArranged, PackedBatch, PackedTrace, owner_of};
+use crate::arrange::trace::{Diff, PackedArranged, PackedTrace, SharedBatch, owner_of};
 use crate::error::RunError;
 
-/// Emits what `step` makes of new batches: batches of rows by their epochs. With `single`, there is one
-/// group without keys, which has a row from `first` on although nothing came: at its owner the third
-/// argument of `step` is true once.
-pub fn changes<'s, R: Diff>(
+/// Emits the output of `step` for new batches: batches of rows by their epochs.
+///
+/// With `single` there is one group, without keys, which has a row from epoch `first` on even without
+/// input: at the group's owner the third argument of `step` is true once.
+pub fn emit_changes<'s, R: Diff>(
     arranged: PackedArranged<'s, R>,
     name: &str,
     (first, single): (u64, bool),
     collector: Shared,
     mut step: impl FnMut(
         &mut PackedTrace<R>,
-        Vec<PackedBatch<R>>,
+        Vec<SharedBatch<R>>,
         bool,
     ) -> Result<Vec<(u64, DeltaBatch)>, RunError>
     + 'static,
@@ -42,9 +42,11 @@ pub fn changes<'s, R: Diff>(
         move |capability, _| {
             let alone = single && owner_of(&[], peers) == index;
             let mut initial = alone.then(|| capability.delayed(&first));
+            // Upper bound of the batches processed so far.
             let mut upper = Antichain::from_elem(0u64);
             move |(input, frontier), output| {
                 let (mut batches, mut held) = (Vec::new(), None);
+                // The capability of the first message covers all epochs of the batches read here.
                 input.for_each(|capability, data| {
                     held.get_or_insert_with(|| capability.retain(0));
                     for batch in data.drain(..) {
@@ -52,7 +54,7 @@ pub fn changes<'s, R: Diff>(
                         batches.push(batch);
                     }
                 });
-                // A batch may be here before the frontier says that the first epoch is complete.
+                // A batch may arrive before the frontier shows that the first epoch is complete.
                 let complete = !frontier.less_equal(&first) || !upper.less_equal(&first);
                 let start = initial.take_if(|_| complete);
                 if !batches.is_empty() || start.is_some() {
@@ -62,6 +64,7 @@ pub fn changes<'s, R: Diff>(
                     };
                     for (epoch, batch) in out {
                         let Some(capability) = held.as_ref().or(start.as_ref()) else { continue };
+                        // The initial row may be of an earlier epoch than the batches' capability.
                         let capability = if *capability.time() <= epoch {
                             capability
                         } else {
@@ -72,6 +75,7 @@ pub fn changes<'s, R: Diff>(
                         }
                     }
                 }
+                // One epoch below `upper` stays distinguishable, for reads "just before" the next epoch.
                 trace.advance_upper(&mut upper);
                 let below: Antichain<u64> = upper.iter().map(|t| t.saturating_sub(1)).collect();
                 trace.set_logical_compaction(below.borrow());

@@ -1,4 +1,4 @@
-//! Operators that follow the watermark: what is final is dropped, emitted or let go.
+//! Operators driven by watermarks: final rows are emitted, leave a filter, or are removed from state.
 
 pub(crate) mod emit_on_close;
 pub mod expire;

@@ -1,8 +1,8 @@
-//! Where a relation leaves the dataflow: views and sinks of one relation by one key.
+//! Export of a relation to the views and sinks that share a key.
 //!
 //! Deltas are gathered by key at the key's owner until their epoch is complete, consolidated, and
 //! handed to the collector once: as the new content of view tables, and as the change that sinks
-//! send. A key proven unique that shows two rows at once is a broken promise and stops the worker
+//! send. Two rows at once under a key proven unique break an invariant of the plan and stop the worker
 //! before the commit.
 
 use std::collections::BTreeMap;
@@ -13,34 +13,34 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
-use super::batch::{DeltaBatch, Shape};
+use super::batch::{DeltaBatch, RelationType};
 use super::collect::{Shared, stored_key};
 use super::linear::Deltas;
-use crate::arrange::updates::{Entry, Outgoing, Updates, by_key};
+use crate::arrange::updates::{ExchangeBuffer, Updates, ValueUpdate, by_key};
 use crate::error::RunError;
 
-/// What to do with a relation's changes.
+/// Destination of a relation's changes.
 pub struct Export {
-    /// Rows.
-    pub shape: Shape,
+    /// Type of the rows.
+    pub shape: RelationType,
     /// Key columns; None: the whole row.
     pub key: Option<Vec<usize>>,
-    /// Whether `key` is proven unique.
+    /// Set when `key` is proven unique.
     pub unique: bool,
-    /// Spaces of the views shown.
+    /// State tables of the views shown.
     pub views: Vec<u32>,
     /// Sinks fed.
     pub sinks: Vec<usize>,
-    /// Output at or before this epoch is already in the state.
+    /// Last epoch whose output is already in the state and is dropped.
     pub after: u64,
-    /// Name for messages.
+    /// Name of the relation in messages.
     pub name: String,
-    /// Where changes go.
+    /// Collector that changes are handed to.
     pub collector: Shared,
 }
 
-/// Gathers, consolidates and hands over the changes of each epoch. The stream it returns is empty and
-/// serves the probe.
+/// Gathers, consolidates and hands over the changes of each epoch. The returned stream is empty; the probe
+/// is attached to it.
 pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>> {
     let peers = stream.scope().peers();
     let (shape, key, after) = (export.shape.clone(), export.key.clone(), export.after);
@@ -51,14 +51,15 @@ pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>
         move |_, _| {
             move |input, output| {
                 input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
+                    // Dropped before the exchange: the restored state already contains this output.
                     if *time.time() <= after {
                         return;
                     }
                     let mut session = output.session(&time);
                     for batch in batches.drain(..) {
-                        let mut outgoing = Outgoing::new(*time.time(), peers);
-                        match split(&shape, key.as_deref(), batch, &mut outgoing) {
-                            Ok(()) => outgoing.finish().for_each(|updates| session.give(updates)),
+                        let mut outgoing = ExchangeBuffer::new(*time.time(), peers);
+                        match split_keys(&shape, key.as_deref(), batch, &mut outgoing) {
+                            Ok(()) => outgoing.into_updates().for_each(|updates| session.give(updates)),
                             Err(error) => fail.borrow_mut().fail(error),
                         }
                     }
@@ -78,6 +79,7 @@ pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>
                 if frontier.less_equal(entry.key()) {
                     break;
                 }
+                // The capability is held until the hand-over: the probe must not pass the epoch before it.
                 let (epoch, (updates, _capability)) = entry.remove_entry();
                 if let Err(error) = export.hand_over(epoch, updates) {
                     export.collector.borrow_mut().fail(error);
@@ -87,18 +89,19 @@ pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>
     })
 }
 
-/// Packed key, packed row and diff of each row; the key of a whole-row export is the row.
-fn split(
-    shape: &Shape,
+/// Adds packed key, packed row and diff of each row to `outgoing`; the key of a whole-row export is the row.
+fn split_keys(
+    shape: &RelationType,
     key: Option<&[usize]>,
     mut delta: DeltaBatch,
-    outgoing: &mut Outgoing<i64>,
+    outgoing: &mut ExchangeBuffer<i64>,
 ) -> Result<(), RunError> {
     let diffs = std::mem::take(&mut delta.diffs);
+    // A key of the leading columns is a prefix of the packed row and needs no encoding of its own.
     let prefix = key.map(|key| key.iter().enumerate().all(|(at, column)| at == *column));
     let keys = match (key, prefix) {
         (Some(key), Some(false)) => {
-            let batch = shape.columns(&delta)?;
+            let batch = shape.decode_columns(&delta)?;
             let types: Vec<_> = key.iter().map(|c| shape.schema.field(*c).data_type().clone()).collect();
             let columns: Vec<_> = key.iter().map(|c| batch.column(*c).clone()).collect();
             let codec = schemas::RowCodec::new(&types)?;
@@ -106,21 +109,21 @@ fn split(
         }
         _ => None,
     };
-    let rows = shape.packed(delta)?;
+    let rows = shape.pack_rows(delta)?;
     for (at, diff) in diffs.into_iter().enumerate() {
         let row = rows.get(at);
         match (key, &keys) {
             (None, _) => {
-                outgoing.key(row);
-                outgoing.value(&[], diff);
+                outgoing.push_key(row);
+                outgoing.push_value(&[], diff);
             }
             (_, Some(keys)) => {
-                outgoing.key(keys.get(at));
-                outgoing.value(row, diff);
+                outgoing.push_key(keys.get(at));
+                outgoing.push_value(row, diff);
             }
             (Some(key), None) => {
-                outgoing.key(&row[..shape.codec.prefix_len(row, key.len())?]);
-                outgoing.value(row, diff);
+                outgoing.push_key(&row[..shape.codec.prefix_len(row, key.len())?]);
+                outgoing.push_value(row, diff);
             }
         }
     }
@@ -128,19 +131,22 @@ fn split(
 }
 
 impl Export {
+    /// Hands the consolidated changes of an epoch to the collector, in ascending order of key.
     fn hand_over(&self, epoch: u64, mut updates: Vec<Updates<i64>>) -> Result<(), RunError> {
         let mut collector = self.collector.borrow_mut();
         let out = collector.at(epoch);
         let mut broken = false;
         by_key(&mut updates, |key, rows| {
+            // Recorded here and reported after the loop, before the epoch can be committed.
             broken |= self.unique && !one_row_at_most(rows);
-            for space in &self.views {
+            for table_id in &self.views {
                 let stored = stored_key(key);
+                // A whole-row view counts its rows; a keyed view stores the key's new row or deletes it.
                 if self.key.is_none() {
-                    out.count(*space, &stored, rows[0].2);
+                    out.add_count(*table_id, &stored, rows[0].2);
                 } else {
                     let row = rows.iter().find(|row| row.2 > 0).map(|row| row.0);
-                    out.write(*space, &stored, row);
+                    out.write_total(*table_id, &stored, row);
                 }
             }
             for sink in &self.sinks {
@@ -164,8 +170,8 @@ impl Export {
     }
 }
 
-/// Whether a key's changes take away at most one row and bring at most one.
-fn one_row_at_most(rows: &[Entry<'_, i64>]) -> bool {
+/// Returns true if a key's changes remove at most one row and insert at most one.
+fn one_row_at_most(rows: &[ValueUpdate<'_, i64>]) -> bool {
     let diffs = || rows.iter().map(|row| row.2);
     rows.len() <= 2
         && diffs().all(|diff| diff.abs() == 1)

@@ -1,4 +1,4 @@
-//! Joins, those as of a time too.
+//! Joins, including temporal joins.
 
 pub(crate) mod band;
 pub(crate) mod kinds;

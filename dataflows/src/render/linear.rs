@@ -2,7 +2,7 @@
 //!
 //! A whole batch is evaluated at once. When that fails, the batch is evaluated row by row: rows that
 //! fail go to the error table with expression, message and values, under their own diff, so that the
-//! retraction of such a row fails the same way and removes the entry; all others go on.
+//! retraction of such a row fails the same way and removes the entry; all other rows are passed on.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
@@ -14,65 +14,65 @@ use timely::dataflow::{Scope, Stream};
 use timely::order::Product;
 use timely::progress::Timestamp;
 
-use super::batch::{DeltaBatch, Shape, select};
+use super::batch::{DeltaBatch, RelationType, select_rows};
 use super::collect::Shared;
 use crate::arrange::trace::Diff;
-use crate::arrange::updates::{Outgoing, Updates};
+use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
 use crate::plan::Scalar;
 
 /// Batches of one relation.
 pub type Deltas<'s> = Batches<'s, u64>;
 
-/// Batches of one relation at times of any kind.
+/// Batches of one relation at times of any type.
 pub type Batches<'s, T> = Stream<'s, T, Vec<DeltaBatch>>;
 
-/// A time that belongs to an epoch.
-pub trait Timed: Timestamp {
-    /// The epoch.
+/// Timestamp that belongs to an epoch.
+pub trait EpochTime: Timestamp {
+    /// Returns the epoch.
     fn epoch(&self) -> u64;
 }
 
-impl Timed for u64 {
+impl EpochTime for u64 {
     fn epoch(&self) -> u64 {
         *self
     }
 }
 
-/// A round of a recursion.
-impl Timed for Product<u64, u64> {
+/// Round of a recursion, nested in an epoch.
+impl EpochTime for Product<u64, u64> {
     fn epoch(&self) -> u64 {
         self.outer
     }
 }
 
-/// Where rows that an expression fails on are put.
+/// Error table of a view: destination of rows on which an expression fails.
 #[derive(Clone)]
 pub struct Errors {
     collector: Shared,
-    space: u32,
+    table_id: u32,
     owner: String,
     codec: schemas::RowCodec,
     silent: bool,
 }
 
 impl Errors {
-    /// Errors of the view `owner`, counted in `space`.
+    /// Creates the error table of the view `owner`, stored as counts in `table_id`.
     ///
     /// # Errors
     /// Never: the error table's columns are text.
-    pub fn new(collector: Shared, space: u32, owner: &str) -> Result<Errors, RunError> {
+    pub fn new(collector: Shared, table_id: u32, owner: &str) -> Result<Errors, RunError> {
         let codec = schemas::RowCodec::new(&[const { arrow::datatypes::DataType::Utf8 }; 4])?;
-        Ok(Errors { collector, space, owner: owner.to_string(), codec, silent: false })
+        Ok(Errors { collector, table_id, owner: owner.to_string(), codec, silent: false })
     }
 
-    /// The same that puts nothing: rows that fail are left out, and put elsewhere.
-    pub fn silent(self) -> Errors {
+    /// Returns a copy that records nothing: failing rows are only left out, and recorded elsewhere.
+    pub fn without_recording(self) -> Errors {
         Errors { silent: true, ..self }
     }
 
-    /// Puts one failed row.
-    pub fn put(&self, epoch: u64, expression: &str, message: &str, values: &str, diff: i64) {
+    /// Records one failed row.
+    pub fn record_failure(&self, epoch: u64, expression: &str, message: &str, values: &str, diff: i64) {
         if self.silent {
             return;
         }
@@ -80,11 +80,12 @@ impl Errors {
         let columns = [text(&self.owner), text(expression), text(message), text(values)];
         if let Ok(rows) = self.codec.encode(&columns) {
             let stored = super::collect::stored_key(rows.get(0));
-            self.collector.borrow_mut().at(epoch).count(self.space, &stored, diff);
+            self.collector.borrow_mut().at(epoch).add_count(self.table_id, &stored, diff);
         }
     }
 
-    /// Evaluates `exprs` over the rows of `batch`; rows on which one fails are put and left out.
+    /// Evaluates `exprs` over the rows of `batch`; rows on which an expression fails are recorded and left
+    /// out.
     ///
     /// # Errors
     /// When Arrow's kernels fail on good input.
@@ -95,11 +96,13 @@ impl Errors {
         batch: RecordBatch,
         diffs: Vec<i64>,
     ) -> Result<(Vec<ArrayRef>, RecordBatch, Vec<i64>), RunError> {
+        // Usual case: the whole batch succeeds in one evaluation.
         let whole: Result<Vec<_>, _> = exprs.iter().map(|e| e.evaluate(&batch)).collect();
         if let Ok(columns) = whole {
             return Ok((columns, batch, diffs));
         }
-        // What a row gives alone stands: side by side, AND and OR may evaluate what they leave out alone.
+        // The single-row result wins: in a batch, AND/OR may evaluate operands that short-circuiting skips
+        // for one row.
         let mut good = vec![true; batch.num_rows()];
         let mut columns: Vec<Vec<ArrayRef>> = vec![Vec::new(); exprs.len()];
         for (row, good) in good.iter_mut().enumerate() {
@@ -109,34 +112,35 @@ impl Errors {
                 Ok(values) => columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value)),
                 Err((expr, error)) => {
                     let message = error.strip_backtrace();
-                    self.put(epoch, &expr.to_string(), &message, &describe(&one), diffs[row]);
+                    self.record_failure(epoch, &expr.to_string(), &message, &describe_row(&one), diffs[row]);
+                    // Left out of all columns: the row is in the error table instead.
                     *good = false;
                 }
             }
         }
-        let (batch, diffs) = select(&batch, &diffs, &BooleanArray::from(good))?;
-        let columns = exprs.iter().zip(columns).map(|(e, values)| e.joined(&batch.schema(), &values));
+        let (batch, diffs) = select_rows(&batch, &diffs, &BooleanArray::from(good))?;
+        let columns = exprs.iter().zip(columns).map(|(e, values)| e.concat_values(&batch.schema(), &values));
         let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|e| RunError::Broken(e.to_string()))?;
         Ok((columns, batch, diffs))
     }
 }
 
-/// Rows that are there from epoch `first` on: one worker has them, once.
-pub fn constant<'s>(scope: &Scope<'s, u64>, rows: RecordBatch, first: u64) -> Deltas<'s> {
+/// Returns constant rows, present from epoch `first` on. Only worker 0 emits them, once.
+pub fn constant_rows<'s>(scope: &Scope<'s, u64>, rows: RecordBatch, first: u64) -> Deltas<'s> {
     let rows = (scope.index() == 0).then_some(rows);
     source(*scope, "Values", move |capability, _| {
         let mut rows = rows.map(|rows| (capability.delayed(&first), rows));
         move |output: &mut OutputBuilderSession<'_, u64, CapacityContainerBuilder<Vec<DeltaBatch>>>| {
             if let Some((time, rows)) = rows.take() {
                 let diffs = vec![1; rows.num_rows()];
-                output.session(&time).give(DeltaBatch::arrow(rows, diffs));
+                output.session(&time).give(DeltaBatch::from_columns(rows, diffs));
             }
         }
     })
 }
 
-/// The values of a one-row batch, `name=value` each.
-pub fn describe(row: &RecordBatch) -> String {
+/// Describes the values of a one-row batch, as `name=value` each.
+pub fn describe_row(row: &RecordBatch) -> String {
     let mut out = String::new();
     for (field, column) in row.schema().fields().iter().zip(row.columns()) {
         let value = arrow::util::display::array_value_to_string(column, 0).unwrap_or_default();
@@ -150,13 +154,13 @@ pub fn describe(row: &RecordBatch) -> String {
     out
 }
 
-/// What `make` gives for every batch of an epoch, for as many workers as there are; a failure stops the
-/// worker.
+/// Converts every batch to packed updates by `make`, which takes the epoch and the number of workers; a
+/// failure stops the worker.
 pub fn to_updates<'s, R: Diff>(
     stream: Deltas<'s>,
     name: &str,
     collector: Shared,
-    make: impl Fn(u64, usize, DeltaBatch) -> Result<Outgoing<R>, RunError> + 'static,
+    make: impl Fn(u64, usize, DeltaBatch) -> Result<ExchangeBuffer<R>, RunError> + 'static,
 ) -> Stream<'s, u64, Vec<Updates<R>>> {
     let peers = stream.scope().peers();
     stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, name, move |_, _| {
@@ -165,7 +169,7 @@ pub fn to_updates<'s, R: Diff>(
                 let mut session = output.session(&time);
                 for batch in batches.drain(..) {
                     match make(*time.time(), peers, batch) {
-                        Ok(outgoing) => outgoing.finish().for_each(|updates| session.give(updates)),
+                        Ok(outgoing) => outgoing.into_updates().for_each(|updates| session.give(updates)),
                         Err(error) => collector.borrow_mut().fail(error),
                     }
                 }
@@ -175,7 +179,7 @@ pub fn to_updates<'s, R: Diff>(
 }
 
 /// Applies `step` to every batch; a failure stops the worker.
-pub fn map_batches<'s, T: Timed>(
+pub fn map_batches<'s, T: EpochTime>(
     stream: Batches<'s, T>,
     name: &str,
     collector: Shared,
@@ -197,53 +201,53 @@ pub fn map_batches<'s, T: Timed>(
     })
 }
 
-/// Rows for which `predicate` is true.
-pub fn filter<'s, T: Timed>(
+/// Keeps the rows for which `predicate` is true.
+pub fn filter<'s, T: EpochTime>(
     stream: Batches<'s, T>,
-    shape: Shape,
+    shape: RelationType,
     predicate: Scalar,
     errors: Errors,
 ) -> Batches<'s, T> {
     let collector = errors.collector.clone();
     map_batches(stream, "Filter", collector, move |epoch, delta| {
-        let batch = shape.columns(&delta)?;
+        let batch = shape.decode_columns(&delta)?;
         let (mask, batch, diffs) = errors.evaluate(epoch, &[&predicate], batch, delta.diffs)?;
         let mask = mask[0]
             .as_boolean_opt()
             .ok_or_else(|| RunError::Broken(format!("{predicate} is not boolean")))?;
-        let (batch, diffs) = select(&batch, &diffs, mask)?;
-        Ok(DeltaBatch::arrow(batch, diffs))
+        let (batch, diffs) = select_rows(&batch, &diffs, mask)?;
+        Ok(DeltaBatch::from_columns(batch, diffs))
     })
 }
 
-/// One expression an output column.
-pub fn project<'s, T: Timed>(
+/// Computes one output column for each expression.
+pub fn project<'s, T: EpochTime>(
     stream: Batches<'s, T>,
-    input: Shape,
-    output: Shape,
+    input: RelationType,
+    output: RelationType,
     exprs: Vec<Scalar>,
     errors: Errors,
 ) -> Batches<'s, T> {
     let collector = errors.collector.clone();
     map_batches(stream, "Project", collector, move |epoch, delta| {
-        let batch = input.columns(&delta)?;
+        let batch = input.decode_columns(&delta)?;
         let refs: Vec<&Scalar> = exprs.iter().collect();
         let (columns, _, diffs) = errors.evaluate(epoch, &refs, batch, delta.diffs)?;
-        Ok(DeltaBatch::arrow(output.assemble(columns, diffs.len())?, diffs))
+        Ok(DeltaBatch::from_columns(output.assemble(columns, diffs.len())?, diffs))
     })
 }
 
-/// Replaces the list in `column` by its items, one row each.
-pub fn unnest<'s, T: Timed>(
+/// Replaces the list in `column` by its items, one row each; with `outer`, an empty or NULL list by one NULL.
+pub fn unnest<'s, T: EpochTime>(
     stream: Batches<'s, T>,
-    input: Shape,
-    output: Shape,
+    input: RelationType,
+    output: RelationType,
     column: usize,
     outer: bool,
     collector: Shared,
 ) -> Batches<'s, T> {
     map_batches(stream, "Unnest", collector, move |_, delta| {
-        let batch = input.columns(&delta)?;
+        let batch = input.decode_columns(&delta)?;
         let list = batch
             .column(column)
             .as_list_opt::<i32>()
@@ -257,12 +261,14 @@ pub fn unnest<'s, T: Timed>(
                     items.push(Some(item as u32));
                     diffs.push(delta.diffs[row]);
                 }
+            // LEFT JOIN UNNEST keeps the row with a NULL item.
             } else if outer {
                 rows.push(row as u32);
                 items.push(None);
                 diffs.push(delta.diffs[row]);
             }
         }
+        // `items` indexes the lists' values, `rows` the batch: other columns repeat for each item.
         let (rows, items) = (UInt32Array::from(rows), UInt32Array::from(items));
         let columns = (0..batch.num_columns())
             .map(|i| {
@@ -273,12 +279,12 @@ pub fn unnest<'s, T: Timed>(
                 }
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(DeltaBatch::arrow(output.assemble(columns, diffs.len())?, diffs))
+        Ok(DeltaBatch::from_columns(output.assemble(columns, diffs.len())?, diffs))
     })
 }
 
-/// Drops what is at or before `epoch`: what a restored arrangement already holds, or a restored view showed.
-pub fn cut<'s>(stream: Deltas<'s>, epoch: u64) -> Deltas<'s> {
+/// Drops batches at or before `epoch`, which the restored state already contains.
+pub fn drop_restored<'s>(stream: Deltas<'s>, epoch: u64) -> Deltas<'s> {
     stream.unary(Pipeline, "Cut", move |_, _| {
         move |input, output| {
             input.for_each(|time, batches: &mut Vec<DeltaBatch>| {

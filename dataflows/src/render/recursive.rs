@@ -1,14 +1,16 @@
-//! WITH RECURSIVE: rows, and what follows from them round by round until a round adds nothing.
+//! WITH RECURSIVE: rows, and the rows derived from them round by round until a round adds none.
 //!
-//! The rounds are the inner time of a nested scope, in which differential keeps what each round has added as a
-//! change of the round before. A change of an input is therefore followed through the rounds it reaches, and
-//! what is no longer derived in any way is taken back, round by round as well. The body's filters, projections
-//! and unnests are those of any plan; what it joins with is arranged once, outside. Nothing of it is durable:
-//! inputs come whole on a restart (see [`crate::plan::Whole`]), and everything is derived again.
+//! The rounds are the inner time of a nested scope, in which differential stores the additions of each round
+//! as changes relative to the previous round. A change of an input therefore propagates through the rounds it
+//! affects, and rows no longer derived in any way are retracted, round by round as well. The body's filters,
+//! projections and unnests are those of any plan; the inputs it joins with are arranged once, outside the
+//! scope. None of the state is durable: on a restart the inputs are read in full (see
+//! [`crate::plan::RecursiveInput`]), and all rows are derived again.
 //!
-//! Rounds have an end, so that a recursion without one neither hangs nor stops the run: what a round beyond it
-//! would add is an entry of the error table instead of a row, for as long as it would. So is that a row comes
-//! too often, of a UNION ALL whose ways to a row double in each round.
+//! The number of rounds is limited, so that an endless recursion neither hangs nor stops the run: a row that
+//! a round beyond the limit would add is an entry of the error table instead, for as long as it would be
+//! derived. Multiplicity is limited too, for UNION ALL in which the derivations of a row double in each
+//! round: an excess is an entry of the error table.
 
 use std::collections::BTreeMap;
 
@@ -28,53 +30,55 @@ use timely::dataflow::operators::{Concat, Concatenate, Enter};
 use timely::order::Product;
 
 use super::Renderer;
-use super::batch::{Data, DeltaBatch, Shape};
+use super::batch::{Data, DeltaBatch, RelationType};
 use super::collect::Shared;
 use super::joins::kinds::{key_columns, one_key};
-use super::joins::pairs::{self, Guard, Side};
-use super::linear::{self, Batches, Deltas, Errors, Timed};
+use super::joins::pairs::{self, Guard, JoinSide};
+use super::linear::{self, Batches, Deltas, EpochTime, Errors};
 use crate::error::RunError;
-use crate::plan::{JoinKind, Op, Plan, Recursive, RelId, Scalar, Whole};
+use crate::plan::{JoinKind, Op, Plan, Recursive, RecursiveInput, RelId, Scalar};
 
-/// An epoch and a round of it.
+/// Epoch and round.
 type Round = Product<u64, u64>;
-/// A packed row or key.
+/// Packed row or key.
 type Row = Vec<u8>;
-/// Packed rows.
-type Bag<'s, T> = VecCollection<'s, T, Row, i64>;
+/// Packed rows with multiplicity.
+type RowCollection<'s, T> = VecCollection<'s, T, Row, i64>;
 /// Packed rows by packed key.
-type Keyed<'s, T> = VecCollection<'s, T, (Row, Row), i64>;
+type KeyedCollection<'s, T> = VecCollection<'s, T, (Row, Row), i64>;
 
-/// Fate of a derived row.
+/// Outcome of a derived row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 enum Fate {
-    /// It is in the result.
+    /// In the result.
     Kept,
-    /// It first came in a round that does not count.
+    /// First derived in a round beyond the limit.
     TooLate,
-    /// It is in the result, but not as often as it came.
+    /// In the result, but less often than derived.
     TooOften,
 }
 
 impl<'s> Renderer<'s, '_> {
-    /// A recursion.
+    /// Renders a recursion.
     ///
     /// # Errors
-    /// When the plan does not hold what it promises.
-    pub(super) fn recursive(&self, id: RelId) -> Result<Deltas<'s>, RunError> {
+    /// When the plan breaks one of its own invariants.
+    pub(super) fn render_recursive(&self, id: RelId) -> Result<Deltas<'s>, RunError> {
         let Op::Recursive(of) = &self.plan.rels[id].op else {
             return Err(RunError::Broken("not a recursion".into()));
         };
         let shape = self.shapes[id].clone();
-        let base = packed(self.bag(&of.base)?, shape.clone(), self.collector.clone());
-        let sides = of.sides.iter().map(|side| self.bag(side)).collect::<Result<Vec<_>, _>>()?;
-        let shapes = of.body.rels.iter().map(|rel| Shape::new(&rel.schema)).collect::<Result<Vec<_>, _>>()?;
-        let (errors, scope) = (self.errors(id)?, self.scope);
+        let base = pack_stream(self.counted_input(&of.base)?, shape.clone(), self.collector.clone());
+        let sides = of.sides.iter().map(|side| self.counted_input(side)).collect::<Result<Vec<_>, _>>()?;
+        let shapes =
+            of.body.rels.iter().map(|rel| RelationType::new(&rel.schema)).collect::<Result<Vec<_>, _>>()?;
+        let (errors, scope) = (self.error_table(id)?, self.scope);
         let derived = scope.scoped::<Round, _, _>("Recursive", |inner| {
+            // Rows fed to the variable appear in `last` one round later.
             let (variable, last) = Variable::new(inner, Product::new(Default::default(), 1));
             let collector = self.collector.clone();
             let rounds = Rounds {
-                name: self.named(id, "rounds"),
+                name: self.counter_name(id, "rounds"),
                 body: &of.body,
                 shapes,
                 sides,
@@ -82,50 +86,53 @@ impl<'s> Renderer<'s, '_> {
                 collector,
                 inner,
             };
-            let next = packed(rounds.step(last)?, shape.clone(), self.collector.clone());
-            let derived = counted(base.enter(inner).concat(next), of.distinct, &rounds.name);
+            let next = pack_stream(rounds.next_round(last)?, shape.clone(), self.collector.clone());
+            let derived = count_rows(base.enter(inner).concat(next), of.distinct, &rounds.name);
+            // Only rows of rounds within the limit feed the next round.
             let on = |((_, fate), time, _): &((Row, Fate), Round, i64)| {
                 *fate == Fate::Kept && time.inner <= Recursive::ROUNDS
             };
             variable.set(derived.inner.clone().filter(on).as_collection().map(|(row, _)| row));
+            // Rows derived beyond the limit leave the scope as errors.
             let late = |((row, fate), time, diff): ((Row, Fate), Round, i64)| {
                 let late = fate == Fate::Kept && time.inner > Recursive::ROUNDS;
                 ((row, if late { Fate::TooLate } else { fate }), time, diff)
             };
             Ok::<_, RunError>(derived.inner.map(late).as_collection().leave(scope))
         })?;
-        let tell = Tell {
+        let recursion = RecursionOutput {
             name: of.name.clone(),
             shape,
-            errors: self.errors(id)?,
+            errors: self.error_table(id)?,
             collector: self.collector.clone(),
         };
-        Ok(tell.results(derived.consolidate(), self.named(id, "rounds")))
+        Ok(recursion.emit_results(derived.consolidate(), self.counter_name(id, "rounds")))
     }
 
-    /// The rows of an input, each as often as it is there.
-    fn bag(&self, input: &Whole) -> Result<Deltas<'s>, RunError> {
+    /// Returns the rows of an input with their multiplicity; a counted input has it in its last column.
+    fn counted_input(&self, input: &RecursiveInput) -> Result<Deltas<'s>, RunError> {
         let stream = self.streams[input.rel].clone();
         if !input.counted {
             return Ok(stream);
         }
         let shape = self.shapes[input.rel].clone();
+        // The last column is the count.
         let width = shape.schema.fields().len().saturating_sub(1);
-        let own = Shape::new(&Schema::new(shape.schema.fields()[..width].to_vec()))?;
+        let own = RelationType::new(&Schema::new(shape.schema.fields()[..width].to_vec()))?;
         Ok(linear::map_batches(stream, "Counted", self.collector.clone(), move |_, delta| {
-            let batch = shape.columns(&delta)?;
+            let batch = shape.decode_columns(&delta)?;
             let counts = batch.column(width).as_primitive_opt::<Int64Type>();
             let counts = counts.ok_or_else(|| RunError::Broken("a count is no number".into()))?;
             let diffs = delta.diffs.iter().zip(counts.values()).map(|(diff, count)| diff * count).collect();
             let rows = own.assemble(batch.columns()[..width].to_vec(), batch.num_rows())?;
-            Ok(DeltaBatch::arrow(rows, diffs))
+            Ok(DeltaBatch::from_columns(rows, diffs))
         }))
     }
 }
 
-/// Rows as they count in the result: once for UNION, as often as they come for UNION ALL, within its bound.
-fn counted<'i>(
-    rows: Bag<'i, Round>,
+/// Counts rows for the result: once for UNION, as often as derived, up to the limit, for UNION ALL.
+fn count_rows<'i>(
+    rows: RowCollection<'i, Round>,
     distinct: bool,
     name: &str,
 ) -> VecCollection<'i, Round, (Row, Fate), i64> {
@@ -133,7 +140,7 @@ fn counted<'i>(
         let times = times.first().map_or(0, |(_, times)| *times);
         match distinct {
             true => out.push((Fate::Kept, 1)),
-            // Below zero, it came so often that the number has no place.
+            // A negative count is an overflow: the row was derived more often than the number type holds.
             false if !(0..=Recursive::TIMES).contains(&times) => {
                 out.push((Fate::Kept, Recursive::TIMES));
                 out.push((Fate::TooOften, 1));
@@ -144,32 +151,37 @@ fn counted<'i>(
 }
 
 /// Output of a recursion: rows and errors.
-struct Tell {
+struct RecursionOutput {
     name: String,
-    shape: Shape,
+    shape: RelationType,
     errors: Errors,
     collector: Shared,
 }
 
-impl Tell {
-    /// The rows of the result; those that are none go to the error table.
-    fn results<'s>(self, rows: VecCollection<'s, u64, (Row, Fate), i64>, operator: String) -> Deltas<'s> {
+impl RecursionOutput {
+    /// Emits the rows of the result; rows of another outcome go to the error table.
+    fn emit_results<'s>(
+        self,
+        rows: VecCollection<'s, u64, (Row, Fate), i64>,
+        operator: String,
+    ) -> Deltas<'s> {
         rows.inner.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Tell", move |_, _| {
             move |input, output| {
                 input.for_each(|capability, rows: &mut Vec<((Row, Fate), u64, i64)>| {
                     let capability = capability.retain(0);
+                    // Rows of one message may be of several epochs.
                     let mut kept: BTreeMap<u64, (Rows, Vec<i64>)> = BTreeMap::new();
                     for ((row, fate), epoch, diff) in rows.drain(..) {
                         if fate == Fate::Kept {
                             let kept = kept.entry(epoch).or_default();
                             kept.0.push(&row);
                             kept.1.push(diff);
-                        } else if let Err(error) = self.put(epoch, &row, fate, diff) {
+                        } else if let Err(error) = self.put_failure(epoch, &row, fate, diff) {
                             self.collector.borrow_mut().fail(error);
                         }
                     }
                     for (epoch, (rows, diffs)) in kept {
-                        self.collector.borrow_mut().at(epoch).touch(&operator, diffs.len() as u64);
+                        self.collector.borrow_mut().at(epoch).count_touched(&operator, diffs.len() as u64);
                         let batch = DeltaBatch { data: Data::Packed(rows), diffs };
                         output.session(&capability.delayed(&epoch)).give(batch);
                     }
@@ -178,59 +190,64 @@ impl Tell {
         })
     }
 
-    fn put(&self, epoch: u64, row: &[u8], fate: Fate, diff: i64) -> Result<(), RunError> {
+    /// Records a row of another outcome than [`Fate::Kept`] in the error table.
+    fn put_failure(&self, epoch: u64, row: &[u8], fate: Fate, diff: i64) -> Result<(), RunError> {
         let mut rows = Rows::new();
         rows.push(row);
-        let one = self.shape.columns(&DeltaBatch { data: Data::Packed(rows), diffs: vec![diff] })?;
+        let one = self.shape.decode_columns(&DeltaBatch { data: Data::Packed(rows), diffs: vec![diff] })?;
         let message = match fate {
             Fate::TooOften => format!("the row came more than {} times; more do not count", Recursive::TIMES),
             _ => format!("the recursion went beyond {} rounds", Recursive::ROUNDS),
         };
         let expression = format!("WITH RECURSIVE {}", self.name);
-        self.errors.put(epoch, &expression, &message, &linear::describe(&one), diff);
+        self.errors.record_failure(epoch, &expression, &message, &linear::describe_row(&one), diff);
         Ok(())
     }
 }
 
-/// The body of a recursion in its scope.
+/// Renderer of the body of a recursion in its scope.
 struct Rounds<'p, 's, 'i> {
     name: String,
     body: &'p Plan,
-    shapes: Vec<Shape>,
+    shapes: Vec<RelationType>,
     sides: Vec<Deltas<'s>>,
     errors: Errors,
     collector: Shared,
     inner: Scope<'i, Round>,
 }
 
-/// A join of the rows of a round with a side.
-struct Meeting<'p, 's, 'i> {
+/// Join of a round's rows with an input that is the same in all rounds.
+struct RoundJoin<'p, 's, 'i> {
     kind: JoinKind,
     residual: Option<&'p Scalar>,
-    /// Tells whether the side is on the left.
+    /// Set when the fixed input is on the left.
     flipped: bool,
-    /// Left's columns, and left's and right's.
-    left: Shape,
-    both: Shape,
-    /// Sides of a join: one that changes by round, and one that is there for all rounds.
-    moving: Keyed<'i, Round>,
-    fixed: Keyed<'s, u64>,
+    /// Type of left rows.
+    left: RelationType,
+    /// Type of pairs.
+    both: RelationType,
+    /// Input that changes by round.
+    moving: KeyedCollection<'i, Round>,
+    /// Input that is the same in all rounds.
+    fixed: KeyedCollection<'s, u64>,
 }
 
 impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
-    /// Rows that follow from those of the round before.
-    fn step(&self, last: Bag<'i, Round>) -> Result<Batches<'i, Round>, RunError> {
-        let mut done: Vec<Batches<'i, Round>> = vec![self.batches(last)];
+    /// Derives the rows that follow from those of the previous round.
+    fn next_round(&self, last: RowCollection<'i, Round>) -> Result<Batches<'i, Round>, RunError> {
+        let mut done: Vec<Batches<'i, Round>> = vec![self.to_batches(last)];
         for at in 1..self.body.rels.len() {
-            let next = self.rel(at, &done)?;
+            let next = self.render_body(at, &done)?;
             done.push(next);
         }
         done.pop().ok_or_else(|| RunError::Broken("a recursion without a body".into()))
     }
 
-    fn rel(&self, at: usize, done: &[Batches<'i, Round>]) -> Result<Batches<'i, Round>, RunError> {
+    /// Renders one relation of the body; `done` holds those before it.
+    fn render_body(&self, at: usize, done: &[Batches<'i, Round>]) -> Result<Batches<'i, Round>, RunError> {
         let to = self.shapes[at].clone();
         match &self.body.rels[at].op {
+            // Given 0 is the previous round's rows; the others are inputs from outside.
             Op::Given(side) => match self.sides.get(side.wrapping_sub(1)) {
                 Some(side) => Ok(side.clone().enter(self.inner)),
                 None => Ok(done[0].clone()),
@@ -255,24 +272,26 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
             Op::Union { inputs } => {
                 Ok(self.inner.concatenate(inputs.iter().map(|input| done[*input].clone())))
             }
-            Op::Join { .. } => self.join(at, done),
+            Op::Join { .. } => self.render_join(at, done),
             _ => Err(RunError::Broken("what no round of a recursion does".into())),
         }
     }
 
-    /// One side of a join of the body.
-    fn side(&self, rel: usize, keys: &[Scalar], keep_null_keys: bool) -> Result<Side, RunError> {
+    /// Describes one side of a join of the body.
+    fn join_side(&self, rel: usize, keys: &[Scalar], keep_null_keys: bool) -> Result<JoinSide, RunError> {
         let keys = if keys.is_empty() { vec![one_key()] } else { keys.to_vec() };
         let key_codec = RowCodec::of(&key_columns(&self.body.rels[rel].schema, &keys)?)?;
-        Ok(Side { shape: self.shapes[rel].clone(), keys, key_codec, keep_null_keys })
+        Ok(JoinSide { shape: self.shapes[rel].clone(), keys, key_codec, keep_null_keys })
     }
 
-    fn join(&self, at: usize, done: &[Batches<'i, Round>]) -> Result<Batches<'i, Round>, RunError> {
+    /// Renders a join of the body. One of its inputs must be given from outside.
+    fn render_join(&self, at: usize, done: &[Batches<'i, Round>]) -> Result<Batches<'i, Round>, RunError> {
         let Op::Join { left, right, kind, left_keys, right_keys, residual, null_equal } =
             &self.body.rels[at].op
         else {
             return Err(RunError::Broken("not a join".into()));
         };
+        // Given 0 is the previous round's rows, which are not the same in all rounds.
         let given = |rel: usize| match self.body.rels[rel].op {
             Op::Given(side @ 1..) => Some(side - 1),
             _ => None,
@@ -285,30 +304,36 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
         };
         let side = given(fixed.0).and_then(|side| self.sides.get(side));
         let side = side.ok_or_else(|| RunError::Broken("a round is joined with itself".into()))?;
+        // Rows with a NULL key stay where they are output without a match, or NULLs equal each other.
         let keeps = *null_equal || matches!(kind, JoinKind::Left | JoinKind::Anti);
         let (of_moving, of_fixed) =
-            (self.side(moving.0, moving.1, keeps)?, self.side(fixed.0, fixed.1, *null_equal)?);
+            (self.join_side(moving.0, moving.1, keeps)?, self.join_side(fixed.0, fixed.1, *null_equal)?);
         let (left, right) = (&self.body.rels[*left].schema, &self.body.rels[*right].schema);
         let fields: Vec<_> = left.fields().iter().chain(right.fields()).cloned().collect();
-        let meeting = Meeting {
+        let join = RoundJoin {
             kind: *kind,
             residual: residual.as_ref(),
             flipped,
-            left: Shape::new(left)?,
-            both: Shape::new(&Schema::new(fields))?,
-            moving: keyed(done[moving.0].clone(), of_moving, self.errors.clone(), self.collector.clone()),
-            fixed: keyed(side.clone(), of_fixed, self.errors.clone(), self.collector.clone()),
+            left: RelationType::new(left)?,
+            both: RelationType::new(&Schema::new(fields))?,
+            moving: key_stream(
+                done[moving.0].clone(),
+                of_moving,
+                self.errors.clone(),
+                self.collector.clone(),
+            ),
+            fixed: key_stream(side.clone(), of_fixed, self.errors.clone(), self.collector.clone()),
         };
-        Ok(self.met(meeting))
+        Ok(self.join_rows(join))
     }
 
-    /// The rows of a join: pairs, and for other than inner joins which rows of the left have a partner.
-    fn met(&self, of: Meeting<'p, 's, 'i>) -> Batches<'i, Round> {
+    /// Returns the rows of a join: pairs, and for other than inner joins left rows with or without a match.
+    fn join_rows(&self, of: RoundJoin<'p, 's, 'i>) -> Batches<'i, Round> {
         let collector = || self.collector.clone();
         let rows = of.moving.clone().map(|(_, row)| row);
-        let half = matches!(of.kind, JoinKind::Semi | JoinKind::Anti);
-        let pairs = (!half || of.residual.is_some()).then(|| {
-            let pairs = self.batches(self.pairs(&of));
+        let left_only = matches!(of.kind, JoinKind::Semi | JoinKind::Anti);
+        let pairs = (!left_only || of.residual.is_some()).then(|| {
+            let pairs = self.to_batches(self.matched_pairs(&of));
             match of.residual {
                 None => pairs,
                 Some(residual) => {
@@ -316,39 +341,44 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
                 }
             }
         });
-        let partnered = || match (&pairs, of.residual) {
+        let with_match = || match (&pairs, of.residual) {
+            // Under a residual condition a row matches if it occurs among the pairs that pass it.
             (Some(pairs), Some(_)) => {
                 let left = 0..of.left.codec.columns();
                 let left = pairs::columns_of(pairs.clone(), of.both.clone(), left, collector());
-                let met = packed(left, of.left.clone(), collector()).threshold(|_, _| 1i64);
+                let met = pack_stream(left, of.left.clone(), collector()).threshold(|_, _| 1i64);
                 let rows = rows.clone().arrange_by_self();
                 rows.join_core(met.arrange_by_self(), |row, (), ()| Some(row.clone()))
             }
+            // Otherwise a row matches if its key occurs in the fixed input.
             _ => {
                 let keys = of.fixed.clone().map(|(key, _)| key).threshold(|_, _| 1i64);
                 let rows = of.moving.clone().arrange_by_key();
                 rows.join_core(keys.arrange_by_self().enter(self.inner), |_, row, ()| Some(row.clone()))
             }
         };
-        let unmatched = || self.batches(rows.clone().concat(partnered().negate()));
+        // Rows without a match are all rows minus those with one.
+        let without_match = || self.to_batches(rows.clone().concat(with_match().negate()));
         match (of.kind, &pairs) {
-            (JoinKind::Semi, _) => self.batches(partnered()),
-            (JoinKind::Anti, _) | (_, None) => unmatched(),
+            (JoinKind::Semi, _) => self.to_batches(with_match()),
+            (JoinKind::Anti, _) | (_, None) => without_match(),
             (JoinKind::Inner, Some(pairs)) => pairs.clone(),
             (JoinKind::Left | JoinKind::Full, Some(pairs)) => {
+                // Right columns are those of a pair beyond the left ones.
                 let nulls = (0, of.both.codec.columns() - of.left.codec.columns());
-                pairs.clone().concat(pairs::null_extend(unmatched(), of.left.clone(), nulls, collector()))
+                pairs.clone().concat(pairs::null_extend(without_match(), of.left.clone(), nulls, collector()))
             }
         }
     }
 
-    /// Packed rows as batches of their rounds.
-    fn batches(&self, rows: Bag<'i, Round>) -> Batches<'i, Round> {
+    /// Converts packed rows to batches of their rounds.
+    fn to_batches(&self, rows: RowCollection<'i, Round>) -> Batches<'i, Round> {
         let (name, collector) = (self.name.clone(), self.collector.clone());
         rows.inner.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Batches", move |_, _| {
             move |input, output| {
                 input.for_each(|capability, rows: &mut Vec<(Row, Round, i64)>| {
                     let capability = capability.retain(0);
+                    // One message may hold several rounds: each gets a batch of its own.
                     let mut parts: BTreeMap<Round, (Rows, Vec<i64>)> = BTreeMap::new();
                     for (row, time, diff) in rows.drain(..) {
                         let part = parts.entry(time).or_default();
@@ -356,7 +386,7 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
                         part.1.push(diff);
                     }
                     for (time, (rows, diffs)) in parts {
-                        collector.borrow_mut().at(time.outer).touch(&name, diffs.len() as u64);
+                        collector.borrow_mut().at(time.outer).count_touched(&name, diffs.len() as u64);
                         let batch = DeltaBatch { data: Data::Packed(rows), diffs };
                         output.session(&capability.delayed(&time)).give(batch);
                     }
@@ -365,8 +395,8 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
         })
     }
 
-    /// Pairs of equal keys, left row then right row.
-    fn pairs(&self, of: &Meeting<'p, 's, 'i>) -> Bag<'i, Round> {
+    /// Returns pairs of rows with equal keys, left row then right row.
+    fn matched_pairs(&self, of: &RoundJoin<'p, 's, 'i>) -> RowCollection<'i, Round> {
         let mut guard = Guard::new(&self.name, self.collector.clone());
         let moving = of.moving.clone().arrange_by_key_named(&self.name);
         let fixed = of.fixed.clone().arrange_by_key_named(&self.name).enter(self.inner);
@@ -375,7 +405,7 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
             moving,
             fixed,
             move |_, moving: &Row, fixed: &Row, time: Round, one, other, out| {
-                if guard.admits(time.outer, moving.len() + fixed.len()) {
+                if guard.admit_pair(time.outer, moving.len() + fixed.len()) {
                     let pair = if flipped { [fixed, moving] } else { [moving, fixed] };
                     out.push_into((pair.map(Row::as_slice).concat(), time, one * other));
                 }
@@ -385,15 +415,19 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
     }
 }
 
-/// The rows of batches, packed.
-fn packed<'s, T: Timed + Lattice>(stream: Batches<'s, T>, shape: Shape, collector: Shared) -> Bag<'s, T> {
+/// Converts batches to a collection of packed rows.
+fn pack_stream<'s, T: EpochTime + Lattice>(
+    stream: Batches<'s, T>,
+    shape: RelationType,
+    collector: Shared,
+) -> RowCollection<'s, T> {
     let packed = stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Packed", move |_, _| {
         move |input, output| {
             input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
                 let mut session = output.session(&time);
                 for mut batch in batches.drain(..) {
                     let diffs = std::mem::take(&mut batch.diffs);
-                    match shape.packed(batch) {
+                    match shape.pack_rows(batch) {
                         Ok(rows) => {
                             let rows = rows.iter().zip(diffs);
                             rows.for_each(|(row, diff)| {
@@ -409,19 +443,19 @@ fn packed<'s, T: Timed + Lattice>(stream: Batches<'s, T>, shape: Shape, collecto
     packed.as_collection()
 }
 
-/// Key and row of the rows of batches that may match.
-fn keyed<'s, T: Timed + Lattice>(
+/// Converts batches to a collection of key and row, of the rows that may match.
+fn key_stream<'s, T: EpochTime + Lattice>(
     stream: Batches<'s, T>,
-    side: Side,
+    side: JoinSide,
     errors: Errors,
     collector: Shared,
-) -> Keyed<'s, T> {
+) -> KeyedCollection<'s, T> {
     let keyed = stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "JoinKeys", move |_, _| {
         move |input, output| {
             input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
                 let mut session = output.session(&time);
                 for batch in batches.drain(..) {
-                    match side.rows(&errors, time.time().epoch(), batch) {
+                    match side.key_batch(&errors, time.time().epoch(), batch) {
                         Ok(keyed) => {
                             let pairs = keyed.keys.iter().zip(keyed.rows.iter()).zip(keyed.diffs);
                             pairs.for_each(|((key, row), diff)| {

@@ -1,7 +1,7 @@
 //! The decoder of a source, from its FORMAT, ENCODE and KEY ENCODE.
 //!
-//! The driver, the tests of topologies and the tests of Herald all read records through this one place,
-//! so that none of them can take a format for another.
+//! The driver, the tests of topologies and the tests of Herald all get their decoders here, so that all of
+//! them read a format alike.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use schemas::{
 use crate::plan::formats::{Encoding, Format};
 use crate::plan::{Origin, Source};
 
-/// A decoder of `source`. When `cancel` becomes true, a wait for its schema registry ends.
+/// Makes the decoder of `source`. When `cancel` becomes true, a wait for its schema registry ends.
 ///
 /// # Errors
 /// When an option cannot be used, or a column has no such form.
 pub fn of(source: &Source, cancel: &Arc<AtomicBool>) -> Result<Decoder, SchemaError> {
     let schema = source.decoded.clone();
-    let value = form(source.encoding, &source.encode_options, cancel)?;
-    let key = || form(source.key_encoding, &source.key_encode_options, cancel);
+    let value = form_of(source.encoding, &source.encode_options, cancel)?;
+    let key = || form_of(source.key_encoding, &source.key_encode_options, cancel);
     Ok(match source.format {
         Format::Plain => match value {
             Form::Avro(registry, cancel) => Decoder::Avro(AvroDecoder::new(schema, registry, cancel)?),
@@ -38,7 +38,7 @@ pub fn of(source: &Source, cancel: &Arc<AtomicBool>) -> Result<Decoder, SchemaEr
     })
 }
 
-fn form(
+fn form_of(
     encoding: Encoding,
     options: &BTreeMap<String, String>,
     cancel: &Arc<AtomicBool>,

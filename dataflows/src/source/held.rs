@@ -1,17 +1,17 @@
-//! The held row of a key, as it stands in the state: `key -> Held`.
+//! The held row of a key of a TABLE, stored in the state as `key -> Held`.
 //!
 //! Stored form, stable: flags (bit 0: deleted), partition i32, offset i64, event time i64 (`i64::MIN`
 //! without one), length of the version u32, version, length of the declared columns u32, packed row;
 //! integers big-endian. The packed row begins with the declared columns, so that comparing that part
-//! tells a duplicate whatever the INCLUDEd columns hold.
+//! finds duplicates whatever the INCLUDEd columns hold.
 //!
-//! A deleted key (a grave) has the version and the event time of the row it had, the partition and the
+//! A deleted key (a tombstone) has the version and the event time of the row it had, the partition and the
 //! offset of the record that deleted it, and no row.
 
-/// What is known of a key.
+/// The last accepted record of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Deleted: only key, version and event time are kept.
+    /// Set on a tombstone: only key, version and event time are kept.
     pub deleted: bool,
     /// Partition of the record that wrote it.
     pub partition: i32,
@@ -28,7 +28,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// The stored form, appended to `out`.
+    /// Appends the stored form to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(self.deleted as u8);
         out.extend_from_slice(&self.partition.to_be_bytes());
@@ -63,6 +63,7 @@ impl Held {
 
     /// The packed row within a stored form, without reading the rest.
     pub fn row_of(bytes: &[u8]) -> Option<&[u8]> {
+        // Flags, partition, offset and event time take 21 bytes; the version follows its length.
         let len = bytes.get(21..25)?;
         let version = u32::from_be_bytes(len.try_into().ok()?) as usize;
         (bytes.first() == Some(&0)).then(|| bytes.get(29 + version..)).flatten()
@@ -91,12 +92,12 @@ mod tests {
         assert_eq!(Held::read(&bytes), Some(held.clone()));
         assert_eq!(Held::row_of(&bytes), Some(&[7u8, 8][..]));
         assert_eq!(Held::read(&bytes[..20]), None);
-        let grave = Held { deleted: true, declared: 0, row: vec![], ..held };
+        let tombstone = Held { deleted: true, declared: 0, row: vec![], ..held };
         bytes.clear();
-        grave.write(&mut bytes);
+        tombstone.write(&mut bytes);
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "01000000030000000000000102ffffffffffffffff00000002010900000000");
         assert_eq!(Held::row_of(&bytes), None);
-        assert_eq!(Held::read(&bytes), Some(grave));
+        assert_eq!(Held::read(&bytes), Some(tombstone));
     }
 }

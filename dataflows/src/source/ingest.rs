@@ -1,8 +1,8 @@
-//! From the records of one partition to candidate rows.
+//! Records of one partition to candidate rows.
 //!
 //! The steps, each over the whole batch: decode; INCLUDEd and generated columns; NOT NULL and CHECK;
 //! the bound on event time; then, row by row in record order, the partition's watermark, which is the
-//! greatest event time of earlier rows that got this far, less the delay. A row of an append-only
+//! greatest event time of earlier rows that passed the other steps, less the delay. A row of an append-only
 //! source below the watermark is late; a row of a keyed table is late only below the watermark less
 //! the retention. A delete passes all of this: it has a key and no row, and moves no watermark. Nothing
 //! here depends on epochs, workers or interleaving.
@@ -18,36 +18,28 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use schemas::{Decoder, Outcome, Records};
 
+use super::watermark::PartitionMark;
 use crate::error::RunError;
 use crate::plan::formats::IncludeKind;
 use crate::plan::{Origin, Scalar, Source};
-use crate::render::batch::Shape;
+use crate::render::batch::RelationType;
 
-/// What one partition has seen, committed with its offsets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PartitionMark {
-    /// Greatest event time of rows that passed decoding and constraints, microseconds.
-    pub max_event_us: Option<i64>,
-    /// The watermark the partition started at, when it joined late.
-    pub floor_us: Option<i64>,
-}
-
-/// A record that is kept as a dead letter.
+/// A rejected record, to be kept as a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// Its index in the records.
     pub record: u32,
     /// Decode, constraint or late.
     pub outcome: Outcome,
-    /// The constraint that refused it.
+    /// The constraint it violates.
     pub constraint: Option<String>,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub message: String,
     /// The Avro schema it claims.
     pub schema_id: Option<u32>,
 }
 
-/// Rows that passed everything decided here.
+/// Rows that passed every step.
 pub struct Candidates {
     /// The rows, all columns of the source.
     pub batch: RecordBatch,
@@ -55,27 +47,29 @@ pub struct Candidates {
     pub records: Vec<u32>,
     /// Event time of each row, microseconds; `i64::MIN` without one.
     pub events: Vec<i64>,
-    /// The horizon each row is judged by (keyed tables with retention); `i64::MIN` without one.
+    /// The time below which a held row counts as forgotten, at each row (keyed tables with retention);
+    /// `i64::MIN` without one.
     pub horizons: Vec<i64>,
-    /// Of each row, whether its record deletes the row of its key; empty when none does.
+    /// True for each row whose record deletes the row of its key; empty when none does.
     pub deletes: Vec<bool>,
-    /// What was rejected.
+    /// Rejected records.
     pub rejected: Vec<Rejected>,
 }
 
-/// Judges the records of one source at one worker.
+/// Decodes and validates the records of one source at one worker.
 pub struct Ingest {
     source: Source,
     decoder: Decoder,
     base: SchemaRef,
-    shape: Shape,
+    shape: RelationType,
     marks: HashMap<i32, PartitionMark>,
 }
 
+/// The constraint that a row violates, by name, and the message; None while it passes.
 type Verdict = Option<(Option<String>, String)>;
 
 impl Ingest {
-    /// An ingest with the marks that were committed.
+    /// Makes an ingest that starts from the committed marks.
     ///
     /// # Errors
     /// When a column type has no packed form.
@@ -88,45 +82,44 @@ impl Ingest {
         let included = included.filter(|(_, o)| matches!(o, Origin::Included(_))).map(|(f, _)| f.clone());
         let base: Vec<_> = source.decoded.fields().iter().cloned().chain(included).collect();
         let base: Vec<_> = base.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        let shape = Shape::new(&source.schema)?;
+        let shape = RelationType::new(&source.schema)?;
         Ok(Ingest { source, decoder, base: Arc::new(Schema::new(base)), shape, marks })
     }
 
-    /// Rows as they leave.
-    pub fn shape(&self) -> &Shape {
+    /// Type of the candidate rows.
+    pub fn shape(&self) -> &RelationType {
         &self.shape
     }
 
-    /// The partitions' marks as they stand.
+    /// Current marks of the partitions.
     pub fn marks(&self) -> &HashMap<i32, PartitionMark> {
         &self.marks
     }
 
-    /// The watermarks of its partitions that have one; None for a source without.
-    pub fn reached(&self) -> Option<Vec<(i32, i64)>> {
+    /// Watermarks of the partitions that have one; None for a source without a watermark.
+    pub fn partition_watermarks(&self) -> Option<Vec<(i32, i64)>> {
         let delay = self.source.watermark?.delay_us;
-        let of =
-            |mark: &PartitionMark| mark.max_event_us.map(|max| max.saturating_sub(delay)).max(mark.floor_us);
-        Some(self.marks.iter().filter_map(|(partition, mark)| Some((*partition, of(mark)?))).collect())
+        let marks = self.marks.iter();
+        Some(marks.filter_map(|(partition, mark)| Some((*partition, mark.watermark(delay)?))).collect())
     }
 
-    /// A partition joins at a watermark, or is taken to one.
-    pub fn join(&mut self, partition: i32, floor_us: Option<i64>) {
+    /// Adds a partition that starts at a watermark, or raises the floor of one that is there.
+    pub fn join_partition(&mut self, partition: i32, floor_us: Option<i64>) {
         let mark =
             self.marks.entry(partition).or_insert(PartitionMark { max_event_us: None, floor_us: None });
         mark.floor_us = mark.floor_us.max(floor_us);
     }
 
-    /// Columns that were never there, for a log line.
+    /// Declared columns that no record has had so far, for a log line.
     pub fn warnings(&mut self) -> Vec<String> {
         self.decoder.warnings()
     }
 
-    /// Judges `records`.
+    /// Decodes and validates `records`; moves the partition's watermark.
     ///
     /// # Errors
     /// When the registry cannot be reached and the process is asked to stop.
-    pub fn judge(&mut self, records: &Records) -> Result<Candidates, RunError> {
+    pub fn candidates(&mut self, records: &Records) -> Result<Candidates, RunError> {
         let decoded = self.decoder.decode(records)?;
         let mut rejected: Vec<Rejected> = decoded
             .rejects
@@ -142,11 +135,12 @@ impl Ingest {
         let base = self.base_columns(&decoded.batch, records, &decoded.rows)?;
         let mut verdicts: Vec<Verdict> = vec![None; decoded.rows.len()];
         let batch = self.all_columns(&base, &mut verdicts)?;
-        self.constraints(&batch, records, &decoded.rows, &mut verdicts)?;
-        // A delete is no row: it has a key and nothing that a constraint could be about.
+        self.check_constraints(&batch, records, &decoded.rows, &mut verdicts)?;
+        // A delete has a key and no row that could violate a constraint.
         let of_deletes = verdicts.iter_mut().zip(&decoded.deletes).filter(|(_, deletes)| **deletes);
         of_deletes.for_each(|(verdict, _)| *verdict = None);
-        let late = self.lateness(&batch, records.partition, (&verdicts, &decoded.deletes));
+        let late = self.find_late_rows(&batch, records.partition, (&verdicts, &decoded.deletes));
+        // A violated constraint is reported rather than lateness; a row with neither stays.
         let mut keep = Vec::with_capacity(verdicts.len());
         for (row, verdict) in verdicts.into_iter().enumerate() {
             let (outcome, (constraint, message)) = match (verdict, &late.messages[row]) {
@@ -169,6 +163,7 @@ impl Ingest {
             let (events, horizons, deletes) = (late.events, late.horizons, decoded.deletes);
             return Ok(Candidates { batch, records: decoded.rows, events, horizons, deletes, rejected });
         }
+        // Records that did not decode come first until here: dead letters are in record order.
         rejected.sort_by_key(|r| r.record);
         let mask: BooleanArray = {
             let mut mask = vec![false; decoded.rows.len()];
@@ -206,9 +201,10 @@ impl Ingest {
                 IncludeKind::Offset => {
                     Arc::new(rows.iter().map(|r| Some(records.offsets[at(r)])).collect::<Int64Array>())
                 }
-                IncludeKind::Key => binary(rows.iter().map(|r| records.keys.get(at(r)))),
-                IncludeKind::Payload => binary(rows.iter().map(|r| records.values.get(at(r)))),
-                IncludeKind::Header(name) => binary(rows.iter().map(|r| {
+                IncludeKind::Key => binary_column(rows.iter().map(|r| records.keys.get(at(r)))),
+                IncludeKind::Payload => binary_column(rows.iter().map(|r| records.values.get(at(r)))),
+                IncludeKind::Header(name) => binary_column(rows.iter().map(|r| {
+                    // Of headers of one name the last counts.
                     let headers = records.headers.as_ref()?.get(at(r))?;
                     headers.iter().rev().find(|(n, _)| n == name)?.1.as_deref()
                 })),
@@ -218,7 +214,7 @@ impl Ingest {
         Ok(RecordBatch::try_new_with_options(self.base.clone(), columns, &options)?)
     }
 
-    /// The source's columns in order; a generated column that fails on a row is a verdict on that row.
+    /// The source's columns in order; a generated column that fails on a row rejects that row.
     fn all_columns(&self, base: &RecordBatch, verdicts: &mut [Verdict]) -> Result<RecordBatch, RunError> {
         let decoded = self.source.decoded.fields().len();
         let mut columns = Vec::with_capacity(self.source.origins.len());
@@ -228,14 +224,16 @@ impl Ingest {
                 Origin::Included(at) => base.column(decoded + at).clone(),
                 Origin::Generated(expr) => {
                     let name = format!("generated column {}", field.name());
-                    evaluate(expr, base, &name, verdicts)?
+                    evaluate_or_reject(expr, base, &name, verdicts)?
                 }
             });
         }
         self.shape.assemble(columns, base.num_rows())
     }
 
-    fn constraints(
+    /// Sets the verdict of each row that violates NOT NULL, a CHECK or the bound on event time; of several
+    /// violations the first in this order.
+    fn check_constraints(
         &self,
         batch: &RecordBatch,
         records: &Records,
@@ -254,11 +252,12 @@ impl Ingest {
             }
         }
         for check in &self.source.checks {
-            let result = evaluate(&check.predicate, batch, &check.name, verdicts)?;
+            let result = evaluate_or_reject(&check.predicate, batch, &check.name, verdicts)?;
             let result = result
                 .as_boolean_opt()
                 .ok_or_else(|| RunError::Broken(format!("CHECK {} is not boolean", check.name)))?;
             for (row, verdict) in verdicts.iter_mut().enumerate() {
+                // As in SQL, a CHECK that gives NULL is satisfied.
                 if result.is_valid(row) && !result.value(row) && verdict.is_none() {
                     *verdict = Some((Some(check.name.clone()), format!("CHECK ({}) is false", check.text)));
                 }
@@ -282,8 +281,9 @@ impl Ingest {
         Ok(())
     }
 
-    /// Walks the rows in record order, moving the partition's watermark.
-    fn lateness(
+    /// Compares the rows with the partition's watermark in record order, each with the watermark that the
+    /// rows before it made.
+    fn find_late_rows(
         &mut self,
         batch: &RecordBatch,
         partition: i32,
@@ -296,6 +296,7 @@ impl Ingest {
             messages: vec![None; rows],
         };
         let Some(watermark) = self.source.watermark else { return late };
+        // None: rows of a table without retention are never late.
         let retention = match &self.source.keyed {
             None => Some(0),
             Some(keyed) => keyed.retention_us,
@@ -303,16 +304,14 @@ impl Ingest {
         let events = batch.column(watermark.column).as_primitive::<TimestampMicrosecondType>();
         let mark = self.marks.entry(partition).or_default();
         for (row, verdict) in verdicts.iter().enumerate() {
+            // A row that violates a constraint moves no watermark.
             if verdict.is_some() {
                 continue;
             }
-            let reached = mark.max_event_us.map(|max| max.saturating_sub(watermark.delay_us));
-            let bound = reached
-                .max(mark.floor_us)
-                .zip(retention)
-                .map(|(bound, retention)| bound.saturating_sub(retention));
-            // A row without event time is never late, but what it replaces may be forgotten. A delete has
-            // none, even where the key holds one: it is judged by the held row's.
+            let reached = mark.watermark(watermark.delay_us).zip(retention);
+            let bound = reached.map(|(watermark, retention)| watermark.saturating_sub(retention));
+            // A row without event time is never late, but the row it replaces may be forgotten. A delete has
+            // no event time, even where the key holds one: the held row's counts.
             late.horizons[row] = bound.unwrap_or(i64::MIN);
             if events.is_null(row) || deletes.get(row) == Some(&true) {
                 continue;
@@ -326,24 +325,27 @@ impl Ingest {
                 late.messages[row] =
                     Some(format!("event time {event} is below the partition's {what} {bound}"));
             }
+            // A late row never moves the watermark: its event time is below it.
             mark.max_event_us = Some(mark.max_event_us.map_or(event, |max| max.max(event)));
         }
         late
     }
 }
 
+/// Event time and horizon of each row, and the message of each late one.
 struct Lateness {
     events: Vec<i64>,
     horizons: Vec<i64>,
     messages: Vec<Option<String>>,
 }
 
-fn binary<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+/// A BYTEA column of `values`.
+fn binary_column<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
     Arc::new(values.collect::<BinaryArray>())
 }
 
-/// Evaluates over all rows; where that fails, row by row, NULL and a verdict for those that fail.
-fn evaluate(
+/// Evaluates over all rows; where that fails, row by row, with NULL and a verdict for each row that fails.
+fn evaluate_or_reject(
     expr: &Scalar,
     batch: &RecordBatch,
     name: &str,
@@ -367,5 +369,5 @@ fn evaluate(
             }
         }
     }
-    expr.joined(&schema, &values).map_err(broken)
+    expr.concat_values(&schema, &values).map_err(broken)
 }

@@ -1,14 +1,14 @@
-//! How a source gets ahead by an epoch: counts, offsets, the marks of its partitions, and from them its
-//! watermark, which is the least over its partitions and never goes back (DESIGN.md 2.4).
+//! Progress of a source by one epoch: counts, offsets, the marks of its partitions, and its watermark, which
+//! is the least over its partitions and never goes back (DESIGN.md 2.4).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use state::{PartitionProgress, SourceProgress};
+use state::SourceProgress;
 
-use super::ingest::PartitionMark;
+use super::watermark::{PartitionMark, least_watermark};
 use crate::plan::Source;
 
-/// What is known of the last record of a partition, so that it is known again.
+/// Identity of the last record read of a partition, by which a restart recognises it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastRead {
     /// Its offset.
@@ -19,31 +19,31 @@ pub struct LastRead {
     pub digest: Option<u64>,
 }
 
-/// What is known of a source when an epoch is closed.
+/// State of a source's reading at the close of an epoch.
 #[derive(Clone, Debug, Default)]
 pub struct SourceHead {
     /// Records read.
     pub read: u64,
     /// Next offset by partition.
     pub next: BTreeMap<i32, i64>,
-    /// The last record before it, by partition, where that tells something.
+    /// The last record read, by partition, where the connector gives one.
     pub last: BTreeMap<i32, LastRead>,
-    /// All partitions there are: each must have an event before the source has a watermark.
+    /// All partitions that exist: each must have an event before the source has a watermark.
     pub partitions: BTreeSet<i32>,
-    /// Whether the source has ended.
+    /// Set when the source has ended.
     pub ended: bool,
 }
 
 /// One worker's share of an epoch: records by outcome, and the marks of the partitions it reads.
-pub type Share<'a> = (Option<&'a [u64; 6]>, Option<&'a HashMap<i32, PartitionMark>>);
+pub type WorkerShare<'a> = (Option<&'a [u64; 6]>, Option<&'a HashMap<i32, PartitionMark>>);
 
-/// Moves `held` to the end of an epoch. Gives back the partition that holds the watermark, once every
+/// Moves `held` to the end of an epoch. Returns the partition with the least watermark, once every
 /// partition has one.
 pub fn advance<'a>(
     held: &mut SourceProgress,
     source: &Source,
     head: &SourceHead,
-    shares: impl Iterator<Item = Share<'a>>,
+    shares: impl Iterator<Item = WorkerShare<'a>>,
 ) -> Option<i32> {
     held.read += head.read;
     held.ended = head.ended;
@@ -63,24 +63,16 @@ pub fn advance<'a>(
             }
         }
     }
-    let reached = least(&head.partitions, &held.partitions, source.watermark?.delay_us);
+    let delay_us = source.watermark?.delay_us;
+    let least = least_watermark(head.partitions.iter().copied(), |partition| {
+        PartitionMark::from(held.partitions.get(&partition)?).watermark(delay_us)
+    });
     let before = held.watermark_us;
-    held.watermark_us = before.max(reached.map(|(us, _)| us));
+    // A partition that joins with older events must not take the watermark back.
+    held.watermark_us = before.max(least.map(|(us, _)| us));
+    // An ended source has a watermark beyond all time: keep the time its data reached as well.
     if held.watermark_us == Some(i64::MAX) && before != held.watermark_us {
         held.ended_us = before.max(held.partitions.values().filter_map(|p| p.max_event_us).min());
     }
-    reached.map(|(_, partition)| partition)
-}
-
-/// The least watermark over all partitions and the partition that holds it; None while one has none.
-fn least(all: &BTreeSet<i32>, held: &BTreeMap<i32, PartitionProgress>, delay_us: i64) -> Option<(i64, i32)> {
-    all.iter()
-        .map(|partition| {
-            let mark = held.get(partition)?;
-            let reached = mark.max_event_us.map(|max| max.saturating_sub(delay_us)).max(mark.floor_us);
-            reached.map(|us| (us, *partition))
-        })
-        .collect::<Option<Vec<_>>>()?
-        .into_iter()
-        .min()
+    least.map(|(_, partition)| partition)
 }

@@ -1,18 +1,17 @@
-//! A keyed table at the worker that owns its keys: judging candidates against the held rows.
+//! A keyed table at the worker that owns its keys: comparison of candidates with the held rows.
 //!
-//! Candidates of an epoch wait until the epoch is complete, then are judged one by one in the order
-//! of (partition, offset), so that the outcome does not depend on how workers interleave. What is
-//! held is looked up in the overlay of epochs that are not committed yet, then in the state by one
+//! Candidates of an epoch wait until the epoch is complete, then are decided one by one in the order
+//! of (partition, offset), so that the outcome does not depend on how workers interleave. The held rows
+//! are read from the overlay of epochs that are not committed yet, then from the state by one
 //! sorted batch lookup a chunk. Only the output is consolidated: a key that changes twice in a chunk
 //! emits its net change.
 //!
-//! A delete takes back the held row whatever its version. Where the table has versions, a grave stays in
-//! its place: key, version and event time, so that a row of an older version that comes late is still
-//! superseded, and forgotten when the row would have been. Without versions nothing could be judged by
-//! it, and nothing stays.
+//! A delete retracts the held row whatever its version. Where the table has versions, a tombstone stays in
+//! its place: key, version and event time, so that a late row of an older version is still superseded. It
+//! expires when the row would have. Without versions a tombstone would decide nothing, and none is kept.
 //!
 //! A held row below a candidate's horizon counts as forgotten: the candidate is new, and nothing is
-//! retracted. A slow sweep clears such rows once every partition's horizon has passed them, which
+//! retracted. A slow sweep deletes such rows once every partition's horizon has passed them, which
 //! therefore changes no outcome.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -34,7 +33,7 @@ use super::ingest::Candidates;
 use crate::error::RunError;
 use crate::plan::{Conflict, Source};
 use crate::render::aggregates::input::Groups;
-use crate::render::batch::{Data, DeltaBatch, Shape};
+use crate::render::batch::{Data, DeltaBatch, RelationType};
 use crate::render::collect::{Shared, stored_key};
 use crate::render::linear::Deltas;
 
@@ -50,17 +49,18 @@ pub struct Chunk {
     declared: Vec<u32>,
     events: Vec<i64>,
     horizons: Vec<i64>,
-    /// Whether the record deletes; its row is then empty.
+    /// True for a record that deletes; its row is then empty.
     deletes: Vec<bool>,
-    /// The rows as columns: where they are in a batch that chunks of other owners share.
+    /// The batch the rows came in, which chunks of other owners share; None after serialization.
     #[serde(skip)]
     batch: Option<RecordBatch>,
+    /// Position of each row in `batch`.
     places: Vec<u32>,
 }
 
 /// Packs candidates into chunks by owner.
 pub struct Packer {
-    shape: Shape,
+    shape: RelationType,
     key: Vec<usize>,
     key_codec: RowCodec,
     version: Option<(usize, RowCodec)>,
@@ -68,21 +68,21 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// The packer of a keyed source.
+    /// Makes the packer of a keyed source.
     ///
     /// # Errors
     /// When a column type has no packed form, or the source has no key.
     pub fn new(source: &Source) -> Result<Packer, RunError> {
         let keyed =
             source.keyed.as_ref().ok_or_else(|| RunError::Broken(format!("{} has no key", source.name)))?;
-        let of = |at: &usize| source.schema.field(*at).data_type().clone();
+        let type_of = |at: &usize| source.schema.field(*at).data_type().clone();
         let version = match keyed.conflict {
-            Conflict::Overwrite { version: Some(at) } => Some((at, RowCodec::new(&[of(&at)])?)),
+            Conflict::Overwrite { version: Some(at) } => Some((at, RowCodec::new(&[type_of(&at)])?)),
             _ => None,
         };
         Ok(Packer {
-            shape: Shape::new(&source.schema)?,
-            key_codec: RowCodec::new(&keyed.key.iter().map(of).collect::<Vec<_>>())?,
+            shape: RelationType::new(&source.schema)?,
+            key_codec: RowCodec::new(&keyed.key.iter().map(type_of).collect::<Vec<_>>())?,
             key: keyed.key.clone(),
             version,
             declared: source.schema.fields().len() - source.includes.len(),
@@ -107,6 +107,7 @@ impl Packer {
             Some((at, codec)) => Some(codec.encode(std::slice::from_ref(batch.column(*at)))?),
             None => None,
         };
+        // Without INCLUDEd columns the whole packed row is declared, and its prefix need not be measured.
         let all_declared = self.declared == batch.num_columns();
         let mut chunks: BTreeMap<u64, Chunk> = BTreeMap::new();
         for row in 0..batch.num_rows() {
@@ -156,18 +157,18 @@ impl Chunk {
     }
 }
 
-/// What a table needs to judge.
+/// A table at one worker: its rules, its part of the state and the outputs.
 pub struct Table {
     /// Index of the source, for counters.
     pub source: usize,
-    /// Rows.
-    pub shape: Shape,
-    /// Conflict rule.
+    /// Type of the rows.
+    pub shape: RelationType,
+    /// Conflict rule: the first row of a key stays.
     pub do_nothing: bool,
     /// Retention, microseconds.
     pub retention_us: Option<i64>,
-    /// The space its rows are in.
-    pub space: u32,
+    /// The state table its rows are in.
+    pub table_id: u32,
     /// The key groups whose keys live at this worker.
     pub groups: Vec<u8>,
     /// The state.
@@ -176,18 +177,31 @@ pub struct Table {
     pub committed: Arc<AtomicU64>,
     /// The source's committed watermark, microseconds; `i64::MIN` without one.
     pub watermark: Arc<AtomicI64>,
-    /// Where changes and counts go.
+    /// Takes the changes of the state and the counts.
     pub collector: Shared,
 }
 
 /// Rows of epochs that are not committed yet.
 #[derive(Default)]
 struct Overlay {
+    /// By key: the last epoch that changed it, and the row it left; None for a deleted key.
     rows: HashMap<Vec<u8>, (u64, Option<Held>)>,
+    /// Keys changed by epoch, oldest first.
     epochs: VecDeque<(u64, Vec<Vec<u8>>)>,
 }
 
-/// The operator: chunks in, deltas of the table out.
+/// Result of the candidates of one epoch.
+#[derive(Default)]
+struct Decided {
+    /// Records by outcome.
+    counts: [u64; 6],
+    /// Deltas of the table.
+    out: Vec<DeltaBatch>,
+    /// Keys whose held row changed.
+    changed: HashSet<Vec<u8>>,
+}
+
+/// Builds the operator: chunks in, deltas of the table out.
 pub fn table<'s>(stream: Stream<'s, u64, Vec<Chunk>>, table: Table) -> Deltas<'s> {
     let exchange = Exchange::new(|chunk: &Chunk| chunk.owner);
     stream.unary_frontier::<CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _>(
@@ -204,11 +218,13 @@ pub fn table<'s>(stream: Stream<'s, u64, Vec<Chunk>>, table: Table) -> Deltas<'s
                     entry.1.append(chunks);
                 });
                 while let Some(entry) = waiting.first_entry() {
+                    // Chunks of other workers may still come: the order of rows is known when the epoch is
+                    // complete.
                     if frontier.less_equal(entry.key()) {
                         break;
                     }
                     let (epoch, (capability, chunks)) = entry.remove_entry();
-                    match table.epoch(epoch, chunks, &mut overlay, &mut sweep) {
+                    match table.decide_epoch(epoch, chunks, &mut overlay, &mut sweep) {
                         Ok(batches) => {
                             let mut session = output.session(&capability);
                             batches.into_iter().for_each(|b| session.give(b));
@@ -222,7 +238,8 @@ pub fn table<'s>(stream: Stream<'s, u64, Vec<Chunk>>, table: Table) -> Deltas<'s
 }
 
 impl Table {
-    fn epoch(
+    /// Decides the candidates of a complete epoch; returns the table's deltas and collects its writes.
+    fn decide_epoch(
         &self,
         epoch: u64,
         mut chunks: Vec<Chunk>,
@@ -231,26 +248,28 @@ impl Table {
     ) -> Result<Vec<DeltaBatch>, RunError> {
         overlay.drop_through(self.committed.load(Ordering::Acquire));
         chunks.sort_by_key(|c| (c.partition, c.offsets.first().copied()));
-        let (mut counts, mut out, mut changed) = ([0u64; 6], vec![], HashSet::new());
+        let mut decided = Decided::default();
         for chunk in chunks {
-            self.chunk(epoch, &chunk, overlay, (&mut counts, &mut out, &mut changed))?;
+            self.decide_chunk(epoch, &chunk, overlay, &mut decided)?;
         }
+        let Decided { counts, out, changed } = decided;
         let mut collector = self.collector.borrow_mut();
         let entry = collector.at(epoch);
         for outcome in Outcome::ALL {
             if counts[outcome.index()] > 0 {
-                entry.outcome(self.source, outcome, counts[outcome.index()]);
+                entry.count_outcome(self.source, outcome, counts[outcome.index()]);
             }
         }
+        // A key that changed several times in the epoch is written once, as it is now.
         let mut bytes = Vec::new();
         for key in &changed {
             match overlay.rows.get(key) {
                 Some((_, Some(held))) => {
                     bytes.clear();
                     held.write(&mut bytes);
-                    entry.write(self.space, &stored_key(key), Some(&bytes));
+                    entry.write_total(self.table_id, &stored_key(key), Some(&bytes));
                 }
-                Some((_, None)) => entry.write(self.space, &stored_key(key), None),
+                Some((_, None)) => entry.write_total(self.table_id, &stored_key(key), None),
                 None => {}
             }
         }
@@ -261,17 +280,18 @@ impl Table {
         Ok(out)
     }
 
-    /// Judges one chunk, row by row.
-    fn chunk(
+    /// Decides one chunk row by row; keeps the net change of each key in the overlay.
+    fn decide_chunk(
         &self,
         epoch: u64,
         chunk: &Chunk,
         overlay: &mut Overlay,
-        (counts, out, changed): (&mut [u64; 6], &mut Vec<DeltaBatch>, &mut HashSet<Vec<u8>>),
+        decided: &mut Decided,
     ) -> Result<(), RunError> {
-        let Groups { members, first } = Groups::of(&chunk.keys);
+        let Groups { members, first } = Groups::of_keys(&chunk.keys);
         let mut held = self.look_up(chunk, &first, overlay)?;
-        // What the deltas add up to, a group: the row taken back (as it was before the chunk) and the row put in.
+        // The net change of each group (key): the row held before the chunk, to retract, and the row to
+        // insert. The outer None of `before` stands for a group without change.
         let mut before: Vec<Option<Option<Vec<u8>>>> = vec![None; first.len()];
         let mut after: Vec<Option<u32>> = vec![None; first.len()];
         let (mut inserts, mut retracts) = (Vec::new(), Rows::new());
@@ -281,25 +301,27 @@ impl Table {
                 .as_ref()
                 .is_some_and(|h| h.event_us != i64::MIN && h.event_us < chunk.horizons[row]);
             let current = held[group].as_ref().filter(|_| !forgotten);
-            let outcome = self.judge(chunk, row, current);
-            counts[outcome.index()] += 1;
+            let outcome = self.outcome_of(chunk, row, current);
+            decided.counts[outcome.index()] += 1;
             if outcome != Outcome::Accepted {
                 continue;
             }
             if forgotten {
-                // What was forgotten is not retracted, so what this chunk did for it so far stays.
+                // A forgotten row is never retracted, so the change made so far for its key is final: emit it
+                // and start again from an empty key.
                 if let Some(Some(row)) = before[group].take() {
                     retracts.push(&row);
                 }
                 inserts.extend(after[group].take());
                 before[group] = Some(None);
             }
+            // Only the row held before the first change is retracted; a tombstone has no row.
             if before[group].is_none() {
                 before[group] = Some(current.filter(|h| !h.deleted).map(|h| h.row.clone()));
             }
             let deletes = chunk.deletes[row];
             after[group] = (!deletes).then_some(row as u32);
-            held[group] = if deletes { chunk.grave(row, current) } else { Some(chunk.held(row)) };
+            held[group] = if deletes { chunk.tombstone(row, current) } else { Some(chunk.held_row(row)) };
         }
         for (group, before) in before.into_iter().enumerate() {
             let Some(before) = before else { continue };
@@ -309,20 +331,22 @@ impl Table {
             inserts.extend(after[group]);
             let key = chunk.keys.get(first[group] as usize).to_vec();
             overlay.rows.insert(key.clone(), (epoch, held[group].take()));
-            changed.insert(key);
+            decided.changed.insert(key);
         }
+        // Groups come in the order of their first rows; a batch is taken in the order of its rows.
         inserts.sort_unstable();
         if !retracts.is_empty() {
             let diffs = vec![-1; retracts.len()];
-            out.push(DeltaBatch { data: Data::Packed(retracts), diffs });
+            decided.out.push(DeltaBatch { data: Data::Packed(retracts), diffs });
         }
         if !inserts.is_empty() {
-            out.push(chunk.inserted(inserts)?);
+            decided.out.push(chunk.insertions(inserts)?);
         }
         Ok(())
     }
 
-    fn judge(&self, chunk: &Chunk, row: usize, held: Option<&Held>) -> Outcome {
+    /// The outcome of one candidate, given the key's held row.
+    fn outcome_of(&self, chunk: &Chunk, row: usize, held: Option<&Held>) -> Outcome {
         let deletes = chunk.deletes[row];
         let Some(held) = held else {
             return if deletes { Outcome::Duplicate } else { Outcome::Accepted };
@@ -334,11 +358,14 @@ impl Table {
             let older = chunk.versions.get(row) < held.version.as_slice();
             return if older { Outcome::Superseded } else { Outcome::Accepted };
         }
+        // Duplicates are equal in the declared columns, whatever the INCLUDEd ones hold.
         let declared = chunk.declared[row] as usize;
         let same = held.row[..held.declared as usize] == chunk.rows.get(row)[..declared];
         if self.do_nothing || same {
             return Outcome::Duplicate;
         }
+        // The position of the record breaks ties of the version, so that the outcome is the same on every
+        // run.
         let new = (chunk.versions.get(row), chunk.partition, chunk.offsets[row]);
         if new > (held.version.as_slice(), held.partition, held.offset) {
             Outcome::Accepted
@@ -347,7 +374,7 @@ impl Table {
         }
     }
 
-    /// What is held for the first key of each group.
+    /// The held row of each group's key, from the overlay or else from the state.
     fn look_up(
         &self,
         chunk: &Chunk,
@@ -367,7 +394,7 @@ impl Table {
                 }
             }
         }
-        for (group, bytes) in missing.into_iter().zip(self.store.multi_get(self.space, stored.iter())?) {
+        for (group, bytes) in missing.into_iter().zip(self.store.multi_get(self.table_id, stored.iter())?) {
             if let Some(bytes) = bytes {
                 let row = Held::read(&bytes)
                     .ok_or_else(|| RunError::Broken("a held row is not readable".into()))?;
@@ -377,24 +404,25 @@ impl Table {
         Ok(held)
     }
 
-    /// Clears some rows that every partition's horizon has passed.
+    /// Deletes some rows that every partition's horizon has passed; the next call goes on behind them.
     fn sweep(
         &self,
         entry: &mut crate::render::collect::EpochOut,
         overlay: &Overlay,
         next: &mut Vec<u8>,
     ) -> Result<(), RunError> {
-        const ROWS: usize = 512;
+        const MAX_ROWS_PER_EPOCH: usize = 512;
         let watermark = self.watermark.load(Ordering::Acquire);
         let (Some(retention), true) = (self.retention_us, watermark != i64::MIN) else { return Ok(()) };
         let horizon = watermark.saturating_sub(retention);
-        // Others sweep theirs: only here is it known what is about to change.
+        // Each worker sweeps its own key groups: only it knows which of their keys are about to change.
         let (Some(first), Some(last)) = (self.groups.first(), self.groups.last()) else { return Ok(()) };
         if next.is_empty() {
             next.push(*first);
         }
-        let mut scan = self.store.iter_from(self.space, next)?;
-        for _ in 0..ROWS {
+        let mut scan = self.store.iter_from(self.table_id, next)?;
+        for _ in 0..MAX_ROWS_PER_EPOCH {
+            // The end of this worker's groups: the next sweep starts from the first.
             let Some((key, value)) = scan.next_entry()?.filter(|(key, _)| key.first() <= Some(last)) else {
                 next.clear();
                 return Ok(());
@@ -402,8 +430,9 @@ impl Table {
             let held =
                 Held::read(value).ok_or_else(|| RunError::Broken("a held row is not readable".into()))?;
             if held.event_us != i64::MIN && held.event_us < horizon && !overlay.rows.contains_key(&key[1..]) {
-                entry.write(self.space, key, None);
+                entry.write_total(self.table_id, key, None);
             }
+            // The least key above this one.
             next.clear();
             next.extend_from_slice(key);
             next.push(0);
@@ -413,7 +442,8 @@ impl Table {
 }
 
 impl Chunk {
-    fn held(&self, row: usize) -> Held {
+    /// The stored form of an accepted row.
+    fn held_row(&self, row: usize) -> Held {
         Held {
             deleted: false,
             partition: self.partition,
@@ -425,8 +455,8 @@ impl Chunk {
         }
     }
 
-    /// What stays of a held row that the record deletes: nothing where rows have no version.
-    fn grave(&self, row: usize, held: Option<&Held>) -> Option<Held> {
+    /// The tombstone that replaces a deleted row; None where rows have no version.
+    fn tombstone(&self, row: usize, held: Option<&Held>) -> Option<Held> {
         let held = held.filter(|held| !held.version.is_empty())?;
         Some(Held {
             deleted: true,
@@ -439,13 +469,16 @@ impl Chunk {
         })
     }
 
-    fn inserted(&self, rows: Vec<u32>) -> Result<DeltaBatch, RunError> {
+    /// Insertions of these rows: columns of the shared batch, or packed rows where there is none.
+    fn insertions(&self, rows: Vec<u32>) -> Result<DeltaBatch, RunError> {
         let diffs = vec![1; rows.len()];
         match &self.batch {
-            Some(batch) if rows.len() == batch.num_rows() => Ok(DeltaBatch::arrow(batch.clone(), diffs)),
+            Some(batch) if rows.len() == batch.num_rows() => {
+                Ok(DeltaBatch::from_columns(batch.clone(), diffs))
+            }
             Some(batch) => {
                 let places: UInt32Array = rows.iter().map(|row| self.places[*row as usize]).collect();
-                Ok(DeltaBatch::arrow(take_record_batch(batch, &places)?, diffs))
+                Ok(DeltaBatch::from_columns(take_record_batch(batch, &places)?, diffs))
             }
             None => {
                 let mut packed = Rows::new();
@@ -457,7 +490,7 @@ impl Chunk {
 }
 
 impl Overlay {
-    /// Forgets what is in the state by now.
+    /// Drops rows of committed epochs: the state has them. A key that a later epoch changed stays.
     fn drop_through(&mut self, committed: u64) {
         while self.epochs.front().is_some_and(|(epoch, _)| *epoch <= committed) {
             let Some((epoch, keys)) = self.epochs.pop_front() else { return };

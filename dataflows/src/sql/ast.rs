@@ -1,9 +1,9 @@
-//! What a topology file says, statement by statement, before anything is resolved.
+//! Syntax tree of a topology: its statements before any name is resolved.
 //!
 //! The parser produces these; the binder turns them into a [`crate::plan::Plan`]. Expressions,
-//! queries and types are `sqlparser`'s own trees, with their spans; everything Herald adds to SQL
-//! (sources, tables with conflict rules, sinks) is spelled out here. Every name and option keeps
-//! the position it was written at, so that each refusal can point at it.
+//! queries and types are `sqlparser`'s own trees, with their spans; everything that Herald adds to SQL
+//! (sources, tables with conflict rules, sinks) is defined here. Every name and option keeps its
+//! position in the text, so that each refusal can point at it.
 
 use crate::plan::formats::Encoding;
 use crate::plan::formats::Format;
@@ -13,13 +13,13 @@ use datafusion_sql::sqlparser::ast as sql;
 /// One file of a topology, as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqlFile {
-    /// The name as given, for messages.
+    /// Name as given by the user, for messages.
     pub name: String,
     /// Its content.
     pub text: String,
 }
 
-/// A place in the text of a topology: file index in the order given, 1-based line and column.
+/// Position in the text of a topology: file index in the order given, 1-based line and column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pos {
     /// Index of the file in the order given.
@@ -30,25 +30,25 @@ pub struct Pos {
     pub column: u64,
 }
 
-/// An identifier as it counts (folded to lower case unless quoted) and where it stands.
+/// Identifier in normal form (folded to lower case unless quoted) and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Name {
-    /// The identifier as it counts.
+    /// Identifier in normal form.
     pub text: String,
-    /// Where it stands.
+    /// Its position.
     pub pos: Pos,
 }
 
 /// One `name = value` of a `WITH` or `ENCODE` list, variables already replaced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptionItem {
-    /// Option name, lower-cased except for what follows `properties.`.
+    /// Option name, lower-cased except for the part after `properties.`.
     pub name: String,
     /// Value after substitution of `${...}`.
     pub value: String,
-    /// Whether a `${file:...}` or `${VAR}` filled it; such values are never printed.
+    /// True if a `${file:...}` or `${VAR}` filled it; such values are never printed.
     pub secret: bool,
-    /// Where the option's name stands.
+    /// Position of the option's name.
     pub pos: Pos,
 }
 
@@ -73,13 +73,13 @@ pub struct CreateRelation {
     pub table: bool,
     /// Declared columns in order.
     pub columns: Vec<ColumnDef>,
-    /// Where a `*` stands in the column list, or the statement's place when the list is missing.
+    /// Position of a `*` in the column list, or of the statement if the list is missing.
     pub star: Option<Pos>,
     /// PRIMARY KEY columns.
     pub primary_key: Vec<Name>,
     /// CHECK constraints.
     pub checks: Vec<CheckDef>,
-    /// WATERMARK FOR column AS expression.
+    /// WATERMARK clause.
     pub watermark: Option<WatermarkDef>,
     /// ON CONFLICT clause.
     pub conflict: Option<(ConflictDef, Pos)>,
@@ -119,7 +119,7 @@ pub struct CheckDef {
     pub expr: sql::Expr,
     /// The condition as written.
     pub text: String,
-    /// Where it stands.
+    /// Its position.
     pub pos: Pos,
 }
 
@@ -135,9 +135,9 @@ pub struct WatermarkDef {
 /// ON CONFLICT.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConflictDef {
-    /// DO NOTHING: the first wins.
+    /// DO NOTHING: the first row of a key is kept.
     DoNothing,
-    /// OVERWRITE, with the version column where one is named.
+    /// OVERWRITE: the last row of a key is kept, or the one with the greatest version.
     Overwrite {
         /// WITH VERSION COLUMN (c).
         version: Option<Name>,
@@ -147,7 +147,7 @@ pub enum ConflictDef {
 /// `INCLUDE kind [name] AS alias`.
 #[derive(Clone, Debug)]
 pub struct IncludeDef {
-    /// What of the record.
+    /// Part of the record.
     pub kind: IncludeKind,
     /// Column name: the alias, or `_herald_KIND`.
     pub name: Name,
@@ -164,7 +164,7 @@ pub struct CreateView {
     pub with: Vec<OptionItem>,
     /// The query.
     pub query: Box<sql::Query>,
-    /// Where EMIT ON WINDOW CLOSE stands, if it does.
+    /// Position of EMIT ON WINDOW CLOSE, if it is written.
     pub emit_on_close: Option<Pos>,
     /// The query as written, white space kept.
     pub text: String,
@@ -172,12 +172,12 @@ pub struct CreateView {
     pub pos: Pos,
 }
 
-/// What a sink sends.
+/// Input of a sink.
 #[derive(Clone, Debug)]
 pub enum SinkInput {
-    /// FROM view.
+    /// FROM: a relation by name.
     From(Name),
-    /// AS SELECT.
+    /// AS: a query and its text.
     Query(Box<sql::Query>, String),
 }
 
@@ -186,7 +186,7 @@ pub enum SinkInput {
 pub struct CreateSink {
     /// Its name.
     pub name: Name,
-    /// What it sends.
+    /// Its input.
     pub input: SinkInput,
     /// WITH options.
     pub with: Vec<OptionItem>,

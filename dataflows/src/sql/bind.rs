@@ -1,8 +1,8 @@
-//! `CREATE SOURCE` and `CREATE TABLE` against types: from names to positions.
+//! Binder of `CREATE SOURCE` and `CREATE TABLE`: resolves names to column indexes and checks types.
 //!
-//! Columns come from the declaration, and where `*` stands from the encoding's schema. Generated
-//! columns see the decoded and the INCLUDEd ones; constraints, watermark, key and version see all.
-//! What stays in a source's options is the connector's to judge.
+//! Columns come from the declaration, those of `*` from the encoding's schema. Generated columns
+//! can read the decoded and the INCLUDEd ones; constraints, watermark, key and version can read all.
+//! The connector validates the options that are left in a source.
 
 pub(crate) mod keyed;
 pub(crate) mod places;
@@ -25,45 +25,46 @@ use crate::plan::formats::IncludeKind;
 use crate::plan::{Check, Conflict, Keyed, Origin, Scalar, Source, Watermark};
 use keyed;
 
-/// Asks the encoding (a registry, a schema file) for the columns of a relation that leaves them out.
-/// None where the encoding names no columns.
+/// Function that asks the encoding (a registry, a schema file) for the columns of a relation that leaves them
+/// out. None if the encoding names no columns.
 pub type ColumnsOf<'a> = dyn Fn(&CreateRelation) -> Result<Option<Vec<Field>>, String> + 'a;
 
+/// Default of `watermark.max_ahead`.
 const DAY_US: i64 = 86_400_000_000;
 
 /// Resolves one relation.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All mistakes of the statement.
 pub(crate) fn relation(
     create: &CreateRelation,
     catalog: &Catalog,
     columns_of: &ColumnsOf<'_>,
 ) -> Result<Source, Vec<Mistake>> {
-    let mut bind = Bind { create, catalog, mistakes: Vec::new() };
-    let columns = bind.columns(columns_of);
-    let (decoded, schema, origins) = bind.layout(&columns);
-    let source = bind.source(decoded, schema, origins);
+    let mut bind = RelationBinder { create, catalog, mistakes: Vec::new() };
+    let columns = bind.expand_columns(columns_of);
+    let (decoded, schema, origins) = bind.build_schemas(&columns);
+    let source = bind.build_source(decoded, schema, origins);
     if bind.mistakes.is_empty() { Ok(source) } else { Err(bind.mistakes) }
 }
 
-/// The options as a map.
-pub(crate) fn options(items: &[OptionItem]) -> BTreeMap<String, String> {
+/// Collects options into a map.
+pub(crate) fn option_map(items: &[OptionItem]) -> BTreeMap<String, String> {
     items.iter().map(|o| (o.name.clone(), o.value.clone())).collect()
 }
 
-/// The option of that name.
-pub(crate) fn option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a OptionItem> {
-    items.iter().find(|o| o.name == name)
+/// Finds the option of that name.
+pub(crate) fn find_option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a OptionItem> {
+    items.iter().find_column(|o| o.name == name)
 }
 
-/// A connector's name, if it is one of `known`.
-pub(crate) fn connector(items: &[OptionItem], known: &[&str], of: (&str, Pos)) -> Result<(), Mistake> {
+/// Refuses a missing connector, and one that is not among `known`.
+pub(crate) fn check_connector(items: &[OptionItem], known: &[&str], of: (&str, Pos)) -> Result<(), Mistake> {
     let list = || {
         let (last, first) = known.split_last().map_or(("", &[][..]), |(l, f)| (*l, f));
         format!("{} or {last}", first.join(", "))
     };
-    match option(items, "connector") {
+    match find_option(items, "connector") {
         None => Err(Mistake::new(of.1, format!("{} has no connector", of.0)).hint(format!(
             "write WITH (connector = '{}', ...): {}",
             known[0],
@@ -81,19 +82,19 @@ pub(crate) fn connector(items: &[OptionItem], known: &[&str], of: (&str, Pos)) -
     }
 }
 
-struct Bind<'a> {
+struct RelationBinder<'a> {
     create: &'a CreateRelation,
     catalog: &'a Catalog,
     mistakes: Vec<Mistake>,
 }
 
-impl Bind<'_> {
+impl RelationBinder<'_> {
     fn site(&self, pos: Pos) -> Site {
         Site { file: pos.file, pos }
     }
 
-    /// Declared columns, with the encoding's at the place of `*`.
-    fn columns(&mut self, columns_of: &ColumnsOf<'_>) -> Vec<ColumnDef> {
+    /// Declared columns, with the encoding's in place of `*`; a declared one hides one of the encoding.
+    fn expand_columns(&mut self, columns_of: &ColumnsOf<'_>) -> Vec<ColumnDef> {
         let create = self.create;
         let Some(star) = create.star else { return create.columns.clone() };
         let found = match columns_of(create) {
@@ -118,7 +119,7 @@ impl Bind<'_> {
             name: Name { text: f.name().clone(), pos: star },
             not_null: false,
             generated: None,
-            // What is read may miss anything, at any depth.
+            // Records may lack any field, at any depth.
             data_type: schemas::types::columns::nullable_field(&f),
         });
         let (before, after): (Vec<_>, Vec<_>) =
@@ -126,8 +127,8 @@ impl Bind<'_> {
         before.into_iter().chain(found).chain(after).collect()
     }
 
-    /// The decoded columns, all columns, and where each comes from.
-    fn layout(&mut self, columns: &[ColumnDef]) -> (SchemaRef, SchemaRef, Vec<Origin>) {
+    /// Schemas of the decoded columns and of all columns, and the origin of each.
+    fn build_schemas(&mut self, columns: &[ColumnDef]) -> (SchemaRef, SchemaRef, Vec<Origin>) {
         let create = self.create;
         let plain = |c: &&ColumnDef| c.generated.is_none();
         let decoded: Vec<Field> = columns
@@ -135,11 +136,13 @@ impl Bind<'_> {
             .filter(plain)
             .map(|c| c.data_type.clone().with_name(&c.name.text).with_nullable(true))
             .collect();
-        let included: Vec<Field> = create.includes.iter().map(|i| included(&i.name.text, &i.kind)).collect();
+        let included: Vec<Field> =
+            create.includes.iter().map(|i| included_field(&i.name.text, &i.kind)).collect();
         let base = Schema::new(decoded.iter().chain(&included).cloned().collect::<Vec<_>>());
         let key = |name: &str| create.primary_key.iter().any(|k| k.text == name);
         let (mut fields, mut origins, mut next) = (Vec::new(), Vec::new(), 0);
         for c in columns {
+            // Key columns are NOT NULL without being declared so.
             let nullable = !(c.not_null || key(&c.name.text));
             let field = schemas::without_default(c.data_type.clone());
             fields.push(field.with_name(&c.name.text).with_nullable(nullable));
@@ -149,7 +152,7 @@ impl Bind<'_> {
                 continue;
             };
             let over = (create.name.text.as_str(), &base);
-            match query::expression(
+            match query::plan_expression(
                 self.catalog,
                 expr,
                 over,
@@ -171,7 +174,7 @@ impl Bind<'_> {
         (Arc::new(Schema::new(decoded)), Arc::new(Schema::new(fields)), origins)
     }
 
-    /// Refuses text as the value of a JSONB column: nothing has read it.
+    /// Refuses text as the value of a JSONB column: it was not parsed as JSON.
     fn same_json(&mut self, column: &ColumnDef, scalar: &Scalar, base: &Schema) {
         let made = scalar.expr().return_field(base).is_ok_and(|field| schemas::is_jsonb(&field));
         if schemas::is_jsonb(&column.data_type) && !made {
@@ -181,25 +184,26 @@ impl Bind<'_> {
         }
     }
 
-    fn source(&mut self, decoded: SchemaRef, schema: SchemaRef, origins: Vec<Origin>) -> Source {
+    fn build_source(&mut self, decoded: SchemaRef, schema: SchemaRef, origins: Vec<Origin>) -> Source {
         let create = self.create;
         let what = format!("{} {}", if create.table { "table" } else { "source" }, create.name.text);
         let known = ["kafka", "file", "datagen", "nexmark"];
-        if let Err(mistake) = connector(&create.with, &known, (&what, create.pos)) {
+        if let Err(mistake) = check_connector(&create.with, &known, (&what, create.pos)) {
             self.mistakes.push(mistake);
         }
-        let watermark = self.watermark(&schema);
-        let max_ahead_us = self.length("watermark.max_ahead").unwrap_or(DAY_US);
-        let keyed = self.keyed(&schema, watermark.is_some());
+        let watermark = self.bind_watermark(&schema);
+        let max_ahead_us = self.duration_option("watermark.max_ahead").unwrap_or(DAY_US);
+        let keyed = self.bind_key(&schema, watermark.is_some());
         let key = keyed.as_ref().map_or(&[][..], |keyed| &keyed.key);
-        self.mistakes.extend(keyed::mistakes(create, (&schema, &origins), key));
-        let (key_encoding, key_encode_options) = keyed::encoding(create, &origins, key);
-        let checks = self.checks(&schema);
+        self.mistakes.extend(keyed::check_format(create, (&schema, &origins), key));
+        let (key_encoding, key_encode_options) = keyed::key_encoding(create, &origins, key);
+        let checks = self.bind_checks(&schema);
         let not_null = (0..schema.fields().len())
             .filter(|c| !schema.field(*c).is_nullable() && self.may_be_null(*c, &schema))
             .collect();
-        let mut options = options(&create.with);
+        let mut options = option_map(&create.with);
         let dead_letter_topic = options.remove("dead_letter.topic");
+        // These options are Herald's; the connector gets the rest.
         for own in ["watermark.max_ahead", "retention"] {
             options.remove(own);
         }
@@ -216,7 +220,7 @@ impl Bind<'_> {
             keyed,
             format: create.format.0,
             encoding: create.encode.0,
-            encode_options: self::options(&create.encode.1),
+            encode_options: self::option_map(&create.encode.1),
             key_encoding,
             key_encode_options,
             options,
@@ -224,7 +228,7 @@ impl Bind<'_> {
         }
     }
 
-    /// A partition and an offset every record has; they need no check.
+    /// Returns false for partition and offset: every record has them, so no check is needed.
     fn may_be_null(&self, column: usize, schema: &Schema) -> bool {
         let name = schema.field(column).name();
         !self
@@ -234,7 +238,8 @@ impl Bind<'_> {
             .any(|i| i.name.text == *name && matches!(i.kind, IncludeKind::Partition | IncludeKind::Offset))
     }
 
-    fn find(&mut self, schema: &Schema, name: &Name) -> Option<usize> {
+    /// Finds a column by its name; reports an unknown one.
+    fn find_column(&mut self, schema: &Schema, name: &Name) -> Option<usize> {
         let found = schema.fields().iter().position(|f| *f.name() == name.text);
         if found.is_none() {
             let hint = did_you_mean(&name.text, schema.fields().iter().map(|f| f.name().as_str()));
@@ -244,8 +249,9 @@ impl Bind<'_> {
         found
     }
 
-    fn length(&mut self, name: &str) -> Option<i64> {
-        let item = option(&self.create.with, name)?;
+    /// Reads an option that is a length of time; reports an invalid one.
+    fn duration_option(&mut self, name: &str) -> Option<i64> {
+        let item = find_option(&self.create.with, name)?;
         match duration_us(&item.value) {
             Ok(us) if us >= 0 => Some(us),
             Ok(_) => {
@@ -265,9 +271,9 @@ impl Bind<'_> {
         }
     }
 
-    fn watermark(&mut self, schema: &Schema) -> Option<Watermark> {
+    fn bind_watermark(&mut self, schema: &Schema) -> Option<Watermark> {
         let def = self.create.watermark.as_ref()?;
-        let column = self.find(schema, &def.column)?;
+        let column = self.find_column(schema, &def.column)?;
         if !matches!(schema.field(column).data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
             let message = format!(
                 "the watermark column {} is {}",
@@ -275,7 +281,7 @@ impl Bind<'_> {
                 schemas::sql_type(schema.field(column))
             );
             let hint = match schema.field(column).data_type().is_integer() {
-                true => columns::of_a_number(&def.column.text),
+                true => columns::number_watermark_hint(&def.column.text),
                 false => "a watermark needs a TIMESTAMP or TIMESTAMPTZ column".to_owned(),
             };
             self.mistakes.push(Mistake::new(def.column.pos, message).hint(hint));
@@ -284,10 +290,10 @@ impl Bind<'_> {
         Some(Watermark { column, delay_us: def.delay_us })
     }
 
-    fn keyed(&mut self, schema: &Schema, watermark: bool) -> Option<Keyed> {
+    fn bind_key(&mut self, schema: &Schema, watermark: bool) -> Option<Keyed> {
         let create = self.create;
-        let retention_us = self.length("retention");
-        if let Some(item) = option(&create.with, "retention").filter(|_| !create.table || !watermark) {
+        let retention_us = self.duration_option("retention");
+        if let Some(item) = find_option(&create.with, "retention").filter(|_| !create.table || !watermark) {
             let (message, hint) = if create.table {
                 (
                     "retention needs a watermark, which says how old a row is",
@@ -304,20 +310,20 @@ impl Bind<'_> {
         if !create.table {
             return None;
         }
-        let key: Vec<usize> = create.primary_key.iter().filter_map(|k| self.find(schema, k)).collect();
+        let key: Vec<usize> = create.primary_key.iter().filter_map(|k| self.find_column(schema, k)).collect();
         let conflict = match create.conflict.as_ref().map(|c| &c.0) {
             Some(ConflictDef::DoNothing) => Conflict::DoNothing,
             None => Conflict::Overwrite { version: None },
             Some(ConflictDef::Overwrite { version }) => {
-                let column = version.as_ref().and_then(|v| self.version(schema, v, &key));
+                let column = version.as_ref().and_then(|v| self.bind_version(schema, v, &key));
                 Conflict::Overwrite { version: column }
             }
         };
         Some(Keyed { key, conflict, retention_us })
     }
 
-    fn version(&mut self, schema: &Schema, name: &Name, key: &[usize]) -> Option<usize> {
-        let column = self.find(schema, name)?;
+    fn bind_version(&mut self, schema: &Schema, name: &Name, key: &[usize]) -> Option<usize> {
+        let column = self.find_column(schema, name)?;
         if schema.field(column).data_type().is_nested() || schemas::is_jsonb(schema.field(column)) {
             let message = format!(
                 "the version column {} is {}, which has no order",
@@ -335,12 +341,12 @@ impl Bind<'_> {
         Some(column)
     }
 
-    fn checks(&mut self, schema: &SchemaRef) -> Vec<Check> {
+    fn bind_checks(&mut self, schema: &SchemaRef) -> Vec<Check> {
         let create = self.create;
         let mut checks = Vec::new();
         for def in &create.checks {
             let over = (create.name.text.as_str(), schema.as_ref());
-            match query::expression(self.catalog, &def.expr, over, None, self.site(def.pos)) {
+            match query::plan_expression(self.catalog, &def.expr, over, None, self.site(def.pos)) {
                 Ok(predicate) => match predicate.data_type(schema) {
                     Ok(DataType::Boolean) => {
                         checks.push(Check { name: def.name.clone(), text: def.text.clone(), predicate })
@@ -357,7 +363,7 @@ impl Bind<'_> {
     }
 }
 
-fn included(name: &str, kind: &IncludeKind) -> Field {
+fn included_field(name: &str, kind: &IncludeKind) -> Field {
     let (data_type, nullable) = match kind {
         IncludeKind::Timestamp => (schemas::timestamptz(), true),
         IncludeKind::Key | IncludeKind::Header(_) | IncludeKind::Payload => (DataType::Binary, true),

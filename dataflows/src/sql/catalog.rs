@@ -1,8 +1,8 @@
-//! The relations a topology has named so far, as DataFusion's planner sees them.
+//! Catalogue of the relations that a topology has named so far, for DataFusion's planner.
 //!
 //! Sources, tables and views share one name space. Each is a leaf for the queries that read it:
-//! a [`RelSource`] that carries the [`RelId`] under which its plan stands. A statement that failed
-//! leaves its name as broken, so that what reads it is not blamed for it.
+//! a [`RelSource`] that carries the [`RelId`] of its plan. A failed statement leaves its name in the
+//! catalogue as broken, so that queries reading it report no further mistakes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,52 +21,54 @@ use crate::plan::RelId;
 
 /// A named relation.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    /// Its plan and columns; None when its statement failed.
+pub(crate) struct CatalogEntry {
+    /// Its plan and columns; None if its statement failed.
     pub known: Option<(RelId, SchemaRef)>,
     /// Column sets that are each unique at every epoch.
     pub unique: Vec<Vec<usize>>,
     /// Sources below it that have a watermark.
     pub clock: Vec<usize>,
-    /// Its name and place.
+    /// Its name and position.
     pub name: Name,
 }
 
-/// The columns of a table that stands for a recursion, which it is, or for the rows of its last round.
-type Standing = (SchemaRef, Option<Arc<Recursion>>);
+/// Columns of a table that stands for a recursion, with that recursion; None for the rows of its previous
+/// round.
+type RecursionTable = (SchemaRef, Option<Arc<Recursion>>);
 
-/// The names of a topology, and the tables that stand for parts of the query being planned.
+/// Names of a topology, and temporary tables for parts of the query being planned.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, CatalogEntry>,
+    /// Tables that stand for the items of an UNNEST.
     items: RefCell<BTreeMap<String, SchemaRef>>,
-    /// Tables that stand for a recursion, or for the rows of its last round.
-    recursions: RefCell<BTreeMap<String, Standing>>,
+    /// Tables that stand for a recursion, or for the rows of its previous round.
+    recursions: RefCell<BTreeMap<String, RecursionTable>>,
     /// Functions with a lambda, of the query being planned.
     lambdas: RefCell<BTreeMap<String, Arc<ScalarUDF>>>,
-    /// Names by their place, whether their statement has been read yet or not.
+    /// Positions of all names of the topology, including those of statements that have not been compiled yet.
     announced: BTreeMap<String, Pos>,
     options: ConfigOptions,
 }
 
 impl Catalog {
-    /// What `name` stands for.
-    pub(crate) fn get(&self, name: &str) -> Option<&Entry> {
+    /// The relation called `name`.
+    pub(crate) fn get(&self, name: &str) -> Option<&CatalogEntry> {
         self.entries.get(name)
     }
 
-    /// Adds a name; the caller has seen that it is new.
-    pub(crate) fn add(&mut self, entry: Entry) {
+    /// Adds a relation. The caller has checked that its name is new.
+    pub(crate) fn add(&mut self, entry: CatalogEntry) {
         self.entries.insert(entry.name.text.clone(), entry);
     }
 
-    /// Notes that `name` is created somewhere in the topology.
+    /// Records that `name` is created somewhere in the topology.
     pub(crate) fn announce(&mut self, name: &Name) {
         self.announced.entry(name.text.clone()).or_insert(name.pos);
     }
 
-    /// The hint for a name that is created further down.
-    pub(crate) fn later(&self, name: &str) -> Option<String> {
+    /// Hint for the use of a name that is created further down.
+    pub(crate) fn later_hint(&self, name: &str) -> Option<String> {
         let pos = self.announced.get(name)?;
         Some(format!("{name} is created further down, in line {}: put it before its use", pos.line))
     }
@@ -81,7 +83,8 @@ impl Catalog {
         self.items.borrow_mut().insert(name.to_owned(), schema);
     }
 
-    /// Registers a recursion as a table, or without one the rows of a round, under a name of its own.
+    /// Registers a recursion (or without one, the rows of its previous round) as a table; returns its unique
+    /// name.
     pub(crate) fn add_recursion(&self, of: &str, schema: SchemaRef, whole: Option<Arc<Recursion>>) -> String {
         let mut recursions = self.recursions.borrow_mut();
         let name = format!("{of}#{}", recursions.len());
@@ -89,7 +92,7 @@ impl Catalog {
         name
     }
 
-    /// Registers a function with a lambda; gives the name it is called by.
+    /// Registers a function with a lambda; returns its name.
     pub(crate) fn add_lambda(&self, function: Arc<ScalarUDF>) -> String {
         let mut lambdas = self.lambdas.borrow_mut();
         let name = format!("herald_lambda_{}", lambdas.len());
@@ -97,23 +100,23 @@ impl Catalog {
         name
     }
 
-    /// Forgets the functions with a lambda.
+    /// Removes the functions with a lambda.
     pub(crate) fn clear_lambdas(&self) {
         self.lambdas.borrow_mut().clear();
     }
 
-    /// Forgets the item tables.
+    /// Removes the tables of UNNEST items.
     pub(crate) fn clear_items(&self) {
         self.items.borrow_mut().clear();
     }
 }
 
-/// Leaf of a query: a relation planned before, or the items of an UNNEST.
+/// Leaf of a query: a relation planned before, a recursion or its previous round, or the items of an UNNEST.
 #[derive(Debug)]
 pub(crate) struct RelSource {
     /// The relation; None for items, recursions and their rounds.
     pub rel: Option<RelId>,
-    /// The recursion it stands for.
+    /// The recursion that it stands for, if any.
     pub recursion: Option<Arc<Recursion>>,
     /// Its columns.
     pub schema: SchemaRef,
@@ -124,7 +127,7 @@ pub(crate) struct RelSource {
 }
 
 impl RelSource {
-    /// A leaf of which no key is known.
+    /// A leaf without known keys.
     pub(crate) fn of(rel: Option<RelId>, schema: SchemaRef) -> RelSource {
         RelSource { rel, recursion: None, schema, unique: vec![], clock: vec![] }
     }
@@ -150,7 +153,7 @@ impl ContextProvider for Catalog {
             Some(schema) => self.entries.get(&format!("{schema}.{}", name.table())),
         };
         match known.and_then(|e| Some((e, e.known.clone()?))) {
-            Some((Entry { unique, clock, .. }, (rel, schema))) => {
+            Some((CatalogEntry { unique, clock, .. }, (rel, schema))) => {
                 let (unique, clock) = (unique.clone(), clock.clone());
                 Ok(Arc::new(RelSource { unique, clock, ..RelSource::of(Some(rel), schema) }))
             }

@@ -1,9 +1,9 @@
-//! A whole topology from its files to a [`Plan`].
+//! Compiler of a whole topology, from its files to a [`Plan`].
 //!
-//! Statements are taken in the order given; each may read what stands before it. A statement that
-//! fails does not stop the others: all mistakes are reported together, in the order of their
-//! places. After the last statement the plan is pruned as a whole, its facts are proven, and only
-//! then are sinks judged.
+//! Statements are compiled in the order given; each may read the relations created before it. A
+//! statement that fails does not stop the others: all mistakes are reported together, in the order of
+//! their positions. After the last statement the plan is pruned as a whole and its properties are
+//! proven; only then are sinks validated.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::ast::{
 };
 use super::bind::{self, ColumnsOf};
 use super::bind::{places, sink};
-use super::catalog::{Catalog, Entry};
+use super::catalog::{Catalog, CatalogEntry};
 use super::diagnostics::did_you_mean::did_you_mean;
 use super::diagnostics::error::{Mistake, SqlError};
 use super::diagnostics::site::Site;
@@ -28,24 +28,24 @@ use crate::plan::analysis::{event_time, properties};
 use crate::plan::rewrite::{emit_on_close, prune};
 use crate::plan::{Op, Plan, Rel, RelId, View};
 
-/// Compiles the files of a topology. `columns_of` is asked for the columns of relations that leave
-/// them out.
+/// Compiles the files of a topology. `columns_of` gives the columns of relations that leave them out.
 ///
 /// # Errors
-/// Every mistake, in the order of their places.
+/// Every mistake, in the order of their positions.
 pub fn compile(
     files: &[SqlFile],
     env: &dyn Fn(&str) -> Option<String>,
     read_file: &dyn Fn(&str) -> std::io::Result<String>,
     columns_of: &ColumnsOf<'_>,
 ) -> Result<Plan, Vec<SqlError>> {
-    stacker::grow(STACK, || compiled(files, env, read_file, columns_of))
+    stacker::grow(STACK_BYTES, || compile_files(files, env, read_file, columns_of))
 }
 
-/// Bytes of stack to compile on: parser and planner go as deep as the text does, within `parse`'s bounds.
-const STACK: usize = 256 << 20;
+/// Bytes of stack to compile on: parser and planner recurse as deep as the text is nested, within `parse`'s
+/// bounds.
+const STACK_BYTES: usize = 256 << 20;
 
-fn compiled(
+fn compile_files(
     files: &[SqlFile],
     env: &dyn Fn(&str) -> Option<String>,
     read_file: &dyn Fn(&str) -> std::io::Result<String>,
@@ -54,28 +54,30 @@ fn compiled(
     let statements = parse(files, env, read_file)?;
     if statements.is_empty() {
         let start = Pos { file: 0, line: 1, column: 1 };
-        let mistake = Mistake::new(start, "there is nothing to run: no statement stands here").hint(NOTHING);
+        let mistake =
+            Mistake::new(start, "there is nothing to run: no statement stands here").hint(NO_STATEMENT_HINT);
         return Err(vec![mistake.named(files)]);
     }
     let mut compiler = Compiler::new(files, columns_of, &statements);
     for statement in &statements {
         let result = match statement {
-            Statement::Relation(create) => compiler.relation(create),
-            Statement::View(create) => compiler.view(create),
-            Statement::Sink(create) => compiler.sink(create),
+            Statement::Relation(create) => compiler.create_relation(create),
+            Statement::View(create) => compiler.create_view(create),
+            Statement::Sink(create) => compiler.create_sink(create),
         };
         if let Err(mistakes) = result {
             compiler.mistakes.extend(mistakes);
         }
     }
-    compiler.mistakes.extend(places::check(&statements));
+    compiler.mistakes.extend(places::check_conflicts(&statements));
     compiler.finish()
 }
 
-/// What a topology without statements is told.
-const NOTHING: &str = "write CREATE SOURCE or CREATE TABLE, then CREATE MATERIALIZED VIEW name AS SELECT ..., \
+/// Hint for a topology without statements.
+const NO_STATEMENT_HINT: &str = "write CREATE SOURCE or CREATE TABLE, then CREATE MATERIALIZED VIEW name AS SELECT ..., \
                        and CREATE SINK for what is to leave";
 
+/// State of the compilation of one topology.
 struct Compiler<'a> {
     files: &'a [SqlFile],
     columns_of: &'a ColumnsOf<'a>,
@@ -83,7 +85,7 @@ struct Compiler<'a> {
     catalog: Catalog,
     /// Statements of sinks, in the order of `Plan::sinks`.
     sinks: Vec<CreateSink>,
-    /// Where the names of views stand, in the order of `Plan::views`.
+    /// Positions of the names of views, in the order of `Plan::views`.
     views: Vec<Pos>,
     sink_names: BTreeMap<String, Pos>,
     mistakes: Vec<Mistake>,
@@ -103,11 +105,13 @@ impl<'a> Compiler<'a> {
         Compiler { files, columns_of, plan, catalog, sinks, views, sink_names, mistakes }
     }
 
-    fn place(&self, pos: Pos) -> String {
+    /// Text of a position, as `file:line:column`.
+    fn place_of(&self, pos: Pos) -> String {
         let file = self.files.get(pos.file).map_or("topology", |f| f.name.as_str());
         format!("{file}:{}:{}", pos.line, pos.column)
     }
 
+    /// Refuses a name that is in use.
     fn new_name(&self, name: &Name) -> Result<(), Vec<Mistake>> {
         let taken = self
             .catalog
@@ -117,13 +121,14 @@ impl<'a> Compiler<'a> {
         match taken {
             None => Ok(()),
             Some(first) => {
-                let hint = format!("it was first used at {}: choose another name", self.place(first));
+                let hint = format!("it was first used at {}: choose another name", self.place_of(first));
                 Err(vec![Mistake::new(name.pos, format!("the name {} is used twice", name.text)).hint(hint)])
             }
         }
     }
 
-    fn relation(&mut self, create: &CreateRelation) -> Result<(), Vec<Mistake>> {
+    /// Compiles CREATE SOURCE or CREATE TABLE. The name is catalogued even if that fails.
+    fn create_relation(&mut self, create: &CreateRelation) -> Result<(), Vec<Mistake>> {
         self.new_name(&create.name)?;
         let bound = bind::relation(create, &self.catalog, self.columns_of);
         let (known, result) = match bound {
@@ -136,34 +141,36 @@ impl<'a> Compiler<'a> {
                     unique: vec![],
                     paired: vec![],
                     append_only: false,
-                    below_forgetter: false,
+                    inputs_expire: false,
                     durable: false,
                     owner: create.name.text.clone(),
                 });
                 self.plan.sources.push(source);
-                properties::learn(&mut self.plan, id);
+                properties::learn_keys(&mut self.plan, id);
                 (Some((id, schema)), Ok(()))
             }
             Err(mistakes) => (None, Err(mistakes)),
         };
-        self.catalog.add(self.entry(known, &create.name));
+        self.catalog.add(self.catalog_entry(known, &create.name));
         result
     }
 
-    fn view(&mut self, create: &CreateView) -> Result<(), Vec<Mistake>> {
+    /// Compiles CREATE VIEW. The name is catalogued even if that fails.
+    fn create_view(&mut self, create: &CreateView) -> Result<(), Vec<Mistake>> {
         self.new_name(&create.name)?;
-        let mut result = self.query(&create.query, &create.name);
+        let mut result = self.plan_query(&create.query, &create.name);
         if let (Ok(rel), Some(pos)) = (&result, create.emit_on_close) {
             let before = self.plan.rels.len();
-            result = emit_on_close::close(&mut self.plan, *rel, pos).map_err(|mistake| vec![mistake]);
-            properties::learn(&mut self.plan, before);
+            result =
+                emit_on_close::wait_until_final(&mut self.plan, *rel, pos).map_err(|mistake| vec![mistake]);
+            properties::learn_keys(&mut self.plan, before);
         }
         let known = result.as_ref().ok().map(|rel| (*rel, Arc::clone(&self.plan.rels[*rel].schema)));
-        self.catalog.add(self.entry(known, &create.name));
+        self.catalog.add(self.catalog_entry(known, &create.name));
         let rel = result?;
         if create.materialized {
             let retention_us =
-                create.with.iter().find(|o| o.name == "retention").map(retention).transpose()?;
+                create.with.iter().find(|o| o.name == "retention").map(parse_retention).transpose()?;
             let name = create.name.text.clone();
             self.plan.views.push(View { name, rel, key: None, retention_us, served: None });
             self.views.push(create.name.pos);
@@ -171,67 +178,88 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// Plans a query; what it added to the plan is taken back when it fails.
-    fn query(&mut self, query: &sql::Query, owner: &Name) -> Result<RelId, Vec<Mistake>> {
+    /// Plans a query. If that fails, the relations it added to the plan are removed.
+    fn plan_query(&mut self, query: &sql::Query, owner: &Name) -> Result<RelId, Vec<Mistake>> {
         let site = Site { file: owner.pos.file, pos: owner.pos };
         let logical = query::plan(&self.catalog, query, site)?;
-        let idle = unsupported::idle(query, site.file, site.pos);
+        let idle = unsupported::idle_orders(query, site.file, site.pos);
         self.plan.warnings.extend(idle.into_iter().map(|mistake| mistake.named(self.files)));
         let before = self.plan.rels.len();
         let lowered = lower::lower(&mut self.plan, &owner.text, &logical)
-            .and_then(|rel| trial::relations(&self.plan, before).map(|()| rel));
+            .and_then(|rel| trial::evaluate_relations(&self.plan, before).map(|()| rel));
         let lowered = lowered.map_err(|error| {
             self.plan.rels.truncate(before);
-            vec![super::diagnostics::explain_error::of(&error, &self.catalog, query, site)]
+            vec![super::diagnostics::explain_error::explain_query(&error, &self.catalog, query, site)]
         });
-        properties::learn(&mut self.plan, before);
+        properties::learn_keys(&mut self.plan, before);
         lowered
     }
 
-    fn entry(&self, known: Option<(RelId, SchemaRef)>, name: &Name) -> Entry {
+    /// Catalogue entry of a relation; `known` is None if its statement failed.
+    fn catalog_entry(&self, known: Option<(RelId, SchemaRef)>, name: &Name) -> CatalogEntry {
         let unique = known.as_ref().map_or(vec![], |(rel, _)| self.plan.rels[*rel].unique.clone());
         let below = known.as_ref().map(|(rel, _)| self.plan.sources_of(*rel)).unwrap_or_default();
         let clock = below.into_iter().filter(|at| self.plan.sources[*at].watermark.is_some()).collect();
-        Entry { known, unique, clock, name: name.clone() }
+        CatalogEntry { known, unique, clock, name: name.clone() }
     }
 
-    fn sink(&mut self, create: &CreateSink) -> Result<(), Vec<Mistake>> {
+    /// Compiles CREATE SINK. A sink FROM a relation that failed is dropped without a mistake.
+    fn create_sink(&mut self, create: &CreateSink) -> Result<(), Vec<Mistake>> {
         self.new_name(&create.name)?;
         self.sink_names.insert(create.name.text.clone(), create.name.pos);
         let rel = match &create.input {
-            SinkInput::From(name) => match self.from(name)? {
+            SinkInput::From(name) => match self.sink_input(name)? {
                 Some(rel) => rel,
                 None => return Ok(()),
             },
-            SinkInput::Query(query, _) => self.query(query, &create.name)?,
+            SinkInput::Query(query, _) => self.plan_query(query, &create.name)?,
         };
-        let sink = sink::bind(create, rel, &self.plan.rels[rel].schema)?;
+        let sink = sink::bind_sink(create, rel, &self.plan.rels[rel].schema)?;
         self.plan.sinks.push(sink);
         self.sinks.push(create.clone());
         Ok(())
     }
 
-    /// What a sink reads; None when that failed itself.
-    fn from(&self, name: &Name) -> Result<Option<RelId>, Vec<Mistake>> {
+    /// Relation that a sink reads by name; None if its statement failed.
+    fn sink_input(&self, name: &Name) -> Result<Option<RelId>, Vec<Mistake>> {
         match self.catalog.get(&name.text) {
             Some(entry) => Ok(entry.known.as_ref().map(|(rel, _)| *rel)),
             None => {
-                let hint =
-                    self.catalog.later(&name.text).or_else(|| did_you_mean(&name.text, self.catalog.names()));
+                let hint = self
+                    .catalog
+                    .later_hint(&name.text)
+                    .or_else(|| did_you_mean(&name.text, self.catalog.names()));
                 let message = format!("there is no source, table or view called {}", name.text);
                 Err(vec![Mistake::new(name.pos, message).maybe_hint(hint)])
             }
         }
     }
 
+    /// Prunes and annotates the plan, and validates everything that depends on its proven properties.
     fn finish(mut self) -> Result<Plan, Vec<SqlError>> {
+        // Properties are proven on the pruned plan, and views and sinks are validated by them: the order
+        // matters.
         prune::prune(&mut self.plan);
         lower::window::bound_ranks(&mut self.plan);
         properties::annotate(&mut self.plan);
-        let bounds = event_time::bounds(&self.plan);
+        self.finish_views();
+        for (sink, create) in self.plan.sinks.iter().zip(&self.sinks) {
+            self.mistakes.extend(sink::check_key(&self.plan, sink, create));
+        }
+        if self.mistakes.is_empty() {
+            return Ok(self.plan);
+        }
+        self.mistakes.sort_by_key(|m| m.pos);
+        Err(self.mistakes.into_iter().map(|m| m.named(self.files)).collect())
+    }
+
+    /// Sets the horizon and the key of every view.
+    fn finish_views(&mut self) {
+        let bounds = event_time::column_bounds(&self.plan);
         for (view, pos) in self.plan.views.iter_mut().zip(&self.views) {
             if let Some(us) = view.retention_us {
-                match event_time::soonest(&bounds[view.rel], |bound| !bound.filled) {
+                match event_time::soonest_horizon(&bounds[view.rel], |bound| !bound.filled) {
+                    // A row is served until the retention has passed after its end.
                     Some(mut ends) => {
                         ends.marks.iter_mut().for_each(|(_, lag)| *lag = lag.saturating_add(us));
                         view.served = Some(ends);
@@ -243,21 +271,15 @@ impl<'a> Compiler<'a> {
                 }
             }
             let unique = &self.plan.rels[view.rel].unique;
+            // The key with the fewest columns. The empty key of a total identifies no column, so it is left
+            // out.
             view.key = unique.iter().filter(|k| !k.is_empty()).min_by_key(|k| k.len()).cloned();
         }
-        for (sink, create) in self.plan.sinks.iter().zip(&self.sinks) {
-            self.mistakes.extend(sink::check(&self.plan, sink, create));
-        }
-        if self.mistakes.is_empty() {
-            return Ok(self.plan);
-        }
-        self.mistakes.sort_by_key(|m| m.pos);
-        Err(self.mistakes.into_iter().map(|m| m.named(self.files)).collect())
     }
 }
 
-/// A view's retention in microseconds.
-fn retention(option: &OptionItem) -> Result<i64, Vec<Mistake>> {
+/// Parses a view's retention to microseconds.
+fn parse_retention(option: &OptionItem) -> Result<i64, Vec<Mistake>> {
     let told = match duration_us(&option.value) {
         Ok(us) if us > 0 => return Ok(us),
         Ok(_) => "retention must be longer than nothing".to_owned(),

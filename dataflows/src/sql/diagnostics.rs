@@ -1,4 +1,4 @@
-//! Mistakes of a topology's text: what is refused, where, and what to write instead.
+//! Mistakes in a topology's text: refusals with their place and their replacement.
 
 pub(crate) mod dialects;
 pub mod did_you_mean;
@@ -7,3 +7,4 @@ pub(crate) mod explain_error;
 pub(crate) mod site;
 pub(crate) mod text;
 pub(crate) mod unsupported;
+pub(crate) mod unsupported_plan;

@@ -1,26 +1,26 @@
 //! Variables in option values: `${VAR}`, `${VAR:-default}` and `${file:PATH}`.
 //!
-//! They are replaced inside the string values of WITH and ENCODE only, once, before anything looks
-//! at the value; what was put in is not searched again. `$` without a brace stands for itself, and
-//! `$${` is a literal `${`. A file's last line end is dropped, as secret files end with one. A value
-//! that a variable or file filled is marked secret: nothing prints it. Errors name the variable,
-//! never the value.
+//! They are replaced inside the string values of WITH and ENCODE only, once, before the value is
+//! read; a replacement is not searched for variables again. `$` without a brace is literal, and `$${`
+//! is a literal `${`. A file's last line end is dropped, as secret files end with one. A value that a
+//! variable or file filled is marked secret and never printed. Errors name the variable, never the
+//! value.
 
 /// A value after replacement.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Substituted {
     /// The value.
     pub value: String,
-    /// Whether a variable or file filled any of it.
+    /// True if a variable or file filled any part of it.
     pub secret: bool,
 }
 
-/// What could not be replaced, and what to do.
+/// Error for a variable that could not be replaced.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unresolved {
-    /// What is wrong.
+    /// Description of the error.
     pub message: String,
-    /// What to do.
+    /// Remedy.
     pub hint: String,
 }
 
@@ -49,7 +49,7 @@ pub fn substitute(
                 hint: "write ${NAME}, or $${ for a literal ${".to_owned(),
             });
         };
-        let (value, filled) = resolve(&rest[at + 2..at + end], env, read_file)?;
+        let (value, filled) = resolve_variable(&rest[at + 2..at + end], env, read_file)?;
         out.value.push_str(&value);
         out.secret |= filled;
         rest = &rest[at + end + 1..];
@@ -58,8 +58,8 @@ pub fn substitute(
     Ok(out)
 }
 
-/// The value of what stands between the braces, and whether it came from outside the text.
-fn resolve(
+/// Value of the variable between the braces, and true if it came from the environment or a file.
+fn resolve_variable(
     inner: &str,
     env: &dyn Fn(&str) -> Option<String>,
     read_file: &dyn Fn(&str) -> std::io::Result<String>,

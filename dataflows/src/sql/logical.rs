@@ -1,4 +1,4 @@
-//! Rewriting of DataFusion's logical plan, before and after it is optimised.
+//! Rewrites of DataFusion's logical plan before and during optimisation.
 
 pub(crate) mod constant_folding;
 pub(crate) mod dependents;

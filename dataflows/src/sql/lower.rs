@@ -1,9 +1,9 @@
-//! From DataFusion's optimised logical plan to ours.
+//! Lowering of DataFusion's optimised logical plan to Herald's [`Plan`].
 //!
-//! Every node becomes one relation (or none) whose columns stand at the positions the node's
+//! Every node becomes one relation (or none) whose columns have the positions that the node's
 //! schema gives them; expressions become [`Scalar`]s over those positions, with integer arithmetic
-//! checked. What has no counterpart is an error that names it: this is the last gate, behind
-//! `refuse`.
+//! checked. A node without a counterpart is an error that names it: this is the last check, behind
+//! [`super::diagnostics::unsupported`].
 
 mod aggregate;
 mod call;
@@ -34,7 +34,7 @@ use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::catalog::RelSource;
-use super::logical::fence::Fence;
+use super::logical::fence::OptimizationFence;
 use super::logical::joins::temporal::Temporal;
 use super::logical::now;
 use super::syntax::recursion::Recursion;
@@ -42,49 +42,52 @@ use crate::plan::analysis::fallible::fallible;
 use crate::plan::{Edge, Op, Plan, Rel, RelId, Scalar, canonical};
 use grouping_sets::Lowered;
 
-/// Adds the relations of `logical` to `plan`, written in the view `owner`.
+/// Adds the relations of `logical` to `plan`, as part of the view `owner`.
 pub(crate) fn lower(plan: &mut Plan, owner: &str, logical: &LogicalPlan) -> Result<RelId> {
-    Lower { plan, owner, recursions: vec![], rounds: BTreeMap::new() }.node(logical)
+    Lower { plan, owner, recursions: vec![], rounds: BTreeMap::new() }.lower_node(logical)
 }
 
 /// A physical expression over the columns of `schema`, integer arithmetic checked.
-pub(crate) fn scalar(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
+pub(crate) fn lower_scalar(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
     let planning = PhysicalPlanningContext::default();
     let physical = create_physical_expr(expr, schema, &ExecutionProps::new(), &planning)?;
-    let checked = physical.transform_up(|e| {
-        if let Some(b) = e.downcast_ref::<BinaryExpr>() {
-            let checked = BinaryExpr::new(Arc::clone(b.left()), *b.op(), Arc::clone(b.right()))
-                .with_fail_on_overflow(true);
-            return Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>));
-        }
-        if let Some(case) = e.downcast_ref::<CaseExpr>()
-            && let Some(base) = case.expr()
-        {
-            return Ok(Transformed::yes(searched(base, case)?));
-        }
-        if let Some(list) = e.downcast_ref::<InListExpr>()
-            && list.list().iter().any(|item| !collect_columns(item).is_empty())
-        {
-            return Ok(Transformed::yes(compared(list)));
-        }
-        if let Some(n) = e.downcast_ref::<NegativeExpr>() {
-            let of = n.arg().data_type(schema.as_arrow())?;
-            if of.is_integer() {
-                // Negation wraps at the least integer; subtraction from zero is checked.
-                let zero = Arc::new(Literal::new(ScalarValue::new_zero(&of)?));
-                let checked =
-                    BinaryExpr::new(zero, Operator::Minus, Arc::clone(n.arg())).with_fail_on_overflow(true);
-                return Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>));
-            }
-        }
-        Ok(Transformed::no(e))
-    })?;
-    Ok(Scalar::new(canonical::inside(checked.data, schema.as_arrow())?))
+    let checked = physical.transform_up(|e| adapt_physical(e, schema))?;
+    Ok(Scalar::new(canonical::with_canonical_inputs(checked.data, schema.as_arrow())?))
 }
 
-/// A CASE of one value as conditions. DataFusion does not evaluate what a NULL is compared with; PostgreSQL does,
-/// and fails where that fails.
-fn searched(base: &Arc<dyn PhysicalExpr>, case: &CaseExpr) -> Result<Arc<dyn PhysicalExpr>> {
+/// Rewrites one physical expression so that its evaluation agrees with PostgreSQL's.
+fn adapt_physical(e: Arc<dyn PhysicalExpr>, schema: &DFSchema) -> Result<Transformed<Arc<dyn PhysicalExpr>>> {
+    if let Some(b) = e.downcast_ref::<BinaryExpr>() {
+        let checked =
+            BinaryExpr::new(Arc::clone(b.left()), *b.op(), Arc::clone(b.right())).with_fail_on_overflow(true);
+        return Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>));
+    }
+    if let Some(case) = e.downcast_ref::<CaseExpr>()
+        && let Some(base) = case.expr()
+    {
+        return Ok(Transformed::yes(case_as_conditions(base, case)?));
+    }
+    if let Some(list) = e.downcast_ref::<InListExpr>()
+        && list.list().iter().any(|item| !collect_columns(item).is_empty())
+    {
+        return Ok(Transformed::yes(list_as_comparisons(list)));
+    }
+    if let Some(n) = e.downcast_ref::<NegativeExpr>() {
+        let of = n.arg().data_type(schema.as_arrow())?;
+        if of.is_integer() {
+            // Negation wraps at the smallest integer; subtraction from zero is checked.
+            let zero = Arc::new(Literal::new(ScalarValue::new_zero(&of)?));
+            let checked =
+                BinaryExpr::new(zero, Operator::Minus, Arc::clone(n.arg())).with_fail_on_overflow(true);
+            return Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>));
+        }
+    }
+    Ok(Transformed::no(e))
+}
+
+/// Rewrites `CASE value WHEN ...` to a CASE of equality conditions. DataFusion does not evaluate the WHEN of
+/// a NULL value; PostgreSQL does, and fails where it fails.
+fn case_as_conditions(base: &Arc<dyn PhysicalExpr>, case: &CaseExpr) -> Result<Arc<dyn PhysicalExpr>> {
     let when = |(when, then): &(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)| {
         let is = BinaryExpr::new(Arc::clone(base), Operator::Eq, Arc::clone(when));
         (Arc::new(is) as Arc<dyn PhysicalExpr>, Arc::clone(then))
@@ -93,16 +96,16 @@ fn searched(base: &Arc<dyn PhysicalExpr>, case: &CaseExpr) -> Result<Arc<dyn Phy
     Ok(Arc::new(CaseExpr::try_new(None, whens, case.else_expr().cloned())?))
 }
 
-/// A list as comparisons. DataFusion 55 evaluates its items over no row to see whether they are constants; a
-/// CASE is then NULL, and stays it.
-fn compared(list: &InListExpr) -> Arc<dyn PhysicalExpr> {
+/// Rewrites an IN list to comparisons. DataFusion 55 evaluates the items over no row to find constants; a
+/// CASE gives NULL there and then counts as a constant NULL.
+fn list_as_comparisons(list: &InListExpr) -> Arc<dyn PhysicalExpr> {
     let (op, and) =
         if list.negated() { (Operator::NotEq, Operator::And) } else { (Operator::Eq, Operator::Or) };
     let compare = |item: &Arc<dyn PhysicalExpr>| {
         Arc::new(BinaryExpr::new(Arc::clone(list.expr()), op, Arc::clone(item))) as Arc<dyn PhysicalExpr>
     };
     let none = || Arc::new(Literal::new(ScalarValue::Boolean(Some(list.negated())))) as Arc<dyn PhysicalExpr>;
-    // PostgreSQL compares with constants first, where there are several.
+    // PostgreSQL compares with constants first if there are at least two.
     let (fixed, moving): (Vec<_>, Vec<_>) =
         list.list().iter().partition(|item| collect_columns(item).is_empty());
     let items: Vec<_> = if fixed.len() > 1 { [fixed, moving].concat() } else { list.list().iter().collect() };
@@ -113,12 +116,13 @@ fn compared(list: &InListExpr) -> Arc<dyn PhysicalExpr> {
         .unwrap_or_else(none)
 }
 
-/// A condition over the columns of `schema`. One that is simplified to NULL has no type of its own.
-fn condition(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
-    cast(scalar(expr, schema)?, &DataType::Boolean, schema.as_arrow())
+/// A condition over the columns of `schema`. The cast gives BOOLEAN to one that was simplified to an untyped
+/// NULL.
+fn lower_condition(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
+    cast(lower_scalar(expr, schema)?, &DataType::Boolean, schema.as_arrow())
 }
 
-/// `scalar` as `target`, over `input`.
+/// `scalar` over `input`, cast to `target`.
 pub(crate) fn cast(scalar: Scalar, target: &DataType, input: &Schema) -> Result<Scalar> {
     if scalar.data_type(input)? == *target {
         return Ok(scalar);
@@ -126,12 +130,13 @@ pub(crate) fn cast(scalar: Scalar, target: &DataType, input: &Schema) -> Result<
     Ok(Scalar::new(Arc::new(CastExpr::new(Arc::clone(scalar.expr()), target.clone(), None))))
 }
 
+/// State of the lowering of one query.
 struct Lower<'a> {
     plan: &'a mut Plan,
     owner: &'a str,
-    /// Recursive tables that have been lowered.
+    /// Recursive tables that have been lowered, with their relations.
     recursions: Vec<(Arc<Recursion>, RelId)>,
-    /// Relations for the rows of a round, by the table's name.
+    /// Relations that stand for the rows of a recursion's previous round, by the name of their table.
     rounds: BTreeMap<String, RelId>,
 }
 
@@ -143,104 +148,107 @@ impl Lower<'_> {
             unique: vec![],
             paired: vec![],
             append_only: false,
-            below_forgetter: false,
+            inputs_expire: false,
             durable: false,
             owner: self.owner.to_owned(),
         });
         self.plan.rels.len() - 1
     }
 
-    fn schema(&self, rel: RelId) -> SchemaRef {
+    fn schema_of(&self, rel: RelId) -> SchemaRef {
         Arc::clone(&self.plan.rels[rel].schema)
     }
 
-    fn node(&mut self, node: &LogicalPlan) -> Result<RelId> {
+    fn lower_node(&mut self, node: &LogicalPlan) -> Result<RelId> {
         match node {
-            LogicalPlan::TableScan(scan) => self.scan(scan),
-            LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
+            LogicalPlan::TableScan(scan) => self.lower_scan(scan),
+            LogicalPlan::SubqueryAlias(alias) => self.lower_node(&alias.input),
             LogicalPlan::Filter(filter) => {
-                let input = self.node(&filter.input)?;
-                self.filter(input, &filter.predicate, filter.input.schema())
+                let input = self.lower_node(&filter.input)?;
+                self.push_filter(input, &filter.predicate, filter.input.schema())
             }
             LogicalPlan::Projection(p) => {
-                let input = self.node(&p.input)?;
-                let exprs = p.expr.iter().map(|e| scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
-                self.project(input, exprs, &p.schema)
+                let input = self.lower_node(&p.input)?;
+                let exprs =
+                    p.expr.iter().map(|e| lower_scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+                self.push_project(input, exprs, &p.schema)
             }
             LogicalPlan::Extension(extension) => {
                 let node = extension.node.as_any();
-                if let Some(fence) = node.downcast_ref::<Fence>() {
-                    self.fence(fence)
+                if let Some(fence) = node.downcast_ref::<OptimizationFence>() {
+                    self.lower_fence(fence)
                 } else if let Some(lowered) = node.downcast_ref::<Lowered>() {
                     Ok(lowered.rel)
                 } else if let Some(join) = node.downcast_ref::<Temporal>() {
-                    self.lookup(join)
+                    self.lower_temporal_join(join)
                 } else {
                     plan_err!("{} is not supported", extension.node.name())
                 }
             }
-            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
-            LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Unnest(unnest) => self.lower_unnest(unnest),
+            LogicalPlan::Union(union) => self.lower_union(union),
             LogicalPlan::Distinct(Distinct::All(input)) => {
-                let input = self.node(input)?;
-                let schema = self.schema(input);
+                let input = self.lower_node(input)?;
+                let schema = self.schema_of(input);
                 Ok(self.push(Op::Distinct { input }, schema))
             }
-            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
-            LogicalPlan::Join(join) => self.join(join),
-            LogicalPlan::EmptyRelation(empty) => self.no_relation(empty),
-            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::Aggregate(aggregate) => self.lower_aggregate(aggregate),
+            LogicalPlan::Join(join) => self.lower_join(join),
+            LogicalPlan::EmptyRelation(empty) => self.lower_empty(empty),
+            LogicalPlan::Values(values) => self.lower_values(values),
             LogicalPlan::Subquery(_) => plan_err!("subqueries as values are not supported"),
-            LogicalPlan::Window(window) => self.window(window),
-            LogicalPlan::Limit(limit) => self.limit(limit),
-            LogicalPlan::Distinct(Distinct::On(on)) => self.distinct_on(on, None),
+            LogicalPlan::Window(window) => self.lower_window(window),
+            LogicalPlan::Limit(limit) => self.lower_limit(limit),
+            LogicalPlan::Distinct(Distinct::On(on)) => self.lower_distinct_on(on, None),
             LogicalPlan::Sort(_) => plan_err!("ORDER BY without LIMIT is not supported"),
             other => plan_err!("{} is not supported", other.display()),
         }
     }
 
-    fn scan(&mut self, scan: &logical::TableScan) -> Result<RelId> {
+    fn lower_scan(&mut self, scan: &logical::TableScan) -> Result<RelId> {
         let source = scan.source.downcast_ref::<RelSource>();
         let round = || self.rounds.get(scan.table_name.table()).copied();
         let rel = match source {
-            Some(RelSource { recursion: Some(recursion), .. }) => self.recursion(recursion)?,
+            Some(RelSource { recursion: Some(recursion), .. }) => self.lower_recursion(recursion)?,
             _ => match source.and_then(|s| s.rel).or_else(round) {
                 Some(rel) => rel,
                 None => return plan_err!("UNNEST needs a table to the left of it that holds the array"),
             },
         };
         let mut id = rel;
-        let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &self.schema(rel))?;
+        // Conditions that were pushed into the scan name columns that its projection may drop: filter first.
+        let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &self.schema_of(rel))?;
         for predicate in &scan.filters {
-            id = self.filter(id, predicate, &full)?;
+            id = self.push_filter(id, predicate, &full)?;
         }
         if let Some(columns) = &scan.projection {
-            let schema = self.schema(rel);
+            let schema = self.schema_of(rel);
             let exprs = columns.iter().map(|c| Scalar::column(schema.field(*c).name(), *c)).collect();
-            id = self.project(id, exprs, &scan.projected_schema)?;
+            id = self.push_project(id, exprs, &scan.projected_schema)?;
         }
         Ok(id)
     }
 
-    fn fence(&mut self, fence: &Fence) -> Result<RelId> {
-        let input = self.node(&fence.input)?;
+    fn lower_fence(&mut self, fence: &OptimizationFence) -> Result<RelId> {
+        let input = self.lower_node(&fence.input)?;
         match &fence.predicate {
-            Some(predicate) => self.filter(input, predicate, fence.input.schema()),
+            Some(predicate) => self.push_filter(input, predicate, fence.input.schema()),
             None => Ok(input),
         }
     }
 
-    /// One filter of what cannot fail, above it one of what can, and above both what waits for the watermark.
-    fn filter(&mut self, input: RelId, predicate: &Expr, schema: &DFSchema) -> Result<RelId> {
-        let below = self.schema(input);
+    /// Splits a condition into one filter of the parts that cannot fail, above it one of the parts that can,
+    /// and above both a temporal filter for each set of sources whose watermarks are its now().
+    fn push_filter(&mut self, input: RelId, predicate: &Expr, schema: &DFSchema) -> Result<RelId> {
+        let below = self.schema_of(input);
         let (mut first, mut second): (Option<Scalar>, Option<Scalar>) = (None, None);
         let mut timed: BTreeMap<Vec<usize>, (Vec<Edge>, Vec<Edge>)> = BTreeMap::new();
         for part in split_conjunction(predicate) {
             if matches!(part, Expr::Literal(ScalarValue::Boolean(Some(true)), _)) {
                 continue;
             }
-            if let Some(now::Timed { time, until, us, clock }) = now::timed(part)? {
-                let edge = Edge { time: scalar(time, schema)?, us };
+            if let Some(now::NowCondition { time, until, us, clock }) = now::now_condition(part)? {
+                let edge = Edge { time: lower_scalar(time, schema)?, us };
                 let (since, ends) = timed.entry(clock).or_default();
                 if until {
                     ends.push(edge)
@@ -249,7 +257,7 @@ impl Lower<'_> {
                 }
                 continue;
             }
-            let part = scalar(part, schema)?;
+            let part = lower_scalar(part, schema)?;
             let place = if fallible(part.expr(), &below) { &mut second } else { &mut first };
             *place = Some(match place.take() {
                 None => part,
@@ -265,27 +273,30 @@ impl Lower<'_> {
             id = self.push(Op::Filter { input: id, predicate }, Arc::clone(&below));
         }
         for (clock, (since, until)) in timed {
-            id = self.push(Op::Within { input: id, since, until, clock }, Arc::clone(&below));
+            id = self.push(Op::TemporalFilter { input: id, since, until, clock }, Arc::clone(&below));
         }
         Ok(id)
     }
 
-    /// Columns are named by `named`; their types are what the expressions give.
-    fn project(&mut self, input: RelId, exprs: Vec<Scalar>, named: &DFSchema) -> Result<RelId> {
-        let below = self.schema(input);
-        let fields =
-            exprs.iter().zip(named.fields()).map(|(e, f)| field(f, e, &below)).collect::<Result<Vec<_>>>()?;
+    /// Adds a projection. Columns have the names in `named` and the types of the expressions.
+    fn push_project(&mut self, input: RelId, exprs: Vec<Scalar>, named: &DFSchema) -> Result<RelId> {
+        let below = self.schema_of(input);
+        let fields = exprs
+            .iter()
+            .zip(named.fields())
+            .map(|(e, f)| scalar_field(f, e, &below))
+            .collect::<Result<Vec<_>>>()?;
         Ok(self.push(Op::Project { input, exprs }, Arc::new(Schema::new(fields))))
     }
 
-    fn unnest(&mut self, unnest: &logical::Unnest) -> Result<RelId> {
-        let input = self.node(&unnest.input)?;
+    fn lower_unnest(&mut self, unnest: &logical::Unnest) -> Result<RelId> {
+        let input = self.lower_node(&unnest.input)?;
         let ([(column, _)], true) =
             (unnest.list_type_columns.as_slice(), unnest.struct_type_columns.is_empty())
         else {
             return plan_err!("only one array can be unnested at a time");
         };
-        let schema = self.schema(input);
+        let schema = self.schema_of(input);
         let DataType::List(item) = schema.field(*column).data_type() else {
             return plan_err!("UNNEST needs an array, not {}", schemas::sql_type(schema.field(*column)));
         };
@@ -295,16 +306,16 @@ impl Lower<'_> {
         Ok(self.push(Op::Unnest { input, column: *column, outer }, Arc::new(Schema::new(fields))))
     }
 
-    fn union(&mut self, union: &logical::Union) -> Result<RelId> {
-        let inputs = union.inputs.iter().map(|i| self.node(i)).collect::<Result<Vec<_>>>()?;
-        let schemas: Vec<SchemaRef> = inputs.iter().map(|i| self.schema(*i)).collect();
+    fn lower_union(&mut self, union: &logical::Union) -> Result<RelId> {
+        let inputs = union.inputs.iter().map(|i| self.lower_node(i)).collect::<Result<Vec<_>>>()?;
+        let schemas: Vec<SchemaRef> = inputs.iter().map(|i| self.schema_of(*i)).collect();
         let fields: Vec<Field> = union
             .schema
             .fields()
             .iter()
             .enumerate()
             .map(|(at, f)| {
-                // Where an input has the type but for nested nullability, its own type stands.
+                // The first input's own type is kept: it may differ from `f` in nested nullability.
                 let first = schemas[0].field(at);
                 let nullable = schemas.iter().any(|s| s.field(at).is_nullable());
                 plain_field(f, first.data_type().clone(), nullable)
@@ -328,23 +339,23 @@ impl Lower<'_> {
     }
 }
 
-/// The error for a value that no column can hold.
+/// Error for a value of a type that no column can have.
 pub(crate) fn not_a_column(name: &str, of: &DataType) -> DataFusionError {
     DataFusionError::Plan(format!("{name} is of type {of}, which a column cannot have"))
 }
 
-/// A column of the type `scalar` gives, named as `named`.
-fn field(named: &Field, scalar: &Scalar, input: &Schema) -> Result<Field> {
+/// Field of a column that holds `scalar`, with the name in `named`.
+fn scalar_field(named: &Field, scalar: &Scalar, input: &Schema) -> Result<Field> {
     let nullable = named.is_nullable() || scalar.nullable(input)?;
     Ok(plain_field(named, scalar.data_type(input)?, nullable))
 }
 
-/// The items of an array of values like `of`.
-pub(crate) fn item(of: &Field) -> Field {
+/// Item field of an array whose values are like `of`.
+pub(crate) fn item_field(of: &Field) -> Field {
     plain_field(of, of.data_type().clone(), true).with_name("item")
 }
 
-/// Only Herald's own metadata stays on a column.
+/// A field with the name in `named`, and only Herald's own metadata of it.
 fn plain_field(named: &Field, data_type: DataType, nullable: bool) -> Field {
     let kept = named
         .metadata()

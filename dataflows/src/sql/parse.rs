@@ -1,10 +1,10 @@
-//! Topology files to statements.
+//! Parser of topology files: text to statements.
 //!
-//! A file is tokenised whole, split at `;`, and each statement is read on its own, so that every
-//! mistake of every file is reported and not just the first. Herald's clauses are read by hand
-//! ([`cursor`]); expressions and queries by `sqlparser`. Windows are derived tables afterwards
-//! ([`window`]); UNNEST is left for the binder, which calls [`query::unnest::extract`]. A statement that
-//! does not belong in a topology is refused with what does.
+//! A file is tokenised whole, split at `;`, and each statement is parsed on its own, so that every
+//! mistake of every file is reported and not just the first. Herald's clauses are parsed by hand
+//! ([`cursor`]); expressions and queries by `sqlparser`. Window calls in FROM then become derived tables
+//! ([`query::window`]); UNNEST is left for the binder, which calls [`query::unnest::extract`]. A statement
+//! that does not belong in a topology is refused with a hint at its replacement.
 
 pub mod bounds;
 pub mod cursor;
@@ -46,17 +46,17 @@ pub fn parse(
     Err(mistakes.into_iter().map(|m| m.named(files)).collect())
 }
 
-/// Parses a query by itself.
+/// Parses a query that stands alone: one asked of a running topology.
 ///
 /// # Errors
 /// Every mistake, in the order of their places.
-pub fn question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::Query>, Vec<Mistake>> {
+pub fn parse_question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::Query>, Vec<Mistake>> {
     let (env, read_file) = (|_: &str| None, |_: &str| Err(std::io::ErrorKind::NotFound.into()));
     let context = Context { file: 0, text, env: &env, read_file: &read_file };
     let mut tokens = Vec::new();
     let broken = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens).err();
     if let Some(error) = broken {
-        return Err(vec![untokenised(&context, &error.message, error.location)]);
+        return Err(vec![tokenizer_mistake(&context, &error.message, error.location)]);
     }
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     while tokens.last().is_some_and(|t| t.token == Token::SemiColon) {
@@ -65,7 +65,7 @@ pub fn question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::Query>
     let end = tokens.last().map_or(Location::new(1, 1), |t| t.span.end);
     let (count, mut mistakes) = (tokens.len(), Vec::new());
     let mut cursor = Cursor::new(context, tokens, end);
-    match statement::view::query(&mut cursor, count, &mut mistakes) {
+    match statement::view::read_query(&mut cursor, count, &mut mistakes) {
         Ok((query, _)) if mistakes.is_empty() => return Ok(query),
         Ok(_) => {}
         Err(mistake) => mistakes.push(mistake),
@@ -74,7 +74,7 @@ pub fn question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::Query>
     Err(mistakes)
 }
 
-/// Parses one file.
+/// Parses one file; appends its statements and its mistakes.
 fn file_statements(context: Context<'_>, statements: &mut Vec<Statement>, mistakes: &mut Vec<Mistake>) {
     let mut tokens = Vec::new();
     let dialect = GenericDialect {};
@@ -82,21 +82,21 @@ fn file_statements(context: Context<'_>, statements: &mut Vec<Statement>, mistak
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     let mut rest = tokens.as_slice();
     while let Some(end) = rest.iter().position(|t| t.token == Token::SemiColon) {
-        one(context, &rest[..end], rest[end].span.start, statements, mistakes);
+        parse_statement(context, &rest[..end], rest[end].span.start, statements, mistakes);
         rest = &rest[end + 1..];
     }
     match broken {
-        // The statement in which the text stops making sense is not read: half of it is missing.
-        Some(error) => mistakes.push(untokenised(&context, &error.message, error.location)),
+        // The statement in which tokenising failed is not parsed: its end is missing.
+        Some(error) => mistakes.push(tokenizer_mistake(&context, &error.message, error.location)),
         None => {
             let end = rest.last().map_or(Location::new(1, 1), |t| t.span.end);
-            one(context, rest, end, statements, mistakes);
+            parse_statement(context, rest, end, statements, mistakes);
         }
     }
 }
 
-/// A complaint of the tokeniser as ours.
-fn untokenised(context: &Context<'_>, message: &str, at: Location) -> Mistake {
+/// Turns an error of the tokeniser into a mistake.
+fn tokenizer_mistake(context: &Context<'_>, message: &str, at: Location) -> Mistake {
     let mistake = |text: &str| Mistake::new(context.pos(at), text);
     if message.contains("Unterminated string literal") {
         return mistake("a string is not closed").hint("close it with ', and write '' for a quote inside it");
@@ -107,8 +107,8 @@ fn untokenised(context: &Context<'_>, message: &str, at: Location) -> Mistake {
     mistake(&format!("cannot read this: {}", message.trim().trim_end_matches('.')))
 }
 
-/// Parses one statement; nothing stands between two semicolons is nothing.
-fn one(
+/// Parses one statement, if there is one: two semicolons in a row have no tokens between them.
+fn parse_statement(
     context: Context<'_>,
     tokens: &[TokenWithSpan],
     end: Location,
@@ -118,13 +118,14 @@ fn one(
     if tokens.is_empty() {
         return;
     }
-    if let Some((token, message, hint)) = dialects::foreign(tokens) {
+    if let Some((token, message, hint)) = dialects::find_foreign(tokens) {
         mistakes.push(Mistake::new(context.pos(token.span.start), message).hint(hint));
         return;
     }
+    // A statement with any mistake is dropped, even where parsing went on to its end.
     let mut own = Vec::new();
     let mut cursor = Cursor::new(context, tokens.to_vec(), end);
-    match statement(&mut cursor, &mut own) {
+    match read_statement(&mut cursor, &mut own) {
         Ok(statement) if own.is_empty() => statements.push(statement),
         Ok(_) => {}
         Err(mistake) => own.push(mistake),
@@ -132,29 +133,30 @@ fn one(
     mistakes.append(&mut own);
 }
 
-fn statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<Statement> {
+/// Reads a CREATE statement, or names the statement or object that is not supported.
+fn read_statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<Statement> {
     let pos = cursor.pos();
-    if !cursor.words(&["create"]) {
+    if !cursor.take_words(&["create"]) {
         return Err(not_a_statement(cursor));
     }
-    if cursor.words(&["or", "replace"]) {
+    if cursor.take_words(&["or", "replace"]) {
         mistakes.push(
             Mistake::new(pos, "OR REPLACE is not supported")
                 .hint("leave it out: a topology is the whole of its files"),
         );
     }
     let kind = cursor.pos();
-    let words: [(&[&str], Kind); 5] = [
-        (&["source"], Kind::Source),
-        (&["table"], Kind::Table),
-        (&["view"], Kind::View),
-        (&["materialized", "view"], Kind::Materialized),
-        (&["sink"], Kind::Sink),
+    let words: [(&[&str], StatementKind); 5] = [
+        (&["source"], StatementKind::Source),
+        (&["table"], StatementKind::Table),
+        (&["view"], StatementKind::View),
+        (&["materialized", "view"], StatementKind::Materialized),
+        (&["sink"], StatementKind::Sink),
     ];
-    let Some((words, found)) = words.into_iter().find(|(words, _)| cursor.words(words)) else {
+    let Some((words, found)) = words.into_iter().find(|(words, _)| cursor.take_words(words)) else {
         return Err(not_created(cursor, kind));
     };
-    if cursor.words(&["if", "not", "exists"]) {
+    if cursor.take_words(&["if", "not", "exists"]) {
         let what = words.join(" ").to_uppercase();
         mistakes.push(
             Mistake::new(kind, format!("CREATE {what} IF NOT EXISTS is not supported"))
@@ -162,16 +164,20 @@ fn statement(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<State
         );
     }
     Ok(match found {
-        Kind::Source => Statement::Relation(statement::relation::relation(cursor, false, pos, mistakes)?),
-        Kind::Table => Statement::Relation(statement::relation::relation(cursor, true, pos, mistakes)?),
-        Kind::View => Statement::View(statement::view::view(cursor, false, pos, mistakes)?),
-        Kind::Materialized => Statement::View(statement::view::view(cursor, true, pos, mistakes)?),
-        Kind::Sink => Statement::Sink(statement::sink::sink(cursor, pos, mistakes)?),
+        StatementKind::Source => {
+            Statement::Relation(statement::relation::relation(cursor, false, pos, mistakes)?)
+        }
+        StatementKind::Table => {
+            Statement::Relation(statement::relation::relation(cursor, true, pos, mistakes)?)
+        }
+        StatementKind::View => Statement::View(statement::view::view(cursor, false, pos, mistakes)?),
+        StatementKind::Materialized => Statement::View(statement::view::view(cursor, true, pos, mistakes)?),
+        StatementKind::Sink => Statement::Sink(statement::sink::sink(cursor, pos, mistakes)?),
     })
 }
 
-/// What a statement creates.
-enum Kind {
+/// Kind of object that a CREATE statement creates.
+enum StatementKind {
     Source,
     Table,
     View,
@@ -179,7 +185,7 @@ enum Kind {
     Sink,
 }
 
-/// The refusal of a statement that is not CREATE.
+/// Refusal of a statement that is not CREATE.
 fn not_a_statement(cursor: &Cursor<'_>) -> Mistake {
     const WHOLE: &str = "a topology is the whole of its files: edit or remove the CREATE statement";
     const ROWS: &str =
@@ -221,7 +227,7 @@ fn not_a_statement(cursor: &Cursor<'_>) -> Mistake {
     Mistake::new(cursor.pos(), format!("unknown statement {}", word.value)).hint(hint)
 }
 
-/// The refusal of CREATE something else.
+/// Refusal of a CREATE of an object that topologies do not have.
 fn not_created(cursor: &Cursor<'_>, pos: Pos) -> Mistake {
     let known = [
         ("index", "leave it out: views keep the indexes they need"),

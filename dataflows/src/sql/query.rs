@@ -1,9 +1,9 @@
-//! One query: from its syntax tree to an optimised logical plan.
+//! Planner of one query, from its syntax tree to an optimised logical plan.
 //!
-//! DataFusion's planner resolves names and types; UNNESTs, which it cannot correlate, are planned
-//! as joins with a table of items and put back as `Unnest` nodes before anything moves. Subqueries
-//! become joins next. The optimiser runs only rules whose results `lower` can express: nothing by
-//! statistics. Every column of every projection gets one of Herald's types.
+//! DataFusion's planner resolves names and types. It cannot correlate UNNESTs, so they are planned as
+//! joins with a table of items and replaced by `Unnest` nodes before any rule moves a node.
+//! Subqueries become joins next. The optimiser runs only rules whose results `lower` can express,
+//! and none that uses statistics. Every column of every projection gets one of Herald's types.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -36,7 +36,7 @@ use super::catalog::{Catalog, RelSource};
 use super::diagnostics::error::Mistake;
 use super::diagnostics::site::Site;
 use super::diagnostics::{explain_error, unsupported};
-use super::logical::constant_folding::Fold;
+use super::logical::constant_folding::FoldConstants;
 use super::logical::joins::{firsts, subquery, temporal, using};
 use super::logical::types::{coerce, intervals, jsonb, meaning};
 use super::logical::{dependents, fence, filtered, global_aggregate, multiset, now, repeated};
@@ -47,60 +47,61 @@ use crate::functions::sets::ordinality;
 use crate::functions::types::herald_type;
 use crate::plan::{RelId, Scalar};
 
-type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+/// Optimiser rule in a list of rules.
+type SharedRule = Arc<dyn OptimizerRule + Send + Sync>;
 
 /// Plans and optimises a query.
 ///
 /// # Errors
-/// Every refusal, or the first planning error, at its place.
+/// Every refusal, or the first planning error, with its position.
 pub(crate) fn plan(
     catalog: &Catalog,
     query: &sql::Query,
     site: Site,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
-    of(catalog, query, site, (&|rewritten| sugar::plain(rewritten), true))
+    plan_query(catalog, query, site, (&|rewritten| sugar::to_plain_calls(rewritten), true))
 }
 
-/// Plans and optimises a query whose rows are read once, and may be in an order.
+/// Plans and optimises a query that is answered once; unlike a view's, it may have an ORDER BY.
 ///
 /// # Errors
 /// As [`plan`].
-pub(crate) fn answer(
+pub(crate) fn plan_answer(
     catalog: &Catalog,
     query: &sql::Query,
     site: Site,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
-    let refused = recursion::refused(query, site);
+    let refused = recursion::refuse_recursion(query, site);
     if !refused.is_empty() {
         return Err(refused);
     }
     let plain = |rewritten: &mut sql::Query| {
         let order = rewritten.order_by.take();
-        sugar::plain(rewritten);
+        sugar::to_plain_calls(rewritten);
         rewritten.order_by = order.map(|mut order| {
-            sugar::plain(&mut order);
+            sugar::to_plain_calls(&mut order);
             order
         });
     };
-    of(catalog, query, site, (&plain, false))
+    plan_query(catalog, query, site, (&plain, false))
 }
 
-/// Plans and optimises a part of a query, whose columns get their names from the whole.
+/// Plans and optimises a part of a query. Its columns may share a name: the whole query names them.
 ///
 /// # Errors
 /// As [`plan`].
-pub(crate) fn part(
+pub(crate) fn plan_part(
     catalog: &Catalog,
     query: &sql::Query,
     site: Site,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
-    of(catalog, query, site, (&|rewritten| sugar::plain(rewritten), false))
+    plan_query(catalog, query, site, (&|rewritten| sugar::to_plain_calls(rewritten), false))
 }
 
-/// The relation of a scan, by its number in the catalogue.
+/// Relation that a scan reads, by its number in the catalogue.
 ///
 /// # Errors
-/// When it is of the items of an UNNEST.
+/// If the scan reads the items of an UNNEST.
 pub(crate) fn scanned_relation(scan: &TableScan) -> Result<RelId> {
     match scan.source.downcast_ref::<RelSource>().and_then(|source| source.rel) {
         Some(rel) => Ok(rel),
@@ -108,7 +109,9 @@ pub(crate) fn scanned_relation(scan: &TableScan) -> Result<RelId> {
     }
 }
 
-fn of(
+/// Plans and optimises a query, whose syntax sugar `plain` rewrites. `view` is true for a view's query, whose
+/// columns must have distinct names.
+fn plan_query(
     catalog: &Catalog,
     query: &sql::Query,
     site: Site,
@@ -117,28 +120,29 @@ fn of(
     if reads_broken(catalog, query) {
         return Err(vec![]);
     }
-    let refused = unsupported::query(query, site.file, site.pos, view);
+    let refused = unsupported::refuse_query(query, site.file, site.pos, view);
     if !refused.is_empty() {
         return Err(refused);
     }
-    let query = recursion::planned(catalog, query, site)?;
-    let mut query = times::rewritten(&query, site)?;
-    now::marked(&mut query);
+    let query = recursion::plan_recursions(catalog, query, site)?;
+    let mut query = times::rewrite_times(&query, site)?;
+    now::rewrite_conditions(&mut query);
     let query = &query;
-    let failing = constants::failing(catalog, query, site);
+    let failing = constants::failing_constants(catalog, query, site);
     if !failing.is_empty() {
         return Err(failing);
     }
+    // Item tables belong to one query: drop those of the query before.
     catalog.clear_items();
     let mut rewritten = query.clone();
     lambda::extract(catalog, &mut rewritten, site)?;
     let uses = unnest::extract(&mut rewritten, site.file, 0)?;
     plain(&mut rewritten);
-    let tidy = |error: DataFusionError| vec![explain_error::of(&error, catalog, query, site)];
+    let tidy = |error: DataFusionError| vec![explain_error::explain_query(&error, catalog, query, site)];
     for item in &uses {
         let here = Site { pos: item.pos, ..site };
         register_items(catalog, item, &uses).map_err(|e| {
-            let mistake = explain_error::of(&e, catalog, query, here);
+            let mistake = explain_error::explain_query(&e, catalog, query, here);
             if item.nested && mistake.message.starts_with("nothing in sight") {
                 let message =
                     "UNNEST in a subquery of an expression takes an array of the subquery's own tables";
@@ -149,31 +153,35 @@ fn of(
             vec![mistake]
         })?;
     }
-    let planned = dependents::planned(catalog, rewritten, |query| statement(catalog, query)).map_err(tidy)?;
-    let names = repeated::names(&planned).map_err(tidy)?;
+    let planned =
+        dependents::plan_with_dependents(catalog, rewritten, |query| plan_statement(catalog, query))
+            .map_err(tidy)?;
+    let names = repeated::written_names(&planned).map_err(tidy)?;
+    // Types are coerced by PostgreSQL's rules before DataFusion's analyser, whose rules are wider, sees them.
     let planned = put_back(catalog, planned, &uses)
-        .and_then(using::merge)
-        .and_then(multiset::number)
+        .and_then(using::merge_columns)
+        .and_then(multiset::number_rows)
         .and_then(jsonb::plan)
         .and_then(coerce::plan)
         .map_err(tidy)?;
     if view {
         check_names(&names, query, site)?;
     }
-    let analyzed = firsts::admitted(planned).and_then(analyze).and_then(now::clocked);
+    let analyzed = firsts::admit_correlated(planned).and_then(analyze).and_then(now::assign_clocks);
     let joined = analyzed.and_then(subquery::decorrelate).map_err(tidy)?;
-    let optimised = typed(joined)
+    // Fences and guards go in last, right before the rules that they restrain.
+    let optimised = settle_types(joined)
         .and_then(intervals::by_value)
-        .and_then(jsonb::keys)
-        .and_then(temporal::joins)
-        .and_then(filtered::guarded)
-        .and_then(fence::fence)
-        .and_then(|p| global_aggregate::apart(p, &|p| optimise(p, rules())))
+        .and_then(jsonb::canonical_keys)
+        .and_then(temporal::extract_joins)
+        .and_then(filtered::guard_arguments)
+        .and_then(fence::add_fences)
+        .and_then(|p| global_aggregate::optimise_apart(p, &|p| optimise(p, optimiser_rules())))
         .map_err(tidy)?;
     Ok(optimised)
 }
 
-/// Whether a relation whose own statement failed is read: then that is to be mended first.
+/// Tells whether the query reads a relation whose own statement failed. Then only that failure is reported.
 fn reads_broken(catalog: &Catalog, query: &sql::Query) -> bool {
     let found = sql::visit_relations(query, |name| {
         let broken = match name.0.as_slice() {
@@ -190,23 +198,23 @@ fn reads_broken(catalog: &Catalog, query: &sql::Query) -> bool {
     found.is_break()
 }
 
-/// Plans an expression over the columns of one relation, as `target` where one is given.
+/// Plans an expression over the columns of one relation, and casts it to `target` if given.
 ///
 /// # Errors
 /// As [`plan`].
-pub(crate) fn expression(
+pub(crate) fn plan_expression(
     catalog: &Catalog,
     expr: &sql::Expr,
     over: (&str, &Schema),
     target: Option<&DataType>,
     site: Site,
 ) -> std::result::Result<Scalar, Vec<Mistake>> {
-    let refused = unsupported::expr(expr, site.file, site.pos);
+    let refused = unsupported::refuse_expr(expr, site.file, site.pos);
     if !refused.is_empty() {
         return Err(refused);
     }
-    let expr = &times::rewritten(expr, site)?;
-    let failing = constants::failing(catalog, expr, site);
+    let expr = &times::rewrite_times(expr, site)?;
+    let failing = constants::failing_constants(catalog, expr, site);
     if !failing.is_empty() {
         return Err(failing);
     }
@@ -215,7 +223,7 @@ pub(crate) fn expression(
     let plan = || -> Result<Scalar> {
         let schema = over.1;
         let (scalar, _) = planned_over(catalog, plain, over)?;
-        trial::column(&scalar, schema)?;
+        trial::evaluate_column(&scalar, schema)?;
         match target {
             Some(target) => {
                 let found = scalar.data_type(schema)?;
@@ -232,21 +240,21 @@ pub(crate) fn expression(
             None => Ok(scalar),
         }
     };
-    plan().map_err(|e| vec![explain_error::of_expr(&e, expr, over.1, site)])
+    plan().map_err(|e| vec![explain_error::explain_expr(&e, expr, over.1, site)])
 }
 
-/// Plans the expression of a lambda over the columns of `schema`; gives its item in an array, too.
+/// Plans the expression of a lambda over the columns of `schema`; returns its item field in an array, too.
 ///
 /// # Errors
-/// When it cannot be planned.
-pub(crate) fn body(expr: &sql::Expr, schema: &Schema) -> Result<(Scalar, Field)> {
+/// If it cannot be planned.
+pub(crate) fn plan_lambda_body(expr: &sql::Expr, schema: &Schema) -> Result<(Scalar, Field)> {
     let (catalog, mut expr) = (Catalog::default(), expr.clone());
-    extracted(&catalog, &mut expr)?;
+    extract_lambdas(&catalog, &mut expr)?;
     planned_over(&catalog, expr, ("herald_item", schema))
 }
 
-/// Takes the lambdas out of an expression that has no place.
-fn extracted(catalog: &Catalog, expr: &mut sql::Expr) -> Result<()> {
+/// Registers the lambdas of an expression without a position.
+fn extract_lambdas(catalog: &Catalog, expr: &mut sql::Expr) -> Result<()> {
     let nowhere = Site { file: 0, pos: Pos { file: 0, line: 0, column: 0 } };
     match lambda::extract(catalog, expr, nowhere) {
         Ok(()) => Ok(()),
@@ -254,7 +262,7 @@ fn extracted(catalog: &Catalog, expr: &mut sql::Expr) -> Result<()> {
     }
 }
 
-/// An expression over the columns of a relation of this name, and its field as an item.
+/// Plans an expression over the columns of a relation called `name`; returns its item field in an array, too.
 fn planned_over(
     catalog: &Catalog,
     mut plain: sql::Expr,
@@ -263,8 +271,8 @@ fn planned_over(
     let schema = Arc::new(schema.clone());
     let source = Arc::new(RelSource::of(Some(0), Arc::clone(&schema)));
     let named = DFSchema::try_from_qualified_schema(name, &schema)?;
-    sugar::plain(&mut plain);
-    let planned = SqlToRel::new_with_options(catalog, options()).sql_to_expr(
+    sugar::to_plain_calls(&mut plain);
+    let planned = SqlToRel::new_with_options(catalog, parser_options()).sql_to_expr(
         plain,
         &named,
         &mut PlannerContext::new(),
@@ -272,76 +280,78 @@ fn planned_over(
     let planned = coerce::expression(jsonb::expression(planned, &named)?, &named)?;
     let scan = LogicalPlanBuilder::scan(name, source, None)?.project([planned.alias("value")])?.build()?;
     let LogicalPlan::Projection(p) =
-        optimise(typed(scan).and_then(intervals::by_value)?, vec![Arc::new(Fold)])?
+        optimise(settle_types(scan).and_then(intervals::by_value)?, vec![Arc::new(FoldConstants)])?
     else {
         return plan_err!("the expression could not be planned");
     };
-    let field = lower::item(p.schema.field(0));
-    Ok((lower::scalar(&p.expr[0], p.input.schema())?, field))
+    let field = lower::item_field(p.schema.field(0));
+    Ok((lower::lower_scalar(&p.expr[0], p.input.schema())?, field))
 }
 
-/// The one value of a constant expression.
+/// Value of a constant expression, as an array of one row.
 ///
 /// # Errors
-/// Why it has none, in words.
+/// The reason why it has none, as a message.
 pub(crate) fn constant_value(expr: &sql::Expr) -> std::result::Result<ArrayRef, String> {
     let value = constant_scalar(&Catalog::default(), expr).and_then(|scalar| one_value(&scalar));
     value.map_err(|error| {
-        super::diagnostics::text::clean(&error.strip_backtrace())
+        super::diagnostics::text::clean_message(&error.strip_backtrace())
             .trim_start_matches("Execution error: ")
             .to_owned()
     })
 }
 
-/// The error that evaluating a constant gives. What cannot be planned is told with what is around it.
-pub(crate) fn constant(catalog: &Catalog, expr: &sql::Expr) -> Option<DataFusionError> {
+/// Error of evaluating a constant. None if it cannot be planned: planning its query reports that.
+pub(crate) fn constant_error(catalog: &Catalog, expr: &sql::Expr) -> Option<DataFusionError> {
     constant_scalar(catalog, expr).ok().and_then(|scalar| one_value(&scalar).err())
 }
 
-/// The value of a constant.
+/// Value of a constant expression.
 #[cfg(test)]
 pub(crate) fn value(catalog: &Catalog, expr: &sql::Expr) -> Result<ArrayRef> {
     constant_scalar(catalog, expr).and_then(|scalar| one_value(&scalar))
 }
 
+/// Plans a constant expression.
 fn constant_scalar(catalog: &Catalog, expr: &sql::Expr) -> Result<Scalar> {
     let schema = DFSchema::empty();
     let mut plain = expr.clone();
-    extracted(catalog, &mut plain)?;
-    sugar::plain(&mut plain);
-    let planned = SqlToRel::new_with_options(catalog, options())
+    extract_lambdas(catalog, &mut plain)?;
+    sugar::to_plain_calls(&mut plain);
+    let planned = SqlToRel::new_with_options(catalog, parser_options())
         .sql_to_expr(plain, &schema, &mut PlannerContext::new())
         .and_then(|value| jsonb::expression(value, &schema))
         .and_then(|value| coerce::expression(value, &schema))
         .and_then(|value| LogicalPlanBuilder::empty(true).project([value])?.build())
-        .and_then(typed)?;
+        .and_then(settle_types)?;
     match planned {
-        LogicalPlan::Projection(p) if !p.expr.is_empty() => lower::scalar(&p.expr[0], &schema),
+        LogicalPlan::Projection(p) if !p.expr.is_empty() => lower::lower_scalar(&p.expr[0], &schema),
         _ => plan_err!("the expression could not be planned"),
     }
 }
 
+/// Evaluates a scalar over one row without columns.
 fn one_value(scalar: &Scalar) -> Result<ArrayRef> {
     let row = RecordBatchOptions::new().with_row_count(Some(1));
     let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &row)?;
     scalar.evaluate(&row)
 }
 
-fn options() -> ParserOptions {
+fn parser_options() -> ParserOptions {
     ParserOptions::new().with_collect_spans(true).with_map_string_types_to_utf8view(false)
 }
 
-fn statement(catalog: &Catalog, query: sql::Query) -> Result<LogicalPlan> {
-    SqlToRel::new_with_options(catalog, options())
+fn plan_statement(catalog: &Catalog, query: sql::Query) -> Result<LogicalPlan> {
+    SqlToRel::new_with_options(catalog, parser_options())
         .sql_statement_to_plan(sql::Statement::Query(Box::new(query)))
 }
 
-/// Learns the type of an UNNEST's list and registers the table of its items.
+/// Finds the type of an UNNEST's list and registers the table of its items.
 fn register_items(catalog: &Catalog, item: &UnnestUse, uses: &[UnnestUse]) -> Result<()> {
     let mut probe = item.probe.clone();
-    sugar::plain(&mut probe);
-    let probe = coerce::plan(jsonb::plan(put_back(catalog, statement(catalog, probe)?, uses)?)?)?;
-    let field = typed(probe)?.schema().field(0).clone();
+    sugar::to_plain_calls(&mut probe);
+    let probe = coerce::plan(jsonb::plan(put_back(catalog, plan_statement(catalog, probe)?, uses)?)?)?;
+    let field = settle_types(probe)?.schema().field(0).clone();
     let alias = alias_of(item);
     let item_field = match herald_type(field.data_type()) {
         Some(DataType::List(item)) => item,
@@ -362,17 +372,17 @@ fn alias_of(item: &UnnestUse) -> String {
     super::parse::cursor::fold(&item.alias.value, item.alias.quote_style)
 }
 
-/// Replaces every join with an item table by an `Unnest` of the list.
+/// Replaces every join with an item table by an `Unnest` node over the list.
 fn put_back(catalog: &Catalog, plan: LogicalPlan, uses: &[UnnestUse]) -> Result<LogicalPlan> {
     if uses.is_empty() {
         return Ok(plan);
     }
     let by_table: BTreeMap<&str, &UnnestUse> = uses.iter().map(|u| (u.table.as_str(), u)).collect();
-    // A common table that is read in a subquery, too, has its own copy there.
+    // Subqueries are searched, too: each reader of a common table has its own copy of the table's plan.
     let replaced = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Join(join) = &node else { return Ok(Transformed::no(node)) };
-        match items(&join.right).and_then(|table| by_table.get(table)) {
-            Some(item) => unnested(catalog, join, item).map(Transformed::yes),
+        match item_table(&join.right).and_then(|table| by_table.get(table)) {
+            Some(item) => unnest_join(catalog, join, item).map(Transformed::yes),
             None => Ok(Transformed::no(node)),
         }
     })?;
@@ -381,22 +391,23 @@ fn put_back(catalog: &Catalog, plan: LogicalPlan, uses: &[UnnestUse]) -> Result<
     Ok(done.data)
 }
 
-/// The name of the item table a join's right side is, if it is one.
-fn items(plan: &LogicalPlan) -> Option<&str> {
+/// Name of the item table that is a join's right side, if it is one.
+fn item_table(plan: &LogicalPlan) -> Option<&str> {
     match plan {
-        LogicalPlan::SubqueryAlias(alias) => items(&alias.input),
+        LogicalPlan::SubqueryAlias(alias) => item_table(&alias.input),
         // An alias with column names renames the items.
-        LogicalPlan::Projection(p) => items(&p.input),
+        LogicalPlan::Projection(p) => item_table(&p.input),
         LogicalPlan::TableScan(scan) => Some(scan.table_name.table()),
         _ => None,
     }
 }
 
-fn unnested(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<LogicalPlan> {
+/// `Unnest` node in place of a join with an item table, with the columns of the join.
+fn unnest_join(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<LogicalPlan> {
     let left = join.left.schema();
-    let planner = SqlToRel::new_with_options(catalog, options());
+    let planner = SqlToRel::new_with_options(catalog, parser_options());
     let mut arg = item.arg.clone();
-    sugar::plain(&mut arg);
+    sugar::to_plain_calls(&mut arg);
     let mut list = planner.sql_to_expr(arg, left, &mut PlannerContext::new())?;
     if item.numbered {
         list = ordinality::function().call(vec![list]);
@@ -409,7 +420,7 @@ fn unnested(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<LogicalP
     let options = UnnestOptions { null_handling, recursions: vec![] };
     let unnest = Unnest::try_new(Arc::new(input), vec![column.clone()], options)?;
     let of = unnest.schema.field_from_column(&column)?.data_type().clone();
-    // The names on the right stand for the items' fields in their order.
+    // The columns of the join's right side name the items' fields in their order.
     let names: Vec<(TableReference, String)> = join
         .right
         .schema()
@@ -421,7 +432,7 @@ fn unnested(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<LogicalP
     LogicalPlanBuilder::from(LogicalPlan::Unnest(unnest)).project(own.into_iter().chain(renamed))?.build()
 }
 
-/// The values of an unnested item: its fields, or itself; and its number.
+/// Values of an unnested item: its fields, or the item itself; then its number, if it is numbered.
 fn item_values(item: Expr, of: &DataType, numbered: bool) -> Vec<Expr> {
     let field =
         |of: &Expr, name: &str| datafusion_functions::core::get_field().call(vec![of.clone(), lit(name)]);
@@ -436,10 +447,11 @@ fn item_values(item: Expr, of: &DataType, numbered: bool) -> Vec<Expr> {
     }
 }
 
-fn rules() -> Vec<Rule> {
+/// Optimiser rules for a view's query.
+fn optimiser_rules() -> Vec<SharedRule> {
     vec![
         Arc::new(OptimizeUnions::new()),
-        Arc::new(Fold),
+        Arc::new(FoldConstants),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateCrossJoin::new()),
@@ -449,11 +461,11 @@ fn rules() -> Vec<Rule> {
     ]
 }
 
-/// Applies `rules` until nothing changes.
+/// Applies `rules` until the plan no longer changes, at most 8 times.
 ///
 /// # Errors
-/// When a rule fails.
-pub(crate) fn optimise(plan: LogicalPlan, rules: Vec<Rule>) -> Result<LogicalPlan> {
+/// If a rule fails.
+pub(crate) fn optimise(plan: LogicalPlan, rules: Vec<SharedRule>) -> Result<LogicalPlan> {
     let context = OptimizerContext::new()
         .without_query_execution_start_time()
         .with_skip_failing_rules(false)
@@ -465,8 +477,8 @@ fn analyze(plan: LogicalPlan) -> Result<LogicalPlan> {
     Analyzer::new().execute_and_check(plan, &ConfigOptions::new(), |_, _| {})
 }
 
-/// Coerces types, and gives every expression its meaning, until nothing changes.
-fn typed(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Coerces types and replaces casts by PostgreSQL's conversions until the plan no longer changes.
+fn settle_types(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut plan = analyze(plan)?;
     // Each pass settles at least one level; unions and joins may then ask for another coercion.
     for _ in 0..8 {
@@ -481,7 +493,7 @@ fn typed(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan_err!("the types of the query do not settle")
 }
 
-/// Refuses a column of a type that Herald does not hold.
+/// Refuses a column of a type that Herald does not have.
 fn columns_are_held(plan: &LogicalPlan) -> Result<()> {
     plan.apply(|node| {
         if let LogicalPlan::Projection(p) = node {
@@ -496,7 +508,7 @@ fn columns_are_held(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a result in which two columns have one name.
+/// Refuses a result with two columns of the same name.
 fn check_names(names: &[String], query: &sql::Query, site: Site) -> std::result::Result<(), Vec<Mistake>> {
     let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
     match twice {

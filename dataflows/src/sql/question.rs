@@ -1,9 +1,9 @@
-//! A query over tables that are there already, planned as a view's query is.
+//! Planner of a query over existing tables.
 //!
-//! `herald query` asks the views of a committed epoch. Its text goes through the same parser, the same
-//! refusals, the same types and the same meaning as a view's, so that a question and a view that are written
-//! alike answer alike. What comes out is a logical plan whose leaves are scans of the tables by name; the
-//! caller gives them their rows and runs it. Unlike a view, a question may sort its rows.
+//! `herald query` reads the views of a committed epoch. Its text goes through the same parser, refusals, type
+//! coercion and conversions as a view's query, so that the same text gives the same rows in both. The result
+//! is a logical plan whose leaves scan the tables by name; the caller supplies their rows and runs it. Unlike
+//! a view, such a query may sort its rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,27 +20,27 @@ use datafusion_sql::resolve::resolve_table_references;
 use datafusion_sql::sqlparser::ast;
 
 use super::ast::{Name, Pos, SqlFile};
-use super::catalog::{Catalog, Entry};
+use super::catalog::{Catalog, CatalogEntry};
 use super::diagnostics::error::{Mistake, SqlError};
 use super::diagnostics::explain_error;
 use super::diagnostics::site::Site;
-use super::logical::fence::Fence;
+use super::logical::fence::OptimizationFence;
 use super::logical::rewrite;
 use super::parse;
 use super::parse::query::unnest;
 use super::query;
 use crate::functions::number::checked::checked;
 
-/// Bytes of stack to plan on: as deep as `parse`'s bounds let the text be.
-const STACK: usize = 256 << 20;
+/// Bytes of stack to plan on: enough for the deepest text that `parse`'s bounds allow.
+const STACK_BYTES: usize = 256 << 20;
 
-/// Gives the rows of a table, by its name as written in [`plan`]'s `tables`.
+/// Source of a table's rows, by the name in [`plan`]'s `tables`.
 pub type Tables<'a> = dyn Fn(&str) -> Option<Arc<dyn TableSource>> + 'a;
 
 /// Plans `text` over `tables` (names, as `view` or `schema.view`, with their columns).
 ///
 /// # Errors
-/// Every mistake in the text, in the order of their places.
+/// Every mistake in the text, in the order of their positions.
 pub fn plan(
     text: &str,
     tables: &BTreeMap<String, SchemaRef>,
@@ -49,17 +49,17 @@ pub fn plan(
     let file = SqlFile { name: "query".to_owned(), text: text.to_owned() };
     let named =
         |found: Vec<Mistake>| found.into_iter().map(|m| m.named(std::slice::from_ref(&file))).collect();
-    stacker::grow(STACK, || planned(text, tables, rows)).map_err(named)
+    stacker::grow(STACK_BYTES, || plan_question(text, tables, rows)).map_err(named)
 }
 
-/// The tables that `text` names, as `name` or `schema.name`.
+/// Names of the tables that `text` reads, as `name` or `schema.name`.
 ///
 /// # Errors
-/// Every mistake in the text, in the order of their places.
+/// Every mistake in the text, in the order of their positions.
 pub fn references(text: &str) -> std::result::Result<Vec<String>, Vec<SqlError>> {
     let file = SqlFile { name: "query".to_owned(), text: text.to_owned() };
-    let found = stacker::grow(STACK, || {
-        let statement = Statement::Statement(Box::new(ast::Statement::Query(parse::question(text)?)));
+    let found = stacker::grow(STACK_BYTES, || {
+        let statement = Statement::Statement(Box::new(ast::Statement::Query(parse::parse_question(text)?)));
         let pos = Pos { file: 0, line: 1, column: 1 };
         resolve_table_references(&statement, true).map_err(|error| vec![Mistake::new(pos, error.to_string())])
     });
@@ -74,39 +74,46 @@ pub fn references(text: &str) -> std::result::Result<Vec<String>, Vec<SqlError>>
     Ok(tables.iter().filter(|table| !table.table().starts_with(unnest::TABLE)).map(full_name).collect())
 }
 
-fn planned(
+/// Parses and plans a query, with its mistakes not yet named by file.
+fn plan_question(
     text: &str,
     tables: &BTreeMap<String, SchemaRef>,
     rows: &Tables<'_>,
 ) -> std::result::Result<LogicalPlan, Vec<Mistake>> {
-    let query = parse::question(text)?;
+    let query = parse::parse_question(text)?;
     let pos = Pos { file: 0, line: 1, column: 1 };
     let mut catalog = Catalog::default();
     for (at, (name, schema)) in tables.iter().enumerate() {
         let name = Name { text: name.clone(), pos };
         let known = Some((at, Arc::clone(schema)));
-        catalog.add(Entry { known, name, unique: vec![], clock: vec![] });
+        catalog.add(CatalogEntry { known, name, unique: vec![], clock: vec![] });
     }
     let site = Site { file: 0, pos };
-    let planned = query::answer(&catalog, &query, site)?;
+    let planned = query::plan_answer(&catalog, &query, site)?;
     let names: Vec<&String> = tables.keys().collect();
-    runnable(planned, &|at| rows(names.get(at)?))
-        .map_err(|error| vec![explain_error::of(&error, &catalog, &query, site)])
+    to_runnable(planned, &|at| rows(names.get(at)?))
+        .map_err(|error| vec![explain_error::explain_query(&error, &catalog, &query, site)])
 }
 
-/// The plan for DataFusion's engine: scans have rows, and fences are filters.
-fn runnable(plan: LogicalPlan, rows: &dyn Fn(usize) -> Option<Arc<dyn TableSource>>) -> Result<LogicalPlan> {
+/// Makes a plan runnable by DataFusion's engine: scans get rows, fences become filters, and arithmetic is
+/// checked.
+fn to_runnable(
+    plan: LogicalPlan,
+    rows: &dyn Fn(usize) -> Option<Arc<dyn TableSource>>,
+) -> Result<LogicalPlan> {
     let plan = query::optimise(plan, vec![Arc::new(ReplaceDistinctWithAggregate::new())])?;
     let done = plan.transform_up(|node| match node {
-        LogicalPlan::TableScan(scan) => scanned(scan, rows).map(Transformed::yes),
-        LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<Fence>() {
-            Some(Fence { input, predicate: Some(predicate), .. }) => {
-                let filter = Filter::try_new(predicate.clone(), Arc::new(input.clone()))?;
-                Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+        LogicalPlan::TableScan(scan) => scan_rows(scan, rows).map(Transformed::yes),
+        LogicalPlan::Extension(extension) => {
+            match extension.node.as_any().downcast_ref::<OptimizationFence>() {
+                Some(OptimizationFence { input, predicate: Some(predicate), .. }) => {
+                    let filter = Filter::try_new(predicate.clone(), Arc::new(input.clone()))?;
+                    Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+                }
+                Some(fence) => Ok(Transformed::yes(fence.input.clone())),
+                None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
             }
-            Some(fence) => Ok(Transformed::yes(fence.input.clone())),
-            None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
-        },
+        }
         other => Ok(Transformed::no(other)),
     })?;
     let checked = rewrite::expressions(done.data, &|expr, schema| {
@@ -118,8 +125,11 @@ fn runnable(plan: LogicalPlan, rows: &dyn Fn(usize) -> Option<Arc<dyn TableSourc
     Ok(checked.data)
 }
 
-/// A scan of real rows, its conditions above it.
-fn scanned(mut scan: TableScan, rows: &dyn Fn(usize) -> Option<Arc<dyn TableSource>>) -> Result<LogicalPlan> {
+/// Scan of a table's rows, with the scan's conditions in a filter above it.
+fn scan_rows(
+    mut scan: TableScan,
+    rows: &dyn Fn(usize) -> Option<Arc<dyn TableSource>>,
+) -> Result<LogicalPlan> {
     let rel = query::scanned_relation(&scan)?;
     let Some(source) = rows(rel) else {
         return datafusion_common::plan_err!("there is no view {}", scan.table_name);

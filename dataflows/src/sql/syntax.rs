@@ -1,4 +1,4 @@
-//! Rewriting of a query's syntax tree, before DataFusion plans it.
+//! Rewrites and checks of a query's syntax tree before DataFusion plans it.
 
 pub(crate) mod constants;
 pub(crate) mod grammar;

@@ -1,7 +1,8 @@
-//! Topologies through the whole front end: frozen plans, proven facts, refusals with their places.
+//! Tests of the whole front end on topologies: frozen plans, proven properties, refusals with their
+//! positions.
 //!
 //! `tests/explain/NAME.sql` compiles to the plan frozen in `NAME.txt`; with HERALD_UPDATE=1 set,
-//! differing plans are written anew, to be read before they are kept.
+//! differing plans are written anew, to be reviewed before they are committed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,7 @@ fn plans_are_as_frozen() {
     }
 }
 
-/// Names of the key columns of a view, and whether it is append-only and its last state durable.
+/// Keys of the last view, as names of columns, and whether it is append-only.
 fn facts(text: &str) -> (Vec<String>, bool) {
     let plan = plan(text);
     let rel = &plan.rels[plan.views.last().unwrap().rel];
@@ -84,7 +85,7 @@ fn keys_are_proven_through_operators() {
     assert_eq!(v("SELECT count(*) AS c FROM s"), keys(&[""], false));
     assert_eq!(v("SELECT DISTINCT n, id FROM s"), keys(&["n,id"], true));
     assert_eq!(v("SELECT n, id FROM s UNION SELECT n, id FROM m"), keys(&["n,id"], false));
-    // Appending stays appending through stateless steps and inner joins only.
+    // Rows stay append-only through stateless operators and inner joins only.
     assert_eq!(v("SELECT n, id FROM s UNION ALL SELECT n, id FROM s"), keys(&[], true));
     assert_eq!(v("SELECT a.id, b.n FROM s a JOIN s b ON a.id = b.id"), keys(&[], true));
     assert_eq!(v("SELECT a.id, b.n FROM s a LEFT JOIN s b ON a.id = b.id"), keys(&[], false));
@@ -92,7 +93,7 @@ fn keys_are_proven_through_operators() {
     assert_eq!(v("SELECT m.id, d.name FROM m LEFT JOIN d ON m.id = d.id"), keys(&["id"], false));
     assert_eq!(v("SELECT m.id, d.id AS d FROM m JOIN d ON m.n = length(d.name)"), keys(&["id,d"], false));
     assert_eq!(v("SELECT m.id, d.id AS d FROM m RIGHT JOIN d ON m.id = d.id"), keys(&["d"], false));
-    // A row of the left is there at most as often as before; two sides without each other may look alike.
+    // A semi or anti join keeps the left's keys; unmatched rows of both sides of a FULL JOIN may be equal.
     assert_eq!(v("SELECT id FROM m WHERE id IN (SELECT id FROM d)"), keys(&["id"], false));
     assert_eq!(v("SELECT id, n FROM s WHERE id IN (SELECT id FROM s WHERE n > 3)"), keys(&[], true));
     assert_eq!(v("SELECT id, n FROM s EXCEPT SELECT id, n FROM s WHERE n > 3"), keys(&["id,n"], false));
@@ -151,7 +152,7 @@ fn a_time_stands_for_another_only_where_it_determines_it() {
         v(&format!("SELECT DISTINCT a, b FROM ({} UNION ALL {}) AS u", side(first), side(second)))
     };
     assert_eq!(union("1 hour", "60 minutes"), ["a"]);
-    // One start has two ends.
+    // One start with two ends does not determine the end.
     assert_eq!(union("1 hour", "2 hours"), ["a,b"]);
 }
 
@@ -179,8 +180,8 @@ CREATE MATERIALIZED VIEW w AS SELECT DISTINCT name FROM d;";
     let plan = plan(text);
     assert!(operators(&plan).contains("Aggregate*"), "{}", operators(&plan));
     let last = |name: &str| &plan.rels[plan.views.iter().find(|v| v.name == name).unwrap().rel];
-    assert!(last("v").durable && last("v").below_forgetter);
-    assert!(!last("w").durable && !last("w").below_forgetter);
+    assert!(last("v").durable && last("v").inputs_expire);
+    assert!(!last("w").durable && !last("w").inputs_expire);
 }
 
 #[test]
@@ -203,7 +204,7 @@ fn what_can_fail_stays_above_the_join() {
         operators(&plan).replace("Source ", "").replace("Project ", "").replace(" Project", "")
     };
     let join = "SELECT m.id, m.n, d.name FROM m JOIN d ON m.id = d.id";
-    // Conditions that cannot fail go below the join, all others see rows with a partner only.
+    // Conditions that cannot fail go below the join, all others are evaluated for matched rows only.
     assert_eq!(of(&format!("{join} WHERE m.n > 1")), "Filter Join");
     assert_eq!(of(&format!("{join} WHERE m.n % 7 > 1")), "Filter Join");
     assert_eq!(of(&format!("{join} WHERE 10 / m.n > 1")), "Join Filter");
@@ -217,7 +218,7 @@ fn what_can_fail_stays_above_the_join() {
         of(&format!("{} WHERE CAST(d.name AS INT) > 1", join.replace("JOIN", "LEFT JOIN"))),
         "Join Filter"
     );
-    // Nor does a condition take an expression along: of a projection, of a grouping, of an array.
+    // Nor does a condition take an expression of a projection, grouping or array below the join.
     let failing = "SELECT m.id, m.n, CAST(m.id AS INT) AS k FROM m JOIN d ON m.id = d.id";
     assert_eq!(of(&format!("SELECT id FROM ({failing}) AS q WHERE k > 5")), "Join Filter");
     assert_eq!(of(&format!("SELECT id, k FROM ({failing}) AS q WHERE n > 5")), "Filter Join");
@@ -228,7 +229,7 @@ fn what_can_fail_stays_above_the_join() {
         "Join Aggregate Filter"
     );
     assert_eq!(of("SELECT id, t FROM m, UNNEST(m.tags) AS t WHERE 10 / n > 1"), "Unnest Filter");
-    // An equality between two relations is how partners are found.
+    // An equality between two relations is the key of the join.
     assert_eq!(of("SELECT m.id FROM m, d WHERE m.n = CAST(d.name AS INT) AND 1 / m.n = 1"), "Join Filter");
 }
 
@@ -282,7 +283,7 @@ fn mistakes_are_told_with_place_and_remedy() {
     assert!(!out.contains("\naccepted\n"));
 }
 
-/// A view's now() is the watermark; a question over views has none.
+/// Tests that a question over views cannot use now(), which is the watermark in a view.
 #[test]
 fn a_question_cannot_ask_for_now() {
     use arrow::datatypes::{Field, Schema};
@@ -299,7 +300,7 @@ fn a_condition_on_now_keeps_what_is_known_of_its_rows() {
     let v = |query: &str| facts(&format!("CREATE MATERIALIZED VIEW v AS {query};"));
     let key = |append: bool| (vec!["id".to_owned()], append);
     assert_eq!(v("SELECT id, at FROM m WHERE at > now() - INTERVAL '1 hour'"), key(false));
-    // Rows that only come in stay added.
+    // Rows that enter and never leave stay append-only.
     let source = "CREATE SOURCE e (id INT, at TIMESTAMPTZ, WATERMARK FOR at AS at) WITH (connector = 'kafka', topic = 'e') FORMAT PLAIN ENCODE JSON;";
     let adds = |query: &str| facts(&format!("{source} CREATE MATERIALIZED VIEW v AS {query};")).1;
     assert!(adds("SELECT id, at FROM e WHERE at <= now()"));

@@ -1,10 +1,10 @@
-//! Evaluation of a plan's expressions before anything runs.
+//! Trial evaluation of a plan's expressions before the topology runs.
 //!
-//! What `check` accepts has to start, and to survive its first records. Every physical expression is
-//! therefore evaluated here over no row, one row and rows of many kinds: it must give an array of the type
-//! that the plan states, and that type must be one that a column can have. A row on which it fails is no
-//! mistake (that is what `herald.errors` is for); an expression that fails over no row at all, that is not
-//! implemented, or that panics, is.
+//! A topology that `check` accepts has to start and to survive its first records. Every physical expression
+//! is therefore evaluated over zero rows, one row and sample rows of several kinds: it must give an array of
+//! the type that the plan states, and a column must be able to have that type. Failing on a row is no mistake
+//! (such rows go to `herald.errors` at run time); failing over zero rows, not being implemented and panicking
+//! are.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,62 +24,62 @@ use super::lower::not_a_column;
 use crate::functions::types::herald_type;
 use crate::plan::{Op, Plan, RelId, Scalar};
 
-/// Rows of the batch that has values of many kinds.
-const ROWS: usize = 4;
+/// Rows of the largest sample batch.
+const SAMPLE_ROWS: usize = 4;
 
 /// Evaluates every expression of the relations from `first` on.
 ///
 /// # Errors
-/// The first expression that could not run.
-pub(crate) fn relations(plan: &Plan, first: RelId) -> Result<()> {
+/// If an expression cannot be evaluated: the first one.
+pub(crate) fn evaluate_relations(plan: &Plan, first: RelId) -> Result<()> {
     for rel in plan.rels.iter().skip(first) {
         let schema = |id: RelId| plan.rels[id].schema.as_ref();
         match &rel.op {
-            Op::Filter { input, predicate } => condition(predicate, schema(*input))?,
-            Op::Project { input, exprs } => columns(exprs, schema(*input))?,
-            Op::Within { input, since, until, .. } => {
-                since.iter().chain(until).try_for_each(|edge| column(&edge.time, schema(*input)))?;
+            Op::Filter { input, predicate } => evaluate_condition(predicate, schema(*input))?,
+            Op::Project { input, exprs } => evaluate_columns(exprs, schema(*input))?,
+            Op::TemporalFilter { input, since, until, .. } => {
+                since.iter().chain(until).try_for_each(|edge| evaluate_column(&edge.time, schema(*input)))?;
             }
             Op::Aggregate { input, keys, aggregates } => {
-                columns(keys, schema(*input))?;
+                evaluate_columns(keys, schema(*input))?;
                 for aggregate in aggregates {
                     for arg in aggregate.args() {
-                        column(arg, schema(*input))?;
+                        evaluate_column(arg, schema(*input))?;
                     }
-                    aggregate.filter.iter().try_for_each(|f| condition(f, schema(*input)))?;
+                    aggregate.filter.iter().try_for_each(|f| evaluate_condition(f, schema(*input)))?;
                 }
             }
-            Op::Fold { input, keys, folds } => {
-                columns(keys, schema(*input))?;
+            Op::GroupRows { input, keys, folds } => {
+                evaluate_columns(keys, schema(*input))?;
                 for fold in folds {
-                    column(&fold.arg, schema(*input))?;
-                    fold.filter.iter().try_for_each(|f| condition(f, schema(*input)))?;
-                    fold.order.iter().try_for_each(|key| column(&key.expr, schema(*input)))?;
+                    evaluate_column(&fold.arg, schema(*input))?;
+                    fold.filter.iter().try_for_each(|f| evaluate_condition(f, schema(*input)))?;
+                    fold.order.iter().try_for_each(|key| evaluate_column(&key.expr, schema(*input)))?;
                 }
             }
             Op::Window { input, window } => {
-                columns(&window.partition, schema(*input))?;
-                window.order.iter().try_for_each(|order| column(&order.by, schema(*input)))?;
+                evaluate_columns(&window.partition, schema(*input))?;
+                window.order.iter().try_for_each(|order| evaluate_column(&order.by, schema(*input)))?;
             }
             Op::Join { left, right, left_keys, right_keys, residual, .. } => {
-                columns(left_keys, schema(*left))?;
-                columns(right_keys, schema(*right))?;
+                evaluate_columns(left_keys, schema(*left))?;
+                evaluate_columns(right_keys, schema(*right))?;
                 if let Some(residual) = residual {
                     let both = schema(*left).fields().iter().chain(schema(*right).fields());
-                    condition(residual, &Schema::new(both.cloned().collect::<Vec<_>>()))?;
+                    evaluate_condition(residual, &Schema::new(both.cloned().collect::<Vec<_>>()))?;
                 }
             }
-            Op::Lookup { left, right, left_keys, right_keys, .. } => {
-                columns(left_keys, schema(*left))?;
-                columns(right_keys, schema(*right))?;
+            Op::TemporalJoin { left, right, left_keys, right_keys, .. } => {
+                evaluate_columns(left_keys, schema(*left))?;
+                evaluate_columns(right_keys, schema(*right))?;
             }
             Op::Source(_)
             | Op::Values(_)
             | Op::Unnest { .. }
             | Op::Union { .. }
             | Op::Distinct { .. }
-            | Op::Close { .. }
-            // What a round does stands among the relations, too, when this is asked.
+            | Op::EmitOnClose { .. }
+            // A recursion's body is not evaluated apart: its relations are still in the plan when this runs.
             | Op::Recursive(_)
             | Op::Given(_) => {}
         }
@@ -87,15 +87,15 @@ pub(crate) fn relations(plan: &Plan, first: RelId) -> Result<()> {
     Ok(())
 }
 
-fn columns(scalars: &[Scalar], input: &Schema) -> Result<()> {
-    scalars.iter().try_for_each(|scalar| column(scalar, input))
+fn evaluate_columns(scalars: &[Scalar], input: &Schema) -> Result<()> {
+    scalars.iter().try_for_each(|scalar| evaluate_column(scalar, input))
 }
 
-/// Evaluates what becomes a column.
+/// Evaluates an expression that becomes a column.
 ///
 /// # Errors
-/// When it cannot run, or has a type that no column has.
-pub(crate) fn column(scalar: &Scalar, input: &Schema) -> Result<()> {
+/// If it cannot be evaluated, or has a type that no column can have.
+pub(crate) fn evaluate_column(scalar: &Scalar, input: &Schema) -> Result<()> {
     // The number of a grouping set is a constant that never becomes a column of its own.
     if scalar.as_column().is_some() || scalar.expr().is::<Literal>() {
         return Ok(());
@@ -104,16 +104,17 @@ pub(crate) fn column(scalar: &Scalar, input: &Schema) -> Result<()> {
     if of != DataType::Null && herald_type(&of).as_ref() != Some(&of) {
         return Err(not_a_column(&scalar.to_string(), &of));
     }
-    runs(scalar, &of, input)
+    evaluate(scalar, &of, input)
 }
 
-fn condition(scalar: &Scalar, input: &Schema) -> Result<()> {
-    runs(scalar, &DataType::Boolean, input)
+fn evaluate_condition(scalar: &Scalar, input: &Schema) -> Result<()> {
+    evaluate(scalar, &DataType::Boolean, input)
 }
 
-fn runs(scalar: &Scalar, of: &DataType, input: &Schema) -> Result<()> {
-    for rows in [0, 1, ROWS] {
-        let batch = sample(input, rows)?;
+/// Evaluates an expression over sample batches and checks that its values have type `of`.
+fn evaluate(scalar: &Scalar, of: &DataType, input: &Schema) -> Result<()> {
+    for rows in [0, 1, SAMPLE_ROWS] {
+        let batch = sample_batch(input, rows)?;
         let given = catch_unwind(AssertUnwindSafe(|| scalar.evaluate(&batch)));
         match given {
             Ok(Ok(array)) if array.data_type() == of && array.len() == rows => {}
@@ -125,7 +126,7 @@ fn runs(scalar: &Scalar, of: &DataType, input: &Schema) -> Result<()> {
                     found.0
                 );
             }
-            Ok(Err(error)) if rows == 0 || unable(&error) => return Err(error),
+            Ok(Err(error)) if rows == 0 || concerns_expression(&error) => return Err(error),
             Ok(Err(_)) => {}
             Err(_) => return plan_err!("{scalar} cannot be evaluated"),
         }
@@ -133,8 +134,8 @@ fn runs(scalar: &Scalar, of: &DataType, input: &Schema) -> Result<()> {
     Ok(())
 }
 
-/// Tells whether an error is of the expression, not of a row.
-fn unable(error: &DataFusionError) -> bool {
+/// Tells whether an error comes from the expression itself and not from the values of a row.
+fn concerns_expression(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::Internal(_) | DataFusionError::NotImplemented(_) | DataFusionError::Plan(_) => true,
         DataFusionError::ArrowError(error, _) => {
@@ -144,9 +145,9 @@ fn unable(error: &DataFusionError) -> bool {
     }
 }
 
-/// `rows` rows over `schema`: at most four, the first of them NULL where it can be.
-fn sample(schema: &Schema, rows: usize) -> Result<RecordBatch> {
-    let columns = schema.fields().iter().map(|field| Ok(values(field)?.slice(0, rows)));
+/// Batch of `rows` sample rows, at most [`SAMPLE_ROWS`]. The first row is NULL in every nullable column.
+fn sample_batch(schema: &Schema, rows: usize) -> Result<RecordBatch> {
+    let columns = schema.fields().iter().map(|field| Ok(sample_values(field)?.slice(0, rows)));
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let nullable = schema.fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true)));
@@ -154,8 +155,8 @@ fn sample(schema: &Schema, rows: usize) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
 }
 
-/// Four values of a column's type: NULL, nothing (zero, empty), and two that are something.
-fn values(field: &Field) -> Result<ArrayRef> {
+/// Sample values of a column's type: NULL (if nullable), a zero or empty value, and two other values.
+fn sample_values(field: &Field) -> Result<ArrayRef> {
     let of = field.data_type();
     let last: ArrayRef = match of {
         DataType::Boolean => Arc::new(BooleanArray::from(vec![false, true, true])),
@@ -165,12 +166,12 @@ fn values(field: &Field) -> Result<ArrayRef> {
         DataType::Utf8 => Arc::new(StringArray::from(vec!["", "1", "match é"])),
         DataType::Binary => Arc::new(BinaryArray::from(vec![&b""[..], &b"\x01"[..], &b"\xff\x00"[..]])),
         DataType::List(item) => {
-            let items = values(item)?;
-            let offsets = OffsetBuffer::from_lengths([0, 1, ROWS - 1]);
+            let items = sample_values(item)?;
+            let offsets = OffsetBuffer::from_lengths([0, 1, SAMPLE_ROWS - 1]);
             Arc::new(ListArray::try_new(Arc::clone(item), offsets, items, None)?)
         }
         DataType::Struct(fields) if !fields.is_empty() => {
-            let columns = fields.iter().map(|f| Ok(values(f)?.slice(1, ROWS - 1)));
+            let columns = fields.iter().map(|f| Ok(sample_values(f)?.slice(1, SAMPLE_ROWS - 1)));
             Arc::new(StructArray::try_new(fields.clone(), columns.collect::<Result<Vec<_>>>()?, None)?)
         }
         other => {
@@ -178,7 +179,7 @@ fn values(field: &Field) -> Result<ArrayRef> {
             let narrow = || cast(&numbers, &DataType::Int32);
             match cast(&numbers, other).or_else(|_| cast(&narrow()?, other)) {
                 Ok(array) => array,
-                Err(_) => new_null_array(other, ROWS - 1),
+                Err(_) => new_null_array(other, SAMPLE_ROWS - 1),
             }
         }
     };

@@ -1,43 +1,43 @@
-//! Avro out: Confluent's header and one binary datum a row.
+//! Avro output: Confluent's header and one binary datum per row.
 //!
-//! The datum follows the schema that [`avro_schema()`](super::schema()) writes for the same columns:
-//! nullable columns are unions with null first, lists are one block, DECIMAL is the fewest bytes of its
-//! unscaled value, INTERVAL and UUID are PostgreSQL's text.
+//! The datum follows the schema that [`avro_schema()`](super::schema()) returns for the same columns:
+//! nullable columns are unions with null first, lists are one block, DECIMAL is the shortest form of
+//! its unscaled value, INTERVAL and UUID are PostgreSQL's text.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::blobs::Rows;
-use crate::encode::check;
+use crate::encode::check_types;
 use crate::error::SchemaError;
 use crate::types::span::Span;
 use crate::types::uuid;
 use crate::types::view::{Values, View};
 
-/// Writes Avro records with the header of one schema id.
+/// An encoder of Avro records with the header of one schema id.
 #[derive(Clone, Debug)]
 pub struct AvroEncoder {
     types: Vec<DataType>,
     names: Vec<String>,
-    shapes: Vec<Shape>,
+    columns: Vec<AvroColumn>,
     header: [u8; 5],
 }
 
-/// How a column is written.
+/// The written form of a column.
 #[derive(Clone, Debug)]
-struct Shape {
+struct AvroColumn {
     nullable: bool,
-    form: Form,
+    form: AvroForm,
 }
 
 #[derive(Clone, Debug)]
-enum Form {
-    /// As its representation says.
+enum AvroForm {
+    /// Determined by the representation alone.
     Plain,
-    /// Unscaled values times this: what a negative scale hides.
+    /// The factor for unscaled values of a negative scale, which Avro lacks.
     Decimal(i128),
-    List(Box<Shape>),
-    Struct(Vec<Shape>),
+    List(Box<AvroColumn>),
+    Struct(Vec<AvroColumn>),
 }
 
 impl AvroEncoder {
@@ -48,21 +48,21 @@ impl AvroEncoder {
         Ok(AvroEncoder {
             types: fields.iter().map(|f| f.data_type().clone()).collect(),
             names: fields.iter().map(|f| f.name().clone()).collect(),
-            shapes: fields.iter().map(|f| shape(f)).collect::<Result<_, _>>()?,
+            columns: fields.iter().map(|f| column_of_field(f)).collect::<Result<_, _>>()?,
             header,
         })
     }
 
     pub(crate) fn encode(&self, batch: &RecordBatch) -> Result<Rows, SchemaError> {
-        check(batch, &self.types)?;
+        check_types(batch, &self.types)?;
         let views = batch.columns().iter().map(View::new).collect::<Result<Vec<_>, _>>()?;
         let mut rows = Rows::with_capacity(batch.num_rows(), batch.num_rows() * 64);
         let mut out = Vec::new();
         for row in 0..batch.num_rows() {
             out.clear();
             out.extend_from_slice(&self.header);
-            for ((shape, view), name) in self.shapes.iter().zip(&views).zip(&self.names) {
-                write(&mut out, shape, view, row).map_err(|message| SchemaError::Encode {
+            for ((column, view), name) in self.columns.iter().zip(&views).zip(&self.names) {
+                write_value(&mut out, column, view, row).map_err(|message| SchemaError::Encode {
                     column: name.clone(),
                     message: message.to_string(),
                 })?;
@@ -73,17 +73,21 @@ impl AvroEncoder {
     }
 }
 
-fn shape(field: &Field) -> Result<Shape, SchemaError> {
+fn column_of_field(field: &Field) -> Result<AvroColumn, SchemaError> {
     let form = match field.data_type() {
-        DataType::List(item) => Form::List(Box::new(shape(item)?)),
-        DataType::Struct(fields) => Form::Struct(fields.iter().map(|f| shape(f)).collect::<Result<_, _>>()?),
+        DataType::List(item) => AvroForm::List(Box::new(column_of_field(item)?)),
+        DataType::Struct(fields) => {
+            AvroForm::Struct(fields.iter().map(|f| column_of_field(f)).collect::<Result<_, _>>()?)
+        }
         DataType::Decimal128(_, scale) => {
             let factor = 10i128.checked_pow(u32::try_from(-i32::from((*scale).min(0))).unwrap_or(0));
-            Form::Decimal(factor.ok_or_else(|| SchemaError::UnsupportedType(field.data_type().to_string()))?)
+            AvroForm::Decimal(
+                factor.ok_or_else(|| SchemaError::UnsupportedType(field.data_type().to_string()))?,
+            )
         }
-        _ => Form::Plain,
+        _ => AvroForm::Plain,
     };
-    Ok(Shape { nullable: field.is_nullable(), form })
+    Ok(AvroColumn { nullable: field.is_nullable(), form })
 }
 
 /// Appends a number as Avro's zigzag varint.
@@ -101,23 +105,31 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Appends the fewest bytes of two's complement that hold the value.
+/// Appends the shortest two's complement form of the value.
 fn put_decimal(out: &mut Vec<u8>, value: i128) {
     let bytes = value.to_be_bytes();
     let sign = if value < 0 { 0xFF } else { 0 };
     let mut start = 0;
+    // A leading byte is redundant if the next byte has the sign bit, too.
     while start < 15 && bytes[start] == sign && (bytes[start + 1] ^ sign) & 0x80 == 0 {
         start += 1;
     }
     put_bytes(out, &bytes[start..]);
 }
 
-fn write(out: &mut Vec<u8>, shape: &Shape, view: &View<'_>, row: usize) -> Result<(), &'static str> {
+/// Appends one value; fails for a NULL that the schema does not allow.
+fn write_value(
+    out: &mut Vec<u8>,
+    column: &AvroColumn,
+    view: &View<'_>,
+    row: usize,
+) -> Result<(), &'static str> {
     let null = view.is_null(row);
     if matches!(view.values, Values::Null) {
-        return Ok(()); // Its schema is plain null, which takes no bytes.
+        return Ok(()); // The schema of such a column is plain null, which takes no bytes.
     }
-    match (shape.nullable, null) {
+    // A nullable column is a union of null (branch 0) and its type (branch 1, zigzag 2).
+    match (column.nullable, null) {
         (true, true) => {
             out.push(0);
             return Ok(());
@@ -126,7 +138,7 @@ fn write(out: &mut Vec<u8>, shape: &Shape, view: &View<'_>, row: usize) -> Resul
         (false, true) => return Err("it is NULL, and its schema has no null"),
         (false, false) => {}
     }
-    match (&view.values, &shape.form) {
+    match (&view.values, &column.form) {
         (Values::Null, _) => {}
         (Values::Bool(v), _) => out.push(u8::from(v.value(row))),
         (Values::I8(v), _) => put_long(out, v[row].into()),
@@ -137,7 +149,7 @@ fn write(out: &mut Vec<u8>, shape: &Shape, view: &View<'_>, row: usize) -> Resul
         (Values::U16(v), _) => put_long(out, v[row].into()),
         (Values::U32(v), _) => put_long(out, v[row].into()),
         (Values::U64(v), _) => put_decimal(out, v[row].into()),
-        (Values::I128(v), Form::Decimal(factor)) => {
+        (Values::I128(v), AvroForm::Decimal(factor)) => {
             put_decimal(out, v[row].checked_mul(*factor).ok_or("the number is too large")?);
         }
         (Values::I128(v), _) => put_decimal(out, v[row]),
@@ -146,17 +158,18 @@ fn write(out: &mut Vec<u8>, shape: &Shape, view: &View<'_>, row: usize) -> Resul
         (Values::Bytes(heap), _) => put_bytes(out, heap.get(row)),
         (Values::Uuid(v), _) => put_bytes(out, uuid::text(&v[row]).as_bytes()),
         (Values::Span(v), _) => put_bytes(out, Span::from(v[row]).text().as_bytes()),
-        (Values::List(offsets, items), Form::List(item)) => {
+        (Values::List(offsets, items), AvroForm::List(item)) => {
             let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
             if end > start {
                 put_long(out, (end - start) as i64);
-                (start..end).try_for_each(|index| write(out, item, items, index))?;
+                (start..end).try_for_each(|index| write_value(out, item, items, index))?;
             }
+            // A block of 0 items ends the list.
             out.push(0);
         }
-        (Values::Struct(fields), Form::Struct(shapes)) => {
-            for (field, shape) in fields.iter().zip(shapes) {
-                write(out, shape, field, row)?;
+        (Values::Struct(fields), AvroForm::Struct(columns)) => {
+            for (field, column) in fields.iter().zip(columns) {
+                write_value(out, column, field, row)?;
             }
         }
         (Values::List(..) | Values::Struct(_), _) => return Err("its type changed"),

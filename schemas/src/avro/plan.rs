@@ -1,7 +1,7 @@
-//! From a writer's schema and the wanted columns to what to do with the bytes, decided once.
+//! Compilation of a writer's schema and the wanted columns into a plan for reading the bytes.
 //!
 //! A type that cannot fill its column is not an error here: a nullable field that is always null
-//! still can, so the refusal is compiled in (`Op::Refuse`) and happens when such a value comes.
+//! still can. The refusal is compiled in (`Op::Refuse`) and takes effect at the first such value.
 
 use std::collections::HashMap;
 
@@ -14,20 +14,20 @@ use super::default_values::{default_of, without_default};
 use super::shape::{Content, Shape, Shapes};
 use crate::types::relation::{is_jsonb, sql_type};
 
-/// How to read a writer's records into the columns.
+/// A plan for reading a writer's records into the columns.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) top: Op,
-    /// The datum is the value of the one column, without a record around it.
+    /// Set if the datum is the value of the one column, without a record around it.
     pub(super) bare: bool,
     pub(super) shapes: Shapes,
-    /// Which columns the schema has.
+    /// True for each column that the schema has.
     pub(super) present: Vec<bool>,
     /// The names of the schema's fields.
     pub(super) fields: Vec<String>,
 }
 
-/// How to read one value into one column.
+/// An operation that reads one value into one column.
 #[derive(Debug)]
 pub(super) enum Op {
     Null,
@@ -35,7 +35,7 @@ pub(super) enum Op {
     Int(IntTo),
     Float,
     Double,
-    /// Bytes with a length, or a fixed number of them.
+    /// Bytes with a preceding length, or a fixed number of them.
     Bytes(Option<usize>, BytesTo),
     Enum(Vec<String>),
     Union(Vec<Op>),
@@ -45,7 +45,7 @@ pub(super) enum Op {
     Refuse(String),
 }
 
-/// What an int or long becomes; the column says which width.
+/// The conversion of an int or long; the column determines the width.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum IntTo {
     /// The same number, if the column can hold it.
@@ -54,29 +54,29 @@ pub(super) enum IntTo {
         precision: u8,
         scale: i8,
     },
-    /// So many microseconds each, or so many for one.
+    /// A unit of `times` microseconds, or a unit of which `over` make one.
     Micros {
         times: i64,
         over: i64,
     },
 }
 
-/// What bytes become.
+/// The conversion of bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BytesTo {
     Raw,
     Text,
     Uuid,
-    /// A UUID of its 16 bytes, or of its text.
+    /// A UUID column, filled from the 16 bytes or from the text.
     UuidOf {
         text: bool,
     },
-    /// Binary decimals: powers of ten to the column's scale, and its precision.
+    /// A binary decimal, with the power of ten to the column's scale, and the column's precision.
     Decimal {
         shift: i32,
         precision: u8,
     },
-    /// Text that is read as JSON reads it.
+    /// Text that is parsed as decimals in JSON are.
     DecimalText {
         precision: u8,
         scale: i8,
@@ -87,15 +87,15 @@ pub(super) enum BytesTo {
     TimestampText,
 }
 
-/// What to do with each field of a record, in the order they come.
+/// A plan for reading a record's fields in their order.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) steps: Vec<Step>,
-    /// Columns that no field fills, with their defaults.
+    /// The columns that no field fills, with their defaults.
     pub(super) missing: Vec<(usize, Option<Fallback>)>,
 }
 
-/// What a column holds that no field fills: a record of the one column and how to read it.
+/// The default of a column that no field fills: a datum with the one column, and the plan to read it.
 #[derive(Debug)]
 pub(super) struct Fallback {
     pub(super) plan: Box<Plan>,
@@ -103,13 +103,15 @@ pub(super) struct Fallback {
 }
 
 impl Fallback {
-    fn of(column: &Field) -> Option<Fallback> {
+    fn of_column(column: &Field) -> Option<Fallback> {
         let (schema, datum) = default_of(column)?;
+        // A default that cannot be read into its column is ignored: the column is NULL then.
         let plan = Plan::compile(schema, &Fields::from(vec![without_default(column.clone())]), false).ok()?;
         Some(Fallback { plan: Box::new(plan), datum })
     }
 }
 
+/// A step of reading a record.
 #[derive(Debug)]
 pub(super) enum Step {
     SkipLongs(usize),
@@ -118,8 +120,8 @@ pub(super) enum Step {
 }
 
 impl Plan {
-    /// The plan for records of the schema in `text`; with `or_value` it may also be that of the one
-    /// column's value.
+    /// Compiles a plan for records of the schema in `text`; with `or_value` the schema may also be that of
+    /// the one column's value.
     pub(super) fn compile(text: &str, columns: &Fields, or_value: bool) -> Result<Plan, String> {
         let schema = Avro::parse_str(text).map_err(|error| error.to_string())?;
         let resolved = ResolvedSchema::new(&schema).map_err(|error| error.to_string())?;
@@ -127,24 +129,26 @@ impl Plan {
         let mut present = vec![false; columns.len()];
         let mut fields = Vec::new();
         let mut bare = false;
+        // A top-level union is compiled with the whole row as the column of its record variant.
         let top = match &schema {
             Avro::Record(record) => {
                 fields.extend(record.fields.iter().map(|field| field.name.clone()));
-                let record = compiler.record(record, columns)?;
+                let record = compiler.compile_record(record, columns)?;
                 present.fill(true);
                 record.missing.iter().for_each(|(column, _)| present[*column] = false);
                 Op::Record(record)
             }
             Avro::Union(union) => {
+                // The variant differs from message to message, so no column counts as missing.
                 present.fill(true);
                 let row = Field::new_struct("", columns.clone(), true);
-                let variants = union.variants().iter().map(|v| compiler.value(v, &row));
+                let variants = union.variants().iter().map(|v| compiler.compile_value(v, &row));
                 Op::Union(variants.collect::<Result<_, _>>()?)
             }
             schema => match columns.as_ref() {
                 [column] if or_value => {
                     (bare, present[0]) = (true, true);
-                    compiler.value(schema, column)?
+                    compiler.compile_value(schema, column)?
                 }
                 _ => return Err("it is not a record".to_string()),
             },
@@ -154,24 +158,28 @@ impl Plan {
     }
 }
 
+/// The compiler of one writer's schema.
 struct Compiler<'s> {
     names: &'s NamesRef<'s>,
     shapes: Shapes,
 }
 
 impl Compiler<'_> {
-    fn record(&mut self, record: &RecordSchema, columns: &Fields) -> Result<Record, String> {
-        let filled = matched(record, columns);
+    /// Compiles a record: fields without a column are skipped, adjacent numbers in one step.
+    fn compile_record(&mut self, record: &RecordSchema, columns: &Fields) -> Result<Record, String> {
+        let filled = match_columns(record, columns);
         let mut steps: Vec<Step> = Vec::new();
         for (index, field) in record.fields.iter().enumerate() {
             if let Some(column) = filled.get(&index) {
-                let op = self.value(&field.schema, &columns[*column])?;
+                let op = self.compile_value(&field.schema, &columns[*column])?;
                 steps.push(Step::Read { column: *column, name: field.name.clone(), op });
                 continue;
             }
-            let shape = self.shapes.add(&field.schema, self.names)?;
+            let shape = self.shapes.add_type(&field.schema, self.names)?;
+            // All of these are one varint each.
             let long = matches!(shape, Shape::Long | Shape::Date | Shape::Time(_) | Shape::Timestamp { .. });
             match (steps.last_mut(), shape) {
+                // Null takes no bytes.
                 (_, Shape::Null) => {}
                 (Some(Step::SkipLongs(count)), _) if long => *count += 1,
                 (_, _) if long => steps.push(Step::SkipLongs(1)),
@@ -179,35 +187,40 @@ impl Compiler<'_> {
             }
         }
         let missing = (0..columns.len()).filter(|c| !filled.values().any(|f| f == c));
-        let missing = missing.map(|c| (c, Fallback::of(&columns[c]))).collect();
+        let missing = missing.map(|c| (c, Fallback::of_column(&columns[c]))).collect();
         Ok(Record { steps, missing })
     }
 
-    fn value(&mut self, schema: &Avro, field: &Field) -> Result<Op, String> {
+    /// Compiles the reading of a type into a column.
+    fn compile_value(&mut self, schema: &Avro, field: &Field) -> Result<Op, String> {
+        // Recursion through named types ends, because the column's type is finite.
         if let Avro::Ref { name } = schema {
             let schema = *self.names.get(name).ok_or_else(|| format!("type {name} is not defined"))?;
-            return self.value(schema, field);
+            return self.compile_value(schema, field);
         }
         if let Avro::Union(union) = schema {
-            let variants = union.variants().iter().map(|v| self.value(v, field));
+            let variants = union.variants().iter().map(|v| self.compile_value(v, field));
             return Ok(Op::Union(variants.collect::<Result<_, _>>()?));
         }
         if matches!(schema, Avro::Null) {
             return Ok(Op::Null);
         }
+        // JSONB takes any type. Null was handled above: it becomes NULL, not the JSON value null.
         if is_jsonb(field) {
-            return Ok(Op::Jsonb(self.shapes.add(schema, self.names)?));
+            return Ok(Op::Jsonb(self.shapes.add_type(schema, self.names)?));
         }
         match (schema, field.data_type()) {
-            (Avro::Record(record), DataType::Struct(fields)) => Ok(Op::Record(self.record(record, fields)?)),
+            (Avro::Record(record), DataType::Struct(fields)) => {
+                Ok(Op::Record(self.compile_record(record, fields)?))
+            }
             (Avro::Array(array), DataType::List(item)) => {
-                Ok(Op::List(Box::new(self.value(&array.items, item)?)))
+                Ok(Op::List(Box::new(self.compile_value(&array.items, item)?)))
             }
             (schema, data_type) => {
-                let message = || format!("Avro {} does not fit {}", spelt(schema), sql_type(field));
-                match scalar(schema, data_type) {
+                let message = || format!("Avro {} does not fit {}", describe_type(schema), sql_type(field));
+                match compile_scalar(schema, data_type) {
                     Some(op) => Ok(op),
-                    // The bytes must still be stepped over nowhere: a refusal ends the record.
+                    // Nothing needs to skip the bytes: a refusal ends the record.
                     None => Ok(Op::Refuse(message())),
                 }
             }
@@ -215,10 +228,11 @@ impl Compiler<'_> {
     }
 }
 
-/// Which column each field fills: by name, else by alias, else without regard to case.
-fn matched(record: &RecordSchema, columns: &Fields) -> HashMap<usize, usize> {
+/// Assigns columns to fields: by name, else by alias, else by name without regard to case.
+fn match_columns(record: &RecordSchema, columns: &Fields) -> HashMap<usize, usize> {
     let mut filled: HashMap<usize, usize> = HashMap::new();
     let mut done = vec![false; columns.len()];
+    // A field fills one column at most, and a column is filled by one field at most.
     let mut take = |field: usize, column: usize, filled: &mut HashMap<usize, usize>| {
         if !done[column] && !filled.contains_key(&field) {
             done[column] = true;
@@ -237,6 +251,7 @@ fn matched(record: &RecordSchema, columns: &Fields) -> HashMap<usize, usize> {
     }
     for (column, wanted) in columns.iter().enumerate() {
         let folded = wanted.name().to_lowercase();
+        // Without regard to case only where one field and one column share the name.
         let mut like = record.fields.iter().enumerate().filter(|(_, f)| f.name.to_lowercase() == folded);
         let rivals = columns.iter().filter(|c| c.name().to_lowercase() == folded).count();
         if let (Some((field, _)), None, 1) = (like.next(), like.next(), rivals) {
@@ -246,7 +261,7 @@ fn matched(record: &RecordSchema, columns: &Fields) -> HashMap<usize, usize> {
     filled
 }
 
-fn scalar(schema: &Avro, data_type: &DataType) -> Option<Op> {
+fn compile_scalar(schema: &Avro, data_type: &DataType) -> Option<Op> {
     let number = Some(Op::Int(IntTo::Number));
     let micros = |times, over| Some(Op::Int(IntTo::Micros { times, over }));
     match (schema, data_type) {
@@ -266,7 +281,7 @@ fn scalar(schema: &Avro, data_type: &DataType) -> Option<Op> {
         (Avro::TimestampMillis | Avro::LocalTimestampMillis, DataType::Timestamp(..)) => micros(1000, 1),
         (Avro::TimestampMicros | Avro::LocalTimestampMicros, DataType::Timestamp(..)) => micros(1, 1),
         (Avro::TimestampNanos | Avro::LocalTimestampNanos, DataType::Timestamp(..)) => micros(1, 1000),
-        // Whoever declares a logical type as an integer gets the number that is written.
+        // A logical type declared as an integer column gives the number as written.
         (
             Avro::TimeMicros
             | Avro::TimestampMillis
@@ -286,7 +301,7 @@ fn scalar(schema: &Avro, data_type: &DataType) -> Option<Op> {
     }
 }
 
-/// The types that lie as bytes: their fixed size and what they mean.
+/// Returns fixed size and content of types that are encoded as bytes.
 fn bytes_of(schema: &Avro) -> Option<(Option<usize>, Content)> {
     Some(match schema {
         Avro::String | Avro::Uuid(UuidSchema::String) => (None, Content::Text),
@@ -312,6 +327,7 @@ fn bytes_to(content: Content, data_type: &DataType) -> Option<BytesTo> {
         (Content::Uuid, DataType::Utf8) => BytesTo::Uuid,
         (Content::Text, DataType::FixedSizeBinary(16)) => BytesTo::UuidOf { text: true },
         (Content::Uuid | Content::Raw, DataType::FixedSizeBinary(16)) => BytesTo::UuidOf { text: false },
+        // A negative shift may drop zeros only; other digits are refused when the value is read.
         (Content::Decimal(from), DataType::Decimal128(precision, to)) => {
             BytesTo::Decimal { shift: i32::from(*to) - i32::from(from), precision: *precision }
         }
@@ -326,7 +342,7 @@ fn bytes_to(content: Content, data_type: &DataType) -> Option<BytesTo> {
     })
 }
 
-fn spelt(schema: &Avro) -> String {
+fn describe_type(schema: &Avro) -> String {
     match schema {
         Avro::Record(record) => format!("record {}", record.name.fullname(None)),
         Avro::Enum(symbols) => format!("enum {}", symbols.name.fullname(None)),

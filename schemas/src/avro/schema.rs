@@ -1,8 +1,8 @@
-//! Avro schemas and column types, in both directions.
+//! Conversion between Avro schemas and column types, in both directions.
 //!
-//! Out: a record `herald.NAME` with every nullable column as `[null, T]`, default null. In: the
-//! columns that a writer's schema suggests where the SQL leaves them out; `timestamp-*` is
-//! TIMESTAMPTZ, `local-timestamp-*` TIMESTAMP, enums VARCHAR, and what SQL has no type for (maps,
+//! Output is a record `herald.NAME` with every nullable column as `[null, T]`, default null. Input
+//! are the columns that a writer's schema suggests if the SQL leaves them out: `timestamp-*` becomes
+//! TIMESTAMPTZ, `local-timestamp-*` TIMESTAMP, an enum VARCHAR, and types that SQL lacks (maps,
 //! unions of several types, recursion) JSONB.
 
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ use super::default_values::with_default;
 use crate::error::SchemaError;
 use crate::types::relation::{is_jsonb, jsonb_field, timestamp, timestamptz, uuid_type};
 
-/// The Avro schema of rows of `schema`, as a record of this name in namespace `herald`.
+/// Returns the Avro schema of rows of `schema`, as a record of this name in namespace `herald`.
 pub fn avro_schema(schema: &Schema, record_name: &str) -> String {
     let name = avro_name(record_name);
     let mut fields = Vec::new();
@@ -26,7 +26,7 @@ pub fn avro_schema(schema: &Schema, record_name: &str) -> String {
     json!({ "type": "record", "name": name, "namespace": "herald", "fields": fields }).to_string()
 }
 
-/// A name as Avro allows them: letters, digits and underscores, not starting with a digit.
+/// Turns a name into one that Avro allows: letters, digits and underscores, not starting with a digit.
 pub(crate) fn avro_name(name: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
     let name: String = name.chars().map(legal).collect();
@@ -38,6 +38,7 @@ pub(crate) fn avro_name(name: &str) -> String {
 
 fn avro_field(field: &Field, outer: &str) -> Value {
     let name = avro_name(field.name());
+    // Record names must be unique in a schema, so nested ones are built from the path.
     let inner = avro_type(field, &format!("{outer}_{name}"));
     if field.is_nullable() && inner != json!("null") {
         json!({ "name": name, "type": ["null", inner], "default": null })
@@ -58,7 +59,7 @@ fn avro_type(field: &Field, path: &str) -> Value {
         DataType::Float32 => json!("float"),
         DataType::Float64 => json!("double"),
         DataType::Decimal128(precision, scale) => {
-            // Avro knows no negative scale; those values are written with scale 0.
+            // Avro has no negative scale; such values are written with scale 0.
             let extra = u8::try_from(-i16::from((*scale).min(0))).unwrap_or(0);
             json!({
                 "type": "bytes", "logicalType": "decimal",
@@ -88,23 +89,23 @@ fn avro_type(field: &Field, path: &str) -> Value {
     }
 }
 
-/// The columns that an Avro record schema suggests.
+/// Returns the columns that an Avro record schema suggests.
 pub fn columns_of_avro(schema_json: &str) -> Result<Schema, SchemaError> {
-    let schema = Avro::parse_str(schema_json).map_err(bad)?;
-    let resolved = ResolvedSchema::new(&schema).map_err(bad)?;
+    let schema = Avro::parse_str(schema_json).map_err(bad_schema)?;
+    let resolved = ResolvedSchema::new(&schema).map_err(bad_schema)?;
     let names = resolved.get_names();
     let Avro::Record(record) = &schema else {
         return Err(SchemaError::BadSchema("columns need an Avro record".to_string()));
     };
     let mut open = HashSet::from([record.name.fullname(None)]);
     let fields = record.fields.iter().map(|f| {
-        let column = column(&f.name, &f.schema, names, &mut open);
+        let column = column_of_type(&f.name, &f.schema, names, &mut open);
         with_default(column, f, names)
     });
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The columns of the rows in Debezium's events of this schema.
+/// Returns the columns of the rows in Debezium's events of this schema.
 pub fn columns_of_debezium(schema_json: &str) -> Result<Schema, SchemaError> {
     let event = columns_of_avro(schema_json)?;
     match event.field_with_name("after").map(Field::data_type) {
@@ -115,23 +116,24 @@ pub fn columns_of_debezium(schema_json: &str) -> Result<Schema, SchemaError> {
     }
 }
 
-fn bad(error: apache_avro::Error) -> SchemaError {
+fn bad_schema(error: apache_avro::Error) -> SchemaError {
     SchemaError::BadSchema(error.to_string())
 }
 
-/// The column for one field. `open` are the records it is nested in, to see recursion.
-fn column(name: &str, schema: &Avro, names: &NamesRef<'_>, open: &mut HashSet<String>) -> Field {
+/// Returns the column for one field. `open` holds the enclosing records, to detect recursion.
+fn column_of_type(name: &str, schema: &Avro, names: &NamesRef<'_>, open: &mut HashSet<String>) -> Field {
     match schema {
         Avro::Union(union) => {
             let nullable = union.variants().iter().any(|v| matches!(v, Avro::Null));
             let mut others = union.variants().iter().filter(|v| !matches!(v, Avro::Null));
+            // One type besides null is a column of that type; several types are JSONB.
             match (others.next(), others.next()) {
-                (Some(only), None) => column(name, only, names, open).with_nullable(nullable),
+                (Some(only), None) => column_of_type(name, only, names, open).with_nullable(nullable),
                 _ => jsonb_field(name, nullable),
             }
         }
         Avro::Ref { name: reference } => match names.get(reference) {
-            Some(schema) => column(name, schema, names, open),
+            Some(schema) => column_of_type(name, schema, names, open),
             None => jsonb_field(name, false),
         },
         Avro::Record(record) => {
@@ -140,25 +142,27 @@ fn column(name: &str, schema: &Avro, names: &NamesRef<'_>, open: &mut HashSet<St
                 return jsonb_field(name, false);
             }
             let fields: Vec<Field> =
-                record.fields.iter().map(|f| column(&f.name, &f.schema, names, open)).collect();
+                record.fields.iter().map(|f| column_of_type(&f.name, &f.schema, names, open)).collect();
+            // Only enclosing records mean recursion: the same record may be used in several fields.
             open.remove(&full);
+            // STRUCT needs at least one field.
             if fields.is_empty() {
                 return jsonb_field(name, false);
             }
             Field::new_struct(name, fields, false)
         }
         Avro::Array(array) => {
-            let item = column("item", &array.items, names, open).with_nullable(true);
+            let item = column_of_type("item", &array.items, names, open).with_nullable(true);
             Field::new(name, DataType::List(Arc::new(item)), false)
         }
-        other => match scalar(other) {
+        other => match scalar_type(other) {
             Some(data_type) => Field::new(name, data_type, false),
             None => jsonb_field(name, false),
         },
     }
 }
 
-fn scalar(schema: &Avro) -> Option<DataType> {
+fn scalar_type(schema: &Avro) -> Option<DataType> {
     Some(match schema {
         Avro::Boolean => DataType::Boolean,
         Avro::Int => DataType::Int32,

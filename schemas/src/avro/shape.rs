@@ -1,7 +1,7 @@
-//! A writer's schema as it lies in the bytes: enough to step over a value, or to show it as JSON.
+//! The binary layout of a writer's schema: enough to skip a value, or to write it as JSON.
 //!
-//! Named types are kept once, in a table, so that recursive schemas are finite here; the depth of
-//! what they describe is bounded when it is read.
+//! Each named type is kept once, in a table, so that recursive schemas are finite here; the nesting
+//! of values is bounded when they are read.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -13,10 +13,10 @@ use crate::decode::Fail;
 use crate::json::output::{write_base64, write_text};
 use crate::types::{decimal, time};
 
-/// How deep a value may be nested.
+/// The greatest nesting of a value.
 const DEPTH_MAX: usize = 100;
 
-/// One type.
+/// The layout of one type.
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
     Null,
@@ -28,9 +28,9 @@ pub(super) enum Shape {
     Bytes(Option<usize>, Content),
     Enum(Vec<String>),
     Date,
-    /// Units of this many microseconds since midnight.
+    /// Time since midnight in units of this many microseconds.
     Time(i64),
-    /// Units of so many microseconds, or of which so many make one.
+    /// Time in units of `times` microseconds, or in units of which `over` make one.
     Timestamp {
         times: i64,
         over: i64,
@@ -39,11 +39,11 @@ pub(super) enum Shape {
     Array(Box<Shape>),
     Map(Box<Shape>),
     Union(Vec<Shape>),
-    /// A named record in the table.
+    /// The index of a named record in the table.
     Record(usize),
 }
 
-/// What bytes mean.
+/// The meaning of bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content {
     Text,
@@ -52,16 +52,17 @@ pub(super) enum Content {
     Uuid,
 }
 
-/// The records of a schema: fields with their names.
+/// The table of a schema's records: fields with their names.
 #[derive(Debug, Default)]
 pub(super) struct Shapes {
     records: Vec<Vec<(String, Shape)>>,
+    /// The index of each record by its full name.
     places: HashMap<String, usize>,
 }
 
 impl Shapes {
-    /// The shape of a type.
-    pub(super) fn add(&mut self, schema: &Avro, names: &NamesRef<'_>) -> Result<Shape, String> {
+    /// Returns the shape of a type, and adds its records to the table.
+    pub(super) fn add_type(&mut self, schema: &Avro, names: &NamesRef<'_>) -> Result<Shape, String> {
         let timestamp = |times, over, utc| Shape::Timestamp { times, over, utc };
         Ok(match schema {
             Avro::Null => Shape::Null,
@@ -92,26 +93,27 @@ impl Shapes {
             Avro::LocalTimestampMillis => timestamp(1000, 1, false),
             Avro::LocalTimestampMicros => timestamp(1, 1, false),
             Avro::LocalTimestampNanos => timestamp(1, 1000, false),
-            Avro::Array(array) => Shape::Array(Box::new(self.add(&array.items, names)?)),
-            Avro::Map(map) => Shape::Map(Box::new(self.add(&map.types, names)?)),
+            Avro::Array(array) => Shape::Array(Box::new(self.add_type(&array.items, names)?)),
+            Avro::Map(map) => Shape::Map(Box::new(self.add_type(&map.types, names)?)),
             Avro::Union(union) => {
-                let variants = union.variants().iter().map(|v| self.add(v, names));
+                let variants = union.variants().iter().map(|v| self.add_type(v, names));
                 Shape::Union(variants.collect::<Result<_, _>>()?)
             }
             Avro::Ref { name } => {
                 let schema = names.get(name).ok_or_else(|| format!("type {name} is not defined"))?;
-                self.add(schema, names)?
+                self.add_type(schema, names)?
             }
             Avro::Record(record) => {
                 let full = record.name.fullname(None);
                 if let Some(place) = self.places.get(&full) {
                     return Ok(Shape::Record(*place));
                 }
+                // Entered before its fields are visited, so that a recursive reference finds it.
                 let place = self.records.len();
                 self.places.insert(full, place);
                 self.records.push(Vec::new());
                 for field in &record.fields {
-                    let shape = self.add(&field.schema, names)?;
+                    let shape = self.add_type(&field.schema, names)?;
                     self.records[place].push((field.name.clone(), shape));
                 }
                 Shape::Record(place)
@@ -119,51 +121,52 @@ impl Shapes {
         })
     }
 
-    /// Steps over a value.
-    pub(super) fn skip(&self, shape: &Shape, wire: &mut Wire<'_>, depth: usize) -> Result<(), Fail> {
+    /// Skips a value.
+    pub(super) fn skip_value(&self, shape: &Shape, wire: &mut Wire<'_>, depth: usize) -> Result<(), Fail> {
         match shape {
             Shape::Null => Ok(()),
-            Shape::Bool => wire.boolean().map(drop),
-            Shape::Float => wire.take(4).map(drop),
-            Shape::Double => wire.take(8).map(drop),
-            Shape::Bytes(None, _) => wire.bytes().map(drop),
-            Shape::Bytes(Some(size), _) => wire.take(*size).map(drop),
-            Shape::Enum(symbols) => wire.index(symbols.len()).map(drop),
+            Shape::Bool => wire.read_boolean().map(drop),
+            Shape::Float => wire.read_slice(4).map(drop),
+            Shape::Double => wire.read_slice(8).map(drop),
+            Shape::Bytes(None, _) => wire.read_bytes().map(drop),
+            Shape::Bytes(Some(size), _) => wire.read_slice(*size).map(drop),
+            Shape::Enum(symbols) => wire.read_index(symbols.len()).map(drop),
             Shape::Long | Shape::Date | Shape::Time(_) | Shape::Timestamp { .. } => wire.skip_longs(1),
             Shape::Array(item) => {
-                let depth = deeper(depth)?;
+                let depth = check_depth(depth)?;
                 loop {
-                    match wire.block()? {
+                    match wire.read_block_len()? {
                         0 => return Ok(()),
-                        count => (0..count).try_for_each(|_| self.skip(item, wire, depth))?,
+                        count => (0..count).try_for_each(|_| self.skip_value(item, wire, depth))?,
                     }
                 }
             }
             Shape::Map(value) => {
-                let depth = deeper(depth)?;
+                let depth = check_depth(depth)?;
                 loop {
-                    match wire.block()? {
+                    match wire.read_block_len()? {
                         0 => return Ok(()),
+                        // A map entry is a text key and a value.
                         count => (0..count).try_for_each(|_| {
-                            wire.bytes()?;
-                            self.skip(value, wire, depth)
+                            wire.read_bytes()?;
+                            self.skip_value(value, wire, depth)
                         })?,
                     }
                 }
             }
             Shape::Union(variants) => {
-                let index = wire.index(variants.len())?;
-                self.skip(&variants[index], wire, depth)
+                let index = wire.read_index(variants.len())?;
+                self.skip_value(&variants[index], wire, depth)
             }
             Shape::Record(place) => {
-                let depth = deeper(depth)?;
-                self.records[*place].iter().try_for_each(|(_, field)| self.skip(field, wire, depth))
+                let depth = check_depth(depth)?;
+                self.records[*place].iter().try_for_each(|(_, field)| self.skip_value(field, wire, depth))
             }
         }
     }
 
     /// Appends a value as compact JSON.
-    pub(super) fn json(
+    pub(super) fn write_json(
         &self,
         shape: &Shape,
         wire: &mut Wire<'_>,
@@ -172,23 +175,25 @@ impl Shapes {
     ) -> Result<(), Fail> {
         match shape {
             Shape::Array(item) => {
-                let depth = deeper(depth)?;
-                self.blocks(wire, out, (b'[', b']'), |wire, out| self.json(item, wire, out, depth))
+                let depth = check_depth(depth)?;
+                self.write_blocks(wire, out, (b'[', b']'), |wire, out| {
+                    self.write_json(item, wire, out, depth)
+                })
             }
             Shape::Map(value) => {
-                let depth = deeper(depth)?;
-                self.blocks(wire, out, (b'{', b'}'), |wire, out| {
-                    write_text(out, wire.text()?.as_bytes());
+                let depth = check_depth(depth)?;
+                self.write_blocks(wire, out, (b'{', b'}'), |wire, out| {
+                    write_text(out, wire.read_text()?.as_bytes());
                     out.push(b':');
-                    self.json(value, wire, out, depth)
+                    self.write_json(value, wire, out, depth)
                 })
             }
             Shape::Union(variants) => {
-                let index = wire.index(variants.len())?;
-                self.json(&variants[index], wire, out, depth)
+                let index = wire.read_index(variants.len())?;
+                self.write_json(&variants[index], wire, out, depth)
             }
             Shape::Record(place) => {
-                let depth = deeper(depth)?;
+                let depth = check_depth(depth)?;
                 out.push(b'{');
                 for (index, (name, field)) in self.records[*place].iter().enumerate() {
                     if index > 0 {
@@ -196,17 +201,17 @@ impl Shapes {
                     }
                     write_text(out, name.as_bytes());
                     out.push(b':');
-                    self.json(field, wire, out, depth)?;
+                    self.write_json(field, wire, out, depth)?;
                 }
                 out.push(b'}');
                 Ok(())
             }
-            scalar => json_scalar(scalar, wire, out),
+            scalar => write_json_scalar(scalar, wire, out),
         }
     }
 
     /// Appends the items of an array or map with commas between and brackets around.
-    fn blocks(
+    fn write_blocks(
         &self,
         wire: &mut Wire<'_>,
         out: &mut Vec<u8>,
@@ -214,9 +219,10 @@ impl Shapes {
         mut item: impl FnMut(&mut Wire<'_>, &mut Vec<u8>) -> Result<(), Fail>,
     ) -> Result<(), Fail> {
         out.push(brackets.0);
+        // Commas separate items across blocks, too.
         let mut first = true;
         loop {
-            match wire.block()? {
+            match wire.read_block_len()? {
                 0 => break,
                 count => {
                     for _ in 0..count {
@@ -233,79 +239,82 @@ impl Shapes {
     }
 }
 
-fn deeper(depth: usize) -> Result<usize, Fail> {
+fn check_depth(depth: usize) -> Result<usize, Fail> {
     if depth < DEPTH_MAX { Ok(depth + 1) } else { Err(Fail::new("it is nested too deep")) }
 }
 
-fn json_scalar(shape: &Shape, wire: &mut Wire<'_>, out: &mut Vec<u8>) -> Result<(), Fail> {
+fn write_json_scalar(shape: &Shape, wire: &mut Wire<'_>, out: &mut Vec<u8>) -> Result<(), Fail> {
     match shape {
-        Shape::Bool => put(out, format_args!("{}", wire.boolean()?)),
-        Shape::Long => put(out, format_args!("{}", wire.long()?)),
+        Shape::Bool => put_text(out, format_args!("{}", wire.read_boolean()?)),
+        Shape::Long => put_text(out, format_args!("{}", wire.read_long()?)),
         Shape::Float => {
-            let value = f32::from_le_bytes(wire.array()?);
+            let value = f32::from_le_bytes(wire.read_array()?);
             put_float(out, value.into(), format_args!("{value:?}"));
         }
         Shape::Double => {
-            let value = f64::from_le_bytes(wire.array()?);
+            let value = f64::from_le_bytes(wire.read_array()?);
             put_float(out, value, format_args!("{value:?}"));
         }
         Shape::Bytes(size, content) => {
             let bytes = match size {
-                None => wire.bytes()?,
-                Some(size) => wire.take(*size)?,
+                None => wire.read_bytes()?,
+                Some(size) => wire.read_slice(*size)?,
             };
-            json_bytes(bytes, *content, out)?;
+            write_json_bytes(bytes, *content, out)?;
         }
         Shape::Enum(symbols) => {
-            let index = wire.index(symbols.len())?;
+            let index = wire.read_index(symbols.len())?;
             write_text(out, symbols[index].as_bytes());
         }
         Shape::Date => {
-            let days = wire.long()?;
+            let days = wire.read_long()?;
             let days = i32::try_from(days).map_err(|_| Fail::new("a date is out of range"))?;
             out.push(b'"');
             time::write_date(out, days.into());
             out.push(b'"');
         }
         Shape::Time(unit) => {
-            let us = wire.long()?.checked_mul(*unit).ok_or_else(|| Fail::new("a time is out of range"))?;
+            let us =
+                wire.read_long()?.checked_mul(*unit).ok_or_else(|| Fail::new("a time is out of range"))?;
             out.push(b'"');
             time::write_time(out, us);
             out.push(b'"');
         }
         Shape::Timestamp { times, over, utc } => {
-            let us = scale(wire.long()?, *times, *over)?;
+            let us = scale_units(wire.read_long()?, *times, *over)?;
             out.push(b'"');
             time::write_timestamp(out, us, *utc);
             out.push(b'"');
         }
-        _ => put(out, format_args!("null")),
+        _ => put_text(out, format_args!("null")),
     }
     Ok(())
 }
 
-/// Units to microseconds; parts of a microsecond are cut off, towards the past.
+/// Converts units to microseconds; fractions of a microsecond are rounded down, towards the past.
 #[inline]
-pub(super) fn scale(value: i64, times: i64, over: i64) -> Result<i64, Fail> {
+pub(super) fn scale_units(value: i64, times: i64, over: i64) -> Result<i64, Fail> {
+    // At least one of the two factors is 1.
     let value = if over == 1 { value } else { value.div_euclid(over) };
     value.checked_mul(times).ok_or_else(|| Fail::new("a timestamp is out of range"))
 }
 
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+fn put_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to a Vec cannot fail.
     let _ = out.write_fmt(text);
 }
 
 fn put_float(out: &mut Vec<u8>, value: f64, text: std::fmt::Arguments<'_>) {
     match value {
-        value if value.is_finite() => put(out, text),
-        value if value.is_nan() => put(out, format_args!("\"NaN\"")),
-        value if value > 0.0 => put(out, format_args!("\"Infinity\"")),
-        _ => put(out, format_args!("\"-Infinity\"")),
+        value if value.is_finite() => put_text(out, text),
+        // JSON has no such numbers; the JSON decoder accepts these strings.
+        value if value.is_nan() => put_text(out, format_args!("\"NaN\"")),
+        value if value > 0.0 => put_text(out, format_args!("\"Infinity\"")),
+        _ => put_text(out, format_args!("\"-Infinity\"")),
     }
 }
 
-fn json_bytes(bytes: &[u8], content: Content, out: &mut Vec<u8>) -> Result<(), Fail> {
+fn write_json_bytes(bytes: &[u8], content: Content, out: &mut Vec<u8>) -> Result<(), Fail> {
     match content {
         Content::Text => match std::str::from_utf8(bytes) {
             Ok(text) => write_text(out, text.as_bytes()),
@@ -317,11 +326,12 @@ fn json_bytes(bytes: &[u8], content: Content, out: &mut Vec<u8>) -> Result<(), F
             out.push(b'"');
         }
         Content::Decimal(scale) => {
-            let value = unscaled(bytes)?;
+            let value = decode_unscaled(bytes)?;
             out.push(b'"');
             decimal::write(out, value, scale);
             out.push(b'"');
         }
+        // A UUID that does not have 16 bytes is written as base64.
         Content::Raw | Content::Uuid => {
             out.push(b'"');
             write_base64(out, bytes);
@@ -331,13 +341,14 @@ fn json_bytes(bytes: &[u8], content: Content, out: &mut Vec<u8>) -> Result<(), F
     Ok(())
 }
 
-/// The integer in big-endian two's complement bytes of any length.
-pub(super) fn unscaled(bytes: &[u8]) -> Result<i128, Fail> {
+/// Decodes an integer from big-endian two's complement bytes of any length.
+pub(super) fn decode_unscaled(bytes: &[u8]) -> Result<i128, Fail> {
     let fill = if bytes.first().is_some_and(|first| first & 0x80 != 0) { 0xFF } else { 0 };
     let excess = bytes.len().saturating_sub(16);
     let (head, tail) = bytes.split_at(excess);
     let mut full = [fill; 16];
     full[16 - tail.len()..].copy_from_slice(tail);
+    // Leading bytes beyond 16 must repeat the sign, and so must the first bit after them.
     let fits = head.iter().all(|b| *b == fill) && (head.is_empty() || (full[0] ^ fill) & 0x80 == 0);
     if fits { Ok(i128::from_be_bytes(full)) } else { Err(Fail::new("a decimal has more than 38 digits")) }
 }

@@ -1,4 +1,4 @@
-//! Avro in, against what another implementation writes, and against bytes nobody wrote.
+//! The Avro decoder on messages of another implementation, and on damaged bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,7 +44,7 @@ fn json(batch: &RecordBatch) -> Vec<String> {
     written.iter().flatten().map(|row| String::from_utf8_lossy(row).into_owned()).collect()
 }
 
-/// What one value of an Avro type becomes in a column, as JSON; or why not.
+/// The JSON form of a column filled with one value of an Avro type, or the reject's message.
 fn through(field: &Field, avro: &str, value: Value) -> Result<String, String> {
     let writer = format!(r#"{{"type":"record","name":"R","fields":[{{"name":"c","type":{avro}}}]}}"#);
     let bytes = message(1, &datum(&writer, Value::Record(vec![("c".into(), value)])));
@@ -422,16 +422,16 @@ fn a_union_at_the_top_is_one_of_its_records() {
 
 #[test]
 fn what_is_written_is_read() {
-    let mut random = sample::random(21);
+    let mut random = sample::seeded_random(21);
     for _ in 0..60 {
-        let schema = sample::schema(&mut random);
-        let batch = sample::batch(&mut random, &schema, 30);
+        let schema = sample::random_schema(&mut random);
+        let batch = sample::random_batch(&mut random, &schema, 30);
         let writer = avro_schema(&schema, "v");
         let registry = Registry::in_memory();
         let id = registry.register("t-value", &writer).unwrap();
         let written = Encoder::avro(&schema, id).unwrap().encode(&batch).unwrap();
 
-        // The other implementation reads what we write, to the last byte.
+        // The other implementation reads our output to the last byte.
         let parsed = Avro::parse_str(&writer).unwrap();
         for row in written.iter().flatten() {
             let mut rest = &row[5..];
@@ -452,10 +452,10 @@ fn what_is_written_is_read() {
 
 #[test]
 fn garbage_never_panics() {
-    let mut random = sample::random(22);
+    let mut random = sample::seeded_random(22);
     for _ in 0..40 {
-        let schema = sample::schema(&mut random);
-        let batch = sample::batch(&mut random, &schema, 5);
+        let schema = sample::random_schema(&mut random);
+        let batch = sample::random_batch(&mut random, &schema, 5);
         let writer = avro_schema(&schema, "v");
         let written = Encoder::avro(&schema, 1).unwrap().encode(&batch).unwrap();
         let mut input = Records::new(0);
@@ -470,7 +470,7 @@ fn garbage_never_panics() {
                 input.push(0, None, None, Some(&broken));
             }
         }
-        // Once as columns and once stepped over and shown as JSON.
+        // Once as columns, and once skipped and written as JSON.
         let shown: Vec<Field> =
             schema.fields().iter().step_by(2).map(|f| jsonb_field(f.name(), true)).collect();
         for columns in [schema.fields().iter().map(|f| (**f).clone()).collect(), shown] {

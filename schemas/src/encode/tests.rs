@@ -1,4 +1,4 @@
-//! Messages as they are written, to the letter.
+//! Encoded messages, compared byte for byte.
 
 use std::sync::Arc;
 

@@ -1,31 +1,34 @@
-//! Which column a field of a JSON object fills, found without hashing in the usual case.
+//! The lookup of the column that a key of a JSON object fills, in the usual case without hashing.
 //!
-//! Every key seen gets a slot. A slot remembers which slot came after it last time, and since
-//! records of one topic have their keys in the same order, one comparison of bytes mostly answers.
-//! Unknown keys are remembered up to a bound, so that objects used as maps cannot eat the memory.
+//! Every key seen gets a slot. A slot stores which slot followed it last time. Records of one topic
+//! have their keys in the same order, so one comparison of bytes is mostly enough. Unknown keys are
+//! stored up to a bound, so that objects used as maps cannot exhaust the memory.
 
 use std::collections::HashMap;
 
 use arrow::datatypes::Fields;
 
-/// How many unknown keys of an object are remembered.
-const UNKNOWN_MAX: usize = 1024;
+/// The number of unknown keys that are stored per object type.
+const MAX_UNKNOWN_KEYS: usize = 1024;
 /// The slot before the first key.
-pub(super) const START: u32 = 0;
+pub(super) const START_SLOT: u32 = 0;
 
-/// The fields of one object type.
+/// The fields of one object type, and the keys seen in its objects.
 #[derive(Debug)]
 pub(super) struct Names {
     exact: HashMap<String, u32>,
     /// Lower case names; `None` where two columns share one.
     folded: HashMap<String, Option<u32>>,
     slots: Vec<Slot>,
+    /// The slot of each key seen.
     index: HashMap<Box<str>, u32>,
+    /// The number of slots without a column.
     unknown: usize,
-    /// What filled each column in the object being read.
+    /// The key that filled each column in the object being read.
     pub(super) filled: Vec<Filled>,
 }
 
+/// A key seen, its result, and the slot that followed it last time.
 #[derive(Debug)]
 struct Slot {
     key: Box<str>,
@@ -33,18 +36,18 @@ struct Slot {
     next: u32,
 }
 
-/// What a key leads to.
+/// The result of looking up a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hit {
-    /// Column to fill, if any.
+    /// The column to fill, if any.
     pub(super) field: Option<u32>,
-    /// The key is the column's name to the letter.
+    /// Set if the key equals the column's name, case included.
     pub(super) exact: bool,
-    /// To be handed to the next call.
+    /// The slot to pass to the next call.
     pub(super) slot: u32,
 }
 
-/// What filled a column.
+/// The match by which a column was filled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Filled {
     No,
@@ -61,7 +64,11 @@ impl Names {
             exact.insert(field.name().clone(), index);
             folded.entry(field.name().to_lowercase()).and_modify(|f| *f = None).or_insert(Some(index));
         }
-        let start = Slot { key: "".into(), hit: Hit { field: None, exact: false, slot: START }, next: START };
+        let start = Slot {
+            key: "".into(),
+            hit: Hit { field: None, exact: false, slot: START_SLOT },
+            next: START_SLOT,
+        };
         Names {
             exact,
             folded,
@@ -72,40 +79,45 @@ impl Names {
         }
     }
 
-    /// What `key` leads to when the key before it had slot `before`.
+    /// Looks up `key`; the key before it had slot `before`.
     #[inline]
-    pub(super) fn find(&mut self, before: u32, key: &str) -> Hit {
+    pub(super) fn find_key(&mut self, before: u32, key: &str) -> Hit {
+        // A slot that had no successor yet points to the start slot, which matches no key.
         let expected = &self.slots[self.slots[before as usize].next as usize];
-        if expected.hit.slot != START && *expected.key == *key {
+        if expected.hit.slot != START_SLOT && *expected.key == *key {
             return expected.hit;
         }
-        self.find_slowly(before, key)
+        self.find_key_slowly(before, key)
     }
 
+    /// Looks up a key by hash, and creates its slot if it is new.
     #[cold]
-    fn find_slowly(&mut self, before: u32, key: &str) -> Hit {
+    fn find_key_slowly(&mut self, before: u32, key: &str) -> Hit {
+        // A known key in a new order: from now on it is expected here.
         if let Some(slot) = self.index.get(key) {
             self.slots[before as usize].next = *slot;
             return self.slots[*slot as usize].hit;
         }
         let exact = self.exact.get(key).copied();
+        // Columns that differ only in case match by their exact names alone.
         let field = exact.or_else(|| self.folded.get(&key.to_lowercase()).copied().flatten());
         if field.is_none() {
-            if self.unknown == UNKNOWN_MAX {
+            // Beyond the bound an unknown key gets no slot: the next key is found from the one before it.
+            if self.unknown == MAX_UNKNOWN_KEYS {
                 return Hit { field: None, exact: false, slot: before };
             }
             self.unknown += 1;
         }
         let slot = self.slots.len() as u32;
         let hit = Hit { field, exact: exact.is_some(), slot };
-        self.slots.push(Slot { key: key.into(), hit, next: START });
+        self.slots.push(Slot { key: key.into(), hit, next: START_SLOT });
         self.index.insert(key.into(), slot);
         self.slots[before as usize].next = slot;
         hit
     }
 
-    /// The key of a slot.
-    pub(super) fn key(&self, slot: u32) -> &str {
+    /// Returns the key of a slot.
+    pub(super) fn key_of_slot(&self, slot: u32) -> &str {
         &self.slots[slot as usize].key
     }
 
@@ -114,8 +126,8 @@ impl Names {
         self.slots.iter().any(|slot| slot.hit.field.is_some_and(|f| f as usize == field))
     }
 
-    /// Keys seen that fill no column.
-    pub(super) fn unknown(&self) -> impl Iterator<Item = &str> {
+    /// Returns the keys seen that fill no column.
+    pub(super) fn unknown_keys(&self) -> impl Iterator<Item = &str> {
         self.slots.iter().skip(1).filter(|slot| slot.hit.field.is_none()).map(|slot| &*slot.key)
     }
 }

@@ -1,8 +1,9 @@
-//! JSON out: one compact object a row, fields in column order.
+//! JSON output: one compact object per row, fields in column order.
 //!
-//! TIMESTAMP is `2026-01-31T12:00:00.000000`, TIMESTAMPTZ the same in UTC with `Z`, DATE and TIME
-//! alike; INTERVAL and UUID are PostgreSQL's text, `1 day 02:03:04`; DECIMAL is a string, BYTEA base64, JSONB the value it holds; floats that JSON has no number
-//! for are the strings `NaN`, `Infinity` and `-Infinity`. NULL is null.
+//! TIMESTAMP is `2026-01-31T12:00:00.000000`, TIMESTAMPTZ the same in UTC with `Z`, DATE and TIME are
+//! the parts of it; INTERVAL and UUID are PostgreSQL's text, `1 day 02:03:04`; DECIMAL is a string,
+//! BYTEA base64, JSONB the value itself. Floats for which JSON has no number are the strings `NaN`,
+//! `Infinity` and `-Infinity`. NULL is null.
 
 use std::io::Write;
 
@@ -12,31 +13,31 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::blobs::Rows;
-use crate::encode::check;
+use crate::encode::check_types;
 use crate::error::SchemaError;
 use crate::types::relation::is_jsonb;
 use crate::types::span::Span;
 use crate::types::view::{Values, View};
 use crate::types::{decimal, time, uuid};
 
-/// Writes JSON objects.
+/// An encoder of JSON objects.
 #[derive(Clone, Debug)]
 pub struct JsonEncoder {
     types: Vec<DataType>,
-    fields: Vec<Shape>,
+    fields: Vec<JsonColumn>,
 }
 
-/// A column: its name as it is written, and what its values look like.
+/// A column: its name in written form, and the form of its values.
 #[derive(Clone, Debug)]
-struct Shape {
-    /// `"name":`, with the comma before it in all but the first field.
+struct JsonColumn {
+    /// The text `"name":`, after a comma in all but the first field.
     label: Vec<u8>,
-    form: Form,
+    form: JsonForm,
 }
 
 #[derive(Clone, Debug)]
-enum Form {
-    /// As its representation says.
+enum JsonForm {
+    /// Determined by the representation alone.
     Plain,
     Text,
     Base64,
@@ -51,18 +52,18 @@ enum Form {
     Decimal {
         scale: i8,
     },
-    List(Box<Form>),
-    Struct(Vec<Shape>),
+    List(Box<JsonForm>),
+    Struct(Vec<JsonColumn>),
 }
 
 impl JsonEncoder {
     pub(crate) fn new(schema: &Schema) -> Result<JsonEncoder, SchemaError> {
         let types = schema.fields().iter().map(|f| f.data_type().clone()).collect();
-        Ok(JsonEncoder { types, fields: shapes(schema.fields())? })
+        Ok(JsonEncoder { types, fields: columns_of_fields(schema.fields())? })
     }
 
     pub(crate) fn encode(&self, batch: &RecordBatch) -> Result<Rows, SchemaError> {
-        check(batch, &self.types)?;
+        check_types(batch, &self.types)?;
         let views = batch.columns().iter().map(View::new).collect::<Result<Vec<_>, _>>()?;
         let mut rows = Rows::with_capacity(batch.num_rows(), batch.num_rows() * 64);
         let mut out = Vec::new();
@@ -75,65 +76,65 @@ impl JsonEncoder {
     }
 }
 
-fn shapes(fields: &arrow::datatypes::Fields) -> Result<Vec<Shape>, SchemaError> {
-    let mut shapes = Vec::new();
+fn columns_of_fields(fields: &arrow::datatypes::Fields) -> Result<Vec<JsonColumn>, SchemaError> {
+    let mut columns = Vec::new();
     for (index, field) in fields.iter().enumerate() {
         let mut label = if index == 0 { Vec::new() } else { vec![b','] };
         write_text(&mut label, field.name().as_bytes());
         label.push(b':');
-        shapes.push(Shape { label, form: form(field)? });
+        columns.push(JsonColumn { label, form: form_of_field(field)? });
     }
-    Ok(shapes)
+    Ok(columns)
 }
 
-fn form(field: &Field) -> Result<Form, SchemaError> {
+fn form_of_field(field: &Field) -> Result<JsonForm, SchemaError> {
     Ok(match field.data_type() {
-        DataType::Utf8 if is_jsonb(field) => Form::Raw,
-        DataType::Utf8 => Form::Text,
-        DataType::Binary => Form::Base64,
-        DataType::Date32 => Form::Date,
-        DataType::Time64(_) => Form::Time,
-        DataType::Interval(_) => Form::Interval,
-        DataType::FixedSizeBinary(16) => Form::Uuid,
-        DataType::Timestamp(_, zone) => Form::Timestamp { utc: zone.is_some() },
-        DataType::Decimal128(_, scale) => Form::Decimal { scale: *scale },
-        DataType::List(item) => Form::List(Box::new(form(item)?)),
-        DataType::Struct(fields) => Form::Struct(shapes(fields)?),
-        DataType::Null | DataType::Boolean => Form::Plain,
-        number if number.is_numeric() => Form::Plain,
+        DataType::Utf8 if is_jsonb(field) => JsonForm::Raw,
+        DataType::Utf8 => JsonForm::Text,
+        DataType::Binary => JsonForm::Base64,
+        DataType::Date32 => JsonForm::Date,
+        DataType::Time64(_) => JsonForm::Time,
+        DataType::Interval(_) => JsonForm::Interval,
+        DataType::FixedSizeBinary(16) => JsonForm::Uuid,
+        DataType::Timestamp(_, zone) => JsonForm::Timestamp { utc: zone.is_some() },
+        DataType::Decimal128(_, scale) => JsonForm::Decimal { scale: *scale },
+        DataType::List(item) => JsonForm::List(Box::new(form_of_field(item)?)),
+        DataType::Struct(fields) => JsonForm::Struct(columns_of_fields(fields)?),
+        DataType::Null | DataType::Boolean => JsonForm::Plain,
+        number if number.is_numeric() => JsonForm::Plain,
         other => return Err(SchemaError::UnsupportedType(other.to_string())),
     })
 }
 
-fn write_object(out: &mut Vec<u8>, shapes: &[Shape], views: &[View<'_>], row: usize) {
+fn write_object(out: &mut Vec<u8>, columns: &[JsonColumn], views: &[View<'_>], row: usize) {
     out.push(b'{');
-    for (shape, view) in shapes.iter().zip(views) {
-        out.extend_from_slice(&shape.label);
-        write_value(out, &shape.form, view, row);
+    for (column, view) in columns.iter().zip(views) {
+        out.extend_from_slice(&column.label);
+        write_value(out, &column.form, view, row);
     }
     out.push(b'}');
 }
 
-fn write_value(out: &mut Vec<u8>, form: &Form, view: &View<'_>, row: usize) {
+fn write_value(out: &mut Vec<u8>, form: &JsonForm, view: &View<'_>, row: usize) {
     if view.is_null(row) {
         out.extend_from_slice(b"null");
         return;
     }
     match (form, &view.values) {
-        (Form::Text, Values::Bytes(heap)) => write_text(out, heap.get(row)),
-        (Form::Raw, Values::Bytes(heap)) => out.extend_from_slice(heap.get(row)),
-        (Form::Base64, Values::Bytes(heap)) => quoted(out, |out| write_base64(out, heap.get(row))),
-        (Form::Date, Values::I32(v)) => quoted(out, |out| time::write_date(out, v[row].into())),
-        (Form::Time, Values::I64(v)) => quoted(out, |out| time::write_time(out, v[row])),
-        (Form::Interval, Values::Span(v)) => quoted(out, |out| Span::from(v[row]).write(out)),
-        (Form::Uuid, Values::Uuid(v)) => quoted(out, |out| uuid::write(out, &v[row])),
-        (Form::Timestamp { utc }, Values::I64(v)) => {
-            quoted(out, |out| time::write_timestamp(out, v[row], *utc));
+        (JsonForm::Text, Values::Bytes(heap)) => write_text(out, heap.get(row)),
+        (JsonForm::Raw, Values::Bytes(heap)) => out.extend_from_slice(heap.get(row)),
+        (JsonForm::Base64, Values::Bytes(heap)) => write_quoted(out, |out| write_base64(out, heap.get(row))),
+        (JsonForm::Date, Values::I32(v)) => write_quoted(out, |out| time::write_date(out, v[row].into())),
+        (JsonForm::Time, Values::I64(v)) => write_quoted(out, |out| time::write_time(out, v[row])),
+        (JsonForm::Interval, Values::Span(v)) => write_quoted(out, |out| Span::from(v[row]).write(out)),
+        (JsonForm::Uuid, Values::Uuid(v)) => write_quoted(out, |out| uuid::write(out, &v[row])),
+        (JsonForm::Timestamp { utc }, Values::I64(v)) => {
+            write_quoted(out, |out| time::write_timestamp(out, v[row], *utc));
         }
-        (Form::Decimal { scale }, Values::I128(v)) => {
-            quoted(out, |out| decimal::write(out, v[row], *scale));
+        (JsonForm::Decimal { scale }, Values::I128(v)) => {
+            write_quoted(out, |out| decimal::write(out, v[row], *scale));
         }
-        (Form::List(item), Values::List(offsets, items)) => {
+        (JsonForm::List(item), Values::List(offsets, items)) => {
             out.push(b'[');
             let start = offsets[row] as usize;
             for index in start..offsets[row + 1] as usize {
@@ -144,7 +145,7 @@ fn write_value(out: &mut Vec<u8>, form: &Form, view: &View<'_>, row: usize) {
             }
             out.push(b']');
         }
-        (Form::Struct(shapes), Values::Struct(fields)) => write_object(out, shapes, fields, row),
+        (JsonForm::Struct(columns), Values::Struct(fields)) => write_object(out, columns, fields, row),
         (_, values) => write_plain(out, values, row),
     }
 }
@@ -162,6 +163,7 @@ fn write_plain(out: &mut Vec<u8>, values: &Values<'_>, row: usize) {
         Values::U16(v) => write!(out, "{}", v[row]),
         Values::U32(v) => write!(out, "{}", v[row]),
         Values::U64(v) => write!(out, "{}", v[row]),
+        // Debug writes the shortest text that parses to the same number.
         Values::F32(v) if v[row].is_finite() => write!(out, "{:?}", v[row]),
         Values::F64(v) if v[row].is_finite() => write!(out, "{:?}", v[row]),
         Values::F32(v) => write!(out, "\"{}\"", no_number(v[row].into())),
@@ -185,15 +187,16 @@ fn no_number(value: f64) -> &'static str {
     }
 }
 
-fn quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+fn write_quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
     write(out);
     out.push(b'"');
 }
 
-/// Appends base64, as BYTEA is written.
+/// Appends bytes as base64, the form of BYTEA.
 pub(crate) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
+    // Encoded in place: four characters for each three bytes, padded.
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
     out.truncate(start + written);
@@ -202,6 +205,7 @@ pub(crate) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Appends text as a JSON string.
 pub(crate) fn write_text(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
+    // Runs without escapes are appended as a whole.
     let mut rest = text;
     while let Some(at) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
         out.extend_from_slice(&rest[..at]);

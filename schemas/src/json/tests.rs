@@ -1,4 +1,4 @@
-//! What JSON may be for which column, case by case.
+//! The JSON values accepted by each column type, case by case.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn decoder(fields: Vec<Field>) -> JsonDecoder {
     JsonDecoder::new(Arc::new(Schema::new(fields)), JsonOptions::default()).unwrap()
 }
 
-/// What one value becomes in a column, written as JSON again; or why not.
+/// The JSON form of a column filled with one value, or the reject's message.
 fn through(field: &Field, options: JsonOptions, value: &str) -> Result<String, String> {
     let schema = Schema::new(vec![field.clone()]);
     let mut decoder = JsonDecoder::new(Arc::new(schema.clone()), options).unwrap();
@@ -250,7 +250,7 @@ fn bad_records_leave_no_trace() {
     let kills = list.values().as_struct().column(0).as_primitive::<Int32Type>();
     assert_eq!(kills.values().as_ref(), [1, 2, 6]);
     assert_eq!(decoded.batch.column(2).as_primitive::<TimestampMicrosecondType>().null_count(), 2);
-    // The next batch starts from nothing.
+    // The next batch starts empty.
     assert_eq!(decoder.decode(&records(["{}"])).unwrap().batch.num_rows(), 1);
 }
 
@@ -297,15 +297,15 @@ fn many_unknown_keys_do_not_pile_up() {
     let values: Vec<String> = (0..5000).map(|i| format!("{{\"k{i}\":{{}},\"a\":{i},\"z{i}\":0}}")).collect();
     let decoded = decoder.decode(&records(&values)).unwrap();
     assert_eq!(column_of(&decoded.batch, 0), (0..5000).map(Some).collect::<Vec<_>>());
-    assert!(decoder.names.unknown().count() <= 1024);
+    assert!(decoder.names.unknown_keys().count() <= 1024);
 }
 
 #[test]
 fn what_is_written_is_read() {
-    let mut random = sample::random(11);
+    let mut random = sample::seeded_random(11);
     for _ in 0..60 {
-        let schema = sample::schema(&mut random);
-        let batch = sample::batch(&mut random, &schema, 30);
+        let schema = sample::random_schema(&mut random);
+        let batch = sample::random_batch(&mut random, &schema, 30);
         let written = Encoder::json(&schema).unwrap().encode(&batch).unwrap();
         let mut decoder = JsonDecoder::new(Arc::new(schema), JsonOptions::default()).unwrap();
         let decoded = decoder.decode(&records(written.iter().flatten())).unwrap();
@@ -319,10 +319,10 @@ fn what_is_written_is_read() {
 
 #[test]
 fn garbage_never_panics() {
-    let mut random = sample::random(12);
+    let mut random = sample::seeded_random(12);
     for _ in 0..40 {
-        let schema = sample::schema(&mut random);
-        let batch = sample::batch(&mut random, &schema, 5);
+        let schema = sample::random_schema(&mut random);
+        let batch = sample::random_batch(&mut random, &schema, 5);
         let written = Encoder::json(&schema).unwrap().encode(&batch).unwrap();
         let mut input = Records::new(0);
         for row in written.iter().flatten() {

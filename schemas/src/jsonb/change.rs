@@ -1,29 +1,30 @@
 //! Changes of a JSONB value: `||`, `-`, `#-`, `jsonb_set`, `jsonb_insert`, `jsonb_strip_nulls`.
 //!
-//! Each is PostgreSQL's, its refusals included. A step of a path is a member's name in an object and a
-//! number in an array, below 0 from the end; a number beyond an array stands for its nearer end.
+//! Each behaves as PostgreSQL's, refusals included. A step of a path is a member's name in an object and
+//! an index in an array, negative from the end; an index beyond an array stands for its nearer end.
 
 use std::borrow::Cow;
 
 use super::path::index;
 use super::{Json, Member};
 
-/// What is done where a path ends.
+/// The change made at the end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The value there is replaced.
+    /// Replaces the value.
     Replace,
-    /// The same, and what is not there is added.
+    /// Replaces the value, or adds a missing one.
     Create,
-    /// The value is put in before the element there.
+    /// Inserts the new value before the element.
     Before,
-    /// The value is put in behind the element there.
+    /// Inserts the new value behind the element.
     After,
-    /// What is there is removed.
+    /// Removes the value.
     Delete,
 }
 
-/// Two values as one: members of both, elements of both, the right one's members before the left one's.
+/// Concatenates two values: members of both objects, where the right one's take precedence, or elements of
+/// both.
 pub fn concat<'a>(left: Json<'a>, right: Json<'a>) -> Json<'a> {
     match (left, right) {
         (Json::Object(mut left), Json::Object(right)) => {
@@ -31,24 +32,25 @@ pub fn concat<'a>(left: Json<'a>, right: Json<'a>) -> Json<'a> {
             Json::object(left)
         }
         (left, right) => {
-            let mut items = listed(left);
-            items.extend(listed(right));
+            let mut items = into_items(left);
+            items.extend(into_items(right));
             Json::Array(items)
         }
     }
 }
 
-fn listed(value: Json<'_>) -> Vec<Json<'_>> {
+/// Returns the elements of an array, or another value as the one element.
+fn into_items(value: Json<'_>) -> Vec<Json<'_>> {
     match value {
         Json::Array(items) => items,
         other => vec![other],
     }
 }
 
-/// Without the members or texts of these names.
+/// Removes the members, or the text elements, of these names.
 ///
 /// # Errors
-/// For a scalar.
+/// Fails for a scalar.
 pub fn without<'a>(value: Json<'a>, names: &[&str]) -> Result<Json<'a>, String> {
     match value {
         Json::Object(mut members) => {
@@ -63,10 +65,10 @@ pub fn without<'a>(value: Json<'a>, names: &[&str]) -> Result<Json<'a>, String> 
     }
 }
 
-/// Without the element of this number.
+/// Removes the element at an index.
 ///
 /// # Errors
-/// For what is no array.
+/// Fails unless the value is an array.
 pub fn without_element(value: Json<'_>, at: i64) -> Result<Json<'_>, String> {
     match value {
         Json::Array(mut items) => {
@@ -82,7 +84,7 @@ pub fn without_element(value: Json<'_>, at: i64) -> Result<Json<'_>, String> {
     }
 }
 
-/// Without the members that are null, at every depth; elements stay.
+/// Removes the members that are null, at every depth; null elements stay.
 pub fn strip_nulls(value: &mut Json<'_>) {
     match value {
         Json::Array(items) => items.iter_mut().for_each(strip_nulls),
@@ -94,10 +96,11 @@ pub fn strip_nulls(value: &mut Json<'_>) {
     }
 }
 
-/// `value` changed at the end of `path`; `new` is what a change puts in.
+/// Changes `value` at the end of `path`; `new` is the value that a change inserts.
 ///
 /// # Errors
-/// For a scalar, a step that is NULL or no number where one is needed, and a member that is put in twice.
+/// Fails for a scalar, a step that is NULL, a step into an array that is no number, and the insertion of a
+/// member that exists.
 pub fn at_path<'a>(
     value: Json<'a>,
     path: &[Option<&str>],
@@ -108,6 +111,7 @@ pub fn at_path<'a>(
         let what = if change == Change::Delete { "delete" } else { "set" };
         return Err(format!("cannot {what} path in scalar"));
     }
+    // As in PostgreSQL, the steps into an empty value are not even checked unless something can be added.
     let empty = match &value {
         Json::Array(items) => items.is_empty(),
         Json::Object(members) => members.is_empty(),
@@ -116,44 +120,47 @@ pub fn at_path<'a>(
     if path.is_empty() || (empty && matches!(change, Change::Replace | Change::Delete)) {
         return Ok(value);
     }
-    Walk { path, new, change }.step(value, 0)
+    PathChange { path, new, change }.change_at(value, 0)
 }
 
-struct Walk<'p, 'a> {
+/// A change at the end of a path.
+struct PathChange<'p, 'a> {
     path: &'p [Option<&'p str>],
     new: &'p Json<'a>,
     change: Change,
 }
 
-impl<'a> Walk<'_, 'a> {
-    fn step(&self, value: Json<'a>, level: usize) -> Result<Json<'a>, String> {
+impl<'a> PathChange<'_, 'a> {
+    /// Changes a value that the first `level` steps have led to.
+    fn change_at(&self, value: Json<'a>, level: usize) -> Result<Json<'a>, String> {
         let place = level + 1;
         let Some(step) = self.path.get(level).copied().flatten() else {
             return Err(format!("path element at position {place} is null"));
         };
         let last = place == self.path.len();
         match value {
-            Json::Object(members) => self.object(members, step, (level, last)),
+            Json::Object(members) => self.change_object(members, step, (level, last)),
             Json::Array(items) => {
                 let at = index(step).ok_or_else(|| {
                     format!("path element at position {place} is not an integer: \"{step}\"")
                 })?;
-                self.array(items, at, (level, last))
+                self.change_array(items, at, (level, last))
             }
             scalar => Ok(scalar),
         }
     }
 
-    fn object(
+    fn change_object(
         &self,
         mut members: Vec<Member<'a>>,
         step: &str,
         (level, last): (usize, bool),
     ) -> Result<Json<'a>, String> {
         let Some(at) = members.iter().position(|(name, _)| name == step) else {
-            if last && self.adds() {
+            if last && self.adds_missing() {
                 members.push((Cow::Owned(step.to_owned()), self.new.clone()));
             }
+            // Sorts the new member in.
             return Ok(Json::object(members));
         };
         match (last, self.change) {
@@ -163,14 +170,15 @@ impl<'a> Walk<'_, 'a> {
             (true, Change::Delete) => drop(members.remove(at)),
             (true, _) => members[at].1 = self.new.clone(),
             (false, _) => {
+                // Moved out and back, so that the subtree is not copied.
                 let inner = std::mem::replace(&mut members[at].1, Json::Null);
-                members[at].1 = self.step(inner, level + 1)?;
+                members[at].1 = self.change_at(inner, level + 1)?;
             }
         }
         Ok(Json::Object(members))
     }
 
-    fn array(
+    fn change_array(
         &self,
         mut items: Vec<Json<'a>>,
         at: i64,
@@ -179,7 +187,8 @@ impl<'a> Walk<'_, 'a> {
         let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let at = if at < 0 { count.saturating_add(at) } else { at };
         let Some(at) = usize::try_from(at).ok().filter(|at| *at < items.len()) else {
-            if last && self.adds() {
+            if last && self.adds_missing() {
+                // Beyond the array: at its nearer end.
                 let end = if at < 0 { 0 } else { items.len() };
                 items.insert(end, self.new.clone());
             }
@@ -192,14 +201,14 @@ impl<'a> Walk<'_, 'a> {
             (true, _) => items[at] = self.new.clone(),
             (false, _) => {
                 let inner = std::mem::replace(&mut items[at], Json::Null);
-                items[at] = self.step(inner, level + 1)?;
+                items[at] = self.change_at(inner, level + 1)?;
             }
         }
         Ok(Json::Array(items))
     }
 
-    /// Tells whether what is not there is put in.
-    fn adds(&self) -> bool {
+    /// Tells whether the change adds a missing value.
+    fn adds_missing(&self) -> bool {
         !matches!(self.change, Change::Replace | Change::Delete)
     }
 }

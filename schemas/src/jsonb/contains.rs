@@ -1,16 +1,19 @@
 //! Containment and existence in JSONB: `@>`, `?`.
 //!
-//! As PostgreSQL has them: an object contains one whose members it has, each containing the other's; an
-//! array contains one whose every element it has or has one that contains it, whatever the order and
-//! however often; an array on its own also contains a scalar that is one of its elements.
+//! As in PostgreSQL: an object contains another one if it has each member of it, with a value that
+//! contains the other's value. An array contains another one if for each element of it there is an equal
+//! or containing element, regardless of order and repetition. A top-level array also contains a scalar
+//! that is one of its elements.
 
 use super::{Json, compare, number};
 
 /// Tells whether `value` contains `part`: the operator `@>`.
 pub fn contains(value: &Json<'_>, part: &Json<'_>) -> bool {
     match (value, part) {
-        (Json::Array(items), scalar) if scalar.is_scalar() => items.iter().any(|item| same(item, scalar)),
-        _ => within(value, part),
+        (Json::Array(items), scalar) if scalar.is_scalar() => {
+            items.iter().any(|item| equal_scalars(item, scalar))
+        }
+        _ => contains_nested(value, part),
     }
 }
 
@@ -24,20 +27,23 @@ pub fn exists(value: &Json<'_>, name: &str) -> bool {
     }
 }
 
-fn within(value: &Json<'_>, part: &Json<'_>) -> bool {
+fn contains_nested(value: &Json<'_>, part: &Json<'_>) -> bool {
     match (value, part) {
         (Json::Object(members), Json::Object(parts)) => {
+            // Names are unique, so an object cannot contain a larger one.
             parts.len() <= members.len()
-                && parts.iter().all(|(name, part)| value.get(name).is_some_and(|own| within(own, part)))
+                && parts
+                    .iter()
+                    .all(|(name, part)| value.get(name).is_some_and(|own| contains_nested(own, part)))
         }
         (Json::Array(items), Json::Array(parts)) => {
-            parts.iter().all(|part| items.iter().any(|item| within(item, part)))
+            parts.iter().all(|part| items.iter().any(|item| contains_nested(item, part)))
         }
-        (value, part) => value.is_scalar() && same(value, part),
+        (value, part) => value.is_scalar() && equal_scalars(value, part),
     }
 }
 
-fn same(a: &Json<'_>, b: &Json<'_>) -> bool {
+fn equal_scalars(a: &Json<'_>, b: &Json<'_>) -> bool {
     match (a, b) {
         (Json::Number(a), Json::Number(b)) => number::compare(a, b).is_eq(),
         _ => a.is_scalar() && b.is_scalar() && compare(a, b).is_eq(),

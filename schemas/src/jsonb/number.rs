@@ -1,43 +1,46 @@
-//! Numbers of JSONB: NUMERIC, exactly, as text.
+//! Numbers of JSONB: exact NUMERIC values as text.
 //!
 //! The text of a number is its sign, its digits without leading zeros, and as many digits behind the
-//! point as it was given: `1.10` and `1.1` are equal and print differently, as in PostgreSQL. An
-//! exponent is written out. Nothing here goes through a binary number.
+//! point as the input had: `1.10` and `1.1` are equal and print differently, as in PostgreSQL. An
+//! exponent is expanded. No computation uses binary floating point.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::JsonbError;
 
-/// Digits before the point, at most.
-const WHOLE_MAX: usize = 131_072;
-/// Digits behind the point, at most.
-const FRACTION_MAX: usize = 16_383;
-/// Exponents from here on are refused whatever the digits are.
-const EXPONENT_MAX: i64 = 1_073_741_823;
+/// The greatest number of digits before the point.
+const MAX_WHOLE: usize = 131_072;
+/// The greatest number of digits behind the point.
+const MAX_FRACTION: usize = 16_383;
+/// The least exponent that is refused whatever the digits are.
+const MAX_EXPONENT: i64 = 1_073_741_823;
 
-/// A number of JSON's grammar as NUMERIC writes it. `room` is how many bytes an exponent may still add.
+/// Converts a number in JSON's grammar to NUMERIC's text. `room` is the number of bytes that expanded
+/// exponents may still take.
 ///
 /// # Errors
-/// When it has more digits than NUMERIC holds, or than there is room for.
+/// Fails if the number has more digits than NUMERIC allows, or than there is room for.
 pub fn canonical<'a>(text: &'a str, room: &mut usize) -> Result<Cow<'a, str>, JsonbError> {
     let (negative, unsigned) = split_sign(text);
     let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
-        Some(at) => (&unsigned[..at], exponent(&unsigned[at + 1..])?),
+        Some(at) => (&unsigned[..at], parse_exponent(&unsigned[at + 1..])?),
         None => (unsigned, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let zero = whole.bytes().chain(fraction.bytes()).all(|digit| digit == b'0');
+    // Without an exponent the text is canonical, except for the sign of zero.
     if mantissa.len() == unsigned.len() {
-        if whole.len() > WHOLE_MAX || fraction.len() > FRACTION_MAX {
+        if whole.len() > MAX_WHOLE || fraction.len() > MAX_FRACTION {
             return Err(JsonbError::Number);
         }
         return Ok(Cow::Borrowed(if negative && zero { unsigned } else { text }));
     }
+    // Digits behind the point once the exponent has moved it.
     let scale = i64::try_from(fraction.len()).unwrap_or(i64::MAX).saturating_sub(exponent).max(0);
-    let scale = usize::try_from(scale).ok().filter(|s| *s <= FRACTION_MAX).ok_or(JsonbError::Number)?;
+    let scale = usize::try_from(scale).ok().filter(|s| *s <= MAX_FRACTION).ok_or(JsonbError::Number)?;
     let digits = [whole, fraction].concat();
-    let out = if zero { zeros(scale) } else { shifted(&digits, whole.len(), exponent, scale)? };
+    let out = if zero { zero_text(scale) } else { shift_point(&digits, whole.len(), exponent, scale)? };
     *room = room.checked_sub(out.len()).ok_or(JsonbError::Length)?;
     Ok(Cow::Owned(if negative && !zero { format!("-{out}") } else { out }))
 }
@@ -46,23 +49,24 @@ fn split_sign(text: &str) -> (bool, &str) {
     text.strip_prefix('-').map_or((false, text), |rest| (true, rest))
 }
 
-fn exponent(text: &str) -> Result<i64, JsonbError> {
+fn parse_exponent(text: &str) -> Result<i64, JsonbError> {
     let found = text.strip_prefix('+').unwrap_or(text).parse::<i64>().map_err(|_| JsonbError::Number)?;
-    if found.abs() < EXPONENT_MAX { Ok(found) } else { Err(JsonbError::Number) }
+    if found.abs() < MAX_EXPONENT { Ok(found) } else { Err(JsonbError::Number) }
 }
 
-fn zeros(scale: usize) -> String {
+fn zero_text(scale: usize) -> String {
     if scale == 0 { "0".to_owned() } else { format!("0.{}", "0".repeat(scale)) }
 }
 
-/// `digits` with their point moved by an exponent, so many of them behind it. There is one that is not 0.
-fn shifted(digits: &str, point: usize, exponent: i64, scale: usize) -> Result<String, JsonbError> {
+/// Moves the point of `digits` by an exponent, and writes `scale` digits behind it. At least one digit is not
+/// 0.
+fn shift_point(digits: &str, point: usize, exponent: i64, scale: usize) -> Result<String, JsonbError> {
     let significant = digits.trim_start_matches('0');
     let leading = digits.len() - significant.len();
-    // Digits of the significant ones that stand before the point; below zero, zeros behind it.
+    // The number of significant digits before the point; if negative, the number of zeros right behind it.
     let before = i64::try_from(point).unwrap_or(i64::MAX).saturating_add(exponent)
         - i64::try_from(leading).unwrap_or(i64::MAX);
-    if before > WHOLE_MAX as i64 {
+    if before > MAX_WHOLE as i64 {
         return Err(JsonbError::Number);
     }
     let mut out = String::new();
@@ -78,26 +82,26 @@ fn shifted(digits: &str, point: usize, exponent: i64, scale: usize) -> Result<St
         let start = out.len();
         out.extend(std::iter::repeat_n('0', usize::try_from(-before).unwrap_or(0).min(scale)));
         out.push_str(&significant[taken..]);
-        // What was given has `scale` digits there, by the choice of it.
+        // `scale` is at least the number of significant digits behind the point, so zeros fill the rest.
         out.extend(std::iter::repeat_n('0', scale.saturating_sub(out.len() - start)));
     }
     Ok(out)
 }
 
-/// A number without the zeros that end it behind its point.
-pub fn normal(text: &str) -> &str {
+/// Removes the trailing zeros of a number's fraction.
+pub fn trim_zeros(text: &str) -> &str {
     if !text.contains('.') {
         return text;
     }
     text.trim_end_matches('0').trim_end_matches('.')
 }
 
-/// Which of two numbers is less.
+/// Compares two numbers.
 pub fn compare(a: &str, b: &str) -> Ordering {
-    let ((a_negative, a), (b_negative, b)) = (split_sign(normal(a)), split_sign(normal(b)));
+    let ((a_negative, a), (b_negative, b)) = (split_sign(trim_zeros(a)), split_sign(trim_zeros(b)));
     match (a_negative, b_negative) {
-        (false, false) => magnitude(a, b),
-        (true, true) => magnitude(b, a),
+        (false, false) => compare_magnitude(a, b),
+        (true, true) => compare_magnitude(b, a),
         (negative, _) => {
             if negative {
                 Ordering::Less
@@ -108,19 +112,21 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
-fn magnitude(a: &str, b: &str) -> Ordering {
+fn compare_magnitude(a: &str, b: &str) -> Ordering {
     let (a, a_fraction) = a.split_once('.').unwrap_or((a, ""));
     let (b, b_fraction) = b.split_once('.').unwrap_or((b, ""));
+    // Without leading zeros a longer whole part is greater, and digits of equal length compare as text.
     a.len().cmp(&b.len()).then_with(|| a.cmp(b)).then_with(|| a_fraction.cmp(b_fraction))
 }
 
-/// A number with `scale` digits behind its point, rounded half away from zero as NUMERIC is.
+/// Rounds a number to `scale` digits behind its point, half away from zero as NUMERIC does.
 pub fn rounded(text: &str, scale: usize) -> String {
     let (negative, unsigned) = split_sign(text);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let mut digits: Vec<u8> = whole.bytes().chain(fraction.bytes().take(scale)).collect();
     digits.resize(whole.len() + scale, b'0');
     if fraction.as_bytes().get(scale).is_some_and(|next| *next >= b'5') {
+        // Adds one to the last digit, with the carry.
         let mut at = digits.len();
         loop {
             match at.checked_sub(1) {
@@ -140,6 +146,7 @@ pub fn rounded(text: &str, scale: usize) -> String {
         }
     }
     let mut out = String::with_capacity(digits.len() + 2);
+    // Zero has no sign, even if a negative number was rounded to it.
     if negative && digits.iter().any(|digit| *digit != b'0') {
         out.push('-');
     }

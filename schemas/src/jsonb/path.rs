@@ -1,15 +1,16 @@
-//! Ways into a JSONB value: members, elements and paths, found in its text.
+//! Access to parts of a JSONB value: members, elements and paths, found in its canonical text.
 //!
-//! A part of a value has, as it stands in the text of the whole, its own text. So `->` finds where the
-//! part begins and ends and copies it; nothing else is parsed. The text is one that this module's parent
-//! made; of another it finds something or nothing, and never fails.
+//! The canonical text of a part is a substring of the text of the whole. So `->` finds the bounds of the
+//! part and copies it without parsing the rest. The functions expect canonical text; for any other text
+//! the result is unspecified, but they never fail.
 
 use std::borrow::Cow;
 
 use super::{Json, parse, write_string};
 
-/// The text of the member called `name`; None for what is no object or has none.
+/// Returns the text of the member called `name`; None if the value is no object or lacks the member.
 pub fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    // Names are compared in their escaped form, as it is in the text.
     let mut wanted = String::with_capacity(name.len() + 2);
     write_string(name, &mut wanted);
     let mut rest = text.strip_prefix('{')?;
@@ -24,11 +25,13 @@ pub fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     }
 }
 
-/// The text of an element, from 0, or from the end below 0. A scalar on its own counts as an array of one.
+/// Returns the text of an element, counted from 0, or from the end if negative. A top-level scalar counts as
+/// an array of one.
 pub fn element(text: &str, index: i64) -> Option<&str> {
     if !text.starts_with(['[', '{']) {
         return (index == 0 || index == -1).then_some(text);
     }
+    // Counting from the end takes a pass of its own: the text has no index.
     let items = elements(text)?;
     let place =
         if index < 0 { i64::try_from(items.clone().count()).ok()?.checked_add(index)? } else { index };
@@ -36,7 +39,7 @@ pub fn element(text: &str, index: i64) -> Option<&str> {
     items.nth(usize::try_from(place).ok()?)
 }
 
-/// The texts of an array's elements; None for what is no array.
+/// Returns the texts of an array's elements; None if the value is no array.
 pub fn elements(text: &str) -> Option<impl Iterator<Item = &str> + Clone> {
     let mut rest = text.strip_prefix('[');
     Some(std::iter::from_fn(move || {
@@ -48,20 +51,20 @@ pub fn elements(text: &str) -> Option<impl Iterator<Item = &str> + Clone> {
     .filter(|_| text.starts_with('['))
 }
 
-/// What stands at the end of a path; None where it leads nowhere.
+/// Returns the text at the end of a path; None if the path does not exist.
 pub fn at<'a>(text: &'a str, path: &[&str]) -> Option<&'a str> {
     path.iter().try_fold(text, |here, step| {
         if here.starts_with('[') { element(here, index(step)?) } else { member(here, step) }
     })
 }
 
-/// A step of a path as the number of an element.
+/// Parses a step of a path as the index of an element.
 pub fn index(step: &str) -> Option<i64> {
     let number = step.trim_start_matches([' ', '\t', '\n', '\r', '\u{b}', '\u{c}']);
     number.parse::<i32>().ok().map(i64::from)
 }
 
-/// A value as `->>` gives it: texts without quotes, None for null.
+/// Returns a value as `->>` does: texts without quotes, None for null.
 pub fn unquoted(text: &str) -> Option<Cow<'_, str>> {
     match text.as_bytes().first()? {
         b'n' => None,
@@ -73,15 +76,15 @@ pub fn unquoted(text: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Where the value ends that `text` begins with.
-fn end(text: &str) -> Option<usize> {
+/// Returns the end of the value with which `text` begins.
+fn value_end(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut depth = 0usize;
     let mut at = 0;
     loop {
         match bytes.get(at)? {
             b'"' => {
-                at = quote(bytes, at + 1)?;
+                at = skip_string(bytes, at + 1)?;
                 if depth == 0 {
                     return Some(at);
                 }
@@ -94,6 +97,7 @@ fn end(text: &str) -> Option<usize> {
                     return Some(at + 1);
                 }
             }
+            // A scalar without quotes ends at the next separator.
             _ if depth == 0 => {
                 let length = bytes[at..].iter().position(|b| matches!(b, b',' | b']' | b'}' | b' '));
                 return Some(length.map_or(bytes.len(), |length| at + length));
@@ -104,8 +108,8 @@ fn end(text: &str) -> Option<usize> {
     }
 }
 
-/// The place behind the quote that ends a text.
-fn quote(bytes: &[u8], mut at: usize) -> Option<usize> {
+/// Returns the offset behind the closing quote of a text.
+fn skip_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match bytes.get(at)? {
             b'"' => return Some(at + 1),

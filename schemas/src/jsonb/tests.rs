@@ -1,7 +1,7 @@
-//! JSONB against PostgreSQL: what it prints, refuses and answers, and what must hold of any values.
+//! JSONB compared with PostgreSQL: texts, refusals and results of operators; and properties of random values.
 //!
-//! The expected texts are PostgreSQL 15's own answers. Random values are written with odd spaces,
-//! escapes, exponents and repeated names, so that their one text is put to the test.
+//! The expected texts are the output of PostgreSQL 15. Random values are written with odd spaces,
+//! escapes, exponents and repeated names, to test their canonical text.
 
 use std::cmp::Ordering;
 
@@ -140,7 +140,7 @@ fn parts_are_those_of_postgresql() {
     let expected: Vec<_> =
         expected.iter().chain(&expected[1..]).chain([&None]).map(|t| t.map(str::to_owned)).collect();
     assert_eq!(found, expected);
-    // A scalar on its own counts as an array of one.
+    // A top-level scalar counts as an array of one.
     assert_eq!(
         (nth("1", 0), nth("1", -1), nth("1", 1), nth("{}", 0)),
         (Some("1".into()), Some("1".into()), None, None)
@@ -302,7 +302,7 @@ fn numbers_are_rounded_as_numeric_is() {
     }
 }
 
-/// A random value: as text with odd spelling, and as a tree.
+/// A random value: as text in an odd form, and as a tree.
 fn random(rng: &mut ChaCha8Rng, depth: usize) -> String {
     let blank = |rng: &mut ChaCha8Rng| ["", " ", "\n\t"][rng.random_range(0..3)].to_owned();
     let inner = match rng.random_range(0..if depth < 4 { 8 } else { 6 }) {
@@ -362,7 +362,7 @@ fn any_values_hold_together() {
         let one = text(&given);
         assert_eq!(text(&one), one, "{given}");
         let value = parse(&one).unwrap();
-        // What is found in the text is what is found in the tree.
+        // Access by text and access by tree agree.
         match &value {
             Json::Array(items) => {
                 let found: Vec<&str> = path::elements(&one).unwrap().collect();

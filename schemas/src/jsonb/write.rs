@@ -1,9 +1,10 @@
-//! Writing JSONB values: as the one text of each, and over several lines.
+//! Writing of JSONB values: as canonical text, and over several lines.
 
 use super::{DEPTH_MAX, Json, JsonbError, LENGTH_MAX};
 
-/// Appends a value as its text.
-pub(super) fn write(value: &Json<'_>, out: &mut String, depth: usize) -> Result<(), JsonbError> {
+/// Appends the canonical text of a value.
+pub(super) fn write_value(value: &Json<'_>, out: &mut String, depth: usize) -> Result<(), JsonbError> {
+    // Changes and concatenation may have nested a value deeper than the parser allows.
     if depth >= DEPTH_MAX && !value.is_scalar() {
         return Err(JsonbError::Depth);
     }
@@ -12,7 +13,7 @@ pub(super) fn write(value: &Json<'_>, out: &mut String, depth: usize) -> Result<
             out.push('[');
             for (at, item) in items.iter().enumerate() {
                 out.push_str(if at > 0 { ", " } else { "" });
-                write(item, out, depth + 1)?;
+                write_value(item, out, depth + 1)?;
             }
             out.push(']');
         }
@@ -22,7 +23,7 @@ pub(super) fn write(value: &Json<'_>, out: &mut String, depth: usize) -> Result<
                 out.push_str(if at > 0 { ", " } else { "" });
                 write_string(name, out);
                 out.push_str(": ");
-                write(member, out, depth + 1)?;
+                write_value(member, out, depth + 1)?;
             }
             out.push('}');
         }
@@ -31,17 +32,17 @@ pub(super) fn write(value: &Json<'_>, out: &mut String, depth: usize) -> Result<
     if out.len() > LENGTH_MAX { Err(JsonbError::Length) } else { Ok(()) }
 }
 
-/// A value over several lines, four blanks a level, as `jsonb_pretty` writes it.
+/// Formats a value over several lines, four blanks per level, as `jsonb_pretty` does.
 ///
 /// # Errors
-/// When it becomes longer than [`LENGTH_MAX`].
+/// Fails if the result is longer than [`LENGTH_MAX`].
 pub fn pretty(value: &Json<'_>) -> Result<String, JsonbError> {
     let mut out = String::new();
-    lines(value, &mut out, 1)?;
+    write_lines(value, &mut out, 1)?;
     Ok(out)
 }
 
-fn lines(value: &Json<'_>, out: &mut String, level: usize) -> Result<(), JsonbError> {
+fn write_lines(value: &Json<'_>, out: &mut String, level: usize) -> Result<(), JsonbError> {
     let line = |out: &mut String, level: usize| {
         out.push('\n');
         out.extend(std::iter::repeat_n("    ", level));
@@ -52,7 +53,7 @@ fn lines(value: &Json<'_>, out: &mut String, level: usize) -> Result<(), JsonbEr
             for (at, item) in items.iter().enumerate() {
                 out.push_str(if at > 0 { "," } else { "" });
                 line(out, level);
-                lines(item, out, level + 1)?;
+                write_lines(item, out, level + 1)?;
             }
             line(out, level - 1);
             out.push(']');
@@ -64,7 +65,7 @@ fn lines(value: &Json<'_>, out: &mut String, level: usize) -> Result<(), JsonbEr
                 line(out, level);
                 write_string(name, out);
                 out.push_str(": ");
-                lines(member, out, level + 1)?;
+                write_lines(member, out, level + 1)?;
             }
             line(out, level - 1);
             out.push('}');
@@ -83,9 +84,10 @@ fn write_scalar(value: &Json<'_>, out: &mut String) {
     }
 }
 
-/// Appends a text in quotes, with the escapes that must be.
+/// Appends a text in quotes, with the necessary escapes.
 pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
+    // Runs without escapes are appended as a whole; `plain` is the start of the current one.
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
         let escape = match byte {

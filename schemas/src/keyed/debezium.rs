@@ -1,10 +1,10 @@
-//! Debezium's change events: `op` says what happened, `before` and `after` are the row around it.
+//! Debezium's change events: `op` is the operation, `before` and `after` are the row before and after it.
 //!
-//! `c` (create), `r` (read in a snapshot) and `u` (update) put the row `after` in place; `d` deletes the
-//! row whose key is in `before`, or in the record's key where the database does not tell `before`. A
-//! null value, which follows a delete so that the topic can be compacted, deletes by the record's key.
+//! `c` (create), `r` (read in a snapshot) and `u` (update) write the row `after`; `d` deletes the row
+//! whose key is in `before`, or in the record's key if the database does not provide `before`. A null
+//! value, which follows a delete so that the topic can be compacted, deletes by the record's key.
 //! `t` (truncate) would empty the table and is a reject, as is any other event. In JSON the event may
-//! stand in Kafka Connect's `payload` beside its `schema`.
+//! be the `payload` beside a `schema`, as Kafka Connect writes it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 use super::keys::Keys;
-use super::{Form, Found, Values, gather};
+use super::{Form, RowsByRecord, ValueDecoder, gather_values};
 use crate::blobs::Blobs;
 use crate::decode::{Batch, Decoded, Reject};
 use crate::error::SchemaError;
@@ -24,28 +24,29 @@ const BEFORE: usize = 0;
 const AFTER: usize = 1;
 const OP: usize = 2;
 
-/// Decodes Debezium's events into rows of one schema.
+/// A decoder of Debezium's events into rows of one schema.
 #[derive(Debug)]
 pub struct DebeziumDecoder {
     schema: SchemaRef,
     key: Vec<usize>,
-    events: Values,
+    events: ValueDecoder,
     keys: Keys,
 }
 
-/// Where a row, or the key of one that is deleted, is.
+/// The source of a row, or of the key of a deleted row: an index in `after`, in `before`, or in the decoded
+/// keys.
 #[derive(Clone, Copy)]
-enum From {
+enum RowSource {
     After(u32),
     Before(u32),
     Key(u32),
 }
 
 impl DebeziumDecoder {
-    /// A decoder for rows of `schema` whose key columns are at `key`.
+    /// Creates a decoder for rows of `schema` whose key columns are at `key`.
     ///
     /// # Errors
-    /// When a column has no such form.
+    /// Fails if a column cannot have this encoding, or if there are no key columns.
     pub fn new(
         schema: SchemaRef,
         key: Vec<usize>,
@@ -62,62 +63,66 @@ impl DebeziumDecoder {
             Field::new("after", DataType::Struct(all), true),
             Field::new("op", DataType::Utf8, true),
         ]));
-        let events = match Values::new(event, events)? {
-            Values::Json(decoder) => Values::Json(decoder.enveloped().declared_in(AFTER)),
-            avro @ Values::Avro(_) => avro,
+        let events = match ValueDecoder::new(event, events)? {
+            ValueDecoder::Json(decoder) => ValueDecoder::Json(decoder.with_envelope().declared_in(AFTER)),
+            avro @ ValueDecoder::Avro(_) => avro,
         };
-        let keys = Keys::new(&schema, &key, keys)?.enveloped();
+        let keys = Keys::new(&schema, &key, keys)?.with_envelope();
         Ok(DebeziumDecoder { schema: Batch::new(&schema)?.schema, key, events, keys })
     }
 
-    /// The schema of the batches: the given one, every field nullable.
+    /// Returns the schema of the batches: the given one, every field nullable.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    /// Columns that no event ever had, told once.
+    /// Returns a warning for each column that no event ever had, once.
     pub fn warnings(&mut self) -> Vec<String> {
-        self.events.missing().into_iter().map(|(_, warning)| warning).collect()
+        self.events.missing_columns().into_iter().map(|(_, warning)| warning).collect()
     }
 
     /// Decodes events.
     ///
     /// # Errors
-    /// When the registry cannot be asked and the wait for it is called off.
+    /// Fails if the wait for a registry is cancelled.
     pub fn decode(&mut self, records: &Records) -> Result<Decoded, SchemaError> {
         let mut events = self.events.decode(&records.values)?;
-        let mut event_of = Found::of(&mut events, records.len());
+        let mut event_of = RowsByRecord::of_decoded(&mut events, records.len());
         let event = &events.batch;
-        let judged: Vec<Result<From, String>> = event_of
+        let classified: Vec<Result<RowSource, String>> = event_of
             .rows
             .iter()
             .map(|row| match row {
-                Some(row) => judge(event, *row as usize),
+                Some(row) => classify_event(event, *row as usize),
                 None => Err(String::new()),
             })
             .collect();
-        // Only events that do not say themselves which row they delete need the record's key.
+        // Only null values and deletes without `before` need the record's key.
         let mut wanted = Blobs::new();
-        for (at, judged) in judged.iter().enumerate() {
+        for (at, classified) in classified.iter().enumerate() {
             let tombstone = records.values.get(at).is_none();
-            let needed = tombstone || matches!(judged, Ok(From::Key(_)));
+            let needed = tombstone || matches!(classified, Ok(RowSource::Key(_)));
             wanted.push(records.keys.get(at).filter(|_| needed));
         }
         let (keys, mut key_of) = self.keys.decode(&wanted)?;
         let mut out = Decoded { batch: event.clone(), rows: vec![], rejects: vec![], deletes: vec![] };
         let mut places = Vec::new();
-        for (record, (at, judged)) in (0u32..).zip(judged.into_iter().enumerate()) {
+        for (record, (at, classified)) in (0u32..).zip(classified.into_iter().enumerate()) {
             let tombstone = records.values.get(at).is_none();
-            let place = match judged {
-                Ok(From::Key(_)) => key_of.rows[at].map(From::Key).ok_or_else(|| key_of.rejects[at].take()),
-                _ if tombstone => key_of.rows[at].map(From::Key).ok_or_else(|| key_of.rejects[at].take()),
+            let place = match classified {
+                Ok(RowSource::Key(_)) => {
+                    key_of.rows[at].map(RowSource::Key).ok_or_else(|| key_of.rejects[at].take())
+                }
+                _ if tombstone => {
+                    key_of.rows[at].map(RowSource::Key).ok_or_else(|| key_of.rejects[at].take())
+                }
                 Ok(place) => Ok(place),
-                Err(message) => Err(event_of.rejects[at].take().or(Some(refuse(record, message)))),
+                Err(message) => Err(event_of.rejects[at].take().or(Some(reject_record(record, message)))),
             };
             match place {
                 Ok(place) => {
                     out.rows.push(record);
-                    out.deletes.push(!matches!(place, From::After(_)));
+                    out.deletes.push(!matches!(place, RowSource::After(_)));
                     places.push(place);
                 }
                 Err(reject) => out.rejects.extend(reject),
@@ -126,29 +131,29 @@ impl DebeziumDecoder {
         if !out.deletes.contains(&true) {
             out.deletes.clear();
         }
-        out.batch = self.rows(event, &keys.batch, &places)?;
+        out.batch = self.build_rows(event, &keys.batch, &places)?;
         Ok(out)
     }
 
-    /// The rows: of what is deleted, the key columns and NULL.
-    fn rows(
+    /// Builds the rows; a deleted row has its key columns, and NULL in all others.
+    fn build_rows(
         &self,
         event: &RecordBatch,
         keys: &RecordBatch,
-        places: &[From],
+        places: &[RowSource],
     ) -> Result<RecordBatch, SchemaError> {
         let (before, after) = (of_struct(event, BEFORE), of_struct(event, AFTER));
-        let of_after = |place: &From| match place {
-            From::After(row) => Some(*row),
-            From::Before(_) | From::Key(_) => None,
+        let of_after = |place: &RowSource| match place {
+            RowSource::After(row) => Some(*row),
+            RowSource::Before(_) | RowSource::Key(_) => None,
         };
         let rows: Vec<Option<u32>> = places.iter().map(of_after).collect();
         let sources: Vec<(usize, usize)> = places
             .iter()
             .map(|place| match place {
-                From::After(row) => (0, *row as usize),
-                From::Before(row) => (1, *row as usize),
-                From::Key(row) => (2, *row as usize),
+                RowSource::After(row) => (0, *row as usize),
+                RowSource::Before(row) => (1, *row as usize),
+                RowSource::Key(row) => (2, *row as usize),
             })
             .collect();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
@@ -158,7 +163,7 @@ impl DebeziumDecoder {
                     let all: [&dyn Array; 3] = [column, before.column(place), keys.column(place)];
                     interleave(&all, &sources)?
                 }
-                None => gather(column, &rows)?,
+                None => gather_values(column, &rows)?,
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
@@ -170,8 +175,8 @@ fn of_struct(event: &RecordBatch, at: usize) -> &StructArray {
     event.column(at).as_struct()
 }
 
-/// What the event in `row` says; `From::Key` for a delete that leaves it to the record's key.
-fn judge(event: &RecordBatch, row: usize) -> Result<From, String> {
+/// Classifies the event in `row`; `RowSource::Key` is a delete of the row named by the record's key.
+fn classify_event(event: &RecordBatch, row: usize) -> Result<RowSource, String> {
     let at = row as u32;
     let op = event.column(OP).as_string::<i32>();
     if op.is_null(row) {
@@ -181,11 +186,11 @@ fn judge(event: &RecordBatch, row: usize) -> Result<From, String> {
     }
     let (before, after) = (of_struct(event, BEFORE), of_struct(event, AFTER));
     match op.value(row) {
-        "c" | "r" | "u" if after.is_valid(row) => Ok(From::After(at)),
+        "c" | "r" | "u" if after.is_valid(row) => Ok(RowSource::After(at)),
         op @ ("c" | "r" | "u") => Err(format!("field after: an event with op \"{op}\" has none")),
         "d" => {
             let whole = before.is_valid(row) && before.columns().iter().all(|column| column.is_valid(row));
-            Ok(if whole { From::Before(at) } else { From::Key(at) })
+            Ok(if whole { RowSource::Before(at) } else { RowSource::Key(at) })
         }
         "t" => Err("field op: \"t\" empties the whole table, which no single row can stand for; \
                     leave truncates out at the connector (skipped.operations = 't')"
@@ -197,6 +202,6 @@ fn judge(event: &RecordBatch, row: usize) -> Result<From, String> {
     }
 }
 
-fn refuse(row: u32, message: String) -> Reject {
+fn reject_record(row: u32, message: String) -> Reject {
     Reject { row, message, schema_id: None }
 }

@@ -1,14 +1,14 @@
-//! The keys of records as key columns.
+//! Decoding of records' keys into key columns.
 //!
-//! A key is an object or a record with a field for each key column, or, where there is one column, its
-//! bare value; or plain text, or plain bytes. All key columns must be there: a NULL in one is a reject.
+//! A key is an object or a record with a field for each key column; or, if there is one column, its
+//! bare value; or plain text, or plain bytes. All key columns must be present: a NULL in one is a reject.
 
 use std::sync::Arc;
 
 use arrow::array::Array;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
-use super::{Form, Found};
+use super::{Form, RowsByRecord};
 use crate::avro::AvroDecoder;
 use crate::blobs::Blobs;
 use crate::decode::{Batch, Decoded, Fail};
@@ -17,59 +17,61 @@ use crate::json::{JsonDecoder, JsonOptions};
 use crate::types::columns::Data;
 use crate::types::relation::sql_type;
 
-/// Reads keys.
+/// A decoder of keys.
 #[derive(Debug)]
 pub(super) struct Keys {
-    reader: Reader,
+    reader: KeyReader,
 }
 
+/// The decoder of one encoding of keys.
 #[derive(Debug)]
-enum Reader {
+enum KeyReader {
     Json(JsonDecoder),
     Avro(AvroDecoder),
     /// The bytes of the one column, which must be UTF-8 if it is VARCHAR.
     Plain(Batch),
-    /// No column is decoded from the key: the table's key is the key's bytes.
+    /// No column is decoded from the key: its bytes are the table's key.
     Whole(SchemaRef),
 }
 
 impl Keys {
-    /// A reader of the columns of `schema` at `key`; of none when the key's bytes are the key.
+    /// Creates a decoder of the columns of `schema` at `key`; `key` is empty if the key's bytes are the
+    /// table's key.
     pub(super) fn new(schema: &Schema, key: &[usize], form: Form) -> Result<Keys, SchemaError> {
         let columns: Vec<_> = key.iter().map(|at| schema.field(*at).clone()).collect();
         let (one, columns) = (columns.len() == 1, Arc::new(Schema::new(columns)));
         let reader = match form {
-            _ if key.is_empty() => Reader::Whole(columns),
+            _ if key.is_empty() => KeyReader::Whole(columns),
             Form::Json(options) => {
                 let decoder = JsonDecoder::new(columns, options)?;
-                Reader::Json(if one { decoder.or_value() } else { decoder })
+                KeyReader::Json(if one { decoder.or_value() } else { decoder })
             }
             Form::Avro(registry, cancel) => {
                 let decoder = AvroDecoder::new(columns, registry, cancel)?;
-                Reader::Avro(if one { decoder.or_value() } else { decoder })
+                KeyReader::Avro(if one { decoder.or_value() } else { decoder })
             }
-            Form::Text | Form::Bytes => plain(columns, matches!(form, Form::Text))?,
+            Form::Text | Form::Bytes => plain_reader(columns, matches!(form, Form::Text))?,
         };
         Ok(Keys { reader })
     }
 
-    /// Keys in JSON may stand in Kafka Connect's `payload` beside their `schema`.
-    pub(super) fn enveloped(self) -> Keys {
+    /// Accepts JSON keys as the `payload` beside a `schema`, as Kafka Connect writes them.
+    pub(super) fn with_envelope(self) -> Keys {
         match self.reader {
-            Reader::Json(decoder) => Keys { reader: Reader::Json(decoder.enveloped()) },
+            KeyReader::Json(decoder) => Keys { reader: KeyReader::Json(decoder.with_envelope()) },
             reader => Keys { reader },
         }
     }
 
-    /// Decodes keys. Every row has all of its columns; what is wrong with a key says that it is the key's.
-    pub(super) fn decode(&mut self, keys: &Blobs) -> Result<(Decoded, Found), SchemaError> {
+    /// Decodes keys. Every row has all of its columns; a reject's message names the key as its origin.
+    pub(super) fn decode(&mut self, keys: &Blobs) -> Result<(Decoded, RowsByRecord), SchemaError> {
         let mut decoded = match &mut self.reader {
-            Reader::Json(decoder) => decoder.decode_all(keys)?,
-            Reader::Avro(decoder) => decoder.decode_all(keys)?,
-            Reader::Plain(batch) => texts(batch, keys)?,
-            Reader::Whole(schema) => whole(schema, keys)?,
+            KeyReader::Json(decoder) => decoder.decode_all(keys)?,
+            KeyReader::Avro(decoder) => decoder.decode_all(keys)?,
+            KeyReader::Plain(batch) => decode_plain(batch, keys)?,
+            KeyReader::Whole(schema) => decode_whole(schema, keys)?,
         };
-        let mut found = Found::of(&mut decoded, keys.len());
+        let mut found = RowsByRecord::of_decoded(&mut decoded, keys.len());
         for (record, reject) in found.rejects.iter_mut().enumerate() {
             if let Some(reject) = reject {
                 reject.message = match keys.get(record) {
@@ -97,24 +99,25 @@ impl Keys {
     }
 }
 
-/// TEXT of a number is read as the JSON number is.
-fn plain(columns: SchemaRef, text: bool) -> Result<Reader, SchemaError> {
+/// Chooses the decoder of a plain key. TEXT of a number is parsed as a JSON number.
+fn plain_reader(columns: SchemaRef, text: bool) -> Result<KeyReader, SchemaError> {
     let fields = columns.fields();
     let [only] = fields.as_ref() else {
         return Err(SchemaError::Mismatch(format!("a plain key is one column, not {}", fields.len())));
     };
     match only.data_type() {
-        DataType::Utf8 if text && !crate::is_jsonb(only) => Ok(Reader::Plain(Batch::new(&columns)?)),
-        DataType::FixedSizeBinary(16) if text => Ok(Reader::Plain(Batch::new(&columns)?)),
-        DataType::Binary if !text => Ok(Reader::Plain(Batch::new(&columns)?)),
+        DataType::Utf8 if text && !crate::is_jsonb(only) => Ok(KeyReader::Plain(Batch::new(&columns)?)),
+        DataType::FixedSizeBinary(16) if text => Ok(KeyReader::Plain(Batch::new(&columns)?)),
+        DataType::Binary if !text => Ok(KeyReader::Plain(Batch::new(&columns)?)),
         kind if text && (kind.is_integer() || kind.is_floating() || kind.is_decimal()) => {
-            Ok(Reader::Json(JsonDecoder::new(columns.clone(), JsonOptions::default())?.or_value()))
+            Ok(KeyReader::Json(JsonDecoder::new(columns.clone(), JsonOptions::default())?.or_value()))
         }
         _ => Err(SchemaError::UnsupportedType(sql_type(only))),
     }
 }
 
-fn texts(batch: &mut Batch, keys: &Blobs) -> Result<Decoded, SchemaError> {
+/// Decodes the bytes of keys as one VARCHAR, BYTEA or UUID column.
+fn decode_plain(batch: &mut Batch, keys: &Blobs) -> Result<Decoded, SchemaError> {
     batch.reset();
     for (row, key) in (0u32..).zip(keys.iter()) {
         let outcome = key.ok_or_else(|| Fail::new("")).and_then(|key| {
@@ -122,7 +125,7 @@ fn texts(batch: &mut Batch, keys: &Blobs) -> Result<Decoded, SchemaError> {
             if *column.data_type() == DataType::Utf8 && std::str::from_utf8(key).is_err() {
                 return Err(Fail::new("it is not UTF-8"));
             }
-            if let (Data::Uuid(values), nulls) = column.parts() {
+            if let (Data::Uuid(values), nulls) = column.values_and_nulls() {
                 let value = std::str::from_utf8(key).ok().and_then(crate::types::uuid::parse);
                 values.push(value.ok_or_else(|| Fail::new("it is no UUID"))?);
                 nulls.append_non_null();
@@ -131,16 +134,16 @@ fn texts(batch: &mut Batch, keys: &Blobs) -> Result<Decoded, SchemaError> {
             let fits = column.append_bytes(key);
             if fits { Ok(()) } else { Err(Fail::new("the value is too large for one batch")) }
         });
-        batch.settle(row, outcome, None);
+        batch.settle_record(row, outcome, None);
     }
     batch.finish()
 }
 
-/// Rows without columns for the keys that are there.
-fn whole(schema: &SchemaRef, keys: &Blobs) -> Result<Decoded, SchemaError> {
+/// Returns rows without columns for all keys that are not null.
+fn decode_whole(schema: &SchemaRef, keys: &Blobs) -> Result<Decoded, SchemaError> {
     let mut batch = Batch::new(schema)?;
     for (row, key) in (0u32..).zip(keys.iter()) {
-        batch.settle(row, key.map(|_| ()).ok_or_else(|| Fail::new("")), None);
+        batch.settle_record(row, key.map(|_| ()).ok_or_else(|| Fail::new("")), None);
     }
     batch.finish()
 }

@@ -1,22 +1,22 @@
-//! A keyed record as a line of a file: `{"key": ..., "value": ...}`, as file sinks write it.
+//! Keyed records as lines of a file: `{"key": ..., "value": ...}`, the form that file sinks write.
 
 use jiter::{Jiter, Peek};
 
 /// The bytes of a key and of a value; a JSON null is a null.
 pub type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
-/// Key and value of a line, byte for byte. None for a line of another form.
+/// Splits a line into key and value, byte for byte. None for a line of another form.
 pub fn split_line(line: &[u8]) -> Option<KeyAndValue<'_>> {
     let mut json = Jiter::new(line);
-    let key = part(json.next_object().ok()?? == "key", &mut json, line)?;
-    let value = part(json.next_key().ok()?? == "value", &mut json, line)?;
+    let key = next_value_bytes(json.next_object().ok()?? == "key", &mut json, line)?;
+    let value = next_value_bytes(json.next_key().ok()?? == "value", &mut json, line)?;
     let ends = json.next_key().ok()?.is_none();
     json.finish().ok().filter(|()| ends)?;
     Some((key, value))
 }
 
-/// The bytes of the next value, if its name was the one that is due.
-fn part<'a>(due: bool, json: &mut Jiter<'_>, line: &'a [u8]) -> Option<Option<&'a [u8]>> {
+/// Returns the bytes of the next value, if `due` (its name was the expected one).
+fn next_value_bytes<'a>(due: bool, json: &mut Jiter<'_>, line: &'a [u8]) -> Option<Option<&'a [u8]>> {
     let peek = json.peek().ok().filter(|_| due)?;
     let start = json.current_index();
     json.known_skip(peek).ok()?;

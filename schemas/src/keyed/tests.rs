@@ -1,4 +1,4 @@
-//! Upsert and Debezium records as rows and deletes, in every form of key and value.
+//! Upsert and Debezium records, decoded into rows and deletes, in every form of key and value.
 
 use apache_avro::Schema as Avro;
 use apache_avro::types::Value;
@@ -33,8 +33,8 @@ fn text<'a>(records: &[(&'a str, &'a str)]) -> Vec<Record<'a>> {
     records.iter().map(|(key, value)| (bytes(key), bytes(value))).collect()
 }
 
-/// What became of each record: its row, `- ` and the row of a delete, or `! ` and why not.
-fn told(decoded: &Decoded) -> Vec<String> {
+/// The result of each record: its row, `- ` and the row of a delete, or `! ` and the reject's message.
+fn describe_outcomes(decoded: &Decoded) -> Vec<String> {
     let written = Encoder::json(&decoded.batch.schema()).unwrap().encode(&decoded.batch).unwrap();
     let mut out: Vec<(u32, String)> = Vec::new();
     for (at, record) in decoded.rows.iter().enumerate() {
@@ -55,9 +55,9 @@ fn json() -> Form {
 fn upsert(schema: SchemaRef, key: &[usize], form: Form, given: &[Record<'_>]) -> Vec<String> {
     let mut decoder = UpsertDecoder::new(schema, key.to_vec(), json(), form).unwrap();
     let given = records(given);
-    // The second time nothing of the first may be left.
-    let first = told(&decoder.decode(&given).unwrap());
-    assert_eq!(told(&decoder.decode(&given).unwrap()), first);
+    // The second call must not see remains of the first one.
+    let first = describe_outcomes(&decoder.decode(&given).unwrap());
+    assert_eq!(describe_outcomes(&decoder.decode(&given).unwrap()), first);
     assert_eq!(first.len(), given.len());
     first
 }
@@ -190,8 +190,8 @@ fn columns_that_only_the_key_has_are_not_warned_about() {
 fn debezium(given: &[(&str, &str)]) -> Vec<String> {
     let mut decoder = DebeziumDecoder::new(items(), vec![0, 2], json(), json()).unwrap();
     let given = records(&text(given));
-    let first = told(&decoder.decode(&given).unwrap());
-    assert_eq!(told(&decoder.decode(&given).unwrap()), first);
+    let first = describe_outcomes(&decoder.decode(&given).unwrap());
+    assert_eq!(describe_outcomes(&decoder.decode(&given).unwrap()), first);
     assert_eq!(first.len(), given.len());
     first
 }
@@ -205,7 +205,7 @@ fn events_of_debezium() {
     let given = [
         event("c", "null", row),
         event("r", "null", row),
-        // What the database tells of before is of no matter to an update.
+        // An update ignores `before`.
         event("u", r#"{"shop":"a","id":1,"n":"?"}"#, row),
         event("d", r#"{"shop":"a","id":1,"n":5}"#, "null"),
         event("d", r#"{"shop":"a","id":1}"#, "null"),
@@ -231,7 +231,7 @@ fn events_of_debezium() {
         "! a JSON object is expected, not an array",
     ];
     assert_eq!(debezium(&plain), told);
-    // The same with Kafka Connect's schema around it.
+    // The same inside Kafka Connect's `schema` and `payload`.
     let wrapped: Vec<String> = given
         .iter()
         .map(|event| format!(r#" {{"schema":{{"type":"struct","fields":[]}}, "payload": {event} }}"#))
@@ -255,7 +255,7 @@ fn deletes_of_debezium_may_need_the_key() {
             (key, "NULL"),
             (wrapped, "NULL"),
             ("NULL", "NULL"),
-            // A key that is not needed is not read.
+            // A key that is not needed is not decoded.
             ("?", r#"{"before":{"shop":"b","id":2},"op":"d"}"#),
             ("?", r#"{"after":{"shop":"b","id":2},"op":"c"}"#),
         ]),
@@ -332,7 +332,7 @@ fn events_of_debezium_in_avro_by_the_registry() {
     ];
     let given: Vec<Record<'_>> = values.iter().map(|value| (Some(&*key), value.as_deref())).collect();
     let mut decoder = DebeziumDecoder::new(items(), vec![0, 2], form.clone(), form).unwrap();
-    let told = told(&decoder.decode(&records(&given)).unwrap());
+    let told = describe_outcomes(&decoder.decode(&records(&given)).unwrap());
     assert_eq!(
         told[..5],
         [
@@ -360,12 +360,12 @@ fn avro_keys_are_records_or_bare() {
         |key: &[usize], columns| UpsertDecoder::new(columns, key.to_vec(), json(), form.clone()).unwrap();
     let given = [(Some(&*wide), Some(&b"{\"n\":5}"[..])), (Some(&*long), None), (Some(&*left_over), None)];
     let mut two = keyed(&[0, 2], items());
-    let decoded = told(&two.decode(&records(&given)).unwrap());
+    let decoded = describe_outcomes(&two.decode(&records(&given)).unwrap());
     assert_eq!(decoded[0], r#"{"shop":"a","n":5,"id":1}"#);
     assert!(decoded[1].ends_with("it is not a record"), "{decoded:?}");
     let mut one = keyed(&[0], schema(&[("id", DataType::Int64), ("n", DataType::Int64)]));
     assert_eq!(
-        told(&one.decode(&records(&given)).unwrap()),
+        describe_outcomes(&one.decode(&records(&given)).unwrap()),
         [r#"{"id":1,"n":5}"#, r#"- {"id":7,"n":null}"#, "! the record's key: 1 bytes are left over",]
     );
 }

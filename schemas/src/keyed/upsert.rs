@@ -1,33 +1,33 @@
-//! UPSERT: the record's key is the key of a row, its value the row, and a null value deletes.
+//! UPSERT: the record's key is the key of a row, its value the row, and a null value deletes the row.
 //!
-//! Key columns come from the key. A value may have them too, and then says the same: a value that
+//! Key columns are taken from the key. A value may have them too, but must then agree: a value that
 //! contradicts its key is a reject, and so is a record without a key.
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 
 use super::keys::Keys;
-use super::{Form, Found, Values, gather};
+use super::{Form, RowsByRecord, ValueDecoder, gather_values};
 use crate::decode::{Batch, Decoded, Reject};
 use crate::error::SchemaError;
 use crate::record::Records;
 use crate::row::RowCodec;
 
-/// Decodes the records of an upsert topic into rows of one schema.
+/// A decoder of the records of an upsert topic into rows of one schema.
 #[derive(Debug)]
 pub struct UpsertDecoder {
     schema: SchemaRef,
     key: Vec<usize>,
-    values: Values,
+    values: ValueDecoder,
     keys: Keys,
 }
 
 impl UpsertDecoder {
-    /// A decoder for rows of `schema` whose key columns are at `key`; of none when the key's own bytes are
-    /// the table's key.
+    /// Creates a decoder for rows of `schema` whose key columns are at `key`. `key` is empty if the bytes of
+    /// the record's key are the table's key.
     ///
     /// # Errors
-    /// When a column has no such form.
+    /// Fails if a column cannot have this encoding.
     pub fn new(
         schema: SchemaRef,
         key: Vec<usize>,
@@ -36,33 +36,34 @@ impl UpsertDecoder {
     ) -> Result<UpsertDecoder, SchemaError> {
         Ok(UpsertDecoder {
             keys: Keys::new(&schema, &key, keys)?,
-            values: Values::new(schema.clone(), values)?,
+            values: ValueDecoder::new(schema.clone(), values)?,
             schema: Batch::new(&schema)?.schema,
             key,
         })
     }
 
-    /// The schema of the batches: the given one, every field nullable.
+    /// Returns the schema of the batches: the given one, every field nullable.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    /// Columns that no value ever had, told once; key columns are the key's to have.
+    /// Returns a warning for each column that no value ever had, once; key columns are left out, because the
+    /// key has them.
     pub fn warnings(&mut self) -> Vec<String> {
-        let missing = self.values.missing().into_iter();
+        let missing = self.values.missing_columns().into_iter();
         missing.filter(|(column, _)| !self.key.contains(column)).map(|(_, warning)| warning).collect()
     }
 
     /// Decodes keys and values of records.
     ///
     /// # Errors
-    /// When the registry cannot be asked and the wait for it is called off.
+    /// Fails if the wait for a registry is cancelled.
     pub fn decode(&mut self, records: &Records) -> Result<Decoded, SchemaError> {
         let (keys, mut key_of) = self.keys.decode(&records.keys)?;
         let mut values = self.values.decode(&records.values)?;
-        let mut value_of = Found::of(&mut values, records.len());
+        let mut value_of = RowsByRecord::of_decoded(&mut values, records.len());
         let mut out = Decoded { batch: values.batch.clone(), rows: vec![], rejects: vec![], deletes: vec![] };
-        self.contradictions(&values.batch, &keys.batch, &value_of, &mut key_of)?;
+        self.reject_contradictions(&values.batch, &keys.batch, &value_of, &mut key_of)?;
         let (mut value_rows, mut key_rows) = (Vec::new(), Vec::new());
         for (record, at) in (0u32..).zip(0..records.len()) {
             let deletes = records.values.get(at).is_none();
@@ -82,8 +83,8 @@ impl UpsertDecoder {
         let mut columns = Vec::with_capacity(self.schema.fields().len());
         for (at, column) in values.batch.columns().iter().enumerate() {
             columns.push(match self.key.iter().position(|key| *key == at) {
-                Some(place) => gather(keys.batch.column(place), &key_rows)?,
-                None => gather(column, &value_rows)?,
+                Some(place) => gather_values(keys.batch.column(place), &key_rows)?,
+                None => gather_values(column, &value_rows)?,
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(out.rows.len()));
@@ -91,19 +92,20 @@ impl UpsertDecoder {
         Ok(out)
     }
 
-    /// Makes rejects of records whose value has another key than their key.
-    fn contradictions(
+    /// Turns records whose value contradicts their key into rejects.
+    fn reject_contradictions(
         &self,
         values: &RecordBatch,
         keys: &RecordBatch,
-        value_of: &Found,
-        key_of: &mut Found,
+        value_of: &RowsByRecord,
+        key_of: &mut RowsByRecord,
     ) -> Result<(), SchemaError> {
         for (place, at) in self.key.iter().enumerate() {
             let column: &ArrayRef = values.column(*at);
             if column.null_count() == column.len() {
                 continue;
             }
+            // Packed bytes are compared, so that equal values of any type are equal here.
             let codec = RowCodec::new(&[column.data_type().clone()])?;
             let said = codec.encode(std::slice::from_ref(column))?;
             let meant = codec.encode(std::slice::from_ref(keys.column(place)))?;

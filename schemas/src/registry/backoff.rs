@@ -1,12 +1,13 @@
-//! Waiting between attempts: doubling from a first pause to a cap, shortened by up to a half at random, and
-//! cut short by a stop flag. Many processes that lost one broker do not all come back at once.
+//! Pauses between attempts: they double from a first pause to a cap, are shortened by up to a half at random,
+//! and end early when a stop flag is set. The randomness keeps processes that lost one broker from
+//! reconnecting all at once.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a waiting thread looks whether it should stop.
-const LOOK: Duration = Duration::from_millis(20);
+/// The interval at which a waiting thread checks the stop flag.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The pause before the next attempt.
 #[derive(Clone, Debug)]
@@ -17,25 +18,25 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses from `first` up to `cap`.
+    /// Creates pauses from `first` up to `cap`.
     pub fn new(first: Duration, cap: Duration) -> Backoff {
         Backoff { first, cap, next: first }
     }
 
-    /// The pause to make now; the next one is twice as long.
+    /// Returns the current pause; the next one is twice as long, up to the cap.
     pub fn pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.cap);
         pause
     }
 
-    /// The pause to make now, shortened at random.
+    /// Returns the current pause, shortened at random.
     pub fn jittered(&mut self) -> Duration {
         let pause = self.pause();
-        pause / 2 + pause.mul_f64(share() / 2.0)
+        pause / 2 + pause.mul_f64(random_share() / 2.0)
     }
 
-    /// Pauses, unless `stop` becomes true: then it returns false at once.
+    /// Pauses and returns true; returns false as soon as `stop` is true.
     pub fn wait(&mut self, stop: &AtomicBool) -> bool {
         let until = Instant::now() + self.jittered();
         while !stop.load(Ordering::Relaxed) {
@@ -43,19 +44,19 @@ impl Backoff {
             if left.is_zero() {
                 return true;
             }
-            std::thread::sleep(left.min(LOOK));
+            std::thread::sleep(left.min(POLL_INTERVAL));
         }
         false
     }
 
-    /// After a success: the next pause is the first one again.
+    /// Resets the next pause to the first one, after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }
 }
 
-/// A share of one, at random: `RandomState` is seeded by the operating system.
-fn share() -> f64 {
+/// Returns a random number from 0 to 1: `RandomState` is seeded by the operating system.
+fn random_share() -> f64 {
     RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }
 
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn pauses_differ() {
-        let shares: Vec<f64> = (0..20).map(|_| share()).collect();
+        let shares: Vec<f64> = (0..20).map(|_| random_share()).collect();
         assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
         assert!(shares.windows(2).any(|pair| pair[0] != pair[1]));
     }

@@ -1,4 +1,4 @@
-//! What the registry's answers mean, from a server that gives them word by word.
+//! The mapping of a registry's answers to errors, tested with a server that gives prepared answers.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -56,7 +56,7 @@ fn answers_and_what_they_mean() {
     assert!(matches!(registry.by_id(3), Err(SchemaError::RegistryDown { .. })));
     assert!(matches!(registry.by_id(4), Err(SchemaError::RegistryRefused { .. })));
     assert!(matches!(registry.by_id(5), Err(SchemaError::BadSchema(_))));
-    // A server that is no registry also says 404; that condemns no record.
+    // A server that is no registry also answers 404; that must not reject a record.
     assert!(matches!(registry.by_id(6), Err(SchemaError::RegistryDown { .. })));
     assert_eq!(registry.latest("t-value").unwrap(), (7, "\"long\"".to_string()));
     assert!(matches!(registry.latest("none"), Err(SchemaError::NotFound(_))));
@@ -117,7 +117,7 @@ fn in_memory_keeps_ids() {
     assert!(matches!(registry.by_id(0), Err(SchemaError::NotFound(_))));
 }
 
-/// The HTTP client has a runtime of its own, which must not meet the caller's.
+/// The HTTP client has a runtime of its own, which must not run inside the caller's.
 #[test]
 fn calls_from_async_code_are_safe() {
     let url = serve(&[("GET /schemas/ids/1?", 200, r#"{"schema":"\"string\""}"#)]);

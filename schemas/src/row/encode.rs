@@ -1,7 +1,7 @@
-//! Packing: columns to rows, one column at a time.
+//! Packing of columns into rows, one column at a time.
 //!
-//! A first pass over each column adds up how long each row will be, a second writes every column
-//! into its place, so that a batch is packed into one allocation with no row boxed on the way.
+//! A first pass over each column adds up the length of each row, a second one writes every column to
+//! its position, so that a batch is packed into one allocation without an intermediate copy of any row.
 
 use arrow::datatypes::IntervalMonthDayNano;
 
@@ -11,16 +11,18 @@ use crate::types::span::Span;
 use crate::types::view::{Values, View};
 
 /// Packs `rows` rows of the columns.
-pub(super) fn pack(columns: &[View<'_>], rows: usize) -> Rows {
+pub(super) fn pack_rows(columns: &[View<'_>], rows: usize) -> Rows {
     let mut ends = vec![0usize; rows];
     for column in columns {
         add_sizes(column, &mut ends);
     }
+    // The lengths become the rows' starting offsets.
     let mut total = 0;
     for end in &mut ends {
         total += std::mem::replace(end, total);
     }
-    // Each entry is where its row starts; writing a column moves it to where the next one goes.
+    // Writing a column advances each offset past the value written; in the end the offsets are the rows'
+    // ends.
     let mut bytes = vec![0u8; total];
     for column in columns {
         write_column(column, &mut ends, &mut bytes);
@@ -28,8 +30,8 @@ pub(super) fn pack(columns: &[View<'_>], rows: usize) -> Rows {
     Rows::from_parts(bytes, ends)
 }
 
-/// Bytes of a value's body where all values of the column have the same.
-fn width(values: &Values<'_>) -> Option<usize> {
+/// Returns the bytes of a value's body if all values of the column take the same.
+fn fixed_width(values: &Values<'_>) -> Option<usize> {
     Some(match values {
         Values::Null => 0,
         Values::Bool(_) | Values::I8(_) | Values::U8(_) => 1,
@@ -42,8 +44,9 @@ fn width(values: &Values<'_>) -> Option<usize> {
     })
 }
 
+/// Adds the packed length of each value of a column to the length of its row.
 fn add_sizes(column: &View<'_>, sizes: &mut [usize]) {
-    if let Some(width) = width(&column.values) {
+    if let Some(width) = fixed_width(&column.values) {
         for (index, size) in sizes.iter_mut().enumerate() {
             *size += 1 + if column.is_null(index) { 0 } else { width };
         }
@@ -61,8 +64,9 @@ fn size_of(column: &View<'_>, index: usize) -> usize {
     match &column.values {
         Values::Bytes(heap) => {
             let value = heap.get(index);
-            // Zeros are rare, and a search for one is much faster than counting them.
+            // Zeros are rare, and searching for one is much faster than counting them.
             let zeros = if value.contains(&0) { value.iter().filter(|byte| **byte == 0).count() } else { 0 };
+            // The mark, the bytes, an FF after each zero, and the two bytes of the end.
             3 + value.len() + zeros
         }
         Values::List(offsets, items) => {
@@ -70,13 +74,15 @@ fn size_of(column: &View<'_>, index: usize) -> usize {
             2 + range.map(|item| 1 + size_of(items, item)).sum::<usize>()
         }
         Values::Struct(fields) => 1 + fields.iter().map(|f| size_of(f, index)).sum::<usize>(),
-        fixed => 1 + width(fixed).unwrap_or(0),
+        fixed => 1 + fixed_width(fixed).unwrap_or(0),
     }
 }
 
+/// Writes a column at the rows' offsets and advances them; common types of fixed width have a loop of their
+/// own.
 fn write_column(column: &View<'_>, places: &mut [usize], out: &mut [u8]) {
-    /// The loop over a column whose values have `N` bytes.
-    fn fixed<const N: usize>(
+    /// Writes a column whose values have `N` bytes.
+    fn write_fixed<const N: usize>(
         column: &View<'_>,
         places: &mut [usize],
         out: &mut [u8],
@@ -84,7 +90,7 @@ fn write_column(column: &View<'_>, places: &mut [usize], out: &mut [u8]) {
     ) {
         for (index, place) in places.iter_mut().enumerate() {
             if column.is_null(index) {
-                *place += 1; // The buffer is zeroed: the NULL mark is there already.
+                *place += 1; // The buffer is zeroed, so the NULL mark is already written.
                 continue;
             }
             out[*place] = 1;
@@ -93,26 +99,28 @@ fn write_column(column: &View<'_>, places: &mut [usize], out: &mut [u8]) {
         }
     }
     match &column.values {
-        Values::I16(v) => fixed(column, places, out, |i| signed16(v[i])),
-        Values::I32(v) => fixed(column, places, out, |i| signed32(v[i])),
-        Values::I64(v) => fixed(column, places, out, |i| signed64(v[i])),
-        Values::I128(v) => fixed(column, places, out, |i| signed128(v[i])),
-        Values::F64(v) => fixed(column, places, out, |i| float64(v[i])),
+        Values::I16(v) => write_fixed(column, places, out, |i| encode_i16(v[i])),
+        Values::I32(v) => write_fixed(column, places, out, |i| encode_i32(v[i])),
+        Values::I64(v) => write_fixed(column, places, out, |i| encode_i64(v[i])),
+        Values::I128(v) => write_fixed(column, places, out, |i| encode_i128(v[i])),
+        Values::F64(v) => write_fixed(column, places, out, |i| encode_f64(v[i])),
         _ => {
             for (index, place) in places.iter_mut().enumerate() {
-                write(column, index, place, out);
+                write_value(column, index, place, out);
             }
         }
     }
 }
 
-fn put(out: &mut [u8], place: &mut usize, bytes: &[u8]) {
+fn put_bytes(out: &mut [u8], place: &mut usize, bytes: &[u8]) {
     out[*place..*place + bytes.len()].copy_from_slice(bytes);
     *place += bytes.len();
 }
 
-fn write(column: &View<'_>, index: usize, place: &mut usize, out: &mut [u8]) {
+/// Writes one value of any type at `place` and advances it.
+fn write_value(column: &View<'_>, index: usize, place: &mut usize, out: &mut [u8]) {
     if column.is_null(index) {
+        // The buffer is zeroed, so the NULL mark is already written.
         *place += 1;
         return;
     }
@@ -120,75 +128,78 @@ fn write(column: &View<'_>, index: usize, place: &mut usize, out: &mut [u8]) {
     *place += 1;
     match &column.values {
         Values::Null => {}
-        Values::Bool(v) => put(out, place, &[u8::from(v.value(index))]),
-        Values::I8(v) => put(out, place, &[v[index] as u8 ^ 0x80]),
-        Values::I16(v) => put(out, place, &signed16(v[index])),
-        Values::I32(v) => put(out, place, &signed32(v[index])),
-        Values::I64(v) => put(out, place, &signed64(v[index])),
-        Values::I128(v) => put(out, place, &signed128(v[index])),
-        Values::U8(v) => put(out, place, &v[index].to_be_bytes()),
-        Values::U16(v) => put(out, place, &v[index].to_be_bytes()),
-        Values::U32(v) => put(out, place, &v[index].to_be_bytes()),
-        Values::U64(v) => put(out, place, &v[index].to_be_bytes()),
-        Values::F32(v) => put(out, place, &float32(v[index])),
-        Values::F64(v) => put(out, place, &float64(v[index])),
-        Values::Span(v) => put(out, place, &span(v[index])),
-        Values::Uuid(v) => put(out, place, &v[index]),
+        Values::Bool(v) => put_bytes(out, place, &[u8::from(v.value(index))]),
+        Values::I8(v) => put_bytes(out, place, &[v[index] as u8 ^ 0x80]),
+        Values::I16(v) => put_bytes(out, place, &encode_i16(v[index])),
+        Values::I32(v) => put_bytes(out, place, &encode_i32(v[index])),
+        Values::I64(v) => put_bytes(out, place, &encode_i64(v[index])),
+        Values::I128(v) => put_bytes(out, place, &encode_i128(v[index])),
+        Values::U8(v) => put_bytes(out, place, &v[index].to_be_bytes()),
+        Values::U16(v) => put_bytes(out, place, &v[index].to_be_bytes()),
+        Values::U32(v) => put_bytes(out, place, &v[index].to_be_bytes()),
+        Values::U64(v) => put_bytes(out, place, &v[index].to_be_bytes()),
+        Values::F32(v) => put_bytes(out, place, &encode_f32(v[index])),
+        Values::F64(v) => put_bytes(out, place, &encode_f64(v[index])),
+        Values::Span(v) => put_bytes(out, place, &encode_interval(v[index])),
+        Values::Uuid(v) => put_bytes(out, place, &v[index]),
         Values::Bytes(heap) => write_bytes(heap.get(index), place, out),
         Values::List(offsets, items) => {
             for item in offsets[index] as usize..offsets[index + 1] as usize {
-                put(out, place, &[1]);
-                write(items, item, place, out);
+                put_bytes(out, place, &[1]);
+                write_value(items, item, place, out);
             }
+            // The end mark is a zero of the buffer.
             *place += 1;
         }
-        Values::Struct(fields) => fields.iter().for_each(|f| write(f, index, place, out)),
+        Values::Struct(fields) => fields.iter().for_each(|f| write_value(f, index, place, out)),
     }
 }
 
+/// Writes bytes with each `00` escaped as `00 FF`, and the end mark `00 00`.
 fn write_bytes(mut value: &[u8], place: &mut usize, out: &mut [u8]) {
     while value.contains(&0)
         && let Some(zero) = value.iter().position(|byte| *byte == 0)
     {
-        put(out, place, &value[..=zero]);
-        put(out, place, &[0xFF]);
+        put_bytes(out, place, &value[..=zero]);
+        put_bytes(out, place, &[0xFF]);
         value = &value[zero + 1..];
     }
-    put(out, place, value);
+    put_bytes(out, place, value);
+    // The end mark is two zeros of the buffer.
     *place += 2;
 }
 
-fn signed16(value: i16) -> [u8; 2] {
+fn encode_i16(value: i16) -> [u8; 2] {
     (value ^ i16::MIN).to_be_bytes()
 }
 
-fn signed32(value: i32) -> [u8; 4] {
+fn encode_i32(value: i32) -> [u8; 4] {
     (value ^ i32::MIN).to_be_bytes()
 }
 
-fn signed64(value: i64) -> [u8; 8] {
+fn encode_i64(value: i64) -> [u8; 8] {
     (value ^ i64::MIN).to_be_bytes()
 }
 
-fn signed128(value: i128) -> [u8; 16] {
+fn encode_i128(value: i128) -> [u8; 16] {
     (value ^ i128::MIN).to_be_bytes()
 }
 
-fn span(value: IntervalMonthDayNano) -> [u8; 24] {
+fn encode_interval(value: IntervalMonthDayNano) -> [u8; 24] {
     let mut out = [0; 24];
-    out[..16].copy_from_slice(&signed128(Span::from(value).length()));
-    out[16..20].copy_from_slice(&signed32(value.months));
-    out[20..].copy_from_slice(&signed32(value.days));
+    out[..16].copy_from_slice(&encode_i128(Span::from(value).length()));
+    out[16..20].copy_from_slice(&encode_i32(value.months));
+    out[20..].copy_from_slice(&encode_i32(value.days));
     out
 }
 
-fn float32(value: f32) -> [u8; 4] {
-    // NaN has many spellings and zero has two; equal values must have equal bytes.
+fn encode_f32(value: f32) -> [u8; 4] {
+    // NaN has many bit patterns and zero has two; equal values must have equal bytes.
     let bits = real(value).to_bits();
     (if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }).to_be_bytes()
 }
 
-fn float64(value: f64) -> [u8; 8] {
+fn encode_f64(value: f64) -> [u8; 8] {
     let bits = double(value).to_bits();
     (if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }).to_be_bytes()
 }

@@ -1,5 +1,5 @@
-//! The packed row against Arrow's own row format as oracle for order, against its fixture, and
-//! against bytes that are not rows.
+//! The packed row: its order compared with Arrow's row format, its bytes with a fixture, and its
+//! decoder tried on bytes that are not rows.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ fn codec_of(batch: &RecordBatch) -> RowCodec {
 
 #[test]
 fn packed_rows_sort_as_sql_does_and_come_back() {
-    let mut random = sample::random(7);
+    let mut random = sample::seeded_random(7);
     for _ in 0..60 {
-        let schema = sample::schema(&mut random);
-        let batch = sample::batch(&mut random, &schema, 60);
+        let schema = sample::random_schema(&mut random);
+        let batch = sample::random_batch(&mut random, &schema, 60);
         let codec = codec_of(&batch);
         let rows = codec.encode(batch.columns()).unwrap();
 
@@ -45,7 +45,7 @@ fn packed_rows_sort_as_sql_does_and_come_back() {
         assert_eq!(codec.encode(&back).unwrap(), rows);
         for (ours, theirs) in back.iter().zip(batch.columns()) {
             assert_eq!(ours.data_type(), theirs.data_type());
-            // NaN is not equal to itself; the bytes above speak for floats.
+            // NaN is not equal to itself; for floats the comparison of bytes above must do.
             if !format!("{:?}", ours.data_type()).contains("Float") {
                 assert_eq!(ours, theirs);
             }
@@ -63,7 +63,7 @@ fn intervals_sort_by_their_length() {
     let rows = codec.encode(std::slice::from_ref(&array)).unwrap();
     assert!(rows.iter().is_sorted(), "{texts:?}");
     assert_eq!(&codec.decode(rows.iter()).unwrap()[0], &array);
-    // What is equal begins alike, and keeps its parts.
+    // Equal intervals have equal leading bytes, and keep their parts.
     let equal: ArrayRef = Arc::new(IntervalMonthDayNanoArray::from(
         ["1 mon", "30 days"].map(|t| Span::parse(t).unwrap().to_arrow()).to_vec(),
     ));
@@ -74,10 +74,10 @@ fn intervals_sort_by_their_length() {
 
 #[test]
 fn a_row_is_its_columns_one_after_the_other() {
-    let mut random = sample::random(8);
+    let mut random = sample::seeded_random(8);
     for _ in 0..40 {
-        let schema = sample::schema(&mut random);
-        let batch = sample::batch(&mut random, &schema, 10);
+        let schema = sample::random_schema(&mut random);
+        let batch = sample::random_batch(&mut random, &schema, 10);
         let codec = codec_of(&batch);
         let rows = codec.encode(batch.columns()).unwrap();
         let slices = codec.encode(batch.slice(3, 5).columns()).unwrap();
@@ -170,17 +170,17 @@ fn fixture() {
     assert_eq!((hash(b""), hash(b"herald")), (0x2D06_8005_38D3_94C2, 0x397EFD289CAA5869));
 }
 
-/// The list fixture closes with the end mark, written apart to keep the line readable.
+/// Appends the end mark to the list fixture, where it is left out to keep the line readable.
 fn expand(text: &str) -> String {
     if text == "010101800000010100" { format!("{text}00") } else { text.to_string() }
 }
 
 #[test]
 fn bytes_that_are_not_rows_are_errors() {
-    let mut random = sample::random(9);
+    let mut random = sample::seeded_random(9);
     for _ in 0..200 {
-        let schema = sample::schema(&mut random);
-        let batch = sample::batch(&mut random, &schema, 4);
+        let schema = sample::random_schema(&mut random);
+        let batch = sample::random_batch(&mut random, &schema, 4);
         let codec = codec_of(&batch);
         let rows = codec.encode(batch.columns()).unwrap();
         for row in rows.iter() {

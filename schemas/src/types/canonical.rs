@@ -1,14 +1,15 @@
-//! The one form of every value that enters the dataflow.
+//! The canonical form of values that enter the dataflow.
 //!
-//! A row is put in as columns and taken back as packed bytes, so what is put in must already be what
-//! comes out of the bytes: otherwise a retraction computes something else than the insertion did, and
-//! a row that never was is taken away. Zero has two spellings in IEEE 754 and NaN has many; below a
-//! NULL a list may have items and a struct may have fields that are not NULL. The canonical form is:
+//! A row is inserted from columns and retracted from its packed bytes, so the inserted values must
+//! equal those decoded from the bytes: otherwise the retraction's computation differs from the
+//! insertion's, and a row that was never added is removed. Zero has two bit patterns in IEEE 754 and
+//! NaN has many; a NULL list may hide items and a NULL struct may hide fields that are not NULL. The
+//! canonical form is:
 //! * `-0.0` is `0.0`, and every NaN is the one quiet NaN without sign;
 //! * a list that is NULL has no items, and of a struct that is NULL every field is NULL.
 //!
-//! Decoders finish their columns in this form, and what expressions and operators compute is brought
-//! into it. Columns that are canonical already are given back as they are.
+//! Decoders finish their columns in this form, and results of expressions and operators are converted
+//! to it. Columns that are canonical already are returned unchanged.
 
 use std::sync::Arc;
 
@@ -24,22 +25,22 @@ use crate::error::SchemaError;
 const NAN32: u32 = 0x7FC0_0000;
 const NAN64: u64 = 0x7FF8_0000_0000_0000;
 
-/// A REAL in its one spelling.
+/// Returns a REAL in canonical form.
 #[inline]
 pub fn real(value: f32) -> f32 {
     if value.is_nan() { f32::from_bits(NAN32) } else { value + 0.0 }
 }
 
-/// A DOUBLE in its one spelling.
+/// Returns a DOUBLE in canonical form.
 #[inline]
 pub fn double(value: f64) -> f64 {
     if value.is_nan() { f64::from_bits(NAN64) } else { value + 0.0 }
 }
 
-/// The same values in canonical form; the array itself where it is that already.
+/// Returns the values in canonical form; the array itself if it is canonical already.
 ///
 /// # Errors
-/// When an Arrow kernel refuses its input, which no array of a type that Herald has leads to.
+/// Fails if an Arrow kernel refuses its input, which cannot happen for types that Herald has.
 pub fn canonical(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
     match array.data_type() {
         DataType::Float32 => {
@@ -60,13 +61,14 @@ pub fn canonical(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
             let floats: PrimitiveArray<Float64Type> = floats.unary(double);
             Ok(Arc::new(floats))
         }
-        DataType::List(_) => list(array),
-        DataType::Struct(_) => fields(array),
+        DataType::List(_) => canonical_list(array),
+        DataType::Struct(_) => canonical_fields(array),
         _ => Ok(array),
     }
 }
 
-fn list(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
+/// Returns a list without hidden items, and with canonical items.
+fn canonical_list(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
     let held = array.as_list::<i32>();
     let DataType::List(item) = held.data_type() else { return Ok(array) };
     let offsets = held.value_offsets();
@@ -91,14 +93,15 @@ fn list(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
     Ok(Arc::new(ListArray::try_new(item.clone(), offsets, items, held.nulls().cloned())?))
 }
 
-fn fields(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
+/// Returns a struct without hidden values, and with canonical fields.
+fn canonical_fields(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
     let held = array.as_struct();
     let nulls = held.nulls().filter(|nulls| nulls.null_count() > 0);
-    let of = |column: &ArrayRef| match nulls.filter(|nulls| shows_through(nulls, column)) {
+    let canonical_column = |column: &ArrayRef| match nulls.filter(|nulls| shows_through(nulls, column)) {
         Some(nulls) => canonical(nullif(column, &BooleanArray::new(!nulls.inner(), None))?),
         None => canonical(column.clone()),
     };
-    let columns = held.columns().iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    let columns = held.columns().iter().map(canonical_column).collect::<Result<Vec<_>, _>>()?;
     if columns.iter().zip(held.columns()).all(|(new, old)| Arc::ptr_eq(new, old)) {
         return Ok(array);
     }
@@ -106,7 +109,7 @@ fn fields(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
     Ok(Arc::new(StructArray::try_new_with_length(types, columns, nulls, held.len())?))
 }
 
-/// Tells whether a field has values where its struct is NULL.
+/// Tells whether a field has values in rows where its struct is NULL.
 fn shows_through(nulls: &NullBuffer, column: &ArrayRef) -> bool {
     if *column.data_type() == DataType::Null {
         return false;

@@ -1,9 +1,9 @@
-//! Typed column builders that can take back what was appended.
+//! Typed column builders that can remove appended values again.
 //!
 //! A [`Column`] grows value by value and can be cut back to an earlier length, nested children
-//! included, so that a record which turns out to be broken in its last field leaves no trace of its
-//! first ones. The JSON, Avro and row decoders share them. Types that share a representation share
-//! a variant of `Data`; the Arrow type is put on when the column is finished.
+//! included, so that a record that fails in its last field leaves no trace of its first ones. The
+//! JSON, Avro and row decoders use these builders. Types with the same representation share a variant
+//! of `Data`; the Arrow type is applied when the column is finished.
 
 use std::sync::Arc;
 
@@ -71,6 +71,7 @@ pub(crate) enum Data {
     Struct { fields: Vec<Column> },
 }
 
+/// Evaluates one expression for all variants that are a plain vector, and others for the rest.
 macro_rules! each_vec {
     ($data:expr, $values:ident => $body:expr, $($other:pat => $otherwise:expr),+) => {
         match $data {
@@ -94,7 +95,7 @@ macro_rules! each_vec {
 }
 
 impl Column {
-    /// An empty column of a type that Herald has.
+    /// Creates an empty column of a type that Herald has.
     pub fn new(data_type: &DataType) -> Result<Column, SchemaError> {
         let data = match data_type {
             DataType::Null => Data::Null,
@@ -126,12 +127,12 @@ impl Column {
         Ok(Column { data_type: data_type.clone(), nulls: NullBufferBuilder::new(0), data })
     }
 
-    /// The type it was made for.
+    /// Returns the type of the column.
     pub fn data_type(&self) -> &DataType {
         &self.data_type
     }
 
-    /// How many values it holds.
+    /// Returns the number of values.
     #[inline]
     pub fn len(&self) -> usize {
         self.nulls.len()
@@ -142,18 +143,18 @@ impl Column {
         self.len() == 0
     }
 
-    /// Takes back all values from `len` on.
+    /// Removes all values from `len` on, and a value that is not closed.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len() {
-            // A half-written nested value has children but is not counted yet.
-            return self.settle();
+            // An unfinished nested value has children but is not counted yet.
+            return self.cut_to_validity();
         }
         self.nulls.truncate(len);
-        self.settle();
+        self.cut_to_validity();
     }
 
-    /// Cuts values and children to the length that the validity says.
-    fn settle(&mut self) {
+    /// Cuts values and children to the length of the validity.
+    fn cut_to_validity(&mut self) {
         let len = self.nulls.len();
         each_vec!(&mut self.data, values => values.truncate(len),
             Data::Null => (),
@@ -181,13 +182,13 @@ impl Column {
         self.nulls.append_null();
     }
 
-    /// The values and, beside them, the mark that the value just pushed is not NULL.
+    /// Returns the values and the validity; the caller must append the validity of each value it pushes.
     #[inline]
-    pub(crate) fn parts(&mut self) -> (&mut Data, &mut NullBufferBuilder) {
+    pub(crate) fn values_and_nulls(&mut self) -> (&mut Data, &mut NullBufferBuilder) {
         (&mut self.data, &mut self.nulls)
     }
 
-    /// The fields of a struct column; none for others.
+    /// Returns the fields of a struct column; none for others.
     pub(crate) fn fields_mut(&mut self) -> &mut [Column] {
         match &mut self.data {
             Data::Struct { fields } => fields,
@@ -195,7 +196,7 @@ impl Column {
         }
     }
 
-    /// The items of a list column.
+    /// Returns the items of a list column.
     pub(crate) fn items_mut(&mut self) -> Option<&mut Column> {
         match &mut self.data {
             Data::List { items, .. } => Some(items),
@@ -203,7 +204,8 @@ impl Column {
         }
     }
 
-    /// Ends the value whose children were appended: fields of a struct (each once), items of a list.
+    /// Ends the value whose children were appended: fields of a struct (each once), items of a list. Returns
+    /// false if the column can hold no more.
     #[inline]
     pub(crate) fn close_value(&mut self) -> bool {
         if let Data::List { offsets, items } = &mut self.data {
@@ -214,7 +216,7 @@ impl Column {
         true
     }
 
-    /// Appends bytes to a column of VARCHAR, BYTEA or JSONB; false when it can hold no more.
+    /// Appends bytes to a column of VARCHAR, BYTEA or JSONB; returns false if it can hold no more.
     #[inline]
     pub(crate) fn append_bytes(&mut self, value: &[u8]) -> bool {
         let Data::Bytes { offsets, bytes } = &mut self.data else { return false };
@@ -225,7 +227,7 @@ impl Column {
         true
     }
 
-    /// Takes the values out as an Arrow array, in canonical form, and leaves the column empty.
+    /// Returns the values as an Arrow array, in canonical form, and leaves the column empty.
     pub fn finish(&mut self) -> Result<ArrayRef, SchemaError> {
         let len = self.len();
         let nulls = self.nulls.finish();
@@ -233,49 +235,51 @@ impl Column {
         Ok(match &mut self.data {
             Data::Null => Arc::new(NullArray::new(len)),
             Data::Bool(values) => {
-                let bits = BooleanBuffer::from(take(values));
+                let bits = BooleanBuffer::from(take_values(values));
                 Arc::new(BooleanArray::new(bits, nulls))
             }
-            Data::I8(values) => primitive::<Int8Type>(values, nulls, data_type)?,
-            Data::I16(values) => primitive::<Int16Type>(values, nulls, data_type)?,
+            Data::I8(values) => primitive_array::<Int8Type>(values, nulls, data_type)?,
+            Data::I16(values) => primitive_array::<Int16Type>(values, nulls, data_type)?,
             Data::I32(values) => match data_type {
-                DataType::Date32 => primitive::<Date32Type>(values, nulls, data_type)?,
-                _ => primitive::<Int32Type>(values, nulls, data_type)?,
+                DataType::Date32 => primitive_array::<Date32Type>(values, nulls, data_type)?,
+                _ => primitive_array::<Int32Type>(values, nulls, data_type)?,
             },
             Data::I64(values) => match data_type {
-                DataType::Time64(_) => primitive::<Time64MicrosecondType>(values, nulls, data_type)?,
-                DataType::Timestamp(..) => primitive::<TimestampMicrosecondType>(values, nulls, data_type)?,
-                _ => primitive::<Int64Type>(values, nulls, data_type)?,
+                DataType::Time64(_) => primitive_array::<Time64MicrosecondType>(values, nulls, data_type)?,
+                DataType::Timestamp(..) => {
+                    primitive_array::<TimestampMicrosecondType>(values, nulls, data_type)?
+                }
+                _ => primitive_array::<Int64Type>(values, nulls, data_type)?,
             },
             Data::I128(values) => {
-                let array = Decimal128Array::try_new(take(values).into(), nulls)?;
+                let array = Decimal128Array::try_new(take_values(values).into(), nulls)?;
                 Arc::new(array.with_data_type(data_type))
             }
-            Data::U8(values) => primitive::<UInt8Type>(values, nulls, data_type)?,
-            Data::U16(values) => primitive::<UInt16Type>(values, nulls, data_type)?,
-            Data::U32(values) => primitive::<UInt32Type>(values, nulls, data_type)?,
-            Data::U64(values) => primitive::<UInt64Type>(values, nulls, data_type)?,
+            Data::U8(values) => primitive_array::<UInt8Type>(values, nulls, data_type)?,
+            Data::U16(values) => primitive_array::<UInt16Type>(values, nulls, data_type)?,
+            Data::U32(values) => primitive_array::<UInt32Type>(values, nulls, data_type)?,
+            Data::U64(values) => primitive_array::<UInt64Type>(values, nulls, data_type)?,
             Data::F32(values) => {
                 values.iter_mut().for_each(|value| *value = real(*value));
-                primitive::<Float32Type>(values, nulls, data_type)?
+                primitive_array::<Float32Type>(values, nulls, data_type)?
             }
             Data::F64(values) => {
                 values.iter_mut().for_each(|value| *value = double(*value));
-                primitive::<Float64Type>(values, nulls, data_type)?
+                primitive_array::<Float64Type>(values, nulls, data_type)?
             }
-            Data::Span(values) => primitive::<IntervalMonthDayNanoType>(values, nulls, data_type)?,
+            Data::Span(values) => primitive_array::<IntervalMonthDayNanoType>(values, nulls, data_type)?,
             Data::Uuid(values) => {
-                let bytes = Buffer::from(take(values).into_flattened());
+                let bytes = Buffer::from(take_values(values).into_flattened());
                 Arc::new(FixedSizeBinaryArray::try_new(16, bytes, nulls)?)
             }
             Data::Bytes { offsets, bytes } => bytes_array(offsets, bytes, nulls, &data_type)?,
             Data::List { offsets, items } => {
-                let DataType::List(item) = data_type else { return Err(mismatch()) };
+                let DataType::List(item) = data_type else { return Err(mismatch_error()) };
                 let offsets = take_offsets(offsets);
                 Arc::new(ListArray::try_new(nullable_ref(&item), offsets, items.finish()?, nulls)?)
             }
             Data::Struct { fields } => {
-                let DataType::Struct(types) = data_type else { return Err(mismatch()) };
+                let DataType::Struct(types) = data_type else { return Err(mismatch_error()) };
                 let types = types.iter().map(nullable_ref).collect();
                 let arrays = fields.iter_mut().map(Column::finish).collect::<Result<Vec<_>, _>>()?;
                 Arc::new(StructArray::try_new_with_length(types, arrays, nulls, len)?)
@@ -284,8 +288,8 @@ impl Column {
     }
 }
 
-/// The same field, nullable at every depth: what was read may miss anything, and NOT NULL is
-/// judged later, as a constraint.
+/// Returns the field, nullable at every depth: any part of a record may be missing, and NOT NULL is
+/// checked later, as a constraint.
 pub fn nullable_field(field: &Field) -> Field {
     let data_type = nullable_type(field.data_type());
     field.clone().with_data_type(data_type).with_nullable(true)
@@ -295,7 +299,7 @@ fn nullable_ref(field: &FieldRef) -> FieldRef {
     Arc::new(nullable_field(field))
 }
 
-/// The same type with every field in it nullable.
+/// Returns the type with every field in it nullable.
 pub fn nullable_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::List(item) => DataType::List(nullable_ref(item)),
@@ -304,12 +308,12 @@ pub fn nullable_type(data_type: &DataType) -> DataType {
     }
 }
 
-fn primitive<T: ArrowPrimitiveType>(
+fn primitive_array<T: ArrowPrimitiveType>(
     values: &mut Vec<T::Native>,
     nulls: Option<NullBuffer>,
     data_type: DataType,
 ) -> Result<ArrayRef, SchemaError> {
-    let array = PrimitiveArray::<T>::try_new(take(values).into(), nulls)?;
+    let array = PrimitiveArray::<T>::try_new(take_values(values).into(), nulls)?;
     Ok(Arc::new(array.with_data_type(data_type)))
 }
 
@@ -320,26 +324,26 @@ fn bytes_array(
     data_type: &DataType,
 ) -> Result<ArrayRef, SchemaError> {
     let offsets = take_offsets(offsets);
-    let bytes = Buffer::from(take(bytes));
+    let bytes = Buffer::from(take_values(bytes));
     Ok(match data_type {
         DataType::Utf8 => Arc::new(StringArray::try_new(offsets, bytes, nulls)?),
         _ => Arc::new(BinaryArray::try_new(offsets, bytes, nulls)?),
     })
 }
 
-/// Takes the values out and makes room for as many, since batches of a source are alike.
-fn take<T>(values: &mut Vec<T>) -> Vec<T> {
+/// Takes the values and reserves capacity for as many, since batches of a source are similar in size.
+fn take_values<T>(values: &mut Vec<T>) -> Vec<T> {
     let room = Vec::with_capacity(values.len());
     std::mem::replace(values, room)
 }
 
 fn take_offsets(offsets: &mut Vec<i32>) -> OffsetBuffer<i32> {
-    let taken = take(offsets);
+    let taken = take_values(offsets);
     offsets.push(0);
     OffsetBuffer::new(ScalarBuffer::from(taken))
 }
 
-fn mismatch() -> SchemaError {
+fn mismatch_error() -> SchemaError {
     SchemaError::Mismatch("a nested column lost its type".to_string())
 }
 
@@ -358,7 +362,7 @@ mod tests {
     fn push_item(column: &mut Column, a: i32, s: &str) {
         let item = column.items_mut().unwrap();
         let fields = item.fields_mut();
-        let (data, nulls) = fields[0].parts();
+        let (data, nulls) = fields[0].values_and_nulls();
         if let Data::I32(values) = data {
             values.push(a);
             nulls.append_non_null();
@@ -373,7 +377,7 @@ mod tests {
         push_item(&mut column, 1, "one");
         assert!(column.close_value());
         column.append_null();
-        // Half of a value: two items appended, the list itself not closed.
+        // An unfinished value: two items appended, the list itself not closed.
         push_item(&mut column, 2, "two");
         push_item(&mut column, 3, "three");
         column.truncate(2);

@@ -1,20 +1,20 @@
-//! Decimal numbers as text, exactly: what JSON writes as a number becomes a scaled integer.
+//! Exact conversion of decimal numbers between text, as in JSON, and scaled integers.
 //!
-//! No floating point takes part, so `12.0` is 12, `12.5` is not an integer and
-//! `9007199254740993.0` is not rounded. Exponents are understood; anything beyond 38 digits is not.
+//! No floating point is used, so `12.0` is 12, `12.5` is not an integer and `9007199254740993.0` is
+//! not rounded. Exponents are supported; numbers of more than 38 digits are not.
 
 use std::io::Write;
 
-/// What to do with digits beyond the scale.
+/// The treatment of digits beyond the scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Excess {
-    /// They must be zeros.
+    /// Digits other than zeros are refused.
     Refuse,
-    /// They are cut off, towards minus infinity.
+    /// The number is rounded towards minus infinity.
     Floor,
 }
 
-/// Reads `-12.50e3` and the like as an integer of units of `10^-scale`.
+/// Parses numbers like `-12.50e3` as an integer of units of `10^-scale`.
 pub fn parse(text: &[u8], scale: i32, excess: Excess) -> Option<i128> {
     let (negative, text) = match text.split_first()? {
         (b'-', rest) => (true, rest),
@@ -22,7 +22,7 @@ pub fn parse(text: &[u8], scale: i32, excess: Excess) -> Option<i128> {
         _ => (false, text),
     };
     let (mut value, mut places, mut seen, mut exponent) = (0i128, 0i32, false, 0i32);
-    let mut zeros = 0i32; // Zeros held back, so that trailing ones do not overflow.
+    let mut zeros = 0i32; // Zeros not yet multiplied in, so that trailing ones cannot overflow.
     let mut point = false;
     for (index, byte) in text.iter().enumerate() {
         match byte {
@@ -56,7 +56,7 @@ pub fn parse(text: &[u8], scale: i32, excess: Excess) -> Option<i128> {
     rescale(if negative { -value } else { value }, shift, excess)
 }
 
-/// `value * 10^shift`; a negative shift drops digits.
+/// Computes `value * 10^shift`; a negative shift drops digits.
 pub fn rescale(value: i128, shift: i32, excess: Excess) -> Option<i128> {
     if value == 0 {
         return Some(0);
@@ -64,6 +64,7 @@ pub fn rescale(value: i128, shift: i32, excess: Excess) -> Option<i128> {
     if shift >= 0 {
         return value.checked_mul(10i128.checked_pow(shift.unsigned_abs())?);
     }
+    // A divisor beyond 128 bits exceeds every value.
     let Some(divisor) = 10i128.checked_pow(shift.unsigned_abs()) else {
         return match excess {
             Excess::Refuse => None,
@@ -76,7 +77,7 @@ pub fn rescale(value: i128, shift: i32, excess: Excess) -> Option<i128> {
     }
 }
 
-/// True when a number of `precision` digits can hold the unscaled value.
+/// Returns true if a number of `precision` digits can hold the unscaled value.
 pub fn fits(value: i128, precision: u8) -> bool {
     10u128.checked_pow(u32::from(precision)).is_none_or(|limit| value.unsigned_abs() < limit)
 }

@@ -1,10 +1,10 @@
-//! The column types of Herald, which are Arrow's, and how they are spelt in SQL and in the state.
+//! The column types of Herald, which are Arrow's, and their forms in SQL and in the state.
 //!
 //! Columns are Boolean, Int16, Int32, Int64, Float32, Float64, Decimal128, Utf8, Binary, Date32,
-//! Time64(us), Timestamp(us) without or with zone UTC, Interval(MonthDayNano), FixedSizeBinary(16), which is
-//! UUID, List and Struct. JSONB is
-//! Utf8 whose field metadata says so and whose text is the one text of its value (see [`crate::jsonb`]).
-//! The JSON form of a schema is kept in the state: it must stay readable by later releases.
+//! Time64(us), Timestamp(us) without or with zone UTC, Interval(MonthDayNano), FixedSizeBinary(16), which
+//! is UUID, List and Struct. JSONB is Utf8 marked in the field's metadata, with canonical text (see
+//! [`crate::jsonb`]). The JSON form of a schema is stored in the state: it must stay readable by later
+//! releases.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,38 +17,38 @@ use crate::error::SchemaError;
 const TYPE_KEY: &str = "herald.type";
 const JSONB: &str = "jsonb";
 
-/// TIMESTAMPTZ: microseconds since 1970, in UTC.
+/// Returns TIMESTAMPTZ: microseconds since 1970, in UTC.
 pub fn timestamptz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// TIMESTAMP: microseconds on a clock without zone.
+/// Returns TIMESTAMP: microseconds on a clock without zone.
 pub fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, None)
 }
 
-/// INTERVAL: months, days and microseconds, the last in Arrow's nanoseconds.
+/// Returns INTERVAL: months, days and microseconds, the last stored as Arrow's nanoseconds.
 pub fn interval() -> DataType {
     DataType::Interval(IntervalUnit::MonthDayNano)
 }
 
-/// UUID: 16 bytes.
+/// Returns UUID: 16 bytes.
 pub fn uuid_type() -> DataType {
     DataType::FixedSizeBinary(16)
 }
 
-/// True for a JSONB column.
+/// Returns true for a JSONB column.
 pub fn is_jsonb(field: &Field) -> bool {
     field.metadata().get(TYPE_KEY).is_some_and(|kind| kind == JSONB)
 }
 
-/// A JSONB column.
+/// Creates a JSONB column.
 pub fn jsonb_field(name: impl Into<String>, nullable: bool) -> Field {
     let marker = HashMap::from([(TYPE_KEY.to_string(), JSONB.to_string())]);
     Field::new(name, DataType::Utf8, nullable).with_metadata(marker)
 }
 
-/// The type of a field as SQL spells it.
+/// Returns the type of a field in SQL's spelling.
 pub fn sql_type(field: &Field) -> String {
     if is_jsonb(field) {
         return "JSONB".to_string();
@@ -79,14 +79,14 @@ pub fn sql_type(field: &Field) -> String {
     }
 }
 
-/// The JSON form of a schema, as the state keeps it.
+/// Returns the JSON form of a schema, as stored in the state.
 pub fn schema_to_json(schema: &Schema) -> Value {
     Value::Array(schema.fields().iter().map(|field| field_to_json(field)).collect())
 }
 
-/// Reads what [`schema_to_json`] wrote.
+/// Parses the JSON form that [`schema_to_json`] returns.
 pub fn schema_from_json(value: &Value) -> Result<Schema, SchemaError> {
-    let fields = value.as_array().ok_or_else(|| bad("a list of columns is expected"))?;
+    let fields = value.as_array().ok_or_else(|| bad_schema("a list of columns is expected"))?;
     Ok(Schema::new(fields.iter().map(field_from_json).collect::<Result<Vec<_>, _>>()?))
 }
 
@@ -113,7 +113,7 @@ fn type_to_json(data_type: &DataType) -> Value {
 }
 
 fn field_from_json(value: &Value) -> Result<Field, SchemaError> {
-    let name = value["name"].as_str().ok_or_else(|| bad("a column has no name"))?;
+    let name = value["name"].as_str().ok_or_else(|| bad_schema("a column has no name"))?;
     let nullable = value["nullable"].as_bool().unwrap_or(true);
     if value["type"] == JSONB {
         return Ok(jsonb_field(name, nullable));
@@ -127,7 +127,7 @@ fn type_from_json(value: &Value) -> Result<DataType, SchemaError> {
         let scale = parts.get(1).and_then(Value::as_i64).and_then(|s| i8::try_from(s).ok());
         return match (precision, scale) {
             (Some(precision), Some(scale)) => Ok(DataType::Decimal128(precision, scale)),
-            _ => Err(bad("a decimal needs precision and scale")),
+            _ => Err(bad_schema("a decimal needs precision and scale")),
         };
     }
     if let Some(item) = value.get("list") {
@@ -158,11 +158,11 @@ fn type_from_json(value: &Value) -> Result<DataType, SchemaError> {
         "uuid" => uuid_type(),
         "timestamp" => timestamp(),
         "timestamptz" => timestamptz(),
-        _ => return Err(bad(&format!("unknown column type {value}"))),
+        _ => return Err(bad_schema(&format!("unknown column type {value}"))),
     })
 }
 
-fn bad(message: &str) -> SchemaError {
+fn bad_schema(message: &str) -> SchemaError {
     SchemaError::BadSchema(message.to_string())
 }
 

@@ -1,10 +1,10 @@
 //! INTERVAL: months, days and microseconds, with PostgreSQL's arithmetic, order and text.
 //!
-//! The three parts are kept apart, since a month has no fixed number of days and a day no fixed
-//! number of hours. For comparison alone a month is 30 days and a day 24 hours, so that `1 month` and
-//! `30 days` are equal though they print differently; [`Span::in_days`] is the one form that equal
-//! values share, and what keys are made of. Arrow holds the last part in nanoseconds, which bounds
-//! it to 2,562,047 hours; a longer one is out of range.
+//! The three parts are separate, since a month has no fixed number of days and a day no fixed number
+//! of hours. Only for comparison a month is 30 days and a day 24 hours, so that `1 month` and
+//! `30 days` are equal though they print differently; [`Span::in_days`] returns the form shared by
+//! equal values, which keys use. Arrow stores the last part in nanoseconds, which limits it to
+//! 2,562,047 hours; a longer one is out of range.
 
 mod read;
 mod write;
@@ -15,9 +15,9 @@ use arrow::datatypes::IntervalMonthDayNano;
 
 use super::time::{DAY_US, SECOND_US};
 
-/// Microseconds of an hour.
+/// The microseconds of an hour.
 const HOUR_US: i64 = 3600 * SECOND_US;
-/// Days of a month where intervals are compared.
+/// The days of a month for the comparison of intervals.
 const MONTH_DAYS: i64 = 30;
 
 /// A length of time.
@@ -27,7 +27,7 @@ pub struct Span {
     pub months: i32,
     /// Whole days.
     pub days: i32,
-    /// The rest.
+    /// Microseconds in addition to months and days.
     pub us: i64,
 }
 
@@ -38,35 +38,35 @@ impl From<IntervalMonthDayNano> for Span {
 }
 
 impl Span {
-    /// Arrow's form; None where the microseconds are too many for it.
+    /// Converts to Arrow's form; None if the microseconds exceed it.
     pub fn to_arrow(self) -> Option<IntervalMonthDayNano> {
         let nanoseconds = self.us.checked_mul(1000)?;
         Some(IntervalMonthDayNano { months: self.months, days: self.days, nanoseconds })
     }
 
-    /// Reads PostgreSQL's forms: `1 year 2 mons -3 days 04:05:06.7`, `1-2`, `P1Y2M3DT4H5M6.7S`.
+    /// Parses PostgreSQL's forms: `1 year 2 mons -3 days 04:05:06.7`, `1-2`, `P1Y2M3DT4H5M6.7S`.
     pub fn parse(text: &str) -> Option<Span> {
         read::parse(text, None)
     }
 
-    /// Reads an interval whose number without a unit counts `unit`s, as in `INTERVAL '5' DAY`.
+    /// Parses an interval in which a number without a unit counts `unit`s, as in `INTERVAL '5' DAY`.
     pub fn parse_in(text: &str, unit: &str) -> Option<Span> {
         read::parse(text, Some(unit))
     }
 
-    /// Appends the text PostgreSQL writes: `1 year 2 mons 3 days 04:05:06.7`.
+    /// Appends PostgreSQL's text: `1 year 2 mons 3 days 04:05:06.7`.
     pub fn write(self, out: &mut Vec<u8>) {
         write::write(self, out);
     }
 
-    /// All of it in microseconds, a month being 30 days and a day 24 hours.
+    /// Returns the length in microseconds, a month being 30 days and a day 24 hours.
     pub fn length(self) -> i128 {
         let days = i128::from(self.months) * i128::from(MONTH_DAYS) + i128::from(self.days);
         days * i128::from(DAY_US) + i128::from(self.us)
     }
 
-    /// The equal interval of days and less than 24 hours, both of one sign; None where the days are
-    /// too many.
+    /// Returns the equal interval of days and less than 24 hours, both of one sign; None if there are
+    /// too many days.
     pub fn in_days(self) -> Option<Span> {
         let length = self.length();
         let days = i32::try_from(length / i128::from(DAY_US)).ok()?;
@@ -74,7 +74,7 @@ impl Span {
         Some(Span { months: 0, days, us })
     }
 
-    /// The sum, part by part.
+    /// Adds part by part.
     pub fn checked_add(self, other: Span) -> Option<Span> {
         Some(Span {
             months: self.months.checked_add(other.months)?,
@@ -83,7 +83,7 @@ impl Span {
         })
     }
 
-    /// The same length backwards.
+    /// Negates every part.
     pub fn checked_neg(self) -> Option<Span> {
         Some(Span {
             months: self.months.checked_neg()?,
@@ -92,35 +92,35 @@ impl Span {
         })
     }
 
-    /// `factor` times as long: what is no whole month goes to the days, what is no whole day to the
-    /// time, as PostgreSQL has it.
+    /// Multiplies by `factor`: fractions of a month are carried to the days, fractions of a day to the
+    /// time, as in PostgreSQL.
     pub fn times(self, factor: f64) -> Option<Span> {
-        self.scaled(|part| part * factor)
+        self.scale_parts(|part| part * factor)
     }
 
-    /// The part that `divisor` makes of it.
+    /// Divides by `divisor`; None for 0.
     pub fn over(self, divisor: f64) -> Option<Span> {
-        if divisor == 0.0 { None } else { self.scaled(|part| part / divisor) }
+        if divisor == 0.0 { None } else { self.scale_parts(|part| part / divisor) }
     }
 
-    fn scaled(self, by: impl Fn(f64) -> f64) -> Option<Span> {
+    fn scale_parts(self, by: impl Fn(f64) -> f64) -> Option<Span> {
         let (months, days) = (by(f64::from(self.months)), by(f64::from(self.days)));
-        let (whole_months, whole_days) = (int32(months.trunc())?, int32(days.trunc())?);
-        // PostgreSQL rounds what it cascades down to a microsecond of a day, against binary noise.
+        let (whole_months, whole_days) = (to_i32(months.trunc())?, to_i32(days.trunc())?);
+        // PostgreSQL rounds the carried fractions to a millionth, to remove binary rounding errors.
         let month_days = round_seconds((months - months.trunc()) * MONTH_DAYS as f64);
         let mut of_days = whole_days;
         let rest = days - days.trunc() + month_days - month_days.trunc();
         let mut seconds = round_seconds(rest * 86_400.0);
         if seconds.abs() >= 86_400.0 {
-            of_days = of_days.checked_add(int32((seconds / 86_400.0).trunc())?)?;
+            of_days = of_days.checked_add(to_i32((seconds / 86_400.0).trunc())?)?;
             seconds -= (seconds / 86_400.0).trunc() * 86_400.0;
         }
-        let of_days = of_days.checked_add(int32(month_days.trunc())?)?;
+        let of_days = of_days.checked_add(to_i32(month_days.trunc())?)?;
         let us = (by(self.us as f64) + seconds * SECOND_US as f64).round_ties_even();
-        Some(Span { months: whole_months, days: of_days, us: int64(us)? })
+        Some(Span { months: whole_months, days: of_days, us: to_i64(us)? })
     }
 
-    /// 24 hours as a day.
+    /// Converts each 24 hours to a day.
     pub fn justify_hours(self) -> Option<Span> {
         let days = self.days.checked_add(i32::try_from(self.us / DAY_US).ok()?)?;
         let mut out = Span { days, us: self.us % DAY_US, ..self };
@@ -134,7 +134,7 @@ impl Span {
         Some(out)
     }
 
-    /// 30 days as a month.
+    /// Converts each 30 days to a month.
     pub fn justify_days(self) -> Option<Span> {
         let thirty = MONTH_DAYS as i32;
         let months = self.months.checked_add(self.days / thirty)?;
@@ -149,10 +149,10 @@ impl Span {
         Some(out)
     }
 
-    /// Hours as days, days as months, and all parts of one sign.
+    /// Converts hours to days and days to months, and gives all parts one sign.
     pub fn justify_interval(self) -> Option<Span> {
         let thirty = MONTH_DAYS as i32;
-        // Both first days and time of one sign, so that no part overflows on the way.
+        // Whole days leave the time first, so that no part overflows in between.
         let days = self.days.checked_add(i32::try_from(self.us / DAY_US).ok()?)?;
         let mut us = self.us % DAY_US;
         let mut months = self.months.checked_add(days / thirty)?;
@@ -174,12 +174,12 @@ impl Span {
         Some(Span { months, days, us })
     }
 
-    /// Order by length.
+    /// Compares by length.
     pub fn compare(self, other: Span) -> Ordering {
         self.length().cmp(&other.length())
     }
 
-    /// The text of the interval.
+    /// Returns PostgreSQL's text.
     pub fn text(self) -> String {
         let mut out = Vec::with_capacity(32);
         self.write(&mut out);
@@ -187,17 +187,17 @@ impl Span {
     }
 }
 
-/// A number of seconds rounded to a microsecond, as PostgreSQL's TSROUND.
+/// Rounds a number of seconds to a microsecond, as PostgreSQL's TSROUND does.
 fn round_seconds(value: f64) -> f64 {
     (value * 1_000_000.0).round_ties_even() / 1_000_000.0
 }
 
-fn int32(value: f64) -> Option<i32> {
+fn to_i32(value: f64) -> Option<i32> {
     (value >= f64::from(i32::MIN) && value <= f64::from(i32::MAX)).then_some(value as i32)
 }
 
-fn int64(value: f64) -> Option<i64> {
-    // 2^63 is a DOUBLE and no BIGINT.
+fn to_i64(value: f64) -> Option<i64> {
+    // 2^63 is a DOUBLE but exceeds BIGINT, so the upper bound is exclusive.
     let least = i64::MIN as f64;
     (least..-least).contains(&value).then_some(value as i64)
 }
@@ -210,7 +210,7 @@ mod tests {
         Span::parse(text).unwrap_or_else(|| panic!("{text}"))
     }
 
-    /// Each line is PostgreSQL's own: text in, text out.
+    /// Each line is taken from PostgreSQL: input text, output text.
     #[test]
     fn texts_are_read_and_written_as_postgresql_does() {
         for (text, out) in [
@@ -235,7 +235,7 @@ mod tests {
             ("90 minutes 30 s", "01:30:30"),
         ] {
             assert_eq!(Span::parse(text).map(Span::text).as_deref(), Some(out), "{text}");
-            // What is written is read again.
+            // The output text can be parsed again.
             assert_eq!(span(out), span(text), "{text}");
         }
         for text in ["", "one hour", "1 fortnight", "1.2.3 s", "P", "P1", "1 day 1 day x", "ago"] {

@@ -1,15 +1,15 @@
-//! Dates, times and timestamps as text: ISO-8601 in, one fixed form out.
+//! Text forms of dates, times and timestamps: ISO-8601 is parsed, one fixed form is written.
 //!
-//! Everything is an integer: days, or microseconds, since 1970. Timestamps are read with or without
+//! All values are integers: days, or microseconds, since 1970. Timestamps are parsed with or without
 //! zone, with `T` or a blank between date and time; digits beyond the microsecond are cut off
-//! (towards the past). Written, a timestamp always has six digits, so that its text sorts as it does.
+//! (towards the past). A written timestamp always has six fractional digits, so that texts sort as values do.
 
-/// Microseconds of a second.
+/// The microseconds of a second.
 pub const SECOND_US: i64 = 1_000_000;
-/// Microseconds of a day.
+/// The microseconds of a day.
 pub const DAY_US: i64 = 86_400 * SECOND_US;
 
-/// Days since 1970 of a date of the Gregorian calendar.
+/// Returns the days since 1970 of a date of the Gregorian calendar.
 pub fn days_of_civil(year: i64, month: u32, day: u32) -> i64 {
     let year = year - i64::from(month <= 2);
     let era = year.div_euclid(400);
@@ -19,7 +19,7 @@ pub fn days_of_civil(year: i64, month: u32, day: u32) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// Year, month and day of days since 1970.
+/// Returns year, month and day of days since 1970.
 pub fn civil_of_days(days: i64) -> (i64, u32, u32) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -32,11 +32,11 @@ pub fn civil_of_days(days: i64) -> (i64, u32, u32) {
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
-/// Text being read.
+/// The unread rest of a text.
 struct Text<'a>(&'a [u8]);
 
 impl Text<'_> {
-    fn eat(&mut self, wanted: u8) -> Option<()> {
+    fn skip_byte(&mut self, wanted: u8) -> Option<()> {
         let (first, rest) = self.0.split_first()?;
         if *first != wanted {
             return None;
@@ -45,8 +45,8 @@ impl Text<'_> {
         Some(())
     }
 
-    /// Exactly `count` digits, at most `max`.
-    fn digits(&mut self, count: usize, max: u32) -> Option<u32> {
+    /// Reads a number of exactly `count` digits, at most `max`.
+    fn read_digits(&mut self, count: usize, max: u32) -> Option<u32> {
         let (head, rest) = self.0.split_at_checked(count)?;
         let mut value = 0u32;
         for byte in head {
@@ -59,14 +59,14 @@ impl Text<'_> {
         (value <= max).then_some(value)
     }
 
-    /// `YYYY-MM-DD`, or with a sign and four to six digits of year.
-    fn date(&mut self) -> Option<i64> {
+    /// Reads `YYYY-MM-DD`, or a date with a sign and four to six digits of year.
+    fn read_date(&mut self) -> Option<i64> {
         let negative = match self.0.first()? {
             b'-' => true,
             b'+' => false,
             _ => {
-                let year = self.digits(4, 9999)?;
-                return self.month_and_day(i64::from(year));
+                let year = self.read_digits(4, 9999)?;
+                return self.read_month_and_day(i64::from(year));
             }
         };
         self.0 = &self.0[1..];
@@ -74,15 +74,15 @@ impl Text<'_> {
         if !(4..=6).contains(&count) {
             return None;
         }
-        let year = i64::from(self.digits(count, 999_999)?);
-        self.month_and_day(if negative { -year } else { year })
+        let year = i64::from(self.read_digits(count, 999_999)?);
+        self.read_month_and_day(if negative { -year } else { year })
     }
 
-    fn month_and_day(&mut self, year: i64) -> Option<i64> {
-        self.eat(b'-')?;
-        let month = self.digits(2, 12)?;
-        self.eat(b'-')?;
-        let day = self.digits(2, 31)?;
+    fn read_month_and_day(&mut self, year: i64) -> Option<i64> {
+        self.skip_byte(b'-')?;
+        let month = self.read_digits(2, 12)?;
+        self.skip_byte(b'-')?;
+        let day = self.read_digits(2, 31)?;
         let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
         let last = match month {
             0 => return None,
@@ -93,23 +93,23 @@ impl Text<'_> {
         (1..=last).contains(&day).then(|| days_of_civil(year, month, day))
     }
 
-    /// `HH:MM`, `HH:MM:SS` or with a fraction, in microseconds. Second 60 is not known.
-    fn time(&mut self) -> Option<i64> {
-        let hour = self.digits(2, 23)?;
-        self.eat(b':')?;
-        let minute = self.digits(2, 59)?;
+    /// Reads `HH:MM` or `HH:MM:SS` with an optional fraction, in microseconds. Second 60 is refused.
+    fn read_time(&mut self) -> Option<i64> {
+        let hour = self.read_digits(2, 23)?;
+        self.skip_byte(b':')?;
+        let minute = self.read_digits(2, 59)?;
         let mut us = i64::from(hour * 3600 + minute * 60) * SECOND_US;
-        if self.eat(b':').is_some() {
-            us += i64::from(self.digits(2, 59)?) * SECOND_US;
-            if self.eat(b'.').or_else(|| self.eat(b',')).is_some() {
-                us += self.fraction()?;
+        if self.skip_byte(b':').is_some() {
+            us += i64::from(self.read_digits(2, 59)?) * SECOND_US;
+            if self.skip_byte(b'.').or_else(|| self.skip_byte(b',')).is_some() {
+                us += self.read_fraction()?;
             }
         }
         Some(us)
     }
 
-    /// Digits after the point, in microseconds; the seventh and later ones are cut off.
-    fn fraction(&mut self) -> Option<i64> {
+    /// Reads the digits after the point, in microseconds; the seventh and later ones are cut off.
+    fn read_fraction(&mut self) -> Option<i64> {
         let count = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (digits, rest) = self.0.split_at(count);
         self.0 = rest;
@@ -120,8 +120,8 @@ impl Text<'_> {
         (count > 0).then_some(us)
     }
 
-    /// `Z`, `+HH:MM`, `+HHMM` or `+HH`, in microseconds east of UTC; nothing is UTC.
-    fn zone(&mut self) -> Option<i64> {
+    /// Reads `Z`, `+HH:MM`, `+HHMM` or `+HH`, in microseconds east of UTC; without a zone the result is 0.
+    fn read_zone(&mut self) -> Option<i64> {
         let (first, rest) = match self.0.split_first() {
             None => return Some(0),
             Some((first, rest)) => (*first, rest),
@@ -133,43 +133,43 @@ impl Text<'_> {
             b'-' => -1,
             _ => return None,
         };
-        let hours = self.digits(2, 23)?;
+        let hours = self.read_digits(2, 23)?;
         let minutes = match self.0.is_empty() {
             true => 0,
             false => {
-                let _ = self.eat(b':');
-                self.digits(2, 59)?
+                let _ = self.skip_byte(b':');
+                self.read_digits(2, 59)?
             }
         };
         Some(east * i64::from(hours * 3600 + minutes * 60) * SECOND_US)
     }
 }
 
-/// Days since 1970 of `YYYY-MM-DD`.
+/// Parses `YYYY-MM-DD` as days since 1970.
 pub fn parse_date(text: &str) -> Option<i32> {
     let mut text = Text(text.as_bytes());
-    let days = text.date()?;
+    let days = text.read_date()?;
     if text.0.is_empty() { i32::try_from(days).ok() } else { None }
 }
 
-/// Microseconds since midnight of `HH:MM[:SS[.ffffff]]`.
+/// Parses `HH:MM[:SS[.ffffff]]` as microseconds since midnight.
 pub fn parse_time(text: &str) -> Option<i64> {
     let mut text = Text(text.as_bytes());
-    let us = text.time()?;
+    let us = text.read_time()?;
     text.0.is_empty().then_some(us)
 }
 
-/// Microseconds since 1970 of an ISO-8601 date, or date and time, with or without zone. Without a
-/// zone it is read as UTC.
+/// Parses an ISO-8601 date, or date and time, with or without zone, as microseconds since 1970. Without a
+/// zone the time is taken as UTC.
 pub fn parse_timestamp(text: &str) -> Option<i64> {
     let mut text = Text(text.as_bytes());
-    let mut us = text.date()?.checked_mul(DAY_US)?;
+    let mut us = text.read_date()?.checked_mul(DAY_US)?;
     if text.0.is_empty() {
         return Some(us);
     }
-    text.eat(b'T').or_else(|| text.eat(b' ')).or_else(|| text.eat(b't'))?;
-    us = us.checked_add(text.time()?)?;
-    us = us.checked_sub(text.zone()?)?;
+    text.skip_byte(b'T').or_else(|| text.skip_byte(b' ')).or_else(|| text.skip_byte(b't'))?;
+    us = us.checked_add(text.read_time()?)?;
+    us = us.checked_sub(text.read_zone()?)?;
     text.0.is_empty().then_some(us)
 }
 
@@ -222,7 +222,7 @@ pub fn write_timestamp(out: &mut Vec<u8>, us: i64, utc: bool) {
     }
 }
 
-/// A timestamp as [`write_timestamp`] writes it.
+/// Returns a timestamp in the form of [`write_timestamp`].
 pub fn format_timestamp(us: i64, utc: bool) -> String {
     let mut out = Vec::with_capacity(32);
     write_timestamp(&mut out, us, utc);

@@ -1,10 +1,10 @@
-//! UUID: 16 bytes, read from every spelling PostgreSQL takes and written in one.
+//! UUID: 16 bytes, parsed from every form that PostgreSQL accepts and written in one.
 //!
-//! `{A0EEBC99-9C0B4EF8-BB6D6BB9-BD380A11}` and `a0eebc999c0b4ef8bb6d6bb9bd380a11` are one value: letters of
-//! either case, braces around it or not, a hyphen after any four digits or none. What is kept is the
-//! bytes, whose order is that of the text.
+//! `{A0EEBC99-9C0B4EF8-BB6D6BB9-BD380A11}` and `a0eebc999c0b4ef8bb6d6bb9bd380a11` are one value: letters
+//! of either case, with or without braces, with or without a hyphen after any four digits. The bytes are
+//! stored; their order is that of the text.
 
-/// Reads a UUID; None for what is none.
+/// Parses a UUID; None for any other text.
 pub fn parse(text: &str) -> Option<[u8; 16]> {
     let inner = match text.strip_prefix('{') {
         Some(rest) => rest.strip_suffix('}')?,
@@ -14,7 +14,8 @@ pub fn parse(text: &str) -> Option<[u8; 16]> {
     let mut value = [0; 16];
     for (at, byte) in value.iter_mut().enumerate() {
         let (pair, after) = rest.split_first_chunk::<2>()?;
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+        // A hyphen may follow every second byte but the last.
         rest = match after {
             [b'-', after @ ..] if at % 2 == 1 && at < 15 => after,
             after => after,
@@ -23,11 +24,11 @@ pub fn parse(text: &str) -> Option<[u8; 16]> {
     rest.is_empty().then_some(value)
 }
 
-fn digit(letter: u8) -> Option<u8> {
+fn hex_digit(letter: u8) -> Option<u8> {
     char::from(letter).to_digit(16).map(|digit| digit as u8)
 }
 
-/// Appends the text PostgreSQL writes: `a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11`.
+/// Appends PostgreSQL's text: `a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11`.
 pub fn write(out: &mut Vec<u8>, value: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (at, byte) in value.iter().enumerate() {
@@ -38,7 +39,7 @@ pub fn write(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
-/// The text PostgreSQL writes.
+/// Returns PostgreSQL's text.
 pub fn text(value: &[u8]) -> String {
     let mut out = Vec::with_capacity(36);
     write(&mut out, value);

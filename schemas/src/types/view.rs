@@ -1,8 +1,8 @@
-//! Arrow columns seen by representation, for code that reads them value by value.
+//! Views of Arrow columns by representation, for code that reads them value by value.
 //!
-//! The counterpart of [`super::columns`]: types that share a representation share a variant of
+//! The counterpart of [`super::columns`]: types with the same representation share a variant of
 //! [`Values`], so that the row codec and the encoders each have one `match` and no downcasts in
-//! their inner loops. Slices of arrays are handled; columns of types Herald lacks are refused.
+//! their inner loops. Slices of arrays are supported; columns of types that Herald lacks are refused.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
@@ -14,7 +14,7 @@ use arrow::datatypes::{
 
 use crate::error::SchemaError;
 
-/// One column.
+/// A view of one column.
 #[derive(Debug)]
 pub struct View<'a> {
     nulls: Option<&'a NullBuffer>,
@@ -57,9 +57,9 @@ pub enum Values<'a> {
     Uuid(&'a [[u8; 16]]),
     /// VARCHAR, BYTEA and JSONB.
     Bytes(Heap<'a>),
-    /// Arrays: where each starts and ends among the items.
+    /// Arrays: the offsets into the items, and the items.
     List(&'a [i32], Box<View<'a>>),
-    /// Structs: one view a field.
+    /// Structs: one view per field.
     Struct(Vec<View<'a>>),
 }
 
@@ -71,7 +71,7 @@ pub struct Heap<'a> {
 }
 
 impl<'a> Heap<'a> {
-    /// The byte string at `index`.
+    /// Returns the byte string at `index`.
     #[inline]
     pub fn get(&self, index: usize) -> &'a [u8] {
         &self.bytes[self.offsets[index] as usize..self.offsets[index + 1] as usize]
@@ -79,7 +79,7 @@ impl<'a> Heap<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The view of an array of a type that Herald has.
+    /// Creates a view of an array of a type that Herald has.
     pub fn new(array: &'a ArrayRef) -> Result<View<'a>, SchemaError> {
         let values = match array.data_type() {
             DataType::Null => Values::Null,
@@ -132,7 +132,7 @@ impl<'a> View<'a> {
         Ok(View { nulls: array.nulls().filter(|nulls| nulls.null_count() > 0), values })
     }
 
-    /// True when the value at `index` is NULL.
+    /// Returns true if the value at `index` is NULL.
     #[inline]
     pub fn is_null(&self, index: usize) -> bool {
         match self.nulls {

@@ -1,9 +1,8 @@
-//! `herald demo --eject DIR`: the demo as files of the user's own, to read, change and run.
+//! `herald demo --eject DIR`: writes the demo as files, to read, change and run.
 //!
 //! `match_analytics.sql` is the topology as shipped, for Kafka. `demo.sql` is the same over files:
-//! `matches.jsonl` and `champions.jsonl` in, one JSON Lines file a sink out. `expected.csv` is what
-//! a view must hold, and `test.sh` runs the topology and compares. A directory that holds anything
-//! is left alone.
+//! `matches.jsonl` and `champions.jsonl` in, one JSON Lines file per sink out. `expected.csv` is the expected
+//! content of a view, and `test.sh` runs the topology and compares. A directory that is not empty is refused.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use connectors::Matches;
-use connectors::generate::matches::champion;
+use connectors::generate::matches::champion_record;
 use dataflows::sql::SqlFile;
 
 use super::SQL;
@@ -19,11 +18,11 @@ use crate::cli::OutputFormat;
 use crate::driver::{self, DriverConfig, DriverHandle};
 use crate::exit::mistake;
 use crate::metrics::Metrics;
-use crate::query::{States, format};
+use crate::query::{InProcessQueries, format};
 use crate::topology::Network;
 use crate::{run, topology};
 
-/// 2026-01-01T00:00:00Z: what is ejected does not depend on the day.
+/// 2026-01-01T00:00:00Z, a fixed start of the matches: the files do not depend on the day.
 const START_MS: i64 = 1_767_225_600_000;
 const MATCHES: u64 = 2_000;
 const QUESTION: &str = "SELECT * FROM champion_hourly ORDER BY window_start, platform, champion_id";
@@ -43,7 +42,7 @@ echo "champion_hourly is as expected."
 "#;
 
 /// Writes the demo to `dir`.
-pub fn eject(dir: &Path) -> Result<()> {
+pub fn write_files(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let mut held = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     if held.next().is_some() {
@@ -52,18 +51,18 @@ pub fn eject(dir: &Path) -> Result<()> {
             dir.display()
         )));
     }
-    let sql = over_files(SQL);
+    let sql = replace_kafka_by_files(SQL);
     let write = |name: &str, bytes: &[u8]| {
         let path = dir.join(name);
         std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     };
     write("match_analytics.sql", SQL.as_bytes())?;
     write("demo.sql", sql.as_bytes())?;
-    write("matches.jsonl", &matches())?;
-    write("champions.jsonl", &champions())?;
+    write("matches.jsonl", &generate_matches())?;
+    write("champions.jsonl", &generate_champions())?;
     write("test.sh", TEST.replace("QUESTION", QUESTION).as_bytes())?;
-    executable(&dir.join("test.sh"))?;
-    write("expected.csv", expected(dir, &sql)?.as_bytes())?;
+    make_executable(&dir.join("test.sh"))?;
+    write("expected.csv", expected_csv(dir, &sql)?.as_bytes())?;
     println!(
         "The demo is in {0}. Try:\n  cd {0}\n  ./test.sh\n  herald explain demo.sql\n  herald query --name demo \"SELECT * FROM player_alltime ORDER BY kills DESC LIMIT 10\"",
         dir.display()
@@ -71,8 +70,8 @@ pub fn eject(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The topology with files where it has Kafka. `${DATA:-.}` is the directory of the data.
-fn over_files(sql: &str) -> String {
+/// The topology with files in place of Kafka topics. `${DATA:-.}` is the directory of the data.
+fn replace_kafka_by_files(sql: &str) -> String {
     const BOOTSTRAP: &str = "\n  properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',";
     let mut sql = sql
         .replace(BOOTSTRAP, "")
@@ -92,24 +91,24 @@ fn over_files(sql: &str) -> String {
     sql
 }
 
-fn matches() -> Vec<u8> {
+fn generate_matches() -> Vec<u8> {
     let matches = Matches::new(super::match_options(START_MS));
     let mut lines = Vec::new();
     for offset in 0..MATCHES {
-        matches.write(offset, &mut lines);
+        matches.write_record(offset, &mut lines);
         lines.push(b'\n');
     }
     lines
 }
 
-fn champions() -> Vec<u8> {
+fn generate_champions() -> Vec<u8> {
     let count = super::match_options(START_MS).champions;
-    let lines: Vec<String> = (1..=count).map(|number| champion(number).1 + "\n").collect();
+    let lines: Vec<String> = (1..=count).map(|number| champion_record(number).1 + "\n").collect();
     lines.concat().into_bytes()
 }
 
-/// Runs the ejected topology once and asks for the view the test compares.
-fn expected(dir: &Path, sql: &str) -> Result<String> {
+/// Runs the ejected topology once and queries the view that the test compares.
+fn expected_csv(dir: &Path, sql: &str) -> Result<String> {
     let scratch = tempfile::tempdir().context("cannot create a temporary directory")?;
     let data = scratch.path().join("data");
     std::fs::create_dir(&data).context("cannot create a temporary directory")?;
@@ -120,31 +119,31 @@ fn expected(dir: &Path, sql: &str) -> Result<String> {
     let variables = topology::Variables::only(&[("DATA", &data.display().to_string())]);
     let state_dir = scratch.path().join("state");
     let config = DriverConfig {
-        plan: topology::plan(&[file], &variables, Network::Refused)?,
+        plan: topology::plan_topology(&[file], &variables, Network::Refused)?,
         name: "demo".to_owned(),
         state_dir: state_dir.clone(),
-        workers: run::cores().min(2),
+        workers: run::default_workers().min(2),
         epoch_interval: Duration::from_millis(100),
         once: true,
         close_windows: false,
         fresh: false,
         skip_lost_records: false,
-        memory: crate::driver::budget::DEFAULT,
+        memory: crate::driver::budget::DEFAULT_BYTES,
     };
     driver::run(config, Arc::new(Metrics::new("demo")?), DriverHandle::default())?;
-    let answer = States::open(&state_dir)?.answer(QUESTION)?;
-    format::write(&answer, OutputFormat::Csv)
+    let answer = InProcessQueries::open(&state_dir)?.answer(QUESTION)?;
+    format::answer_text(&answer, OutputFormat::Csv)
 }
 
 #[cfg(unix)]
-fn executable(path: &Path) -> Result<()> {
+fn make_executable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", path.display()))
 }
 
 #[cfg(not(unix))]
-fn executable(_: &Path) -> Result<()> {
+fn make_executable(_: &Path) -> Result<()> {
     Ok(())
 }
 
@@ -154,10 +153,10 @@ mod tests {
 
     #[test]
     fn the_ejected_topology_knows_nothing_of_kafka() -> Result<()> {
-        let sql = over_files(SQL);
+        let sql = replace_kafka_by_files(SQL);
         assert!(!sql.contains("KAFKA") && !sql.contains("'kafka'"), "{sql}");
         let file = SqlFile { name: "demo.sql".to_owned(), text: sql };
-        let plan = topology::plan(&[file], &topology::Variables::only(&[]), Network::Refused)?;
+        let plan = topology::plan_topology(&[file], &topology::Variables::only(&[]), Network::Refused)?;
         assert_eq!(plan.sources.len() + plan.sinks.len(), 4);
         Ok(())
     }

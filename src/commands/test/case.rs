@@ -1,9 +1,9 @@
-//! A script and its topology together: sources, views and sinks by their place in the plan, records
-//! with their offsets, rows as they would be found.
+//! A script bound to its topology: sources, views and sinks by their index in the plan, records with their
+//! offsets, expected rows in the form of found ones.
 //!
-//! The connectors of the topology are not opened, and its sources read JSON whatever ENCODE says, so
-//! that a script works for a shipped topology as it is. Every name and row that does not fit is a
-//! mistake with its place.
+//! The connectors of the topology are not opened, and its sources read JSON regardless of ENCODE, so that a
+//! script works for a shipped topology as it is. Every name and row that does not fit is a mistake with its
+//! place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
 use dataflows::sql::{SqlError, SqlFile};
 use schemas::keyed::split_line;
 
-use super::picture::{Shapes, What};
+use super::picture::{Observed, Shapes};
 use super::record::Record;
 use super::script::{self, Script, Subject, Word};
 use super::table::{self, Table};
@@ -31,7 +31,7 @@ pub struct Case {
     pub text: String,
     /// The topology.
     pub plan: Arc<Plan>,
-    /// What can be compared, and how it looks.
+    /// The columns of everything that can be compared.
     pub shapes: Shapes,
     /// Steps, in order.
     pub steps: Vec<Step>,
@@ -45,9 +45,9 @@ pub struct Step {
     pub line: u64,
     /// Records in order: source, offset, record.
     pub records: Vec<(usize, i64, Record)>,
-    /// What is expected at its end.
+    /// Expectations at its end.
     pub expects: Vec<Expect>,
-    /// Whether the topology is stopped and started after it.
+    /// Set when the topology is stopped and started after it.
     pub restart: bool,
 }
 
@@ -57,9 +57,9 @@ pub struct Expect {
     pub line: u64,
     /// The lines of its rows.
     pub rows: Vec<u64>,
-    /// What it is about.
-    pub what: What,
-    /// What must be found.
+    /// The content it is about.
+    pub observed: Observed,
+    /// The expected rows.
     pub wanted: Table,
 }
 
@@ -67,15 +67,15 @@ pub struct Expect {
 ///
 /// # Errors
 /// Every mistake in the script, or in the topology.
-pub fn read(path: &Path, variables: &Variables) -> Result<Case> {
+pub fn read_case(path: &Path, variables: &Variables) -> Result<Case> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| mistake(format!("cannot read the script {name}: {error}")))?;
     let file = [SqlFile { name: name.clone(), text: text.clone() }];
-    let told = |mistakes: Vec<SqlError>| Error::new(SqlMistakes::new(mistakes, &file));
-    let script = script::read(&name, &text).map_err(told)?;
-    let files = topology_files(path, &name, &script).map_err(told)?;
-    let mut plan = (*topology::plan(&files, variables, Network::Refused)?).clone();
+    let as_error = |mistakes: Vec<SqlError>| Error::new(SqlMistakes::new(mistakes, &file));
+    let script = script::parse_script(&name, &text).map_err(as_error)?;
+    let files = topology_files(path, &name, &script).map_err(as_error)?;
+    let mut plan = (*topology::plan_topology(&files, variables, Network::Refused)?).clone();
     for source in &mut plan.sources {
         source.encoding = Encoding::Json;
         if source.key_encoding != Encoding::Json {
@@ -85,9 +85,9 @@ pub fn read(path: &Path, variables: &Variables) -> Result<Case> {
     let plan = Arc::new(plan);
     let shapes = Shapes::of(&plan)?;
     let mut binder = Binder { file: &name, plan: &plan, shapes: &shapes, mistakes: vec![] };
-    let steps = binder.steps(script.steps)?;
+    let steps = binder.bind_steps(script.steps)?;
     if !binder.mistakes.is_empty() {
-        return Err(told(binder.mistakes));
+        return Err(as_error(binder.mistakes));
     }
     let mut partitions = vec![BTreeSet::from([0]); plan.sources.len()];
     for (source, _, record) in steps.iter().flat_map(|step| &step.records) {
@@ -116,6 +116,7 @@ fn topology_files(path: &Path, name: &str, script: &Script) -> Result<Vec<SqlFil
     if mistakes.is_empty() { Ok(files) } else { Err(mistakes) }
 }
 
+/// Binds a script's names and rows to a plan; collects mistakes.
 struct Binder<'a> {
     file: &'a str,
     plan: &'a Plan,
@@ -124,19 +125,19 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    fn mistake(&mut self, (line, column): (u64, u64), message: String, hint: Option<String>) {
+    fn add_mistake(&mut self, (line, column): (u64, u64), message: String, hint: Option<String>) {
         self.mistakes.push(SqlError { file: self.file.to_owned(), line, column, message, hint });
     }
 
-    fn steps(&mut self, steps: Vec<script::Step>) -> Result<Vec<Step>> {
+    fn bind_steps(&mut self, steps: Vec<script::ScriptStep>) -> Result<Vec<Step>> {
         let mut offsets: BTreeMap<(usize, i32), i64> = BTreeMap::new();
         let mut bound = Vec::new();
         for step in steps {
             let mut records = Vec::new();
             for feed in step.feeds {
-                let Some(source) = self.source(&feed.source) else { continue };
+                let Some(source) = self.find_source(&feed.source) else { continue };
                 for record in feed.records {
-                    let record = self.keyed(source, record);
+                    let record = self.split_key(source, record);
                     let offset = offsets.entry((source, record.partition)).or_default();
                     records.push((source, *offset, record));
                     *offset += 1;
@@ -144,77 +145,80 @@ impl Binder<'_> {
             }
             let mut expects = Vec::new();
             for expect in step.expects {
-                expects.extend(self.expect(expect)?);
+                expects.extend(self.bind_expectation(expect)?);
             }
             bound.push(Step { line: step.line, records, expects, restart: step.restart });
         }
         Ok(bound)
     }
 
-    /// A record of an upsert table holds key and value in its line, unless the key is stated before it.
-    fn keyed(&self, source: usize, mut record: Record) -> Record {
+    /// Splits the line of an upsert table's record into key and value, unless the key is stated before it.
+    fn split_key(&self, source: usize, mut record: Record) -> Record {
         let upsert = self.plan.sources.get(source).is_some_and(|s| s.format == Format::Upsert);
         if upsert
             && record.key.is_none()
             && let Some(line) = record.value.take()
         {
-            // What has another form is fed as it is, without a key, and judged as that.
+            // A line of another form is fed unchanged and without a key, to test malformed records.
             (record.key, record.value) = match split_line(line.as_bytes()) {
-                Some((key, value)) => (key.map(text), value.map(text)),
+                Some((key, value)) => (key.map(line_part), value.map(line_part)),
                 None => (None, Some(line)),
             };
         }
         record
     }
 
-    fn expect(&mut self, expect: script::Expect) -> Result<Option<Expect>> {
-        let what = match &expect.subject {
-            Subject::DeadLetter => Some(What::DeadLetters),
-            Subject::View(word) if word.text == dataflows::state_tables::ERRORS => Some(What::Errors),
-            Subject::View(word) => self.view(word).map(What::View),
+    fn bind_expectation(&mut self, expect: script::ScriptExpect) -> Result<Option<Expect>> {
+        let observed = match &expect.subject {
+            Subject::DeadLetter => Some(Observed::DeadLetters),
+            Subject::View(word) if word.text == dataflows::state_tables::ERRORS => Some(Observed::Errors),
+            Subject::View(word) => self.find_view(word).map(Observed::View),
             Subject::Changes(word) => {
                 let names = self.plan.sinks.iter().map(|sink| sink.name.as_str()).collect();
-                self.place("sink", word, names).map(What::Changes)
+                self.find_name("sink", word, names).map(Observed::Changes)
             }
-            Subject::Outcomes(word) => self.source(word).map(What::Outcomes),
+            Subject::Outcomes(word) => self.find_source(word).map(Observed::Outcomes),
         };
-        let Some(what) = what else { return Ok(None) };
-        let shape = self.shapes.get(what).context("what is expected has no columns")?;
+        let Some(observed) = observed else { return Ok(None) };
+        let shape = self.shapes.shape_of(observed).context("what is expected has no columns")?;
         let mut rows = Vec::new();
         for row in &expect.rows {
-            match table::expected(&shape.schema, &row.text)? {
-                // Counts are numbers: one that is left out is none.
-                Ok(text) if matches!(what, What::Outcomes(_)) => rows.push(text.replace("null", "0")),
+            match table::normalize_expected(&shape.schema, &row.text)? {
+                // A count that is left out is 0, not NULL.
+                Ok(text) if matches!(observed, Observed::Outcomes(_)) => rows.push(text.replace("null", "0")),
                 Ok(text) => rows.push(text),
-                Err((column, message)) => self.mistake((row.line, row.column + column - 1), message, None),
+                Err((column, message)) => {
+                    self.add_mistake((row.line, row.column + column - 1), message, None)
+                }
             }
         }
         let lines = expect.rows.iter().map(|row| row.line).collect();
-        Ok(Some(Expect { line: expect.line, rows: lines, what, wanted: Table::new(rows) }))
+        Ok(Some(Expect { line: expect.line, rows: lines, observed, wanted: Table::new(rows) }))
     }
 
-    fn source(&mut self, word: &Word) -> Option<usize> {
+    fn find_source(&mut self, word: &Word) -> Option<usize> {
         let names = self.plan.sources.iter().map(|source| source.name.as_str()).collect();
-        self.place("source", word, names)
+        self.find_name("source", word, names)
     }
 
-    /// A view; only a materialized one has content.
-    fn view(&mut self, word: &Word) -> Option<usize> {
+    /// Finds a view, which must be materialized to have content.
+    fn find_view(&mut self, word: &Word) -> Option<usize> {
         let plan = self.plan;
         if plan.sinks.iter().any(|sink| sink.name == word.text) {
             let hint = format!("write expect changes {}, or expect the view it shows", word.text);
             let message = format!("{} is a sink and not a view", word.text);
-            self.mistake((word.line, word.column), message, Some(hint));
+            self.add_mistake((word.line, word.column), message, Some(hint));
             return None;
         }
-        self.place(
+        self.find_name(
             "materialized view",
             word,
             plan.views.iter().map(|view: &View| view.name.as_str()).collect(),
         )
     }
 
-    fn place(&mut self, kind: &str, word: &Word, names: Vec<&str>) -> Option<usize> {
+    /// The index of a name among `names`, also in lower case; a mistake if there is none.
+    fn find_name(&mut self, kind: &str, word: &Word, names: Vec<&str>) -> Option<usize> {
         let folded = word.text.to_lowercase();
         let found = names.iter().position(|name| *name == word.text);
         let found = found.or_else(|| names.iter().position(|name| *name == folded));
@@ -224,13 +228,17 @@ impl Binder<'_> {
                 false => format!("the topology has {}", names.join(", ")),
             };
             let hint = did_you_mean(&word.text, names).unwrap_or(has);
-            self.mistake((word.line, word.column), format!("there is no {kind} {}", word.text), Some(hint));
+            self.add_mistake(
+                (word.line, word.column),
+                format!("there is no {kind} {}", word.text),
+                Some(hint),
+            );
         }
         found
     }
 }
 
-/// A part of a line, which is text.
-fn text(bytes: &[u8]) -> String {
+/// A part of a line as text.
+fn line_part(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

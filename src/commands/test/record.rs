@@ -1,15 +1,15 @@
 //! One record of a feed: `[partition=N] [timestamp=T] [key=K] VALUE`.
 //!
-//! What stands before the value are its coordinates; the value is the rest of the line, byte for
-//! byte, and need not be JSON, so that broken records can be fed. `NULL` is a record without a value.
+//! The fields before the value are the record's coordinates. The value is the rest of the line, byte for
+//! byte, and need not be JSON, so that malformed records can be fed. `NULL` is a record without a value.
 
 use schemas::types::time::parse_timestamp;
 
-/// How a record is written.
-pub const FORM: &str =
+/// Hint on the syntax of a record.
+pub const SYNTAX_HINT: &str =
     "write [partition=N] [timestamp=T] [key=K] VALUE; T is ISO-8601, or milliseconds since 1970";
 
-/// A record as it stands in a script.
+/// A record of a script.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// Its line.
@@ -24,8 +24,8 @@ pub struct Record {
     pub value: Option<String>,
 }
 
-/// Reads a record. What is wrong comes with its column.
-pub fn read(line: &str, number: u64) -> Result<Record, (u64, String)> {
+/// Parses a record. An error names its column.
+pub fn parse_record(line: &str, number: u64) -> Result<Record, (u64, String)> {
     let mut record = Record { line: number, ..Record::default() };
     let mut rest = line.trim_start();
     loop {
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn coordinates_stand_before_the_value() {
-        let read = |line| read(line, 7);
+        let read = |line| parse_record(line, 7);
         let plain = Record { line: 7, value: Some("{\"a\": 1}".into()), ..Record::default() };
         assert_eq!(read("{\"a\": 1}"), Ok(plain.clone()));
         let timed = Record { partition: 2, timestamp_ms: Some(1500), ..plain };
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn mistakes_have_columns() {
-        let column = |line| read(line, 7).map_err(|(column, _)| column).unwrap_err();
+        let column = |line| parse_record(line, 7).map_err(|(column, _)| column).unwrap_err();
         assert_eq!(column("partition=x {}"), 1);
         assert_eq!(column("partition=-1 {}"), 1);
         assert_eq!(column("partition=1  timestamp=soon {}"), 14);

@@ -1,10 +1,10 @@
-//! The text of a test script: directives in SQL comments, and the lines below each.
+//! Parser of test scripts: directives in SQL comments, and the lines below each.
 //!
 //! `-- topology FILE`, `-- feed SOURCE`, `-- expect ...` and `-- restart` are directives; any other
-//! comment is a comment, unless it looks like a misspelled directive. What stands below a feed are
-//! records, what stands below an expectation are rows, one a line. A step is what is fed together
-//! with what is expected then; the next feed, or a restart, begins another. Here names and rows are
-//! text with a place; `case` gives them their meaning.
+//! comment is ignored, unless it looks like a misspelled directive. The lines below a feed are records,
+//! those below an expectation are rows. A step is a group of feeds and the expectations after them; the
+//! next feed, or a restart, begins another. Names and rows are only text with a place here; `case` binds
+//! them to the topology.
 
 use dataflows::sql::SqlError;
 use dataflows::sql::diagnostics::did_you_mean::nearest;
@@ -25,25 +25,25 @@ pub struct Word {
     pub column: u64,
 }
 
-/// A script, read and not yet understood.
+/// A parsed script, not yet bound to its topology.
 #[derive(Debug, Default)]
 pub struct Script {
     /// Files of the topology, in order.
     pub topologies: Vec<Word>,
     /// Steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ScriptStep>,
 }
 
-/// Records that are fed together, and what is expected then.
+/// Records that are fed together, and the expectations after them.
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct ScriptStep {
     /// The line of its last directive.
     pub line: u64,
     /// Feeds, in order.
     pub feeds: Vec<Feed>,
     /// Expectations at its end.
-    pub expects: Vec<Expect>,
-    /// Whether the topology is stopped and started after it.
+    pub expects: Vec<ScriptExpect>,
+    /// Set when the topology is stopped and started after it.
     pub restart: bool,
 }
 
@@ -56,12 +56,12 @@ pub struct Feed {
     pub records: Vec<Record>,
 }
 
-/// What an expectation is about.
+/// The subject of an expectation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// The whole content of a view.
     View(Word),
-    /// What a sink sent in the step, net.
+    /// The net changes that a sink sent in the step.
     Changes(Word),
     /// All dead letters so far.
     DeadLetter,
@@ -71,29 +71,29 @@ pub enum Subject {
 
 /// An expectation.
 #[derive(Debug)]
-pub struct Expect {
+pub struct ScriptExpect {
     /// The line of the directive.
     pub line: u64,
-    /// What it is about.
+    /// Its subject.
     pub subject: Subject,
     /// The rows, as written.
     pub rows: Vec<Word>,
 }
 
-/// What the lines below the last directive are.
-enum Below {
+/// The meaning of the lines below the last directive.
+enum LineKind {
     Nothing,
     Records,
     Rows,
 }
 
-/// Reads a script.
+/// Parses a script.
 ///
 /// # Errors
 /// Every mistake in it, in order.
-pub fn read(file: &str, text: &str) -> Result<Script, Vec<SqlError>> {
+pub fn parse_script(file: &str, text: &str) -> Result<Script, Vec<SqlError>> {
     let mut reader =
-        Reader { file, script: Script::default(), below: Below::Nothing, spoilt: false, mistakes: vec![] };
+        Reader { file, script: Script::default(), below: LineKind::Nothing, spoilt: false, mistakes: vec![] };
     for (number, line) in (1u64..).zip(text.lines()) {
         let line = line.trim_end();
         let content = line.trim_start();
@@ -102,14 +102,14 @@ pub fn read(file: &str, text: &str) -> Result<Script, Vec<SqlError>> {
         }
         match content.strip_prefix("--") {
             Some(comment) => {
-                let words = words(comment, number, (line.len() - comment.len(), line));
-                reader.comment(&words);
+                let words = split_words(comment, number, (line.len() - comment.len(), line));
+                reader.read_comment(&words);
             }
-            None => reader.below(line, number),
+            None => reader.read_line(line, number),
         }
     }
     if reader.script.topologies.is_empty() && reader.mistakes.is_empty() {
-        reader.mistake((1, 1), "the script names no topology", "begin with -- topology FILE");
+        reader.add_mistake((1, 1), "the script names no topology", "begin with -- topology FILE");
     }
     match reader.mistakes.is_empty() {
         true => Ok(reader.script),
@@ -117,8 +117,8 @@ pub fn read(file: &str, text: &str) -> Result<Script, Vec<SqlError>> {
     }
 }
 
-/// The words of a part of a line that begins at a byte of it.
-fn words(part: &str, number: u64, (start, line): (usize, &str)) -> Vec<Word> {
+/// Splits a part of a line, which begins at byte `start`, into words with their places.
+fn split_words(part: &str, number: u64, (start, line): (usize, &str)) -> Vec<Word> {
     let place = |word: &str| {
         let at = word.as_ptr() as usize - part.as_ptr() as usize;
         line.get(..start + at).map_or(0, |before| before.chars().count()) as u64 + 1
@@ -127,65 +127,72 @@ fn words(part: &str, number: u64, (start, line): (usize, &str)) -> Vec<Word> {
     part.split_whitespace().map(word).collect()
 }
 
+/// State of the parser.
 struct Reader<'a> {
     file: &'a str,
     script: Script,
-    below: Below,
-    /// The last directive was a mistake: what stands below it says nothing.
+    below: LineKind,
+    /// Set when the last directive was a mistake: the lines below it are skipped.
     spoilt: bool,
     mistakes: Vec<SqlError>,
 }
 
 impl Reader<'_> {
-    fn mistake(&mut self, (line, column): (u64, u64), message: &str, hint: &str) {
+    fn add_mistake(&mut self, (line, column): (u64, u64), message: &str, hint: &str) {
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
         let (file, message) = (self.file.to_owned(), message.to_owned());
         self.mistakes.push(SqlError { file, line, column, message, hint });
     }
 
-    fn comment(&mut self, words: &[Word]) {
+    /// Reads a comment, which may be a directive.
+    fn read_comment(&mut self, words: &[Word]) {
         let Some((first, rest)) = words.split_first() else { return };
         if DIRECTIVES.contains(&first.text.as_str()) {
-            self.below = Below::Nothing;
-            self.spoilt = !self.directive(first, rest);
+            self.below = LineKind::Nothing;
+            self.spoilt = !self.read_directive(first, rest);
             return;
         }
-        // A sentence is a comment; a word or two that nearly are a directive are a slip.
+        // Up to three words that resemble a directive are taken for a misspelled one; longer text is a
+        // comment.
         if let (Some(meant), 0..=2) = (nearest(&first.text, DIRECTIVES), rest.len()) {
             let message = format!("{} is no directive", first.text);
             let hint = format!("did you mean {meant}? A comment that must begin so begins with ---");
-            self.mistake((first.line, first.column), &message, &hint);
-            (self.below, self.spoilt) = (Below::Nothing, true);
+            self.add_mistake((first.line, first.column), &message, &hint);
+            (self.below, self.spoilt) = (LineKind::Nothing, true);
         }
     }
 
-    /// Takes a directive; false when it is not understood.
-    fn directive(&mut self, first: &Word, rest: &[Word]) -> bool {
+    /// Reads a directive. Returns false if it is malformed.
+    fn read_directive(&mut self, first: &Word, rest: &[Word]) -> bool {
         let wrong = |reader: &mut Self, hint: &str| {
             let at = rest.get(1).or(rest.first()).unwrap_or(first);
             let message = format!("{} is not written so", first.text);
-            reader.mistake((at.line, at.column), &message, hint);
+            reader.add_mistake((at.line, at.column), &message, hint);
             false
         };
         match (first.text.as_str(), rest) {
             ("topology", [file]) => {
                 if !self.script.steps.is_empty() {
                     let at = (first.line, first.column);
-                    self.mistake(at, "the topology comes after a step", "name it at the top of the script");
+                    self.add_mistake(
+                        at,
+                        "the topology comes after a step",
+                        "name it at the top of the script",
+                    );
                 }
                 self.script.topologies.push(file.clone());
             }
             ("topology", _) => return wrong(self, "write topology FILE; a file is relative to the script"),
             ("feed", [source]) => {
                 let fresh = self.script.steps.last().is_none_or(|s| s.restart || !s.expects.is_empty());
-                let step = self.step(fresh, first.line);
+                let step = self.step_for(fresh, first.line);
                 step.feeds.push(Feed { source: source.clone(), records: vec![] });
-                self.below = Below::Records;
+                self.below = LineKind::Records;
             }
             ("feed", _) => return wrong(self, "write feed SOURCE, and below it a record a line"),
             ("restart", []) => {
                 let again = self.script.steps.last().is_none_or(|s| s.restart);
-                self.step(again, first.line).restart = true;
+                self.step_for(again, first.line).restart = true;
             }
             ("restart", _) => return wrong(self, "write restart and nothing else"),
             (_, words) => {
@@ -200,18 +207,18 @@ impl Reader<'_> {
                     _ => return wrong(self, EXPECTS),
                 };
                 let fresh = self.script.steps.last().is_none_or(|s| s.restart);
-                let step = self.step(fresh, first.line);
-                step.expects.push(Expect { line: first.line, subject, rows: vec![] });
-                self.below = Below::Rows;
+                let step = self.step_for(fresh, first.line);
+                step.expects.push(ScriptExpect { line: first.line, subject, rows: vec![] });
+                self.below = LineKind::Rows;
             }
         }
         true
     }
 
-    /// The step that a directive belongs to.
-    fn step(&mut self, fresh: bool, line: u64) -> &mut Step {
+    /// The step that a directive belongs to: a new one if `fresh`, else the last.
+    fn step_for(&mut self, fresh: bool, line: u64) -> &mut ScriptStep {
         if fresh || self.script.steps.is_empty() {
-            self.script.steps.push(Step::default());
+            self.script.steps.push(ScriptStep::default());
         }
         let last = self.script.steps.len() - 1;
         let step = &mut self.script.steps[last];
@@ -219,31 +226,32 @@ impl Reader<'_> {
         step
     }
 
-    fn below(&mut self, line: &str, number: u64) {
+    /// Reads a line that is no comment, by the directive above it.
+    fn read_line(&mut self, line: &str, number: u64) {
         if self.spoilt {
             return;
         }
         let indent = line.chars().take_while(|c| c.is_whitespace()).count() as u64;
         let step = self.script.steps.last_mut();
         match self.below {
-            Below::Rows => {
+            LineKind::Rows => {
                 let expect = step.and_then(|step| step.expects.last_mut());
                 let row = Word { text: line.trim().to_owned(), line: number, column: indent + 1 };
                 expect.into_iter().for_each(|expect| expect.rows.push(row.clone()));
             }
-            Below::Records => {
+            LineKind::Records => {
                 let feed = step.and_then(|step| step.feeds.last_mut());
-                match (record::read(line, number), feed) {
+                match (record::parse_record(line, number), feed) {
                     (Ok(record), Some(feed)) => feed.records.push(record),
                     (Ok(_), None) => {}
                     (Err((column, message)), _) => {
-                        self.mistake((number, column), &message, record::FORM);
+                        self.add_mistake((number, column), &message, record::SYNTAX_HINT);
                     }
                 }
             }
-            Below::Nothing => {
+            LineKind::Nothing => {
                 let hint = "records stand below -- feed SOURCE, rows below -- expect; SQL stands in the topology's file";
-                self.mistake((number, indent + 1), "this line belongs to no directive", hint);
+                self.add_mistake((number, indent + 1), "this line belongs to no directive", hint);
                 self.spoilt = true;
             }
         }
@@ -258,7 +266,7 @@ mod tests {
     fn steps_end_where_the_next_feed_begins() {
         let text = "-- topology a.sql\n-- feed s\n{}\n-- feed t\n\n{}\n-- expect v\n{}\n-- expect dead_letter\n\
                     -- Prose may stand anywhere.\n-- feed s\n-- restart\n-- expect v\n";
-        let script = read("x", text).unwrap_or_default();
+        let script = parse_script("x", text).unwrap_or_default();
         let shape: Vec<_> =
             script.steps.iter().map(|s| (s.line, s.feeds.len(), s.expects.len(), s.restart)).collect();
         assert_eq!(shape, [(9, 2, 2, false), (12, 1, 0, true), (13, 0, 1, false)]);
@@ -267,9 +275,10 @@ mod tests {
     #[test]
     fn mistakes_have_places() {
         let text = "-- topology\n{}\n-- feed\n-- expct v\n  -- expect changes\n-- restart now\n";
-        let told: Vec<(u64, u64)> = read("x", text).unwrap_err().iter().map(|m| (m.line, m.column)).collect();
+        let told: Vec<(u64, u64)> =
+            parse_script("x", text).unwrap_err().iter().map(|m| (m.line, m.column)).collect();
         assert_eq!(told, [(1, 4), (3, 4), (4, 4), (5, 13), (6, 12)]);
-        assert_eq!(read("x", "{}").unwrap_err().len(), 1);
-        assert!(read("x", "").is_err());
+        assert_eq!(parse_script("x", "{}").unwrap_err().len(), 1);
+        assert!(parse_script("x", "").is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! Rows to compare: of a view, of a sink, dead letters, counts. Each is one JSON object, as JSON
-//! sinks write it, so that what is expected and what is found are equal when their text is.
+//! Tables of rows to compare: of a view, of a sink, dead letters, counts. Each row is one JSON object as JSON
+//! sinks write it, so that an expected and a found row are equal exactly when their texts are.
 //!
-//! Tables are multisets, shown in the order of their values, column by column. A difference pairs
-//! rows of one key and tells which columns differ; other rows are expected (`-`) or found (`+`).
+//! Tables are multisets, ordered by their values, column by column. A difference pairs rows of the same key
+//! and lists the columns that differ; other rows are only expected (`-`) or only found (`+`).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ use dataflows::sql::diagnostics::did_you_mean::did_you_mean;
 use schemas::{Encoder, JsonDecoder, JsonOptions, Records, RowCodec, Rows};
 use serde_json::{Map, Value};
 
-/// Rows that a difference shows before it only counts them.
-const SHOWN: usize = 40;
+/// Most rows that a difference shows; further ones are only counted.
+const MAX_SHOWN_ROWS: usize = 40;
 
 /// Rows as JSON text, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,42 +26,42 @@ pub struct Table {
     pub rows: Vec<String>,
 }
 
-/// What the rows of a table look like.
+/// The columns and the key of a table.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// The columns.
     pub schema: SchemaRef,
-    /// Names of the columns that tell rows apart; none where equal rows may occur.
+    /// Names of the key columns; none if rows have no key.
     pub key: Vec<String>,
 }
 
 impl Table {
-    /// A table of rows in any order.
+    /// Creates a table from rows in any order.
     pub fn new(rows: Vec<String>) -> Table {
         let parsed = |row: &String| serde_json::from_str::<Value>(row).unwrap_or_default();
         let mut keyed: Vec<(Value, String)> = rows.into_iter().map(|row| (parsed(&row), row)).collect();
-        keyed.sort_by(|(a, left), (b, right)| order(a, b).then_with(|| left.cmp(right)));
+        keyed.sort_by(|(a, left), (b, right)| compare_values(a, b).then_with(|| left.cmp(right)));
         Table { rows: keyed.into_iter().map(|(_, row)| row).collect() }
     }
 }
 
 /// Packed rows as JSON text, in their order.
-pub fn texts(schema: &Schema, rows: &Rows) -> Result<Vec<String>> {
+pub fn row_texts(schema: &Schema, rows: &Rows) -> Result<Vec<String>> {
     let columns = RowCodec::of(schema)?.decode(rows.iter())?;
-    encode(&RecordBatch::try_new(Arc::new(loose(schema)), columns)?)
+    batch_rows(&RecordBatch::try_new(Arc::new(nullable_schema(schema)), columns)?)
 }
 
 /// Rows of a batch as JSON text, in their order.
-pub fn encode(batch: &RecordBatch) -> Result<Vec<String>> {
+pub fn batch_rows(batch: &RecordBatch) -> Result<Vec<String>> {
     let encoded = Encoder::json(&batch.schema())?.encode(batch)?;
     let text =
         |row: Option<&[u8]>| String::from_utf8(row.unwrap_or_default().to_vec()).context("a row is not text");
     encoded.iter().map(text).collect()
 }
 
-/// An expected row as it would be found: a column left out is NULL. What is wrong comes with its
-/// column in the text.
-pub fn expected(schema: &SchemaRef, text: &str) -> Result<Result<String, (u64, String)>> {
+/// An expected row in the form of a found one: a column that is left out is NULL. The inner error is a
+/// mistake in the row, with its column in the text.
+pub fn normalize_expected(schema: &SchemaRef, text: &str) -> Result<Result<String, (u64, String)>> {
     let object: Map<String, Value> = match serde_json::from_str(text) {
         Ok(object) => object,
         Err(error) => {
@@ -69,7 +69,7 @@ pub fn expected(schema: &SchemaRef, text: &str) -> Result<Result<String, (u64, S
             return Ok(Err((column, "a row must be a JSON object on one line".to_owned())));
         }
     };
-    if let Some((name, hint)) = unknown(schema.fields(), &object) {
+    if let Some((name, hint)) = unknown_column(schema.fields(), &object) {
         let at = text.find(&format!("\"{name}\"")).map_or(0, |at| text[..at].chars().count());
         return Ok(Err((at as u64 + 1, format!("there is no column {name}{hint}"))));
     }
@@ -80,19 +80,19 @@ pub fn expected(schema: &SchemaRef, text: &str) -> Result<Result<String, (u64, S
     if let Some(reject) = decoded.rejects.first() {
         return Ok(Err((1, reject.message.clone())));
     }
-    let row = encode(&decoded.batch)?.pop();
+    let row = batch_rows(&decoded.batch)?.pop();
     row.map(Ok).ok_or_else(|| anyhow!("a row was lost"))
 }
 
-/// A name that is no column, with what may be meant.
-fn unknown(fields: &Fields, object: &Map<String, Value>) -> Option<(String, String)> {
+/// The first name that is no column, with a hint at a similar one.
+fn unknown_column(fields: &Fields, object: &Map<String, Value>) -> Option<(String, String)> {
     for (name, value) in object {
         let Some(field) = fields.iter().find(|field| field.name() == name) else {
             let near = did_you_mean(name, fields.iter().map(|field| field.name().as_str()));
             return Some((name.clone(), near.map(|near| format!("; {near}")).unwrap_or_default()));
         };
         if let (DataType::Struct(inner), Value::Object(value)) = (field.data_type(), value)
-            && let Some(found) = unknown(inner, value)
+            && let Some(found) = unknown_column(inner, value)
         {
             return Some(found);
         }
@@ -101,13 +101,13 @@ fn unknown(fields: &Fields, object: &Map<String, Value>) -> Option<(String, Stri
 }
 
 /// The schema with every column nullable.
-pub fn loose(schema: &Schema) -> Schema {
+pub fn nullable_schema(schema: &Schema) -> Schema {
     let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
     Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>())
 }
 
-/// Values in the order people expect: NULL, booleans, numbers, text; objects by their values.
-fn order(a: &Value, b: &Value) -> Ordering {
+/// Orders values: NULL, booleans, numbers, text, arrays, objects; arrays and objects by their values.
+fn compare_values(a: &Value, b: &Value) -> Ordering {
     let rank = |value: &Value| match value {
         Value::Null => 0,
         Value::Bool(_) => 1,
@@ -123,17 +123,22 @@ fn order(a: &Value, b: &Value) -> Ordering {
             _ => x.as_f64().unwrap_or_default().total_cmp(&y.as_f64().unwrap_or_default()),
         },
         (Value::String(a), Value::String(b)) => a.cmp(b),
-        (Value::Array(a), Value::Array(b)) => all(a.iter().zip(b)).then(a.len().cmp(&b.len())),
-        (Value::Object(a), Value::Object(b)) => all(a.values().zip(b.values())).then(a.len().cmp(&b.len())),
+        (Value::Array(a), Value::Array(b)) => compare_pairs(a.iter().zip(b)).then(a.len().cmp(&b.len())),
+        (Value::Object(a), Value::Object(b)) => {
+            compare_pairs(a.values().zip(b.values())).then(a.len().cmp(&b.len()))
+        }
         _ => rank(a).cmp(&rank(b)),
     }
 }
 
-fn all<'v>(mut pairs: impl Iterator<Item = (&'v Value, &'v Value)>) -> Ordering {
-    pairs.find_map(|(a, b)| Some(order(a, b)).filter(|order| order.is_ne())).unwrap_or(Ordering::Equal)
+/// Orders by the first pair that differs.
+fn compare_pairs<'v>(mut pairs: impl Iterator<Item = (&'v Value, &'v Value)>) -> Ordering {
+    pairs
+        .find_map(|(a, b)| Some(compare_values(a, b)).filter(|order| order.is_ne()))
+        .unwrap_or(Ordering::Equal)
 }
 
-/// How `found` differs from `wanted`, a line a row; None when it does not.
+/// The difference of `found` from `wanted`, one line per row; None if there is none.
 pub fn difference(shape: &Shape, wanted: &Table, found: &Table) -> Option<String> {
     let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
     wanted.rows.iter().for_each(|row| *counts.entry(row).or_default() -= 1);
@@ -146,17 +151,17 @@ pub fn difference(shape: &Shape, wanted: &Table, found: &Table) -> Option<String
     if missing.is_empty() && extra.is_empty() {
         return None;
     }
-    let mut lines = rows_apart(shape, &missing, extra);
-    let hidden = lines.len().saturating_sub(SHOWN);
-    lines.truncate(SHOWN);
+    let mut lines = difference_lines(shape, &missing, extra);
+    let hidden = lines.len().saturating_sub(MAX_SHOWN_ROWS);
+    lines.truncate(MAX_SHOWN_ROWS);
     if hidden > 0 {
         lines.push(format!("  and {hidden} more\n"));
     }
     Some(lines.concat())
 }
 
-/// The rows that differ: those of one key together, the others by themselves.
-fn rows_apart(shape: &Shape, missing: &[String], mut extra: Vec<String>) -> Vec<String> {
+/// The lines of a difference: rows of the same key are paired.
+fn difference_lines(shape: &Shape, missing: &[String], mut extra: Vec<String>) -> Vec<String> {
     let parse = |row: &str| serde_json::from_str::<Map<String, Value>>(row).unwrap_or_default();
     let key = |row: &str| {
         let row = parse(row);
@@ -183,7 +188,7 @@ fn rows_apart(shape: &Shape, missing: &[String], mut extra: Vec<String>) -> Vec<
     }
     lines.extend(extra.into_iter().map(|row| (row.clone(), format!("  + {row}\n"))));
     let parsed = |row: &str| serde_json::from_str::<Value>(row).unwrap_or_default();
-    lines.sort_by(|(a, _), (b, _)| order(&parsed(a), &parsed(b)));
+    lines.sort_by(|(a, _), (b, _)| compare_values(&parsed(a), &parsed(b)));
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
@@ -225,9 +230,9 @@ mod tests {
     #[test]
     fn an_expected_row_is_read_as_a_record_is() -> Result<()> {
         let schema = shape(&[]).schema;
-        assert_eq!(expected(&schema, r#"{"n": 1}"#)?, Ok(r#"{"k":null,"n":1.0}"#.to_owned()));
+        assert_eq!(normalize_expected(&schema, r#"{"n": 1}"#)?, Ok(r#"{"k":null,"n":1.0}"#.to_owned()));
         let wrong = |text: &str| -> Result<(u64, String)> {
-            expected(&schema, text)?.err().context("it is a mistake")
+            normalize_expected(&schema, text)?.err().context("it is a mistake")
         };
         assert_eq!(wrong(r#"{"n":1, "kk":2}"#)?, (9, "there is no column kk; did you mean k?".to_owned()));
         assert_eq!(wrong("[1]")?.1, "a row must be a JSON object on one line");

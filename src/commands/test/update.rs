@@ -1,4 +1,4 @@
-//! `--update`: the rows of expectations rewritten with what is found. Comments, blank lines and the
+//! `--update`: rewrites the rows of failed expectations with the rows found. Comments, blank lines and the
 //! expectations that hold stay as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,14 +12,14 @@ use super::table::Table;
 pub struct Rewrite<'a> {
     /// The line of its directive.
     pub line: u64,
-    /// The lines of its rows as they are.
+    /// The lines of its present rows.
     pub rows: &'a [u64],
-    /// Its rows as they must be.
+    /// The new rows.
     pub found: Table,
 }
 
-/// The script with its expectations rewritten.
-pub fn rewritten(text: &str, rewrites: &[Rewrite<'_>]) -> String {
+/// The script's text with its expectations rewritten.
+pub fn rewrite_expectations(text: &str, rewrites: &[Rewrite<'_>]) -> String {
     let gone: BTreeSet<u64> = rewrites.iter().flat_map(|rewrite| rewrite.rows).copied().collect();
     let new: BTreeMap<u64, &Table> = rewrites.iter().map(|rewrite| (rewrite.line, &rewrite.found)).collect();
     let mut out = String::with_capacity(text.len());
@@ -36,11 +36,11 @@ pub fn rewritten(text: &str, rewrites: &[Rewrite<'_>]) -> String {
     out
 }
 
-/// Writes the script whole or not at all.
+/// Replaces the script's file atomically.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(path: &Path, text: &str) -> Result<()> {
+pub fn write_script(path: &Path, text: &str) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
@@ -59,7 +59,7 @@ mod tests {
         let rewrites =
             [Rewrite { line: 1, rows: &[2, 4], found: v }, Rewrite { line: 8, rows: &[], found: x }];
         assert_eq!(
-            rewritten(text, &rewrites),
+            rewrite_expectations(text, &rewrites),
             "-- expect v\n{\"a\":3}\n-- why\n\n-- expect w\n{\"b\":1}\n-- expect x\n{\"c\":1}\n{\"c\":2}\n"
         );
     }

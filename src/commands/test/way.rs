@@ -1,7 +1,7 @@
-//! The ways a script is run: cut into epochs, on some workers, with and without stops.
+//! The ways to run a script: by division into epochs, number of workers, and with or without stops.
 //!
-//! What becomes of the records must not depend on any of this. The first way is the reference: its
-//! pictures are held against the expectations, those of the others against its own.
+//! Results must not depend on the way. The first way is the reference: its pictures are compared with the
+//! expectations, those of the other ways with its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use schemas::Records;
 use super::case::{Case, Step};
 use super::picture::{Picture, Seen};
 
-/// Where epochs end.
+/// The division of a script's records into epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
     Step,
@@ -28,28 +28,28 @@ enum Cut {
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
     cut: Cut,
-    /// Workers; more than one number are taken in turn, with a stop and restore after each step.
+    /// Numbers of workers. Several numbers are used in turn, with a stop and restore after each step.
     workers: &'static [usize],
 }
 
-const fn way(cut: Cut, workers: &'static [usize]) -> Way {
+const fn new_way(cut: Cut, workers: &'static [usize]) -> Way {
     Way { cut, workers }
 }
 
 /// All ways, the reference first.
 pub const WAYS: [Way; 12] = [
-    way(Cut::Step, &[1]),
-    way(Cut::Step, &[2]),
-    way(Cut::Step, &[3]),
-    way(Cut::Row, &[1]),
-    way(Cut::Row, &[2]),
-    way(Cut::Row, &[3]),
-    way(Cut::Never, &[1]),
-    way(Cut::Never, &[2]),
-    way(Cut::Never, &[3]),
-    way(Cut::Step, &[1, 2, 3]),
-    way(Cut::Step, &[2, 3, 1]),
-    way(Cut::Step, &[3, 1, 2]),
+    new_way(Cut::Step, &[1]),
+    new_way(Cut::Step, &[2]),
+    new_way(Cut::Step, &[3]),
+    new_way(Cut::Row, &[1]),
+    new_way(Cut::Row, &[2]),
+    new_way(Cut::Row, &[3]),
+    new_way(Cut::Never, &[1]),
+    new_way(Cut::Never, &[2]),
+    new_way(Cut::Never, &[3]),
+    new_way(Cut::Step, &[1, 2, 3]),
+    new_way(Cut::Step, &[2, 3, 1]),
+    new_way(Cut::Step, &[3, 1, 2]),
 ];
 
 impl std::fmt::Display for Way {
@@ -71,12 +71,12 @@ impl std::fmt::Display for Way {
 }
 
 impl Way {
-    /// Whether it sees less than every step's end.
+    /// Returns true if it has no picture at the end of some steps.
     pub fn skips_steps(&self) -> bool {
         self.cut == Cut::Never
     }
 
-    /// Runs a case; a picture for each step's end that this way has.
+    /// Runs a case. Returns a picture for the end of each step, or None for steps that this way skips.
     ///
     /// # Errors
     /// When the engine fails, with the line of the step.
@@ -87,23 +87,24 @@ impl Way {
             .context("cannot create a temporary directory for the state")?;
         let dir = scratch.path().join("state");
         let mut turn = self.workers.iter().cycle();
-        let mut open = || open(case, &dir, turn.next().copied().unwrap_or(1));
+        let mut open = || open_engine(case, &dir, turn.next().copied().unwrap_or(1));
         let mut run = Run { case, seen: Seen::default(), engine: open()? };
-        if case.plan.begins() {
-            // What there is before the first record, as `herald run` commits it.
-            run.commit()?;
+        if case.plan.has_initial_rows() {
+            // Rows that exist before the first record, which `herald run` also commits in an epoch of their
+            // own.
+            run.commit_epoch()?;
         }
         let last = case.steps.len().saturating_sub(1);
         let mut pictures = Vec::new();
         for (at, step) in case.steps.iter().enumerate() {
             let place = || format!("the step that ends at line {} failed", step.line);
             let ends = self.cut != Cut::Never || at == last;
-            run.step(step, self.cut, ends).with_context(place)?;
+            run.run_step(step, self.cut, ends).with_context(place)?;
             if !ends {
                 pictures.push(None);
                 continue;
             }
-            pictures.push(Some(run.seen.picture(&case.plan, &run.engine).with_context(place)?));
+            pictures.push(Some(run.seen.take_picture(&case.plan, &run.engine).with_context(place)?));
             if at < last && (step.restart || self.workers.len() > 1) {
                 let Run { seen, engine, .. } = run;
                 engine.stop().with_context(place)?;
@@ -115,7 +116,8 @@ impl Way {
     }
 }
 
-fn open(case: &Case, dir: &Path, workers: usize) -> Result<Engine> {
+/// Opens the engine on a case's state directory.
+fn open_engine(case: &Case, dir: &Path, workers: usize) -> Result<Engine> {
     let opening = Opening {
         plan: &case.plan,
         dir,
@@ -126,6 +128,7 @@ fn open(case: &Case, dir: &Path, workers: usize) -> Result<Engine> {
     Ok(Engine::open(opening)?)
 }
 
+/// A case that is being run.
 struct Run<'a> {
     case: &'a Case,
     seen: Seen,
@@ -133,7 +136,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn step(&mut self, step: &Step, cut: Cut, ends: bool) -> Result<()> {
+    /// Feeds the records of a step, and commits its epochs.
+    fn run_step(&mut self, step: &Step, cut: Cut, ends: bool) -> Result<()> {
         let mut batch: Option<(usize, Records)> = None;
         for (source, offset, record) in &step.records {
             let fits = batch.as_ref().is_some_and(|(s, b)| s == source && b.partition == record.partition);
@@ -151,26 +155,27 @@ impl Run<'_> {
                 && let Some((source, full)) = batch.take()
             {
                 self.engine.feed(source, full)?;
-                self.commit()?;
+                self.commit_epoch()?;
             }
         }
         if let Some((source, rest)) = batch {
             self.engine.feed(source, rest)?;
         }
-        // An epoch without records is none: a step that feeds nothing sees what the last one left.
+        // Without new records there is no epoch: the step sees the content that the last one left.
         match ends && self.engine.fed() {
-            true => self.commit(),
+            true => self.commit_epoch(),
             false => Ok(()),
         }
     }
 
-    fn commit(&mut self) -> Result<()> {
+    /// Closes the epoch, commits it, and accumulates its output.
+    fn commit_epoch(&mut self) -> Result<()> {
         self.engine.close()?;
         while let Some(done) = self.engine.commit(0)? {
             for sinks in &done.sinks {
                 self.seen.folded.apply(&self.case.plan, sinks)?;
             }
-            self.seen.letters.extend(done.letters);
+            self.seen.dead_letters.extend(done.dead_letters);
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
-//! CRC-32C (Castagnoli), and the two ways in which RocksDB writes checksums.
+//! CRC-32C (Castagnoli), and RocksDB's two forms of checksums.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-const TABLE: [u32; 256] = table();
+const TABLE: [u32; 256] = crc_table();
 
-const fn table() -> [u32; 256] {
+const fn crc_table() -> [u32; 256] {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -19,41 +19,42 @@ const fn table() -> [u32; 256] {
     table
 }
 
-/// CRC-32C of bytes.
+/// Computes the CRC-32C of bytes.
 pub(super) fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = Running::default();
-    bytes.iter().fold(0, |_, byte| crc.add(*byte))
+    let mut crc = RunningCrc::default();
+    bytes.iter().fold(0, |_, byte| crc.add_byte(*byte))
 }
 
-/// A CRC that grows byte by byte.
-pub(super) struct Running(u32);
+/// A CRC-32C computed byte by byte.
+pub(super) struct RunningCrc(u32);
 
-impl Default for Running {
-    fn default() -> Running {
-        Running(!0)
+impl Default for RunningCrc {
+    fn default() -> RunningCrc {
+        RunningCrc(!0)
     }
 }
 
-impl Running {
-    /// The CRC with one byte more.
+impl RunningCrc {
+    /// Adds a byte and returns the CRC of all bytes so far.
     #[inline]
-    pub(super) fn add(&mut self, byte: u8) -> u32 {
+    pub(super) fn add_byte(&mut self, byte: u8) -> u32 {
         self.0 = (self.0 >> 8) ^ TABLE[((self.0 ^ u32::from(byte)) & 0xFF) as usize];
         !self.0
     }
 }
 
-/// A CRC as it is stored: turned, so that a CRC of bytes that hold CRCs is still good.
-pub(super) fn masked(crc: u32) -> u32 {
+/// Returns a CRC in its stored form: rotated and offset, so that CRCs of bytes that contain CRCs stay
+/// reliable.
+pub(super) fn mask_crc(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
-/// The checksum of a block and the byte behind it, of a table whose checksums are of this type; None for a type
-/// that is not known.
+/// Computes the checksum of a block and its trailing compression byte; None for an unknown checksum type
+/// `kind`.
 pub(super) fn of_block(kind: u8, block_and_byte: &[u8]) -> Option<u32> {
     let (last, block) = block_and_byte.split_last()?;
     match kind {
-        1 => Some(masked(crc32c(block_and_byte))),
+        1 => Some(mask_crc(crc32c(block_and_byte))),
         4 => Some(xxh3_64(block) as u32 ^ u32::from(*last).wrapping_mul(0x6B90_83D9)),
         _ => None,
     }

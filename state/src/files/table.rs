@@ -1,8 +1,8 @@
-//! The parts of a table file that no scan reads, against their checksums: footer, list of parts, and what that
-//! lists (filters, properties), and the index.
+//! Checks of the parts of a table file that no scan reads: footer, list of parts, the listed parts (filters,
+//! properties), and the index.
 //!
-//! A block is followed by a byte that says how it is compressed and by the checksum of both. The footer, which
-//! has no checksum in the format that Herald writes, is checked by what it must be.
+//! A block is followed by a byte with its compression type and by the checksum of both. The footer has no
+//! checksum in the format that Herald writes; its fixed fields are compared instead.
 
 use std::fs::File;
 use std::io;
@@ -10,62 +10,69 @@ use std::os::unix::fs::FileExt;
 
 use super::crc;
 
-const FOOTER: usize = 53;
-const TRAILER: usize = 5;
+/// The bytes of a footer.
+const FOOTER_BYTES: usize = 53;
+/// The bytes after a block: compression type (1) and checksum (4).
+const TRAILER_BYTES: usize = 5;
 const MAGIC: u64 = 0x88E2_41B7_85F4_CFF7;
 /// The format version that Herald writes.
 const VERSION: u32 = 5;
 
-/// Where a block is and how long, without what follows it.
+/// The position and length of a block, without its trailer.
 #[derive(Clone, Copy, Debug)]
 struct Handle {
     offset: u64,
     size: u64,
 }
 
-/// The first damage of a table file.
+/// Checks a table file and returns its first damage.
 pub(super) fn check(file: &File) -> io::Result<Option<String>> {
     let len = file.metadata()?.len();
-    let Some(start) = len.checked_sub(FOOTER as u64) else { return damage("it is too short for a table") };
-    let mut footer = [0; FOOTER];
+    let Some(start) = len.checked_sub(FOOTER_BYTES as u64) else {
+        return report_damage("it is too short for a table");
+    };
+    let mut footer = [0; FOOTER_BYTES];
     file.read_exact_at(&mut footer, start)?;
-    let (parts, end) = footer.split_at(FOOTER - 12);
+    // Checksum type (1), handles with padding (40), format version (4), magic number (8).
+    let (parts, end) = footer.split_at(FOOTER_BYTES - 12);
     let version = end.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
     let magic = end.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     if magic != MAGIC || version != VERSION {
-        return damage("its footer is not that of a table");
+        return report_damage("its footer is not that of a table");
     }
     let (kind, mut rest) = (parts[0], &parts[1..]);
-    let (Some(list), Some(index)) = (handle(&mut rest), handle(&mut rest)) else {
-        return damage("its footer is not readable");
+    let (Some(list), Some(index)) = (read_handle(&mut rest), read_handle(&mut rest)) else {
+        return report_damage("its footer is not readable");
     };
     if rest.iter().any(|byte| *byte != 0) {
-        return damage("its footer is not that of a table");
+        return report_damage("its footer is not that of a table");
     }
-    let Some(parts) = block(file, kind, (list, start))? else {
-        return damage("its list of parts does not fit its checksum");
+    let Some(parts) = read_block(file, kind, (list, start))? else {
+        return report_damage("its list of parts does not fit its checksum");
     };
-    let Some(parts) = entries(&parts) else { return damage("its list of parts is not readable") };
+    let Some(parts) = parse_entries(&parts) else {
+        return report_damage("its list of parts is not readable");
+    };
     let parts = parts.into_iter().chain([("the index".to_owned(), index)]);
     for (name, handle) in parts {
-        if block(file, kind, (handle, start))?.is_none() {
-            return damage(&format!("{name} does not fit its checksum"));
+        if read_block(file, kind, (handle, start))?.is_none() {
+            return report_damage(&format!("{name} does not fit its checksum"));
         }
     }
     Ok(None)
 }
 
-fn damage(what: &str) -> io::Result<Option<String>> {
+fn report_damage(what: &str) -> io::Result<Option<String>> {
     Ok(Some(what.to_owned()))
 }
 
-/// A block that fits its checksum and lies before the footer.
-fn block(file: &File, kind: u8, (handle, end): (Handle, u64)) -> io::Result<Option<Vec<u8>>> {
-    let stop = handle.offset.checked_add(handle.size).and_then(|stop| stop.checked_add(TRAILER as u64));
+/// Reads a block; None if it reaches beyond `end`, the start of the footer, or does not fit its checksum.
+fn read_block(file: &File, kind: u8, (handle, end): (Handle, u64)) -> io::Result<Option<Vec<u8>>> {
+    let stop = handle.offset.checked_add(handle.size).and_then(|stop| stop.checked_add(TRAILER_BYTES as u64));
     if stop.is_none_or(|stop| stop > end) {
         return Ok(None);
     }
-    let mut bytes = vec![0; handle.size as usize + TRAILER];
+    let mut bytes = vec![0; handle.size as usize + TRAILER_BYTES];
     file.read_exact_at(&mut bytes, handle.offset)?;
     let stored = bytes.split_off(bytes.len() - 4);
     let stored = stored.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
@@ -76,29 +83,31 @@ fn block(file: &File, kind: u8, (handle, end): (Handle, u64)) -> io::Result<Opti
     Ok(Some(bytes))
 }
 
-/// Names and places in the list of parts, which is not compressed.
-fn entries(block: &[u8]) -> Option<Vec<(String, Handle)>> {
+/// Parses names and handles of the list of parts, which is not compressed.
+fn parse_entries(block: &[u8]) -> Option<Vec<(String, Handle)>> {
     let (rest, restarts) = block.split_last_chunk::<4>()?;
     let restarts = u32::from_le_bytes(*restarts) as usize;
     let mut rest = &rest[..rest.len().checked_sub(restarts.checked_mul(4)?)?];
     let (mut found, mut key) = (Vec::new(), Vec::new());
     while !rest.is_empty() {
-        let (shared, fresh, len) = (varint(&mut rest)?, varint(&mut rest)?, varint(&mut rest)?);
+        // A key is stored as the length it shares with the key before it, and the rest.
+        let (shared, fresh, len) =
+            (read_varint(&mut rest)?, read_varint(&mut rest)?, read_varint(&mut rest)?);
         key.truncate(usize::try_from(shared).ok()?);
         let (name, after) = rest.split_at_checked(usize::try_from(fresh).ok()?)?;
         key.extend_from_slice(name);
         let (mut value, after) = after.split_at_checked(usize::try_from(len).ok()?)?;
-        found.push((String::from_utf8_lossy(&key).into_owned(), handle(&mut value)?));
+        found.push((String::from_utf8_lossy(&key).into_owned(), read_handle(&mut value)?));
         rest = after;
     }
     Some(found)
 }
 
-fn handle(bytes: &mut &[u8]) -> Option<Handle> {
-    Some(Handle { offset: varint(bytes)?, size: varint(bytes)? })
+fn read_handle(bytes: &mut &[u8]) -> Option<Handle> {
+    Some(Handle { offset: read_varint(bytes)?, size: read_varint(bytes)? })
 }
 
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
+fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;

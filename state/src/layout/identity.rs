@@ -1,6 +1,6 @@
-//! What a database says of itself: format version, identity and owner, in the `meta` family.
+//! Format version, id and owner of a database, in the `meta` family.
 //!
-//! Written once, when a state is created, and read before anything else is believed.
+//! They are written once, when a state is created, and checked before any other content is used.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -8,15 +8,15 @@ use std::path::Path;
 
 use rocksdb::{DB, WriteBatch};
 
-use crate::catalogue::{Catalogue, SpaceKind};
+use crate::catalogue::{Catalogue, StateTableKind};
 use crate::error::StateError;
 use crate::layout::{FORMAT_VERSION, Layout};
-use crate::space;
 use crate::store::read::Reads;
+use crate::table;
 
-/// Gives a new database its format version, its identity and its owner.
-pub(crate) fn initialise(db: &DB, dir: &Path, topology: Option<&str>) -> Result<(), StateError> {
-    let meta = space::family(db, space::META)?;
+/// Writes format version, state id and owner into a new database.
+pub(crate) fn initialise_database(db: &DB, dir: &Path, topology: Option<&str>) -> Result<(), StateError> {
+    let meta = table::family(db, table::META)?;
     let mut batch = WriteBatch::new();
     batch.put_cf(meta, "format", FORMAT_VERSION.to_be_bytes());
     batch.put_cf(meta, "state_id", new_state_id());
@@ -28,10 +28,10 @@ pub(crate) fn initialise(db: &DB, dir: &Path, topology: Option<&str>) -> Result<
     db.write_opt(batch, &synced).map_err(|source| StateError::database(dir, source))
 }
 
-/// Makes a copied state one of its own, of another topology: what it published elsewhere counts for nothing,
-/// and its sinks get its content once more.
-pub(crate) fn adopt(db: &DB, dir: &Path, topology: &str, epoch: u64) -> Result<String, StateError> {
-    let (meta, outbox) = (space::family(db, space::META)?, space::family(db, space::OUTBOX)?);
+/// Makes a copied state a state of its own, owned by another topology: all records of earlier publishing are
+/// dropped, and its sinks get its content again.
+pub(crate) fn adopt_copy(db: &DB, dir: &Path, topology: &str, epoch: u64) -> Result<String, StateError> {
+    let (meta, outbox) = (table::family(db, table::META)?, table::family(db, table::OUTBOX)?);
     let mut batch = WriteBatch::new();
     let id = new_state_id();
     batch.put_cf(meta, "state_id", &id);
@@ -40,8 +40,8 @@ pub(crate) fn adopt(db: &DB, dir: &Path, topology: &str, epoch: u64) -> Result<S
     let reads = Reads { db, dir, snapshot: None };
     if let Some(mut catalogue) = reads.meta_json::<Catalogue>("catalogue")? {
         catalogue.topology = topology.to_owned();
-        // Its sinks are to be others. What stands for a source keeps its fingerprint.
-        let sinks = catalogue.entries.iter_mut().filter(|entry| entry.kind == SpaceKind::Sink);
+        // The new topology may define its sinks anew, but an entry of a source keeps its fingerprint.
+        let sinks = catalogue.entries.iter_mut().filter(|entry| entry.kind == StateTableKind::Sink);
         for sink in sinks.filter(|entry| !entry.name.starts_with("source ")) {
             sink.fingerprint.clear();
         }
@@ -49,25 +49,28 @@ pub(crate) fn adopt(db: &DB, dir: &Path, topology: &str, epoch: u64) -> Result<S
             .map_err(|error| StateError::io(dir, "encode", Path::new("catalogue"), error.into()))?;
         batch.put_cf(meta, "catalogue", text);
     }
-    let mut gone = |family: &rocksdb::ColumnFamily, prefix: &[u8]| {
+    let mut delete_all = |family: &rocksdb::ColumnFamily, prefix: &[u8]| {
         reads.scan(family, prefix, 0).each(|key, _| -> Result<(), StateError> {
             batch.delete_cf(family, key);
             Ok(())
         })
     };
-    gone(meta, b"published/")?;
-    gone(outbox, &[])?;
+    delete_all(meta, b"published/")?;
+    delete_all(outbox, &[])?;
     let mut synced = rocksdb::WriteOptions::default();
     synced.set_sync(true);
     db.write_opt(batch, &synced).map_err(|source| StateError::database(dir, source))?;
     Ok(id)
 }
 
-/// The key of the epoch whose content sinks get once more.
+/// The key of the epoch whose content sinks get again.
 pub(crate) const REPUBLISH: &str = "republish";
 
-/// State id and topology, once the format version is known to be ours.
-pub(crate) fn identity(reads: &Reads<'_>, layout: &Layout) -> Result<(String, Option<String>), StateError> {
+/// Reads state id and topology, after checking the format version.
+pub(crate) fn read_identity(
+    reads: &Reads<'_>,
+    layout: &Layout,
+) -> Result<(String, Option<String>), StateError> {
     let version = reads.meta("format")?.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     let damaged = |what| StateError::corrupt(&layout.root, what);
     layout.check_version(version.ok_or_else(|| damaged("it has no format version"))?)?;
@@ -76,12 +79,12 @@ pub(crate) fn identity(reads: &Reads<'_>, layout: &Layout) -> Result<(String, Op
     Ok((state_id, text("topology")?))
 }
 
-/// 128 bits that no other state has. `RandomState` is seeded by the operating system.
+/// Generates a unique id of 128 bits. `RandomState` is seeded by the operating system.
 fn new_state_id() -> String {
-    let half = || {
+    let random_half = || {
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u32(std::process::id());
         hasher.finish()
     };
-    format!("{:016x}{:016x}", half(), half())
+    format!("{:016x}{:016x}", random_half(), random_half())
 }

@@ -1,11 +1,11 @@
-//! A counted space that keeps no more than so many bytes of rows: the error table `herald.errors`.
+//! A counted state table with a bound on the bytes of its rows: the error table `herald.errors`.
 //!
-//! Rows that would exceed the bound are counted and not kept, so that nothing that fails for ever can fill the
-//! disk. Retraction stays exact. A row is kept from its first copy on or not at all; when copies of it go, those
-//! that are kept go first, and what is more can only be of copies that were not kept. So of every row there are
-//! never more copies kept than there are, the sum of copies that are not kept never falls below zero, and copies
-//! that nobody ever added are still found once nothing is left out. Rows that were not kept are not fetched when
-//! there is room again: those that come from then on are kept.
+//! Rows beyond the bound are counted but not kept, so that an expression that always fails cannot fill the
+//! disk. Retraction stays exact. A row is kept from its first copy on or not at all. A retraction first
+//! removes kept copies; any remainder must be of copies that were not kept. Therefore a row never has more
+//! kept copies than copies, the count of copies not kept never falls below zero, and a retraction of copies
+//! that were never added is detected as long as all copies are kept. When the table has room again, rows not
+//! kept before stay absent; only rows added from then on are kept.
 
 use std::collections::BTreeMap;
 
@@ -16,90 +16,93 @@ use crate::commit::Counts;
 use crate::error::{StateError, hex};
 use crate::store::Store;
 
-/// What an entry takes beside its row.
+/// Bytes charged for an entry in addition to its row.
 const ENTRY_BYTES: u64 = 32;
 
-/// How much of the error table is kept.
+/// Totals of the error table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BoundedTotals {
     /// Bytes of the rows that are kept.
     pub bytes: u64,
-    /// Copies of rows that are there and not kept.
+    /// Copies of rows that exist but are not kept.
     pub not_kept: u64,
 }
 
-/// Changes of a bounded space as they are to be committed.
+/// Changes of a bounded state table, ready to be committed.
 #[derive(Clone, Debug, Default)]
 pub struct Bounded {
-    /// One change a row, of rows that are kept.
+    /// The changes of kept rows, one per row.
     pub counts: Counts,
-    /// How often each of them is there once it is committed; 0 deletes it.
+    /// The multiplicity of each of these rows after the commit; 0 deletes the row.
     pub after: Vec<i64>,
-    /// The totals that hold then.
+    /// The totals after the commit.
     pub totals: BoundedTotals,
 }
 
 impl Store {
-    /// The totals of a bounded space, as committed; counted once where an earlier release left none.
+    /// Reads the committed totals of a bounded state table; computes them by a scan if an earlier release
+    /// wrote none.
     ///
     /// # Errors
-    /// When the state cannot be read.
-    pub fn bounded_totals(&self, space: u32) -> Result<BoundedTotals, StateError> {
-        if let Some(totals) = self.reads().meta_json(BOUNDED)? {
+    /// Fails if the state cannot be read.
+    pub fn bounded_totals(&self, table_id: u32) -> Result<BoundedTotals, StateError> {
+        if let Some(totals) = self.reads().meta_json(BOUNDED_KEY)? {
             return Ok(totals);
         }
         let mut totals = BoundedTotals::default();
-        self.scan(space, &[], |row, _| -> Result<(), StateError> {
-            totals.bytes += size(row);
+        self.scan(table_id, &[], |row, _| -> Result<(), StateError> {
+            totals.bytes += row_size(row);
             Ok(())
         })?;
         Ok(totals)
     }
 
-    /// What of an epoch's changes of a bounded space is kept. Nothing is written: the changes and the totals are
-    /// for the epoch's commit, which must be the next.
+    /// Selects the changes of a bounded state table that are kept in this epoch. Nothing is written: the
+    /// returned changes and totals belong into the epoch's commit, which must be the next commit.
     ///
     /// # Errors
-    /// When the state cannot be read, or more copies would go than are there.
-    pub fn bound(&self, space: u32, counts: &[Counts]) -> Result<Bounded, StateError> {
+    /// Fails if the state cannot be read, or if more copies would be removed than exist.
+    pub fn bound_counts(&self, table_id: u32, counts: &[Counts]) -> Result<Bounded, StateError> {
         let mut changes: BTreeMap<&[u8], i64> = BTreeMap::new();
-        for counts in counts.iter().filter(|counts| counts.space == space) {
+        for counts in counts.iter().filter(|counts| counts.table_id == table_id) {
             for (row, diff) in counts.rows.iter().zip(&counts.diffs) {
                 *changes.entry(row).or_default() += diff;
             }
         }
         changes.retain(|_, diff| *diff != 0);
-        let mut totals = self.bounded_totals(space)?;
-        let mut out = Bounded { counts: Counts { space, ..Counts::default() }, ..Bounded::default() };
-        let held = self.multi_get(space, changes.keys().copied())?;
+        let mut totals = self.bounded_totals(table_id)?;
+        let mut out = Bounded { counts: Counts { table_id, ..Counts::default() }, ..Bounded::default() };
+        let held = self.multi_get(table_id, changes.keys().copied())?;
         let mut fresh = Vec::new();
         for ((row, diff), held) in changes.into_iter().zip(held) {
             let unreadable = || {
-                StateError::corrupt(&self.dir, format!("row 0x{} of space {space} has no count", hex(row)))
+                StateError::corrupt(&self.dir, format!("row 0x{} of space {table_id} has no count", hex(row)))
             };
             let before = held.map_or(Some(0), |value| count_of(&value)).ok_or_else(unreadable)?;
+            // New rows are decided last, when the removals of this epoch have made room.
             if before == 0 && diff > 0 {
                 fresh.push((row, diff));
                 continue;
             }
             let after = before.saturating_add(diff);
+            // Removals beyond the kept copies must be of copies that were not kept.
             let missing = after.min(0).unsigned_abs();
             if missing > totals.not_kept {
                 let total = -i64::try_from(missing - totals.not_kept).unwrap_or(i64::MAX);
-                return Err(StateError::Negative { space, row: hex(row), total });
+                return Err(StateError::Negative { table_id, row: hex(row), total });
             }
             totals.not_kept -= missing;
             if before > 0 {
                 out.push(row, after.max(0) - before, after.max(0));
                 if after <= 0 {
-                    totals.bytes = totals.bytes.saturating_sub(size(row));
+                    totals.bytes = totals.bytes.saturating_sub(row_size(row));
                 }
             }
         }
         for (row, diff) in fresh {
-            if totals.bytes + size(row) <= self.error_bytes {
-                totals.bytes += size(row);
+            if totals.bytes + row_size(row) <= self.error_bytes {
+                totals.bytes += row_size(row);
                 out.push(row, diff, diff);
             } else {
                 totals.not_kept = totals.not_kept.saturating_add(diff.unsigned_abs());
@@ -118,10 +121,10 @@ impl Bounded {
     }
 }
 
-/// What a row takes of the bound.
-pub(crate) fn size(row: &[u8]) -> u64 {
+/// Returns the bytes that a row is charged against the bound.
+pub(crate) fn row_size(row: &[u8]) -> u64 {
     row.len() as u64 + ENTRY_BYTES
 }
 
 /// The key of the totals in `meta`.
-pub(crate) const BOUNDED: &str = "errors";
+pub(crate) const BOUNDED_KEY: &str = "errors";

@@ -1,19 +1,19 @@
-//! How RocksDB is tuned, and what bounds its memory.
+//! RocksDB's tuning and the bounds on its memory.
 //!
-//! Writes come as one sorted batch an epoch and are synced; reads are batched lookups, most of which miss
-//! (new keys) or hit what is hot, and long scans at a restart. Memory is bounded by `write_buffer_bytes` for
-//! all memtables together and `block_cache_bytes` for blocks, indexes and filters together. Levels are lz4,
-//! the last one zstd. Only two background jobs: the engine's workers need the cores.
+//! Writes are one sorted, synced batch per epoch; reads are batched lookups, most of which miss (new keys) or
+//! hit cached blocks, and long scans at a restart. Memory is bounded by `write_buffer_bytes` for all
+//! memtables together and `block_cache_bytes` for blocks, indexes and filters together. Levels are compressed
+//! with lz4, the last one with zstd. Only two background jobs run: the engine's workers need the cores.
 
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
 
 use crate::dead_letter::DeadLetterPolicy;
-use crate::space::{DEAD_LETTER, FAMILIES, META, OUTBOX};
+use crate::table::{DEAD_LETTER, FAMILIES, META, OUTBOX};
 
-/// How to open a state.
+/// Options for opening a state.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Create the state where there is none.
+    /// True if a missing state is created.
     pub create: bool,
     /// The topology that the state must belong to; None accepts any.
     pub topology: Option<String>,
@@ -23,11 +23,11 @@ pub struct StoreOptions {
     pub block_cache_bytes: usize,
     /// Bound on the dead letter table.
     pub dead_letter_bytes: u64,
-    /// What happens at that bound.
+    /// The policy at that bound.
     pub dead_letter_policy: DeadLetterPolicy,
     /// Bound on the error table: rows beyond it are counted and not kept.
     pub error_bytes: u64,
-    /// Bound on table files that are open at a time; their descriptors are taken from those of the process.
+    /// Bound on table files open at a time; they count against the descriptor limit of the process.
     pub open_files: i32,
 }
 
@@ -46,6 +46,7 @@ impl Default for StoreOptions {
     }
 }
 
+/// Returns the options of the database as a whole.
 pub(crate) fn database_options(options: &StoreOptions, create: bool) -> Options {
     let mut db = Options::default();
     db.create_if_missing(create);
@@ -64,43 +65,43 @@ pub(crate) fn database_options(options: &StoreOptions, create: bool) -> Options 
     db
 }
 
-/// The families with their options, for the database as primary and as secondary.
-pub(crate) fn descriptors(options: &StoreOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
-    let of = |&name: &&str| {
+/// Returns the families with their options, for the database as primary and as secondary.
+pub(crate) fn family_descriptors(options: &StoreOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
+    let descriptor = |&name: &&str| {
         let family = match name {
-            OUTBOX | DEAD_LETTER => queue(cache),
-            META => common(cache, 4 << 20),
-            _ => keyed(cache, options.write_buffer_bytes),
+            OUTBOX | DEAD_LETTER => queue_options(cache),
+            META => common_options(cache, 4 << 20),
+            _ => keyed_options(cache, options.write_buffer_bytes),
         };
         ColumnFamilyDescriptor::new(name, family)
     };
-    FAMILIES.iter().map(of).collect()
+    FAMILIES.iter().map(descriptor).collect()
 }
 
-/// Spaces: point lookups in batches, sorted inserts, scans.
-fn keyed(cache: &Cache, budget_bytes: usize) -> Options {
-    let mut family = common(cache, (budget_bytes / 4).clamp(4 << 20, 96 << 20));
+/// Options for state tables: batched point lookups, sorted inserts, scans.
+fn keyed_options(cache: &Cache, budget_bytes: usize) -> Options {
+    let mut family = common_options(cache, (budget_bytes / 4).clamp(4 << 20, 96 << 20));
     family.set_max_write_buffer_number(4);
     family.set_level_zero_slowdown_writes_trigger(30);
     family.set_level_zero_stop_writes_trigger(60);
     family.set_target_file_size_base(64 << 20);
     family.set_max_bytes_for_level_base(256 << 20);
-    // New keys are looked up in memtables too: a bloom filter there spares walking the skip list.
+    // New keys are looked up in memtables too: a bloom filter saves the search in the skip list.
     family.set_memtable_prefix_bloom_ratio(0.02);
     family.set_memtable_whole_key_filtering(true);
     family
 }
 
-/// Queues: large values, written in key order, read once, deleted from the front. Most of the outbox is
-/// deleted again before its memtable is flushed.
-fn queue(cache: &Cache) -> Options {
-    let mut family = common(cache, 64 << 20);
+/// Options for queues: large values, written in key order, read once, deleted from the front. Most of the
+/// outbox is deleted before its memtable is flushed.
+fn queue_options(cache: &Cache) -> Options {
+    let mut family = common_options(cache, 64 << 20);
     family.set_target_file_size_base(64 << 20);
     family
 }
 
-fn common(cache: &Cache, memtable_bytes: usize) -> Options {
-    let mut family = sorted_inserts();
+fn common_options(cache: &Cache, memtable_bytes: usize) -> Options {
+    let mut family = hinted_options();
     family.set_write_buffer_size(memtable_bytes);
     family.set_compression_type(DBCompressionType::Lz4);
     family.set_bottommost_compression_type(DBCompressionType::Zstd);
@@ -118,9 +119,9 @@ fn common(cache: &Cache, memtable_bytes: usize) -> Options {
     family
 }
 
-/// Options with an insertion hint per space: a memtable that is fed in key order then finds the next place
-/// beside the last one instead of from the top. It is only a speed-up, so without it we go on.
-fn sorted_inserts() -> Options {
+/// Options with an insertion hint per state table: a memtable filled in key order then inserts next to the
+/// last key instead of searching from the top. The hint only saves time, so opening continues without it.
+fn hinted_options() -> Options {
     let hint = "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.4";
     Options::default().get_options_from_string(hint).unwrap_or_else(|error| {
         tracing::warn!(%error, "memtable insertion hints are not available");

@@ -1,21 +1,21 @@
 //! Batched lookups and scans, shared by the live store, snapshots and the secondary reader.
 //!
-//! Lookups are sorted and sent in chunks, so that RocksDB walks each memtable and each block once; keys are
-//! laid into one buffer a chunk. Scans are bounded by a prefix and leave the block cache alone.
+//! Lookups are sorted and sent in chunks, so that RocksDB visits each memtable and each block once; the keys
+//! of a chunk share one buffer. Scans are bounded by a prefix and do not fill the block cache.
 
 use std::ops::Deref;
 use std::path::Path;
 
 use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, PrefixRange, ReadOptions};
 
-use crate::catalogue::Spaces;
+use crate::catalogue::StateTableKinds;
 use crate::error::StateError;
-use crate::space;
+use crate::table;
 
-/// Keys sent to RocksDB at a time.
-const CHUNK: usize = 1024;
+/// The number of keys sent to RocksDB at a time.
+const KEYS_PER_LOOKUP: usize = 1024;
 
-/// A value that was read, without a copy of its own.
+/// A value read from the database without copying it.
 pub struct Slice<'a>(DBPinnableSlice<'a>);
 
 impl Deref for Slice<'_> {
@@ -38,12 +38,13 @@ impl std::fmt::Debug for Slice<'_> {
     }
 }
 
-/// The multiplicity that a counted space holds for a row: i64, big-endian. None for other bytes.
+/// Decodes the multiplicity that a counted state table holds for a row: i64, big-endian. None for other
+/// bytes.
 pub fn count_of(value: &[u8]) -> Option<i64> {
     value.try_into().ok().map(i64::from_be_bytes)
 }
 
-/// Where to read: a database, the spaces in it, and a snapshot or the newest state.
+/// A reader of a database, at a snapshot or at the newest state.
 pub(crate) struct Reads<'a> {
     pub(crate) db: &'a DB,
     pub(crate) dir: &'a Path,
@@ -51,7 +52,7 @@ pub(crate) struct Reads<'a> {
 }
 
 impl<'a> Reads<'a> {
-    pub(crate) fn options(&self) -> ReadOptions {
+    pub(crate) fn read_options(&self) -> ReadOptions {
         let mut options = ReadOptions::default();
         if let Some(snapshot) = self.snapshot {
             options.set_snapshot(snapshot);
@@ -60,20 +61,26 @@ impl<'a> Reads<'a> {
     }
 
     pub(crate) fn family(&self, name: &str) -> Result<&'a ColumnFamily, StateError> {
-        space::family(self.db, name)
+        table::family(self.db, name)
     }
 
-    pub(crate) fn failed(&self, source: rocksdb::Error) -> StateError {
+    pub(crate) fn database_error(&self, source: rocksdb::Error) -> StateError {
         StateError::database(self.dir, source)
     }
 
-    pub(crate) fn space(&self, spaces: &Spaces, id: u32) -> Result<&'a ColumnFamily, StateError> {
-        self.family(spaces.get(&id).ok_or(StateError::UnknownSpace(id))?.family())
+    /// Returns the column family of a state table; refuses an id that the catalogue does not list.
+    pub(crate) fn family_of_table(
+        &self,
+        table_kinds: &StateTableKinds,
+        id: u32,
+    ) -> Result<&'a ColumnFamily, StateError> {
+        self.family(table_kinds.get(&id).ok_or(StateError::UnknownStateTable(id))?.family())
     }
 
+    /// Reads a key of the `meta` family.
     pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StateError> {
-        let family = self.family(space::META)?;
-        self.db.get_cf_opt(family, key, &self.options()).map_err(|error| self.failed(error))
+        let family = self.family(table::META)?;
+        self.db.get_cf_opt(family, key, &self.read_options()).map_err(|error| self.database_error(error))
     }
 
     pub(crate) fn meta_json<T: serde::de::DeserializeOwned>(
@@ -89,11 +96,11 @@ impl<'a> Reads<'a> {
             .map_err(|error| StateError::corrupt(self.dir, format!("{key} is not readable ({error})")))
     }
 
-    /// Refuses families that are not all at the committed epoch. One batch writes them all, so a family that
-    /// is behind has lost a log or a table.
+    /// Refuses a database whose families are not all at the committed epoch. One batch writes them all, so a
+    /// family that is behind has lost a log or a table file.
     pub(crate) fn check_stamps(&self, committed: u64) -> Result<(), StateError> {
-        for name in space::SPACES {
-            let stamp = self.get(self.family(name)?, space::STAMP, &[])?;
+        for name in table::TABLE_FAMILIES {
+            let stamp = self.get(self.family(name)?, table::STAMP, &[])?;
             let at = stamp.and_then(|stamp| stamp.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
             if at != committed {
                 let what = format!("{name} is at epoch {at}, the state at epoch {committed}");
@@ -106,53 +113,55 @@ impl<'a> Reads<'a> {
     pub(crate) fn get(
         &self,
         family: &ColumnFamily,
-        space: u32,
+        table_id: u32,
         key: &[u8],
     ) -> Result<Option<Slice<'a>>, StateError> {
         let mut full = Vec::with_capacity(4 + key.len());
-        space::key_into(&mut full, space, key);
-        let found = self.db.get_pinned_cf_opt(family, full, &self.options());
-        Ok(found.map_err(|error| self.failed(error))?.map(Slice))
+        table::key_into(&mut full, table_id, key);
+        let found = self.db.get_pinned_cf_opt(family, full, &self.read_options());
+        Ok(found.map_err(|error| self.database_error(error))?.map(Slice))
     }
 
-    /// Looks up many keys of one space; the answers are in the order of the keys.
+    /// Looks up many keys of one state table; the values are returned in the order of the keys.
     pub(crate) fn multi_get<K: AsRef<[u8]>>(
         &self,
         family: &ColumnFamily,
-        space: u32,
+        table_id: u32,
         keys: &[K],
     ) -> Result<Vec<Option<Slice<'a>>>, StateError> {
-        let options = self.options();
-        let order = space::sorted_order(keys.len(), |index| keys[index].as_ref());
+        let options = self.read_options();
+        let order = table::sorted_order(keys.len(), |index| keys[index].as_ref());
         let mut found: Vec<Option<Slice<'a>>> = Vec::new();
         found.resize_with(keys.len(), || None);
-        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(CHUNK));
-        for chunk in order.chunks(CHUNK) {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(KEYS_PER_LOOKUP));
+        for chunk in order.chunks(KEYS_PER_LOOKUP) {
             bytes.clear();
             ends.clear();
             for &index in chunk {
-                bytes.extend_from_slice(&space.to_be_bytes());
+                bytes.extend_from_slice(&table_id.to_be_bytes());
                 bytes.extend_from_slice(keys[index as usize].as_ref());
                 ends.push(bytes.len());
             }
+            // The keys of a chunk lie one after the other in `bytes`; each starts where the one before it
+            // ends.
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let full = starts.zip(&ends).map(|(start, &end)| &bytes[start..end]);
             let values = self.db.batched_multi_get_cf_opt(family, full, true, &options);
             for (&index, value) in chunk.iter().zip(values) {
-                found[index as usize] = value.map_err(|error| self.failed(error))?.map(Slice);
+                found[index as usize] = value.map_err(|error| self.database_error(error))?.map(Slice);
             }
         }
         Ok(found)
     }
 
-    /// All entries whose key begins with `prefix`, after cutting `skip` bytes off each key.
+    /// Scans all entries whose key begins with `prefix`, and cuts `skip` bytes off each key.
     pub(crate) fn scan(&self, family: &ColumnFamily, prefix: &[u8], skip: usize) -> Scan<'a> {
         Scan { skip, ..self.scan_from(family, prefix, prefix) }
     }
 
-    /// All entries at or above `from` whose key begins with `prefix`.
+    /// Scans all entries at or above `from` whose key begins with `prefix`.
     pub(crate) fn scan_from(&self, family: &ColumnFamily, prefix: &[u8], from: &[u8]) -> Scan<'a> {
-        let mut options = self.options();
+        let mut options = self.read_options();
         options.fill_cache(false);
         options.set_auto_readahead_size(true);
         if !prefix.is_empty() {
@@ -163,40 +172,44 @@ impl<'a> Reads<'a> {
         Scan { iterator, dir: self.dir.to_owned(), skip: 0, started: false }
     }
 
-    pub(crate) fn scan_space(&self, family: &ColumnFamily, space: u32, prefix: &[u8]) -> Scan<'a> {
+    /// Scans all entries of a state table whose key begins with `prefix`.
+    pub(crate) fn scan_table(&self, family: &ColumnFamily, table_id: u32, prefix: &[u8]) -> Scan<'a> {
         let mut full = Vec::with_capacity(4 + prefix.len());
-        space::key_into(&mut full, space, prefix);
+        table::key_into(&mut full, table_id, prefix);
         self.scan(family, &full, 4)
     }
 
-    /// All entries of a space at or above `from`.
-    pub(crate) fn scan_space_from(&self, family: &ColumnFamily, space: u32, from: &[u8]) -> Scan<'a> {
+    /// Scans all entries of a state table at or above `from`.
+    pub(crate) fn scan_table_from(&self, family: &ColumnFamily, table_id: u32, from: &[u8]) -> Scan<'a> {
         let mut full = Vec::with_capacity(4 + from.len());
-        space::key_into(&mut full, space, from);
-        Scan { skip: 4, ..self.scan_from(family, &space.to_be_bytes(), &full) }
+        table::key_into(&mut full, table_id, from);
+        Scan { skip: 4, ..self.scan_from(family, &table_id.to_be_bytes(), &full) }
     }
 }
 
-/// A key and its value, lent.
+/// A borrowed key and its value.
 pub type Entry<'a> = (&'a [u8], &'a [u8]);
 
-/// A walk over entries in the order of their keys.
+/// A scan over entries in the order of their keys.
 pub struct Scan<'a> {
     iterator: DBRawIterator<'a>,
     dir: std::path::PathBuf,
+    /// The bytes cut off each key.
     skip: usize,
+    /// Set once the first entry was returned: from then on the iterator is advanced first.
     started: bool,
 }
 
 impl Scan<'_> {
-    /// The next key (without its space) and value; None at the end. It lends: copy what is to be kept.
+    /// Returns the next key (without its table id) and value; None at the end. Both are borrowed until the
+    /// next call.
     pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, StateError> {
         if self.started {
             self.iterator.next();
         }
         self.started = true;
         if !self.iterator.valid() {
-            // An iterator that failed looks like one that ended.
+            // A failed iterator is invalid just like one at its end.
             self.iterator.status().map_err(|source| StateError::database(&self.dir, source))?;
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Sizes of a state, for metrics and for `state inspect`. Cheap enough to be asked every second.
+//! Sizes of a state, for metrics and for `state inspect`. Cheap enough for a call per second.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,19 +8,19 @@ use rocksdb::properties;
 use crate::dead_letter::DeadLetterTotals;
 use crate::error::StateError;
 use crate::outbox::OutboxDepth;
-use crate::space;
 use crate::store::Store;
+use crate::table;
 
-/// How large a state is.
+/// The sizes of a state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// Bytes of all its files.
     pub state_bytes: u64,
-    /// By column family.
+    /// Sizes of each column family.
     pub families: Vec<FamilyStats>,
-    /// What waits to be published, by cluster.
+    /// Output that waits to be published, by cluster.
     pub outbox: BTreeMap<u16, OutboxDepth>,
-    /// The dead letter table.
+    /// The totals of the dead letter table.
     pub dead_letters: DeadLetterTotals,
     /// Bytes of memtables.
     pub memtable_bytes: u64,
@@ -28,7 +28,7 @@ pub struct StoreStats {
     pub block_cache_bytes: u64,
 }
 
-/// How large a column family is.
+/// The sizes of a column family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FamilyStats {
     /// Its name.
@@ -42,12 +42,12 @@ pub struct FamilyStats {
 }
 
 impl Store {
-    /// How large the state is.
+    /// Measures the state.
     pub fn stats(&self) -> Result<StoreStats, StateError> {
         let failed = |source| StateError::database(&self.dir, source);
         let mut families = Vec::new();
-        for name in space::FAMILIES {
-            let family = space::family(&self.db, name)?;
+        for name in table::FAMILIES {
+            let family = table::family(&self.db, name)?;
             let property = |key| {
                 self.db.property_int_value_cf(family, key).map(Option::unwrap_or_default).map_err(failed)
             };
@@ -63,14 +63,15 @@ impl Store {
             memtable_bytes: families.iter().map(|family| family.memtable_bytes).sum(),
             families,
             outbox: self.outbox_depth(),
-            // Read, not locked for: a commit holds the lock for as long as its sync takes.
+            // Read from the database, not from behind the lock: a commit holds the lock while it syncs.
             dead_letters: self.reads().meta_json("dead_letter")?.unwrap_or_default(),
             block_cache_bytes: self.cache.get_usage() as u64,
         })
     }
 }
 
-/// Bytes of the files below a directory. Files come and go while we look: what cannot be read counts nothing.
+/// Adds up the bytes of the files below a directory. Files may vanish meanwhile: an unreadable one counts as
+/// 0.
 fn bytes_in(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let size = |entry: std::fs::DirEntry| match entry.metadata() {

@@ -1,4 +1,4 @@
-//! The error table keeps its bound, and what it does not keep is taken back all the same.
+//! The error table keeps its bound, and rows that are not kept can still be retracted.
 
 use crate::{VIEW, content, counts, epoch, open, options, pairs};
 use rand::{RngExt, SeedableRng};
@@ -10,9 +10,9 @@ fn bounded() -> StoreOptions {
     StoreOptions { error_bytes: 70, ..options() }
 }
 
-/// Commits changes as the driver does; the copies that are not kept.
+/// Commits changes as the driver does, and returns the number of copies that are not kept.
 fn change(store: &Store, number: u64, changes: &[(&str, i64)]) -> Result<u64, StateError> {
-    let kept = store.bound(VIEW, &[counts(VIEW, changes)])?;
+    let kept = store.bound_counts(VIEW, &[counts(VIEW, changes)])?;
     let not_kept = kept.totals.not_kept;
     let bounded = Some(kept.totals);
     store.commit(Commit { counts: vec![kept.counts], bounded, ..epoch(number) })?;
@@ -27,7 +27,7 @@ fn rows_beyond_the_bound_are_counted_and_not_kept() {
     assert_eq!(change(&store, 1, &[("aa", 1), ("bb", 2)]).unwrap(), 0);
     assert_eq!(change(&store, 2, &[("aa", 5), ("cc", 3)]).unwrap(), 3);
     assert_eq!(content(&store, VIEW), pairs(&[("aa", "6"), ("bb", "2")]));
-    // A row that is not kept goes, and one that is; then there is room, for what comes from then on.
+    // Retracting a kept row makes room, but only for rows added from then on.
     assert_eq!(change(&store, 3, &[("bb", -2), ("cc", -2)]).unwrap(), 1);
     assert_eq!(change(&store, 4, &[("cc", 1)]).unwrap(), 1);
     assert_eq!(content(&store, VIEW), pairs(&[("aa", "6"), ("cc", "1")]));
@@ -65,8 +65,8 @@ fn an_earlier_state_is_counted_once() {
     assert_eq!(content(&store, VIEW), pairs(&[("aa", "1"), ("cc", "1")]));
 }
 
-/// Random changes against a plain count of what there is: kept and not kept always add up to it, the bound holds,
-/// and when all is taken back nothing is left.
+/// Random changes against a plain count of copies: kept and not kept always add up to it, the bound holds,
+/// and after all copies are retracted nothing is left.
 #[test]
 fn kept_and_not_kept_add_up_to_what_there_is() {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(3);

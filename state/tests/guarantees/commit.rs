@@ -76,7 +76,7 @@ fn the_last_total_of_a_key_counts() {
     assert_eq!(content(&store, TABLE), pairs(&[("a", "0"), ("b", "5"), ("k", "2")]));
 }
 
-/// What a refused commit carried must not be there, and the store refuses to go on.
+/// A refused commit leaves nothing behind, and the store refuses further writes.
 fn refused(commit: Commit, expected: impl Fn(&StateError) -> bool) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -105,7 +105,7 @@ fn refused(commit: Commit, expected: impl Fn(&StateError) -> bool) {
 #[test]
 fn counts_below_zero_are_refused() {
     let below = Commit { counts: vec![counts(VIEW, &[("a", 1), ("held", -3)])], ..put(4, "new", "1") };
-    refused(below, |error| matches!(error, StateError::Negative { space: VIEW, total: -1, .. }));
+    refused(below, |error| matches!(error, StateError::Negative { table_id: VIEW, total: -1, .. }));
     let absent = Commit { counts: vec![counts(VIEW, &[("absent", -1)])], ..put(4, "new", "1") };
     refused(absent, |error| error.to_string() == "space 2 would hold -1 copies of row 0x616273656e74");
 }

@@ -3,20 +3,20 @@
 use crate::{epoch, open, options};
 use state::{Commit, DeadLetterPolicy, Order, StateError, Store, StoreOptions};
 
-fn letters(store: &Store, order: Order, limit: usize) -> Vec<(u64, String)> {
+fn dead_letters(store: &Store, order: Order, limit: usize) -> Vec<(u64, String)> {
     let mut found = Vec::new();
     let snapshot = store.snapshot().unwrap();
     snapshot
-        .dead_letters(order, limit, |number, letter| {
-            found.push((number, String::from_utf8(letter.to_vec()).unwrap()));
+        .dead_letters(order, limit, |number, dead_letter| {
+            found.push((number, String::from_utf8(dead_letter.to_vec()).unwrap()));
             Ok::<_, StateError>(())
         })
         .unwrap();
     found
 }
 
-fn reject(store: &Store, number: u64, letters: &[&str]) -> Result<(), StateError> {
-    let dead_letters = letters.iter().map(|letter| letter.as_bytes().to_vec()).collect();
+fn reject(store: &Store, number: u64, dead_letters: &[&str]) -> Result<(), StateError> {
+    let dead_letters = dead_letters.iter().map(|dead_letter| dead_letter.as_bytes().to_vec()).collect();
     store.commit(Commit { dead_letters, ..epoch(number) }).map(drop)
 }
 
@@ -25,7 +25,7 @@ fn bounded(policy: DeadLetterPolicy) -> StoreOptions {
 }
 
 fn named(expected: &[(u64, &str)]) -> Vec<(u64, String)> {
-    expected.iter().map(|(number, letter)| (*number, (*letter).to_owned())).collect()
+    expected.iter().map(|(number, dead_letter)| (*number, (*dead_letter).to_owned())).collect()
 }
 
 #[test]
@@ -34,18 +34,18 @@ fn the_oldest_make_room() {
     drop(open(dir.path()));
     let store = Store::open(dir.path(), &bounded(DeadLetterPolicy::DropOldest)).unwrap();
     reject(&store, 1, &["one", "two", "four"]).unwrap();
-    assert_eq!(letters(&store, Order::Newest, 2), named(&[(2, "four"), (1, "two")]));
+    assert_eq!(dead_letters(&store, Order::Newest, 2), named(&[(2, "four"), (1, "two")]));
     reject(&store, 2, &["five"]).unwrap();
-    assert_eq!(letters(&store, Order::Oldest, 9), named(&[(2, "four"), (3, "five")]));
+    assert_eq!(dead_letters(&store, Order::Oldest, 9), named(&[(2, "four"), (3, "five")]));
     drop(store);
     let store = Store::open(dir.path(), &bounded(DeadLetterPolicy::DropOldest)).unwrap();
     reject(&store, 3, &["far too long for it", "six", "seven"]).unwrap();
-    assert_eq!(letters(&store, Order::Oldest, 9), named(&[(5, "six"), (6, "seven")]));
+    assert_eq!(dead_letters(&store, Order::Oldest, 9), named(&[(5, "six"), (6, "seven")]));
     let totals = store.stats().unwrap().dead_letters;
     assert_eq!((totals.first, totals.next, totals.bytes, totals.dropped), (5, 7, 8, 5));
     reject(&store, 4, &["far too long for it"]).unwrap();
     reject(&store, 5, &["eight"]).unwrap();
-    assert_eq!(letters(&store, Order::Oldest, 9), named(&[(8, "eight")]));
+    assert_eq!(dead_letters(&store, Order::Oldest, 9), named(&[(8, "eight")]));
     assert_eq!(store.snapshot().unwrap().verify().unwrap(), Vec::<String>::new());
 }
 
@@ -57,5 +57,5 @@ fn or_the_topology_stops() {
     let error = reject(&store, 2, &["x"]).unwrap_err();
     assert!(matches!(error, StateError::DeadLetterFull { bytes: 11, limit: 10 }), "{error}");
     assert_eq!(store.meta().epoch, 1);
-    assert_eq!(letters(&store, Order::Oldest, 9).len(), 3);
+    assert_eq!(dead_letters(&store, Order::Oldest, 9).len(), 3);
 }

@@ -1,4 +1,4 @@
-//! A flipped bit of any file of a state is found; and what is made here is its owner's alone.
+//! A flipped bit in any file of a state is detected; new files are accessible to their owner alone.
 
 use crate::{OTHER, TABLE, VIEW, counts, epoch, open, options, writes};
 use rand::{RngExt, SeedableRng};
@@ -40,7 +40,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Files that hold what was committed, and how it is found.
+/// Files that hold committed data or locate it.
 fn holding(dir: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(dir.join("db")).unwrap().flatten().map(|entry| entry.path());
     let holds = |path: &PathBuf| {
@@ -51,7 +51,7 @@ fn holding(dir: &Path) -> Vec<PathBuf> {
     files.filter(holds).chain([dir.join("HERALD")]).collect()
 }
 
-/// What is wrong with a state, as `herald state verify` looks for it.
+/// The first finding in a state, as `herald state verify` reports it.
 fn found(dir: &Path) -> Option<String> {
     match Store::check_files(dir) {
         Err(error) => return Some(error.to_string()),
@@ -73,7 +73,7 @@ fn a_flipped_bit_is_found_wherever_it_is() {
     let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let whole = scratch.path().join("whole");
     let store = filled(dir.path());
-    // As a kill leaves it: with a log.
+    // The state as a kill leaves it: with a log.
     copy(dir.path(), &whole);
     let checked = Store::check_files(&whole).unwrap();
     assert!(checked.tables >= 4 && checked.records > 20, "{checked:?}");
@@ -82,7 +82,7 @@ fn a_flipped_bit_is_found_wherever_it_is() {
     let files = holding(&whole);
     for file in &files {
         let bytes = fs::read(file).unwrap();
-        // The end of a table is where filters, lists and footer are.
+        // Filters, lists and footer are at the end of a table file.
         let tail = bytes.len().saturating_sub(2_000);
         for trial in 0..14 {
             let from = if trial % 2 == 0 { tail } else { 0 };
@@ -116,7 +116,7 @@ fn a_damaged_log_is_told_and_left_alone() {
     let checked = Store::check_files(copied.path()).unwrap();
     assert!(checked.damaged[0].contains("does not fit its checksum"), "{checked:?}");
     assert_eq!(fs::read(&log).unwrap(), bytes, "nothing was changed");
-    // Cut within its last record it is what a crash leaves.
+    // A log cut within its last record is the trace of a crash, not damage.
     fs::write(&log, &bytes[..40]).unwrap();
     let checked = Store::check_files(copied.path()).unwrap();
     assert!(checked.damaged.is_empty() && checked.torn.len() == 1, "{checked:?}");

@@ -1,5 +1,5 @@
-//! The outbox gives epochs and parts in order, each with its own time, and forgets what is published; what a state
-//! remembers of topics is there again.
+//! The outbox returns epochs and parts in order, each epoch with its own time, and deletes published ones;
+//! records of topics survive a restart.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Lookups answer in the order asked, scans keep to their space and prefix, snapshots stand still.
+//! Lookups return values in the order of their keys, scans keep to their state table and prefix, snapshots do
+//! not change.
 
 use crate::{OTHER, TABLE, VIEW, content, counts, epoch, open, put, writes};
 use state::{Commit, StateError, Writes};
@@ -7,7 +8,7 @@ use state::{Commit, StateError, Writes};
 fn multi_get_answers_in_the_order_asked() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let mut held = Writes { space: TABLE, ..Writes::default() };
+    let mut held = Writes { table_id: TABLE, ..Writes::default() };
     for number in (0..20_000u32).rev().step_by(2) {
         held.keys.push(format!("key{number:06}").as_bytes());
         held.values.push(Some(&number.to_le_bytes()));
@@ -40,7 +41,7 @@ fn scans_keep_to_prefix_and_space() {
     let store = open(dir.path());
     let keys: [&[u8]; 7] = [b"", b"a", b"a\x00", b"ab", b"a\xff", b"a\xff\xff", b"b"];
     let mut all =
-        [Writes { space: TABLE, ..Writes::default() }, Writes { space: OTHER, ..Writes::default() }];
+        [Writes { table_id: TABLE, ..Writes::default() }, Writes { table_id: OTHER, ..Writes::default() }];
     for writes in &mut all {
         for key in keys {
             writes.keys.push(key);

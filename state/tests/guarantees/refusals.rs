@@ -1,7 +1,7 @@
-//! Every way in which a directory is not the state that was asked for has an error of its own.
+//! Each reason for which a directory is not the requested state has an error of its own.
 
 use crate::{catalogue, epoch, open, options, put};
-use state::{SpaceKind, StateError, Store, StoreOptions};
+use state::{StateError, StateTableKind, Store, StoreOptions};
 use std::fs;
 
 #[test]
@@ -137,7 +137,7 @@ fn a_catalogue_only_grows() {
         ..grown.entries[1].clone()
     });
     store.put_catalogue(&grown).unwrap();
-    assert_eq!(store.catalogue().unwrap().unwrap().find(SpaceKind::View, "daily").unwrap().id, 4);
+    assert_eq!(store.catalogue().unwrap().unwrap().find(StateTableKind::View, "daily").unwrap().id, 4);
     let refused = |change: fn(&mut state::Catalogue)| {
         let mut changed = grown.clone();
         change(&mut changed);
@@ -145,7 +145,7 @@ fn a_catalogue_only_grows() {
     };
     refused(|changed| drop(changed.entries.remove(0)));
     refused(|changed| changed.entries[0].fingerprint = "other".to_owned());
-    refused(|changed| changed.entries[0].kind = SpaceKind::Arrangement);
+    refused(|changed| changed.entries[0].kind = StateTableKind::Arrangement);
     refused(|changed| changed.entries[3].id = 1);
     refused(|changed| changed.entries[3].id = u32::MAX);
     refused(|changed| changed.entries[3].name = "hourly".to_owned());

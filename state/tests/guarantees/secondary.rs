@@ -1,4 +1,4 @@
-//! A reader beside the running process sees committed epochs, each one whole.
+//! A reader in another process sees committed epochs, each one complete.
 
 use crate::{TABLE, VIEW, counts, epoch, open, put};
 use state::{Commit, StateError, Store, Writes};
@@ -23,8 +23,8 @@ fn it_follows_the_running_process() {
     assert_eq!(Store::open_secondary(dir.path(), scratch.path()).unwrap().snapshot().epoch(), 1);
 }
 
-/// Every epoch gives all keys its own number and counts itself in the view, while tables are flushed and logs
-/// deleted all the time: a reader that missed a log would find two numbers.
+/// Every epoch writes its number to all keys and adds one to the view, while tables are flushed and logs
+/// deleted all the time: a reader that missed a log would find two different numbers.
 #[test]
 fn it_never_sees_half_an_epoch() {
     let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -40,7 +40,7 @@ fn it_never_sees_half_an_epoch() {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             for number in 1.. {
-                let mut writes = Writes { space: TABLE, ..Writes::default() };
+                let mut writes = Writes { table_id: TABLE, ..Writes::default() };
                 for key in 0..50u32 {
                     writes.keys.push(&key.to_be_bytes());
                     writes.values.push(Some(&u64::to_be_bytes(number)));

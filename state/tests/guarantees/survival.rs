@@ -1,4 +1,4 @@
-//! What is committed survives a crash and a copy; what is not, does not.
+//! Committed epochs survive a crash and a copy; uncommitted ones do not.
 
 use crate::{TABLE, VIEW, content, counts, epoch, open, options, pairs, put};
 use state::{Commit, Store, Writes};
@@ -79,13 +79,13 @@ fn a_checkpoint_is_a_state() {
     assert_eq!(content(&copy, TABLE), pairs(&[("k", "1")]));
 }
 
-/// Not a benchmark: it shows that a large epoch goes in whole, and prints what its phases cost.
+/// A large epoch is committed as a whole. Prints the durations of its phases, but is not a benchmark.
 #[test]
 fn a_large_epoch_goes_in() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for number in 1..=4u64 {
-        let mut held = Writes { space: TABLE, ..Writes::default() };
+        let mut held = Writes { table_id: TABLE, ..Writes::default() };
         let mut rows = counts(VIEW, &[]);
         for index in 0..100_000u64 {
             let key = schemas::hash(&(index + number * 50_000).to_be_bytes()).to_be_bytes();

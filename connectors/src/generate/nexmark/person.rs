@@ -1,9 +1,9 @@
-//! Persons: who they are and where they live.
+//! Persons: names, addresses of email, credit cards and cities.
 
 use std::io::Write;
 
 use super::shape::{FIRST_ID, Shape, last_person};
-use super::words::{extra, one_of, text};
+use super::words::{filling, one_of, random_text};
 use crate::generate::matches::write_time;
 use crate::generate::random::Random;
 
@@ -26,15 +26,15 @@ const CITIES: [&str; 10] = [
 const STATES: [&str; 6] = ["AZ", "CA", "ID", "OR", "WA", "WY"];
 
 /// Writes the person of this event and returns its id.
-pub(super) fn write(shape: &Shape, number: u64, random: &mut Random, out: &mut Vec<u8>) -> u64 {
+pub(super) fn write_person(shape: &Shape, number: u64, random: &mut Random, out: &mut Vec<u8>) -> u64 {
     let id = FIRST_ID + last_person(number);
     let name = format!("{} {}", one_of(random, &FIRST_NAMES), one_of(random, &LAST_NAMES));
-    let email = format!("{}@{}.com", text(random, 7, ' '), text(random, 5, ' '));
+    let email = format!("{}@{}.com", random_text(random, 7, ' '), random_text(random, 5, ' '));
     let mut quad = || random.below(10_000);
     let card = format!("{:04} {:04} {:04} {:04}", quad(), quad(), quad(), quad());
     let (city, state) = (one_of(random, &CITIES), one_of(random, &STATES));
     let size = 8 + name.len() + email.len() + card.len() + city.len() + state.len();
-    let extra = extra(random, size, shape.bytes[0]);
+    let extra = filling(random, size, shape.bytes[0]);
     // Writing to a Vec does not fail.
     let _ = write!(
         out,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
+use crate::generate::reader::GeneratedReader;
 
 const TABLES: [&str; 3] = ["person", "auction", "bid"];
 
@@ -18,7 +19,7 @@ fn nexmark(table: &str, pairs: &[(&str, &str)]) -> Result<Nexmark, ConnectorErro
 /// Offset, timestamp and value of all records, of the three tables in turn.
 fn events(pairs: &[(&str, &str)]) -> [Vec<(i64, i64, Value)>; 3] {
     TABLES.map(|table| {
-        let mut reader = NexmarkReader::open(nexmark(table, pairs).unwrap(), 0);
+        let mut reader = GeneratedReader::open(nexmark(table, pairs).unwrap(), 0);
         let records = reader.poll(usize::MAX, usize::MAX, Duration::ZERO).remove(0);
         assert!(reader.done());
         let row = |at: usize| {
@@ -146,11 +147,11 @@ fn what_is_read_does_not_depend_on_where_reading_began() {
     for table in TABLES {
         let mixed = ("nexmark.out.of.order.group.size", "7");
         let nexmark = nexmark(table, &[("nexmark.event.num", "3001"), mixed]).unwrap();
-        let mut reader = NexmarkReader::open(nexmark.clone(), 0);
+        let mut reader = GeneratedReader::open(nexmark.clone(), 0);
         let whole = reader.poll(usize::MAX, usize::MAX, Duration::ZERO).remove(0);
         let (mut at, mut pieces) = (0, Vec::new());
         while at < 3001 {
-            let mut reader = NexmarkReader::open(nexmark.clone(), at);
+            let mut reader = GeneratedReader::open(nexmark.clone(), at);
             for records in reader.poll(5, usize::MAX, Duration::ZERO) {
                 pieces.extend(
                     (0..records.len())
@@ -166,7 +167,7 @@ fn what_is_read_does_not_depend_on_where_reading_began() {
     }
 }
 
-/// What a seed gives is given for ever: state and offsets refer to it.
+/// Events of a seed are the same for ever: state and offsets refer to them.
 #[test]
 fn events_never_change() {
     let seed = [("nexmark.event.num", "5"), ("nexmark.seed", "7")];
@@ -180,11 +181,11 @@ fn events_never_change() {
 #[test]
 fn pace_is_kept_by_the_clock() {
     let slow = nexmark("bid", &[("nexmark.min.event.gap.in.ns", "3600000000000")]).unwrap();
-    let mut reader = NexmarkReader::open(slow, 100);
+    let mut reader = GeneratedReader::open(slow, 100);
     assert!(reader.poll(10, usize::MAX, Duration::from_millis(1)).is_empty());
     assert_eq!((reader.position(), reader.lag(), reader.is_bounded()), (100, 0, false));
     let ended = nexmark("bid", &[("nexmark.event.num", "1000")]).unwrap();
-    assert_eq!(NexmarkReader::open(ended, 500).lag(), 460);
+    assert_eq!(GeneratedReader::open(ended, 500).lag(), 460);
 }
 
 #[test]

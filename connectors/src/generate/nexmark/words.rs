@@ -20,34 +20,34 @@ static ROOTS: LazyLock<[f64; 32]> = LazyLock::new(|| {
 
 /// Letters with `gap` between some of them: at least three before gaps are cut off at both ends, and
 /// fewer than `limit`.
-pub(super) fn text(random: &mut Random, limit: u64, gap: char) -> String {
+pub(super) fn random_text(random: &mut Random, limit: u64, gap: char) -> String {
     let length = SHORTEST + random.below(limit.saturating_sub(SHORTEST));
-    let character = |_| if random.below(13) == 0 { gap } else { letter(random) };
+    let character = |_| if random.below(13) == 0 { gap } else { random_letter(random) };
     let text: String = (0..length).map(character).collect();
     text.trim().to_owned()
 }
 
-/// What fills a record of `size` bytes up to `average` bytes, give or take a fifth of the filling.
-pub(super) fn extra(random: &mut Random, size: usize, average: u64) -> String {
+/// Letters that fill a record of `size` bytes up to `average` bytes, give or take a fifth of the filling.
+pub(super) fn filling(random: &mut Random, size: usize, average: u64) -> String {
     let Some(missing) = average.checked_sub(size as u64) else { return String::new() };
     let spread = missing / 5;
     let length = missing - spread + random.below(2 * spread);
-    (0..length).map(|_| letter(random)).collect()
+    (0..length).map(|_| random_letter(random)).collect()
 }
 
 /// A price in cents between 1 and a million dollars; each power of ten is as likely as another.
-pub(super) fn price(random: &mut Random) -> u64 {
+pub(super) fn random_price(random: &mut Random) -> u64 {
     let exponent = random.next_u64();
     let factors = ROOTS.iter().enumerate().filter(|(bit, _)| exponent >> bit & 1 == 1);
     (factors.map(|(_, root)| root).product::<f64>() * 100.0).round() as u64
 }
 
-/// One of them.
+/// One of `words`.
 pub(super) fn one_of<'a>(random: &mut Random, words: &[&'a str]) -> &'a str {
     let at = random.below(words.len() as u64) as usize;
     words.get(at).copied().unwrap_or_default()
 }
 
-fn letter(random: &mut Random) -> char {
+fn random_letter(random: &mut Random) -> char {
     char::from(b'a' + random.below(26) as u8)
 }

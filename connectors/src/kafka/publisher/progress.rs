@@ -1,13 +1,13 @@
-//! The progress topic: what of a topology's output is published, as the cluster itself knows it.
+//! The progress topic: the last published epoch of a topology, stored in the cluster itself.
 //!
-//! Each topology has its own, for an open transaction hides what follows it in a topic from
-//! read_committed: in a topic they shared, a topology that crashed would keep the others from
-//! starting until its transaction times out. One partition, compacted, kept for ever; the key is the
+//! Each topology has its own, since an open transaction hides later records of a topic from
+//! read_committed: in a shared topic, a topology that crashed would keep the others from starting
+//! until its transaction times out. One partition, compacted, kept for ever; the key is the
 //! topology, the value a [`Marker`]. Every transaction ends with a marker, so marker and output are
-//! atomic. Reading waits until all that was written when it began is settled, then reads to the end.
+//! atomic. Reading waits until all transactions open at its beginning have ended, then reads to the end.
 //!
 //! A marker also names the process that wrote it, and a process writes one when it takes the sinks
-//! over: so a process that slept through that learns of it before it would fence the other back.
+//! over: so a process that was suspended meanwhile detects that before it would fence the other back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,14 +20,14 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use serde_json::{Value, json};
 
 use crate::ConnectorError;
-use crate::kafka::client::{Context, meaning};
+use crate::kafka::client::{Context, to_connector_error};
 use crate::kafka::options::KafkaCluster;
 use crate::kafka::topics::{TopicSpec, Topics};
 
-/// How long one attempt to learn of an end may take, once a broker has shown to be slow.
-const SLICE: Duration = Duration::from_secs(30);
+/// Greatest timeout of one request for the ends; timeouts grow up to it while a broker is slow.
+const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The name of a topology's progress topic: what a topic's name may not hold becomes `_`.
+/// The name of a topology's progress topic; characters that a topic's name may not hold become `_`.
 pub fn progress_topic(topology: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
     topology.chars().take(200).fold("herald.progress.".to_string(), |mut name, c| {
@@ -36,16 +36,16 @@ pub fn progress_topic(topology: &str) -> String {
     })
 }
 
-/// What is published: the last record of each transaction.
+/// The published state of a topology's output: the last record of each transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marker {
     /// The state that committed the epoch.
     pub state_id: String,
     /// The last epoch of which anything is published.
     pub epoch: u64,
-    /// How many of the epoch's chunks are published.
+    /// Number of the epoch's chunks that are published.
     pub part: u32,
-    /// How many chunks the epoch has; less than all are published when it went out in parts.
+    /// Number of the epoch's chunks; `part` is smaller while an epoch is published in parts.
     pub parts: u32,
     /// Digest of all the epoch's chunks.
     pub digest: u128,
@@ -58,17 +58,17 @@ impl Marker {
         Marker { state_id: state_id.into(), epoch, part: parts, parts, digest: digest(chunks) }
     }
 
-    /// Whether the whole epoch is published.
+    /// Returns true if the whole epoch is published.
     pub fn is_whole(&self) -> bool {
         self.part == self.parts
     }
 
-    /// The marker of a process that took over sinks which hold nothing of any state yet.
-    pub fn nothing() -> Marker {
+    /// The marker of a process that took over sinks without output of any state.
+    pub fn of_no_state() -> Marker {
         Marker::whole("", 0, &[])
     }
 
-    /// As JSON, written by the process `by`.
+    /// Formats it as JSON, written by the process `by`.
     pub fn to_json(&self, by: &str) -> String {
         json!({
             "version": 1, "state_id": self.state_id, "epoch": self.epoch,
@@ -77,13 +77,13 @@ impl Marker {
         .to_string()
     }
 
-    /// From JSON; None when it is not a marker of this version.
+    /// Parses JSON; None when it is not a marker of this version.
     pub fn from_json(bytes: &[u8]) -> Option<Marker> {
-        Marker::signed(bytes).map(|(marker, _)| marker)
+        Marker::parse_signed(bytes).map(|(marker, _)| marker)
     }
 
-    /// From JSON, with the process that wrote it.
-    fn signed(bytes: &[u8]) -> Option<(Marker, Option<String>)> {
+    /// Parses JSON, together with the process that wrote it.
+    fn parse_signed(bytes: &[u8]) -> Option<(Marker, Option<String>)> {
         let value: Value = serde_json::from_slice(bytes).ok()?;
         let number = |name: &str| value[name].as_u64();
         if number("version")? != 1 {
@@ -106,7 +106,7 @@ pub fn digest(chunks: &[Vec<u8>]) -> u128 {
     schemas::digest(&chunks)
 }
 
-/// Creates the progress topic when it is missing, and refuses one that forgets.
+/// Creates the progress topic when it is missing, and refuses one that is not compacted.
 pub fn ensure(topics: &Topics, topic: &str, replication: Option<i32>) -> Result<(), ConnectorError> {
     // Small segments, since the active one is never compacted and is read at every start.
     let configs = [
@@ -125,7 +125,7 @@ pub fn ensure(topics: &Topics, topic: &str, replication: Option<i32>) -> Result<
     topics.ensure(&spec).map(|_| ())
 }
 
-/// Where and whose markers are read.
+/// The markers of one topology on one cluster.
 #[derive(Clone, Debug)]
 pub struct Progress {
     /// The cluster.
@@ -138,7 +138,7 @@ pub struct Progress {
 
 /// The last marker found, and where the next one would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct LastMarker {
     /// The last marker of the topology.
     pub marker: Option<Marker>,
     /// The process that wrote it.
@@ -148,39 +148,39 @@ pub struct Found {
 }
 
 impl Progress {
-    /// Reads on from what was found before (at first, nothing). Waits up to `timeout`.
+    /// Reads on from the marker found before (at first, the default). Waits up to `timeout`.
     pub fn read(
         &self,
-        before: &Found,
+        before: &LastMarker,
         timeout: Duration,
         stop: &AtomicBool,
-    ) -> Result<Found, ConnectorError> {
+    ) -> Result<LastMarker, ConnectorError> {
         let until = Instant::now() + timeout;
-        let end = self.ends(&self.consumer("read_uncommitted")?, until, stop)?.1;
+        let end = self.fetch_ends(&self.open_consumer("read_uncommitted")?, until, stop)?.1;
         self.read_up_to(Some(end), before, until, stop)
     }
 
-    /// The same without waiting for anything: what an open transaction hides is left out.
+    /// The same without waiting for open transactions: markers that one hides are left out.
     pub fn peek(
         &self,
-        before: &Found,
+        before: &LastMarker,
         timeout: Duration,
         stop: &AtomicBool,
-    ) -> Result<Found, ConnectorError> {
+    ) -> Result<LastMarker, ConnectorError> {
         self.read_up_to(None, before, Instant::now() + timeout, stop)
     }
 
     fn read_up_to(
         &self,
         end: Option<i64>,
-        before: &Found,
+        before: &LastMarker,
         until: Instant,
         stop: &AtomicBool,
-    ) -> Result<Found, ConnectorError> {
-        let consumer = self.consumer("read_committed")?;
-        // The producer's own transaction is settled by now; a topic that is shared may hold others.
+    ) -> Result<LastMarker, ConnectorError> {
+        let consumer = self.open_consumer("read_committed")?;
+        // The own last transaction has ended by now; other producers of a shared topic may have open ones.
         let (low, end) = loop {
-            let (low, stable) = self.ends(&consumer, until, stop)?;
+            let (low, stable) = self.fetch_ends(&consumer, until, stop)?;
             if end.is_none_or(|end| stable >= end) {
                 break (low, end.unwrap_or(stable));
             }
@@ -192,27 +192,28 @@ impl Progress {
             }
             std::thread::sleep(Duration::from_millis(20));
         };
-        // Less than before is there: whatever was known is to be read anew.
-        let before = if before.next > end { Found::default() } else { before.clone() };
+        // The topic is shorter than before: it was lost or created again, so it is read from its start.
+        let before = if before.next > end { LastMarker::default() } else { before.clone() };
         if end == low {
-            return Ok(Found { next: end, ..Found::default() });
+            return Ok(LastMarker { next: end, ..LastMarker::default() });
         }
-        let mut found = Found { next: before.next.max(low), ..before };
+        let mut found = LastMarker { next: before.next.max(low), ..before };
         let mut assignment = TopicPartitionList::new();
         assignment
             .add_partition_offset(&self.topic, 0, Offset::Offset(found.next))
             .and_then(|()| consumer.assign(&assignment))
-            .map_err(|error| self.failed(error))?;
+            .map_err(|error| self.to_error(error))?;
         self.read_to(end, &consumer, &mut found, until)?;
         Ok(found)
     }
 
-    /// Reads to `end` at least: while somebody publishes on and on, the client never says that it is at the end.
+    /// Reads up to `end`: while another process keeps publishing, the client never reports the end of the
+    /// partition.
     fn read_to(
         &self,
         end: i64,
         consumer: &BaseConsumer<Context>,
-        found: &mut Found,
+        found: &mut LastMarker,
         until: Instant,
     ) -> Result<(), ConnectorError> {
         loop {
@@ -220,20 +221,20 @@ impl Progress {
                 Some(Ok(message)) => {
                     found.next = message.offset() + 1;
                     if message.key() == Some(self.topology.as_bytes()) {
-                        (found.marker, found.by) = match message.payload().map(Marker::signed) {
+                        (found.marker, found.by) = match message.payload().map(Marker::parse_signed) {
                             Some(Some((marker, by))) => (Some(marker), by),
-                            Some(None) => return Err(self.unreadable(message.offset())),
+                            Some(None) => return Err(self.unreadable_marker(message.offset())),
                             None => (None, None),
                         };
-                        found.marker.take_if(|marker| *marker == Marker::nothing());
+                        found.marker.take_if(|marker| *marker == Marker::of_no_state());
                     }
                     if found.next >= end {
                         return Ok(());
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-                Some(Err(error)) => match self.failed(error) {
-                    // The client reconnects by itself; the time limit below holds.
+                Some(Err(error)) => match self.to_error(error) {
+                    // The client reconnects by itself; the time limit below bounds the wait.
                     ConnectorError::Unreachable { .. } if Instant::now() < until => {}
                     error => return Err(error),
                 },
@@ -248,56 +249,56 @@ impl Progress {
         }
     }
 
-    /// Low and high end of the topic, under the isolation of `consumer`.
-    fn ends(
+    /// Low and high end of the topic, under the isolation level of `consumer`.
+    fn fetch_ends(
         &self,
         consumer: &BaseConsumer<Context>,
         until: Instant,
         stop: &AtomicBool,
     ) -> Result<(i64, i64), ConnectorError> {
-        // In slices, for a stop is to be heard; growing ones, for a slow broker needs more than the first.
+        // Short requests let the stop flag be checked; their timeouts grow for a slow broker.
         let (least, mut slice) = (Duration::from_millis(200), Duration::from_millis(250));
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(least);
             let error = match consumer.fetch_watermarks(&self.topic, 0, left.min(slice)) {
                 Ok(ends) => return Ok(ends),
-                Err(error) => self.failed(error),
+                Err(error) => self.to_error(error),
             };
             if stop.load(Ordering::Relaxed) {
                 return Err(ConnectorError::Stopped);
             }
-            if !error.passes() || Instant::now() >= until {
+            if !error.is_transient() || Instant::now() >= until {
                 return Err(error);
             }
             std::thread::sleep(Duration::from_millis(20));
-            slice = slice.saturating_mul(2).min(SLICE);
+            slice = slice.saturating_mul(2).min(MAX_REQUEST_TIMEOUT);
         }
     }
 
-    pub(in crate::kafka) fn consumer(
+    pub(in crate::kafka) fn open_consumer(
         &self,
         isolation: &str,
     ) -> Result<BaseConsumer<Context>, ConnectorError> {
-        let mut config = self.cluster.consumer(&self.topology);
+        let mut config = self.cluster.consumer_config(&self.topology);
         config.set("isolation.level", isolation);
-        config.create_with_context(Context::default()).map_err(|error| self.failed(error))
+        config.create_with_context(Context::default()).map_err(|error| self.to_error(error))
     }
 
-    /// A consumer that is in no group: it can ask, and cannot read.
-    pub(in crate::kafka) fn groupless(
+    /// A consumer without a group: it can request offsets, but not read.
+    pub(in crate::kafka) fn open_groupless(
         &self,
         isolation: &str,
     ) -> Result<BaseConsumer<Context>, ConnectorError> {
-        let mut config = self.cluster.consumer(&self.topology);
+        let mut config = self.cluster.consumer_config(&self.topology);
         config.set("isolation.level", isolation).remove("group.id");
-        config.create_with_context(Context::default()).map_err(|error| self.failed(error))
+        config.create_with_context(Context::default()).map_err(|error| self.to_error(error))
     }
 
-    pub(in crate::kafka) fn failed(&self, error: KafkaError) -> ConnectorError {
-        meaning(error, &self.cluster.bootstrap, "to read the progress topic")
+    pub(in crate::kafka) fn to_error(&self, error: KafkaError) -> ConnectorError {
+        to_connector_error(error, &self.cluster.bootstrap, "to read the progress topic")
     }
 
-    fn unreadable(&self, offset: i64) -> ConnectorError {
+    fn unreadable_marker(&self, offset: i64) -> ConnectorError {
         ConnectorError::Topic {
             topic: self.topic.clone(),
             message: format!(
@@ -325,7 +326,10 @@ mod tests {
         assert!(whole.is_whole() && !part.is_whole());
         for marker in [whole, part] {
             assert_eq!(Marker::from_json(marker.to_json("p").as_bytes()), Some(marker.clone()));
-            assert_eq!(Marker::signed(marker.to_json("p").as_bytes()), Some((marker, Some("p".into()))));
+            assert_eq!(
+                Marker::parse_signed(marker.to_json("p").as_bytes()),
+                Some((marker, Some("p".into())))
+            );
         }
         assert_eq!(Marker::from_json(b"{\"version\":2}"), None);
         assert_eq!(Marker::from_json(b"?"), None);

@@ -1,9 +1,9 @@
-//! One transactional producer, from its opening to its first blemish.
+//! One transactional producer, from its opening to its first error.
 //!
-//! Opening fences the producer before it and settles that one's transaction. A session that saw a
-//! transaction error, a transport error or a slow commit is not used again: a delayed EndTxn of a
-//! retried commit could settle a later transaction, for librdkafka lacks KIP-890. Its owner drops
-//! it, opens another and reads the marker to learn what became of the transaction.
+//! Opening fences the previous producer and ends its transaction. A session that saw a
+//! transaction error, a transport error or a slow commit is tainted and not used again: a delayed EndTxn
+//! of a retried commit could end a later transaction, since librdkafka lacks KIP-890. Its owner drops
+//! it, opens another and reads the marker to learn whether the transaction was committed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,86 +17,87 @@ use schemas::OutChunk;
 
 use super::EpochOutput;
 use super::progress::{Marker, Progress};
-use super::reached::{Firsts, Reached, judge_places, keep_places};
+use super::reached::{FirstRecords, Reached, store_offsets, verify_offsets};
 use super::stamps::Stamp;
-use super::unsettled::{Ends, Watch};
+use super::unsettled::{OutputWatch, PartitionEnds};
 use crate::ConnectorError;
-use crate::kafka::client::{Context, meaning};
+use crate::kafka::client::{Context, to_connector_error};
 
-/// How long a call into the client may take before the stop flag is looked at.
-const SLICE: Duration = Duration::from_millis(250);
-/// How often deliveries are looked at before a commit.
-const LOOK: Duration = Duration::from_micros(500);
-/// How long giving up a transaction may take.
-const ABORT: Duration = Duration::from_secs(1);
-/// How long the broker may take to show what it has committed.
-const SHOWN: Duration = Duration::from_secs(10);
-/// A commit that took longer may have been retried.
+/// Timeout of one call into the client, after which the stop flag is checked.
+const CALL_TIMEOUT: Duration = Duration::from_millis(250);
+/// Interval at which deliveries are polled before a commit, and the marker after it.
+const POLL_INTERVAL: Duration = Duration::from_micros(500);
+/// Timeout of aborting a transaction.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time that the broker may take until a committed marker can be read.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Duration from which a commit may have been retried.
 const SLOW_COMMIT: Duration = Duration::from_secs(10);
 
-/// A producer with its transactional id to itself.
+/// A producer that owns its transactional id.
 pub(crate) struct Session {
     producer: ThreadedProducer<Context>,
     progress: Progress,
     transactional_id: String,
     transaction_timeout: Duration,
-    watch: Watch,
-    /// Where the progress topic ended for read_committed after the last transaction.
+    watch: OutputWatch,
+    /// End of the progress topic for read_committed after the last transaction.
     stable: i64,
-    /// Set once something happened after which no further transaction is begun here.
-    pub(crate) blemished: bool,
+    /// Set during a transaction, and left set by an error: no further transaction may begin here.
+    pub(crate) tainted: bool,
 }
 
-/// What a session is opened with.
+/// Configuration of a session.
 pub(crate) struct SessionConfig<'a> {
     pub(crate) progress: &'a Progress,
     pub(crate) transactional_id: &'a str,
     pub(crate) max_batch_bytes: Option<i64>,
-    /// Times that records are given while the session is opened.
+    /// Timestamps of records that are sent while the session is opened.
     pub(crate) stamp: Stamp,
     pub(crate) timeout: Duration,
 }
 
-/// One transaction to make.
+/// Content of one transaction.
 pub(crate) struct Output<'a> {
     pub(crate) pieces: &'a [EpochOutput<'a>],
     /// The marker that ends it, and its text.
     pub(crate) marker: (&'a Marker, &'a str),
-    /// Topics of which nothing is sent up to an epoch, for a later one sends all of it again.
+    /// Topics that get no records up to an epoch, since a later epoch sends all of them again.
     pub(crate) superseded: &'a BTreeMap<String, u64>,
     pub(crate) stamp: Stamp,
 }
 
 impl Session {
-    /// Creates the producer, takes over the transactional id, and ends what the broker left open.
+    /// Creates the producer, takes over the transactional id, and ends transactions that the broker left
+    /// open.
     pub(crate) fn open(
         config: &SessionConfig<'_>,
-        watch: Watch,
+        watch: OutputWatch,
         stop: &AtomicBool,
     ) -> Result<Session, ConnectorError> {
         let cluster = &config.progress.cluster;
         let bootstrap = &cluster.bootstrap;
-        let transaction_ms = cluster.number("transaction.timeout.ms").unwrap_or(60_000);
-        let mut native = cluster.config();
+        let transaction_ms = cluster.number_option("transaction.timeout.ms").unwrap_or(60_000);
+        let mut native = cluster.client_config();
         native.set("transactional.id", config.transactional_id);
         native.set("transaction.timeout.ms", transaction_ms.to_string());
-        // A record must have failed before its transaction does, else the reason is lost.
+        // A record must time out before its transaction does, else the reason is lost.
         let message_ms = (transaction_ms * 5 / 6).to_string();
-        cluster.default(&mut native, "message.timeout.ms", &message_ms);
-        // Limits are the topics' own, checked before the commit; batches must stay below them.
-        cluster.default(&mut native, "message.max.bytes", "1000000000");
+        cluster.set_default(&mut native, "message.timeout.ms", &message_ms);
+        // The topics have their own limits, which the broker checks; batches must stay below them.
+        cluster.set_default(&mut native, "message.max.bytes", "1000000000");
         let batch = config.max_batch_bytes.unwrap_or(i64::MAX).saturating_sub(2048);
-        cluster.default(&mut native, "batch.size", &batch.clamp(1024, 1_000_000).to_string());
-        cluster.default(&mut native, "linger.ms", "2");
-        cluster.default(&mut native, "compression.type", "lz4");
-        cluster.default(&mut native, "queue.buffering.max.messages", "1000000");
-        cluster.default(&mut native, "queue.buffering.max.kbytes", "262144");
-        // A sink's topic that is gone is not made by the way, and is not waited for: it was there at the start.
+        cluster.set_default(&mut native, "batch.size", &batch.clamp(1024, 1_000_000).to_string());
+        cluster.set_default(&mut native, "linger.ms", "2");
+        cluster.set_default(&mut native, "compression.type", "lz4");
+        cluster.set_default(&mut native, "queue.buffering.max.messages", "1000000");
+        cluster.set_default(&mut native, "queue.buffering.max.kbytes", "262144");
+        // A deleted sink topic must fail soon: it is neither created implicitly nor waited for.
         native.set("allow.auto.create.topics", "false");
-        cluster.default(&mut native, "topic.metadata.propagation.max.ms", "5000");
+        cluster.set_default(&mut native, "topic.metadata.propagation.max.ms", "5000");
         let producer: ThreadedProducer<Context> = native
             .create_with_context(Context::default())
-            .map_err(|error| meaning(error, bootstrap, "the options"))?;
+            .map_err(|error| to_connector_error(error, bootstrap, "the options"))?;
         let mut session = Session {
             watch,
             stable: 0,
@@ -104,43 +105,48 @@ impl Session {
             progress: config.progress.clone(),
             transactional_id: config.transactional_id.to_string(),
             transaction_timeout: Duration::from_millis(transaction_ms),
-            blemished: false,
+            tainted: false,
         };
         fail_point!("publish.init.before");
-        session.init(config.timeout, stop)?;
+        session.init_transactions(config.timeout, stop)?;
         fail_point!("publish.init.after");
-        session.settle(config.timeout, config.stamp, stop)?;
+        session.abort_hanging(config.timeout, config.stamp, stop)?;
         fail_point!("publish.settle.after");
         session.stable = session.watch.stable_progress(config.timeout)?;
         Ok(session)
     }
 
-    fn init(&self, timeout: Duration, stop: &AtomicBool) -> Result<(), ConnectorError> {
+    fn init_transactions(&self, timeout: Duration, stop: &AtomicBool) -> Result<(), ConnectorError> {
         let until = Instant::now() + timeout;
         let bootstrap = &self.progress.cluster.bootstrap;
         loop {
-            let Err(error) = self.producer.init_transactions(SLICE) else { return Ok(()) };
+            let Err(error) = self.producer.init_transactions(CALL_TIMEOUT) else { return Ok(()) };
             if stop.load(Ordering::Relaxed) {
                 return Err(ConnectorError::Stopped);
             }
             let retriable = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
             if !retriable {
                 let what = format!("the transactional id \"{}\"", self.transactional_id);
-                return Err(match meaning(error, bootstrap, &what) {
+                return Err(match to_connector_error(error, bootstrap, &what) {
                     ConnectorError::Kafka(error) => ConnectorError::Transaction(error.to_string()),
                     other => other,
                 });
             }
             if Instant::now() > until {
-                let reason = self.context().trouble().unwrap_or_else(|| error.to_string());
+                let reason = self.context().last_error().unwrap_or_else(|| error.to_string());
                 return Err(ConnectorError::Unreachable { bootstrap: bootstrap.clone(), reason });
             }
         }
     }
 
-    /// Ends what hangs of transactions that do not count.
-    fn settle(&self, timeout: Duration, stamp: Stamp, stop: &AtomicBool) -> Result<(), ConnectorError> {
-        let hanging = self.watch.hanging(timeout)?;
+    /// Ends hanging transactions that are not committed, by aborting one that touches their partitions.
+    fn abort_hanging(
+        &self,
+        timeout: Duration,
+        stamp: Stamp,
+        stop: &AtomicBool,
+    ) -> Result<(), ConnectorError> {
+        let hanging = self.watch.find_hanging(timeout)?;
         if hanging.is_empty() {
             return Ok(());
         }
@@ -149,36 +155,36 @@ impl Session {
             partitions = hanging.len(),
             "the broker has not ended the last transaction everywhere; it is aborted"
         );
-        self.producer.begin_transaction().map_err(|error| self.failed(error, began))?;
-        for Ends { topic, partition, .. } in &hanging {
-            // Should this one hang, too, it is known by its header.
+        self.producer.begin_transaction().map_err(|error| self.classify_error(error, began))?;
+        for PartitionEnds { topic, partition, .. } in &hanging {
+            // The header identifies this record as ours, should its transaction hang too.
             let header = Header { key: "herald.topology", value: Some(&self.progress.topology) };
             let record = BaseRecord::with_opaque_to(topic, 0)
                 .partition(*partition)
                 .key(self.progress.topology.as_bytes())
                 .payload(&[][..])
-                .timestamp(stamp.now())
+                .timestamp(stamp.latest())
                 .headers(OwnedHeaders::new_with_capacity(1).insert(header));
-            self.send(record, began, stop)?;
+            self.send_record(record, began, stop)?;
         }
-        self.delivered(began, stop)?;
+        self.await_deliveries(began, stop)?;
         loop {
-            let Err(error) = self.producer.abort_transaction(SLICE) else { break };
+            let Err(error) = self.producer.abort_transaction(CALL_TIMEOUT) else { break };
             if !matches!(&error, KafkaError::Transaction(error) if error.is_retriable()) {
-                return Err(self.failed(error, began));
+                return Err(self.classify_error(error, began));
             }
-            self.may_go_on(began, stop)?;
+            self.check_time_limit(began, stop)?;
         }
-        match self.watch.hanging(timeout)?.first() {
+        match self.watch.find_hanging(timeout)?.first() {
             None => Ok(()),
-            Some(Ends { topic, partition, .. }) => Err(ConnectorError::Transaction(format!(
+            Some(PartitionEnds { topic, partition, .. }) => Err(ConnectorError::Transaction(format!(
                 "a transaction on topic \"{topic}\" partition {partition} is still open: \
                  kafka-transactions.sh find-hanging finds it, and its abort ends it"
             ))),
         }
     }
 
-    /// Whether a connection was lost since the last transaction began.
+    /// Returns true if a connection was lost since the last transaction began.
     pub(crate) fn lost_connection(&self) -> bool {
         self.context().saw_transport_error()
     }
@@ -187,8 +193,9 @@ impl Session {
         self.producer.context()
     }
 
-    /// Publishes `pieces` and `marker` in one transaction. Ok means committed, and that the marker is there
-    /// to be read: what the coordinator has decided and not yet written is lost to a broker that forgets it.
+    /// Publishes `pieces` and `marker` in one transaction and returns the number of records. Ok means that it
+    /// is committed and that the marker can be read: a broker that restarts may lose a commit which the
+    /// coordinator has decided but not yet written to all partitions.
     pub(crate) fn transact(
         &mut self,
         output: &Output<'_>,
@@ -196,41 +203,41 @@ impl Session {
         stop: &AtomicBool,
     ) -> Result<u64, ConnectorError> {
         let (began, text) = (Instant::now(), output.marker.1);
-        self.blemished = true;
+        self.tainted = true;
         self.context().clear();
-        self.producer.begin_transaction().map_err(|error| self.failed(error, began))?;
+        self.producer.begin_transaction().map_err(|error| self.classify_error(error, began))?;
         fail_point!("publish.begin.after");
-        let (mut records, mut firsts) = (0, Firsts::default());
+        let (mut records, mut firsts) = (0, FirstRecords::default());
         for piece in output.pieces {
             records += self.send_piece((piece, output), &mut firsts, began, stop)?;
         }
         fail_point!("publish.marker.before");
-        let mark = firsts.mark(&self.progress.topic, 0);
+        let mark = firsts.mark_record(&self.progress.topic, 0);
         let record = BaseRecord::with_opaque_to(&self.progress.topic, mark)
             .partition(0)
             .key(self.progress.topology.as_bytes())
             .payload(text.as_bytes())
-            .timestamp(output.stamp.now());
-        self.send(record, began, stop)?;
-        self.delivered(began, stop)?;
-        let put = self.context().take_firsts();
-        let places = firsts.places(&put);
-        judge_places(&places, reached)?;
+            .timestamp(output.stamp.latest());
+        self.send_record(record, began, stop)?;
+        self.await_deliveries(began, stop)?;
+        let marked = self.context().take_marked_offsets();
+        let delivered = firsts.delivered_offsets(&marked);
+        verify_offsets(&delivered, reached)?;
         fail_point!("publish.commit.before");
-        self.commit(began, stop)?;
+        self.commit_transaction(began, stop)?;
         fail_point!("publish.shown.before");
-        self.shown(stop)?;
-        keep_places(&places, reached);
+        self.await_marker(stop)?;
+        store_offsets(&delivered, reached);
         fail_point!("publish.commit.after");
-        self.blemished = self.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
+        self.tainted = self.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
         Ok(records)
     }
 
-    /// Aborts what is open, as far as the broker answers soon: an open transaction holds readers up
-    /// until it times out. A delayed abort harms nothing, for whoever comes next is of a later
-    /// producer epoch. A commit that is under way is left alone by the client itself.
+    /// Aborts an open transaction if the broker answers soon: an open transaction delays readers until
+    /// it times out. A delayed abort is harmless, since the next session has a later producer epoch. The
+    /// client itself does not abort a commit that is under way.
     pub(crate) fn abort(&self) {
-        if let Err(error) = self.producer.abort_transaction(ABORT) {
+        if let Err(error) = self.producer.abort_transaction(ABORT_TIMEOUT) {
             tracing::debug!(target: "kafka", %error, "the transaction was not aborted");
         }
     }
@@ -238,14 +245,14 @@ impl Session {
     fn send_piece(
         &self,
         (piece, output): (&EpochOutput<'_>, &Output<'_>),
-        firsts: &mut Firsts,
+        firsts: &mut FirstRecords,
         began: Instant,
         stop: &AtomicBool,
     ) -> Result<u64, ConnectorError> {
         let (epoch, marker) = (piece.epoch.to_string(), output.marker.0);
         let cut = piece.epoch == marker.epoch && piece.chunks.len() < marker.parts as usize;
         let part = cut.then(|| marker.part.to_string());
-        let stamp = output.stamp.of(piece.commit_ms);
+        let stamp = output.stamp.for_commit(piece.commit_ms);
         let mut records = 0;
         for chunk in piece.chunks {
             for record in OutChunk::read(chunk)? {
@@ -269,9 +276,9 @@ impl Session {
                     key: record.key,
                     timestamp: Some(stamp),
                     headers: Some(headers),
-                    delivery_opaque: firsts.mark(record.topic, record.partition),
+                    delivery_opaque: firsts.mark_record(record.topic, record.partition),
                 };
-                self.send(out, began, stop)?;
+                self.send_record(out, began, stop)?;
                 records += 1;
             }
         }
@@ -279,7 +286,7 @@ impl Session {
     }
 
     /// Queues a record; waits while the queue is full.
-    fn send(
+    fn send_record(
         &self,
         mut record: BaseRecord<'_, [u8], [u8], usize>,
         began: Instant,
@@ -288,46 +295,46 @@ impl Session {
         loop {
             let Err((error, back)) = self.producer.send(record) else { return Ok(()) };
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(self.failed(error, began));
+                return Err(self.classify_error(error, began));
             }
-            self.may_go_on(began, stop)?;
+            self.check_time_limit(began, stop)?;
             std::thread::sleep(Duration::from_millis(1));
             record = back;
         }
     }
 
-    /// Commits, however long the broker takes, within the transaction's own time limit.
-    fn commit(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
-        self.delivered(began, stop)?;
+    /// Commits within the time limit of the transaction.
+    fn commit_transaction(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        self.await_deliveries(began, stop)?;
         loop {
-            let Err(error) = self.producer.commit_transaction(SLICE) else { return Ok(()) };
+            let Err(error) = self.producer.commit_transaction(CALL_TIMEOUT) else { return Ok(()) };
             let again = match &error {
                 KafkaError::Transaction(error) => error.is_retriable(),
                 KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
                 _ => false,
             };
             if !again {
-                return Err(self.failed(error, began));
+                return Err(self.classify_error(error, began));
             }
-            self.may_go_on(began, stop)?;
+            self.check_time_limit(began, stop)?;
         }
     }
 
-    /// Waits until the broker has all records. The client's own wait looks every 100 ms only, which would
-    /// bound latency.
-    fn delivered(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
+    /// Waits until the broker has acknowledged all records. The client's own wait polls every 100 ms only,
+    /// which would add to latency.
+    fn await_deliveries(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
         while self.producer.in_flight_count() > 0 {
-            self.may_go_on(began, stop)?;
-            std::thread::sleep(LOOK);
+            self.check_time_limit(began, stop)?;
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 
-    /// Waits until the marker of the transaction just committed can be read.
-    fn shown(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
-        let until = Instant::now() + SHOWN;
+    /// Waits until the marker of the transaction just committed is visible to read_committed.
+    fn await_marker(&mut self, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        let until = Instant::now() + VISIBILITY_TIMEOUT;
         loop {
-            let stable = self.watch.stable_progress(SHOWN)?;
+            let stable = self.watch.stable_progress(VISIBILITY_TIMEOUT)?;
             if stable > self.stable {
                 self.stable = stable;
                 return Ok(());
@@ -339,48 +346,49 @@ impl Session {
                 let reason = "the broker does not show what it has committed".to_string();
                 return Err(ConnectorError::Transaction(reason));
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Refuses to wait longer when asked to stop, or when the transaction is close to its end.
-    fn may_go_on(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
+    /// Returns an error when the stop flag is set, or when the transaction is close to its timeout.
+    fn check_time_limit(&self, began: Instant, stop: &AtomicBool) -> Result<(), ConnectorError> {
         if stop.load(Ordering::Relaxed) {
             return Err(ConnectorError::Stopped);
         }
-        if began.elapsed() < self.patience() {
+        if began.elapsed() < self.time_limit() {
             return Ok(());
         }
-        let reason = self.context().undelivered().or_else(|| self.context().trouble());
+        let reason = self.context().delivery_error().or_else(|| self.context().last_error());
         let reason = reason.unwrap_or_else(|| "the broker does not answer".to_string());
         Err(ConnectorError::Slow(reason))
     }
 
-    fn patience(&self) -> Duration {
+    /// Time after which a transaction is given up: nine tenths of its timeout.
+    fn time_limit(&self) -> Duration {
         self.transaction_timeout * 9 / 10
     }
 
-    /// Tells a fencing, which is final, from a blemish, which is mended by opening anew.
-    fn failed(&self, error: KafkaError, began: Instant) -> ConnectorError {
+    /// Maps an error of the client: a fencing is final, any other error is retried with a new session.
+    fn classify_error(&self, error: KafkaError, began: Instant) -> ConnectorError {
         use RDKafkaErrorCode as Code;
         let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
         let fences = [Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch];
         let fenced =
             [fatal, error.rdkafka_error_code()].into_iter().flatten().any(|code| fences.contains(&code));
-        // The coordinator fences a producer, too, whose transaction it has timed out itself. Who it
-        // was is found out by looking at the marker before opening anew.
-        if fenced && began.elapsed() < self.patience() {
+        // The coordinator also fences a producer whose transaction it has timed out. Such an error is
+        // retried: reopening finds a real successor by its marker.
+        if fenced && began.elapsed() < self.time_limit() {
             return ConnectorError::Fenced { transactional_id: self.transactional_id.clone() };
         }
-        if self.context().untimely() {
-            return ConnectorError::Untimely(self.context().undelivered().unwrap_or_default());
+        if self.context().timestamp_refused() {
+            return ConnectorError::Untimely(self.context().delivery_error().unwrap_or_default());
         }
-        // The first record that is not delivered in time fails the transaction before its own time is over.
+        // A record that is not delivered in time fails the transaction before its own timeout.
         if self.context().timed_out() {
-            return ConnectorError::Slow(self.context().undelivered().unwrap_or_default());
+            return ConnectorError::Slow(self.context().delivery_error().unwrap_or_default());
         }
-        let reason = self.context().undelivered().map(|why| format!(" ({why})"));
-        match meaning(error, &self.progress.cluster.bootstrap, "the output") {
+        let reason = self.context().delivery_error().map(|why| format!(" ({why})"));
+        match to_connector_error(error, &self.progress.cluster.bootstrap, "the output") {
             refused @ ConnectorError::Refused { .. } => refused,
             ConnectorError::Kafka(error) => {
                 ConnectorError::Transaction(format!("{error}{}", reason.unwrap_or_default()))

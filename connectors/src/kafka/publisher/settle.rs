@@ -1,9 +1,10 @@
-//! The judgement at start: where publishing goes on, or why it must not.
+//! Comparison of state and sinks at start: the epoch after which publishing goes on, or the reason why it
+//! must not.
 //!
 //! A state has committed epochs up to E and knows those up to P to be published; the marker K is
-//! what the sinks hold. Rows and marker are atomic, so P <= K <= E as long as state and sinks belong
-//! together: then publishing goes on after K. Everything else means that one of them was copied,
-//! restored or wiped, and going on would write an epoch twice or leave one out.
+//! the last epoch in the sinks. Rows and marker are atomic, so P <= K <= E as long as state and sinks
+//! belong together: then publishing goes on after K. Everything else means that one of them was
+//! copied, restored or wiped, and going on would write an epoch twice or leave one out.
 
 use super::progress::Marker;
 use crate::{ConnectorError, Mismatch};
@@ -46,7 +47,8 @@ pub fn settle(
     }
     match digest_of(epoch) {
         Some(digest) if digest != marker.digest => refuse(Mismatch::Diverged { epoch }),
-        // What this state does not know to be published must still be in its outbox.
+        // Epochs after `published` are still in the outbox; one that is not there was committed by another
+        // copy.
         None if epoch > published => refuse(Mismatch::Diverged { epoch }),
         _ => Ok(whole),
     }
@@ -56,14 +58,14 @@ pub fn settle(
 mod tests {
     use super::*;
 
-    /// Name, marker, committed, published, and the judgement expected.
+    /// Name, marker, committed, published, and the expected result.
     type Case = (&'static str, Option<Marker>, u64, u64, Result<u64, Mismatch>);
 
     fn marker(epoch: u64, part: u32, parts: u32) -> Marker {
         Marker { state_id: "me".into(), epoch, part, parts, digest: u128::from(epoch) * 10 }
     }
 
-    fn judge(marker: Option<Marker>, committed: u64, published: u64) -> Result<u64, Mismatch> {
+    fn settled(marker: Option<Marker>, committed: u64, published: u64) -> Result<u64, Mismatch> {
         // The outbox holds what follows `published`.
         let digest_of = |epoch: u64| (epoch > published).then_some(u128::from(epoch) * 10);
         match settle(marker.as_ref(), "me", committed, published, digest_of) {
@@ -104,7 +106,7 @@ mod tests {
             ("claimed with --fresh", Some(marker(0, 0, 0)), 3, 0, Ok(0)),
         ];
         for (name, marker, committed, published, expected) in cases {
-            assert_eq!(judge(marker, committed, published), expected, "{name}");
+            assert_eq!(settled(marker, committed, published), expected, "{name}");
         }
     }
 
@@ -112,14 +114,14 @@ mod tests {
     fn another_state_is_refused() {
         let foreign = Marker { state_id: "you".into(), ..marker(2, 1, 1) };
         let expected = Mismatch::Foreign { marker: "you".into(), published: 2 };
-        assert_eq!(judge(Some(foreign.clone()), 5, 2), Err(expected.clone()));
-        assert_eq!(judge(Some(foreign), 0, 0), Err(expected));
+        assert_eq!(settled(Some(foreign.clone()), 5, 2), Err(expected.clone()));
+        assert_eq!(settled(Some(foreign), 0, 0), Err(expected));
     }
 
     #[test]
     fn a_copy_that_went_its_own_way_is_refused() {
         let other = Marker { digest: 1, ..marker(5, 1, 1) };
-        assert_eq!(judge(Some(other), 5, 4), Err(Mismatch::Diverged { epoch: 5 }));
+        assert_eq!(settled(Some(other), 5, 4), Err(Mismatch::Diverged { epoch: 5 }));
         // Epoch 5 went out with content here, and this state has none of it in its outbox.
         let settled = settle(Some(&marker(5, 1, 1)), "me", 6, 4, |_| None);
         assert!(matches!(settled, Err(ConnectorError::StateMismatch(Mismatch::Diverged { epoch: 5 }))));

@@ -1,8 +1,8 @@
 //! `avg` of DECIMALs: the exact sum divided once, rounded half away from zero.
 //!
-//! DataFusion cuts the quotient off and asks for four digits behind the point more than there may be
-//! room for, so that an average of large numbers overflows though it is no larger than they are. Here
-//! the digits before the point are those of the values; what is left of 38 is for the fraction.
+//! DataFusion truncates the quotient and asks for four more digits behind the point than there may be room
+//! for, so that an average of large numbers overflows though it is no larger than they are. Here the result
+//! has as many digits before the point as the values; the remaining digits of 38 are for the fraction.
 
 use std::sync::Arc;
 
@@ -12,27 +12,27 @@ use datafusion_common::{Result, ScalarValue, exec_datafusion_err, internal_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
-/// The average, called as `of` is, which it is for all but DECIMALs.
-pub(crate) fn rounded(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+/// Returns the average, with the name and signature of `of`; `of` itself computes it for all types but
+/// DECIMAL.
+pub(crate) fn rounded_average(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(Average { of }))
 }
 
-/// The type of an average of DECIMALs with `precision` and `scale`.
+/// Returns the type of an average of DECIMALs with `precision` and `scale`.
 fn average_type(precision: u8, scale: i8) -> DataType {
     let whole = i32::from(precision) - i32::from(scale);
     let scale = (i32::from(scale) + 4).min(38 - whole).max(i32::from(scale));
     DataType::Decimal128((whole + scale).clamp(1, 38) as u8, scale as i8)
 }
 
-/// A sum divided by a count, from one scale to a larger one.
-///
-/// # Errors
-/// When the result does not fit.
-pub(crate) fn mean(sum: i256, count: i64, power: u32) -> Option<i256> {
+/// Divides a sum by a count, rounded half away from zero; the result has `power` more digits behind the point
+/// than the sum. None where it does not fit.
+pub(crate) fn rounded_mean(sum: i256, count: i64, power: u32) -> Option<i256> {
     let count = i256::from_i128(i128::from(count));
     let scaled = i256::from_i128(10).checked_pow(power)?.checked_mul(sum)?;
     let (whole, rest) = (scaled.checked_div(count)?, scaled.checked_rem(count)?);
     let rest = rest.checked_abs()?;
+    // `rest >= count - rest` is `2 * rest >= count` without its overflow.
     let up = rest >= count.checked_sub(rest)?;
     let one = if sum < i256::ZERO { i256::MINUS_ONE } else { i256::ONE };
     if up { whole.checked_add(one) } else { Some(whole) }
@@ -85,7 +85,7 @@ impl AggregateUDFImpl for Average {
     }
 }
 
-/// Exact sum and count of the rows of a frame.
+/// The exact sum and count of the rows of a frame.
 #[derive(Debug)]
 struct Decimals {
     sum: i256,
@@ -96,7 +96,7 @@ struct Decimals {
 }
 
 impl Decimals {
-    fn add(&mut self, values: &[ArrayRef], sign: i64) -> Result<()> {
+    fn add_signed(&mut self, values: &[ArrayRef], sign: i64) -> Result<()> {
         let Some(values) = values.first() else { return internal_err!("no values came") };
         let values = values.as_primitive::<Decimal128Type>();
         for value in values.iter().flatten() {
@@ -111,11 +111,11 @@ impl Decimals {
 
 impl Accumulator for Decimals {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, 1)
+        self.add_signed(values, 1)
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values, -1)
+        self.add_signed(values, -1)
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -129,7 +129,7 @@ impl Accumulator for Decimals {
         }
         let power = u32::from((self.to - self.from).unsigned_abs());
         let limit = 10i128.pow(u32::from(self.precision).min(38));
-        let mean = mean(self.sum, self.count, power).and_then(i256::to_i128);
+        let mean = rounded_mean(self.sum, self.count, power).and_then(i256::to_i128);
         match mean.filter(|mean| *mean > -limit && *mean < limit) {
             Some(mean) => Ok(ScalarValue::Decimal128(Some(mean), self.precision, self.to)),
             None => Err(exec_datafusion_err!("numeric field overflow")),
@@ -163,7 +163,9 @@ mod tests {
 
     #[test]
     fn means_are_rounded_half_away() {
-        let of = |sum: i128, count, power| mean(i256::from_i128(sum), count, power).and_then(i256::to_i128);
+        let of = |sum: i128, count, power| {
+            rounded_mean(i256::from_i128(sum), count, power).and_then(i256::to_i128)
+        };
         assert_eq!(
             (of(5, 2, 0), of(-5, 2, 0), of(4, 3, 0), of(5, 3, 0)),
             (Some(3), Some(-3), Some(1), Some(2))

@@ -1,7 +1,8 @@
-//! `sum` of whole numbers and DECIMALs beyond its type fails, in plans that DataFusion's engine runs.
+//! `sum` of whole numbers and DECIMALs that fails beyond its type, in plans that DataFusion's engine runs.
 //!
-//! A view's sums are checked where they are rendered; DataFusion's own wrap around. The total has more bits
-//! than the sum's type, so that only what it comes to is judged, not the order of its parts.
+//! A view's sums are checked where they are rendered; DataFusion's own wrap around. The total here has more
+//! bits than the sum's type, so that only the final sum is checked and not the partial sums, which depend on
+//! the order.
 
 use std::collections::BTreeMap;
 
@@ -10,26 +11,27 @@ use arrow::datatypes::{DataType, Decimal128Type, Int64Type, i256};
 use datafusion_common::{Result, ScalarValue, exec_err, internal_err};
 use datafusion_expr::Accumulator;
 
-/// A sum that gives `of`, each value once where `distinct`; None where the type has no bounds to check.
-pub(crate) fn of(of: &DataType, distinct: bool) -> Option<Box<dyn Accumulator>> {
+/// Returns a sum of type `of`, which counts each value once if `distinct`; None where the type has no bounds
+/// to check.
+pub(crate) fn checked_sum(of: &DataType, distinct: bool) -> Option<Box<dyn Accumulator>> {
     let exact = matches!(of, DataType::Int64 | DataType::Decimal128(..));
-    let sum = Sum { of: of.clone(), total: i256::ZERO, count: 0, seen: distinct.then(BTreeMap::new) };
+    let sum = CheckedSum { of: of.clone(), total: i256::ZERO, count: 0, seen: distinct.then(BTreeMap::new) };
     exact.then(|| Box::new(sum) as Box<dyn Accumulator>)
 }
 
 /// The values of one group, or of a frame.
 #[derive(Debug)]
-struct Sum {
+struct CheckedSum {
     of: DataType,
     total: i256,
-    /// Values that are in the total.
+    /// Number of values that are in the total.
     count: u64,
-    /// Count of each value, where each counts once.
+    /// Number of occurrences of each value; None where every occurrence counts.
     seen: Option<BTreeMap<i128, u64>>,
 }
 
-impl Sum {
-    fn each(&mut self, values: &[ArrayRef], change: fn(&mut Sum, i128)) -> Result<()> {
+impl CheckedSum {
+    fn for_each_value(&mut self, values: &[ArrayRef], change: fn(&mut CheckedSum, i128)) -> Result<()> {
         let Some(values) = values.first() else { return internal_err!("no values came") };
         if let Some(whole) = values.as_primitive_opt::<Int64Type>() {
             whole.iter().flatten().for_each(|value| change(self, i128::from(value)));
@@ -49,7 +51,7 @@ impl Sum {
                 return;
             }
         }
-        // As many rows as there can be do not fill 256 bits.
+        // No possible number of rows overflows 256 bits.
         self.total = self.total.wrapping_add(i256::from_i128(value));
         self.count += 1;
     }
@@ -69,13 +71,13 @@ impl Sum {
     }
 }
 
-impl Accumulator for Sum {
+impl Accumulator for CheckedSum {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.each(values, Sum::put)
+        self.for_each_value(values, CheckedSum::put)
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.each(values, Sum::take)
+        self.for_each_value(values, CheckedSum::take)
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
 
     fn sum(values: &[i64], distinct: bool) -> Result<ScalarValue> {
-        let mut sum = of(&DataType::Int64, distinct).unwrap();
+        let mut sum = checked_sum(&DataType::Int64, distinct).unwrap();
         sum.update_batch(&[Arc::new(Int64Array::from(values.to_vec()))])?;
         sum.evaluate()
     }
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_leaves_a_frame_is_taken_off() {
-        let mut sum = of(&DataType::Int64, true).unwrap();
+        let mut sum = checked_sum(&DataType::Int64, true).unwrap();
         let values = |values: Vec<i64>| [Arc::new(Int64Array::from(values)) as ArrayRef];
         sum.update_batch(&values(vec![2, 2, 5])).unwrap();
         sum.retract_batch(&values(vec![2, 5])).unwrap();

@@ -1,8 +1,8 @@
 //! `sum` and `avg`, over intervals too.
 //!
-//! Intervals are added part by part, as `+` does, and a mean is that sum divided by their number. What is
-//! no interval is DataFusion's. Sums of intervals are folded over the rows of their group
-//! ([`crate::plan::Fold`]), not kept in accumulators: a change costs as much as the group is long.
+//! Intervals are added part by part, as `+` does, and a mean is that sum divided by their number. Other types
+//! are left to DataFusion. Sums of intervals are folded over the rows of their group ([`crate::plan::Fold`]),
+//! not kept in accumulators: a change costs time proportional to the size of the group.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use schemas::types::span::Span;
 
 use super::exact_sum;
 
-/// The function that also takes intervals, called and typed as `of` is.
+/// Returns the function extended to intervals, with the name and the types of `of`.
 pub(crate) fn with_intervals(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     let interval = TypeSignature::Coercible(vec![Coercion::new_exact(TypeSignatureClass::Interval)]);
     let takes = match &of.signature().type_signature {
@@ -26,29 +26,29 @@ pub(crate) fn with_intervals(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
         other => vec![other.clone(), interval],
     };
     let signature = Signature::one_of(takes, Volatility::Immutable);
-    Arc::new(AggregateUDF::from(Sum { of, signature }))
+    Arc::new(AggregateUDF::from(SumOrAverage { of, signature }))
 }
 
-/// Tells whether arguments of these types are intervals.
+/// Returns true if arguments of this type are intervals.
 pub(crate) fn is_interval(of: &DataType) -> bool {
     matches!(of, DataType::Interval(_))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Sum {
+struct SumOrAverage {
     of: Arc<AggregateUDF>,
     signature: Signature,
 }
 
-impl Sum {
-    /// A sum that fails beyond its type.
-    fn exact(&self, args: &AccumulatorArgs<'_>) -> Option<Box<dyn Accumulator>> {
+impl SumOrAverage {
+    /// Returns a `sum` that fails beyond its type; None for `avg` and for types without bounds to check.
+    fn checked_accumulator(&self, args: &AccumulatorArgs<'_>) -> Option<Box<dyn Accumulator>> {
         let sum = self.name() == "sum";
-        sum.then(|| exact_sum::of(args.return_field.data_type(), args.is_distinct)).flatten()
+        sum.then(|| exact_sum::checked_sum(args.return_field.data_type(), args.is_distinct)).flatten()
     }
 }
 
-impl AggregateUDFImpl for Sum {
+impl AggregateUDFImpl for SumOrAverage {
     fn name(&self) -> &str {
         self.of.name()
     }
@@ -81,7 +81,7 @@ impl AggregateUDFImpl for Sum {
             Some(field) if is_interval(field.data_type()) => {
                 Ok(Box::new(Spans { mean: self.name() == "avg", count: 0, sum: Some(Span::default()) }))
             }
-            _ => match self.exact(&args) {
+            _ => match self.checked_accumulator(&args) {
                 Some(sum) => Ok(sum),
                 None => self.of.accumulator(args),
             },
@@ -89,7 +89,7 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        match self.exact(&args) {
+        match self.checked_accumulator(&args) {
             Some(sum) => Ok(sum),
             None => self.of.create_sliding_accumulator(args),
         }
@@ -105,7 +105,7 @@ impl AggregateUDFImpl for Sum {
 struct Spans {
     mean: bool,
     count: u64,
-    /// None where it is out of range.
+    /// The sum; None once it is out of range.
     sum: Option<Span>,
 }
 

@@ -1,7 +1,7 @@
-//! `percentile_cont`, exact: DataFusion's, with the value between two neighbours taken as it is.
+//! `percentile_cont`, exact: DataFusion's, except that the value between two neighbours is not rounded.
 //!
-//! DataFusion rounds the way between the neighbours down to a millionth; PostgreSQL and DuckDB do not,
-//! and neither does Herald. Names, signature and WITHIN GROUP are DataFusion's.
+//! DataFusion rounds the distance between the neighbours down to a millionth; PostgreSQL and DuckDB do not,
+//! and neither does Herald. Name, signature and WITHIN GROUP are DataFusion's.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use datafusion_expr::function::{AccumulatorArgs, AggregateFunctionSimplification
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 use datafusion_physical_expr::expressions::Literal;
 
-/// The exact function, called and typed as `of` is.
-pub(crate) fn exact(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+/// Returns the exact function, with the name and the types of `of`.
+pub(crate) fn exact_percentile(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(Percentile { of }))
 }
 
@@ -53,15 +53,15 @@ impl AggregateUDFImpl for Percentile {
         match constant {
             Some(ScalarValue::Float64(Some(share))) if (0.0..=1.0).contains(share) => {
                 let of = args.return_field.data_type().clone();
-                Ok(Box::new(Values { share: *share, of, ordered: true, values: vec![] }))
+                Ok(Box::new(PercentileValues { share: *share, of, ordered: true, values: vec![] }))
             }
             _ => plan_err!("the percentile of '{}' must be a constant from 0 to 1", self.name()),
         }
     }
 }
 
-/// The median, called and typed as `of` is: of floats it is the percentile half of the way.
-pub(crate) fn median(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+/// Returns the median, with the name and the types of `of`: of floats it is the percentile at 0.5.
+pub(crate) fn exact_median(of: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(Median { of }))
 }
 
@@ -90,7 +90,9 @@ impl AggregateUDFImpl for Median {
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let of = args.return_field.data_type();
         match of.is_floating() && !args.is_distinct {
-            true => Ok(Box::new(Values { share: 0.5, of: of.clone(), ordered: false, values: vec![] })),
+            true => {
+                Ok(Box::new(PercentileValues { share: 0.5, of: of.clone(), ordered: false, values: vec![] }))
+            }
             false => self.of.accumulator(args),
         }
     }
@@ -98,15 +100,16 @@ impl AggregateUDFImpl for Median {
 
 /// The values of one group.
 #[derive(Debug)]
-struct Values {
-    /// Tells whether they come in the order of ORDER BY (see [`crate::plan::Fold`]); those of a median come in any.
+struct PercentileValues {
+    /// True if the values come in the order of ORDER BY (see [`crate::plan::Fold`]); those of a median come
+    /// in any order.
     ordered: bool,
     share: f64,
     of: DataType,
     values: Vec<f64>,
 }
 
-impl Accumulator for Values {
+impl Accumulator for PercentileValues {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let Some(values) = values.first() else { return internal_err!("no values came") };
         let doubles = cast(values, &DataType::Float64)?;
@@ -118,7 +121,7 @@ impl Accumulator for Values {
         if !self.ordered {
             self.values.sort_by(f64::total_cmp);
         }
-        ScalarValue::Float64(between(&self.values, self.share)).cast_to(&self.of)
+        ScalarValue::Float64(value_at_share(&self.values, self.share)).cast_to(&self.of)
     }
 
     fn size(&self) -> usize {
@@ -134,8 +137,8 @@ impl Accumulator for Values {
     }
 }
 
-/// What stands at `share` of the way through values in order.
-fn between(values: &[f64], share: f64) -> Option<f64> {
+/// Returns the value at `share` (0 to 1) of the way through sorted values, interpolated between neighbours.
+fn value_at_share(values: &[f64], share: f64) -> Option<f64> {
     let last = values.len().checked_sub(1)?;
     let place = share * last as f64;
     let (below, part) = (place.floor() as usize, place.fract());
@@ -155,15 +158,15 @@ mod tests {
         let values: Vec<f64> = (1..=11).map(f64::from).collect();
         for thousandth in 0..=1000 {
             let share = f64::from(thousandth) / 1000.0;
-            assert!((between(&values, share).unwrap() - (1.0 + 10.0 * share)).abs() < 1e-14);
+            assert!((value_at_share(&values, share).unwrap() - (1.0 + 10.0 * share)).abs() < 1e-14);
         }
-        assert_eq!(between(&[], 0.5), None);
-        assert_eq!(between(&[7.0], 0.3), Some(7.0));
-        // As PostgreSQL has it.
-        assert_eq!(between(&[f64::MIN, f64::MAX], 0.5), Some(f64::INFINITY));
-        assert_eq!(between(&[1.0, f64::INFINITY, f64::INFINITY], 0.5), Some(f64::INFINITY));
-        assert!(between(&[1.0, f64::INFINITY, f64::INFINITY], 0.7).unwrap().is_nan());
-        assert!(between(&[1.0, f64::NAN], 0.7).unwrap().is_nan());
-        assert_eq!(between(&[1.0, f64::NAN], 0.0), Some(1.0));
+        assert_eq!(value_at_share(&[], 0.5), None);
+        assert_eq!(value_at_share(&[7.0], 0.3), Some(7.0));
+        // These results are PostgreSQL's.
+        assert_eq!(value_at_share(&[f64::MIN, f64::MAX], 0.5), Some(f64::INFINITY));
+        assert_eq!(value_at_share(&[1.0, f64::INFINITY, f64::INFINITY], 0.5), Some(f64::INFINITY));
+        assert!(value_at_share(&[1.0, f64::INFINITY, f64::INFINITY], 0.7).unwrap().is_nan());
+        assert!(value_at_share(&[1.0, f64::NAN], 0.7).unwrap().is_nan());
+        assert_eq!(value_at_share(&[1.0, f64::NAN], 0.0), Some(1.0));
     }
 }

@@ -1,9 +1,9 @@
 //! Aggregates that pick one of the values of their group: `mode`, `percentile_disc`, `arg_min`, `arg_max`.
 //!
-//! DataFusion has none of them. `mode` and `percentile_disc` are PostgreSQL's and see the values in the
-//! order of WITHIN GROUP, each as often as it is there (see [`crate::plan::Fold`]). `arg_max(x, y)` is the `x`
-//! of the row with the greatest `y`, and the least such `x` of several; rows whose `y` is NULL do not
-//! count. It is `first_value(x ORDER BY y DESC)` once it is lowered, so it has no accumulator of its own.
+//! DataFusion has none of them. `mode` and `percentile_disc` are PostgreSQL's and see the values in the order
+//! of WITHIN GROUP, each as often as it occurs (see [`crate::plan::Fold`]). `arg_max(x, y)` is the `x` of the
+//! row with the greatest `y`, and the least such `x` of several; rows whose `y` is NULL do not count. It is
+//! lowered to `first_value(x ORDER BY y DESC)`, so it has no accumulator of its own.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use datafusion_expr::function::AccumulatorArgs;
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 use datafusion_physical_expr::expressions::Literal;
 
-/// The value that is there most often, the first of several.
+/// The most frequent value, the first of several.
 pub(crate) const MODE: &str = "mode";
 /// The first value at or behind a share of the way.
 pub(crate) const PERCENTILE_DISC: &str = "percentile_disc";
-/// What stands beside the least value.
+/// The value of the row whose other argument is least.
 pub(crate) const ARG_MIN: &str = "arg_min";
-/// What stands beside the greatest value.
+/// The value of the row whose other argument is greatest.
 pub(crate) const ARG_MAX: &str = "arg_max";
 
-/// All of them.
-pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
+/// Returns these aggregates.
+pub(crate) fn picking_aggregates() -> Vec<Arc<AggregateUDF>> {
     let pick = |name, takes, aliases: &[&str]| {
         let signature = Signature::any(takes, Volatility::Immutable);
         let aliases = aliases.iter().map(ToString::to_string).collect();
@@ -72,14 +72,14 @@ impl AggregateUDFImpl for Pick {
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let of = args.return_field.data_type().clone();
         match self.name {
-            MODE => Ok(Box::new(Values { of, share: None, values: vec![] })),
+            MODE => Ok(Box::new(PickValues { of, share: None, values: vec![] })),
             PERCENTILE_DISC => {
                 let constant =
                     args.exprs.get(1).and_then(|e| e.downcast_ref::<Literal>()).map(Literal::value);
                 let share = constant.and_then(|share| share.cast_to(&DataType::Float64).ok());
                 match share {
                     Some(ScalarValue::Float64(Some(share))) if (0.0..=1.0).contains(&share) => {
-                        Ok(Box::new(Values { of, share: Some(share), values: vec![] }))
+                        Ok(Box::new(PickValues { of, share: Some(share), values: vec![] }))
                     }
                     _ => plan_err!("the percentile of '{}' must be a constant from 0 to 1", self.name),
                 }
@@ -89,16 +89,16 @@ impl AggregateUDFImpl for Pick {
     }
 }
 
-/// The values of one group, in order, NULLs left out: how often each is there.
+/// The values of one group in order, without NULLs, each with its number of occurrences.
 #[derive(Debug)]
-struct Values {
+struct PickValues {
     of: DataType,
-    /// How far on the way; None picks the most frequent.
+    /// The share of the way (0 to 1) to pick at; None picks the most frequent value.
     share: Option<f64>,
     values: Vec<(ScalarValue, usize)>,
 }
 
-impl Accumulator for Values {
+impl Accumulator for PickValues {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let Some(values) = values.first() else { return internal_err!("no values came") };
         for row in (0..values.len()).filter(|row| values.is_valid(*row)) {
@@ -113,7 +113,7 @@ impl Accumulator for Values {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let counts: Vec<usize> = self.values.iter().map(|(_, count)| *count).collect();
-        match picked(&counts, self.share) {
+        match index_to_pick(&counts, self.share) {
             Some(at) => Ok(self.values[at].0.clone()),
             None => ScalarValue::try_from(&self.of),
         }
@@ -132,8 +132,8 @@ impl Accumulator for Values {
     }
 }
 
-/// Which of values that are there so often is picked.
-fn picked(counts: &[usize], share: Option<f64>) -> Option<usize> {
+/// Returns the index of the value to pick, given the number of occurrences of each.
+fn index_to_pick(counts: &[usize], share: Option<f64>) -> Option<usize> {
     let Some(share) = share else {
         let most = counts.iter().max()?;
         return counts.iter().position(|count| count == most);
@@ -153,10 +153,10 @@ mod tests {
 
     #[test]
     fn the_most_frequent_and_the_first_behind_a_share_are_picked() {
-        assert_eq!(picked(&[], None), None);
-        assert_eq!(picked(&[1, 3, 3, 2], None), Some(1));
-        assert_eq!(picked(&[], Some(0.5)), None);
-        let at = |share| picked(&[1, 1, 2], Some(share));
+        assert_eq!(index_to_pick(&[], None), None);
+        assert_eq!(index_to_pick(&[1, 3, 3, 2], None), Some(1));
+        assert_eq!(index_to_pick(&[], Some(0.5)), None);
+        let at = |share| index_to_pick(&[1, 1, 2], Some(share));
         assert_eq!(
             [at(0.0), at(0.25), at(0.26), at(0.5), at(0.51), at(1.0)].map(Option::unwrap),
             [0, 0, 1, 1, 2, 2]

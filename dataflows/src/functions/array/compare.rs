@@ -1,4 +1,4 @@
-//! Arrays against each other and against one value: `@>`, `&&` and the functions of their kind.
+//! Comparison of arrays with each other and with one value: `@>`, `&&` and related functions.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -10,38 +10,42 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion_common::Result;
 
-use super::truths;
+use super::bool_per_row;
 use crate::functions::eval::own::{Def, Gives, Kind, batch};
 
-use Kind::{Item, Items as Array_};
+use Kind::{ComparedItems as Array_, Item};
 
-/// The functions.
+/// The definitions of these functions.
 pub(in crate::functions) const TABLE: &[Def] = &[
-    batch("array_has", &[Array_, Item], Gives::Bool, has).total(),
-    batch("array_contains", &[Array_, Item], Gives::Bool, has).total(),
-    batch("list_has", &[Array_, Item], Gives::Bool, has).total(),
-    batch("list_contains", &[Array_, Item], Gives::Bool, has).total(),
-    batch("array_has_all", &[Array_, Array_], Gives::Bool, |a, _| contains(a)).total(),
-    batch("list_has_all", &[Array_, Array_], Gives::Bool, |a, _| contains(a)).total(),
-    batch("array_has_any", &[Array_, Array_], Gives::Bool, |a, _| overlap(a)).total(),
-    batch("list_has_any", &[Array_, Array_], Gives::Bool, |a, _| overlap(a)).total(),
-    batch("arrays_overlap", &[Array_, Array_], Gives::Bool, |a, _| overlap(a)).total(),
-    batch("herald_array_lt", &[Array_, Array_], Gives::Bool, |a, _| ordered(a, Ordering::is_lt)).total(),
-    batch("herald_array_le", &[Array_, Array_], Gives::Bool, |a, _| ordered(a, Ordering::is_le)).total(),
-    batch("herald_array_gt", &[Array_, Array_], Gives::Bool, |a, _| ordered(a, Ordering::is_gt)).total(),
-    batch("herald_array_ge", &[Array_, Array_], Gives::Bool, |a, _| ordered(a, Ordering::is_ge)).total(),
+    batch("array_has", &[Array_, Item], Gives::Bool, has_item).total(),
+    batch("array_contains", &[Array_, Item], Gives::Bool, has_item).total(),
+    batch("list_has", &[Array_, Item], Gives::Bool, has_item).total(),
+    batch("list_contains", &[Array_, Item], Gives::Bool, has_item).total(),
+    batch("array_has_all", &[Array_, Array_], Gives::Bool, |a, _| has_all_items(a)).total(),
+    batch("list_has_all", &[Array_, Array_], Gives::Bool, |a, _| has_all_items(a)).total(),
+    batch("array_has_any", &[Array_, Array_], Gives::Bool, |a, _| has_any_item(a)).total(),
+    batch("list_has_any", &[Array_, Array_], Gives::Bool, |a, _| has_any_item(a)).total(),
+    batch("arrays_overlap", &[Array_, Array_], Gives::Bool, |a, _| has_any_item(a)).total(),
+    batch("herald_array_lt", &[Array_, Array_], Gives::Bool, |a, _| compare_lists(a, Ordering::is_lt))
+        .total(),
+    batch("herald_array_le", &[Array_, Array_], Gives::Bool, |a, _| compare_lists(a, Ordering::is_le))
+        .total(),
+    batch("herald_array_gt", &[Array_, Array_], Gives::Bool, |a, _| compare_lists(a, Ordering::is_gt))
+        .total(),
+    batch("herald_array_ge", &[Array_, Array_], Gives::Bool, |a, _| compare_lists(a, Ordering::is_ge))
+        .total(),
 ];
 
 /// Values in a form whose bytes are equal and ordered as the values are.
-struct Form {
+struct ComparableValues {
     rows: Rows,
     values: ArrayRef,
 }
 
-impl Form {
-    fn new(converter: &RowConverter, values: &ArrayRef) -> Result<Form> {
+impl ComparableValues {
+    fn new(converter: &RowConverter, values: &ArrayRef) -> Result<ComparableValues> {
         let values = one_zero(values);
-        Ok(Form { rows: converter.convert_columns(&[Arc::clone(&values)])?, values })
+        Ok(ComparableValues { rows: converter.convert_columns(&[Arc::clone(&values)])?, values })
     }
 
     fn is_null(&self, at: usize) -> bool {
@@ -53,7 +57,7 @@ impl Form {
     }
 }
 
-/// Floating numbers with zero and NaN in their one form.
+/// Returns floating-point numbers with zero and NaN each in one canonical form; other types unchanged.
 fn one_zero(values: &ArrayRef) -> ArrayRef {
     match values.data_type() {
         DataType::Float64 => {
@@ -69,28 +73,29 @@ fn one_zero(values: &ArrayRef) -> ArrayRef {
 }
 
 /// The items of each row's array, and a value or further items to compare them with.
-pub(super) struct Items {
+pub(super) struct ComparedItems {
     lists: ArrayRef,
-    items: Form,
-    other: Form,
+    items: ComparableValues,
+    other: ComparableValues,
 }
 
-impl Items {
-    /// The items of `lists`, beside `other`, which is of the items' type.
-    pub(super) fn new(lists: &ArrayRef, other: &ArrayRef) -> Result<Items> {
+impl ComparedItems {
+    /// Prepares the items of `lists` and the values of `other`, which are of the items' type.
+    pub(super) fn new(lists: &ArrayRef, other: &ArrayRef) -> Result<ComparedItems> {
         let values = lists.as_list::<i32>().values();
         let converter = RowConverter::new(vec![SortField::new(values.data_type().clone())])?;
-        let (items, other) = (Form::new(&converter, values)?, Form::new(&converter, other)?);
-        Ok(Items { lists: Arc::clone(lists), items, other })
+        let (items, other) =
+            (ComparableValues::new(&converter, values)?, ComparableValues::new(&converter, other)?);
+        Ok(ComparedItems { lists: Arc::clone(lists), items, other })
     }
 
-    /// Where the items of a row are; None for a NULL array.
+    /// Returns the index range of a row's items; None for a NULL array.
     pub(super) fn range(&self, row: usize) -> Option<Range<usize>> {
-        range(&self.lists, row)
+        item_range(&self.lists, row)
     }
 
-    /// Tells whether an item is the value of `row`; NULL is itself.
-    pub(super) fn same(&self, at: usize, row: usize) -> bool {
+    /// Returns true if an item equals the value of `row`; two NULLs are equal.
+    pub(super) fn equals_value(&self, at: usize, row: usize) -> bool {
         match (self.items.is_null(at), self.other.is_null(row)) {
             (false, false) => self.items.bytes(at) == self.other.bytes(row),
             (a, b) => a && b,
@@ -98,65 +103,66 @@ impl Items {
     }
 }
 
-fn range(lists: &ArrayRef, row: usize) -> Option<Range<usize>> {
+fn item_range(lists: &ArrayRef, row: usize) -> Option<Range<usize>> {
     let lists = lists.as_list::<i32>();
     let at = |n: usize| usize::try_from(lists.value_offsets()[n]).unwrap_or(0);
     (!lists.is_null(row)).then(|| at(row)..at(row + 1))
 }
 
-/// Arrays by their items, of which NULL is the last, and the shorter first.
-fn ordered(args: &[ArrayRef], is: fn(Ordering) -> bool) -> Result<ArrayRef> {
+/// Compares arrays item by item: NULL sorts last, and a shorter array before a longer one that begins with
+/// it.
+fn compare_lists(args: &[ArrayRef], is: fn(Ordering) -> bool) -> Result<ArrayRef> {
     let order = SortOptions { descending: false, nulls_first: false };
     let field = SortField::new_with_options(args[0].data_type().clone(), order);
     let converter = RowConverter::new(vec![field])?;
     let sides = [converter.convert_columns(&args[..1])?, converter.convert_columns(&args[1..2])?];
-    truths(args[0].len(), |row| {
+    bool_per_row(args[0].len(), |row| {
         let known = !args[0].is_null(row) && !args[1].is_null(row);
         known.then(|| is(sides[0].row(row).cmp(&sides[1].row(row))))
     })
 }
 
-fn has(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
-    let items = Items::new(&args[0], &args[1])?;
-    truths(args[0].len(), |row| {
+fn has_item(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    let items = ComparedItems::new(&args[0], &args[1])?;
+    bool_per_row(args[0].len(), |row| {
         if items.other.is_null(row) {
             return None;
         }
-        Some(items.range(row)?.any(|at| items.same(at, row)))
+        Some(items.range(row)?.any(|at| items.equals_value(at, row)))
     })
 }
 
-/// Where the items of a row are in each of two arrays; None where one is NULL.
+/// The index ranges of a row's items in each of two arrays; None where one is NULL.
 type Ranges = Option<(Range<usize>, Range<usize>)>;
 
-/// The items of two arrays, and where those of a row are in each.
-fn both(args: &[ArrayRef]) -> Result<(Items, impl Fn(usize) -> Ranges)> {
-    let items = Items::new(&args[0], args[1].as_list::<i32>().values())?;
+/// Prepares the items of two arrays, and a function that returns the ranges of a row in each.
+fn items_of_both(args: &[ArrayRef]) -> Result<(ComparedItems, impl Fn(usize) -> Ranges)> {
+    let items = ComparedItems::new(&args[0], args[1].as_list::<i32>().values())?;
     let (left, right) = (Arc::clone(&args[0]), Arc::clone(&args[1]));
-    Ok((items, move |row: usize| range(&left, row).zip(range(&right, row))))
+    Ok((items, move |row: usize| item_range(&left, row).zip(item_range(&right, row))))
 }
 
-impl Items {
-    /// Tells whether an item of the first array equals one of the second; NULL equals nothing.
-    fn equal(&self, at: usize, other: usize) -> bool {
+impl ComparedItems {
+    /// Returns true if an item of the first array equals one of the second; NULL equals nothing.
+    fn equals_other(&self, at: usize, other: usize) -> bool {
         !self.items.is_null(at)
             && !self.other.is_null(other)
             && self.items.bytes(at) == self.other.bytes(other)
     }
 }
 
-fn contains(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let (items, ranges) = both(args)?;
-    truths(args[0].len(), |row| {
+fn has_all_items(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let (items, ranges) = items_of_both(args)?;
+    bool_per_row(args[0].len(), |row| {
         let (left, mut right) = ranges(row)?;
-        Some(right.all(|other| left.clone().any(|at| items.equal(at, other))))
+        Some(right.all(|other| left.clone().any(|at| items.equals_other(at, other))))
     })
 }
 
-fn overlap(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let (items, ranges) = both(args)?;
-    truths(args[0].len(), |row| {
+fn has_any_item(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let (items, ranges) = items_of_both(args)?;
+    bool_per_row(args[0].len(), |row| {
         let (left, mut right) = ranges(row)?;
-        Some(right.any(|other| left.clone().any(|at| items.equal(at, other))))
+        Some(right.any(|other| left.clone().any(|at| items.equals_other(at, other))))
     })
 }

@@ -1,8 +1,8 @@
-//! Functions of DataFusion's called with one row at a time.
+//! DataFusion's functions called with one row at a time.
 //!
-//! Some of its functions over arrays take types, lengths or NULLs from neighbouring rows, so that a row
-//! gives one result in one batch and another in the next: what was put in could then not be taken out.
-//! Given each row alone they cannot.
+//! Some of its functions over arrays take types, lengths or NULLs from neighbouring rows, so that the result
+//! of a row depends on its batch: a retraction computed in another batch would not cancel the row it
+//! retracts. Called with each row alone they cannot.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

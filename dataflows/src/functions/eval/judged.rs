@@ -1,8 +1,8 @@
-//! Expressions and PostgreSQL's answers to them: `judged.txt`, one a line, with a tab between.
+//! Expressions and PostgreSQL's answers to them: `judged.txt`, one per line, separated by a tab.
 //!
 //! The answers are those of PostgreSQL 15 in a database of the locale C.UTF-8, each cast to text; ERROR
-//! stands for any error. Numbers are compared as numbers of the type Herald gives: a DECIMAL's scale is
-//! its column's here. What Herald means to answer otherwise has a reason in [`OTHERWISE`].
+//! stands for any error. Numbers are compared as numbers of the type Herald gives: a DECIMAL's scale is its
+//! column's here.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
@@ -15,10 +15,10 @@ use crate::functions::number::decimal;
 use crate::sql::catalog::Catalog;
 use crate::sql::query;
 
-/// Functions that a platform's library may round otherwise.
+/// Functions whose last digits depend on the platform's library.
 const NEAR: [&str; 5] = ["cbrt(", "asinh(", "acosh(", "atanh(", "||/"];
 
-fn answer(text: &str) -> Result<ArrayRef, String> {
+fn evaluate_text(text: &str) -> Result<ArrayRef, String> {
     let tokens =
         Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().map_err(|e| e.to_string())?;
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
@@ -26,8 +26,9 @@ fn answer(text: &str) -> Result<ArrayRef, String> {
     query::value(&Catalog::default(), &expr).map_err(|e| e.strip_backtrace())
 }
 
-/// True if `array` holds the value that PostgreSQL printed as `expected`, or one that is `near`.
-fn is(array: &ArrayRef, expected: &str, near: f64) -> bool {
+/// Returns true if `array` holds the value that PostgreSQL printed as `expected`, or a DOUBLE within the
+/// relative distance `near` of it.
+fn is_answer(array: &ArrayRef, expected: &str, near: f64) -> bool {
     let Ok(found) = print::text(array, 0) else { return false };
     let Some(found) = found else { return expected == "NULL" };
     match array.data_type() {
@@ -45,7 +46,7 @@ fn is(array: &ArrayRef, expected: &str, near: f64) -> bool {
     }
 }
 
-fn unescaped(text: &str) -> String {
+fn unescape_text(text: &str) -> String {
     let mut out = String::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -66,12 +67,12 @@ fn answers_are_postgresqls() {
     let mut wrong = Vec::new();
     let lines = include_str!("judged.txt").lines();
     for (text, expected) in lines.filter_map(|line| line.split_once('\t')) {
-        let (text, expected) = (unescaped(text), unescaped(expected));
+        let (text, expected) = (unescape_text(text), unescape_text(expected));
         let near = if NEAR.iter().any(|f| text.starts_with(f)) { 4.0 * f64::EPSILON } else { 0.0 };
-        match answer(&text) {
-            Ok(array) if is(&array, &expected, near) => {}
+        match evaluate_text(&text) {
+            Ok(array) if is_answer(&array, &expected, near) => {}
             Err(_) if expected == "ERROR" => {}
-            // A pattern that is wrong is refused, whatever it would be matched with.
+            // An invalid constant pattern is refused even where the other operand is NULL.
             Err(error) if expected == "NULL" && error.contains("always fails: invalid regular") => {}
             Ok(array) => wrong.push(format!("{text}\n  {expected}\n  {:?}", print::text(&array, 0))),
             Err(error) => wrong.push(format!("{text}\n  {expected}\n  {error}")),

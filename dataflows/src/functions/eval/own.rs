@@ -1,10 +1,10 @@
-//! Scalar functions as tables: a name, what it takes, what it gives, and how one row is computed.
+//! Scalar functions as tables: name, arguments, result type, and the computation of one row.
 //!
 //! DataFusion converts arguments by its own rules (text to numbers, numbers to text) and some of its
-//! functions look at neighbouring rows. A [`Def`] says exactly what is taken, as PostgreSQL's catalog
-//! does; definitions of one name are its overloads, tried in order. The rows are computed one by one
-//! from the batch's arrays, so that a result can depend on nothing but its own arguments. A NULL
-//! argument gives NULL, unless the definition says otherwise.
+//! functions read neighbouring rows. A [`Def`] says exactly which types are taken, as PostgreSQL's catalog
+//! does; definitions of one name are its overloads, tried in order. The rows are computed one by one from the
+//! batch's arrays, so that a result depends only on its own arguments. A NULL argument gives NULL, unless the
+//! definition says otherwise.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -18,7 +18,7 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::value::{Builder, Out, Reader, Value};
+use super::value::{Out, Reader, ResultBuilder, Value};
 
 /// Kinds of arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,11 @@ pub(crate) enum Kind {
     Bytes,
     /// An array of any items.
     List,
-    /// An array, its items of one type with those of other arguments.
+    /// An array whose items have a common type with those of other arguments.
     Items,
-    /// A value of that type.
+    /// A value of that common type.
     Item,
-    /// Anything, as it is.
+    /// Any type, not converted.
     Any,
 }
 
@@ -70,19 +70,19 @@ pub(crate) enum Gives {
     Like(usize),
     /// Computed from the arguments' types after conversion.
     By(fn(&[DataType]) -> Result<DataType>),
-    /// Computed from them and from constant arguments.
+    /// Computed from those types and from constant arguments.
     With(fn(&[DataType], &[Option<&ScalarValue>]) -> Result<DataType>),
 }
 
-/// One row's answer, or the sentence of its error.
+/// One row's result, or the message of its error.
 pub(crate) type Answer = std::result::Result<Out, String>;
 
-/// How results come about.
+/// The computation of results.
 #[derive(Clone, Copy)]
 pub(crate) enum Run {
     /// Row by row; the type is the result's.
     Row(fn(&[Value<'_>], &DataType) -> Answer),
-    /// Over arrays of one length. Its author sees to it that rows do not depend on each other.
+    /// Over arrays of one length. The function itself must not let rows depend on each other.
     Batch(fn(&[ArrayRef], &DataType) -> Result<ArrayRef>),
 }
 
@@ -97,91 +97,91 @@ pub(crate) struct Def {
     strict: bool,
     total: bool,
     run: Run,
-    check: Option<Check>,
+    check: Option<ConstantCheck>,
 }
 
-/// Looks at constant arguments while a query is planned.
-pub(crate) type Check = fn(&[Option<&ScalarValue>]) -> std::result::Result<(), String>;
+/// Checks constant arguments while a query is planned.
+pub(crate) type ConstantCheck = fn(&[Option<&ScalarValue>]) -> std::result::Result<(), String>;
 
-/// A function computed row by row.
+/// Defines a function computed row by row.
 pub(crate) const fn def(
     name: &'static str,
     takes: &'static [Kind],
     gives: Gives,
     run: fn(&[Value<'_>], &DataType) -> Answer,
 ) -> Def {
-    over(name, takes, gives, Run::Row(run))
+    define(name, takes, gives, Run::Row(run))
 }
 
-/// A function computed over arrays.
+/// Defines a function computed over arrays; it receives NULL arguments.
 pub(crate) const fn batch(
     name: &'static str,
     takes: &'static [Kind],
     gives: Gives,
     run: fn(&[ArrayRef], &DataType) -> Result<ArrayRef>,
 ) -> Def {
-    Def { strict: false, ..over(name, takes, gives, Run::Batch(run)) }
+    Def { strict: false, ..define(name, takes, gives, Run::Batch(run)) }
 }
 
-const fn over(name: &'static str, takes: &'static [Kind], gives: Gives, run: Run) -> Def {
+const fn define(name: &'static str, takes: &'static [Kind], gives: Gives, run: Run) -> Def {
     Def { name, takes, least: takes.len(), rest: None, gives, strict: true, total: false, run, check: None }
 }
 
 impl Def {
-    /// The last `count` arguments may be left out.
+    /// Lets the last `count` arguments be left out.
     pub(crate) const fn optional(self, count: usize) -> Def {
         Def { least: self.takes.len() - count, ..self }
     }
 
-    /// Any number of further arguments of `kind`.
+    /// Allows any number of further arguments of `kind`.
     pub(crate) const fn more(self, kind: Kind) -> Def {
         Def { rest: Some(kind), ..self }
     }
 
-    /// NULL arguments are given to the function.
+    /// Passes NULL arguments to the function.
     pub(crate) const fn lax(self) -> Def {
         Def { strict: false, ..self }
     }
 
-    /// There is a result for all arguments.
+    /// States that there is a result for all arguments.
     pub(crate) const fn total(self) -> Def {
         Def { total: true, ..self }
     }
 
-    /// Constant arguments are looked at while a query is planned.
-    pub(crate) const fn checked(self, check: Check) -> Def {
+    /// Checks constant arguments while a query is planned.
+    pub(crate) const fn checked(self, check: ConstantCheck) -> Def {
         Def { check: Some(check), ..self }
     }
 
-    fn kind(&self, at: usize) -> Option<Kind> {
+    fn kind_at(&self, at: usize) -> Option<Kind> {
         self.takes.get(at).copied().or(self.rest)
     }
 
-    /// The types that `given` become, if this overload takes them.
-    fn coerced(&self, given: &[DataType]) -> Option<Vec<DataType>> {
+    /// Returns the types that `given` are converted to; None if this overload does not take them.
+    fn coerce_arguments(&self, given: &[DataType]) -> Option<Vec<DataType>> {
         if given.len() < self.least || (given.len() > self.takes.len() && self.rest.is_none()) {
             return None;
         }
-        let of = |at: usize| self.kind(at);
+        let of = |at: usize| self.kind_at(at);
         let widest = given
             .iter()
             .enumerate()
             .filter(|(at, _)| of(*at) == Some(Kind::Same))
-            .filter_map(|(_, t)| integer(t))
+            .filter_map(|(_, t)| signed_integer(t))
             .max_by_key(|t| t.primitive_width());
         let item = self.common_item(given)?;
         let taken = given.iter().enumerate().map(|(at, t)| match of(at)? {
             Kind::Items if t.is_null() => Some(list_of(item.clone())),
             Kind::Items => matches!(t, DataType::List(_)).then(|| list_of(item.clone())),
             Kind::Item => Some(item.clone()),
-            kind => take(kind, t, widest.as_ref()),
+            kind => coerced_type(kind, t, widest.as_ref()),
         });
         taken.collect()
     }
 
-    /// The one type of the items among arguments; None where they have none.
+    /// Returns the common type of the items among the arguments; None where they have none.
     fn common_item(&self, given: &[DataType]) -> Option<DataType> {
-        let items = given.iter().enumerate().filter_map(|(at, t)| match (self.kind(at)?, t) {
+        let items = given.iter().enumerate().filter_map(|(at, t)| match (self.kind_at(at)?, t) {
             (Kind::Items, DataType::List(item)) => Some(item.data_type()),
             (Kind::Item, t) => Some(t),
             _ => None,
@@ -203,7 +203,7 @@ impl Def {
         crate::functions::types::herald_type(&common)
     }
 
-    fn result(&self, args: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
+    fn result_type(&self, args: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
         Ok(match self.gives {
             Gives::Text => DataType::Utf8,
             Gives::Int => DataType::Int32,
@@ -218,7 +218,7 @@ impl Def {
         })
     }
 
-    fn words(&self) -> String {
+    fn describe_arguments(&self) -> String {
         let word = |kind: &Kind| match kind {
             Kind::Text => "VARCHAR",
             Kind::Short | Kind::Int | Kind::Same => "INT",
@@ -239,8 +239,9 @@ impl Def {
     }
 }
 
-/// What a value of type `given` is taken as, if at all. NULL is taken as anything.
-fn take(kind: Kind, given: &DataType, widest: Option<&DataType>) -> Option<DataType> {
+/// Returns the type that a value of type `given` is converted to; None if `kind` does not take it. NULL is
+/// taken as anything.
+fn coerced_type(kind: Kind, given: &DataType, widest: Option<&DataType>) -> Option<DataType> {
     let none = given.is_null();
     let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let bytes = matches!(given, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
@@ -264,7 +265,7 @@ fn take(kind: Kind, given: &DataType, widest: Option<&DataType>) -> Option<DataT
     }
 }
 
-/// The functions that definitions make, one a name.
+/// Builds the functions that the tables define, one per name.
 pub(crate) fn functions(tables: &[&'static [Def]]) -> Vec<Arc<ScalarUDF>> {
     let mut named: BTreeMap<&'static str, Vec<&'static Def>> = BTreeMap::new();
     for def in tables.iter().flat_map(|table| table.iter()) {
@@ -279,12 +280,12 @@ pub(crate) fn functions(tables: &[&'static [Def]]) -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
-/// Tells whether a function has a result for all arguments that it takes.
+/// Returns true if a function has a result for all arguments that it takes.
 pub(crate) fn is_total(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<Own>().is_some_and(|own| own.overloads.iter().all(|def| def.total))
 }
 
-/// A function of one name.
+/// A function and its overloads.
 #[derive(Clone)]
 struct Own {
     name: &'static str,
@@ -313,15 +314,15 @@ impl Hash for Own {
 }
 
 impl Own {
-    /// The overload for arguments of these types, and what they are converted to.
-    fn overload(&self, given: &[DataType]) -> Result<(&'static Def, Vec<DataType>)> {
-        let found = self.overloads.iter().find_map(|def| Some((*def, def.coerced(given)?)));
+    /// Returns the overload for arguments of these types, and the types they are converted to.
+    fn find_overload(&self, given: &[DataType]) -> Result<(&'static Def, Vec<DataType>)> {
+        let found = self.overloads.iter().find_map(|def| Some((*def, def.coerce_arguments(given)?)));
         if let Some(found) = found {
             return Ok(found);
         }
         let given: Vec<String> =
             given.iter().map(|t| schemas::sql_type(&Field::new("", t.clone(), true))).collect();
-        let mut takes: Vec<String> = self.overloads.iter().map(|def| def.words()).collect();
+        let mut takes: Vec<String> = self.overloads.iter().map(|def| def.describe_arguments()).collect();
         takes.dedup();
         plan_err!("{} takes {}, not ({})", self.name, takes.join(" or "), given.join(", "))
     }
@@ -337,26 +338,26 @@ impl ScalarUDFImpl for Own {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        Ok(self.overload(given)?.1)
+        Ok(self.find_overload(given)?.1)
     }
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
-        let (def, args) = self.overload(args)?;
-        def.result(&args, &[])
+        let (def, args) = self.find_overload(args)?;
+        def.result_type(&args, &[])
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
-        let (def, types) = self.overload(&types)?;
+        let (def, types) = self.find_overload(&types)?;
         if let Some(Err(message)) = def.check.map(|check| check(args.scalar_arguments)) {
             return plan_err!("{} always fails: {message}", self.name);
         }
-        Ok(Arc::new(Field::new(self.name, def.result(&types, args.scalar_arguments)?, true)))
+        Ok(Arc::new(Field::new(self.name, def.result_type(&types, args.scalar_arguments)?, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let types: Vec<DataType> = args.args.iter().map(ColumnarValue::data_type).collect();
-        let (def, types) = self.overload(&types)?;
+        let (def, types) = self.find_overload(&types)?;
         let gives = args.return_field.data_type();
         let row = match def.run {
             Run::Row(row) => row,
@@ -371,10 +372,11 @@ impl ScalarUDFImpl for Own {
             }
         };
         let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        // With constant arguments alone, one row is computed and returned as a scalar.
         let rows = if constant { 1 } else { args.number_rows };
         let readers =
             args.args.iter().zip(&types).map(|(arg, of)| Reader::new(arg, of)).collect::<Result<Vec<_>>>()?;
-        let array = rowwise(def, row, &readers, rows, gives)?;
+        let array = run_rows(def, row, &readers, rows, gives)?;
         Ok(match constant {
             true => ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?),
             false => ColumnarValue::Array(array),
@@ -382,7 +384,7 @@ impl ScalarUDFImpl for Own {
     }
 }
 
-/// `array` as `target`, which it was planned to be.
+/// Casts `array` to `target`, the type that coercion chose for it.
 pub(crate) fn as_type(array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
     if array.data_type() == target {
         return Ok(Arc::clone(array));
@@ -393,14 +395,14 @@ pub(crate) fn as_type(array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
     Ok(arrow::compute::cast(array, target)?)
 }
 
-fn rowwise(
+fn run_rows(
     def: &Def,
     run: fn(&[Value<'_>], &DataType) -> Answer,
     readers: &[Reader],
     rows: usize,
     gives: &DataType,
 ) -> Result<ArrayRef> {
-    let mut out = Builder::new(gives, rows)?;
+    let mut out = ResultBuilder::new(gives, rows)?;
     let mut values = Vec::with_capacity(readers.len());
     for row in 0..rows {
         values.clear();
@@ -415,8 +417,8 @@ fn rowwise(
     out.finish()
 }
 
-/// The signed type that holds an integer; None for another type.
-pub(crate) fn integer(of: &DataType) -> Option<DataType> {
+/// Returns the signed type that an integer is read as; None for another type.
+pub(crate) fn signed_integer(of: &DataType) -> Option<DataType> {
     Some(match of {
         DataType::Int8 | DataType::UInt8 | DataType::Int16 => DataType::Int16,
         DataType::UInt16 | DataType::Int32 => DataType::Int32,
@@ -425,12 +427,12 @@ pub(crate) fn integer(of: &DataType) -> Option<DataType> {
     })
 }
 
-/// The DECIMAL that holds an exact number; None for another type.
+/// Returns the DECIMAL that holds an exact number; None for another type.
 pub(crate) fn as_decimal(of: &DataType) -> Option<DataType> {
     Some(match of {
         DataType::Decimal128(..) => of.clone(),
         DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
-        of => match integer(of)? {
+        of => match signed_integer(of)? {
             DataType::Int16 => DataType::Decimal128(5, 0),
             DataType::Int32 => DataType::Decimal128(10, 0),
             _ => DataType::Decimal128(20, 0),
@@ -438,7 +440,7 @@ pub(crate) fn as_decimal(of: &DataType) -> Option<DataType> {
     })
 }
 
-/// Arrays of `item`.
+/// Returns the type of arrays of `item`.
 pub(crate) fn list_of(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, true)))
 }

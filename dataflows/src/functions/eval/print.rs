@@ -1,7 +1,7 @@
 //! Values as text, as PostgreSQL prints them: `1e+20`, `0.1`, `{1,NULL,"a b"}`.
 //!
-//! Floating numbers are written with the fewest digits that read back as the same number, in plain form
-//! where the exponent is small. Casts to VARCHAR, `||`, `concat` and `format` all print by this.
+//! Floating-point numbers are written with the fewest digits that read back as the same number, in plain form
+//! where the exponent is small. Casts to VARCHAR, `||`, `concat` and `format` all print by this module.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
@@ -13,10 +13,10 @@ use datafusion_common::Result;
 
 use super::own::as_type;
 
-/// The text of row `row`; None for NULL.
+/// Returns the text of row `row`; None for NULL.
 ///
 /// # Errors
-/// For a type without a text.
+/// For a type that cannot be printed.
 pub(crate) fn text(array: &ArrayRef, row: usize) -> Result<Option<String>> {
     if array.is_null(row) || array.data_type().is_null() {
         return Ok(None);
@@ -32,20 +32,20 @@ pub(crate) fn text(array: &ArrayRef, row: usize) -> Result<Option<String>> {
         DataType::Decimal128(_, scale) => decimal(array.as_primitive::<Decimal128Type>().value(row), *scale),
         DataType::Binary => bytes(array.as_binary::<i32>().value(row)),
         DataType::FixedSizeBinary(16) => schemas::types::uuid::text(array.as_fixed_size_binary().value(row)),
-        DataType::Date32 => date(i64::from(array.as_primitive::<Date32Type>().value(row))),
+        DataType::Date32 => date_text(i64::from(array.as_primitive::<Date32Type>().value(row))),
         DataType::Time64(TimeUnit::Microsecond) => {
-            time(array.as_primitive::<Time64MicrosecondType>().value(row))
+            time_text(array.as_primitive::<Time64MicrosecondType>().value(row))
         }
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let zone = if zone.is_some() { "+00" } else { "" };
-            timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row), zone)
+            timestamp_text(array.as_primitive::<TimestampMicrosecondType>().value(row), zone)
         }
-        DataType::List(_) => list(&array.as_list::<i32>().value(row))?,
+        DataType::List(_) => list_text(&array.as_list::<i32>().value(row))?,
         _ => ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default())?.value(row).to_string(),
     }))
 }
 
-/// The same where a truth value is `t` or `f`, as functions over anything print it.
+/// Returns the text of row `row` with a BOOLEAN as `t` or `f`, as functions over any type print it.
 ///
 /// # Errors
 /// As [`text`].
@@ -58,17 +58,17 @@ pub(crate) fn output(array: &ArrayRef, row: usize) -> Result<Option<String>> {
     }
 }
 
-/// A DOUBLE.
+/// Prints a DOUBLE.
 pub(crate) fn double(value: f64) -> String {
-    special(value).unwrap_or_else(|| laid_out(&format!("{value:e}"), 15))
+    special_value(value).unwrap_or_else(|| laid_out(&format!("{value:e}"), 15))
 }
 
-/// A REAL.
+/// Prints a REAL.
 pub(crate) fn real(value: f32) -> String {
-    special(f64::from(value)).unwrap_or_else(|| laid_out(&format!("{value:e}"), 6))
+    special_value(f64::from(value)).unwrap_or_else(|| laid_out(&format!("{value:e}"), 6))
 }
 
-fn special(value: f64) -> Option<String> {
+fn special_value(value: f64) -> Option<String> {
     match value {
         v if v.is_nan() => Some("NaN".to_owned()),
         f64::INFINITY => Some("Infinity".to_owned()),
@@ -77,7 +77,7 @@ fn special(value: f64) -> Option<String> {
     }
 }
 
-/// `1.25e3` as `1250`, or with its exponent where that is below -4 or at least `limit`.
+/// Writes `1.25e3` as `1250`, or with its exponent where that is below -4 or at least `limit`.
 fn laid_out(scientific: &str, limit: i32) -> String {
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
@@ -98,7 +98,7 @@ fn laid_out(scientific: &str, limit: i32) -> String {
     }
 }
 
-/// A DECIMAL.
+/// Prints a DECIMAL; a negative scale adds zeros before the point.
 pub(crate) fn decimal(digits: i128, scale: i8) -> String {
     let sign = if digits < 0 { "-" } else { "" };
     let text = digits.unsigned_abs().to_string();
@@ -113,38 +113,38 @@ pub(crate) fn decimal(digits: i128, scale: i8) -> String {
     format!("{sign}{whole}.{fraction}")
 }
 
-/// A BYTEA.
+/// Prints a BYTEA.
 pub(crate) fn bytes(value: &[u8]) -> String {
     format!("\\x{}", hex(value))
 }
 
-/// Bytes as hexadecimal digits.
+/// Writes bytes as hexadecimal digits.
 pub(crate) fn hex(value: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let pair = |b: &u8| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]];
     value.iter().flat_map(pair).map(char::from).collect()
 }
 
-fn list(items: &ArrayRef) -> Result<String> {
+fn list_text(items: &ArrayRef) -> Result<String> {
     let mut parts = Vec::with_capacity(items.len());
     for row in 0..items.len() {
         parts.push(match output(items, row)? {
             None => "NULL".to_owned(),
-            Some(item) if matches!(items.data_type(), DataType::List(_)) || plain(&item) => item,
+            Some(item) if matches!(items.data_type(), DataType::List(_)) || needs_no_quotes(&item) => item,
             Some(item) => format!("\"{}\"", item.replace('\\', "\\\\").replace('"', "\\\"")),
         });
     }
     Ok(format!("{{{}}}", parts.join(",")))
 }
 
-/// Tells whether an item of an array is written without quotes.
-fn plain(item: &str) -> bool {
+/// Returns true if an item of an array is written without quotes.
+fn needs_no_quotes(item: &str) -> bool {
     let odd = |c: char| matches!(c, '{' | '}' | '"' | ',' | '\\') || c.is_ascii_whitespace() || c == '\u{b}';
     !item.is_empty() && !item.contains(odd) && !item.eq_ignore_ascii_case("null")
 }
 
-/// Year, month and day of a day counted from 1970.
-fn civil(days: i64) -> (i64, i64, i64) {
+/// Converts days since 1970-01-01 to year, month and day, in eras of 400 years that begin on March 1.
+fn civil_date(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let of_era = shifted.rem_euclid(146_097);
@@ -157,17 +157,17 @@ fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 fn date_parts(days: i64) -> (String, &'static str) {
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_date(days);
     let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
     (format!("{year:04}-{month:02}-{day:02}"), era)
 }
 
-fn date(days: i64) -> String {
+fn date_text(days: i64) -> String {
     let (text, era) = date_parts(days);
     text + era
 }
 
-fn time(micros: i64) -> String {
+fn time_text(micros: i64) -> String {
     let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
     let text = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     match fraction {
@@ -176,10 +176,10 @@ fn time(micros: i64) -> String {
     }
 }
 
-fn timestamp(micros: i64, zone: &str) -> String {
+fn timestamp_text(micros: i64, zone: &str) -> String {
     const DAY: i64 = 86_400_000_000;
     let (day, era) = date_parts(micros.div_euclid(DAY));
-    format!("{day} {}{zone}{era}", time(micros.rem_euclid(DAY)))
+    format!("{day} {}{zone}{era}", time_text(micros.rem_euclid(DAY)))
 }
 
 #[cfg(test)]
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn times_print_as_in_postgresql() {
-        assert_eq!(timestamp(1_709_210_096_120_000, "+00"), "2024-02-29 12:34:56.12+00");
-        assert_eq!((date(0), date(-719_529)), ("1970-01-01".into(), "0002-12-31 BC".into()));
+        assert_eq!(timestamp_text(1_709_210_096_120_000, "+00"), "2024-02-29 12:34:56.12+00");
+        assert_eq!((date_text(0), date_text(-719_529)), ("1970-01-01".into(), "0002-12-31 BC".into()));
     }
 }

@@ -1,8 +1,8 @@
-//! Every function gives a row the same result in whatever batch it stands.
+//! Test that every function gives a row the same result in any batch.
 //!
-//! A row that is taken back is computed again in another batch; if its result differed, what was put in
-//! would never be taken out. Every function that may be called is given columns of every combination of
-//! types that it takes, in one batch and row by row.
+//! A row that is retracted is computed again in another batch; if its result differed, the retraction would
+//! not cancel it. Every function that may be called is given columns of every combination of types that it
+//! takes, in one batch and row by row.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use crate::functions::FUNCTIONS;
 
 const ROWS: usize = 6;
 
-/// One column of each type, its values drawn from few, so that rows resemble each other.
-fn columns(rng: &mut ChaCha8Rng) -> Vec<ArrayRef> {
+/// Draws one column of each type, its values from a small set, so that rows resemble each other.
+fn draw_columns(rng: &mut ChaCha8Rng) -> Vec<ArrayRef> {
     fn draw<T: Clone>(rng: &mut ChaCha8Rng, from: &[T]) -> Vec<Option<T>> {
         (0..ROWS)
             .map(|_| (rng.random_range(0..5) > 0).then(|| from[rng.random_range(0..from.len())].clone()))
@@ -55,8 +55,8 @@ fn columns(rng: &mut ChaCha8Rng) -> Vec<ArrayRef> {
     ]
 }
 
-/// The results of `function` over `args`, as texts.
-fn called(function: &ScalarUDF, args: &[ArrayRef], of: &FieldRef) -> Result<Vec<String>, String> {
+/// Returns the results of `function` over `args`, as texts.
+fn call_function(function: &ScalarUDF, args: &[ArrayRef], of: &FieldRef) -> Result<Vec<String>, String> {
     let rows = args.first().map_or(1, |a| a.len());
     let result = function.invoke_with_args(ScalarFunctionArgs {
         args: args.iter().map(|a| ColumnarValue::Array(Arc::clone(a))).collect(),
@@ -71,8 +71,8 @@ fn called(function: &ScalarUDF, args: &[ArrayRef], of: &FieldRef) -> Result<Vec<
     Ok((0..rows).map(|row| shown.value(row).to_string()).collect())
 }
 
-/// What differs between one batch and its rows.
-fn difference(function: &ScalarUDF, columns: &[&ArrayRef]) -> Option<String> {
+/// Describes the difference between one batch and its rows; None where there is none.
+fn find_difference(function: &ScalarUDF, columns: &[&ArrayRef]) -> Option<String> {
     let fields: Vec<FieldRef> =
         columns.iter().map(|c| Arc::new(Field::new("", c.data_type().clone(), true))).collect();
     let fields = fields_with_udf(&fields, function).ok()?;
@@ -84,10 +84,10 @@ fn difference(function: &ScalarUDF, columns: &[&ArrayRef]) -> Option<String> {
         .zip(&fields)
         .map(|(c, f)| arrow::compute::cast(c, f.data_type()).ok())
         .collect::<Option<_>>()?;
-    let together = called(function, &args, &of);
+    let together = call_function(function, &args, &of);
     let one = |row: usize| {
         let row: Vec<ArrayRef> = args.iter().map(|a| a.slice(row, 1)).collect();
-        called(function, &row, &of)
+        call_function(function, &row, &of)
     };
     let rows = args.first().map_or(1, |a| a.len());
     let alone: Result<Vec<Vec<String>>, String> = (0..rows).map(one).collect();
@@ -104,14 +104,14 @@ fn a_batch_is_its_rows() {
         if function.name() != name {
             continue;
         }
-        let columns = columns(&mut rng);
+        let columns = draw_columns(&mut rng);
         let kinds = columns.len();
         for arity in 0..=3u32 {
             for at in 0..kinds.pow(arity) {
                 let chosen: Vec<&ArrayRef> =
                     (0..arity).map(|n| &columns[at / kinds.pow(n) % kinds]).collect();
                 calls += 1;
-                wrong.extend(difference(&function, &chosen));
+                wrong.extend(find_difference(&function, &chosen));
             }
         }
     }
@@ -136,6 +136,10 @@ fn a_null_array_is_no_neighbours() {
         let of: FieldRef = Arc::new(Field::new("", DataType::Boolean, true));
         let haves = list(Some(vec![1, 2]));
         let haves = concat(&[haves.as_ref(), haves.as_ref()]).unwrap();
-        assert_eq!(called(&function, &[haves, Arc::clone(&both)], &of).unwrap(), ["NULL", "false"], "{name}");
+        assert_eq!(
+            call_function(&function, &[haves, Arc::clone(&both)], &of).unwrap(),
+            ["NULL", "false"],
+            "{name}"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Values of one row: read from the arrays of a batch, and collected into one array again.
 //!
-//! The few kinds here are what functions compute with; narrower types are read as the widest of their
-//! kind and held to their range again when a result is written. A result that does not fit is the
-//! error PostgreSQL gives: "integer out of range".
+//! Functions compute with the few kinds here; narrower types are read as the widest of their kind and checked
+//! against their range when a result is written. A result that does not fit is the error PostgreSQL gives:
+//! "integer out of range".
 
 use std::sync::Arc;
 
@@ -35,12 +35,12 @@ pub(crate) enum Value<'a> {
     Text(&'a str),
     /// BYTEA.
     Bytes(&'a [u8]),
-    /// A value of another type, which functions over arrays take as it is.
+    /// A value of another type: functions computed over arrays read it from the array.
     Other,
 }
 
 impl<'a> Value<'a> {
-    /// The text; empty where it is none, which an overload's types rule out.
+    /// Returns the text; empty for another kind, which an overload's types rule out.
     pub(crate) fn text(&self) -> &'a str {
         match self {
             Value::Text(text) => text,
@@ -48,7 +48,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The bytes.
+    /// Returns the bytes; empty for another kind.
     pub(crate) fn bytes(&self) -> &'a [u8] {
         match self {
             Value::Bytes(bytes) => bytes,
@@ -57,7 +57,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The integer.
+    /// Returns the integer; 0 for another kind.
     pub(crate) fn int(&self) -> i64 {
         match self {
             Value::Int(n) => *n,
@@ -65,7 +65,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The number.
+    /// Returns the number; 0 for another kind.
     pub(crate) fn double(&self) -> f64 {
         match self {
             Value::Double(x) => *x,
@@ -74,7 +74,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Digits and scale.
+    /// Returns digits and scale; 0 for another kind.
     pub(crate) fn decimal(&self) -> (i128, i8) {
         match self {
             Value::Decimal(digits, scale) => (*digits, *scale),
@@ -146,13 +146,13 @@ impl<T: Into<Out>> From<Option<T>> for Out {
     }
 }
 
-/// Reads one argument of a batch.
+/// Reader of one argument of a batch.
 pub(crate) struct Reader {
-    column: Column,
+    column: ArgumentColumn,
     constant: bool,
 }
 
-enum Column {
+enum ArgumentColumn {
     Null,
     Bool(BooleanArray),
     Int(Int64Array),
@@ -167,13 +167,13 @@ impl Reader {
     /// Reads `arg` as `of`.
     ///
     /// # Errors
-    /// When it cannot be had as that type.
+    /// When it cannot be converted to that type.
     pub(crate) fn new(arg: &ColumnarValue, of: &DataType) -> Result<Reader> {
         let (array, constant) = match arg {
             ColumnarValue::Array(array) => (Arc::clone(array), false),
             ColumnarValue::Scalar(scalar) => (scalar.to_array()?, true),
         };
-        Ok(Reader { column: Column::new(&as_type(&array, of)?)?, constant })
+        Ok(Reader { column: ArgumentColumn::new(&as_type(&array, of)?)?, constant })
     }
 
     /// Reads the rows of an array.
@@ -181,65 +181,65 @@ impl Reader {
     /// # Errors
     /// As [`Reader::new`].
     pub(crate) fn of(array: &ArrayRef) -> Result<Reader> {
-        Ok(Reader { column: Column::new(array)?, constant: false })
+        Ok(Reader { column: ArgumentColumn::new(array)?, constant: false })
     }
 
-    /// The value of a row.
+    /// Returns the value of a row.
     pub(crate) fn value(&self, row: usize) -> Value<'_> {
         let row = if self.constant { 0 } else { row };
         self.column.value(row)
     }
 }
 
-impl Column {
-    fn new(array: &ArrayRef) -> Result<Column> {
+impl ArgumentColumn {
+    fn new(array: &ArrayRef) -> Result<ArgumentColumn> {
         Ok(match array.data_type() {
-            DataType::Null => Column::Null,
-            DataType::Boolean => Column::Bool(array.as_boolean().clone()),
+            DataType::Null => ArgumentColumn::Null,
+            DataType::Boolean => ArgumentColumn::Bool(array.as_boolean().clone()),
             t if t.is_integer() => {
-                Column::Int(as_type(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+                ArgumentColumn::Int(as_type(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
             }
-            t if t.is_floating() => {
-                Column::Double(as_type(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
-            }
+            t if t.is_floating() => ArgumentColumn::Double(
+                as_type(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone(),
+            ),
             DataType::Decimal128(_, scale) => {
-                Column::Decimal(array.as_primitive::<Decimal128Type>().clone(), *scale)
+                ArgumentColumn::Decimal(array.as_primitive::<Decimal128Type>().clone(), *scale)
             }
-            DataType::Utf8 => Column::Text(array.as_string::<i32>().clone()),
-            DataType::Binary => Column::Bytes(array.as_binary::<i32>().clone()),
-            _ => Column::Other(Arc::clone(array)),
+            DataType::Utf8 => ArgumentColumn::Text(array.as_string::<i32>().clone()),
+            DataType::Binary => ArgumentColumn::Bytes(array.as_binary::<i32>().clone()),
+            _ => ArgumentColumn::Other(Arc::clone(array)),
         })
     }
 
     fn value(&self, row: usize) -> Value<'_> {
         let null = match self {
-            Column::Null => true,
-            Column::Bool(a) => a.is_null(row),
-            Column::Int(a) => a.is_null(row),
-            Column::Double(a) => a.is_null(row),
-            Column::Decimal(a, _) => a.is_null(row),
-            Column::Text(a) => a.is_null(row),
-            Column::Bytes(a) => a.is_null(row),
-            Column::Other(a) => a.is_null(row),
+            ArgumentColumn::Null => true,
+            ArgumentColumn::Bool(a) => a.is_null(row),
+            ArgumentColumn::Int(a) => a.is_null(row),
+            ArgumentColumn::Double(a) => a.is_null(row),
+            ArgumentColumn::Decimal(a, _) => a.is_null(row),
+            ArgumentColumn::Text(a) => a.is_null(row),
+            ArgumentColumn::Bytes(a) => a.is_null(row),
+            ArgumentColumn::Other(a) => a.is_null(row),
         };
         if null {
             return Value::Null;
         }
         match self {
-            Column::Null => Value::Null,
-            Column::Bool(a) => Value::Bool(a.value(row)),
-            Column::Int(a) => Value::Int(a.value(row)),
-            Column::Double(a) => Value::Double(a.value(row)),
-            Column::Decimal(a, scale) => Value::Decimal(a.value(row), *scale),
-            Column::Text(a) => Value::Text(a.value(row)),
-            Column::Bytes(a) => Value::Bytes(a.value(row)),
-            Column::Other(_) => Value::Other,
+            ArgumentColumn::Null => Value::Null,
+            ArgumentColumn::Bool(a) => Value::Bool(a.value(row)),
+            ArgumentColumn::Int(a) => Value::Int(a.value(row)),
+            ArgumentColumn::Double(a) => Value::Double(a.value(row)),
+            ArgumentColumn::Decimal(a, scale) => Value::Decimal(a.value(row), *scale),
+            ArgumentColumn::Text(a) => Value::Text(a.value(row)),
+            ArgumentColumn::Bytes(a) => Value::Bytes(a.value(row)),
+            ArgumentColumn::Other(_) => Value::Other,
         }
     }
 }
 
-/// Collects the results of a batch.
-pub(crate) enum Builder {
+/// Collector of the results of a batch.
+pub(crate) enum ResultBuilder {
     /// BOOLEAN.
     Bool(BooleanBuilder),
     /// SMALLINT.
@@ -262,32 +262,34 @@ pub(crate) enum Builder {
     Uuid(FixedSizeBinaryBuilder),
     /// Arrays.
     List(FieldRef, Vec<Option<ArrayRef>>),
-    /// Nothing but NULL.
+    /// The number of NULLs, where the type has no other value.
     Null(usize),
 }
 
-impl Builder {
-    /// For `rows` values of type `of`.
+impl ResultBuilder {
+    /// Creates a builder of `rows` values of type `of`.
     ///
     /// # Errors
     /// For a type that no function here gives.
-    pub(crate) fn new(of: &DataType, rows: usize) -> Result<Builder> {
+    pub(crate) fn new(of: &DataType, rows: usize) -> Result<ResultBuilder> {
         Ok(match of {
-            DataType::Null => Builder::Null(0),
-            DataType::Boolean => Builder::Bool(BooleanBuilder::with_capacity(rows)),
-            DataType::Int16 => Builder::Int16(Int16Builder::with_capacity(rows)),
-            DataType::Int32 => Builder::Int32(Int32Builder::with_capacity(rows)),
-            DataType::Int64 => Builder::Int64(Int64Builder::with_capacity(rows)),
-            DataType::Float32 => Builder::Real(Float32Builder::with_capacity(rows)),
-            DataType::Float64 => Builder::Double(Float64Builder::with_capacity(rows)),
-            DataType::Decimal128(precision, scale) => Builder::Decimal(
+            DataType::Null => ResultBuilder::Null(0),
+            DataType::Boolean => ResultBuilder::Bool(BooleanBuilder::with_capacity(rows)),
+            DataType::Int16 => ResultBuilder::Int16(Int16Builder::with_capacity(rows)),
+            DataType::Int32 => ResultBuilder::Int32(Int32Builder::with_capacity(rows)),
+            DataType::Int64 => ResultBuilder::Int64(Int64Builder::with_capacity(rows)),
+            DataType::Float32 => ResultBuilder::Real(Float32Builder::with_capacity(rows)),
+            DataType::Float64 => ResultBuilder::Double(Float64Builder::with_capacity(rows)),
+            DataType::Decimal128(precision, scale) => ResultBuilder::Decimal(
                 Decimal128Builder::with_capacity(rows).with_precision_and_scale(*precision, *scale)?,
                 *precision,
             ),
-            DataType::Utf8 => Builder::Text(StringBuilder::new()),
-            DataType::Binary => Builder::Bytes(BinaryBuilder::new()),
-            DataType::FixedSizeBinary(16) => Builder::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16)),
-            DataType::List(item) => Builder::List(Arc::clone(item), Vec::with_capacity(rows)),
+            DataType::Utf8 => ResultBuilder::Text(StringBuilder::new()),
+            DataType::Binary => ResultBuilder::Bytes(BinaryBuilder::new()),
+            DataType::FixedSizeBinary(16) => {
+                ResultBuilder::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16))
+            }
+            DataType::List(item) => ResultBuilder::List(Arc::clone(item), Vec::with_capacity(rows)),
             other => return exec_err!("a function gives {other}"),
         })
     }
@@ -299,28 +301,28 @@ impl Builder {
     pub(crate) fn push(&mut self, out: Out) -> Result<()> {
         match (self, out) {
             (builder, Out::Null) => builder.push_null(),
-            (Builder::Bool(b), Out::Bool(v)) => b.append_value(v),
-            (Builder::Int16(b), Out::Int(v)) => b.append_value(narrow(v, "smallint")?),
-            (Builder::Int32(b), Out::Int(v)) => b.append_value(narrow(v, "integer")?),
-            (Builder::Int64(b), Out::Int(v)) => b.append_value(v),
-            (Builder::Real(b), Out::Double(v)) => b.append_value(real(canonical(v))?),
-            (Builder::Double(b), Out::Double(v)) => b.append_value(canonical(v)),
-            (Builder::Decimal(b, precision), Out::Decimal(v)) => {
+            (ResultBuilder::Bool(b), Out::Bool(v)) => b.append_value(v),
+            (ResultBuilder::Int16(b), Out::Int(v)) => b.append_value(narrow_integer(v, "smallint")?),
+            (ResultBuilder::Int32(b), Out::Int(v)) => b.append_value(narrow_integer(v, "integer")?),
+            (ResultBuilder::Int64(b), Out::Int(v)) => b.append_value(v),
+            (ResultBuilder::Real(b), Out::Double(v)) => b.append_value(double_to_real(canonical_double(v))?),
+            (ResultBuilder::Double(b), Out::Double(v)) => b.append_value(canonical_double(v)),
+            (ResultBuilder::Decimal(b, precision), Out::Decimal(v)) => {
                 if v.unsigned_abs() >= 10u128.pow(u32::from(*precision)) {
                     return exec_err!("numeric field overflow");
                 }
                 b.append_value(v);
             }
-            (Builder::Text(b), Out::Text(v)) => {
-                bounded(b.values_slice().len(), v.len())?;
+            (ResultBuilder::Text(b), Out::Text(v)) => {
+                check_length(b.values_slice().len(), v.len())?;
                 b.append_value(v);
             }
-            (Builder::Bytes(b), Out::Bytes(v)) => {
-                bounded(b.values_slice().len(), v.len())?;
+            (ResultBuilder::Bytes(b), Out::Bytes(v)) => {
+                check_length(b.values_slice().len(), v.len())?;
                 b.append_value(v);
             }
-            (Builder::Uuid(b), Out::Bytes(v)) => b.append_value(v)?,
-            (Builder::List(_, rows), Out::Texts(items)) => {
+            (ResultBuilder::Uuid(b), Out::Bytes(v)) => b.append_value(v)?,
+            (ResultBuilder::List(_, rows), Out::Texts(items)) => {
                 rows.push(Some(Arc::new(StringArray::from_iter(items))));
             }
             _ => return exec_err!("a function gave a value of another type than it said"),
@@ -330,44 +332,44 @@ impl Builder {
 
     fn push_null(&mut self) {
         match self {
-            Builder::Bool(b) => b.append_null(),
-            Builder::Int16(b) => b.append_null(),
-            Builder::Int32(b) => b.append_null(),
-            Builder::Int64(b) => b.append_null(),
-            Builder::Real(b) => b.append_null(),
-            Builder::Double(b) => b.append_null(),
-            Builder::Decimal(b, _) => b.append_null(),
-            Builder::Text(b) => b.append_null(),
-            Builder::Bytes(b) => b.append_null(),
-            Builder::Uuid(b) => b.append_null(),
-            Builder::List(_, rows) => rows.push(None),
-            Builder::Null(rows) => *rows += 1,
+            ResultBuilder::Bool(b) => b.append_null(),
+            ResultBuilder::Int16(b) => b.append_null(),
+            ResultBuilder::Int32(b) => b.append_null(),
+            ResultBuilder::Int64(b) => b.append_null(),
+            ResultBuilder::Real(b) => b.append_null(),
+            ResultBuilder::Double(b) => b.append_null(),
+            ResultBuilder::Decimal(b, _) => b.append_null(),
+            ResultBuilder::Text(b) => b.append_null(),
+            ResultBuilder::Bytes(b) => b.append_null(),
+            ResultBuilder::Uuid(b) => b.append_null(),
+            ResultBuilder::List(_, rows) => rows.push(None),
+            ResultBuilder::Null(rows) => *rows += 1,
         }
     }
 
-    /// The array.
+    /// Returns the array.
     ///
     /// # Errors
     /// When items are not of the array's type.
     pub(crate) fn finish(self) -> Result<ArrayRef> {
         Ok(match self {
-            Builder::Bool(mut b) => Arc::new(b.finish()),
-            Builder::Int16(mut b) => Arc::new(b.finish()),
-            Builder::Int32(mut b) => Arc::new(b.finish()),
-            Builder::Int64(mut b) => Arc::new(b.finish()),
-            Builder::Real(mut b) => Arc::new(b.finish()),
-            Builder::Double(mut b) => Arc::new(b.finish()),
-            Builder::Decimal(mut b, _) => Arc::new(b.finish()),
-            Builder::Text(mut b) => Arc::new(b.finish()),
-            Builder::Bytes(mut b) => Arc::new(b.finish()),
-            Builder::Uuid(mut b) => Arc::new(b.finish()),
-            Builder::List(item, rows) => lists(&item, rows)?,
-            Builder::Null(rows) => new_null_array(&DataType::Null, rows),
+            ResultBuilder::Bool(mut b) => Arc::new(b.finish()),
+            ResultBuilder::Int16(mut b) => Arc::new(b.finish()),
+            ResultBuilder::Int32(mut b) => Arc::new(b.finish()),
+            ResultBuilder::Int64(mut b) => Arc::new(b.finish()),
+            ResultBuilder::Real(mut b) => Arc::new(b.finish()),
+            ResultBuilder::Double(mut b) => Arc::new(b.finish()),
+            ResultBuilder::Decimal(mut b, _) => Arc::new(b.finish()),
+            ResultBuilder::Text(mut b) => Arc::new(b.finish()),
+            ResultBuilder::Bytes(mut b) => Arc::new(b.finish()),
+            ResultBuilder::Uuid(mut b) => Arc::new(b.finish()),
+            ResultBuilder::List(item, rows) => lists(&item, rows)?,
+            ResultBuilder::Null(rows) => new_null_array(&DataType::Null, rows),
         })
     }
 }
 
-/// One array of arrays, from the items of each row.
+/// Builds one array of arrays from the items of each row.
 ///
 /// # Errors
 /// When items are not of the type of `item`.
@@ -388,20 +390,20 @@ pub(crate) fn lists(item: &FieldRef, rows: Vec<Option<ArrayRef>>) -> Result<Arra
     Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, Some(nulls))?))
 }
 
-/// The texts of one batch fit in 2 GiB; a batch that does not is evaluated row by row.
-fn bounded(held: usize, more: usize) -> Result<()> {
+/// Fails if the texts of one batch do not fit in 2 GiB; such a batch is evaluated again row by row.
+fn check_length(held: usize, more: usize) -> Result<()> {
     match held.saturating_add(more) < i32::MAX as usize {
         true => Ok(()),
         false => exec_err!("the result is too long"),
     }
 }
 
-fn narrow<T: TryFrom<i64>>(value: i64, called: &str) -> Result<T> {
+fn narrow_integer<T: TryFrom<i64>>(value: i64, called: &str) -> Result<T> {
     T::try_from(value).map_err(|_| exec_datafusion_err!("{called} out of range"))
 }
 
-/// DOUBLE as REAL, or PostgreSQL's error beyond its range.
-fn real(value: f64) -> Result<f32> {
+/// Converts DOUBLE to REAL; fails with PostgreSQL's error beyond its range.
+fn double_to_real(value: f64) -> Result<f32> {
     let narrow = value as f32;
     if narrow.is_infinite() && value.is_finite() {
         return exec_err!("value out of range: overflow");
@@ -412,7 +414,7 @@ fn real(value: f64) -> Result<f32> {
     Ok(narrow)
 }
 
-/// Zero and NaN in their one form; `-0.0 + 0.0` is `0.0`.
-fn canonical(value: f64) -> f64 {
+/// Returns zero and NaN in their canonical form; `-0.0 + 0.0` is `0.0`.
+fn canonical_double(value: f64) -> f64 {
     if value.is_nan() { f64::NAN } else { value + 0.0 }
 }

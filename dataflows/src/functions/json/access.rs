@@ -1,76 +1,82 @@
-//! Parts of a JSONB value: `->`, `->>`, `#>`, `#>>` and what lists its parts.
+//! Parts of a JSONB value: `->`, `->>`, `#>`, `#>>`, and functions that list its parts.
 
 use schemas::jsonb::{self, Json, path};
 
-use super::{Arg, Def, Gives, Takes, Value};
+use super::{Arg, JsonDef, JsonResult, JsonType, Takes};
 
-/// The functions of this kind.
-pub(super) const FUNCTIONS: &[Def] = &[
-    Def::new("herald_jsonb_get", &[Takes::Json, Takes::Step], Gives::Json, get),
-    Def::new("herald_jsonb_get_text", &[Takes::Json, Takes::Step], Gives::Text, |args| {
-        Ok(as_text(get(args)?))
+/// The definitions of these functions.
+pub(super) const FUNCTIONS: &[JsonDef] = &[
+    JsonDef::new("herald_jsonb_get", &[Takes::Json, Takes::Step], JsonType::Json, get_part),
+    JsonDef::new("herald_jsonb_get_text", &[Takes::Json, Takes::Step], JsonType::Text, |args| {
+        Ok(as_text(get_part(args)?))
     }),
-    Def::new("herald_jsonb_path", &[Takes::Json, Takes::Names], Gives::Json, at),
-    Def::new("herald_jsonb_path_text", &[Takes::Json, Takes::Names], Gives::Text, |args| {
-        Ok(as_text(at(args)?))
+    JsonDef::new("herald_jsonb_path", &[Takes::Json, Takes::Names], JsonType::Json, part_at_path),
+    JsonDef::new("herald_jsonb_path_text", &[Takes::Json, Takes::Names], JsonType::Text, |args| {
+        Ok(as_text(part_at_path(args)?))
     }),
-    Def {
+    JsonDef {
         name: "jsonb_extract_path",
         takes: &[Takes::Json, Takes::Name],
         least: 2,
         more: true,
-        gives: Gives::Json,
-        body: extract,
+        gives: JsonType::Json,
+        body: extract_path,
     },
-    Def {
+    JsonDef {
         name: "jsonb_extract_path_text",
         takes: &[Takes::Json, Takes::Name],
         least: 2,
         more: true,
-        gives: Gives::Text,
-        body: |args| Ok(as_text(extract(args)?)),
+        gives: JsonType::Text,
+        body: |args| Ok(as_text(extract_path(args)?)),
     },
-    Def::new("herald_jsonb_elements", &[Takes::Json], Gives::Jsons, |args| elements(args, false)),
-    Def::new("herald_jsonb_elements_text", &[Takes::Json], Gives::Texts, |args| elements(args, true)),
-    Def::new("herald_jsonb_keys", &[Takes::Json], Gives::Texts, keys),
-    Def::new("herald_jsonb_each", &[Takes::Json], Gives::Members, |args| each(args, false)),
-    Def::new("herald_jsonb_each_text", &[Takes::Json], Gives::TextMembers, |args| each(args, true)),
+    JsonDef::new("herald_jsonb_elements", &[Takes::Json], JsonType::Jsons, |args| list_elements(args, false)),
+    JsonDef::new("herald_jsonb_elements_text", &[Takes::Json], JsonType::Texts, |args| {
+        list_elements(args, true)
+    }),
+    JsonDef::new("herald_jsonb_keys", &[Takes::Json], JsonType::Texts, list_keys),
+    JsonDef::new("herald_jsonb_each", &[Takes::Json], JsonType::Members, |args| list_members(args, false)),
+    JsonDef::new("herald_jsonb_each_text", &[Takes::Json], JsonType::TextMembers, |args| {
+        list_members(args, true)
+    }),
 ];
 
-/// What `->>` makes of what `->` gave.
-fn as_text(value: Value) -> Value {
+/// Converts a result of `->` to that of `->>`.
+fn as_text(value: JsonResult) -> JsonResult {
     match value {
-        Value::Text(json) => path::unquoted(&json).map_or(Value::Null, |text| Value::Text(text.into_owned())),
+        JsonResult::Text(json) => {
+            path::unquoted(&json).map_or(JsonResult::Null, |text| JsonResult::Text(text.into_owned()))
+        }
         other => other,
     }
 }
 
-fn found(part: Option<&str>) -> Result<Value, String> {
-    Ok(part.map_or(Value::Null, |part| Value::Text(part.to_owned())))
+fn part_or_null(part: Option<&str>) -> Result<JsonResult, String> {
+    Ok(part.map_or(JsonResult::Null, |part| JsonResult::Text(part.to_owned())))
 }
 
-fn get(args: &[Arg<'_>]) -> Result<Value, String> {
+fn get_part(args: &[Arg<'_>]) -> Result<JsonResult, String> {
     match args {
-        [Arg::Json(json), Arg::Name(name)] => found(jsonb::member(json, name)),
-        [Arg::Json(json), Arg::Number(at)] => found(jsonb::element(json, *at)),
+        [Arg::Json(json), Arg::Name(name)] => part_or_null(jsonb::member(json, name)),
+        [Arg::Json(json), Arg::Number(at)] => part_or_null(jsonb::element(json, *at)),
         _ => Err("-> needs a member's name or an element's number on its right".to_owned()),
     }
 }
 
-fn at(args: &[Arg<'_>]) -> Result<Value, String> {
+fn part_at_path(args: &[Arg<'_>]) -> Result<JsonResult, String> {
     let [Arg::Json(json), Arg::Names(names)] = args else { return Err("#> needs a path".to_owned()) };
     let steps: Option<Vec<&str>> = names.iter().map(Option::as_deref).collect();
-    found(steps.and_then(|steps| path::at(json, &steps)))
+    part_or_null(steps.and_then(|steps| path::at(json, &steps)))
 }
 
-fn extract(args: &[Arg<'_>]) -> Result<Value, String> {
+fn extract_path(args: &[Arg<'_>]) -> Result<JsonResult, String> {
     let [Arg::Json(json), names @ ..] = args else { return Err("a path needs JSONB".to_owned()) };
     let steps = names.iter().map(|arg| if let Arg::Name(name) = arg { Some(*name) } else { None });
     let steps: Option<Vec<&str>> = steps.collect();
-    found(steps.and_then(|steps| path::at(json, &steps)))
+    part_or_null(steps.and_then(|steps| path::at(json, &steps)))
 }
 
-fn elements(args: &[Arg<'_>], text: bool) -> Result<Value, String> {
+fn list_elements(args: &[Arg<'_>], text: bool) -> Result<JsonResult, String> {
     let [Arg::Json(json)] = args else { return Err("it takes one JSONB value".to_owned()) };
     let Some(items) = path::elements(json) else {
         let what = if json.starts_with('{') { "an object" } else { "a scalar" };
@@ -80,21 +86,21 @@ fn elements(args: &[Arg<'_>], text: bool) -> Result<Value, String> {
         true => path::unquoted(item).map(|text| text.into_owned()),
         false => Some(item.to_owned()),
     };
-    Ok(Value::List(items.map(item).collect()))
+    Ok(JsonResult::List(items.map(item).collect()))
 }
 
-fn keys(args: &[Arg<'_>]) -> Result<Value, String> {
+fn list_keys(args: &[Arg<'_>]) -> Result<JsonResult, String> {
     let [Arg::Json(json)] = args else { return Err("it takes one JSONB value".to_owned()) };
     match jsonb::parse(json).map_err(|error| error.to_string())? {
         Json::Object(members) => {
-            Ok(Value::List(members.into_iter().map(|(name, _)| Some(name.into_owned())).collect()))
+            Ok(JsonResult::List(members.into_iter().map(|(name, _)| Some(name.into_owned())).collect()))
         }
         Json::Array(_) => Err("cannot call jsonb_object_keys on an array".to_owned()),
         _ => Err("cannot call jsonb_object_keys on a scalar".to_owned()),
     }
 }
 
-fn each(args: &[Arg<'_>], text: bool) -> Result<Value, String> {
+fn list_members(args: &[Arg<'_>], text: bool) -> Result<JsonResult, String> {
     let [Arg::Json(json)] = args else { return Err("it takes one JSONB value".to_owned()) };
     let Json::Object(members) = jsonb::parse(json).map_err(|error| error.to_string())? else {
         let name = if text { "jsonb_each_text" } else { "jsonb_each" };
@@ -105,5 +111,5 @@ fn each(args: &[Arg<'_>], text: bool) -> Result<Value, String> {
         let value = if text { path::unquoted(&own).map(|text| text.into_owned()) } else { Some(own) };
         Ok((name.into_owned(), value))
     };
-    Ok(Value::Members(members.into_iter().map(member).collect::<Result<_, String>>()?))
+    Ok(JsonResult::Members(members.into_iter().map(member).collect::<Result<_, String>>()?))
 }

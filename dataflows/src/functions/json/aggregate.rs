@@ -1,8 +1,8 @@
 //! `jsonb_agg` and `jsonb_object_agg`: a group's values as one array or object.
 //!
-//! The planner has made JSONB of what they take: of a value itself, or an array of a name and a value.
-//! They are folded over the rows of their group as `array_agg` is: in the order of ORDER BY, then of the
-//! text of the value; NULL is an element, null; nothing is NULL.
+//! The planner has converted their arguments to JSONB: the value itself, or an array of a name and a value.
+//! They are folded over the rows of their group as `array_agg` is: in the order of ORDER BY, then of the text
+//! of the value. NULL becomes the element null; the result for no rows is NULL.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use schemas::jsonb::{self, Json};
 use super::build::PAIR;
 use super::call;
 
-/// The aggregate of an array.
+/// Name of the aggregate that gives an array.
 pub(crate) const ARRAY: &str = "jsonb_agg";
-/// The aggregate of an object.
+/// Name of the aggregate that gives an object.
 pub(crate) const OBJECT: &str = "jsonb_object_agg";
 
-/// The aggregates.
+/// Returns both aggregates.
 pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let of = |object| {
         let signature = Signature::variadic_any(Volatility::Immutable);
@@ -31,11 +31,11 @@ pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     vec![of(false), of(true)]
 }
 
-/// A call with its arguments as one JSONB value; any other call as it is.
+/// Converts the arguments of a call of these aggregates to one JSONB value; leaves any other call unchanged.
 ///
 /// # Errors
-/// When it takes another number of arguments.
-pub(crate) fn planned(mut call_of: RawAggregateExpr) -> Result<RawAggregateExpr> {
+/// When the number of arguments is wrong.
+pub(crate) fn plan_aggregate(mut call_of: RawAggregateExpr) -> Result<RawAggregateExpr> {
     let args = std::mem::take(&mut call_of.args);
     call_of.args = match (call_of.func.name(), args.len()) {
         (ARRAY, 1) => vec![call("to_jsonb", args)?],
@@ -79,7 +79,7 @@ impl AggregateUDFImpl for Gather {
     }
 }
 
-/// The texts of a group's values so far; None while there is none.
+/// The texts of a group's values so far; None before the first.
 #[derive(Debug)]
 struct Gathered {
     object: bool,

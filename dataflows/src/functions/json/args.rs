@@ -1,4 +1,4 @@
-//! Arguments of a function over JSONB, column by column and then row by row.
+//! Arguments of a function over JSONB, first as columns and then row by row.
 
 use std::borrow::Cow;
 
@@ -8,91 +8,93 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion_expr::ColumnarValue;
 
-use super::{Arg, Def, Takes};
+use super::{Arg, JsonDef, Takes};
 
 /// The arguments of all rows.
-pub(super) struct Columns {
-    columns: Vec<Column>,
+pub(super) struct ArgColumns {
+    columns: Vec<ArgColumn>,
 }
 
-enum Column {
+enum ArgColumn {
     Json(StringArray),
     Name(StringArray),
     Number(Int64Array),
     Names(ArrayRef),
-    /// The same for every row; None is NULL.
+    /// A constant array of texts for every row; None is NULL.
     Same(Option<Vec<Option<String>>>),
     Flag(BooleanArray),
     /// NULL in every row.
     Null,
 }
 
-impl Columns {
-    /// The arguments of `rows` rows, each in the form that `def` takes.
-    pub fn new(def: &Def, args: &[ColumnarValue], rows: usize) -> Result<Columns> {
-        let column = |(place, arg): (usize, &ColumnarValue)| match def.at(place) {
-            Some(takes) => Column::new(takes, arg, rows),
+impl ArgColumns {
+    /// Converts the arguments of `rows` rows to the kinds that `def` takes.
+    pub fn new(def: &JsonDef, args: &[ColumnarValue], rows: usize) -> Result<ArgColumns> {
+        let column = |(place, arg): (usize, &ColumnarValue)| match def.argument_at(place) {
+            Some(takes) => ArgColumn::new(takes, arg, rows),
             None => exec_err!("{} takes fewer arguments", def.name),
         };
-        Ok(Columns { columns: args.iter().enumerate().map(column).collect::<Result<_>>()? })
+        Ok(ArgColumns { columns: args.iter().enumerate().map(column).collect::<Result<_>>()? })
     }
 
-    /// The values of a row; None where one is NULL.
+    /// Returns the values of a row; None where one is NULL.
     pub fn row(&self, row: usize) -> Option<Vec<Arg<'_>>> {
-        self.columns.iter().map(|column| column.at(row)).collect()
+        self.columns.iter().map(|column| column.value_at(row)).collect()
     }
 }
 
-impl Column {
-    fn new(takes: Takes, arg: &ColumnarValue, rows: usize) -> Result<Column> {
+impl ArgColumn {
+    fn new(takes: Takes, arg: &ColumnarValue, rows: usize) -> Result<ArgColumn> {
         let texts = |array: &ArrayRef| -> Result<StringArray> {
             let array = cast(array, &DataType::Utf8)?;
-            array.as_string_opt::<i32>().cloned().ok_or_else(|| unfit(&array))
+            array.as_string_opt::<i32>().cloned().ok_or_else(|| unexpected_type(&array))
         };
         if let (Takes::Names, ColumnarValue::Scalar(ScalarValue::Utf8(text))) = (takes, arg) {
             let names = text.as_deref().map(names_of).transpose().map_err(DataFusionError::Execution)?;
-            return Ok(Column::Same(names));
+            return Ok(ArgColumn::Same(names));
         }
         let array = arg.to_array(rows)?;
         if *array.data_type() == DataType::Null {
-            return Ok(Column::Null);
+            return Ok(ArgColumn::Null);
         }
         Ok(match (takes, array.data_type()) {
-            (Takes::Json, _) => Column::Json(texts(&array)?),
-            (Takes::Flag, DataType::Boolean) => Column::Flag(array.as_boolean().clone()),
-            (Takes::Names | Takes::Step, DataType::List(_)) => Column::Names(array),
+            (Takes::Json, _) => ArgColumn::Json(texts(&array)?),
+            (Takes::Flag, DataType::Boolean) => ArgColumn::Flag(array.as_boolean().clone()),
+            (Takes::Names | Takes::Step, DataType::List(_)) => ArgColumn::Names(array),
             (Takes::Number | Takes::Step, of) if of.is_integer() => {
                 let wide = cast(&array, &DataType::Int64)?;
-                Column::Number(wide.as_primitive_opt::<Int64Type>().cloned().ok_or_else(|| unfit(&array))?)
+                ArgColumn::Number(
+                    wide.as_primitive_opt::<Int64Type>().cloned().ok_or_else(|| unexpected_type(&array))?,
+                )
             }
-            (Takes::Name | Takes::Text | Takes::Step, _) => Column::Name(texts(&array)?),
-            _ => return Err(unfit(&array)),
+            (Takes::Name | Takes::Text | Takes::Step, _) => ArgColumn::Name(texts(&array)?),
+            _ => return Err(unexpected_type(&array)),
         })
     }
 
-    fn at(&self, row: usize) -> Option<Arg<'_>> {
+    fn value_at(&self, row: usize) -> Option<Arg<'_>> {
         match self {
-            Column::Json(array) => array.is_valid(row).then(|| Arg::Json(array.value(row))),
-            Column::Name(array) => array.is_valid(row).then(|| Arg::Name(array.value(row))),
-            Column::Number(array) => array.is_valid(row).then(|| Arg::Number(array.value(row))),
-            Column::Flag(array) => array.is_valid(row).then(|| Arg::Flag(array.value(row))),
-            Column::Same(names) => names.as_deref().map(|names| Arg::Names(Cow::Borrowed(names))),
-            Column::Names(array) => {
+            ArgColumn::Json(array) => array.is_valid(row).then(|| Arg::Json(array.value(row))),
+            ArgColumn::Name(array) => array.is_valid(row).then(|| Arg::Name(array.value(row))),
+            ArgColumn::Number(array) => array.is_valid(row).then(|| Arg::Number(array.value(row))),
+            ArgColumn::Flag(array) => array.is_valid(row).then(|| Arg::Flag(array.value(row))),
+            ArgColumn::Same(names) => names.as_deref().map(|names| Arg::Names(Cow::Borrowed(names))),
+            ArgColumn::Names(array) => {
                 let list = array.as_list_opt::<i32>().filter(|list| list.is_valid(row))?.value(row);
                 let texts = cast(&list, &DataType::Utf8).ok()?;
                 let texts = texts.as_string_opt::<i32>()?;
                 Some(Arg::Names(Cow::Owned(texts.iter().map(|text| text.map(str::to_owned)).collect())))
             }
-            Column::Null => None,
+            ArgColumn::Null => None,
         }
     }
 }
 
-fn unfit(array: &ArrayRef) -> DataFusionError {
+fn unexpected_type(array: &ArrayRef) -> DataFusionError {
     DataFusionError::Internal(format!("an argument is {}", array.data_type()))
 }
 
-/// The texts of an array as PostgreSQL writes a constant of one: `{a,"b c",NULL}`.
+/// Parses a constant array of texts as PostgreSQL writes it: `{a,"b c",NULL}`.
 pub(super) fn names_of(text: &str) -> std::result::Result<Vec<Option<String>>, String> {
     let wrong = || format!("'{text}' is not an array of texts: write it as '{{a,b}}'");
     let inner = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or_else(wrong)?;
@@ -103,6 +105,8 @@ pub(super) fn names_of(text: &str) -> std::result::Result<Vec<Option<String>>, S
     let mut chars = inner.chars().peekable();
     loop {
         while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+        // `closed`: no quote is open. `escaped`: a backslash occurred, so the text is neither trimmed nor
+        // NULL.
         let quoted = chars.next_if_eq(&'"').is_some();
         let (mut name, mut escaped, mut closed) = (String::new(), false, !quoted);
         let more = loop {

@@ -1,8 +1,8 @@
 //! JSONB of SQL values: `to_jsonb`, `jsonb_build_object`, `jsonb_build_array`.
 //!
-//! Numbers keep every digit, times are ISO 8601 as PostgreSQL writes them, BYTEA is its hexadecimal
-//! text, arrays are arrays and structs objects; NaN and the infinities, which JSON has no numbers for,
-//! are texts.
+//! Numbers keep every digit, times are ISO 8601 as PostgreSQL writes them, BYTEA is its hexadecimal text,
+//! arrays are arrays and structs objects; NaN and the infinities, which JSON numbers cannot represent, are
+//! texts.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use schemas::jsonb::{self, Json};
 use schemas::types::time;
 
 use super::any_arguments;
-use super::out::Builder;
-use super::{Gives, Value};
+use super::out::JsonColumnBuilder;
+use super::{JsonResult, JsonType};
 
-/// What makes one member of its arguments for `jsonb_object_agg`.
+/// Name of the function that makes an array of a name and a value for `jsonb_object_agg`.
 pub(crate) const PAIR: &str = "herald_jsonb_pair";
 
-/// The functions of this kind.
+/// Returns these functions.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     let of = |kind| Arc::new(ScalarUDF::from(Build { kind, signature: any_arguments() }));
-    vec![of(Kind::Value), of(Kind::Object), of(Kind::Array), of(Kind::Pair)]
+    vec![of(BuildKind::Value), of(BuildKind::Object), of(BuildKind::Array), of(BuildKind::Pair)]
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum BuildKind {
     Value,
     Object,
     Array,
@@ -43,40 +43,45 @@ enum Kind {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Build {
-    kind: Kind,
+    kind: BuildKind,
     signature: Signature,
 }
 
 impl Build {
-    /// Tells whether an argument is the name of a member.
+    /// Returns true if an argument is the name of a member.
     fn is_name(&self, place: usize) -> bool {
         match self.kind {
-            Kind::Object => place.is_multiple_of(2),
-            Kind::Pair => place == 0,
-            Kind::Value | Kind::Array => false,
+            BuildKind::Object => place.is_multiple_of(2),
+            BuildKind::Pair => place == 0,
+            BuildKind::Value | BuildKind::Array => false,
         }
     }
 
-    fn row(&self, columns: &[(ArrayRef, Arc<Field>)], row: usize) -> Result<Option<Json<'static>>, String> {
-        let at = |(array, field): &(ArrayRef, Arc<Field>)| value(array, field, row).map(owned);
+    fn row_json(
+        &self,
+        columns: &[(ArrayRef, Arc<Field>)],
+        row: usize,
+    ) -> Result<Option<Json<'static>>, String> {
+        let at = |(array, field): &(ArrayRef, Arc<Field>)| json_value(array, field, row).map(into_owned_json);
         let values = columns.iter().map(at).collect::<Result<Vec<_>, _>>()?;
         match self.kind {
-            Kind::Value => Ok(match columns {
+            BuildKind::Value => Ok(match columns {
                 [(array, _)] if array.is_null(row) => None,
                 _ => values.into_iter().next(),
             }),
-            Kind::Array => Ok(Some(Json::Array(values))),
-            Kind::Pair => {
+            BuildKind::Array => Ok(Some(Json::Array(values))),
+            BuildKind::Pair => {
                 let mut values = values.into_iter();
-                let name = values.next().and_then(name).ok_or("field name must not be null")?;
+                let name = values.next().and_then(member_name).ok_or("field name must not be null")?;
                 Ok(Some(Json::Array(vec![Json::String(name), values.next().unwrap_or(Json::Null)])))
             }
-            Kind::Object => {
+            BuildKind::Object => {
                 let mut members = Vec::with_capacity(values.len() / 2);
                 let mut values = values.into_iter();
                 while let (Some(key), Some(value)) = (values.next(), values.next()) {
                     let place = members.len() * 2 + 1;
-                    let name = name(key).ok_or_else(|| format!("argument {place}: key must not be null"))?;
+                    let name =
+                        member_name(key).ok_or_else(|| format!("argument {place}: key must not be null"))?;
                     members.push((name, value));
                 }
                 Ok(Some(Json::object(members)))
@@ -85,8 +90,8 @@ impl Build {
     }
 }
 
-/// A scalar as the name of a member.
-fn name(value: Json<'static>) -> Option<Cow<'static, str>> {
+/// Converts a scalar to the name of a member; None for null, an array or an object.
+fn member_name(value: Json<'static>) -> Option<Cow<'static, str>> {
     match value {
         Json::String(text) | Json::Number(text) => Some(text),
         Json::Bool(value) => Some(Cow::Borrowed(if value { "true" } else { "false" })),
@@ -94,21 +99,22 @@ fn name(value: Json<'static>) -> Option<Cow<'static, str>> {
     }
 }
 
-fn owned(value: Json<'_>) -> Json<'static> {
+fn into_owned_json(value: Json<'_>) -> Json<'static> {
     match value {
         Json::Null => Json::Null,
         Json::Bool(value) => Json::Bool(value),
         Json::Number(text) => Json::Number(Cow::Owned(text.into_owned())),
         Json::String(text) => Json::String(Cow::Owned(text.into_owned())),
-        Json::Array(items) => Json::Array(items.into_iter().map(owned).collect()),
+        Json::Array(items) => Json::Array(items.into_iter().map(into_owned_json).collect()),
         Json::Object(members) => {
-            let member = |(name, value): jsonb::Member<'_>| (Cow::Owned(name.into_owned()), owned(value));
+            let member =
+                |(name, value): jsonb::Member<'_>| (Cow::Owned(name.into_owned()), into_owned_json(value));
             Json::Object(members.into_iter().map(member).collect())
         }
     }
 }
 
-/// Tells whether a value of a column has a JSONB form.
+/// Returns true if values of a column have a JSONB form.
 fn has_form(field: &Field) -> bool {
     match field.data_type() {
         DataType::List(item) => has_form(item),
@@ -123,8 +129,8 @@ fn has_form(field: &Field) -> bool {
     }
 }
 
-/// The value of a row as JSONB; NULL is null.
-fn value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>, String> {
+/// Converts the value of a row to JSONB; NULL becomes null.
+fn json_value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>, String> {
     let number = |text: String| {
         let mut room = jsonb::LENGTH_MAX;
         let canonical = jsonb::number::canonical(&text, &mut room).map(Cow::into_owned);
@@ -145,19 +151,19 @@ fn value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>,
         }
         DataType::Float32 => {
             let value = array.as_primitive::<Float32Type>().value(row);
-            float(value.is_finite(), format!("{value:e}"), unbounded(value.into()))?
+            float(value.is_finite(), format!("{value:e}"), special_float_text(value.into()))?
         }
         DataType::Float64 => {
             let value = array.as_primitive::<Float64Type>().value(row);
-            float(value.is_finite(), format!("{value:e}"), unbounded(value))?
+            float(value.is_finite(), format!("{value:e}"), special_float_text(value))?
         }
         DataType::Decimal128(..) => number(array.as_primitive::<Decimal128Type>().value_as_string(row))?,
         DataType::Utf8 if schemas::is_jsonb(field) => {
             jsonb::parse(array.as_string::<i32>().value(row)).map_err(|error| error.to_string())?
         }
-        DataType::Utf8 => text(array.as_string::<i32>().value(row))?,
-        DataType::LargeUtf8 => text(array.as_string::<i64>().value(row))?,
-        DataType::Utf8View => text(array.as_string_view().value(row))?,
+        DataType::Utf8 => json_text(array.as_string::<i32>().value(row))?,
+        DataType::LargeUtf8 => json_text(array.as_string::<i64>().value(row))?,
+        DataType::Utf8View => json_text(array.as_string_view().value(row))?,
         DataType::Binary => {
             let bytes = array.as_binary::<i32>().value(row);
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -166,14 +172,15 @@ fn value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>,
         DataType::FixedSizeBinary(16) => {
             Json::String(Cow::Owned(schemas::types::uuid::text(array.as_fixed_size_binary().value(row))))
         }
-        DataType::Date32 => date(array.as_primitive::<Date32Type>().value(row)),
-        DataType::Time64(_) => clock(array.as_primitive::<Time64MicrosecondType>().value(row)),
+        DataType::Date32 => json_date(array.as_primitive::<Date32Type>().value(row)),
+        DataType::Time64(_) => json_time(array.as_primitive::<Time64MicrosecondType>().value(row)),
         DataType::Timestamp(_, zone) => {
-            instant(array.as_primitive::<TimestampMicrosecondType>().value(row), zone.is_some())
+            json_timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row), zone.is_some())
         }
         DataType::List(item) => {
             let list = array.as_list::<i32>().value(row);
-            let items = (0..list.len()).map(|at| value(&list, of_list(field, item), at).map(owned));
+            let items = (0..list.len())
+                .map(|at| json_value(&list, list_item_field(field, item), at).map(into_owned_json));
             Json::Array(items.collect::<Result<_, _>>()?)
         }
         DataType::Struct(fields) => {
@@ -183,7 +190,7 @@ fn value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>,
                 _ => fields,
             };
             let member = |(column, field): (&'a ArrayRef, &FieldRef)| {
-                Ok((Cow::Owned(field.name().clone()), value(column, field, row)?))
+                Ok((Cow::Owned(field.name().clone()), json_value(column, field, row)?))
             };
             Json::object(rows.columns().iter().zip(own).map(member).collect::<Result<Vec<_>, String>>()?)
         }
@@ -191,23 +198,23 @@ fn value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>,
     })
 }
 
-/// The field of a list's items: the declared one, which knows JSONB.
-fn of_list<'f>(field: &'f Field, own: &'f FieldRef) -> &'f Field {
+/// Returns the field of a list's items: the declared one, which records whether they are JSONB.
+fn list_item_field<'f>(field: &'f Field, own: &'f FieldRef) -> &'f Field {
     match field.data_type() {
         DataType::List(item) => item,
         _ => own,
     }
 }
 
-/// A text holds no `\0`, which JSONB cannot.
-fn text(text: &str) -> Result<Json<'_>, String> {
+/// Converts a text; fails if it contains `\0`, which JSONB cannot.
+fn json_text(text: &str) -> Result<Json<'_>, String> {
     match text.contains('\0') {
         true => Err("\\u0000 cannot be in a JSONB text".to_owned()),
         false => Ok(Json::String(Cow::Borrowed(text))),
     }
 }
 
-fn unbounded(value: f64) -> String {
+fn special_float_text(value: f64) -> String {
     let text = if value.is_nan() {
         "NaN"
     } else if value > 0.0 {
@@ -218,15 +225,15 @@ fn unbounded(value: f64) -> String {
     text.to_owned()
 }
 
-fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+fn written_text(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::with_capacity(32);
     write(&mut out);
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// Years as PostgreSQL counts them: none is 0, and those before are BC.
-fn dated(days: i64) -> (String, &'static str) {
-    let iso = written(|out| time::write_date(out, days));
+/// Splits a date into its text and its era: PostgreSQL has no year 0 and counts the years before 1 as BC.
+fn date_and_era(days: i64) -> (String, &'static str) {
+    let iso = written_text(|out| time::write_date(out, days));
     let (sign, digits) = match iso.strip_prefix(['-', '+']) {
         Some(rest) => (iso.starts_with('-'), rest),
         None => (false, iso.as_str()),
@@ -237,35 +244,35 @@ fn dated(days: i64) -> (String, &'static str) {
     if year > 0 { (format!("{year:04}-{rest}"), "") } else { (format!("{:04}-{rest}", 1 - year), " BC") }
 }
 
-fn date(days: i32) -> Json<'static> {
-    let (text, era) = dated(days.into());
+fn json_date(days: i32) -> Json<'static> {
+    let (text, era) = date_and_era(days.into());
     Json::String(Cow::Owned(format!("{text}{era}")))
 }
 
-/// A time of day with as many digits behind the second as it has.
-fn of_day(us: i64) -> String {
-    let text = written(|out| time::write_time(out, us));
+/// Writes a time of day without trailing zeros in the fraction.
+fn time_of_day_text(us: i64) -> String {
+    let text = written_text(|out| time::write_time(out, us));
     text.strip_suffix(".000000").unwrap_or_else(|| text.trim_end_matches('0')).to_owned()
 }
 
-fn clock(us: i64) -> Json<'static> {
-    Json::String(Cow::Owned(of_day(us)))
+fn json_time(us: i64) -> Json<'static> {
+    Json::String(Cow::Owned(time_of_day_text(us)))
 }
 
-fn instant(us: i64, utc: bool) -> Json<'static> {
+fn json_timestamp(us: i64, utc: bool) -> Json<'static> {
     const DAY: i64 = 86_400_000_000;
-    let (day, era) = dated(us.div_euclid(DAY));
-    let clock = of_day(us.rem_euclid(DAY));
+    let (day, era) = date_and_era(us.div_euclid(DAY));
+    let clock = time_of_day_text(us.rem_euclid(DAY));
     Json::String(Cow::Owned(format!("{day}T{clock}{}{era}", if utc { "+00:00" } else { "" })))
 }
 
 impl ScalarUDFImpl for Build {
     fn name(&self) -> &str {
         match self.kind {
-            Kind::Value => "to_jsonb",
-            Kind::Object => "jsonb_build_object",
-            Kind::Array => "jsonb_build_array",
-            Kind::Pair => PAIR,
+            BuildKind::Value => "to_jsonb",
+            BuildKind::Object => "jsonb_build_object",
+            BuildKind::Array => "jsonb_build_array",
+            BuildKind::Pair => PAIR,
         }
     }
 
@@ -280,9 +287,9 @@ impl ScalarUDFImpl for Build {
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let (name, given) = (self.name(), args.arg_fields.len());
         match self.kind {
-            Kind::Value if given != 1 => return plan_err!("{name} takes one argument"),
-            Kind::Pair if given != 2 => return plan_err!("jsonb_object_agg takes a name and a value"),
-            Kind::Object if !given.is_multiple_of(2) => {
+            BuildKind::Value if given != 1 => return plan_err!("{name} takes one argument"),
+            BuildKind::Pair if given != 2 => return plan_err!("jsonb_object_agg takes a name and a value"),
+            BuildKind::Object if !given.is_multiple_of(2) => {
                 return plan_err!("{name} takes names and values in turn: an even number of arguments");
             }
             _ => {}
@@ -307,12 +314,12 @@ impl ScalarUDFImpl for Build {
         let columns = args.args.iter().zip(&args.arg_fields);
         let columns = columns.map(|(arg, field)| Ok((arg.to_array(rows)?, Arc::clone(field))));
         let columns = columns.collect::<Result<Vec<_>>>()?;
-        let mut out = Builder::new(Gives::Json);
+        let mut out = JsonColumnBuilder::new(JsonType::Json);
         for row in 0..rows {
-            let made = self.row(&columns, row).map_err(DataFusionError::Execution)?;
+            let made = self.row_json(&columns, row).map_err(DataFusionError::Execution)?;
             let text = made.map(|value| value.text()).transpose();
             let text = text.map_err(|error| DataFusionError::Execution(error.to_string()))?;
-            out.push(text.map_or(Value::Null, Value::Text))?;
+            out.push(text.map_or(JsonResult::Null, JsonResult::Text))?;
         }
         Ok(ColumnarValue::Array(out.finish()))
     }

@@ -1,8 +1,8 @@
 //! JSONB as a key: equal values get equal bytes.
 //!
-//! Groups, DISTINCT, joins and comparisons tell values apart by their bytes, and `1.0` and `1` are equal
-//! as JSONB. [`NAME`] takes the zeros off that end a number behind its point, also inside arrays
-//! and structs that hold JSONB, and leaves everything else as it is.
+//! Groups, DISTINCT, joins and comparisons distinguish values by their bytes, but `1.0` and `1` are equal as
+//! JSONB. The function [`NAME`] removes trailing zeros behind the point of a number, also inside arrays and
+//! structs that contain JSONB, and leaves everything else unchanged.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// The function's name.
+/// Name of the function.
 pub(crate) const NAME: &str = "herald_jsonb_key";
 
-/// The function.
+/// Returns the function.
 pub(super) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Key { signature: Signature::any(1, Volatility::Immutable) }))
 }
 
-/// Tells whether values of `field` are or hold JSONB.
+/// Returns true if values of `field` are or contain JSONB.
 pub(crate) fn holds_jsonb(field: &Field) -> bool {
     match field.data_type() {
         DataType::List(item) => holds_jsonb(item),
@@ -30,7 +30,7 @@ pub(crate) fn holds_jsonb(field: &Field) -> bool {
     }
 }
 
-/// Tells whether `expr` is a key already.
+/// Returns true if `expr` is a key already.
 pub(crate) fn is_key(expr: &Expr) -> bool {
     match expr {
         Expr::Alias(alias) => is_key(&alias.expr),
@@ -70,11 +70,11 @@ impl ScalarUDFImpl for Key {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [value] = args.args.as_slice() else { return plan_err!("{NAME} takes one value") };
         let array = value.to_array(args.number_rows)?;
-        Ok(ColumnarValue::Array(normal(&array, &args.return_field)?))
+        Ok(ColumnarValue::Array(normalize_numbers(&array, &args.return_field)?))
     }
 }
 
-fn normal(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+fn normalize_numbers(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     Ok(match field.data_type() {
         DataType::Utf8 if schemas::is_jsonb(field) => {
             let Some(texts) = array.as_string_opt::<i32>() else { return Ok(Arc::clone(array)) };
@@ -92,7 +92,7 @@ fn normal(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
         }
         DataType::List(item) if holds_jsonb(item) => {
             let Some(list) = array.as_list_opt::<i32>() else { return Ok(Arc::clone(array)) };
-            let values = normal(list.values(), item)?;
+            let values = normalize_numbers(list.values(), item)?;
             let own = match list.data_type() {
                 DataType::List(own) => Arc::clone(own),
                 _ => Arc::clone(item),
@@ -101,7 +101,8 @@ fn normal(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
         }
         DataType::Struct(fields) if holds_jsonb(field) => {
             let Some(rows) = array.as_struct_opt() else { return Ok(Arc::clone(array)) };
-            let columns = rows.columns().iter().zip(fields).map(|(column, field)| normal(column, field));
+            let columns =
+                rows.columns().iter().zip(fields).map(|(column, field)| normalize_numbers(column, field));
             let columns = columns.collect::<Result<Vec<_>>>()?;
             Arc::new(StructArray::try_new(rows.fields().clone(), columns, rows.nulls().cloned())?)
         }

@@ -1,8 +1,8 @@
 //! Operators over JSONB, as functions.
 //!
-//! `->`, `->>`, `#>`, `#>>`, `#-`, `?`, `?|` and `?&` are JSONB's alone; `@>`, `<@`, `||` and `-` are where
-//! an operand is JSONB. A text constant beside JSONB is JSONB for `||`, as in PostgreSQL; a column of text
-//! beside it makes `||` join texts.
+//! `->`, `->>`, `#>`, `#>>`, `#-`, `?`, `?|` and `?&` are always JSONB's; `@>`, `<@`, `||` and `-` are if an
+//! operand is JSONB. With `||`, a text constant next to JSONB is read as JSONB, as in PostgreSQL; with a
+//! column of text next to JSONB, `||` concatenates texts.
 
 use arrow::datatypes::DataType;
 use datafusion_common::{DFSchema, Result, plan_err};
@@ -12,13 +12,16 @@ use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use super::call;
 
-/// An operator as a call; one that is not JSONB's as it is.
+/// Plans an operator over JSONB as a call; leaves any other operator unchanged.
 ///
 /// # Errors
-/// For the operators of jsonpath, which Herald has not.
-pub(crate) fn planned(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-    let raw =
-        RawBinaryExpr { op: raw.op, left: chosen(raw.left, schema)?, right: chosen(raw.right, schema)? };
+/// For the operators of jsonpath, which Herald does not support.
+pub(crate) fn plan_operator(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+    let raw = RawBinaryExpr {
+        op: raw.op,
+        left: with_jsonb_alternatives(raw.left, schema)?,
+        right: with_jsonb_alternatives(raw.right, schema)?,
+    };
     let is_jsonb = |expr: &Expr| expr.to_field(schema).is_ok_and(|(_, field)| schemas::is_jsonb(&field));
     let (left, right) = (is_jsonb(&raw.left), is_jsonb(&raw.right));
     let name = match raw.op {
@@ -44,14 +47,16 @@ pub(crate) fn planned(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerRe
         _ => return Ok(PlannerResult::Original(raw)),
     };
     let args = match name {
-        "jsonb_contains" | "jsonb_contained" | "jsonb_concat" => vec![read(raw.left)?, read(raw.right)?],
+        "jsonb_contains" | "jsonb_contained" | "jsonb_concat" => {
+            vec![parse_constant(raw.left)?, parse_constant(raw.right)?]
+        }
         _ => vec![raw.left, raw.right],
     };
     Ok(PlannerResult::Planned(call(name, args)?))
 }
 
-/// An operand; what CASE or coalesce chooses of JSONB is known to be JSONB.
-fn chosen(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+/// Returns an operand; if it is CASE or coalesce over JSONB, in the form whose type is JSONB.
+fn with_jsonb_alternatives(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let chooses = match &expr {
         Expr::Case(_) => true,
         Expr::ScalarFunction(f) => ["coalesce", "nullif"].contains(&f.name()),
@@ -71,8 +76,8 @@ fn is_constant(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if matches!(value.data_type(), DataType::Utf8 | DataType::Null))
 }
 
-/// A text constant as JSONB.
-fn read(expr: Expr) -> Result<Expr> {
+/// Parses a text constant as JSONB; leaves any other operand unchanged.
+fn parse_constant(expr: Expr) -> Result<Expr> {
     match &expr {
         Expr::Literal(value, None) if value.data_type() == DataType::Utf8 => {
             call("herald_jsonb_parse", vec![expr])

@@ -1,4 +1,4 @@
-//! Results of a function over JSONB, put together as a column.
+//! Builder of the result column of a function over JSONB.
 
 use std::sync::Arc;
 
@@ -8,40 +8,44 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion_common::{DataFusionError, Result};
 
-use super::{Gives, Value};
+use super::{JsonResult, JsonType};
 
-impl Gives {
-    /// The column of such results.
+impl JsonType {
+    /// Returns the field of a column of such results.
     pub fn field(self, name: &str) -> Field {
         let list = |item: Field| Field::new(name, DataType::List(Arc::new(item)), true);
         match self {
-            Gives::Json => schemas::jsonb_field(name, true),
-            Gives::Text => Field::new(name, DataType::Utf8, true),
-            Gives::Flag => Field::new(name, DataType::Boolean, true),
-            Gives::Number => Field::new(name, DataType::Int32, true),
-            Gives::Jsons | Gives::Texts | Gives::Members | Gives::TextMembers => list(self.item()),
+            JsonType::Json => schemas::jsonb_field(name, true),
+            JsonType::Text => Field::new(name, DataType::Utf8, true),
+            JsonType::Flag => Field::new(name, DataType::Boolean, true),
+            JsonType::Number => Field::new(name, DataType::Int32, true),
+            JsonType::Jsons | JsonType::Texts | JsonType::Members | JsonType::TextMembers => {
+                list(self.item_field())
+            }
         }
     }
 
-    fn item(self) -> Field {
+    fn item_field(self) -> Field {
         match self {
-            Gives::Jsons => schemas::jsonb_field("item", true),
-            Gives::Members | Gives::TextMembers => Field::new("item", DataType::Struct(self.members()), true),
+            JsonType::Jsons => schemas::jsonb_field("item", true),
+            JsonType::Members | JsonType::TextMembers => {
+                Field::new("item", DataType::Struct(self.member_fields()), true)
+            }
             _ => Field::new("item", DataType::Utf8, true),
         }
     }
 
-    fn members(self) -> Fields {
+    fn member_fields(self) -> Fields {
         let value = match self {
-            Gives::Members => schemas::jsonb_field("value", true),
+            JsonType::Members => schemas::jsonb_field("value", true),
             _ => Field::new("value", DataType::Utf8, true),
         };
         vec![Field::new("key", DataType::Utf8, true), value].into()
     }
 }
 
-/// A column in the making.
-pub(super) enum Builder {
+/// Builder of a column of results.
+pub(super) enum JsonColumnBuilder {
     Text(StringBuilder),
     Flag(BooleanBuilder),
     Number(Int32Builder),
@@ -49,45 +53,45 @@ pub(super) enum Builder {
     Members(ListBuilder<StructBuilder>),
 }
 
-impl Builder {
-    pub fn new(gives: Gives) -> Builder {
+impl JsonColumnBuilder {
+    pub fn new(gives: JsonType) -> JsonColumnBuilder {
         match gives {
-            Gives::Json | Gives::Text => Builder::Text(StringBuilder::new()),
-            Gives::Flag => Builder::Flag(BooleanBuilder::new()),
-            Gives::Number => Builder::Number(Int32Builder::new()),
-            Gives::Jsons | Gives::Texts => {
-                Builder::List(ListBuilder::new(StringBuilder::new()).with_field(gives.item()))
+            JsonType::Json | JsonType::Text => JsonColumnBuilder::Text(StringBuilder::new()),
+            JsonType::Flag => JsonColumnBuilder::Flag(BooleanBuilder::new()),
+            JsonType::Number => JsonColumnBuilder::Number(Int32Builder::new()),
+            JsonType::Jsons | JsonType::Texts => {
+                JsonColumnBuilder::List(ListBuilder::new(StringBuilder::new()).with_field(gives.item_field()))
             }
-            Gives::Members | Gives::TextMembers => {
+            JsonType::Members | JsonType::TextMembers => {
                 let parts: Vec<Box<dyn ArrayBuilder>> =
                     vec![Box::new(StringBuilder::new()), Box::new(StringBuilder::new())];
-                let members = StructBuilder::new(gives.members(), parts);
-                Builder::Members(ListBuilder::new(members).with_field(gives.item()))
+                let members = StructBuilder::new(gives.member_fields(), parts);
+                JsonColumnBuilder::Members(ListBuilder::new(members).with_field(gives.item_field()))
             }
         }
     }
 
     /// Appends the result of a row.
-    pub fn push(&mut self, value: Value) -> Result<()> {
+    pub fn push(&mut self, value: JsonResult) -> Result<()> {
         match (self, value) {
-            (Builder::Text(out), Value::Text(text)) => {
+            (JsonColumnBuilder::Text(out), JsonResult::Text(text)) => {
                 if out.values_slice().len().saturating_add(text.len()) > i32::MAX as usize {
                     let message = "the results of a batch are too large".to_owned();
                     return Err(DataFusionError::Execution(message));
                 }
                 out.append_value(text);
             }
-            (Builder::Text(out), Value::Null) => out.append_null(),
-            (Builder::Flag(out), Value::Flag(value)) => out.append_value(value),
-            (Builder::Flag(out), Value::Null) => out.append_null(),
-            (Builder::Number(out), Value::Number(value)) => out.append_value(value),
-            (Builder::Number(out), Value::Null) => out.append_null(),
-            (Builder::List(out), Value::List(items)) => {
+            (JsonColumnBuilder::Text(out), JsonResult::Null) => out.append_null(),
+            (JsonColumnBuilder::Flag(out), JsonResult::Flag(value)) => out.append_value(value),
+            (JsonColumnBuilder::Flag(out), JsonResult::Null) => out.append_null(),
+            (JsonColumnBuilder::Number(out), JsonResult::Number(value)) => out.append_value(value),
+            (JsonColumnBuilder::Number(out), JsonResult::Null) => out.append_null(),
+            (JsonColumnBuilder::List(out), JsonResult::List(items)) => {
                 items.into_iter().for_each(|item| out.values().append_option(item));
                 out.append(true);
             }
-            (Builder::List(out), Value::Null) => out.append(false),
-            (Builder::Members(out), Value::Members(members)) => {
+            (JsonColumnBuilder::List(out), JsonResult::Null) => out.append(false),
+            (JsonColumnBuilder::Members(out), JsonResult::Members(members)) => {
                 for (name, value) in members {
                     let item = out.values();
                     if let Some(names) = item.field_builder::<StringBuilder>(0) {
@@ -100,7 +104,7 @@ impl Builder {
                 }
                 out.append(true);
             }
-            (Builder::Members(out), Value::Null) => out.append(false),
+            (JsonColumnBuilder::Members(out), JsonResult::Null) => out.append(false),
             (_, value) => return Err(DataFusionError::Internal(format!("a result is {value:?}"))),
         }
         Ok(())
@@ -108,11 +112,11 @@ impl Builder {
 
     pub fn finish(self) -> ArrayRef {
         match self {
-            Builder::Text(mut out) => Arc::new(out.finish()),
-            Builder::Flag(mut out) => Arc::new(out.finish()),
-            Builder::Number(mut out) => Arc::new(out.finish()),
-            Builder::List(mut out) => Arc::new(out.finish()),
-            Builder::Members(mut out) => Arc::new(out.finish()),
+            JsonColumnBuilder::Text(mut out) => Arc::new(out.finish()),
+            JsonColumnBuilder::Flag(mut out) => Arc::new(out.finish()),
+            JsonColumnBuilder::Number(mut out) => Arc::new(out.finish()),
+            JsonColumnBuilder::List(mut out) => Arc::new(out.finish()),
+            JsonColumnBuilder::Members(mut out) => Arc::new(out.finish()),
         }
     }
 }

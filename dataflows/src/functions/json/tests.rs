@@ -1,5 +1,5 @@
-//! Functions over JSONB: each row stands for itself, failures have PostgreSQL's words, constants are arrays of
-//! texts. What they answer is shown by `tests/slt/jsonb.slt`, whose values are PostgreSQL's.
+//! Tests of functions over JSONB: no row depends on another, failures have PostgreSQL's messages, constants
+//! are arrays of texts. The results are tested by `tests/slt/jsonb.slt`, whose values are PostgreSQL's.
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, ListBuilder, StringArray, StringBuilder};
 use arrow::compute::concat;
@@ -8,7 +8,7 @@ use datafusion_common::config::ConfigOptions;
 
 use super::*;
 
-/// A column of what a place takes, NULLs among it.
+/// Returns a column of values of a kind, with some NULLs.
 fn column(takes: Takes, step: usize) -> (ArrayRef, FieldRef) {
     const JSON: [&str; 8] = [
         "{\"a\": 1, \"b\": [1, null]}",
@@ -82,12 +82,12 @@ fn called(
 fn every_row_stands_for_itself() {
     let tables = [access::FUNCTIONS, search::FUNCTIONS, change::FUNCTIONS, cast::FUNCTIONS];
     for def in tables.into_iter().flatten() {
-        let function = ScalarUDF::from(Function::of(def));
+        let function = ScalarUDF::from(JsonUdf::new(def));
         let columns: Vec<_> =
             def.takes.iter().enumerate().map(|(at, takes)| column(*takes, at * 2 + 1)).collect();
         let alone: Vec<_> = (0..16).map(|row| called(&function, &columns, (row, 1))).collect();
         assert!(alone.iter().any(Result::is_ok), "{def:?} gives nothing");
-        // Rows that have a result have it beside any others that have one.
+        // A row with a result has the same result next to any other such row.
         let good: Vec<usize> = (0..16).filter(|row| alone[*row].is_ok()).collect();
         for pair in good.windows(2).filter(|pair| pair[1] == pair[0] + 1) {
             let both = called(&function, &columns, (pair[0], 2)).unwrap();

@@ -1,7 +1,8 @@
-//! Angles: trigonometric functions in radians and in degrees, where thirty degrees have a sine of 0.5.
+//! Angles: trigonometric functions in radians and in degrees.
 //!
-//! The functions in degrees are scaled so that they are exact where the exact value is known, by the
-//! method of PostgreSQL. An angle that is infinite, or a ratio that no angle has, is an error.
+//! The functions in degrees are scaled so that they are exact where the exact value is known (the sine of 30
+//! degrees is 0.5), by the method of PostgreSQL. An infinite angle is an error, as is a ratio outside -1 to
+//! 1.
 
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
 use crate::functions::eval::value::Out;
@@ -18,29 +19,29 @@ macro_rules! angle {
     };
 }
 
-/// The functions.
+/// The definitions of these functions.
 pub(in crate::functions) const TABLE: &[Def] = &[
-    angle!("sin", |x| finite(x, f64::sin)),
-    angle!("cos", |x| finite(x, f64::cos)),
-    angle!("tan", |x| finite(x, f64::tan)),
-    angle!("cot", |x| finite(x, |x| 1.0 / x.tan())),
-    angle!("asin", |x| ratio(x, f64::asin)),
-    angle!("acos", |x| ratio(x, f64::acos)),
+    angle!("sin", |x| of_finite(x, f64::sin)),
+    angle!("cos", |x| of_finite(x, f64::cos)),
+    angle!("tan", |x| of_finite(x, f64::tan)),
+    angle!("cot", |x| of_finite(x, |x| 1.0 / x.tan())),
+    angle!("asin", |x| of_ratio(x, f64::asin)),
+    angle!("acos", |x| of_ratio(x, f64::acos)),
     angle!("atan", |x| Ok(x.atan().into())),
     angle!("sinh", |x| Ok(x.sinh().into())),
     angle!("cosh", |x| Ok(x.cosh().into())),
     angle!("tanh", |x| Ok(x.tanh().into())),
     angle!("asinh", |x| Ok(x.asinh().into())),
     angle!("acosh", |x| if x < 1.0 { Err(OUTSIDE.to_owned()) } else { Ok(x.acosh().into()) }),
-    angle!("atanh", |x| ratio(x, f64::atanh)),
-    angle!("degrees", |x| super::ranged(x / DEGREE, x.is_finite(), x != 0.0)),
-    angle!("radians", |x| super::ranged(x * DEGREE, x.is_finite(), x != 0.0)),
-    angle!("sind", |x| finite(x, sind)),
-    angle!("cosd", |x| finite(x, cosd)),
-    angle!("tand", |x| finite(x, |x| tangent(x, |x| sine(x) / cosine(x)))),
-    angle!("cotd", |x| finite(x, |x| tangent(x, |x| cosine(x) / sine(x)))),
-    angle!("asind", |x| ratio(x, |x| if x < 0.0 { -asind(-x) } else { asind(x) })),
-    angle!("acosd", |x| ratio(x, |x| if x < 0.0 { 90.0 + asind(-x) } else { acosd(x) })),
+    angle!("atanh", |x| of_ratio(x, f64::atanh)),
+    angle!("degrees", |x| super::check_range(x / DEGREE, x.is_finite(), x != 0.0)),
+    angle!("radians", |x| super::check_range(x * DEGREE, x.is_finite(), x != 0.0)),
+    angle!("sind", |x| of_finite(x, sind)),
+    angle!("cosd", |x| of_finite(x, cosd)),
+    angle!("tand", |x| of_finite(x, |x| tangent(x, |x| sine(x) / cosine(x)))),
+    angle!("cotd", |x| of_finite(x, |x| tangent(x, |x| cosine(x) / sine(x)))),
+    angle!("asind", |x| of_ratio(x, |x| if x < 0.0 { -asind(-x) } else { asind(x) })),
+    angle!("acosd", |x| of_ratio(x, |x| if x < 0.0 { 90.0 + asind(-x) } else { acosd(x) })),
     angle!("atand", |x| Ok((x.atan() / 1f64.atan() * 45.0).into())),
     def("atan2", &[Double, Double], Gives::Double, |v, _| Ok(v[0].double().atan2(v[1].double()).into()))
         .total(),
@@ -50,34 +51,34 @@ pub(in crate::functions) const TABLE: &[Def] = &[
     .total(),
 ];
 
-/// Radians of a degree.
+/// Radians of one degree.
 const DEGREE: f64 = std::f64::consts::PI / 180.0;
 const OUTSIDE: &str = "input is out of range";
 
-fn finite(x: f64, of: fn(f64) -> f64) -> Answer {
+fn of_finite(x: f64, of: fn(f64) -> f64) -> Answer {
     if x.is_infinite() { Err(OUTSIDE.to_owned()) } else { Ok(of(x).into()) }
 }
 
-fn ratio(x: f64, of: fn(f64) -> f64) -> Answer {
+fn of_ratio(x: f64, of: fn(f64) -> f64) -> Answer {
     if (-1.0..=1.0).contains(&x) || x.is_nan() { Ok(of(x).into()) } else { Err(OUTSIDE.to_owned()) }
 }
 
-/// Sine of up to 30 degrees.
+/// Returns the sine of 0 to 30 degrees.
 fn small_sine(x: f64) -> f64 {
     x.to_radians().sin() / 30f64.to_radians().sin() / 2.0
 }
 
-/// Cosine of up to 60 degrees.
+/// Returns the cosine of 0 to 60 degrees.
 fn large_cosine(x: f64) -> f64 {
     1.0 - (1.0 - x.to_radians().cos()) / (1.0 - 60f64.to_radians().cos()) / 2.0
 }
 
-/// Sine of up to 90 degrees.
+/// Returns the sine of 0 to 90 degrees.
 fn sine(x: f64) -> f64 {
     if x <= 30.0 { small_sine(x) } else { large_cosine(90.0 - x) }
 }
 
-/// Cosine of up to 90 degrees.
+/// Returns the cosine of 0 to 90 degrees.
 fn cosine(x: f64) -> f64 {
     if x <= 60.0 { large_cosine(x) } else { small_sine(90.0 - x) }
 }
@@ -111,10 +112,11 @@ fn cosd(x: f64) -> f64 {
     sign * cosine(angle)
 }
 
-/// A ratio of sine and cosine, which is one for 45 degrees.
+/// Returns the tangent or cotangent, given as a `ratio` of sine and cosine, scaled to be exactly 1 for 45
+/// degrees.
 fn tangent(x: f64, ratio: fn(f64) -> f64) -> f64 {
     let turned = x % 360.0;
-    // A zero keeps its sign.
+    // `-0.0 < 0.0` is false: a negative zero takes the second branch.
     let (mut angle, mut sign) = if turned < 0.0 { (-turned, -1.0) } else { (turned, 1.0) };
     if angle > 180.0 {
         angle = 360.0 - angle;
@@ -127,12 +129,12 @@ fn tangent(x: f64, ratio: fn(f64) -> f64) -> f64 {
     sign * (ratio(angle) / ratio(45.0)) + 0.0
 }
 
-/// Degrees of a sine from 0 to 1.
+/// Returns the degrees of a sine from 0 to 1.
 fn asind(x: f64) -> f64 {
     if x <= 0.5 { x.asin() / 0.5f64.asin() * 30.0 } else { 90.0 - x.acos() / 0.5f64.acos() * 60.0 }
 }
 
-/// Degrees of a cosine from 0 to 1.
+/// Returns the degrees of a cosine from 0 to 1.
 fn acosd(x: f64) -> f64 {
     if x <= 0.5 { 90.0 - x.asin() / 0.5f64.asin() * 30.0 } else { x.acos() / 0.5f64.acos() * 60.0 }
 }

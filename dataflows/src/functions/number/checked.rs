@@ -1,7 +1,8 @@
 //! Arithmetic of numbers that fails beyond their range, for plans that DataFusion's engine runs.
 //!
-//! A view's operators are checked where they are lowered; a question's go to DataFusion, whose own wrap
-//! around. There each `+`, `-`, `*`, `/` and `%` over numbers of one type is one of these functions.
+//! A view's operators are checked where they are lowered; those of an ad hoc query go to DataFusion, whose
+//! own wrap around. There each `+`, `-`, `*`, `/` and `%` over numbers of one type becomes one of these
+//! functions.
 
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::DataType;
@@ -11,7 +12,7 @@ use datafusion_expr::{
     Signature, Volatility,
 };
 
-/// `expr` with checked arithmetic, where it is arithmetic of whole numbers or floats.
+/// Returns `expr` with checked arithmetic; None unless it is arithmetic of integers or floats of one type.
 pub(crate) fn checked(expr: Expr, schema: &datafusion_common::DFSchema) -> Option<Expr> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
     let (l, r) = (left.get_type(schema).ok()?, right.get_type(schema).ok()?);

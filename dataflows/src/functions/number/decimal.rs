@@ -1,8 +1,8 @@
 //! Arithmetic of DECIMAL: exact, rounded once, half away from zero.
 //!
-//! A sum, difference, product or remainder has all the digits there are. A quotient has four more than
-//! its dividend, six at least: PostgreSQL chooses by the size of each value, which the type of a column
-//! cannot. Intermediate results have 76 digits; what does not fit 38 in the end is the row's error.
+//! A sum, difference, product or remainder keeps all digits. A quotient has four more behind the point than
+//! its dividend, and at least six: PostgreSQL chooses by the size of each value, which a column's type
+//! cannot. Intermediate results have up to 76 digits; a final result beyond 38 digits is an error of the row.
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, i256};
 use datafusion_common::{Result, plan_err};
@@ -12,32 +12,32 @@ use crate::functions::eval::value::{Out, Value};
 
 use Kind::Decimal;
 
-/// The operators, as functions called like themselves, and the functions of their kind.
+/// The definitions of the operators, as functions named by their sign, and of related functions.
 pub(crate) const TABLE: &[Def] = &[
-    def("+", &[Decimal, Decimal], Gives::By(sum), |v, t| added(v, t, false)),
-    def("-", &[Decimal, Decimal], Gives::By(sum), |v, t| added(v, t, true)),
-    def("*", &[Decimal, Decimal], Gives::By(product), multiplied),
-    def("/", &[Decimal, Decimal], Gives::By(quotient), |v, t| {
+    def("+", &[Decimal, Decimal], Gives::By(sum_type), |v, t| add_or_subtract(v, t, false)),
+    def("-", &[Decimal, Decimal], Gives::By(sum_type), |v, t| add_or_subtract(v, t, true)),
+    def("*", &[Decimal, Decimal], Gives::By(product_type), multiply_values),
+    def("/", &[Decimal, Decimal], Gives::By(quotient_type), |v, t| {
         let ((a, s1), (b, s2)) = (v[0].decimal(), v[1].decimal());
         divide(a, b, i32::from(scale(t)) + i32::from(s2) - i32::from(s1)).map(Out::Decimal)
     }),
-    def("%", &[Decimal, Decimal], Gives::By(remainder), modulo),
-    def("mod", &[Decimal, Decimal], Gives::By(remainder), modulo),
+    def("%", &[Decimal, Decimal], Gives::By(remainder_type), remainder_of),
+    def("mod", &[Decimal, Decimal], Gives::By(remainder_type), remainder_of),
     def("div", &[Decimal, Decimal], Gives::By(|_| Ok(DataType::Decimal128(38, 0))), |v, _| {
-        let (a, b, _) = aligned(v)?;
-        let whole = if b == i256::ZERO { None } else { a.checked_div(b) };
-        whole.ok_or(ZERO)?.to_i128().map(Out::Decimal).ok_or_else(overflow)
+        let (a, b, _) = align_scales(v)?;
+        let whole = if b == i256::DIVISION_BY_ZERO { None } else { a.checked_div(b) };
+        whole.ok_or(DIVISION_BY_ZERO)?.to_i128().map(Out::Decimal).ok_or_else(overflow)
     }),
 ];
 
-const ZERO: &str = "division by zero";
+const DIVISION_BY_ZERO: &str = "division by zero";
 
-/// PostgreSQL's words for a number that does not fit its type.
+/// Returns PostgreSQL's error message for a number that does not fit its type.
 pub(crate) fn overflow() -> String {
     "numeric field overflow".to_owned()
 }
 
-/// Digits behind the point of a DECIMAL; 0 for another type.
+/// Returns the number of digits behind the point of a DECIMAL; 0 for another type.
 pub(crate) fn scale(of: &DataType) -> i8 {
     match of {
         DataType::Decimal128(_, scale) => *scale,
@@ -45,8 +45,8 @@ pub(crate) fn scale(of: &DataType) -> i8 {
     }
 }
 
-/// Precision and scale of two DECIMALs.
-fn pair(args: &[DataType]) -> Result<((i32, i32), (i32, i32))> {
+/// Returns precision and scale of two DECIMALs.
+fn two_decimals(args: &[DataType]) -> Result<((i32, i32), (i32, i32))> {
     match args {
         [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] => {
             Ok(((i32::from(*p1), i32::from(*s1)), (i32::from(*p2), i32::from(*s2))))
@@ -55,56 +55,56 @@ fn pair(args: &[DataType]) -> Result<((i32, i32), (i32, i32))> {
     }
 }
 
-/// A DECIMAL with `whole` digits before the point and `scale` behind it, as far as 38 digits go.
-pub(crate) fn decimal(whole: i32, scale: i32) -> DataType {
+/// Returns a DECIMAL type with `whole` digits before the point and `scale` behind it, limited to 38 digits.
+pub(crate) fn decimal_type(whole: i32, scale: i32) -> DataType {
     let most = i32::from(DECIMAL128_MAX_PRECISION);
     let scale = scale.clamp(0, most);
     DataType::Decimal128((whole.max(0) + scale).clamp(1, most) as u8, scale as i8)
 }
 
-fn sum(args: &[DataType]) -> Result<DataType> {
-    let ((p1, s1), (p2, s2)) = pair(args)?;
-    Ok(decimal((p1 - s1).max(p2 - s2) + 1, s1.max(s2)))
+fn sum_type(args: &[DataType]) -> Result<DataType> {
+    let ((p1, s1), (p2, s2)) = two_decimals(args)?;
+    Ok(decimal_type((p1 - s1).max(p2 - s2) + 1, s1.max(s2)))
 }
 
-fn product(args: &[DataType]) -> Result<DataType> {
-    let ((p1, s1), (p2, s2)) = pair(args)?;
-    Ok(decimal(p1 + p2 + 1 - s1 - s2, s1 + s2))
+fn product_type(args: &[DataType]) -> Result<DataType> {
+    let ((p1, s1), (p2, s2)) = two_decimals(args)?;
+    Ok(decimal_type(p1 + p2 + 1 - s1 - s2, s1 + s2))
 }
 
-fn quotient(args: &[DataType]) -> Result<DataType> {
-    let ((p1, s1), (_, s2)) = pair(args)?;
+fn quotient_type(args: &[DataType]) -> Result<DataType> {
+    let ((p1, s1), (_, s2)) = two_decimals(args)?;
     let (whole, wanted) = (p1 - s1 + s2, (s1 + 4).max(6));
-    // Room for digits before the point goes first, but six behind it stay.
+    // Digits before the point have priority, but at least six behind it stay.
     let room = (i32::from(DECIMAL128_MAX_PRECISION) - whole).max(6);
-    Ok(decimal(whole, wanted.min(room)))
+    Ok(decimal_type(whole, wanted.min(room)))
 }
 
-fn remainder(args: &[DataType]) -> Result<DataType> {
-    let ((p1, s1), (p2, s2)) = pair(args)?;
-    Ok(decimal((p1 - s1).min(p2 - s2), s1.max(s2)))
+fn remainder_type(args: &[DataType]) -> Result<DataType> {
+    let ((p1, s1), (p2, s2)) = two_decimals(args)?;
+    Ok(decimal_type((p1 - s1).min(p2 - s2), s1.max(s2)))
 }
 
-/// Ten to a power that fits 76 digits.
-fn ten(power: u32) -> Option<i256> {
+/// Returns ten to a power; None beyond 76 digits.
+fn power_of_ten(power: u32) -> Option<i256> {
     i256::from_i128(10).checked_pow(power)
 }
 
-/// Two numbers at the larger of their scales, and that.
-fn aligned(v: &[Value<'_>]) -> std::result::Result<(i256, i256, i8), String> {
+/// Returns two numbers at the larger of their scales, and that scale.
+fn align_scales(v: &[Value<'_>]) -> std::result::Result<(i256, i256, i8), String> {
     let ((a, s1), (b, s2)) = (v[0].decimal(), v[1].decimal());
     let common = s1.max(s2);
     let at = |digits: i128, scale: i8| {
-        ten(u32::from((common - scale).unsigned_abs()))?.checked_mul(i256::from_i128(digits))
+        power_of_ten(u32::from((common - scale).unsigned_abs()))?.checked_mul(i256::from_i128(digits))
     };
     let (a, b) = at(a, s1).zip(at(b, s2)).ok_or_else(overflow)?;
     Ok((a, b, common))
 }
 
-/// A number of scale `from` at scale `to`.
-fn settled(value: i256, from: i8, to: i8) -> Answer {
+/// Changes a number of scale `from` to scale `to`, rounded half away from zero.
+fn round_to_scale(value: i256, from: i8, to: i8) -> Answer {
     let by = to - from;
-    let power = ten(u32::from(by.unsigned_abs())).ok_or_else(overflow)?;
+    let power = power_of_ten(u32::from(by.unsigned_abs())).ok_or_else(overflow)?;
     let value = match by >= 0 {
         true => value.checked_mul(power).ok_or_else(overflow)?,
         false => half_away(value, power).ok_or_else(overflow)?,
@@ -112,59 +112,64 @@ fn settled(value: i256, from: i8, to: i8) -> Answer {
     value.to_i128().map(Out::Decimal).ok_or_else(overflow)
 }
 
-/// A quotient rounded half away from zero.
+/// Returns a quotient rounded half away from zero.
 fn half_away(value: i256, by: i256) -> Option<i256> {
     let (whole, rest) = (value.checked_div(by)?, value.checked_rem(by)?);
     let rest = rest.checked_abs()?;
     let up = rest >= by.checked_abs()?.checked_sub(rest)?;
-    let one = if (value < i256::ZERO) == (by < i256::ZERO) { i256::ONE } else { i256::MINUS_ONE };
+    let one = if (value < i256::DIVISION_BY_ZERO) == (by < i256::DIVISION_BY_ZERO) {
+        i256::ONE
+    } else {
+        i256::MINUS_ONE
+    };
     if up { whole.checked_add(one) } else { Some(whole) }
 }
 
-fn added(v: &[Value<'_>], of: &DataType, minus: bool) -> Answer {
-    let (a, b, common) = aligned(v)?;
+fn add_or_subtract(v: &[Value<'_>], of: &DataType, minus: bool) -> Answer {
+    let (a, b, common) = align_scales(v)?;
     let sum = if minus { a.checked_sub(b) } else { a.checked_add(b) };
-    settled(sum.ok_or_else(overflow)?, common, scale(of))
+    round_to_scale(sum.ok_or_else(overflow)?, common, scale(of))
 }
 
-fn multiplied(v: &[Value<'_>], of: &DataType) -> Answer {
+fn multiply_values(v: &[Value<'_>], of: &DataType) -> Answer {
     let ((a, s1), (b, s2)) = (v[0].decimal(), v[1].decimal());
     let product = i256::from_i128(a).checked_mul(i256::from_i128(b)).ok_or_else(overflow)?;
     let (exact, wanted) = (i32::from(s1) + i32::from(s2), i32::from(scale(of)));
-    let power = ten(exact.abs_diff(wanted)).ok_or_else(overflow)?;
+    let power = power_of_ten(exact.abs_diff(wanted)).ok_or_else(overflow)?;
     let rounded = half_away(product, power).ok_or_else(overflow)?;
     rounded.to_i128().map(Out::Decimal).ok_or_else(overflow)
 }
 
-fn modulo(v: &[Value<'_>], of: &DataType) -> Answer {
-    let (a, b, common) = aligned(v)?;
-    if b == i256::ZERO {
-        return Err(ZERO.to_owned());
+fn remainder_of(v: &[Value<'_>], of: &DataType) -> Answer {
+    let (a, b, common) = align_scales(v)?;
+    if b == i256::DIVISION_BY_ZERO {
+        return Err(DIVISION_BY_ZERO.to_owned());
     }
-    settled(a.checked_rem(b).ok_or_else(overflow)?, common, scale(of))
+    round_to_scale(a.checked_rem(b).ok_or_else(overflow)?, common, scale(of))
 }
 
-/// `a / b`, times ten to `power`, rounded once.
+/// Returns `a / b` times ten to `power`, rounded once, half away from zero.
 ///
 /// # Errors
-/// Division by zero, and a result beyond 38 digits.
+/// Division by zero, and a result beyond 128 bits.
 pub(crate) fn divide(a: i128, b: i128, power: i32) -> std::result::Result<i128, String> {
     if b == 0 {
-        return Err(ZERO.to_owned());
+        return Err(DIVISION_BY_ZERO.to_owned());
     }
     let negative = (a < 0) != (b < 0);
     let divisor = i256::from_i128(b).checked_abs().ok_or_else(overflow)?;
     let mut rest = i256::from_i128(a).checked_abs().ok_or_else(overflow)?;
-    let (mut whole, mut divisor) = (i256::ZERO, divisor);
+    let (mut whole, mut divisor) = (i256::DIVISION_BY_ZERO, divisor);
     if power < 0 {
-        divisor = ten(power.unsigned_abs()).and_then(|p| divisor.checked_mul(p)).ok_or_else(overflow)?;
+        divisor =
+            power_of_ten(power.unsigned_abs()).and_then(|p| divisor.checked_mul(p)).ok_or_else(overflow)?;
     }
     let step = |n: i256, d: i256| n.checked_div(d).zip(n.checked_rem(d)).ok_or_else(overflow);
     (whole, rest) = {
         let (q, r) = step(rest, divisor)?;
         (whole.checked_add(q).ok_or_else(overflow)?, r)
     };
-    // Digit by digit, so that no intermediate result is longer than its parts.
+    // One digit at a time, so that no intermediate result has more digits than an operand.
     for _ in 0..power.max(0) {
         let (digit, next) = step(rest.checked_mul(i256::from_i128(10)).ok_or_else(overflow)?, divisor)?;
         whole = whole
@@ -181,7 +186,7 @@ pub(crate) fn divide(a: i128, b: i128, power: i32) -> std::result::Result<i128, 
     Ok(if negative { -whole } else { whole })
 }
 
-/// Digits of scale `from` at scale `to`, rounded half away from zero; None beyond 128 bits.
+/// Changes digits of scale `from` to scale `to`, rounded half away from zero; None beyond 128 bits.
 pub(crate) fn rescale(digits: i128, from: i32, to: i32) -> Option<i128> {
     if to >= from {
         return digits.checked_mul(10i128.checked_pow((to - from) as u32)?);
@@ -192,10 +197,10 @@ pub(crate) fn rescale(digits: i128, from: i32, to: i32) -> Option<i128> {
     Some(if up { whole + digits.signum() } else { whole })
 }
 
-/// A number in decimal notation, with or without an exponent, at `scale`.
+/// Parses a number in decimal notation, with or without an exponent, at `scale`.
 ///
 /// # Errors
-/// PostgreSQL's words for what is no number, and for what does not fit 38 digits.
+/// PostgreSQL's messages for text that is not a number, and for a number beyond 128 bits.
 pub(crate) fn parse(text: &str, scale: i8) -> std::result::Result<i128, String> {
     let wrong = || format!("invalid input syntax for type numeric: \"{text}\"");
     let trimmed = text.trim_matches(crate::functions::cast::is_space);
@@ -217,12 +222,13 @@ pub(crate) fn parse(text: &str, scale: i8) -> std::result::Result<i128, String> 
         return Err(wrong());
     }
     let point = whole.len() as i64 + i64::from(exponent);
-    let value = placed(digits.as_bytes(), point, scale).ok_or_else(overflow)?;
+    let value = digits_at_scale(digits.as_bytes(), point, scale).ok_or_else(overflow)?;
     Ok(if negative { -value } else { value })
 }
 
-/// The number 0.`digits` times ten to `point`, at `scale`.
-fn placed(digits: &[u8], point: i64, scale: i8) -> Option<i128> {
+/// Returns the number 0.`digits` times ten to `point`, at `scale`, rounded half away from zero; None beyond
+/// 128 bits.
+fn digits_at_scale(digits: &[u8], point: i64, scale: i8) -> Option<i128> {
     let zeros = digits.iter().take_while(|d| **d == b'0').count();
     let (digits, point) = (&digits[zeros..], point - zeros as i64);
     let kept = point + i64::from(scale);

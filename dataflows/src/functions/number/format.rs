@@ -1,19 +1,19 @@
-//! to_char and to_number over numbers.
+//! `to_char` and `to_number` over numbers.
 
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue, plan_err};
 
 use super::decimal::{overflow, parse, rescale, scale};
 use super::pattern::Pattern;
-use super::read::number;
-use super::write::{Plain, laid_out, roman};
+use super::read::read_number;
+use super::write::{Plain, lay_out, write_roman};
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
 use crate::functions::eval::print;
 use crate::functions::eval::value::Out;
 
 use Kind::{Decimal, Double, Int, Real, Short, Text};
 
-/// The functions; to_char over times stands beside that over numbers.
+/// The definitions of these functions; `to_char` over times is joined with that over numbers later.
 pub(in crate::functions) const TABLE: &[Def] = &[
     def("to_char", &[Short, Text], Gives::Text, |v, _| of_integer(v[0].int(), v[1].text(), true))
         .checked(is_pattern),
@@ -29,18 +29,18 @@ pub(in crate::functions) const TABLE: &[Def] = &[
         .checked(is_pattern),
 ];
 
-/// Looks at a constant pattern.
+/// Checks a constant pattern.
 fn is_pattern(constants: &[Option<&ScalarValue>]) -> std::result::Result<(), String> {
-    constant(constants).map_or(Ok(()), |text| Pattern::read(text).map(drop))
+    constant_pattern(constants).map_or(Ok(()), |text| Pattern::read(text).map(drop))
 }
 
-fn constant<'a>(constants: &[Option<&'a ScalarValue>]) -> Option<&'a str> {
+fn constant_pattern<'a>(constants: &[Option<&'a ScalarValue>]) -> Option<&'a str> {
     constants.get(1).copied().flatten().and_then(|value| value.try_as_str().flatten())
 }
 
-/// A DECIMAL with the digits that the pattern has behind the point.
+/// Returns a DECIMAL type with the scale of the pattern.
 fn type_of(_: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
-    let Some(text) = constant(constants) else {
+    let Some(text) = constant_pattern(constants) else {
         return plan_err!("to_number needs a constant pattern: its digits make the type of the number");
     };
     match Pattern::read(text) {
@@ -56,7 +56,7 @@ fn of_integer(value: i64, pattern: &str, short: bool) -> Answer {
     }
     if pattern.scientific {
         return Ok(match short {
-            true => scientific(value as f64, pattern.fraction).into(),
+            true => write_scientific(value as f64, pattern.fraction).into(),
             false => decimal_scientific((i128::from(value), 0), pattern.fraction)?.into(),
         });
     }
@@ -68,7 +68,7 @@ fn of_integer(value: i64, pattern: &str, short: bool) -> Answer {
         text.push('.');
         text.push_str(&"0".repeat(pattern.fraction));
     }
-    placed(&pattern, &text, pattern.fraction)
+    write_places(&pattern, &text, pattern.fraction)
 }
 
 fn of_decimal((digits, scale): (i128, i8), pattern: &str) -> Answer {
@@ -85,10 +85,10 @@ fn of_decimal((digits, scale): (i128, i8), pattern: &str) -> Answer {
     let rounded = rescale(digits, from - pattern.shift as i32, kept as i32).ok_or_else(overflow)?;
     let mut text = print::decimal(rounded, kept as i8);
     text.push_str(&"0".repeat(pattern.fraction - kept));
-    placed(&pattern, &text, pattern.fraction)
+    write_places(&pattern, &text, pattern.fraction)
 }
 
-/// `digits` is what the type holds for certain.
+/// Writes a DOUBLE or REAL; `digits` is the number of digits that its type holds exactly.
 fn of_double(value: f64, pattern: &str, digits: usize) -> Answer {
     let pattern = Pattern::read(pattern)?;
     if pattern.roman {
@@ -101,32 +101,32 @@ fn of_double(value: f64, pattern: &str, digits: usize) -> Answer {
     }
     if pattern.scientific {
         return Ok(match value.is_finite() {
-            true => scientific(value, pattern.fraction).into(),
+            true => write_scientific(value, pattern.fraction).into(),
             false => format!(" {}.{}", "#".repeat(pattern.whole), "#".repeat(pattern.fraction + 4)).into(),
         });
     }
     let value = value * 10f64.powi(pattern.shift as i32);
     if !value.is_finite() {
-        return placed(&pattern, &print::double(value), pattern.fraction);
+        return write_places(&pattern, &print::double(value), pattern.fraction);
     }
     let before = format!("{:.0}", value.abs()).len();
     let fraction = if before >= digits { 0 } else { pattern.fraction.min(digits - before) };
-    placed(&pattern, &format!("{value:.fraction$}"), fraction)
+    write_places(&pattern, &format!("{value:.fraction$}"), fraction)
 }
 
-fn placed(pattern: &Pattern, text: &str, fraction: usize) -> Answer {
-    laid_out(pattern, Plain::of(text), pattern.whole + pattern.shift, fraction).map(Out::Text)
+fn write_places(pattern: &Pattern, text: &str, fraction: usize) -> Answer {
+    lay_out(pattern, Plain::from_text(text), pattern.whole + pattern.shift, fraction).map(Out::Text)
 }
 
 fn in_roman(pattern: &Pattern, value: i64) -> std::result::Result<String, String> {
     match i32::try_from(value) {
-        Ok(value) => Ok(roman(pattern, i64::from(value))),
+        Ok(value) => Ok(write_roman(pattern, i64::from(value))),
         Err(_) => Err("integer out of range".to_owned()),
     }
 }
 
-/// ` 1.50e+03`.
-fn scientific(value: f64, fraction: usize) -> String {
+/// Writes ` 1.50e+03`.
+fn write_scientific(value: f64, fraction: usize) -> String {
     let text = format!("{value:.fraction$e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     with_exponent(mantissa, exponent.parse().unwrap_or(0))
@@ -152,6 +152,6 @@ fn to_number(text: &str, pattern: &str, of: &DataType) -> Answer {
         return Ok(Out::Null);
     }
     let pattern = Pattern::read(pattern)?;
-    let digits = number(&pattern, text)?;
+    let digits = read_number(&pattern, text)?;
     parse(&digits, scale(of) - pattern.shift as i8).map(Out::Decimal)
 }

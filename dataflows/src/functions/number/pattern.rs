@@ -1,15 +1,15 @@
 //! Patterns of numbers: `FM999,990.00`, `S9`, `9.99PR`.
 //!
-//! A pattern is a list of items, each a place for a digit, a sign, a separator or text that stands for
-//! itself, and what they say together: how many digits there are before and behind the point, which of
-//! them are always shown, and where the sign goes. What PostgreSQL refuses is refused in its words.
+//! A pattern is a list of items, each a place for a digit, a sign, a separator or literal text, together with
+//! totals: the number of digits before and behind the point, the digits that are always shown, and the place
+//! of the sign. Patterns that PostgreSQL refuses are refused with its messages.
 
 /// A part of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Item {
-    /// A character that stands for itself.
+pub(super) enum NumberItem {
+    /// A literal character.
     Text(char),
-    /// `9`, or `0` where it is true.
+    /// `0` if true, else `9`.
     Digit(bool),
     /// `.` or `D`.
     Point,
@@ -17,9 +17,9 @@ pub(super) enum Item {
     Comma,
     /// `L`: without a locale, a blank.
     Currency,
-    /// `RN`, or `rn` where it is true.
+    /// `rn` if true, else `RN`.
     Roman(bool),
-    /// `TH`, or `th` where it is true.
+    /// `th` if true, else `TH`.
     Ordinal(bool),
     /// `MI`.
     Minus,
@@ -31,7 +31,7 @@ pub(super) enum Item {
     Mode,
 }
 
-/// Where `S` puts the sign.
+/// Place of the sign that `S` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
     /// In front of the first digit.
@@ -40,99 +40,99 @@ pub(super) enum Anchor {
     Back,
 }
 
-/// A pattern that was read.
+/// A parsed pattern.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pattern {
-    /// Its parts in their order.
-    pub items: Vec<Item>,
-    /// Digits before the point, and behind it.
+    /// Its parts in order.
+    pub items: Vec<NumberItem>,
+    /// Digits before the point.
     pub whole: usize,
     /// Digits behind the point.
     pub fraction: usize,
-    /// Digits behind `V`, by which a number is multiplied.
+    /// Digits behind `V`: the number is multiplied by ten to this power.
     pub shift: usize,
-    /// Digits in front of the first `0`; None without one before the point.
+    /// Number of digits in front of the first `0`; None without one before the point.
     pub zeros_from: Option<usize>,
-    /// Digits up to the last `0`.
+    /// Number of digits up to the last `0`.
     pub zeros_to: usize,
-    /// `FM`: no blanks, no zeros at the end.
+    /// True with `FM`: no blanks, and no zeros at the end.
     pub bare: bool,
-    /// A point.
+    /// True with a point.
     pub point: bool,
-    /// `S`, and the digits before it.
+    /// Place of the sign for `S`, and the number of digits before the `S`.
     pub sign: Option<(Anchor, usize)>,
-    /// `PR`.
+    /// True with `PR`.
     pub brackets: bool,
-    /// `MI` or `SG`.
+    /// True with `MI` or `SG`.
     pub minus: bool,
-    /// `PL` or `SG`.
+    /// True with `PL` or `SG`.
     pub plus: bool,
-    /// `RN`.
+    /// True with `RN`.
     pub roman: bool,
-    /// `V`.
+    /// True with `V`.
     pub multiplied: bool,
-    /// `EEEE`.
+    /// True with `EEEE`.
     pub scientific: bool,
 }
 
-/// Bytes of a pattern, at most.
-const LONGEST: usize = 1024;
+/// Largest number of bytes of a pattern.
+const MAX_PATTERN_BYTES: usize = 1024;
 
-/// Names of items; longer ones before those they begin with.
+/// Names of items; each stands before its own prefixes.
 const NAMES: [&str; 20] = [
     "EEEE", "FM", "MI", "PL", "PR", "RN", "SG", "SP", "TH", ",", ".", "0", "9", "B", "C", "D", "G", "L", "S",
     "V",
 ];
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// What PostgreSQL says of it.
+    /// PostgreSQL's message for an invalid pattern.
     pub(super) fn read(text: &str) -> Result<Pattern, String> {
-        if text.len() > LONGEST {
+        if text.len() > MAX_PATTERN_BYTES {
             return Err("the pattern is too long".to_owned());
         }
         let mut pattern = Pattern::default();
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
             if let Some(after) = rest.strip_prefix('"') {
-                rest = pattern.quoted(after);
+                rest = pattern.read_quoted(after);
             } else if let Some(after) = rest.strip_prefix("\\\"") {
-                pattern.items.push(Item::Text('"'));
+                pattern.items.push(NumberItem::Text('"'));
                 rest = after;
-            } else if let Some(name) = name(rest) {
+            } else if let Some(name) = item_name(rest) {
                 let lower = rest.starts_with(|c: char| c.is_ascii_lowercase());
-                let item = pattern.item(name, lower)?;
+                let item = pattern.add_item(name, lower)?;
                 pattern.items.push(item);
                 rest = &rest[name.len()..];
             } else {
-                pattern.items.push(Item::Text(first));
+                pattern.items.push(NumberItem::Text(first));
                 rest = &rest[first.len_utf8()..];
             }
         }
         Ok(pattern)
     }
 
-    /// Takes text up to the closing quote; gives what follows it.
-    fn quoted<'a>(&mut self, mut rest: &'a str) -> &'a str {
+    /// Adds text up to the closing quote; returns the rest behind it.
+    fn read_quoted<'a>(&mut self, mut rest: &'a str) -> &'a str {
         while let Some(next) = rest.chars().next() {
             rest = &rest[next.len_utf8()..];
             match next {
                 '"' => return rest,
                 '\\' => {
                     if let Some(escaped) = rest.chars().next() {
-                        self.items.push(Item::Text(escaped));
+                        self.items.push(NumberItem::Text(escaped));
                         rest = &rest[escaped.len_utf8()..];
                     }
                 }
-                other => self.items.push(Item::Text(other)),
+                other => self.items.push(NumberItem::Text(other)),
             }
         }
         rest
     }
 
-    fn item(&mut self, name: &str, lower: bool) -> Result<Item, String> {
+    fn add_item(&mut self, name: &str, lower: bool) -> Result<NumberItem, String> {
         let fail = |text: &str| Err(text.to_owned());
         if self.scientific && name != "EEEE" {
             return fail("\"EEEE\" must be the last pattern used");
@@ -141,10 +141,10 @@ impl Pattern {
             "9" | "0" if self.brackets => return Err(format!("\"{name}\" must be ahead of \"PR\"")),
             "9" if self.multiplied => {
                 self.shift += 1;
-                Item::Digit(false)
+                NumberItem::Digit(false)
             }
-            "9" => self.digit(false),
-            "0" => self.digit(true),
+            "9" => self.add_digit(false),
+            "0" => self.add_digit(true),
             "." | "D" => {
                 if self.point {
                     return fail("multiple decimal points");
@@ -153,33 +153,33 @@ impl Pattern {
                     return fail("cannot use \"V\" and decimal point together");
                 }
                 self.point = true;
-                Item::Point
+                NumberItem::Point
             }
-            "," | "G" => Item::Comma,
-            "L" => Item::Currency,
+            "," | "G" => NumberItem::Comma,
+            "L" => NumberItem::Currency,
             "RN" => {
                 self.roman = true;
-                Item::Roman(lower)
+                NumberItem::Roman(lower)
             }
-            "TH" => Item::Ordinal(lower),
+            "TH" => NumberItem::Ordinal(lower),
             "FM" => {
                 self.bare = true;
-                Item::Mode
+                NumberItem::Mode
             }
             "V" => {
                 if self.point {
                     return fail("cannot use \"V\" and decimal point together");
                 }
                 self.multiplied = true;
-                Item::Mode
+                NumberItem::Mode
             }
-            "EEEE" => self.exponent()?,
-            "S" | "MI" | "PL" | "SG" | "PR" => self.signed(name)?,
-            _ => Item::Mode,
+            "EEEE" => self.add_exponent()?,
+            "S" | "MI" | "PL" | "SG" | "PR" => self.add_sign(name)?,
+            _ => NumberItem::Mode,
         })
     }
 
-    fn digit(&mut self, zero: bool) -> Item {
+    fn add_digit(&mut self, zero: bool) -> NumberItem {
         if zero && self.zeros_from.is_none() && !self.point {
             self.zeros_from = Some(self.whole);
         }
@@ -190,10 +190,10 @@ impl Pattern {
         if zero {
             self.zeros_to = self.whole + self.fraction;
         }
-        Item::Digit(zero)
+        NumberItem::Digit(zero)
     }
 
-    fn exponent(&mut self) -> Result<Item, String> {
+    fn add_exponent(&mut self) -> Result<NumberItem, String> {
         let signs = self.sign.is_some() || self.brackets || self.minus || self.plus;
         if self.scientific {
             return Err("cannot use \"EEEE\" twice".to_owned());
@@ -202,10 +202,10 @@ impl Pattern {
             return Err("\"EEEE\" is incompatible with other formats".to_owned());
         }
         self.scientific = true;
-        Ok(Item::Mode)
+        Ok(NumberItem::Mode)
     }
 
-    fn signed(&mut self, name: &str) -> Result<Item, String> {
+    fn add_sign(&mut self, name: &str) -> Result<NumberItem, String> {
         let others = self.plus || self.minus || (name == "S" && self.brackets);
         match name {
             "S" if self.sign.is_some() => return Err("cannot use \"S\" twice".to_owned()),
@@ -224,30 +224,30 @@ impl Pattern {
             "S" => {
                 let anchor = if self.point { Anchor::Back } else { Anchor::Front };
                 self.sign = Some((anchor, self.whole));
-                Item::Mode
+                NumberItem::Mode
             }
             "PR" => {
                 self.brackets = true;
-                Item::Mode
+                NumberItem::Mode
             }
             "MI" => {
                 self.minus = true;
-                Item::Minus
+                NumberItem::Minus
             }
             "PL" => {
                 self.plus = true;
-                Item::Plus
+                NumberItem::Plus
             }
             _ => {
                 (self.minus, self.plus) = (true, true);
-                Item::Signed
+                NumberItem::Signed
             }
         })
     }
 }
 
-/// The name of an item that `text` begins with, all its letters large or all small.
-fn name(text: &str) -> Option<&'static str> {
+/// Returns the name of an item that `text` begins with, its letters all large or all small.
+fn item_name(text: &str) -> Option<&'static str> {
     NAMES.into_iter().find(|name| {
         let begins = |name: &str| text.starts_with(name);
         begins(name) || begins(&name.to_ascii_lowercase())

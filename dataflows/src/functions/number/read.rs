@@ -1,29 +1,35 @@
-//! to_number: numbers from text by PostgreSQL's patterns.
+//! `to_number`: numbers from text by PostgreSQL's patterns.
 //!
-//! Each item of the pattern takes what it stands for from the text, and is passed over where the text has
-//! something else: `to_number('$1,234.5-', 'L9,999.9S')` is -1234.5.
+//! Each item of the pattern consumes matching text, and is skipped where the text has something else:
+//! `to_number('$1,234.5-', 'L9,999.9S')` is -1234.5.
 
 use super::decimal::overflow;
-use super::pattern::{Item, Pattern};
+use super::pattern::{NumberItem, Pattern};
 
-/// The number in `text`, as decimals; empty where there is none.
+/// Returns the number in `text`, in decimal notation; empty where there is none.
 ///
 /// # Errors
-/// For patterns that only to_char knows.
-pub(super) fn number(pattern: &Pattern, text: &str) -> Result<String, String> {
+/// For patterns that only `to_char` supports, and for more digits than the pattern has.
+pub(super) fn read_number(pattern: &Pattern, text: &str) -> Result<String, String> {
     if pattern.scientific {
         return Err("\"EEEE\" not supported for input".to_owned());
     }
     if pattern.roman {
         return Err("\"RN\" not supported for input".to_owned());
     }
-    let mut reading =
-        Reading { pattern, text: text.as_bytes(), at: 0, sign: None, digits: String::new(), fraction: None };
+    let mut reading = NumberReader {
+        pattern,
+        text: text.as_bytes(),
+        at: 0,
+        sign: None,
+        digits: String::new(),
+        fraction: None,
+    };
     for item in &pattern.items {
         if reading.at >= text.len() {
             break;
         }
-        reading.item(*item);
+        reading.read_item(*item);
     }
     let digits = reading.digits.strip_suffix('.').unwrap_or(&reading.digits);
     let whole = digits.split('.').next().unwrap_or_default().trim_start_matches('0');
@@ -33,24 +39,25 @@ pub(super) fn number(pattern: &Pattern, text: &str) -> Result<String, String> {
     Ok(format!("{}{digits}", if reading.sign == Some(b'-') { "-" } else { "" }))
 }
 
-struct Reading<'a> {
+struct NumberReader<'a> {
     pattern: &'a Pattern,
     text: &'a [u8],
     at: usize,
     sign: Option<u8>,
     digits: String,
-    /// Digits behind the point, once there was one.
+    /// Number of digits behind the point; None before it.
     fraction: Option<usize>,
 }
 
-impl Reading<'_> {
-    fn next(&self) -> Option<u8> {
+impl NumberReader<'_> {
+    fn next_byte(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
-    /// Bytes of the character here. Digits are looked for byte by byte, as PostgreSQL does.
-    fn width(&self) -> usize {
-        match self.next() {
+    /// Returns the number of bytes of the next character. Digits are searched byte by byte, as PostgreSQL
+    /// does.
+    fn char_width(&self) -> usize {
+        match self.next_byte() {
             Some(0xC0..=0xDF) => 2,
             Some(0xE0..=0xEF) => 3,
             Some(0xF0..) => 4,
@@ -58,20 +65,20 @@ impl Reading<'_> {
         }
     }
 
-    fn item(&mut self, item: Item) {
-        let next = self.next();
+    fn read_item(&mut self, item: NumberItem) {
+        let next = self.next_byte();
         match item {
-            Item::Digit(_) => self.part(true),
-            Item::Point => self.part(false),
-            Item::Comma if self.pattern.bare => {}
-            Item::Comma => self.at += usize::from(next == Some(b',')),
-            Item::Currency => self.pass(1),
-            Item::Ordinal(_) if self.pattern.point => {}
-            Item::Ordinal(_) => self.pass(2),
-            Item::Minus | Item::Plus | Item::Signed => {
+            NumberItem::Digit(_) => self.read_place(true),
+            NumberItem::Point => self.read_place(false),
+            NumberItem::Comma if self.pattern.bare => {}
+            NumberItem::Comma => self.at += usize::from(next == Some(b',')),
+            NumberItem::Currency => self.skip_others(1),
+            NumberItem::Ordinal(_) if self.pattern.point => {}
+            NumberItem::Ordinal(_) => self.skip_others(2),
+            NumberItem::Minus | NumberItem::Plus | NumberItem::Signed => {
                 let taken = match item {
-                    Item::Minus => next == Some(b'-'),
-                    Item::Plus => next == Some(b'+'),
+                    NumberItem::Minus => next == Some(b'-'),
+                    NumberItem::Plus => next == Some(b'+'),
                     _ => matches!(next, Some(b'-' | b'+')),
                 };
                 match taken {
@@ -79,29 +86,29 @@ impl Reading<'_> {
                         self.sign = next;
                         self.at += 1;
                     }
-                    false => self.pass(1),
+                    false => self.skip_others(1),
                 }
             }
-            Item::Text(_) => self.at += self.width(),
-            Item::Roman(_) | Item::Mode => {}
+            NumberItem::Text(_) => self.at += self.char_width(),
+            NumberItem::Roman(_) | NumberItem::Mode => {}
         }
     }
 
-    /// Passes over characters that are no part of a number.
-    fn pass(&mut self, count: usize) {
+    /// Skips up to `count` characters that are no part of a number.
+    fn skip_others(&mut self, count: usize) {
         for _ in 0..count {
-            match self.next() {
+            match self.next_byte() {
                 Some(b'0'..=b'9' | b'.' | b',' | b'+' | b'-') | None => return,
-                Some(_) => self.at += self.width(),
+                Some(_) => self.at += self.char_width(),
             }
         }
     }
 
-    /// A digit or the point, with the sign in front of the first and behind the last of them.
-    fn part(&mut self, digit: bool) {
-        self.at += usize::from(self.next() == Some(b' '));
-        if digit && self.sign.is_none() && !self.begun() {
-            let taken = match self.next() {
+    /// Reads a digit or the point, and the sign in front of the first digit or behind the last.
+    fn read_place(&mut self, digit: bool) {
+        self.at += usize::from(self.next_byte() == Some(b' '));
+        if digit && self.sign.is_none() && !self.has_digit() {
+            let taken = match self.next_byte() {
                 Some(b'<') if self.pattern.brackets => Some(b'-'),
                 Some(sign @ (b'-' | b'+')) => Some(sign),
                 _ => None,
@@ -109,12 +116,12 @@ impl Reading<'_> {
             self.at += usize::from(taken.is_some());
             self.sign = taken;
         }
-        self.read();
+        self.read_digit();
         self.at += 1;
     }
 
-    fn read(&mut self) {
-        let Some(next) = self.next() else { return };
+    fn read_digit(&mut self) {
+        let Some(next) = self.next_byte() else { return };
         let mut read = true;
         if next.is_ascii_digit() {
             if self.fraction == Some(self.pattern.fraction) {
@@ -128,13 +135,13 @@ impl Reading<'_> {
         } else {
             read = false;
         }
-        if self.sign.is_none() && self.begun() {
+        if self.sign.is_none() && self.has_digit() {
             self.sign_behind(read);
         }
     }
 
-    /// Tells whether there was a digit.
-    fn begun(&self) -> bool {
+    /// Returns true if there was a digit.
+    fn has_digit(&self) -> bool {
         self.digits.bytes().any(|b| b != b'.')
     }
 
@@ -147,7 +154,7 @@ impl Reading<'_> {
             }
         } else if !read
             && (self.pattern.plus || self.pattern.minus)
-            && let Some(sign @ (b'-' | b'+')) = self.next()
+            && let Some(sign @ (b'-' | b'+')) = self.next_byte()
         {
             self.sign = Some(sign);
         }

@@ -1,22 +1,22 @@
-//! to_char: numbers as text by PostgreSQL's patterns.
+//! `to_char`: numbers as text by PostgreSQL's patterns.
 //!
 //! A number is first rounded to the digits of its pattern and written in plain decimals; then each item of
-//! the pattern takes the next digit, or leaves a blank where the number has none yet. A number with
-//! more digits before the point than its pattern shows as `##.##`.
+//! the pattern takes the next digit, or leaves a blank where the number has none yet. A number with more
+//! digits before the point than its pattern is written as `##.##`.
 
-use super::pattern::{Anchor, Item, Pattern};
+use super::pattern::{Anchor, NumberItem, Pattern};
 
-/// A number as plain digits, at most as many behind the point as its pattern has.
+/// A number in plain decimals, with at most as many digits behind the point as its pattern.
 pub(super) struct Plain {
-    /// Its sign is written as minus.
+    /// True if a minus is written.
     pub negative: bool,
-    /// Digits, perhaps with a point.
+    /// The digits, possibly with a point.
     pub digits: String,
 }
 
 impl Plain {
-    /// A number's text, `-12.50`.
-    pub(super) fn of(text: &str) -> Plain {
+    /// Parses a number's text, such as `-12.50`.
+    pub(super) fn from_text(text: &str) -> Plain {
         match text.strip_prefix('-') {
             Some(digits) => Plain { negative: true, digits: digits.to_owned() },
             None => Plain { negative: false, digits: text.to_owned() },
@@ -24,11 +24,11 @@ impl Plain {
     }
 }
 
-/// `number` by `pattern`, which has `whole` and `fraction` places for its digits.
+/// Writes `number` by `pattern`, which has `whole` and `fraction` places for its digits.
 ///
 /// # Errors
-/// For an ordinal of what has no digits.
-pub(super) fn laid_out(
+/// For an ordinal of a text that does not end in a digit.
+pub(super) fn lay_out(
     pattern: &Pattern,
     number: Plain,
     whole: usize,
@@ -40,31 +40,31 @@ pub(super) fn laid_out(
         false => number.digits,
     };
     let blanks = whole.saturating_sub(before);
-    Layout::new(pattern, &digits, number.negative, (blanks, whole, fraction)).run()
+    Layout::new(pattern, &digits, number.negative, (blanks, whole, fraction)).write_items()
 }
 
-/// A Roman number by `pattern`; what has none is `###############`.
-pub(super) fn roman(pattern: &Pattern, value: i64) -> String {
-    let text = letters(value).unwrap_or_else(|| "#".repeat(15));
+/// Writes a Roman number by `pattern`; a value without one is `###############`.
+pub(super) fn write_roman(pattern: &Pattern, value: i64) -> String {
+    let text = roman_letters(value).unwrap_or_else(|| "#".repeat(15));
     let mut out = String::new();
     for item in &pattern.items {
         let text = match item {
-            Item::Roman(true) => text.to_lowercase(),
-            Item::Roman(false) => text.clone(),
-            Item::Text(other) => other.to_string(),
-            Item::Currency => " ".to_owned(),
-            Item::Comma if !pattern.bare => " ".to_owned(),
+            NumberItem::Roman(true) => text.to_lowercase(),
+            NumberItem::Roman(false) => text.clone(),
+            NumberItem::Text(other) => other.to_string(),
+            NumberItem::Currency => " ".to_owned(),
+            NumberItem::Comma if !pattern.bare => " ".to_owned(),
             _ => continue,
         };
         match (item, pattern.bare) {
-            (Item::Roman(_), false) => out.push_str(&format!("{text:>15}")),
+            (NumberItem::Roman(_), false) => out.push_str(&format!("{text:>15}")),
             _ => out.push_str(&text),
         }
     }
     out
 }
 
-fn letters(mut value: i64) -> Option<String> {
+fn roman_letters(mut value: i64) -> Option<String> {
     const PARTS: [(i64, &str); 13] = [
         (1000, "M"),
         (900, "CM"),
@@ -98,24 +98,24 @@ struct Layout<'a> {
     pattern: &'a Pattern,
     digits: &'a [u8],
     negative: bool,
-    /// Places before the first digit.
+    /// Number of places before the first digit.
     blanks: usize,
-    /// Places behind the point.
+    /// Number of places behind the point.
     fraction: usize,
-    /// The place of the last digit that counts, where zeros behind it are left out.
+    /// Index of the last digit to write, where FM leaves out zeros behind it.
     relevant: Option<usize>,
     anchor: Option<Anchor>,
-    /// Brackets show.
+    /// True if brackets are written.
     brackets: bool,
     sign_written: bool,
     /// The place at which the number ends.
     last: usize,
-    /// The next digit.
+    /// Index of the next digit.
     at: usize,
-    /// The number of places so far.
+    /// Number of places so far.
     place: usize,
     inside: bool,
-    /// The pattern has a place behind the last digit, at which PostgreSQL's text ends.
+    /// True once the pattern has a place behind the last digit: PostgreSQL's text ends there.
     ended: bool,
     out: String,
 }
@@ -133,12 +133,12 @@ impl<'a> Layout<'a> {
         let elsewhere = pattern.plus || pattern.minus;
         let brackets = pattern.brackets && (negative || !pattern.bare || elsewhere);
         if elsewhere {
-            // PL alone says nothing of a minus.
+            // With PL alone a minus is still to be written.
             sign_written = pattern.minus;
         } else if pattern.sign.is_some_and(|(_, before)| before == whole) {
             anchor = Some(Anchor::Back);
         }
-        let relevant = relevant(pattern, digits, blanks);
+        let relevant = last_relevant(pattern, digits, blanks);
         let sign = usize::from(!sign_written && blanks == 0);
         let last = (whole + fraction + sign).wrapping_sub(1);
         let last = last.wrapping_add(usize::from(blanks > 0) + usize::from(pattern.point));
@@ -161,36 +161,36 @@ impl<'a> Layout<'a> {
         }
     }
 
-    fn run(mut self) -> Result<String, String> {
+    fn write_items(mut self) -> Result<String, String> {
         for item in &self.pattern.items {
             if self.ended {
                 break;
             }
             match item {
-                Item::Digit(zero) => self.part(*zero),
-                Item::Point => self.part(false),
-                Item::Text(text) => self.out.push(*text),
-                Item::Comma if self.inside => self.out.push(','),
-                Item::Currency => self.out.push(' '),
-                Item::Comma => self.blank(),
-                Item::Minus if self.negative => self.out.push('-'),
-                Item::Plus if !self.negative => self.out.push('+'),
-                Item::Minus | Item::Plus => self.blank(),
-                Item::Signed => self.out.push(if self.negative { '-' } else { '+' }),
-                Item::Ordinal(lower) => self.ordinal(*lower)?,
-                Item::Roman(_) | Item::Mode => {}
+                NumberItem::Digit(zero) => self.write_place(*zero),
+                NumberItem::Point => self.write_place(false),
+                NumberItem::Text(text) => self.out.push(*text),
+                NumberItem::Comma if self.inside => self.out.push(','),
+                NumberItem::Currency => self.out.push(' '),
+                NumberItem::Comma => self.write_blank(),
+                NumberItem::Minus if self.negative => self.out.push('-'),
+                NumberItem::Plus if !self.negative => self.out.push('+'),
+                NumberItem::Minus | NumberItem::Plus => self.write_blank(),
+                NumberItem::Signed => self.out.push(if self.negative { '-' } else { '+' }),
+                NumberItem::Ordinal(lower) => self.write_ordinal(*lower)?,
+                NumberItem::Roman(_) | NumberItem::Mode => {}
             }
         }
         Ok(self.out)
     }
 
-    fn blank(&mut self) {
+    fn write_blank(&mut self) {
         if !self.pattern.bare {
             self.out.push(' ');
         }
     }
 
-    fn ordinal(&mut self, lower: bool) -> Result<(), String> {
+    fn write_ordinal(&mut self, lower: bool) -> Result<(), String> {
         if self.negative || self.pattern.point || self.digits.first() == Some(&b'#') {
             return Ok(());
         }
@@ -209,24 +209,24 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    /// A zero before the point that nobody asked for: ` .5`.
+    /// Returns true for a zero before the point that the pattern does not ask for: ` .5`.
     fn is_idle_zero(&self) -> bool {
         let zeros = self.pattern.zeros_from.is_some();
         !zeros && self.at == 0 && self.digits.first() == Some(&b'0') && self.fraction != 0
     }
 
-    /// Tells whether nothing behind the point counts.
+    /// Returns true if no digit behind the point is written.
     fn ends_at_point(&self) -> bool {
         self.relevant.is_some_and(|at| self.digits[at] == b'.')
     }
 
-    /// One place: a digit, the point, or nothing yet.
-    fn part(&mut self, zero: bool) {
+    /// Writes one place: a digit, the point, or a blank before the first digit.
+    fn write_place(&mut self, zero: bool) {
         self.inside = false;
         let zeros = self.pattern.zeros_from;
         let begins = self.place >= self.blanks || zeros == Some(self.place);
         if !self.sign_written && begins && (!self.is_idle_zero() || self.ends_at_point()) {
-            self.sign();
+            self.write_sign();
         }
         if self.place < self.blanks {
             match zeros.is_some_and(|from| from <= self.place) {
@@ -234,10 +234,10 @@ impl<'a> Layout<'a> {
                     self.out.push('0');
                     self.inside = true;
                 }
-                false => self.blank(),
+                false => self.write_blank(),
             }
         } else {
-            self.digit(zero);
+            self.write_digit(zero);
         }
         if self.ended {
             return;
@@ -247,17 +247,17 @@ impl<'a> Layout<'a> {
             last = self.place;
         }
         if self.place + 1 == last {
-            self.end();
+            self.write_end();
         }
         self.place += 1;
     }
 
-    fn digit(&mut self, zero: bool) {
+    fn write_digit(&mut self, zero: bool) {
         let digit = self.digits.get(self.at).copied();
         if digit == Some(b'.') {
             self.out.push('.');
         } else if self.relevant.is_some_and(|last| self.at > last) && !zero {
-            // A zero at the end that FM leaves out.
+            // A trailing zero that FM leaves out.
         } else if self.is_idle_zero() {
             match self.pattern.bare {
                 false => self.out.push(' '),
@@ -274,20 +274,20 @@ impl<'a> Layout<'a> {
         self.at = (self.at + 1).min(self.digits.len());
     }
 
-    /// The sign in front of the number.
-    fn sign(&mut self) {
+    /// Writes the sign in front of the number.
+    fn write_sign(&mut self) {
         match self.anchor {
             Some(Anchor::Back) => return,
             Some(Anchor::Front) => self.out.push(if self.negative { '-' } else { '+' }),
             None if self.brackets => self.out.push(if self.negative { '<' } else { ' ' }),
             None if self.negative => self.out.push('-'),
-            None => self.blank(),
+            None => self.write_blank(),
         }
         self.sign_written = true;
     }
 
-    /// Writes what stands behind the last digit.
-    fn end(&mut self) {
+    /// Writes the sign or bracket behind the last digit.
+    fn write_end(&mut self) {
         if self.sign_written && self.brackets {
             self.out.push(if self.negative { '>' } else { ' ' });
         } else if self.anchor == Some(Anchor::Back) {
@@ -296,8 +296,8 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// The place of the last digit that counts, where FM leaves out zeros behind the point.
-fn relevant(pattern: &Pattern, digits: &[u8], blanks: usize) -> Option<usize> {
+/// Returns the index of the last digit to write, where FM leaves out zeros behind the point.
+fn last_relevant(pattern: &Pattern, digits: &[u8], blanks: usize) -> Option<usize> {
     if !pattern.bare || !pattern.point {
         return None;
     }

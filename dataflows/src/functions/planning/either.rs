@@ -1,4 +1,4 @@
-//! A function of one name over numbers and over times: to_char.
+//! `to_char`: one function name for numbers and for times.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ pub(crate) struct Either {
 }
 
 impl Either {
-    /// `numbers` where the first argument is a number, else `times`, whose name it has.
+    /// Uses `numbers` where the first argument is a number, else `times`, whose name the result has.
     pub(crate) fn new(numbers: Arc<ScalarUDF>, times: Arc<ScalarUDF>) -> Either {
         Either { numbers, times, signature: Signature::user_defined(Volatility::Immutable) }
     }
 
-    fn of(&self, first: Option<&DataType>) -> &ScalarUDF {
+    fn choose_function(&self, first: Option<&DataType>) -> &ScalarUDF {
         if first.is_some_and(DataType::is_numeric) { &self.numbers } else { &self.times }
     }
 }
@@ -52,19 +52,19 @@ impl ScalarUDFImpl for Either {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        self.of(given.first()).coerce_types(given)
+        self.choose_function(given.first()).coerce_types(given)
     }
 
     fn return_type(&self, given: &[DataType]) -> Result<DataType> {
-        self.of(given.first()).return_type(given)
+        self.choose_function(given.first()).return_type(given)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        self.of(args.arg_fields.first().map(|f| f.data_type())).return_field_from_args(args)
+        self.choose_function(args.arg_fields.first().map(|f| f.data_type())).return_field_from_args(args)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let first = args.args.first().map(ColumnarValue::data_type);
-        self.of(first.as_ref()).invoke_with_args(args)
+        self.choose_function(first.as_ref()).invoke_with_args(args)
     }
 }

@@ -1,8 +1,8 @@
-//! A value that the planner has to take for one that can be NULL.
+//! The identity function whose result counts as nullable in planning.
 //!
-//! DataFusion decides whether `x NOT IN (SELECT y ...)` has to know of NULLs by the columns in it: an
-//! expression over columns that are NOT NULL, such as `nullif(x, 1)`, counts as one that is never NULL.
-//! `subquery` puts this function around `y` there, so that the join knows of NULLs; it gives its argument.
+//! DataFusion decides by the nullability of columns whether `x NOT IN (SELECT y ...)` must handle NULLs: an
+//! expression over columns that are NOT NULL, such as `nullif(x, 1)`, counts as never NULL. `subquery` wraps
+//! `y` in this function, so that the join handles NULLs.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// Its name.
+/// Name of the function.
 pub(crate) const MAY_BE_NULL: &str = "herald_may_be_null";
 
-/// The function.
+/// Returns the function.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(MayBeNull { signature: Signature::any(1, Volatility::Immutable) }))
 }

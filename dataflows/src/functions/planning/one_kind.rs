@@ -1,7 +1,8 @@
-//! Functions whose arguments are of one kind: `coalesce`, `nullif`, `greatest` and theirs.
+//! Functions whose arguments must be of one kind: `coalesce`, `nullif`, `greatest` and similar ones.
 //!
-//! DataFusion makes a number of text beside a number, and loses the row where it is none; PostgreSQL
-//! has no such type. Numbers and text therefore do not mix here, and whoever means it writes the cast.
+//! DataFusion converts text to a number where the other argument is a number, and loses the row where the
+//! text is not one; PostgreSQL has no such coercion. Numbers and text therefore do not mix here: the query
+//! has to write the cast.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// A function that refuses numbers beside text.
+/// A function that refuses a mix of numbers and text.
 #[derive(Debug)]
 pub(crate) struct OneKind {
     inner: Arc<ScalarUDF>,
@@ -56,7 +57,7 @@ impl ScalarUDFImpl for OneKind {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        // The first argument of nvl2 is a condition.
+        // The first argument of nvl2 is a condition of any type.
         let alike = if self.name() == "nvl2" { &given[1.min(given.len())..] } else { given };
         let text =
             alike.iter().any(|t| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View));

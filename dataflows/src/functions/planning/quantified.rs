@@ -1,8 +1,8 @@
 //! `x op ANY (array)` and `x op ALL (array)`.
 //!
-//! ANY is TRUE where one element compares TRUE, else NULL where one compares NULL, else FALSE; ALL is FALSE
-//! where one compares FALSE, else NULL where one compares NULL, else TRUE. A NULL array gives NULL, an empty
-//! one FALSE and TRUE, whatever `x` is. All elements of a batch are compared at once.
+//! ANY is TRUE if one element compares TRUE, else NULL if one compares NULL, else FALSE; ALL is FALSE if one
+//! compares FALSE, else NULL if one compares NULL, else TRUE. A NULL array gives NULL; an empty one gives
+//! FALSE for ANY and TRUE for ALL, for any `x`. All elements of a batch are compared at once.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) const ANY: &str = "herald_any";
 /// Name of the function behind ALL.
 pub(crate) const ALL: &str = "herald_all";
 
-/// Both functions: they take the value, the array, and the operator as text.
+/// Returns both functions: they take the value, the array, and the operator as text.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let of = |all| Quantified { all, signature: Signature::user_defined(Volatility::Immutable) };
     [false, true].map(|all| Arc::new(ScalarUDF::from(of(all)))).into()
@@ -67,6 +67,7 @@ impl ScalarUDFImpl for Quantified {
         };
         let (value, array) = (value.to_array(rows)?, array.to_array(rows)?);
         let lists = array.as_list::<i32>();
+        // One pair for each element: its row, and its index in the values of the list array.
         let (mut owners, mut places) = (Vec::new(), Vec::new());
         for row in (0..rows).filter(|row| lists.is_valid(*row)) {
             let (from, to) = (lists.value_offsets()[row], lists.value_offsets()[row + 1]);
@@ -78,11 +79,12 @@ impl ScalarUDFImpl for Quantified {
         let left = take(&value, &UInt64Array::from(owners.clone()), None)?;
         let right = take(lists.values(), &UInt64Array::from(places), None)?;
         let right = cast(&right, left.data_type())?;
-        let each = compared(op, &left, &right)?;
+        let each = compare_values(op, &left, &right)?;
         let mut out: Vec<Option<bool>> =
             (0..rows).map(|row| lists.is_valid(row).then_some(self.all)).collect();
         for (owner, result) in owners.iter().zip(each.iter()) {
             let Some(of) = out.get_mut(*owner as usize) else { continue };
+            // A decided result stays; NULL is kept until an element decides.
             *of = match (*of, result) {
                 (Some(decided), _) if decided != self.all => Some(decided),
                 (_, Some(result)) if result != self.all => Some(result),
@@ -94,7 +96,7 @@ impl ScalarUDFImpl for Quantified {
     }
 }
 
-fn compared(op: &str, left: &ArrayRef, right: &ArrayRef) -> Result<BooleanArray> {
+fn compare_values(op: &str, left: &ArrayRef, right: &ArrayRef) -> Result<BooleanArray> {
     Ok(match op {
         "=" => cmp::eq(left, right)?,
         "<>" | "!=" => cmp::neq(left, right)?,

@@ -1,9 +1,9 @@
-//! The mark that stands for a written cast until its types are known.
+//! The placeholder for a written cast until its types are known.
 //!
 //! DataFusion names `CAST(n AS DOUBLE)` after `n` alone, so that `sum(n)` and `sum(CAST(n AS DOUBLE))` are
-//! two columns of one name, and moves casts from one side of a comparison to the other, which loses what
-//! the cast rounds. `sugar` therefore writes `herald_cast(n, CAST(NULL AS DOUBLE), 'DOUBLE')`, and `meaning`
-//! puts the conversion in its place. A mark is never evaluated.
+//! two columns of one name, and moves casts from one side of a comparison to the other, which changes the
+//! result where the cast rounds. `sugar` therefore writes `herald_cast(n, CAST(NULL AS DOUBLE), 'DOUBLE')`,
+//! and `meaning` replaces it by the conversion. The placeholder is never evaluated.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// Name of the mark.
+/// Name of the placeholder function.
 pub(crate) const CAST: &str = "herald_cast";
 
-/// The mark's function.
+/// Returns the placeholder function.
 pub(crate) fn function() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Mark { signature: Signature::any(3, Volatility::Immutable) }))
+    Arc::new(ScalarUDF::from(WrittenCast { signature: Signature::any(3, Volatility::Immutable) }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Mark {
+struct WrittenCast {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Mark {
+impl ScalarUDFImpl for WrittenCast {
     fn name(&self) -> &str {
         CAST
     }

@@ -1,7 +1,7 @@
 //! The function behind several `unnest` in one SELECT list: their items side by side.
 //!
 //! Arrays of `A` and `B` become one array of `STRUCT<item0 A, item1 B>`, as long as the longest of them; the
-//! others are filled up with NULL, and no array is an empty one.
+//! others are padded with NULL, and a NULL array counts as an empty one.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// Its name.
+/// Name of the function.
 pub(crate) const ABREAST: &str = "herald_abreast";
 
-/// The name of the items of the array at a place.
+/// Returns the field name of the items of the array at a place.
 pub(crate) fn field(at: usize) -> String {
     format!("item{at}")
 }
 
-/// The function.
+/// Returns the function.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Abreast { signature: Signature::variadic_any(Volatility::Immutable) }))
 }
@@ -32,8 +32,8 @@ struct Abreast {
     signature: Signature,
 }
 
-/// The items of arrays of these types.
-fn fields<'a>(lists: impl Iterator<Item = &'a DataType>) -> Result<Fields> {
+/// Returns the struct fields for the items of arrays of these types.
+fn item_fields<'a>(lists: impl Iterator<Item = &'a DataType>) -> Result<Fields> {
     let items = lists.enumerate().map(|(at, list)| match list {
         DataType::List(item) => Ok(item.as_ref().clone().with_name(field(at)).with_nullable(true)),
         _ => plan_err!("unnest needs an array"),
@@ -51,7 +51,7 @@ impl ScalarUDFImpl for Abreast {
     }
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
-        let item = DataType::Struct(fields(args.iter())?);
+        let item = DataType::Struct(item_fields(args.iter())?);
         Ok(DataType::List(Arc::new(Field::new("item", item, true))))
     }
 
@@ -82,7 +82,7 @@ impl ScalarUDFImpl for Abreast {
             Ok(take(list.values(), &UInt32Array::from(places), None)?)
         });
         let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
-        let fields = fields(arrays.iter().map(|a| a.data_type()))?;
+        let fields = item_fields(arrays.iter().map(|a| a.data_type()))?;
         let item = Arc::new(Field::new("item", DataType::Struct(fields.clone()), true));
         let items = StructArray::try_new(fields, columns, None)?;
         let lists = ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), Arc::new(items), None)?;

@@ -1,6 +1,7 @@
-//! The function behind `UNNEST(...) WITH ORDINALITY`: items beside their numbers, from 1.
+//! The function behind `UNNEST(...) WITH ORDINALITY`: items with their numbers, from 1.
 //!
-//! A list of `T` becomes a list of `STRUCT<item T, ordinality BIGINT>`, as long and as NULL as before.
+//! A list of `T` becomes a list of `STRUCT<item T, ordinality BIGINT>` with the same length and the same
+//! NULLs.
 
 use std::sync::Arc;
 
@@ -11,12 +12,12 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// The item in its struct.
+/// Field of the item.
 pub(crate) const ITEM: &str = "item";
-/// Its number.
+/// Field of the item's number.
 pub(crate) const ORDINALITY: &str = "ordinality";
 
-/// The function.
+/// Returns the function.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Numbered { signature: Signature::any(1, Volatility::Immutable) }))
 }
@@ -26,13 +27,13 @@ struct Numbered {
     signature: Signature,
 }
 
-fn fields(item: &FieldRef) -> Fields {
+fn numbered_fields(item: &FieldRef) -> Fields {
     let item = item.as_ref().clone().with_name(ITEM);
     Fields::from(vec![item, Field::new(ORDINALITY, DataType::Int64, true)])
 }
 
 fn list_of(item: &FieldRef) -> FieldRef {
-    Arc::new(Field::new("item", DataType::Struct(fields(item)), true))
+    Arc::new(Field::new("item", DataType::Struct(numbered_fields(item)), true))
 }
 
 impl ScalarUDFImpl for Numbered {
@@ -62,12 +63,13 @@ impl ScalarUDFImpl for Numbered {
             return exec_err!("WITH ORDINALITY of {}", array.data_type());
         };
         let mut numbers = vec![0i64; list.values().len()];
+        // Numbers restart at 1 in each row's list.
         for bounds in list.value_offsets().windows(2) {
             let items = &mut numbers[bounds[0] as usize..bounds[1] as usize];
             items.iter_mut().zip(1..).for_each(|(number, nth)| *number = nth);
         }
         let columns: Vec<ArrayRef> = vec![Arc::clone(list.values()), Arc::new(Int64Array::from(numbers))];
-        let values = StructArray::try_new(fields(item), columns, None)?;
+        let values = StructArray::try_new(numbered_fields(item), columns, None)?;
         let out = ListArray::try_new(
             list_of(item),
             list.offsets().clone(),

@@ -18,27 +18,27 @@ use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImp
 
 use crate::functions::eval::own::{as_type, list_of};
 
-/// Items that a series may have.
+/// Largest number of items of a series.
 pub(crate) const MAX_ITEMS: usize = 10_000;
 
-/// Both functions.
+/// Returns both functions.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let made = |name, closed| {
         let signature = Signature::user_defined(Volatility::Immutable);
-        Arc::new(ScalarUDF::from(Series { name, closed, signature }))
+        Arc::new(ScalarUDF::from(SeriesFunction { name, closed, signature }))
     };
     vec![made("generate_series", true), made("range", false)]
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Series {
+struct SeriesFunction {
     name: &'static str,
-    /// Tells whether the end is one of the items.
+    /// True if the end is one of the items.
     closed: bool,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Series {
+impl ScalarUDFImpl for SeriesFunction {
     fn name(&self) -> &str {
         self.name
     }
@@ -54,7 +54,7 @@ impl ScalarUDFImpl for Series {
             return Ok(vec![DataType::Int64; given.len()]);
         }
         if let [from, to, step] = given
-            && let Some(time) = common(from, to)
+            && let Some(time) = common_time_type(from, to)
             && (matches!(step, DataType::Interval(_) | DataType::Duration(_)) || step.is_null())
         {
             return Ok(vec![time.clone(), time, schemas::interval()]);
@@ -87,8 +87,8 @@ impl ScalarUDFImpl for Series {
     }
 }
 
-/// The type of a series between two times. Dates alone are times with a zone, as in PostgreSQL.
-fn common(from: &DataType, to: &DataType) -> Option<DataType> {
+/// Returns the type of a series between two times. A series of two dates is of TIMESTAMPTZ, as in PostgreSQL.
+fn common_time_type(from: &DataType, to: &DataType) -> Option<DataType> {
     let is = |zone: bool| {
         [from, to].into_iter().any(|t| matches!(t, DataType::Timestamp(_, tz) if tz.is_some() == zone))
     };
@@ -99,7 +99,7 @@ fn common(from: &DataType, to: &DataType) -> Option<DataType> {
     Some(if is(false) && !is(true) { schemas::timestamp() } else { schemas::timestamptz() })
 }
 
-impl Series {
+impl SeriesFunction {
     fn of_numbers(&self, args: &[ArrayRef]) -> Result<ArrayRef> {
         let args: Vec<&Int64Array> = args.iter().map(|a| a.as_primitive::<Int64Type>()).collect();
         let mut lists = Lists::default();
@@ -108,6 +108,7 @@ impl Series {
                 lists.push(None::<std::iter::Empty<i64>>);
                 continue;
             }
+            // 128 bits: neither the difference nor a step beyond the end can overflow.
             let at = |n: usize| args.get(n).map(|a| i128::from(a.value(row)));
             let (start, stop) = match at(1) {
                 Some(stop) => (at(0).unwrap_or(0), stop),
@@ -120,7 +121,7 @@ impl Series {
             let stop = if self.closed { stop } else { stop - step.signum() };
             let span = (stop - start) * step.signum();
             let count = if span < 0 { 0 } else { span / step.abs() + 1 };
-            self.bounded(count)?;
+            self.check_length(count)?;
             lists.push(Some((0..count).map(|n| (start + n * step) as i64)));
         }
         lists.finish(&DataType::Int64)
@@ -135,14 +136,15 @@ impl Series {
                 lists.push(None::<std::iter::Empty<i64>>);
                 continue;
             }
-            let items = self.times(time(0).value(row), time(1).value(row), steps.value(row))?;
+            let items = self.time_items(time(0).value(row), time(1).value(row), steps.value(row))?;
             lists.push(Some(items.into_iter()));
         }
         lists.finish(of)
     }
 
-    /// The microseconds of a series of times.
-    fn times(&self, start: i64, stop: i64, step: IntervalMonthDayNano) -> Result<Vec<i64>> {
+    /// Returns the microseconds of a series of times. A month counts as 30 days only to tell the direction of
+    /// the step.
+    fn time_items(&self, start: i64, stop: i64, step: IntervalMonthDayNano) -> Result<Vec<i64>> {
         const DAY: i128 = 86_400_000_000_000;
         let days = i128::from(step.months) * 30 + i128::from(step.days);
         let length = days * DAY + i128::from(step.nanoseconds);
@@ -157,14 +159,14 @@ impl Series {
             if !(inside || self.closed && at == stop) {
                 return Ok(items);
             }
-            self.bounded(items.len() as i128 + 1)?;
+            self.check_length(items.len() as i128 + 1)?;
             items.push(at);
             at = TimestampMicrosecondType::add_month_day_nano(at, step, utc)
                 .ok_or_else(|| exec_datafusion_err!("timestamp out of range"))?;
         }
     }
 
-    fn bounded(&self, count: i128) -> Result<()> {
+    fn check_length(&self, count: i128) -> Result<()> {
         match count > MAX_ITEMS as i128 {
             true => exec_err!("{} of more than {MAX_ITEMS} items", self.name),
             false => Ok(()),
@@ -172,7 +174,7 @@ impl Series {
     }
 }
 
-/// Arrays of 64 bits an item, one a row.
+/// Builder of arrays of 64-bit items, one array per row.
 #[derive(Default)]
 struct Lists {
     items: Vec<i64>,

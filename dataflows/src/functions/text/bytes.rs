@@ -1,4 +1,4 @@
-//! Functions of BYTEA, and digests and encodings, which lie between bytes and text.
+//! Functions of BYTEA, and digests and encodings, which convert between bytes and text.
 
 use std::sync::Arc;
 
@@ -10,48 +10,50 @@ use datafusion_common::Result;
 use datafusion_common::config::ConfigOptions;
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 
-use super::window;
+use super::item_range;
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, as_type, batch, def};
 use crate::functions::eval::print::hex;
 use crate::functions::eval::value::{Out, Value};
 
 use Kind::{Bytes, Int, Text};
 
-/// The functions.
+/// Definitions of the functions.
 pub(crate) const TABLE: &[Def] = &[
-    def("length", &[Bytes], Gives::Int, |v, _| length(v[0].bytes().len())).total(),
-    def("octet_length", &[Bytes], Gives::Int, |v, _| length(v[0].bytes().len())).total(),
-    def("bit_length", &[Bytes], Gives::Int, |v, _| length(v[0].bytes().len() * 8)),
+    def("length", &[Bytes], Gives::Int, |v, _| int_answer(v[0].bytes().len())).total(),
+    def("octet_length", &[Bytes], Gives::Int, |v, _| int_answer(v[0].bytes().len())).total(),
+    def("bit_length", &[Bytes], Gives::Int, |v, _| int_answer(v[0].bytes().len() * 8)),
     def("bit_count", &[Bytes], Gives::Long, |v, _| {
         Ok(Out::Int(v[0].bytes().iter().map(|b| i64::from(b.count_ones())).sum()))
     })
     .total(),
-    def("substr", &[Bytes, Int, Int], Gives::Bytes, |v, _| substring(v)).optional(1),
-    def("substring", &[Bytes, Int, Int], Gives::Bytes, |v, _| substring(v)).optional(1),
-    def("position", &[Bytes, Bytes], Gives::Int, |v, _| position(v[0].bytes(), v[1].bytes())).total(),
-    def("strpos", &[Bytes, Bytes], Gives::Int, |v, _| position(v[0].bytes(), v[1].bytes())).total(),
+    def("substr", &[Bytes, Int, Int], Gives::Bytes, |v, _| substring_by_bytes(v)).optional(1),
+    def("substring", &[Bytes, Int, Int], Gives::Bytes, |v, _| substring_by_bytes(v)).optional(1),
+    def("position", &[Bytes, Bytes], Gives::Int, |v, _| find_position(v[0].bytes(), v[1].bytes())).total(),
+    def("strpos", &[Bytes, Bytes], Gives::Int, |v, _| find_position(v[0].bytes(), v[1].bytes())).total(),
     def("overlay", &[Bytes, Bytes, Int, Int], Gives::Bytes, |v, _| overlay(v)).optional(1),
-    def("btrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim(v, true, true).to_vec().into())).total(),
-    def("trim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim(v, true, true).to_vec().into())).total(),
-    def("ltrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim(v, true, false).to_vec().into())).total(),
-    def("rtrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim(v, false, true).to_vec().into())).total(),
+    def("btrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim_bytes(v, true, true).to_vec().into())).total(),
+    def("trim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim_bytes(v, true, true).to_vec().into())).total(),
+    def("ltrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim_bytes(v, true, false).to_vec().into()))
+        .total(),
+    def("rtrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim_bytes(v, false, true).to_vec().into()))
+        .total(),
     def("get_byte", &[Bytes, Int], Gives::Int, |v, _| {
         let (bytes, at) = (v[0].bytes(), v[1].int());
         let byte = usize::try_from(at).ok().and_then(|at| bytes.get(at));
-        byte.map(|b| Out::Int(i64::from(*b))).ok_or_else(|| outside(at, bytes.len()))
+        byte.map(|b| Out::Int(i64::from(*b))).ok_or_else(|| out_of_range(at, bytes.len()))
     }),
     def("set_byte", &[Bytes, Int, Int], Gives::Bytes, |v, _| {
         let (mut bytes, at) = (v[0].bytes().to_vec(), v[1].int());
         let length = bytes.len();
         let byte = usize::try_from(at).ok().and_then(|at| bytes.get_mut(at));
-        *byte.ok_or_else(|| outside(at, length))? = (v[2].int() & 0xff) as u8;
+        *byte.ok_or_else(|| out_of_range(at, length))? = (v[2].int() & 0xff) as u8;
         Ok(bytes.into())
     }),
     def("get_bit", &[Bytes, Int], Gives::Int, |v, _| {
         let (bytes, at) = (v[0].bytes(), v[1].int());
         let byte = usize::try_from(at).ok().and_then(|at| bytes.get(at / 8));
         byte.map(|b| Out::Int(i64::from(b >> (at % 8) & 1)))
-            .ok_or_else(|| outside(at, bytes.len().saturating_mul(8)))
+            .ok_or_else(|| out_of_range(at, bytes.len().saturating_mul(8)))
     }),
     def("herald_bytes_concat", &[Bytes, Bytes], Gives::Bytes, |v, _| {
         Ok([v[0].bytes(), v[1].bytes()].concat().into())
@@ -60,24 +62,46 @@ pub(crate) const TABLE: &[Def] = &[
     def("encode", &[Bytes, Text], Gives::Text, |v, _| encode(v[0].bytes(), v[1].text())),
     def("encode", &[Text, Text], Gives::Text, |v, _| encode(v[0].bytes(), v[1].text())),
     def("decode", &[Text, Text], Gives::Bytes, |v, _| Ok(decode(v[0].text(), v[1].text())?.into())),
-    batch("md5", &[Text], Gives::Text, |a, t| call(datafusion_functions::crypto::md5(), a, t)).total(),
-    batch("md5", &[Bytes], Gives::Text, |a, t| call(datafusion_functions::crypto::md5(), a, t)).total(),
-    batch("sha224", &[Bytes], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha224(), a, t))
+    batch("md5", &[Text], Gives::Text, |a, t| call_datafusion(datafusion_functions::crypto::md5(), a, t))
         .total(),
-    batch("sha224", &[Text], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha224(), a, t)).total(),
-    batch("sha256", &[Bytes], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha256(), a, t))
+    batch("md5", &[Bytes], Gives::Text, |a, t| call_datafusion(datafusion_functions::crypto::md5(), a, t))
         .total(),
-    batch("sha256", &[Text], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha256(), a, t)).total(),
-    batch("sha384", &[Bytes], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha384(), a, t))
-        .total(),
-    batch("sha384", &[Text], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha384(), a, t)).total(),
-    batch("sha512", &[Bytes], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha512(), a, t))
-        .total(),
-    batch("sha512", &[Text], Gives::Bytes, |a, t| call(datafusion_functions::crypto::sha512(), a, t)).total(),
+    batch("sha224", &[Bytes], Gives::Bytes, |a, t| {
+        call_datafusion(datafusion_functions::crypto::sha224(), a, t)
+    })
+    .total(),
+    batch("sha224", &[Text], Gives::Bytes, |a, t| {
+        call_datafusion(datafusion_functions::crypto::sha224(), a, t)
+    })
+    .total(),
+    batch("sha256", &[Bytes], Gives::Bytes, |a, t| {
+        call_datafusion(datafusion_functions::crypto::sha256(), a, t)
+    })
+    .total(),
+    batch("sha256", &[Text], Gives::Bytes, |a, t| {
+        call_datafusion(datafusion_functions::crypto::sha256(), a, t)
+    })
+    .total(),
+    batch("sha384", &[Bytes], Gives::Bytes, |a, t| {
+        call_datafusion(datafusion_functions::crypto::sha384(), a, t)
+    })
+    .total(),
+    batch("sha384", &[Text], Gives::Bytes, |a, t| {
+        call_datafusion(datafusion_functions::crypto::sha384(), a, t)
+    })
+    .total(),
+    batch("sha512", &[Bytes], Gives::Bytes, |a, t| {
+        call_datafusion(datafusion_functions::crypto::sha512(), a, t)
+    })
+    .total(),
+    batch("sha512", &[Text], Gives::Bytes, |a, t| {
+        call_datafusion(datafusion_functions::crypto::sha512(), a, t)
+    })
+    .total(),
 ];
 
-/// Calls a function of DataFusion's that computes each row by itself.
-fn call(function: Arc<ScalarUDF>, args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
+/// Calls a function of DataFusion that computes each row by itself.
+fn call_datafusion(function: Arc<ScalarUDF>, args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
     let rows = args.first().map_or(0, |a| a.len());
     let field = |of: &DataType| Arc::new(Field::new("", of.clone(), true));
     let types: Vec<DataType> = args.iter().map(|a| a.data_type().clone()).collect();
@@ -92,24 +116,24 @@ fn call(function: Arc<ScalarUDF>, args: &[ArrayRef], gives: &DataType) -> Result
     as_type(&result.into_array(rows)?, gives)
 }
 
-fn length(n: usize) -> Answer {
+fn int_answer(n: usize) -> Answer {
     i64::try_from(n).map(Out::Int).map_err(|e| e.to_string())
 }
 
-fn outside(at: i64, length: usize) -> String {
+fn out_of_range(at: i64, length: usize) -> String {
     format!("index {at} out of valid range, 0..{}", length as i64 - 1)
 }
 
-fn part(bytes: &[u8], from: usize, to: usize) -> &[u8] {
+fn clamped_slice(bytes: &[u8], from: usize, to: usize) -> &[u8] {
     &bytes[from.min(bytes.len())..to.min(bytes.len())]
 }
 
-fn substring(v: &[Value<'_>]) -> Answer {
-    let (from, to) = window(v[1].int(), v.get(2).map(Value::int))?;
-    Ok(part(v[0].bytes(), from, to).to_vec().into())
+fn substring_by_bytes(v: &[Value<'_>]) -> Answer {
+    let (from, to) = item_range(v[1].int(), v.get(2).map(Value::int))?;
+    Ok(clamped_slice(v[0].bytes(), from, to).to_vec().into())
 }
 
-fn position(bytes: &[u8], wanted: &[u8]) -> Answer {
+fn find_position(bytes: &[u8], wanted: &[u8]) -> Answer {
     let found = match wanted.is_empty() {
         true => Some(0),
         false => bytes.windows(wanted.len()).position(|w| w == wanted),
@@ -124,12 +148,12 @@ fn overlay(v: &[Value<'_>]) -> Answer {
     }
     let length = v.get(3).map_or(new.len() as i64, Value::int);
     let end = start.checked_add(length).ok_or("integer out of range")?;
-    let (_, before) = window(1, Some(start - 1))?;
-    let (after, _) = window(end, None)?;
-    Ok([part(bytes, 0, before), new, part(bytes, after, usize::MAX)].concat().into())
+    let (_, before) = item_range(1, Some(start - 1))?;
+    let (after, _) = item_range(end, None)?;
+    Ok([clamped_slice(bytes, 0, before), new, clamped_slice(bytes, after, usize::MAX)].concat().into())
 }
 
-fn trim<'a>(v: &[Value<'a>], start: bool, end: bool) -> &'a [u8] {
+fn trim_bytes<'a>(v: &[Value<'a>], start: bool, end: bool) -> &'a [u8] {
     let (mut bytes, set) = (v[0].bytes(), v[1].bytes());
     while let Some((first, rest)) = bytes.split_first().filter(|(b, _)| start && set.contains(b)) {
         let _ = first;
@@ -143,7 +167,7 @@ fn trim<'a>(v: &[Value<'a>], start: bool, end: bool) -> &'a [u8] {
 }
 
 /// Characters of a line of base64.
-const LINE: usize = 76;
+const BASE64_LINE_CHARS: usize = 76;
 
 fn encode(bytes: &[u8], format: &str) -> Answer {
     Ok(match format.to_ascii_lowercase().as_str() {
@@ -151,8 +175,8 @@ fn encode(bytes: &[u8], format: &str) -> Answer {
         "base64" => {
             let text = STANDARD.encode(bytes);
             let mut lines = Vec::new();
-            for from in (0..text.len()).step_by(LINE) {
-                lines.push(&text[from..text.len().min(from + LINE)]);
+            for from in (0..text.len()).step_by(BASE64_LINE_CHARS) {
+                lines.push(&text[from..text.len().min(from + BASE64_LINE_CHARS)]);
             }
             lines.join("\n").into()
         }
@@ -189,7 +213,7 @@ fn decode(text: &str, format: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Bytes written as hexadecimal digits, white space between pairs of them allowed.
+/// Parses hexadecimal digits, with white space allowed between pairs of them.
 fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(text.len() / 2);
     let mut chars = text.chars();
@@ -205,9 +229,11 @@ fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
+/// Parses text in which `\\` is a backslash and `\ooo` a byte in octal.
 fn from_escaped(text: &str) -> Result<Vec<u8>, String> {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    // Three octal digits up to 377, so that the value fits a byte.
     let octal = |at: usize, most: u8| bytes.get(at).filter(|b| (b'0'..=most).contains(b)).map(|b| b - b'0');
     while let Some(byte) = bytes.get(at) {
         if *byte != b'\\' {
@@ -228,10 +254,10 @@ fn from_escaped(text: &str) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
-/// The bytes that a literal of BYTEA stands for: `\x` and digits, or text with escapes.
+/// Parses a literal of BYTEA: `\x` and digits, or text with escapes.
 ///
 /// # Errors
-/// PostgreSQL's words.
+/// PostgreSQL's message.
 pub(crate) fn parse(text: &str) -> Result<Vec<u8>, String> {
     match text.strip_prefix("\\x") {
         Some(digits) => from_hex(digits),

@@ -6,22 +6,22 @@ use datafusion_common::{Result, exec_datafusion_err, exec_err};
 
 use std::sync::Arc;
 
-use super::grown;
+use super::check_growth;
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, batch, def};
 use crate::functions::eval::print;
 use crate::functions::eval::value::{Out, Value};
 
 use Kind::{Any, List, Text};
 
-/// The functions.
+/// Definitions of the functions.
 pub(crate) const TABLE: &[Def] = &[
-    batch("concat", &[Any], Gives::Text, |args, _| printed(args, "", 0)).more(Any).total(),
+    batch("concat", &[Any], Gives::Text, |args, _| concat_printed(args, "", 0)).more(Any).total(),
     batch("concat_ws", &[Text, Any], Gives::Text, concat_ws).more(Any).total(),
-    batch("||", &[Any, Any], Gives::Text, joined).total(),
-    batch("format", &[Text], Gives::Text, format).more(Any),
-    batch("quote_literal", &[Any], Gives::Text, |args, _| quoted(args, None)),
-    batch("quote_nullable", &[Any], Gives::Text, |args, _| quoted(args, Some("NULL"))),
-    def("quote_ident", &[Text], Gives::Text, |v, _| Ok(identifier(v[0].text()).into())),
+    batch("||", &[Any, Any], Gives::Text, concat_operands).total(),
+    batch("format", &[Text], Gives::Text, format_rows).more(Any),
+    batch("quote_literal", &[Any], Gives::Text, |args, _| quote_values(args, None)),
+    batch("quote_nullable", &[Any], Gives::Text, |args, _| quote_values(args, Some("NULL"))),
+    def("quote_ident", &[Text], Gives::Text, |v, _| Ok(quote_identifier(v[0].text()).into())),
     batch("array_to_string", &[List, Text, Text], Gives::Text, array_to_string).optional(1),
     batch("array_join", &[List, Text, Text], Gives::Text, array_to_string).optional(1),
     batch("list_to_string", &[List, Text, Text], Gives::Text, array_to_string).optional(1),
@@ -30,7 +30,7 @@ pub(crate) const TABLE: &[Def] = &[
     def("string_to_list", &[Text, Text, Text], Gives::Texts, |v, _| string_to_array(v)).optional(1).lax(),
 ];
 
-/// Builds an array of text from each row's.
+/// Builds an array of text from a function of the row; fails before the offsets overflow.
 fn by_row(rows: usize, mut of: impl FnMut(usize) -> Result<Option<String>>) -> Result<ArrayRef> {
     let mut out = StringBuilder::new();
     for row in 0..rows {
@@ -44,12 +44,12 @@ fn by_row(rows: usize, mut of: impl FnMut(usize) -> Result<Option<String>>) -> R
     Ok(Arc::new(out.finish()))
 }
 
-fn rows(args: &[ArrayRef]) -> usize {
+fn row_count(args: &[ArrayRef]) -> usize {
     args.first().map_or(0, |a| a.len())
 }
 
-/// The texts of `args` from `from` on, without NULLs.
-fn texts(args: &[ArrayRef], row: usize) -> Result<Vec<String>> {
+/// Texts of the arguments of a row, without NULLs.
+fn printed_args(args: &[ArrayRef], row: usize) -> Result<Vec<String>> {
     let mut texts = Vec::with_capacity(args.len());
     for arg in args {
         texts.extend(print::output(arg, row)?);
@@ -57,25 +57,25 @@ fn texts(args: &[ArrayRef], row: usize) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-fn printed(args: &[ArrayRef], between: &str, from: usize) -> Result<ArrayRef> {
-    by_row(rows(args), |row| Ok(Some(texts(&args[from..], row)?.join(between))))
+fn concat_printed(args: &[ArrayRef], between: &str, from: usize) -> Result<ArrayRef> {
+    by_row(row_count(args), |row| Ok(Some(printed_args(&args[from..], row)?.join(between))))
 }
 
 fn concat_ws(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
-    by_row(rows(args), |row| match print::output(&args[0], row)? {
-        Some(between) => Ok(Some(texts(&args[1..], row)?.join(&between))),
+    by_row(row_count(args), |row| match print::output(&args[0], row)? {
+        Some(between) => Ok(Some(printed_args(&args[1..], row)?.join(&between))),
         None => Ok(None),
     })
 }
 
-fn joined(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
-    by_row(rows(args), |row| {
+fn concat_operands(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    by_row(row_count(args), |row| {
         Ok(print::text(&args[0], row)?.zip(print::text(&args[1], row)?).map(|(a, b)| a + &b))
     })
 }
 
-/// Text in quotes, with a backslash as PostgreSQL writes it.
-fn literal(text: &str) -> String {
+/// Quotes a string literal; one with a backslash becomes `E'...'`, as in PostgreSQL.
+fn quote_literal(text: &str) -> String {
     let escaped = text.replace('\'', "''");
     match text.contains('\\') {
         true => format!("E'{}'", escaped.replace('\\', "\\\\")),
@@ -83,16 +83,16 @@ fn literal(text: &str) -> String {
     }
 }
 
-fn quoted(args: &[ArrayRef], absent: Option<&str>) -> Result<ArrayRef> {
-    by_row(rows(args), |row| {
-        Ok(print::text(&args[0], row)?.map(|text| literal(&text)).or(absent.map(str::to_owned)))
+fn quote_values(args: &[ArrayRef], absent: Option<&str>) -> Result<ArrayRef> {
+    by_row(row_count(args), |row| {
+        Ok(print::text(&args[0], row)?.map(|text| quote_literal(&text)).or(absent.map(str::to_owned)))
     })
 }
 
-/// Words that an identifier cannot be without quotes.
+/// Words that need quotes as identifiers, each between spaces.
 const KEYWORDS: &str = " all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both case cast char character check coalesce collate collation column concurrently constraint create cross current_catalog current_date current_role current_schema current_time current_timestamp current_user dec decimal default deferrable desc distinct do else end except exists extract false fetch float for foreign freeze from full grant greatest group grouping having ilike in initially inner inout int integer intersect interval into is isnull join lateral leading least left like limit localtime localtimestamp national natural nchar none normalize not notnull null nullif numeric offset on only or order out outer overlaps overlay placing position precision primary real references returning right row select session_user setof similar smallint some substring symmetric table tablesample then time timestamp to trailing treat trim true union unique user using values varchar variadic verbose when where window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable ";
 
-fn identifier(text: &str) -> String {
+fn quote_identifier(text: &str) -> String {
     let start = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
     let rest = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     match start && rest && !KEYWORDS.contains(&format!(" {text} ")) {
@@ -101,18 +101,18 @@ fn identifier(text: &str) -> String {
     }
 }
 
-fn format(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
-    by_row(rows(args), |row| {
+fn format_rows(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    by_row(row_count(args), |row| {
         let Some(pattern) = print::text(&args[0], row)? else { return Ok(None) };
         let values = args[1..].iter().map(|a| print::output(a, row)).collect::<Result<Vec<_>>>()?;
-        Format { values: &values, next: 0, out: String::new() }
+        FormatWriter { values: &values, next: 0, out: String::new() }
             .run(&pattern)
             .map(Some)
             .map_err(|message| exec_datafusion_err!("{message}"))
     })
 }
 
-struct Format<'a> {
+struct FormatWriter<'a> {
     values: &'a [Option<String>],
     next: usize,
     out: String,
@@ -120,7 +120,7 @@ struct Format<'a> {
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
-impl Format<'_> {
+impl FormatWriter<'_> {
     fn run(mut self, pattern: &str) -> std::result::Result<String, String> {
         let mut chars = pattern.chars().peekable();
         while let Some(c) = chars.next() {
@@ -130,22 +130,49 @@ impl Format<'_> {
                 chars.next();
                 self.out.push('%');
             } else {
-                self.specifier(&mut chars, pattern.len())?;
+                self.write_specifier(&mut chars, pattern.len())?;
             }
         }
         Ok(self.out)
     }
 
-    fn value(&mut self, at: Option<usize>) -> std::result::Result<Option<String>, String> {
+    /// Argument number `at`, or the one after the last used.
+    fn next_value(&mut self, at: Option<usize>) -> std::result::Result<Option<String>, String> {
         let at = at.unwrap_or(self.next + 1);
         self.next = at;
         let value = at.checked_sub(1).and_then(|at| self.values.get(at));
         value.cloned().ok_or_else(|| "too few arguments for format()".to_owned())
     }
 
-    fn specifier(&mut self, chars: &mut Chars<'_>, length: usize) -> std::result::Result<(), String> {
+    /// Reads `[-][width]`, where `*` or `*n$` takes the width from an argument: true for alignment to the
+    /// left, and the width.
+    fn read_width(&mut self, chars: &mut Chars<'_>) -> std::result::Result<(bool, Option<usize>), String> {
+        let mut left = false;
+        while chars.peek() == Some(&'-') {
+            chars.next();
+            left = true;
+        }
+        let mut width = read_number(chars)?;
+        if width.is_none() && chars.peek() == Some(&'*') {
+            chars.next();
+            let at = read_number(chars)?;
+            if at.is_some() && chars.next() != Some('$') {
+                return Err("width argument position must be ended by \"$\"".to_owned());
+            }
+            let given = self.next_value(at)?.unwrap_or_else(|| "0".to_owned());
+            let given: i64 =
+                given.parse().map_err(|_| format!("invalid input syntax for type integer: \"{given}\""))?;
+            left |= given < 0;
+            width = usize::try_from(given.unsigned_abs()).ok();
+        }
+        Ok((left, width))
+    }
+
+    /// Writes one `%[n$][-][width]type` of the pattern; the `%` has been read.
+    fn write_specifier(&mut self, chars: &mut Chars<'_>, length: usize) -> std::result::Result<(), String> {
         let unterminated = || "unterminated format() type specifier".to_owned();
-        let mut width = number(chars)?;
+        // The first number is an argument's position if `$` follows, and the width otherwise.
+        let mut width = read_number(chars)?;
         let mut place = None;
         if width.is_some() && chars.peek() == Some(&'$') {
             chars.next();
@@ -156,24 +183,7 @@ impl Format<'_> {
         }
         let mut left = false;
         if width.is_none() {
-            while chars.peek() == Some(&'-') {
-                chars.next();
-                left = true;
-            }
-            width = number(chars)?;
-            if width.is_none() && chars.peek() == Some(&'*') {
-                chars.next();
-                let at = number(chars)?;
-                if at.is_some() && chars.next() != Some('$') {
-                    return Err("width argument position must be ended by \"$\"".to_owned());
-                }
-                let given = self.value(at)?.unwrap_or_else(|| "0".to_owned());
-                let given: i64 = given
-                    .parse()
-                    .map_err(|_| format!("invalid input syntax for type integer: \"{given}\""))?;
-                left |= given < 0;
-                width = usize::try_from(given.unsigned_abs()).ok();
-            }
+            (left, width) = self.read_width(chars)?;
         }
         let kind = chars.next().ok_or_else(unterminated)?;
         if !matches!(kind, 's' | 'I' | 'L') {
@@ -181,16 +191,16 @@ impl Format<'_> {
                 "unrecognized format() type specifier \"{kind}\": for a single \"%\" use \"%%\""
             ));
         }
-        let text = match (kind, self.value(place)?) {
+        let text = match (kind, self.next_value(place)?) {
             ('I', None) => return Err("null values cannot be formatted as an SQL identifier".to_owned()),
             ('L', None) => "NULL".to_owned(),
             (_, None) => String::new(),
-            ('I', Some(text)) => identifier(&text),
-            ('L', Some(text)) => literal(&text),
+            ('I', Some(text)) => quote_identifier(&text),
+            ('L', Some(text)) => quote_literal(&text),
             (_, Some(text)) => text,
         };
         let missing = width.unwrap_or(0).saturating_sub(text.chars().count());
-        grown(missing.saturating_add(self.out.len()), length)?;
+        check_growth(missing.saturating_add(self.out.len()), length)?;
         let blank = " ".repeat(missing);
         self.out.push_str(if left { &text } else { &blank });
         self.out.push_str(if left { &blank } else { &text });
@@ -198,8 +208,8 @@ impl Format<'_> {
     }
 }
 
-/// The number that comes next, if one does.
-fn number(chars: &mut Chars<'_>) -> std::result::Result<Option<usize>, String> {
+/// Reads a number, if one comes next.
+fn read_number(chars: &mut Chars<'_>) -> std::result::Result<Option<usize>, String> {
     let mut digits = String::new();
     while let Some(d) = chars.peek().filter(|c| c.is_ascii_digit()) {
         digits.push(*d);
@@ -218,26 +228,26 @@ fn number(chars: &mut Chars<'_>) -> std::result::Result<Option<usize>, String> {
 
 fn array_to_string(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
     let lists = args[0].as_list::<i32>();
-    by_row(rows(args), |row| {
+    by_row(row_count(args), |row| {
         if lists.is_null(row) {
             return Ok(None);
         }
         let Some(between) = print::text(&args[1], row)? else { return Ok(None) };
         let absent = args.get(2).map_or(Ok(None), |a| print::text(a, row))?;
         let mut items = Vec::new();
-        flat(&lists.value(row), &mut items)?;
+        flatten_items(&lists.value(row), &mut items)?;
         let kept: Vec<String> =
             items.into_iter().filter_map(|item| item.or_else(|| absent.clone())).collect();
         Ok(Some(kept.join(&between)))
     })
 }
 
-/// The items of an array, those of arrays within it one after another.
-fn flat(items: &ArrayRef, out: &mut Vec<Option<String>>) -> Result<()> {
+/// Appends the items of an array, those of nested arrays in place.
+fn flatten_items(items: &ArrayRef, out: &mut Vec<Option<String>>) -> Result<()> {
     for row in 0..items.len() {
         match items.data_type() {
             DataType::List(_) if items.is_null(row) => {}
-            DataType::List(_) => flat(&items.as_list::<i32>().value(row), out)?,
+            DataType::List(_) => flatten_items(&items.as_list::<i32>().value(row), out)?,
             _ => out.push(print::output(items, row)?),
         }
     }

@@ -1,8 +1,8 @@
 //! LIKE, ILIKE and SIMILAR TO.
 //!
-//! `%` is any text, `_` any character, and an escape, a backslash unless ESCAPE says otherwise, takes
-//! the meaning from what follows. ILIKE compares small letters. SIMILAR TO becomes a regular expression
-//! as PostgreSQL makes it one.
+//! `%` matches any text, `_` any character. The escape character, a backslash unless ESCAPE sets another,
+//! makes the next character literal. ILIKE compares in lower case. SIMILAR TO is converted to a regular
+//! expression in the same way as in PostgreSQL.
 
 use datafusion_common::ScalarValue;
 
@@ -13,46 +13,53 @@ use crate::functions::eval::value::{Out, Value};
 
 use Kind::Text;
 
-/// The functions.
+/// Definitions of the functions.
 pub(crate) const TABLE: &[Def] = &[
-    def("like", &[Text, Text, Text], Gives::Bool, |v, _| like(v, false)).optional(1).checked(constant),
-    def("ilike", &[Text, Text, Text], Gives::Bool, |v, _| like(v, true)).optional(1).checked(constant),
-    def("similar_to", &[Text, Text, Text], Gives::Bool, |v, _| similar(v)).optional(1).checked(|args| {
-        let text = |at: usize| args.get(at).copied().flatten().and_then(|v| v.try_as_str()).flatten();
-        let escape = escape(text(2))?;
-        match text(1) {
-            Some(pattern) => compiled(&as_regex(pattern, escape), Options::default()).map(|_| ()),
-            None => Ok(()),
-        }
-    }),
+    def("like", &[Text, Text, Text], Gives::Bool, |v, _| match_like(v, false))
+        .optional(1)
+        .checked(check_constant),
+    def("ilike", &[Text, Text, Text], Gives::Bool, |v, _| match_like(v, true))
+        .optional(1)
+        .checked(check_constant),
+    def("similar_to", &[Text, Text, Text], Gives::Bool, |v, _| match_similar(v)).optional(1).checked(
+        |args| {
+            let text = |at: usize| args.get(at).copied().flatten().and_then(|v| v.try_as_str()).flatten();
+            let escape = escape_char(text(2))?;
+            match text(1) {
+                Some(pattern) => compiled(&as_regex(pattern, escape), Options::default()).map(|_| ()),
+                None => Ok(()),
+            }
+        },
+    ),
 ];
 
-/// A part of a pattern.
+/// Element of a pattern.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum PatternPart {
     /// Any text.
     Any,
     /// Any character.
     One,
     /// This character.
     Char(char),
-    /// An escape with nothing behind it.
+    /// An escape at the end of the pattern, which is an error if matching reaches it.
     Bare,
 }
 
 const BARE: &str = "LIKE pattern must not end with escape character";
 
-fn constant(args: &[Option<&ScalarValue>]) -> Result<(), String> {
+/// Checks a constant pattern and escape while the query is planned.
+fn check_constant(args: &[Option<&ScalarValue>]) -> Result<(), String> {
     let text = |at: usize| args.get(at).copied().flatten().and_then(|v| v.try_as_str()).flatten();
-    let escape = escape(text(2))?;
-    match text(1).map(|pattern| parts(pattern, escape, false)) {
-        Some(parts) if parts.last() == Some(&Part::Bare) => Err(BARE.to_owned()),
+    let escape = escape_char(text(2))?;
+    match text(1).map(|pattern| parse_pattern(pattern, escape, false)) {
+        Some(parts) if parts.last() == Some(&PatternPart::Bare) => Err(BARE.to_owned()),
         _ => Ok(()),
     }
 }
 
-/// The escape character; none where ESCAPE is empty.
-fn escape(given: Option<&str>) -> Result<Option<char>, String> {
+/// Escape character; None if ESCAPE is empty.
+fn escape_char(given: Option<&str>) -> Result<Option<char>, String> {
     let Some(given) = given else { return Ok(Some('\\')) };
     let mut chars = given.chars();
     match (chars.next(), chars.next()) {
@@ -61,57 +68,59 @@ fn escape(given: Option<&str>) -> Result<Option<char>, String> {
     }
 }
 
-fn parts(pattern: &str, escape: Option<char>, fold: bool) -> Vec<Part> {
+fn parse_pattern(pattern: &str, escape: Option<char>, fold: bool) -> Vec<PatternPart> {
     let fold = |c: char| if fold { lower(c) } else { c };
     let mut parts = Vec::new();
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         parts.push(match c {
-            c if Some(c) == escape => chars.next().map_or(Part::Bare, |c| Part::Char(fold(c))),
-            '%' => Part::Any,
-            '_' => Part::One,
-            c => Part::Char(fold(c)),
+            c if Some(c) == escape => chars.next().map_or(PatternPart::Bare, |c| PatternPart::Char(fold(c))),
+            '%' => PatternPart::Any,
+            '_' => PatternPart::One,
+            c => PatternPart::Char(fold(c)),
         });
     }
     parts
 }
 
-fn like(v: &[Value<'_>], fold: bool) -> Answer {
-    let escape = escape(v.get(2).map(|e| e.text()))?;
-    let parts = parts(v[1].text(), escape, fold);
+fn match_like(v: &[Value<'_>], fold: bool) -> Answer {
+    let escape = escape_char(v.get(2).map(|e| e.text()))?;
+    let parts = parse_pattern(v[1].text(), escape, fold);
     let text = v[0].text();
-    matches(text, &parts, fold).map(Out::Bool)
+    matches_parts(text, &parts, fold).map(Out::Bool)
 }
 
-/// Goes along the text; at a difference, the last `%` takes one character more.
-fn matches(text: &str, parts: &[Part], fold: bool) -> Result<bool, String> {
+/// Matches greedily from left to right; at a difference, backtracks only to the last `%`, which takes one
+/// character more. So time is at most the product of the two lengths.
+fn matches_parts(text: &str, parts: &[PatternPart], fold: bool) -> Result<bool, String> {
     let (mut rest, mut at) = (text.chars(), 0);
+    // Text and pattern behind the last `%`, from which matching is tried again.
     let mut again: Option<(std::str::Chars<'_>, usize)> = None;
     loop {
         let before = rest.clone();
         let next = rest.next().map(|c| if fold { lower(c) } else { c });
         match (parts.get(at), next) {
-            (Some(Part::Any), _) => {
+            (Some(PatternPart::Any), _) => {
                 rest = before;
                 at += 1;
                 match parts.get(at) {
                     None => return Ok(true),
-                    Some(Part::Bare) => return Err(BARE.to_owned()),
+                    Some(PatternPart::Bare) => return Err(BARE.to_owned()),
                     Some(_) => again = Some((rest.clone(), at)),
                 }
                 continue;
             }
-            (Some(Part::Bare), Some(_)) => return Err(BARE.to_owned()),
-            (Some(Part::One), Some(_)) => {
+            (Some(PatternPart::Bare), Some(_)) => return Err(BARE.to_owned()),
+            (Some(PatternPart::One), Some(_)) => {
                 at += 1;
                 continue;
             }
-            (Some(Part::Char(part)), Some(c)) if *part == c => {
+            (Some(PatternPart::Char(part)), Some(c)) if *part == c => {
                 at += 1;
                 continue;
             }
             (None, None) => return Ok(true),
-            // Nothing of the text is left for what the pattern still wants.
+            // The text is used up before the pattern; a longer `%` cannot help.
             (Some(_), None) => return Ok(false),
             _ => {}
         }
@@ -121,13 +130,13 @@ fn matches(text: &str, parts: &[Part], fold: bool) -> Result<bool, String> {
     }
 }
 
-fn similar(v: &[Value<'_>]) -> Answer {
-    let escape = escape(v.get(2).map(|e| e.text()))?;
+fn match_similar(v: &[Value<'_>]) -> Answer {
+    let escape = escape_char(v.get(2).map(|e| e.text()))?;
     let re = compiled(&as_regex(v[1].text(), escape), Options::default())?;
     Ok(re.is_match(v[0].text()).into())
 }
 
-/// The regular expression that a pattern of SIMILAR TO stands for.
+/// Converts a pattern of SIMILAR TO to a regular expression.
 fn as_regex(pattern: &str, escape: Option<char>) -> String {
     let mut out = String::from("^(?:");
     let (mut escaped, mut inside) = (false, false);
@@ -170,7 +179,7 @@ mod tests {
     use super::*;
 
     fn is_like(text: &str, pattern: &str) -> Result<bool, String> {
-        matches(text, &parts(pattern, Some('\\'), false), false)
+        matches_parts(text, &parse_pattern(pattern, Some('\\'), false), false)
     }
 
     #[test]

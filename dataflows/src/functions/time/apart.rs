@@ -1,47 +1,49 @@
-//! Distances in units and truncation, as other dialects call them: timestampdiff, datediff, timestamp_trunc.
+//! Distances in units, and truncation, under the names of other dialects: timestampdiff, datediff,
+//! timestamp_trunc.
 //!
-//! `timestampdiff(unit, a, b)` counts the whole units from a to b, as MySQL and Flink do;
-//! `datediff(unit, a, b)` counts how often a unit begins between the two, as DuckDB and Snowflake do, and
-//! `datediff(b, a)` the days, as MySQL and Spark do. A unit is a word or a text.
+//! `timestampdiff(unit, a, b)` counts the complete units from a to b, as MySQL and Flink do; `datediff(unit,
+//! a, b)` counts the boundaries of units between the two, as DuckDB and Snowflake do, and `datediff(b, a)`
+//! the days, as MySQL and Spark do. A unit is a keyword or a text.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, PrimitiveArray};
-use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType as Us};
 use datafusion_common::{DataFusionError, Result, plan_err};
 use schemas::types::time::{DAY_US, SECOND_US};
 
 use super::calendar::Moment;
-use super::trunc::{truncate, unit as truncating};
-use super::udf::{Check, Last, Outcome, Overload, Ty, constant, map2, numbers, texts};
+use super::trunc::{truncate_timestamp, truncation_unit};
+use super::udf::{
+    ArgumentCheck, LastParsed, Overload, TimeResult, Ty, constant_text, map_columns, number_column,
+    text_column,
+};
 
-type Us = TimestampMicrosecondType;
-
-/// A unit that distances are counted in.
+/// A unit in which distances are counted.
 #[derive(Clone, Copy)]
-enum Unit {
-    /// So many microseconds.
+enum DistanceUnit {
+    /// A number of microseconds.
     Time(i64),
-    /// Seven days, from Monday on.
+    /// Seven days, beginning on Monday.
     Week,
-    /// So many months.
+    /// A number of months.
     Months(i64),
 }
 
-fn unit(name: &str) -> Outcome<Unit> {
+fn parse_unit(name: &str) -> TimeResult<DistanceUnit> {
     let lower = name.to_ascii_lowercase();
     let one = lower.strip_suffix('s').unwrap_or(&lower);
     Ok(match one {
-        "microsecond" => Unit::Time(1),
-        "millisecond" => Unit::Time(1000),
-        "second" => Unit::Time(SECOND_US),
-        "minute" => Unit::Time(60 * SECOND_US),
-        "hour" => Unit::Time(3600 * SECOND_US),
-        "day" => Unit::Time(DAY_US),
-        "week" => Unit::Week,
-        "month" => Unit::Months(1),
-        "quarter" => Unit::Months(3),
-        "year" => Unit::Months(12),
+        "microsecond" => DistanceUnit::Time(1),
+        "millisecond" => DistanceUnit::Time(1000),
+        "second" => DistanceUnit::Time(SECOND_US),
+        "minute" => DistanceUnit::Time(60 * SECOND_US),
+        "hour" => DistanceUnit::Time(3600 * SECOND_US),
+        "day" => DistanceUnit::Time(DAY_US),
+        "week" => DistanceUnit::Week,
+        "month" => DistanceUnit::Months(1),
+        "quarter" => DistanceUnit::Months(3),
+        "year" => DistanceUnit::Months(12),
         _ => {
             return Err(format!(
                 "'{name}' is no unit: write microsecond, millisecond, second, minute, hour, day, week, month, quarter or year"
@@ -50,43 +52,44 @@ fn unit(name: &str) -> Outcome<Unit> {
     })
 }
 
-/// The whole units from `a` to `b`.
-fn whole(unit: Unit, a: i64, b: i64) -> Outcome<i64> {
+/// Returns the number of complete units from `a` to `b`; negative if `b` is earlier.
+fn whole_units(unit: DistanceUnit, a: i64, b: i64) -> TimeResult<i64> {
     let between = b.checked_sub(a).ok_or("the times are too far apart")?;
     Ok(match unit {
-        Unit::Time(size) => between / size,
-        Unit::Week => between / (7 * DAY_US),
-        Unit::Months(size) => {
-            let (early, late) = (Moment::of(a.min(b)), Moment::of(a.max(b)));
-            let months = month(&late) - month(&early);
+        DistanceUnit::Time(size) => between / size,
+        DistanceUnit::Week => between / (7 * DAY_US),
+        DistanceUnit::Months(size) => {
+            let (early, late) = (Moment::from_us(a.min(b)), Moment::from_us(a.max(b)));
+            let months = months_since_zero(&late) - months_since_zero(&early);
+            // The last month is incomplete if its day and time of day were not reached.
             let short = (late.day, late.us) < (early.day, early.us);
             (months - i64::from(short)) / size * between.signum()
         }
     })
 }
 
-/// Months since the year 0.
-fn month(of: &Moment) -> i64 {
+/// Returns the number of months since the year 0.
+fn months_since_zero(of: &Moment) -> i64 {
     of.year * 12 + i64::from(of.month) - 1
 }
 
-/// Number of times that a unit begins between `a` and `b`.
-fn begun(unit: Unit, a: i64, b: i64) -> Outcome<i64> {
+/// Returns the number of unit boundaries between `a` and `b`.
+fn unit_boundaries(unit: DistanceUnit, a: i64, b: i64) -> TimeResult<i64> {
     let number = |us: i64| match unit {
-        Unit::Time(size) => us.div_euclid(size),
-        // 1970 began on a Thursday.
-        Unit::Week => (us.div_euclid(DAY_US) + 3).div_euclid(7),
-        Unit::Months(size) => month(&Moment::of(us)).div_euclid(size),
+        DistanceUnit::Time(size) => us.div_euclid(size),
+        // 1970-01-01 was a Thursday: adding 3 days aligns weeks to Monday.
+        DistanceUnit::Week => (us.div_euclid(DAY_US) + 3).div_euclid(7),
+        DistanceUnit::Months(size) => months_since_zero(&Moment::from_us(us)).div_euclid(size),
     };
     Ok(number(b) - number(a))
 }
 
-fn between(args: &[ArrayRef], count: fn(Unit, i64, i64) -> Outcome<i64>) -> Result<ArrayRef> {
-    let mut units = Last::new(unit);
-    let (a, b) = (numbers::<Us>(&args[1])?, numbers::<Us>(&args[2])?);
-    let rows = texts(&args[0])?.iter().zip(a.iter().zip(b.iter())).map(|row| match row {
+fn count_units(args: &[ArrayRef], count: fn(DistanceUnit, i64, i64) -> TimeResult<i64>) -> Result<ArrayRef> {
+    let mut units = LastParsed::new(parse_unit);
+    let (a, b) = (number_column::<Us>(&args[1])?, number_column::<Us>(&args[2])?);
+    let rows = text_column(&args[0])?.iter().zip(a.iter().zip(b.iter())).map(|row| match row {
         (Some(name), (Some(a), Some(b))) => units
-            .of(name)
+            .parse(name)
             .copied()
             .and_then(|unit| count(unit, a, b))
             .map(Some)
@@ -99,7 +102,11 @@ fn between(args: &[ArrayRef], count: fn(Unit, i64, i64) -> Outcome<i64>) -> Resu
 
 macro_rules! apart {
     ($ty:ident, $count:expr) => {
-        Overload { args: &[Ty::Text, Ty::$ty, Ty::$ty], out: Ty::Bigint, eval: |args| between(args, $count) }
+        Overload {
+            args: &[Ty::Text, Ty::$ty, Ty::$ty],
+            out: Ty::Bigint,
+            eval: |args| count_units(args, $count),
+        }
     };
 }
 
@@ -109,7 +116,7 @@ macro_rules! days {
             args: &[Ty::$ty, Ty::$ty],
             out: Ty::Int,
             eval: |args| {
-                map2::<$arrow, $arrow, Int32Type>(args, Ty::Int, |b, a| {
+                map_columns::<$arrow, $arrow, Int32Type>(args, Ty::Int, |b, a| {
                     i32::try_from($day(b) - $day(a)).map_err(|_| "the dates are too far apart".to_owned())
                 })
             },
@@ -118,39 +125,41 @@ macro_rules! days {
 }
 
 /// timestampdiff.
-pub(super) const TIMESTAMPDIFF: &[Overload] = &[apart!(Timestamp, whole), apart!(Timestamptz, whole)];
+pub(super) const TIMESTAMPDIFF: &[Overload] =
+    &[apart!(Timestamp, whole_units), apart!(Timestamptz, whole_units)];
 
 /// datediff.
 pub(super) const DATEDIFF: &[Overload] = &[
-    apart!(Timestamp, begun),
-    apart!(Timestamptz, begun),
+    apart!(Timestamp, unit_boundaries),
+    apart!(Timestamptz, unit_boundaries),
     days!(Date, Date32Type, i64::from),
     days!(Timestamp, Us, |us: i64| us.div_euclid(DAY_US)),
     days!(Timestamptz, Us, |us: i64| us.div_euclid(DAY_US)),
 ];
 
-/// A constant unit that is unknown is a mistake.
-pub(super) const CHECK_WHOLE: Check = |args, _| known("timestampdiff", constant(args, 0).map(unit));
+/// Refuses a constant unit that is unknown.
+pub(super) const CHECK_WHOLE: ArgumentCheck =
+    |args, _| check_constant_unit("timestampdiff", constant_text(args, 0).map(parse_unit));
 
-/// The same for datediff.
-pub(super) const CHECK_BEGUN: Check = |args, types| match types.len() {
-    3 => known("datediff", constant(args, 0).map(unit)),
+/// Refuses a constant unit of datediff that is unknown.
+pub(super) const CHECK_BEGUN: ArgumentCheck = |args, types| match types.len() {
+    3 => check_constant_unit("datediff", constant_text(args, 0).map(parse_unit)),
     _ => Ok(()),
 };
 
-fn known<T>(function: &str, unit: Option<Outcome<T>>) -> Result<()> {
+fn check_constant_unit<T>(function: &str, unit: Option<TimeResult<T>>) -> Result<()> {
     match unit {
         Some(Err(message)) => plan_err!("{function} always fails: {message}"),
         _ => Ok(()),
     }
 }
 
-/// BigQuery's unit as that of date_trunc.
-fn truncated_to(name: &str) -> Outcome<super::part::Field> {
+/// Converts BigQuery's unit to that of date_trunc.
+fn truncated_to(name: &str) -> TimeResult<super::part::Field> {
     match name.to_ascii_lowercase().as_str() {
         "week" => Err("'week' begins on Sunday elsewhere, and on Monday here: write isoweek".to_owned()),
-        "isoweek" => truncating("week"),
-        _ => truncating(name),
+        "isoweek" => truncation_unit("week"),
+        _ => truncation_unit(name),
     }
 }
 
@@ -160,9 +169,11 @@ macro_rules! cut {
             args: &[Ty::$ty, Ty::Text],
             out: Ty::$ty,
             eval: |args| {
-                let mut units = Last::new(truncated_to);
+                let mut units = LastParsed::new(truncated_to);
                 let swapped = [Arc::clone(&args[1]), Arc::clone(&args[0])];
-                super::udf::map_text::<Us, Us>(&swapped, Ty::$ty, |name, us| truncate(*units.of(name)?, us))
+                super::udf::map_text::<Us, Us>(&swapped, Ty::$ty, |name, us| {
+                    truncate_timestamp(*units.parse(name)?, us)
+                })
             },
         }
     };
@@ -171,9 +182,9 @@ macro_rules! cut {
 /// timestamp_trunc.
 pub(super) const TIMESTAMP_TRUNC: &[Overload] = &[cut!(Timestamp), cut!(Timestamptz)];
 
-/// The same for timestamp_trunc.
-pub(super) const CHECK_TRUNCATED: Check =
-    |args, _| known("timestamp_trunc", constant(args, 1).map(truncated_to));
+/// Refuses a constant unit of timestamp_trunc that is unknown.
+pub(super) const CHECK_TRUNCATED: ArgumentCheck =
+    |args, _| check_constant_unit("timestamp_trunc", constant_text(args, 1).map(truncated_to));
 
 #[cfg(test)]
 mod tests {
@@ -197,10 +208,12 @@ mod tests {
             ("second", "1970-01-01", "1969-12-31T23:59:59.5", 0, -1),
         ];
         for (name, a, b, expected, crossed) in cases {
-            let unit = unit(name).unwrap();
-            assert_eq!(whole(unit, us(a), us(b)).unwrap(), expected, "{name} {a} {b}");
-            assert_eq!(begun(unit, us(a), us(b)).unwrap(), crossed, "{name} {a} {b}");
+            let unit = parse_unit(name).unwrap();
+            assert_eq!(whole_units(unit, us(a), us(b)).unwrap(), expected, "{name} {a} {b}");
+            assert_eq!(unit_boundaries(unit, us(a), us(b)).unwrap(), crossed, "{name} {a} {b}");
         }
-        assert!(unit("fortnight").is_err() && unit("m").is_err() && truncated_to("week").is_err());
+        assert!(
+            parse_unit("fortnight").is_err() && parse_unit("m").is_err() && truncated_to("week").is_err()
+        );
     }
 }

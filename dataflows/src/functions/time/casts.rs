@@ -1,29 +1,30 @@
 //! Casts between times, and between times and text.
 //!
-//! Text is read by [`super::read`] and written as PostgreSQL writes it: `2026-01-01 10:00:00`,
-//! `2026-01-01 10:00:00+00`, `1 day 02:00:00`, with BC for years before 1. What is not here either has
-//! no value (a TIME of a DATE) or is Arrow's: TIMESTAMP to TIMESTAMPTZ and back are the same number.
+//! Text is read by [`super::read`] and written as PostgreSQL writes it: `2026-01-01 10:00:00`, `2026-01-01
+//! 10:00:00+00`, `1 day 02:00:00`, with BC for years before 1. Other casts either do not exist (a DATE to
+//! TIME) or are Arrow's: TIMESTAMP and TIMESTAMPTZ are converted without changing the number.
 
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{
-    DataType, Date32Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+    DataType, Date32Type, IntervalMonthDayNanoType as Mdn, Time64MicrosecondType as Tod,
+    TimestampMicrosecondType as Us,
 };
 use datafusion_expr::ScalarUDF;
 use schemas::types::span::Span;
 use schemas::types::time::DAY_US;
 
-use super::calendar::{Moment, at, in_days};
+use super::calendar::{Moment, in_days, timestamp_at};
 use super::read::{read_date, read_time, read_timestamp, read_timestamptz};
-use super::udf::{Outcome, Overload, Ty, function, map, read, write};
-
-type Us = TimestampMicrosecondType;
-type Tod = Time64MicrosecondType;
-type Mdn = IntervalMonthDayNanoType;
+use super::udf::{Overload, TimeResult, Ty, function, map_column, parse_column, write_column};
 
 macro_rules! one {
     ($from:ident => $to:ident, $a:ty => $r:ty, $f:expr) => {
-        Overload { args: &[Ty::$from], out: Ty::$to, eval: |args| map::<$a, $r>(&args[0], Ty::$to, $f) }
+        Overload {
+            args: &[Ty::$from],
+            out: Ty::$to,
+            eval: |args| map_column::<$a, $r>(&args[0], Ty::$to, $f),
+        }
     };
 }
 
@@ -31,7 +32,7 @@ const TO_DATE: &[Overload] = &[
     Overload {
         args: &[Ty::Text],
         out: Ty::Date,
-        eval: |args| read::<Date32Type>(&args[0], Ty::Date, read_date),
+        eval: |args| parse_column::<Date32Type>(&args[0], Ty::Date, read_date),
     },
     one!(Timestamp => Date, Us => Date32Type, |us| in_days(us.div_euclid(DAY_US))),
     one!(Timestamptz => Date, Us => Date32Type, |us| in_days(us.div_euclid(DAY_US))),
@@ -41,22 +42,26 @@ const TO_TIMESTAMP: &[Overload] = &[
     Overload {
         args: &[Ty::Text],
         out: Ty::Timestamp,
-        eval: |args| read::<Us>(&args[0], Ty::Timestamp, read_timestamp),
+        eval: |args| parse_column::<Us>(&args[0], Ty::Timestamp, read_timestamp),
     },
-    one!(Date => Timestamp, Date32Type => Us, |days| at(days.into(), 0)),
+    one!(Date => Timestamp, Date32Type => Us, |days| timestamp_at(days.into(), 0)),
 ];
 
 const TO_TIMESTAMPTZ: &[Overload] = &[
     Overload {
         args: &[Ty::Text],
         out: Ty::Timestamptz,
-        eval: |args| read::<Us>(&args[0], Ty::Timestamptz, read_timestamptz),
+        eval: |args| parse_column::<Us>(&args[0], Ty::Timestamptz, read_timestamptz),
     },
-    one!(Date => Timestamptz, Date32Type => Us, |days| at(days.into(), 0)),
+    one!(Date => Timestamptz, Date32Type => Us, |days| timestamp_at(days.into(), 0)),
 ];
 
 const TO_TIME: &[Overload] = &[
-    Overload { args: &[Ty::Text], out: Ty::Time, eval: |args| read::<Tod>(&args[0], Ty::Time, read_time) },
+    Overload {
+        args: &[Ty::Text],
+        out: Ty::Time,
+        eval: |args| parse_column::<Tod>(&args[0], Ty::Time, read_time),
+    },
     one!(Timestamp => Time, Us => Tod, |us| Ok(us.rem_euclid(DAY_US))),
     one!(Timestamptz => Time, Us => Tod, |us| Ok(us.rem_euclid(DAY_US))),
     one!(Interval => Time, Mdn => Tod, |of| Ok(Span::from(of).us.rem_euclid(DAY_US))),
@@ -66,45 +71,47 @@ const TO_INTERVAL: &[Overload] = &[
     Overload {
         args: &[Ty::Text],
         out: Ty::Interval,
-        eval: |args| read::<Mdn>(&args[0], Ty::Interval, read_interval),
+        eval: |args| parse_column::<Mdn>(&args[0], Ty::Interval, read_interval),
     },
-    one!(Time => Interval, Tod => Mdn, |us| super::span::arrow(Some(Span { us, ..Span::default() }))),
+    one!(Time => Interval, Tod => Mdn, |us| {
+        super::span::to_arrow_interval(Some(Span { us, ..Span::default() }))
+    }),
 ];
 
 const TO_TEXT: &[Overload] = &[
     Overload {
         args: &[Ty::Date],
         out: Ty::Text,
-        eval: |args| write::<Date32Type>(&args[0], |d, out| write_date(d.into(), out)),
+        eval: |args| write_column::<Date32Type>(&args[0], |d, out| write_date(d.into(), out)),
     },
     Overload {
         args: &[Ty::Timestamp],
         out: Ty::Text,
-        eval: |args| write::<Us>(&args[0], |us, out| write_timestamp(us, "", out)),
+        eval: |args| write_column::<Us>(&args[0], |us, out| write_timestamp(us, "", out)),
     },
     Overload {
         args: &[Ty::Timestamptz],
         out: Ty::Text,
-        eval: |args| write::<Us>(&args[0], |us, out| write_timestamp(us, "+00", out)),
+        eval: |args| write_column::<Us>(&args[0], |us, out| write_timestamp(us, "+00", out)),
     },
-    Overload { args: &[Ty::Time], out: Ty::Text, eval: |args| write::<Tod>(&args[0], write_time) },
+    Overload { args: &[Ty::Time], out: Ty::Text, eval: |args| write_column::<Tod>(&args[0], write_time) },
     Overload {
         args: &[Ty::Interval],
         out: Ty::Text,
-        eval: |args| write::<Mdn>(&args[0], |of, out| Span::from(of).write(out)),
+        eval: |args| write_column::<Mdn>(&args[0], |of, out| Span::from(of).write(out)),
     },
 ];
 
-/// Reads an INTERVAL.
-pub(crate) fn read_interval(text: &str) -> Outcome<arrow::datatypes::IntervalMonthDayNano> {
+/// Parses an INTERVAL.
+pub(crate) fn read_interval(text: &str) -> TimeResult<arrow::datatypes::IntervalMonthDayNano> {
     let shown = || format!("'{}' is no INTERVAL", text.chars().take(64).collect::<String>());
     Span::parse(text).and_then(Span::to_arrow).ok_or_else(shown)
 }
 
-/// A type, what becomes of it, and the function that gives it.
+/// A target type, its overloads by source type, and the function that has them.
 type Given = (Ty, &'static [Overload], Arc<ScalarUDF>);
 
-/// The functions by the type they give.
+/// The cast functions by the type they give.
 static CASTS: LazyLock<[Given; 6]> = LazyLock::new(|| {
     [
         ("herald_cast_date", Ty::Date, TO_DATE),
@@ -117,13 +124,13 @@ static CASTS: LazyLock<[Given; 6]> = LazyLock::new(|| {
     .map(|(name, to, overloads)| (to, overloads, function(name, overloads)))
 });
 
-/// All of them.
+/// Returns these functions.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     CASTS.iter().map(|(.., function)| Arc::clone(function)).collect()
 }
 
-/// The function that casts `from` to `to`, where one of the two is a time and Arrow's cast is not
-/// PostgreSQL's.
+/// Returns the function that casts `from` to `to`, where one of the two is a time and Arrow's cast differs
+/// from PostgreSQL's.
 pub(crate) fn cast(from: &DataType, to: &DataType) -> Option<Arc<ScalarUDF>> {
     let (.., overloads, function) = CASTS.iter().find(|(ty, ..)| ty.arrow() == *to)?;
     let text = matches!(from, DataType::Utf8View | DataType::LargeUtf8);
@@ -135,7 +142,7 @@ pub(crate) fn cast(from: &DataType, to: &DataType) -> Option<Arc<ScalarUDF>> {
 pub(super) fn write_date(days: i64, out: &mut Vec<u8>) {
     let of = Moment::of_day(days);
     write_day(&of, out);
-    era(&of, out);
+    write_era(&of, out);
 }
 
 fn write_day(of: &Moment, out: &mut Vec<u8>) {
@@ -143,15 +150,15 @@ fn write_day(of: &Moment, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{year:04}-{:02}-{:02}", of.month, of.day).as_bytes());
 }
 
-fn era(of: &Moment, out: &mut Vec<u8>) {
+fn write_era(of: &Moment, out: &mut Vec<u8>) {
     if of.year <= 0 {
         out.extend_from_slice(b" BC");
     }
 }
 
-/// Appends a time of day, its fraction without zeros at the end.
+/// Appends a time of day, its fraction without trailing zeros.
 pub(super) fn write_time(us: i64, out: &mut Vec<u8>) {
-    let of = Moment { us, ..Moment::of(0) };
+    let of = Moment { us, ..Moment::from_us(0) };
     out.extend_from_slice(format!("{:02}:{:02}:{:02}", of.hour(), of.minute(), of.second()).as_bytes());
     if of.fraction() > 0 {
         let digits = format!(".{:06}", of.fraction());
@@ -160,12 +167,12 @@ pub(super) fn write_time(us: i64, out: &mut Vec<u8>) {
 }
 
 fn write_timestamp(us: i64, zone: &str, out: &mut Vec<u8>) {
-    let of = Moment::of(us);
+    let of = Moment::from_us(us);
     write_day(&of, out);
     out.push(b' ');
     write_time(of.us, out);
     out.extend_from_slice(zone.as_bytes());
-    era(&of, out);
+    write_era(&of, out);
 }
 
 #[cfg(test)]

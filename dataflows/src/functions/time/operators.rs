@@ -1,10 +1,10 @@
 //! Operators over times, planned as functions.
 //!
-//! `timestamp + interval` stays DataFusion's: its value is right, and what is known of event time is
-//! read off it. Sums and differences that DataFusion has otherwise become functions here, and the two
-//! sides of a comparison one type: a DATE becomes what it is compared with, a TIMESTAMP beside a
-//! TIMESTAMPTZ is one in UTC, a text constant is read. Intervals are compared by a later pass
-//! ([`crate::sql::logical::types::intervals`]), which sees every place where they are.
+//! `timestamp + interval` stays DataFusion's: its value is right, and the analysis of event time recognizes
+//! it. Sums and differences that DataFusion computes otherwise become functions here, and the two sides of a
+//! comparison get one type: a DATE is cast to the other side's type, a TIMESTAMP next to a TIMESTAMPTZ counts
+//! as UTC, a text constant is parsed. Intervals are compared by a later pass
+//! ([`crate::sql::logical::types::intervals`]), which sees every place where they occur.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,11 +16,11 @@ use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use super::casts::{cast, read_interval};
 use super::read::{read_date, read_time, read_timestamp, read_timestamptz};
-use super::udf::{Outcome, Overload, Ty, function, made};
+use super::udf::{Overload, TimeResult, Ty, checked_function, function};
 use super::{LENGTH, part, span};
 
 /// The functions behind the operators.
-struct Known {
+struct OperatorFunctions {
     length: Arc<ScalarUDF>,
     in_days: Arc<ScalarUDF>,
     negative: Arc<ScalarUDF>,
@@ -34,9 +34,9 @@ struct Known {
     extract: Arc<ScalarUDF>,
 }
 
-static KNOWN: LazyLock<Known> = LazyLock::new(|| {
+static OPERATOR_FUNCTIONS: LazyLock<OperatorFunctions> = LazyLock::new(|| {
     let of = |name, overloads: &'static [Overload]| function(name, overloads);
-    Known {
+    OperatorFunctions {
         length: of(LENGTH, span::LENGTH),
         in_days: of("herald_interval_in_days", span::IN_DAYS),
         negative: of("herald_interval_negative", span::NEGATIVE),
@@ -47,13 +47,13 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
         less: of("herald_time_minus", span::LESS),
         times: of("herald_interval_times", span::TIMES),
         over: of("herald_interval_over", span::OVER),
-        extract: made("extract", &[], part::EXTRACT, Some(part::CHECK_EXTRACT)),
+        extract: checked_function("extract", &[], part::EXTRACT, Some(part::CHECK_EXTRACT)),
     }
 });
 
-/// All of them.
+/// Returns these functions.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
-    let k = &*KNOWN;
+    let k = &*OPERATOR_FUNCTIONS;
     [
         &k.length,
         &k.in_days,
@@ -70,51 +70,51 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     .into()
 }
 
-/// The length of an interval, by which it is compared.
+/// Calls the function for an interval's length, by which intervals are compared.
 pub(crate) fn length(of: Expr) -> Expr {
-    KNOWN.length.call(vec![of])
+    OPERATOR_FUNCTIONS.length.call(vec![of])
 }
 
-/// The one form of intervals that are equal.
+/// Calls the function for the canonical form of an interval: equal intervals become identical.
 pub(crate) fn in_days(of: Expr) -> Expr {
-    KNOWN.in_days.call(vec![of])
+    OPERATOR_FUNCTIONS.in_days.call(vec![of])
 }
 
-/// An interval turned around.
+/// Calls the function that negates an interval.
 pub(crate) fn negative(of: Expr) -> Expr {
-    KNOWN.negative.call(vec![of])
+    OPERATOR_FUNCTIONS.negative.call(vec![of])
 }
 
-/// Plans operators and EXTRACT over times.
+/// Planner of operators and EXTRACT over times.
 #[derive(Debug)]
-pub(crate) struct Operators;
+pub(crate) struct TimeOperators;
 
-impl ExprPlanner for Operators {
+impl ExprPlanner for TimeOperators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let types = raw.left.get_type(schema).ok().zip(raw.right.get_type(schema).ok());
-        let Some((left, right)) = types.map(|(l, r)| (kind(&l), kind(&r))) else {
+        let Some((left, right)) = types.map(|(l, r)| (time_kind(&l), time_kind(&r))) else {
             return Ok(PlannerResult::Original(raw));
         };
         if !left.is_time() && !right.is_time() {
             return Ok(PlannerResult::Original(raw));
         }
-        if let Some(operator) = comparison(&raw.op) {
-            return compared(raw, operator, (left, right));
+        if let Some(operator) = comparison_operator(&raw.op) {
+            return plan_comparison(raw, operator, (left, right));
         }
-        Ok(match arithmetic(&raw, left, right)? {
+        Ok(match plan_arithmetic(&raw, left, right)? {
             Some(planned) => PlannerResult::Planned(planned),
             None => PlannerResult::Original(raw),
         })
     }
 
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        Ok(PlannerResult::Planned(KNOWN.extract.call(args)))
+        Ok(PlannerResult::Planned(OPERATOR_FUNCTIONS.extract.call(args)))
     }
 }
 
-/// What matters of a type here.
+/// The kind of a type, as far as these operators distinguish types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum TimeKind {
     Date,
     Time,
     Timestamp,
@@ -126,27 +126,34 @@ enum Kind {
     Other,
 }
 
-impl Kind {
+impl TimeKind {
     fn is_time(self) -> bool {
-        matches!(self, Kind::Date | Kind::Time | Kind::Timestamp | Kind::Timestamptz | Kind::Interval)
+        matches!(
+            self,
+            TimeKind::Date
+                | TimeKind::Time
+                | TimeKind::Timestamp
+                | TimeKind::Timestamptz
+                | TimeKind::Interval
+        )
     }
 }
 
-fn kind(of: &DataType) -> Kind {
+fn time_kind(of: &DataType) -> TimeKind {
     match of {
-        DataType::Date32 => Kind::Date,
-        DataType::Time64(TimeUnit::Microsecond) => Kind::Time,
-        DataType::Timestamp(TimeUnit::Microsecond, None) => Kind::Timestamp,
-        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Kind::Timestamptz,
-        DataType::Interval(IntervalUnit::MonthDayNano) => Kind::Interval,
-        of if of.is_integer() => Kind::Whole,
-        of if of.is_numeric() => Kind::Number,
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => Kind::Text,
-        _ => Kind::Other,
+        DataType::Date32 => TimeKind::Date,
+        DataType::Time64(TimeUnit::Microsecond) => TimeKind::Time,
+        DataType::Timestamp(TimeUnit::Microsecond, None) => TimeKind::Timestamp,
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => TimeKind::Timestamptz,
+        DataType::Interval(IntervalUnit::MonthDayNano) => TimeKind::Interval,
+        of if of.is_integer() => TimeKind::Whole,
+        of if of.is_numeric() => TimeKind::Number,
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => TimeKind::Text,
+        _ => TimeKind::Other,
     }
 }
 
-fn comparison(op: &BinaryOperator) -> Option<Operator> {
+fn comparison_operator(op: &BinaryOperator) -> Option<Operator> {
     Some(match op {
         BinaryOperator::Eq => Operator::Eq,
         BinaryOperator::NotEq => Operator::NotEq,
@@ -158,40 +165,44 @@ fn comparison(op: &BinaryOperator) -> Option<Operator> {
     })
 }
 
-/// A comparison whose sides are of one type.
-fn compared(raw: RawBinaryExpr, op: Operator, kinds: (Kind, Kind)) -> Result<PlannerResult<RawBinaryExpr>> {
+/// Plans a comparison whose sides are converted to one type.
+fn plan_comparison(
+    raw: RawBinaryExpr,
+    op: Operator,
+    kinds: (TimeKind, TimeKind),
+) -> Result<PlannerResult<RawBinaryExpr>> {
     let target = match kinds {
-        (Kind::Date, Kind::Timestamp) | (Kind::Timestamp, Kind::Date) => Kind::Timestamp,
-        (Kind::Date | Kind::Timestamp, Kind::Timestamptz)
-        | (Kind::Timestamptz, Kind::Date | Kind::Timestamp) => Kind::Timestamptz,
-        (time, Kind::Text) if time.is_time() && is_text(&raw.right) => time,
-        (Kind::Text, time) if time.is_time() && is_text(&raw.left) => time,
+        (TimeKind::Date, TimeKind::Timestamp) | (TimeKind::Timestamp, TimeKind::Date) => TimeKind::Timestamp,
+        (TimeKind::Date | TimeKind::Timestamp, TimeKind::Timestamptz)
+        | (TimeKind::Timestamptz, TimeKind::Date | TimeKind::Timestamp) => TimeKind::Timestamptz,
+        (time, TimeKind::Text) if time.is_time() && is_text(&raw.right) => time,
+        (TimeKind::Text, time) if time.is_time() && is_text(&raw.left) => time,
         _ => return Ok(PlannerResult::Original(raw)),
     };
-    let (left, right) = (converted(raw.left, kinds.0, target)?, converted(raw.right, kinds.1, target)?);
+    let (left, right) = (convert_to(raw.left, kinds.0, target)?, convert_to(raw.right, kinds.1, target)?);
     Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))))
 }
 
 fn is_text(of: &Expr) -> bool {
-    text(of).is_some()
+    constant_text(of).is_some()
 }
 
-fn text(of: &Expr) -> Option<&str> {
+fn constant_text(of: &Expr) -> Option<&str> {
     match of {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text),
         _ => None,
     }
 }
 
-/// `of` as `to`; a text constant is read now.
-fn converted(of: Expr, from: Kind, to: Kind) -> Result<Expr> {
+/// Converts `of` to the kind `to`; a text constant is parsed now.
+fn convert_to(of: Expr, from: TimeKind, to: TimeKind) -> Result<Expr> {
     if from == to {
         return Ok(of);
     }
-    if let Some(text) = text(&of) {
-        return constant(text, to).map(lit).map_err(DataFusionError::Plan);
+    if let Some(text) = constant_text(&of) {
+        return parse_constant(text, to).map(lit).map_err(DataFusionError::Plan);
     }
-    let (from, to) = (arrow(from), arrow(to));
+    let (from, to) = (arrow_type(from), arrow_type(to));
     Ok(match from.zip(to) {
         Some((from, to)) => match cast(&from, &to) {
             Some(function) => function.call(vec![of]),
@@ -201,47 +212,48 @@ fn converted(of: Expr, from: Kind, to: Kind) -> Result<Expr> {
     })
 }
 
-fn arrow(of: Kind) -> Option<DataType> {
+fn arrow_type(of: TimeKind) -> Option<DataType> {
     Some(match of {
-        Kind::Date => Ty::Date.arrow(),
-        Kind::Time => Ty::Time.arrow(),
-        Kind::Timestamp => Ty::Timestamp.arrow(),
-        Kind::Timestamptz => Ty::Timestamptz.arrow(),
-        Kind::Interval => Ty::Interval.arrow(),
+        TimeKind::Date => Ty::Date.arrow(),
+        TimeKind::Time => Ty::Time.arrow(),
+        TimeKind::Timestamp => Ty::Timestamp.arrow(),
+        TimeKind::Timestamptz => Ty::Timestamptz.arrow(),
+        TimeKind::Interval => Ty::Interval.arrow(),
         _ => return None,
     })
 }
 
-fn constant(text: &str, as_a: Kind) -> Outcome<ScalarValue> {
+fn parse_constant(text: &str, as_a: TimeKind) -> TimeResult<ScalarValue> {
     Ok(match as_a {
-        Kind::Date => ScalarValue::Date32(Some(read_date(text)?)),
-        Kind::Time => ScalarValue::Time64Microsecond(Some(read_time(text)?)),
-        Kind::Timestamp => ScalarValue::TimestampMicrosecond(Some(read_timestamp(text)?), None),
-        Kind::Timestamptz => {
+        TimeKind::Date => ScalarValue::Date32(Some(read_date(text)?)),
+        TimeKind::Time => ScalarValue::Time64Microsecond(Some(read_time(text)?)),
+        TimeKind::Timestamp => ScalarValue::TimestampMicrosecond(Some(read_timestamp(text)?), None),
+        TimeKind::Timestamptz => {
             ScalarValue::TimestampMicrosecond(Some(read_timestamptz(text)?), Some("UTC".into()))
         }
         _ => ScalarValue::IntervalMonthDayNano(Some(read_interval(text)?)),
     })
 }
 
-/// A sum, difference, product or quotient with times in it; None where DataFusion's is right, or none.
-fn arithmetic(raw: &RawBinaryExpr, left: Kind, right: Kind) -> Result<Option<Expr>> {
+/// Plans a sum, difference, product or quotient with times in it; None where DataFusion's is right or there
+/// is none.
+fn plan_arithmetic(raw: &RawBinaryExpr, left: TimeKind, right: TimeKind) -> Result<Option<Expr>> {
     use BinaryOperator as B;
-    use Kind as K;
-    let k = &*KNOWN;
+    use TimeKind as K;
+    let k = &*OPERATOR_FUNCTIONS;
     let call = |f: &Arc<ScalarUDF>, l: &Expr, r: &Expr| Some(f.call(vec![l.clone(), r.clone()]));
     let (l, r) = (&raw.left, &raw.right);
-    let number = |kind: Kind| matches!(kind, K::Whole | K::Number);
+    let number = |kind: TimeKind| matches!(kind, K::Whole | K::Number);
     Ok(match (&raw.op, left, right) {
-        // A text constant beside a time is what makes sense there.
+        // A text constant next to a time is parsed as the type that the operator needs there.
         (B::Plus | B::Minus, time, K::Text) if is_text(r) && time.is_time() => {
             let like = if raw.op == B::Minus || time == K::Interval { time } else { K::Interval };
             let read = RawBinaryExpr {
                 op: raw.op.clone(),
                 left: l.clone(),
-                right: converted(r.clone(), right, like)?,
+                right: convert_to(r.clone(), right, like)?,
             };
-            Some(arithmetic(&read, left, like)?.unwrap_or_else(|| plain(&read)))
+            Some(plan_arithmetic(&read, left, like)?.unwrap_or_else(|| datafusion_operator(&read)))
         }
         (B::Plus, K::Date, K::Whole) => call(&k.date_plus, l, r),
         (B::Plus, K::Whole, K::Date) => call(&k.date_plus, r, l),
@@ -253,7 +265,7 @@ fn arithmetic(raw: &RawBinaryExpr, left: Kind, right: Kind) -> Result<Option<Exp
         (B::Minus, K::Date | K::Timestamp | K::Timestamptz, K::Date | K::Timestamp | K::Timestamptz) => {
             let zoned = [left, right].contains(&K::Timestamptz);
             let target = if zoned { K::Timestamptz } else { K::Timestamp };
-            let (l, r) = (converted(l.clone(), left, target)?, converted(r.clone(), right, target)?);
+            let (l, r) = (convert_to(l.clone(), left, target)?, convert_to(r.clone(), right, target)?);
             call(&k.difference, &l, &r)
         }
         (B::Multiply, K::Interval, of) if number(of) => call(&k.times, l, r),
@@ -263,7 +275,7 @@ fn arithmetic(raw: &RawBinaryExpr, left: Kind, right: Kind) -> Result<Option<Exp
     })
 }
 
-fn plain(raw: &RawBinaryExpr) -> Expr {
+fn datafusion_operator(raw: &RawBinaryExpr) -> Expr {
     let op = if raw.op == BinaryOperator::Minus { Operator::Minus } else { Operator::Plus };
     Expr::BinaryExpr(BinaryExpr::new(Box::new(raw.left.clone()), op, Box::new(raw.right.clone())))
 }

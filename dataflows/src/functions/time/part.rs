@@ -1,8 +1,8 @@
 //! extract and date_part: one field of a time.
 //!
-//! The result is DOUBLE, which holds every field exactly: microseconds of an epoch are below 2^53
-//! until the year 2255, and seconds with six digits print as PostgreSQL's NUMERIC does. extract knows
-//! of a DATE only what a date has; date_part takes it as its midnight.
+//! The result is DOUBLE, which holds every field exactly: microseconds of an epoch are below 2^53 until the
+//! year 2255, and seconds with six digits print as PostgreSQL's NUMERIC does. extract takes only the fields
+//! of a date from a DATE; date_part treats a DATE as its midnight.
 
 use arrow::datatypes::{
     DataType, Date32Type, Float64Type, IntervalMonthDayNanoType, Time64MicrosecondType,
@@ -13,7 +13,9 @@ use schemas::types::span::Span;
 use schemas::types::time::{DAY_US, SECOND_US};
 
 use super::calendar::Moment;
-use super::udf::{Check, Last, Outcome, Overload, Ty, constant, map_text, mistake};
+use super::udf::{
+    ArgumentCheck, LastParsed, Overload, TimeResult, Ty, check_outcome, constant_text, map_text,
+};
 
 /// A field of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +44,8 @@ pub(super) enum Field {
     ZoneMinute,
 }
 
-/// The field that PostgreSQL knows by this name.
-pub(super) fn field(name: &str) -> Outcome<Field> {
+/// Returns the field with one of PostgreSQL's names for it.
+pub(super) fn parse_field(name: &str) -> TimeResult<Field> {
     use Field as F;
     Ok(match name.to_lowercase().as_str() {
         "microsecond" | "microseconds" | "microsecon" | "us" | "usec" | "usecs" | "usecond" | "useconds" => {
@@ -80,23 +82,23 @@ pub(super) fn field(name: &str) -> Outcome<Field> {
     })
 }
 
-fn unknown(field: Field, of: &str) -> String {
+fn no_such_part(field: Field, of: &str) -> String {
     format!("'{}' is no part of {of}", format!("{field:?}").to_lowercase())
 }
 
-fn number(value: i64) -> f64 {
+fn to_double(value: i64) -> f64 {
     value as f64
 }
 
-/// Of a timestamp.
-fn of_timestamp(field: Field, us: i64, zoned: bool) -> Outcome<f64> {
-    let of = Moment::of(us);
+/// Returns a field of a timestamp.
+fn of_timestamp(field: Field, us: i64, zoned: bool) -> TimeResult<f64> {
+    let of = Moment::from_us(us);
     Ok(match field {
-        Field::Epoch => number(us) / number(SECOND_US),
-        Field::Julian => number(of.days + 2_440_588) + number(of.us) / number(DAY_US),
+        Field::Epoch => to_double(us) / to_double(SECOND_US),
+        Field::Julian => to_double(of.days + 2_440_588) + to_double(of.us) / to_double(DAY_US),
         Field::Zone | Field::ZoneHour | Field::ZoneMinute => {
             if !zoned {
-                return Err(unknown(field, "a TIMESTAMP"));
+                return Err(no_such_part(field, "a TIMESTAMP"));
             }
             0.0
         }
@@ -104,11 +106,11 @@ fn of_timestamp(field: Field, us: i64, zoned: bool) -> Outcome<f64> {
     })
 }
 
-/// Of the day.
-fn of_day(field: Field, of: &Moment) -> Outcome<f64> {
+/// Returns a field of a date.
+fn of_day(field: Field, of: &Moment) -> TimeResult<f64> {
     let year = of.year;
     let before_zero = |year: i64| if year > 0 { year } else { year - 1 };
-    Ok(number(match field {
+    Ok(to_double(match field {
         Field::Day => i64::from(of.day),
         Field::Week => of.iso_week().1,
         Field::Month => i64::from(of.month),
@@ -135,27 +137,27 @@ fn of_day(field: Field, of: &Moment) -> Outcome<f64> {
         Field::Doy => of.of_year(),
         Field::Julian => of.days + 2_440_588,
         Field::Epoch => of.days * 86_400,
-        other => return Err(unknown(other, "a DATE")),
+        other => return Err(no_such_part(other, "a DATE")),
     }))
 }
 
-/// Of a time of day, or of the time in an interval.
-fn of_time(field: Field, us: i64) -> Outcome<f64> {
+/// Returns a field of a time of day, or of the time in an interval.
+fn of_time(field: Field, us: i64) -> TimeResult<f64> {
     let minute = us % (60 * SECOND_US);
     Ok(match field {
-        Field::Microseconds => number(minute),
-        Field::Milliseconds => number(minute) / 1000.0,
-        Field::Second => number(minute) / number(SECOND_US),
-        Field::Minute => number(us / (60 * SECOND_US) % 60),
-        Field::Hour => number(us / (3600 * SECOND_US)),
-        other => return Err(unknown(other, "a TIME")),
+        Field::Microseconds => to_double(minute),
+        Field::Milliseconds => to_double(minute) / 1000.0,
+        Field::Second => to_double(minute) / to_double(SECOND_US),
+        Field::Minute => to_double(us / (60 * SECOND_US) % 60),
+        Field::Hour => to_double(us / (3600 * SECOND_US)),
+        other => return Err(no_such_part(other, "a TIME")),
     })
 }
 
-/// Of an interval; a year of its epoch has 365.25 days, a month 30.
-fn of_interval(field: Field, of: Span) -> Outcome<f64> {
+/// Returns a field of an interval; for the epoch a year has 365.25 days and a month 30.
+fn of_interval(field: Field, of: Span) -> TimeResult<f64> {
     let (years, months) = (i64::from(of.months / 12), i64::from(of.months % 12));
-    Ok(number(match field {
+    Ok(to_double(match field {
         Field::Day => i64::from(of.days),
         Field::Month => months,
         Field::Quarter => months / 3 + 1,
@@ -165,14 +167,15 @@ fn of_interval(field: Field, of: Span) -> Outcome<f64> {
         Field::Millennium => years / 1000,
         Field::Epoch => {
             let quarters = (years * 1461) + months * 120 + i64::from(of.days) * 4;
-            // Whole seconds apart from the rest: all microseconds together are beyond what a DOUBLE holds.
+            // Whole seconds and the fraction are converted separately: all microseconds together can exceed
+            // 2^53.
             let seconds = quarters * 21_600 + of.us / SECOND_US;
-            return Ok(number(seconds) + number(of.us % SECOND_US) / number(SECOND_US));
+            return Ok(to_double(seconds) + to_double(of.us % SECOND_US) / to_double(SECOND_US));
         }
         Field::Microseconds | Field::Milliseconds | Field::Second | Field::Minute | Field::Hour => {
             return of_time(field, of.us);
         }
-        other => return Err(unknown(other, "an INTERVAL")),
+        other => return Err(no_such_part(other, "an INTERVAL")),
     }))
 }
 
@@ -182,41 +185,42 @@ macro_rules! part {
             args: &[Ty::Text, Ty::$ty],
             out: Ty::Double,
             eval: |args| {
-                let mut fields = Last::new(field);
-                map_text::<$arrow, Float64Type>(args, Ty::Double, |name, v| $of(*fields.of(name)?, v))
+                let mut fields = LastParsed::new(parse_field);
+                map_text::<$arrow, Float64Type>(args, Ty::Double, |name, v| $of(*fields.parse(name)?, v))
             },
         }
     };
 }
 
-fn of_time_of_day(field: Field, us: i64) -> Outcome<f64> {
-    if field == Field::Epoch { Ok(number(us) / number(SECOND_US)) } else { of_time(field, us) }
+fn of_time_of_day(field: Field, us: i64) -> TimeResult<f64> {
+    if field == Field::Epoch { Ok(to_double(us) / to_double(SECOND_US)) } else { of_time(field, us) }
 }
 
-fn of_date(field: Field, days: i32) -> Outcome<f64> {
+fn of_date(field: Field, days: i32) -> TimeResult<f64> {
     of_day(field, &Moment::of_day(i64::from(days)))
 }
 
-/// A field of a timestamp for extract, whose epoch is rounded once, as PostgreSQL's NUMERIC is when it becomes a DOUBLE.
-/// date_part computes in DOUBLE: beyond the year 2255 its microseconds are rounded before they are divided.
-fn extracted(field: Field, us: i64, zoned: bool) -> Outcome<f64> {
+/// Returns a field of a timestamp for extract, whose epoch is rounded once, as PostgreSQL's NUMERIC is when
+/// converted to DOUBLE. date_part computes in DOUBLE: beyond the year 2255 its microseconds are rounded
+/// before the division.
+fn extract_from_timestamp(field: Field, us: i64, zoned: bool) -> TimeResult<f64> {
     match field {
         // The whole seconds are exact, and no fraction of six digits lies halfway between two doubles.
-        Field::Epoch => Ok(number(us / SECOND_US) + number(us % SECOND_US) / number(SECOND_US)),
+        Field::Epoch => Ok(to_double(us / SECOND_US) + to_double(us % SECOND_US) / to_double(SECOND_US)),
         field => of_timestamp(field, us, zoned),
     }
 }
 
 /// extract.
 pub(super) const EXTRACT: &[Overload] = &[
-    part!(Timestamp, TimestampMicrosecondType, |f, us| extracted(f, us, false)),
-    part!(Timestamptz, TimestampMicrosecondType, |f, us| extracted(f, us, true)),
+    part!(Timestamp, TimestampMicrosecondType, |f, us| extract_from_timestamp(f, us, false)),
+    part!(Timestamptz, TimestampMicrosecondType, |f, us| extract_from_timestamp(f, us, true)),
     part!(Date, Date32Type, of_date),
     part!(Time, Time64MicrosecondType, of_time_of_day),
     part!(Interval, IntervalMonthDayNanoType, |f, v| of_interval(f, Span::from(v))),
 ];
 
-/// date_part, which has a DATE as its midnight.
+/// date_part, which treats a DATE as its midnight.
 pub(super) const DATE_PART: &[Overload] = &[
     part!(Timestamp, TimestampMicrosecondType, |f, us| of_timestamp(f, us, false)),
     part!(Timestamptz, TimestampMicrosecondType, |f, us| of_timestamp(f, us, true)),
@@ -225,20 +229,20 @@ pub(super) const DATE_PART: &[Overload] = &[
     part!(Interval, IntervalMonthDayNanoType, |f, v| of_interval(f, Span::from(v))),
 ];
 
-fn of_midnight(field: Field) -> Outcome<f64> {
+fn of_midnight(field: Field) -> TimeResult<f64> {
     of_timestamp(field, 0, false)
 }
 
-/// A constant field that is unknown, or no part of the type, is a mistake.
-pub(super) const CHECK_EXTRACT: Check = |args, types| check(args, types, false);
-/// The same for date_part.
-pub(super) const CHECK_PART: Check = |args, types| check(args, types, true);
+/// Refuses a constant field that is unknown, or not part of the type.
+pub(super) const CHECK_EXTRACT: ArgumentCheck = |args, types| check_arguments(args, types, false);
+/// Refuses such a constant field of date_part.
+pub(super) const CHECK_PART: ArgumentCheck = |args, types| check_arguments(args, types, true);
 
-fn check(args: &[Option<&ScalarValue>], types: &[DataType], lenient: bool) -> Result<()> {
-    let Some(name) = constant(args, 0) else { return Ok(()) };
-    let known = field(name);
-    let Ok(of) = known else { return mistake(known) };
-    mistake(match types.get(1) {
+fn check_arguments(args: &[Option<&ScalarValue>], types: &[DataType], lenient: bool) -> Result<()> {
+    let Some(name) = constant_text(args, 0) else { return Ok(()) };
+    let known = parse_field(name);
+    let Ok(of) = known else { return check_outcome(known) };
+    check_outcome(match types.get(1) {
         Some(DataType::Timestamp(_, zone)) => of_timestamp(of, 0, zone.is_some()),
         Some(DataType::Date32) if lenient => of_date(of, 0).or_else(|_| of_midnight(of)),
         Some(DataType::Date32) => of_date(of, 0),
@@ -256,7 +260,7 @@ mod tests {
     #[test]
     fn parts_are_postgresqls() {
         let at = |text: &str| schemas::types::time::parse_timestamp(text).unwrap();
-        let part = |name: &str, us| of_timestamp(field(name).unwrap(), us, false).unwrap();
+        let part = |name: &str, us| of_timestamp(parse_field(name).unwrap(), us, false).unwrap();
         let us = at("2001-02-16T20:38:40.123456");
         for (name, value) in [
             ("century", 21.0),
@@ -279,15 +283,15 @@ mod tests {
         assert_eq!(["century", "decade", "year"].map(|f| part(f, first)), [1.0, 0.0, 1.0]);
         assert_eq!(["century", "decade", "year"].map(|f| part(f, before)), [-1.0, 0.0, -1.0]);
         let span = Span::parse("1 year 1 mon 2 days 03:04:05.5").unwrap();
-        let part = |name: &str| of_interval(field(name).unwrap(), span).unwrap();
+        let part = |name: &str| of_interval(parse_field(name).unwrap(), span).unwrap();
         assert_eq!(["epoch", "hour", "second"].map(part), [34333445.5, 3.0, 5.5]);
-        assert!(field("nonsense").is_err());
+        assert!(parse_field("nonsense").is_err());
         for (at, extract, date_part) in [
             ("2996-02-03T20:47:40.650145", 32380375660.650146, 32380375660.650143),
             ("2001-02-16T20:38:40.123456", 982355920.123456, 982355920.123456),
         ] {
             let us = schemas::types::time::parse_timestamp(at).unwrap();
-            assert_eq!(extracted(Field::Epoch, us, false).unwrap(), extract, "{at}");
+            assert_eq!(extract_from_timestamp(Field::Epoch, us, false).unwrap(), extract, "{at}");
             assert_eq!(of_timestamp(Field::Epoch, us, false).unwrap(), date_part, "{at}");
         }
     }

@@ -1,8 +1,8 @@
 //! to_char: times as text by PostgreSQL's patterns.
 //!
-//! A pattern is a list of fields (`YYYY`, `Mon`, `HH24`), each perhaps with FM before it (no blanks and
-//! no zeros in front) and TH or th behind it, and of text that stands for itself; text in double
-//! quotes is never a field. A pattern is read once and used for all rows that have it.
+//! A pattern is a list of fields (`YYYY`, `Mon`, `HH24`), each optionally preceded by FM (no blanks and no
+//! zeros in front) and followed by TH or th, and of literal text; text in double quotes is never a field. A
+//! pattern is parsed once and used for all rows that have it.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{
@@ -11,15 +11,15 @@ use arrow::datatypes::{
 use datafusion_common::Result;
 use schemas::types::span::Span;
 
-use super::calendar::{Moment, at};
-use super::udf::{Last, Outcome, Overload, Ty, write_by};
+use super::calendar::{Moment, timestamp_at};
+use super::udf::{LastParsed, Overload, TimeResult, Ty, write_by};
 
 /// A field of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
-    /// AD or BC; with points.
+    /// AD or BC; true with points.
     Era(bool),
-    /// AM or PM; with points.
+    /// AM or PM; true with points.
     Half(bool),
     Century,
     DayName,
@@ -35,7 +35,7 @@ pub(super) enum Code {
     IsoOfYear,
     IsoWeekday,
     IsoWeek,
-    /// So many digits of the ISO year.
+    /// The ISO year; number of its digits.
     IsoYear(u8),
     Julian,
     Minute,
@@ -55,11 +55,11 @@ pub(super) enum Code {
     Week,
     WeekOfMonth,
     YearComma,
-    /// So many digits of the year.
+    /// The year; number of its digits.
     Year(u8),
 }
 
-/// The letters of a text field.
+/// The letter case of a text field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Case {
     Upper,
@@ -69,22 +69,22 @@ pub(super) enum Case {
 
 /// A part of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Item {
-    /// A character that stands for itself, and whether it was in quotes.
+pub(super) enum PatternItem {
+    /// A literal character; true if it was in quotes.
     Text(char, bool),
-    /// A field, as written.
+    /// A field.
     Field {
         code: Code,
         case: Case,
-        /// FM.
+        /// True with FM.
         bare: bool,
-        /// th or TH.
+        /// Case of th or TH behind the field.
         ordinal: Option<Case>,
         name: &'static str,
     },
 }
 
-/// Longer ones before those they begin with.
+/// Names of numeric fields and marks; each stands before its own prefixes.
 const NUMBERS: [(&str, Code); 46] = [
     ("A.D.", Code::Era(true)),
     ("B.C.", Code::Era(true)),
@@ -168,12 +168,12 @@ pub(super) const MONTHS: [&str; 12] = [
 /// Names of the days of a week.
 pub(super) const DAYS: [&str; 7] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-/// Months in Roman numbers.
+/// The months as Roman numbers.
 pub(super) const ROMAN: [&str; 12] =
     ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
 
-/// The parts of a pattern.
-pub(super) fn items(pattern: &str) -> Outcome<Vec<Item>> {
+/// Parses a pattern.
+pub(super) fn parse_pattern(pattern: &str) -> TimeResult<Vec<PatternItem>> {
     if pattern.len() > 4096 {
         return Err("the pattern is too long".to_owned());
     }
@@ -181,21 +181,21 @@ pub(super) fn items(pattern: &str) -> Outcome<Vec<Item>> {
     let mut rest = pattern;
     while let Some(first) = rest.chars().next() {
         if first == '"' {
-            rest = quoted(&rest[1..], &mut out);
+            rest = read_quoted(&rest[1..], &mut out);
             continue;
         }
         if let Some(after) = rest.strip_prefix("\\\"") {
-            out.push(Item::Text('"', false));
+            out.push(PatternItem::Text('"', false));
             rest = after;
             continue;
         }
-        match field(rest) {
+        match parse_item(rest) {
             Some((item, after)) => {
                 out.push(item);
                 rest = after;
             }
             None => {
-                out.push(Item::Text(first, false));
+                out.push(PatternItem::Text(first, false));
                 rest = &rest[first.len_utf8()..];
             }
         }
@@ -203,30 +203,30 @@ pub(super) fn items(pattern: &str) -> Outcome<Vec<Item>> {
     Ok(out)
 }
 
-/// Text up to the closing quote; what follows it.
-fn quoted<'a>(mut rest: &'a str, out: &mut Vec<Item>) -> &'a str {
+/// Appends text up to the closing quote; returns the rest behind it.
+fn read_quoted<'a>(mut rest: &'a str, out: &mut Vec<PatternItem>) -> &'a str {
     while let Some(next) = rest.chars().next() {
         rest = &rest[next.len_utf8()..];
         match next {
             '"' => return rest,
             '\\' => {
                 if let Some(escaped) = rest.chars().next() {
-                    out.push(Item::Text(escaped, true));
+                    out.push(PatternItem::Text(escaped, true));
                     rest = &rest[escaped.len_utf8()..];
                 }
             }
-            other => out.push(Item::Text(other, true)),
+            other => out.push(PatternItem::Text(other, true)),
         }
     }
     rest
 }
 
-/// The field a pattern begins with, and what follows it.
-fn field(text: &str) -> Option<(Item, &str)> {
+/// Parses the field that a pattern begins with; also returns the rest behind it.
+fn parse_item(text: &str) -> Option<(PatternItem, &str)> {
     let mut rest = text;
     let mut bare = false;
     loop {
-        // TM asks for names in a local language, which are English here, and unfilled.
+        // TM asks for local names, which are English here and not padded.
         let next = ["FM", "fm", "TM", "tm"].iter().find_map(|p| rest.strip_prefix(p));
         if let Some(after) = next {
             (rest, bare) = (after, true);
@@ -259,13 +259,13 @@ fn field(text: &str) -> Option<(Item, &str)> {
     } else {
         None
     };
-    Some((Item::Field { code, case, bare, ordinal, name }, rest))
+    Some((PatternItem::Field { code, case, bare, ordinal, name }, rest))
 }
 
-/// What is written: a moment, or an interval in its parts.
-struct Source {
+/// The fields of a time to write: of an instant, or of an interval.
+struct TimeFields {
     of: Moment,
-    /// Hours, which an interval may have many of.
+    /// Hours; those of an interval can be above 23.
     hour: i64,
     minute: i64,
     second: i64,
@@ -274,18 +274,18 @@ struct Source {
     interval: Option<Span>,
 }
 
-impl Source {
-    fn moment(us: i64, zone: Option<&'static str>) -> Source {
-        let of = Moment::of(us);
+impl TimeFields {
+    fn from_timestamp(us: i64, zone: Option<&'static str>) -> TimeFields {
+        let of = Moment::from_us(us);
         let (hour, minute, second, fraction) = (of.hour(), of.minute(), of.second(), of.fraction());
-        Source { of, hour, minute, second, fraction, zone, interval: None }
+        TimeFields { of, hour, minute, second, fraction, zone, interval: None }
     }
 
-    fn interval(span: Span) -> Source {
+    fn from_interval(span: Span) -> TimeFields {
         let us = span.us;
         let second = schemas::types::time::SECOND_US;
-        Source {
-            of: Moment::of(0),
+        TimeFields {
+            of: Moment::from_us(0),
             hour: us / (3600 * second),
             minute: us / (60 * second) % 60,
             second: us / second % 60,
@@ -295,8 +295,8 @@ impl Source {
         }
     }
 
-    /// The year as it is written, and the ISO year.
-    fn year(&self, iso: bool) -> i64 {
+    /// Returns the year (or the ISO year) as it is written.
+    fn written_year(&self, iso: bool) -> i64 {
         match self.interval {
             Some(span) => i64::from(span.months / 12),
             None => {
@@ -306,8 +306,8 @@ impl Source {
         }
     }
 
-    /// A number and the digits it has at least.
-    fn number(&self, code: Code) -> Option<(i64, usize)> {
+    /// Returns the value of a numeric field and its least number of digits.
+    fn numeric_field(&self, code: Code) -> Option<(i64, usize)> {
         let of = &self.of;
         let parts = self.interval.map(|span| (i64::from(span.months % 12), i64::from(span.days)));
         Some(match code {
@@ -325,8 +325,8 @@ impl Source {
                 let days = |span: Span| i64::from(span.months) * 30 + i64::from(span.days);
                 (self.interval.map_or_else(|| of.of_year(), days), 3)
             }
-            Code::Year(digits) => short(self.year(false), digits),
-            Code::IsoYear(digits) => short(self.year(true), digits),
+            Code::Year(digits) => short_year(self.written_year(false), digits),
+            Code::IsoYear(digits) => short_year(self.written_year(true), digits),
             Code::Century => (self.century(), 2),
             _ if parts.is_some() => return None,
             Code::Quarter => ((i64::from(of.month) - 1) / 3 + 1, 1),
@@ -349,8 +349,8 @@ impl Source {
         if year > 0 { (year - 1) / 100 + 1 } else { year / 100 - 1 }
     }
 
-    /// Text of a field that is no number; the width it is filled to.
-    fn text(&self, code: Code) -> Option<(String, usize)> {
+    /// Returns the text of a field that is not a number, and the width it is padded to.
+    fn text_field(&self, code: Code) -> Option<(String, usize)> {
         let point =
             |points: bool, plain: &str, pointed: &str| if points { pointed } else { plain }.to_owned();
         if let (Code::Half(points), morning) = (code, self.hour.rem_euclid(24) < 12) {
@@ -380,32 +380,32 @@ impl Source {
     }
 }
 
-fn short(year: i64, digits: u8) -> (i64, usize) {
+fn short_year(year: i64, digits: u8) -> (i64, usize) {
     let value = if digits >= 4 { year } else { year % 10i64.pow(u32::from(digits)) };
     (value, usize::from(digits))
 }
 
-fn formatted(items: &[Item], source: &Source) -> Outcome<String> {
+fn format_items(items: &[PatternItem], source: &TimeFields) -> TimeResult<String> {
     let mut out = String::new();
     for item in items {
         let (code, case, bare, ordinal) = match item {
-            Item::Text(text, _) => {
+            PatternItem::Text(text, _) => {
                 out.push(*text);
                 continue;
             }
-            Item::Field { code, case, bare, ordinal, .. } => (*code, *case, *bare, *ordinal),
+            PatternItem::Field { code, case, bare, ordinal, .. } => (*code, *case, *bare, *ordinal),
         };
         let start = out.len();
         if code == Code::YearComma {
-            let year = source.year(false);
+            let year = source.written_year(false);
             out.push_str(&format!("{},{:03}", year / 1000, year % 1000));
-        } else if let Some((value, width)) = source.number(code) {
-            // Fractions have their digits always.
+        } else if let Some((value, width)) = source.numeric_field(code) {
+            // Fractions always have all their digits.
             let kept = matches!(code, Code::Millis | Code::Micros | Code::Fraction(_));
             let signed = value < 0 && !matches!(code, Code::Day | Code::OfYear);
             let width = if bare && !kept { 0 } else { width + usize::from(signed) };
             out.push_str(&format!("{value:0width$}"));
-        } else if let Some((text, width)) = source.text(code) {
+        } else if let Some((text, width)) = source.text_field(code) {
             let text = match case {
                 Case::Upper => text.to_uppercase(),
                 Case::Lower => text.to_lowercase(),
@@ -421,15 +421,15 @@ fn formatted(items: &[Item], source: &Source) -> Outcome<String> {
             );
         }
         if let Some(case) = ordinal {
-            let ending = ending(&out[start..]);
+            let ending = ordinal_ending(&out[start..]);
             out.push_str(&if case == Case::Upper { ending.to_uppercase() } else { ending.to_owned() });
         }
     }
     Ok(out)
 }
 
-/// st, nd, rd or th.
-fn ending(number: &str) -> &'static str {
+/// Returns the ending of an ordinal: st, nd, rd or th.
+fn ordinal_ending(number: &str) -> &'static str {
     let digits = number.as_bytes();
     let teen = digits.len() > 1 && digits[digits.len() - 2] == b'1';
     match digits.last() {
@@ -446,8 +446,10 @@ macro_rules! to_char {
             args: &[Ty::$ty, Ty::Text],
             out: Ty::Text,
             eval: |args: &[ArrayRef]| -> Result<ArrayRef> {
-                let mut patterns = Last::new(items);
-                write_by::<$arrow>(args, |value, pattern| formatted(patterns.of(pattern)?, &$source(value)?))
+                let mut patterns = LastParsed::new(parse_pattern);
+                write_by::<$arrow>(args, |value, pattern| {
+                    format_items(patterns.parse(pattern)?, &$source(value)?)
+                })
             },
         }
     };
@@ -455,25 +457,31 @@ macro_rules! to_char {
 
 /// to_char.
 pub(super) const TO_CHAR: &[Overload] = &[
-    to_char!(Timestamp, TimestampMicrosecondType, |us| Outcome::Ok(Source::moment(us, None))),
-    to_char!(Timestamptz, TimestampMicrosecondType, |us| Outcome::Ok(Source::moment(us, Some("UTC")))),
-    to_char!(Date, Date32Type, |days: i32| at(days.into(), 0).map(|us| Source::moment(us, Some("UTC")))),
+    to_char!(Timestamp, TimestampMicrosecondType, |us| TimeResult::Ok(TimeFields::from_timestamp(us, None))),
+    to_char!(Timestamptz, TimestampMicrosecondType, |us| TimeResult::Ok(TimeFields::from_timestamp(
+        us,
+        Some("UTC")
+    ))),
+    to_char!(Date, Date32Type, |days: i32| timestamp_at(days.into(), 0)
+        .map(|us| TimeFields::from_timestamp(us, Some("UTC")))),
     to_char!(Time, Time64MicrosecondType, |us| {
-        Outcome::Ok(Source::interval(Span { us, ..Span::default() }))
+        TimeResult::Ok(TimeFields::from_interval(Span { us, ..Span::default() }))
     }),
-    to_char!(Interval, IntervalMonthDayNanoType, |of| Outcome::Ok(Source::interval(Span::from(of)))),
+    to_char!(Interval, IntervalMonthDayNanoType, |of| TimeResult::Ok(TimeFields::from_interval(Span::from(
+        of
+    )))),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn text(source: &Source, pattern: &str) -> String {
-        formatted(&items(pattern).unwrap(), source).unwrap()
+    fn text(source: &TimeFields, pattern: &str) -> String {
+        format_items(&parse_pattern(pattern).unwrap(), source).unwrap()
     }
 
-    fn moment(text: &str, zone: Option<&'static str>) -> Source {
-        Source::moment(schemas::types::time::parse_timestamp(text).unwrap(), zone)
+    fn moment(text: &str, zone: Option<&'static str>) -> TimeFields {
+        TimeFields::from_timestamp(schemas::types::time::parse_timestamp(text).unwrap(), zone)
     }
 
     /// Each line is PostgreSQL's.
@@ -501,11 +509,11 @@ mod tests {
         assert_eq!(text(&moment("2026-03-05T12:07", Some("UTC")), "HH24 TZ tz TZH:TZM"), "12 UTC utc +00:00");
         let early = moment("-0043-03-15", None);
         assert_eq!(text(&early, "YYYY BC B.C. YY CC J Y,YYY"), "0044 BC B.C. 44 -01 1705428 0,044");
-        let span = Source::interval(Span::parse("1 year 2 mons 3 days 14:05:06.7").unwrap());
+        let span = TimeFields::from_interval(Span::parse("1 year 2 mons 3 days 14:05:06.7").unwrap());
         let pattern = "YYYY MM DD HH24 HH12 HH MI SS MS AM SSSS DDD";
         assert_eq!(text(&span, pattern), "0001 02 03 14 02 02 05 06 700 PM 50706 423");
-        let span = Source::interval(Span::parse("-1 day -02:03").unwrap());
+        let span = TimeFields::from_interval(Span::parse("-1 day -02:03").unwrap());
         assert_eq!(text(&span, "DD HH24:MI"), "-1 -02:-03");
-        assert!(formatted(&items("Day").unwrap(), &span).is_err());
+        assert!(format_items(&parse_pattern("Day").unwrap(), &span).is_err());
     }
 }

@@ -1,81 +1,81 @@
-//! Text as a date, a time or a timestamp, in PostgreSQL's ISO forms.
+//! Parsing of dates, times and timestamps in PostgreSQL's ISO forms.
 //!
-//! A date is `2026-01-31`, `2026-1-31`, `2026/01/31` or `20260131`, with BC for years before 1; a
-//! time `10:00`, `10:00:00.5`, `100000`, or with AM or PM; between them is a blank or T; a zone follows
-//! as `Z`, `+02`, `+02:00` or by name. Fractions are rounded to a microsecond. As in PostgreSQL a
-//! TIMESTAMP ignores the zone of its text and a DATE its time. `infinity` is no value here.
+//! A date is `2026-01-31`, `2026-1-31`, `2026/01/31` or `20260131`, with BC for years before 1; a time is
+//! `10:00`, `10:00:00.5`, `100000`, or has AM or PM; between them is a blank or T; a zone follows as `Z`,
+//! `+02`, `+02:00` or by name. Fractions are rounded to a microsecond. As in PostgreSQL a TIMESTAMP ignores
+//! the zone of its text and a DATE its time. `infinity` is not supported.
 
 use schemas::types::time::{DAY_US, SECOND_US};
 
-use super::calendar::{at, date, in_days};
-use super::udf::Outcome;
-use super::zone::{Zone, offset};
+use super::calendar::{days_of_date, in_days, timestamp_at};
+use super::udf::TimeResult;
+use super::zone::{Zone, parse_offset};
 
-/// What a text says.
-struct Parts<'a> {
+/// The parts of a timestamp's text.
+struct TimestampParts<'a> {
     days: i64,
     us: i64,
     zone: Option<&'a str>,
 }
 
-/// Days since 1970.
-pub(crate) fn read_date(text: &str) -> Outcome<i32> {
-    parts(text).and_then(|parts| in_days(parts.days)).map_err(|why| told(text, "DATE", &why))
+/// Parses a DATE: days since 1970.
+pub(crate) fn read_date(text: &str) -> TimeResult<i32> {
+    parse_parts(text).and_then(|parts| in_days(parts.days)).map_err(|why| parse_error(text, "DATE", &why))
 }
 
-/// Microseconds since 1970 on a clock without zone.
-pub(crate) fn read_timestamp(text: &str) -> Outcome<i64> {
-    let read = parts(text).and_then(|parts| {
+/// Parses a TIMESTAMP: microseconds since 1970, without zone.
+pub(crate) fn read_timestamp(text: &str) -> TimeResult<i64> {
+    let read = parse_parts(text).and_then(|parts| {
         parts.zone.map_or(Ok(()), |zone| zone_of(zone).map(|_| ()))?;
-        at(parts.days, parts.us)
+        timestamp_at(parts.days, parts.us)
     });
-    read.map_err(|why| told(text, "TIMESTAMP", &why))
+    read.map_err(|why| parse_error(text, "TIMESTAMP", &why))
 }
 
-/// Microseconds since 1970; a text without zone is UTC.
-pub(crate) fn read_timestamptz(text: &str) -> Outcome<i64> {
-    let read = parts(text).and_then(|parts| {
-        let local = at(parts.days, parts.us)?;
-        parts.zone.map_or(Ok(local), |zone| zone_of(zone)?.instant(local))
+/// Parses a TIMESTAMPTZ: microseconds since 1970; a text without zone is UTC.
+pub(crate) fn read_timestamptz(text: &str) -> TimeResult<i64> {
+    let read = parse_parts(text).and_then(|parts| {
+        let local = timestamp_at(parts.days, parts.us)?;
+        parts.zone.map_or(Ok(local), |zone| zone_of(zone)?.to_instant(local))
     });
-    read.map_err(|why| told(text, "TIMESTAMPTZ", &why))
+    read.map_err(|why| parse_error(text, "TIMESTAMPTZ", &why))
 }
 
-/// Microseconds since midnight. A date may stand before the time, with a blank between them; without one, a zone
-/// has to be an offset: one with rules has none.
-pub(crate) fn read_time(text: &str) -> Outcome<i64> {
+/// Parses a TIME: microseconds since midnight. A date and a blank may precede the time; without a date the
+/// zone must be a fixed offset, since that of a zone with rules depends on the date.
+pub(crate) fn read_time(text: &str) -> TimeResult<i64> {
     let trimmed = text.trim();
-    let alone = clock(trimmed.strip_prefix(['T', 't']).unwrap_or(trimmed))
+    let alone = parse_clock(trimmed.strip_prefix(['T', 't']).unwrap_or(trimmed))
         .filter(|(_, rest)| matches!(zone_of(rest.trim()), Ok(Zone::Fixed(_))));
     let read = alone.map(|(us, _)| us).or_else(|| {
         let (date, time) = trimmed.split_once(' ')?;
         let written = date.contains(['-', '/']) && time.contains(':');
         let timed = time.trim_start().starts_with(|c: char| c.is_ascii_digit());
         read_timestamp(trimmed).ok().filter(|_| written && timed)?;
-        clock(time.trim_start()).map(|(us, _)| us)
+        parse_clock(time.trim_start()).map(|(us, _)| us)
     });
-    read.filter(|us| *us < DAY_US).ok_or_else(|| told(text, "TIME", ""))
+    read.filter(|us| *us < DAY_US).ok_or_else(|| parse_error(text, "TIME", ""))
 }
 
-fn told(text: &str, of: &str, why: &str) -> String {
+fn parse_error(text: &str, of: &str, why: &str) -> String {
     let shown: String = text.chars().take(64).collect();
     if why.is_empty() { format!("'{shown}' is no {of}") } else { format!("'{shown}' is no {of}: {why}") }
 }
 
-/// The zone behind a time: an offset, or a name.
-pub(super) fn zone_of(text: &str) -> Outcome<Zone> {
-    match offset(text) {
-        // Written after a time, an offset is ISO's: east is positive.
+/// Parses the zone behind a time: an offset, or a name.
+pub(super) fn zone_of(text: &str) -> TimeResult<Zone> {
+    match parse_offset(text) {
+        // Behind a time an offset is ISO's: east is positive.
         Some(us) if text.starts_with(['+', '-']) => Ok(Zone::Fixed(us)),
         _ if text.is_empty() => Ok(Zone::Fixed(0)),
-        _ => Zone::named(text),
+        _ => Zone::find_by_name(text),
     }
 }
 
-fn parts(text: &str) -> Outcome<Parts<'_>> {
+fn parse_parts(text: &str) -> TimeResult<TimestampParts<'_>> {
     let mut text = text.trim();
     if text.eq_ignore_ascii_case("epoch") {
-        return Ok(Parts { days: 0, us: 0, zone: None });
+        return Ok(TimestampParts { days: 0, us: 0, zone: None });
     }
     if text.trim_start_matches(['+', '-']).eq_ignore_ascii_case("infinity") {
         return Err("there is no infinite time".to_owned());
@@ -86,32 +86,37 @@ fn parts(text: &str) -> Outcome<Parts<'_>> {
             (text, before_christ) = (rest.trim_end(), before);
         }
     }
-    let (days, rest) = day(text, before_christ)?;
+    let (days, rest) = parse_date_part(text, before_christ)?;
     let after = rest.trim_start();
     let timed = after.strip_prefix(['T', 't']).filter(|_| rest.len() == after.len()).unwrap_or(after);
     if timed.is_empty() {
-        return if after.is_empty() { Ok(Parts { days, us: 0, zone: None }) } else { Err(String::new()) };
+        return if after.is_empty() {
+            Ok(TimestampParts { days, us: 0, zone: None })
+        } else {
+            Err(String::new())
+        };
     }
     if !timed.starts_with(|c: char| c.is_ascii_digit()) {
-        return Ok(Parts { days, us: 0, zone: Some(timed) });
+        return Ok(TimestampParts { days, us: 0, zone: Some(timed) });
     }
-    let (us, rest) = clock(timed).ok_or_else(String::new)?;
+    let (us, rest) = parse_clock(timed).ok_or_else(String::new)?;
     let zone = rest.trim();
-    Ok(Parts { days, us, zone: (!zone.is_empty()).then_some(zone) })
+    Ok(TimestampParts { days, us, zone: (!zone.is_empty()).then_some(zone) })
 }
 
-/// The date a text begins with, and what follows it.
-fn day(text: &str, before_christ: bool) -> Outcome<(i64, &str)> {
-    let (year, rest) = digits(text);
+/// Parses the date a text begins with; also returns the rest of the text.
+fn parse_date_part(text: &str, before_christ: bool) -> TimeResult<(i64, &str)> {
+    let (year, rest) = split_digits(text);
     let (year, month, day, rest) = if let Some(separator) = rest.chars().next().filter(|c| "-/.".contains(*c))
     {
-        let (month, rest) = digits(&rest[1..]);
-        let (day, rest) = digits(rest.strip_prefix(separator).ok_or_else(String::new)?);
+        let (month, rest) = split_digits(&rest[1..]);
+        let (day, rest) = split_digits(rest.strip_prefix(separator).ok_or_else(String::new)?);
         if year.len() < 3 || month.len() > 2 || day.len() > 2 {
             return Err("write the year first, as in 2026-01-31".to_owned());
         }
         (year, month, day, rest)
     } else if (8..=10).contains(&year.len()) {
+        // Without separators the last four digits are month and day.
         let (rest_of, day) = year.split_at(year.len() - 2);
         let (year, month) = rest_of.split_at(rest_of.len() - 2);
         (year, month, day, rest)
@@ -124,22 +129,22 @@ fn day(text: &str, before_christ: bool) -> Outcome<(i64, &str)> {
         return Err("there is no year 0".to_owned());
     }
     let year = if before_christ { 1 - year } else { year };
-    Ok((date(year, number(month)?, number(day)?)?, rest))
+    Ok((days_of_date(year, number(month)?, number(day)?)?, rest))
 }
 
-fn digits(text: &str) -> (&str, &str) {
+fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// The time of day a text begins with, up to 24:00, and what follows it.
-fn clock(text: &str) -> Option<(i64, &str)> {
-    let (first, mut rest) = digits(text);
+/// Parses the time of day a text begins with, up to 24:00; also returns the rest of the text.
+fn parse_clock(text: &str) -> Option<(i64, &str)> {
+    let (first, mut rest) = split_digits(text);
     let (hour, minute, mut second);
     if let Some(after) = rest.strip_prefix(':') {
-        let (minutes, after) = digits(after);
+        let (minutes, after) = split_digits(after);
         (hour, minute, second, rest) = (first, minutes, "0", after);
         if let Some(after) = rest.strip_prefix(':') {
-            (second, rest) = digits(after);
+            (second, rest) = split_digits(after);
         }
     } else {
         if !(first.is_ascii() && (first.len() == 4 || first.len() == 6)) {
@@ -154,8 +159,8 @@ fn clock(text: &str) -> Option<(i64, &str)> {
     let (mut hour, minute, second) = (number(hour, 24)?, number(minute, 59)?, number(second, 60)?);
     let mut fraction = 0;
     if let Some(after) = rest.strip_prefix(['.', ',']) {
-        let (places, after) = digits(after);
-        (fraction, rest) = (rounded(places)?, after);
+        let (places, after) = split_digits(after);
+        (fraction, rest) = (rounded_micros(places)?, after);
     }
     let half = rest.trim_start();
     for (word, late) in [("AM", false), ("PM", true)] {
@@ -171,8 +176,8 @@ fn clock(text: &str) -> Option<(i64, &str)> {
     (us <= DAY_US).then_some((us, rest))
 }
 
-/// Digits after the point, rounded to microseconds.
-fn rounded(digits: &str) -> Option<i64> {
+/// Converts the digits behind the point to microseconds, rounded half to even.
+fn rounded_micros(digits: &str) -> Option<i64> {
     if digits.len() > 30 {
         return None;
     }

@@ -1,44 +1,44 @@
 //! to_date and to_timestamp: text as times by PostgreSQL's patterns.
 //!
-//! Blanks and separators of text and pattern stand for each other, a literal character of the pattern
-//! takes one character of the text, and a number ends where its digits do, or after as many as its
-//! field has where another field follows at once. What the pattern does not say is the first of its
-//! kind: of a day midnight, of a year its first of January. What is left of the text is ignored.
+//! Blanks and separators of text and pattern match each other, a literal character of the pattern consumes
+//! one character of the text, and a number ends with its digits, or after the width of its field if another
+//! field follows directly. Fields that the pattern leaves out have their first value: midnight of a day,
+//! January 1 of a year. The rest of the text is ignored.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 use datafusion_common::Result;
 use schemas::types::time::{SECOND_US, days_of_civil};
 
-use super::calendar::{Moment, at, date, in_days};
-use super::make::pairs;
-use super::pattern::{Code, DAYS, Item, MONTHS, ROMAN, items};
-use super::udf::{Last, Outcome, Ty};
+use super::calendar::{Moment, days_of_date, in_days, timestamp_at};
+use super::make::map_text_pairs;
+use super::pattern::{Code, DAYS, MONTHS, PatternItem, ROMAN, parse_pattern};
+use super::udf::{LastParsed, TimeResult, Ty};
 
 /// to_timestamp(text, pattern).
 pub(super) fn to_timestamp(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let mut patterns = Last::new(items);
-    pairs::<TimestampMicrosecondType>(args, Ty::Timestamptz, |text, pattern| {
-        let read = scan(text, patterns.of(pattern)?)?;
-        at(read.day()?, read.time()? - read.zone)
+    let mut patterns = LastParsed::new(parse_pattern);
+    map_text_pairs::<TimestampMicrosecondType>(args, Ty::Timestamptz, |text, pattern| {
+        let read = scan_fields(text, patterns.parse(pattern)?)?;
+        timestamp_at(read.days_since_1970()?, read.time_of_day()? - read.zone)
     })
 }
 
 /// to_date(text, pattern).
 pub(super) fn to_date(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let mut patterns = Last::new(items);
-    pairs::<Date32Type>(args, Ty::Date, |text, pattern| {
-        let read = scan(text, patterns.of(pattern)?)?;
-        read.time()?;
-        in_days(read.day()?)
+    let mut patterns = LastParsed::new(parse_pattern);
+    map_text_pairs::<Date32Type>(args, Ty::Date, |text, pattern| {
+        let read = scan_fields(text, patterns.parse(pattern)?)?;
+        read.time_of_day()?;
+        in_days(read.days_since_1970()?)
     })
 }
 
-/// What was read.
+/// The fields found in a text.
 #[derive(Default)]
-struct Parts {
+struct ScannedFields {
     year: Option<i64>,
-    /// The year is short and stands within a century.
+    /// True if the year is short and counts within the century.
     short: bool,
     century: Option<i64>,
     before_christ: bool,
@@ -63,28 +63,29 @@ struct Parts {
     zone_sign: i64,
 }
 
-/// Text that is read.
+/// The text still to be scanned.
 struct Text<'a> {
     rest: &'a str,
-    /// Characters passed over that the pattern did not ask for.
+    /// Number of characters skipped without a counterpart in the pattern.
     extra: i64,
 }
 
 impl Text<'_> {
-    fn blanks(&mut self) {
+    fn skip_blanks(&mut self) {
         let trimmed = self.rest.trim_start();
         self.extra += (self.rest.len() - trimmed.len()) as i64;
         self.rest = trimmed;
     }
 
-    /// A whole number of at most `most` characters, its sign among them, or of any length.
-    fn number(&mut self, most: Option<usize>, name: &str) -> Outcome<(i64, usize)> {
+    /// Reads a whole number of at most `most` characters including its sign, or of any length; also returns
+    /// the number of characters.
+    fn read_number(&mut self, most: Option<usize>, name: &str) -> TimeResult<(i64, usize)> {
         self.rest = self.rest.trim_start();
         let sign = usize::from(self.rest.starts_with(['+', '-']));
         let digits = self.rest[sign..].bytes().take_while(u8::is_ascii_digit).count();
         let end = (sign + digits).min(most.unwrap_or(usize::MAX));
         let taken = self.rest.get(..end).unwrap_or_default();
-        let value = taken.parse::<i64>().map_err(|_| {
+        let value = taken.parse::<i32>().map(i64::from).map_err(|_| {
             let shown: String = self.rest.chars().take(most.unwrap_or(10)).collect();
             format!("invalid value '{shown}' for {name}: it must be a whole number")
         })?;
@@ -92,8 +93,8 @@ impl Text<'_> {
         Ok((value, end))
     }
 
-    /// The place of the name that the text begins with.
-    fn name(&mut self, names: &[&str], short: Option<usize>, what: &str) -> Outcome<i64> {
+    /// Reads one of `names`, the longest that matches, or their first `short` characters; returns its index.
+    fn read_name(&mut self, names: &[&str], short: Option<usize>, what: &str) -> TimeResult<i64> {
         let length = |name: &str| short.map_or(name.len(), |len| len.min(name.len()));
         let begins = |name: &str| {
             let text = self.rest.get(..length(name));
@@ -101,6 +102,7 @@ impl Text<'_> {
         };
         let mut found: Option<(usize, usize)> = None;
         for (place, name) in names.iter().enumerate() {
+            // The first of several equally long matches wins.
             if begins(name) && found.is_none_or(|(_, taken)| length(name) > taken) {
                 found = Some((place, length(name)));
             }
@@ -113,28 +115,29 @@ impl Text<'_> {
     }
 }
 
-fn scan(text: &str, items: &[Item]) -> Outcome<Parts> {
-    let mut parts = Parts { zone_sign: 1, ..Parts::default() };
+fn scan_fields(text: &str, items: &[PatternItem]) -> TimeResult<ScannedFields> {
+    let mut parts = ScannedFields { zone_sign: 1, ..ScannedFields::default() };
     let mut text = Text { rest: text, extra: 0 };
     for (index, item) in items.iter().enumerate() {
         match item {
-            Item::Text(c, quoted) => {
+            PatternItem::Text(c, quoted) => {
                 if index == 0 {
-                    text.blanks();
+                    text.skip_blanks();
                 }
-                literal(&mut text, *c, *quoted);
+                skip_literal(&mut text, *c, *quoted);
             }
-            Item::Field { code: Code::Fixed, .. } => {
+            PatternItem::Field { code: Code::Fixed, .. } => {
                 return Err("FX in a pattern that is read is not supported".to_owned());
             }
-            Item::Field { code, bare, ordinal, name, .. } => {
-                text.blanks();
+            PatternItem::Field { code, bare, ordinal, name, .. } => {
+                text.skip_blanks();
                 if text.rest.is_empty() {
                     break;
                 }
-                let joined = matches!(items.get(index + 1), Some(Item::Field { .. }));
-                let digit = matches!(items.get(index + 1), Some(Item::Text(c, _)) if c.is_ascii_digit());
-                parts.read(&mut text, *code, name, (joined || digit) && !bare)?;
+                let joined = matches!(items.get(index + 1), Some(PatternItem::Field { .. }));
+                let digit =
+                    matches!(items.get(index + 1), Some(PatternItem::Text(c, _)) if c.is_ascii_digit());
+                parts.read_field(&mut text, *code, name, (joined || digit) && !bare)?;
                 if ordinal.is_some() {
                     text.rest = text.rest.get(2..).unwrap_or_default();
                 }
@@ -147,7 +150,7 @@ fn scan(text: &str, items: &[Item]) -> Outcome<Parts> {
     Ok(parts)
 }
 
-fn literal(text: &mut Text<'_>, c: char, quoted: bool) {
+fn skip_literal(text: &mut Text<'_>, c: char, quoted: bool) {
     let separates = |c: char| c.is_whitespace() || (c.is_ascii_punctuation());
     let Some(next) = text.rest.chars().next() else { return };
     if separates(c) && !quoted {
@@ -164,63 +167,63 @@ fn literal(text: &mut Text<'_>, c: char, quoted: bool) {
     }
 }
 
-impl Parts {
-    fn read(&mut self, text: &mut Text<'_>, code: Code, name: &str, limited: bool) -> Outcome<()> {
+impl ScannedFields {
+    fn read_field(&mut self, text: &mut Text<'_>, code: Code, name: &str, limited: bool) -> TimeResult<()> {
         let most = |digits: usize| limited.then_some(digits);
-        let two = |text: &mut Text<'_>| text.number(most(2), name).map(|(value, _)| value);
+        let two = |text: &mut Text<'_>| text.read_number(most(2), name).map(|(value, _)| value);
         match code {
             Code::Year(digits) => {
-                let (value, read) = text.number(most(digits.into()), name)?;
+                let (value, read) = text.read_number(most(digits.into()), name)?;
                 self.short = digits < 4 && read < 4;
                 self.year = Some(if self.short { whole_year(value, read.min(digits.into())) } else { value });
-                // With a century the digits are taken as they are.
+                // With a century the digits of the year are not completed.
                 if digits < 3 && self.century.is_some() {
                     self.year = Some(value);
                 }
             }
             Code::IsoYear(digits) => {
-                let (value, read) = text.number(most(digits.into()), name)?;
+                let (value, read) = text.read_number(most(digits.into()), name)?;
                 self.iso_year = Some(if digits < 4 && read < 4 { whole_year(value, read) } else { value });
             }
             Code::YearComma => {
-                let thousands = text.number(None, name)?.0;
+                let thousands = text.read_number(None, name)?.0;
                 text.rest =
                     text.rest.strip_prefix(',').ok_or_else(|| "invalid value for Y,YYY".to_owned())?;
-                self.year = Some(thousands * 1000 + text.number(Some(3), name)?.0);
+                self.year = Some(thousands * 1000 + text.read_number(Some(3), name)?.0);
             }
             Code::Century => self.century = Some(two(text)?),
             Code::Month => self.month = Some(two(text)?),
-            Code::MonthName => self.month = Some(text.name(&MONTHS, None, name)? + 1),
-            Code::MonthShort => self.month = Some(text.name(&MONTHS, Some(3), name)? + 1),
-            Code::Roman => self.month = Some(text.name(&ROMAN, None, name)? + 1),
+            Code::MonthName => self.month = Some(text.read_name(&MONTHS, None, name)? + 1),
+            Code::MonthShort => self.month = Some(text.read_name(&MONTHS, Some(3), name)? + 1),
+            Code::Roman => self.month = Some(text.read_name(&ROMAN, None, name)? + 1),
             Code::DayName => {
-                text.name(&DAYS, None, name)?;
+                text.read_name(&DAYS, None, name)?;
             }
             Code::DayShort => {
-                text.name(&DAYS, Some(3), name)?;
+                text.read_name(&DAYS, Some(3), name)?;
             }
             Code::Day => self.day = Some(two(text)?),
-            Code::OfYear => self.of_year = Some(text.number(most(3), name)?.0),
+            Code::OfYear => self.of_year = Some(text.read_number(most(3), name)?.0),
             Code::Week => self.week = Some(two(text)?),
-            Code::WeekOfMonth => self.week_of_month = Some(text.number(most(1), name)?.0),
+            Code::WeekOfMonth => self.week_of_month = Some(text.read_number(most(1), name)?.0),
             Code::IsoWeek => self.iso_week = Some(two(text)?),
-            Code::IsoWeekday => self.iso_weekday = Some(text.number(most(1), name)?.0),
+            Code::IsoWeekday => self.iso_weekday = Some(text.read_number(most(1), name)?.0),
             Code::Weekday | Code::Quarter => {
-                text.number(most(1), name)?;
+                text.read_number(most(1), name)?;
             }
-            Code::Julian => self.julian = Some(text.number(None, name)?.0),
+            Code::Julian => self.julian = Some(text.read_number(None, name)?.0),
             Code::Era(points) => {
                 let eras: &[&str] = if points { &["A.D.", "B.C."] } else { &["AD", "BC"] };
-                self.before_christ = text.name(eras, None, name)? == 1;
+                self.before_christ = text.read_name(eras, None, name)? == 1;
             }
             _ => return self.read_time(text, code, name, limited),
         }
         Ok(())
     }
 
-    fn read_time(&mut self, text: &mut Text<'_>, code: Code, name: &str, limited: bool) -> Outcome<()> {
+    fn read_time(&mut self, text: &mut Text<'_>, code: Code, name: &str, limited: bool) -> TimeResult<()> {
         let most = |digits: usize| limited.then_some(digits);
-        let two = |text: &mut Text<'_>| text.number(most(2), name).map(|(value, _)| value);
+        let two = |text: &mut Text<'_>| text.read_number(most(2), name).map(|(value, _)| value);
         match code {
             Code::Hour24 => self.hour = Some(two(text)?),
             Code::Hour12 => self.hour_of_half = Some(two(text)?),
@@ -228,15 +231,15 @@ impl Parts {
             Code::Second => self.second = two(text)?,
             Code::Half(points) => {
                 let halves: &[&str] = if points { &["A.M.", "P.M."] } else { &["AM", "PM"] };
-                self.afternoon = Some(text.name(halves, None, name)? == 1);
+                self.afternoon = Some(text.read_name(halves, None, name)? == 1);
             }
-            Code::Millis => self.us += fraction(text, 3, limited, name)?,
-            Code::Micros => self.us += fraction(text, 6, limited, name)?,
-            Code::Fraction(digits) => self.us += fraction(text, digits.into(), limited, name)?,
-            Code::SecondsOfDay => self.seconds_of_day = Some(text.number(most(5), name)?.0),
+            Code::Millis => self.us += read_fraction(text, 3, limited, name)?,
+            Code::Micros => self.us += read_fraction(text, 6, limited, name)?,
+            Code::Fraction(digits) => self.us += read_fraction(text, digits.into(), limited, name)?,
+            Code::SecondsOfDay => self.seconds_of_day = Some(text.read_number(most(5), name)?.0),
             Code::ZoneHours => {
                 self.zone_sign = if text.rest.starts_with('-') { -1 } else { 1 };
-                self.zone += text.number(most(3), name)?.0 * 3600 * SECOND_US;
+                self.zone += text.read_number(most(3), name)?.0 * 3600 * SECOND_US;
             }
             Code::ZoneMinutes => self.zone += self.zone_sign * two(text)? * 60 * SECOND_US,
             Code::Zone | Code::Offset => return Err(format!("{name} in a pattern is for to_char only")),
@@ -245,8 +248,8 @@ impl Parts {
         Ok(())
     }
 
-    /// Microseconds since midnight.
-    fn time(&self) -> Outcome<i64> {
+    /// Returns the microseconds since midnight.
+    fn time_of_day(&self) -> TimeResult<i64> {
         let bad = || "date/time field value out of range".to_owned();
         if let Some(seconds) = self.seconds_of_day {
             return if (0..86_400).contains(&seconds) {
@@ -256,8 +259,7 @@ impl Parts {
             };
         }
         let hour = match (self.hour, self.hour_of_half, self.afternoon) {
-            (_, Some(hour), half) if !(1..=12).contains(&hour) => {
-                let _ = half;
+            (_, Some(hour), _) if !(1..=12).contains(&hour) => {
                 return Err("an hour of HH or HH12 is 1 to 12".to_owned());
             }
             (_, Some(hour), half) => match half {
@@ -281,7 +283,7 @@ impl Parts {
         }
     }
 
-    /// The astronomical year.
+    /// Returns the astronomical year.
     fn full_year(&self) -> i64 {
         let year = match (self.year, self.century) {
             (Some(year), Some(century)) if self.short => (century - 1) * 100 + year % 100,
@@ -296,20 +298,21 @@ impl Parts {
         }
     }
 
-    /// Days since 1970.
-    fn day(&self) -> Outcome<i64> {
+    /// Returns the days since 1970.
+    fn days_since_1970(&self) -> TimeResult<i64> {
         if let Some(julian) = self.julian {
             return Ok(julian.saturating_sub(2_440_588));
         }
         if let (Some(year), Some(week)) = (self.iso_year, self.iso_week) {
+            // January 4 is always in the first ISO week of its year.
             let fourth = Moment::of_day(days_of_civil(year, 1, 4));
             return Ok(fourth.days - fourth.iso_weekday() + (week - 1) * 7 + self.iso_weekday.unwrap_or(1));
         }
         let year = self.iso_year.unwrap_or_else(|| self.full_year());
         let of_year = self.of_year.or_else(|| self.week.map(|week| (week - 1) * 7 + 1));
         if let (Some(of_year), None) = (of_year, self.month) {
-            let first = date(year, 1, 1)?;
-            let fits = (1..=366).contains(&of_year) && first + of_year - 1 < date(year + 1, 1, 1)?;
+            let first = days_of_date(year, 1, 1)?;
+            let fits = (1..=366).contains(&of_year) && first + of_year - 1 < days_of_date(year + 1, 1, 1)?;
             return if fits {
                 Ok(first + of_year - 1)
             } else {
@@ -317,13 +320,13 @@ impl Parts {
             };
         }
         let day = self.day.or_else(|| self.week_of_month.map(|week| (week - 1) * 7 + 1));
-        date(year, self.month.unwrap_or(1), day.unwrap_or(1))
+        days_of_date(year, self.month.unwrap_or(1), day.unwrap_or(1))
     }
 }
 
-/// Digits of a second as microseconds.
-fn fraction(text: &mut Text<'_>, digits: usize, limited: bool, name: &str) -> Outcome<i64> {
-    let (value, read) = text.number(limited.then_some(digits), name)?;
+/// Reads the digits of a fraction of a second as microseconds.
+fn read_fraction(text: &mut Text<'_>, digits: usize, limited: bool, name: &str) -> TimeResult<i64> {
+    let (value, read) = text.read_number(limited.then_some(digits), name)?;
     if read > digits || value < 0 {
         return Err(format!("invalid value for {name}"));
     }
@@ -331,7 +334,7 @@ fn fraction(text: &mut Text<'_>, digits: usize, limited: bool, name: &str) -> Ou
     Ok(value * 10i64.pow(places))
 }
 
-/// A short year in the century around 2020.
+/// Completes a short year to the one nearest to 2020.
 fn whole_year(value: i64, digits: usize) -> i64 {
     match value {
         value if digits >= 4 || value < 0 => value,
@@ -369,13 +372,24 @@ mod tests {
             ("2026-03-05xyz", "YYYY-MM-DD", "2026-03-05"),
             ("3600", "SSSS", "0000-01-01T01:00:00"),
         ] {
-            let read = scan(text, &items(pattern).unwrap()).unwrap();
-            let us = at(read.day().unwrap(), read.time().unwrap() - read.zone);
+            let read = scan_fields(text, &parse_pattern(pattern).unwrap()).unwrap();
+            let us = timestamp_at(read.days_since_1970().unwrap(), read.time_of_day().unwrap() - read.zone);
             assert_eq!(us.ok(), schemas::types::time::parse_timestamp(expected), "{text} {pattern}");
         }
-        let read = |text: &str, pattern: &str| scan(text, &items(pattern).unwrap()).and_then(|p| p.day());
+        let read = |text: &str, pattern: &str| {
+            scan_fields(text, &parse_pattern(pattern).unwrap()).and_then(|p| p.days_since_1970())
+        };
         assert!(read("2026-02-30", "YYYY-MM-DD").is_err());
         assert!(read("2026-x", "YYYY-MM").is_err());
         assert!(read("202635", "YYYYMMDD").is_err());
+        // Numbers are INTs, as in PostgreSQL, so that nothing made of them passes a BIGINT.
+        for pattern in ["WW YYYY", "CC", "Y,YYY", "IYYY IW", "TZH", "DDD YYYY", "J", "YYYY"] {
+            assert!(
+                scan_fields("9223372036854775807,999", &parse_pattern(pattern).unwrap()).is_err(),
+                "{pattern}"
+            );
+            let most = scan_fields("2147483647,999 2147483647", &parse_pattern(pattern).unwrap());
+            let _ = most.and_then(|p| Ok((p.days_since_1970()?, p.time_of_day()? - p.zone)));
+        }
     }
 }

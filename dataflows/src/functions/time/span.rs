@@ -1,37 +1,33 @@
-//! Arithmetic with intervals: between each other, with numbers, with dates and times of day.
+//! Arithmetic with intervals: with each other, with numbers, with dates and times of day.
 //!
-//! `timestamp + interval` is DataFusion's own operator, which is right; what stands here are the sums
-//! it has wrongly or not at all: a DATE with an INTERVAL is a TIMESTAMP, the difference of timestamps
-//! is an INTERVAL of days and time, the difference of dates a number of days, and a time of day wraps
+//! `timestamp + interval` is DataFusion's own operator, which is right; the functions here are those that
+//! DataFusion computes wrongly or lacks: a DATE with an INTERVAL is a TIMESTAMP, the difference of timestamps
+//! is an INTERVAL of days and time, the difference of dates is a number of days, and a time of day wraps
 //! around at midnight.
 
 use arrow::array::{Array, ArrayRef, PrimitiveArray};
 use arrow::datatypes::{
     Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+    IntervalMonthDayNanoType as Mdn, Time64MicrosecondType as Tod, TimestampMicrosecondType as Us,
 };
 use datafusion_common::{DataFusionError, Result};
 use schemas::types::span::Span;
 use schemas::types::time::DAY_US;
 
-use super::calendar::{Moment, add, at, in_days, month_days, out_of_range};
-use super::udf::{Outcome, Overload, Ty, map, map2, numbers};
+use super::calendar::{Moment, add_span, in_days, month_days, out_of_range, timestamp_at};
+use super::udf::{Overload, TimeResult, Ty, map_column, map_columns, number_column};
 
-type Us = TimestampMicrosecondType;
-type Mdn = IntervalMonthDayNanoType;
-type Tod = Time64MicrosecondType;
-
-/// An interval as Arrow has it.
-pub(super) fn arrow(span: Option<Span>) -> Outcome<IntervalMonthDayNano> {
+/// Converts an interval to Arrow's type.
+pub(super) fn to_arrow_interval(span: Option<Span>) -> TimeResult<IntervalMonthDayNano> {
     span.and_then(Span::to_arrow).ok_or_else(|| "interval out of range".to_owned())
 }
 
-fn negated(of: IntervalMonthDayNano) -> Outcome<Span> {
+fn negate_interval(of: IntervalMonthDayNano) -> TimeResult<Span> {
     Span::from(of).checked_neg().ok_or_else(|| "interval out of range".to_owned())
 }
 
-fn of_days(us: Option<i64>) -> Outcome<IntervalMonthDayNano> {
-    arrow(us.and_then(|us| Span { months: 0, days: 0, us }.justify_hours()))
+fn of_days(us: Option<i64>) -> TimeResult<IntervalMonthDayNano> {
+    to_arrow_interval(us.and_then(|us| Span { months: 0, days: 0, us }.justify_hours()))
 }
 
 macro_rules! binary {
@@ -39,7 +35,7 @@ macro_rules! binary {
         Overload {
             args: &[Ty::$a, Ty::$b],
             out: Ty::$out,
-            eval: |args| map2::<$ta, $tb, $to>(args, Ty::$out, $f),
+            eval: |args| map_columns::<$ta, $tb, $to>(args, Ty::$out, $f),
         }
     };
 }
@@ -48,7 +44,7 @@ macro_rules! binary {
 pub(super) const LENGTH: &[Overload] = &[Overload {
     args: &[Ty::Interval],
     out: Ty::Length,
-    eval: |args| map::<Mdn, Decimal128Type>(&args[0], Ty::Length, |v| Ok(Span::from(v).length())),
+    eval: |args| map_column::<Mdn, Decimal128Type>(&args[0], Ty::Length, |v| Ok(Span::from(v).length())),
 }];
 
 macro_rules! justified {
@@ -57,7 +53,9 @@ macro_rules! justified {
         pub(super) const $name: &[Overload] = &[Overload {
             args: &[Ty::Interval],
             out: Ty::Interval,
-            eval: |args| map::<Mdn, Mdn>(&args[0], Ty::Interval, |v| arrow(Span::from(v).$method())),
+            eval: |args| {
+                map_column::<Mdn, Mdn>(&args[0], Ty::Interval, |v| to_arrow_interval(Span::from(v).$method()))
+            },
         }];
     };
 }
@@ -72,13 +70,15 @@ justified!(JUSTIFY_INTERVAL, justify_interval, "justify_interval.");
 pub(super) const DIFFERENCE: &[Overload] = &[
     binary!(Timestamp, Timestamp => Interval, Us, Us => Mdn, |a, b| of_days(a.checked_sub(b))),
     binary!(Timestamptz, Timestamptz => Interval, Us, Us => Mdn, |a, b| of_days(a.checked_sub(b))),
-    binary!(Time, Time => Interval, Tod, Tod => Mdn, |a, b| arrow(Some(Span { us: a - b, ..Span::default() }))),
+    binary!(Time, Time => Interval, Tod, Tod => Mdn, |a, b| {
+        to_arrow_interval(Some(Span { us: a - b, ..Span::default() }))
+    }),
     binary!(Date, Date => Int, Date32Type, Date32Type => Int32Type, |a, b| {
         a.checked_sub(b).ok_or_else(|| "date out of range".to_owned())
     }),
 ];
 
-/// `date + n` and `date - n`, days.
+/// `date + n` and `date - n`, in days.
 pub(super) const DATE_PLUS: &[Overload] =
     &[binary!(Date, Bigint => Date, Date32Type, Int64Type => Date32Type, |d, n| {
         in_days(i64::from(d).saturating_add(n))
@@ -88,41 +88,47 @@ pub(super) const DATE_MINUS: &[Overload] =
         in_days(i64::from(d).saturating_sub(n))
     })];
 
-/// A sum of a date or a time of day with what is no timestamp.
+/// Sums of a date or a time of day with a time or an interval.
 pub(super) const PLUS: &[Overload] = &[
-    binary!(Date, Interval => Timestamp, Date32Type, Mdn => Us, |d, v| add(at(d.into(), 0)?, Span::from(v))),
-    binary!(Date, Time => Timestamp, Date32Type, Tod => Us, |d, t| at(d.into(), t)),
-    binary!(Time, Interval => Time, Tod, Mdn => Tod, |t, v| Ok(wrapped(t, Span::from(v).us))),
+    binary!(Date, Interval => Timestamp, Date32Type, Mdn => Us, |d, v| {
+        add_span(timestamp_at(d.into(), 0)?, Span::from(v))
+    }),
+    binary!(Date, Time => Timestamp, Date32Type, Tod => Us, |d, t| timestamp_at(d.into(), t)),
+    binary!(Time, Interval => Time, Tod, Mdn => Tod, |t, v| Ok(wrap_time(t, Span::from(v).us))),
 ];
 
-/// A difference of a date or a time of day and an interval.
+/// Differences of a date or a time of day and an interval.
 pub(super) const LESS: &[Overload] = &[
-    binary!(Date, Interval => Timestamp, Date32Type, Mdn => Us, |d, v| add(at(d.into(), 0)?, negated(v)?)),
-    binary!(Time, Interval => Time, Tod, Mdn => Tod, |t, v| Ok(wrapped(t, -(Span::from(v).us % DAY_US)))),
+    binary!(Date, Interval => Timestamp, Date32Type, Mdn => Us, |d, v| {
+        add_span(timestamp_at(d.into(), 0)?, negate_interval(v)?)
+    }),
+    binary!(Time, Interval => Time, Tod, Mdn => Tod, |t, v| Ok(wrap_time(t, -(Span::from(v).us % DAY_US)))),
 ];
 
-fn wrapped(time: i64, us: i64) -> i64 {
+fn wrap_time(time: i64, us: i64) -> i64 {
     (time + us % DAY_US).rem_euclid(DAY_US)
 }
 
 /// `interval * n`.
 pub(super) const TIMES: &[Overload] =
-    &[binary!(Interval, Double => Interval, Mdn, Float64Type => Mdn, |v, n| arrow(Span::from(v).times(n)))];
+    &[binary!(Interval, Double => Interval, Mdn, Float64Type => Mdn, |v, n| {
+        to_arrow_interval(Span::from(v).times(n))
+    })];
 
 /// `interval / n`.
 pub(super) const OVER: &[Overload] =
     &[binary!(Interval, Double => Interval, Mdn, Float64Type => Mdn, |v, n| {
-        if n == 0.0 { Err("division by zero".to_owned()) } else { arrow(Span::from(v).over(n)) }
+        if n == 0.0 { Err("division by zero".to_owned()) } else { to_arrow_interval(Span::from(v).over(n)) }
     })];
 
 /// age: years, months, days and time between two timestamps.
 pub(super) const AGE: &[Overload] = &[
-    binary!(Timestamptz, Timestamptz => Interval, Us, Us => Mdn, age),
-    binary!(Timestamp, Timestamp => Interval, Us, Us => Mdn, age),
+    binary!(Timestamptz, Timestamptz => Interval, Us, Us => Mdn, age_between),
+    binary!(Timestamp, Timestamp => Interval, Us, Us => Mdn, age_between),
 ];
 
-fn age(a: i64, b: i64) -> Outcome<IntervalMonthDayNano> {
-    let (first, second, backwards) = (Moment::of(a), Moment::of(b), a < b);
+fn age_between(a: i64, b: i64) -> TimeResult<IntervalMonthDayNano> {
+    let (first, second, backwards) = (Moment::from_us(a), Moment::from_us(b), a < b);
     let (late, early) = if backwards { (second, first) } else { (first, second) };
     let mut us = late.us - early.us;
     let mut days = i64::from(late.day) - i64::from(early.day);
@@ -131,14 +137,14 @@ fn age(a: i64, b: i64) -> Outcome<IntervalMonthDayNano> {
         us += DAY_US;
         days -= 1;
     }
-    // Days are borrowed from the month of the earlier argument where it is the second, else of the first.
+    // Days are borrowed from the month of the earlier timestamp, for either order of the arguments.
     while days < 0 {
         days += i64::from(month_days(early.year, early.month));
         months -= 1;
     }
     let days = i32::try_from(days).map_err(|_| out_of_range())?;
     let span = Span { months: i32::try_from(months).map_err(|_| out_of_range())?, days, us };
-    arrow(if backwards { span.checked_neg() } else { Some(span) })
+    to_arrow_interval(if backwards { span.checked_neg() } else { Some(span) })
 }
 
 /// make_interval: years, months, weeks, days, hours, minutes, and seconds with a fraction.
@@ -149,14 +155,14 @@ pub(super) const MAKE_INTERVAL: &[Overload] = &[Overload {
 }];
 
 fn make_interval(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let whole = args[..6].iter().map(numbers::<Int64Type>).collect::<Result<Vec<_>>>()?;
-    let seconds = numbers::<Float64Type>(&args[6])?;
+    let whole = args[..6].iter().map(number_column::<Int64Type>).collect::<Result<Vec<_>>>()?;
+    let seconds = number_column::<Float64Type>(&args[6])?;
     let rows = (0..seconds.len()).map(|row| {
         if seconds.is_null(row) || whole.iter().any(|part| part.is_null(row)) {
             return Ok(None);
         }
         let parts: Vec<i64> = whole.iter().map(|part| part.value(row)).collect();
-        arrow(span_of(&parts, seconds.value(row))).map(Some).map_err(DataFusionError::Execution)
+        to_arrow_interval(span_of(&parts, seconds.value(row))).map(Some).map_err(DataFusionError::Execution)
     });
     let spans: PrimitiveArray<Mdn> = rows.collect::<Result<Vec<_>>>()?.into_iter().collect();
     Ok(std::sync::Arc::new(spans))
@@ -189,7 +195,7 @@ mod tests {
             ("2020-01-30T10:00", "2020-03-31T11:00:00.5", "-2 mons -1 days -01:00:00.5"),
             ("2020-03-01", "2020-01-31T12:00", "1 mon 12:00:00"),
         ] {
-            assert_eq!(Span::from(age(at(a), at(b)).unwrap()).text(), text, "{a} {b}");
+            assert_eq!(Span::from(age_between(at(a), at(b)).unwrap()).text(), text, "{a} {b}");
         }
     }
 }

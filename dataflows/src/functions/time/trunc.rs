@@ -1,24 +1,25 @@
 //! date_trunc and date_bin.
 //!
-//! A DATE is truncated as its midnight in UTC and gives TIMESTAMPTZ, as in PostgreSQL, whose session
-//! zone is UTC here. With a zone as its third argument date_trunc truncates the local time there.
+//! A DATE is truncated as its midnight in UTC and gives TIMESTAMPTZ, as in PostgreSQL with session zone UTC.
+//! With a zone as its third argument date_trunc truncates the local time of that zone.
 
 use arrow::array::{Array, ArrayRef, PrimitiveArray};
-use arrow::datatypes::{DataType, Date32Type, IntervalMonthDayNanoType, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, IntervalMonthDayNanoType, TimestampMicrosecondType as Us};
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use schemas::types::span::Span;
 use schemas::types::time::{DAY_US, SECOND_US, days_of_civil};
 
-use super::calendar::{Moment, at, in_range};
-use super::part::{Field, field};
-use super::udf::{Check, Last, Outcome, Overload, Ty, constant, map_text, map2, mistake, numbers, texts};
+use super::calendar::{Moment, in_range, timestamp_at};
+use super::part::{Field, parse_field};
+use super::udf::{
+    ArgumentCheck, LastParsed, Overload, TimeResult, Ty, check_outcome, constant_text, map_columns, map_text,
+    number_column, text_column,
+};
 use super::zone::Zone;
 
-type Us = TimestampMicrosecondType;
-
-/// A unit that times are truncated to.
-pub(super) fn unit(name: &str) -> Outcome<Field> {
-    let known = field(name).ok().filter(|field| {
+/// Parses a unit that times are truncated to.
+pub(super) fn truncation_unit(name: &str) -> TimeResult<Field> {
+    let known = parse_field(name).ok().filter(|field| {
         !matches!(
             field,
             Field::Dow
@@ -39,21 +40,21 @@ pub(super) fn unit(name: &str) -> Outcome<Field> {
     })
 }
 
-/// The start of the unit that an instant is in.
-pub(super) fn truncate(unit: Field, us: i64) -> Outcome<i64> {
-    let of = Moment::of(us);
+/// Returns the start of the unit that an instant is in.
+pub(super) fn truncate_timestamp(unit: Field, us: i64) -> TimeResult<i64> {
+    let of = Moment::from_us(us);
     let year = of.year;
-    let first = |year: i64| at(days_of_civil(year, 1, 1), 0);
+    let first = |year: i64| timestamp_at(days_of_civil(year, 1, 1), 0);
     let floor = |size: i64| in_range(us.checked_sub(us.rem_euclid(size)));
     match unit {
         Field::Milliseconds => floor(1000),
         Field::Second => floor(SECOND_US),
         Field::Minute => floor(60 * SECOND_US),
         Field::Hour => floor(3600 * SECOND_US),
-        Field::Day => at(of.days, 0),
-        Field::Week => at(of.days - of.iso_weekday() + 1, 0),
-        Field::Month => at(days_of_civil(year, of.month, 1), 0),
-        Field::Quarter => at(days_of_civil(year, (of.month - 1) / 3 * 3 + 1, 1), 0),
+        Field::Day => timestamp_at(of.days, 0),
+        Field::Week => timestamp_at(of.days - of.iso_weekday() + 1, 0),
+        Field::Month => timestamp_at(days_of_civil(year, of.month, 1), 0),
+        Field::Quarter => timestamp_at(days_of_civil(year, (of.month - 1) / 3 * 3 + 1, 1), 0),
         Field::Year => first(year),
         Field::Decade => first(year.div_euclid(10) * 10),
         Field::Century => first((year - 1).div_euclid(100) * 100 + 1),
@@ -62,21 +63,21 @@ pub(super) fn truncate(unit: Field, us: i64) -> Outcome<i64> {
     }
 }
 
-/// The same of the local time in a zone.
-fn truncate_in(unit: Field, us: i64, zone: &Zone) -> Outcome<i64> {
-    let local = zone.local(us)?;
-    let cut = truncate(unit, local)?;
+/// Returns the start of the unit in the local time of a zone.
+fn truncate_in(unit: Field, us: i64, zone: &Zone) -> TimeResult<i64> {
+    let local = zone.to_local(us)?;
+    let cut = truncate_timestamp(unit, local)?;
     match unit {
-        // Within an hour of no change of clocks the offset stays.
+        // Units up to an hour keep the offset of the instant.
         Field::Microseconds | Field::Milliseconds | Field::Second | Field::Minute | Field::Hour => {
             in_range(cut.checked_sub(local - us))
         }
-        _ => zone.instant(cut),
+        _ => zone.to_instant(cut),
     }
 }
 
-/// The whole units of an interval.
-fn truncate_interval(unit: Field, of: Span) -> Outcome<Span> {
+/// Returns an interval without its parts below the unit.
+fn truncate_interval(unit: Field, of: Span) -> TimeResult<Span> {
     let months = |size: i32| Span { months: of.months / size * size, days: 0, us: 0 };
     let time = |size: i64| Span { us: of.us / size * size, ..of };
     Ok(match unit {
@@ -102,8 +103,8 @@ macro_rules! trunc {
             args: &[Ty::Text, Ty::$ty],
             out: Ty::$out,
             eval: |args| {
-                let mut units = Last::new(unit);
-                map_text::<Us, Us>(args, Ty::$out, |name, us| truncate(*units.of(name)?, us))
+                let mut units = LastParsed::new(truncation_unit);
+                map_text::<Us, Us>(args, Ty::$out, |name, us| truncate_timestamp(*units.parse(name)?, us))
             },
         }
     };
@@ -117,9 +118,9 @@ pub(super) const DATE_TRUNC: &[Overload] = &[
         args: &[Ty::Text, Ty::Date],
         out: Ty::Timestamptz,
         eval: |args| {
-            let mut units = Last::new(unit);
+            let mut units = LastParsed::new(truncation_unit);
             map_text::<Date32Type, Us>(args, Ty::Timestamptz, |name, days| {
-                truncate(*units.of(name)?, at(i64::from(days), 0)?)
+                truncate_timestamp(*units.parse(name)?, timestamp_at(i64::from(days), 0)?)
             })
         },
     },
@@ -127,9 +128,9 @@ pub(super) const DATE_TRUNC: &[Overload] = &[
         args: &[Ty::Text, Ty::Interval],
         out: Ty::Interval,
         eval: |args| {
-            let mut units = Last::new(unit);
+            let mut units = LastParsed::new(truncation_unit);
             map_text::<IntervalMonthDayNanoType, IntervalMonthDayNanoType>(args, Ty::Interval, |name, of| {
-                super::span::arrow(Some(truncate_interval(*units.of(name)?, Span::from(of))?))
+                super::span::to_arrow_interval(Some(truncate_interval(*units.parse(name)?, Span::from(of))?))
             })
         },
     },
@@ -137,11 +138,14 @@ pub(super) const DATE_TRUNC: &[Overload] = &[
 ];
 
 fn in_zone(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let (mut units, mut zones) = (Last::new(unit), Last::new(Zone::named));
-    let rows = texts(&args[0])?.iter().zip(numbers::<Us>(&args[1])?.iter()).zip(texts(&args[2])?.iter());
+    let (mut units, mut zones) = (LastParsed::new(truncation_unit), LastParsed::new(Zone::find_by_name));
+    let rows = text_column(&args[0])?
+        .iter()
+        .zip(number_column::<Us>(&args[1])?.iter())
+        .zip(text_column(&args[2])?.iter());
     let cut = rows.map(|row| match row {
         ((Some(name), Some(us)), Some(zone)) => {
-            let cut = units.of(name).copied().and_then(|unit| truncate_in(unit, us, zones.of(zone)?));
+            let cut = units.parse(name).copied().and_then(|unit| truncate_in(unit, us, zones.parse(zone)?));
             cut.map(Some).map_err(DataFusionError::Execution)
         }
         _ => Ok(None),
@@ -150,20 +154,20 @@ fn in_zone(args: &[ArrayRef]) -> Result<ArrayRef> {
     Ok(std::sync::Arc::new(cut.with_data_type(args[1].data_type().clone())))
 }
 
-/// A constant unit or zone that is unknown is a mistake.
-pub(super) const CHECK_TRUNC: Check = |args, types| {
-    if let Some(name) = constant(args, 0) {
-        let known = unit(name);
+/// Refuses a constant unit or zone that is unknown.
+pub(super) const CHECK_TRUNC: ArgumentCheck = |args, types| {
+    if let Some(name) = constant_text(args, 0) {
+        let known = truncation_unit(name);
         let of_interval = matches!(types.get(1), Some(DataType::Interval(_)));
-        mistake(known.and_then(|u| {
+        check_outcome(known.and_then(|u| {
             if of_interval { truncate_interval(u, Span::default()).map(|_| ()) } else { Ok(()) }
         }))?;
     }
-    constant(args, 2).map_or(Ok(()), |zone| mistake(Zone::named(zone)))
+    constant_text(args, 2).map_or(Ok(()), |zone| check_outcome(Zone::find_by_name(zone)))
 };
 
-/// The microseconds of a bin.
-fn stride(of: Span) -> Outcome<i64> {
+/// Returns the length of a bin in microseconds.
+fn bin_length(of: Span) -> TimeResult<i64> {
     if of.months != 0 {
         return Err("date_bin takes no months or years, which differ in length: write date_trunc".to_owned());
     }
@@ -171,8 +175,8 @@ fn stride(of: Span) -> Outcome<i64> {
     us.filter(|us| *us > 0).ok_or_else(|| "date_bin needs a length above 0".to_owned())
 }
 
-/// The start of the bin that an instant is in, bins beginning at an origin.
-fn bin(stride: i64, us: i64, origin: i64) -> Outcome<i64> {
+/// Returns the start of the bin that an instant is in; one bin begins at `origin`.
+fn bin_start(stride: i64, us: i64, origin: i64) -> TimeResult<i64> {
     let distance = us.checked_sub(origin).ok_or_else(super::calendar::out_of_range)?;
     in_range(us.checked_sub(distance.rem_euclid(stride)))
 }
@@ -183,8 +187,8 @@ macro_rules! binned {
             args: &[Ty::Interval, Ty::$ty],
             out: Ty::$out,
             eval: |args| {
-                map2::<IntervalMonthDayNanoType, $arrow, Us>(args, Ty::$out, |by, of| {
-                    bin(stride(Span::from(by))?, $at(of)?, 0)
+                map_columns::<IntervalMonthDayNanoType, $arrow, Us>(args, Ty::$out, |by, of| {
+                    bin_start(bin_length(Span::from(by))?, $timestamp_at(of)?, 0)
                 })
             },
         }
@@ -197,21 +201,21 @@ macro_rules! binned_from {
     };
 }
 
-/// date_bin; without an origin bins begin at 1970-01-01.
+/// date_bin; without an origin a bin begins at 1970-01-01.
 pub(super) const DATE_BIN: &[Overload] = &[
-    binned!(Timestamp, Timestamp, Us, Outcome::Ok),
-    binned!(Timestamptz, Timestamptz, Us, Outcome::Ok),
-    binned!(Date, Timestamptz, Date32Type, |days| at(i64::from(days), 0)),
+    binned!(Timestamp, Timestamp, Us, TimeResult::Ok),
+    binned!(Timestamptz, Timestamptz, Us, TimeResult::Ok),
+    binned!(Date, Timestamptz, Date32Type, |days| timestamp_at(i64::from(days), 0)),
     binned_from!(Timestamp),
     binned_from!(Timestamptz),
 ];
 
 fn binned_from(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let strides = numbers::<IntervalMonthDayNanoType>(&args[0])?.iter();
-    let rows = strides.zip(numbers::<Us>(&args[1])?.iter()).zip(numbers::<Us>(&args[2])?.iter());
+    let strides = number_column::<IntervalMonthDayNanoType>(&args[0])?.iter();
+    let rows = strides.zip(number_column::<Us>(&args[1])?.iter()).zip(number_column::<Us>(&args[2])?.iter());
     let cut = rows.map(|row| match row {
-        ((Some(by), Some(us)), Some(origin)) => stride(Span::from(by))
-            .and_then(|stride| bin(stride, us, origin))
+        ((Some(by), Some(us)), Some(origin)) => bin_length(Span::from(by))
+            .and_then(|stride| bin_start(stride, us, origin))
             .map(Some)
             .map_err(DataFusionError::Execution),
         _ => Ok(None),
@@ -220,9 +224,9 @@ fn binned_from(args: &[ArrayRef]) -> Result<ArrayRef> {
     Ok(std::sync::Arc::new(cut.with_data_type(args[1].data_type().clone())))
 }
 
-/// A constant length that no bin can have is a mistake.
-pub(super) const CHECK_BIN: Check = |args, _| match args.first().copied().flatten() {
-    Some(ScalarValue::IntervalMonthDayNano(Some(by))) => mistake(stride(Span::from(*by))),
+/// Refuses a constant interval that cannot be the length of a bin.
+pub(super) const CHECK_BIN: ArgumentCheck = |args, _| match args.first().copied().flatten() {
+    Some(ScalarValue::IntervalMonthDayNano(Some(by))) => check_outcome(bin_length(Span::from(*by))),
     _ => Ok(()),
 };
 
@@ -243,16 +247,16 @@ mod tests {
             ("century", "2001-01-01"),
             ("millennium", "2001-01-01"),
         ] {
-            assert_eq!(truncate(unit(name).unwrap(), us), Ok(at(start)), "{name}");
+            assert_eq!(truncate_timestamp(truncation_unit(name).unwrap(), us), Ok(at(start)), "{name}");
         }
-        assert_eq!(truncate(Field::Day, at("9999-12-31T23:59:59")), Ok(at("9999-12-31")));
-        let new_york = Zone::named("America/New_York").unwrap();
+        assert_eq!(truncate_timestamp(Field::Day, at("9999-12-31T23:59:59")), Ok(at("9999-12-31")));
+        let new_york = Zone::find_by_name("America/New_York").unwrap();
         assert_eq!(truncate_in(Field::Day, us, &new_york), Ok(at("2001-02-16T05:00")));
-        assert_eq!(bin(3_600_000_000, at("0001-01-01T00:59:59"), 0), Ok(at("0001-01-01")));
+        assert_eq!(bin_start(3_600_000_000, at("0001-01-01T00:59:59"), 0), Ok(at("0001-01-01")));
         assert_eq!(
-            bin(900_000_000, at("2020-02-11T15:44:17"), at("2001-01-01T00:02:30")),
+            bin_start(900_000_000, at("2020-02-11T15:44:17"), at("2001-01-01T00:02:30")),
             Ok(at("2020-02-11T15:32:30"))
         );
-        assert!(unit("dow").is_err() && stride(Span { months: 1, days: 0, us: 0 }).is_err());
+        assert!(truncation_unit("dow").is_err() && bin_length(Span { months: 1, days: 0, us: 0 }).is_err());
     }
 }

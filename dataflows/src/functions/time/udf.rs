@@ -1,10 +1,10 @@
-//! A scalar function over times, given by the types it takes.
+//! Scalar functions over times, defined by the types they take.
 //!
-//! A [`Function`] is a name and a list of [`Overload`]s, each with the exact types of its arguments and
-//! result and the code over whole columns. Arguments that are nearly of such a type are converted: whole
-//! numbers to BIGINT, numbers to DOUBLE, a DATE to a timestamp, text to what is asked for. Every
-//! function is strict (NULL where an argument is NULL) and immutable, and gives microseconds only, so
-//! that its result is always a column that Herald has. What has no value is an error of the row.
+//! A [`TimeFunction`] is a name and a list of [`Overload`]s, each with the exact types of its arguments and
+//! result and the code over whole columns. Arguments of related types are converted: integers to BIGINT,
+//! numbers to DOUBLE, a DATE to a timestamp, text to the type asked for. Every function is strict (NULL where
+//! an argument is NULL) and immutable, and gives microseconds only, so that Herald has a column type for its
+//! result. An undefined result is an error of the row.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) enum Ty {
 }
 
 impl Ty {
-    /// Arrow's type.
+    /// Returns Arrow's type.
     pub fn arrow(self) -> DataType {
         match self {
             Ty::Boolean => DataType::Boolean,
@@ -51,8 +51,8 @@ impl Ty {
         }
     }
 
-    /// How far a value of type `from` is from this type; None where it is not converted.
-    fn distance(self, from: &DataType) -> Option<u32> {
+    /// Returns the cost of converting a value of type `from` to this type; None where it is not converted.
+    fn conversion_cost(self, from: &DataType) -> Option<u32> {
         use DataType as D;
         let text = matches!(from, D::Utf8 | D::LargeUtf8 | D::Utf8View);
         Some(match (self, from) {
@@ -74,31 +74,31 @@ impl Ty {
         })
     }
 
-    fn name(self) -> String {
+    fn sql_name(self) -> String {
         schemas::sql_type(&Field::new("", self.arrow(), true))
     }
 }
 
-/// One way to call a function.
+/// One signature of a function, with its code.
 pub(crate) struct Overload {
-    /// What it takes.
+    /// Types of the arguments.
     pub args: &'static [Ty],
-    /// What it gives.
+    /// Type of the result.
     pub out: Ty,
-    /// Its code: columns of exactly these types and of one length.
+    /// The code: takes columns of exactly these types and of one length.
     pub eval: fn(&[ArrayRef]) -> Result<ArrayRef>,
 }
 
-/// Judges constant arguments when a query is planned.
-pub(crate) type Check = fn(&[Option<&ScalarValue>], &[DataType]) -> Result<()>;
+/// Checks constant arguments when a query is planned.
+pub(crate) type ArgumentCheck = fn(&[Option<&ScalarValue>], &[DataType]) -> Result<()>;
 
 /// A function over times.
 #[derive(Debug)]
-pub(crate) struct Function {
+pub(crate) struct TimeFunction {
     name: &'static str,
     aliases: Vec<String>,
     overloads: &'static [Overload],
-    check: Option<Check>,
+    check: Option<ArgumentCheck>,
     signature: Signature,
 }
 
@@ -108,44 +108,44 @@ impl std::fmt::Debug for Overload {
     }
 }
 
-impl PartialEq for Function {
-    fn eq(&self, other: &Function) -> bool {
+impl PartialEq for TimeFunction {
+    fn eq(&self, other: &TimeFunction) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for Function {}
+impl Eq for TimeFunction {}
 
-impl Hash for Function {
+impl Hash for TimeFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }
 }
 
-/// A function with these ways to call it.
+/// Creates a function with these overloads.
 pub(crate) fn function(name: &'static str, overloads: &'static [Overload]) -> Arc<ScalarUDF> {
-    made(name, &[], overloads, None)
+    checked_function(name, &[], overloads, None)
 }
 
-/// A function with other names, and a judge of its constant arguments.
-pub(crate) fn made(
+/// Creates a function with other names too, and with a check of its constant arguments.
+pub(crate) fn checked_function(
     name: &'static str,
     aliases: &[&str],
     overloads: &'static [Overload],
-    check: Option<Check>,
+    check: Option<ArgumentCheck>,
 ) -> Arc<ScalarUDF> {
     let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
     let signature = Signature::user_defined(Volatility::Immutable);
-    Arc::new(ScalarUDF::from(Function { name, aliases, overloads, check, signature }))
+    Arc::new(ScalarUDF::from(TimeFunction { name, aliases, overloads, check, signature }))
 }
 
-impl Function {
-    fn of(&self, types: &[DataType]) -> Option<&'static Overload> {
+impl TimeFunction {
+    fn find_overload(&self, types: &[DataType]) -> Option<&'static Overload> {
         let cost = |overload: &&Overload| -> Option<u32> {
             if overload.args.len() != types.len() {
                 return None;
             }
-            overload.args.iter().zip(types).map(|(to, from)| to.distance(from)).sum()
+            overload.args.iter().zip(types).map(|(to, from)| to.conversion_cost(from)).sum()
         };
         self.overloads
             .iter()
@@ -154,11 +154,11 @@ impl Function {
             .map(|(_, o)| o)
     }
 
-    fn refusal(&self, types: &[DataType]) -> DataFusionError {
+    fn no_overload(&self, types: &[DataType]) -> DataFusionError {
         let given = types.iter().map(|t| schemas::sql_type(&Field::new("", t.clone(), true)));
         let given: Vec<String> = given.collect();
         let takes = |o: &Overload| {
-            let args: Vec<String> = o.args.iter().map(|t| t.name()).collect();
+            let args: Vec<String> = o.args.iter().map(|t| t.sql_name()).collect();
             format!("({})", args.join(", "))
         };
         let known: Vec<String> = self.overloads.iter().map(takes).collect();
@@ -167,7 +167,7 @@ impl Function {
     }
 }
 
-impl ScalarUDFImpl for Function {
+impl ScalarUDFImpl for TimeFunction {
     fn name(&self) -> &str {
         self.name
     }
@@ -181,12 +181,12 @@ impl ScalarUDFImpl for Function {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let overload = self.of(types).ok_or_else(|| self.refusal(types))?;
+        let overload = self.find_overload(types).ok_or_else(|| self.no_overload(types))?;
         Ok(overload.args.iter().map(|ty| ty.arrow()).collect())
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.of(types).map(|o| o.out.arrow()).ok_or_else(|| self.refusal(types))
+        self.find_overload(types).map(|o| o.out.arrow()).ok_or_else(|| self.no_overload(types))
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
@@ -201,7 +201,7 @@ impl ScalarUDFImpl for Function {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arrays = args.args.iter().map(|a| a.to_array(args.number_rows)).collect::<Result<Vec<_>>>()?;
         let types: Vec<DataType> = arrays.iter().map(|a| a.data_type().clone()).collect();
-        let Some(overload) = self.of(&types) else { return Err(self.refusal(&types)) };
+        let Some(overload) = self.find_overload(&types) else { return Err(self.no_overload(&types)) };
         let exact = arrays.into_iter().zip(overload.args).map(|(array, ty)| {
             let ty = ty.arrow();
             if *array.data_type() == ty { Ok(array) } else { Ok(arrow::compute::cast(&array, &ty)?) }
@@ -214,82 +214,82 @@ impl ScalarUDFImpl for Function {
     }
 }
 
-/// What is told of a row that has no value.
-pub(super) type Outcome<T> = std::result::Result<T, String>;
+/// A row's result, or its error message.
+pub(super) type TimeResult<T> = std::result::Result<T, String>;
 
-fn failed(message: String) -> DataFusionError {
+fn row_error(message: String) -> DataFusionError {
     DataFusionError::Execution(message)
 }
 
-/// A column of numbers or times.
-pub(super) fn numbers<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<&PrimitiveArray<T>> {
-    array.as_primitive_opt().ok_or_else(|| failed(format!("a column of {}", array.data_type())))
+/// Returns a column of numbers or times.
+pub(super) fn number_column<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<&PrimitiveArray<T>> {
+    array.as_primitive_opt().ok_or_else(|| row_error(format!("a column of {}", array.data_type())))
 }
 
-/// A column of text.
-pub(super) fn texts(array: &ArrayRef) -> Result<&StringArray> {
-    array.as_string_opt().ok_or_else(|| failed(format!("a column of {}", array.data_type())))
+/// Returns a column of text.
+pub(super) fn text_column(array: &ArrayRef) -> Result<&StringArray> {
+    array.as_string_opt().ok_or_else(|| row_error(format!("a column of {}", array.data_type())))
 }
 
-/// `f` of every value that is not NULL, as a column of type `out`.
-pub(super) fn map<A: ArrowPrimitiveType, R: ArrowPrimitiveType>(
+/// Applies `f` to every value that is not NULL; the result is a column of type `out`.
+pub(super) fn map_column<A: ArrowPrimitiveType, R: ArrowPrimitiveType>(
     arg: &ArrayRef,
     out: Ty,
-    f: impl Fn(A::Native) -> Outcome<R::Native>,
+    f: impl Fn(A::Native) -> TimeResult<R::Native>,
 ) -> Result<ArrayRef> {
-    let values = numbers::<A>(arg)?.try_unary::<_, R, DataFusionError>(|v| f(v).map_err(failed))?;
+    let values = number_column::<A>(arg)?.try_unary::<_, R, DataFusionError>(|v| f(v).map_err(row_error))?;
     Ok(Arc::new(values.with_data_type(out.arrow())))
 }
 
-/// `f` of every pair without NULL.
-pub(super) fn map2<A: ArrowPrimitiveType, B: ArrowPrimitiveType, R: ArrowPrimitiveType>(
+/// Applies `f` to every pair without NULL.
+pub(super) fn map_columns<A: ArrowPrimitiveType, B: ArrowPrimitiveType, R: ArrowPrimitiveType>(
     args: &[ArrayRef],
     out: Ty,
-    f: impl Fn(A::Native, B::Native) -> Outcome<R::Native>,
+    f: impl Fn(A::Native, B::Native) -> TimeResult<R::Native>,
 ) -> Result<ArrayRef> {
-    let (a, b) = (numbers::<A>(&args[0])?, numbers::<B>(&args[1])?);
+    let (a, b) = (number_column::<A>(&args[0])?, number_column::<B>(&args[1])?);
     let pairs = a.iter().zip(b.iter()).map(|pair| match pair {
-        (Some(a), Some(b)) => f(a, b).map(Some).map_err(failed),
+        (Some(a), Some(b)) => f(a, b).map(Some).map_err(row_error),
         _ => Ok(None),
     });
     let values: PrimitiveArray<R> = pairs.collect::<Result<Vec<Option<R::Native>>>>()?.into_iter().collect();
     Ok(Arc::new(values.with_data_type(out.arrow())))
 }
 
-/// `f` of every text and value without NULL.
+/// Applies `f` to every text and value without NULL.
 pub(super) fn map_text<B: ArrowPrimitiveType, R: ArrowPrimitiveType>(
     args: &[ArrayRef],
     out: Ty,
-    mut f: impl FnMut(&str, B::Native) -> Outcome<R::Native>,
+    mut f: impl FnMut(&str, B::Native) -> TimeResult<R::Native>,
 ) -> Result<ArrayRef> {
-    let (a, b) = (texts(&args[0])?, numbers::<B>(&args[1])?);
+    let (a, b) = (text_column(&args[0])?, number_column::<B>(&args[1])?);
     let pairs = a.iter().zip(b.iter()).map(|pair| match pair {
-        (Some(a), Some(b)) => f(a, b).map(Some).map_err(failed),
+        (Some(a), Some(b)) => f(a, b).map(Some).map_err(row_error),
         _ => Ok(None),
     });
     let values: PrimitiveArray<R> = pairs.collect::<Result<Vec<Option<R::Native>>>>()?.into_iter().collect();
     Ok(Arc::new(values.with_data_type(out.arrow())))
 }
 
-/// `f` of every text.
-pub(super) fn read<R: ArrowPrimitiveType>(
+/// Parses every text with `f`.
+pub(super) fn parse_column<R: ArrowPrimitiveType>(
     arg: &ArrayRef,
     out: Ty,
-    mut f: impl FnMut(&str) -> Outcome<R::Native>,
+    mut f: impl FnMut(&str) -> TimeResult<R::Native>,
 ) -> Result<ArrayRef> {
-    let values = texts(arg)?.iter().map(|text| text.map(|t| f(t).map_err(failed)).transpose());
+    let values = text_column(arg)?.iter().map(|text| text.map(|t| f(t).map_err(row_error)).transpose());
     let values: PrimitiveArray<R> = values.collect::<Result<Vec<Option<R::Native>>>>()?.into_iter().collect();
     Ok(Arc::new(values.with_data_type(out.arrow())))
 }
 
-/// The text that `f` writes of every value.
-pub(super) fn write<A: ArrowPrimitiveType>(
+/// Builds a column of the texts that `f` writes.
+pub(super) fn write_column<A: ArrowPrimitiveType>(
     arg: &ArrayRef,
     f: impl Fn(A::Native, &mut Vec<u8>),
 ) -> Result<ArrayRef> {
     let mut out = StringBuilder::new();
     let mut text = Vec::new();
-    for value in numbers::<A>(arg)? {
+    for value in number_column::<A>(arg)? {
         text.clear();
         match value {
             Some(value) => {
@@ -302,40 +302,43 @@ pub(super) fn write<A: ArrowPrimitiveType>(
     Ok(Arc::new(out.finish()))
 }
 
-/// The text that `f` makes of every value and its pattern.
+/// Builds a column of the texts that `f` makes of every value and its pattern.
 pub(super) fn write_by<A: ArrowPrimitiveType>(
     args: &[ArrayRef],
-    mut f: impl FnMut(A::Native, &str) -> Outcome<String>,
+    mut f: impl FnMut(A::Native, &str) -> TimeResult<String>,
 ) -> Result<ArrayRef> {
     let mut out = StringBuilder::new();
-    for pair in numbers::<A>(&args[0])?.iter().zip(texts(&args[1])?.iter()) {
+    for pair in number_column::<A>(&args[0])?.iter().zip(text_column(&args[1])?.iter()) {
         match pair {
-            (Some(value), Some(pattern)) => out.append_value(f(value, pattern).map_err(failed)?),
+            (Some(value), Some(pattern)) => out.append_value(f(value, pattern).map_err(row_error)?),
             _ => out.append_null(),
         }
     }
     Ok(Arc::new(out.finish()))
 }
 
-/// Tells whether `f` holds of every value.
-pub(super) fn test<A: ArrowPrimitiveType>(arg: &ArrayRef, f: impl Fn(A::Native) -> bool) -> Result<ArrayRef> {
+/// Builds a column that tells whether `f` holds of each value.
+pub(super) fn test_column<A: ArrowPrimitiveType>(
+    arg: &ArrayRef,
+    f: impl Fn(A::Native) -> bool,
+) -> Result<ArrayRef> {
     let mut out = BooleanBuilder::new();
-    numbers::<A>(arg)?.iter().for_each(|value| out.append_option(value.map(&f)));
+    number_column::<A>(arg)?.iter().for_each(|value| out.append_option(value.map(&f)));
     Ok(Arc::new(out.finish()))
 }
 
-/// What was last read of a text that seldom changes from row to row: a unit, a zone, a pattern.
-pub(super) struct Last<T> {
+/// Cache of the last text parsed: a unit, a zone or a pattern, which seldom changes from row to row.
+pub(super) struct LastParsed<T> {
     held: Option<(String, T)>,
-    read: fn(&str) -> Outcome<T>,
+    read: fn(&str) -> TimeResult<T>,
 }
 
-impl<T> Last<T> {
-    pub fn new(read: fn(&str) -> Outcome<T>) -> Last<T> {
-        Last { held: None, read }
+impl<T> LastParsed<T> {
+    pub fn new(read: fn(&str) -> TimeResult<T>) -> LastParsed<T> {
+        LastParsed { held: None, read }
     }
 
-    pub fn of(&mut self, text: &str) -> Outcome<&T> {
+    pub fn parse(&mut self, text: &str) -> TimeResult<&T> {
         if self.held.as_ref().is_none_or(|(held, _)| held != text) {
             self.held = Some((text.to_owned(), (self.read)(text)?));
         }
@@ -343,8 +346,8 @@ impl<T> Last<T> {
     }
 }
 
-/// The text of a constant argument.
-pub(super) fn constant<'a>(args: &[Option<&'a ScalarValue>], at: usize) -> Option<&'a str> {
+/// Returns the text of a constant argument; None if it is not constant.
+pub(super) fn constant_text<'a>(args: &[Option<&'a ScalarValue>], at: usize) -> Option<&'a str> {
     match args.get(at).copied().flatten()? {
         ScalarValue::Utf8(Some(text))
         | ScalarValue::LargeUtf8(Some(text))
@@ -353,8 +356,8 @@ pub(super) fn constant<'a>(args: &[Option<&'a ScalarValue>], at: usize) -> Optio
     }
 }
 
-/// A mistake in a constant.
-pub(super) fn mistake<T>(outcome: Outcome<T>) -> Result<()> {
+/// Reports the error of a constant argument while planning.
+pub(super) fn check_outcome<T>(outcome: TimeResult<T>) -> Result<()> {
     match outcome {
         Ok(_) => Ok(()),
         Err(message) => plan_err!("{message}"),

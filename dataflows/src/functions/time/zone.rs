@@ -1,21 +1,21 @@
 //! Time zones: IANA's by name, PostgreSQL's abbreviations, and fixed offsets.
 //!
-//! A local time that a change of clocks leaves out is taken as before the change, one that comes twice
-//! as after it, as PostgreSQL does. Offsets are POSIX's where they have no name: `+02` is two hours
-//! west of Greenwich. The tables of IANA end in 2100; later years go by the rules of the last ones,
-//! by a year that begins on the same weekday.
+//! A local time that a change of clocks skips is read with the offset before the change, one that occurs
+//! twice with the offset after it, as in PostgreSQL. An offset used as a name is POSIX's: `+02` is two hours
+//! west of Greenwich. IANA's tables end in 2100; a later year uses the rules of the last years, by one that
+//! begins on the same weekday.
 
 use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 use schemas::types::time::{DAY_US, SECOND_US, civil_of_days, days_of_civil};
 
 use super::calendar::in_range;
-use super::udf::Outcome;
+use super::udf::TimeResult;
 
-/// The year from which the tables say nothing.
+/// The year from which on the tables have no entries.
 const LAST_YEAR: i64 = 2100;
 
-/// Abbreviations with a fixed offset, in minutes east of Greenwich; PostgreSQL takes them before names.
+/// Abbreviations with a fixed offset, in minutes east of Greenwich; PostgreSQL looks them up before names.
 const ABBREVIATIONS: [(&str, i64); 36] = [
     ("utc", 0),
     ("gmt", 0),
@@ -55,18 +55,18 @@ const ABBREVIATIONS: [(&str, i64); 36] = [
     ("hst", -600),
 ];
 
-/// A zone.
+/// A time zone.
 #[derive(Clone, Debug)]
 pub(super) enum Zone {
-    /// Microseconds east of Greenwich.
+    /// A fixed offset, in microseconds east of Greenwich.
     Fixed(i64),
-    /// By its rules.
+    /// A zone of IANA's tables.
     Rules(Tz),
 }
 
 impl Zone {
-    /// The zone of this name.
-    pub fn named(name: &str) -> Outcome<Zone> {
+    /// Finds the zone of a name.
+    pub fn find_by_name(name: &str) -> TimeResult<Zone> {
         let unknown = || format!("there is no time zone called '{name}'");
         let word = name.trim();
         let lower = word.to_lowercase();
@@ -74,13 +74,13 @@ impl Zone {
             return Ok(Zone::Fixed(minutes * 60 * SECOND_US));
         }
         if word.starts_with(['+', '-']) || word.starts_with(|c: char| c.is_ascii_digit()) {
-            return offset(word).map(|us| Zone::Fixed(-us)).ok_or_else(unknown);
+            return parse_offset(word).map(|us| Zone::Fixed(-us)).ok_or_else(unknown);
         }
         let found = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(word));
         found.copied().map(Zone::Rules).ok_or_else(unknown)
     }
 
-    /// Microseconds that clocks are ahead of UTC at an instant.
+    /// Returns the offset from UTC at an instant, in microseconds.
     pub fn offset_at(&self, us: i64) -> i64 {
         let tz = match self {
             Zone::Fixed(us) => return *us,
@@ -91,20 +91,22 @@ impl Zone {
         i64::from(offset.unwrap_or(0)) * SECOND_US
     }
 
-    /// The local time of an instant.
-    pub fn local(&self, us: i64) -> Outcome<i64> {
+    /// Returns the local time of an instant.
+    pub fn to_local(&self, us: i64) -> TimeResult<i64> {
         in_range(us.checked_add(self.offset_at(us)))
     }
 
-    /// The instant of a local time.
-    pub fn instant(&self, local: i64) -> Outcome<i64> {
+    /// Returns the instant of a local time.
+    pub fn to_instant(&self, local: i64) -> TimeResult<i64> {
         let (early, late) = (local.saturating_sub(DAY_US), local.saturating_add(DAY_US));
         let (before, after) = (self.offset_at(early), self.offset_at(late));
         let by = |offset: i64| in_range(local.checked_sub(offset));
         if before == after {
             return by(before);
         }
-        let change = self.change(early, late, before);
+        let change = self.find_change(early, late, before);
+        // A candidate is valid if it lies on its own side of the change. If neither is (a skipped time) or
+        // both are (a repeated one), the later instant is the result.
         let (as_before, as_after) = (by(before)?, by(after)?);
         if as_before < change && as_after < change {
             return Ok(as_before);
@@ -115,8 +117,8 @@ impl Zone {
         Ok(as_before.max(as_after))
     }
 
-    /// The first instant of (`from`, `to`] whose offset is not `before`.
-    fn change(&self, from: i64, to: i64, before: i64) -> i64 {
+    /// Finds the first instant of (`from`, `to`] whose offset is not `before`, by binary search.
+    fn find_change(&self, from: i64, to: i64, before: i64) -> i64 {
         let (mut low, mut high) = (from.div_euclid(SECOND_US), to.div_euclid(SECOND_US));
         while high - low > 1 {
             let middle = low + (high - low) / 2;
@@ -126,7 +128,7 @@ impl Zone {
     }
 }
 
-/// The same time of a year of the tables that has the same days of the week.
+/// Returns the same time in a year of the tables with the same length and the same weekdays.
 fn within_tables(us: i64) -> i64 {
     let (year, ..) = civil_of_days(us.div_euclid(DAY_US));
     if year < LAST_YEAR {
@@ -140,8 +142,8 @@ fn within_tables(us: i64) -> i64 {
     us - (first(year) - first(of)) * DAY_US
 }
 
-/// `+HH`, `+HH:MM[:SS]` or `+HHMM` in microseconds, with its sign.
-pub(super) fn offset(text: &str) -> Option<i64> {
+/// Parses `+HH`, `+HH:MM[:SS]` or `+HHMM` to microseconds, with its sign.
+pub(super) fn parse_offset(text: &str) -> Option<i64> {
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => (-1, &text[1..]),
         b'+' => (1, &text[1..]),
@@ -177,7 +179,7 @@ mod tests {
     /// Each pair is PostgreSQL's.
     #[test]
     fn clocks_change_as_postgresql_has_it() {
-        let berlin = Zone::named("europe/berlin").unwrap();
+        let berlin = Zone::find_by_name("europe/berlin").unwrap();
         for (local, instant) in [
             ("2020-03-29T01:59:59", "2020-03-29T00:59:59"),
             ("2020-03-29T02:30:00", "2020-03-29T01:30:00"),
@@ -188,26 +190,28 @@ mod tests {
             ("2500-07-01T12:00:00", "2500-07-01T10:00:00"),
             ("9999-12-31T23:59:59", "9999-12-31T22:59:59"),
         ] {
-            assert_eq!(berlin.instant(at(local)), Ok(at(instant)), "{local}");
+            assert_eq!(berlin.to_instant(at(local)), Ok(at(instant)), "{local}");
         }
-        assert_eq!(berlin.local(at("2026-01-31T23:30:00")), Ok(at("2026-02-01T00:30:00")));
-        // Whatever the zone, a local time is that of an instant which has it.
+        assert_eq!(berlin.to_local(at("2026-01-31T23:30:00")), Ok(at("2026-02-01T00:30:00")));
+        // In any zone, the instant of a local time has that local time.
         for name in
             ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"]
         {
-            let zone = Zone::named(name).unwrap();
+            let zone = Zone::find_by_name(name).unwrap();
             for step in 0..20_000 {
                 let us = at("1890-01-01") + step * 401_903 * SECOND_US;
-                let local = zone.local(us).unwrap();
-                let back = zone.instant(local).unwrap();
-                assert_eq!(zone.local(back), Ok(local), "{name} {us}");
+                let local = zone.to_local(us).unwrap();
+                let back = zone.to_instant(local).unwrap();
+                assert_eq!(zone.to_local(back), Ok(local), "{name} {us}");
                 assert!((back - us).abs() <= DAY_US, "{name} {us}");
             }
         }
-        let posix = Zone::named("+02").unwrap();
-        assert_eq!(posix.local(at("2020-01-01")), Ok(at("2019-12-31T22:00:00")));
+        let posix = Zone::find_by_name("+02").unwrap();
+        assert_eq!(posix.to_local(at("2020-01-01")), Ok(at("2019-12-31T22:00:00")));
         assert!(
-            Zone::named("CET").is_ok() && Zone::named("Mars/Base").is_err() && Zone::named("+99").is_err()
+            Zone::find_by_name("CET").is_ok()
+                && Zone::find_by_name("Mars/Base").is_err()
+                && Zone::find_by_name("+99").is_err()
         );
     }
 }

@@ -1,8 +1,8 @@
 //! The scalar functions behind TUMBLE and HOP.
 //!
-//! Windows are aligned to 1970-01-01T00:00:00 (UTC for TIMESTAMPTZ) and half open: a window holds
-//! its start and not its end. Lengths are constants in microseconds, put there by the parser. A NULL
-//! time gives a NULL window; a window beyond the range of timestamps is an error of the row.
+//! Windows are aligned to 1970-01-01T00:00:00 (UTC for TIMESTAMPTZ) and half open: a window includes its
+//! start and excludes its end. The parser passes lengths as constants in microseconds. A NULL time gives a
+//! NULL window; a window beyond the range of timestamps is an error of the row.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// All of them.
+/// Returns these functions.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    [Window::TumbleStart, Window::TumbleEnd, Window::HopStarts, Window::HopEnd]
+    [WindowBound::TumbleStart, WindowBound::TumbleEnd, WindowBound::HopStarts, WindowBound::HopEnd]
         .into_iter()
         .map(|window| {
             let signature =
-                Signature::any(if window == Window::HopStarts { 3 } else { 2 }, Volatility::Immutable);
+                Signature::any(if window == WindowBound::HopStarts { 3 } else { 2 }, Volatility::Immutable);
             Arc::new(ScalarUDF::from(WindowFunction { window, signature }))
         })
         .collect()
 }
 
-/// Whether a function of this name moves its first argument by its second, a constant.
+/// End of a HOP window: its start moved by the window's constant size.
 pub(crate) const HOP_END: &str = "herald_hop_end";
 /// Starts of the windows a time is in.
 pub(crate) const HOP_STARTS: &str = "herald_hop_starts";
@@ -35,7 +35,7 @@ pub(crate) const TUMBLE_START: &str = "herald_tumble_start";
 pub(crate) const TUMBLE_END: &str = "herald_tumble_end";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Window {
+enum WindowBound {
     TumbleStart,
     TumbleEnd,
     HopStarts,
@@ -44,17 +44,17 @@ enum Window {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct WindowFunction {
-    window: Window,
+    window: WindowBound,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for WindowFunction {
     fn name(&self) -> &str {
         match self.window {
-            Window::TumbleStart => TUMBLE_START,
-            Window::TumbleEnd => TUMBLE_END,
-            Window::HopStarts => HOP_STARTS,
-            Window::HopEnd => HOP_END,
+            WindowBound::TumbleStart => TUMBLE_START,
+            WindowBound::TumbleEnd => TUMBLE_END,
+            WindowBound::HopStarts => HOP_STARTS,
+            WindowBound::HopEnd => HOP_END,
         }
     }
 
@@ -67,7 +67,7 @@ impl ScalarUDFImpl for WindowFunction {
             return plan_err!("{} of what is no time", self.name());
         };
         Ok(match self.window {
-            Window::HopStarts => DataType::List(Arc::new(Field::new("item", args[0].clone(), true))),
+            WindowBound::HopStarts => DataType::List(Arc::new(Field::new("item", args[0].clone(), true))),
             _ => args[0].clone(),
         })
     }
@@ -76,8 +76,11 @@ impl ScalarUDFImpl for WindowFunction {
         if let Some(time) = args.arg_fields.first()
             && !matches!(time.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _))
         {
-            let what =
-                if matches!(self.window, Window::HopStarts | Window::HopEnd) { "HOP" } else { "TUMBLE" };
+            let what = if matches!(self.window, WindowBound::HopStarts | WindowBound::HopEnd) {
+                "HOP"
+            } else {
+                "TUMBLE"
+            };
             let (name, found) = (time.name(), schemas::sql_type(time));
             return plan_err!("{what} needs a TIMESTAMP or TIMESTAMPTZ, and {name} is {found}");
         }
@@ -91,19 +94,21 @@ impl ScalarUDFImpl for WindowFunction {
         let Some(times) = times.as_primitive_opt::<TimestampMicrosecondType>() else {
             return exec_err!("{} over {}", self.name(), times.data_type());
         };
-        let first = length(&args.args[1])?;
+        let first = constant_length(&args.args[1])?;
         let out: ArrayRef = match self.window {
-            Window::TumbleStart => Arc::new(each(times, |t| floor(t, first))?),
-            Window::TumbleEnd => Arc::new(each(times, |t| floor(t, first)?.checked_add(first))?),
-            Window::HopEnd => Arc::new(each(times, |t| t.checked_add(first))?),
-            Window::HopStarts => Arc::new(starts(times, first, length(&args.args[2])?)?),
+            WindowBound::TumbleStart => Arc::new(map_times(times, |t| floor_to_multiple(t, first))?),
+            WindowBound::TumbleEnd => {
+                Arc::new(map_times(times, |t| floor_to_multiple(t, first)?.checked_add(first))?)
+            }
+            WindowBound::HopEnd => Arc::new(map_times(times, |t| t.checked_add(first))?),
+            WindowBound::HopStarts => Arc::new(hop_starts(times, first, constant_length(&args.args[2])?)?),
         };
         Ok(ColumnarValue::Array(out))
     }
 }
 
-/// A constant length.
-fn length(value: &ColumnarValue) -> Result<i64> {
+/// Returns the value of a constant length argument.
+fn constant_length(value: &ColumnarValue) -> Result<i64> {
     let length = match value {
         ColumnarValue::Scalar(ScalarValue::Int64(Some(us))) => Some(*us),
         ColumnarValue::Array(a) => {
@@ -117,8 +122,8 @@ fn length(value: &ColumnarValue) -> Result<i64> {
     }
 }
 
-/// The greatest multiple of `size` that is not after `t`.
-fn floor(t: i64, size: i64) -> Option<i64> {
+/// Returns the greatest multiple of `size` that is not after `t`.
+fn floor_to_multiple(t: i64, size: i64) -> Option<i64> {
     t.checked_sub(t.rem_euclid(size))
 }
 
@@ -128,21 +133,22 @@ fn out_of_range() -> DataFusionError {
     DataFusionError::Execution("the window is beyond the range of timestamps".to_owned())
 }
 
-fn each(times: &Times, f: impl Fn(i64) -> Option<i64>) -> Result<Times> {
+fn map_times(times: &Times, f: impl Fn(i64) -> Option<i64>) -> Result<Times> {
     let zone = times.timezone().map(Arc::from);
     let out =
         times.try_unary::<_, TimestampMicrosecondType, DataFusionError>(|t| f(t).ok_or_else(out_of_range))?;
     Ok(out.with_timezone_opt::<Arc<str>>(zone))
 }
 
-/// The starts of the windows each time is in, latest first.
-fn starts(times: &Times, slide: i64, size: i64) -> Result<arrow::array::ListArray> {
+/// Returns the starts of the windows each time is in, latest first.
+fn hop_starts(times: &Times, slide: i64, size: i64) -> Result<arrow::array::ListArray> {
     let item = Arc::new(Field::new("item", times.data_type().clone(), true));
     let values = TimestampMicrosecondBuilder::new().with_data_type(times.data_type().clone());
     let mut lists = ListBuilder::new(values).with_field(item);
     for t in times {
         if let Some(t) = t {
-            let mut start = floor(t, slide).ok_or_else(out_of_range)?;
+            let mut start = floor_to_multiple(t, slide).ok_or_else(out_of_range)?;
+            // 128 bits: `t - size` can be below the least timestamp.
             while i128::from(start) > i128::from(t) - i128::from(size) {
                 lists.values().append_value(start);
                 start = start.checked_sub(slide).ok_or_else(out_of_range)?;
@@ -160,16 +166,21 @@ mod tests {
     #[test]
     fn windows_hold_their_start_and_not_their_end() {
         assert_eq!(
-            [floor(0, 10), floor(9, 10), floor(10, 10), floor(-1, 10)],
+            [
+                floor_to_multiple(0, 10),
+                floor_to_multiple(9, 10),
+                floor_to_multiple(10, 10),
+                floor_to_multiple(-1, 10)
+            ],
             [Some(0), Some(0), Some(10), Some(-10)]
         );
-        assert_eq!(floor(i64::MIN, 10), None);
+        assert_eq!(floor_to_multiple(i64::MIN, 10), None);
     }
 
     #[test]
     fn a_time_is_in_size_over_slide_windows() {
         let times = Times::from(vec![Some(12), None, Some(-1)]);
-        let lists = starts(&times, 5, 15).unwrap();
+        let lists = hop_starts(&times, 5, 15).unwrap();
         let of = |i: usize| lists.value(i).as_primitive::<TimestampMicrosecondType>().values().to_vec();
         assert_eq!(of(0), [10, 5, 0]);
         assert!(lists.is_null(1));

@@ -1,10 +1,10 @@
-//! Aggregates over frames, exactly.
+//! Exact aggregates over frames.
 //!
-//! DataFusion slides a frame by adding the rows that enter and subtracting those that leave, which for
-//! doubles leaves the rounding of every row that ever was in it, and NaN for good once an infinity was;
-//! and its sums of whole numbers and decimals wrap around. These take the same sums as GROUP BY does
-//! ([`FloatSum`], [`moments`], 256 bits): a frame's value is that of its rows alone, and one that does
-//! not fit its type is an error.
+//! DataFusion slides a frame by adding the rows that enter and subtracting those that leave. For doubles this
+//! keeps the rounding errors of every row that was ever in the frame, and NaN forever after an infinity; its
+//! sums of whole numbers and decimals wrap around. The accumulators here are those of GROUP BY ([`FloatSum`],
+//! [`moments`], 256 bits): a frame's value depends on its current rows alone, and a value that does not fit
+//! its type is an error.
 
 use std::sync::Arc;
 
@@ -20,37 +20,38 @@ use crate::render::aggregates::accum::Acc;
 use crate::render::aggregates::float_sum::FloatSum;
 use crate::render::aggregates::moments;
 
-/// The exact form of an aggregate over arguments of these types, where it has one.
+/// Returns the exact form of an aggregate over arguments of these types; None where DataFusion's form is
+/// kept.
 pub fn exact(function: &Arc<AggregateUDF>, args: &[DataType]) -> Option<Arc<AggregateUDF>> {
     let whole = matches!(args, [DataType::Int64 | DataType::Decimal128(..)]);
-    let kind = match AggFunc::of(function.name())? {
-        AggFunc::Sum if whole => Kind::Whole,
-        AggFunc::Sum => Kind::Sum,
-        AggFunc::Avg => Kind::Avg,
-        AggFunc::Stat(Stat::RegrCount) => Kind::Pairs,
-        AggFunc::Stat(stat) => Kind::Stat(stat),
+    let kind = match AggFunc::from_name(function.name())? {
+        AggFunc::Sum if whole => ExactKind::Whole,
+        AggFunc::Sum => ExactKind::Sum,
+        AggFunc::Avg => ExactKind::Avg,
+        AggFunc::Stat(Stat::RegrCount) => ExactKind::Pairs,
+        AggFunc::Stat(stat) => ExactKind::Stat(stat),
         _ => return None,
     };
     let doubles = !args.is_empty() && args.iter().all(|arg| *arg == DataType::Float64);
-    (doubles || kind == Kind::Whole)
+    (doubles || kind == ExactKind::Whole)
         .then(|| Arc::new(AggregateUDF::new_from_impl(Exact { like: Arc::clone(function), kind })))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum ExactKind {
     Whole,
     Sum,
     Avg,
-    /// How many pairs there are, as BIGINT.
+    /// The number of pairs, as BIGINT.
     Pairs,
     Stat(Stat),
 }
 
-/// The function that an exact accumulator stands in for.
+/// An aggregate with the name and types of `like`, computed by an exact accumulator.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Exact {
     like: Arc<AggregateUDF>,
-    kind: Kind,
+    kind: ExactKind,
 }
 
 impl AggregateUDFImpl for Exact {
@@ -67,9 +68,9 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let accs = if let Kind::Stat(stat) = self.kind { moments::empty(stat) } else { vec![] };
+        let accs = if let ExactKind::Stat(stat) = self.kind { moments::empty(stat) } else { vec![] };
         let (whole, sum) = (i256::ZERO, FloatSum::default());
-        Ok(Box::new(Sums {
+        Ok(Box::new(FrameSums {
             kind: self.kind,
             gives: args.return_field.data_type().clone(),
             n: 0,
@@ -80,7 +81,11 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn default_value(&self, of: &DataType) -> Result<ScalarValue> {
-        if self.kind == Kind::Pairs { Ok(ScalarValue::Int64(Some(0))) } else { ScalarValue::try_from(of) }
+        if self.kind == ExactKind::Pairs {
+            Ok(ScalarValue::Int64(Some(0)))
+        } else {
+            ScalarValue::try_from(of)
+        }
     }
 
     fn state_fields(&self, _args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -88,10 +93,10 @@ impl AggregateUDFImpl for Exact {
     }
 }
 
-/// What the rows of a frame add up to.
+/// The sums over the rows of a frame.
 #[derive(Debug)]
-struct Sums {
-    kind: Kind,
+struct FrameSums {
+    kind: ExactKind,
     /// The type of the result.
     gives: DataType,
     n: i64,
@@ -100,12 +105,12 @@ struct Sums {
     accs: Vec<Acc>,
 }
 
-impl Sums {
+impl FrameSums {
     fn add(&mut self, values: &[ArrayRef], times: i64) -> Result<()> {
-        if let (Kind::Whole, [x]) = (self.kind, values) {
+        if let (ExactKind::Whole, [x]) = (self.kind, values) {
             let mut add = |x: i256| {
                 self.n += times;
-                // Fewer than 2^63 rows of less than 2^128 each: it fits.
+                // Fewer than 2^63 rows of less than 2^128 each fit in 256 bits.
                 self.whole = self.whole.wrapping_add(x.wrapping_mul(i256::from_i128(times.into())));
             };
             match x.data_type() {
@@ -123,23 +128,23 @@ impl Sums {
         }
         let columns: Option<Vec<_>> = values.iter().map(|c| c.as_primitive_opt::<Float64Type>()).collect();
         match (self.kind, columns.as_deref()) {
-            (Kind::Sum | Kind::Avg, Some([x])) => {
+            (ExactKind::Sum | ExactKind::Avg, Some([x])) => {
                 for x in x.iter().flatten() {
                     self.n += times;
                     self.sum.add(x, times);
                 }
             }
-            (Kind::Pairs, Some([y, x])) => {
+            (ExactKind::Pairs, Some([y, x])) => {
                 let pairs = (0..x.len()).filter(|at| x.is_valid(*at) && y.is_valid(*at)).count();
                 self.n += times * pairs as i64;
             }
-            // The first argument is the dependent one.
-            (Kind::Stat(_), Some([y, x])) => {
+            // The first argument is the dependent variable.
+            (ExactKind::Stat(_), Some([y, x])) => {
                 for at in (0..x.len()).filter(|at| x.is_valid(*at) && y.is_valid(*at)) {
                     moments::add(&mut self.accs, (x.value(at), Some(y.value(at))), times);
                 }
             }
-            (Kind::Stat(_), Some([x])) => {
+            (ExactKind::Stat(_), Some([x])) => {
                 x.iter().flatten().for_each(|x| moments::add(&mut self.accs, (x, None), times));
             }
             _ => return exec_err!("{:?} over what are no doubles", self.kind),
@@ -148,9 +153,9 @@ impl Sums {
     }
 }
 
-impl Sums {
-    /// The sum of whole numbers or decimals, if it fits.
-    fn whole(&self) -> Result<ScalarValue> {
+impl FrameSums {
+    /// Returns the sum of whole numbers or decimals; fails if it does not fit the result's type.
+    fn whole_sum(&self) -> Result<ScalarValue> {
         let value = if self.n == 0 { None } else { Some(self.whole) };
         let too_large = || exec_datafusion_err!("the sum {} does not fit {}", self.whole, self.gives);
         match &self.gives {
@@ -167,7 +172,7 @@ impl Sums {
     }
 }
 
-impl Accumulator for Sums {
+impl Accumulator for FrameSums {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.add(values, 1)
     }
@@ -182,15 +187,15 @@ impl Accumulator for Sums {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         match self.kind {
-            Kind::Whole => return self.whole(),
-            Kind::Pairs => return Ok(ScalarValue::Int64(Some(self.n))),
+            ExactKind::Whole => return self.whole_sum(),
+            ExactKind::Pairs => return Ok(ScalarValue::Int64(Some(self.n))),
             _ => {}
         }
         Ok(ScalarValue::Float64(match self.kind {
-            Kind::Stat(stat) => moments::finish(stat, &self.accs),
+            ExactKind::Stat(stat) => moments::finish(stat, &self.accs),
             _ if self.n == 0 => None,
-            Kind::Sum => Some(self.sum.value()),
-            Kind::Avg | Kind::Whole | Kind::Pairs => Some(self.sum.value() / self.n as f64),
+            ExactKind::Sum => Some(self.sum.value()),
+            ExactKind::Avg | ExactKind::Whole | ExactKind::Pairs => Some(self.sum.value() / self.n as f64),
         }))
     }
 

@@ -1,7 +1,7 @@
-//! `row_number`, `rank`, `dense_rank` and `ntile` as BIGINT, which they are elsewhere. DataFusion's are unsigned,
-//! and a BIGINT beside an unsigned number makes a DECIMAL: `row_number() OVER (...) - 1` would be one.
+//! `row_number`, `rank`, `dense_rank` and `ntile` as BIGINT.
 //!
-//! The renderer numbers rows itself; only `ntile` is evaluated here.
+//! DataFusion's are unsigned, and a BIGINT with an unsigned number makes a DECIMAL: `row_number() OVER (...)
+//! - 1` would be one. The renderer numbers rows itself; only `ntile` is evaluated here.
 
 use std::sync::Arc;
 
@@ -14,21 +14,21 @@ use datafusion_functions_window::ntile::ntile_udwf;
 use datafusion_functions_window::rank::{dense_rank_udwf, rank_udwf};
 use datafusion_functions_window::row_number::row_number_udwf;
 
-/// All of them.
+/// Returns these functions.
 pub(crate) fn functions() -> Vec<Arc<WindowUDF>> {
-    vec![row_number(), signed(rank_udwf()), signed(dense_rank_udwf()), signed(ntile_udwf())]
+    vec![row_number(), as_bigint(rank_udwf()), as_bigint(dense_rank_udwf()), as_bigint(ntile_udwf())]
 }
 
-/// `row_number`.
+/// Returns `row_number`.
 pub(crate) fn row_number() -> Arc<WindowUDF> {
-    signed(row_number_udwf())
+    as_bigint(row_number_udwf())
 }
 
-fn signed(like: Arc<WindowUDF>) -> Arc<WindowUDF> {
+fn as_bigint(like: Arc<WindowUDF>) -> Arc<WindowUDF> {
     Arc::new(WindowUDF::new_from_impl(Signed { like }))
 }
 
-/// A rank that is BIGINT.
+/// A rank function whose result is BIGINT.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Signed {
     like: Arc<WindowUDF>,
@@ -52,7 +52,7 @@ impl WindowUDFImpl for Signed {
     }
 }
 
-/// One over whole partitions.
+/// The wrapped function's evaluator, over whole partitions, with its result cast to BIGINT.
 #[derive(Debug)]
 struct Evaluator(Box<dyn PartitionEvaluator>);
 

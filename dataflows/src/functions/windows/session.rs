@@ -1,10 +1,10 @@
 //! The window functions behind SESSION.
 //!
-//! `SESSION(t PARTITION BY k, ts, gap)` gives each row of `t` the bounds of its session: rows of one
-//! `k` whose times, in order, are each less than `gap` after the one before. It starts at its first
-//! time and ends `gap` after its last. A row that comes between two sessions makes them one. A NULL
-//! time is in no session: its bounds are NULL, and the parser leaves such rows out. Times ascend within a partition, and the gap is a
-//! constant in microseconds; the parser sees to both.
+//! `SESSION(t PARTITION BY k, ts, gap)` gives each row of `t` the bounds of its session: rows of one `k`
+//! whose times, in order, are each less than `gap` after the one before. A session starts at its first time
+//! and ends `gap` after its last. A row that arrives between two sessions can merge them. A NULL time is in
+//! no session: its bounds are NULL, and the parser filters such rows out. The parser guarantees that times
+//! ascend within a partition and that the gap is a constant in microseconds.
 
 use std::sync::Arc;
 
@@ -19,20 +19,20 @@ pub(crate) const SESSION_START: &str = "herald_session_start";
 /// Name of the function that gives a session's end.
 pub(crate) const SESSION_END: &str = "herald_session_end";
 
-/// All of them.
+/// Returns these functions.
 pub(crate) fn functions() -> Vec<Arc<WindowUDF>> {
-    let session = |end| Session { end, signature: Signature::any(2, Volatility::Immutable) };
+    let session = |end| SessionFunction { end, signature: Signature::any(2, Volatility::Immutable) };
     [false, true].map(|end| Arc::new(WindowUDF::from(session(end)))).into()
 }
 
-/// Start, or end, of the session a row is in.
+/// The function for the start (or, if `end`, the end) of the session a row is in.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Session {
+struct SessionFunction {
     end: bool,
     signature: Signature,
 }
 
-impl WindowUDFImpl for Session {
+impl WindowUDFImpl for SessionFunction {
     fn name(&self) -> &str {
         if self.end { SESSION_END } else { SESSION_START }
     }
@@ -42,7 +42,7 @@ impl WindowUDFImpl for Session {
     }
 
     fn partition_evaluator(&self, _: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
-        Ok(Box::new(Bounds { end: self.end }))
+        Ok(Box::new(SessionBounds { end: self.end }))
     }
 
     fn field(&self, args: WindowUDFFieldArgs) -> Result<FieldRef> {
@@ -62,11 +62,11 @@ impl WindowUDFImpl for Session {
 }
 
 #[derive(Debug)]
-struct Bounds {
+struct SessionBounds {
     end: bool,
 }
 
-impl PartitionEvaluator for Bounds {
+impl PartitionEvaluator for SessionBounds {
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         let [times, gaps, ..] = values else { return exec_err!("SESSION takes a time and a gap") };
         let (Some(times), Some(gaps)) =
@@ -75,7 +75,7 @@ impl PartitionEvaluator for Bounds {
             return exec_err!("SESSION over {} and {}", times.data_type(), gaps.data_type());
         };
         let gap = if rows > 0 { gaps.value(0) } else { 1 };
-        let Some(bounds) = bounds(&times.iter().collect::<Vec<_>>(), gap, self.end) else {
+        let Some(bounds) = session_bounds(&times.iter().collect::<Vec<_>>(), gap, self.end) else {
             return exec_err!("the session is beyond the range of timestamps");
         };
         let out = PrimitiveArray::<TimestampMicrosecondType>::from(bounds);
@@ -83,9 +83,9 @@ impl PartitionEvaluator for Bounds {
     }
 }
 
-/// The start (or end) of every time's session; None where an end is no timestamp. NULLs stand before or
-/// after all times, which ascend.
-fn bounds(times: &[Option<i64>], gap: i64, end: bool) -> Option<Vec<Option<i64>>> {
+/// Returns the start (or end) of every time's session; None where an end is beyond the range of timestamps.
+/// The times must ascend; NULLs stand before or after all of them.
+fn session_bounds(times: &[Option<i64>], gap: i64, end: bool) -> Option<Vec<Option<i64>>> {
     let mut out = Vec::with_capacity(times.len());
     let mut rest = times;
     while let Some(first) = rest.first() {
@@ -111,12 +111,12 @@ mod tests {
     #[test]
     fn a_session_ends_where_the_gap_is_reached() {
         let times = [Some(0), Some(0), Some(9), Some(19), Some(28), None];
-        let starts = bounds(&times, 10, false).unwrap();
+        let starts = session_bounds(&times, 10, false).unwrap();
         assert_eq!(starts, [Some(0), Some(0), Some(0), Some(19), Some(19), None]);
-        let ends = bounds(&times, 10, true).unwrap();
+        let ends = session_bounds(&times, 10, true).unwrap();
         assert_eq!(ends, [Some(19), Some(19), Some(19), Some(38), Some(38), None]);
-        assert_eq!(bounds(&[None, None], 10, true).unwrap(), [None, None]);
-        assert_eq!(bounds(&[Some(i64::MIN), Some(i64::MAX)], 1, false).unwrap().len(), 2);
-        assert!(bounds(&[Some(i64::MAX)], 1, true).is_none());
+        assert_eq!(session_bounds(&[None, None], 10, true).unwrap(), [None, None]);
+        assert_eq!(session_bounds(&[Some(i64::MIN), Some(i64::MAX)], 1, false).unwrap().len(), 2);
+        assert!(session_bounds(&[Some(i64::MAX)], 1, true).is_none());
     }
 }

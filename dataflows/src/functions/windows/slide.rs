@@ -1,9 +1,9 @@
 //! Aggregates over frames that DataFusion cannot slide: `array_agg`, `median`, `bit_and`, DISTINCT and the
 //! like.
 //!
-//! A frame's values are kept as they come and go, and the function is computed over them anew where they
-//! changed, so that its value is that of the frame's rows alone. A row then costs as much as its frame is
-//! long. Under DISTINCT equal values are taken once, where the first of them stands.
+//! The rows of the frame are kept, and the function is computed over all of them again whenever they changed,
+//! so that its value depends on the frame's rows alone. Each row then costs time proportional to the length
+//! of its frame. Under DISTINCT equal values are taken once, at the place of the first.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use crate::plan::AggFunc;
 
-/// Aggregates that can stand before OVER although they are not kept in sums.
+/// Aggregates that are allowed with OVER although they are not maintained as sums.
 pub const SLIDES: [&str; 6] = ["array_agg", "string_agg", "median", "bit_and", "bit_or", "bit_xor"];
 
-/// The form of an aggregate that keeps its frame, where DataFusion's does not do.
+/// Returns the form of an aggregate that keeps its frame; None where DataFusion's form is correct.
 pub fn slide(function: &Arc<AggregateUDF>, distinct: bool) -> Option<Arc<AggregateUDF>> {
-    // The least and the greatest are the same of each value once, and DataFusion keeps them.
-    let once = distinct && !AggFunc::of(function.name()).is_some_and(AggFunc::ignores_duplicates);
+    // MIN and MAX do not depend on duplicates, and DataFusion slides them correctly.
+    let once = distinct && !AggFunc::from_name(function.name()).is_some_and(AggFunc::ignores_duplicates);
     let kept = SLIDES.contains(&function.name()) || once;
     kept.then(|| Arc::new(AggregateUDF::new_from_impl(Slide { like: Arc::clone(function), distinct: once })))
 }
 
-/// The function that is computed over each frame.
+/// A function that is computed over each frame.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Slide {
     like: Arc<AggregateUDF>,
@@ -68,8 +68,8 @@ impl AggregateUDFImpl for Slide {
             rows: VecDeque::new(),
             known: None,
         };
-        // What the function refuses, it refuses now.
-        frame.computed(&[])?;
+        // Computed once over no rows, so that the function reports unsupported arguments while planning.
+        frame.compute_over(&[])?;
         Ok(Box::new(frame))
     }
 
@@ -90,13 +90,13 @@ struct Frame {
     ignore_nulls: bool,
     /// The arguments of each row, in order.
     rows: VecDeque<Vec<ScalarValue>>,
-    /// The value of these rows.
+    /// The value over the current rows; None after a change.
     known: Option<ScalarValue>,
 }
 
 impl Frame {
-    /// The function's value over rows.
-    fn computed(&self, rows: &[&Vec<ScalarValue>]) -> Result<ScalarValue> {
+    /// Computes the function's value over rows.
+    fn compute_over(&self, rows: &[&Vec<ScalarValue>]) -> Result<ScalarValue> {
         let mut accumulator = self.like.accumulator(AccumulatorArgs {
             return_field: Arc::clone(&self.gives),
             schema: &self.schema,
@@ -114,7 +114,7 @@ impl Frame {
             accumulator.update_batch(&columns)?;
         }
         let value = accumulator.evaluate()?;
-        // Some give text of 64-bit length, which no column holds.
+        // Some functions give text of 64-bit length, which no column can have.
         let gives = self.gives.data_type();
         if value.data_type() == *gives { Ok(value) } else { value.cast_to(gives) }
     }
@@ -134,7 +134,7 @@ impl Accumulator for Frame {
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        // Rows leave a frame in the order they came.
+        // Rows leave a frame in the order they entered.
         let rows = values.first().map_or(0, Array::len).min(self.rows.len());
         self.rows.drain(..rows);
         if rows > 0 {
@@ -154,7 +154,7 @@ impl Accumulator for Frame {
         let mut seen = HashSet::new();
         let rows: Vec<&Vec<ScalarValue>> =
             self.rows.iter().filter(|row| !self.distinct || seen.insert(*row)).collect();
-        let value = self.computed(&rows)?;
+        let value = self.compute_over(&rows)?;
         self.known = Some(value.clone());
         Ok(value)
     }

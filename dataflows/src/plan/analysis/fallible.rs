@@ -1,8 +1,8 @@
-//! Which conditions can fail on a row, so that they stay behind those that guard them.
+//! Conditions that can fail on a row and must therefore stay behind those that guard them.
 //!
 //! `WHERE n <> 0 AND 10 / n > 1`, or the same in an inner and an outer query, must not divide by
 //! zero; the optimiser merges filters without regard to that. Conditions that cannot fail are
-//! therefore one filter, and what can fail is another above it, which sees only rows that passed.
+//! therefore one filter, and those that can fail are another above it, which reads only rows that passed.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ const TOTAL: [&str; 23] = [
     "jsonb_typeof",
 ];
 
-/// Whether `expr` may give an error on some row of `input`. What is not known not to, may.
+/// Returns true if `expr` may fail on some row of `input`; true as well for an expression that is not known.
 pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
     let harmless = if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
         harmless_operator(binary, input)
@@ -66,6 +66,7 @@ pub(crate) fn fallible(expr: &Arc<dyn PhysicalExpr>, input: &Schema) -> bool {
     !harmless || expr.children().into_iter().any(|child| fallible(child, input))
 }
 
+/// Returns true if the operator itself fails for no values of its operands' types.
 fn harmless_operator(binary: &BinaryExpr, input: &Schema) -> bool {
     let op = binary.op();
     let compares = matches!(
@@ -83,22 +84,22 @@ fn harmless_operator(binary: &BinaryExpr, input: &Schema) -> bool {
             | Operator::LikeMatch
             | Operator::StringConcat
     );
-    let of = binary.data_type(input);
+    let result = binary.data_type(input);
     compares
-        || (op.is_numerical_operators() && of.as_ref().is_ok_and(DataType::is_floating))
+        || (op.is_numerical_operators() && result.as_ref().is_ok_and(DataType::is_floating))
         || (matches!(op, Operator::Divide | Operator::Modulo)
-            && of.is_ok_and(|t| t.is_integer())
-            && divides(binary.right()))
+            && result.is_ok_and(|t| t.is_integer())
+            && is_safe_divisor(binary.right()))
 }
 
-/// Whether `expr` is a constant that divides every integer: neither 0, nor -1 with its one overflow.
-fn divides(expr: &Arc<dyn PhysicalExpr>) -> bool {
+/// Returns true if `expr` is a constant that divides every integer: neither 0, nor -1 with its one overflow.
+fn is_safe_divisor(expr: &Arc<dyn PhysicalExpr>) -> bool {
     let value = expr.downcast_ref::<Literal>().map(|l| l.value());
     let number = value.and_then(|v| v.to_string().parse::<i128>().ok());
     number.is_some_and(|n| n != 0 && n != -1)
 }
 
-/// Whether every value of `from` has a place in `to`.
+/// Returns true if every value of `from` fits in `to`.
 fn widens(from: &DataType, to: &DataType) -> bool {
     let width = |t: &DataType| t.primitive_width().unwrap_or(usize::MAX);
     match (from, to) {

@@ -1,7 +1,7 @@
 //! Conditions that bound the distance of two times: `b.ts BETWEEN a.ts - INTERVAL '5 minutes' AND a.ts`.
 //!
 //! A condition of a join is read as a conjunction of comparisons of a column of the left, moved by
-//! constant intervals, with one of the right. What is not of that form bounds nothing and is left to
+//! constant intervals, with one of the right. Other conditions bound nothing and are left to
 //! the join. Lengths are microseconds; intervals with months have no fixed length.
 
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 
 use crate::plan::Scalar;
-use crate::plan::canonical::bare;
+use crate::plan::canonical::strip_canonical;
 
-/// How far a time of the left is from one of the right, left less right.
+/// Distance of a time of the left from one of the right: left less right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Distance {
     /// At least, microseconds.
@@ -25,7 +25,7 @@ pub(crate) struct Distance {
     pub most: Option<i64>,
 }
 
-/// The narrowest distance, bounded on both sides, that a join's condition asks of two columns of times.
+/// The narrowest distance, bounded on both sides, that a join's condition requires of two columns of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Band {
     /// Column of the left and of the right.
@@ -44,29 +44,36 @@ pub(crate) fn band(residual: &Scalar, left: &Schema, right: &Schema) -> Option<B
             .get(at)
             .is_some_and(|f| matches!(f.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)))
     };
-    let bands = of(residual, left.fields().len()).into_iter().filter_map(|(columns, distance)| {
+    let bands = distances(residual, left.fields().len()).into_iter().filter_map(|(columns, distance)| {
         let (least, most) = (distance.least?, distance.most?);
         (time(left, columns.0) && time(right, columns.1)).then_some(Band { columns, least, most })
     });
     bands.min_by_key(|band| i128::from(band.most) - i128::from(band.least))
 }
 
-/// The distances that `condition`, over `width` columns of the left and then the right's, bounds: by
-/// column of the left and of the right.
-pub(crate) fn of(condition: &Scalar, width: usize) -> BTreeMap<(usize, usize), Distance> {
+/// The distances that `condition` bounds, by column of the left and of the right. Its columns are `width` of
+/// the left, then the right's.
+pub(crate) fn distances(condition: &Scalar, width: usize) -> BTreeMap<(usize, usize), Distance> {
     let mut found = BTreeMap::new();
-    conjunct(condition.expr(), width, &mut found);
+    collect_distances(condition.expr(), width, &mut found);
     found
 }
 
-fn conjunct(expr: &Arc<dyn PhysicalExpr>, width: usize, found: &mut BTreeMap<(usize, usize), Distance>) {
+/// Adds the distances that the comparisons of a conjunction bound.
+fn collect_distances(
+    expr: &Arc<dyn PhysicalExpr>,
+    width: usize,
+    found: &mut BTreeMap<(usize, usize), Distance>,
+) {
     let Some(binary) = expr.downcast_ref::<BinaryExpr>() else { return };
     if *binary.op() == Operator::And {
-        conjunct(binary.left(), width, found);
-        conjunct(binary.right(), width, found);
+        collect_distances(binary.left(), width, found);
+        collect_distances(binary.right(), width, found);
         return;
     }
-    let (Some((a, x)), Some((b, y))) = (moved(binary.left()), moved(binary.right())) else { return };
+    let (Some((a, x)), Some((b, y))) = (shifted_column(binary.left()), shifted_column(binary.right())) else {
+        return;
+    };
     let (op, (l, x), (r, y)) = match (a < width, b < width) {
         (true, false) => (*binary.op(), (a, x), (b - width, y)),
         (false, true) => match binary.op().swap() {
@@ -75,7 +82,7 @@ fn conjunct(expr: &Arc<dyn PhysicalExpr>, width: usize, found: &mut BTreeMap<(us
         },
         _ => return,
     };
-    // l + x against r + y is l - r against y - x.
+    // l + x op r + y is the same as l - r op y - x.
     let Some(us) = y.checked_sub(x) else { return };
     let (least, most) = match op {
         Operator::Eq => (Some(us), Some(us)),
@@ -90,25 +97,25 @@ fn conjunct(expr: &Arc<dyn PhysicalExpr>, width: usize, found: &mut BTreeMap<(us
     held.most = [held.most, most].into_iter().flatten().min();
 }
 
-/// A column of times and how much later than it an expression is.
-fn moved(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, i64)> {
-    let expr = bare(expr);
+/// A column of times and the constant by which an expression is later than it.
+fn shifted_column(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, i64)> {
+    let expr = strip_canonical(expr);
     if let Some(column) = expr.downcast_ref::<Column>() {
         return Some((column.index(), 0));
     }
     if let Some(cast) = expr.downcast_ref::<CastExpr>() {
         let time = matches!(cast.cast_type(), DataType::Timestamp(TimeUnit::Microsecond, _));
-        return moved(cast.expr()).filter(|_| time);
+        return shifted_column(cast.expr()).filter(|_| time);
     }
     let sum = expr.downcast_ref::<BinaryExpr>()?;
-    let length = |of: &Arc<dyn PhysicalExpr>| literal_us(of.downcast_ref::<Literal>()?.value());
+    let length = |expr: &Arc<dyn PhysicalExpr>| literal_us(expr.downcast_ref::<Literal>()?.value());
     let (from, us) = match (sum.op(), length(sum.right())) {
         (Operator::Plus, Some(us)) => (sum.left(), us),
         (Operator::Minus, Some(us)) => (sum.left(), us.checked_neg()?),
         (Operator::Plus, None) => (sum.right(), length(sum.left())?),
         _ => return None,
     };
-    let (column, before) = moved(from)?;
+    let (column, before) = shifted_column(from)?;
     Some((column, before.checked_add(us)?))
 }
 

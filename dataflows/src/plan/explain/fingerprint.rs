@@ -1,4 +1,8 @@
 //! Hashes of the canonical text of relations, sources and sinks: equal ones keep equal state.
+//!
+//! The texts must never change, or no state fits its plan any more. The `Debug` texts of
+//! [`crate::plan::Watermark`], [`crate::plan::Keyed`], formats and encodings are part of them, with the names
+//! of their types and fields.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +10,7 @@ use std::fmt::Write as _;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::util::display::array_value_to_string;
 
-use super::{Line, columns, key_of, line, place};
+use super::{OperatorText, columns_text, connector_text, key_of, operator_text};
 use crate::plan::{Op, Origin, Plan, Recursive, RelId, Sink, Source};
 
 /// Fingerprint of a relation and everything below it: 16 hexadecimal digits.
@@ -15,17 +19,17 @@ pub fn fingerprint(plan: &Plan, rel: RelId) -> String {
     hash_rel(plan, rel, &mut known)
 }
 
-/// Fingerprint of a source: its columns, rules and topic, not how its broker is reached.
+/// Fingerprint of a source: its columns, rules and topic, without the address of its broker.
 pub fn source_fingerprint(plan: &Plan, source: usize) -> String {
-    hex(&canonical_source(&plan.sources[source]))
+    hash_hex(&canonical_source(&plan.sources[source]))
 }
 
-/// Fingerprint of a sink: what it sends, in which form, to which topic.
+/// Fingerprint of a sink: its relation, formats and topic.
 pub fn sink_fingerprint(plan: &Plan, sink: usize) -> String {
-    hex(&canonical_sink(plan, &plan.sinks[sink]))
+    hash_hex(&canonical_sink(plan, &plan.sinks[sink]))
 }
 
-fn hex(text: &str) -> String {
+fn hash_hex(text: &str) -> String {
     format!("{:016x}", schemas::hash(text.as_bytes()))
 }
 
@@ -35,28 +39,29 @@ fn hash_rel(plan: &Plan, id: RelId, known: &mut BTreeMap<RelId, String>) -> Stri
     }
     let rel = &plan.rels[id];
     let inputs: Vec<String> = rel.op.inputs().into_iter().map(|i| hash_rel(plan, i, known)).collect();
-    let Line { op, detail } = line(plan, rel);
+    let OperatorText { op, detail } = operator_text(plan, rel);
     let detail = match &rel.op {
         Op::Source(i) => canonical_source(&plan.sources[*i]),
-        Op::Values(rows) => values(rows),
+        Op::Values(rows) => rows_text(rows),
         Op::Unnest { column, outer, .. } => format!("{column} {outer}"),
         Op::Recursive(of) => canonical_recursion(of),
         Op::Given(input) => input.to_string(),
         _ => detail,
     };
-    let hash = hex(&format!("{op}\n{detail}\n{}\n{}", columns(&rel.schema), inputs.join("\n")));
+    let hash = hash_hex(&format!("{op}\n{detail}\n{}\n{}", columns_text(&rel.schema), inputs.join("\n")));
     known.insert(id, hash.clone());
     hash
 }
 
-/// Canonical text of a recursion, without the numbers of relations; its name stands in what it tells of errors.
+/// Canonical text of a recursion, without the numbers of relations. Its name is part of it, as it stands in
+/// rows of the error table.
 fn canonical_recursion(of: &Recursive) -> String {
     let counted: Vec<bool> = of.inputs().map(|input| input.counted).collect();
     format!("{} {} {counted:?} {}", of.name, of.distinct, fingerprint(&of.body, of.body.rels.len() - 1))
 }
 
 /// Rows as text, one a line.
-fn values(rows: &RecordBatch) -> String {
+fn rows_text(rows: &RecordBatch) -> String {
     let row = |at: usize| {
         let value = |c: &ArrayRef| array_value_to_string(c, at).unwrap_or_default();
         let values = rows.columns().iter().map(|c| if c.is_null(at) { "NULL".to_owned() } else { value(c) });
@@ -66,7 +71,8 @@ fn values(rows: &RecordBatch) -> String {
 }
 
 fn canonical_source(source: &Source) -> String {
-    let mut out = format!("{}\n{}\n{}\n", source.name, columns(&source.decoded), columns(&source.schema));
+    let mut out =
+        format!("{}\n{}\n{}\n", source.name, columns_text(&source.decoded), columns_text(&source.schema));
     for origin in &source.origins {
         match origin {
             Origin::Decoded(i) => drop(writeln!(out, "decoded {i}")),
@@ -88,7 +94,7 @@ fn canonical_source(source: &Source) -> String {
         source.keyed,
         source.format,
         source.encoding,
-        place(&source.options)
+        connector_text(&source.options)
     );
     let unit = source.encode_options.get("timestamp.unit").map_or("", String::as_str);
     let _ = writeln!(out, "timestamp unit {unit}{}", key_of(source));
@@ -98,5 +104,11 @@ fn canonical_source(source: &Source) -> String {
 fn canonical_sink(plan: &Plan, sink: &Sink) -> String {
     let rel = fingerprint(plan, sink.rel);
     let forms = format!("{:?} {:?} {:?}", sink.format, sink.encoding, sink.key_encoding);
-    format!("{}\n{rel}\n{forms}\n{:?}\n{}\n{}", sink.name, sink.key, sink.record_name, place(&sink.options))
+    format!(
+        "{}\n{rel}\n{forms}\n{:?}\n{}\n{}",
+        sink.name,
+        sink.key,
+        sink.record_name,
+        connector_text(&sink.options)
+    )
 }

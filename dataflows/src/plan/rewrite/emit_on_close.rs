@@ -1,28 +1,30 @@
-//! EMIT ON WINDOW CLOSE: where in a view's plan rows wait to be final, or why they never are.
+//! EMIT ON WINDOW CLOSE: the place in a view's plan at which rows wait to be final, or the reason why they
+//! never are.
 //!
-//! The rows wait above the uppermost relation that still has an end of a window with a watermark, or where
-//! there is no window any time with one, below the filters and projections over it, which are written anew.
-//! A view without such a relation is refused with the operator that lost the watermark and what to write instead.
+//! The rows wait above the uppermost relation that has a column with a bound: the end of a window or, without
+//! windows, any time. Filters and projections above that relation are copied above the wait. A view without
+//! such a relation is refused; the message names the operator that lost the watermark, and the hint an
+//! alternative.
 
 use std::sync::Arc;
 
-use crate::plan::analysis::event_time::{self, Bound, Bounds};
+use crate::plan::analysis::event_time::{self, Bound, ColumnBounds};
 use crate::plan::{Horizon, Op, Plan, Rel, RelId};
 use crate::sql::ast::Pos;
 use crate::sql::diagnostics::error::Mistake;
 
-/// Makes the rows of `rel` wait until they are final; gives the relation that shows them.
+/// Makes the rows of `rel` wait until they are final; returns the relation that emits them.
 ///
 /// # Errors
-/// Why they never are, at `pos`.
-pub(crate) fn close(plan: &mut Plan, rel: RelId, pos: Pos) -> Result<RelId, Mistake> {
-    let bounds = event_time::bounds(plan);
-    // Windows first: a row of one is final with it, not when its own time has passed.
-    let windowed = waits(plan, rel, &bounds, &|bound| bound.window && !bound.filled);
-    let found = windowed.or_else(|_| waits(plan, rel, &bounds, &|bound| !bound.filled));
+/// The reason why they never are, at `pos`.
+pub(crate) fn wait_until_final(plan: &mut Plan, rel: RelId, pos: Pos) -> Result<RelId, Mistake> {
+    let bounds = event_time::column_bounds(plan);
+    // Windows first: a row of a window is final with the window, not when its own time has passed.
+    let windowed = find_wait(plan, rel, &bounds, &|bound| bound.window && !bound.filled);
+    let found = windowed.or_else(|_| find_wait(plan, rel, &bounds, &|bound| !bound.filled));
     match found {
         Ok((at, above, horizon)) => {
-            let close = Op::Close { input: at, horizon };
+            let close = Op::EmitOnClose { input: at, horizon };
             let mut top = push(plan, close, at, rel);
             for step in above.into_iter().rev() {
                 let op = match plan.rels[step].op.clone() {
@@ -34,21 +36,21 @@ pub(crate) fn close(plan: &mut Plan, rel: RelId, pos: Pos) -> Result<RelId, Mist
             }
             Ok(top)
         }
-        Err(at) => Err(never(plan, &bounds, at, pos)),
+        Err(at) => Err(why_never_final(plan, &bounds, at, pos)),
     }
 }
 
-/// The uppermost relation with a bound that `fits`, the filters and projections above it, and the bound as a
-/// horizon; or the relation below which it is not looked for.
-fn waits(
+/// Finds the uppermost relation with a bound that `fits`: the relation, the filters and projections above it,
+/// and the bound as a horizon. The error is the relation at which the search ended.
+fn find_wait(
     plan: &Plan,
     rel: RelId,
-    bounds: &[Bounds],
+    bounds: &[ColumnBounds],
     fits: &dyn Fn(&Bound) -> bool,
 ) -> Result<(RelId, Vec<RelId>, Horizon), RelId> {
     let (mut at, mut above) = (rel, Vec::new());
     loop {
-        if let Some(horizon) = event_time::soonest(&bounds[at], fits) {
+        if let Some(horizon) = event_time::soonest_horizon(&bounds[at], fits) {
             return Ok((at, above, horizon));
         }
         match plan.rels[at].op {
@@ -61,7 +63,7 @@ fn waits(
     }
 }
 
-/// A relation with the columns of `like`, written in the view of `owner`.
+/// Adds a relation with the columns of `like` and the view of `owner`.
 fn push(plan: &mut Plan, op: Op, like: RelId, owner: RelId) -> RelId {
     let (schema, owner) = (Arc::clone(&plan.rels[like].schema), plan.rels[owner].owner.clone());
     plan.rels.push(Rel {
@@ -70,17 +72,20 @@ fn push(plan: &mut Plan, op: Op, like: RelId, owner: RelId) -> RelId {
         unique: vec![],
         paired: vec![],
         append_only: false,
-        below_forgetter: false,
+        inputs_expire: false,
         durable: false,
         owner,
     });
     plan.rels.len() - 1
 }
 
-/// Why rows of `rel` are never final: a reason of the sources first, then of the query.
-fn never(plan: &Plan, bounds: &[Bounds], rel: RelId, pos: Pos) -> Mistake {
-    let below = below(plan, rel);
-    if below.iter().any(|r| matches!(&plan.rels[*r].op, Op::Within { until, .. } if !until.is_empty())) {
+/// The reason why rows of `rel` are never final: one of the sources first, then of the query.
+fn why_never_final(plan: &Plan, bounds: &[ColumnBounds], rel: RelId, pos: Pos) -> Mistake {
+    let below = rels_below(plan, rel);
+    if below
+        .iter()
+        .any(|r| matches!(&plan.rels[*r].op, Op::TemporalFilter { until, .. } if !until.is_empty()))
+    {
         let message = "EMIT ON WINDOW CLOSE never comes: rows leave again as now() moves on";
         let hint =
             "leave EMIT ON WINDOW CLOSE out, or the condition on now(): either waits for the watermark";
@@ -136,7 +141,7 @@ fn never(plan: &Plan, bounds: &[Bounds], rel: RelId, pos: Pos) -> Mistake {
 }
 
 /// A relation and all below it, users first.
-fn below(plan: &Plan, rel: RelId) -> Vec<RelId> {
+fn rels_below(plan: &Plan, rel: RelId) -> Vec<RelId> {
     let mut found = vec![rel];
     let mut at = 0;
     while at < found.len() {

@@ -1,9 +1,9 @@
-//! Drops what nobody needs from a whole plan, and joins adjacent steps.
+//! Removal of unused columns and relations from a plan, and merging of adjacent steps.
 //!
-//! Columns are followed from views and sinks down to the sources, through views that are not
-//! materialized: what no user of a relation reads is not computed, not unnested, not kept in a
-//! join's state. A source keeps all its columns (its table's rows are whole); a projection follows.
-//! Relations nobody reads disappear, sources excepted.
+//! Uses of columns are followed from views and sinks down to the sources, through views that are not
+//! materialized: a column that no user of a relation reads is not computed, not unnested, not kept in a
+//! join's state. A source keeps all its columns (its table's rows are whole); a projection follows it.
+//! Relations without users are dropped, except sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use crate::plan::analysis::fallible::fallible;
 use crate::plan::analysis::properties::column_of;
-use crate::plan::{Edge, Fold, Horizon, Op, Plan, Rel, RelId, Scalar, When};
+use crate::plan::{Aggregate, Edge, Fold, Horizon, Op, Plan, Recursive, Rel, RelId, Scalar, When};
 
-type Columns = BTreeSet<usize>;
+type ColumnSet = BTreeSet<usize>;
 
-/// Prunes columns and relations, then joins adjacent projections and filters.
+/// Prunes columns and relations, then merges adjacent projections and filters.
 pub(crate) fn prune(plan: &mut Plan) {
-    narrow(plan);
-    merge(plan);
-    rename(plan);
-    compact(plan);
-    super::names::settle(plan);
+    narrow_columns(plan);
+    merge_steps(plan);
+    rename_aggregates(plan);
+    drop_unused(plan);
+    super::names::settle_names(plan);
 }
 
 /// The columns `scalar` reads.
-pub(crate) fn columns(scalar: &Scalar) -> Columns {
-    let mut out = Columns::new();
+pub(crate) fn columns_read(scalar: &Scalar) -> ColumnSet {
+    let mut out = ColumnSet::new();
     let _ = scalar.expr().apply(|e| {
         if let Some(c) = column_of(e) {
             out.insert(c.index());
@@ -42,7 +42,7 @@ pub(crate) fn columns(scalar: &Scalar) -> Columns {
 }
 
 /// The scalar with every column replaced.
-fn substitute(scalar: &Scalar, by: &dyn Fn(&Column) -> Arc<dyn PhysicalExpr>) -> Scalar {
+fn substitute_columns(scalar: &Scalar, by: &dyn Fn(&Column) -> Arc<dyn PhysicalExpr>) -> Scalar {
     let expr = Arc::clone(scalar.expr()).transform_up(|e| {
         Ok(match column_of(&e) {
             Some(c) => Transformed::yes(by(c)),
@@ -53,55 +53,60 @@ fn substitute(scalar: &Scalar, by: &dyn Fn(&Column) -> Arc<dyn PhysicalExpr>) ->
     Scalar::new(expr.map_or_else(|_| Arc::clone(scalar.expr()), |t| t.data))
 }
 
-fn moved(scalar: &Scalar, places: &BTreeMap<usize, usize>) -> Scalar {
-    substitute(scalar, &|c| {
+/// The scalar with its columns at their new places.
+fn move_columns(scalar: &Scalar, places: &BTreeMap<usize, usize>) -> Scalar {
+    substitute_columns(scalar, &|c| {
         Arc::new(Column::new(c.name(), places.get(&c.index()).copied().unwrap_or(c.index())))
     })
 }
 
-/// What each relation's users read of it; None where it has no user.
-fn needs(plan: &Plan) -> Vec<Option<Columns>> {
-    let mut needs: Vec<Option<Columns>> = vec![None; plan.rels.len()];
+/// The columns that each relation's users read of it; None where it has no user.
+fn needed_columns(plan: &Plan) -> Vec<Option<ColumnSet>> {
+    let mut needs: Vec<Option<ColumnSet>> = vec![None; plan.rels.len()];
     let roots = plan.views.iter().map(|v| v.rel).chain(plan.sinks.iter().map(|s| s.rel));
     for root in roots {
         needs[root] = Some((0..plan.rels[root].schema.fields().len()).collect());
     }
+    // Users come after their inputs, so all uses of a relation are known when it is visited.
     for id in (0..plan.rels.len()).rev() {
         let Some(own) = needs[id].clone() else { continue };
-        for (input, read) in reads(plan, id, &own) {
+        for (input, read) in input_columns(plan, id, &own) {
             needs[input].get_or_insert_default().extend(read);
         }
     }
     needs
 }
 
-/// What a relation reads of each input so as to give the columns `own`. At least one column: a
-/// batch without columns would not know how many rows it has.
-fn reads(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
-    let mut reads = reads_of(plan, id, own);
+/// The columns that a relation reads of each input to compute its columns `own`. At least one of each: a
+/// batch without columns would not know its number of rows.
+fn input_columns(plan: &Plan, id: RelId, own: &ColumnSet) -> Vec<(RelId, ColumnSet)> {
+    let mut reads = columns_of_inputs(plan, id, own);
     for (_, columns) in reads.iter_mut().filter(|(_, columns)| columns.is_empty()) {
         columns.insert(0);
     }
     reads
 }
 
-fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
-    let all = |input: RelId| -> Columns { (0..plan.rels[input].schema.fields().len()).collect() };
+/// The same without the column that keeps the number of rows.
+fn columns_of_inputs(plan: &Plan, id: RelId, own: &ColumnSet) -> Vec<(RelId, ColumnSet)> {
+    let all = |input: RelId| -> ColumnSet { (0..plan.rels[input].schema.fields().len()).collect() };
     match &plan.rels[id].op {
         Op::Source(_) | Op::Values(_) | Op::Given(_) => vec![],
         Op::Recursive(_) => plan.rels[id].op.inputs().into_iter().map(|input| (input, all(input))).collect(),
-        Op::Filter { input, predicate } => vec![(*input, own.union(&columns(predicate)).copied().collect())],
-        Op::Within { input, since, until, .. } => {
-            let times = since.iter().chain(until).flat_map(|edge| columns(&edge.time));
+        Op::Filter { input, predicate } => {
+            vec![(*input, own.union(&columns_read(predicate)).copied().collect())]
+        }
+        Op::TemporalFilter { input, since, until, .. } => {
+            let times = since.iter().chain(until).flat_map(|edge| columns_read(&edge.time));
             vec![(*input, own.iter().copied().chain(times).collect())]
         }
         Op::Project { input, exprs } => {
-            vec![(*input, own.iter().flat_map(|c| columns(&exprs[*c])).collect())]
+            vec![(*input, own.iter().flat_map(|c| columns_read(&exprs[*c])).collect())]
         }
         Op::Unnest { input, column, .. } => vec![(*input, own.iter().copied().chain([*column]).collect())],
         Op::Union { inputs } => inputs.iter().map(|i| (*i, own.clone())).collect(),
         Op::Distinct { input } => vec![(*input, all(*input))],
-        Op::Close { input, horizon } => {
+        Op::EmitOnClose { input, horizon } => {
             vec![(*input, own.iter().copied().chain([horizon.column]).collect())]
         }
         Op::Aggregate { input, keys, aggregates } => {
@@ -111,34 +116,34 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
                 .filter(|(i, _)| own.contains(&(keys.len() + i)))
                 .map(|(_, a)| a);
             let scalars = keys.iter().chain(kept.flat_map(|a| a.args().chain(&a.filter)));
-            vec![(*input, scalars.flat_map(columns).collect())]
+            vec![(*input, scalars.flat_map(columns_read).collect())]
         }
-        Op::Fold { input, keys, folds } => {
+        Op::GroupRows { input, keys, folds } => {
             let kept = folds.iter().enumerate().filter(|(i, _)| own.contains(&(keys.len() + i)));
-            let scalars = keys.iter().chain(kept.flat_map(|(_, fold)| fold.reads()));
-            vec![(*input, scalars.flat_map(columns).collect())]
+            let scalars = keys.iter().chain(kept.flat_map(|(_, fold)| fold.scalars()));
+            vec![(*input, scalars.flat_map(columns_read).collect())]
         }
         Op::Window { input, window } => {
             let width = plan.rels[*input].schema.fields().len();
             let own = own.iter().copied().filter(|c| *c < width);
-            vec![(*input, own.chain(window.scalars().flat_map(columns)).collect())]
+            vec![(*input, own.chain(window.scalars().flat_map(columns_read)).collect())]
         }
         Op::Join { left, right, left_keys, right_keys, residual, .. } => {
             let width = plan.rels[*left].schema.fields().len();
-            let both: Columns = own.iter().copied().chain(residual.iter().flat_map(columns)).collect();
-            let mut l: Columns = both.iter().copied().filter(|c| *c < width).collect();
-            let mut r: Columns = both.iter().filter(|c| **c >= width).map(|c| c - width).collect();
-            l.extend(left_keys.iter().flat_map(columns));
-            r.extend(right_keys.iter().flat_map(columns));
+            let both: ColumnSet = own.iter().copied().chain(residual.iter().flat_map(columns_read)).collect();
+            let mut l: ColumnSet = both.iter().copied().filter(|c| *c < width).collect();
+            let mut r: ColumnSet = both.iter().filter(|c| **c >= width).map(|c| c - width).collect();
+            l.extend(left_keys.iter().flat_map(columns_read));
+            r.extend(right_keys.iter().flat_map(columns_read));
             vec![(*left, l), (*right, r)]
         }
-        Op::Lookup { left, right, left_keys, right_keys, when, .. } => {
+        Op::TemporalJoin { left, right, left_keys, right_keys, when, .. } => {
             let width = plan.rels[*left].schema.fields().len();
-            let mut l: Columns = own.iter().copied().filter(|c| *c < width).collect();
-            let mut r: Columns = own.iter().filter(|c| **c >= width).map(|c| c - width).collect();
-            l.extend(left_keys.iter().flat_map(columns));
-            r.extend(right_keys.iter().flat_map(columns));
-            if let When::Time { left, right, .. } = when {
+            let mut l: ColumnSet = own.iter().copied().filter(|c| *c < width).collect();
+            let mut r: ColumnSet = own.iter().filter(|c| **c >= width).map(|c| c - width).collect();
+            l.extend(left_keys.iter().flat_map(columns_read));
+            r.extend(right_keys.iter().flat_map(columns_read));
+            if let When::AsOf { left, right, .. } = when {
                 l.insert(*left);
                 r.insert(*right);
             }
@@ -147,7 +152,7 @@ fn reads_of(plan: &Plan, id: RelId, own: &Columns) -> Vec<(RelId, Columns)> {
     }
 }
 
-/// The plan being written: where each old relation stands and where its columns went.
+/// The plan being written, with the new places of old relations and their columns.
 struct Writer<'a> {
     old: &'a Plan,
     rels: Vec<Rel>,
@@ -157,27 +162,29 @@ struct Writer<'a> {
     narrowed: BTreeMap<(RelId, Vec<usize>), RelId>,
 }
 
-fn narrow(plan: &mut Plan) {
-    let needs = needs(plan);
+/// Writes the plan anew with the needed columns only.
+fn narrow_columns(plan: &mut Plan) {
+    let needs = needed_columns(plan);
     let old = plan.clone();
     let mut writer =
         Writer { old: &old, rels: Vec::new(), placed: BTreeMap::new(), narrowed: BTreeMap::new() };
     for (id, (needed, rel)) in needs.iter().zip(&old.rels).enumerate() {
         match (needed, &rel.op) {
-            (Some(own), _) => writer.write(id, own),
-            (None, Op::Source(_)) => writer.write(id, &Columns::new()),
+            (Some(own), _) => writer.write_rel(id, own),
+            (None, Op::Source(_)) => writer.write_rel(id, &ColumnSet::new()),
             (None, _) => {}
         }
     }
     for rel in plan.views.iter_mut().map(|v| &mut v.rel).chain(plan.sinks.iter_mut().map(|s| &mut s.rel)) {
         let root = *rel;
-        let wanted: Columns = (0..old.rels[root].schema.fields().len()).collect();
-        *rel = writer.exact(root, &wanted, &old.rels[root].owner);
+        let wanted: ColumnSet = (0..old.rels[root].schema.fields().len()).collect();
+        *rel = writer.exact_input(root, &wanted, &old.rels[root].owner);
     }
     plan.rels = writer.rels;
 }
 
-fn subset(schema: &Schema, columns: impl Iterator<Item = usize>) -> SchemaRef {
+/// The schema with some of its columns.
+fn project_schema(schema: &Schema, columns: impl Iterator<Item = usize>) -> SchemaRef {
     Arc::new(Schema::new(columns.map(|c| Arc::clone(&schema.fields()[c])).collect::<Vec<_>>()))
 }
 
@@ -189,147 +196,176 @@ impl Writer<'_> {
             unique: vec![],
             paired: vec![],
             append_only: false,
-            below_forgetter: false,
+            inputs_expire: false,
             durable: false,
             owner: owner.to_owned(),
         });
         self.rels.len() - 1
     }
 
-    /// The input with no column but `wanted` (old positions), and where those stand.
-    fn narrowed(&mut self, input: RelId, wanted: &Columns, owner: &str) -> (RelId, BTreeMap<usize, usize>) {
+    /// The input with no column but `wanted` (old positions), and their new places.
+    fn narrow_input(
+        &mut self,
+        input: RelId,
+        wanted: &ColumnSet,
+        owner: &str,
+    ) -> (RelId, BTreeMap<usize, usize>) {
         let (rel, places) = self.placed[&input].clone();
         if self.rels[rel].schema.fields().len() == wanted.len() {
             return (rel, places);
         }
-        let rel = self.selected(rel, wanted.iter().map(|c| places[c]).collect(), owner);
+        let rel = self.select_columns(rel, wanted.iter().map(|c| places[c]).collect(), owner);
         (rel, wanted.iter().enumerate().map(|(at, c)| (*c, at)).collect())
     }
 
-    /// The input with exactly `wanted` in ascending order.
-    fn exact(&mut self, input: RelId, wanted: &Columns, owner: &str) -> RelId {
+    /// The input with exactly the columns `wanted`, in ascending order.
+    fn exact_input(&mut self, input: RelId, wanted: &ColumnSet, owner: &str) -> RelId {
         let (rel, places) = self.placed[&input].clone();
         let now: Vec<usize> = wanted.iter().map(|c| places[c]).collect();
         let same = now.iter().copied().eq(0..self.rels[rel].schema.fields().len());
-        if same { rel } else { self.selected(rel, now, owner) }
+        if same { rel } else { self.select_columns(rel, now, owner) }
     }
 
-    fn selected(&mut self, rel: RelId, columns: Vec<usize>, owner: &str) -> RelId {
+    /// A projection of a written relation to some of its columns; one for all its users.
+    fn select_columns(&mut self, rel: RelId, columns: Vec<usize>, owner: &str) -> RelId {
         if let Some(known) = self.narrowed.get(&(rel, columns.clone())) {
             return *known;
         }
-        let schema = subset(&self.rels[rel].schema, columns.iter().copied());
+        let schema = project_schema(&self.rels[rel].schema, columns.iter().copied());
         let exprs = columns.iter().zip(schema.fields()).map(|(c, f)| Scalar::column(f.name(), *c)).collect();
         let id = self.push(Op::Project { input: rel, exprs }, schema, owner);
         self.narrowed.insert((rel, columns), id);
         id
     }
 
-    /// A GROUP BY with the folds among the columns `own`; without any, one that keeps no rows.
-    fn fold(
+    /// A GROUP BY with the aggregates among the columns `own`.
+    fn write_aggregate(
+        &self,
+        input: RelId,
+        (keys, aggregates): (&[Scalar], &[Aggregate]),
+        own: &ColumnSet,
+    ) -> (Op, BTreeMap<usize, usize>) {
+        let (input, places) = self.placed[&input].clone();
+        let outputs: ColumnSet = (0..keys.len()).chain(own.iter().copied()).collect();
+        let kept = outputs.iter().filter_map(|c| aggregates.get(c.checked_sub(keys.len())?));
+        let aggregates = kept.map(|a| a.map(&|s| move_columns(s, &places))).collect();
+        let keys = keys.iter().map(|k| move_columns(k, &places)).collect();
+        (Op::Aggregate { input, keys, aggregates }, dense_places(&outputs))
+    }
+
+    /// A GROUP BY with the folds among the columns `own`; without any, an aggregate, which keeps no rows.
+    fn write_group(
         &self,
         input: RelId,
         (keys, folds): (&[Scalar], &[Fold]),
-        own: &Columns,
+        own: &ColumnSet,
     ) -> (Op, BTreeMap<usize, usize>) {
         let (input, places) = self.placed[&input].clone();
-        let outputs: Columns = (0..keys.len()).chain(own.iter().copied()).collect();
+        let outputs: ColumnSet = (0..keys.len()).chain(own.iter().copied()).collect();
         let kept = outputs.iter().filter_map(|c| folds.get(c.checked_sub(keys.len())?));
-        let folds: Vec<Fold> = kept.map(|fold| fold.map(|s| moved(s, &places))).collect();
-        let keys = keys.iter().map(|k| moved(k, &places)).collect();
+        let folds: Vec<Fold> = kept.map(|fold| fold.map(|s| move_columns(s, &places))).collect();
+        let keys = keys.iter().map(|k| move_columns(k, &places)).collect();
         let op = match folds.is_empty() {
             true => Op::Aggregate { input, keys, aggregates: vec![] },
-            false => Op::Fold { input, keys, folds },
+            false => Op::GroupRows { input, keys, folds },
         };
-        (op, dense(&outputs))
+        (op, dense_places(&outputs))
     }
 
-    /// Writes one relation so that it gives at least the columns `own`.
-    fn write(&mut self, id: RelId, own: &Columns) {
+    /// Writes one relation with at least the columns `own`.
+    fn write_rel(&mut self, id: RelId, own: &ColumnSet) {
         let rel = &self.old.rels[id];
         let owner = rel.owner.as_str();
-        let reads = reads(self.old, id, own);
+        let reads = input_columns(self.old, id, own);
         let (op, places): (Op, BTreeMap<usize, usize>) = match &rel.op {
             op @ (Op::Source(_) | Op::Values(_) | Op::Given(_)) => {
                 (op.clone(), (0..rel.schema.fields().len()).map(|c| (c, c)).collect())
             }
             Op::Recursive(recursive) => {
-                let mut new = recursive.clone();
-                let inputs: Vec<RelId> =
-                    reads.iter().map(|(input, all)| self.exact(*input, all, owner)).collect();
-                for (input, rel) in [&mut new.base].into_iter().chain(&mut new.sides).zip(inputs) {
-                    input.rel = rel;
-                }
-                (Op::Recursive(new), (0..rel.schema.fields().len()).map(|c| (c, c)).collect())
+                let new = self.write_recursive(recursive, &reads, owner);
+                (Op::Recursive(Box::new(new)), (0..rel.schema.fields().len()).map(|c| (c, c)).collect())
             }
             Op::Filter { predicate, .. } => {
-                let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
-                (Op::Filter { input, predicate: moved(predicate, &places) }, places)
+                let (input, places) = self.narrow_input(reads[0].0, &reads[0].1, owner);
+                (Op::Filter { input, predicate: move_columns(predicate, &places) }, places)
             }
-            Op::Within { since, until, clock, .. } => {
-                let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
-                let all = |edges: &[Edge]| edges.iter().map(|e| e.map(&|s| moved(s, &places))).collect();
-                (Op::Within { input, since: all(since), until: all(until), clock: clock.clone() }, places)
+            Op::TemporalFilter { since, until, clock, .. } => {
+                let (input, places) = self.narrow_input(reads[0].0, &reads[0].1, owner);
+                let all =
+                    |edges: &[Edge]| edges.iter().map(|e| e.map(&|s| move_columns(s, &places))).collect();
+                (
+                    Op::TemporalFilter { input, since: all(since), until: all(until), clock: clock.clone() },
+                    places,
+                )
             }
             Op::Project { exprs, .. } => {
                 let (input, places) = self.placed[&reads[0].0].clone();
-                let exprs = own.iter().map(|c| moved(&exprs[*c], &places)).collect();
-                (Op::Project { input, exprs }, dense(own))
+                let exprs = own.iter().map(|c| move_columns(&exprs[*c], &places)).collect();
+                (Op::Project { input, exprs }, dense_places(own))
             }
             Op::Unnest { column, outer, .. } => {
-                let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
+                let (input, places) = self.narrow_input(reads[0].0, &reads[0].1, owner);
                 (Op::Unnest { input, column: places[column], outer: *outer }, places)
             }
             Op::Union { .. } => {
-                let inputs = reads.iter().map(|(i, _)| self.exact(*i, own, owner)).collect();
-                (Op::Union { inputs }, dense(own))
+                let inputs = reads.iter().map(|(i, _)| self.exact_input(*i, own, owner)).collect();
+                (Op::Union { inputs }, dense_places(own))
             }
             Op::Distinct { .. } => {
                 let all = reads[0].1.clone();
-                (Op::Distinct { input: self.exact(reads[0].0, &all, owner) }, dense(&all))
+                (Op::Distinct { input: self.exact_input(reads[0].0, &all, owner) }, dense_places(&all))
             }
-            Op::Close { horizon, .. } => {
-                let (input, places) = self.narrowed(reads[0].0, &reads[0].1, owner);
+            Op::EmitOnClose { horizon, .. } => {
+                let (input, places) = self.narrow_input(reads[0].0, &reads[0].1, owner);
                 let horizon = Horizon { column: places[&horizon.column], marks: horizon.marks.clone() };
-                (Op::Close { input, horizon }, places)
+                (Op::EmitOnClose { input, horizon }, places)
             }
             Op::Aggregate { keys, aggregates, .. } => {
-                let (input, places) = self.placed[&reads[0].0].clone();
-                let outputs: Columns = (0..keys.len()).chain(own.iter().copied()).collect();
-                let kept = outputs.iter().filter_map(|c| aggregates.get(c.checked_sub(keys.len())?));
-                let aggregates = kept.map(|a| a.map(&|s| moved(s, &places))).collect();
-                let keys = keys.iter().map(|k| moved(k, &places)).collect();
-                (Op::Aggregate { input, keys, aggregates }, dense(&outputs))
+                self.write_aggregate(reads[0].0, (keys, aggregates), own)
             }
             Op::Window { input, window } => {
                 let width = self.old.rels[*input].schema.fields().len();
-                let (input, mut places) = self.narrowed(reads[0].0, &reads[0].1, owner);
+                let (input, mut places) = self.narrow_input(reads[0].0, &reads[0].1, owner);
                 let shift = self.rels[input].schema.fields().len();
-                let window = Box::new(window.map(&|scalar| moved(scalar, &places)));
+                let window = Box::new(window.map(&|scalar| move_columns(scalar, &places)));
                 places.extend((0..window.functions.len()).map(|at| (width + at, shift + at)));
                 (Op::Window { input, window }, places)
             }
-            Op::Fold { keys, folds, .. } => self.fold(reads[0].0, (keys, folds), own),
-            Op::Join { .. } | Op::Lookup { .. } => self.joined(id, &reads),
+            Op::GroupRows { keys, folds, .. } => self.write_group(reads[0].0, (keys, folds), own),
+            Op::Join { .. } | Op::TemporalJoin { .. } => self.write_join(id, &reads),
         };
         let mut order: Vec<(usize, usize)> = places.iter().map(|(old, new)| (*new, *old)).collect();
         order.sort_unstable();
-        let schema = subset(&rel.schema, order.into_iter().map(|(_, old)| old));
+        let schema = project_schema(&rel.schema, order.into_iter().map(|(_, old)| old));
         let new = self.push(op, schema, owner);
         self.placed.insert(id, (new, places));
     }
 
-    /// Writes the operator of a join of two inputs, and where its columns stand.
-    fn joined(&mut self, id: RelId, reads: &[(RelId, Columns)]) -> (Op, BTreeMap<usize, usize>) {
+    /// A recursion over its inputs at their new places, with all their columns.
+    fn write_recursive(
+        &mut self,
+        recursive: &Recursive,
+        reads: &[(RelId, ColumnSet)],
+        owner: &str,
+    ) -> Recursive {
+        let mut new = recursive.clone();
+        for (input, (rel, all)) in [&mut new.base].into_iter().chain(&mut new.sides).zip(reads) {
+            input.rel = self.exact_input(*rel, all, owner);
+        }
+        new
+    }
+
+    /// The operator of a join of two inputs, and the new places of its columns.
+    fn write_join(&mut self, id: RelId, reads: &[(RelId, ColumnSet)]) -> (Op, BTreeMap<usize, usize>) {
         let rel = &self.old.rels[id];
         let owner = rel.owner.as_str();
-        let (left, from_left) = self.narrowed(reads[0].0, &reads[0].1, owner);
-        let (right, from_right) = self.narrowed(reads[1].0, &reads[1].1, owner);
+        let (left, from_left) = self.narrow_input(reads[0].0, &reads[0].1, owner);
+        let (right, from_right) = self.narrow_input(reads[1].0, &reads[1].1, owner);
         let width = self.old.rels[reads[0].0].schema.fields().len();
         let shift = self.rels[left].schema.fields().len();
         let mut places = from_left.clone();
         places.extend(from_right.iter().map(|(old, new)| (old + width, new + shift)));
-        let all = |keys: &[Scalar], from| keys.iter().map(|k| moved(k, from)).collect();
+        let all = |keys: &[Scalar], from| keys.iter().map(|k| move_columns(k, from)).collect();
         match &rel.op {
             Op::Join { kind, left_keys, right_keys, residual, null_equal, .. } => {
                 let op = Op::Join {
@@ -338,32 +374,33 @@ impl Writer<'_> {
                     kind: *kind,
                     left_keys: all(left_keys, &from_left),
                     right_keys: all(right_keys, &from_right),
-                    residual: residual.as_ref().map(|r| moved(r, &places)),
+                    residual: residual.as_ref().map(|r| move_columns(r, &places)),
                     null_equal: *null_equal,
                 };
-                (op, if kind.pairs() { places } else { from_left })
+                (op, if kind.outputs_pairs() { places } else { from_left })
             }
-            Op::Lookup { left_keys, right_keys, outer, when, .. } => {
+            Op::TemporalJoin { left_keys, right_keys, outer, when, .. } => {
                 let when = match *when {
-                    When::Now => When::Now,
-                    When::Time { left, right, nearest } => {
-                        When::Time { left: from_left[&left], right: from_right[&right], nearest }
+                    When::ProcTime => When::ProcTime,
+                    When::AsOf { left, right, nearest } => {
+                        When::AsOf { left: from_left[&left], right: from_right[&right], nearest }
                     }
                 };
                 let (left_keys, right_keys) = (all(left_keys, &from_left), all(right_keys, &from_right));
-                (Op::Lookup { left, right, left_keys, right_keys, outer: *outer, when }, places)
+                (Op::TemporalJoin { left, right, left_keys, right_keys, outer: *outer, when }, places)
             }
             other => (other.clone(), places),
         }
     }
 }
 
-fn dense(columns: &Columns) -> BTreeMap<usize, usize> {
+/// Places of columns that are written one after the other.
+fn dense_places(columns: &ColumnSet) -> BTreeMap<usize, usize> {
     columns.iter().enumerate().map(|(at, c)| (*c, at)).collect()
 }
 
-/// How often each relation is read.
-fn uses(plan: &Plan) -> Vec<usize> {
+/// Number of uses of each relation.
+fn count_uses(plan: &Plan) -> Vec<usize> {
     let mut uses = vec![0; plan.rels.len()];
     let inputs = plan.rels.iter().flat_map(|r| r.op.inputs());
     for id in inputs.chain(plan.views.iter().map(|v| v.rel)).chain(plan.sinks.iter().map(|s| s.rel)) {
@@ -372,20 +409,22 @@ fn uses(plan: &Plan) -> Vec<usize> {
     uses
 }
 
-/// Joins a projection or filter with the one below where nobody else reads that one. A condition that
+/// Merges a projection or filter with the one below where nothing else reads that one. A condition that
 /// can fail stays above those that guard it.
-fn merge(plan: &mut Plan) {
+fn merge_steps(plan: &mut Plan) {
     for id in 0..plan.rels.len() {
-        while let Some(op) = merged(plan, id, &uses(plan)) {
+        while let Some(op) = merge_with_input(plan, id, &count_uses(plan)) {
             plan.rels[id].op = op;
         }
     }
 }
 
-fn merged(plan: &Plan, id: RelId, uses: &[usize]) -> Option<Op> {
+/// The operator of a projection or filter merged with its input; None where it must stay.
+fn merge_with_input(plan: &Plan, id: RelId, uses: &[usize]) -> Option<Op> {
     match &plan.rels[id].op {
         Op::Project { input, exprs } => match &plan.rels[*input].op {
-            Op::Project { input: below, exprs: inner } if uses[*input] == 1 || inner.iter().all(plain) => {
+            Op::Project { input: below, exprs: inner } if uses[*input] == 1 || inner.iter().all(is_plain) => {
+                // An expression that is used twice would be computed twice.
                 let mut read = vec![0_usize; inner.len()];
                 for expr in exprs {
                     let _ = expr.expr().apply(|e| {
@@ -395,9 +434,11 @@ fn merged(plan: &Plan, id: RelId, uses: &[usize]) -> Option<Op> {
                         Ok(TreeNodeRecursion::Continue)
                     });
                 }
-                let cheap = inner.iter().zip(&read).all(|(e, n)| *n <= 1 || plain(e));
-                let exprs =
-                    exprs.iter().map(|e| substitute(e, &|c| Arc::clone(inner[c.index()].expr()))).collect();
+                let cheap = inner.iter().zip(&read).all(|(e, n)| *n <= 1 || is_plain(e));
+                let exprs = exprs
+                    .iter()
+                    .map(|e| substitute_columns(e, &|c| Arc::clone(inner[c.index()].expr())))
+                    .collect();
                 cheap.then_some(Op::Project { input: *below, exprs })
             }
             _ => None,
@@ -416,39 +457,41 @@ fn merged(plan: &Plan, id: RelId, uses: &[usize]) -> Option<Op> {
     }
 }
 
-fn plain(scalar: &Scalar) -> bool {
+/// Returns true for a column or a constant: nothing to compute.
+fn is_plain(scalar: &Scalar) -> bool {
     scalar.as_column().is_some() || scalar.expr().is::<Literal>()
 }
 
-/// Gives an aggregate the names that a projection right above it gives its columns, so that the
-/// projection changes nothing.
-fn rename(plan: &mut Plan) {
-    let uses = uses(plan);
+/// Gives an aggregate's columns the names that a projection right above it gives them, so that the
+/// projection changes nothing and is dropped.
+fn rename_aggregates(plan: &mut Plan) {
+    let uses = count_uses(plan);
     for id in 0..plan.rels.len() {
         let Op::Project { input, exprs } = &plan.rels[id].op else { continue };
         let below = &plan.rels[*input];
         let all = exprs.iter().map(Scalar::as_column).eq((0..below.schema.fields().len()).map(Some));
         let types = |s: &Schema| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
         let same = all && types(&plan.rels[id].schema) == types(&below.schema);
-        if same && uses[*input] == 1 && matches!(below.op, Op::Aggregate { .. } | Op::Fold { .. }) {
+        if same && uses[*input] == 1 && matches!(below.op, Op::Aggregate { .. } | Op::GroupRows { .. }) {
             let input = *input;
             plan.rels[input].schema = Arc::clone(&plan.rels[id].schema);
         }
     }
 }
 
-/// Whether a projection gives its input as it is.
-fn identity(plan: &Plan, id: RelId) -> Option<RelId> {
+/// The input of a projection that changes nothing.
+fn identity_input(plan: &Plan, id: RelId) -> Option<RelId> {
     let Op::Project { input, exprs } = &plan.rels[id].op else { return None };
     let same = exprs.iter().map(Scalar::as_column).eq((0..plan.rels[*input].schema.fields().len()).map(Some));
     (same && plan.rels[id].schema == plan.rels[*input].schema).then_some(*input)
 }
 
-/// Drops relations nobody reads and projections that change nothing, and numbers the rest anew.
-fn compact(plan: &mut Plan) {
+/// Drops relations without users and projections that change nothing, and renumbers the rest.
+fn drop_unused(plan: &mut Plan) {
+    // The relation that takes the place of each: itself, or the input of a projection that changes nothing.
     let mut stands: Vec<RelId> = Vec::with_capacity(plan.rels.len());
     for id in 0..plan.rels.len() {
-        let target = identity(plan, id).map_or(id, |input| stands[input]);
+        let target = identity_input(plan, id).map_or(id, |input| stands[input]);
         stands.push(target);
     }
     let mut live = vec![false; plan.rels.len()];
@@ -467,7 +510,7 @@ fn compact(plan: &mut Plan) {
     let mut rels = Vec::new();
     for (id, mut rel) in std::mem::take(&mut plan.rels).into_iter().enumerate() {
         if live[id] {
-            renumber(&mut rel.op, &|old| numbers[&stands[old]]);
+            renumber_inputs(&mut rel.op, &|old| numbers[&stands[old]]);
             numbers.insert(id, rels.len());
             rels.push(rel);
         }
@@ -482,7 +525,7 @@ fn compact(plan: &mut Plan) {
 }
 
 /// Gives an operator's inputs other numbers.
-pub(crate) fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
+pub(crate) fn renumber_inputs(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
     match op {
         Op::Source(_) | Op::Values(_) | Op::Given(_) => {}
         Op::Recursive(recursive) => {
@@ -494,13 +537,13 @@ pub(crate) fn renumber(op: &mut Op, number: &dyn Fn(RelId) -> RelId) {
         | Op::Project { input, .. }
         | Op::Unnest { input, .. }
         | Op::Distinct { input }
-        | Op::Within { input, .. }
-        | Op::Close { input, .. }
+        | Op::TemporalFilter { input, .. }
+        | Op::EmitOnClose { input, .. }
         | Op::Aggregate { input, .. }
-        | Op::Fold { input, .. }
+        | Op::GroupRows { input, .. }
         | Op::Window { input, .. } => *input = number(*input),
         Op::Union { inputs } => inputs.iter_mut().for_each(|i| *i = number(*i)),
-        Op::Join { left, right, .. } | Op::Lookup { left, right, .. } => {
+        Op::Join { left, right, .. } | Op::TemporalJoin { left, right, .. } => {
             *left = number(*left);
             *right = number(*right);
         }

@@ -1,10 +1,10 @@
-//! What an aggregate keeps for one key, as a differential diff.
+//! Accumulators of a key's aggregates, as a differential diff.
 //!
-//! [`Accums`] is a vector of accumulators that adds: a row count, and for each accumulable aggregate
+//! [`Accums`] is an additive vector of accumulators: a row count, and for each accumulable aggregate
 //! the number of non-NULL arguments and their exact sum (integers in 128 bits; decimals unscaled in
 //! 256, since two of 38 digits overflow 128; doubles as [`FloatSum`], products of doubles as
-//! [`ProductSum`]). Because it adds, differential's own compaction maintains it, and a
-//! correction is one more addition. Compaction and reading copy diffs often and change them seldom, so
+//! [`ProductSum`]). Because it is additive, differential's own compaction maintains it, and a
+//! correction is one more addition. Compaction and reads copy diffs often and rarely change them, so
 //! copies share their accumulators until one changes. The stored form is stable: little-endian, as
 //! written below.
 
@@ -14,7 +14,7 @@ use arrow::datatypes::i256;
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
 
-use super::float_sum::{FloatSum, take};
+use super::float_sum::{FloatSum, take_i64};
 use super::product_sum::ProductSum;
 
 /// Accumulators of one key.
@@ -23,7 +23,7 @@ use super::product_sum::ProductSum;
 pub struct Accums {
     /// Rows.
     pub rows: i64,
-    /// One for each accumulable aggregate; None for an index entry, which only counts.
+    /// Accumulators, one for each accumulable aggregate; None for an index entry, which only counts.
     shared: Option<Arc<[Acc]>>,
 }
 
@@ -32,13 +32,13 @@ pub struct Accums {
 pub struct Acc {
     /// Non-NULL arguments.
     pub n: i64,
-    /// Their sum.
-    pub sum: Sum,
+    /// Sum of the arguments.
+    pub sum: ExactSum,
 }
 
-/// An exact sum.
+/// Exact sum.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sum {
+pub enum ExactSum {
     /// Integers; stays 0 for counts.
     Int(i128),
     /// Unscaled decimals: below 2^127 each, so 2^63 rows times 2^63 fit.
@@ -49,13 +49,13 @@ pub enum Sum {
     Products(Box<ProductSum>),
 }
 
-impl Sum {
-    /// A sum of integers or decimals; None for doubles and their products.
-    pub fn wide(&self) -> Option<i256> {
+impl ExactSum {
+    /// Returns a sum of integers or decimals; None for doubles and their products.
+    pub fn as_wide(&self) -> Option<i256> {
         match self {
-            Sum::Int(sum) => Some(i256::from_i128(*sum)),
-            Sum::Wide(sum) => Some(*sum),
-            Sum::Float(_) | Sum::Products(_) => None,
+            ExactSum::Int(sum) => Some(i256::from_i128(*sum)),
+            ExactSum::Wide(sum) => Some(*sum),
+            ExactSum::Float(_) | ExactSum::Products(_) => None,
         }
     }
 }
@@ -75,48 +75,49 @@ impl From<Accums> for Vec<u8> {
 }
 
 impl Accums {
-    /// `rows` rows and nothing else.
-    pub fn count(rows: i64) -> Accums {
+    /// Creates a count of `rows` rows without accumulators.
+    pub fn of_rows(rows: i64) -> Accums {
         Accums { rows, shared: None }
     }
 
-    /// Rows with their accumulators.
+    /// Creates a count of rows with accumulators.
     pub fn new(rows: i64, accs: impl Iterator<Item = Acc>) -> Accums {
         let shared: Arc<[Acc]> = accs.collect();
         Accums { rows, shared: (!shared.is_empty()).then_some(shared) }
     }
 
-    /// The accumulators.
+    /// Returns the accumulators.
     pub fn accs(&self) -> &[Acc] {
         self.shared.as_deref().unwrap_or_default()
     }
 
-    /// The accumulators, to be changed.
+    /// Returns the accumulators for changing, copied first if they are shared.
     pub fn accs_mut(&mut self) -> &mut [Acc] {
         self.shared.as_mut().map(Arc::make_mut).unwrap_or_default()
     }
 
-    /// The stored form.
+    /// Returns the stored form.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(9 + self.accs().len() * 25);
         out.extend_from_slice(&self.rows.to_le_bytes());
+        // The number of accumulators is below 256 by `MAX_AGGREGATES`.
         out.push(self.accs().len() as u8);
         for acc in self.accs() {
             out.extend_from_slice(&acc.n.to_le_bytes());
             match &acc.sum {
-                Sum::Int(sum) => {
+                ExactSum::Int(sum) => {
                     out.push(0);
                     out.extend_from_slice(&sum.to_le_bytes());
                 }
-                Sum::Float(sum) => {
+                ExactSum::Float(sum) => {
                     out.push(1);
                     sum.write(&mut out);
                 }
-                Sum::Wide(sum) => {
+                ExactSum::Wide(sum) => {
                     out.push(2);
                     out.extend_from_slice(&sum.to_le_bytes());
                 }
-                Sum::Products(sum) => {
+                ExactSum::Products(sum) => {
                     out.push(3);
                     sum.write(&mut out);
                 }
@@ -128,31 +129,32 @@ impl Accums {
     /// Reads the stored form; None when the bytes do not fit.
     pub fn from_bytes(mut input: &[u8]) -> Option<Accums> {
         let input = &mut input;
-        let rows = take(input)?;
+        let rows = take_i64(input)?;
         let (len, rest) = input.split_first()?;
         *input = rest;
         let mut accs = Vec::with_capacity(*len as usize);
         for _ in 0..*len {
-            let n = take(input)?;
+            let n = take_i64(input)?;
             let (tag, rest) = input.split_first()?;
             *input = rest;
             let sum = match tag {
                 0 => {
                     let (head, rest) = input.split_first_chunk::<16>()?;
                     *input = rest;
-                    Sum::Int(i128::from_le_bytes(*head))
+                    ExactSum::Int(i128::from_le_bytes(*head))
                 }
-                1 => Sum::Float(Box::new(FloatSum::read(input)?)),
+                1 => ExactSum::Float(Box::new(FloatSum::read(input)?)),
                 2 => {
                     let (head, rest) = input.split_first_chunk::<32>()?;
                     *input = rest;
-                    Sum::Wide(i256::from_le_bytes(*head))
+                    ExactSum::Wide(i256::from_le_bytes(*head))
                 }
-                3 => Sum::Products(Box::new(ProductSum::read(input)?)),
+                3 => ExactSum::Products(Box::new(ProductSum::read(input)?)),
                 _ => return None,
             };
             accs.push(Acc { n, sum });
         }
+        // Trailing bytes make the form invalid.
         input.is_empty().then(|| Accums::new(rows, accs.into_iter()))
     }
 }
@@ -163,10 +165,10 @@ impl IsZero for Accums {
             && self.accs().iter().all(|acc| {
                 acc.n == 0
                     && match &acc.sum {
-                        Sum::Int(sum) => *sum == 0,
-                        Sum::Wide(sum) => *sum == i256::ZERO,
-                        Sum::Float(sum) => sum.is_zero(),
-                        Sum::Products(sum) => sum.is_zero(),
+                        ExactSum::Int(sum) => *sum == 0,
+                        ExactSum::Wide(sum) => *sum == i256::ZERO,
+                        ExactSum::Float(sum) => sum.is_zero(),
+                        ExactSum::Products(sum) => sum.is_zero(),
                     }
             })
     }
@@ -175,6 +177,7 @@ impl IsZero for Accums {
 impl Semigroup for Accums {
     fn plus_equals(&mut self, other: &Accums) {
         self.rows += other.rows;
+        // An index entry or the default takes over the other's accumulators without copying.
         if self.shared.is_none() {
             self.shared.clone_from(&other.shared);
             return;
@@ -182,15 +185,16 @@ impl Semigroup for Accums {
         if other.shared.is_none() {
             return;
         }
+        // Both vectors are made from one template, so positions agree.
         for (held, add) in self.accs_mut().iter_mut().zip(other.accs()) {
             held.n += add.n;
             match (&mut held.sum, &add.sum) {
-                (Sum::Int(held), Sum::Int(add)) => *held += add,
-                (Sum::Float(held), Sum::Float(add)) => held.merge(add),
-                (Sum::Products(held), Sum::Products(add)) => held.merge(add),
-                // A state written before decimals were wide holds them as integers.
-                (held, add) => match (held.wide(), add.wide()) {
-                    (Some(sum), Some(add)) => *held = Sum::Wide(sum.wrapping_add(add)),
+                (ExactSum::Int(held), ExactSum::Int(add)) => *held += add,
+                (ExactSum::Float(held), ExactSum::Float(add)) => held.merge(add),
+                (ExactSum::Products(held), ExactSum::Products(add)) => held.merge(add),
+                // States written before decimals had 256 bits hold them as integers.
+                (held, add) => match (held.as_wide(), add.as_wide()) {
+                    (Some(sum), Some(add)) => *held = ExactSum::Wide(sum.wrapping_add(add)),
                     // Both sides come from one plan; a mix cannot be built.
                     _ => debug_assert!(false, "sums of two kinds"),
                 },
@@ -211,10 +215,10 @@ impl Abelian for Accums {
         for acc in self.accs_mut() {
             acc.n = -acc.n;
             match &mut acc.sum {
-                Sum::Int(sum) => *sum = -*sum,
-                Sum::Wide(sum) => *sum = sum.wrapping_neg(),
-                Sum::Float(sum) => sum.negate(),
-                Sum::Products(sum) => sum.negate(),
+                ExactSum::Int(sum) => *sum = -*sum,
+                ExactSum::Wide(sum) => *sum = sum.wrapping_neg(),
+                ExactSum::Float(sum) => sum.negate(),
+                ExactSum::Products(sum) => sum.negate(),
             }
         }
     }
@@ -229,7 +233,7 @@ mod tests {
         let mut float = FloatSum::default();
         let values = [1.5, -3e300, 5e-324, 2147483648.0, f64::NAN, f64::INFINITY];
         values.iter().for_each(|v| float.add(*v, 3));
-        let sums = [Sum::Int(-7), Sum::Wide(i256::from_i128(9)), Sum::Float(Box::new(float))];
+        let sums = [ExactSum::Int(-7), ExactSum::Wide(i256::from_i128(9)), ExactSum::Float(Box::new(float))];
         let mut total = Accums::new(3, sums.into_iter().map(|sum| Acc { n: 2, sum }));
         let mut less = total.clone();
         less.negate();
@@ -242,7 +246,8 @@ mod tests {
     fn stored_form_is_fixed() {
         let mut float = FloatSum::default();
         float.add(1.5, 1);
-        let accs = vec![Acc { n: 2, sum: Sum::Int(-7) }, Acc { n: 1, sum: Sum::Float(Box::new(float)) }];
+        let accs =
+            vec![Acc { n: 2, sum: ExactSum::Int(-7) }, Acc { n: 1, sum: ExactSum::Float(Box::new(float)) }];
         let accums = Accums::new(3, accs.into_iter());
         let bytes = accums.to_bytes();
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
@@ -260,14 +265,17 @@ mod tests {
     fn decimals_of_38_digits_add_up() {
         let most = 10i128.pow(38) - 1;
         let one = |sum| Accums::new(1, [Acc { n: 1, sum }].into_iter());
-        let wide = Sum::Wide(i256::from_i128(most));
-        // The first as a state of before holds it.
-        let mut total = one(Sum::Int(most));
+        let wide = ExactSum::Wide(i256::from_i128(most));
+        // The first as an older state holds it.
+        let mut total = one(ExactSum::Int(most));
         total.plus_equals(&one(wide.clone()));
         let sum = i256::from_i128(most).wrapping_add(i256::from_i128(most));
-        assert_eq!(total.accs()[0].sum, Sum::Wide(sum));
+        assert_eq!(total.accs()[0].sum, ExactSum::Wide(sum));
         assert_eq!(Accums::from_bytes(&total.to_bytes()), Some(total.clone()));
-        total.plus_equals(&Accums::new(-2, [Acc { n: -2, sum: Sum::Wide(sum.wrapping_neg()) }].into_iter()));
+        total.plus_equals(&Accums::new(
+            -2,
+            [Acc { n: -2, sum: ExactSum::Wide(sum.wrapping_neg()) }].into_iter(),
+        ));
         assert!(total.is_zero());
     }
 }

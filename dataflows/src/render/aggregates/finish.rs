@@ -1,9 +1,8 @@
-//! From accumulators to results: what SQL shows for a group.
+//! Conversion of a group's accumulators to its SQL results.
 //!
-//! Sums and counts over nothing are NULL and 0; averages divide exact sums once; statistics come from
-//! [`super::moments`]. A result that does
-//! not fit its type is a failure of that group alone: it goes to the error table and the group has
-//! no row until it fits again.
+//! Sums and counts of no values are NULL and 0; averages divide exact sums once; statistics come from
+//! [`super::moments`]. A result that does not fit its type is a failure of that group alone: it goes to the
+//! error table and the group has no row until it fits again.
 
 use std::sync::Arc;
 
@@ -11,53 +10,56 @@ use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64A
 use arrow::datatypes::{DataType, i256};
 use schemas::Rows;
 
-use super::accum::{Acc, Accums, Sum};
-use super::input::{Grouping, Place, Slot};
+use super::accum::{Acc, Accums, ExactSum};
+use super::input::{AccumulatorLocation, AggregateSlot, Grouping};
 use super::moments;
 use crate::error::RunError;
-use crate::functions::aggregates::average::mean;
+use crate::functions::aggregates::average::rounded_mean;
 use crate::plan::AggFunc;
 use crate::plan::aggregate::Stat;
 
-/// One result value; doubles by their bits so that equal results compare equal.
+/// Result value; doubles by their bits, so that equal results compare equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum ResultValue {
     /// NULL.
     Null,
     /// BIGINT, an unscaled decimal, or BOOLEAN as 0 or 1.
     Int(i128),
     /// DOUBLE by its bits.
     Float(u64),
-    /// A packed value (min, max).
+    /// Packed value (min, max).
     Packed(Vec<u8>),
 }
 
-/// A group's result.
+/// Result of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finished {
-    /// The aggregates.
-    Row(Vec<Value>),
-    /// Which aggregate failed, and why.
+    /// Values of the aggregates.
+    Row(Vec<ResultValue>),
+    /// Failed aggregate and its message.
     Failed(String, String),
 }
 
-/// The result of a group whose index heads are `heads`, in slot order.
-pub fn finish(grouping: &Grouping, accums: &Accums, heads: Vec<Option<Vec<u8>>>) -> Finished {
+/// Computes the result of a group whose index heads are `heads`, in slot order.
+pub fn finish_group(grouping: &Grouping, accums: &Accums, heads: Vec<Option<Vec<u8>>>) -> Finished {
     let mut heads = heads.into_iter();
     let mut values = Vec::with_capacity(grouping.slots.len());
     for slot in &grouping.slots {
         let value = match &slot.place {
-            Place::Index(..) => Ok(match heads.next().flatten() {
+            AccumulatorLocation::Index(..) => Ok(match heads.next().flatten() {
                 Some(mut head) => {
+                    // The index of max stores complements.
                     if slot.aggregate.func == AggFunc::Max {
                         head.iter_mut().for_each(|byte| *byte = !*byte);
                     }
-                    Value::Packed(head)
+                    ResultValue::Packed(head)
                 }
-                None => Value::Null,
+                None => ResultValue::Null,
             }),
-            Place::Acc(at, scale) => accumulated(slot, *scale, accums, *at),
-            Place::Moments(at) => Ok(statistic(slot, accums.accs().get(at.clone()).unwrap_or_default())),
+            AccumulatorLocation::Acc(at, scale) => accumulated_value(slot, *scale, accums, *at),
+            AccumulatorLocation::Moments(at) => {
+                Ok(statistic_value(slot, accums.accs().get(at.clone()).unwrap_or_default()))
+            }
         };
         match value {
             Ok(value) => values.push(value),
@@ -70,54 +72,74 @@ pub fn finish(grouping: &Grouping, accums: &Accums, heads: Vec<Option<Vec<u8>>>)
     Finished::Row(values)
 }
 
-fn accumulated(slot: &Slot, scale: i8, accums: &Accums, at: usize) -> Result<Value, String> {
+/// Computes the value of an aggregate that has one accumulator.
+fn accumulated_value(
+    slot: &AggregateSlot,
+    scale: i8,
+    accums: &Accums,
+    at: usize,
+) -> Result<ResultValue, String> {
+    // No accumulators: no row has been aggregated.
     let Some(acc) = accums.accs().get(at) else {
-        return Ok(if slot.aggregate.func == AggFunc::Count { Value::Int(0) } else { Value::Null });
+        return Ok(if slot.aggregate.func == AggFunc::Count {
+            ResultValue::Int(0)
+        } else {
+            ResultValue::Null
+        });
     };
     let output = &slot.aggregate.output;
     match (slot.aggregate.func, &acc.sum) {
-        (AggFunc::Count, _) => Ok(Value::Int(acc.n as i128)),
-        _ if acc.n <= 0 => Ok(Value::Null),
-        (AggFunc::Sum, Sum::Float(sum)) => Ok(Value::Float(bits(sum.value()))),
-        (AggFunc::Avg, Sum::Float(sum)) => Ok(Value::Float(bits(sum.value() / acc.n as f64))),
-        (AggFunc::Sum, sum) => fit(sum.wide(), output),
+        (AggFunc::Count, _) => Ok(ResultValue::Int(acc.n as i128)),
+        // Without non-NULL arguments every aggregate but count is NULL.
+        _ if acc.n <= 0 => Ok(ResultValue::Null),
+        (AggFunc::Sum, ExactSum::Float(sum)) => Ok(ResultValue::Float(canonical_bits(sum.value()))),
+        (AggFunc::Avg, ExactSum::Float(sum)) => {
+            Ok(ResultValue::Float(canonical_bits(sum.value() / acc.n as f64)))
+        }
+        (AggFunc::Sum, sum) => fit_output(sum.as_wide(), output),
         (AggFunc::Avg, sum) => match (output, sum) {
             (DataType::Decimal128(_, out), sum) => {
+                // The average may have more decimal places than the argument.
                 let power = (out - scale).max(0) as u32;
-                fit(sum.wide().and_then(|sum| mean(sum, acc.n, power)), output)
+                fit_output(sum.as_wide().and_then(|sum| rounded_mean(sum, acc.n, power)), output)
             }
-            (_, Sum::Int(sum)) => Ok(Value::Float(bits(*sum as f64 / acc.n as f64))),
-            _ => fit(None, output),
+            // An average of integers is a double.
+            (_, ExactSum::Int(sum)) => Ok(ResultValue::Float(canonical_bits(*sum as f64 / acc.n as f64))),
+            _ => fit_output(None, output),
         },
-        (AggFunc::BoolAnd, Sum::Int(sum)) => Ok(Value::Int((*sum == i128::from(acc.n)).into())),
-        (AggFunc::BoolOr, Sum::Int(sum)) => Ok(Value::Int((*sum > 0).into())),
-        (AggFunc::BoolAnd | AggFunc::BoolOr, _) => fit(None, output),
-        (AggFunc::Min | AggFunc::Max | AggFunc::Stat(_), _) => Ok(Value::Null),
+        // Booleans are summed as 0 and 1: all are true if the sum equals their number.
+        (AggFunc::BoolAnd, ExactSum::Int(sum)) => Ok(ResultValue::Int((*sum == i128::from(acc.n)).into())),
+        (AggFunc::BoolOr, ExactSum::Int(sum)) => Ok(ResultValue::Int((*sum > 0).into())),
+        (AggFunc::BoolAnd | AggFunc::BoolOr, _) => fit_output(None, output),
+        (AggFunc::Min | AggFunc::Max | AggFunc::Stat(_), _) => Ok(ResultValue::Null),
     }
 }
 
-fn statistic(slot: &Slot, accs: &[Acc]) -> Value {
-    let AggFunc::Stat(stat) = slot.aggregate.func else { return Value::Null };
+/// Computes the value of a statistic.
+fn statistic_value(slot: &AggregateSlot, accs: &[Acc]) -> ResultValue {
+    let AggFunc::Stat(stat) = slot.aggregate.func else { return ResultValue::Null };
     if stat == Stat::RegrCount {
-        return Value::Int(accs.first().map_or(0, |acc| acc.n).into());
+        return ResultValue::Int(accs.first().map_or(0, |acc| acc.n).into());
     }
-    moments::finish(stat, accs).map_or(Value::Null, |value| Value::Float(bits(value)))
+    moments::finish(stat, accs).map_or(ResultValue::Null, |value| ResultValue::Float(canonical_bits(value)))
 }
 
-fn fit(exact: Option<i256>, output: &DataType) -> Result<Value, String> {
+/// Checks that an exact result fits the output type.
+fn fit_output(exact: Option<i256>, output: &DataType) -> Result<ResultValue, String> {
     let value = exact.and_then(i256::to_i128).filter(|value| match output {
         DataType::Decimal128(precision, _) => {
             10i128.checked_pow(*precision as u32).is_none_or(|limit| *value > -limit && *value < limit)
         }
         _ => i64::try_from(*value).is_ok(),
     });
-    value.map(Value::Int).ok_or_else(|| match exact {
+    value.map(ResultValue::Int).ok_or_else(|| match exact {
         Some(exact) => format!("{exact} does not fit {output}"),
         None => format!("the result does not fit {output}"),
     })
 }
 
-fn bits(value: f64) -> u64 {
+/// Returns the bits of a double, the same for every NaN.
+fn canonical_bits(value: f64) -> u64 {
     if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
 }
 
@@ -125,20 +147,20 @@ fn bits(value: f64) -> u64 {
 #[derive(Default)]
 pub struct OutRows {
     keys: Rows,
-    values: Vec<Vec<Value>>,
-    /// One signed count a row.
+    values: Vec<Vec<ResultValue>>,
+    /// Signed count of each row.
     pub diffs: Vec<i64>,
 }
 
 impl OutRows {
     /// Adds a row.
-    pub fn push(&mut self, key: &[u8], values: Vec<Value>, diff: i64) {
+    pub fn push(&mut self, key: &[u8], values: Vec<ResultValue>, diff: i64) {
         self.keys.push(key);
         self.values.push(values);
         self.diffs.push(diff);
     }
 
-    /// The rows as columns: keys, then aggregates.
+    /// Returns the rows as columns: keys, then aggregates.
     ///
     /// # Errors
     /// When packed bytes do not fit their type.
@@ -149,21 +171,27 @@ impl OutRows {
         }
         for (at, slot) in grouping.slots.iter().enumerate() {
             let values = self.values.iter().map(|row| &row[at]);
-            columns.push(column(slot, values)?);
+            columns.push(column_of_slot(slot, values)?);
         }
         Ok(columns)
     }
 }
 
-fn column<'a>(slot: &Slot, values: impl Iterator<Item = &'a Value> + Clone) -> Result<ArrayRef, RunError> {
-    if let Place::Index(_, codec) = &slot.place {
-        let packed = values.map(|v| if let Value::Packed(bytes) = v { bytes.as_slice() } else { &[0u8][..] });
+/// Builds the output column of one aggregate.
+fn column_of_slot<'a>(
+    slot: &AggregateSlot,
+    values: impl Iterator<Item = &'a ResultValue> + Clone,
+) -> Result<ArrayRef, RunError> {
+    if let AccumulatorLocation::Index(_, codec) = &slot.place {
+        let packed =
+            values.map(|v| if let ResultValue::Packed(bytes) = v { bytes.as_slice() } else { &[0u8][..] });
         return codec.decode(packed)?.pop().ok_or_else(|| RunError::Broken("a column is missing".into()));
     }
-    let ints = values.clone().map(|v| if let Value::Int(v) = v { Some(*v) } else { None });
+    // NULL results are neither `Int` nor `Float` and become NULLs of either array.
+    let ints = values.clone().map(|v| if let ResultValue::Int(v) = v { Some(*v) } else { None });
     Ok(match &slot.aggregate.output {
         DataType::Float64 => Arc::new(Float64Array::from_iter(
-            values.map(|v| if let Value::Float(bits) = v { Some(f64::from_bits(*bits)) } else { None }),
+            values.map(|v| if let ResultValue::Float(bits) = v { Some(f64::from_bits(*bits)) } else { None }),
         )),
         DataType::Boolean => Arc::new(BooleanArray::from_iter(ints.map(|v| v.map(|v| v != 0)))),
         DataType::Decimal128(precision, scale) => {

@@ -1,14 +1,15 @@
-//! A sum of doubles that is exact under addition and removal.
+//! Sum of doubles that is exact under addition and removal.
 //!
 //! A finite double is an integer multiple of 2^-1074 below 2^2098, so a sum of doubles is a big
 //! integer. It is held sparsely, as balanced base-2^32 digits around the exponents that occur:
-//! balanced digits make the form unique, so equal sums compare equal and a sum of nothing is empty.
-//! NaN and the infinities are counted beside it. The result is rounded once, to nearest even, so it
-//! depends on the set of rows alone and not on their order, epochs or workers.
+//! balanced digits make the form unique, so equal sums compare equal and the sum of no values is empty.
+//! NaN and the infinities are counted separately. The result is rounded once, to nearest even, so it
+//! depends only on the set of rows and not on their order, epochs or workers.
 
+/// Half of the digits' base.
 const HALF: i64 = 1 << 31;
 
-/// An exact sum of doubles. Terms: up to 2^31 rows a digit between normalisations; each addition normalises.
+/// Exact sum of doubles. A digit holds up to 2^31 terms between normalisations; each addition normalises.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FloatSum {
     /// Digit index of `digits[0]`; digit i weighs 2^(32 i - 1074).
@@ -30,8 +31,8 @@ impl FloatSum {
         } else if value == f64::NEG_INFINITY {
             self.negative += times;
         } else if value != 0.0 && times != 0 {
-            let (signed, shift) = parts(value);
-            // |mantissa * part| < 2^85 and the shift within a digit is below 32: it fits i128.
+            let (signed, shift) = float_parts(value);
+            // |mantissa * part| < 2^85 and the shift within a digit is below 32: the product fits i128.
             let (high, low) = (times >> 32, times & 0xffff_ffff);
             self.add_scaled(signed * low as i128, shift);
             self.add_scaled(signed * high as i128, shift + 32);
@@ -43,12 +44,12 @@ impl FloatSum {
         self.add_scaled(value, 1074);
     }
 
-    /// Whether it has neither NaN nor infinities.
+    /// Returns true if there are neither NaN nor infinities.
     pub fn is_finite(&self) -> bool {
         self.nan == 0 && self.positive == 0 && self.negative == 0
     }
 
-    /// The digit index of the first digit, and the digits.
+    /// Returns the index of the first digit, and the digits.
     pub(in crate::render) fn digits(&self) -> (i32, &[i64]) {
         (self.base, &self.digits)
     }
@@ -61,7 +62,7 @@ impl FloatSum {
         let mut rest = value << (shift % 32);
         let mut digits = [0i64; 5];
         for digit in &mut digits {
-            *digit = balanced(rest);
+            *digit = balanced_digit(rest);
             rest = (rest - *digit as i128) >> 32;
         }
         self.add_digits((shift / 32) as i32, &digits);
@@ -77,17 +78,18 @@ impl FloatSum {
         }
     }
 
-    /// Turns the sum into what takes it away.
+    /// Negates the sum and its counts, so that adding it removes the original.
     pub fn negate(&mut self) {
         let digits: Vec<i64> = std::mem::take(&mut self.digits).iter().map(|digit| -digit).collect();
         let base = std::mem::take(&mut self.base);
         (self.nan, self.positive, self.negative) = (-self.nan, -self.positive, -self.negative);
         if !digits.is_empty() {
-            // The least digit has no balanced opposite: it carries.
+            // The digit -2^31 has no balanced opposite and carries.
             self.add_digits(base, &digits);
         }
     }
 
+    /// Adds digits that start at index `base`, and restores the unique form.
     fn add_digits(&mut self, base: i32, digits: &[i64]) {
         if self.digits.is_empty() {
             self.base = base;
@@ -103,10 +105,11 @@ impl FloatSum {
         for (held, add) in self.digits[start..].iter_mut().zip(digits) {
             *held += add;
         }
+        // Digits below `start` are unchanged and balanced already.
         let mut carry = 0i64;
         for held in &mut self.digits[start..] {
             let total = *held + carry;
-            *held = balanced(total as i128);
+            *held = balanced_digit(total as i128);
             carry = (total - *held) >> 32;
         }
         if carry != 0 {
@@ -120,12 +123,12 @@ impl FloatSum {
         self.base = if self.digits.is_empty() { 0 } else { self.base + zeros as i32 };
     }
 
-    /// Whether nothing remains.
+    /// Returns true if no term remains.
     pub fn is_zero(&self) -> bool {
         self.digits.is_empty() && self.nan == 0 && self.positive == 0 && self.negative == 0
     }
 
-    /// The sum, rounded to nearest even.
+    /// Returns the sum, rounded to nearest even.
     pub fn value(&self) -> f64 {
         if self.nan > 0 || (self.positive > 0 && self.negative > 0) {
             return f64::NAN;
@@ -135,6 +138,7 @@ impl FloatSum {
             (_, true) => return f64::NEG_INFINITY,
             _ => {}
         }
+        // The sign of the top digit is that of the sum; borrowing makes the other digits non-negative.
         let Some(top) = self.digits.last() else { return 0.0 };
         let sign = if *top < 0 { -1 } else { 1 };
         let mut plain: Vec<i64> = self.digits.iter().map(|d| d * sign).collect();
@@ -147,7 +151,7 @@ impl FloatSum {
         while plain.last() == Some(&0) {
             plain.pop();
         }
-        round(&plain, self.base) * sign as f64
+        round_digits(&plain, self.base) * sign as f64
     }
 
     /// Appends the sum's stable form to `out`.
@@ -162,12 +166,12 @@ impl FloatSum {
         }
     }
 
-    /// Reads what [`FloatSum::write`] wrote; None when the bytes do not fit.
+    /// Reads the form written by [`FloatSum::write`]; None when the bytes do not fit.
     pub fn read(input: &mut &[u8]) -> Option<FloatSum> {
         let mut sum = FloatSum {
-            nan: take(input)?,
-            positive: take(input)?,
-            negative: take(input)?,
+            nan: take_i64(input)?,
+            positive: take_i64(input)?,
+            negative: take_i64(input)?,
             ..Default::default()
         };
         let (base, rest) = input.split_first_chunk::<4>()?;
@@ -175,21 +179,22 @@ impl FloatSum {
         let (len, rest) = rest.split_first()?;
         *input = rest;
         for _ in 0..*len {
-            sum.digits.push(take(input)?);
+            sum.digits.push(take_i64(input)?);
         }
         Some(sum)
     }
 }
 
 /// Reads a little-endian i64 off the front of `input`.
-pub(in crate::render) fn take(input: &mut &[u8]) -> Option<i64> {
+pub(in crate::render) fn take_i64(input: &mut &[u8]) -> Option<i64> {
     let (head, rest) = input.split_first_chunk::<8>()?;
     *input = rest;
     Some(i64::from_le_bytes(*head))
 }
 
-/// A finite double as a signed whole number below 2^53 times 2^(shift - 1074).
-pub(in crate::render) fn parts(value: f64) -> (i128, u32) {
+/// Splits a finite double into a signed whole number below 2^53 and a shift: the number times 2^(shift -
+/// 1074).
+pub(in crate::render) fn float_parts(value: f64) -> (i128, u32) {
     let bits = value.to_bits();
     let exponent = ((bits >> 52) & 0x7ff) as u32;
     let fraction = (bits & ((1 << 52) - 1)) as i128;
@@ -197,16 +202,18 @@ pub(in crate::render) fn parts(value: f64) -> (i128, u32) {
     (if value < 0.0 { -mantissa } else { mantissa }, shift)
 }
 
-/// The digit in [-2^31, 2^31) that is congruent to `value` modulo 2^32.
-pub(in crate::render) fn balanced(value: i128) -> i64 {
+/// Returns the digit in [-2^31, 2^31) that is congruent to `value` modulo 2^32.
+pub(in crate::render) fn balanced_digit(value: i128) -> i64 {
     let low = (value & 0xffff_ffff) as i64;
     if low >= HALF { low - (1 << 32) } else { low }
 }
 
 /// Rounds plain base-2^32 digits (the last one positive) at `base` to a double.
-fn round(plain: &[i64], base: i32) -> f64 {
+fn round_digits(plain: &[i64], base: i32) -> f64 {
     let Some(top) = plain.last() else { return 0.0 };
     let bits = 64 - top.leading_zeros() as i64;
+    // Bit positions in units of 2^-1074: the highest bit set, and the lowest that a double of that size
+    // holds.
     let highest = 32 * (plain.len() as i64 - 1 + base as i64) + bits - 1;
     let lowest = (highest - 52).max(0);
     let digit = |place: i64| -> u128 {
@@ -217,6 +224,7 @@ fn round(plain: &[i64], base: i32) -> f64 {
     let offset = lowest.rem_euclid(32);
     let window = digit(place) | digit(place + 1) << 32 | digit(place + 2) << 64;
     let mut kept = ((window >> offset) & ((1 << 53) - 1)) as u64;
+    // To nearest, ties to even: `half` is the first dropped bit, `sticky` is set by any bit below it.
     if lowest > 0 {
         let below = window & ((1u128 << offset) - 1);
         let half_place = lowest - 1;
@@ -232,6 +240,7 @@ fn round(plain: &[i64], base: i32) -> f64 {
             kept += 1;
         }
     }
+    // The implicit leading bit in `kept` adds one to the exponent; a carry of rounding does so again.
     let bits = ((lowest as u64) << 52) + kept;
     if bits >= 0x7ff << 52 { f64::INFINITY } else { f64::from_bits(bits) }
 }

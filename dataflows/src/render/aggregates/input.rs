@@ -1,11 +1,11 @@
-//! GROUP BY: from batches to accumulators by key, ready to be arranged.
+//! GROUP BY input: batches are aggregated to accumulators by key, ready to be arranged.
 //!
 //! One arrangement serves all aggregates of a GROUP BY. Under a key, the empty value carries the
 //! accumulators (in the diff, see [`super::accum`]); every other value is an entry of an ordered
 //! index, `[slot] ++ packed argument`, counted in its diff, from which min and max read the head
 //! (max stores the complement, so that its head is the greatest). Each incoming batch is aggregated
-//! by key before it is arranged, so an arrangement sees keys, not rows. DISTINCT is a GROUP BY of
-//! all columns without aggregates.
+//! by key before it is arranged, so the arrangement receives an update per key, not per row. DISTINCT is a
+//! GROUP BY of all columns without aggregates.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,15 +16,15 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Schema,
 use schemas::{RowCodec, Rows};
 use timely::dataflow::Stream;
 
-use super::accum::{Acc, Accums, Sum};
+use super::accum::{Acc, Accums, ExactSum};
 use super::moments;
-use crate::arrange::updates::{Outgoing, Updates};
+use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
 use crate::plan::{AggFunc, Aggregate, Scalar};
-use crate::render::batch::{DeltaBatch, Shape};
+use crate::render::batch::{DeltaBatch, RelationType};
 use crate::render::linear::{Deltas, Errors, to_updates};
 
-/// A GROUP BY, resolved for rendering.
+/// GROUP BY resolved for rendering.
 #[derive(Clone)]
 pub struct Grouping {
     /// Key expressions over the input.
@@ -32,23 +32,24 @@ pub struct Grouping {
     /// Packed form of the key.
     pub key_codec: RowCodec,
     /// Aggregates in output order.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<AggregateSlot>,
+    /// Accumulators of no rows.
     template: Vec<Acc>,
 }
 
-/// One aggregate and where its state is.
+/// Aggregate with the location of its state.
 #[derive(Clone)]
-pub struct Slot {
+pub struct AggregateSlot {
     /// The aggregate as planned.
     pub aggregate: Aggregate,
-    /// Where its state is.
-    pub place: Place,
+    /// Location of its state.
+    pub place: AccumulatorLocation,
 }
 
-/// Where an aggregate's state is.
+/// Location of an aggregate's state.
 #[derive(Clone)]
-pub enum Place {
-    /// Position in [`Accums::accs`]; the scale of a decimal argument.
+pub enum AccumulatorLocation {
+    /// Position in [`Accums::accs`], and the scale of a decimal argument.
     Acc(usize, i8),
     /// Positions in [`Accums::accs`] of a statistic's sums.
     Moments(Range<usize>),
@@ -56,7 +57,7 @@ pub enum Place {
     Index(u8, RowCodec),
 }
 
-/// Aggregates of one GROUP BY, and accumulators: a byte tells them apart in the state.
+/// Maximum number of aggregates, and of accumulators, of one GROUP BY: one byte identifies them in the state.
 pub const MAX_AGGREGATES: usize = 200;
 
 impl Grouping {
@@ -69,7 +70,7 @@ impl Grouping {
         let types: Vec<DataType> =
             keys.iter().map(|k| k.data_type(input)).collect::<Result<_, _>>().map_err(broken)?;
         let (mut slots, mut template) = (vec![], vec![]);
-        let accumulators: usize = aggregates.iter().map(|a| a.func.accumulators()).sum();
+        let accumulators: usize = aggregates.iter().map(|a| a.func.accumulator_count()).sum();
         if aggregates.len().max(accumulators) > MAX_AGGREGATES {
             return Err(RunError::Broken("too many aggregates in one GROUP BY".into()));
         }
@@ -79,31 +80,33 @@ impl Grouping {
                 None => None,
             };
             let place = match (aggregate.func, arg) {
-                (AggFunc::Min | AggFunc::Max, Some(arg)) => Place::Index(at as u8, RowCodec::new(&[arg])?),
+                (AggFunc::Min | AggFunc::Max, Some(arg)) => {
+                    AccumulatorLocation::Index(at as u8, RowCodec::new(&[arg])?)
+                }
                 (AggFunc::Stat(stat), _) => {
                     let from = template.len();
                     template.extend(moments::empty(stat));
-                    Place::Moments(from..template.len())
+                    AccumulatorLocation::Moments(from..template.len())
                 }
                 (func, arg) => {
                     let scale = if let Some(DataType::Decimal128(_, scale)) = arg { scale } else { 0 };
                     let sum = match &arg {
-                        _ if func == AggFunc::Count => Sum::Int(0),
-                        Some(DataType::Float64) => Sum::Float(Box::default()),
-                        Some(DataType::Decimal128(..)) => Sum::Wide(i256::ZERO),
-                        _ => Sum::Int(0),
+                        _ if func == AggFunc::Count => ExactSum::Int(0),
+                        Some(DataType::Float64) => ExactSum::Float(Box::default()),
+                        Some(DataType::Decimal128(..)) => ExactSum::Wide(i256::ZERO),
+                        _ => ExactSum::Int(0),
                     };
                     template.push(Acc { n: 0, sum });
-                    Place::Acc(template.len() - 1, scale)
+                    AccumulatorLocation::Acc(template.len() - 1, scale)
                 }
             };
-            slots.push(Slot { aggregate: aggregate.clone(), place });
+            slots.push(AggregateSlot { aggregate: aggregate.clone(), place });
         }
         Ok(Grouping { keys: keys.to_vec(), key_codec: RowCodec::new(&types)?, slots, template })
     }
 
-    /// Accumulators of no rows.
-    pub fn zero(&self) -> Accums {
+    /// Returns the accumulators of no rows.
+    pub fn empty_accums(&self) -> Accums {
         Accums::new(0, self.template.iter().cloned())
     }
 }
@@ -111,26 +114,28 @@ impl Grouping {
 /// Aggregates every batch by key.
 pub fn pre_aggregate<'s>(
     stream: Deltas<'s>,
-    shape: Shape,
+    shape: RelationType,
     grouping: Grouping,
     errors: Errors,
     fail: crate::render::collect::Shared,
 ) -> Stream<'s, u64, Vec<Updates<Accums>>> {
     to_updates(stream, "PreAggregate", fail, move |epoch, peers, batch| {
-        let mut outgoing = Outgoing::new(epoch, peers);
-        group(&shape, &grouping, &errors, batch, (epoch, &mut outgoing))?;
+        let mut outgoing = ExchangeBuffer::new(epoch, peers);
+        aggregate_batch(&shape, &grouping, &errors, batch, (epoch, &mut outgoing))?;
         Ok(outgoing)
     })
 }
 
-fn group(
-    shape: &Shape,
+/// Aggregates one batch by key and adds the updates of each group to `outgoing`.
+fn aggregate_batch(
+    shape: &RelationType,
     grouping: &Grouping,
     errors: &Errors,
     delta: DeltaBatch,
-    (epoch, outgoing): (u64, &mut Outgoing<Accums>),
+    (epoch, outgoing): (u64, &mut ExchangeBuffer<Accums>),
 ) -> Result<(), RunError> {
-    let batch = shape.columns(&delta)?;
+    let batch = shape.decode_columns(&delta)?;
+    // All expressions are evaluated together, so that a row is left out of all aggregates if one fails.
     let mut exprs: Vec<&Scalar> = grouping.keys.iter().collect();
     for slot in &grouping.slots {
         exprs.extend(slot.aggregate.args());
@@ -139,47 +144,52 @@ fn group(
     let (columns, batch, diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
     let (key_columns, mut rest) = columns.split_at(grouping.keys.len());
     let keys = encode_keys(&grouping.key_codec, key_columns, batch.num_rows())?;
-    let groups = Groups::of(&keys);
-    let mut sums = Sums { width: grouping.template.len(), accs: Vec::new() };
+    let groups = Groups::of_keys(&keys);
+    let mut sums = GroupSums { width: grouping.template.len(), accs: Vec::new() };
+    // Every group starts from the empty accumulators, side by side in one vector.
     groups.first.iter().for_each(|_| sums.accs.extend_from_slice(&grouping.template));
     let mut indexes = Vec::new();
     for slot in &grouping.slots {
-        let arg = slot.aggregate.arg.as_ref().map(|_| next(&mut rest)).transpose()?;
-        let other = slot.aggregate.other.as_ref().map(|_| next(&mut rest)).transpose()?;
-        let filter = slot.aggregate.filter.as_ref().map(|_| next(&mut rest)).transpose()?;
-        let counted = counted([arg, other], filter, diffs.len())?;
+        // Columns are taken in the order in which the expressions were listed.
+        let arg = slot.aggregate.arg.as_ref().map(|_| next_column(&mut rest)).transpose()?;
+        let other = slot.aggregate.other.as_ref().map(|_| next_column(&mut rest)).transpose()?;
+        let filter = slot.aggregate.filter.as_ref().map(|_| next_column(&mut rest)).transpose()?;
+        let counted = counted_rows([arg, other], filter, diffs.len())?;
         match &slot.place {
-            Place::Acc(at, _) => {
+            AccumulatorLocation::Acc(at, _) => {
+                // A count needs only the number of rows, not the argument's values.
                 let adds = slot.aggregate.func != AggFunc::Count;
-                sums.add(*at, &groups.members, (arg.filter(|_| adds), &counted, &diffs))?;
+                sums.add_argument(*at, &groups.members, (arg.filter(|_| adds), &counted, &diffs))?;
             }
-            Place::Moments(at) => {
-                let args = (doubles(arg)?, other.map(|other| doubles(Some(other))).transpose()?);
+            AccumulatorLocation::Moments(at) => {
+                let args = (as_doubles(arg)?, other.map(|other| as_doubles(Some(other))).transpose()?);
                 sums.add_moments(at, &groups.members, (args, &counted, &diffs));
             }
-            Place::Index(tag, codec) => {
+            AccumulatorLocation::Index(tag, codec) => {
                 let arg = arg.ok_or_else(|| RunError::Broken("min or max without argument".into()))?;
                 let flip = slot.aggregate.func == AggFunc::Max;
                 indexes.push((*tag, index_entries(codec, arg, flip)?, counted));
             }
         }
     }
-    let rows = groups.rows();
+    // Updates are added group by group: a key is packed once, its values side by side.
+    let rows = groups.rows_by_group();
     let mut accs = sums.accs.into_iter();
     for (first, rows) in groups.first.iter().zip(rows.chunks()) {
-        outgoing.key(keys.get(*first as usize));
+        outgoing.push_key(keys.get(*first as usize));
         for (tag, values, counted) in &indexes {
             for row in rows.iter().map(|row| *row as usize).filter(|row| counted[*row]) {
-                outgoing.joined(&[*tag], values.get(row), Accums::count(diffs[row]));
+                outgoing.push_concatenated(&[*tag], values.get(row), Accums::of_rows(diffs[row]));
             }
         }
+        // The empty value carries the row count and the accumulators of the group.
         let total = rows.iter().map(|row| diffs[*row as usize]).sum();
-        outgoing.value(&[], Accums::new(total, accs.by_ref().take(grouping.template.len())));
+        outgoing.push_value(&[], Accums::new(total, accs.by_ref().take(grouping.template.len())));
     }
     Ok(())
 }
 
-/// Packed arguments of min or max; for max with every bit flipped, so that the greatest comes first.
+/// Packs the arguments of min or max; for max with every bit flipped, so that the greatest sorts first.
 fn index_entries(codec: &RowCodec, arg: &ArrayRef, flip: bool) -> Result<Rows, RunError> {
     let mut values = codec.encode(std::slice::from_ref(arg))?;
     if flip {
@@ -188,20 +198,21 @@ fn index_entries(codec: &RowCodec, arg: &ArrayRef, flip: bool) -> Result<Rows, R
     Ok(values)
 }
 
-fn next<'a>(rest: &mut &'a [ArrayRef]) -> Result<&'a ArrayRef, RunError> {
+/// Takes the next evaluated column.
+fn next_column<'a>(rest: &mut &'a [ArrayRef]) -> Result<&'a ArrayRef, RunError> {
     let (first, tail) =
         rest.split_first().ok_or_else(|| RunError::Broken("an aggregate lost its argument".into()))?;
     *rest = tail;
     Ok(first)
 }
 
-fn doubles(arg: Option<&ArrayRef>) -> Result<&Float64Array, RunError> {
+fn as_doubles(arg: Option<&ArrayRef>) -> Result<&Float64Array, RunError> {
     let arg = arg.and_then(|arg| arg.as_primitive_opt::<Float64Type>());
     arg.ok_or_else(|| RunError::Broken("a statistic over what is no double".into()))
 }
 
-/// Which rows an aggregate counts: filter true and no argument NULL.
-fn counted(
+/// Marks the rows that an aggregate counts: filter true and no argument NULL.
+fn counted_rows(
     args: [Option<&ArrayRef>; 2],
     filter: Option<&ArrayRef>,
     rows: usize,
@@ -214,6 +225,7 @@ fn counted(
             *counted = filter.is_valid(row) && filter.value(row);
         }
     }
+    // `logical_nulls` also covers arrays whose NULLs are not in their own bitmap.
     for nulls in args.into_iter().flatten().filter_map(|arg| arg.logical_nulls()) {
         for (row, counted) in counted.iter_mut().enumerate() {
             *counted &= nulls.is_valid(row);
@@ -222,15 +234,15 @@ fn counted(
     Ok(counted)
 }
 
-/// Accumulators of all groups of a batch, `width` side by side for each.
-struct Sums {
+/// Accumulators of all groups of a batch, `width` adjacent ones for each group.
+struct GroupSums {
     width: usize,
     accs: Vec<Acc>,
 }
 
-impl Sums {
-    /// Adds one aggregate's argument to its groups.
-    fn add(
+impl GroupSums {
+    /// Adds one aggregate's argument to the accumulators of all groups.
+    fn add_argument(
         &mut self,
         at: usize,
         members: &[u32],
@@ -243,16 +255,18 @@ impl Sums {
             accs[place(row)].n += diffs[row];
         }
         let Some(arg) = arg else { return Ok(()) };
+        // One loop for each argument type: the type is decided once, not for each row.
         if let Some(values) = arg.as_primitive_opt::<Int64Type>() {
             for row in rows() {
-                if let Sum::Int(sum) = &mut accs[place(row)].sum {
+                if let ExactSum::Int(sum) = &mut accs[place(row)].sum {
                     *sum += values.value(row) as i128 * diffs[row] as i128;
                 }
             }
         } else if let Some(values) = arg.as_primitive_opt::<Decimal128Type>() {
             for row in rows() {
-                if let Sum::Wide(sum) = &mut accs[place(row)].sum {
+                if let ExactSum::Wide(sum) = &mut accs[place(row)].sum {
                     let times = i256::from_i128(diffs[row] as i128);
+                    // Decimals are below 2^127 and diffs below 2^63, so the product fits 256 bits.
                     *sum = sum.wrapping_add(i256::from_i128(values.value(row)).wrapping_mul(times));
                 }
             }
@@ -264,7 +278,7 @@ impl Sums {
         Ok(())
     }
 
-    /// Adds the arguments of a statistic; of pairs, y comes first.
+    /// Adds the arguments of a statistic; of two arguments, y comes first.
     fn add_moments(
         &mut self,
         at: &Range<usize>,
@@ -274,6 +288,7 @@ impl Sums {
         for row in (0..diffs.len()).filter(|row| counted[*row]) {
             let start = members[row] as usize * self.width;
             let accs = &mut self.accs[start + at.start..start + at.end];
+            // SQL passes (y, x); the accumulators take (x, y).
             let pair = match other {
                 Some(x) => (x.value(row), Some(arg.value(row))),
                 None => (arg.value(row), None),
@@ -282,7 +297,7 @@ impl Sums {
         }
     }
 
-    /// Adds doubles; whole ones, which are the most, as integers first.
+    /// Adds doubles. Whole ones, the usual case, are summed as integers first.
     fn add_floats(&mut self, at: usize, members: &[u32], rows: impl Iterator<Item = (usize, f64, i64)>) {
         const WHOLE: f64 = (1u64 << 52) as f64;
         let mut whole = vec![0i128; self.accs.len() / self.width];
@@ -294,19 +309,19 @@ impl Sums {
                 && i32::try_from(diff).is_ok_and(|d| d.abs() < 4096)
             {
                 whole[group] += value as i128 * diff as i128;
-            } else if let Sum::Float(sum) = &mut self.accs[group * self.width + at].sum {
+            } else if let ExactSum::Float(sum) = &mut self.accs[group * self.width + at].sum {
                 sum.add(value, diff);
             }
         }
         for (group, whole) in whole.into_iter().enumerate() {
-            if let Sum::Float(sum) = &mut self.accs[group * self.width + at].sum {
+            if let ExactSum::Float(sum) = &mut self.accs[group * self.width + at].sum {
                 sum.add_whole(whole);
             }
         }
     }
 }
 
-/// Packed keys of all rows; a key of no columns is the empty string.
+/// Packs the keys of all rows; a key of no columns is the empty string.
 pub fn encode_keys(codec: &RowCodec, columns: &[ArrayRef], rows: usize) -> Result<Rows, RunError> {
     if !columns.is_empty() {
         return Ok(codec.encode(columns)?);
@@ -316,23 +331,23 @@ pub fn encode_keys(codec: &RowCodec, columns: &[ArrayRef], rows: usize) -> Resul
     Ok(keys)
 }
 
-/// Which rows of a batch have equal keys.
+/// Grouping of a batch's rows by equal keys.
 pub struct Groups {
-    /// Each row's group.
+    /// Group of each row.
     pub members: Vec<u32>,
-    /// Each group's first row.
+    /// First row of each group.
     pub first: Vec<u32>,
 }
 
-/// Rows by group.
+/// Rows sorted by group, with the end of each group.
 struct GroupRows {
     rows: Vec<u32>,
     ends: Vec<u32>,
 }
 
 impl Groups {
-    /// Numbers equal keys in the order they are first met.
-    pub fn of(keys: &Rows) -> Groups {
+    /// Numbers distinct keys in order of their first row.
+    pub fn of_keys(keys: &Rows) -> Groups {
         let mut numbers: HashMap<&[u8], u32, BuildHasherDefault<KeyHasher>> =
             HashMap::with_capacity_and_hasher(keys.len(), Default::default());
         let mut first = Vec::new();
@@ -349,10 +364,11 @@ impl Groups {
         Groups { members, first }
     }
 
-    /// The rows of each group, in their order.
-    fn rows(&self) -> GroupRows {
+    /// Returns the rows of each group, in their order.
+    fn rows_by_group(&self) -> GroupRows {
         let mut ends = vec![0u32; self.first.len()];
         self.members.iter().for_each(|group| ends[*group as usize] += 1);
+        // Counting sort: counts become starts here, and starts become ends as rows are placed.
         let mut start = 0;
         for end in &mut ends {
             start += std::mem::replace(end, start);
@@ -374,7 +390,7 @@ impl GroupRows {
     }
 }
 
-/// Hashes a packed key with the house's hash.
+/// Hasher of packed keys by [`schemas::hash`].
 #[derive(Default)]
 pub struct KeyHasher(u64);
 

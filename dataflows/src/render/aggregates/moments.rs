@@ -1,27 +1,27 @@
 //! Statistics of one or two columns of doubles, from exact sums.
 //!
-//! The accumulators of a statistic stand side by side: of one column x the sums of x and x * x; of
+//! The accumulators of a statistic are adjacent: for one column x the sums of x and x * x; for
 //! pairs the sums of x, y, x * y, x * x and y * y, over the pairs without NULL. Each result is a
-//! quotient of whole numbers made of them, rounded where it is divided. NaN and infinities have the
-//! effect they have in DataFusion: a variance of one value is 0 whatever the value, of more values
-//! with one that is not finite it is NaN; a correlation with such values on one side is NULL.
+//! quotient of whole numbers computed from them, rounded at the division. NaN and infinities have the
+//! same effect as in DataFusion: the variance of one value is 0 for any value; of more values with one
+//! that is not finite it is NaN; a correlation with such values on one side is NULL.
 
-use super::accum::{Acc, Sum};
+use super::accum::{Acc, ExactSum};
 use super::float_sum::FloatSum;
-use super::product_sum::{ProductSum, Scaled, Whole};
+use super::product_sum::{ProductSum, Scaled, WideInteger};
 use crate::plan::aggregate::Stat;
 
-/// Empty accumulators of a statistic.
+/// Creates the empty accumulators of a statistic.
 pub fn empty(stat: Stat) -> Vec<Acc> {
-    let sum = || Acc { n: 0, sum: Sum::Float(Box::default()) };
-    let products = || Acc { n: 0, sum: Sum::Products(Box::default()) };
-    match stat.pairs() {
+    let sum = || Acc { n: 0, sum: ExactSum::Float(Box::default()) };
+    let products = || Acc { n: 0, sum: ExactSum::Products(Box::default()) };
+    match stat.is_over_pairs() {
         false => vec![sum(), products()],
         true => vec![sum(), sum(), products(), products(), products()],
     }
 }
 
-/// Adds a pair of values (x, y); without y, a value of one column.
+/// Adds a pair of values (x, y), or without y a value of one column, `times` times.
 pub fn add(accs: &mut [Acc], (x, y): (f64, Option<f64>), times: i64) {
     let of_pairs = |y| [(x, None), (y, None), (x, Some(y)), (x, Some(x)), (y, Some(y))];
     let (single, pair) = ([(x, None), (x, Some(x))], y.map(of_pairs));
@@ -29,59 +29,62 @@ pub fn add(accs: &mut [Acc], (x, y): (f64, Option<f64>), times: i64) {
     for (acc, (factor, other)) in accs.iter_mut().zip(factors) {
         acc.n += times;
         match (&mut acc.sum, other) {
-            (Sum::Float(sum), None) => sum.add(*factor, times),
-            (Sum::Products(sum), Some(other)) => sum.add(*factor, *other, times),
+            (ExactSum::Float(sum), None) => sum.add(*factor, times),
+            (ExactSum::Products(sum), Some(other)) => sum.add(*factor, *other, times),
             _ => {}
         }
     }
 }
 
-/// The statistic; None for NULL.
+/// Computes the statistic; None for NULL.
 pub fn finish(stat: Stat, accs: &[Acc]) -> Option<f64> {
     let n = accs.first().map_or(0, |acc| acc.n);
-    match (stat.pairs(), accs) {
-        (false, [x, xx, ..]) => single(stat, n, float(x)?, products(xx)?),
+    match (stat.is_over_pairs(), accs) {
+        (false, [x, xx, ..]) => finish_single(stat, n, as_float_sum(x)?, as_product_sum(xx)?),
         (true, [x, y, xy, xx, yy, ..]) => {
-            let sums = Pairs {
+            let sums = PairSums {
                 n,
-                x: float(x)?,
-                y: float(y)?,
-                xy: products(xy)?,
-                xx: products(xx)?,
-                yy: products(yy)?,
+                x: as_float_sum(x)?,
+                y: as_float_sum(y)?,
+                xy: as_product_sum(xy)?,
+                xx: as_product_sum(xx)?,
+                yy: as_product_sum(yy)?,
             };
-            sums.finish(stat)
+            sums.finish_pairs(stat)
         }
         _ => None,
     }
 }
 
-fn float(acc: &Acc) -> Option<&FloatSum> {
-    if let Sum::Float(sum) = &acc.sum { Some(sum) } else { None }
+fn as_float_sum(acc: &Acc) -> Option<&FloatSum> {
+    if let ExactSum::Float(sum) = &acc.sum { Some(sum) } else { None }
 }
 
-fn products(acc: &Acc) -> Option<&ProductSum> {
-    if let Sum::Products(sum) = &acc.sum { Some(sum) } else { None }
+fn as_product_sum(acc: &Acc) -> Option<&ProductSum> {
+    if let ExactSum::Products(sum) = &acc.sum { Some(sum) } else { None }
 }
 
-fn single(stat: Stat, n: i64, x: &FloatSum, xx: &ProductSum) -> Option<f64> {
+/// Computes a statistic of one column.
+fn finish_single(stat: Stat, n: i64, x: &FloatSum, xx: &ProductSum) -> Option<f64> {
     let sample = matches!(stat, Stat::VarSamp | Stat::StddevSamp);
     if n <= i64::from(sample) {
         return None;
     }
+    // As in DataFusion, also for a value that is not finite.
     if n == 1 {
         return Some(0.0);
     }
     if !x.is_finite() {
         return Some(f64::NAN);
     }
-    let variance = Whole::spread(n, xx, (x, x)).scaled().over(n as f64 * (n - i64::from(sample)) as f64);
+    let variance =
+        WideInteger::spread(n, xx, (x, x)).into_scaled().divide_by(n as f64 * (n - i64::from(sample)) as f64);
     let deviation = matches!(stat, Stat::StddevPop | Stat::StddevSamp);
-    Some(if deviation { variance.root().value() } else { variance.value() })
+    Some(if deviation { variance.sqrt().value() } else { variance.value() })
 }
 
 /// Sums over pairs.
-struct Pairs<'a> {
+struct PairSums<'a> {
     n: i64,
     x: &'a FloatSum,
     y: &'a FloatSum,
@@ -90,12 +93,14 @@ struct Pairs<'a> {
     yy: &'a ProductSum,
 }
 
-impl Pairs<'_> {
-    fn finish(&self, stat: Stat) -> Option<f64> {
+impl PairSums<'_> {
+    /// Computes a statistic of pairs.
+    fn finish_pairs(&self, stat: Stat) -> Option<f64> {
         let n = self.n;
         if n <= i64::from(stat == Stat::CovarSamp) {
             return None;
         }
+        // NULL and NaN first, in DataFusion's order of precedence.
         let (over_x, over_y) = (self.x.is_finite(), self.y.is_finite());
         match stat {
             Stat::RegrAvgx => return Some(self.x.value() / n as f64),
@@ -108,38 +113,40 @@ impl Pairs<'_> {
             _ if !over_x || !over_y => return Some(f64::NAN),
             _ => {}
         }
-        let (xx, yy, xy) = (self.spread_x(), self.spread_y(), self.spread());
+        let (xx, yy, xy) = (self.spread_x(), self.spread_y(), self.spread_xy());
         let count = n as f64;
         let result = match stat {
-            Stat::CovarPop => xy.over(count * count),
-            Stat::CovarSamp => xy.over(count * (n - 1) as f64),
-            Stat::RegrSxx => xx.over(count),
-            Stat::RegrSyy => yy.over(count),
-            Stat::RegrSxy => xy.over(count),
+            Stat::CovarPop => xy.divide_by(count * count),
+            Stat::CovarSamp => xy.divide_by(count * (n - 1) as f64),
+            Stat::RegrSxx => xx.divide_by(count),
+            Stat::RegrSyy => yy.divide_by(count),
+            Stat::RegrSxy => xy.divide_by(count),
             Stat::Corr if xx.is_zero() || yy.is_zero() => return None,
-            // What does not vary is told by any line.
+            // A constant y is fully determined by x.
             Stat::RegrR2 if yy.is_zero() && !xx.is_zero() => return Some(1.0),
             Stat::RegrR2 if xx.is_zero() => return None,
-            Stat::Corr => return Some(xy.per(xx.times(yy).root()).value().clamp(-1.0, 1.0)),
-            Stat::RegrR2 => return Some(xy.times(xy).per(xx.times(yy)).value().min(1.0)),
+            Stat::Corr => return Some(xy.divide(xx.times(yy).sqrt()).value().clamp(-1.0, 1.0)),
+            Stat::RegrR2 => return Some(xy.times(xy).divide(xx.times(yy)).value().min(1.0)),
             _ if xx.is_zero() => return None,
-            Stat::RegrSlope => xy.per(xx),
-            Stat::RegrIntercept => Whole::crossed((self.y, self.xx), (self.x, self.xy)).scaled().per(xx),
+            Stat::RegrSlope => xy.divide(xx),
+            Stat::RegrIntercept => {
+                WideInteger::cross_difference((self.y, self.xx), (self.x, self.xy)).into_scaled().divide(xx)
+            }
             _ => return None,
         };
         Some(result.value())
     }
 
-    fn spread(&self) -> Scaled {
-        Whole::spread(self.n, self.xy, (self.x, self.y)).scaled()
+    fn spread_xy(&self) -> Scaled {
+        WideInteger::spread(self.n, self.xy, (self.x, self.y)).into_scaled()
     }
 
     fn spread_x(&self) -> Scaled {
-        Whole::spread(self.n, self.xx, (self.x, self.x)).scaled()
+        WideInteger::spread(self.n, self.xx, (self.x, self.x)).into_scaled()
     }
 
     fn spread_y(&self) -> Scaled {
-        Whole::spread(self.n, self.yy, (self.y, self.y)).scaled()
+        WideInteger::spread(self.n, self.yy, (self.y, self.y)).into_scaled()
     }
 }
 
@@ -178,7 +185,7 @@ mod tests {
             let spread = i128::from(n) * squares - sum * sum;
             let mut accs = empty(Stat::VarPop);
             whole.iter().for_each(|x| add(&mut accs, (*x as f64, None), 3));
-            // What comes and goes leaves nothing behind.
+            // Values that are added and removed leave no trace.
             let strange = [1e300, -1e-300, f64::MIN_POSITIVE / 8.0, f64::NAN, f64::INFINITY, 0.1];
             strange.iter().for_each(|x| add(&mut accs, (*x, None), 7));
             whole.iter().for_each(|x| add(&mut accs, (*x as f64, None), -2));
@@ -195,7 +202,7 @@ mod tests {
             assert_eq!(read.accs(), &accs[..]);
             whole.iter().for_each(|x| add(&mut accs, (*x as f64, None), -1));
             assert!(accs.iter().all(|acc| acc.n == 0));
-            assert!(float(&accs[0]).unwrap().is_zero() && products(&accs[1]).unwrap().is_zero());
+            assert!(as_float_sum(&accs[0]).unwrap().is_zero() && as_product_sum(&accs[1]).unwrap().is_zero());
         }
     }
 

@@ -1,68 +1,69 @@
-//! The reduce step: from an arrangement of accumulators to rows, one key and epoch at a time.
+//! Reduce operator: converts an arrangement of accumulators to rows, one key and epoch at a time.
 //!
 //! For each epoch at which a key changed (see `changes`), its accumulators and the heads of its
 //! indexes are read from the trace as they were just before and as they are at the epoch; where the
-//! results differ, the old one leaves and the new one comes.
+//! results differ, the old one is retracted and the new one emitted.
 
 use std::collections::BTreeMap;
 
 use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 
 use super::accum::Accums;
-use super::finish::{Finished, OutRows, finish};
-use super::input::{Grouping, Place};
+use super::finish::{Finished, OutRows, finish_group};
+use super::input::{AccumulatorLocation, Grouping};
 use crate::arrange::seek::Seek;
-use crate::arrange::trace::{PackedArranged, PackedBatch, PackedTrace};
+use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
 use crate::error::RunError;
-use crate::render::batch::{DeltaBatch, Shape};
-use crate::render::changes::changes;
+use crate::render::batch::{DeltaBatch, RelationType};
+use crate::render::changes::emit_changes;
 use crate::render::collect::{Shared, stored_key};
-use crate::render::event_time::expire::Gone;
+use crate::render::event_time::expire::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors};
 use differential_dataflow::difference::{IsZero, Semigroup};
 
-/// What a reduce needs besides its arrangement.
+/// Configuration of the operator.
 pub struct Reduce {
     /// Keys and aggregates.
     pub grouping: Grouping,
-    /// Groups that are removed although their results stay.
-    pub gone: Option<Gone>,
-    /// Output rows.
-    pub output: Shape,
-    /// Where durable totals go.
-    pub space: Option<u32>,
-    /// The first epoch whose output counts; a GROUP BY without keys has its row from then on.
+    /// Groups whose state is removed while their results stay.
+    pub expired: Option<ExpiredKeys>,
+    /// Type of output rows.
+    pub output: RelationType,
+    /// State table of durable totals.
+    pub table_id: Option<u32>,
+    /// First epoch whose output counts; a GROUP BY without keys has its row from then on.
     pub first: u64,
     /// Operator name in counters.
     pub name: String,
-    /// Where state changes go.
+    /// Collector of state changes.
     pub collector: Shared,
-    /// Where failed results go.
+    /// Error table for failed results.
     pub errors: Errors,
 }
 
-/// Emits the rows of every key that changed.
+/// Emits the changed rows of every key that changed.
 pub fn reduce<'s>(arranged: PackedArranged<'s, Accums>, mut reduce: Reduce) -> Deltas<'s> {
     let (single, collector) = (reduce.grouping.keys.is_empty(), reduce.collector.clone());
-    changes(arranged, "Reduce", (reduce.first, single), collector, move |trace, batches, start| {
+    emit_changes(arranged, "Reduce", (reduce.first, single), collector, move |trace, batches, start| {
         let mut out = BTreeMap::new();
-        reduce.run(trace, batches, start, &mut out)?;
-        out.into_iter().map(|(epoch, rows)| Ok((epoch, reduce.build(rows)?))).collect()
+        reduce.process_batches(trace, batches, start, &mut out)?;
+        out.into_iter().map(|(epoch, rows)| Ok((epoch, reduce.build_batch(rows)?))).collect()
     })
 }
 
 impl Reduce {
-    fn build(&self, rows: OutRows) -> Result<DeltaBatch, RunError> {
+    /// Builds a batch of output rows.
+    fn build_batch(&self, rows: OutRows) -> Result<DeltaBatch, RunError> {
         let diffs = rows.diffs.clone();
         let columns = rows.into_columns(&self.grouping)?;
-        Ok(DeltaBatch::arrow(self.output.assemble(columns, diffs.len())?, diffs))
+        Ok(DeltaBatch::from_columns(self.output.assemble(columns, diffs.len())?, diffs))
     }
 
-    /// Works through all keys of `batches`; `start` adds the first row of a GROUP BY without keys.
-    fn run(
+    /// Processes all keys of `batches`; `start` adds the first row of a GROUP BY without keys.
+    fn process_batches(
         &mut self,
         trace: &mut PackedTrace<Accums>,
-        batches: Vec<PackedBatch<Accums>>,
+        batches: Vec<SharedBatch<Accums>>,
         start: bool,
         out: &mut BTreeMap<u64, OutRows>,
     ) -> Result<(), RunError> {
@@ -78,33 +79,34 @@ impl Reduce {
                     if changed.times.last() != Some(time) {
                         changed.times.push(*time);
                     }
-                    if self.space.is_some() {
+                    if self.table_id.is_some() {
                         changed.values.push((value.to_vec(), *time));
                     }
                 });
                 fresh.step_val(&fresh_storage);
             }
+            // Without keys there is one group, so the first key is the one that `start` is for.
             if !started {
                 changed.times.push(self.first);
                 started = true;
             }
-            content.seek.key(key);
-            self.key(key, &mut content, &mut changed, out)?;
+            content.seek.seek_key(key);
+            self.process_key(key, &mut content, &mut changed, out)?;
             fresh.step_key(&fresh_storage);
         }
         if !started {
-            content.seek.key(&[]);
+            content.seek.seek_key(&[]);
             let mut changed = Changed { times: vec![self.first], values: vec![] };
-            self.key(&[], &mut content, &mut changed, out)?;
+            self.process_key(&[], &mut content, &mut changed, out)?;
         }
         if let Some(epoch) = out.keys().next() {
-            self.collector.borrow_mut().at(*epoch).touch(&self.name, content.touched);
+            self.collector.borrow_mut().at(*epoch).count_touched(&self.name, content.touched);
         }
         Ok(())
     }
 
-    /// One key: its output before and at each of the times, and its new durable totals.
-    fn key(
+    /// Emits the changes of one key's output at each of the times, and writes its new durable totals.
+    fn process_key(
         &self,
         key: &[u8],
         content: &mut Content,
@@ -114,22 +116,23 @@ impl Reduce {
         changed.times.sort_unstable();
         changed.times.dedup();
         for time in &changed.times {
-            if self.gone.as_ref().is_some_and(|gone| gone.take(*time, key)) {
+            if self.expired.as_ref().is_some_and(|expired| expired.take_expired(*time, key)) {
                 continue;
             }
-            let [old, new] = content.totals(&[], *time)?;
-            let old = time.checked_sub(1).and_then(|at| self.present(old, at));
-            let new = self.present(new, *time);
+            // The empty value carries the accumulators.
+            let [old, new] = content.read_totals(&[], *time)?;
+            let old = time.checked_sub(1).and_then(|at| self.accums_if_present(old, at));
+            let new = self.accums_if_present(new, *time);
             let (mut old_heads, mut new_heads) = (vec![], vec![]);
             for slot in &self.grouping.slots {
-                if let Place::Index(tag, _) = slot.place {
-                    let [before, at] = content.heads(tag, *time);
+                if let AccumulatorLocation::Index(tag, _) = slot.place {
+                    let [before, at] = content.read_heads(tag, *time);
                     old_heads.push(before);
                     new_heads.push(at);
                 }
             }
-            let old = old.map(|accums| finish(&self.grouping, &accums, old_heads));
-            let new = new.map(|accums| finish(&self.grouping, &accums, new_heads));
+            let old = old.map(|accums| finish_group(&self.grouping, &accums, old_heads));
+            let new = new.map(|accums| finish_group(&self.grouping, &accums, new_heads));
             if old != new {
                 let rows = out.entry(*time).or_default();
                 for (result, diff) in [(old, -1), (new, 1)] {
@@ -137,37 +140,38 @@ impl Reduce {
                         Some(Finished::Row(values)) => rows.push(key, values, diff),
                         Some(Finished::Failed(what, message)) => {
                             let key = describe_key(&self.grouping.key_codec, key);
-                            self.errors.put(*time, &what, &message, &key, diff);
+                            self.errors.record_failure(*time, &what, &message, &key, diff);
                         }
                         None => {}
                     }
                 }
             }
         }
-        let Some(space) = self.space else { return Ok(()) };
+        let Some(table_id) = self.table_id else { return Ok(()) };
         changed.values.sort();
         changed.values.dedup();
         for (value, time) in &changed.values {
-            let [_, total] = content.totals(value, *time)?;
-            // The group is the key's alone: a worker restores by key.
+            let [_, total] = content.read_totals(value, *time)?;
+            // The key group is computed from the key without the value: a worker restores by key.
             let mut stored = stored_key(key);
             stored.extend_from_slice(value);
+            // A zero total deletes the stored one.
             let bytes = total.filter(|t| !t.is_zero()).map(|t| t.to_bytes());
-            self.collector.borrow_mut().at(*time).write(space, &stored, bytes.as_deref());
+            self.collector.borrow_mut().at(*time).write_total(table_id, &stored, bytes.as_deref());
         }
         Ok(())
     }
 
-    /// The accumulators as of `at`, when the key has a row then.
-    fn present(&self, total: Option<Accums>, at: u64) -> Option<Accums> {
+    /// Returns the accumulators as of `at`, if the key has a row then.
+    fn accums_if_present(&self, total: Option<Accums>, at: u64) -> Option<Accums> {
         if self.grouping.keys.is_empty() {
-            return (at >= self.first).then(|| total.unwrap_or_else(|| self.grouping.zero()));
+            return (at >= self.first).then(|| total.unwrap_or_else(|| self.grouping.empty_accums()));
         }
         total.filter(|total| total.rows > 0)
     }
 }
 
-/// A packed key as the error table shows it.
+/// Describes a packed key for the error table.
 pub fn describe_key(codec: &schemas::RowCodec, key: &[u8]) -> String {
     let columns = codec.decode(std::iter::once(key)).unwrap_or_default();
     let values: Vec<String> = columns
@@ -177,51 +181,53 @@ pub fn describe_key(codec: &schemas::RowCodec, key: &[u8]) -> String {
     format!("key ({})", values.join(", "))
 }
 
-/// When a key changed, and, where totals are durable, which of its values did.
+/// Times at which a key changed and, where totals are durable, its changed values with their times.
 #[derive(Default)]
 struct Changed {
     times: Vec<u64>,
     values: Vec<(Vec<u8>, u64)>,
 }
 
-/// The values in the trace of the key at hand.
+/// Reader of the sought key's values in the trace.
 struct Content {
     seek: Seek<Accums>,
-    /// The value at hand, when it must outlive a step.
+    /// Copy of the current value, which must outlive a step.
     value: Vec<u8>,
     touched: u64,
 }
 
 impl Content {
-    /// The accumulators of `value` just before and at `time`.
-    fn totals(&mut self, value: &[u8], time: u64) -> Result<[Option<Accums>; 2], RunError> {
+    /// Reads the accumulators of `value` just before and at `time`.
+    fn read_totals(&mut self, value: &[u8], time: u64) -> Result<[Option<Accums>; 2], RunError> {
         let (mut before, mut fresh): (Option<Accums>, Option<Accums>) = (None, None);
-        self.seek.value(value);
-        if self.seek.get() == Some(value) {
+        self.seek.seek_value(value);
+        if self.seek.current_value() == Some(value) {
             self.touched += 1;
-            self.seek.updates(value, |at, diff| {
+            self.seek.visit_updates(value, |at, diff| {
                 if at < time {
-                    add(&mut before, diff);
+                    add_diff(&mut before, diff);
                 } else if at == time {
-                    add(&mut fresh, diff);
+                    add_diff(&mut fresh, diff);
                 }
             });
         }
         let mut total = before.clone();
         if let Some(fresh) = fresh {
-            add(&mut total, &fresh);
+            add_diff(&mut total, &fresh);
         }
+        // More removals than insertions: the state does not contain a removed row.
         if total.as_ref().is_some_and(|total| total.rows < 0) {
             return Err(RunError::Unheld("group"));
         }
         Ok([before, total])
     }
 
-    /// The least entry of an index that is present just before and at `time`.
-    fn heads(&mut self, tag: u8, time: u64) -> [Option<Vec<u8>>; 2] {
+    /// Reads the least present entry of an index just before and at `time`.
+    fn read_heads(&mut self, tag: u8, time: u64) -> [Option<Vec<u8>>; 2] {
         let mut heads = [None, None];
-        self.seek.value(&[tag]);
-        while let Some(value) = self.seek.get() {
+        self.seek.seek_value(&[tag]);
+        while let Some(value) = self.seek.current_value() {
+            // Reading ends with the index, or once both heads are found.
             if value.first() != Some(&tag) || heads.iter().all(Option::is_some) {
                 break;
             }
@@ -229,7 +235,7 @@ impl Content {
             self.value.extend_from_slice(value);
             self.touched += 1;
             let mut counts = [0i64; 2];
-            self.seek.updates(&self.value, |at, diff| {
+            self.seek.visit_updates(&self.value, |at, diff| {
                 counts[0] += if at < time { diff.rows } else { 0 };
                 counts[1] += if at <= time { diff.rows } else { 0 };
             });
@@ -238,13 +244,13 @@ impl Content {
                     *head = Some(self.value[1..].to_vec());
                 }
             }
-            self.seek.step(&self.value);
+            self.seek.step_past(&self.value);
         }
         heads
     }
 }
 
-fn add(total: &mut Option<Accums>, diff: &Accums) {
+fn add_diff(total: &mut Option<Accums>, diff: &Accums) {
     match total {
         Some(total) => total.plus_equals(diff),
         None => *total = Some(diff.clone()),

@@ -1,14 +1,14 @@
-//! A sum of products of doubles that is exact under addition and removal, and what can be told from it.
+//! Sum of products of doubles that is exact under addition and removal, and exact differences of such sums.
 //!
 //! The product of two finite doubles is a whole multiple of 2^-2148. Their sum is held as a
 //! [`FloatSum`] holds a sum, with each digit weighing 2^-1074 less. Differences such as
-//! `n * sum(x * x) - sum(x) * sum(x)`, in which a sum in doubles loses all its digits, are taken in
-//! whole numbers and rounded once; so variance is as exact as its last division. What is not finite
-//! is not added here: the sums of the factors count it.
+//! `n * sum(x * x) - sum(x) * sum(x)`, in which a sum in doubles loses all its digits, are computed in
+//! whole numbers and rounded once; so variance is as exact as its last division. Values that are not finite
+//! are not added here: the sums of the factors count them.
 
-use super::float_sum::{FloatSum, balanced, parts};
+use super::float_sum::{FloatSum, balanced_digit, float_parts};
 
-/// An exact sum of products of two finite doubles.
+/// Exact sum of products of two finite doubles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProductSum(FloatSum);
 
@@ -18,7 +18,7 @@ impl ProductSum {
         if !x.is_finite() || !y.is_finite() {
             return;
         }
-        let ((a, to_a), (b, to_b)) = (parts(x), parts(y));
+        let ((a, to_a), (b, to_b)) = (float_parts(x), float_parts(y));
         // Halves of b are below 2^27 and pieces of times below 2^16, so each term is below 2^96.
         let (high, low) = (b >> 26, b & ((1 << 26) - 1));
         let sign = if times < 0 { -1 } else { 1 };
@@ -48,7 +48,7 @@ impl ProductSum {
         self.0.negate();
     }
 
-    /// Whether nothing remains.
+    /// Returns true if no term remains.
     pub fn is_zero(&self) -> bool {
         self.0.is_zero()
     }
@@ -58,33 +58,36 @@ impl ProductSum {
         self.0.write(out);
     }
 
-    /// Reads what [`ProductSum::write`] wrote; None when the bytes do not fit.
+    /// Reads the form written by [`ProductSum::write`]; None when the bytes do not fit.
     pub fn read(input: &mut &[u8]) -> Option<ProductSum> {
         FloatSum::read(input).map(ProductSum)
     }
 }
 
-/// A whole number of 2^`unit`, under construction: digits of base 2^32 that may be any size.
+/// Whole multiple of 2^`unit` under construction: base-2^32 digits that are not normalised.
 #[derive(Default)]
-pub struct Whole {
+pub struct WideInteger {
     base: i32,
     digits: Vec<i128>,
     unit: i64,
 }
 
-impl Whole {
-    /// `n * products - x * y`, in units of 2^-2148.
-    pub fn spread(n: i64, products: &ProductSum, (x, y): (&FloatSum, &FloatSum)) -> Whole {
-        let mut out = Whole { unit: -2148, ..Whole::default() };
+impl WideInteger {
+    /// Computes `n * products - x * y`, in units of 2^-2148.
+    pub fn spread(n: i64, products: &ProductSum, (x, y): (&FloatSum, &FloatSum)) -> WideInteger {
+        let mut out = WideInteger { unit: -2148, ..WideInteger::default() };
         out.add_times(products.0.digits(), (0, &[n]));
         let negated: Vec<i64> = y.digits().1.iter().map(|d| -d).collect();
         out.add_times(x.digits(), (y.digits().0, &negated));
         out
     }
 
-    /// `a * p - b * q`, in units of 2^-3222.
-    pub fn crossed((a, p): (&FloatSum, &ProductSum), (b, q): (&FloatSum, &ProductSum)) -> Whole {
-        let mut out = Whole { unit: -3222, ..Whole::default() };
+    /// Computes `a * p - b * q`, in units of 2^-3222.
+    pub fn cross_difference(
+        (a, p): (&FloatSum, &ProductSum),
+        (b, q): (&FloatSum, &ProductSum),
+    ) -> WideInteger {
+        let mut out = WideInteger { unit: -3222, ..WideInteger::default() };
         out.add_times(a.digits(), p.0.digits());
         let negated: Vec<i64> = b.digits().1.iter().map(|d| -d).collect();
         out.add_times((b.digits().0, &negated), q.0.digits());
@@ -113,8 +116,8 @@ impl Whole {
         }
     }
 
-    /// Its value, rounded once.
-    pub fn scaled(mut self) -> Scaled {
+    /// Returns the value, rounded once.
+    pub fn into_scaled(mut self) -> Scaled {
         let mut carry = 0i128;
         let mut digits: Vec<i64> = Vec::with_capacity(self.digits.len() + 4);
         let mut rest = self.digits.drain(..);
@@ -124,8 +127,8 @@ impl Whole {
                 break;
             }
             let total = next.unwrap_or(0) + carry;
-            digits.push(balanced(total));
-            carry = (total - i128::from(balanced(total))) >> 32;
+            digits.push(balanced_digit(total));
+            carry = (total - i128::from(balanced_digit(total))) >> 32;
         }
         while digits.last() == Some(&0) {
             digits.pop();
@@ -142,7 +145,7 @@ impl Whole {
         while plain.last() == Some(&0) {
             plain.pop();
         }
-        // Three digits have more bits than a double; what is below them only tells that there is more.
+        // Three digits have more bits than a double; the digits below matter only by being zero or not.
         let len = plain.len();
         let at = |back: usize| len.checked_sub(back).map_or(0, |place| plain[place]);
         let window = at(1) << 64 | at(2) << 32 | at(3);
@@ -152,7 +155,7 @@ impl Whole {
     }
 }
 
-/// A number that may be beyond the doubles: `mantissa * 2^exponent`.
+/// Number that may be beyond the range of doubles: `mantissa * 2^exponent`.
 #[derive(Clone, Copy, Debug)]
 pub struct Scaled {
     mantissa: f64,
@@ -160,38 +163,38 @@ pub struct Scaled {
 }
 
 impl Scaled {
-    /// Whether it is zero.
+    /// Returns true if the number is zero.
     pub fn is_zero(&self) -> bool {
         self.mantissa == 0.0
     }
 
-    /// Divided by a double that is a whole number.
-    pub fn over(self, divisor: f64) -> Scaled {
+    /// Divides by a double that is a whole number.
+    pub fn divide_by(self, divisor: f64) -> Scaled {
         Scaled { mantissa: self.mantissa / divisor, ..self }
     }
 
-    /// Divided by another.
-    pub fn per(self, other: Scaled) -> Scaled {
+    /// Divides by another number.
+    pub fn divide(self, other: Scaled) -> Scaled {
         Scaled { mantissa: self.mantissa / other.mantissa, exponent: self.exponent - other.exponent }
     }
 
-    /// Multiplied by another.
+    /// Multiplies by another number.
     pub fn times(self, other: Scaled) -> Scaled {
         Scaled { mantissa: self.mantissa * other.mantissa, exponent: self.exponent + other.exponent }
     }
 
-    /// Its square root.
-    pub fn root(self) -> Scaled {
+    /// Returns the square root.
+    pub fn sqrt(self) -> Scaled {
         let odd = self.exponent.rem_euclid(2);
         let mantissa = if odd == 1 { self.mantissa * 2.0 } else { self.mantissa };
         Scaled { mantissa: mantissa.sqrt(), exponent: (self.exponent - odd) / 2 }
     }
 
-    /// As a double.
+    /// Returns the number as a double.
     pub fn value(self) -> f64 {
         let mut value = self.mantissa;
         let mut left = self.exponent;
-        // Steps that neither overflow nor vanish before the last.
+        // Scaled in steps that neither overflow nor underflow before the last one.
         while left != 0 && value != 0.0 && value.is_finite() {
             let step = left.clamp(-900, 900);
             value *= f64::from_bits(((1023 + step) as u64) << 52);

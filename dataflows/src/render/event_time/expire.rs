@@ -1,13 +1,13 @@
-//! State that is final is dropped: rows leave an arrangement without a trace in what it shows.
+//! Expiry: final state is removed from arrangements without changing their operators' output.
 //!
-//! `expire` keeps a list of what an arrangement holds, ordered by time. When the horizon passes a
-//! time at the end of an epoch, it reads what is held there and sends its removal back into the
-//! arrangement, one epoch later, so that merging frees the memory and the operator that owns the
-//! state deletes it there as it would anything else that is gone. A GROUP BY is told which groups go and
-//! shows nothing of it; below a join `freeze` holds back what that changes: by the plan's promise
-//! nothing else can change a row that was final before. A row that reaches what was dropped breaks
-//! the promise and stops the worker. What is due when, a `Rule` says: here groups and rows by a time they
-//! hold, in `sessions` rows of sessions that have ended.
+//! `remove_final` indexes the content of an arrangement by time. When the horizon passes a time at the end
+//! of an epoch, it reads the content of that time and sends its removal back into the arrangement, one
+//! epoch later, so that merging frees the memory and the operator that owns the state deletes it there as
+//! any other removed content. A GROUP BY is informed of the expired groups ([`ExpiredKeys`]) and emits
+//! nothing for them; below a join `hold_back_final` drops the resulting changes: by the plan's invariants
+//! nothing else can change a row that was final before. A row that changes dropped content breaks those
+//! invariants and stops the worker. An [`ExpiryRule`] decides on the content due at a horizon: in this module
+//! groups and rows by a time they hold, in `sessions` the rows of ended sessions.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -27,234 +27,244 @@ use timely::dataflow::operators::{Capability, Concat, Concatenate};
 use timely::progress::Antichain;
 
 use super::sessions::Sessions;
-use super::watermark::{Levels, Reach, time_in};
+use super::watermark::{CurrentHorizon, WatermarkUpdates, time_in};
 use crate::arrange::seek::Seek;
-use crate::arrange::trace::{Diff, PackedArranged, PackedBatch, PackedTrace};
-use crate::arrange::updates::{Outgoing, Updates};
+use crate::arrange::trace::{Diff, PackedArranged, PackedTrace, SharedBatch};
+use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
-use crate::plan::state_role::Part;
+use crate::plan::state_role::StateRole;
 use crate::plan::{Horizon, RelId};
 use crate::render::Renderer;
-use crate::render::batch::{Data, DeltaBatch, Shape, select};
+use crate::render::batch::{Data, DeltaBatch, RelationType, select_rows};
 use crate::render::collect::Shared;
-use crate::render::joins::band::{self, Placing};
+use crate::render::joins::band::{self, BandPlacement};
 use crate::render::linear::Deltas;
 
-/// What takes state away.
+/// Updates of an arrangement, among them removals of expired content.
 type Removals<'s, R> = Stream<'s, u64, Vec<Updates<R>>>;
 
-/// The way back into an arrangement.
-pub struct Back<'s, R: Diff> {
+/// Feedback edge that carries removals back into an arrangement.
+pub struct RemovalLoop<'s, R: Diff> {
     handle: Handle<'s, u64, Vec<Updates<R>>>,
     horizon: Horizon,
-    gone: Gone,
+    expired: ExpiredKeys,
 }
 
-/// Keys of groups that are removed, by the epoch they are removed at.
+/// Keys of expired groups, by the epoch of their removal.
 #[derive(Clone, Default)]
-pub struct Gone(Rc<RefCell<BTreeMap<u64, HashSet<Vec<u8>>>>>);
+pub struct ExpiredKeys(Rc<RefCell<BTreeMap<u64, HashSet<Vec<u8>>>>>);
 
-impl Gone {
-    fn put(&self, epoch: u64, key: &[u8]) {
+impl ExpiredKeys {
+    /// Records that the group of `key` is removed at `epoch`.
+    fn record(&self, epoch: u64, key: &[u8]) {
         self.0.borrow_mut().entry(epoch).or_default().insert(key.to_vec());
     }
 
-    /// Whether what changes of `key` at `epoch` is its removal; it is told once.
-    pub fn take(&self, epoch: u64, key: &[u8]) -> bool {
+    /// Returns true if the change of `key` at `epoch` is its removal, once for each removal.
+    pub fn take_expired(&self, epoch: u64, key: &[u8]) -> bool {
         let mut epochs = self.0.borrow_mut();
         let Some(keys) = epochs.get_mut(&epoch) else { return false };
-        let gone = keys.remove(key);
+        let expired = keys.remove(key);
+        // An epoch without pending removals is not kept.
         if keys.is_empty() {
             epochs.remove(&epoch);
         }
-        gone
+        expired
     }
 }
 
 impl<'s> Renderer<'s, '_> {
-    /// Updates of a part of an operator's state and, where that expires, what will be removed of it: to be
-    /// tied to the arrangement of them with [`Renderer::tie`].
-    pub(in crate::render) fn expiring<R: Diff>(
+    /// Adds the removals of an expiring part of an operator's state to its updates. The returned loop must be
+    /// connected to the arrangement of the updates with [`Renderer::connect_expiry`].
+    pub(in crate::render) fn with_expiry<R: Diff>(
         &self,
         updates: Removals<'s, R>,
-        of: (RelId, Part),
-    ) -> (Removals<'s, R>, Option<Back<'s, R>>) {
+        of: (RelId, StateRole),
+    ) -> (Removals<'s, R>, Option<RemovalLoop<'s, R>>) {
+        // Parts without a horizon never expire.
         let Some(horizon) = self.plan.expiry.get(&of).cloned() else { return (updates, None) };
+        // The feedback edge advances times by one epoch, as the removals do.
         let (handle, removals) = self.scope.feedback(1);
-        (updates.concat(removals), Some(Back { handle, horizon, gone: Gone::default() }))
+        (updates.concat(removals), Some(RemovalLoop { handle, horizon, expired: ExpiredKeys::default() }))
     }
 
-    /// Lets what is final expire from `arranged`, which together hold the part, and gives the keys that are
-    /// removed as they are. `codec` is of its keys, or of its values for a part that holds rows.
+    /// Removes final content from `arranged`, which together hold the part, and returns the keys of expired
+    /// groups as they are removed. `codec` is that of the keys, or of the values for a part that holds rows.
     ///
     /// # Errors
     /// When no watermarks flow.
-    pub(in crate::render) fn tie<R: Diff + Abelian>(
+    pub(in crate::render) fn connect_expiry<R: Diff + Abelian>(
         &self,
         arranged: &[&PackedArranged<'s, R>],
-        back: Option<Back<'s, R>>,
-        (name, part, codec): (&str, Part, RowCodec),
-    ) -> Result<Option<Gone>, RunError> {
-        self.tie_placed(arranged, back, (name, part, codec), None)
+        removal_loop: Option<RemovalLoop<'s, R>>,
+        (name, part, codec): (&str, StateRole, RowCodec),
+    ) -> Result<Option<ExpiredKeys>, RunError> {
+        self.connect_placed_expiry(arranged, removal_loop, (name, part, codec), None)
     }
 
-    /// The same for rows that are placed by time.
+    /// Connects expiry as [`Renderer::connect_expiry`] does, for rows that are placed by time.
     ///
     /// # Errors
     /// When no watermarks flow.
-    pub(in crate::render) fn tie_placed<R: Diff + Abelian>(
+    pub(in crate::render) fn connect_placed_expiry<R: Diff + Abelian>(
         &self,
         arranged: &[&PackedArranged<'s, R>],
-        back: Option<Back<'s, R>>,
-        (name, part, codec): (&str, Part, RowCodec),
-        placing: Option<&Placing>,
-    ) -> Result<Option<Gone>, RunError> {
-        let Some(back) = back else { return Ok(None) };
+        removal_loop: Option<RemovalLoop<'s, R>>,
+        (name, part, codec): (&str, StateRole, RowCodec),
+        placing: Option<&BandPlacement>,
+    ) -> Result<Option<ExpiredKeys>, RunError> {
+        let Some(removal_loop) = removal_loop else { return Ok(None) };
         let expiry = || Expiry {
-            column: back.horizon.column,
+            column: removal_loop.horizon.column,
             codec: codec.clone(),
-            by_row: matches!(part, Part::Left | Part::Right),
+            by_row: matches!(part, StateRole::Left | StateRole::Right),
             placing: placing.cloned(),
             peers: self.scope.peers(),
-            gone: back.gone.clone(),
+            expired: removal_loop.expired.clone(),
             name: name.to_string(),
             collector: self.collector.clone(),
         };
-        let levels = self.levels()?;
+        let watermarks = self.watermark_updates()?;
+        // All arrangements of the part share one feedback edge.
         let removals = arranged.iter().map(|arranged| {
-            let by_time = ByTime { expiry: expiry(), due: Due::default() };
-            expire(arranged, levels.clone(), Reach::new(&back.horizon), by_time)
+            let by_time = ByTime { expiry: expiry(), due: ExpiryQueue::default() };
+            remove_final(arranged, watermarks.clone(), CurrentHorizon::new(&removal_loop.horizon), by_time)
         });
-        self.scope.concatenate(removals.collect::<Vec<_>>()).connect_loop(back.handle);
-        Ok(Some(back.gone))
+        self.scope.concatenate(removals.collect::<Vec<_>>()).connect_loop(removal_loop.handle);
+        Ok(Some(removal_loop.expired))
     }
 
-    /// The same for the rows of sessions.
+    /// Connects expiry of the rows of ended sessions.
     ///
     /// # Errors
     /// When no watermarks flow.
-    pub(in crate::render) fn tie_sessions(
+    pub(in crate::render) fn connect_session_expiry(
         &self,
         arranged: &PackedArranged<'s, i64>,
-        back: Option<Back<'s, i64>>,
+        removal_loop: Option<RemovalLoop<'s, i64>>,
         sessions: Sessions,
     ) -> Result<(), RunError> {
-        let Some(back) = back else { return Ok(()) };
-        let removals = expire(arranged, self.levels()?, Reach::new(&back.horizon), sessions);
-        removals.connect_loop(back.handle);
+        let Some(removal_loop) = removal_loop else { return Ok(()) };
+        let removals = remove_final(
+            arranged,
+            self.watermark_updates()?,
+            CurrentHorizon::new(&removal_loop.horizon),
+            sessions,
+        );
+        removals.connect_loop(removal_loop.handle);
         Ok(())
     }
 
-    /// Holds back what expiry changes of an operator's output.
+    /// Drops the changes of an operator's output that result from expiry.
     ///
     /// # Errors
     /// When no watermarks flow.
-    pub(in crate::render) fn frozen(
+    pub(in crate::render) fn hold_back_expired(
         &self,
         id: RelId,
         stream: Deltas<'s>,
-        shape: Shape,
+        shape: RelationType,
     ) -> Result<Deltas<'s>, RunError> {
         let Some(horizons) = self.plan.settled.get(&id).cloned() else { return Ok(stream) };
-        Ok(freeze(stream, self.levels()?, shape, (horizons, self.collector.clone())))
+        Ok(hold_back_final(stream, self.watermark_updates()?, shape, (horizons, self.collector.clone())))
     }
 }
 
-/// What leaves an arrangement, and when.
-pub(in crate::render) trait Rule<R: Diff> {
-    /// Notes what a batch changed.
-    fn note(&mut self, batch: &PackedBatch<R>) -> Result<(), RunError>;
+/// Removals that are due at the end of an epoch.
+pub(in crate::render) type DueRemovals<R> = Result<ExchangeBuffer<R>, RunError>;
 
-    /// The removals of what is below the horizon, as of `epoch`.
-    fn remove(
-        &mut self,
-        trace: &PackedTrace<R>,
-        epoch: u64,
-        horizon: Option<i64>,
-    ) -> Result<Outgoing<R>, RunError>;
+/// Rule for the content that leaves an arrangement, and for the time of its removal.
+pub(in crate::render) trait ExpiryRule<R: Diff> {
+    /// Records the changes of a batch.
+    fn note_batch(&mut self, batch: &SharedBatch<R>) -> Result<(), RunError>;
 
-    /// Where failures go.
+    /// Returns the removals of the content below the horizon as of `epoch`, to be applied one epoch later.
+    fn remove_due(&mut self, trace: &PackedTrace<R>, epoch: u64, horizon: Option<i64>) -> DueRemovals<R>;
+
+    /// Returns the collector that failures are reported to.
     fn collector(&self) -> &Shared;
 }
 
-/// Groups and rows that hold their time.
+/// Expiry rule for groups and rows that hold their time.
 struct ByTime {
     expiry: Expiry,
-    due: Due,
+    due: ExpiryQueue,
 }
 
-/// What is needed to let state expire.
+/// Configuration of the expiry of one arrangement.
 struct Expiry {
     column: usize,
     codec: RowCodec,
     by_row: bool,
-    /// Where rows stand that are placed.
-    placing: Option<Placing>,
+    /// Placement of the rows, where they are placed by time.
+    placing: Option<BandPlacement>,
     peers: usize,
-    gone: Gone,
+    expired: ExpiredKeys,
     name: String,
     collector: Shared,
 }
 
-/// A key, and the row under it where rows expire one by one.
-type Item = (Vec<u8>, Vec<u8>);
+/// Key, with the row under it where rows expire one by one; otherwise with an empty row.
+type ExpiryItem = (Vec<u8>, Vec<u8>);
 
-/// What an arrangement holds, by time.
+/// Content of an arrangement by time.
 #[derive(Default)]
-struct Due {
-    items: BTreeMap<i64, BTreeSet<Item>>,
-    /// Removals that have not come back yet.
-    removed: HashSet<Item>,
-    /// Everything below is dropped.
+struct ExpiryQueue {
+    items: BTreeMap<i64, BTreeSet<ExpiryItem>>,
+    /// Removed items whose removal has not come back through the feedback edge yet.
+    removed: HashSet<ExpiryItem>,
+    /// Time below which everything is dropped.
     passed: Option<i64>,
 }
 
-/// Watermarks that moved in an epoch, and the right to emit at it.
+/// Watermarks that moved in an epoch, with the capability to emit at it.
 type Moved = (Capability<u64>, Vec<(usize, i64)>);
 
-fn expire<'s, R: Diff + Abelian>(
+/// Builds the operator that sends removals of final content, as `rule` decides at the end of each epoch.
+fn remove_final<'s, R: Diff + Abelian>(
     arranged: &PackedArranged<'s, R>,
-    levels: Levels<'s>,
-    mut reach: Reach,
-    mut rule: impl Rule<R> + 'static,
+    watermarks: WatermarkUpdates<'s>,
+    mut horizon: CurrentHorizon,
+    mut rule: impl ExpiryRule<R> + 'static,
 ) -> Removals<'s, R> {
     let mut trace: PackedTrace<R> = arranged.trace.clone();
     arranged.stream.clone().binary_frontier::<_, CapacityContainerBuilder<Vec<Updates<R>>>, _, _, _, _>(
-        levels,
+        watermarks,
         Pipeline,
         Pipeline,
         "Expire",
         move |_, _| {
             let mut epochs: BTreeMap<u64, Moved> = BTreeMap::new();
             let mut upper = Antichain::from_elem(0u64);
-            move |(batches, frontier), (levels, levels_frontier), output| {
-                batches.for_each(|_, data: &mut Vec<PackedBatch<R>>| {
+            move |(batches, frontier), (watermarks, watermarks_frontier), output| {
+                batches.for_each(|_, data: &mut Vec<SharedBatch<R>>| {
                     for batch in data.drain(..) {
                         upper.clone_from(batch.upper());
-                        if let Err(error) = rule.note(&batch) {
+                        if let Err(error) = rule.note_batch(&batch) {
                             rule.collector().borrow_mut().fail(error);
                         }
                     }
                 });
-                levels.for_each(|time, moved: &mut Vec<(usize, i64)>| {
+                watermarks.for_each(|time, moved: &mut Vec<(usize, i64)>| {
                     let entry = epochs.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new()));
                     entry.1.append(moved);
                 });
                 while let Some(entry) = epochs.first_entry() {
-                    if frontier.less_equal(entry.key()) || levels_frontier.less_equal(entry.key()) {
+                    if frontier.less_equal(entry.key()) || watermarks_frontier.less_equal(entry.key()) {
                         break;
                     }
+                    // Both inputs are complete: the trace holds the epoch's content, the horizon is final.
                     let (epoch, (capability, moved)) = entry.remove_entry();
-                    moved.into_iter().for_each(|level| reach.raise(level));
+                    moved.into_iter().for_each(|update| horizon.raise_watermark(update));
                     let mut session = output.session(&capability);
-                    match rule.remove(&trace, epoch, reach.now()) {
-                        Ok(removed) => removed.finish().for_each(|updates| session.give(updates)),
+                    match rule.remove_due(&trace, epoch, horizon.final_below()) {
+                        Ok(removed) => removed.into_updates().for_each(|updates| session.give(updates)),
                         Err(error) => rule.collector().borrow_mut().fail(error),
                     }
                 }
                 trace.advance_upper(&mut upper);
-                // What is read next is what stood at the next epoch whose watermarks are not in yet.
-                let next = epochs.keys().next().copied().or(levels_frontier.frontier().first().copied());
+                // The next read is as of the first epoch whose watermarks are not processed yet.
+                let next = epochs.keys().next().copied().or(watermarks_frontier.frontier().first().copied());
                 let since: Antichain<u64> = next.into_iter().collect();
                 trace.set_logical_compaction(since.borrow());
                 trace.set_physical_compaction(upper.borrow());
@@ -263,44 +273,50 @@ fn expire<'s, R: Diff + Abelian>(
     )
 }
 
-impl Due {
-    /// Notes an item, unless it is a removal that comes back.
-    fn note(&mut self, time: Option<i64>, item: Item) -> Result<(), RunError> {
+impl ExpiryQueue {
+    /// Records an item, unless it is a removal that comes back.
+    ///
+    /// # Errors
+    /// When a changed item was final and is not one of the removals.
+    fn push_item(&mut self, time: Option<i64>, item: ExpiryItem) -> Result<(), RunError> {
         let Some(time) = time else { return Ok(()) };
         if self.passed.is_none_or(|passed| time >= passed) {
             self.items.entry(time).or_default().insert(item);
             return Ok(());
         }
+        // Below the horizon only the removal itself may arrive.
         match self.removed.remove(&item) {
             true => Ok(()),
             false => Err(RunError::Broken("a row reached what was final".into())),
         }
     }
 
-    /// Takes out what is below the horizon, in order of key.
-    fn pass(&mut self, horizon: Option<i64>) -> Vec<Item> {
+    /// Removes and returns the items below the horizon, in order of key.
+    fn take_due(&mut self, horizon: Option<i64>) -> Vec<ExpiryItem> {
         let Some(horizon) = horizon else { return vec![] };
+        // Dropped times are never reopened.
         self.passed = self.passed.max(Some(horizon));
         let later = self.items.split_off(&horizon);
         let done = std::mem::replace(&mut self.items, later);
-        let mut items: Vec<Item> = done.into_values().flatten().collect();
+        let mut items: Vec<ExpiryItem> = done.into_values().flatten().collect();
+        // The trace is read by ascending key.
         items.sort_unstable();
         items
     }
 }
 
-impl<R: Diff + Abelian> Rule<R> for ByTime {
-    fn note(&mut self, batch: &PackedBatch<R>) -> Result<(), RunError> {
-        self.expiry.note(batch, &mut self.due)
+impl<R: Diff + Abelian> ExpiryRule<R> for ByTime {
+    fn note_batch(&mut self, batch: &SharedBatch<R>) -> Result<(), RunError> {
+        self.expiry.note_batch(batch, &mut self.due)
     }
 
-    fn remove(
+    fn remove_due(
         &mut self,
         trace: &PackedTrace<R>,
         epoch: u64,
         horizon: Option<i64>,
-    ) -> Result<Outgoing<R>, RunError> {
-        Ok(self.expiry.remove(trace, epoch, (&mut self.due, horizon)))
+    ) -> Result<ExchangeBuffer<R>, RunError> {
+        Ok(self.expiry.remove_due(trace, epoch, (&mut self.due, horizon)))
     }
 
     fn collector(&self) -> &Shared {
@@ -308,8 +324,8 @@ impl<R: Diff + Abelian> Rule<R> for ByTime {
     }
 }
 
-/// A failure with the name of the arrangement it is of.
-pub(in crate::render) fn named(name: &str, error: RunError) -> RunError {
+/// Adds the name of the arrangement to a failure.
+pub(in crate::render) fn with_name(name: &str, error: RunError) -> RunError {
     match error {
         RunError::Broken(what) => RunError::Broken(format!("{name}: {what}")),
         other => other,
@@ -317,22 +333,23 @@ pub(in crate::render) fn named(name: &str, error: RunError) -> RunError {
 }
 
 impl Expiry {
-    /// Notes what a batch changed.
-    fn note<R: Diff>(&self, batch: &PackedBatch<R>, due: &mut Due) -> Result<(), RunError> {
-        let named = |error| named(&self.name, error);
+    /// Records the keys, or the rows, that a batch changed.
+    fn note_batch<R: Diff>(&self, batch: &SharedBatch<R>, due: &mut ExpiryQueue) -> Result<(), RunError> {
+        let with_arrangement = |error| with_name(&self.name, error);
         let mut cursor = batch.cursor();
         while let Some(key) = cursor.get_key(batch) {
             if self.by_row {
                 while let Some(value) = cursor.get_val(batch) {
-                    if self.placing.as_ref().is_none_or(|placing| placing.first(key, value)) {
-                        let time = time_in(&self.codec, self.row(value), self.column)?;
-                        due.note(time, (key.to_vec(), value.to_vec())).map_err(named)?;
+                    // A row placed in several stretches expires once: only its first place is recorded.
+                    if self.placing.as_ref().is_none_or(|placing| placing.is_first_place(key, value)) {
+                        let time = time_in(&self.codec, self.stored_row(value), self.column)?;
+                        due.push_item(time, (key.to_vec(), value.to_vec())).map_err(with_arrangement)?;
                     }
                     cursor.step_val(batch);
                 }
             } else {
                 let time = time_in(&self.codec, key, self.column)?;
-                due.note(time, (key.to_vec(), vec![])).map_err(named)?;
+                due.push_item(time, (key.to_vec(), vec![])).map_err(with_arrangement)?;
             }
             cursor.step_key(batch);
         }
@@ -341,59 +358,68 @@ impl Expiry {
 }
 
 impl Expiry {
-    /// The removals of what is below the horizon, as of `epoch`.
-    fn remove<R: Diff + Abelian>(
+    /// Returns the removals of the content below the horizon as of `epoch`, dated one epoch later.
+    fn remove_due<R: Diff + Abelian>(
         &self,
         trace: &PackedTrace<R>,
         epoch: u64,
-        (due, horizon): (&mut Due, Option<i64>),
-    ) -> Outgoing<R> {
-        let items = due.pass(horizon);
-        let mut outgoing = Outgoing::new(epoch + 1, self.peers);
-        // An empty list is the rule: most epochs close nothing.
+        (due, horizon): (&mut ExpiryQueue, Option<i64>),
+    ) -> ExchangeBuffer<R> {
+        let items = due.take_due(horizon);
+        let mut outgoing = ExchangeBuffer::new(epoch + 1, self.peers);
+        // Most epochs expire nothing: the trace is opened only if there are items.
         let mut seek = (!items.is_empty()).then(|| Seek::new(trace));
         let mut removed = 0;
         for (key, row) in items {
             let Some(seek) = &mut seek else { break };
-            let held = self.held(seek, epoch, (&key, &row));
+            let held = self.negated_content(seek, epoch, (&key, &row));
             removed += held.len() as u64;
             if !held.is_empty() {
-                outgoing.key(self.placing.as_ref().map_or(&key[..], |placing| placing.key(&key)));
-                held.into_iter().for_each(|(value, total)| outgoing.value(self.row(&value), total));
+                outgoing
+                    .push_key(self.placing.as_ref().map_or(&key[..], |placing| placing.unplaced_key(&key)));
+                held.into_iter()
+                    .for_each(|(value, total)| outgoing.push_value(self.stored_row(&value), total));
+                // Recorded before the removal arrives, so that the operator emits nothing for it.
                 if !self.by_row {
-                    self.gone.put(epoch + 1, &key);
+                    self.expired.record(epoch + 1, &key);
                 }
+                // Awaited by `push_item`, when the removal has passed the feedback edge.
                 due.removed.insert((key, row));
             }
         }
         if removed > 0 {
-            // The removals are work of the next epoch; this one may be complete for all others.
-            self.collector.borrow_mut().at(epoch + 1).touch(&format!("{} expired", self.name), removed);
+            // Counted in the next epoch, to which the removals belong; this one may be complete and taken.
+            self.collector
+                .borrow_mut()
+                .at(epoch + 1)
+                .count_touched(&format!("{} expired", self.name), removed);
         }
         outgoing
     }
 
-    /// The value as the part has it.
-    fn row<'a>(&self, value: &'a [u8]) -> &'a [u8] {
-        if self.placing.is_some() { band::row(value) } else { value }
+    /// Returns the value as the state stores it, without placement.
+    fn stored_row<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        if self.placing.is_some() { band::unplaced_row(value) } else { value }
     }
 
-    /// What is held of an item as of `epoch`, negated.
-    fn held<R: Diff + Abelian>(
+    /// Returns the content of an item as of `epoch`, negated.
+    fn negated_content<R: Diff + Abelian>(
         &self,
         seek: &mut Seek<R>,
         epoch: u64,
         (key, row): (&[u8], &[u8]),
     ) -> Vec<(Vec<u8>, R)> {
         let mut held = Vec::new();
-        seek.key(key);
-        seek.value(row);
-        while let Some(value) = seek.get().map(<[u8]>::to_vec) {
+        seek.seek_key(key);
+        seek.seek_value(row);
+        while let Some(value) = seek.current_value().map(<[u8]>::to_vec) {
+            // A row is one value; a group is all values of its key.
             if self.by_row && value != row {
                 break;
             }
             let mut total: Option<R> = None;
-            seek.updates(&value, |time, diff| {
+            seek.visit_updates(&value, |time, diff| {
+                // The trace may be ahead of the epoch whose watermarks are processed.
                 if time > epoch {
                     return;
                 }
@@ -402,7 +428,7 @@ impl Expiry {
                     None => total = Some(diff.clone()),
                 }
             });
-            seek.step(&value);
+            seek.step_past(&value);
             if let Some(mut total) = total.filter(|total| !total.is_zero()) {
                 total.negate();
                 held.push((value, total));
@@ -412,65 +438,74 @@ impl Expiry {
     }
 }
 
-/// Horizons of an operator's output as they stood at the end of each epoch that may still be asked for.
-struct Frozen {
-    horizons: Vec<(usize, Reach, BTreeMap<u64, i64>)>,
-    shape: Shape,
+/// Horizons of an operator's output, with their history at the end of each epoch that is still needed.
+struct FinalRowFilter {
+    horizons: Vec<(usize, CurrentHorizon, BTreeMap<u64, i64>)>,
+    shape: RelationType,
 }
 
-/// Holds back rows that were final before their epoch.
-fn freeze<'s>(
+/// Drops rows that were final before their epoch.
+fn hold_back_final<'s>(
     stream: Deltas<'s>,
-    levels: Levels<'s>,
-    shape: Shape,
+    watermarks: WatermarkUpdates<'s>,
+    shape: RelationType,
     (horizons, collector): (Vec<Horizon>, Shared),
 ) -> Deltas<'s> {
-    let horizons = horizons.iter().map(|h| (h.column, Reach::new(h), BTreeMap::new())).collect();
-    let mut frozen = Frozen { horizons, shape };
+    let horizons = horizons.iter().map(|h| (h.column, CurrentHorizon::new(h), BTreeMap::new())).collect();
+    let mut filter = FinalRowFilter { horizons, shape };
     stream.binary_frontier::<_, CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _, _>(
-        levels,
+        watermarks,
         Pipeline,
         Pipeline,
         "Freeze",
         move |_, _| {
             let mut epochs: BTreeMap<u64, (Capability<u64>, Vec<DeltaBatch>)> = BTreeMap::new();
-            move |(rows, rows_frontier), (levels, levels_frontier), output| {
+            move |(rows, rows_frontier), (watermarks, watermarks_frontier), output| {
                 rows.for_each(|time, batches: &mut Vec<DeltaBatch>| {
                     let entry = epochs.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new()));
                     entry.1.append(batches);
                 });
-                levels.for_each(|time, moved: &mut Vec<(usize, i64)>| frozen.raise(*time.time(), moved));
+                watermarks.for_each(|time, moved: &mut Vec<(usize, i64)>| {
+                    filter.record_horizons(*time.time(), moved)
+                });
                 while let Some(entry) = epochs.first_entry() {
-                    if entry.key().checked_sub(1).is_some_and(|before| levels_frontier.less_equal(&before)) {
+                    // Rows of an epoch are compared with the horizon at the end of the previous one.
+                    if entry
+                        .key()
+                        .checked_sub(1)
+                        .is_some_and(|before| watermarks_frontier.less_equal(&before))
+                    {
                         break;
                     }
                     let (epoch, (capability, batches)) = entry.remove_entry();
                     let mut session = output.session(&capability);
                     for batch in batches {
-                        match frozen.thaw(epoch, batch) {
+                        match filter.retain_open(epoch, batch) {
                             Ok(batch) if batch.is_empty() => {}
                             Ok(batch) => session.give(batch),
                             Err(error) => collector.borrow_mut().fail(error),
                         }
                     }
                 }
+                // The history is needed from the first epoch that is buffered or may still arrive.
                 let next = epochs.keys().next().copied().or(rows_frontier.frontier().first().copied());
-                frozen.forget(next.unwrap_or(u64::MAX));
+                filter.forget_before(next.unwrap_or(u64::MAX));
             }
         },
     )
 }
 
-impl Frozen {
-    fn raise(&mut self, epoch: u64, moved: &[(usize, i64)]) {
-        for (_, reach, history) in &mut self.horizons {
-            moved.iter().for_each(|level| reach.raise(*level));
-            history.extend(reach.now().map(|horizon| (epoch, horizon)));
+impl FinalRowFilter {
+    /// Records the horizons at the end of `epoch`.
+    fn record_horizons(&mut self, epoch: u64, moved: &[(usize, i64)]) {
+        for (_, horizon, history) in &mut self.horizons {
+            moved.iter().for_each(|update| horizon.raise_watermark(*update));
+            history.extend(horizon.final_below().map(|horizon| (epoch, horizon)));
         }
     }
 
-    /// Forgets horizons that no epoch from `next` on asks for.
-    fn forget(&mut self, next: u64) {
+    /// Removes horizons that no epoch from `next` on needs: all before the latest one below `next`.
+    fn forget_before(&mut self, next: u64) {
         for (_, _, history) in &mut self.horizons {
             if let Some((needed, _)) = history.range(..next).next_back().map(|(e, h)| (*e, *h)) {
                 *history = history.split_off(&needed);
@@ -478,8 +513,8 @@ impl Frozen {
         }
     }
 
-    /// The rows of a batch that were not final before `epoch`.
-    fn thaw(&self, epoch: u64, batch: DeltaBatch) -> Result<DeltaBatch, RunError> {
+    /// Returns the rows of a batch that were not final before `epoch`.
+    fn retain_open(&self, epoch: u64, batch: DeltaBatch) -> Result<DeltaBatch, RunError> {
         let mut keep = vec![true; batch.len()];
         for (column, _, history) in &self.horizons {
             let Some((_, horizon)) = history.range(..epoch).next_back() else { continue };
@@ -500,13 +535,14 @@ impl Frozen {
                 }
             }
         }
+        // Usual case: the batch is passed on without copying.
         if keep.iter().all(|keep| *keep) {
             return Ok(batch);
         }
         match batch.data {
             Data::Arrow(columns) => {
-                let (columns, diffs) = select(&columns, &batch.diffs, &BooleanArray::from(keep))?;
-                Ok(DeltaBatch::arrow(columns, diffs))
+                let (columns, diffs) = select_rows(&columns, &batch.diffs, &BooleanArray::from(keep))?;
+                Ok(DeltaBatch::from_columns(columns, diffs))
             }
             Data::Packed(rows) => {
                 let (mut kept, mut diffs) = (Rows::new(), Vec::new());

@@ -1,25 +1,25 @@
-//! When rows of sessions leave their partitions.
+//! Expiry of the rows of ended sessions.
 //!
-//! A session has ended once the watermark is at or beyond its end: no row comes that is less than the gap
-//! after its last. All its rows go together, and what they were shown as stays. A partition is looked at when
-//! its first session may have ended; if rows have come meanwhile it is looked at again at its end.
+//! A session has ended once the watermark is at or beyond its end: no future row is less than the gap after
+//! its last row. All its rows are removed together, while their output stays. A partition is checked when its
+//! first session may have ended; if rows have extended it meanwhile, it is checked again at the new end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use differential_dataflow::trace::{Cursor, Navigable};
 use schemas::RowCodec;
 
-use super::expire::{Rule, named};
+use super::expire::{ExpiryRule, with_name};
 use super::watermark::time_in;
 use crate::arrange::seek::Seek;
-use crate::arrange::trace::{PackedBatch, PackedTrace};
-use crate::arrange::updates::Outgoing;
+use crate::arrange::trace::{PackedTrace, SharedBatch};
+use crate::arrange::updates::ExchangeBuffer;
 use crate::error::RunError;
 use crate::plan::window::Session;
 use crate::render::collect::Shared;
-use crate::render::windows::operator::split;
+use crate::render::windows::operator::split_value;
 
-/// Lets sessions that have ended leave.
+/// Expiry rule for sessions.
 pub struct Sessions {
     session: Session,
     /// Packed form of the rows.
@@ -27,20 +27,21 @@ pub struct Sessions {
     peers: usize,
     name: String,
     collector: Shared,
-    /// When each partition is looked at next, both ways round.
+    /// Partitions by the time of their next check.
     due: BTreeMap<i64, BTreeSet<Vec<u8>>>,
+    /// Time of each partition's next check.
     next: HashMap<Vec<u8>, i64>,
-    /// Removals that have not come back yet.
+    /// Removed rows whose removal has not come back through the feedback edge yet.
     removed: HashSet<(Vec<u8>, Vec<u8>)>,
-    /// Sessions that end below are dropped.
+    /// Time below which ended sessions are dropped.
     passed: Option<i64>,
 }
 
-/// A row of a partition: its value, its time and its count, negated.
-type Held = (Vec<u8>, i64, i64);
+/// Row of a partition: its value, its time and its negated count.
+type SessionRow = (Vec<u8>, i64, i64);
 
 impl Sessions {
-    /// Nothing is due yet.
+    /// Creates the rule without any rows.
     pub fn new(
         session: Session,
         row: RowCodec,
@@ -51,11 +52,13 @@ impl Sessions {
         Sessions { session, row, peers, name, collector, due, next, removed, passed: None }
     }
 
-    fn time(&self, value: &[u8]) -> Result<Option<i64>, RunError> {
-        time_in(&self.row, split(value)?.1, self.session.time)
+    fn row_time(&self, value: &[u8]) -> Result<Option<i64>, RunError> {
+        time_in(&self.row, split_value(value)?.1, self.session.time)
     }
 
-    fn look_at(&mut self, key: &[u8], time: i64) {
+    /// Schedules a check of a partition at `time`, unless an earlier one is scheduled.
+    fn schedule_check(&mut self, key: &[u8], time: i64) {
+        // `due` and `next` hold the same checks, by time and by key, and change together.
         if let Some(next) = self.next.get(key) {
             if *next <= time {
                 return;
@@ -67,15 +70,15 @@ impl Sessions {
         self.due.entry(time).or_default().insert(key.to_vec());
     }
 
-    /// The partition's rows with a time, in order, as of `epoch`.
-    fn rows(&self, seek: &mut Seek<i64>, epoch: u64) -> Result<Vec<Held>, RunError> {
+    /// Returns the partition's rows that have a time, in order, as of `epoch`.
+    fn partition_rows(&self, seek: &mut Seek<i64>, epoch: u64) -> Result<Vec<SessionRow>, RunError> {
         let mut rows = Vec::new();
-        seek.value(&[]);
-        while let Some(value) = seek.get().map(<[u8]>::to_vec) {
+        seek.seek_value(&[]);
+        while let Some(value) = seek.current_value().map(<[u8]>::to_vec) {
             let mut count = 0;
-            seek.updates(&value, |time, diff| count += if time <= epoch { *diff } else { 0 });
-            seek.step(&value);
-            if let (true, Some(time)) = (count != 0, self.time(&value)?) {
+            seek.visit_updates(&value, |time, diff| count += if time <= epoch { *diff } else { 0 });
+            seek.step_past(&value);
+            if let (true, Some(time)) = (count != 0, self.row_time(&value)?) {
                 rows.push((value, time, -count));
             }
         }
@@ -83,18 +86,18 @@ impl Sessions {
     }
 }
 
-impl Rule<i64> for Sessions {
-    fn note(&mut self, batch: &PackedBatch<i64>) -> Result<(), RunError> {
+impl ExpiryRule<i64> for Sessions {
+    fn note_batch(&mut self, batch: &SharedBatch<i64>) -> Result<(), RunError> {
         let mut cursor = batch.cursor();
         while let Some(key) = cursor.get_key(batch) {
             while let Some(value) = cursor.get_val(batch) {
-                if let Some(time) = self.time(value)? {
-                    // A row that is allowed is not below the watermark, one microsecond below the horizon.
+                if let Some(time) = self.row_time(value)? {
+                    // A row that is not late is at or above the watermark, one microsecond below the horizon.
                     if self.passed.is_none_or(|passed| time >= passed - 1) {
-                        self.look_at(key, time.saturating_add(self.session.gap_us));
+                        self.schedule_check(key, time.saturating_add(self.session.gap_us));
                     } else if !self.removed.remove(&(key.to_vec(), value.to_vec())) {
                         let what = "a row reached what was final";
-                        return Err(named(&self.name, RunError::Broken(what.into())));
+                        return Err(with_name(&self.name, RunError::Broken(what.into())));
                     }
                 }
                 cursor.step_val(batch);
@@ -104,13 +107,13 @@ impl Rule<i64> for Sessions {
         Ok(())
     }
 
-    fn remove(
+    fn remove_due(
         &mut self,
         trace: &PackedTrace<i64>,
         epoch: u64,
         horizon: Option<i64>,
-    ) -> Result<Outgoing<i64>, RunError> {
-        let mut outgoing = Outgoing::new(epoch + 1, self.peers);
+    ) -> Result<ExchangeBuffer<i64>, RunError> {
+        let mut outgoing = ExchangeBuffer::new(epoch + 1, self.peers);
         let Some(horizon) = horizon else { return Ok(outgoing) };
         self.passed = self.passed.max(Some(horizon));
         let later = self.due.split_off(&horizon);
@@ -123,25 +126,28 @@ impl Rule<i64> for Sessions {
         let (mut seek, mut removed) = (Seek::new(trace), 0);
         for key in keys {
             self.next.remove(&key);
-            seek.key(&key);
-            let rows = self.rows(&mut seek, epoch)?;
+            seek.seek_key(&key);
+            let rows = self.partition_rows(&mut seek, epoch)?;
             let gap = self.session.gap_us;
-            let near = |pair: &[Held]| i128::from(pair[1].1) - i128::from(pair[0].1) < i128::from(gap);
+            // Rows less than the gap apart belong to one session; `i128` holds any distance of times.
+            let near = |pair: &[SessionRow]| i128::from(pair[1].1) - i128::from(pair[0].1) < i128::from(gap);
             let mut rest = rows.as_slice();
             let mut begun = false;
             while !rest.is_empty() {
                 let length = 1 + rest.windows(2).take_while(|pair| near(pair)).count();
                 let (session, later) = rest.split_at(length);
                 let end = session[length - 1].1.saturating_add(gap);
+                // Later sessions of the partition end later still.
                 if end >= horizon {
-                    self.look_at(&key, end);
+                    self.schedule_check(&key, end);
                     break;
                 }
+                // The key is pushed only if a value follows.
                 if !std::mem::replace(&mut begun, true) {
-                    outgoing.key(&key);
+                    outgoing.push_key(&key);
                 }
                 for (value, _, count) in session {
-                    outgoing.value(value, *count);
+                    outgoing.push_value(value, *count);
                     self.removed.insert((key.clone(), value.clone()));
                     removed += 1;
                 }
@@ -149,7 +155,10 @@ impl Rule<i64> for Sessions {
             }
         }
         if removed > 0 {
-            self.collector.borrow_mut().at(epoch + 1).touch(&format!("{} expired", self.name), removed);
+            self.collector
+                .borrow_mut()
+                .at(epoch + 1)
+                .count_touched(&format!("{} expired", self.name), removed);
         }
         Ok(outgoing)
     }

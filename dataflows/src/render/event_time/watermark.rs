@@ -1,10 +1,10 @@
-//! Watermarks as data: what partitions reached goes in, each source's watermark comes out, an epoch at
-//! a time and on every worker.
+//! Watermarks as data: partition watermarks are combined to each source's watermark, epoch by epoch and
+//! on every worker.
 //!
-//! At the end of an epoch each worker tells all of them how far the partitions it reads have come.
-//! When the epoch is complete every worker therefore knows the same: the least over the source's
-//! partitions, which never goes back, and which is what the commit writes beside the offsets. A
-//! restored watermark enters at the committed epoch, so that nothing is final twice.
+//! At the end of an epoch each worker sends the watermarks of the partitions it reads to all workers.
+//! When the epoch is complete every worker therefore computes the same watermark: the least over the source's
+//! partitions, which never decreases, and which the commit writes beside the offsets. A restored watermark
+//! enters at the committed epoch, so that no row becomes final twice.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,42 +20,48 @@ use timely::dataflow::operators::generic::Operator;
 
 use crate::error::RunError;
 use crate::plan::Horizon;
+use crate::source::watermark::least_watermark;
 
-/// What a worker knows of a source at the end of an epoch, for one of the workers.
+/// Partition watermarks of a source known to one worker at the end of an epoch, addressed to one worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Mark {
-    /// The worker it is for.
+pub struct PartitionWatermark {
+    /// Index of the receiving worker.
     pub to: u64,
-    /// The source.
+    /// Index of the source.
     pub source: usize,
-    /// All its partitions.
+    /// All partitions of the source.
     pub partitions: Vec<i32>,
-    /// The watermarks of those that this worker knows of, microseconds.
+    /// Watermarks, in microseconds, of the partitions known to the sending worker.
     pub reached: Vec<(i32, i64)>,
 }
 
-/// Sources and their watermarks, where those moved.
-pub type Levels<'s> = Stream<'s, u64, Vec<(usize, i64)>>;
+/// Stream of sources whose watermark moved, with the new watermark.
+pub type WatermarkUpdates<'s> = Stream<'s, u64, Vec<(usize, i64)>>;
 
-/// The watermark of each source as of the last complete epoch.
-pub type Known = Rc<RefCell<BTreeMap<usize, i64>>>;
+/// Watermark of each source as of the last complete epoch.
+pub type CurrentWatermarks = Rc<RefCell<BTreeMap<usize, i64>>>;
 
-/// Turns what workers know into watermarks. `known` holds the restored ones, of the epoch `start`.
-pub fn levels<'s>(marks: Stream<'s, u64, Vec<Mark>>, start: u64, known: Known) -> Levels<'s> {
-    let exchange = Exchange::new(|mark: &Mark| mark.to);
+/// Combines partition watermarks to source watermarks. `current` holds the restored ones, of epoch `start`.
+pub fn combine_watermarks<'s>(
+    marks: Stream<'s, u64, Vec<PartitionWatermark>>,
+    start: u64,
+    current: CurrentWatermarks,
+) -> WatermarkUpdates<'s> {
+    let exchange = Exchange::new(|mark: &PartitionWatermark| mark.to);
     marks.unary_frontier::<CapacityContainerBuilder<Vec<(usize, i64)>>, _, _, _>(
         exchange,
         "Watermarks",
         move |capability, _| {
             let mut restored = Some(capability.delayed(&start));
             let mut reached: BTreeMap<(usize, i32), i64> = BTreeMap::new();
-            let mut waiting: BTreeMap<u64, (Capability<u64>, Vec<Mark>)> = BTreeMap::new();
+            let mut waiting: BTreeMap<u64, (Capability<u64>, Vec<PartitionWatermark>)> = BTreeMap::new();
             move |(input, frontier), output| {
+                // Restored watermarks enter once, before any other.
                 if let Some(capability) = restored.take() {
                     let mut session = output.session(&capability);
-                    known.borrow().iter().for_each(|(source, us)| session.give((*source, *us)));
+                    current.borrow().iter().for_each(|(source, us)| session.give((*source, *us)));
                 }
-                input.for_each(|time, marks: &mut Vec<Mark>| {
+                input.for_each(|time, marks: &mut Vec<PartitionWatermark>| {
                     let entry = waiting.entry(*time.time()).or_insert_with(|| (time.retain(0), Vec::new()));
                     entry.1.append(marks);
                 });
@@ -65,7 +71,7 @@ pub fn levels<'s>(marks: Stream<'s, u64, Vec<Mark>>, start: u64, known: Known) -
                     }
                     let (_, (capability, marks)) = entry.remove_entry();
                     let mut session = output.session(&capability);
-                    for moved in raise(&mut reached, &mut known.borrow_mut(), marks) {
+                    for moved in raise_watermarks(&mut reached, &mut current.borrow_mut(), marks) {
                         session.give(moved);
                     }
                 }
@@ -74,58 +80,61 @@ pub fn levels<'s>(marks: Stream<'s, u64, Vec<Mark>>, start: u64, known: Known) -
     )
 }
 
-/// Takes in the marks of one epoch; gives the watermarks that moved.
-fn raise(
+/// Applies the partition watermarks of one epoch; returns the source watermarks that moved.
+fn raise_watermarks(
     reached: &mut BTreeMap<(usize, i32), i64>,
-    known: &mut BTreeMap<usize, i64>,
-    marks: Vec<Mark>,
+    current: &mut BTreeMap<usize, i64>,
+    marks: Vec<PartitionWatermark>,
 ) -> Vec<(usize, i64)> {
     let mut partitions: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
     for mark in marks {
         for (partition, us) in mark.reached {
             let held = reached.entry((mark.source, partition)).or_insert(us);
+            // Kept from epoch to epoch: a worker sends only the partitions it reads.
             *held = us.max(*held);
         }
         partitions.insert(mark.source, mark.partitions);
     }
     let mut moved = Vec::new();
     for (source, partitions) in partitions {
-        let all: Option<Vec<i64>> = partitions.iter().map(|p| reached.get(&(source, *p)).copied()).collect();
-        let Some(least) = all.and_then(|all| all.into_iter().min()) else { continue };
-        if known.get(&source).is_none_or(|held| *held < least) {
-            known.insert(source, least);
+        let watermark_of = |partition| reached.get(&(source, partition)).copied();
+        let Some((least, _)) = least_watermark(partitions, watermark_of) else { continue };
+        // A new partition may lower the least watermark, but a source's watermark never decreases.
+        if current.get(&source).is_none_or(|held| *held < least) {
+            current.insert(source, least);
             moved.push((source, least));
         }
     }
     moved
 }
 
-/// A horizon as the watermarks move.
+/// Horizon as of the current watermarks: the least watermark of some sources, each minus its lag.
 #[derive(Clone, Debug, Default)]
-pub struct Reach {
+pub struct CurrentHorizon {
     marks: Vec<(usize, i64)>,
-    levels: BTreeMap<usize, i64>,
+    watermarks: BTreeMap<usize, i64>,
 }
 
-impl Reach {
-    /// Nothing known yet.
-    pub fn new(horizon: &Horizon) -> Reach {
-        Reach { marks: horizon.marks.clone(), levels: BTreeMap::new() }
+impl CurrentHorizon {
+    /// Creates the horizon without any watermark.
+    pub fn new(horizon: &Horizon) -> CurrentHorizon {
+        CurrentHorizon { marks: horizon.marks.clone(), watermarks: BTreeMap::new() }
     }
 
-    /// A source's watermark moved.
-    pub fn raise(&mut self, (source, us): (usize, i64)) {
-        self.levels.insert(source, us);
+    /// Sets the watermark of a source.
+    pub fn raise_watermark(&mut self, (source, us): (usize, i64)) {
+        self.watermarks.insert(source, us);
     }
 
-    /// Times below it are final; None while a source has no watermark.
-    pub fn now(&self) -> Option<i64> {
-        let each = self.marks.iter().map(|(source, lag)| Some(self.levels.get(source)?.saturating_sub(*lag)));
+    /// Returns the time below which all times are final; None while a source has no watermark.
+    pub fn final_below(&self) -> Option<i64> {
+        let each =
+            self.marks.iter().map(|(source, lag)| Some(self.watermarks.get(source)?.saturating_sub(*lag)));
         each.collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 }
 
-/// The time in a column of a packed row; None where it is NULL.
+/// Reads the time in a column of a packed row; None where it is NULL.
 ///
 /// # Errors
 /// When the bytes are not a row with a time there.
@@ -134,6 +143,7 @@ pub fn time_in(codec: &RowCodec, row: &[u8], column: usize) -> Result<Option<i64
     let broken = || RunError::Broken("a packed row has no time where the plan says".into());
     match row.get(at..).and_then(|rest| rest.split_first()) {
         Some((0, _)) => Ok(None),
+        // The packed form flips the sign bit so that bytes compare as times do.
         Some((_, body)) => {
             let bytes = body.first_chunk::<8>().ok_or_else(broken)?;
             Ok(Some(i64::from_be_bytes(*bytes) ^ i64::MIN))
@@ -151,16 +161,17 @@ mod tests {
 
     use super::*;
 
-    fn mark(partitions: &[i32], reached: &[(i32, i64)]) -> Mark {
-        Mark { to: 0, source: 3, partitions: partitions.to_vec(), reached: reached.to_vec() }
+    fn mark(partitions: &[i32], reached: &[(i32, i64)]) -> PartitionWatermark {
+        PartitionWatermark { to: 0, source: 3, partitions: partitions.to_vec(), reached: reached.to_vec() }
     }
 
     #[test]
     fn a_watermark_is_the_least_of_all_partitions_and_never_goes_back() {
-        let (mut reached, mut known) = (BTreeMap::new(), BTreeMap::new());
-        let mut raise = |marks: &[Mark]| raise(&mut reached, &mut known, marks.to_vec());
+        let (mut reached, mut current) = (BTreeMap::new(), BTreeMap::new());
+        let mut raise =
+            |marks: &[PartitionWatermark]| raise_watermarks(&mut reached, &mut current, marks.to_vec());
         assert_eq!(raise(&[mark(&[0, 1], &[(0, 5)])]), []);
-        // Each worker knows of its own; the other's old news takes nothing back.
+        // Each worker sends its own partitions; an outdated watermark from the other does not lower one.
         assert_eq!(raise(&[mark(&[0, 1], &[(0, 9)]), mark(&[0, 1], &[(0, 5), (1, 7)])]), [(3, 7)]);
         assert_eq!(raise(&[mark(&[0, 1], &[(0, 12)])]), []);
         assert_eq!(raise(&[mark(&[0, 1, 2], &[(1, 20)])]), []);
@@ -170,13 +181,13 @@ mod tests {
 
     #[test]
     fn a_horizon_waits_for_every_source() {
-        let mut reach = Reach::new(&Horizon { column: 0, marks: vec![(0, 10), (2, -1)] });
-        reach.raise((0, 100));
-        assert_eq!(reach.now(), None);
-        reach.raise((2, 50));
-        assert_eq!(reach.now(), Some(51));
-        reach.raise((0, i64::MIN));
-        assert_eq!(reach.now(), Some(i64::MIN));
+        let mut horizon = CurrentHorizon::new(&Horizon { column: 0, marks: vec![(0, 10), (2, -1)] });
+        horizon.raise_watermark((0, 100));
+        assert_eq!(horizon.final_below(), None);
+        horizon.raise_watermark((2, 50));
+        assert_eq!(horizon.final_below(), Some(51));
+        horizon.raise_watermark((0, i64::MIN));
+        assert_eq!(horizon.final_below(), Some(i64::MIN));
     }
 
     #[test]

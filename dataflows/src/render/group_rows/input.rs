@@ -1,66 +1,67 @@
 //! GROUP BY with aggregates that need the rows of their group, up to the arrangement.
 //!
-//! Under a group's key stands what its aggregates read of each row: arguments, filters and ORDER BY
-//! expressions, each expression once, packed and counted. Rows alike in these are one entry. Where the
-//! state is durable, these entries are, with their counts, as the rows of a join are.
+//! An entry of a group is the packed columns that its aggregates read of a row: arguments, filters and
+//! ORDER BY expressions, each expression once. Rows equal in these are one counted entry. Where the state
+//! is durable, entries are stored with their counts, as the rows of a join are.
 
 use arrow::datatypes::{DataType, Schema};
 use schemas::RowCodec;
 
-use super::operator::{Folded, folded};
+use super::operator::{GroupRowsOperator, emit_groups};
 use crate::arrange::trace;
-use crate::arrange::updates::Outgoing;
+use crate::arrange::updates::ExchangeBuffer;
 use crate::error::RunError;
-use crate::plan::state_role::Part;
+use crate::plan::state_role::StateRole;
 use crate::plan::{Fold, Op, RelId, Scalar};
 use crate::render::Renderer;
 use crate::render::aggregates::input::encode_keys;
-use crate::render::batch::{DeltaBatch, Shape};
+use crate::render::batch::{DeltaBatch, RelationType};
 use crate::render::collect::Shared;
-use crate::render::joins::kinds::Keyed;
+use crate::render::joins::kinds::KeyedStream;
 use crate::render::linear::{Deltas, Errors, to_updates};
 
-/// A GROUP BY, resolved for rendering.
+/// GROUP BY resolved for rendering.
 #[derive(Clone)]
-pub struct Folding {
+pub struct RowGrouping {
     /// Key expressions over the input.
     pub keys: Vec<Scalar>,
     /// Packed form of the key.
     pub key_codec: RowCodec,
-    /// What the aggregates read, each expression once.
+    /// Expressions that the aggregates read, each once.
     pub reads: Vec<Scalar>,
     /// Packed form of an entry: the columns of `reads`.
     pub entry_codec: RowCodec,
     /// Aggregates in output order.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<GroupRowsSlot>,
     /// Packed form of the results.
     pub results: RowCodec,
 }
 
-/// One aggregate and where an entry has what it reads.
+/// Aggregate, with the columns of an entry that it reads.
 #[derive(Clone)]
-pub struct Slot {
+pub struct GroupRowsSlot {
     /// The aggregate as planned.
     pub fold: Fold,
-    /// Column of the argument.
+    /// Entry column of the argument.
     pub arg: usize,
-    /// Column of the filter.
+    /// Entry column of the filter.
     pub filter: Option<usize>,
-    /// Columns of the order, as the plan has them.
+    /// Entry columns of the ORDER BY expressions, in the plan's order.
     pub order: Vec<usize>,
 }
 
-impl Folding {
+impl RowGrouping {
     /// Resolves keys and aggregates over rows of `input`.
     ///
     /// # Errors
     /// When an expression has no type over `input`.
-    pub fn new(input: &Schema, keys: &[Scalar], folds: &[Fold]) -> Result<Folding, RunError> {
+    pub fn new(input: &Schema, keys: &[Scalar], folds: &[Fold]) -> Result<RowGrouping, RunError> {
         let types = |scalars: &[Scalar]| -> Result<Vec<DataType>, RunError> {
             let types = scalars.iter().map(|k| k.data_type(input)).collect::<Result<_, _>>();
             types.map_err(|e| RunError::Broken(e.to_string()))
         };
         let mut reads: Vec<Scalar> = Vec::new();
+        // Expressions are equal if their text is; a repeated one shares its column.
         let mut place = |scalar: &Scalar| {
             let text = scalar.to_string();
             reads.iter().position(|known| known.to_string() == text).unwrap_or_else(|| {
@@ -73,10 +74,10 @@ impl Folding {
             let arg = place(&fold.arg);
             let filter = fold.filter.as_ref().map(&mut place);
             let order = fold.order.iter().map(|key| place(&key.expr)).collect();
-            slots.push(Slot { fold: fold.clone(), arg, filter, order });
+            slots.push(GroupRowsSlot { fold: fold.clone(), arg, filter, order });
         }
         let outputs: Vec<DataType> = folds.iter().map(|fold| fold.output.clone()).collect();
-        Ok(Folding {
+        Ok(RowGrouping {
             keys: keys.to_vec(),
             key_codec: RowCodec::new(&types(keys)?)?,
             entry_codec: RowCodec::new(&types(&reads)?)?,
@@ -86,61 +87,68 @@ impl Folding {
         })
     }
 
-    /// Key and entry of each row of a batch.
-    fn updates(
+    /// Returns key and entry of each row of a batch.
+    fn keyed_entries(
         &self,
-        shape: &Shape,
+        shape: &RelationType,
         errors: &Errors,
         (epoch, peers): (u64, usize),
         delta: DeltaBatch,
-    ) -> Result<Outgoing<i64>, RunError> {
-        let batch = shape.columns(&delta)?;
+    ) -> Result<ExchangeBuffer<i64>, RunError> {
+        let batch = shape.decode_columns(&delta)?;
         let exprs: Vec<&Scalar> = self.keys.iter().chain(&self.reads).collect();
         let (columns, _, diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
         let (keys, reads) = columns.split_at(self.keys.len());
         let keys = encode_keys(&self.key_codec, keys, diffs.len())?;
         let entries = encode_keys(&self.entry_codec, reads, diffs.len())?;
-        let mut outgoing = Outgoing::new(epoch, peers);
+        let mut outgoing = ExchangeBuffer::new(epoch, peers);
         for (at, diff) in diffs.into_iter().enumerate() {
-            outgoing.key(keys.get(at));
-            outgoing.value(entries.get(at), diff);
+            outgoing.push_key(keys.get(at));
+            outgoing.push_value(entries.get(at), diff);
         }
         Ok(outgoing)
     }
 }
 
 impl<'s> Renderer<'s, '_> {
-    /// A GROUP BY of this kind.
+    /// Renders a GROUP BY whose aggregates need the rows of their group.
     ///
     /// # Errors
-    /// When the plan does not hold what it promises.
-    pub(in crate::render) fn fold(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
-        let Op::Fold { input, keys, folds } = &self.plan.rels[id].op else {
+    /// When the plan breaks one of its own invariants.
+    pub(in crate::render) fn render_group_rows(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
+        let Op::GroupRows { input, keys, folds } = &self.plan.rels[id].op else {
             return Err(RunError::Broken("not a fold".into()));
         };
         let durable = self.plan.rels[id].durable;
-        let folding = Folding::new(&self.plan.rels[*input].schema, keys, folds)?;
-        let (stream, errors) = (self.input(durable, self.streams[*input].clone()), self.errors(id)?);
+        let grouping = RowGrouping::new(&self.plan.rels[*input].schema, keys, folds)?;
+        let (stream, errors) =
+            (self.cut_restored(durable, self.streams[*input].clone()), self.error_table(id)?);
         let collector = self.collector.clone();
-        let updates = keyed(stream, self.shapes[*input].clone(), folding.clone(), errors.clone(), collector);
-        let (updates, back) = self.expiring(updates, (id, Part::Groups));
-        let updates = self.kept(updates, (id, durable, Part::Groups), &folding.key_codec)?;
-        let name = self.named(id, "groups");
+        let updates =
+            key_entries(stream, self.shapes[*input].clone(), grouping.clone(), errors.clone(), collector);
+        let (updates, removal_loop) = self.with_expiry(updates, (id, StateRole::Groups));
+        let updates = self.persist_rows(updates, (id, durable, StateRole::Groups), &grouping.key_codec)?;
+        let name = self.counter_name(id, "groups");
+        // Removals of expired groups pass `persist_rows`, which deletes them from the state.
         let arranged = trace::arrange(updates, &name, self.collector.clone());
-        let gone = self.tie(&[&arranged], back, (&name, Part::Groups, folding.key_codec.clone()))?;
-        let (first, collector) = (self.start.first(), self.collector.clone());
-        Ok(folded(arranged, Folded { folding, gone, first, name, collector, errors }))
+        let expired = self.connect_expiry(
+            &[&arranged],
+            removal_loop,
+            (&name, StateRole::Groups, grouping.key_codec.clone()),
+        )?;
+        let (first, collector) = (self.start.first_epoch(), self.collector.clone());
+        Ok(emit_groups(arranged, GroupRowsOperator { grouping, expired, first, name, collector, errors }))
     }
 }
 
-fn keyed<'s>(
+fn key_entries<'s>(
     stream: Deltas<'s>,
-    shape: Shape,
-    folding: Folding,
+    shape: RelationType,
+    grouping: RowGrouping,
     errors: Errors,
     collector: Shared,
-) -> Keyed<'s> {
+) -> KeyedStream<'s> {
     to_updates(stream, "FoldKeys", collector, move |epoch, peers, batch| {
-        folding.updates(&shape, &errors, (epoch, peers), batch)
+        grouping.keyed_entries(&shape, &errors, (epoch, peers), batch)
     })
 }

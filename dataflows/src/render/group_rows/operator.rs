@@ -1,10 +1,10 @@
 //! GROUP BY with aggregates that need the rows of their group, over the arrangement.
 //!
-//! For each epoch at which a key changed (see [`crate::render::changes`]), its entries are read from the trace
-//! with their counts just before and at the epoch, put in order once, and given to the aggregates'
-//! accumulators; where the results differ, the old one leaves and the new one comes. The work is
-//! proportional to the size of the groups that changed. A result that fails is a failure of that group
-//! alone: it goes to the error table, and the group has no row until it has a result again.
+//! For each epoch at which a key changed (see [`crate::render::changes`]), its entries are read from the
+//! trace with their counts just before and at the epoch, sorted once, and passed to the aggregates'
+//! accumulators; where the results differ, the old one is retracted and the new one emitted. The work is
+//! proportional to the size of the groups that changed. A failing result concerns its group alone: it goes to
+//! the error table, and the group has no row until it has a result again.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -15,63 +15,63 @@ use datafusion_common::{DataFusionError, exec_err};
 use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 use schemas::{RowCodec, Rows};
 
-use super::input::{Folding, Slot};
+use super::input::{GroupRowsSlot, RowGrouping};
 use crate::arrange::seek::Seek;
-use crate::arrange::trace::{PackedArranged, PackedBatch, PackedTrace};
+use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
 use crate::error::RunError;
 use crate::render::aggregates::operator::describe_key;
 use crate::render::batch::{Data, DeltaBatch};
-use crate::render::changes::changes;
+use crate::render::changes::emit_changes;
 use crate::render::collect::Shared;
-use crate::render::event_time::expire::Gone;
+use crate::render::event_time::expire::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors};
 
-/// Values of one aggregate of one group, at most: what a worker's memory may well hold.
+/// Maximum number of values of one aggregate of one group, which bounds the memory of its evaluation.
 const MAX_VALUES: usize = 1 << 27;
 
-/// What the operator needs besides its arrangement.
-pub struct Folded {
+/// Configuration of the operator.
+pub struct GroupRowsOperator {
     /// Keys and aggregates.
-    pub folding: Folding,
-    /// Groups that are removed although their results stay.
-    pub gone: Option<Gone>,
-    /// The first epoch whose output counts; a GROUP BY without keys has its row from then on.
+    pub grouping: RowGrouping,
+    /// Groups whose state is removed while their results stay.
+    pub expired: Option<ExpiredKeys>,
+    /// First epoch whose output counts; a GROUP BY without keys has its row from then on.
     pub first: u64,
     /// Operator name in counters.
     pub name: String,
-    /// Where counters and failures go.
+    /// Collector of counters and failures.
     pub collector: Shared,
-    /// Where failed results go.
+    /// Error table for failed results.
     pub errors: Errors,
 }
 
-/// A group's result: packed, or which aggregate failed, and why.
-type Outcome = Result<Vec<u8>, (String, String)>;
+/// Result of a group: packed, or the failed aggregate with its message.
+type GroupResult = Result<Vec<u8>, (String, String)>;
 
 /// Packed rows and their diffs, by epoch.
-type Out = BTreeMap<u64, (Rows, Vec<i64>)>;
+type GroupRowsOutput = BTreeMap<u64, (Rows, Vec<i64>)>;
 
-/// Emits the rows of every key that changed.
-pub fn folded<'s>(arranged: PackedArranged<'s, i64>, folded: Folded) -> Deltas<'s> {
-    let (single, collector) = (folded.folding.keys.is_empty(), folded.collector.clone());
-    changes(arranged, "Fold", (folded.first, single), collector, move |trace, batches, start| {
-        let out = folded.run(trace, batches, start)?;
+/// Emits the changed rows of every key that changed.
+pub fn emit_groups<'s>(arranged: PackedArranged<'s, i64>, operator: GroupRowsOperator) -> Deltas<'s> {
+    let (single, collector) = (operator.grouping.keys.is_empty(), operator.collector.clone());
+    emit_changes(arranged, "Fold", (operator.first, single), collector, move |trace, batches, start| {
+        let out = operator.process_batches(trace, batches, start)?;
         let batch = |(rows, diffs)| DeltaBatch { data: Data::Packed(rows), diffs };
         Ok(out.into_iter().map(|(epoch, part)| (epoch, batch(part))).collect())
     })
 }
 
-impl Folded {
-    /// Works through all keys of `batches`; `start` adds the first row of a GROUP BY without keys.
-    fn run(
+impl GroupRowsOperator {
+    /// Processes all keys of `batches`; `start` adds the first row of a GROUP BY without keys.
+    fn process_batches(
         &self,
         trace: &mut PackedTrace<i64>,
-        batches: Vec<PackedBatch<i64>>,
+        batches: Vec<SharedBatch<i64>>,
         start: bool,
-    ) -> Result<Out, RunError> {
+    ) -> Result<GroupRowsOutput, RunError> {
         let mut seek = Seek::new(trace);
         let (mut fresh, storage) = cursor_list(batches);
-        let mut out = Out::new();
+        let mut out = GroupRowsOutput::new();
         let mut touched = 0;
         let mut times = Vec::new();
         let mut started = !start;
@@ -81,55 +81,65 @@ impl Folded {
                 fresh.map_times(&storage, |time, _| times.push(*time));
                 fresh.step_val(&storage);
             }
+            // Without keys there is one group, so the first key is the one that `start` is for.
             if !std::mem::replace(&mut started, true) {
                 times.push(self.first);
             }
-            touched += self.key(key, &mut seek, &mut times, &mut out)?;
+            touched += self.process_key(key, &mut seek, &mut times, &mut out)?;
             fresh.step_key(&storage);
         }
         if !started {
-            self.key(&[], &mut seek, &mut vec![self.first], &mut out)?;
+            self.process_key(&[], &mut seek, &mut vec![self.first], &mut out)?;
         }
         if let Some(epoch) = out.keys().next() {
-            self.collector.borrow_mut().at(*epoch).touch(&self.name, touched);
+            self.collector.borrow_mut().at(*epoch).count_touched(&self.name, touched);
         }
         Ok(out)
     }
 
-    /// One key: its results before and at each of the times. Gives the number of entries read.
-    fn key(
+    /// Emits the changes of one key's result at each of the times; returns the number of entries read.
+    fn process_key(
         &self,
         key: &[u8],
         seek: &mut Seek<i64>,
         times: &mut Vec<u64>,
-        out: &mut Out,
+        out: &mut GroupRowsOutput,
     ) -> Result<u64, RunError> {
         times.sort_unstable();
         times.dedup();
-        let gone: Vec<bool> =
-            times.iter().map(|time| self.gone.as_ref().is_some_and(|gone| gone.take(*time, key))).collect();
-        if gone.iter().all(|gone| *gone) {
+        // Every removal is taken here, also of times at which nothing is emitted.
+        let expired: Vec<bool> = times
+            .iter()
+            .map(|time| self.expired.as_ref().is_some_and(|expired| expired.take_expired(*time, key)))
+            .collect();
+        if expired.iter().all(|expired| *expired) {
             return Ok(0);
         }
-        seek.key(key);
-        let group = Group::read(seek, times)?;
-        let ordered = group.ordered(&self.folding)?;
+        seek.seek_key(key);
+        let group = GroupEntries::read_entries(seek, times)?;
+        let ordered = group.order_entries(&self.grouping)?;
         let mut old = match times.first().and_then(|time| time.checked_sub(1)) {
-            Some(before) => self.result(&group, &ordered, (0, before))?,
+            Some(before) => self.compute_result(&group, &ordered, (0, before))?,
             None => None,
         };
         for (at, time) in times.iter().enumerate() {
-            let new = self.result(&group, &ordered, (at + 1, *time))?;
-            if old != new && !gone[at] {
-                self.put(key, (*time, &old, -1), out);
-                self.put(key, (*time, &new, 1), out);
+            let new = self.compute_result(&group, &ordered, (at + 1, *time))?;
+            if old != new && !expired[at] {
+                self.put_result(key, (*time, &old, -1), out);
+                self.put_result(key, (*time, &new, 1), out);
             }
             old = new;
         }
         Ok(group.rows.len() as u64)
     }
 
-    fn put(&self, key: &[u8], (time, result, diff): (u64, &Option<Outcome>, i64), out: &mut Out) {
+    /// Adds a result to the output, or to the error table if it failed.
+    fn put_result(
+        &self,
+        key: &[u8],
+        (time, result, diff): (u64, &Option<GroupResult>, i64),
+        out: &mut GroupRowsOutput,
+    ) {
         match result {
             Some(Ok(values)) => {
                 let (rows, diffs) = out.entry(time).or_default();
@@ -137,61 +147,63 @@ impl Folded {
                 diffs.push(diff);
             }
             Some(Err((what, message))) => {
-                let key = describe_key(&self.folding.key_codec, key);
-                self.errors.put(time, what, message, &key, diff);
+                let key = describe_key(&self.grouping.key_codec, key);
+                self.errors.record_failure(time, what, message, &key, diff);
             }
             None => {}
         }
     }
 
-    /// The result in one of the group's states, which is that of `time`; None where it has no row.
-    fn result(
+    /// Computes the result in one of the group's states, that of `time`; None where the group has no row.
+    fn compute_result(
         &self,
-        group: &Group,
+        group: &GroupEntries,
         ordered: &Ordered,
         (state, time): (usize, u64),
-    ) -> Result<Option<Outcome>, RunError> {
-        let present = match self.folding.keys.is_empty() {
+    ) -> Result<Option<GroupResult>, RunError> {
+        let present = match self.grouping.keys.is_empty() {
             true => time >= self.first,
             false => group.counts.iter().any(|counts| counts[state] > 0),
         };
         if !present {
             return Ok(None);
         }
-        let mut values: Vec<ArrayRef> = Vec::with_capacity(self.folding.slots.len());
-        for (slot, rows) in self.folding.slots.iter().zip(&ordered.slots) {
+        let mut values: Vec<ArrayRef> = Vec::with_capacity(self.grouping.slots.len());
+        for (slot, rows) in self.grouping.slots.iter().zip(&ordered.slots) {
             let counts = rows.iter().map(|row| (*row, group.counts[*row as usize][state]));
-            match value(slot, ordered, counts) {
+            match aggregate_value(slot, ordered, counts) {
                 Ok(value) => values.push(value),
                 Err(error) => {
                     return Ok(Some(Err((slot.fold.to_string(), error.strip_backtrace()))));
                 }
             }
         }
-        Ok(Some(Ok(self.folding.results.encode(&values)?.get(0).to_vec())))
+        Ok(Some(Ok(self.grouping.results.encode(&values)?.get(0).to_vec())))
     }
 }
 
-/// One aggregate over entries that are in order, each so many times.
-fn value(
-    slot: &Slot,
+/// Computes one aggregate over ordered entries with their counts.
+fn aggregate_value(
+    slot: &GroupRowsSlot,
     ordered: &Ordered,
     counts: impl Iterator<Item = (u32, i64)>,
 ) -> Result<ArrayRef, DataFusionError> {
     let (arg, packed) = (&ordered.columns[slot.arg], &ordered.packed[slot.arg]);
     let mut rows: Vec<u32> = Vec::new();
     for (row, count) in counts.filter(|(_, count)| *count > 0) {
+        // For DISTINCT: different entries have equal arguments where they differ in other columns.
         let again = rows.last().is_some_and(|last| packed.get(*last as usize) == packed.get(row as usize));
         if slot.fold.distinct && again {
             continue;
         }
-        let copies = usize::try_from(slot.fold.copies(count)).unwrap_or(MAX_VALUES);
+        // Some aggregates need fewer copies than the count; the sum is checked before allocating.
+        let copies = usize::try_from(slot.fold.effective_copies(count)).unwrap_or(MAX_VALUES);
         if copies >= MAX_VALUES - rows.len() {
             return exec_err!("a group has more than {MAX_VALUES} values");
         }
         rows.extend(std::iter::repeat_n(row, copies));
     }
-    let mut accumulator = slot.fold.accumulator(arg.data_type())?;
+    let mut accumulator = slot.fold.new_accumulator(arg.data_type())?;
     if !rows.is_empty() {
         let mut args = vec![take(arg, &UInt32Array::from(rows), None)?];
         if let Some(constant) = &slot.fold.constant {
@@ -207,24 +219,25 @@ fn value(
     Ok(cast_with_options(&value, &slot.fold.output, &options)?)
 }
 
-/// The entries of one key.
-struct Group {
+/// Entries of one key.
+struct GroupEntries {
     rows: Rows,
-    /// How often each entry is there: just before the first time, and at each of the times.
+    /// Count of each entry in each state: just before the first time, and at each of the times.
     counts: Vec<Vec<i64>>,
 }
 
-impl Group {
-    /// The entries of the key at hand that are there in any of these states.
-    fn read(seek: &mut Seek<i64>, times: &[u64]) -> Result<Group, RunError> {
-        let mut group = Group { rows: Rows::new(), counts: Vec::new() };
+impl GroupEntries {
+    /// Reads the entries of the sought key that are present in any of these states.
+    fn read_entries(seek: &mut Seek<i64>, times: &[u64]) -> Result<GroupEntries, RunError> {
+        let mut group = GroupEntries { rows: Rows::new(), counts: Vec::new() };
         let mut entry = Vec::new();
-        seek.value(&[]);
-        while let Some(found) = seek.get() {
+        seek.seek_value(&[]);
+        while let Some(found) = seek.current_value() {
             entry.clear();
             entry.extend_from_slice(found);
             let mut counts = vec![0i64; times.len() + 1];
-            seek.updates(&entry, |at, diff| {
+            seek.visit_updates(&entry, |at, diff| {
+                // State 0 is everything before the first time; an update counts from its time's state on.
                 let state = match times.first() {
                     Some(first) if at >= *first => times.partition_point(|time| *time < at) + 1,
                     _ => 0,
@@ -233,9 +246,11 @@ impl Group {
                     *count += diff;
                 }
             });
+            // Running sums turn the changes at each time to counts; later updates are beyond the last state.
             for state in 1..counts.len() {
                 counts[state] += counts[state - 1];
             }
+            // More removals than insertions: the state does not contain a removed row.
             if counts.iter().any(|count| *count < 0) {
                 return Err(RunError::Unheld("group"));
             }
@@ -243,46 +258,47 @@ impl Group {
                 group.rows.push(&entry);
                 group.counts.push(counts);
             }
-            seek.step(&entry);
+            seek.step_past(&entry);
         }
         Ok(group)
     }
 
-    /// The entries as columns, and in the order of each aggregate.
-    fn ordered(&self, folding: &Folding) -> Result<Ordered, RunError> {
-        let columns = folding.entry_codec.decode(self.rows.iter())?;
+    /// Returns the entries as columns, and the order in which each aggregate reads them.
+    fn order_entries(&self, grouping: &RowGrouping) -> Result<Ordered, RunError> {
+        let columns = grouping.entry_codec.decode(self.rows.iter())?;
         let pack = |column: &ArrayRef| -> Result<Rows, RunError> {
             Ok(RowCodec::new(&[column.data_type().clone()])?.encode(std::slice::from_ref(column))?)
         };
         let packed = columns.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
-        let mut slots = Vec::with_capacity(folding.slots.len());
-        for slot in &folding.slots {
+        let mut slots = Vec::with_capacity(grouping.slots.len());
+        for slot in &grouping.slots {
             let filter = slot.filter.map(|at| columns[at].as_boolean_opt());
             let passes = |row: &u32| match filter {
                 Some(Some(filter)) => filter.is_valid(*row as usize) && filter.value(*row as usize),
                 other => other.is_none(),
             };
             let mut rows: Vec<u32> = (0..self.rows.len() as u32).filter(passes).collect();
-            rows.sort_unstable_by(|a, b| compare(slot, &packed, (*a as usize, *b as usize)));
+            // Sorted once for all states: only the counts differ between them.
+            rows.sort_unstable_by(|a, b| compare_entries(slot, &packed, (*a as usize, *b as usize)));
             slots.push(rows);
         }
         Ok(Ordered { columns, packed, slots })
     }
 }
 
-/// Entries as columns, and the rows of each aggregate in its order.
+/// Entries as columns, with the rows of each aggregate in its order.
 struct Ordered {
     columns: Vec<ArrayRef>,
-    /// Each column's values packed.
+    /// Packed values of each column.
     packed: Vec<Rows>,
     slots: Vec<Vec<u32>>,
 }
 
-/// Which of two entries an aggregate takes first: by ORDER BY, then by the packed argument.
-fn compare(slot: &Slot, packed: &[Rows], (a, b): (usize, usize)) -> Ordering {
+/// Compares two entries in the order of an aggregate: by ORDER BY, then by the packed argument.
+fn compare_entries(slot: &GroupRowsSlot, packed: &[Rows], (a, b): (usize, usize)) -> Ordering {
     let mut by = slot.order.iter().zip(&slot.fold.order).map(|(column, key)| {
         let (a, b) = (packed[*column].get(a), packed[*column].get(b));
-        // NULL is one zero byte, and nothing else starts with one.
+        // NULL is packed as one zero byte, and no other value starts with one.
         match (a == [0], b == [0]) {
             (true, true) => Ordering::Equal,
             (true, false) if key.nulls_first => Ordering::Less,
@@ -310,7 +326,7 @@ mod tests {
     use super::*;
     use crate::plan::{Fold, Scalar, SortKey};
 
-    fn slot(func: Arc<AggregateUDF>, output: DataType) -> Slot {
+    fn slot(func: Arc<AggregateUDF>, output: DataType) -> GroupRowsSlot {
         let fold = Fold {
             func,
             arg: Scalar::column("x", 0),
@@ -321,16 +337,16 @@ mod tests {
             ignore_nulls: false,
             output,
         };
-        Slot { fold, arg: 0, filter: None, order: vec![] }
+        GroupRowsSlot { fold, arg: 0, filter: None, order: vec![] }
     }
 
-    /// A group of values with their counts, and what `slot` makes of it.
-    fn folded(slot: &Slot, values: &[(Option<i64>, i64)]) -> Result<String, DataFusionError> {
+    /// Result of `slot` over a group of values with their counts.
+    fn folded(slot: &GroupRowsSlot, values: &[(Option<i64>, i64)]) -> Result<String, DataFusionError> {
         let array: ArrayRef = Arc::new(values.iter().map(|v| v.0).collect::<Int64Array>());
         let codec = RowCodec::new(&[DataType::Int64]).unwrap();
         let rows = codec.encode(std::slice::from_ref(&array)).unwrap();
         let counts = values.iter().map(|v| vec![v.1]).collect();
-        let folding = crate::render::group_rows::input::Folding {
+        let grouping = crate::render::group_rows::input::RowGrouping {
             keys: vec![],
             key_codec: RowCodec::new(&[]).unwrap(),
             reads: vec![slot.fold.arg.clone()],
@@ -338,10 +354,10 @@ mod tests {
             slots: vec![slot.clone()],
             results: codec,
         };
-        let group = Group { rows, counts };
-        let ordered = group.ordered(&folding).unwrap();
+        let group = GroupEntries { rows, counts };
+        let ordered = group.order_entries(&grouping).unwrap();
         let found = ordered.slots[0].iter().map(|row| (*row, group.counts[*row as usize][0]));
-        Ok(array_value_to_string(&value(slot, &ordered, found)?, 0)?)
+        Ok(array_value_to_string(&aggregate_value(slot, &ordered, found)?, 0)?)
     }
 
     #[test]
@@ -397,7 +413,7 @@ mod tests {
         ] {
             slot.fold.order = vec![key(descending, nulls_first)];
             let mut rows = [0, 1, 2];
-            rows.sort_by(|a, b| compare(&slot, &packed, (*a, *b)));
+            rows.sort_by(|a, b| compare_entries(&slot, &packed, (*a, *b)));
             assert_eq!(rows, wanted);
         }
     }

@@ -1,56 +1,59 @@
-//! Joins whose condition bounds how far two times are apart: rows by key and by stretch of time.
+//! Band joins: joins whose condition bounds the distance of two times. Rows are placed by key and time.
 //!
-//! A join by key alone makes every pair of a key, however far apart its rows are. Here time is cut into
-//! stretches as long as the bound is wide, and a row of the left stands under its key and the stretch its
-//! time falls in. A row of the right stands in each stretch in which rows fall that it may meet, which are
-//! at most two; so two rows that meet do so in one place, once, and a row is compared with rows that are at
-//! most two bounds away. The time stands in front of the row, so that comparing takes sixteen bytes.
+//! A join by key alone enumerates every pair of a key, however far apart its times are. Here time is divided
+//! into stretches as long as the bound is wide. A left row is placed under its key and the stretch of its
+//! time; a right row under each stretch that may hold matching left rows, at most two. Two matching rows
+//! therefore share exactly one place, and a row is compared only with rows at most two bounds away. The time
+//! is stored in front of the row, so that a comparison reads sixteen bytes.
 //!
-//! What is durable stays by key and row; only the arrangements in memory are placed so. Rows that can
-//! match nothing, by a NULL in the time or in the key, stand in a place of their side's own, where expiry
-//! still finds them.
+//! Durable state stays by key and row; only the arrangements in memory use placement. Rows that can match
+//! none, because of a NULL in the time or in the key, are placed under a tag of their side alone, where
+//! expiry still finds them.
 
 use schemas::RowCodec;
 
 use super::kinds::null_in;
-use crate::arrange::updates::Outgoing;
+use crate::arrange::updates::ExchangeBuffer;
 use crate::error::RunError;
 use crate::plan::analysis::interval::Band;
 use crate::render::event_time::watermark::time_in;
 
-/// A tag and a stretch, at the end of a key.
+/// Length of the tag and the stretch at the end of a placed key.
 const TAIL: usize = 9;
-/// A time, in front of a row.
+/// Length of the time in front of a placed row.
 const HEAD: usize = 8;
-/// Tags of the places of rows that may meet, and of those that cannot.
+/// Tag of rows that may match.
 const MEET: u8 = 1;
+/// Tag of left rows that cannot match.
 const LEFT_ALONE: u8 = 2;
+/// Tag of right rows that cannot match.
 const RIGHT_ALONE: u8 = 3;
 
-/// Where the rows of one side stand.
+/// Placement of the rows of one side.
 #[derive(Clone)]
-pub struct Placing {
+pub struct BandPlacement {
     band: Band,
     right: bool,
-    /// Rows of the side.
+    /// Packed form of the side's rows.
     rows: RowCodec,
-    /// Keys of which none that holds a NULL matches; None where NULLs are left out or equal each other.
+    /// Packed form of the keys, where keys with a NULL are present and match none; None where they are left
+    /// out or NULLs equal each other.
     keys: Option<RowCodec>,
 }
 
-impl Placing {
-    /// The places of one side's rows.
-    pub fn new(band: Band, right: bool, rows: RowCodec, keys: Option<RowCodec>) -> Placing {
-        Placing { band, right, rows, keys }
+impl BandPlacement {
+    /// Creates the placement of one side's rows.
+    pub fn new(band: Band, right: bool, rows: RowCodec, keys: Option<RowCodec>) -> BandPlacement {
+        BandPlacement { band, right, rows, keys }
     }
 
-    /// Adds a row of a key in each of its places.
+    /// Adds a row of a key under each of its places.
     ///
     /// # Errors
     /// When the row has no time where the plan says.
-    pub fn put(
+    pub fn put_row(
         &self,
-        out: &mut Outgoing<i64>,
+        out: &mut ExchangeBuffer<i64>,
         (key, row): (&[u8], &[u8]),
         diff: i64,
     ) -> Result<(), RunError> {
@@ -62,26 +65,29 @@ impl Placing {
             placed.clear();
             placed.extend_from_slice(key);
             placed.push(tag);
-            placed.extend_from_slice(&ordered(stretch));
-            out.key(&placed);
-            out.joined(&ordered(time.unwrap_or_default()), row, diff);
+            placed.extend_from_slice(&ordered_bytes(stretch));
+            out.push_key(&placed);
+            // A row without a time is tagged as matching none; its time is not compared.
+            out.push_concatenated(&ordered_bytes(time.unwrap_or_default()), row, diff);
         };
         match time {
             None => put(if self.right { RIGHT_ALONE } else { LEFT_ALONE }, 0),
             Some(time) => {
-                let (first, last) = self.stretches(time);
+                let (first, last) = self.stretches_of(time);
                 (first..=last).for_each(|stretch| put(MEET, stretch));
             }
         }
         Ok(())
     }
 
-    /// The first and the last stretch in which a row stands.
-    fn stretches(&self, time: i64) -> (i64, i64) {
+    /// Returns the first and the last stretch of a row.
+    fn stretches_of(&self, time: i64) -> (i64, i64) {
         let Band { least, most, .. } = self.band;
+        // `i128` holds every sum of times and bounds without overflow.
         let width = (i128::from(most) - i128::from(least) + 1).max(1);
         let stretch = |us: i128| us.div_euclid(width).clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         let time = i128::from(time);
+        // Left times lie within `least..=most` of right times, so the right row covers that range.
         if !self.right {
             return (stretch(time), stretch(time));
         }
@@ -89,45 +95,48 @@ impl Placing {
         (first, stretch(time + i128::from(most)).max(first))
     }
 
-    /// The key that was placed.
-    pub fn key<'a>(&self, placed: &'a [u8]) -> &'a [u8] {
+    /// Returns the key of a placed key, without tag and stretch.
+    pub fn unplaced_key<'a>(&self, placed: &'a [u8]) -> &'a [u8] {
         &placed[..placed.len().saturating_sub(TAIL)]
     }
 
-    /// Tells whether this is the first place of a row, which alone counts for what is known of each row once.
-    pub fn first(&self, key: &[u8], value: &[u8]) -> bool {
+    /// Returns true if this is the first place of a row; each row is counted there alone.
+    pub fn is_first_place(&self, key: &[u8], value: &[u8]) -> bool {
         let Some(tail) = key.last_chunk::<TAIL>() else { return true };
-        let (Some(stretch), Some(time)) = (tail.last_chunk::<HEAD>(), time(value)) else { return true };
-        tail[0] != MEET || unordered(stretch) == self.stretches(time).0
+        let (Some(stretch), Some(time)) = (tail.last_chunk::<HEAD>(), placed_time(value)) else {
+            return true;
+        };
+        tail[0] != MEET || number_of_ordered(stretch) == self.stretches_of(time).0
     }
 }
 
 impl Band {
-    /// Tells whether two placed rows of one place meet.
-    pub fn meets(&self, left: &[u8], right: &[u8]) -> bool {
-        let (Some(left), Some(right)) = (time(left), time(right)) else { return false };
+    /// Returns true if two placed rows of one place are within the bound.
+    pub fn rows_meet(&self, left: &[u8], right: &[u8]) -> bool {
+        let (Some(left), Some(right)) = (placed_time(left), placed_time(right)) else { return false };
         let apart = i128::from(left) - i128::from(right);
         (i128::from(self.least)..=i128::from(self.most)).contains(&apart)
     }
 }
 
-/// The row that was placed.
-pub fn row(placed: &[u8]) -> &[u8] {
+/// Returns the row of a placed row, without its time.
+pub fn unplaced_row(placed: &[u8]) -> &[u8] {
     placed.get(HEAD..).unwrap_or_default()
 }
 
-/// Bytes that compare as the numbers do.
-fn ordered(number: i64) -> [u8; HEAD] {
+/// Returns bytes in the order of the numbers.
+fn ordered_bytes(number: i64) -> [u8; HEAD] {
     (number ^ i64::MIN).to_be_bytes()
 }
 
-fn unordered(bytes: &[u8; HEAD]) -> i64 {
+/// Reads a number from its ordered bytes.
+fn number_of_ordered(bytes: &[u8; HEAD]) -> i64 {
     i64::from_be_bytes(*bytes) ^ i64::MIN
 }
 
-/// The time in front of a placed row.
-fn time(value: &[u8]) -> Option<i64> {
-    value.first_chunk::<HEAD>().map(unordered)
+/// Returns the time in front of a placed row.
+fn placed_time(value: &[u8]) -> Option<i64> {
+    value.first_chunk::<HEAD>().map(number_of_ordered)
 }
 
 #[cfg(test)]
@@ -141,12 +150,12 @@ mod tests {
 
     use super::*;
 
-    fn placed(placing: &Placing, time: Option<i64>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn placed(placing: &BandPlacement, time: Option<i64>) -> Vec<(Vec<u8>, Vec<u8>)> {
         let array: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![time]));
         let row = placing.rows.encode(&[array]).unwrap();
-        let mut out = Outgoing::new(1, 1);
-        placing.put(&mut out, (b"key", row.get(0)), 1).unwrap();
-        let updates: Vec<_> = out.finish().collect();
+        let mut out = ExchangeBuffer::new(1, 1);
+        placing.put_row(&mut out, (b"key", row.get(0)), 1).unwrap();
+        let updates: Vec<_> = out.into_updates().collect();
         updates[0].iter().map(|(key, value, _)| (key.to_vec(), value.to_vec())).collect()
     }
 
@@ -163,19 +172,23 @@ mod tests {
             let (a, b) = (time(), time());
             let (least, most) = (a.min(b), if round % 7 == 0 { a.min(b) } else { a.max(b) });
             let band = Band { columns: (0, 0), least, most };
-            let [left, right] = [false, true].map(|right| Placing::new(band, right, codec.clone(), None));
+            let [left, right] =
+                [false, true].map(|right| BandPlacement::new(band, right, codec.clone(), None));
             let (l, r) = (time(), time());
             let (ls, rs) = (placed(&left, Some(l)), placed(&right, Some(r)));
             assert!(ls.len() == 1 && (1..=2).contains(&rs.len()), "{band:?} {l} {r}");
             let met = ls.iter().flat_map(|l| rs.iter().map(move |r| (l, r)));
-            let met = met.filter(|(l, r)| l.0 == r.0 && band.meets(&l.1, &r.1)).count();
+            let met = met.filter(|(l, r)| l.0 == r.0 && band.rows_meet(&l.1, &r.1)).count();
             let apart = i128::from(l) - i128::from(r);
             assert_eq!(met, usize::from(apart >= least.into() && apart <= most.into()), "{band:?} {l} {r}");
             for (placing, places) in [(&left, &ls), (&right, &rs)] {
-                assert_eq!(places.iter().filter(|(key, value)| placing.first(key, value)).count(), 1);
+                assert_eq!(
+                    places.iter().filter(|(key, value)| placing.is_first_place(key, value)).count(),
+                    1
+                );
                 for (key, value) in places {
-                    assert_eq!(placing.key(key), b"key");
-                    assert_eq!(time_in(&codec, row(value), 0).unwrap(), super::time(value));
+                    assert_eq!(placing.unplaced_key(key), b"key");
+                    assert_eq!(time_in(&codec, unplaced_row(value), 0).unwrap(), super::placed_time(value));
                 }
             }
         }
@@ -185,7 +198,8 @@ mod tests {
     fn a_row_without_a_time_meets_nothing() {
         let codec = RowCodec::new(&[DataType::Timestamp(TimeUnit::Microsecond, None)]).unwrap();
         let band = Band { columns: (0, 0), least: -5, most: 5 };
-        let places = [false, true].map(|right| placed(&Placing::new(band, right, codec.clone(), None), None));
+        let places =
+            [false, true].map(|right| placed(&BandPlacement::new(band, right, codec.clone(), None), None));
         let keys: BTreeSet<_> = places.iter().flatten().map(|(key, _)| key.clone()).collect();
         assert_eq!(keys.len(), 2);
     }

@@ -1,8 +1,8 @@
-//! Pairs of rows from two arrangements of packed rows, and their parts.
+//! Pairs of rows from two arrangements of packed rows, and conversions of them.
 //!
 //! A side is arranged as key to row. Matching pairs come from differential's join; a pair is the two
 //! packed rows end to end, which is the packed form of the joined row. Rows of a side whose key is in
-//! a set come from the same join. What each kind of join is made of stands in `joins`.
+//! a set come from the same join. The composition of each kind of join is in `kinds`.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,42 +18,42 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::band;
 use crate::arrange::trace::PackedArranged;
-use crate::arrange::updates::{Outgoing, Updates};
+use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
 use crate::plan::Scalar;
 use crate::plan::analysis::interval::Band;
 use crate::render::aggregates::accum::Accums;
 use crate::render::aggregates::input::encode_keys;
-use crate::render::batch::{Data, DeltaBatch, Shape, select};
+use crate::render::batch::{Data, DeltaBatch, RelationType, select_rows};
 use crate::render::collect::Shared;
-use crate::render::linear::{Batches, Deltas, Errors, Timed, map_batches, to_updates};
+use crate::render::linear::{Batches, Deltas, EpochTime, Errors, map_batches, to_updates};
 
-/// Bytes of joined rows that are not counted yet, at most.
-const TOLD_BYTES: u64 = 1 << 20;
-/// Joined rows handed on at once.
-const PAIRS: usize = 4096;
+/// Maximum number of bytes of joined rows not reported to the collector yet.
+const MAX_UNREPORTED_BYTES: u64 = 1 << 20;
+/// Number of joined rows passed on in one message.
+const ROWS_PER_PIECE: usize = 4096;
 
-/// One side of a join, before it is arranged.
-pub struct Side {
-    /// Rows of the side.
-    pub shape: Shape,
+/// Side of a join before it is arranged.
+pub struct JoinSide {
+    /// Type of the side's rows.
+    pub shape: RelationType,
     /// Key expressions over them.
     pub keys: Vec<Scalar>,
     /// Packed form of the key.
     pub key_codec: schemas::RowCodec,
-    /// Whether rows with a NULL in the key stay.
+    /// Keeps rows with a NULL in the key.
     pub keep_null_keys: bool,
 }
 
-/// Key and row of every input row.
-pub fn keyed<'s>(
+/// Converts every input row to an update of key and row.
+pub fn key_rows<'s>(
     stream: Deltas<'s>,
-    side: Side,
+    side: JoinSide,
     errors: Errors,
     collector: Shared,
 ) -> Stream<'s, u64, Vec<Updates<i64>>> {
     to_updates(stream, "JoinKeys", collector, move |epoch, peers, batch| {
-        side.updates(&errors, (epoch, peers), batch)
+        side.keyed_updates(&errors, (epoch, peers), batch)
     })
 }
 
@@ -64,44 +64,45 @@ pub(in crate::render) struct KeyedRows {
     pub diffs: Vec<i64>,
 }
 
-impl Side {
-    /// Key and row of each row of a batch that may match.
+impl JoinSide {
+    /// Returns key and row of each row of a batch that may match.
     ///
     /// # Errors
     /// When packed bytes do not fit the schema.
-    pub(in crate::render) fn rows(
+    pub(in crate::render) fn key_batch(
         &self,
         errors: &Errors,
         epoch: u64,
         delta: DeltaBatch,
     ) -> Result<KeyedRows, RunError> {
-        let batch = self.shape.columns(&delta)?;
+        let batch = self.shape.decode_columns(&delta)?;
         let exprs: Vec<&Scalar> = self.keys.iter().collect();
         let (mut keys, mut batch, mut diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
+        // A NULL key matches none: such rows are needed only if they are output without a match.
         if !self.keep_null_keys && keys.iter().any(|k| k.logical_null_count() > 0) {
             let whole = not_null(&keys, diffs.len());
             keys = keys
                 .iter()
                 .map(|k| crate::render::batch::select_array(k, &whole))
                 .collect::<Result<_, _>>()?;
-            (batch, diffs) = select(&batch, &diffs, &whole)?;
+            (batch, diffs) = select_rows(&batch, &diffs, &whole)?;
         }
         let keys = encode_keys(&self.key_codec, &keys, diffs.len())?;
-        let rows = self.shape.packed(DeltaBatch::arrow(batch, vec![]))?;
+        let rows = self.shape.pack_rows(DeltaBatch::from_columns(batch, vec![]))?;
         Ok(KeyedRows { keys, rows, diffs })
     }
 
-    fn updates(
+    fn keyed_updates(
         &self,
         errors: &Errors,
         (epoch, peers): (u64, usize),
         delta: DeltaBatch,
-    ) -> Result<Outgoing<i64>, RunError> {
-        let KeyedRows { keys, rows, diffs } = self.rows(errors, epoch, delta)?;
-        let mut outgoing = Outgoing::new(epoch, peers);
+    ) -> Result<ExchangeBuffer<i64>, RunError> {
+        let KeyedRows { keys, rows, diffs } = self.key_batch(errors, epoch, delta)?;
+        let mut outgoing = ExchangeBuffer::new(epoch, peers);
         for (at, diff) in diffs.into_iter().enumerate() {
-            outgoing.key(keys.get(at));
-            outgoing.value(rows.get(at), diff);
+            outgoing.push_key(keys.get(at));
+            outgoing.push_value(rows.get(at), diff);
         }
         Ok(outgoing)
     }
@@ -114,46 +115,46 @@ fn not_null(keys: &[ArrayRef], rows: usize) -> BooleanArray {
 
 /// Joined rows with their epochs and diffs.
 #[derive(Clone, Default)]
-struct Pairs {
+struct JoinedRows {
     rows: Rows,
     epochs: Vec<u64>,
     diffs: Vec<i64>,
 }
 
-impl Accountable for Pairs {
+impl Accountable for JoinedRows {
     fn record_count(&self) -> i64 {
         self.diffs.len() as i64
     }
 }
 
-/// Gathers joined rows and hands them on in pieces, so that a join of many rows can pause.
+/// Container builder that emits joined rows in pieces, so that a join of many rows can yield.
 #[derive(Default)]
-struct PairsBuilder {
-    open: Pairs,
-    full: VecDeque<Pairs>,
-    given: Pairs,
+struct JoinedRowsBuilder {
+    open: JoinedRows,
+    full: VecDeque<JoinedRows>,
+    given: JoinedRows,
 }
 
-impl PairsBuilder {
+impl JoinedRowsBuilder {
     fn push(&mut self, (head, tail): (&[u8], &[u8]), epoch: u64, diff: i64) {
         self.open.rows.push_joined(head, tail);
         self.open.epochs.push(epoch);
         self.open.diffs.push(diff);
-        if self.open.diffs.len() >= PAIRS {
+        if self.open.diffs.len() >= ROWS_PER_PIECE {
             self.full.push_back(std::mem::take(&mut self.open));
         }
     }
 }
 
-impl ContainerBuilder for PairsBuilder {
-    type Container = Pairs;
+impl ContainerBuilder for JoinedRowsBuilder {
+    type Container = JoinedRows;
 
-    fn extract(&mut self) -> Option<&mut Pairs> {
+    fn extract(&mut self) -> Option<&mut JoinedRows> {
         self.given = self.full.pop_front()?;
         Some(&mut self.given)
     }
 
-    fn finish(&mut self) -> Option<&mut Pairs> {
+    fn finish(&mut self) -> Option<&mut JoinedRows> {
         if !self.open.diffs.is_empty() {
             self.full.push_back(std::mem::take(&mut self.open));
         }
@@ -161,65 +162,74 @@ impl ContainerBuilder for PairsBuilder {
     }
 }
 
-/// Counts what a join makes: all pairs of a key are made at once, so a key with many rows on both sides would
-/// take any memory there is.
+/// Limit on the output of a join: all pairs of a key are made at once, so a key with many rows on both sides
+/// could exhaust the memory.
 pub(in crate::render) struct Guard {
     collector: Shared,
     name: String,
     epoch: u64,
-    /// Rows and bytes of the epoch, and the bytes that are told.
+    /// Rows made in the epoch.
     rows: u64,
+    /// Bytes made in the epoch.
     bytes: u64,
-    told: u64,
-    /// Pairs looked at that are not counted yet.
+    /// Bytes of the epoch that the collector has counted.
+    reported: u64,
+    /// Compared pairs not counted yet.
     compared: u64,
+    /// Set when the limit is exceeded: no further pair is kept.
     stopped: bool,
 }
 
 impl Guard {
     pub(in crate::render) fn new(name: &str, collector: Shared) -> Guard {
         let name = name.to_string();
-        Guard { collector, name, epoch: 0, rows: 0, bytes: 0, told: 0, compared: 0, stopped: false }
+        Guard { collector, name, epoch: 0, rows: 0, bytes: 0, reported: 0, compared: 0, stopped: false }
     }
 
-    /// Whether a pair of so many bytes may be kept.
-    pub(in crate::render) fn admits(&mut self, epoch: u64, bytes: usize) -> bool {
+    /// Counts a pair of `bytes` bytes, and returns true if it may be kept.
+    pub(in crate::render) fn admit_pair(&mut self, epoch: u64, bytes: usize) -> bool {
         if epoch != self.epoch {
-            // What was not told of the last epoch is less than a piece; it may be complete and gone.
-            (self.epoch, self.rows, self.bytes, self.told) = (epoch, 0, 0, 0);
+            // The unreported rest of the last epoch, less than a piece, is dropped: that epoch may be
+            // complete and taken from the collector.
+            (self.epoch, self.rows, self.bytes, self.reported) = (epoch, 0, 0, 0);
         }
         self.rows += 1;
         self.bytes += bytes as u64;
-        if self.rows.is_multiple_of(PAIRS as u64) || self.bytes - self.told > TOLD_BYTES {
-            self.tell();
+        if self.rows.is_multiple_of(ROWS_PER_PIECE as u64)
+            || self.bytes - self.reported > MAX_UNREPORTED_BYTES
+        {
+            self.report_size();
         }
         !self.stopped
     }
 
-    /// Counts a pair that is looked at, kept or not; what is less than a piece is not counted.
-    fn compares(&mut self, epoch: u64) {
+    /// Counts a compared pair, kept or not. Counts are reported in pieces; the rest is not reported.
+    fn count_comparison(&mut self, epoch: u64) {
         self.compared += 1;
-        if self.compared >= PAIRS as u64 {
+        if self.compared >= ROWS_PER_PIECE as u64 {
             let compared = std::mem::take(&mut self.compared);
-            self.collector.borrow_mut().at(epoch).touch(&format!("{} compared", self.name), compared);
+            self.collector.borrow_mut().at(epoch).count_touched(&format!("{} compared", self.name), compared);
         }
     }
 
-    fn tell(&mut self) {
-        let new = std::mem::replace(&mut self.told, self.bytes);
+    /// Reports the new bytes to the collector, and stops the join if the epoch exceeds the limit.
+    fn report_size(&mut self) {
+        let new = std::mem::replace(&mut self.reported, self.bytes);
         let counts = (self.rows, self.bytes - new);
-        self.stopped |= !self.collector.borrow_mut().joined(self.epoch, &self.name, counts);
+        // Once stopped, further pairs are enumerated but not kept: the join cannot be interrupted.
+        self.stopped |= !self.collector.borrow_mut().count_joined(self.epoch, &self.name, counts);
     }
 }
 
-/// Joined rows as batches of their epochs.
-fn unpack<'s>(stream: Stream<'s, u64, Pairs>, name: &str, collector: Shared) -> Deltas<'s> {
+/// Converts joined rows to batches of their epochs.
+fn unpack_rows<'s>(stream: Stream<'s, u64, JoinedRows>, name: &str, collector: Shared) -> Deltas<'s> {
     let name = name.to_string();
     stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Unpack", move |_, _| {
         move |input, output| {
-            input.for_each(|capability, pairs: &mut Pairs| {
+            input.for_each(|capability, pairs: &mut JoinedRows| {
+                // Pairs may be of later epochs than the message: they are sent with delayed capabilities.
                 let capability = capability.retain(0);
-                collector.borrow_mut().at(*capability.time()).touch(&name, pairs.diffs.len() as u64);
+                collector.borrow_mut().at(*capability.time()).count_touched(&name, pairs.diffs.len() as u64);
                 for (epoch, batch) in pairs.by_epoch() {
                     output.session(&capability.delayed(&epoch)).give(batch);
                 }
@@ -228,11 +238,12 @@ fn unpack<'s>(stream: Stream<'s, u64, Pairs>, name: &str, collector: Shared) -> 
     })
 }
 
-impl Pairs {
-    /// One batch for each epoch that occurs.
+impl JoinedRows {
+    /// Returns one batch for each epoch that occurs.
     fn by_epoch(&mut self) -> Vec<(u64, DeltaBatch)> {
-        let Pairs { rows, epochs, diffs } = std::mem::take(self);
+        let JoinedRows { rows, epochs, diffs } = std::mem::take(self);
         let Some(first) = epochs.first().copied() else { return vec![] };
+        // The usual case of a single epoch moves the rows instead of copying them.
         if epochs.iter().all(|epoch| *epoch == first) {
             return vec![(first, DeltaBatch { data: Data::Packed(rows), diffs })];
         }
@@ -247,74 +258,77 @@ impl Pairs {
     }
 }
 
-/// All matching pairs, left row then right row.
-pub fn matches<'s>(
+/// Emits all matching pairs, left row then right row.
+pub fn match_keys<'s>(
     left: PackedArranged<'s, i64>,
     right: PackedArranged<'s, i64>,
     name: &str,
     collector: Shared,
 ) -> Deltas<'s> {
     let mut guard = Guard::new(name, collector.clone());
-    let pairs = join_traces::<_, _, _, _, PairsBuilder>(
+    let pairs = join_traces::<_, _, _, _, JoinedRowsBuilder>(
         left,
         right,
-        move |_, l: &[u8], r: &[u8], time, dl, dr, out: &mut PairsBuilder| {
-            if guard.admits(time, l.len() + r.len()) {
+        move |_, l: &[u8], r: &[u8], time, dl, dr, out: &mut JoinedRowsBuilder| {
+            // Counted before the pair is stored, so that the limit bounds the memory.
+            if guard.admit_pair(time, l.len() + r.len()) {
                 out.push((l, r), time, dl * dr);
             }
         },
     );
-    unpack(pairs, name, collector)
+    unpack_rows(pairs, name, collector)
 }
 
-/// All matching pairs of rows that are placed (see [`super::band`]), left row then right row.
-pub(in crate::render) fn near<'s>(
+/// Emits all matching pairs of rows placed by time (see [`super::band`]), left row then right row.
+pub(in crate::render) fn match_within_band<'s>(
     (left, right): (PackedArranged<'s, i64>, PackedArranged<'s, i64>),
     band: Band,
     name: &str,
     collector: Shared,
 ) -> Deltas<'s> {
     let mut guard = Guard::new(name, collector.clone());
-    let pairs = join_traces::<_, _, _, _, PairsBuilder>(
+    let pairs = join_traces::<_, _, _, _, JoinedRowsBuilder>(
         left,
         right,
-        move |_, l: &[u8], r: &[u8], time, dl, dr, out: &mut PairsBuilder| {
-            guard.compares(time);
-            if band.meets(l, r) {
-                let (l, r) = (band::row(l), band::row(r));
-                if guard.admits(time, l.len() + r.len()) {
+        move |_, l: &[u8], r: &[u8], time, dl, dr, out: &mut JoinedRowsBuilder| {
+            // Rows of one place may still be too far apart.
+            guard.count_comparison(time);
+            if band.rows_meet(l, r) {
+                let (l, r) = (band::unplaced_row(l), band::unplaced_row(r));
+                if guard.admit_pair(time, l.len() + r.len()) {
                     out.push((l, r), time, dl * dr);
                 }
             }
         },
     );
-    unpack(pairs, name, collector)
+    unpack_rows(pairs, name, collector)
 }
 
-/// The rows whose key is among `keys` (an arrangement with one entry a key), times `sign`.
-pub fn among<'s>(
+/// Emits the rows whose key is in `keys` (an arrangement with one entry for each key), multiplied by `sign`.
+pub fn semi_join<'s>(
     rows: PackedArranged<'s, i64>,
     keys: PackedArranged<'s, i64>,
     (name, sign): (&str, i64),
     collector: Shared,
 ) -> Deltas<'s> {
+    // The right row is the key itself and is not output.
     let mut guard = Guard::new(name, collector.clone());
-    let rows = join_traces::<_, _, _, _, PairsBuilder>(
+    let rows = join_traces::<_, _, _, _, JoinedRowsBuilder>(
         rows,
         keys,
-        move |_, l: &[u8], _: &[u8], time, dl, dr, out: &mut PairsBuilder| {
-            if guard.admits(time, l.len()) {
+        move |_, l: &[u8], _: &[u8], time, dl, dr, out: &mut JoinedRowsBuilder| {
+            if guard.admit_pair(time, l.len()) {
                 out.push((l, &[]), time, sign * dl * dr);
             }
         },
     );
-    unpack(rows, name, collector)
+    unpack_rows(rows, name, collector)
 }
 
-/// Whole packed rows as keys of a count, for a set of distinct rows.
+/// Converts rows to counts keyed by the whole packed row, for a set of distinct rows.
 pub fn whole_rows<'s>(
     stream: Deltas<'s>,
-    shape: Shape,
+    shape: RelationType,
     collector: Shared,
 ) -> Stream<'s, u64, Vec<Updates<Accums>>> {
     let peers = stream.scope().peers();
@@ -324,14 +338,14 @@ pub fn whole_rows<'s>(
                 let mut session = output.session(&time);
                 for mut batch in batches.drain(..) {
                     let diffs = std::mem::take(&mut batch.diffs);
-                    match shape.packed(batch) {
+                    match shape.pack_rows(batch) {
                         Ok(rows) => {
-                            let mut outgoing = Outgoing::new(*time.time(), peers);
+                            let mut outgoing = ExchangeBuffer::new(*time.time(), peers);
                             for (row, diff) in rows.iter().zip(diffs) {
-                                outgoing.key(row);
-                                outgoing.value(&[], Accums::count(diff));
+                                outgoing.push_key(row);
+                                outgoing.push_value(&[], Accums::of_rows(diff));
                             }
-                            outgoing.finish().for_each(|updates| session.give(updates));
+                            outgoing.into_updates().for_each(|updates| session.give(updates));
                         }
                         Err(error) => collector.borrow_mut().fail(error),
                     }
@@ -341,10 +355,10 @@ pub fn whole_rows<'s>(
     })
 }
 
-/// Rows with so many NULLs before and after them.
-pub fn null_extend<'s, T: Timed>(
+/// Extends rows by `before` NULLs in front and `after` NULLs at the end.
+pub fn null_extend<'s, T: EpochTime>(
     stream: Batches<'s, T>,
-    rows: Shape,
+    rows: RelationType,
     (before, after): (usize, usize),
     collector: Shared,
 ) -> Batches<'s, T> {
@@ -352,8 +366,8 @@ pub fn null_extend<'s, T: Timed>(
         let diffs = std::mem::take(&mut delta.diffs);
         let mut extended = Rows::new();
         let mut whole = Vec::new();
-        for row in rows.packed(delta)?.iter() {
-            // NULL is one zero byte, whatever the type.
+        for row in rows.pack_rows(delta)?.iter() {
+            // NULL of any type is packed as one zero byte.
             whole.clear();
             whole.resize(before, 0);
             whole.extend_from_slice(row);
@@ -364,17 +378,18 @@ pub fn null_extend<'s, T: Timed>(
     })
 }
 
-/// Neighbouring columns of joined rows.
-pub fn columns_of<'s, T: Timed>(
+/// Projects joined rows to a range of adjacent columns.
+pub fn columns_of<'s, T: EpochTime>(
     stream: Batches<'s, T>,
-    joined: Shape,
+    joined: RelationType,
     columns: Range<usize>,
     collector: Shared,
 ) -> Batches<'s, T> {
     map_batches(stream, "ColumnsOf", collector, move |_, mut delta| {
         let diffs = std::mem::take(&mut delta.diffs);
         let mut rows = Rows::new();
-        for row in joined.packed(delta)?.iter() {
+        for row in joined.pack_rows(delta)?.iter() {
+            // Packed columns are adjacent, so a range of columns is a range of bytes.
             let start = joined.codec.prefix_len(row, columns.start)?;
             rows.push(&row[start..joined.codec.prefix_len(row, columns.end)?]);
         }

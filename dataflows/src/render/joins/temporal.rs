@@ -1,12 +1,12 @@
-//! Joins as of a time: each row of the left finds rows of the right.
+//! Temporal joins: each left row finds right rows as of a time.
 //!
-//! Both sides stand in ordered maps by key, at the key's owner, and are changed an epoch at a time
-//! when the epoch is complete. As of now, the left row is given what the key has at the end of the
-//! epoch it comes in, and is not kept unless it may be taken back. As of a time, it finds the latest row that
-//! is not after it, or the first that is not before; when the right changes at a time, only the rows of the left from there to the
-//! right's next time on that side are looked at again. A row of the right counts while its multiplicity is positive; a left row is
-//! given out as often as it is there. What no row to come can find or be found by is dropped: rows of the left
-//! below the horizon, and of the right all but the latest before it.
+//! Both sides are held in ordered maps by key, at the key's owner, and updated once for each complete epoch.
+//! As of PROCTIME(), a left row finds the right rows of its key at the end of the epoch of its insertion, and
+//! is held only if it may be retracted. As of a time, it finds the latest right row that is not after it, or
+//! the first that is not before it; when the right changes at a time, only the left rows between there and
+//! the next time of the right on that side are looked up again. A right row counts while its multiplicity is
+//! positive; a left row is emitted with its multiplicity. State that no future row can match is dropped: left
+//! rows below the horizon; right rows below it except the latest of each key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -18,189 +18,201 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, Concat, Input};
 
-use super::kinds::{Keyed, key_columns, one_key};
-use super::proctime::{Place, Remembered};
+use super::kinds::{KeyedStream, key_columns, one_key};
+use super::proctime::{LookupState, RememberedLookups};
 use crate::arrange::updates::{Updates, by_key};
 use crate::error::RunError;
-use crate::plan::state_role::Part;
+use crate::plan::state_role::StateRole;
 use crate::plan::{Nearest, Op, RelId, Scalar, When};
-use crate::render::batch::{Data, DeltaBatch, Shape};
+use crate::render::batch::{Data, DeltaBatch, RelationType};
 use crate::render::collect::{Shared, stored_key};
-use crate::render::event_time::expire::named;
-use crate::render::event_time::watermark::{Levels, Reach};
+use crate::render::event_time::expire::with_name;
+use crate::render::event_time::watermark::{CurrentHorizon, WatermarkUpdates};
 use crate::render::linear::Deltas;
 use crate::render::{Renderer, Restore};
 
 impl<'s> Renderer<'s, '_> {
-    /// A join as of a time.
+    /// Renders a temporal join.
     ///
     /// # Errors
-    /// When the plan does not hold what it promises.
-    pub(in crate::render) fn lookup(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
-        let Op::Lookup { left, right, left_keys, right_keys, outer, when } = &self.plan.rels[id].op else {
+    /// When the plan breaks one of its own invariants.
+    pub(in crate::render) fn render_temporal_join(&mut self, id: RelId) -> Result<Deltas<'s>, RunError> {
+        let Op::TemporalJoin { left, right, left_keys, right_keys, outer, when } = &self.plan.rels[id].op
+        else {
             return Err(RunError::Broken("not a lookup".into()));
         };
         let nulls = self.plan.rels[*right].schema.fields().len();
-        let mut finder = Finder {
+        let mut operator = TemporalJoinOperator {
             left: self.shapes[*left].codec.clone(),
             right: self.shapes[*right].codec.clone(),
             key: RowCodec::of(&key_columns(&self.plan.rels[*left].schema, &keys_of(left_keys))?)?,
             when: *when,
             outer: *outer,
             nulls,
-            looked: None,
+            lookup_table_id: None,
             after: self.start.epoch,
-            name: self.named(id, "lookup"),
+            name: self.counter_name(id, "lookup"),
             collector: self.collector.clone(),
         };
-        let codec = finder.key.clone();
+        let codec = operator.key.clone();
         let keys = (keys_of(left_keys), codec.clone());
         let durable = self.plan.rels[id].durable;
         let found = match when {
-            When::Now => {
-                // What came before the restart has found what it did.
-                let stream = self.input(true, self.streams[*left].clone());
-                let shape: Shape = self.shapes[*left].clone();
+            When::ProcTime => {
+                // Left rows from before the restart have been looked up already, durable or not.
+                let stream = self.cut_restored(true, self.streams[*left].clone());
+                let shape: RelationType = self.shapes[*left].clone();
                 let side =
-                    super::pairs::Side { shape, keys: keys.0, key_codec: keys.1, keep_null_keys: *outer };
-                let mut keyed = super::pairs::keyed(stream, side, self.errors(id)?, self.collector.clone());
+                    super::pairs::JoinSide { shape, keys: keys.0, key_codec: keys.1, keep_null_keys: *outer };
+                let mut keyed =
+                    super::pairs::key_rows(stream, side, self.error_table(id)?, self.collector.clone());
                 if !self.plan.rels[*left].append_only {
-                    let space = self.spaces.part(id, Part::Left)?;
-                    finder.looked = Some(space);
-                    if self.start.restored() {
+                    let table_id = self.state_tables.table_of(id, StateRole::Left)?;
+                    operator.lookup_table_id = Some(table_id);
+                    if self.start.is_restored() {
                         let (handle, restored) = self.scope.new_input();
-                        self.restores.push(Restore::Rows { space, key: codec.clone(), handle });
+                        self.restores.push(Restore::Rows { table_id, key: codec.clone(), handle });
                         keyed = keyed.concat(restored);
                     }
                 }
                 keyed
             }
-            When::Time { .. } => {
-                let updates = self.keyed((id, Part::Left), *left, keys, *outer)?;
-                self.kept(updates, (id, durable, Part::Left), &codec)?
+            When::AsOf { .. } => {
+                let updates = self.keyed_input((id, StateRole::Left), *left, keys, *outer)?;
+                self.persist_rows(updates, (id, durable, StateRole::Left), &codec)?
             }
         };
-        let right = self.keyed((id, Part::Right), *right, (keys_of(right_keys), codec.clone()), false)?;
-        let right = self.kept(right, (id, durable, Part::Right), &codec)?;
-        let space = |part| if durable { self.spaces.part(id, part).map(Some) } else { Ok(None) };
-        let due = match self.plan.expiry.get(&(id, Part::Left)) {
+        let right =
+            self.keyed_input((id, StateRole::Right), *right, (keys_of(right_keys), codec.clone()), false)?;
+        let right = self.persist_rows(right, (id, durable, StateRole::Right), &codec)?;
+        let table_id = |part| if durable { self.state_tables.table_of(id, part).map(Some) } else { Ok(None) };
+        let due = match self.plan.expiry.get(&(id, StateRole::Left)) {
             Some(horizon) => {
-                let spaces = [space(Part::Left)?, space(Part::Right)?];
-                Some((self.levels()?, Due { reach: Reach::new(horizon), spaces, ..Due::default() }))
+                let table_ids = [table_id(StateRole::Left)?, table_id(StateRole::Right)?];
+                Some((
+                    self.watermark_updates()?,
+                    JoinExpiry { horizon: CurrentHorizon::new(horizon), table_ids, ..JoinExpiry::default() },
+                ))
             }
             None => None,
         };
-        Ok(find(found, right, due, finder))
+        Ok(build_operator(found, right, due, operator))
     }
 }
 
-/// The keys, or the one key of all rows.
+/// Returns the keys, or the single key of all rows if there are none.
 fn keys_of(keys: &[Scalar]) -> Vec<Scalar> {
     if keys.is_empty() { vec![one_key()] } else { keys.to_vec() }
 }
 
-/// What the operator needs.
-struct Finder {
+/// Configuration of the operator.
+struct TemporalJoinOperator {
     left: RowCodec,
     right: RowCodec,
     key: RowCodec,
     when: When,
     outer: bool,
-    /// Columns of the right.
+    /// Number of right columns.
     nulls: usize,
-    /// Where is kept what rows of the left found as of now, if they may be taken back.
-    looked: Option<u32>,
-    /// Epoch at or before which rows are restored ones.
+    /// State table of the lookups as of PROCTIME(), if left rows may be retracted.
+    lookup_table_id: Option<u32>,
+    /// Last epoch whose rows are restored ones.
     after: u64,
     name: String,
     collector: Shared,
 }
 
-/// Rows by packed time, and how often each is there. As of now all rows have one time.
-type Side = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, i64>>;
+/// Rows by packed time with their multiplicity. As of PROCTIME() all rows have the same, empty time.
+type TimedRows = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, i64>>;
 
-/// Time, row and diff of changes of the left and the right.
-type Timed = (Vec<(Vec<u8>, Vec<u8>, i64)>, Vec<(Vec<u8>, Vec<u8>, i64)>);
+/// Changes of the left and of the right: time, row and diff.
+type TimedChanges = (Vec<(Vec<u8>, Vec<u8>, i64)>, Vec<(Vec<u8>, Vec<u8>, i64)>);
 
 /// Both sides of a key.
 #[derive(Default)]
-struct Group {
-    left: Side,
-    right: Side,
-    /// Rows of the left that were looked up as of now.
-    looked: Remembered,
+struct KeyRows {
+    left: TimedRows,
+    right: TimedRows,
+    /// Lookups of left rows as of PROCTIME().
+    lookups: RememberedLookups,
 }
 
-/// All keys.
+/// State of all keys.
 #[derive(Default)]
-struct Groups {
-    groups: BTreeMap<Vec<u8>, Group>,
-    /// Rows of both sides.
+struct JoinState {
+    groups: BTreeMap<Vec<u8>, KeyRows>,
+    /// Number of held rows of both sides.
     held: i64,
 }
 
-impl Groups {
-    /// Forgets a key that has no rows.
-    fn forget(&mut self, key: &[u8]) {
+impl JoinState {
+    /// Removes a key that has no rows.
+    fn forget_if_empty(&mut self, key: &[u8]) {
+        // Keys with recorded lookups stay: their left rows may still be retracted.
         let empty =
-            |group: &Group| group.left.is_empty() && group.right.is_empty() && group.looked.is_empty();
+            |group: &KeyRows| group.left.is_empty() && group.right.is_empty() && group.lookups.is_empty();
         if self.groups.get(key).is_some_and(empty) {
             self.groups.remove(key);
         }
     }
 }
 
-/// Changes of a key in an epoch: rows and diffs.
+/// Changes of a key in an epoch, as rows with diffs.
 #[derive(Default)]
-struct Changes {
+struct KeyChanges {
     left: Vec<(Vec<u8>, i64)>,
     right: Vec<(Vec<u8>, i64)>,
 }
 
-/// What will be dropped: keys by the time of a row, of either side.
+/// Rows of either side to be dropped: keys by the time of a row.
 #[derive(Default)]
-struct Due {
-    reach: Reach,
-    /// Where rows of the sides are durable.
-    spaces: [Option<u32>; 2],
+struct JoinExpiry {
+    horizon: CurrentHorizon,
+    /// State tables of the left and of the right, where they are durable.
+    table_ids: [Option<u32>; 2],
     left: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
     right: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
-    /// Everything below is dropped.
+    /// Packed time below which everything is dropped.
     passed: Option<Vec<u8>>,
 }
 
-impl Due {
-    /// Notes the time of a row; one that comes after what it belongs to was dropped breaks the plan's promise.
-    fn note(&mut self, side: Part, time: &[u8], key: &[u8]) -> Result<(), RunError> {
+impl JoinExpiry {
+    /// Records the time of a row.
+    ///
+    /// # Errors
+    /// When a row arrives below the horizon: state that it would match may have been dropped.
+    fn note_time(&mut self, side: StateRole, time: &[u8], key: &[u8]) -> Result<(), RunError> {
         if time == [0] {
             return Ok(());
         }
         if self.passed.as_deref().is_some_and(|passed| time < passed) {
             return Err(RunError::Broken("a row reached what was final".into()));
         }
-        let times = if side == Part::Left { &mut self.left } else { &mut self.right };
+        let times = if side == StateRole::Left { &mut self.left } else { &mut self.right };
         times.entry(time.to_vec()).or_default().insert(key.to_vec());
         Ok(())
     }
 
-    /// Takes out what is below the horizon.
-    fn pass(&mut self, moved: Vec<(usize, i64)>) -> [Vec<(Vec<u8>, Vec<u8>)>; 2] {
-        moved.into_iter().for_each(|level| self.reach.raise(level));
-        let Some(horizon) = self.reach.now() else { return [vec![], vec![]] };
+    /// Removes and returns the keys and times below the horizon, of the left and of the right.
+    fn take_due(&mut self, moved: Vec<(usize, i64)>) -> [Vec<(Vec<u8>, Vec<u8>)>; 2] {
+        moved.into_iter().for_each(|update| self.horizon.raise_watermark(update));
+        let Some(horizon) = self.horizon.final_below() else { return [vec![], vec![]] };
+        // In the packed form of a time, to compare with the maps' keys.
         let horizon = [&[1], &(horizon ^ i64::MIN).to_be_bytes()[..]].concat();
         let take = |times: &mut BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>| {
             let later = times.split_off(&horizon);
             let done = std::mem::replace(times, later).into_iter();
             done.flat_map(|(time, keys)| keys.into_iter().map(move |key| (key, time.clone()))).collect()
         };
+        // Afterwards a row with a time below the horizon is an error.
         let done = [take(&mut self.left), take(&mut self.right)];
         self.passed = self.passed.take().max(Some(horizon));
         done
     }
 }
 
-/// What came for an epoch.
-struct Arrived {
+/// Input of an epoch.
+struct JoinInput {
     capability: Capability<u64>,
     /// Watermarks that moved in the epoch before.
     moved: Vec<(usize, i64)>,
@@ -208,21 +220,27 @@ struct Arrived {
     right: Vec<Updates<i64>>,
 }
 
-fn find<'s>(left: Keyed<'s>, right: Keyed<'s>, due: Option<(Levels<'s>, Due)>, finder: Finder) -> Deltas<'s> {
+/// Builds the operator. Watermarks of an epoch are applied at the start of the next one.
+fn build_operator<'s>(
+    left: KeyedStream<'s>,
+    right: KeyedStream<'s>,
+    due: Option<(WatermarkUpdates<'s>, JoinExpiry)>,
+    operator: TemporalJoinOperator,
+) -> Deltas<'s> {
     let owner = |updates: &Updates<i64>| updates.owner;
-    let (levels, mut due) = due.map_or((None, None), |(levels, due)| (Some(levels), Some(due)));
+    let (watermarks, mut due) = due.map_or((None, None), |(watermarks, due)| (Some(watermarks), Some(due)));
     let mut builder = OperatorBuilder::new("Lookup".to_owned(), left.scope());
     let mut left = builder.new_input(left, Exchange::new(owner));
     let mut right = builder.new_input(right, Exchange::new(owner));
-    let mut levels = levels.map(|levels| builder.new_input(levels, Pipeline));
+    let mut watermarks = watermarks.map(|watermarks| builder.new_input(watermarks, Pipeline));
     let (output, found) = builder.new_output::<Vec<DeltaBatch>>();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<DeltaBatch>>>::from(output);
     builder.build(move |_| {
-        let mut groups = Groups::default();
-        let mut epochs: BTreeMap<u64, Arrived> = BTreeMap::new();
+        let mut groups = JoinState::default();
+        let mut epochs: BTreeMap<u64, JoinInput> = BTreeMap::new();
         move |frontiers| {
             let mut output = output.activate();
-            let new = |capability| Arrived { capability, moved: vec![], left: vec![], right: vec![] };
+            let new = |capability| JoinInput { capability, moved: vec![], left: vec![], right: vec![] };
             left.for_each(|time, updates: &mut Vec<Updates<i64>>| {
                 let arrived = epochs.entry(*time.time()).or_insert_with(|| new(time.retain(0)));
                 arrived.left.append(updates);
@@ -231,15 +249,16 @@ fn find<'s>(left: Keyed<'s>, right: Keyed<'s>, due: Option<(Levels<'s>, Due)>, f
                 let arrived = epochs.entry(*time.time()).or_insert_with(|| new(time.retain(0)));
                 arrived.right.append(updates);
             });
-            if let Some(levels) = &mut levels {
-                levels.for_each(|time, moved: &mut Vec<(usize, i64)>| {
+            if let Some(watermarks) = &mut watermarks {
+                watermarks.for_each(|time, moved: &mut Vec<(usize, i64)>| {
+                    // Applied one epoch later, when the rows of the watermark's own epoch are in.
                     let next = *time.time() + 1;
                     let arrived = epochs.entry(next).or_insert_with(|| new(time.retain(0).delayed(&next)));
                     arrived.moved.append(moved);
                 });
             }
             while let Some(entry) = epochs.first_entry() {
-                // Rows of the epoch, and watermarks of the one before.
+                // An epoch needs its own rows, and the watermarks of the previous epoch.
                 let (rows, marks) = frontiers.split_at(2);
                 let before = entry.key().checked_sub(1);
                 if rows.iter().any(|frontier| frontier.less_equal(entry.key()))
@@ -249,15 +268,15 @@ fn find<'s>(left: Keyed<'s>, right: Keyed<'s>, due: Option<(Levels<'s>, Due)>, f
                 }
                 let (epoch, arrived) = entry.remove_entry();
                 let capability = arrived.capability.clone();
-                match finder.epoch(&mut groups, due.as_mut(), (epoch, arrived)) {
+                match operator.process_epoch(&mut groups, due.as_mut(), (epoch, arrived)) {
                     Ok(out) if out.diffs.is_empty() => {}
                     Ok(out) => {
                         let touched = out.diffs.len() as u64;
-                        finder.collector.borrow_mut().at(epoch).touch(&finder.name, touched);
+                        operator.collector.borrow_mut().at(epoch).count_touched(&operator.name, touched);
                         let batch = DeltaBatch { data: Data::Packed(out.rows), diffs: out.diffs };
                         output.session(&capability).give(batch);
                     }
-                    Err(error) => finder.collector.borrow_mut().fail(error),
+                    Err(error) => operator.collector.borrow_mut().fail(error),
                 }
             }
         }
@@ -267,23 +286,24 @@ fn find<'s>(left: Keyed<'s>, right: Keyed<'s>, due: Option<(Levels<'s>, Due)>, f
 
 /// Output rows.
 #[derive(Default)]
-struct Found {
+struct JoinOutput {
     rows: Rows,
     diffs: Vec<i64>,
 }
 
-impl Finder {
-    fn epoch(
+impl TemporalJoinOperator {
+    /// Processes one epoch: drops final state, then applies the changes key by key, in ascending order.
+    fn process_epoch(
         &self,
-        all: &mut Groups,
-        mut due: Option<&mut Due>,
-        (epoch, arrived): (u64, Arrived),
-    ) -> Result<Found, RunError> {
-        let Arrived { moved, mut left, mut right, .. } = arrived;
+        all: &mut JoinState,
+        mut due: Option<&mut JoinExpiry>,
+        (epoch, arrived): (u64, JoinInput),
+    ) -> Result<JoinOutput, RunError> {
+        let JoinInput { moved, mut left, mut right, .. } = arrived;
         if let Some(due) = due.as_deref_mut() {
-            self.drop(all, due, (epoch, moved));
+            self.drop_final(all, due, (epoch, moved));
         }
-        let mut changed: BTreeMap<Vec<u8>, Changes> = BTreeMap::new();
+        let mut changed: BTreeMap<Vec<u8>, KeyChanges> = BTreeMap::new();
         by_key(&mut left, |key, rows| {
             let changes = changed.entry(key.to_vec()).or_default();
             changes.left.extend(rows.iter().map(|row| (row.0.to_vec(), row.2)));
@@ -292,23 +312,24 @@ impl Finder {
             let changes = changed.entry(key.to_vec()).or_default();
             changes.right.extend(rows.iter().map(|row| (row.0.to_vec(), row.2)));
         });
-        let mut out = Found::default();
+        let mut out = JoinOutput::default();
         for (key, changes) in changed {
+            // The key's state is created on demand and removed again if nothing remains.
             let group = all.groups.entry(key.clone()).or_default();
             all.held += match self.when {
-                When::Now => self.now(group, changes, (epoch, &key), &mut out)?,
-                When::Time { left, right, nearest } => {
-                    let timed = self.timed((left, right), changes, (&key, due.as_deref_mut()))?;
-                    self.as_of(group, nearest, timed, &mut out)
+                When::ProcTime => self.join_proctime(group, changes, (epoch, &key), &mut out)?,
+                When::AsOf { left, right, nearest } => {
+                    let timed = self.with_times((left, right), changes, (&key, due.as_deref_mut()))?;
+                    self.join_as_of(group, nearest, timed, &mut out)
                 }
             };
-            all.forget(&key);
+            all.forget_if_empty(&key);
         }
-        self.collector.borrow_mut().held(&self.name, all.held.unsigned_abs());
+        self.collector.borrow_mut().record_size(&self.name, all.held.unsigned_abs());
         Ok(out)
     }
 
-    /// Whether a key has a NULL in it, which is a zero byte where a column starts.
+    /// Returns true if a key holds a NULL, which is a zero byte at the start of a column.
     fn null_key(&self, key: &[u8]) -> Result<bool, RunError> {
         for column in 0..self.key.columns() {
             if key.get(self.key.prefix_len(key, column)?) == Some(&0) {
@@ -318,22 +339,26 @@ impl Finder {
         Ok(false)
     }
 
-    /// Rows of the left that come in this epoch, with the right as it is at its end; of rows that are taken back
-    /// what they found. Gives how many more rows are held.
-    fn now(
+    /// Joins left rows inserted in this epoch with the right at its end, and retracts the recorded results of
+    /// retracted left rows. Returns the increase in held rows.
+    fn join_proctime(
         &self,
-        group: &mut Group,
-        changes: Changes,
+        group: &mut KeyRows,
+        changes: KeyChanges,
         (epoch, key): (u64, &[u8]),
-        out: &mut Found,
+        out: &mut JoinOutput,
     ) -> Result<i64, RunError> {
-        let mut more: i64 =
-            changes.right.into_iter().map(|(row, diff)| change(&mut group.right, vec![], row, diff)).sum();
+        let mut more: i64 = changes
+            .right
+            .into_iter()
+            .map(|(row, diff)| change_count(&mut group.right, vec![], row, diff))
+            .sum();
         let mut collector = self.collector.borrow_mut();
         for (row, diff) in changes.left {
-            if self.looked.is_some() && epoch <= self.after {
+            // A restored entry is a lookup: the left row followed by its epoch and a row found.
+            if self.lookup_table_id.is_some() && epoch <= self.after {
                 let (row, rest) = row.split_at(self.left.prefix_len(&row, self.left.columns())?);
-                more += group.looked.restore(row, rest, diff)?;
+                more += group.lookups.restore_entry(row, rest, diff)?;
                 continue;
             }
             let mut show = |found: &mut dyn Iterator<Item = (&Vec<u8>, &i64)>, diff: i64| {
@@ -343,103 +368,123 @@ impl Finder {
                     out.rows.push_joined(&row, right);
                     out.diffs.push(diff * count);
                 }
+                // An outer join emits an unmatched row with NULLs, packed as zero bytes.
                 if none && self.outer {
                     out.rows.push_joined(&row, &vec![0; self.nulls]);
                     out.diffs.push(diff);
                 }
             };
             let mut found = group.right.values().flatten().filter(|(_, count)| **count > 0);
-            let place = self.looked.map(|space| Place { out: collector.at(epoch), space, key });
+            let place =
+                self.lookup_table_id.map(|table_id| LookupState { out: collector.at(epoch), table_id, key });
             match place {
                 None => show(&mut found, diff),
                 Some(mut place) if diff < 0 => {
-                    let show = |found: &[(Vec<u8>, i64)], n: i64| show(&mut pairs(found), -n);
-                    let taken = group.looked.take(&row, -diff, &mut place, show);
-                    more += taken.map_err(|error| named(&self.name, error))?;
+                    let show = |found: &[(Vec<u8>, i64)], n: i64| show(&mut row_counts(found), -n);
+                    let taken = group.lookups.take_back(&row, -diff, &mut place, show);
+                    more += taken.map_err(|error| with_name(&self.name, error))?;
                 }
                 Some(mut place) => {
                     let found: Vec<_> = found.map(|(row, count)| (row.clone(), *count)).collect();
-                    show(&mut pairs(&found), diff);
-                    more += group.looked.put(&row, (epoch, diff), found, &mut place);
+                    show(&mut row_counts(&found), diff);
+                    more += group.lookups.remember_lookup(&row, (epoch, diff), found, &mut place);
                 }
             }
         }
         Ok(more)
     }
 
-    /// Drops what is final by the watermarks that moved: of the left all, of the right what is before another
-    /// such row of its key.
-    fn drop(&self, all: &mut Groups, due: &mut Due, (epoch, moved): (u64, Vec<(usize, i64)>)) {
-        let [lefts, rights] = due.pass(moved);
+    /// Drops final state by the watermarks that moved: left rows below the horizon, and right rows before the
+    /// latest one of their key below the horizon.
+    fn drop_final(
+        &self,
+        all: &mut JoinState,
+        due: &mut JoinExpiry,
+        (epoch, moved): (u64, Vec<(usize, i64)>),
+    ) {
+        let [lefts, rights] = due.take_due(moved);
         let mut collector = self.collector.borrow_mut();
         let mut dropped = 0;
-        let mut gone = |key: &[u8], rows: BTreeMap<Vec<u8>, i64>, space: Option<u32>| {
+        let mut remove_rows = |key: &[u8], rows: BTreeMap<Vec<u8>, i64>, table_id: Option<u32>| {
             dropped += rows.len() as u64;
             for (row, count) in rows {
-                if let Some(space) = space {
+                if let Some(table_id) = table_id {
                     let stored = [stored_key(key), row].concat();
-                    collector.at(epoch).count(space, &stored, -count);
+                    collector.at(epoch).add_count(table_id, &stored, -count);
                 }
             }
         };
         for (key, time) in lefts {
             let Some(group) = all.groups.get_mut(&key) else { continue };
-            gone(&key, group.left.remove(&time).unwrap_or_default(), due.spaces[0]);
-            all.forget(&key);
+            remove_rows(&key, group.left.remove(&time).unwrap_or_default(), due.table_ids[0]);
+            all.forget_if_empty(&key);
         }
         for (key, time) in rights {
             let Some(group) = all.groups.get_mut(&key).filter(|group| group.right.contains_key(&time)) else {
                 continue;
             };
+            // A row below the horizon stays until a later one, also below the horizon, replaces it.
             let later = group.right.split_off(&time);
             let before = std::mem::replace(&mut group.right, later);
-            before.into_values().for_each(|rows| gone(&key, rows, due.spaces[1]));
+            before.into_values().for_each(|rows| remove_rows(&key, rows, due.table_ids[1]));
         }
         all.held -= dropped.cast_signed();
         if dropped > 0 {
-            collector.at(epoch).touch(&format!("{} expired", self.name), dropped);
+            collector.at(epoch).count_touched(&format!("{} expired", self.name), dropped);
         }
     }
 
-    /// Rows of both sides with their times, noted for when they are due.
-    fn timed(
+    /// Adds their times to the rows of both sides, and records the times for expiry.
+    fn with_times(
         &self,
         (left, right): (usize, usize),
-        changes: Changes,
-        (key, mut due): (&[u8], Option<&mut Due>),
-    ) -> Result<Timed, RunError> {
-        let mut timed = |codec: &RowCodec, column: usize, rows: Vec<(Vec<u8>, i64)>, side: Part| {
+        changes: KeyChanges,
+        (key, mut due): (&[u8], Option<&mut JoinExpiry>),
+    ) -> Result<TimedChanges, RunError> {
+        let mut timed = |codec: &RowCodec, column: usize, rows: Vec<(Vec<u8>, i64)>, side: StateRole| {
             let timed = rows.into_iter().map(|(row, diff)| {
                 let time = packed_time(codec, &row, column)?;
-                due.as_deref_mut().map_or(Ok(()), |due| due.note(side, &time, key))?;
+                due.as_deref_mut().map_or(Ok(()), |due| due.note_time(side, &time, key))?;
                 Ok((time, row, diff))
             });
             timed.collect::<Result<Vec<_>, RunError>>()
         };
-        let lefts = timed(&self.left, left, changes.left, Part::Left)?;
-        let mut rights = timed(&self.right, right, changes.right, Part::Right)?;
-        // A row without a time, or a key with a NULL, finds nothing.
+        let lefts = timed(&self.left, left, changes.left, StateRole::Left)?;
+        let mut rights = timed(&self.right, right, changes.right, StateRole::Right)?;
+        // A right row without a time, or under a key with a NULL, is found by none.
         let null_key = self.null_key(key)?;
         rights.retain(|(time, ..)| time != &[0] && !null_key);
         Ok((lefts, rights))
     }
 
-    /// What changes for rows of the left, whichever side changed. Gives how many more rows are held.
-    fn as_of(&self, group: &mut Group, nearest: Nearest, (lefts, rights): Timed, out: &mut Found) -> i64 {
+    /// Emits the changed results of left rows, whichever side changed. Returns the increase in held rows.
+    fn join_as_of(
+        &self,
+        group: &mut KeyRows,
+        nearest: Nearest,
+        (lefts, rights): TimedChanges,
+        out: &mut JoinOutput,
+    ) -> i64 {
         let mut again: BTreeSet<(Vec<u8>, Vec<u8>)> = BTreeSet::new();
         let times: BTreeSet<&Vec<u8>> = rights.iter().map(|(time, ..)| time).collect();
+        // A changed right time affects the left rows for which it is, or becomes, the nearest one.
         for time in times {
-            for (at, rows) in group.left.range::<Vec<u8>, _>(near(&group.right, time, nearest)) {
+            for (at, rows) in group.left.range::<Vec<u8>, _>(affected_times(&group.right, time, nearest)) {
                 again.extend(rows.keys().map(|row| (at.clone(), row.clone())));
             }
         }
         again.extend(lefts.iter().map(|(time, row, _)| (time.clone(), row.clone())));
-        let before: Vec<_> = again.iter().map(|row| self.found(group, row, nearest)).collect();
+        // Results are compared before and after the changes of both sides are applied.
+        let before: Vec<_> = again.iter().map(|row| self.find_row(group, row, nearest)).collect();
         let mut more = 0;
-        lefts.into_iter().for_each(|(time, row, diff)| more += change(&mut group.left, time, row, diff));
-        rights.into_iter().for_each(|(time, row, diff)| more += change(&mut group.right, time, row, diff));
+        lefts
+            .into_iter()
+            .for_each(|(time, row, diff)| more += change_count(&mut group.left, time, row, diff));
+        rights
+            .into_iter()
+            .for_each(|(time, row, diff)| more += change_count(&mut group.right, time, row, diff));
         for (row, before) in again.iter().zip(before) {
-            let after = self.found(group, row, nearest);
+            let after = self.find_row(group, row, nearest);
             if before != after {
                 for (found, sign) in [(before, -1), (after, 1)] {
                     let Some((found, count)) = found else { continue };
@@ -451,10 +496,10 @@ impl Finder {
         more
     }
 
-    /// What a row of the left finds, and how often the row is there; None where it gives nothing.
-    fn found(
+    /// Returns the right row that a left row finds, with the left row's multiplicity; None without output.
+    fn find_row(
         &self,
-        group: &Group,
+        group: &KeyRows,
         (time, row): &(Vec<u8>, Vec<u8>),
         nearest: Nearest,
     ) -> Option<(Vec<u8>, i64)> {
@@ -464,6 +509,7 @@ impl Finder {
             false => group.right.range::<Vec<u8>, _>((Bound::Unbounded, own)).next_back(),
             true => group.right.range::<Vec<u8>, _>((own, Bound::Unbounded)).next(),
         };
+        // Of several right rows at one time, the greatest by its bytes is found.
         let found = found.and_then(|(_, rows)| rows.keys().next_back()).filter(|_| time != &[0]);
         match found {
             Some(found) => Some((found.clone(), count)),
@@ -472,17 +518,17 @@ impl Finder {
     }
 }
 
-fn pairs(rows: &[(Vec<u8>, i64)]) -> impl Iterator<Item = (&Vec<u8>, &i64)> {
+fn row_counts(rows: &[(Vec<u8>, i64)]) -> impl Iterator<Item = (&Vec<u8>, &i64)> {
     rows.iter().map(|(row, count)| (row, count))
 }
 
-/// The times of the left whose nearest time of the right may be `time`.
-fn near<'a>(
-    right: &'a Side,
+/// Returns the range of left times whose nearest right time may be `time`.
+fn affected_times<'a>(
+    right: &'a TimedRows,
     time: &'a Vec<u8>,
     nearest: Nearest,
 ) -> (Bound<&'a Vec<u8>>, Bound<&'a Vec<u8>>) {
-    // Equal times find each other unless they must not: then the one beyond them is the nearest.
+    // Equal times match unless the comparison is strict; then a left row at the next right time finds `time`.
     let own = if nearest.strict { Bound::Excluded(time) } else { Bound::Included(time) };
     let beyond = |next: Option<&'a Vec<u8>>| match next {
         Some(next) if nearest.strict => Bound::Included(next),
@@ -501,8 +547,8 @@ fn near<'a>(
     }
 }
 
-/// Adds to the multiplicity of a row; gives how many more rows there are.
-fn change(side: &mut Side, time: Vec<u8>, row: Vec<u8>, diff: i64) -> i64 {
+/// Adds to the multiplicity of a row; returns the increase in distinct rows.
+fn change_count(side: &mut TimedRows, time: Vec<u8>, row: Vec<u8>, diff: i64) -> i64 {
     let rows = side.entry(time.clone()).or_default();
     let before = rows.len() as i64;
     let count = rows.entry(row.clone()).or_insert(0);
@@ -517,8 +563,9 @@ fn change(side: &mut Side, time: Vec<u8>, row: Vec<u8>, diff: i64) -> i64 {
     after - before
 }
 
-/// The bytes of the time in a packed row, which sort as times do; one zero byte for NULL.
+/// Returns the bytes of the time in a packed row, which sort as times do; one zero byte for NULL.
 fn packed_time(codec: &RowCodec, row: &[u8], column: usize) -> Result<Vec<u8>, RunError> {
+    // The packed form of a timestamp is order-preserving and is used as it is.
     let (start, end) = (codec.prefix_len(row, column)?, codec.prefix_len(row, column + 1)?);
     row.get(start..end)
         .map(<[u8]>::to_vec)

@@ -1,28 +1,28 @@
-//! Rows of a partition and their ranks, and how far a partition must be read for the first of them.
+//! Rows of a partition and their ranks, and the limit up to which a partition is read for its first rows.
 //!
-//! Rows that ORDER BY leaves equal are peers: equal order bytes. `rank` and `dense_rank` are the same
-//! for peers; `row_number` goes on in the order of the rows' bytes.
+//! Rows equal by ORDER BY are peers: they have equal order bytes. `rank` and `dense_rank` are the same
+//! for peers; `row_number` continues in the order of the rows' bytes.
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::Int64Type;
 
 use crate::plan::window::Call;
 
-/// A row of a partition.
-pub struct Entry {
+/// Row of a partition.
+pub struct PartitionRow {
     /// Bytes that compare as ORDER BY does.
     pub order: Vec<u8>,
-    /// The packed row.
+    /// Packed row.
     pub row: Vec<u8>,
-    /// How often it is there just before and at the epoch.
+    /// Multiplicity just before and at the epoch.
     pub counts: [i64; 2],
 }
 
-/// Rows of a partition that functions are computed over at once; copies of a row count.
+/// Maximum number of rows of a partition that functions are computed over, including copies of a row.
 pub const MAX_ROWS: usize = 1 << 27;
 
-/// The rows of one side, each as often as it is there, up to as many as can be; and whether these are all.
-pub fn expand(entries: &[Entry], side: usize) -> (Vec<&Entry>, bool) {
+/// Returns the rows of one state, each with its copies, up to [`MAX_ROWS`]; and true if these are all.
+pub fn expand_rows(entries: &[PartitionRow], side: usize) -> (Vec<&PartitionRow>, bool) {
     let mut rows = Vec::new();
     for entry in entries {
         let copies = usize::try_from(entry.counts[side]).unwrap_or(usize::MAX);
@@ -34,23 +34,24 @@ pub fn expand(entries: &[Entry], side: usize) -> (Vec<&Entry>, bool) {
     (rows, true)
 }
 
-/// How far one side has been read.
+/// Progress of reading one state of a partition.
 #[derive(Default)]
 pub struct Ranked {
     rows: u64,
     peers: u64,
     last: Option<Vec<u8>>,
-    /// Whether what follows is ranked too high.
+    /// Set when all further rows are ranked too high.
     pub done: bool,
 }
 
 impl Ranked {
-    /// How many of `count` rows of an order are ranked at most `most`.
-    pub fn take(&mut self, rank: &Call, most: u64, (order, count): (&[u8], i64)) -> i64 {
+    /// Returns the number of rows, out of `count` rows of equal order, that are ranked at most `most`.
+    pub fn take_ranked(&mut self, rank: &Call, most: u64, (order, count): (&[u8], i64)) -> i64 {
         if self.done || count <= 0 {
             return 0;
         }
         let fresh = self.last.as_deref() != Some(order);
+        // A peer of the last row has that row's rank, which was not too high.
         let next = match rank {
             Call::Rank => {
                 if fresh {
@@ -76,6 +77,7 @@ impl Ranked {
             self.peers += 1;
             self.last = Some(order.to_vec());
         }
+        // Copies have increasing row numbers but the same rank.
         let room = match rank {
             Call::RowNumber => i64::try_from(most - self.rows).unwrap_or(i64::MAX),
             _ => i64::MAX,
@@ -86,8 +88,8 @@ impl Ranked {
     }
 }
 
-/// The rank of every row.
-pub fn ranks(call: &Call, rows: &[&Entry]) -> Vec<i64> {
+/// Returns the rank of every row.
+pub fn compute_ranks(call: &Call, rows: &[&PartitionRow]) -> Vec<i64> {
     let (mut rank, mut dense) = (0, 0);
     let mut out = Vec::with_capacity(rows.len());
     for (at, entry) in rows.iter().enumerate() {
@@ -104,8 +106,8 @@ pub fn ranks(call: &Call, rows: &[&Entry]) -> Vec<i64> {
     out
 }
 
-/// How many rows from the first are ranked at most `most`.
-pub fn cut(ranks: &ArrayRef, most: u64) -> usize {
+/// Returns the number of leading rows that are ranked at most `most`.
+pub fn count_ranked(ranks: &ArrayRef, most: u64) -> usize {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     ranks.as_primitive_opt::<Int64Type>().map_or(0, |ranks| ranks.values().partition_point(|r| *r <= most))
 }
@@ -114,22 +116,25 @@ pub fn cut(ranks: &ArrayRef, most: u64) -> usize {
 mod tests {
     use super::*;
 
-    fn entries(orders: &[(u8, i64)]) -> Vec<Entry> {
-        let entry =
-            |(order, count): &(u8, i64)| Entry { order: vec![*order], row: vec![], counts: [*count, 0] };
+    fn entries(orders: &[(u8, i64)]) -> Vec<PartitionRow> {
+        let entry = |(order, count): &(u8, i64)| PartitionRow {
+            order: vec![*order],
+            row: vec![],
+            counts: [*count, 0],
+        };
         orders.iter().map(entry).collect()
     }
 
     #[test]
     fn peers_share_their_rank() {
         let entries = entries(&[(1, 1), (2, 2), (2, 1), (5, 1)]);
-        let rows = expand(&entries, 0).0;
-        assert_eq!(ranks(&Call::RowNumber, &rows), [1, 2, 3, 4, 5]);
-        assert_eq!(ranks(&Call::Rank, &rows), [1, 2, 2, 2, 5]);
-        assert_eq!(ranks(&Call::DenseRank, &rows), [1, 2, 2, 2, 3]);
-        assert!(expand(&entries, 1).0.is_empty());
+        let rows = expand_rows(&entries, 0).0;
+        assert_eq!(compute_ranks(&Call::RowNumber, &rows), [1, 2, 3, 4, 5]);
+        assert_eq!(compute_ranks(&Call::Rank, &rows), [1, 2, 2, 2, 5]);
+        assert_eq!(compute_ranks(&Call::DenseRank, &rows), [1, 2, 2, 2, 3]);
+        assert!(expand_rows(&entries, 1).0.is_empty());
         let many = super::tests::entries(&[(1, 1), (2, i64::MAX)]);
-        let (rows, whole) = expand(&many, 0);
+        let (rows, whole) = expand_rows(&many, 0);
         assert_eq!((rows.len(), whole), (1, false));
     }
 
@@ -141,11 +146,11 @@ mod tests {
                 let mut side = Ranked::default();
                 let mut taken = entries(&[(1, 1), (2, 2), (2, 1), (5, 1), (6, 3)]);
                 for entry in &mut taken {
-                    entry.counts[0] = side.take(&call, most, (&entry.order, entry.counts[0]));
+                    entry.counts[0] = side.take_ranked(&call, most, (&entry.order, entry.counts[0]));
                 }
-                let rows = expand(&all, 0).0;
-                let wanted = ranks(&call, &rows).into_iter().filter(|r| *r <= most as i64).count();
-                assert_eq!(expand(&taken, 0).0.len(), wanted, "{call:?} {most}");
+                let rows = expand_rows(&all, 0).0;
+                let wanted = compute_ranks(&call, &rows).into_iter().filter(|r| *r <= most as i64).count();
+                assert_eq!(expand_rows(&taken, 0).0.len(), wanted, "{call:?} {most}");
             }
         }
     }

@@ -1,21 +1,21 @@
-//! FORMAT UPSERT and DEBEZIUM of a table against its key: which keys can be read, and how.
+//! Check of a table's FORMAT UPSERT or DEBEZIUM against its key, and the encoding of the record key.
 //!
-//! Key columns must come from the records, because a delete has nothing else; the one exception is a
-//! table whose key is the record key's own bytes. What a delete would mean beside another rule of the
-//! table is refused, with what to write instead.
+//! Key columns must be decoded from the records, because a delete has nothing else; the one exception is a
+//! table whose key is the record key's own bytes. Rules of the table that contradict deletes are refused
+//! with a replacement.
 
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::{option, options};
+use super::{find_option, option_map};
 use crate::plan::Origin;
 use crate::plan::formats::{Encoding, Format, IncludeKind};
 use crate::sql::ast::{ConflictDef, CreateRelation, Pos};
 use crate::sql::diagnostics::error::Mistake;
 
-/// How the keys of a relation's records are read, and the options for it.
-pub(in crate::sql) fn encoding(
+/// Encoding of the record keys of a relation, and its options.
+pub(in crate::sql) fn key_encoding(
     create: &CreateRelation,
     origins: &[Origin],
     key: &[usize],
@@ -23,25 +23,25 @@ pub(in crate::sql) fn encoding(
     if whole_key(create, origins, key) {
         return (Encoding::Bytes, BTreeMap::new());
     }
-    let of_value = || options(&create.encode.1);
+    let of_value = || option_map(&create.encode.1);
     match &create.key_encode {
         None => (create.encode.0, of_value()),
         Some((encoding, items, _)) if items.is_empty() && *encoding == create.encode.0 => {
             (*encoding, of_value())
         }
-        Some((encoding, items, _)) => (*encoding, options(items)),
+        Some((encoding, items, _)) => (*encoding, option_map(items)),
     }
 }
 
-/// What is wrong with the format of a table, given its columns, where they come from, and its key.
-pub(in crate::sql) fn mistakes(
+/// Mistakes in the format of a table, given its columns, their origins, and its key.
+pub(in crate::sql) fn check_format(
     create: &CreateRelation,
     (schema, origins): (&Schema, &[Origin]),
     key: &[usize],
 ) -> Vec<Mistake> {
     let (format, pos) = create.format;
     let word = match format {
-        Format::Plain => return plain(create).into_iter().collect(),
+        Format::Plain => return check_plain(create).into_iter().collect(),
         Format::Upsert => "UPSERT",
         Format::Debezium => "DEBEZIUM",
     };
@@ -52,19 +52,19 @@ pub(in crate::sql) fn mistakes(
                 .hint("write ON CONFLICT OVERWRITE, or FORMAT PLAIN, which knows no deletes"),
         );
     }
-    mistakes.extend(connector(create, (word, pos)));
+    mistakes.extend(check_connector(create, (word, pos)));
     let whole = whole_key(create, origins, key);
     if !(whole && format == Format::Upsert) {
-        mistakes.extend(columns(create, (schema, origins), (word, key)));
+        mistakes.extend(check_key_columns(create, (schema, origins), (word, key)));
     }
     if mistakes.is_empty() {
-        mistakes.extend(key_encode(create, (schema, origins), key));
+        mistakes.extend(check_key_encoding(create, (schema, origins), key));
     }
     mistakes
 }
 
-/// Under PLAIN no key is read.
-fn plain(create: &CreateRelation) -> Option<Mistake> {
+/// Refuses KEY ENCODE with FORMAT PLAIN, which reads no key.
+fn check_plain(create: &CreateRelation) -> Option<Mistake> {
     let (_, _, pos) = create.key_encode.as_ref()?;
     Some(
         Mistake::new(*pos, "KEY ENCODE says how the record's key is read, and FORMAT PLAIN does not read it")
@@ -72,7 +72,7 @@ fn plain(create: &CreateRelation) -> Option<Mistake> {
     )
 }
 
-/// Whether the table's key is the INCLUDEd key of the record, and nothing else.
+/// Tells whether the table's key is exactly the INCLUDEd key of the record.
 fn whole_key(create: &CreateRelation, origins: &[Origin], key: &[usize]) -> bool {
     let included = |at: &usize| match origins.get(*at) {
         Some(Origin::Included(at)) => create.includes.get(*at).is_some_and(|i| i.kind == IncludeKind::Key),
@@ -81,9 +81,9 @@ fn whole_key(create: &CreateRelation, origins: &[Origin], key: &[usize]) -> bool
     matches!(key, [only] if included(only))
 }
 
-/// What the connector gives as records.
-fn connector(create: &CreateRelation, (word, pos): (&str, Pos)) -> Option<Mistake> {
-    match option(&create.with, "connector")?.value.as_str() {
+/// Refuses a connector that cannot deliver records of the format.
+fn check_connector(create: &CreateRelation, (word, pos): (&str, Pos)) -> Option<Mistake> {
+    match find_option(&create.with, "connector")?.value.as_str() {
         name @ ("datagen" | "nexmark") => Some(
             Mistake::new(pos, format!("the connector {name} makes no {word} records"))
                 .hint("write FORMAT PLAIN, or read what you need from a file"),
@@ -101,8 +101,8 @@ fn connector(create: &CreateRelation, (word, pos): (&str, Pos)) -> Option<Mistak
     }
 }
 
-/// Key columns must be columns of the records.
-fn columns(
+/// Refuses key columns that are not decoded from the records.
+fn check_key_columns(
     create: &CreateRelation,
     (schema, origins): (&Schema, &[Origin]),
     (word, key): (&str, &[usize]),
@@ -124,13 +124,13 @@ fn columns(
     mistakes
 }
 
-/// The encoding of the record's key against the key's columns.
-fn key_encode(
+/// Checks the encoding of the record's key against the key's columns.
+fn check_key_encoding(
     create: &CreateRelation,
     (schema, origins): (&Schema, &[Origin]),
     key: &[usize],
 ) -> Option<Mistake> {
-    let (encoding, options) = encoding(create, origins, key);
+    let (encoding, options) = key_encoding(create, origins, key);
     let pos = create.key_encode.as_ref().map_or(create.format.1, |(_, _, pos)| *pos);
     let fields: Vec<&Field> = key.iter().map(|at| schema.field(*at)).collect();
     if whole_key(create, origins, key) {
@@ -160,6 +160,7 @@ fn key_encode(
     }
 }
 
+/// Refuses TEXT or BYTES for a key that is not one column of a fitting type.
 fn plain_key(
     word: &str,
     of: &str,

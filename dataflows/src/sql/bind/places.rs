@@ -1,93 +1,95 @@
-//! Topics and files that a topology reads and writes: none is written twice, or read back.
+//! Check that a topology writes no topic or file twice, and none that it reads.
 //!
-//! A sink into a topic that a source reads, or dead letters into one, would be read again and written again without
-//! end; two sinks on one topic would overwrite each other's rows. Clusters are one where they share a bootstrap
-//! server. What other topologies write is not seen here; a start looks at the topics themselves.
+//! A sink into a topic that a source reads, or dead letters into one, would be read again and written again
+//! without end; two sinks on one topic would overwrite each other's rows. Clusters are the same if they share
+//! a bootstrap server. Other topologies are not visible here; a start checks the topics themselves.
 
 use std::collections::BTreeSet;
 
-use super::option;
+use super::find_option;
 use crate::sql::ast::{OptionItem, Pos, Statement};
 use crate::sql::diagnostics::error::Mistake;
 
-/// Topics of this name are those in which topologies keep what is published.
-const OWN: &str = "herald.progress.";
+/// Prefix of the topics in which topologies record their published progress.
+const PROGRESS_TOPIC_PREFIX: &str = "herald.progress.";
 
-/// A topic or a file.
+/// Topic or file.
 #[derive(Debug, PartialEq, Eq)]
-enum Place<'a> {
+enum TopicOrFile<'a> {
     Topic { servers: BTreeSet<String>, topic: &'a str },
     File(&'a str),
 }
 
-/// What is done to it.
+/// Use of a topic or file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
+enum PlaceUse {
     Source,
     DeadLetters,
     Sink,
 }
 
-/// One relation or sink and its place.
-struct User<'a> {
+/// Relation or sink with the topic or file that it uses.
+struct PlaceUser<'a> {
     name: &'a str,
-    kind: Use,
-    place: Place<'a>,
-    /// Where it is named.
+    kind: PlaceUse,
+    place: TopicOrFile<'a>,
+    /// Position of the option that names it.
     pos: Pos,
 }
 
-/// What is wrong with the places of a topology.
-pub(crate) fn check(statements: &[Statement]) -> Vec<Mistake> {
-    let users: Vec<User<'_>> = statements.iter().flat_map(users).collect();
+/// Reports conflicting uses of topics and files.
+pub(crate) fn check_conflicts(statements: &[Statement]) -> Vec<Mistake> {
+    let users: Vec<PlaceUser<'_>> = statements.iter().flat_map(places_of).collect();
     let mut mistakes = Vec::new();
     for (at, user) in users.iter().enumerate() {
-        if let (Use::Sink | Use::DeadLetters, Place::Topic { topic, .. }) = (user.kind, &user.place)
-            && topic.starts_with(OWN)
+        if let (PlaceUse::Sink | PlaceUse::DeadLetters, TopicOrFile::Topic { topic, .. }) =
+            (user.kind, &user.place)
+            && topic.starts_with(PROGRESS_TOPIC_PREFIX)
         {
-            let message =
-                format!("topics named {OWN}* are those in which Herald keeps what it has published");
+            let message = format!(
+                "topics named {PROGRESS_TOPIC_PREFIX}* are those in which Herald keeps what it has published"
+            );
             mistakes.push(Mistake::new(user.pos, message).hint("name another topic"));
         }
-        // Each pair once, at the one that writes, or at the later of two.
+        // A pair is reported once: at the writer, or at the later of two writers.
         let others = users.iter().enumerate().filter(|(other, _)| *other != at);
         let clash = others
-            .filter(|(_, other)| same(&user.place, &other.place))
-            .find_map(|(other, with)| clash(user, with, other < at));
+            .filter(|(_, other)| is_same_place(&user.place, &other.place))
+            .find_map(|(other, with)| find_conflict(user, with, other < at));
         mistakes.extend(clash);
     }
     mistakes
 }
 
-/// Why `user` must not have the place of `with`.
-fn clash(user: &User<'_>, with: &User<'_>, later: bool) -> Option<Mistake> {
+/// Mistake if `user` must not share a topic or file with `with`; `later` if it is the later of the two.
+fn find_conflict(user: &PlaceUser<'_>, with: &PlaceUser<'_>, later: bool) -> Option<Mistake> {
     let place = match &user.place {
-        Place::Topic { topic, .. } => format!("topic {topic}"),
-        Place::File(path) => format!("file {path}"),
+        TopicOrFile::Topic { topic, .. } => format!("topic {topic}"),
+        TopicOrFile::File(path) => format!("file {path}"),
     };
     let (message, hint) = match (user.kind, with.kind) {
-        (Use::Sink, Use::Source) => (
+        (PlaceUse::Sink, PlaceUse::Source) => (
             format!(
                 "sink {} writes to {place}, which {} reads: its output would be read again, and written again",
                 user.name, with.name
             ),
             "write to another; what other views need of it they can select from the sink's view",
         ),
-        (Use::DeadLetters, Use::Source) => (
+        (PlaceUse::DeadLetters, PlaceUse::Source) => (
             format!(
                 "dead letters of {} go to {place}, which {} reads: they would be read again, and refused again",
                 user.name, with.name
             ),
             "name a topic that nothing reads here, or leave dead_letter.topic out: the table herald.dead_letter holds them all the same",
         ),
-        (Use::Sink, Use::Sink) if later => (
+        (PlaceUse::Sink, PlaceUse::Sink) if later => (
             format!(
                 "sinks {} and {} both write to {place}: readers could not tell their rows apart",
                 with.name, user.name
             ),
             "give each its own, or make one view of both with UNION ALL",
         ),
-        (Use::DeadLetters, Use::Sink) => (
+        (PlaceUse::DeadLetters, PlaceUse::Sink) => (
             format!("dead letters of {} go to {place}, to which sink {} writes", user.name, with.name),
             "name another topic for dead letters",
         ),
@@ -96,45 +98,51 @@ fn clash(user: &User<'_>, with: &User<'_>, later: bool) -> Option<Mistake> {
     Some(Mistake::new(user.pos, message).hint(hint))
 }
 
-fn same(a: &Place<'_>, b: &Place<'_>) -> bool {
+/// Tells whether two topics or files are the same.
+fn is_same_place(a: &TopicOrFile<'_>, b: &TopicOrFile<'_>) -> bool {
     match (a, b) {
-        (Place::File(a), Place::File(b)) => a == b,
-        (Place::Topic { servers, topic }, Place::Topic { servers: others, topic: other }) => {
+        (TopicOrFile::File(a), TopicOrFile::File(b)) => a == b,
+        (TopicOrFile::Topic { servers, topic }, TopicOrFile::Topic { servers: others, topic: other }) => {
             topic == other && !servers.is_disjoint(others)
         }
         _ => false,
     }
 }
 
-fn users(statement: &Statement) -> Vec<User<'_>> {
+/// Uses of topics and files in a statement.
+fn places_of(statement: &Statement) -> Vec<PlaceUser<'_>> {
     let (name, with, kind) = match statement {
-        Statement::Relation(create) => (&create.name.text, &create.with, Use::Source),
-        Statement::Sink(create) => (&create.name.text, &create.with, Use::Sink),
+        Statement::Relation(create) => (&create.name.text, &create.with, PlaceUse::Source),
+        Statement::Sink(create) => (&create.name.text, &create.with, PlaceUse::Sink),
         Statement::View(_) => return vec![],
     };
-    let user = |kind, item: &OptionItem, place| User { name, kind, place, pos: item.pos };
+    let user = |kind, item: &OptionItem, place| PlaceUser { name, kind, place, pos: item.pos };
     let mut users = Vec::new();
-    match option(with, "connector").map(|item| item.value.as_str()) {
+    match find_option(with, "connector").map(|item| item.value.as_str()) {
         Some("kafka") => {
-            let read = option(with, "topic").map(|item| (kind, item));
-            let letters = option(with, "dead_letter.topic").filter(|_| kind == Use::Source);
-            for (kind, item) in read.into_iter().chain(letters.map(|item| (Use::DeadLetters, item))) {
-                users.extend(topic(with, item).map(|place| user(kind, item, place)));
+            let read = find_option(with, "topic").map(|item| (kind, item));
+            let dead_letters = find_option(with, "dead_letter.topic").filter(|_| kind == PlaceUse::Source);
+            for (kind, item) in read.into_iter().chain(dead_letters.map(|item| (PlaceUse::DeadLetters, item)))
+            {
+                users.extend(topic_place(with, item).map(|place| user(kind, item, place)));
             }
         }
         Some("file") => {
-            let path = option(with, "path");
-            users.extend(path.map(|item| user(kind, item, Place::File(&item.value))));
+            let path = find_option(with, "path");
+            users.extend(path.map(|item| user(kind, item, TopicOrFile::File(&item.value))));
         }
         _ => {}
     }
     users
 }
 
-/// The topic that an option names, on the cluster that the others name.
-fn topic<'a>(with: &[OptionItem], item: &'a OptionItem) -> Option<Place<'a>> {
+/// Topic that `item` names, on the cluster that the other options name.
+fn topic_place<'a>(with: &[OptionItem], item: &'a OptionItem) -> Option<TopicOrFile<'a>> {
     let names = ["properties.bootstrap.server", "properties.bootstrap.servers"];
-    let servers = names.iter().find_map(|name| option(with, name))?;
+    let servers = names.iter().find_map(|name| find_option(with, name))?;
     let servers = servers.value.split(',').map(|server| server.trim().to_ascii_lowercase());
-    Some(Place::Topic { servers: servers.filter(|server| !server.is_empty()).collect(), topic: &item.value })
+    Some(TopicOrFile::Topic {
+        servers: servers.filter(|server| !server.is_empty()).collect(),
+        topic: &item.value,
+    })
 }

@@ -1,12 +1,12 @@
-//! `CREATE SINK` against what is proven of its view: format, key and encodings.
+//! Binder of `CREATE SINK`: checks format, key and encodings against the proven properties of its view.
 //!
 //! UPSERT and DEBEZIUM need a key that the view proves unique; PLAIN needs a view that never takes
-//! a row back. A refusal says which operator retracts, or which keys are proven.
+//! a row back. A refusal names the operator that retracts, or the proven keys.
 
 use arrow::datatypes::{DataType, Schema};
 
-use super::{connector, option, options};
-use crate::plan::analysis::properties::{covered, why_retracts};
+use super::{check_connector, find_option, option_map};
+use crate::plan::analysis::properties::{covers_key, why_retracts};
 use crate::plan::formats::{Encoding, Format};
 use crate::plan::{Plan, Rel, RelId, Sink};
 use crate::sql::ast::{CreateSink, OptionItem, Pos, SinkInput};
@@ -14,11 +14,12 @@ use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::fold;
 
-/// The sink over `rel`, its key still to be proven by [`check`].
-pub(crate) fn bind(create: &CreateSink, rel: RelId, schema: &Schema) -> Result<Sink, Vec<Mistake>> {
+/// Binds the sink over `rel`; [`check`] proves its key later, with the whole plan.
+pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Result<Sink, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let what = format!("sink {}", create.name.text);
-    if let Err(mistake) = connector(&create.with, &["kafka", "file", "blackhole"], (&what, create.pos)) {
+    if let Err(mistake) = check_connector(&create.with, &["kafka", "file", "blackhole"], (&what, create.pos))
+    {
         mistakes.push(mistake);
     }
     let named = match create.format.0 {
@@ -26,20 +27,20 @@ pub(crate) fn bind(create: &CreateSink, rel: RelId, schema: &Schema) -> Result<S
         Format::Upsert | Format::Debezium => "primary_key",
     };
     let other = if named == "key" { "primary_key" } else { "key" };
-    if let Some(item) = option(&create.with, other) {
-        let format = word(create.format.0);
+    if let Some(item) = find_option(&create.with, other) {
+        let format = format_word(create.format.0);
         mistakes.push(
             Mistake::new(item.pos, format!("FORMAT {format} has no option {other}"))
                 .hint(format!("write {named} = '{}'", item.value)),
         );
     }
-    let key =
-        option(&create.with, named).map_or_else(Vec::new, |item| key_columns(item, schema, &mut mistakes));
+    let key = find_option(&create.with, named)
+        .map_or_else(Vec::new, |item| key_columns(item, schema, &mut mistakes));
     let key_encoding = create.key_encode.as_ref().map_or(create.encode.0, |k| k.0);
     if let Some((encoding, _, pos)) = &create.key_encode {
         mistakes.extend(key_encode(*encoding, *pos, &key, schema, named));
     }
-    let mut rest = options(&create.with);
+    let mut rest = option_map(&create.with);
     rest.remove(named);
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -50,7 +51,7 @@ pub(crate) fn bind(create: &CreateSink, rel: RelId, schema: &Schema) -> Result<S
         format: create.format.0,
         encoding: create.encode.0,
         key_encoding,
-        encode_options: options(&create.encode.1),
+        encode_options: option_map(&create.encode.1),
         key,
         record_name: match &create.input {
             SinkInput::From(view) => view.text.clone(),
@@ -60,8 +61,8 @@ pub(crate) fn bind(create: &CreateSink, rel: RelId, schema: &Schema) -> Result<S
     })
 }
 
-/// Whether the view can feed the sink's format.
-pub(crate) fn check(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option<Mistake> {
+/// Refuses a sink whose view cannot feed its format.
+pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option<Mistake> {
     let rel = &plan.rels[sink.rel];
     let (format, pos) = create.format;
     let from = match &create.input {
@@ -70,21 +71,24 @@ pub(crate) fn check(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option<Mis
     };
     if format == Format::Plain {
         let why = (!rel.append_only).then(|| why_retracts(plan, sink.rel))?;
-        let key =
-            rel.unique.iter().find(|k| !k.is_empty()).map_or_else(|| "...".to_owned(), |k| names(rel, k));
+        let key = rel
+            .unique
+            .iter()
+            .find(|k| !k.is_empty())
+            .map_or_else(|| "...".to_owned(), |k| column_names(rel, k));
         return Some(
             Mistake::new(pos, format!("FORMAT PLAIN only adds rows, and {from} can take rows back: {why}"))
                 .hint(format!("write FORMAT UPSERT and primary_key = '{key}'")),
         );
     }
-    if rel.unique.iter().any(|key| covered(key, &sink.key, &rel.paired)) && !sink.key.is_empty() {
+    if rel.unique.iter().any(|key| covers_key(key, &sink.key, &rel.paired)) && !sink.key.is_empty() {
         return None;
     }
     let proven = rel
         .unique
         .iter()
         .filter(|k| !k.is_empty())
-        .map(|k| format!("'{}'", names(rel, k)))
+        .map(|k| format!("'{}'", column_names(rel, k)))
         .collect::<Vec<_>>();
     let hint = match proven.as_slice() {
         [] if rel.unique.iter().any(Vec::is_empty) => format!(
@@ -95,8 +99,8 @@ pub(crate) fn check(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option<Mis
         ),
         keys => format!("write primary_key = {}", keys.join(" or ")),
     };
-    let format = word(format);
-    Some(match option(&create.with, "primary_key") {
+    let format = format_word(format);
+    Some(match find_option(&create.with, "primary_key") {
         Some(item) => {
             Mistake::new(item.pos, format!("primary_key '{}' is not proven unique in {from}", item.value))
                 .hint(hint)
@@ -105,7 +109,7 @@ pub(crate) fn check(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option<Mis
     })
 }
 
-fn word(format: Format) -> &'static str {
+fn format_word(format: Format) -> &'static str {
     match format {
         Format::Plain => "PLAIN",
         Format::Upsert => "UPSERT",
@@ -113,11 +117,11 @@ fn word(format: Format) -> &'static str {
     }
 }
 
-fn names(rel: &Rel, key: &[usize]) -> String {
+fn column_names(rel: &Rel, key: &[usize]) -> String {
     key.iter().map(|c| rel.schema.field(*c).name().as_str()).collect::<Vec<_>>().join(",")
 }
 
-/// The columns of a `'a, b, "C"'` list.
+/// Resolves the columns of a `'a, b, "C"'` list.
 fn key_columns(item: &OptionItem, schema: &Schema, mistakes: &mut Vec<Mistake>) -> Vec<usize> {
     let mut out = Vec::new();
     for word in item.value.split(',').map(str::trim) {
@@ -140,6 +144,7 @@ fn key_columns(item: &OptionItem, schema: &Schema, mistakes: &mut Vec<Mistake>) 
     out
 }
 
+/// Refuses KEY ENCODE without a key, and TEXT or BYTES for a key that is not one column of a fitting type.
 fn key_encode(encoding: Encoding, pos: Pos, key: &[usize], schema: &Schema, named: &str) -> Option<Mistake> {
     if key.is_empty() {
         return Some(

@@ -1,13 +1,12 @@
-//! Spellings of other SQL dialects, and what to write for them.
+//! Syntax and functions of other SQL dialects, with hints at the equivalent here.
 //!
-//! Nothing here is understood: a name that PostgreSQL does not have is refused, and whoever brings it from
-//! elsewhere is told the words that mean the same.
+//! None of them is supported: they are only recognised so that the refusal can name the equivalent.
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::sql::parse::cursor::is_word;
 
-/// Functions of MySQL, Spark, Snowflake, Flink, ksqlDB and BigQuery, with what to write for each.
+/// Functions of MySQL, Spark, Snowflake, Flink, ksqlDB and BigQuery, with the replacement for each.
 const FUNCTIONS: [(&str, &str); 75] = [
     ("add_months", "d + INTERVAL '1 month'"),
     ("approx_count_distinct", "count(DISTINCT x), which is exact"),
@@ -86,15 +85,15 @@ const FUNCTIONS: [(&str, &str); 75] = [
     ("zeroifnull", "coalesce(x, 0)"),
 ];
 
-/// Where a statement is written as in another dialect: the token, what is wrong, and what to write.
-pub(crate) fn foreign(tokens: &[TokenWithSpan]) -> Option<(&TokenWithSpan, String, &'static str)> {
+/// Finds syntax of another dialect in a statement: the token, a message and a hint.
+pub(crate) fn find_foreign(tokens: &[TokenWithSpan]) -> Option<(&TokenWithSpan, String, &'static str)> {
     (0..tokens.len()).find_map(|at| {
-        let (message, hint) = spelling(&tokens[at..], at)?;
+        let (message, hint) = foreign_syntax(&tokens[at..], at)?;
         Some((&tokens[at], message, hint))
     })
 }
 
-/// Words that stand behind each other nowhere in Herald's SQL, with what is wrong and what to write.
+/// Sequences of words that cannot occur in Herald's SQL, each with a message and a hint.
 const PHRASES: [(&[&str], &str, &str); 10] = [
     (&["emit", "changes"], "EMIT CHANGES is not a clause", "leave it out: a view emits its changes"),
     (&["emit", "final"], "EMIT FINAL is not a clause", "write EMIT ON WINDOW CLOSE"),
@@ -118,8 +117,9 @@ const HOP: &str =
 const SESSION: &str =
     "write FROM SESSION(t PARTITION BY k, ts, INTERVAL '10 minutes') ... GROUP BY k, window_start";
 
-/// Finds what is foreign about the token that `rest` begins with, the `at`th of its statement.
-fn spelling(rest: &[TokenWithSpan], at: usize) -> Option<(String, &'static str)> {
+/// Message and hint if syntax of another dialect begins with the first token of `rest`, the `at`th of its
+/// statement.
+fn foreign_syntax(rest: &[TokenWithSpan], at: usize) -> Option<(String, &'static str)> {
     let word = |ahead: usize, text: &str| rest.get(ahead).is_some_and(|t| is_word(&t.token, text));
     let phrase = PHRASES.iter().find(|(words, ..)| words.iter().enumerate().all(|(n, text)| word(n, text)));
     if let Some((_, message, hint)) = phrase {
@@ -152,8 +152,8 @@ fn spelling(rest: &[TokenWithSpan], at: usize) -> Option<(String, &'static str)>
     })
 }
 
-/// A hint for a function that another dialect has.
-pub(crate) fn function(name: &str) -> Option<String> {
+/// Hint for a function of another dialect.
+pub(crate) fn function_hint(name: &str) -> Option<String> {
     let known = FUNCTIONS.iter().find(|(theirs, _)| name.eq_ignore_ascii_case(theirs))?;
     Some(if known.1.starts_with("write ") { known.1.to_owned() } else { format!("write {}", known.1) })
 }
@@ -167,6 +167,6 @@ mod tests {
         let functions = &crate::functions::FUNCTIONS;
         let both: Vec<_> = FUNCTIONS.iter().filter(|(name, _)| functions.scalar(name).is_some()).collect();
         assert!(both.is_empty(), "{both:?}");
-        assert!(function("DateAdd").is_some() && function("date_trunc").is_none());
+        assert!(function_hint("DateAdd").is_some() && function_hint("date_trunc").is_none());
     }
 }

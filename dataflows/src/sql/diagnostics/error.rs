@@ -1,46 +1,46 @@
-//! Mistakes in a topology, each with its place in the text and what to write instead.
+//! Mistakes in a topology, each with its place in the text and a hint.
 //!
-//! Inside this crate a mistake is a [`Mistake`] at a [`Pos`]; it leaves it as a [`SqlError`], which
-//! carries the file's name. `Display` is one line `FILE:LINE:COLUMN: what` and the hint indented
-//! below; [`SqlError::render`] adds the source line with a caret under the place. Nothing here
-//! knows how statements are read or planned.
+//! Inside this crate a mistake is a [`Mistake`] at a [`Pos`]; callers get a [`SqlError`], which
+//! has the file's name. `Display` is one line `FILE:LINE:COLUMN: message` and the hint indented
+//! below; [`SqlError::render`] adds the source line with a caret under the place. This module does not
+//! depend on parsing or planning.
 
 use std::fmt;
 
 use crate::sql::ast::{Pos, SqlFile};
 
-/// A mistake at a place, before the file's name is known.
+/// Mistake at a position, before the file's name is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where.
+    /// Position in the files.
     pub pos: Pos,
-    /// What is wrong.
+    /// Description of the mistake.
     pub message: String,
-    /// What to write instead.
+    /// Replacement or remedy.
     pub hint: Option<String>,
 }
 
 impl Mistake {
-    /// A mistake without a hint.
+    /// Makes a mistake without a hint.
     pub fn new(pos: Pos, message: impl Into<String>) -> Mistake {
         Mistake { pos, message: message.into(), hint: None }
     }
 
-    /// The same with a hint.
+    /// Sets the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Mistake {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same with a hint where there is one.
+    /// Sets the hint if there is one, and keeps the old one otherwise.
     #[must_use]
     pub fn maybe_hint(mut self, hint: Option<String>) -> Mistake {
         self.hint = hint.or(self.hint);
         self
     }
 
-    /// The mistake as users see it.
+    /// Resolves the file's name, for users.
     pub fn named(self, files: &[SqlFile]) -> SqlError {
         SqlError {
             file: files.get(self.pos.file).map_or_else(|| "topology".to_owned(), |f| f.name.clone()),
@@ -60,18 +60,18 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// A mistake in a topology, as users see it.
+/// Mistake in a topology, as users see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqlError {
-    /// The file's name as given.
+    /// File's name as given.
     pub file: String,
     /// 1-based line.
     pub line: u64,
     /// 1-based column, in characters.
     pub column: u64,
-    /// What is wrong.
+    /// Description of the mistake.
     pub message: String,
-    /// What to write instead.
+    /// Replacement or remedy.
     pub hint: Option<String>,
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for SqlError {
 }
 
 impl SqlError {
-    /// The mistake with its source line and a caret under the place, for terminals.
+    /// Formats the mistake with its source line and a caret under the place, for terminals.
     pub fn render(&self, files: &[SqlFile]) -> String {
         let mut out = format!("{}:{}:{}: {}", self.file, self.line, self.column, self.message);
         let line = files.iter().find(|f| f.name == self.file).and_then(|f| {
@@ -96,7 +96,7 @@ impl SqlError {
         });
         if let Some(line) = line {
             let number = self.line.to_string();
-            // Tabs are kept before the caret, so that it stands under its character at any tab width.
+            // Tabs before the caret are kept, so that it is under its character at any tab width.
             let before = usize::try_from(self.column.saturating_sub(1)).unwrap_or(0);
             let pad: String = line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             out.push_str(&format!("\n  {number} | {line}\n  {:w$} | {pad}^", "", w = number.len()));

@@ -1,8 +1,8 @@
-//! Planning errors as mistakes: plain sentences at a place, with the nearest name.
+//! Translation of planning errors to mistakes: plain sentences at a place, with the nearest name.
 //!
-//! DataFusion says what went wrong in its own words and types, sometimes with a span. Here the
-//! sentence is put in the words of this SQL dialect, and a missing span is found again by looking
-//! for the name in the query's syntax tree.
+//! DataFusion's errors use its own terms and types, and only some have a span. Here the sentence is
+//! translated to the terms of this SQL dialect, and a missing span is recovered by a search for the
+//! name in the query's syntax tree.
 
 use std::ops::ControlFlow;
 
@@ -19,44 +19,44 @@ use super::did_you_mean::did_you_mean;
 use super::error::Mistake;
 use super::site::Site;
 use super::site::place;
-use super::text::clean;
+use super::text::clean_message;
+use super::unsupported_plan::{Shown, Unsupported};
 use crate::functions::FUNCTIONS;
 use crate::functions::aggregates;
 use crate::sql::ast::Pos;
 use crate::sql::catalog::Catalog;
-use crate::sql::logical::joins::subquery::{PLACE, ROWS};
-use crate::sql::logical::joins::temporal::{ASOF_ON, LOOKUP_ON, MATCH};
-use crate::sql::logical::now::{NO_WATERMARK, NOT_HERE, NOW};
-use crate::sql::lower::frame::{BACKWARDS, MONTHS};
-use crate::sql::lower::join::NOT_IN;
+use crate::sql::logical::now::NOW;
 use crate::sql::parse::query::lambda::FUNCTIONS as LAMBDAS;
 use crate::sql::parse::query::temporal::{ASOF, LOOKUP};
 
-/// What went wrong in planning `query`.
-pub(crate) fn of(error: &DataFusionError, catalog: &Catalog, query: &Query, site: Site) -> Mistake {
+/// Translates an error in planning `query`.
+pub(crate) fn explain_query(
+    error: &DataFusionError,
+    catalog: &Catalog,
+    query: &Query,
+    site: Site,
+) -> Mistake {
     let find = |word: &str| {
-        let mut find = Find { word, found: Vec::new() };
+        let mut find = NameSearch { word, found: Vec::new() };
         let _ = query.visit(&mut find);
         find.found
     };
-    describe(error, site, &find, &|name| catalog.later(name).or_else(|| did_you_mean(name, catalog.names())))
+    explain(error, site, &find, &|name| catalog.later(name).or_else(|| did_you_mean(name, catalog.names())))
 }
 
-/// What went wrong in planning an expression over the columns of `schema`.
-pub(crate) fn of_expr(error: &DataFusionError, expr: &Expr, schema: &Schema, site: Site) -> Mistake {
+/// Translates an error in planning an expression over the columns of `schema`.
+pub(crate) fn explain_expr(error: &DataFusionError, expr: &Expr, schema: &Schema, site: Site) -> Mistake {
     let find = |word: &str| {
-        let mut find = Find { word, found: Vec::new() };
+        let mut find = NameSearch { word, found: Vec::new() };
         let _ = expr.visit(&mut find);
         find.found
     };
     let span = expr.span();
     let site = Site { pos: place(span, site.file, site.pos), ..site };
-    describe(error, site, &find, &|name| {
-        did_you_mean(name, schema.fields().iter().map(|f| f.name().as_str()))
-    })
+    explain(error, site, &find, &|name| did_you_mean(name, schema.fields().iter().map(|f| f.name().as_str())))
 }
 
-/// Where the SELECT list of `query` names a column `name` for the second time.
+/// Position at which the SELECT list of `query` names a column `name` for the second time.
 pub(crate) fn second_column(query: &Query, name: &str, site: Site) -> Option<Pos> {
     let mut body = query.body.as_ref();
     let select = loop {
@@ -80,15 +80,18 @@ pub(crate) fn second_column(query: &Query, name: &str, site: Site) -> Option<Pos
     spans.skip(1).find(|s| s.start.line > 0).map(|span| place(span, site.file, site.pos))
 }
 
-/// Spans of what goes by a name.
-type Finder<'a> = dyn Fn(&str) -> Vec<Span> + 'a;
+/// Function that finds the spans of a name, or of one of the placeholders below.
+type SpanFinder<'a> = dyn Fn(&str) -> Vec<Span> + 'a;
 
-fn describe(
+/// Translates an error; `find` locates names in the text, `near_table` suggests a relation for an unknown
+/// one.
+fn explain(
     error: &DataFusionError,
     site: Site,
-    find: &Finder<'_>,
+    find: &SpanFinder<'_>,
     near_table: &dyn Fn(&str) -> Option<String>,
 ) -> Mistake {
+    // The first of several errors.
     let error = error.iter().next().unwrap_or(error);
     if let DataFusionError::External(other) = error.find_root()
         && let Some(mistake) = other.downcast_ref::<Mistake>()
@@ -96,27 +99,33 @@ fn describe(
         return mistake.clone();
     }
     let diagnosed = error.diagnostic().and_then(|d| d.span.or_else(|| d.notes.iter().find_map(|n| n.span)));
+    // Without a span of its own, the error is placed at the name it is about, else at the statement.
     let at = |word: Option<&str>| match (diagnosed, word.and_then(|w| find(w).first().copied())) {
         (Some(s), _) => Pos { file: site.file, line: s.start.line, column: s.start.column },
         (None, Some(span)) => place(span, site.file, site.pos),
         (None, None) => site.pos,
     };
     let root = error.find_root();
+    if let DataFusionError::External(other) = root
+        && let Some(form) = other.downcast_ref::<Unsupported>()
+    {
+        return of_unsupported(*form, &at);
+    }
     if let DataFusionError::SchemaError(schema, _) = root {
         return schema_mistake(schema, &at, &|name| !find(&format!("\"{name}\"")).is_empty());
     }
-    let text = clean(&message(root));
+    let text = clean_message(&raw_message(root));
     if let Some(name) = text.strip_prefix("there is no source, table or view called ") {
         return Mistake::new(at(Some(name)), text.clone()).maybe_hint(near_table(name));
     }
-    if let Some(name) = between(&text, "Invalid function '", "'") {
+    if let Some(name) = text_between(&text, "Invalid function '", "'") {
         let names: Vec<String> =
             FUNCTIONS.scalar_names().into_iter().chain(FUNCTIONS.aggregate_names()).collect();
-        let remedy = FUNCTIONS.remedy(&name).map(str::to_owned).or_else(|| dialects::function(&name));
+        let remedy = FUNCTIONS.remedy(&name).map(str::to_owned).or_else(|| dialects::function_hint(&name));
         let hint = remedy.or_else(|| did_you_mean(&name, names.iter().map(String::as_str)));
         return Mistake::new(at(Some(&name)), format!("there is no function called {name}")).maybe_hint(hint);
     }
-    if let Some(name) = between(&text, "column \"", "\" must appear in the GROUP BY") {
+    if let Some(name) = text_between(&text, "column \"", "\" must appear in the GROUP BY") {
         let column = name.rsplit('.').next().unwrap_or(&name);
         return Mistake::new(
             at(Some(column)),
@@ -128,52 +137,28 @@ fn describe(
         return Mistake::new(site.pos, format!("a window function ORDER BY a {of} is not supported"))
             .hint("order by extract(epoch FROM x)");
     }
-    if let Some(mistake) = of_temporal(&text, &at).or_else(|| of_now(&text, &at)) {
-        return mistake;
-    }
-    let hint = match text.as_str() {
-        NOT_IN => "write NOT EXISTS (SELECT ... WHERE b.x = a.x), which takes a NULL for no match",
-        PLACE => "join the relation, or a view of it with GROUP BY, by hand",
-        ROWS => "aggregate in it, for example max(x), or end it with ORDER BY ... LIMIT 1",
-        BACKWARDS => {
-            return Mistake::new(at(None), text)
-                .hint("write the earlier bound first: BETWEEN 1 PRECEDING AND CURRENT ROW");
+    rephrase(&text, &at)
+}
+
+/// Gives an unsupported form its place and hint.
+fn of_unsupported(form: Unsupported, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
+    let place = match form.shown_at() {
+        Shown::Subquery => at(Some(SUBQUERY)),
+        Shown::Statement => at(None),
+        Shown::Asof => at(Some(&argument_of(ASOF))),
+        Shown::Lookup => at(Some(&argument_of(LOOKUP))),
+        Shown::Now => {
+            let places = [NOW, "now", "current_timestamp"].map(|word| at(Some(word)));
+            places.into_iter().find(|place| *place != at(None)).unwrap_or_else(|| at(None))
         }
-        MONTHS => return Mistake::new(at(None), text).hint("write both in days, or both in months"),
-        _ => return phrased(&text, &at),
     };
-    Mistake::new(at(Some(SUBQUERY)), text).hint(hint)
+    Mistake::new(place, form.to_string()).hint(form.hint())
 }
 
-/// Joins as of a time, at their conditions.
-fn of_temporal(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
-    let (mark, hint) = match text {
-        ASOF_ON => (ASOF, "put other conditions in WHERE, or in a view of the right side"),
-        MATCH => {
-            (ASOF, "write MATCH_CONDITION (a.ts >= b.ts), a being the left side; compute times in a view")
-        }
-        LOOKUP_ON => (LOOKUP, "put other conditions in a view of the right side"),
-        _ => return None,
-    };
-    Some(Mistake::new(at(Some(&argument(mark))), text.to_owned()).hint(hint))
-}
-
-/// Conditions on now(), at the first of them.
-fn of_now(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
-    let hint = match text {
-        NO_WATERMARK => "add WATERMARK FOR ts AS ts - INTERVAL '1 minute' to a source or table it reads",
-        NOT_HERE => "put it in WHERE, or filter one side of the join by it in a subquery",
-        _ => return None,
-    };
-    let places = [NOW, "now", "current_timestamp"].map(|word| at(Some(word)));
-    let place = places.into_iter().find(|place| *place != at(None)).unwrap_or_else(|| at(None));
-    Some(Mistake::new(place, text.to_owned()).hint(hint))
-}
-
-/// Sentences of DataFusion's that have a shorter one here.
-fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
+/// Rephrases DataFusion's sentences; an unknown one is kept.
+fn rephrase(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
     let convert = "convert one side: CAST(x AS TYPE)";
-    if let Some(pair) = between(text, "Cannot coerce arithmetic expression ", " to valid types") {
+    if let Some(pair) = text_between(text, "Cannot coerce arithmetic expression ", " to valid types") {
         return Mistake::new(at(None), format!("{pair}: these types do not go together")).hint(convert);
     }
     if let Some(pair) = text.split("for comparison operation ").nth(1) {
@@ -181,7 +166,7 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
         return Mistake::new(at(operator), format!("{pair}: these types do not compare")).hint(convert);
     }
     if let Some((expr, of)) =
-        between(text, "non-boolean predicate '", "'").zip(text.split("returning ").nth(1))
+        text_between(text, "non-boolean predicate '", "'").zip(text.split("returning ").nth(1))
     {
         let column = expr.rsplit('.').next().unwrap_or(&expr);
         return Mistake::new(at(Some(column)), format!("WHERE needs a condition, and {expr} is {of}"))
@@ -201,15 +186,15 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
             .hint("convert it, for example with CAST or date_part('epoch', ...)");
     }
     if text.starts_with("unnest() can only be applied to array") {
-        return Mistake::new(at(Some(&argument("unnest"))), "unnest needs an array");
+        return Mistake::new(at(Some(&argument_of("unnest"))), "unnest needs an array");
     }
     if let Some((function, rest)) = text.split_once(" needs a TIMESTAMP or TIMESTAMPTZ, and ") {
         let column = rest.split(" is ").next().unwrap_or_default();
-        return Mistake::new(at(Some(&windowed(&function.to_lowercase(), column))), text.to_owned())
+        return Mistake::new(at(Some(&window_time(&function.to_lowercase(), column))), text.to_owned())
             .hint("convert it in a view first, for example with to_timestamp_millis(ms)");
     }
     if let Some((value, of)) =
-        between(text, "Can't cast value ", " to type ").zip(text.split(" to type ").nth(1))
+        text_between(text, "Can't cast value ", " to type ").zip(text.split(" to type ").nth(1))
     {
         return Mistake::new(at(Some(&value)), format!("{value} does not fit {of}"))
             .hint(format!("a DECIMAL may hold it: CAST('{value}' AS DECIMAL(38, 0))"));
@@ -234,29 +219,30 @@ fn phrased(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
         return Mistake::new(at(Some(DISTINCT_ON)), message)
             .hint("order by them first: SELECT DISTINCT ON (a) a, b FROM t ORDER BY a, b DESC");
     }
-    Mistake::new(at(quoted(text).or_else(|| called(text)).as_deref()), text.to_owned())
+    Mistake::new(at(first_quoted(text).or_else(|| named_function(text)).as_deref()), text.to_owned())
 }
 
-/// The function that a sentence speaks of.
-fn called(text: &str) -> Option<String> {
+/// First window or aggregate function that a sentence names.
+fn named_function(text: &str) -> Option<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_lowercase);
     words.into_iter().find(|w| FUNCTIONS.window(w).is_some() || FUNCTIONS.aggregate(w).is_some())
 }
 
-/// Sentences about calls, operators and types that are not to be had.
+/// Errors about calls, operators and types that do not exist.
 fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
-    if let Some(name) = between(text, "Function '", "' failed to match any signature") {
-        let given = between(text, "(DataType: ", "), ").or_else(|| between(text, "(DataType: ", ")"));
+    if let Some(name) = text_between(text, "Function '", "' failed to match any signature") {
+        let given =
+            text_between(text, "(DataType: ", "), ").or_else(|| text_between(text, "(DataType: ", ")"));
         if let (Some(given), "sum" | "avg") = (&given, name.as_str()) {
             let message = format!("{name} needs a number, and this is {given}");
             let hint = format!("convert it: {name}(CAST(x AS BIGINT)), or another type of number");
-            return Some(Mistake::new(at(Some(&argument(&name))), message).hint(hint));
+            return Some(Mistake::new(at(Some(&argument_of(&name))), message).hint(hint));
         }
         let message =
             format!("{name} does not take {}", given.unwrap_or_else(|| "these arguments".to_owned()));
         return Some(Mistake::new(at(Some(&name)), message).hint("convert the argument: CAST(x AS TYPE)"));
     }
-    if let Some((name, why)) = between(text, "Function '", "' user-defined coercion failed with: ")
+    if let Some((name, why)) = text_between(text, "Function '", "' user-defined coercion failed with: ")
         .zip(text.split("' user-defined coercion failed with: ").nth(1))
     {
         let why = why.trim_start_matches("Error during planning: ");
@@ -274,10 +260,10 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
     }
     const CONSTANTS: [&str; 3] =
         ["' is no part of ", "date_trunc does not know '", "there is no time zone called '"];
-    if let (true, Some(word)) = (CONSTANTS.iter().any(|told| text.contains(told)), quoted(text)) {
+    if let (true, Some(word)) = (CONSTANTS.iter().any(|known| text.contains(known)), first_quoted(text)) {
         return Some(Mistake::new(at(Some(&format!("'{word}'"))), text.to_owned()));
     }
-    if let Some(name) = between(text, "Function '", "' expects ") {
+    if let Some(name) = text_between(text, "Function '", "' expects ") {
         let rest = text.split_once("' expects ").map_or("", |(_, rest)| rest);
         return Some(Mistake::new(at(Some(&name)), format!("{name} expects {rest}")));
     }
@@ -293,57 +279,64 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
     Some(Mistake::new(at(Some(operator)), text.to_owned()).hint("for a STRUCT write (s).field or s['field']"))
 }
 
-/// Sentences about JSONB: what is wrong, a colon, and what to do. An operator or a name in quotes is the place.
+/// Errors about JSONB: message, colon and hint in one sentence. Its operator or quoted name gives the place.
 fn of_jsonb(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
     let (message, hint) = text.rsplit_once(": ").filter(|_| text.contains("JSONB"))?;
     let operator = message.split(' ').find(|word| !word.contains(|c: char| c.is_alphanumeric()));
-    let place = quoted(message).or_else(|| operator.map(str::to_owned));
+    let place = first_quoted(message).or_else(|| operator.map(str::to_owned));
     Some(Mistake::new(at(place.as_deref()), message.replace('\'', "")).hint(hint))
 }
 
-/// Sentences about arguments that an aggregate does not take.
+/// Errors about arguments that an aggregate does not take.
 fn of_aggregate(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
-    let coerced =
-        || between(text, "satisfy a call to '", "' function").zip(between(text, "coercion from ", " to the"));
-    let required = || between(text, "Function '", "' requires ").zip(between(text, "(DataType: ", ")"));
+    let coerced = || {
+        text_between(text, "satisfy a call to '", "' function").zip(text_between(
+            text,
+            "coercion from ",
+            " to the",
+        ))
+    };
+    let required =
+        || text_between(text, "Function '", "' requires ").zip(text_between(text, "(DataType: ", ")"));
     if let Some((name, given)) = coerced().or_else(required) {
         let hint = aggregates::remedy(&name, text).unwrap_or("convert the argument: CAST(x AS TYPE)");
         return Some(Mistake::new(at(Some(&name)), format!("{name} does not take {given}")).hint(hint));
     }
     if let Some((name, counts)) =
-        between(text, "The function '", "' expected ").zip(text.split("' expected ").nth(1))
+        text_between(text, "The function '", "' expected ").zip(text.split("' expected ").nth(1))
     {
         return Some(Mistake::new(at(Some(&name)), format!("{name} expects {counts}")));
     }
-    let name = quoted(text)?;
+    let name = first_quoted(text)?;
     let hint = aggregates::remedy(&name, text)?;
     Some(Mistake::new(at(Some(&name)), text.replace('\'', "")).hint(hint))
 }
 
-/// Stands for the first argument of a call where a name is looked for.
-fn argument(function: &str) -> String {
+/// Placeholder for the first argument of a call, in a search for a name.
+fn argument_of(function: &str) -> String {
     format!("{function}(")
 }
 
-/// Stands for the time column of a window where a name is looked for.
-fn windowed(window: &str, column: &str) -> String {
+/// Placeholder for the time column of a window, in a search for a name.
+fn window_time(window: &str, column: &str) -> String {
     format!("{window} over {column}")
 }
 
-/// Stands for any aggregate where a name is looked for.
+/// Placeholder for any aggregate, in a search for a name.
 const AGGREGATE: &str = "AGGREGATE";
 
 const COMPARISONS: [&str; 8] = ["=", "<>", "!=", "<", "<=", ">", ">=", "IS"];
 
-/// Stands for what DISTINCT ON takes where a name is looked for.
+/// Placeholder for the first expression of DISTINCT ON, in a search for a name.
 const DISTINCT_ON: &str = "DISTINCT ON";
 
-/// Stands for the first subquery where a name is looked for.
+/// Placeholder for the first subquery, in a search for a name.
 const SUBQUERY: &str = "SUBQUERY";
 
-/// Stands for the right side of a UNION, INTERSECT or EXCEPT where a name is looked for.
+/// Placeholder for the right side of a UNION, INTERSECT or EXCEPT, in a search for a name.
 const UNION: &str = "UNION";
 
+/// Errors about names of columns: unknown, ambiguous or repeated.
 fn schema_mistake(
     schema: &SchemaError,
     at: &dyn Fn(Option<&str>) -> Pos,
@@ -398,8 +391,8 @@ fn schema_mistake(
     }
 }
 
-/// The error's own sentence, without what wraps it.
-fn message(root: &DataFusionError) -> String {
+/// Sentence of an error, without the prefix of its kind.
+fn raw_message(root: &DataFusionError) -> String {
     match root {
         DataFusionError::Plan(m)
         | DataFusionError::NotImplemented(m)
@@ -410,31 +403,32 @@ fn message(root: &DataFusionError) -> String {
     }
 }
 
-fn between(text: &str, before: &str, after: &str) -> Option<String> {
+/// Text between the first `before` and the next `after`.
+fn text_between(text: &str, before: &str, after: &str) -> Option<String> {
     let rest = &text[text.find(before)? + before.len()..];
     Some(rest[..rest.find(after)?].to_owned())
 }
 
-/// The first name in quotes, where the query may have it.
-fn quoted(text: &str) -> Option<String> {
-    between(text, "'", "'").or_else(|| between(text, "\"", "\""))
+/// First name in quotes, which may also stand in the query.
+fn first_quoted(text: &str) -> Option<String> {
+    text_between(text, "'", "'").or_else(|| text_between(text, "\"", "\""))
 }
 
-/// Finds what goes by a name: columns, aliases, tables and functions.
-struct Find<'a> {
+/// Visitor that finds the spans of a name: of columns, aliases, tables and functions.
+struct NameSearch<'a> {
     word: &'a str,
     found: Vec<Span>,
 }
 
-impl Find<'_> {
-    fn see(&mut self, value: &str, span: Span) {
+impl NameSearch<'_> {
+    fn record_match(&mut self, value: &str, span: Span) {
         if value.eq_ignore_ascii_case(self.word) && span.start.line > 0 {
             self.found.push(span);
         }
     }
 }
 
-impl Visitor for Find<'_> {
+impl Visitor for NameSearch<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
@@ -443,11 +437,11 @@ impl Visitor for Find<'_> {
         }
         for item in &select.projection {
             match item {
-                SelectItem::ExprWithAlias { alias, .. } => self.see(&alias.value, alias.span),
+                SelectItem::ExprWithAlias { alias, .. } => self.record_match(&alias.value, alias.span),
                 SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
                     if let Some(ExcludeSelectItem::Multiple(names)) = &options.opt_exclude {
                         names.iter().for_each(|name| {
-                            self.see(name.to_string().trim_matches('"'), name.span());
+                            self.record_match(name.to_string().trim_matches('"'), name.span());
                         });
                     }
                 }
@@ -460,7 +454,7 @@ impl Visitor for Find<'_> {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         let alias = match factor {
             TableFactor::Table { name, alias, .. } => {
-                self.see(&name.to_string(), name.span());
+                self.record_match(&name.to_string(), name.span());
                 alias
             }
             TableFactor::Derived { lateral, alias, .. } => {
@@ -472,7 +466,7 @@ impl Visitor for Find<'_> {
             _ => return ControlFlow::Continue(()),
         };
         if let Some(alias) = alias {
-            self.see(&alias.name.value, alias.name.span);
+            self.record_match(&alias.name.value, alias.name.span);
         }
         ControlFlow::Continue(())
     }
@@ -487,44 +481,45 @@ impl Visitor for Find<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Identifier(name) => {
-                self.see(&name.value, name.span);
+                self.record_match(&name.value, name.span);
                 if name.quote_style.is_some() {
-                    self.see(&name.to_string(), name.span);
+                    self.record_match(&name.to_string(), name.span);
                 }
             }
             Expr::CompoundIdentifier(names) => {
                 for name in names {
-                    self.see(&name.value, name.span);
+                    self.record_match(&name.value, name.span);
                 }
             }
-            Expr::Value(value) => self.see(&value.to_string(), value.span),
-            Expr::BinaryOp { op, .. } => self.see(&op.to_string(), expr.span()),
-            Expr::Like { .. } => self.see("like", expr.span()),
-            Expr::ILike { .. } => self.see("ilike", expr.span()),
-            Expr::SimilarTo { .. } => self.see("similar_to", expr.span()),
-            Expr::Cast { data_type, .. } => self.see(&data_type.to_string(), expr.span()),
+            Expr::Value(value) => self.record_match(&value.to_string(), value.span),
+            Expr::BinaryOp { op, .. } => self.record_match(&op.to_string(), expr.span()),
+            Expr::Like { .. } => self.record_match("like", expr.span()),
+            Expr::ILike { .. } => self.record_match("ilike", expr.span()),
+            Expr::SimilarTo { .. } => self.record_match("similar_to", expr.span()),
+            Expr::Cast { data_type, .. } => self.record_match(&data_type.to_string(), expr.span()),
             Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } if self.word == SUBQUERY => {
                 self.found.push(expr.span());
             }
             Expr::Function(f) => {
                 let name = f.name.to_string().to_lowercase();
-                // An error names a function by its first name, the text maybe by another.
+                // An error names a function by its first name, the text possibly by an alias.
                 let aggregate = || FUNCTIONS.aggregate(&name).map(|f| f.name().to_owned());
                 let first = FUNCTIONS.scalar(&name).map(|f| f.name().to_owned()).or_else(aggregate);
-                self.see(first.as_deref().unwrap_or(&name), f.name.span());
-                self.see(&name, f.name.span());
+                self.record_match(first.as_deref().unwrap_or(&name), f.name.span());
+                self.record_match(&name, f.name.span());
                 if self.word == AGGREGATE && FUNCTIONS.aggregate(&name).is_some() {
                     self.found.insert(0, f.name.span());
                 }
                 if let FunctionArguments::List(list) = &f.args
                     && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = list.args.first()
                 {
-                    self.see(&argument(&name), first.span());
-                    // A window stands in the text as the column it is over.
+                    self.record_match(&argument_of(&name), first.span());
+                    // The window functions of TUMBLE, HOP and SESSION have no spans; their time column has
+                    // one.
                     let window = name.split('_').nth(1).filter(|_| name.starts_with("herald_"));
                     let column = crate::sql::syntax::names::natural_name(first);
                     if let (Some(window), Some(column)) = (window, column) {
-                        self.see(&windowed(window, &column.value), first.span());
+                        self.record_match(&window_time(window, &column.value), first.span());
                     }
                 }
             }

@@ -1,19 +1,19 @@
-//! Places that mistakes of a query point to.
+//! Positions that mistakes in a query point to.
 
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use crate::sql::ast::Pos;
 
-/// Where a query stands: what its mistakes point into.
+/// Statement of a query, to which positions of its mistakes refer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site {
     /// File of the statement.
     pub file: usize,
-    /// The statement's place, for what has no better one.
+    /// Position of the statement, for mistakes without a better one.
     pub pos: Pos,
 }
 
-/// The place of a span, or `fallback` where it has none.
+/// Position of a span, or `fallback` if the span is empty.
 pub(crate) fn place(span: Span, file: usize, fallback: Pos) -> Pos {
     if span.start.line == 0 {
         return fallback;

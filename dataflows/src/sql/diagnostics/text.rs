@@ -1,7 +1,7 @@
-//! DataFusion's sentences in SQL's words.
+//! Translation of DataFusion's messages to SQL's terms.
 
-/// One sentence with SQL's type names.
-pub(in crate::sql) fn clean(text: &str) -> String {
+/// Reduces a message to one sentence, with SQL's type names.
+pub(in crate::sql) fn clean_message(text: &str) -> String {
     let end = text
         .find("\n\nbacktrace")
         .or_else(|| text.find(".\nThis issue was likely caused"))
@@ -12,6 +12,7 @@ pub(in crate::sql) fn clean(text: &str) -> String {
     {
         out.truncate(at);
     }
+    // Longer names come before those they contain: Timestamp(µs, "UTC") before Timestamp(µs).
     const TYPES: [(&str, &str); 18] = [
         ("Timestamp(µs, \"UTC\")", "TIMESTAMPTZ"),
         ("Timestamp(µs)", "TIMESTAMP"),

@@ -1,8 +1,8 @@
-//! What a query may not contain, found in its syntax tree before planning.
+//! Refusal of unsupported constructs in a query's syntax tree, before planning.
 //!
-//! Each refusal names the thing, its place and what to write instead; all of a query's refusals
-//! are reported together. What passes here is what `lower` can express, apart from what only types
-//! or equalities can tell (a join without an equality, an aggregate over an interval).
+//! Each refusal names the construct, its place and a replacement; all of a query's refusals are
+//! reported together. `lower` can express every query that passes here, except for faults that only
+//! types or equalities show (a join without an equality, an aggregate over an interval).
 
 pub(crate) mod order;
 
@@ -24,26 +24,29 @@ use crate::sql::logical::joins::{subquery, using};
 use crate::sql::logical::now;
 use crate::sql::syntax::recursion;
 
-/// Everything in `query` that Herald does not do; `view` where a watermark moves on below it.
-pub(crate) fn query(query: &Query, file: usize, fallback: Pos, view: bool) -> Vec<Mistake> {
+/// Refuses everything in `query` that Herald does not support; `view` is true if watermarks advance below it,
+/// so that conditions on now() are possible.
+pub(crate) fn refuse_query(query: &Query, file: usize, fallback: Pos, view: bool) -> Vec<Mistake> {
     let top: *const Query = query;
-    let mut refuse = Refuse { file, fallback, view, top, placed: vec![], conditions: vec![], out: vec![] };
+    let mut refuse =
+        UnsupportedCheck { file, fallback, view, top, placed: vec![], conditions: vec![], out: vec![] };
     let _ = query.visit(&mut refuse);
     refuse.out
 }
 
-/// Everything in a generated column's or a constraint's expression that Herald does not do there.
-pub(crate) fn expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistake> {
+/// Refuses everything in the expression of a generated column or a constraint that Herald does not support
+/// there.
+pub(crate) fn refuse_expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistake> {
     let top = std::ptr::null();
     let mut refuse =
-        Refuse { file, fallback, view: true, top, placed: vec![], conditions: vec![], out: vec![] };
+        UnsupportedCheck { file, fallback, view: true, top, placed: vec![], conditions: vec![], out: vec![] };
     let _ = expr.visit(&mut refuse);
     refuse.out
 }
 
-/// What `query` has that changes nothing: an ORDER BY that no LIMIT follows.
-pub(crate) fn idle(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
-    let mut orders = Orders(vec![]);
+/// Warns of clauses of `query` without effect: ORDER BY without LIMIT.
+pub(crate) fn idle_orders(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
+    let mut orders = IdleOrders(vec![]);
     let _ = query.visit(&mut orders);
     let hint = "add LIMIT n, or sort where it is read: herald query \"SELECT ... ORDER BY ...\"";
     let spans = orders.0.into_iter().map(|span| place(span, file, fallback));
@@ -54,10 +57,10 @@ pub(crate) fn idle(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
         .collect()
 }
 
-/// Places of ORDER BYs without effect.
-struct Orders(Vec<Span>);
+/// Visitor that collects the spans of ORDER BYs without effect.
+struct IdleOrders(Vec<Span>);
 
-impl Visitor for Orders {
+impl Visitor for IdleOrders {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -68,16 +71,16 @@ impl Visitor for Orders {
     }
 }
 
-struct Refuse {
+struct UnsupportedCheck {
     file: usize,
     fallback: Pos,
-    /// Tells whether the query is a view's, which changes with the watermark.
+    /// True if the query is a view's, which changes with the watermark.
     view: bool,
-    /// The whole query.
+    /// Whole query; null for an expression.
     top: *const Query,
-    /// Subqueries that a join can stand for, and calls of now() that a filter can.
+    /// Subqueries that become joins, and calls of now() that become temporal filters.
     placed: Vec<*const Expr>,
-    /// Queries that stand in an expression.
+    /// Queries that are conditions: operands of IN and EXISTS.
     conditions: Vec<*const Query>,
     out: Vec<Mistake>,
 }
@@ -88,9 +91,11 @@ const VALUE: &str = "put it in SELECT, WHERE or HAVING, or join a view that has 
 const CONDITION: &str = "make it a condition of WHERE or HAVING, joined with others by AND or OR";
 const NOT_IN: &str = "join it with AND only, or write NOT EXISTS, which takes a NULL for no match";
 
-impl Refuse {
-    fn no(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+impl UnsupportedCheck {
+    /// Reports a refusal, unless its position has one already.
+    fn refuse(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
         let pos = place(span, self.file, self.fallback);
+        // A part and its whole may begin at the same place; the first refusal is enough.
         if !self.out.iter().any(|m| m.pos == pos) {
             self.out.push(Mistake::new(pos, message).hint(hint));
         }
@@ -109,7 +114,7 @@ impl Refuse {
                 match op {
                     SetOperator::Union => {}
                     SetOperator::Minus => {
-                        self.no(right.span(), "MINUS is not supported", "write EXCEPT");
+                        self.refuse(right.span(), "MINUS is not supported", "write EXCEPT");
                     }
                     SetOperator::Intersect | SetOperator::Except => {}
                 }
@@ -117,7 +122,7 @@ impl Refuse {
                     set_quantifier,
                     SetQuantifier::All | SetQuantifier::None | SetQuantifier::Distinct
                 ) {
-                    self.no(
+                    self.refuse(
                         right.span(),
                         format!("{op} {set_quantifier} is not supported"),
                         format!("list the columns in the same order and use {op}"),
@@ -125,11 +130,11 @@ impl Refuse {
                 }
             }
             SetExpr::Values(_) => {}
-            _ => self.no(body.span(), "only SELECT is allowed here", "write SELECT ... FROM ..."),
+            _ => self.refuse(body.span(), "only SELECT is allowed here", "write SELECT ... FROM ..."),
         }
     }
 
-    fn join(&mut self, join: &Join) {
+    fn check_join(&mut self, join: &Join) {
         let span = join.relation.span();
         let unnest = matches!(join.relation, TableFactor::UNNEST { .. });
         let lateral = matches!(join.relation, TableFactor::Derived { lateral: true, .. });
@@ -175,10 +180,10 @@ impl Refuse {
             JoinOperator::AsOf { .. } => ("ASOF JOIN", "use an equi-join with a condition on the times"),
             _ => ("this kind of join", "use JOIN or LEFT JOIN ... ON"),
         };
-        self.no(span, format!("{} is not supported", what.0), what.1);
+        self.refuse(span, format!("{} is not supported", what.0), what.1);
     }
 
-    fn function(&mut self, f: &Function) {
+    fn check_function(&mut self, f: &Function) {
         let name = f.name.to_string().to_lowercase();
         let span = f.name.span();
         if FUNCTIONS.is_volatile(&name) {
@@ -187,29 +192,29 @@ impl Refuse {
                 (true, true) => CLOCK,
                 (true, false) => "write the time, as in ts > TIMESTAMPTZ '2026-01-31 12:00:00+00'",
             };
-            return self.no(span, format!("{name}() is refused: its result depends on when or where it runs, so it could not be recomputed"), hint);
+            return self.refuse(span, format!("{name}() is refused: its result depends on when or where it runs, so it could not be recomputed"), hint);
         }
         if name == "map" {
-            return self.no(
+            return self.refuse(
                 span,
                 "MAP is not supported",
                 "write jsonb_build_object('a', x), and take parts with ->>",
             );
         }
-        if let Some((span, message, hint)) = order::not_over(f, &name) {
-            return self.no(span, message, hint);
+        if let Some((span, message, hint)) = order::refuse_not_over(f, &name) {
+            return self.refuse(span, message, hint);
         }
         if f.over.is_some() {
-            if let Some((span, message, hint)) = order::over(f, &name) {
-                self.no(span, message, hint);
+            if let Some((span, message, hint)) = order::refuse_over(f, &name) {
+                self.refuse(span, message, hint);
             }
             return;
         }
         if name == "unnest" && span.start.line == 0 {
-            return; // The parser's own: a HOP, or one in the SELECT list.
+            return; // Made by a rewrite: a HOP, or an unnest in the SELECT list.
         }
         if name == "unnest" {
-            return self.no(
+            return self.refuse(
                 span,
                 "unnest stands in the SELECT list or in FROM, and takes one array",
                 "put it in FROM: FROM t, UNNEST(t.items) AS i",
@@ -218,11 +223,11 @@ impl Refuse {
         if FUNCTIONS.aggregate(&name).is_none() || FUNCTIONS.scalar(&name).is_some() {
             return;
         }
-        self.aggregate(f, &name, span);
+        self.check_aggregate(f, &name, span);
     }
 
-    fn aggregate(&mut self, f: &Function, name: &str, span: Span) {
-        // One of several names.
+    fn check_aggregate(&mut self, f: &Function, name: &str, span: Span) {
+        // An aggregate has several names; the checks know its first.
         let first = FUNCTIONS.aggregate(name).map(|f| f.name().to_owned()).unwrap_or_default();
         if !aggregates::is_kept(&first) && first != "grouping" {
             let hint = match first.as_str() {
@@ -232,13 +237,13 @@ impl Refuse {
                 "nth_value" => "use array_agg(x ORDER BY y)[n]",
                 _ => "use count, sum, avg, min or max",
             };
-            return self.no(span, format!("the aggregate {name} is not supported"), hint);
+            return self.refuse(span, format!("the aggregate {name} is not supported"), hint);
         }
         let ordered = aggregates::is_ordered(&first);
         if let FunctionArguments::List(list) = &f.args {
             let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
             if distinct && list.args.len() > 1 && first != "string_agg" {
-                return self.no(
+                return self.refuse(
                     span,
                     format!("{name}(DISTINCT ...) over more than one value is not supported"),
                     format!(
@@ -258,7 +263,7 @@ impl Refuse {
                     true => "ORDER BY and IGNORE NULLS are what can stand there",
                     false => "remove ORDER BY and the like: the result does not depend on order",
                 };
-                return self.no(span, format!("clauses inside {name}(...) are not supported"), hint);
+                return self.refuse(span, format!("clauses inside {name}(...) are not supported"), hint);
             }
         }
         if !f.within_group.is_empty() && !aggregates::is_within_group(&first) {
@@ -266,15 +271,19 @@ impl Refuse {
                 true => format!("write {name}(x ORDER BY y)"),
                 false => "remove it: the result does not depend on order".to_owned(),
             };
-            self.no(span, format!("{name} takes no WITHIN GROUP"), hint);
+            self.refuse(span, format!("{name} takes no WITHIN GROUP"), hint);
         }
         if f.null_treatment.is_some() && !ordered {
-            self.no(span, format!("{name} leaves NULLs out anyway"), "remove IGNORE NULLS or RESPECT NULLS");
+            self.refuse(
+                span,
+                format!("{name} leaves NULLs out anyway"),
+                "remove IGNORE NULLS or RESPECT NULLS",
+            );
         }
     }
 }
 
-/// Whether a collation is the order of bytes, which text has anyway.
+/// Tells whether a collation is the order of bytes, which text has anyway.
 fn is_bytewise(collation: &ObjectName) -> bool {
     let last = collation.0.last().and_then(|part| part.as_ident());
     last.is_some_and(|name| {
@@ -282,20 +291,20 @@ fn is_bytewise(collation: &ObjectName) -> bool {
     })
 }
 
-impl Visitor for Refuse {
+impl Visitor for UnsupportedCheck {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if let Some(span) = recursion::of(query).filter(|_| !std::ptr::eq(self.top, query)) {
+        if let Some(span) = recursion::recursive_name(query).filter(|_| !std::ptr::eq(self.top, query)) {
             let hint = "write it at the beginning of the view, or make a view of it";
-            self.no(span, "WITH RECURSIVE in a subquery is not supported", hint);
+            self.refuse(span, "WITH RECURSIVE in a subquery is not supported", hint);
         }
         let condition = self.conditions.iter().any(|inner| std::ptr::eq(*inner, query));
-        if let Some((span, message, hint)) = order::query(query, condition) {
-            self.no(span, message, hint);
+        if let Some((span, message, hint)) = order::refuse_order(query, condition) {
+            self.refuse(span, message, hint);
         }
         if !query.locks.is_empty() || query.for_clause.is_some() || !query.pipe_operators.is_empty() {
-            self.no(
+            self.refuse(
                 query.span(),
                 "FOR UPDATE, FOR XML and pipe operators are not supported",
                 "write a plain SELECT",
@@ -306,18 +315,18 @@ impl Visitor for Refuse {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        self.placed.extend(subquery::placed(select));
+        self.placed.extend(subquery::joinable_subqueries(select));
         if self.view {
-            let (placed, wrong) = now::placed(select);
+            let (placed, wrong) = now::placed_calls(select);
             self.placed.extend(placed);
-            wrong.into_iter().for_each(|(span, message, hint)| self.no(span, message, hint));
+            wrong.into_iter().for_each(|(span, message, hint)| self.refuse(span, message, hint));
         }
         match &select.group_by {
             GroupByExpr::All(_) => {
-                self.no(select.span(), "GROUP BY ALL is not supported", "list the grouping columns")
+                self.refuse(select.span(), "GROUP BY ALL is not supported", "list the grouping columns")
             }
             GroupByExpr::Expressions(_, modifiers) if !modifiers.is_empty() => {
-                self.no(
+                self.refuse(
                     select.span(),
                     "GROUP BY modifiers are not supported",
                     "write GROUP BY ROLLUP (a, b)",
@@ -326,7 +335,7 @@ impl Visitor for Refuse {
             GroupByExpr::Expressions(..) => {}
         }
         if select.top.is_some() {
-            self.no(select.span(), "TOP is not supported", "write ORDER BY x LIMIT n");
+            self.refuse(select.span(), "TOP is not supported", "write ORDER BY x LIMIT n");
         }
         let odd = select.into.is_some()
             || !select.lateral_views.is_empty()
@@ -336,17 +345,17 @@ impl Visitor for Refuse {
             || !select.distribute_by.is_empty()
             || !select.sort_by.is_empty();
         if odd {
-            self.no(
+            self.refuse(
                 select.span(),
                 "this SELECT has a clause that is not supported",
                 "use SELECT, FROM, WHERE, GROUP BY, HAVING, QUALIFY and WINDOW only",
             );
         }
         for join in select.from.iter().flat_map(|f| &f.joins) {
-            self.join(join);
+            self.check_join(join);
         }
         for span in using::left_keys(select) {
-            self.no(
+            self.refuse(
                 span,
                 "the left side's own column is not to be had where USING merges it in a RIGHT or FULL join",
                 "write the column without its table, or ON a.k = b.k instead of USING",
@@ -360,21 +369,25 @@ impl Visitor for Refuse {
             TableFactor::Table { name, version, sample, with_ordinality, args, .. } => {
                 let span = name.span();
                 if version.is_some() {
-                    self.no(
+                    self.refuse(
                         span,
                         "FOR SYSTEM_TIME AS OF is not supported yet",
                         "use LEFT JOIN: results are then revised when the dimension changes",
                     );
                 } else if sample.is_some() || *with_ordinality {
-                    self.no(span, "TABLESAMPLE and WITH ORDINALITY are not supported", "remove the clause");
+                    self.refuse(
+                        span,
+                        "TABLESAMPLE and WITH ORDINALITY are not supported",
+                        "remove the clause",
+                    );
                 } else if args.is_some() {
                     let called = name.to_string().to_lowercase();
                     match called.as_str() {
                         "tumble" | "hop" => {}
                         "cumulate" => {
-                            self.no(span, "CUMULATE windows are not supported", "use TUMBLE or HOP")
+                            self.refuse(span, "CUMULATE windows are not supported", "use TUMBLE or HOP")
                         }
-                        _ => self.no(
+                        _ => self.refuse(
                             span,
                             format!("there is no table function called {called}"),
                             "TUMBLE, HOP, SESSION and UNNEST are the table functions",
@@ -384,11 +397,11 @@ impl Visitor for Refuse {
             }
             TableFactor::Derived { sample, .. } => {
                 if sample.is_some() {
-                    self.no(factor.span(), "TABLESAMPLE is not supported", "filter by a column in WHERE");
+                    self.refuse(factor.span(), "TABLESAMPLE is not supported", "filter by a column in WHERE");
                 }
             }
             TableFactor::UNNEST { .. } | TableFactor::NestedJoin { .. } => {}
-            _ => self.no(
+            _ => self.refuse(
                 factor.span(),
                 "this kind of table expression is not supported",
                 "use a name, a subquery, TUMBLE, HOP or UNNEST",
@@ -403,17 +416,19 @@ impl Visitor for Refuse {
         }
         match expr {
             Expr::Function(_) if self.is_placed(expr) => {}
-            Expr::Function(f) => self.function(f),
+            Expr::Function(f) => self.check_function(f),
             Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } if self.is_placed(expr) => {}
-            Expr::Subquery(_) => self.no(expr.span(), "a subquery as a value is not supported here", VALUE),
+            Expr::Subquery(_) => {
+                self.refuse(expr.span(), "a subquery as a value is not supported here", VALUE)
+            }
             Expr::InSubquery { negated: true, .. } => {
-                self.no(expr.span(), "NOT IN (SELECT ...) is not supported here", NOT_IN);
+                self.refuse(expr.span(), "NOT IN (SELECT ...) is not supported here", NOT_IN);
             }
             Expr::InSubquery { .. } => {
-                self.no(expr.span(), "IN (SELECT ...) is not supported here", CONDITION);
+                self.refuse(expr.span(), "IN (SELECT ...) is not supported here", CONDITION);
             }
-            Expr::Exists { .. } => self.no(expr.span(), "EXISTS is not supported here", CONDITION),
-            Expr::Collate { collation, .. } if !is_bytewise(collation) => self.no(
+            Expr::Exists { .. } => self.refuse(expr.span(), "EXISTS is not supported here", CONDITION),
+            Expr::Collate { collation, .. } if !is_bytewise(collation) => self.refuse(
                 collation.span(),
                 format!("COLLATE {collation} is not supported: text compares by its bytes"),
                 "leave it out, or write COLLATE \"C\"",
@@ -421,7 +436,7 @@ impl Visitor for Refuse {
             Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }
                 if matches!(right.as_ref(), Expr::Subquery(_)) =>
             {
-                self.no(
+                self.refuse(
                     expr.span(),
                     "ANY and ALL of a subquery are supported as = ANY and <> ALL only",
                     "compare with min(x) or max(x) of the subquery, and say what NULL and no row are to mean",

@@ -1,10 +1,11 @@
-//! Constants evaluated once, and conditions that are decided by them.
+//! Constant folding, and simplification of conditions with constant parts.
 //!
-//! The one simplifier of expressions. DataFusion's merges IN lists, moves casts to the other side of a
-//! comparison and distributes signs, and does not keep NULL, rounding and overflow while it does. Here a
-//! part without columns becomes its value, which is evaluated as any row would evaluate it; TRUE and FALSE
-//! leave AND, OR, NOT and CASE; a column that is NOT NULL is not NULL; nothing else changes. A part that fails stays as it is, so that rows that
-//! reach it fail, but text that is no value of its type is a mistake of the query.
+//! This replaces DataFusion's simplifier, which merges IN lists, moves casts to the other side of a
+//! comparison and distributes signs, and thereby changes NULLs, rounding and overflow. Here a part without
+//! columns becomes its value, evaluated as it would be for a row; TRUE and FALSE are removed from AND, OR,
+//! NOT and CASE; `IS NULL` and `IS NOT NULL` of a NOT NULL column are decided; nothing else changes. A part
+//! that fails stays as it is, so that the rows that reach it fail; but text that is no value of its type is a
+//! mistake of the query.
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema};
@@ -18,11 +19,11 @@ use datafusion_optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use super::rewrite;
 use crate::sql::lower;
 
-/// The rule, for the optimiser's list.
+/// Optimiser rule that folds constants.
 #[derive(Debug)]
-pub(crate) struct Fold;
+pub(crate) struct FoldConstants;
 
-impl OptimizerRule for Fold {
+impl OptimizerRule for FoldConstants {
     fn name(&self) -> &str {
         "fold_constants"
     }
@@ -32,13 +33,13 @@ impl OptimizerRule for Fold {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        rewrite::node_expressions(plan, &|e, schema| folded(e, schema))
+        rewrite::node_expressions(plan, &|e, schema| fold_expression(e, schema))
     }
 }
 
-/// One expression whose parts are folded.
-fn folded(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let expr = match decided(expr) {
+/// Folds one expression whose parts are folded already.
+fn fold_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let expr = match simplify_logic(expr) {
         Ok(simpler) => return Ok(Transformed::yes(simpler)),
         Err(same) => same,
     };
@@ -51,14 +52,14 @@ fn folded(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if !is_constant(&expr) {
         return Ok(Transformed::no(expr));
     }
-    match evaluated(&expr, schema) {
+    match evaluate_constant(&expr, schema) {
         Some(Ok(value)) => Ok(Transformed::yes(value)),
         Some(Err(message)) if reads_text(&expr) => plan_err!("{message}"),
         _ => Ok(Transformed::no(expr)),
     }
 }
 
-/// An operator or call over literals alone.
+/// Tells whether an expression is an operator or call over literals only.
 fn is_constant(expr: &Expr) -> bool {
     let literal = |e: &Expr| matches!(e, Expr::Literal(..));
     match expr {
@@ -82,17 +83,18 @@ fn is_constant(expr: &Expr) -> bool {
     }
 }
 
-/// The value of a constant, as a literal of the same type and meaning; or why it has none.
-fn evaluated(expr: &Expr, schema: &DFSchema) -> Option<Result<Expr, String>> {
+/// Evaluates a constant to a literal of the same type and metadata; the inner error is the message of a
+/// failed evaluation. None if the expression cannot be folded.
+fn evaluate_constant(expr: &Expr, schema: &DFSchema) -> Option<Result<Expr, String>> {
     let (_, field) = expr.to_field(schema).ok()?;
     let empty = DFSchema::empty();
-    let scalar = lower::scalar(expr, &empty).ok()?;
+    let scalar = lower::lower_scalar(expr, &empty).ok()?;
     let row = RecordBatchOptions::new().with_row_count(Some(1));
     let row = RecordBatch::try_new_with_options(Schema::empty().into(), vec![], &row).ok()?;
     let array = match scalar.evaluate(&row) {
         Ok(array) => array,
         Err(error) => {
-            return Some(Err(crate::sql::diagnostics::text::clean(&error.strip_backtrace())));
+            return Some(Err(crate::sql::diagnostics::text::clean_message(&error.strip_backtrace())));
         }
     };
     let value = ScalarValue::try_from_array(&array, 0).ok()?;
@@ -103,7 +105,7 @@ fn evaluated(expr: &Expr, schema: &DFSchema) -> Option<Result<Expr, String>> {
     Some(Ok(Expr::Literal(value, metadata)))
 }
 
-/// Conversion of a text constant, which PostgreSQL reads when it plans.
+/// Tells whether an expression converts a text constant, which PostgreSQL does at planning time.
 fn reads_text(expr: &Expr) -> bool {
     let text = |e: &Expr| matches!(e, Expr::Literal(ScalarValue::Utf8(Some(_)), _));
     match expr {
@@ -113,13 +115,14 @@ fn reads_text(expr: &Expr) -> bool {
     }
 }
 
-/// What a TRUE or FALSE among the parts decides; the expression itself where nothing is decided.
-fn decided(expr: Expr) -> Result<Expr, Expr> {
+/// Simplifies a logical expression with TRUE or FALSE among its parts. `Err` returns the expression
+/// unchanged.
+fn simplify_logic(expr: Expr) -> Result<Expr, Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
-            // AND is decided by FALSE and unmoved by TRUE; OR the other way round.
+            // FALSE decides AND, and TRUE drops out of it; for OR it is the other way round.
             let decisive = op == Operator::Or;
-            match (truth(&left), truth(&right)) {
+            match (truth_value(&left), truth_value(&right)) {
                 (Some(l), _) if l == decisive => Ok(lit(decisive)),
                 (_, Some(r)) if r == decisive => Ok(lit(decisive)),
                 (Some(_), _) => Ok(*right),
@@ -136,16 +139,17 @@ fn decided(expr: Expr) -> Result<Expr, Expr> {
     }
 }
 
-/// A CASE without the branches that no row takes, ended by the first that every row takes.
+/// Removes the branches of a CASE that are never taken and those behind one that is always taken. `Err`
+/// returns the CASE unchanged.
 fn decided_case(mut case: Case) -> Result<Expr, Expr> {
-    let all_never = case.when_then_expr.iter().all(|(when, _)| never(when));
+    let all_never = case.when_then_expr.iter().all(|(when, _)| is_never_true(when));
     if all_never && case.else_expr.is_none() {
-        // The branches give the type of the NULL.
+        // The CASE is NULL, but only its branches give the type of that NULL.
         return Err(Expr::Case(case));
     }
     let before = case.when_then_expr.len();
-    case.when_then_expr.retain(|(when, _)| !never(when));
-    if let Some(at) = case.when_then_expr.iter().position(|(when, _)| truth(when) == Some(true)) {
+    case.when_then_expr.retain(|(when, _)| !is_never_true(when));
+    if let Some(at) = case.when_then_expr.iter().position(|(when, _)| truth_value(when) == Some(true)) {
         case.else_expr = case.when_then_expr.drain(at..).next().map(|(_, then)| then);
     }
     match (case.when_then_expr.len(), case.else_expr.take()) {
@@ -157,14 +161,15 @@ fn decided_case(mut case: Case) -> Result<Expr, Expr> {
     }
 }
 
-fn truth(expr: &Expr) -> Option<bool> {
+/// Value of a boolean literal; None for NULL and for any other expression.
+fn truth_value(expr: &Expr) -> Option<bool> {
     match expr {
         Expr::Literal(ScalarValue::Boolean(value), _) => *value,
         _ => None,
     }
 }
 
-/// A condition that no row meets.
-fn never(expr: &Expr) -> bool {
+/// Tells whether a condition is the literal FALSE or NULL.
+fn is_never_true(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Boolean(None | Some(false)), _))
 }

@@ -1,9 +1,9 @@
-//! GROUP BY of a key with the columns it determines: `SELECT u.id, u.name, count(*) ... GROUP BY u.id`.
+//! Functionally dependent columns beside GROUP BY: `SELECT u.id, u.name, count(*) ... GROUP BY u.id`.
 //!
-//! PostgreSQL lets a column stand beside GROUP BY when the grouping holds the primary key of its table. The
-//! planner asks for each such column by name; here it is added to the GROUP BY it is missing in, which
-//! changes no group. A table with a retention has no such key: a forgotten row may come again beside
-//! results that stay.
+//! PostgreSQL accepts an ungrouped column if the grouping contains the primary key of its table. DataFusion's
+//! planner fails with the name of the column; here the column is added to the GROUP BY that lacks it, which
+//! changes no group. A table with a retention has no such key: a key may return with other values after its
+//! row has expired, while results of the expired row remain.
 
 use std::ops::ControlFlow;
 
@@ -16,14 +16,14 @@ use datafusion_sql::sqlparser::ast::{
 use crate::sql::catalog::Catalog;
 use crate::sql::parse::cursor::fold;
 
-/// Columns added to one query, at most.
+/// Greatest number of columns added to one query.
 const MAX_ADDED: usize = 256;
 
-/// What `plan` makes of `query`, once columns that keys determine are in its GROUP BY.
+/// Plans `query` by `plan`, adding columns that a grouped key determines to its GROUP BY.
 ///
 /// # Errors
-/// What `plan` says otherwise.
-pub(crate) fn planned(
+/// The error of `plan` if no column can be added.
+pub(crate) fn plan_with_dependents(
     catalog: &Catalog,
     mut query: Query,
     plan: impl Fn(Query) -> Result<LogicalPlan>,
@@ -33,8 +33,8 @@ pub(crate) fn planned(
             Err(error) => error,
             planned => return planned,
         };
-        let Some(column) = missing(&error) else { return Err(error) };
-        let mut add = Add { catalog, column };
+        let Some(column) = missing_column(&error) else { return Err(error) };
+        let mut add = AddDependent { catalog, column };
         if query.visit(&mut add).is_continue() {
             return Err(error);
         }
@@ -42,8 +42,8 @@ pub(crate) fn planned(
     plan(query)
 }
 
-/// The qualifier and the name of a column that is neither grouped nor aggregated.
-fn missing(error: &DataFusionError) -> Option<(Option<String>, String)> {
+/// Qualifier and name of the column that a planning error names as neither grouped nor aggregated.
+fn missing_column(error: &DataFusionError) -> Option<(Option<String>, String)> {
     let text = error.strip_backtrace();
     let rest = text.split_once("column \"")?.1;
     let name = rest.split_once("\" must appear in the GROUP BY")?.0;
@@ -53,13 +53,14 @@ fn missing(error: &DataFusionError) -> Option<(Option<String>, String)> {
     })
 }
 
-/// Adds a column to the first GROUP BY that holds the key of its table.
-struct Add<'a> {
+/// Visitor that adds a column to the first GROUP BY with a key of the column's table, and breaks once it is
+/// added.
+struct AddDependent<'a> {
     catalog: &'a Catalog,
     column: (Option<String>, String),
 }
 
-impl VisitorMut for Add<'_> {
+impl VisitorMut for AddDependent<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
@@ -70,8 +71,10 @@ impl VisitorMut for Add<'_> {
             return ControlFlow::Continue(());
         }
         let (qualifier, name) = &self.column;
-        for (table, alias) in tables(&select.from) {
-            if qualifier.as_ref().is_some_and(|q| *q != alias) || !self.determines(table, &alias, by, name) {
+        for (table, alias) in tables_of(&select.from) {
+            if qualifier.as_ref().is_some_and(|q| *q != alias)
+                || !self.key_determines(table, &alias, by, name)
+            {
                 continue;
             }
             let quoted = |text: &str| Ident::with_quote('"', text);
@@ -85,20 +88,20 @@ impl VisitorMut for Add<'_> {
     }
 }
 
-impl Add<'_> {
-    /// Tells whether `by` holds a key of a table that has the column `name`.
-    fn determines(&self, table: &ObjectName, alias: &str, by: &[Expr], name: &str) -> bool {
+impl AddDependent<'_> {
+    /// Tells whether `by` contains a key of the table, and the table has a column called `name`.
+    fn key_determines(&self, table: &ObjectName, alias: &str, by: &[Expr], name: &str) -> bool {
         let [part] = table.0.as_slice() else { return false };
-        let found = part.as_ident().and_then(|i| self.catalog.get(&folded(i)));
+        let found = part.as_ident().and_then(|i| self.catalog.get(&fold_name(i)));
         let Some((entry, (_, schema))) = found.and_then(|e| Some((e, e.known.as_ref()?))) else {
             return false;
         };
         let grouped = |column: &usize| {
             let key = schema.field(*column).name();
             by.iter().any(|e| match e {
-                Expr::Identifier(i) => folded(i) == *key,
+                Expr::Identifier(i) => fold_name(i) == *key,
                 Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                    [table, column] => folded(table) == alias && folded(column) == *key,
+                    [table, column] => fold_name(table) == alias && fold_name(column) == *key,
                     _ => false,
                 },
                 _ => false,
@@ -109,20 +112,21 @@ impl Add<'_> {
     }
 }
 
-/// The tables of a FROM, with the names they go by.
-fn tables(from: &[TableWithJoins]) -> Vec<(&ObjectName, String)> {
+/// Tables of a FROM, with the aliases or names that qualify their columns.
+fn tables_of(from: &[TableWithJoins]) -> Vec<(&ObjectName, String)> {
     let factors =
         from.iter().flat_map(|f| [&f.relation].into_iter().chain(f.joins.iter().map(|j| &j.relation)));
     let named = factors.filter_map(|factor| match factor {
         TableFactor::Table { name, alias, args: None, .. } => {
             let last = name.0.last().and_then(|part| part.as_ident());
-            Some((name, folded(alias.as_ref().map(|a| &a.name).or(last)?)))
+            Some((name, fold_name(alias.as_ref().map(|a| &a.name).or(last)?)))
         }
         _ => None,
     });
     named.collect()
 }
 
-fn folded(name: &Ident) -> String {
+/// Identifier in normal form.
+fn fold_name(name: &Ident) -> String {
     fold(&name.value, name.quote_style)
 }

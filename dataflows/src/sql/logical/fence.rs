@@ -1,11 +1,11 @@
-//! Fences that keep expressions which can fail where the query has them.
+//! Fences that keep fallible expressions at their place in the query.
 //!
-//! `WHERE 10 / n > 1` over a join must not divide for a row that finds no partner, nor may a
-//! condition over `10 / n AS q` take that division below the join. The optimiser moves conditions
-//! without regard to that, so before it runs, what can fail of a filter leaves it for a [`Fence`]
-//! above it, and a projection or grouping that can fail gets a fence which no condition over its
-//! failing columns passes. Conditions that cannot fail pass all fences: what they drop is not
-//! evaluated. An equality between the sides of a join stays: it is how partners are found.
+//! `WHERE 10 / n > 1` over a join must not divide for a row without a match, nor may a condition over
+//! `10 / n AS q` take that division below the join. The optimiser would move both. Before it runs, the
+//! fallible parts of a filter are therefore moved into an [`OptimizationFence`] above it, and a projection or
+//! grouping that can fail gets a fence that no condition over its failing columns passes. Conditions that
+//! cannot fail pass all fences: the rows that they drop are not evaluated. An equality between the sides of
+//! a join is not fenced, because the join needs it as a key.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,57 +20,60 @@ use datafusion_expr::{BinaryExpr, Expr, Operator, UserDefinedLogicalNodeCore};
 use crate::plan::analysis::fallible::fallible;
 use crate::sql::lower;
 
-/// The rows of its input for which its condition, where it has one, is true.
+/// Filter (or without a condition, a mere barrier) below which the optimiser pushes no fallible expression.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Hash)]
-pub(crate) struct Fence {
-    /// What stays below.
+pub(crate) struct OptimizationFence {
+    /// Input.
     pub input: LogicalPlan,
-    /// A condition that can fail.
+    /// Condition that can fail; None for a barrier.
     pub predicate: Option<Expr>,
-    /// Columns whose conditions stay above.
+    /// Columns over which conditions are not pushed below the fence.
     closed: Vec<String>,
 }
 
-/// Fences everything in `plan` that can fail.
+/// Adds fences for every fallible expression of `plan`.
 ///
 /// # Errors
-/// When the plan does not fit together.
-pub(crate) fn fence(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// If the changed plan is inconsistent.
+pub(crate) fn add_fences(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up(|node| {
         let closed = match &node {
-            LogicalPlan::Projection(p) => closed(&p.expr, p.input.schema(), &p.schema),
-            LogicalPlan::Aggregate(a) => closed(&a.group_expr, a.input.schema(), &a.schema),
-            LogicalPlan::Filter(_) => return filter(node),
-            LogicalPlan::Join(_) => return inner_join(node),
+            LogicalPlan::Projection(p) => failing_columns(&p.expr, p.input.schema(), &p.schema),
+            LogicalPlan::Aggregate(a) => failing_columns(&a.group_expr, a.input.schema(), &a.schema),
+            LogicalPlan::Filter(_) => return fence_filter(node),
+            LogicalPlan::Join(_) => return fence_inner_join(node),
             _ => return Ok(Transformed::no(node)),
         };
-        Ok(if closed.is_empty() { Transformed::no(node) } else { fenced(node, None, closed) })
+        Ok(if closed.is_empty() { Transformed::no(node) } else { fence_above(node, None, closed) })
     })
     .map(|fenced| fenced.data)
 }
 
-fn fenced(input: LogicalPlan, predicate: Option<Expr>, closed: Vec<String>) -> Transformed<LogicalPlan> {
-    let node = Arc::new(Fence { input, predicate, closed });
+/// A fence over `input`.
+fn fence_above(input: LogicalPlan, predicate: Option<Expr>, closed: Vec<String>) -> Transformed<LogicalPlan> {
+    let node = Arc::new(OptimizationFence { input, predicate, closed });
     Transformed::yes(LogicalPlan::Extension(Extension { node }))
 }
 
-/// The columns of `schema` whose expressions over `input` can fail.
-fn closed(exprs: &[Expr], input: &DFSchema, schema: &DFSchema) -> Vec<String> {
+/// Columns of `schema` whose expressions over `input` can fail.
+fn failing_columns(exprs: &[Expr], input: &DFSchema, schema: &DFSchema) -> Vec<String> {
     let failing = exprs.iter().zip(schema.fields()).filter(|(e, _)| can_fail(e, input));
     failing.map(|(_, field)| field.name().clone()).collect()
 }
 
-/// What cannot be lowered is refused later, wherever it stands.
+/// Tells whether an expression can fail. One that cannot be lowered counts as infallible: it is refused later
+/// anyway.
 pub(in crate::sql) fn can_fail(expr: &Expr, input: &DFSchema) -> bool {
-    lower::scalar(expr, input).is_ok_and(|scalar| fallible(scalar.expr(), input.as_arrow()))
+    lower::lower_scalar(expr, input).is_ok_and(|scalar| fallible(scalar.expr(), input.as_arrow()))
 }
 
-fn filter(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// Moves the fallible parts of a filter into a fence above it.
+fn fence_filter(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Filter(filter) = node else { return Ok(Transformed::no(node)) };
     let over_join = matches!(*filter.input, LogicalPlan::Join(_));
     let (above, below): (Vec<Expr>, Vec<Expr>) = split_conjunction_owned(filter.predicate.clone())
         .into_iter()
-        .partition(|e| can_fail(e, filter.input.schema()) && !(over_join && links(e)));
+        .partition(|e| can_fail(e, filter.input.schema()) && !(over_join && links_relations(e)));
     let Some(predicate) = conjunction(above) else {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     };
@@ -78,19 +81,20 @@ fn filter(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         Some(below) => LogicalPlan::Filter(Filter::try_new(below, filter.input)?),
         None => Arc::unwrap_or_clone(filter.input),
     };
-    Ok(fenced(input, Some(predicate), vec![]))
+    Ok(fence_above(input, Some(predicate), vec![]))
 }
 
-/// Whether `expr` is an equality between different relations.
-fn links(expr: &Expr) -> bool {
+/// Tells whether `expr` is an equality between columns of different relations.
+fn links_relations(expr: &Expr) -> bool {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = expr else { return false };
     let (left, right) = (left.column_refs(), right.column_refs());
     let of_right: HashSet<_> = right.iter().map(|c| &c.relation).collect();
     !left.is_empty() && !right.is_empty() && left.iter().all(|c| !of_right.contains(&c.relation))
 }
 
-/// A condition in ON over one side of an inner join is one of WHERE.
-fn inner_join(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// Moves the fallible one-sided conditions of an inner join's ON into a fence above it, as if they were in
+/// WHERE.
+fn fence_inner_join(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Join(mut join) = node else { return Ok(Transformed::no(node)) };
     let Some(filter) = join.filter.take_if(|_| join.join_type == JoinType::Inner) else {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
@@ -103,12 +107,12 @@ fn inner_join(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         split_conjunction_owned(filter).into_iter().partition(|e| one_sided(e) && can_fail(e, &join.schema));
     join.filter = conjunction(on);
     Ok(match conjunction(above) {
-        Some(predicate) => fenced(LogicalPlan::Join(join), Some(predicate), vec![]),
+        Some(predicate) => fence_above(LogicalPlan::Join(join), Some(predicate), vec![]),
         None => Transformed::no(LogicalPlan::Join(join)),
     })
 }
 
-impl UserDefinedLogicalNodeCore for Fence {
+impl UserDefinedLogicalNodeCore for OptimizationFence {
     fn name(&self) -> &str {
         "Fence"
     }
@@ -133,10 +137,14 @@ impl UserDefinedLogicalNodeCore for Fence {
         write!(f, "Fence")
     }
 
-    fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Fence> {
+    fn with_exprs_and_inputs(
+        &self,
+        mut exprs: Vec<Expr>,
+        inputs: Vec<LogicalPlan>,
+    ) -> Result<OptimizationFence> {
         let Ok([input]) = <[LogicalPlan; 1]>::try_from(inputs) else {
             return plan_err!("a fence has one input");
         };
-        Ok(Fence { input, predicate: exprs.pop(), closed: self.closed.clone() })
+        Ok(OptimizationFence { input, predicate: exprs.pop(), closed: self.closed.clone() })
     }
 }

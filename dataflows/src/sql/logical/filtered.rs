@@ -1,9 +1,9 @@
 //! FILTER guards its own argument: `sum(a / b) FILTER (WHERE b <> 0)` divides only where `b` is not 0.
 //!
-//! Arguments are evaluated for every row of a group before FILTER is looked at, and one that fails would
-//! take the row from all other aggregates, too. What can fail is therefore written as
-//! `CASE WHEN filter THEN argument END`, before anything of it is computed elsewhere. A row that passes the
-//! filter and still fails is an error of the row.
+//! Arguments are evaluated for every row of a group before FILTER is applied, and one that fails would remove
+//! the row from all other aggregates, too. A fallible argument is therefore rewritten to `CASE WHEN filter
+//! THEN argument END`, before the optimiser computes parts of it elsewhere. A row that passes the filter and
+//! still fails is an error of the row.
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use datafusion_expr::{Expr, SortExpr};
 
 use super::fence::can_fail;
 
-/// `plan` with every argument behind its FILTER.
+/// Guards every fallible argument of `plan` by its FILTER.
 ///
 /// # Errors
-/// When the plan does not fit together.
-pub(crate) fn guarded(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// If the changed plan is inconsistent.
+pub(crate) fn guard_arguments(plan: LogicalPlan) -> Result<LogicalPlan> {
     let guarded = plan.transform_up(|node| {
         let made = match &node {
-            LogicalPlan::Aggregate(a) => match all(&a.aggr_expr, a.input.schema())? {
+            LogicalPlan::Aggregate(a) => match guard_calls(&a.aggr_expr, a.input.schema())? {
                 Some(exprs) => {
                     let made = Aggregate::try_new(Arc::clone(&a.input), a.group_expr.clone(), exprs)?;
                     Some(LogicalPlan::Aggregate(made))
                 }
                 None => None,
             },
-            LogicalPlan::Window(w) => match all(&w.window_expr, w.input.schema())? {
+            LogicalPlan::Window(w) => match guard_calls(&w.window_expr, w.input.schema())? {
                 Some(exprs) => Some(LogicalPlan::Window(Window::try_new(exprs, Arc::clone(&w.input))?)),
                 None => None,
             },
@@ -41,12 +41,12 @@ pub(crate) fn guarded(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(guarded.data)
 }
 
-/// The calls with their arguments behind their filters; None where nothing changes.
-fn all(exprs: &[Expr], input: &DFSchema) -> Result<Option<Vec<Expr>>> {
+/// Calls with their arguments guarded, their names kept; None if nothing changes.
+fn guard_calls(exprs: &[Expr], input: &DFSchema) -> Result<Option<Vec<Expr>>> {
     let names = NamePreserver::new_for_projection();
     let mut changed = false;
     let exprs = exprs.iter().map(|expr| {
-        let one = expr.clone().transform_up(|e| call(e, input))?;
+        let one = expr.clone().transform_up(|e| guard_call(e, input))?;
         changed |= one.transformed;
         Ok(if one.transformed { names.save(expr).restore(one.data) } else { one.data })
     });
@@ -54,8 +54,8 @@ fn all(exprs: &[Expr], input: &DFSchema) -> Result<Option<Vec<Expr>>> {
     Ok(changed.then_some(exprs))
 }
 
-/// A call with its arguments and its order behind its filter, where it has one and they can fail.
-fn call(expr: Expr, input: &DFSchema) -> Result<Transformed<Expr>> {
+/// Guards the fallible arguments and order of a call by its FILTER, if it has one.
+fn guard_call(expr: Expr, input: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
             let Some(filter) = params.filter.clone() else {
@@ -63,7 +63,7 @@ fn call(expr: Expr, input: &DFSchema) -> Result<Transformed<Expr>> {
             };
             let args = params.args.iter_mut();
             let order = params.order_by.iter_mut().map(|sort: &mut SortExpr| &mut sort.expr);
-            let changed = behind(args.chain(order), &filter, input);
+            let changed = put_behind_filter(args.chain(order), &filter, input);
             let call = Expr::AggregateFunction(AggregateFunction { func, params });
             Ok(Transformed::new_transformed(call, changed))
         }
@@ -72,14 +72,15 @@ fn call(expr: Expr, input: &DFSchema) -> Result<Transformed<Expr>> {
             let Some(filter) = params.filter.clone() else {
                 return Ok(Transformed::no(Expr::WindowFunction(call)));
             };
-            let changed = behind(params.args.iter_mut(), &filter, input);
+            let changed = put_behind_filter(params.args.iter_mut(), &filter, input);
             Ok(Transformed::new_transformed(Expr::WindowFunction(call), changed))
         }
         other => Ok(Transformed::no(other)),
     }
 }
 
-fn behind<'a>(exprs: impl Iterator<Item = &'a mut Expr>, filter: &Expr, input: &DFSchema) -> bool {
+/// Wraps the fallible ones of `exprs` in a CASE on the filter; true if there are any.
+fn put_behind_filter<'a>(exprs: impl Iterator<Item = &'a mut Expr>, filter: &Expr, input: &DFSchema) -> bool {
     let mut changed = false;
     for expr in exprs.filter(|e| can_fail(e, input)) {
         let when = vec![(Box::new(filter.clone()), Box::new(std::mem::take(expr)))];

@@ -1,9 +1,9 @@
-//! Totals (aggregates without GROUP BY, or by grouping sets), which no condition may pass on its way down.
+//! Totals (aggregates without GROUP BY, or by grouping sets), below which no condition may be pushed.
 //!
-//! A total over no rows is a row, so `SELECT count(*) FROM t HAVING FALSE` is not a total over no rows: it
-//! is no row. The optimiser moves a condition without columns below a total all the same, whether it stands
-//! so in the query or simplifies to it. Each total is therefore a plan of its own while what is above it is
-//! optimised.
+//! A total over zero rows is still one row, so pushing `HAVING FALSE` of `SELECT count(*) FROM t HAVING
+//! FALSE` below the total would give one row instead of none. The optimiser pushes a condition without
+//! columns down all the same, be it written so or simplified to it. Each total is therefore optimised as a
+//! plan of its own and is a leaf while the nodes above it are optimised.
 
 use std::fmt;
 
@@ -12,24 +12,25 @@ use datafusion_common::{DFSchemaRef, Result, plan_err};
 use datafusion_expr::logical_plan::{Extension, LogicalPlan};
 use datafusion_expr::{Expr, UserDefinedLogicalNodeCore};
 
-/// A total that stands for itself: to the optimiser it has no inputs.
+/// Leaf that holds a total: the optimiser sees a node without inputs.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Hash)]
 struct Total(LogicalPlan);
 
-/// Optimises every total by itself, and then what is above them all.
+/// Optimises every total as a plan of its own, and then the nodes above them.
 ///
 /// # Errors
-/// When `optimise` fails, or the plan does not fit together.
-pub(crate) fn apart(
+/// If `optimise` fails, or the changed plan is inconsistent.
+pub(crate) fn optimise_apart(
     plan: LogicalPlan,
     optimise: &dyn Fn(LogicalPlan) -> Result<LogicalPlan>,
 ) -> Result<LogicalPlan> {
+    // The root is not replaced, even if it is a total itself: this call optimises it.
     let above = plan.map_children(|input| {
         input.transform_down(|node| {
             if !is_total(&node) {
                 return Ok(Transformed::no(node));
             }
-            let node = std::sync::Arc::new(Total(apart(node, optimise)?));
+            let node = std::sync::Arc::new(Total(optimise_apart(node, optimise)?));
             let leaf = LogicalPlan::Extension(Extension { node });
             Ok(Transformed::new(leaf, true, TreeNodeRecursion::Jump))
         })
@@ -44,6 +45,7 @@ pub(crate) fn apart(
     Ok(whole.data)
 }
 
+/// Tells whether a node is an aggregate that has a row over no rows.
 fn is_total(node: &LogicalPlan) -> bool {
     // One of the sets of a GROUPING SETS may be the empty one.
     let set = |e: &Expr| matches!(e, Expr::GroupingSet(_));

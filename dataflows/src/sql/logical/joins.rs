@@ -1,4 +1,4 @@
-//! Subqueries, LATERAL and joins as of a time, as joins.
+//! Rewrites to joins: of subqueries, LATERAL, USING, and joins as of a time.
 
 pub(crate) mod firsts;
 pub(crate) mod lateral;

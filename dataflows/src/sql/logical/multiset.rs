@@ -1,9 +1,8 @@
-//! INTERSECT ALL and EXCEPT ALL: set operations that count.
+//! INTERSECT ALL and EXCEPT ALL, which count equal rows.
 //!
-//! DataFusion plans them as semi and anti joins, which ask only whether a row is on the other side. Here
-//! equal rows are numbered on both sides, and the number is one more column that must be equal: the
-//! third copy on the left has a partner when the right has three. Without ALL the left side is DISTINCT
-//! already, and nothing is to be numbered.
+//! DataFusion plans them as semi and anti joins, which test only whether the other side has the row. Here
+//! equal rows are numbered on both sides, and the number is one more join key: the third copy on the left
+//! matches if the right has three. Without ALL the left side is DISTINCT already and needs no numbers.
 
 use std::sync::Arc;
 
@@ -13,16 +12,16 @@ use datafusion_expr::expr::WindowFunction;
 use datafusion_expr::logical_plan::{Join, LogicalPlan, LogicalPlanBuilder};
 use datafusion_expr::{Expr, ExprFunctionExt, WindowFunctionDefinition};
 
-/// The column of numbers.
+/// Name of the column of numbers.
 const NUMBER: &str = "herald_number";
 
-/// `plan`, as the planner made it, with equal rows numbered where their count matters.
+/// Numbers equal rows below every set operation with ALL. `plan` must be as the planner made it.
 ///
 /// # Errors
-/// When the plan does not fit together.
-pub(crate) fn number(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// If the changed plan is inconsistent.
+pub(crate) fn number_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
     let numbered = plan.transform_up(|node| match &node {
-        LogicalPlan::Join(join) if counts(join) => rewritten(join).map(Transformed::yes),
+        LogicalPlan::Join(join) if counts_rows(join) => join_numbered(join).map(Transformed::yes),
         _ => Ok(Transformed::no(node)),
     })?;
     match numbered.transformed {
@@ -31,14 +30,16 @@ pub(crate) fn number(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
-/// Whether a join is a set operation with ALL: no other join holds NULLs equal before it is optimised.
-fn counts(join: &Join) -> bool {
+/// Tells whether a join is a set operation with ALL: before optimisation no other semi or anti join has NULLs
+/// equal.
+fn counts_rows(join: &Join) -> bool {
     matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
         && join.null_equality == NullEquality::NullEqualsNull
         && !matches!(join.left.as_ref(), LogicalPlan::Distinct(_))
 }
 
-fn rewritten(join: &Join) -> Result<LogicalPlan> {
+/// The join with the row number as one more key, and its own columns as result.
+fn join_numbered(join: &Join) -> Result<LogicalPlan> {
     let (left, mut left_keys) = with_numbers(&join.left)?;
     let (right, mut right_keys) = with_numbers(&join.right)?;
     let own: Vec<Expr> = left_keys.iter().cloned().map(Expr::Column).collect();
@@ -50,7 +51,7 @@ fn rewritten(join: &Join) -> Result<LogicalPlan> {
         .build()
 }
 
-/// A side with its rows numbered, and its own columns.
+/// A side with equal rows numbered, and its columns without the number.
 fn with_numbers(side: &Arc<LogicalPlan>) -> Result<(LogicalPlan, Vec<Column>)> {
     let columns = side.schema().columns();
     let function = WindowFunctionDefinition::WindowUDF(crate::functions::windows::ranks::row_number());

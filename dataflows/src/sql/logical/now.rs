@@ -1,10 +1,11 @@
 //! Temporal filters: conditions that compare a time of a row with now(), the watermark.
 //!
-//! `ts > now() - INTERVAL '1 hour'` holds for a row until the watermark is an hour after `ts`. In the text such
-//! a condition, joined with others by AND, becomes a call of a function nobody writes, of the time, of whether
-//! the row is in since then or until then, and of how many microseconds later. The call learns which sources
-//! have a say before the optimiser moves it, so that now() means the same wherever it ends up, and lowering
-//! makes a [`crate::plan::Op::Within`] of it. Anywhere else now() is refused.
+//! `ts > now() - INTERVAL '1 hour'` holds for a row until the watermark is an hour after `ts`. In the syntax
+//! tree such a condition, standing alone or joined with others by AND, becomes a call of an internal function
+//! with three arguments: the time, the side (since then or until then), and an offset in microseconds. The
+//! sources whose watermarks count are added to the call before the optimiser moves it, so that now() means
+//! the same wherever it ends up, and lowering makes a [`crate::plan::Op::TemporalFilter`] of it. Anywhere
+//! else now() is refused.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,26 +20,23 @@ use datafusion_expr::{
 };
 
 use crate::sql::catalog::RelSource;
+use crate::sql::diagnostics::unsupported_plan::Unsupported;
 
-pub(in crate::sql) use crate::sql::syntax::now::{is_clock, marked, placed};
+pub(in crate::sql) use crate::sql::syntax::now::{is_clock, placed_calls, rewrite_conditions};
 
-/// The function that stands for a condition.
+/// Name of the internal function that stands for a condition.
 pub(crate) const NOW: &str = "herald_now";
-/// Says that a row is in until its time.
+/// Side argument of a row that is in until its time.
 const UNTIL: &str = "until";
-/// Says that a row is in since its time.
+/// Side argument of a row that is in since its time.
 const SINCE: &str = "since";
 
-/// Message where no source has a watermark.
-pub(crate) const NO_WATERMARK: &str = "now() is the watermark, and no source below has one";
-/// Message for a condition that no filter can take.
-pub(crate) const NOT_HERE: &str = "a condition on now() is not supported here";
-
-/// The function.
+/// The internal function that stands for a condition.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Now { signature: Signature::user_defined(Volatility::Immutable) }))
 }
 
+/// Implementation of the internal function. It is never evaluated.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Now {
     signature: Signature,
@@ -63,7 +61,7 @@ impl ScalarUDFImpl for Now {
                 args[0] = DataType::Timestamp(TimeUnit::Microsecond, None);
             }
             Some(other) => return plan_err!("now() is compared with a time, and this is {other}"),
-            None => return plan_err!("{NOT_HERE}"),
+            None => return Err(Unsupported::NowHere.into()),
         }
         Ok(args)
     }
@@ -73,22 +71,22 @@ impl ScalarUDFImpl for Now {
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        plan_err!("{NOT_HERE}")
+        Err(Unsupported::NowHere.into())
     }
 }
 
-/// Tells every condition of `plan` the sources whose watermarks are its now(): those below it that have one.
+/// Adds to every condition of `plan` the sources whose watermarks are its now(): all below it that have one.
 ///
 /// # Errors
-/// When there are none.
-pub(crate) fn clocked(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// If there are none.
+pub(crate) fn assign_clocks(plan: LogicalPlan) -> Result<LogicalPlan> {
     let told = plan.transform_up_with_subqueries(|node| {
-        if !node.expressions().iter().any(holds) {
+        if !node.expressions().iter().any(calls_now) {
             return Ok(Transformed::no(node));
         }
-        let clock = below(&node)?;
+        let clock = clocks_below(&node)?;
         if clock.is_empty() {
-            return plan_err!("{NO_WATERMARK}");
+            return Err(Unsupported::NoWatermark.into());
         }
         let clock = clock.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let told = node.map_expressions(|expr| {
@@ -101,21 +99,24 @@ pub(crate) fn clocked(plan: LogicalPlan) -> Result<LogicalPlan> {
             })
         })?;
         match told.data {
-            LogicalPlan::Join(join) if join.join_type == JoinType::Inner => above(join).map(Transformed::yes),
+            LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
+                lift_conditions(join).map(Transformed::yes)
+            }
             other => Ok(Transformed::yes(other)),
         }
     })?;
     Ok(told.data)
 }
 
-fn holds(expr: &Expr) -> bool {
+/// Tells whether an expression has a condition on now() without sources.
+fn calls_now(expr: &Expr) -> bool {
     let call =
         |e: &Expr| Ok(matches!(e, Expr::ScalarFunction(call) if call.name() == NOW && call.args.len() == 3));
     expr.exists(call).unwrap_or(false)
 }
 
-/// The sources with a watermark below a node.
-fn below(node: &LogicalPlan) -> Result<BTreeSet<usize>> {
+/// Sources with a watermark below a node.
+fn clocks_below(node: &LogicalPlan) -> Result<BTreeSet<usize>> {
     let mut sources = BTreeSet::new();
     node.apply(|node| {
         if let LogicalPlan::TableScan(scan) = node
@@ -128,8 +129,8 @@ fn below(node: &LogicalPlan) -> Result<BTreeSet<usize>> {
     Ok(sources)
 }
 
-/// An inner join with its conditions on now() above it, where they mean the same.
-fn above(mut join: datafusion_expr::logical_plan::Join) -> Result<LogicalPlan> {
+/// Moves the conditions on now() of an inner join into a filter above it, where they mean the same.
+fn lift_conditions(mut join: datafusion_expr::logical_plan::Join) -> Result<LogicalPlan> {
     let parts: Vec<Expr> = join.filter.take().map(split_conjunction_owned).unwrap_or_default();
     let mark = |e: &Expr| matches!(e, Expr::ScalarFunction(call) if call.name() == NOW);
     let (above, on): (Vec<Expr>, Vec<Expr>) = parts.into_iter().partition(mark);
@@ -141,33 +142,33 @@ fn above(mut join: datafusion_expr::logical_plan::Join) -> Result<LogicalPlan> {
     }
 }
 
-/// A condition as lowering takes it.
-pub(crate) struct Timed<'a> {
+/// Arguments of a condition on now(), for lowering.
+pub(crate) struct NowCondition<'a> {
     /// The row's time.
     pub time: &'a Expr,
-    /// Tells whether the row is in until then, and not since then.
+    /// True if the row is in until that time, false if since that time.
     pub until: bool,
-    /// Microseconds later.
+    /// Offset in microseconds, added to the time.
     pub us: i64,
-    /// Sources whose least watermark is now().
+    /// Sources; the least of their watermarks is now().
     pub clock: Vec<usize>,
 }
 
-/// Bounds that a condition sets by now(); None for another condition.
+/// Arguments of a condition on now(); None for any other condition.
 ///
 /// # Errors
-/// When it was not told its sources.
-pub(crate) fn timed(expr: &Expr) -> Result<Option<Timed<'_>>> {
+/// If its sources have not been added.
+pub(crate) fn now_condition(expr: &Expr) -> Result<Option<NowCondition<'_>>> {
     let Expr::ScalarFunction(call) = expr else { return Ok(None) };
     if call.name() != NOW {
         return Ok(None);
     }
-    let [time, side, us, clock] = call.args.as_slice() else { return plan_err!("{NOT_HERE}") };
+    let [time, side, us, clock] = call.args.as_slice() else { return Err(Unsupported::NowHere.into()) };
     let text = |of: &Expr| match of {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => text.clone(),
         _ => String::new(),
     };
     let clock: Option<Vec<usize>> = text(clock).split(',').map(|source| source.parse().ok()).collect();
-    let (Ok(us), Some(clock)) = (text(us).parse(), clock) else { return plan_err!("{NOT_HERE}") };
-    Ok(Some(Timed { time, until: text(side) == UNTIL, us, clock }))
+    let (Ok(us), Some(clock)) = (text(us).parse(), clock) else { return Err(Unsupported::NowHere.into()) };
+    Ok(Some(NowCondition { time, until: text(side) == UNTIL, us, clock }))
 }

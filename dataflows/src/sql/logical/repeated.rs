@@ -1,9 +1,10 @@
-//! Names that stand twice in a subquery: `(SELECT a.k, b.k FROM a JOIN b ON ...) AS q`.
+//! Refusal of references to a column name that a subquery has twice: `q.k` for
+//! `(SELECT a.k, b.k FROM a JOIN b ON ...) AS q`.
 //!
-//! PostgreSQL lets a subquery have them, and refuses `q.k`. The planner calls the second `k:1` and takes
-//! `q.k` for the first. So the names that columns were written with are followed through the plan, and a
-//! column that is named although its name stands twice is refused. What `*` stands for has no place in the
-//! text, which tells it from a column that is named.
+//! PostgreSQL accepts such a subquery and refuses `q.k`. The planner calls the second column `k:1` and
+//! resolves `q.k` to the first. So the names that columns were written with are followed through the plan,
+//! and a reference by an ambiguous name is refused. Columns from the expansion of `*` have no span in the
+//! text, which distinguishes them from written references.
 
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_common::{
@@ -12,64 +13,68 @@ use datafusion_common::{
 use datafusion_expr::logical_plan::{Distinct, Join, LogicalPlan};
 use datafusion_expr::{Expr, JoinType};
 
-/// Columns in sight: how the plan calls each, and how it was written.
+/// Columns in scope: qualifier and name in the plan, and the name as written.
 type Scope = Vec<(Option<TableReference>, String, String)>;
 
-/// The names of the columns of `plan`, as the planner made it, as they were written.
+/// Written names of the columns of `plan`, which must be as the planner made it.
 ///
 /// # Errors
-/// When a column is named whose name stands twice.
-pub(crate) fn names(plan: &LogicalPlan) -> Result<Vec<String>> {
-    walk(plan, &mut vec![])
+/// If a column is referred to by a name that its relation has twice.
+pub(crate) fn written_names(plan: &LogicalPlan) -> Result<Vec<String>> {
+    names_of_plan(plan, &mut vec![])
 }
 
-fn walk(plan: &LogicalPlan, outer: &mut Vec<Scope>) -> Result<Vec<String>> {
+/// Written names of the columns of a plan, whose references are checked; `outer` holds the scopes of the
+/// queries around.
+fn names_of_plan(plan: &LogicalPlan, outer: &mut Vec<Scope>) -> Result<Vec<String>> {
     if let LogicalPlan::Join(join) = plan {
-        return joined(plan, join, outer);
+        return names_of_join(plan, join, outer);
     }
     let (mut scope, mut first) = (Scope::new(), None);
     for input in plan.inputs() {
-        let names = walk(input, outer)?;
+        let names = names_of_plan(input, outer)?;
         scope.extend(in_sight(input.schema(), &names));
+        // A node that does not rename columns has those of its first input.
         first = first.or(Some(names));
     }
-    expressions(plan, &scope, outer)?;
+    check_columns(plan, &scope, outer)?;
     let known: Vec<String> = match plan {
-        LogicalPlan::Projection(p) => listed(&p.expr, &scope),
-        LogicalPlan::Distinct(Distinct::On(on)) => listed(&on.select_expr, &scope),
-        LogicalPlan::Aggregate(a) => listed(&a.group_expr, &scope),
+        LogicalPlan::Projection(p) => names_of_expressions(&p.expr, &scope),
+        LogicalPlan::Distinct(Distinct::On(on)) => names_of_expressions(&on.select_expr, &scope),
+        LogicalPlan::Aggregate(a) => names_of_expressions(&a.group_expr, &scope),
         _ => first.unwrap_or_default(),
     };
-    Ok(padded(known, plan.schema()))
+    Ok(pad_names(known, plan.schema()))
 }
 
-/// A join, whose right side may be LATERAL and see the left.
-fn joined(plan: &LogicalPlan, join: &Join, outer: &mut Vec<Scope>) -> Result<Vec<String>> {
-    let left = walk(&join.left, outer)?;
+/// Written names of the columns of a join, whose right side may be LATERAL and refer to the left.
+fn names_of_join(plan: &LogicalPlan, join: &Join, outer: &mut Vec<Scope>) -> Result<Vec<String>> {
+    let left = names_of_plan(&join.left, outer)?;
     let mut scope: Scope = in_sight(join.left.schema(), &left).collect();
     outer.push(scope.clone());
-    let right = walk(&join.right, outer)?;
+    let right = names_of_plan(&join.right, outer)?;
     outer.pop();
     let other: Scope = in_sight(join.right.schema(), &right).collect();
     if join.join_constraint == JoinConstraint::Using {
         for (own, theirs) in &join.on {
             for (expr, side) in [(own, &scope), (theirs, &other)] {
                 if let Expr::Column(column) = expr {
-                    once(column, side)?;
+                    refuse_repeated(column, side)?;
                 }
             }
         }
     }
     scope.extend(other);
-    expressions(plan, &scope, outer)?;
+    check_columns(plan, &scope, outer)?;
     let names = match join.join_type {
         JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
         JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
         _ => [left, right].concat(),
     };
-    Ok(padded(names, plan.schema()))
+    Ok(pad_names(names, plan.schema()))
 }
 
+/// Columns of an input with their written names.
 fn in_sight<'a>(
     schema: &'a DFSchema,
     names: &'a [String],
@@ -77,19 +82,19 @@ fn in_sight<'a>(
     schema.iter().zip(names).map(|((of, field), name)| (of.cloned(), field.name().clone(), name.clone()))
 }
 
-/// `names`, and those of `schema` behind them.
-fn padded(mut names: Vec<String>, schema: &DFSchema) -> Vec<String> {
+/// `names`, cut or filled up with the names of `schema` to its width.
+fn pad_names(mut names: Vec<String>, schema: &DFSchema) -> Vec<String> {
     names.truncate(schema.fields().len());
     names.extend(schema.fields().iter().skip(names.len()).map(|f| f.name().clone()));
     names
 }
 
-/// The names of expressions; `k:1` is a second `k`.
-fn listed(exprs: &[Expr], scope: &Scope) -> Vec<String> {
+/// Written names of expressions; `k:1` is a second `k`.
+fn names_of_expressions(exprs: &[Expr], scope: &Scope) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(exprs.len());
     for expr in exprs {
         let name = match expr {
-            Expr::Column(column) => written(column, scope).unwrap_or(&column.name).to_owned(),
+            Expr::Column(column) => written_name(column, scope).unwrap_or(&column.name).to_owned(),
             other => other.qualified_name().1,
         };
         let first = name.rsplit_once(':').filter(|(base, number)| {
@@ -100,26 +105,26 @@ fn listed(exprs: &[Expr], scope: &Scope) -> Vec<String> {
     names
 }
 
-/// Name of a column in sight, as it was written.
-fn written<'a>(column: &Column, scope: &'a Scope) -> Option<&'a String> {
+/// Written name of a column in scope.
+fn written_name<'a>(column: &Column, scope: &'a Scope) -> Option<&'a String> {
     scope.iter().find(|(of, name, _)| *of == column.relation && *name == column.name).map(|(.., w)| w)
 }
 
-/// Looks at every column that the expressions of `plan` name.
-fn expressions(plan: &LogicalPlan, scope: &Scope, outer: &mut Vec<Scope>) -> Result<()> {
+/// Checks every column that the expressions of `plan` refer to, subqueries included.
+fn check_columns(plan: &LogicalPlan, scope: &Scope, outer: &mut Vec<Scope>) -> Result<()> {
     plan.apply_expressions(|expr| {
         expr.apply(|e| {
             match e {
-                Expr::Column(column) if column.spans.first().is_some() => once(column, scope)?,
+                Expr::Column(column) if column.spans.first().is_some() => refuse_repeated(column, scope)?,
                 Expr::OuterReferenceColumn(_, column) => {
-                    if let Some(seen) = outer.iter().rev().find(|seen| written(column, seen).is_some()) {
-                        once(column, seen)?;
+                    if let Some(seen) = outer.iter().rev().find(|seen| written_name(column, seen).is_some()) {
+                        refuse_repeated(column, seen)?;
                     }
                 }
-                Expr::ScalarSubquery(subquery) => within(&subquery.subquery, scope, outer)?,
-                Expr::Exists(exists) => within(&exists.subquery.subquery, scope, outer)?,
-                Expr::InSubquery(within_set) => within(&within_set.subquery.subquery, scope, outer)?,
-                Expr::SetComparison(compared) => within(&compared.subquery.subquery, scope, outer)?,
+                Expr::ScalarSubquery(subquery) => check_subquery(&subquery.subquery, scope, outer)?,
+                Expr::Exists(exists) => check_subquery(&exists.subquery.subquery, scope, outer)?,
+                Expr::InSubquery(within_set) => check_subquery(&within_set.subquery.subquery, scope, outer)?,
+                Expr::SetComparison(compared) => check_subquery(&compared.subquery.subquery, scope, outer)?,
                 _ => {}
             }
             Ok(TreeNodeRecursion::Continue)
@@ -128,16 +133,17 @@ fn expressions(plan: &LogicalPlan, scope: &Scope, outer: &mut Vec<Scope>) -> Res
     Ok(())
 }
 
-fn within(subquery: &LogicalPlan, scope: &Scope, outer: &mut Vec<Scope>) -> Result<()> {
+/// Checks the references of a subquery, for which `scope` is one more outer scope.
+fn check_subquery(subquery: &LogicalPlan, scope: &Scope, outer: &mut Vec<Scope>) -> Result<()> {
     outer.push(scope.clone());
-    let walked = walk(subquery, outer);
+    let walked = names_of_plan(subquery, outer);
     outer.pop();
     walked.map(|_| ())
 }
 
-/// Refuses a column whose name stands more than once in its relation.
-fn once(column: &Column, scope: &Scope) -> Result<()> {
-    let Some(name) = written(column, scope) else { return Ok(()) };
+/// Refuses a column whose written name occurs more than once in its relation.
+fn refuse_repeated(column: &Column, scope: &Scope) -> Result<()> {
+    let Some(name) = written_name(column, scope) else { return Ok(()) };
     let alike = scope.iter().filter(|(of, _, other)| *of == column.relation && other == name);
     if alike.count() < 2 {
         return Ok(());

@@ -1,8 +1,8 @@
-//! Rewriting of every expression of a plan, with the names of its columns kept.
+//! Rewriting of every expression of a plan that keeps the names of columns.
 //!
-//! A plan refers to columns by name, and an expression without an alias is named by its text. Whoever
-//! changes expressions therefore restores the names, or what stands above no longer finds its columns.
-//! Inputs come before what reads them, so that each rewriting sees the types that the one below gave.
+//! A plan refers to columns by name, and an expression without an alias is named by its text. A rewrite
+//! therefore restores the names, or the nodes above would no longer find their columns. Inputs are rewritten
+//! before the nodes that read them, so that each rewrite sees the types that the one below gave.
 
 use arrow::datatypes::Schema;
 use datafusion_common::tree_node::{Transformed, TreeNode};
@@ -13,14 +13,14 @@ use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_expr::utils::merge_schema;
 
-/// Rewrites one expression, its parts done, over the columns of a schema.
-pub(crate) type Rewrite<'a> = dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>> + 'a;
+/// Rewrite of one expression over the columns of a schema; its parts have been rewritten already.
+pub(crate) type ExprRewrite<'a> = dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>> + 'a;
 
 /// Applies `rewrite` to every expression of `plan`, subqueries included, parts before the whole.
 ///
 /// # Errors
-/// When `rewrite` fails, or the plan does not fit together afterwards.
-pub(crate) fn expressions(plan: LogicalPlan, rewrite: &Rewrite<'_>) -> Result<Transformed<LogicalPlan>> {
+/// If `rewrite` fails, or the changed plan is inconsistent.
+pub(crate) fn expressions(plan: LogicalPlan, rewrite: &ExprRewrite<'_>) -> Result<Transformed<LogicalPlan>> {
     plan.transform_up_with_subqueries(|node| node_expressions(node, rewrite))
 }
 
@@ -28,13 +28,16 @@ pub(crate) fn expressions(plan: LogicalPlan, rewrite: &Rewrite<'_>) -> Result<Tr
 ///
 /// # Errors
 /// As [`expressions`].
-pub(crate) fn node_expressions(node: LogicalPlan, rewrite: &Rewrite<'_>) -> Result<Transformed<LogicalPlan>> {
-    let schema = below(&node)?;
+pub(crate) fn node_expressions(
+    node: LogicalPlan,
+    rewrite: &ExprRewrite<'_>,
+) -> Result<Transformed<LogicalPlan>> {
+    let schema = input_schema(&node)?;
     let names = NamePreserver::new(&node);
     let renamed = |expr: Expr| {
         let (saved, before) = (names.save(&expr), expr.clone());
         let after = saved.restore(expr.transform_up(|e| rewrite(e, &schema))?.data);
-        // A rewriting may do and undo: what counts is the outcome.
+        // A rewrite may change an expression and another change it back: compare the results.
         let changed = after != before;
         Ok(Transformed::new_transformed(after, changed))
     };
@@ -45,8 +48,8 @@ pub(crate) fn node_expressions(node: LogicalPlan, rewrite: &Rewrite<'_>) -> Resu
     done.map_data(LogicalPlan::recompute_schema)
 }
 
-/// The columns that expressions of `node` may read.
-fn below(node: &LogicalPlan) -> Result<DFSchema> {
+/// Columns that expressions of `node` may read: those of its inputs, or of the table it scans.
+fn input_schema(node: &LogicalPlan) -> Result<DFSchema> {
     let mut schema = merge_schema(&node.inputs());
     if let LogicalPlan::TableScan(scan) = node {
         let source: &Schema = &scan.source.schema();
@@ -55,7 +58,7 @@ fn below(node: &LogicalPlan) -> Result<DFSchema> {
     Ok(schema)
 }
 
-/// Grouping sets have no name; their members have.
+/// Rewrites the members of grouping sets, which have names; the sets themselves have none.
 fn grouping_set(
     set: GroupingSet,
     renamed: &dyn Fn(Expr) -> Result<Transformed<Expr>>,

@@ -1,4 +1,4 @@
-//! Types of expressions as PostgreSQL has them.
+//! Passes that give expressions the types and conversions of PostgreSQL.
 
 pub(crate) mod coerce;
 pub(crate) mod intervals;

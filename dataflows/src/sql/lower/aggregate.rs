@@ -1,9 +1,9 @@
-//! GROUP BY, from DataFusion's to ours.
+//! Lowering of GROUP BY.
 //!
-//! What accumulators keep and what needs the rows of a group are relations of their own. An aggregate of
-//! the first kind over DISTINCT values is an ordinary one over rows that stand there once: by group,
-//! argument and whether FILTER lets it pass. Each argument (with its filter) gets such rows of its own.
-//! The results are joined by group. Every part has every group, so no part of a joined row is ever missing.
+//! Aggregates kept in accumulators and aggregates that need the rows of a group become separate relations. An
+//! accumulator over DISTINCT values is an ordinary one over deduplicated rows of group, argument and
+//! result of FILTER; each argument (with its filter) has its own deduplicated input. The results are
+//! joined by group. Every part has every group, so no part of a joined row is ever missing.
 
 use std::sync::Arc;
 
@@ -11,59 +11,62 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::{Result, plan_err};
 use datafusion_expr::{Expr, logical_plan as logical};
 
-use super::call::{Call, Kind};
-use super::{Lower, cast, field, not_a_column, plain_field, scalar};
+use super::call::{AggregateCall, CallKind};
+use super::{Lower, cast, lower_scalar, not_a_column, plain_field, scalar_field};
 use crate::functions::types::herald_type;
 use crate::plan::aggregate::Stat;
 use crate::plan::{AggFunc, JoinKind, Op, RelId, Scalar};
 use crate::render::aggregates::input::MAX_AGGREGATES;
 
 impl Lower<'_> {
-    /// One relation; several joined by group where not all aggregates are of one kind.
-    pub(super) fn aggregate(&mut self, aggregate: &logical::Aggregate) -> Result<RelId> {
+    /// One relation, or several joined by group if the aggregates are not all of one kind.
+    pub(super) fn lower_aggregate(&mut self, aggregate: &logical::Aggregate) -> Result<RelId> {
         if let [Expr::GroupingSet(set)] = aggregate.group_expr.as_slice() {
-            return self.grouping_sets(aggregate, set);
+            return self.lower_grouping_sets(aggregate, set);
         }
-        let input = self.node(&aggregate.input)?;
-        let below = self.schema(input);
+        let input = self.lower_node(&aggregate.input)?;
+        let below = self.schema_of(input);
         let schema = aggregate.input.schema();
-        let keys = aggregate.group_expr.iter().map(|e| scalar(e, schema)).collect::<Result<Vec<_>>>()?;
+        let keys =
+            aggregate.group_expr.iter().map(|e| lower_scalar(e, schema)).collect::<Result<Vec<_>>>()?;
         let named = aggregate.schema.fields();
-        let fields = keys.iter().zip(named).map(|(k, f)| field(f, k, &below)).collect::<Result<Vec<_>>>()?;
+        let fields =
+            keys.iter().zip(named).map(|(k, f)| scalar_field(f, k, &below)).collect::<Result<Vec<_>>>()?;
         let calls = aggregate
             .aggr_expr
             .iter()
             .zip(named.iter().skip(keys.len()))
-            .map(|(expr, named)| Call::of(expr, schema, named))
+            .map(|(expr, named)| AggregateCall::of(expr, schema, named))
             .collect::<Result<Vec<_>>>()?;
         let one_kind = calls.iter().all(|call| call.kind() == calls[0].kind());
-        if !one_kind || calls.iter().any(|call| call.kind() == Kind::Once) {
-            return self.in_parts(input, (&keys, fields), calls);
+        if !one_kind || calls.iter().any(|call| call.kind() == CallKind::Once) {
+            return self.push_parts(input, (&keys, fields), calls);
         }
-        self.grouped(input, (keys, fields), &calls.iter().collect::<Vec<_>>())
+        self.push_groups(input, (keys, fields), &calls.iter().collect::<Vec<_>>())
     }
 
-    fn grouped(
+    /// Groups with aggregates of one kind: folds over rows, or accumulators.
+    fn push_groups(
         &mut self,
         input: RelId,
         (keys, mut fields): (Vec<Scalar>, Vec<Field>),
-        calls: &[&Call<'_>],
+        calls: &[&AggregateCall<'_>],
     ) -> Result<RelId> {
-        let below = self.schema(input);
-        if calls.first().is_some_and(|call| call.kind() == Kind::Rows) {
-            let folds = calls.iter().map(|call| call.fold(&below)).collect::<Result<Vec<_>>>()?;
+        let below = self.schema_of(input);
+        if calls.first().is_some_and(|call| call.kind() == CallKind::Rows) {
+            let folds = calls.iter().map(|call| call.to_fold(&below)).collect::<Result<Vec<_>>>()?;
             let named = calls.iter().zip(&folds);
             fields.extend(named.map(|(call, fold)| plain_field(call.named, fold.output.clone(), true)));
-            return Ok(self.push(Op::Fold { input, keys, folds }, Arc::new(Schema::new(fields))));
+            return Ok(self.push(Op::GroupRows { input, keys, folds }, Arc::new(Schema::new(fields))));
         }
         let mut aggregates = Vec::with_capacity(calls.len());
         for call in calls {
-            let one = call.aggregate(&below)?;
+            let one = call.to_aggregate(&below)?;
             let counts = matches!(one.func, AggFunc::Count | AggFunc::Stat(Stat::RegrCount));
             fields.push(plain_field(call.named, one.output.clone(), !counts));
             aggregates.push(one);
         }
-        let accumulators: usize = aggregates.iter().map(|a| a.func.accumulators()).sum();
+        let accumulators: usize = aggregates.iter().map(|a| a.func.accumulator_count()).sum();
         if aggregates.len().max(accumulators) > MAX_AGGREGATES {
             return plan_err!(
                 "one GROUP BY keeps at most {MAX_AGGREGATES} sums: write two views and join them"
@@ -72,20 +75,23 @@ impl Lower<'_> {
         Ok(self.push(Op::Aggregate { input, keys, aggregates }, Arc::new(Schema::new(fields))))
     }
 
-    fn in_parts(
+    /// Groups with aggregates of several kinds: one relation for each kind and DISTINCT argument, joined by
+    /// group.
+    fn push_parts(
         &mut self,
         input: RelId,
         (keys, fields): (&[Scalar], Vec<Field>),
-        mut calls: Vec<Call<'_>>,
+        mut calls: Vec<AggregateCall<'_>>,
     ) -> Result<RelId> {
-        // Keys and arguments are computed once: a row on which one fails, fails once.
-        let rows = self.computed(input, (keys, &fields), &mut calls)?;
+        // Keys and arguments are computed below all parts, so that a failing row is reported once.
+        let rows = self.push_computed(input, (keys, &fields), &mut calls)?;
         let by: Vec<Scalar> = fields.iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
-        let mut groups: Vec<(Kind, Vec<usize>)> = Vec::new();
+        let mut groups: Vec<(CallKind, Vec<usize>)> = Vec::new();
         for (at, call) in calls.iter().enumerate() {
-            let same = |other: &Call<'_>| {
-                call.kind() != Kind::Once
-                    || text(&call.arg) == text(&other.arg) && text(&call.filter) == text(&other.filter)
+            let same = |other: &AggregateCall<'_>| {
+                call.kind() != CallKind::Once
+                    || scalar_text(&call.arg) == scalar_text(&other.arg)
+                        && scalar_text(&call.filter) == scalar_text(&other.filter)
             };
             match groups.iter_mut().find(|g| g.0 == call.kind() && same(&calls[g.1[0]])) {
                 Some(group) => group.1.push(at),
@@ -94,28 +100,33 @@ impl Lower<'_> {
         }
         let mut parts = Vec::with_capacity(groups.len());
         for (kind, members) in &groups {
-            let mut of: Vec<Call<'_>> = members.iter().map(|at| calls[*at].clone()).collect();
-            let input = if *kind == Kind::Once { self.once(rows, &by, &mut of)? } else { rows };
+            let mut of: Vec<AggregateCall<'_>> = members.iter().map(|at| calls[*at].clone()).collect();
+            let input = if *kind == CallKind::Once {
+                self.push_distinct_arguments(rows, &by, &mut of)?
+            } else {
+                rows
+            };
             let grouping = (by.clone(), fields.clone());
-            parts.push(self.grouped(input, grouping, &of.iter().collect::<Vec<_>>())?);
+            parts.push(self.push_groups(input, grouping, &of.iter().collect::<Vec<_>>())?);
         }
         let places: Vec<usize> = groups.into_iter().flat_map(|g| g.1).collect();
-        self.side_by_side(&parts, (&by, &fields), &places)
+        self.join_parts(&parts, (&by, &fields), &places)
     }
 
-    /// Keys, then what the calls read, which become columns.
-    fn computed(
+    /// A projection of the keys and then of the scalars that the calls read; the calls are changed to read
+    /// its columns.
+    fn push_computed(
         &mut self,
         input: RelId,
         (keys, named): (&[Scalar], &[Field]),
-        calls: &mut [Call<'_>],
+        calls: &mut [AggregateCall<'_>],
     ) -> Result<RelId> {
-        let below = self.schema(input);
+        let below = self.schema_of(input);
         let mut exprs = keys.to_vec();
         let mut fields = named.to_vec();
-        for part in calls.iter_mut().flat_map(Call::parts) {
+        for part in calls.iter_mut().flat_map(AggregateCall::scalars_mut) {
             let of = part.data_type(&below)?;
-            // A text says nothing of the type of a NULL.
+            // Scalars that print alike may differ in type: NULL prints the same for every type.
             let same = |e: &Scalar| {
                 e.to_string() == part.to_string() && e.data_type(&below).is_ok_and(|found| found == of)
             };
@@ -133,9 +144,14 @@ impl Lower<'_> {
         Ok(self.push(Op::Project { input, exprs }, Arc::new(Schema::new(fields))))
     }
 
-    /// Group, argument and filter of distinct calls that share them, each once.
-    fn once(&mut self, rows: RelId, by: &[Scalar], calls: &mut [Call<'_>]) -> Result<RelId> {
-        let below = self.schema(rows);
+    /// DISTINCT rows of group, argument and filter, for calls that share argument and filter.
+    fn push_distinct_arguments(
+        &mut self,
+        rows: RelId,
+        by: &[Scalar],
+        calls: &mut [AggregateCall<'_>],
+    ) -> Result<RelId> {
+        let below = self.schema_of(rows);
         let mut exprs = by.to_vec();
         let Some(first) = calls.first() else { return plan_err!("no aggregate to compute") };
         exprs.extend(first.arg.iter().chain(&first.filter).cloned());
@@ -152,8 +168,9 @@ impl Lower<'_> {
         Ok(self.push(Op::Distinct { input }, schema))
     }
 
-    /// Parts that have the same groups, as one row a group; `places` gives the written order.
-    fn side_by_side(
+    /// Joins parts that have the same groups to one row per group; `places` holds each value's position in
+    /// the query.
+    fn join_parts(
         &mut self,
         parts: &[RelId],
         (by, fields): (&[Scalar], &[Field]),
@@ -162,9 +179,9 @@ impl Lower<'_> {
         let [first, rest @ ..] = parts else { return plan_err!("no aggregate to compute") };
         let mut left = *first;
         let width = by.len();
-        let mut values: Vec<usize> = (width..self.schema(left).fields().len()).collect();
+        let mut values: Vec<usize> = (width..self.schema_of(left).fields().len()).collect();
         for right in rest.iter().copied() {
-            let (l, r) = (self.schema(left), self.schema(right));
+            let (l, r) = (self.schema_of(left), self.schema_of(right));
             values.extend((width..r.fields().len()).map(|c| c + l.fields().len()));
             let schema = Schema::new(l.fields().iter().chain(r.fields()).cloned().collect::<Vec<_>>());
             let op = Op::Join {
@@ -178,7 +195,7 @@ impl Lower<'_> {
             };
             left = self.push(op, Arc::new(schema));
         }
-        let below = self.schema(left);
+        let below = self.schema_of(left);
         let mut columns: Vec<usize> = (0..width).collect();
         columns.resize(width + places.len(), 0);
         for (value, place) in values.into_iter().zip(places) {
@@ -192,6 +209,7 @@ impl Lower<'_> {
     }
 }
 
-fn text(scalar: &Option<Scalar>) -> String {
+/// Text of a scalar by which equal ones are recognised; empty for None.
+fn scalar_text(scalar: &Option<Scalar>) -> String {
     scalar.as_ref().map(ToString::to_string).unwrap_or_default()
 }

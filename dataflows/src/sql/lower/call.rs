@@ -1,8 +1,8 @@
-//! One aggregate call of a query, from DataFusion's to ours.
+//! Lowering of one aggregate call.
 //!
-//! A call is kept in accumulators where sums or an ordered index give its result, over rows that
-//! stand there once where it is DISTINCT; else it is folded over the rows of its group. What a function
-//! would refuse when it runs (a percentile above 1) it refuses here.
+//! A call is kept in accumulators if sums or an ordered index give its result, over deduplicated rows if it
+//! is DISTINCT; otherwise it is folded over the rows of its group. Arguments that a function would refuse at
+//! run time (a percentile above 1) are refused here.
 
 use std::sync::Arc;
 
@@ -14,37 +14,37 @@ use datafusion_functions_aggregate::first_last::first_value_udaf;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, IsNotNullExpr};
 
-use super::{cast, condition, not_a_column, scalar};
+use super::{cast, lower_condition, lower_scalar, not_a_column};
 use crate::functions::aggregates::interval_sum::is_interval;
 use crate::functions::aggregates::picks::{ARG_MAX, ARG_MIN};
 use crate::functions::aggregates::{ANY_VALUE, APPROX_DISTINCT, is_folded, is_within_group};
 use crate::functions::types::herald_type;
 use crate::plan::{AggFunc, Aggregate, Fold, Scalar, SortKey};
 
-/// How a call is computed.
+/// Way in which a call is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// In accumulators over all rows.
+pub(super) enum CallKind {
+    /// Accumulators over all rows.
     Sums,
-    /// In accumulators over each value once.
+    /// Accumulators over each distinct value once.
     Once,
-    /// Over the rows of the group.
+    /// A fold over the rows of the group.
     Rows,
 }
 
-/// One aggregate of a query, over the columns of some relation.
+/// One aggregate call of a query, over the columns of a relation.
 #[derive(Clone)]
-pub(super) struct Call<'a> {
+pub(super) struct AggregateCall<'a> {
     f: &'a AggregateFunction,
-    /// None where it is folded.
+    /// Accumulator function; None for a fold.
     func: Option<AggFunc>,
-    /// None for count(*).
+    /// First argument; None for count(*).
     pub arg: Option<Scalar>,
     /// Second argument of statistics over pairs.
     other: Option<Scalar>,
-    /// The function that folds.
+    /// Function of the fold.
     folds: Arc<AggregateUDF>,
-    /// Second argument of what is folded.
+    /// Second argument of a fold.
     constant: Option<ScalarValue>,
     ignore_nulls: bool,
     order: Vec<SortKey>,
@@ -54,26 +54,27 @@ pub(super) struct Call<'a> {
     pub named: &'a Field,
 }
 
-impl<'a> Call<'a> {
-    pub fn of(expr: &'a Expr, schema: &DFSchema, named: &'a Field) -> Result<Call<'a>> {
-        let Expr::AggregateFunction(f) = unaliased(expr) else {
+impl<'a> AggregateCall<'a> {
+    /// Call of the aggregate `expr` over the columns of `schema`.
+    pub fn of(expr: &'a Expr, schema: &DFSchema, named: &'a Field) -> Result<AggregateCall<'a>> {
+        let Expr::AggregateFunction(f) = strip_alias(expr) else {
             return plan_err!("{expr} is not an aggregate");
         };
         let name = f.func.name();
         let counts_each = name == APPROX_DISTINCT;
         let first = f.params.args.first().map(|arg| arg.get_type(schema)).transpose()?;
-        // Parts of intervals are added row by row.
+        // Accumulators hold no intervals: their sums are folds, which add the parts row by row.
         let folded = matches!(name, "sum" | "avg") && first.as_ref().is_some_and(is_interval);
         let func = match folded {
             true => None,
             false if counts_each => Some(AggFunc::Count),
-            false => AggFunc::of(name),
+            false => AggFunc::from_name(name),
         };
         if func.is_none() && !folded && !is_folded(name) {
             return plan_err!("the aggregate {name} is not supported");
         }
-        let filter = f.params.filter.as_ref().map(|e| condition(e, schema)).transpose()?;
-        let call = Call {
+        let filter = f.params.filter.as_ref().map(|e| lower_condition(e, schema)).transpose()?;
+        let call = AggregateCall {
             f,
             func,
             arg: None,
@@ -86,17 +87,17 @@ impl<'a> Call<'a> {
             distinct: f.params.distinct || counts_each,
             named,
         };
-        if func.is_some() { call.of_sums(schema) } else { call.of_rows(schema) }
+        if func.is_some() { call.with_sum_arguments(schema) } else { call.with_fold_arguments(schema) }
     }
 
-    /// The arguments of what accumulators keep.
-    fn of_sums(mut self, schema: &DFSchema) -> Result<Call<'a>> {
+    /// Adds the arguments of an accumulator function.
+    fn with_sum_arguments(mut self, schema: &DFSchema) -> Result<AggregateCall<'a>> {
         let (f, name) = (self.f, self.f.func.name());
         if !f.params.order_by.is_empty() {
             return plan_err!("ORDER BY in {name} is not supported");
         }
         let (arg, other) = match (f.params.args.as_slice(), self.func) {
-            ([y, x], Some(AggFunc::Stat(stat))) if stat.pairs() => (y, Some(x)),
+            ([y, x], Some(AggFunc::Stat(stat))) if stat.is_over_pairs() => (y, Some(x)),
             ([arg], _) => (arg, None),
             _ => return plan_err!("{name} takes one argument"),
         };
@@ -107,16 +108,16 @@ impl<'a> Call<'a> {
         let every_row = self.func == Some(AggFunc::Count)
             && !self.distinct
             && matches!(arg, Expr::Literal(v, _) if !ScalarValue::is_null(v));
-        self.arg = if every_row { None } else { Some(scalar(arg, schema)?) };
-        self.other = other.map(|other| scalar(other, schema)).transpose()?;
+        self.arg = if every_row { None } else { Some(lower_scalar(arg, schema)?) };
+        self.other = other.map(|other| lower_scalar(other, schema)).transpose()?;
         Ok(self)
     }
 
-    /// The arguments and the order of what is folded.
-    fn of_rows(mut self, schema: &DFSchema) -> Result<Call<'a>> {
+    /// Adds the arguments and the order of a fold.
+    fn with_fold_arguments(mut self, schema: &DFSchema) -> Result<AggregateCall<'a>> {
         let (f, name) = (self.f, self.f.func.name());
         let arg = match f.params.args.as_slice() {
-            [arg, by] if matches!(name, ARG_MIN | ARG_MAX) => return self.beside(arg, by, schema),
+            [arg, by] if matches!(name, ARG_MIN | ARG_MAX) => return self.pick_first(arg, by, schema),
             [arg] => arg,
             [arg, Expr::Literal(constant, _)] => {
                 self.constant = Some(constant.clone());
@@ -125,14 +126,14 @@ impl<'a> Call<'a> {
             [_, _] => return plan_err!("the second argument of '{name}' must be a constant"),
             _ => return plan_err!("{name} takes one argument"),
         };
-        self.arg = Some(scalar(arg, schema)?);
+        self.arg = Some(lower_scalar(arg, schema)?);
         if name == ANY_VALUE {
             (self.folds, self.ignore_nulls) = (first_value_udaf(), true);
         }
         if is_within_group(name) {
-            // The order is that of the values, in the type they are taken in; NULLs are left out.
+            // WITHIN GROUP orders by the argument itself, ascending by default; NULLs are left out.
             if f.params.order_by.first().is_some_and(|sort| !sort.asc) {
-                let expr = scalar(arg, schema)?;
+                let expr = lower_scalar(arg, schema)?;
                 self.order.push(SortKey { expr, descending: true, nulls_first: false });
             }
             return Ok(self);
@@ -142,7 +143,7 @@ impl<'a> Call<'a> {
         }
         for sort in &f.params.order_by {
             self.order.push(SortKey {
-                expr: scalar(&sort.expr, schema)?,
+                expr: lower_scalar(&sort.expr, schema)?,
                 descending: !sort.asc,
                 nulls_first: sort.nulls_first,
             });
@@ -150,9 +151,10 @@ impl<'a> Call<'a> {
         Ok(self)
     }
 
-    /// The argument of the row with the least or greatest `by`: the first value in that order.
-    fn beside(mut self, arg: &Expr, by: &Expr, schema: &DFSchema) -> Result<Call<'a>> {
-        let by = scalar(by, schema)?;
+    /// Adds the arguments of `arg_min` and `arg_max`: the argument of the row with the least or greatest
+    /// `by`, as the first value in that order. Rows whose `by` is NULL are filtered out.
+    fn pick_first(mut self, arg: &Expr, by: &Expr, schema: &DFSchema) -> Result<AggregateCall<'a>> {
+        let by = lower_scalar(by, schema)?;
         let known: Arc<dyn PhysicalExpr> = Arc::new(IsNotNullExpr::new(Arc::clone(by.expr())));
         self.filter = Some(match self.filter.take() {
             Some(filter) => {
@@ -161,28 +163,29 @@ impl<'a> Call<'a> {
             None => Scalar::new(known),
         });
         self.folds = first_value_udaf();
-        self.arg = Some(scalar(arg, schema)?);
+        self.arg = Some(lower_scalar(arg, schema)?);
         let descending = self.f.func.name() == ARG_MAX;
         self.order.push(SortKey { expr: by, descending, nulls_first: false });
         Ok(self)
     }
 
-    pub fn kind(&self) -> Kind {
+    /// Way in which the call is computed.
+    pub fn kind(&self) -> CallKind {
         match (self.func, self.distinct) {
-            (None, _) => Kind::Rows,
-            (Some(_), true) => Kind::Once,
-            (Some(_), false) => Kind::Sums,
+            (None, _) => CallKind::Rows,
+            (Some(_), true) => CallKind::Once,
+            (Some(_), false) => CallKind::Sums,
         }
     }
 
-    /// All that it reads.
-    pub fn parts(&mut self) -> impl Iterator<Item = &mut Scalar> {
+    /// Every scalar that the call reads.
+    pub fn scalars_mut(&mut self) -> impl Iterator<Item = &mut Scalar> {
         let order = self.order.iter_mut().map(|key| &mut key.expr);
         [&mut self.arg, &mut self.other, &mut self.filter].into_iter().flatten().chain(order)
     }
 
-    /// The aggregate over rows of `below`, its argument in the type the function sums in.
-    pub fn aggregate(&self, below: &Schema) -> Result<Aggregate> {
+    /// The aggregate over rows of `below`, with its argument cast to the type that the accumulator sums in.
+    pub fn to_aggregate(&self, below: &Schema) -> Result<Aggregate> {
         let name = self.f.func.name();
         let Some(func) = self.func else { return plan_err!("{name} is not kept in sums") };
         let mut output = self.named.data_type().clone();
@@ -208,7 +211,7 @@ impl<'a> Call<'a> {
                 output = herald_type(&of).ok_or_else(|| not_a_column(self.named.name(), &of))?;
                 output.clone()
             }
-            // True counts as 1.
+            // The accumulator counts TRUE as 1.
             (AggFunc::BoolAnd | AggFunc::BoolOr, _) => DataType::Int64,
             (AggFunc::Stat(_), _) => DataType::Float64,
             (AggFunc::Count, _) => of.clone(),
@@ -219,7 +222,7 @@ impl<'a> Call<'a> {
     }
 
     /// The fold over rows of `below`.
-    pub fn fold(&self, below: &Schema) -> Result<Fold> {
+    pub fn to_fold(&self, below: &Schema) -> Result<Fold> {
         let Some(arg) = self.arg.clone() else {
             return plan_err!("{} needs an argument", self.f.func.name());
         };
@@ -235,15 +238,15 @@ impl<'a> Call<'a> {
             ignore_nulls: self.ignore_nulls,
             output: column(self.named.data_type())?,
         };
-        // What the function refuses, it refuses now.
-        fold.accumulator(&takes)?;
+        // Making an accumulator validates the arguments, so that the query is refused and not its rows.
+        fold.new_accumulator(&takes)?;
         Ok(fold)
     }
 }
 
-fn unaliased(expr: &Expr) -> &Expr {
+fn strip_alias(expr: &Expr) -> &Expr {
     match expr {
-        Expr::Alias(alias) => unaliased(&alias.expr),
+        Expr::Alias(alias) => strip_alias(&alias.expr),
         other => other,
     }
 }

@@ -1,22 +1,18 @@
 //! Frames of window functions as PostgreSQL takes them.
 //!
 //! A frame that ends before it begins (`3 FOLLOWING AND 1 FOLLOWING`) holds no row: counts are 0 and all
-//! else is NULL. DataFusion takes the difference of its bounds for a length, so such a frame is written as
-//! one that begins and ends beyond every partition. Frames that PostgreSQL refuses are refused, and so are
-//! distances that have no order (a month and thirty days).
+//! other functions are NULL. DataFusion uses the difference of the bounds as a length, so such a frame is
+//! rewritten to one that begins and ends beyond every partition. Frames that PostgreSQL refuses are refused,
+//! and so are distances that have no order (a month and thirty days).
 
 use std::sync::Arc;
 
+use crate::sql::diagnostics::unsupported_plan::Unsupported;
 use arrow::datatypes::IntervalMonthDayNano;
-use datafusion_common::{Result, ScalarValue, plan_err};
+use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::{WindowFrame, WindowFrameBound as Bound, WindowFrameUnits};
 
-/// What is told of a frame that PostgreSQL does not take either.
-pub(crate) const BACKWARDS: &str = "the frame's end comes before the current row and its start does not";
-/// What is told of a frame that may end before it begins or not, by the month.
-pub(crate) const MONTHS: &str = "a frame between a distance in months and one in days has no order";
-
-/// The frame as it is evaluated.
+/// Rewrites a frame to the one that DataFusion evaluates.
 ///
 /// # Errors
 /// When PostgreSQL refuses it, or its bounds cannot be compared.
@@ -24,11 +20,11 @@ pub(super) fn frame(frame: &WindowFrame) -> Result<Arc<WindowFrame>> {
     let empty = match (&frame.start_bound, &frame.end_bound) {
         (Bound::CurrentRow, Bound::Preceding(_))
         | (Bound::Following(_), Bound::Preceding(_) | Bound::CurrentRow) => {
-            return plan_err!("{BACKWARDS}");
+            return Err(Unsupported::FrameBackwards.into());
         }
-        // No distance is the greatest.
-        (Bound::Preceding(start), Bound::Preceding(end)) => !start.is_null() && later(end, start)?,
-        (Bound::Following(start), Bound::Following(end)) => !end.is_null() && later(start, end)?,
+        // A NULL distance is UNBOUNDED, longer than every other.
+        (Bound::Preceding(start), Bound::Preceding(end)) => !start.is_null() && is_longer(end, start)?,
+        (Bound::Following(start), Bound::Following(end)) => !end.is_null() && is_longer(start, end)?,
         _ => false,
     };
     if !empty {
@@ -38,21 +34,21 @@ pub(super) fn frame(frame: &WindowFrame) -> Result<Arc<WindowFrame>> {
     Ok(Arc::new(WindowFrame::new_bounds(WindowFrameUnits::Rows, beyond(), beyond())))
 }
 
-/// Tells whether one distance is greater than another.
-fn later(a: &ScalarValue, b: &ScalarValue) -> Result<bool> {
+/// Tells whether distance `a` is greater than distance `b`.
+fn is_longer(a: &ScalarValue, b: &ScalarValue) -> Result<bool> {
     use ScalarValue::IntervalMonthDayNano as Interval;
     match (a, b) {
-        (Interval(Some(a)), Interval(Some(b))) => match (length(a), length(b)) {
+        (Interval(Some(a)), Interval(Some(b))) => match (length_ns(a), length_ns(b)) {
             (Some(a), Some(b)) => Ok(a > b),
             _ if a.days == b.days && a.nanoseconds == b.nanoseconds => Ok(a.months > b.months),
-            _ => plan_err!("{MONTHS}"),
+            _ => Err(Unsupported::FrameUnits.into()),
         },
         _ => Ok(a > b),
     }
 }
 
-/// Nanoseconds of a distance without months.
-fn length(of: &IntervalMonthDayNano) -> Option<i128> {
+/// Nanoseconds of a distance; None if it has months.
+fn length_ns(of: &IntervalMonthDayNano) -> Option<i128> {
     const DAY_NS: i128 = 86_400_000_000_000;
     (of.months == 0).then(|| i128::from(of.days) * DAY_NS + i128::from(of.nanoseconds))
 }
@@ -85,8 +81,8 @@ mod tests {
         let of = |months, days| {
             ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(months, days, 0)))
         };
-        assert!(later(&of(0, 40), &of(0, 30)).unwrap());
-        assert!(later(&of(2, 0), &of(1, 0)).unwrap());
-        assert!(later(&of(1, 0), &of(0, 30)).is_err());
+        assert!(is_longer(&of(0, 40), &of(0, 30)).unwrap());
+        assert!(is_longer(&of(2, 0), &of(1, 0)).unwrap());
+        assert!(is_longer(&of(1, 0), &of(0, 30)).is_err());
     }
 }

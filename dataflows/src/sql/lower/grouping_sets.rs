@@ -1,8 +1,9 @@
-//! GROUPING SETS, ROLLUP and CUBE: one GROUP BY for each set, side by side.
+//! Lowering of GROUPING SETS, ROLLUP and CUBE: a union of one GROUP BY per set.
 //!
 //! The input is lowered once. Each set's rows have NULL in the columns it does not group by, and a
-//! number that tells the sets apart: a bit for each column left out, the last column's lowest, and above
-//! those how often the same set came before. `grouping(...)` is computed from it by DataFusion.
+//! number that distinguishes the sets: one bit for each column left out, the last column's lowest, and
+//! above those bits the number of times that the same set came before. DataFusion computes
+//! `grouping(...)` from it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,40 +18,40 @@ use datafusion_expr::{Expr, UserDefinedLogicalNodeCore, lit};
 use datafusion_functions_aggregate::count::count_udaf;
 use datafusion_physical_expr::expressions::Literal;
 
-use super::{Lower, cast, plain_field, scalar};
+use super::{Lower, cast, lower_scalar, plain_field};
 use crate::plan::{Op, RelId, Scalar};
 
-/// Sets of one GROUP BY; each keeps state of its own.
+/// Greatest number of sets in one GROUP BY; each set keeps its own state.
 const MAX_SETS: usize = 64;
 
-/// A relation that stands in the plan already.
+/// Leaf for a relation that has been lowered already.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lowered {
-    /// Which.
+    /// The relation.
     pub rel: RelId,
     schema: DFSchemaRef,
 }
 
 impl Lower<'_> {
-    /// The groups of every set, with the columns DataFusion gives such a grouping.
-    pub(super) fn grouping_sets(
+    /// The groups of every set, with the columns of DataFusion's schema for a grouping by sets.
+    pub(super) fn lower_grouping_sets(
         &mut self,
         aggregate: &logical::Aggregate,
         set: &GroupingSet,
     ) -> Result<RelId> {
-        let sets = sets(set);
+        let sets = expand_sets(set);
         if sets.len() > MAX_SETS {
             return plan_err!("{} grouping sets are more than the {MAX_SETS} allowed", sets.len());
         }
-        let rel = self.node(&aggregate.input)?;
-        let below = self.schema(rel);
+        let rel = self.lower_node(&aggregate.input)?;
+        let below = self.schema_of(rel);
         let input = aggregate.input.schema();
         let node = Arc::new(Lowered { rel, schema: Arc::clone(input) });
         let lowered = Arc::new(LogicalPlan::Extension(Extension { node }));
         let columns: Vec<Expr> =
             grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
         let types =
-            columns.iter().map(|e| scalar(e, input)?.data_type(&below)).collect::<Result<Vec<_>>>()?;
+            columns.iter().map(|e| lower_scalar(e, input)?.data_type(&below)).collect::<Result<Vec<_>>>()?;
         let number = aggregate.schema.field(columns.len()).data_type();
         let (mut seen, mut inputs) = (BTreeMap::<u64, u64>::new(), Vec::with_capacity(sets.len()));
         for keys in sets {
@@ -58,26 +59,28 @@ impl Lower<'_> {
             let before = seen.entry(left_out).or_default();
             let id = ScalarValue::UInt64(Some(left_out | *before << columns.len())).cast_to(number)?;
             *before += 1;
-            inputs.push(self.one_set((aggregate, Arc::clone(&lowered)), keys, (&columns, &types), id)?);
+            inputs.push(self.push_set((aggregate, Arc::clone(&lowered)), keys, (&columns, &types), id)?);
         }
-        let schema = self.schema(inputs[0]);
+        let schema = self.schema_of(inputs[0]);
         Ok(self.push(Op::Union { inputs }, schema))
     }
 
-    fn one_set(
+    /// The groups of one set in the columns of the whole grouping; `id` is the number of the set.
+    fn push_set(
         &mut self,
         (aggregate, input): (&logical::Aggregate, Arc<LogicalPlan>),
         keys: Vec<Expr>,
         (columns, types): (&[Expr], &[DataType]),
         id: ScalarValue,
     ) -> Result<RelId> {
-        // A grouping of everything has its one row even where no aggregate is asked for.
+        // The empty set gives one row even without aggregates: a count makes it a total. Its column is
+        // dropped below.
         let calls = match aggregate.aggr_expr.is_empty() && keys.is_empty() {
             true => vec![count_udaf().call(vec![lit(1)])],
             false => aggregate.aggr_expr.clone(),
         };
-        let rel = self.aggregate(&logical::Aggregate::try_new(input, keys.clone(), calls)?)?;
-        let grouped = self.schema(rel);
+        let rel = self.lower_aggregate(&logical::Aggregate::try_new(input, keys.clone(), calls)?)?;
+        let grouped = self.schema_of(rel);
         let named = aggregate.schema.fields();
         let (mut exprs, mut fields) = (Vec::new(), Vec::new());
         for ((column, of), named) in columns.iter().zip(types).zip(named) {
@@ -99,8 +102,8 @@ impl Lower<'_> {
     }
 }
 
-/// The sets, each column in a set once.
-fn sets(set: &GroupingSet) -> Vec<Vec<Expr>> {
+/// The sets of a GROUPING SETS, ROLLUP or CUBE, each without repeated columns.
+fn expand_sets(set: &GroupingSet) -> Vec<Vec<Expr>> {
     let sets: Vec<Vec<Expr>> = match set {
         GroupingSet::GroupingSets(sets) => sets.clone(),
         GroupingSet::Rollup(columns) => (0..=columns.len()).rev().map(|n| columns[..n].to_vec()).collect(),

@@ -1,9 +1,9 @@
-//! Joins, from DataFusion's to ours.
+//! Lowering of joins.
 //!
-//! A right join is a left join whose sides change places. `NOT IN` is an anti join that knows of NULLs:
-//! over columns that can be NULL it becomes plain anti joins, one for each reason a row is left out (see
-//! [`Lower::not_in`]). A mark join, which tells of every row whether it has a partner, is the rows that
-//! have one beside those that have none.
+//! A right join is a left join with its sides swapped. `NOT IN` is a null-aware anti join: over columns that
+//! can be NULL it becomes plain anti joins, one for each reason to leave a row out (see
+//! [`Lower::push_not_in`]). A mark join, which marks each left row as matched or not, becomes the union of
+//! the semi join and the anti join.
 
 use std::sync::Arc;
 
@@ -14,16 +14,13 @@ use datafusion_expr::{lit, logical_plan as logical};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{Column, IsNotNullExpr, IsNullExpr, Literal};
 
-use super::{Lower, cast, scalar};
+use super::{Lower, cast, lower_scalar};
 use crate::plan::analysis::fallible::fallible;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
-use crate::sql::logical::joins::subquery::PLACE;
+use crate::sql::diagnostics::unsupported_plan::Unsupported;
 
-/// What is told of NOT IN where a NULL could make it wrong.
-pub(crate) const NOT_IN: &str = "NOT IN (SELECT ...) over columns that can be NULL is not supported here";
-
-/// A join in the making.
-struct Parts {
+/// Inputs and keys of a join that is not in the plan yet.
+struct JoinParts {
     left: RelId,
     right: RelId,
     left_keys: Vec<Scalar>,
@@ -31,16 +28,17 @@ struct Parts {
 }
 
 impl Lower<'_> {
-    /// One relation, or some that have the same rows.
-    pub(super) fn join(&mut self, join: &logical::Join) -> Result<RelId> {
-        let sides = (self.node(&join.left)?, self.node(&join.right)?);
+    /// Lowers a join to one relation, or to several relations that together have the same rows.
+    pub(super) fn lower_join(&mut self, join: &logical::Join) -> Result<RelId> {
+        let sides = (self.lower_node(&join.left)?, self.lower_node(&join.right)?);
         match join.join_type {
-            JoinType::LeftMark => self.mark(join, sides),
-            _ => self.join_of(join, sides),
+            JoinType::LeftMark => self.lower_mark_join(join, sides),
+            _ => self.lower_plain_join(join, sides),
         }
     }
 
-    fn join_of(&mut self, join: &logical::Join, (left, right): (RelId, RelId)) -> Result<RelId> {
+    /// Lowers a join of any type but a mark join, over sides that have been lowered.
+    fn lower_plain_join(&mut self, join: &logical::Join, (left, right): (RelId, RelId)) -> Result<RelId> {
         let (kind, swapped) = match join.join_type {
             JoinType::Inner => (JoinKind::Inner, false),
             JoinType::Left => (JoinKind::Left, false),
@@ -52,54 +50,59 @@ impl Lower<'_> {
             JoinType::RightAnti => (JoinKind::Anti, true),
             other => return plan_err!("{other} JOIN is not supported"),
         };
-        let (l, r) = (self.schema(left), self.schema(right));
+        let (l, r) = (self.schema_of(left), self.schema_of(right));
         let (mut left_keys, mut right_keys) = (Vec::new(), Vec::new());
         for (a, b) in &join.on {
-            let (a, b) = (scalar(a, join.left.schema())?, scalar(b, join.right.schema())?);
+            let (a, b) = (lower_scalar(a, join.left.schema())?, lower_scalar(b, join.right.schema())?);
             let target = a.data_type(&l)?;
             right_keys.push(cast(b, &target, &r)?);
             left_keys.push(a);
         }
-        let mut parts = Parts { left, right, left_keys, right_keys };
+        let mut parts = JoinParts { left, right, left_keys, right_keys };
         let filter = join.filter.as_ref().filter(|f| **f != lit(true));
         match (join.null_aware, join.on.len(), filter) {
             (false, ..) => {}
-            (true, 1, None) if parts.nullable(&l, &r)? => return self.not_in(parts),
+            (true, 1, None) if parts.has_nullable_key(&l, &r)? => return self.push_not_in(parts),
             (true, 1, None) => {}
-            (true, ..) => return plan_err!("{NOT_IN}"),
+            (true, ..) => return Err(Unsupported::NotIn.into()),
         }
-        // Left's columns first, whichever side is kept: `written` gives the places of the written order.
+        // A swapped join has the right side's columns first: `written` maps a position in the written order
+        // to its position in the join.
         let (widths, total) = ((l.fields().len(), r.fields().len()), l.fields().len() + r.fields().len());
         let written = |c: usize| if !swapped { c } else { (c + widths.1) % total };
         let residual = match filter {
-            Some(filter) => Some(relocate(&scalar(filter, &join_schema(join)?)?, &written)?),
+            Some(filter) => Some(relocate_columns(&lower_scalar(filter, &join_schema(join)?)?, &written)?),
             None => None,
         };
         if swapped {
-            parts =
-                Parts { left: right, right: left, left_keys: parts.right_keys, right_keys: parts.left_keys };
+            parts = JoinParts {
+                left: right,
+                right: left,
+                left_keys: parts.right_keys,
+                right_keys: parts.left_keys,
+            };
         }
         let null_equal = join.null_equality == NullEquality::NullEqualsNull;
-        let id = self.joined(parts, kind, (residual, null_equal));
-        if !swapped || !kind.pairs() {
+        let id = self.push_join(parts, kind, (residual, null_equal));
+        if !swapped || !kind.outputs_pairs() {
             return Ok(id);
         }
-        let schema = self.schema(id);
+        let schema = self.schema_of(id);
         let exprs = (0..total).map(|c| Scalar::column(schema.field(written(c)).name(), written(c))).collect();
-        self.project(id, exprs, &join.schema)
+        self.push_project(id, exprs, &join.schema)
     }
 
-    /// Every row of the left and whether it has a partner.
-    fn mark(&mut self, join: &logical::Join, sides: (RelId, RelId)) -> Result<RelId> {
+    /// Every left row with a column that is true if the row has a match.
+    fn lower_mark_join(&mut self, join: &logical::Join, sides: (RelId, RelId)) -> Result<RelId> {
         let of = |join_type| logical::Join { join_type, ..join.clone() };
         let mut marked = Vec::new();
         for (join_type, value) in [(JoinType::LeftSemi, true), (JoinType::LeftAnti, false)] {
-            let rows = self.join_of(&of(join_type), sides)?;
-            if self.computes(rows) {
-                // Both parts would fail on one row.
-                return plan_err!("{PLACE}");
+            let rows = self.lower_plain_join(&of(join_type), sides)?;
+            if self.computes_fallibly(rows) {
+                // The row would fail, and be reported, in both parts of the union.
+                return Err(Unsupported::NotJoinable.into());
             }
-            let below = self.schema(rows);
+            let below = self.schema_of(rows);
             let columns = below.fields().iter().enumerate();
             let mut exprs: Vec<Scalar> = columns.map(|(at, f)| Scalar::column(f.name(), at)).collect();
             exprs.push(Scalar::new(Arc::new(Literal::new(ScalarValue::Boolean(Some(value))))));
@@ -108,16 +111,16 @@ impl Lower<'_> {
             let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
             marked.push(self.push(Op::Project { input: rows, exprs }, schema));
         }
-        let schema = self.schema(marked[0]);
+        let schema = self.schema_of(marked[0]);
         Ok(self.push(Op::Union { inputs: marked }, schema))
     }
 
-    /// Whether a join has keys or a condition that can fail.
-    fn computes(&self, join: RelId) -> bool {
+    /// Tells whether a join has keys or a condition that can fail.
+    fn computes_fallibly(&self, join: RelId) -> bool {
         let Op::Join { left, right, left_keys, right_keys, residual, .. } = &self.plan.rels[join].op else {
             return false;
         };
-        let (l, r) = (self.schema(*left), self.schema(*right));
+        let (l, r) = (self.schema_of(*left), self.schema_of(*right));
         let both = Schema::new(l.fields().iter().chain(r.fields()).cloned().collect::<Vec<_>>());
         let fails = |of: &Scalar, schema: &Schema| fallible(of.expr(), schema);
         left_keys.iter().any(|k| fails(k, &l))
@@ -125,46 +128,49 @@ impl Lower<'_> {
             || residual.iter().any(|c| fails(c, &both))
     }
 
-    fn joined(
+    /// Adds a join; `null_equal` is true if NULL keys equal each other.
+    fn push_join(
         &mut self,
-        parts: Parts,
+        parts: JoinParts,
         kind: JoinKind,
         (residual, null_equal): (Option<Scalar>, bool),
     ) -> RelId {
-        let (l, r) = (self.schema(parts.left), self.schema(parts.right));
-        let schema = output(kind, &l, &r);
-        let Parts { left, right, left_keys, right_keys } = parts;
+        let (l, r) = (self.schema_of(parts.left), self.schema_of(parts.right));
+        let schema = join_output(kind, &l, &r);
+        let JoinParts { left, right, left_keys, right_keys } = parts;
         self.push(Op::Join { left, right, kind, left_keys, right_keys, residual, null_equal }, schema)
     }
 
-    /// `x NOT IN (SELECT y ...)`: a row stays where the set is empty, or where `x` is not NULL, no `y`
-    /// is NULL, and no `y` equals `x`.
-    fn not_in(&mut self, parts: Parts) -> Result<RelId> {
-        let (set, schema) = (parts.right, self.schema(parts.left));
+    /// `x NOT IN (SELECT y ...)`: a row stays if the set is empty, or if `x` is not NULL, no `y` is NULL, and
+    /// no `y` equals `x`.
+    fn push_not_in(&mut self, parts: JoinParts) -> Result<RelId> {
+        let (set, schema) = (parts.right, self.schema_of(parts.left));
         let x = parts.left_keys.first().cloned();
         let y = parts.right_keys.first().cloned();
-        let (Some(x), Some(y)) = (x, y) else { return plan_err!("{NOT_IN}") };
-        if fallible(y.expr(), &self.schema(set)) {
-            // It is looked at twice, and would fail twice.
-            return plan_err!("{NOT_IN}");
+        let (Some(x), Some(y)) = (x, y) else { return Err(Unsupported::NotIn.into()) };
+        if fallible(y.expr(), &self.schema_of(set)) {
+            // Two joins evaluate the set's expression: a failing row would be reported twice.
+            return Err(Unsupported::NotIn.into());
         }
-        let every = |left, right| Parts { left, right, left_keys: vec![], right_keys: vec![] };
-        let other = self.joined(parts, JoinKind::Anti, (None, false));
+        // Without keys every row matches every other: the anti join keeps its left rows only if the right is
+        // empty.
+        let every = |left, right| JoinParts { left, right, left_keys: vec![], right_keys: vec![] };
+        let other = self.push_join(parts, JoinKind::Anti, (None, false));
         let is_null = |of: &Scalar| Scalar::new(Arc::new(IsNullExpr::new(Arc::clone(of.expr()))));
-        let of_set = self.schema(set);
+        let of_set = self.schema_of(set);
         let nulls = self.push(Op::Filter { input: set, predicate: is_null(&y) }, of_set);
-        let complete = self.joined(every(other, nulls), JoinKind::Anti, (None, false));
+        let complete = self.push_join(every(other, nulls), JoinKind::Anti, (None, false));
         let known = Scalar::new(Arc::new(IsNotNullExpr::new(Arc::clone(x.expr()))));
         let known = self.push(Op::Filter { input: complete, predicate: known }, Arc::clone(&schema));
         let unknown = self.push(Op::Filter { input: complete, predicate: is_null(&x) }, Arc::clone(&schema));
-        let unknown = self.joined(every(unknown, set), JoinKind::Anti, (None, false));
+        let unknown = self.push_join(every(unknown, set), JoinKind::Anti, (None, false));
         Ok(self.push(Op::Union { inputs: vec![known, unknown] }, schema))
     }
 }
 
-impl Parts {
-    /// Whether a key can be NULL.
-    fn nullable(&self, left: &Schema, right: &Schema) -> Result<bool> {
+impl JoinParts {
+    /// Tells whether any key can be NULL.
+    fn has_nullable_key(&self, left: &Schema, right: &Schema) -> Result<bool> {
         for (keys, schema) in [(&self.left_keys, left), (&self.right_keys, right)] {
             for key in keys {
                 if key.nullable(schema)? {
@@ -176,8 +182,8 @@ impl Parts {
     }
 }
 
-/// Columns of a join: those of a side that may be missing can be NULL.
-fn output(kind: JoinKind, left: &Schema, right: &Schema) -> SchemaRef {
+/// Columns of a join's result; those of a side that may be missing are nullable.
+fn join_output(kind: JoinKind, left: &Schema, right: &Schema) -> SchemaRef {
     let side = |schema: &Schema, missing: bool| {
         let field = |f: &arrow::datatypes::FieldRef| {
             Arc::new(f.as_ref().clone().with_nullable(missing || f.is_nullable()))
@@ -185,18 +191,19 @@ fn output(kind: JoinKind, left: &Schema, right: &Schema) -> SchemaRef {
         schema.fields().iter().map(field).collect::<Vec<_>>()
     };
     let mut fields = side(left, kind == JoinKind::Full);
-    if kind.pairs() {
+    if kind.outputs_pairs() {
         fields.extend(side(right, kind != JoinKind::Inner));
     }
     Arc::new(Schema::new(fields))
 }
 
-/// Left's columns followed by right's, as a join's condition sees them.
+/// Columns that a join's condition reads: the left's, then the right's.
 fn join_schema(join: &logical::Join) -> Result<DFSchema> {
     join.left.schema().join(join.right.schema())
 }
 
-fn relocate(scalar: &Scalar, to: &dyn Fn(usize) -> usize) -> Result<Scalar> {
+/// `scalar` with the column at every position `c` moved to `to(c)`.
+fn relocate_columns(scalar: &Scalar, to: &dyn Fn(usize) -> usize) -> Result<Scalar> {
     let moved = Arc::clone(scalar.expr()).transform_up(|e| {
         Ok(match e.downcast_ref::<Column>() {
             Some(c) => {

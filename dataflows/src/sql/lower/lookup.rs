@@ -1,52 +1,58 @@
-//! Joins as of a time: their keys and times as positions.
+//! Lowering of temporal joins (AS OF a time): keys and times become positions.
 
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use datafusion_common::{Result, plan_err};
+use datafusion_common::Result;
 use datafusion_physical_expr::expressions::IsNotNullExpr;
 
-use super::{Lower, cast, scalar};
+use super::{Lower, cast, lower_scalar};
 use crate::plan::{Op, RelId, Scalar, When};
-use crate::sql::logical::joins::temporal::{MATCH, Temporal};
+use crate::sql::diagnostics::unsupported_plan::Unsupported;
+use crate::sql::logical::joins::temporal::Temporal;
 
 impl Lower<'_> {
-    pub(super) fn lookup(&mut self, join: &Temporal) -> Result<RelId> {
-        let (mut left, mut right) = (self.node(&join.left)?, self.node(&join.right)?);
-        let (l, r) = (self.schema(left), self.schema(right));
+    /// Lowers a join as of a column's time, or as of the time of processing.
+    pub(super) fn lower_temporal_join(&mut self, join: &Temporal) -> Result<RelId> {
+        let (mut left, mut right) = (self.lower_node(&join.left)?, self.lower_node(&join.right)?);
+        let (l, r) = (self.schema_of(left), self.schema_of(right));
         let (mut left_keys, mut right_keys) = (Vec::new(), Vec::new());
         for (a, b) in &join.on {
-            let (a, b) = (scalar(a, join.left.schema())?, scalar(b, join.right.schema())?);
+            let (a, b) = (lower_scalar(a, join.left.schema())?, lower_scalar(b, join.right.schema())?);
             right_keys.push(cast(b, &a.data_type(&l)?, &r)?);
             left_keys.push(a);
         }
         let when = match &join.times {
             Some((a, b, nearest)) => {
-                let (a, b) = (scalar(a, join.left.schema())?, scalar(b, join.right.schema())?);
-                let (Some(a), Some(b)) = (a.as_column(), b.as_column()) else { return plan_err!("{MATCH}") };
+                let (a, b) = (lower_scalar(a, join.left.schema())?, lower_scalar(b, join.right.schema())?);
+                let (Some(a), Some(b)) = (a.as_column(), b.as_column()) else {
+                    return Err(Unsupported::MatchCondition.into());
+                };
                 if l.field(a).data_type() != r.field(b).data_type() {
-                    return plan_err!("{MATCH}");
+                    return Err(Unsupported::MatchCondition.into());
                 }
-                // What has no time is found by nothing, and finds nothing: it need not be kept.
-                right = self.timed(right, b);
+                // Rows without a time match nothing: filter them so that no state is kept for them. A left
+                // row without a time must still be emitted by an outer join.
+                right = self.push_known_times(right, b);
                 if !join.outer {
-                    left = self.timed(left, a);
+                    left = self.push_known_times(left, a);
                 }
-                When::Time { left: a, right: b, nearest: *nearest }
+                When::AsOf { left: a, right: b, nearest: *nearest }
             }
-            None => When::Now,
+            None => When::ProcTime,
         };
         let fields = r
             .fields()
             .iter()
             .map(|f| Arc::new(f.as_ref().clone().with_nullable(join.outer || f.is_nullable())));
         let schema = Arc::new(Schema::new(l.fields().iter().cloned().chain(fields).collect::<Vec<_>>()));
-        Ok(self.push(Op::Lookup { left, right, left_keys, right_keys, outer: join.outer, when }, schema))
+        Ok(self
+            .push(Op::TemporalJoin { left, right, left_keys, right_keys, outer: join.outer, when }, schema))
     }
 
-    /// The rows whose time is known.
-    fn timed(&mut self, input: RelId, column: usize) -> RelId {
-        let schema = self.schema(input);
+    /// The rows whose time is not NULL.
+    fn push_known_times(&mut self, input: RelId, column: usize) -> RelId {
+        let schema = self.schema_of(input);
         let time = Scalar::column(schema.field(column).name(), column);
         let predicate = Scalar::new(Arc::new(IsNotNullExpr::new(Arc::clone(time.expr()))));
         self.push(Op::Filter { input, predicate }, schema)

@@ -1,11 +1,12 @@
-//! A recursive common table as one operator.
+//! Lowering of a recursive common table to one operator.
 //!
-//! The second term is lowered over a leaf that stands for the rows of the round before. What depends on the leaf
-//! is the operator's body; the rest are relations as any, of which the body reads the columns it needs.
+//! The second term is lowered over a leaf that stands for the rows of the previous round. The relations that
+//! depend on the leaf are the operator's body; all others are ordinary relations, the sides of the recursion,
+//! of which the body reads the columns it needs.
 //!
-//! The operator keeps nothing that is durable: on a restart it is derived again from what it reads. Where that
-//! would not come again (see [`crate::plan::analysis::properties`]), a relation that keeps it stands between: each row once
-//! for UNION, and once with its count for UNION ALL.
+//! The operator keeps no durable state: on a restart it is derived again from its inputs. An input that would
+//! not be delivered again (see [`crate::plan::analysis::properties`]) goes through a relation that keeps it:
+//! each row once for UNION, and once with its count for UNION ALL.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,35 +15,38 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::{DataFusionError, Result};
 
 use super::Lower;
-use crate::plan::rewrite::prune::{prune, renumber};
-use crate::plan::{AggFunc, Aggregate, JoinKind, Op, Plan, Recursive, Rel, RelId, Scalar, View, Whole};
+use crate::plan::rewrite::prune::{prune, renumber_inputs};
+use crate::plan::{
+    AggFunc, Aggregate, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, Scalar, View,
+};
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::syntax::recursion::Recursion;
 use crate::verify;
 
-/// Operators that may stand between a recursive table and its second term.
-const ALLOWED: &str = "a round may filter, compute, UNNEST, and join what it reads of the round before; \
+/// Hint that lists the operations allowed between a recursive table and its second term.
+const ALLOWED_HINT: &str = "a round may filter, compute, UNNEST, and join what it reads of the round before; \
                        do the rest in the query that reads";
 
 impl Lower<'_> {
-    /// The relation of a recursive table, lowered once however often it is read.
-    pub(super) fn recursion(&mut self, of: &Arc<Recursion>) -> Result<RelId> {
+    /// The relation of a recursive table, lowered once even if it is read several times.
+    pub(super) fn lower_recursion(&mut self, of: &Arc<Recursion>) -> Result<RelId> {
         if let Some((_, rel)) = self.recursions.iter().find(|(known, _)| Arc::ptr_eq(known, of)) {
             return Ok(*rel);
         }
-        let base = self.node(&of.base)?;
-        let base = self.aligned(base, &of.schema)?;
+        let base = self.lower_node(&of.base)?;
+        let base = self.align_types(base, &of.schema)?;
         let leaf = self.push(Op::Given(0), Arc::clone(&of.schema));
         self.rounds.insert(of.round.clone(), leaf);
-        let step = self.node(&of.step)?;
-        let step = self.aligned(step, &of.schema)?;
-        let moving = self.moving(leaf, step);
+        let step = self.lower_node(&of.step)?;
+        let step = self.align_types(step, &of.schema)?;
+        let moving = self.moving_relations(leaf, step);
         let rel = match moving.contains(&step) {
             true => {
-                self.admitted(&moving, of)?;
-                self.recursive(&moving, base, of)
+                self.check_moving(&moving, of)?;
+                self.push_recursive(&moving, base, of)
             }
-            // Its condition turned out to be false, say.
+            // The second term does not depend on the leaf, for example because its condition was simplified
+            // to FALSE.
             false => {
                 let both = self.push(Op::Union { inputs: vec![base, step] }, Arc::clone(&of.schema));
                 let distinct = Op::Distinct { input: both };
@@ -53,9 +57,10 @@ impl Lower<'_> {
         Ok(rel)
     }
 
-    /// The relation with the types of `schema`, which differ from its own in form at most.
-    fn aligned(&mut self, rel: RelId, schema: &SchemaRef) -> Result<RelId> {
-        let own = self.schema(rel);
+    /// The relation with its columns cast to the types of `schema`, which differ at most in nested
+    /// nullability.
+    fn align_types(&mut self, rel: RelId, schema: &SchemaRef) -> Result<RelId> {
+        let own = self.schema_of(rel);
         let columns = own.fields().iter().zip(schema.fields()).enumerate();
         let exprs = columns
             .map(|(at, (from, to))| super::cast(Scalar::column(from.name(), at), to.data_type(), &own));
@@ -66,9 +71,11 @@ impl Lower<'_> {
         Ok(self.push(Op::Project { input: rel, exprs }, Arc::clone(schema)))
     }
 
-    /// Relations that `step` reads, directly or not, and that depend on `leaf`.
-    fn moving(&self, leaf: RelId, step: RelId) -> BTreeSet<RelId> {
+    /// Relations that `step` reads, directly or indirectly, and that depend on `leaf`.
+    fn moving_relations(&self, leaf: RelId, step: RelId) -> BTreeSet<RelId> {
         let mut read = BTreeSet::from([step]);
+        // Inputs have smaller numbers than the relations that read them, so one pass in each direction
+        // suffices.
         for id in (leaf..=step).rev() {
             if read.contains(&id) {
                 read.extend(self.plan.rels[id].op.inputs());
@@ -83,11 +90,11 @@ impl Lower<'_> {
         moving
     }
 
-    /// Refuses what is not done round by round.
-    fn admitted(&self, moving: &BTreeSet<RelId>, of: &Recursion) -> Result<()> {
+    /// Refuses operators that cannot be evaluated round by round.
+    fn check_moving(&self, moving: &BTreeSet<RelId>, of: &Recursion) -> Result<()> {
         let no = |what: &str| {
             let message = format!("in its second term, {} is read {what}", of.name);
-            let mistake = Mistake::new(of.pos, message).hint(format!("{ALLOWED} {}", of.name));
+            let mistake = Mistake::new(of.pos, message).hint(format!("{ALLOWED_HINT} {}", of.name));
             Err(DataFusionError::External(Box::new(mistake)))
         };
         for id in moving {
@@ -113,11 +120,11 @@ impl Lower<'_> {
                 }
                 Op::Join { kind: JoinKind::Semi | JoinKind::Anti, .. } => {}
                 Op::Join { kind: JoinKind::Full, .. } => return no("in a FULL JOIN"),
-                Op::Aggregate { .. } | Op::Fold { .. } => return no("under an aggregate or GROUP BY"),
+                Op::Aggregate { .. } | Op::GroupRows { .. } => return no("under an aggregate or GROUP BY"),
                 Op::Distinct { .. } => return no("under DISTINCT, UNION, INTERSECT or EXCEPT"),
                 Op::Window { .. } => return no("under a function OVER (...), DISTINCT ON or LIMIT"),
-                Op::Lookup { .. } | Op::Close { .. } => return no("in a join as of a time"),
-                Op::Within { .. } => return no("under a condition with now()"),
+                Op::TemporalJoin { .. } | Op::EmitOnClose { .. } => return no("in a join as of a time"),
+                Op::TemporalFilter { .. } => return no("under a condition with now()"),
                 Op::Recursive(_) => return no("in another recursion"),
                 Op::Source(_) | Op::Values(_) => {}
             }
@@ -125,30 +132,31 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// The operator over `base` whose rounds are what is `moving`.
-    fn recursive(&mut self, moving: &BTreeSet<RelId>, base: RelId, of: &Recursion) -> RelId {
-        let (body, sides) = self.body(moving, of);
-        let base = self.whole(base, of.distinct);
-        let sides = sides.into_iter().map(|side| self.whole(side, of.distinct)).collect();
+    /// The operator over `base` whose body is made of the relations in `moving`.
+    fn push_recursive(&mut self, moving: &BTreeSet<RelId>, base: RelId, of: &Recursion) -> RelId {
+        let (body, sides) = self.build_body(moving, of);
+        let base = self.complete_on_restart(base, of.distinct);
+        let sides = sides.into_iter().map(|side| self.complete_on_restart(side, of.distinct)).collect();
         let recursive = Recursive { name: of.name.clone(), base, sides, body, distinct: of.distinct };
         self.push(Op::Recursive(Box::new(recursive)), Arc::clone(&of.schema))
     }
 
-    /// The body, and what it reads beside the rows of the round before: columns that it does not need are left
-    /// out of both.
-    fn body(&mut self, moving: &BTreeSet<RelId>, of: &Recursion) -> (Plan, Vec<RelId>) {
+    /// The body and its sides, the relations it reads beside the rows of the previous round. Columns that the
+    /// body does not need are pruned from both.
+    fn build_body(&mut self, moving: &BTreeSet<RelId>, of: &Recursion) -> (Plan, Vec<RelId>) {
         let inputs = moving.iter().flat_map(|id| self.plan.rels[*id].op.inputs());
         let sides: BTreeSet<RelId> = inputs.filter(|input| !moving.contains(input)).collect();
         let sides: Vec<RelId> = sides.into_iter().collect();
         let leaf = moving.first().copied();
         let moved = moving.iter().copied().filter(|id| Some(*id) != leaf);
+        // The body numbers the leaf 0, then the sides, then the moved relations in their order in the plan.
         let order: Vec<RelId> = leaf.into_iter().chain(sides.iter().copied()).chain(moved).collect();
         let numbers: BTreeMap<RelId, usize> = order.iter().enumerate().map(|(at, id)| (*id, at)).collect();
         let rels = order.iter().enumerate().map(|(at, id)| {
             let mut rel = self.plan.rels[*id].clone();
             match at <= sides.len() {
                 true => rel.op = Op::Given(at),
-                false => renumber(&mut rel.op, &|old| numbers[&old]),
+                false => renumber_inputs(&mut rel.op, &|old| numbers[&old]),
             }
             rel
         });
@@ -157,12 +165,12 @@ impl Lower<'_> {
         let name = of.name.clone();
         narrow.views.push(View { name, rel, key: None, retention_us: None, served: None });
         prune(&mut narrow);
-        self.split(narrow.rels, &sides)
+        self.split_body(narrow.rels, &sides)
     }
 
-    /// Puts what does not depend on a round among the plan's relations; gives the rest as the body, and what it
-    /// reads of those.
-    fn split(&mut self, rels: Vec<Rel>, sides: &[RelId]) -> (Plan, Vec<RelId>) {
+    /// Moves relations that do not depend on a round (projections that pruning put above the sides) back into
+    /// the plan; returns the others as the body, and the relations of the plan that the body reads.
+    fn split_body(&mut self, rels: Vec<Rel>, sides: &[RelId]) -> (Plan, Vec<RelId>) {
         let mut still: BTreeMap<usize, RelId> = BTreeMap::new();
         let mut moving: Vec<(usize, Rel)> = Vec::new();
         for (id, mut rel) in rels.into_iter().enumerate() {
@@ -171,7 +179,7 @@ impl Lower<'_> {
             } else if !matches!(rel.op, Op::Given(_))
                 && rel.op.inputs().iter().all(|input| still.contains_key(input))
             {
-                renumber(&mut rel.op, &|old| still[&old]);
+                renumber_inputs(&mut rel.op, &|old| still[&old]);
                 let id_in_plan = self.push(rel.op, rel.schema);
                 still.insert(id, id_in_plan);
             } else {
@@ -197,21 +205,21 @@ impl Lower<'_> {
         let like = sides.iter().enumerate().map(|(at, side)| given(at + 1, &self.plan.rels[*side]));
         body.extend(like);
         for (id, mut rel) in steps {
-            renumber(&mut rel.op, &|old| numbers[&old]);
+            renumber_inputs(&mut rel.op, &|old| numbers[&old]);
             numbers.insert(id, body.len());
             body.push(rel);
         }
         (Plan { rels: body, ..Plan::default() }, sides)
     }
 
-    /// A relation that comes whole on a restart.
-    fn whole(&mut self, rel: RelId, distinct: bool) -> Whole {
-        if verify::rooted(self.plan, rel) {
-            return Whole { rel, counted: false };
+    /// `rel` if it is delivered completely on a restart, or else a relation over it that keeps its rows.
+    fn complete_on_restart(&mut self, rel: RelId, distinct: bool) -> RecursiveInput {
+        if verify::follows_from_tables(self.plan, rel) {
+            return RecursiveInput { rel, counted: false };
         }
-        let schema = self.schema(rel);
+        let schema = self.schema_of(rel);
         if distinct {
-            return Whole { rel: self.push(Op::Distinct { input: rel }, schema), counted: false };
+            return RecursiveInput { rel: self.push(Op::Distinct { input: rel }, schema), counted: false };
         }
         let keys = schema.fields().iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
         let count =
@@ -220,6 +228,6 @@ impl Lower<'_> {
         let fields = schema.fields().iter().cloned().chain([count_column]);
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let op = Op::Aggregate { input: rel, keys, aggregates: vec![count] };
-        Whole { rel: self.push(op, schema), counted: true }
+        RecursiveInput { rel: self.push(op, schema), counted: true }
     }
 }

@@ -1,4 +1,4 @@
-//! Rows that are written in the query: VALUES, and a SELECT without FROM.
+//! Lowering of rows that are written in the query: VALUES, and a SELECT without FROM.
 
 use std::sync::Arc;
 
@@ -9,16 +9,17 @@ use datafusion_common::{DFSchema, Result, plan_err};
 use datafusion_expr::Expr;
 use datafusion_expr::logical_plan as logical;
 
-use super::{Lower, not_a_column, plain_field, scalar};
+use super::{Lower, lower_scalar, not_a_column, plain_field};
 use crate::functions::types::herald_type;
 use crate::plan::{Op, RelId};
 
-/// Rows that VALUES may have: they are part of the plan, and of its fingerprint.
+/// Greatest number of rows in VALUES: they are part of the plan and of its fingerprint.
 const MAX_ROWS: usize = 10_000;
 
 impl Lower<'_> {
-    /// No row, or the one that a SELECT without FROM computes over. A relation has a column at least.
-    pub(super) fn no_relation(&mut self, empty: &logical::EmptyRelation) -> Result<RelId> {
+    /// A relation without rows, or the one row that a SELECT without FROM computes over. Every relation has
+    /// at least one column.
+    pub(super) fn lower_empty(&mut self, empty: &logical::EmptyRelation) -> Result<RelId> {
         let rows = usize::from(empty.produce_one_row);
         let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = match empty.schema.fields().is_empty() {
             true => {
@@ -37,11 +38,11 @@ impl Lower<'_> {
                 (fields, columns)
             }
         };
-        self.constant(Schema::new(fields), columns, rows)
+        self.push_values(Schema::new(fields), columns, rows)
     }
 
     /// The rows of VALUES.
-    pub(super) fn values(&mut self, values: &logical::Values) -> Result<RelId> {
+    pub(super) fn lower_values(&mut self, values: &logical::Values) -> Result<RelId> {
         let rows = values.values.len();
         if rows > MAX_ROWS {
             return plan_err!("VALUES has {rows} rows, and {MAX_ROWS} are the most: read them from a file");
@@ -54,7 +55,7 @@ impl Lower<'_> {
             let of = herald_type(field.data_type())
                 .ok_or_else(|| not_a_column(field.name(), field.data_type()))?;
             let value = |value: &Expr| -> Result<ArrayRef> {
-                Ok(cast(&scalar(value, &empty)?.evaluate(&row)?, &of)?)
+                Ok(cast(&lower_scalar(value, &empty)?.evaluate(&row)?, &of)?)
             };
             let items = values.values.iter().filter_map(|row| row.get(at)).map(value);
             let items = items.collect::<Result<Vec<_>>>()?;
@@ -63,10 +64,11 @@ impl Lower<'_> {
             fields.push(plain_field(field, of, column.null_count() > 0));
             columns.push(column);
         }
-        self.constant(Schema::new(fields), columns, rows)
+        self.push_values(Schema::new(fields), columns, rows)
     }
 
-    fn constant(&mut self, schema: Schema, columns: Vec<ArrayRef>, rows: usize) -> Result<RelId> {
+    /// Adds a relation of constant rows.
+    fn push_values(&mut self, schema: Schema, columns: Vec<ArrayRef>, rows: usize) -> Result<RelId> {
         let schema = Arc::new(schema);
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;

@@ -1,9 +1,9 @@
-//! Window functions, LIMIT and DISTINCT ON, from DataFusion's to ours.
+//! Lowering of window functions, LIMIT and DISTINCT ON.
 //!
-//! A relation of ours has one PARTITION BY and one ORDER BY, so a query with several becomes a chain.
-//! What a function reads of a row is computed below as a column: a row on which it fails, fails alone.
-//! LIMIT is the first rows by a row number over everything, DISTINCT ON the first by one of each
-//! partition. [`bound_ranks`] finds conditions such as `rn <= 3` and has no more read than they keep.
+//! A window relation has one PARTITION BY and one ORDER BY, so a query with several becomes a chain.
+//! Arguments are computed as columns below the window, so that a row on which one fails, fails alone.
+//! LIMIT keeps the first rows by a row number over all rows, DISTINCT ON the first row of each partition.
+//! [`bound_ranks`] finds conditions such as `rn <= 3` and limits each partition to the rows that they keep.
 
 use std::sync::Arc;
 
@@ -19,21 +19,22 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal};
 
 use super::frame::frame;
-use super::{Lower, cast, condition, not_a_column, plain_field, scalar};
+use super::{Lower, cast, lower_condition, lower_scalar, not_a_column, plain_field};
 use crate::functions::types::herald_type;
 use crate::plan::window::{Call, First, Function, Order, Other, Window};
 use crate::plan::{Op, Plan, RelId, Scalar};
 
-/// A call with the output column it gives.
+/// A call with its output column.
 struct Wanted<'a> {
     call: &'a WindowFunction,
     named: &'a Field,
 }
 
 impl Lower<'_> {
-    /// The input's columns, then the functions' in the order of the query.
-    pub(super) fn window(&mut self, window: &logical::Window) -> Result<RelId> {
-        let input = self.node(&window.input)?;
+    /// Lowers window functions. The result has the input's columns, then the functions' in the order of the
+    /// query.
+    pub(super) fn lower_window(&mut self, window: &logical::Window) -> Result<RelId> {
+        let input = self.lower_node(&window.input)?;
         let schema = window.input.schema();
         let width = schema.fields().len();
         let wanted = window
@@ -45,6 +46,7 @@ impl Lower<'_> {
                 other => plan_err!("{other} is not supported as a window function"),
             })
             .collect::<Result<Vec<_>>>()?;
+        // Calls with the same PARTITION BY and ORDER BY share one relation.
         let mut groups: Vec<(Vec<usize>, &WindowFunctionParams)> = Vec::new();
         for (at, (call, _)) in wanted.iter().enumerate() {
             let of = &call.params;
@@ -61,11 +63,11 @@ impl Lower<'_> {
         for (members, _) in &groups {
             let calls: Vec<Wanted<'_>> =
                 members.iter().map(|at| Wanted { call: &wanted[*at].0, named: wanted[*at].1 }).collect();
-            let (next, first) = self.partitioned(id, &calls, schema)?;
+            let (next, first) = self.push_window(id, &calls, schema)?;
             members.iter().enumerate().for_each(|(nth, at)| places[*at] = first + nth);
             id = next;
         }
-        let below = self.schema(id);
+        let below = self.schema_of(id);
         let mut fields: Vec<Field> = below.fields()[..width].iter().map(|f| f.as_ref().clone()).collect();
         fixed.extend((0..width).map(|at| Scalar::column(below.field(at).name(), at)));
         for ((_, named), place) in wanted.iter().zip(&places) {
@@ -76,32 +78,32 @@ impl Lower<'_> {
         Ok(self.push(Op::Project { input: id, exprs: fixed }, Arc::new(Schema::new(fields))))
     }
 
-    /// Functions of one partition and order over `input`, whose first columns are those of `schema`; the
-    /// relation, and where its functions' columns begin.
-    fn partitioned(
+    /// Functions of one PARTITION BY and ORDER BY over `input`, whose first columns are those of `schema`.
+    /// Returns the relation and the position of its first function's column.
+    fn push_window(
         &mut self,
         input: RelId,
         calls: &[Wanted<'_>],
         schema: &DFSchema,
     ) -> Result<(RelId, usize)> {
         let params = &calls[0].call.params;
-        let mut columns = Columns::of(&self.schema(input));
+        let mut columns = WindowColumns::of(&self.schema_of(input));
         let mut window = Window { partition: vec![], order: vec![], functions: vec![], first: None };
         for expr in &params.partition_by {
-            window.partition.push(columns.column(scalar(expr, schema)?)?);
+            window.partition.push(columns.column_of(lower_scalar(expr, schema)?)?);
         }
-        window.order = columns.order(&params.order_by, schema)?;
+        window.order = columns.order_by(&params.order_by, schema)?;
         for wanted in calls {
-            measurable(&window, &wanted.call.params.window_frame, &columns.fields)?;
+            check_range(&window, &wanted.call.params.window_frame, &columns.fields)?;
         }
         for wanted in calls {
-            window.functions.push(columns.function(wanted.call, schema)?);
+            window.functions.push(columns.window_function(wanted.call, schema)?);
         }
-        let rel = self.computed_columns(input, &columns);
-        let below = self.schema(rel);
+        let rel = self.push_computed_columns(input, &columns);
+        let below = self.schema_of(rel);
         let mut fields: Vec<Field> = below.fields().iter().map(|f| f.as_ref().clone()).collect();
         for (at, wanted) in calls.iter().enumerate() {
-            let of = output(&window, at, &below)?;
+            let of = output_type(&window, at, &below)?;
             window.functions[at].output.clone_from(&of);
             let name = format!("{}{}", wanted.call.fun.name().trim_start_matches("herald_"), fields.len());
             fields.push(plain_field(wanted.named, of, true).with_name(name));
@@ -111,8 +113,8 @@ impl Lower<'_> {
         Ok((self.push(op, Arc::new(Schema::new(fields))), first))
     }
 
-    /// `input` with what `columns` computes beside it.
-    fn computed_columns(&mut self, input: RelId, columns: &Columns) -> RelId {
+    /// `input` with the computed columns of `columns` added; `input` itself if there are none.
+    fn push_computed_columns(&mut self, input: RelId, columns: &WindowColumns) -> RelId {
         if columns.exprs.len() == columns.own {
             return input;
         }
@@ -120,16 +122,18 @@ impl Lower<'_> {
         self.push(Op::Project { input, exprs: columns.exprs.clone() }, schema)
     }
 
-    /// The first rows in an order, after some that are skipped.
-    pub(super) fn limit(&mut self, limit: &logical::Limit) -> Result<RelId> {
+    /// Lowers LIMIT and OFFSET: the first rows in an order, after the skipped ones.
+    pub(super) fn lower_limit(&mut self, limit: &logical::Limit) -> Result<RelId> {
         let (SkipType::Literal(skip), FetchType::Literal(fetch)) =
             (limit.get_skip_type()?, limit.get_fetch_type()?)
         else {
             return plan_err!("LIMIT and OFFSET take whole numbers, written out");
         };
-        // Which rows are first does not depend on the columns a projection above the order makes.
+        // A projection between LIMIT and the order does not change which rows are first: limit below it.
         match limit.input.as_ref() {
-            LogicalPlan::Distinct(logical::Distinct::On(on)) => self.distinct_on(on, Some((skip, fetch))),
+            LogicalPlan::Distinct(logical::Distinct::On(on)) => {
+                self.lower_distinct_on(on, Some((skip, fetch)))
+            }
             LogicalPlan::Projection(p)
                 if matches!(
                     p.input.as_ref(),
@@ -137,43 +141,46 @@ impl Lower<'_> {
                 ) =>
             {
                 let below = logical::Limit { input: Arc::clone(&p.input), ..limit.clone() };
-                let input = self.limit(&below)?;
-                let exprs = p.expr.iter().map(|e| scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
-                self.project(input, exprs, &p.schema)
+                let input = self.lower_limit(&below)?;
+                let exprs =
+                    p.expr.iter().map(|e| lower_scalar(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+                self.push_project(input, exprs, &p.schema)
             }
-            LogicalPlan::Sort(sort) => self.first(&sort.input, (&[], &sort.expr), (skip, fetch)),
-            other => self.first(other, (&[], &[]), (skip, fetch)),
+            LogicalPlan::Sort(sort) => self.lower_first_rows(&sort.input, (&[], &sort.expr), (skip, fetch)),
+            other => self.lower_first_rows(other, (&[], &[]), (skip, fetch)),
         }
     }
 
-    /// The rows of each partition numbered from `skip` on, as many as `fetch` says.
-    fn first(
+    /// The rows of each partition after the first `skip`, at most `fetch` of them.
+    fn lower_first_rows(
         &mut self,
         input: &LogicalPlan,
         by: (&[Expr], &[Sort]),
         rows: (usize, Option<usize>),
     ) -> Result<RelId> {
-        let id = self.node(input)?;
-        self.first_of(id, input.schema(), by, rows)
+        let id = self.lower_node(input)?;
+        self.push_first_rows(id, input.schema(), by, rows)
     }
 
-    /// The same of a relation that stands in the plan.
-    fn first_of(
+    /// As [`Lower::lower_first_rows`], over a relation that has been lowered.
+    fn push_first_rows(
         &mut self,
         id: RelId,
         schema: &DFSchema,
         (partition, order): (&[Expr], &[Sort]),
         (skip, fetch): (usize, Option<usize>),
     ) -> Result<RelId> {
-        let own = self.schema(id);
-        let mut columns = Columns::of(&own);
-        let partition =
-            partition.iter().map(|e| columns.column(scalar(e, schema)?)).collect::<Result<Vec<_>>>()?;
-        let order = columns.order(order, schema)?;
+        let own = self.schema_of(id);
+        let mut columns = WindowColumns::of(&own);
+        let partition = partition
+            .iter()
+            .map(|e| columns.column_of(lower_scalar(e, schema)?))
+            .collect::<Result<Vec<_>>>()?;
+        let order = columns.order_by(order, schema)?;
         let most = fetch.map(|fetch| skip.saturating_add(fetch) as u64);
         let number = Function { call: Call::RowNumber, output: DataType::Int64 };
         let first = most.map(|most| First { function: 0, most });
-        let rel = self.computed_columns(id, &columns);
+        let rel = self.push_computed_columns(id, &columns);
         let mut fields = columns.fields.clone();
         fields.push(Field::new("row_number", DataType::Int64, false));
         let (place, numbered) = (fields.len() - 1, Arc::new(Schema::new(fields)));
@@ -189,45 +196,46 @@ impl Lower<'_> {
         Ok(self.push(Op::Project { input: rel, exprs }, own))
     }
 
-    /// The first row of each partition in an order; of these, where a LIMIT follows, the first in that order.
-    pub(super) fn distinct_on(
+    /// The first row of each partition in an order; with a LIMIT, the first of these rows in the same order.
+    pub(super) fn lower_distinct_on(
         &mut self,
         on: &logical::DistinctOn,
         limit: Option<(usize, Option<usize>)>,
     ) -> Result<RelId> {
         let order = on.sort_expr.as_deref().unwrap_or_default();
-        let mut first = self.first(&on.input, (&on.on_expr, order), (0, Some(1)))?;
+        let mut first = self.lower_first_rows(&on.input, (&on.on_expr, order), (0, Some(1)))?;
         if let Some(rows) = limit.filter(|_| !order.is_empty()) {
-            first = self.first_of(first, on.input.schema(), (&[], order), rows)?;
+            first = self.push_first_rows(first, on.input.schema(), (&[], order), rows)?;
         }
         let exprs =
-            on.select_expr.iter().map(|e| scalar(e, on.input.schema())).collect::<Result<Vec<_>>>()?;
-        let rel = self.project(first, exprs, &on.schema)?;
+            on.select_expr.iter().map(|e| lower_scalar(e, on.input.schema())).collect::<Result<Vec<_>>>()?;
+        let rel = self.push_project(first, exprs, &on.schema)?;
         match limit {
-            Some(rows) if order.is_empty() => self.first_of(rel, &on.schema, (&[], &[]), rows),
+            Some(rows) if order.is_empty() => self.push_first_rows(rel, &on.schema, (&[], &[]), rows),
             _ => Ok(rel),
         }
     }
 }
 
-/// The columns of a relation and what is computed beside them.
-struct Columns {
+/// The columns of a relation, and columns computed in addition to them.
+struct WindowColumns {
     own: usize,
     exprs: Vec<Scalar>,
     fields: Vec<Field>,
     below: Arc<Schema>,
 }
 
-impl Columns {
-    fn of(schema: &Arc<Schema>) -> Columns {
+impl WindowColumns {
+    /// The columns of `schema`, with no computed ones yet.
+    fn of(schema: &Arc<Schema>) -> WindowColumns {
         let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
         let exprs: Vec<Scalar> =
             fields.iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
-        Columns { own: exprs.len(), exprs, fields, below: Arc::clone(schema) }
+        WindowColumns { own: exprs.len(), exprs, fields, below: Arc::clone(schema) }
     }
 
-    /// A column that holds `value`.
-    fn column(&mut self, value: Scalar) -> Result<Scalar> {
+    /// The column that holds `value`, added if there is none.
+    fn column_of(&mut self, value: Scalar) -> Result<Scalar> {
         let known = self.exprs.iter().position(|e| e.expr().as_ref() == value.expr().as_ref());
         let at = match known {
             Some(at) => at,
@@ -243,19 +251,21 @@ impl Columns {
         Ok(Scalar::column(self.fields[at].name(), at))
     }
 
-    fn order(&mut self, order: &[Sort], schema: &DFSchema) -> Result<Vec<Order>> {
+    /// The keys of an ORDER BY as columns; constants order nothing and are left out.
+    fn order_by(&mut self, order: &[Sort], schema: &DFSchema) -> Result<Vec<Order>> {
         let mut out = Vec::with_capacity(order.len());
         for sort in order {
-            let by = scalar(&sort.expr, schema)?;
+            let by = lower_scalar(&sort.expr, schema)?;
             if !by.expr().is::<Literal>() {
-                let by = self.column(by)?;
+                let by = self.column_of(by)?;
                 out.push(Order { by, descending: !sort.asc, nulls_first: sort.nulls_first });
             }
         }
         Ok(out)
     }
 
-    fn function(&mut self, call: &WindowFunction, schema: &DFSchema) -> Result<Function> {
+    /// A window function whose arguments and FILTER are columns.
+    fn window_function(&mut self, call: &WindowFunction, schema: &DFSchema) -> Result<Function> {
         let rank = match call.fun.name() {
             "row_number" => Some(Call::RowNumber),
             "rank" => Some(Call::Rank),
@@ -268,15 +278,15 @@ impl Columns {
         let params = &call.params;
         let mut args = Vec::with_capacity(params.args.len());
         for arg in &params.args {
-            let arg = scalar(arg, schema)?;
+            let arg = lower_scalar(arg, schema)?;
             if arg.expr().is::<Literal>() {
                 args.push(arg);
                 continue;
             }
-            args.push(self.column(arg)?);
+            args.push(self.column_of(arg)?);
         }
         let filter = match &params.filter {
-            Some(filter) => Some(self.column(condition(filter, schema)?)?),
+            Some(filter) => Some(self.column_of(lower_condition(filter, schema)?)?),
             None => None,
         };
         let other = Other {
@@ -291,8 +301,8 @@ impl Columns {
     }
 }
 
-/// Refuses a RANGE of a distance over what has no distances.
-fn measurable(window: &Window, frame: &WindowFrame, fields: &[Field]) -> Result<()> {
+/// Refuses RANGE with a distance unless the window is ordered by one number or time.
+fn check_range(window: &Window, frame: &WindowFrame, fields: &[Field]) -> Result<()> {
     let far = |bound: &WindowFrameBound| match bound {
         WindowFrameBound::Preceding(n) | WindowFrameBound::Following(n) => !n.is_null(),
         WindowFrameBound::CurrentRow => false,
@@ -307,12 +317,12 @@ fn measurable(window: &Window, frame: &WindowFrame, fields: &[Field]) -> Result<
     }
 }
 
-/// What is told of a RANGE of a distance over what has no distances.
+/// Message for a RANGE with a distance over an order that has no distances.
 pub(crate) const RANGE: &str = "RANGE with a distance needs one ORDER BY, over a number or a time";
 
-/// The type of a function's column; an error when it cannot run with its frame.
-fn output(window: &Window, at: usize, input: &Arc<Schema>) -> Result<DataType> {
-    let Some(expr) = window.expression(at, input)? else { return Ok(DataType::Int64) };
+/// The type of a function's column; an error if the function does not support its frame.
+fn output_type(window: &Window, at: usize, input: &Arc<Schema>) -> Result<DataType> {
+    let Some(expr) = window.window_expr(at, input)? else { return Ok(DataType::Int64) };
     if let Call::Other(other) = &window.functions[at].call
         && let WindowFunctionDefinition::AggregateUDF(_) = other.function
     {
@@ -321,7 +331,7 @@ fn output(window: &Window, at: usize, input: &Arc<Schema>) -> Result<DataType> {
     Ok(expr.field()?.data_type().clone())
 }
 
-/// Lets no more rows of a partition be read than a condition on their rank keeps.
+/// Limits each partition to the rows that a condition on their rank keeps.
 pub(crate) fn bound_ranks(plan: &mut Plan) {
     let mut uses = vec![0usize; plan.rels.len()];
     let roots = plan.views.iter().map(|v| v.rel).chain(plan.sinks.iter().map(|s| s.rel));
@@ -330,18 +340,20 @@ pub(crate) fn bound_ranks(plan: &mut Plan) {
     }
     for id in 0..plan.rels.len() {
         let Op::Filter { input, predicate } = &plan.rels[id].op else { continue };
+        // A window keeps one bound, so the first condition that bounds a rank suffices.
         let mut bounds = Vec::new();
-        conditions(predicate.expr(), &mut bounds);
+        collect_upper_bounds(predicate.expr(), &mut bounds);
         for (column, most) in bounds {
-            if let Some((window, function)) = rank(plan, *input, column, &uses) {
-                bound(plan, window, First { function, most });
+            if let Some((window, function)) = rank_function(plan, *input, column, &uses) {
+                bound_window(plan, window, First { function, most });
                 break;
             }
         }
     }
 }
 
-fn bound(plan: &mut Plan, window: RelId, bound: First) {
+/// Sets the bound of a window, or lowers it if it bounds the same function already.
+fn bound_window(plan: &mut Plan, window: RelId, bound: First) {
     let Op::Window { window, .. } = &mut plan.rels[window].op else { return };
     match &mut window.first {
         Some(first) if first.function == bound.function => first.most = first.most.min(bound.most),
@@ -350,8 +362,9 @@ fn bound(plan: &mut Plan, window: RelId, bound: First) {
     }
 }
 
-/// The window function whose column `column` of `rel` is, when it is a rank that nobody else reads.
-fn rank(plan: &Plan, mut rel: RelId, mut column: usize, uses: &[usize]) -> Option<(RelId, usize)> {
+/// The window and function that column `column` of `rel` comes from, if all functions of the window are ranks
+/// and nothing else reads the relations between.
+fn rank_function(plan: &Plan, mut rel: RelId, mut column: usize, uses: &[usize]) -> Option<(RelId, usize)> {
     loop {
         if uses[rel] != 1 {
             return None;
@@ -371,7 +384,7 @@ fn rank(plan: &Plan, mut rel: RelId, mut column: usize, uses: &[usize]) -> Optio
     }
 }
 
-/// The column that `expr` is, or is a whole number of.
+/// The column that `expr` reads, directly or cast to an integer type.
 fn column_in(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     if let Some(cast) = expr.downcast_ref::<CastExpr>() {
         return cast.cast_type().is_integer().then(|| column_in(cast.expr())).flatten();
@@ -379,8 +392,8 @@ fn column_in(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     Scalar::new(Arc::clone(expr)).as_column()
 }
 
-/// Columns that must not be greater than a number, of conditions that must all be true.
-fn conditions(expr: &Arc<dyn PhysicalExpr>, out: &mut Vec<(usize, u64)>) {
+/// Collects the columns that an AND of conditions bounds from above, with their greatest values.
+fn collect_upper_bounds(expr: &Arc<dyn PhysicalExpr>, out: &mut Vec<(usize, u64)>) {
     let Some(binary) = expr.downcast_ref::<BinaryExpr>() else { return };
     let number = |e: &Arc<dyn PhysicalExpr>| match e.downcast_ref::<Literal>()?.value() {
         ScalarValue::UInt64(Some(n)) => Some(i128::from(*n)),
@@ -391,8 +404,8 @@ fn conditions(expr: &Arc<dyn PhysicalExpr>, out: &mut Vec<(usize, u64)>) {
     let (left, right) = (binary.left(), binary.right());
     let most = match binary.op() {
         Operator::And => {
-            conditions(left, out);
-            return conditions(right, out);
+            collect_upper_bounds(left, out);
+            return collect_upper_bounds(right, out);
         }
         Operator::LtEq | Operator::Eq => (left, number(right), 0),
         Operator::Lt => (left, number(right), 1),

@@ -1,13 +1,13 @@
-//! Bounds of a text that is parsed, planned and run by others than this crate's front end: queries of committed
-//! views. They are those of a topology: subqueries within each other, parts of a name, operators in all.
+//! Size bounds of queries over committed views, which are parsed, planned and run outside this crate's front
+//! end. The bounds are those of a topology: nesting of subqueries, parts of a name, number of operators.
 
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::tokenizer::Tokenizer;
 
-use super::cursor::exceeds;
+use super::cursor::exceeded_bound;
 
-/// Refuses a text beyond the bounds that `check` sets, with line, column and what there is too much of. A text
-/// that cannot be read is left to the parser, whose words for it are better.
+/// Refuses a text beyond these bounds, with line, column and the bound. A text that cannot be tokenised
+/// passes: the parser reports it better.
 ///
 /// # Errors
 /// The place and the bound.
@@ -15,7 +15,7 @@ pub fn bounded(text: &str) -> Result<(), (u64, u64, String)> {
     let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location() else {
         return Ok(());
     };
-    match exceeds(&tokens) {
+    match exceeded_bound(&tokens) {
         Some((place, message, _)) => Err((place.line, place.column, message)),
         None => Ok(()),
     }

@@ -1,8 +1,8 @@
-//! A statement as tokens, read from left to right.
+//! Cursor over the tokens of a statement, read from left to right.
 //!
-//! Herald's own clauses are read token by token here, so that every refusal can name what was
-//! expected and where; expressions and queries go to `sqlparser` on exactly the tokens that belong
-//! to them, with their spans, and its complaints are translated. Text is tokenised by the generic
+//! Herald's own clauses are read token by token here, so that every refusal can name the expected
+//! token and its place; expressions and queries go to `sqlparser` on exactly the tokens that belong
+//! to them, with their spans, and its errors are translated. Text is tokenised by the generic
 //! rules (so `>-1` is two tokens) and parsed by PostgreSQL's (so `->` is JSON access).
 
 use datafusion_sql::sqlparser::ast as sql;
@@ -10,40 +10,40 @@ use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
-use super::query::reading;
+use super::query::{jsonb, lambda, reading, structs};
 use crate::sql::ast::{Name, Pos};
 use crate::sql::diagnostics::error::Mistake;
 
-/// What reading a piece of a statement yields.
+/// Result of reading a piece of a statement.
 pub type Read<T> = Result<T, Mistake>;
 
-/// What a statement is read against: its file and the world outside.
+/// Surroundings of a statement: its file, environment variables and readable files.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// Index of the file.
     pub file: usize,
-    /// Its text.
+    /// Text of the file.
     pub text: &'a str,
-    /// Environment variables.
+    /// Looks up an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// Files named by `${file:...}`.
+    /// Reads a file named by `${file:...}`.
     pub read_file: &'a dyn Fn(&str) -> std::io::Result<String>,
 }
 
 impl Context<'_> {
-    /// The place of a location in this file.
+    /// Position of a location in this file.
     pub fn pos(&self, at: Location) -> Pos {
         Pos { file: self.file, line: at.line, column: at.column }
     }
 
-    /// The text of a span, as written.
+    /// Text of a span, as written.
     pub fn slice(&self, span: Span) -> &str {
-        let (start, end) = (self.offset(span.start), self.offset(span.end));
+        let (start, end) = (self.byte_offset(span.start), self.byte_offset(span.end));
         self.text.get(start..end).unwrap_or("")
     }
 
-    /// Byte offset of a location.
-    fn offset(&self, at: Location) -> usize {
+    /// Byte offset of a location, whose line and column count from 1.
+    fn byte_offset(&self, at: Location) -> usize {
         let skip = usize::try_from(at.line.saturating_sub(1)).unwrap_or(usize::MAX);
         let columns = usize::try_from(at.column.saturating_sub(1)).unwrap_or(usize::MAX);
         let line = match skip {
@@ -54,16 +54,16 @@ impl Context<'_> {
     }
 }
 
-/// The tokens of one statement and where reading stands.
+/// Tokens of one statement and the index of the next one to read.
 pub struct Cursor<'a> {
-    /// What it is read against.
+    /// Surroundings of the statement.
     pub context: Context<'a>,
     tokens: Vec<TokenWithSpan>,
     at: usize,
     end: Location,
 }
 
-/// Words that cannot be names unless quoted: a name left out would swallow them.
+/// Words that cannot be names unless quoted: where a name is missing, the next clause would become it.
 const RESERVED: &[&str] = &[
     "all",
     "and",
@@ -90,12 +90,12 @@ const RESERVED: &[&str] = &[
 ];
 
 impl<'a> Cursor<'a> {
-    /// Over `tokens` (no white space among them); `end` is where what is missing is reported.
+    /// Starts at the first of `tokens` (no white space among them); `end` is the place of a missing token.
     pub fn new(context: Context<'a>, tokens: Vec<TokenWithSpan>, end: Location) -> Cursor<'a> {
         Cursor { context, tokens, at: 0, end }
     }
 
-    /// The token `ahead` of here.
+    /// Token `ahead` of the next one.
     pub fn peek_at(&self, ahead: usize) -> Option<&TokenWithSpan> {
         self.tokens.get(self.at + ahead)
     }
@@ -112,7 +112,7 @@ impl<'a> Cursor<'a> {
         token
     }
 
-    /// Where the next token stands.
+    /// Position of the next token.
     pub fn pos(&self) -> Pos {
         self.context.pos(self.peek_at(0).map_or(self.end, |t| t.span.start))
     }
@@ -122,7 +122,8 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// Goes behind the `>` that closes the `<` before token `start`, or to a `)` that comes first.
+    /// Moves behind the `>` that closes the `<` before token `start`, or to an unmatched `)` that comes
+    /// first.
     pub fn skip_angles(&mut self, start: usize) {
         let (mut angles, mut brackets) = (1usize, 0usize);
         self.at = start;
@@ -143,28 +144,28 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes to a token.
+    /// Moves to the token of that index.
     pub fn seek(&mut self, index: usize) {
         self.at = index.min(self.tokens.len());
     }
 
-    /// The next token as messages call it.
-    pub fn found(&self) -> String {
+    /// Next token as messages name it.
+    pub fn describe_next(&self) -> String {
         self.peek().map_or_else(|| "the end of the statement".to_owned(), |t| format!("`{t}`"))
     }
 
-    /// The refusal of whatever comes next.
+    /// Refusal of the next token.
     pub fn expected(&self, what: &str) -> Mistake {
-        Mistake::new(self.pos(), format!("expected {what}, found {}", self.found()))
+        Mistake::new(self.pos(), format!("expected {what}, found {}", self.describe_next()))
     }
 
-    /// Whether the words come next, unquoted, in any case.
+    /// Tells whether the words come next, unquoted, in any case.
     pub fn peek_words(&self, words: &[&str]) -> bool {
         words.iter().enumerate().all(|(i, word)| self.peek_at(i).is_some_and(|t| is_word(&t.token, word)))
     }
 
     /// Takes the words if they come next.
-    pub fn words(&mut self, words: &[&str]) -> bool {
+    pub fn take_words(&mut self, words: &[&str]) -> bool {
         let found = self.peek_words(words);
         if found {
             self.at += words.len();
@@ -174,11 +175,11 @@ impl<'a> Cursor<'a> {
 
     /// Takes a word or refuses.
     pub fn expect_word(&mut self, word: &str) -> Read<()> {
-        if self.words(&[word]) { Ok(()) } else { Err(self.expected(&word.to_uppercase())) }
+        if self.take_words(&[word]) { Ok(()) } else { Err(self.expected(&word.to_uppercase())) }
     }
 
     /// Takes a token if it comes next.
-    pub fn token(&mut self, token: &Token) -> bool {
+    pub fn take_token(&mut self, token: &Token) -> bool {
         let found = self.peek() == Some(token);
         if found {
             self.at += 1;
@@ -188,11 +189,11 @@ impl<'a> Cursor<'a> {
 
     /// Takes a token or refuses.
     pub fn expect(&mut self, token: &Token) -> Read<()> {
-        if self.token(token) { Ok(()) } else { Err(self.expected(&format!("`{token}`"))) }
+        if self.take_token(token) { Ok(()) } else { Err(self.expected(&format!("`{token}`"))) }
     }
 
     /// Takes an identifier.
-    pub fn name(&mut self, what: &str) -> Read<Name> {
+    pub fn take_name(&mut self, what: &str) -> Read<Name> {
         let pos = self.pos();
         match self.peek() {
             Some(Token::Word(w)) => {
@@ -213,7 +214,7 @@ impl<'a> Cursor<'a> {
 
     /// Takes the name of a relation: one identifier, no schema.
     pub fn relation_name(&mut self, what: &str) -> Read<Name> {
-        let name = self.name(what)?;
+        let name = self.take_name(what)?;
         if self.peek() == Some(&Token::Period) {
             return Err(Mistake::new(name.pos, format!("{what} has no schema: found `{}.`", name.text))
                 .hint("write the name alone, or quote a name that contains a dot"));
@@ -224,16 +225,16 @@ impl<'a> Cursor<'a> {
     /// Takes `(a, b, ...)`.
     pub fn name_list(&mut self, what: &str) -> Read<Vec<Name>> {
         self.expect(&Token::LParen)?;
-        let mut names = vec![self.name(what)?];
-        while self.token(&Token::Comma) {
-            names.push(self.name(what)?);
+        let mut names = vec![self.take_name(what)?];
+        while self.take_token(&Token::Comma) {
+            names.push(self.take_name(what)?);
         }
         self.expect(&Token::RParen)?;
         Ok(names)
     }
 
     /// Takes a single-quoted string.
-    pub fn string(&mut self, what: &str) -> Read<String> {
+    pub fn take_string(&mut self, what: &str) -> Read<String> {
         match self.peek() {
             Some(Token::SingleQuotedString(s)) => {
                 let s = s.clone();
@@ -244,11 +245,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Takes one `>`, splitting `>>`, as closes nested STRUCT types.
+    /// Takes one `>`, splitting the `>>` that closes nested STRUCT types.
     pub fn close_angle(&mut self) -> Read<()> {
         if let Some(TokenWithSpan { token: Token::ShiftRight, span }) =
             self.tokens.get_mut(self.at).map(|t| &mut *t)
         {
+            // The first `>` is taken, and the token becomes the second.
             span.start.column += 1;
             self.tokens[self.at].token = Token::Gt;
             return Ok(());
@@ -258,7 +260,7 @@ impl<'a> Cursor<'a> {
 
     /// Index of the first token from here on, outside any brackets, for which `stop` holds; a
     /// closing bracket of an outer pair stops too.
-    pub fn find(&self, stop: impl Fn(&[TokenWithSpan]) -> bool) -> usize {
+    pub fn find_token(&self, stop: impl Fn(&[TokenWithSpan]) -> bool) -> usize {
         let mut depth = 0usize;
         for i in self.at..self.tokens.len() {
             if depth == 0 && stop(&self.tokens[i..]) {
@@ -274,12 +276,12 @@ impl<'a> Cursor<'a> {
         self.tokens.len()
     }
 
-    /// Index of the `)` that closes the bracket just opened.
-    pub fn closing(&self) -> usize {
-        self.find(|_| false)
+    /// Index of the token that closes the bracket just opened.
+    pub fn find_closing(&self) -> usize {
+        self.find_token(|_| false)
     }
 
-    /// The tokens up to `end`, exclusive, and the span they cover; reading goes on at `end`.
+    /// Takes the tokens up to `end`, exclusive, and the span they cover.
     pub fn take_until(&mut self, end: usize) -> (Vec<TokenWithSpan>, Span) {
         let taken = self.tokens[self.at.min(end)..end].to_vec();
         let span = match (taken.first(), taken.last()) {
@@ -290,10 +292,10 @@ impl<'a> Cursor<'a> {
         (taken, span)
     }
 
-    /// Takes `( expression )` and its text without the parentheses.
+    /// Takes `( expression )`: the expression, and its text without the parentheses.
     pub fn parenthesised_expr(&mut self) -> Read<(sql::Expr, String)> {
         self.expect(&Token::LParen)?;
-        let end = self.closing();
+        let end = self.find_closing();
         let parsed = self.expr_until(end)?;
         self.expect(&Token::RParen)?;
         Ok(parsed)
@@ -304,12 +306,13 @@ impl<'a> Cursor<'a> {
         let stop = self.context.pos(self.tokens.get(end).map_or(self.end, |t| t.span.start));
         let found = self.tokens.get(end).map_or_else(|| END.to_owned(), |t| format!("`{}`", t.token));
         let (tokens, span) = self.take_until(end);
-        let mut expr = sqlparse(&self.context, tokens, (stop, &found), |parser| parser.parse_expr())?;
+        let mut expr = run_sqlparser(&self.context, tokens, (stop, &found), |parser| parser.parse_expr())?;
         reading::correct(&mut expr);
         Ok((expr, self.context.slice(span).to_owned()))
     }
 
-    /// Takes a query that fills the tokens up to `end`, and its text. Tokens pass through `rewrite` first.
+    /// Takes a query that fills the tokens up to `end`, and its text. `rewrite` changes the tokens before
+    /// `sqlparser` reads them; the text stays as written.
     pub fn query_until(
         &mut self,
         end: usize,
@@ -319,7 +322,7 @@ impl<'a> Cursor<'a> {
         let found = self.tokens.get(end).map_or_else(|| END.to_owned(), |t| format!("`{}`", t.token));
         let (tokens, span) = self.take_until(end);
         let tokens = rewrite(tokens)?;
-        let mut query = sqlparse(&self.context, tokens, (stop, &found), |parser| parser.parse_query())?;
+        let mut query = run_sqlparser(&self.context, tokens, (stop, &found), |parser| parser.parse_query())?;
         reading::correct(&mut query);
         Ok((query, self.context.slice(span).to_owned()))
     }
@@ -327,31 +330,32 @@ impl<'a> Cursor<'a> {
 
 const END: &str = "the end of the statement";
 
-/// Whether a token is `word`, unquoted, in any case.
+/// Tells whether a token is `word`, unquoted, in any case.
 pub fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
-/// An identifier as it counts: folded to lower case unless quoted.
+/// Folds an identifier to lower case unless it is quoted.
 pub fn fold(value: &str, quote: Option<char>) -> String {
     if quote.is_some() { value.to_owned() } else { value.to_lowercase() }
 }
 
-/// Subqueries within each other, at most: `sqlparser` reads each level of one that is broken twice.
-const SUBQUERIES: usize = 12;
+/// Greatest nesting of subqueries. `sqlparser` reads each level of a broken one twice, so time is
+/// exponential.
+const MAX_SUBQUERY_DEPTH: usize = 12;
 
-/// Parts of a name, at most: they are read twice each, too.
-const PARTS: usize = 12;
+/// Most parts of a name: `sqlparser` reads each twice, too.
+const MAX_NAME_PARTS: usize = 12;
 
-/// Whether tokens are a period and whatever follows it, again and again.
+/// Tells whether every other token is a period, beginning with the first.
 fn is_chain(tokens: &[TokenWithSpan]) -> bool {
     tokens.iter().step_by(2).all(|token| token.token == Token::Period)
 }
 
-/// Operators of one query or expression, at most: a chain of them is as deep as it is long.
-const OPERATORS: usize = 2000;
+/// Most operators of one query or expression: a chain of them is a tree as deep as it is long.
+const MAX_OPERATORS: usize = 2000;
 
-/// The operator that is one too many.
+/// First operator beyond [`MAX_OPERATORS`].
 fn too_many(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
     const WORDS: [&str; 6] = ["AND", "OR", "NOT", "UNION", "INTERSECT", "EXCEPT"];
     let operator = |token: &Token| match token {
@@ -360,26 +364,26 @@ fn too_many(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
         Token::Number(..) | Token::SingleQuotedString(_) | Token::SemiColon | Token::EOF => false,
         _ => true,
     };
-    tokens.iter().filter(|t| operator(&t.token)).nth(OPERATORS)
+    tokens.iter().filter(|t| operator(&t.token)).nth(MAX_OPERATORS)
 }
 
-/// The token at which subqueries are nested too deeply.
+/// Token at which subqueries are nested more than [`MAX_SUBQUERY_DEPTH`] deep.
 fn too_deep(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
     let mut open: Vec<bool> = Vec::new();
     let mut depth = 0;
-    let told: Vec<&TokenWithSpan> =
+    let words: Vec<&TokenWithSpan> =
         tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
-    for (at, token) in told.iter().enumerate() {
+    for (at, token) in words.iter().enumerate() {
         match &token.token {
             Token::LParen => {
-                let next = told.get(at + 1).map(|next| &next.token);
-                // `SELECT (` is read as one, too, before it is known to be none.
-                let before = at.checked_sub(1).map(|before| &told[before].token);
+                let next = words.get(at + 1).map(|next| &next.token);
+                // `sqlparser` tries the bracket of `SELECT (` as a subquery first, too.
+                let before = at.checked_sub(1).map(|before| &words[before].token);
                 let query = next.is_some_and(|t| ["SELECT", "WITH", "VALUES"].iter().any(|w| is_word(t, w)))
                     || before.is_some_and(|t| is_word(t, "SELECT"));
                 open.push(query);
                 depth += usize::from(query);
-                if depth > SUBQUERIES {
+                if depth > MAX_SUBQUERY_DEPTH {
                     return Some(token);
                 }
             }
@@ -390,39 +394,41 @@ fn too_deep(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
     None
 }
 
-/// The bound that tokens exceed, if they do: its place, what there is too much of, and whether several views help.
-pub fn exceeds(tokens: &[TokenWithSpan]) -> Option<(Location, String, bool)> {
+/// Bound that the tokens exceed, if any: its place, a message, and true if splitting into views helps.
+pub fn exceeded_bound(tokens: &[TokenWithSpan]) -> Option<(Location, String, bool)> {
     if let Some(deep) = too_deep(tokens) {
-        let message = format!("subqueries are nested more than {SUBQUERIES} deep");
+        let message = format!("subqueries are nested more than {MAX_SUBQUERY_DEPTH} deep");
         return Some((deep.span.start, message, true));
     }
-    if let Some(long) = tokens.windows(2 * PARTS).find(|chain| is_chain(chain)) {
-        return Some((long[0].span.start, format!("a name has more than {PARTS} parts"), false));
+    if let Some(long) = tokens.windows(2 * MAX_NAME_PARTS).find(|chain| is_chain(chain)) {
+        return Some((long[0].span.start, format!("a name has more than {MAX_NAME_PARTS} parts"), false));
     }
     let many = too_many(tokens)?;
-    Some((many.span.start, format!("a query or expression has more than {OPERATORS} operators"), true))
+    Some((many.span.start, format!("a query or expression has more than {MAX_OPERATORS} operators"), true))
 }
 
-/// Runs `sqlparser` over tokens that must be used up; `stop` is the place and name of what follows them.
-fn sqlparse<T>(
+/// Runs `sqlparser` over tokens, all of which `read` must consume; `stop` is the place and name of the token
+/// behind them.
+fn run_sqlparser<T>(
     context: &Context<'_>,
     tokens: Vec<TokenWithSpan>,
     stop: (Pos, &str),
     read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
 ) -> Read<T> {
     let first = tokens.first().map_or(stop.0, |t| context.pos(t.span.start));
-    if let Some((place, message, hint)) = exceeds(&tokens) {
+    if let Some((place, message, hint)) = exceeded_bound(&tokens) {
         let mistake = Mistake::new(context.pos(place), message);
         return Err(if hint { mistake.hint("split it into several views") } else { mistake });
     }
     let symmetric = tokens.iter().find(|t| is_word(&t.token, "symmetric")).map(|t| context.pos(t.span.start));
-    let tokens =
-        super::query::structs::calls(super::query::lambda::calls(super::query::jsonb::operators(tokens)));
+    // Token rewrites of forms that `sqlparser` cannot parse.
+    let tokens = jsonb::restore_operators(tokens);
+    let tokens = structs::rewrite_structs(lambda::rewrite_lambdas(tokens));
     let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens);
     let value = read(&mut parser).map_err(|error| match symmetric {
         Some(pos) => Mistake::new(pos, "BETWEEN SYMMETRIC is not supported")
             .hint("write x BETWEEN least(a, b) AND greatest(a, b)"),
-        None => translate(error, context.file, first, stop),
+        None => translate_error(error, context.file, first, stop),
     })?;
     let left = parser.peek_token();
     if left.token == Token::EOF {
@@ -431,8 +437,8 @@ fn sqlparse<T>(
     Err(Mistake::new(context.pos(left.span.start), format!("unexpected `{}`", left.token)))
 }
 
-/// A complaint of `sqlparser` as ours: `Expected: A, found: B at Line: 1, Column: 2`.
-fn translate(error: ParserError, file: usize, first: Pos, stop: (Pos, &str)) -> Mistake {
+/// Turns an error of `sqlparser`, `Expected: A, found: B at Line: 1, Column: 2`, into a mistake.
+fn translate_error(error: ParserError, file: usize, first: Pos, stop: (Pos, &str)) -> Mistake {
     let text = match error {
         ParserError::RecursionLimitExceeded => {
             return Mistake::new(first, "nested too deeply").hint("split it into several views");

@@ -1,15 +1,14 @@
-//! Lengths of time that never change: `'1 hour'`, `'90 minutes 30 seconds'`, `'01:30:00'`.
+//! Lengths of time of fixed size: `'1 hour'`, `'90 minutes 30 seconds'`, `'01:30:00'`.
 //!
 //! Windows, watermarks and retention are constant numbers of microseconds. Months and years are
-//! refused because they have no fixed length; a day is 24 hours. Fractions are taken exactly, down
-//! to a microsecond.
+//! refused because they have no fixed length; a day is 24 hours. Fractions must be whole microseconds.
 
 use datafusion_sql::sqlparser::ast::{self as sql, Expr, Value};
 
-/// The microseconds of a length as text.
+/// Parses a length of time to microseconds.
 ///
 /// # Errors
-/// What is wrong with it, as a sentence without its place.
+/// A sentence that names the fault, without its place.
 pub fn duration_us(text: &str) -> Result<i64, String> {
     let bad = || format!("'{text}' is not a length of time");
     let mut total: i128 = 0;
@@ -21,7 +20,7 @@ pub fn duration_us(text: &str) -> Result<i64, String> {
         let digits = rest.find(|c: char| !(c.is_ascii_digit() || ".:+-".contains(c))).unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
         if number.contains(':') {
-            total += clock(number).ok_or_else(bad)?;
+            total += parse_clock(number).ok_or_else(bad)?;
             rest = after.trim_start();
             continue;
         }
@@ -31,16 +30,17 @@ pub fn duration_us(text: &str) -> Result<i64, String> {
         if number == "0" && unit.is_empty() && after.is_empty() {
             return Ok(0);
         }
-        total += scaled(number, unit_us(unit).ok_or_else(|| unknown_unit(text, unit))?).ok_or_else(bad)?;
+        total +=
+            scale_decimal(number, unit_us(unit).ok_or_else(|| unknown_unit(text, unit))?).ok_or_else(bad)?;
         rest = after.trim_start().trim_start_matches(',').trim_start();
     }
     i64::try_from(total).map_err(|_| format!("'{text}' is too long"))
 }
 
-/// The microseconds of a constant INTERVAL expression.
+/// Evaluates a constant INTERVAL expression to microseconds.
 ///
 /// # Errors
-/// What is wrong with it, as a sentence without its place.
+/// A sentence that names the fault, without its place.
 pub fn interval_us(expr: &Expr) -> Result<i64, String> {
     match expr {
         Expr::Nested(inner) => interval_us(inner),
@@ -65,8 +65,8 @@ fn literal_us(interval: &sql::Interval) -> Result<i64, String> {
         Some(field) => {
             let unit = field.to_string().to_lowercase();
             let us = unit_us(&unit).ok_or_else(|| unknown_unit(text, &unit))?;
-            let total =
-                scaled(text.trim(), us).ok_or_else(|| format!("'{text}' is not a number of {unit}"))?;
+            let total = scale_decimal(text.trim(), us)
+                .ok_or_else(|| format!("'{text}' is not a number of {unit}"))?;
             i64::try_from(total).map_err(|_| format!("'{text}' is too long"))
         }
     }
@@ -98,14 +98,15 @@ fn unit_us(unit: &str) -> Option<i128> {
     })
 }
 
-/// A decimal number times a unit, if it is a whole number of microseconds.
-fn scaled(number: &str, unit: i128) -> Option<i128> {
+/// Multiplies a decimal number by a unit; None unless the product is a whole number of microseconds.
+fn scale_decimal(number: &str, unit: i128) -> Option<i128> {
     let (sign, number) = match number.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, number.strip_prefix('+').unwrap_or(number)),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |s: &str| s.chars().all(|c| c.is_ascii_digit());
+    // At most 15 + 12 digits, so that the product with a unit fits 128 bits.
     if !digits(whole)
         || !digits(fraction)
         || whole.len() + fraction.len() == 0
@@ -119,16 +120,16 @@ fn scaled(number: &str, unit: i128) -> Option<i128> {
     (numerator % denominator == 0).then_some(sign * numerator / denominator)
 }
 
-/// `HH:MM` or `HH:MM:SS[.ffffff]`.
-fn clock(text: &str) -> Option<i128> {
+/// Parses `HH:MM` or `HH:MM:SS[.ffffff]` to microseconds.
+fn parse_clock(text: &str) -> Option<i128> {
     let (sign, text) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text),
     };
     let mut parts = text.split(':');
-    let hours = scaled(parts.next()?, 3_600_000_000)?;
-    let minutes = scaled(parts.next()?, 60_000_000)?;
-    let seconds = parts.next().map_or(Some(0), |s| scaled(s, 1_000_000))?;
+    let hours = scale_decimal(parts.next()?, 3_600_000_000)?;
+    let minutes = scale_decimal(parts.next()?, 60_000_000)?;
+    let seconds = parts.next().map_or(Some(0), |s| scale_decimal(s, 1_000_000))?;
     let fits = (0..3_600_000_000).contains(&minutes) && (0..60_000_000).contains(&seconds) && hours >= 0;
     (fits && parts.next().is_none()).then_some(sign * (hours + minutes + seconds))
 }

@@ -1,4 +1,4 @@
-//! Forms of a query that `sqlparser` does not read, or reads otherwise than PostgreSQL.
+//! Rewrites of query forms that `sqlparser` does not parse, or parses otherwise than PostgreSQL.
 
 pub mod flink;
 pub mod jsonb;

@@ -1,4 +1,4 @@
-//! Herald's own statements: sources, tables, views and sinks.
+//! Readers of Herald's own statements: sources, tables, views and sinks.
 
 pub mod columns;
 pub mod options;

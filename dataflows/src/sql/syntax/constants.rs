@@ -1,8 +1,8 @@
-//! Constants that fail wherever they are evaluated: `1 / 0`, `9223372036854775807 + 1`.
+//! Check for constants that always fail: `1 / 0`, `9223372036854775807 + 1`.
 //!
-//! The optimiser would fold an overflow into the wrapped value, and leave a division by zero for
-//! every row to fail on. Each constant of a query is therefore evaluated here first, with checked
-//! arithmetic, and what fails is a mistake at its own place, also where no row may reach it.
+//! The optimiser would fold an overflow into the wrapped value, and leave a division by zero to fail
+//! for every row. Each constant of a query is therefore evaluated here first, with checked arithmetic,
+//! and a failure is a mistake at the constant's place, even if no row would ever reach it.
 
 use std::ops::ControlFlow;
 
@@ -17,32 +17,32 @@ use crate::sql::diagnostics::site::Site;
 use crate::sql::diagnostics::site::place;
 use crate::sql::query;
 
-/// Every constant in `node` that fails.
-pub(crate) fn failing(catalog: &Catalog, node: &impl Visit, site: Site) -> Vec<Mistake> {
-    let mut walk = Constants { catalog, site, failed: Vec::new(), mistakes: Vec::new() };
+/// Reports every constant in `node` that fails.
+pub(crate) fn failing_constants(catalog: &Catalog, node: &impl Visit, site: Site) -> Vec<Mistake> {
+    let mut walk = FailingConstants { catalog, site, failed: Vec::new(), mistakes: Vec::new() };
     let _ = node.visit(&mut walk);
     walk.mistakes
 }
 
-struct Constants<'a> {
+struct FailingConstants<'a> {
     catalog: &'a Catalog,
     site: Site,
     failed: Vec<Span>,
     mistakes: Vec<Mistake>,
 }
 
-impl Visitor for Constants<'_> {
+impl Visitor for FailingConstants<'_> {
     type Break = ();
 
-    /// Parts come before the whole, which fails with them and is not told again.
+    /// Visits parts before the whole, which fails with them and is not reported again.
     fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         let span = expr.span();
-        let told = self.failed.iter().any(|part| span.start <= part.start && part.end <= span.end);
-        if matches!(expr, Expr::Value(_) | Expr::Nested(_)) || told || !is_constant(expr) {
+        let reported = self.failed.iter().any(|part| span.start <= part.start && part.end <= span.end);
+        if matches!(expr, Expr::Value(_) | Expr::Nested(_)) || reported || !is_constant(expr) {
             return ControlFlow::Continue(());
         }
-        if let Some(error) = query::constant(self.catalog, expr) {
-            let (why, hint) = reason(&error);
+        if let Some(error) = query::constant_error(self.catalog, expr) {
+            let (why, hint) = failure_reason(&error);
             let at = place(span, self.site.file, self.site.pos);
             self.mistakes.push(Mistake::new(at, format!("{expr} always fails: {why}")).hint(hint));
             self.failed.push(span);
@@ -62,8 +62,8 @@ fn is_constant(expr: &Expr) -> bool {
     }
 }
 
-/// Why, and what to do.
-fn reason(error: &DataFusionError) -> (String, &'static str) {
+/// Reason of a failure, and a hint.
+fn failure_reason(error: &DataFusionError) -> (String, &'static str) {
     match error {
         DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
             ArrowError::ArithmeticOverflow(_) => (
@@ -84,5 +84,5 @@ fn reason(error: &DataFusionError) -> (String, &'static str) {
 }
 
 fn query_words(message: &str) -> String {
-    crate::sql::diagnostics::text::clean(message)
+    crate::sql::diagnostics::text::clean_message(message)
 }

@@ -1,10 +1,9 @@
 //! Functions that evaluate an expression over the items of an array: `array_filter(a, x -> x > n)`.
 //!
-//! Such a call becomes the call of a function of its own, which holds the expression and takes the array and
-//! the columns of the row that the expression reads. To all that plans and optimises it is a function
-//! like any other. The expression is planned as one over a relation of the item and those columns, with
-//! the same rules as everywhere; it is evaluated over the items of a batch laid end to end, a bounded number
-//! of them at a time.
+//! Each such call becomes the call of a new function, which contains the expression and takes the array and
+//! the columns of the row that the expression reads. Planner and optimiser see an ordinary scalar function.
+//! The expression is planned over a relation of the item and those columns, by the same rules as any other;
+//! it is evaluated over the concatenated items of a batch, a bounded number of them at a time.
 
 mod each;
 #[cfg(test)]
@@ -29,40 +28,40 @@ use crate::sql::diagnostics::site::Site;
 use crate::sql::diagnostics::unsupported;
 use crate::sql::parse::cursor::fold;
 use crate::sql::parse::query::lambda::LAMBDA;
-use each::{Each, What};
+use each::{LambdaFunction, LambdaUse};
 
-/// Puts a function of its own in place of every call in `node` that has a lambda.
+/// Replaces every call in `node` that has a lambda with the call of a new function.
 ///
 /// # Errors
-/// A lambda that is not to be had, at its place.
+/// A mistake for each unsupported lambda, at its place.
 pub(crate) fn extract(catalog: &Catalog, node: &mut impl VisitMut, site: Site) -> Result<(), Vec<Mistake>> {
     catalog.clear_lambdas();
-    let mut calls = Calls { catalog, site, mistakes: vec![] };
+    let mut calls = LambdaCalls { catalog, site, mistakes: vec![] };
     let _ = node.visit(&mut calls);
     if calls.mistakes.is_empty() { Ok(()) } else { Err(calls.mistakes) }
 }
 
-struct Calls<'a> {
+struct LambdaCalls<'a> {
     catalog: &'a Catalog,
     site: Site,
     mistakes: Vec<Mistake>,
 }
 
-impl VisitorMut for Calls<'_> {
+impl VisitorMut for LambdaCalls<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        // A column is named by what was written.
+        // Columns are named from the calls as written, so before these are replaced.
         sugar::name_columns(&mut query.body);
         ControlFlow::Continue(())
     }
 
-    /// The whole before its parts: a lambda within a lambda is one of its expression.
+    /// Visits the whole before its parts: a lambda within a lambda belongs to the outer one's expression.
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let Expr::Function(f) = expr else { return ControlFlow::Continue(()) };
-        let Some((list, names, body)) = parts(f) else { return ControlFlow::Continue(()) };
+        let Some((list, names, body)) = lambda_call_parts(f) else { return ControlFlow::Continue(()) };
         let (called, span) = (f.name.to_string().to_lowercase(), f.name.span());
-        match self.function(&called, &names, body, span) {
+        match self.register_function(&called, &names, body, span) {
             Ok((name, columns)) => {
                 *expr = grammar::call(&name, span, std::iter::once(list).chain(columns).collect());
             }
@@ -72,9 +71,9 @@ impl VisitorMut for Calls<'_> {
     }
 }
 
-impl Calls<'_> {
-    /// Registers the function of a call; gives its name, and the columns that its expression reads.
-    fn function(
+impl LambdaCalls<'_> {
+    /// Registers the function of a call; returns its name, and the columns that its expression reads.
+    fn register_function(
         &self,
         called: &str,
         names: &[Ident],
@@ -82,7 +81,7 @@ impl Calls<'_> {
         span: Span,
     ) -> Result<(String, Vec<Expr>), Mistake> {
         let place = |span: Span| crate::sql::diagnostics::site::place(span, self.site.file, self.site.pos);
-        let Some(what) = What::of(called) else {
+        let Some(what) = LambdaUse::of(called) else {
             let message = format!("{called} does not take a lambda");
             return Err(
                 Mistake::new(place(span), message).hint("use array_agg(x ORDER BY y) over UNNEST(a) in FROM")
@@ -93,7 +92,7 @@ impl Calls<'_> {
             return Err(Mistake::new(place(at), format!("a lambda of {called} has one parameter"))
                 .hint("number the items with FROM t, UNNEST(t.items) WITH ORDINALITY AS i(x, n)"));
         };
-        let mut unfit = Unfit(None);
+        let mut unfit = UnfitExpr(None);
         let _ = Visit::visit(&body, &mut unfit);
         if let Some((span, what)) = unfit.0 {
             return Err(Mistake::new(place(span), format!("{what} cannot stand in a lambda"))
@@ -101,27 +100,27 @@ impl Calls<'_> {
         }
         let text = body.to_string();
         let param = fold(&name.value, name.quote_style);
-        let mut read = Columns { params: vec![param.clone()], columns: vec![] };
+        let mut read = OuterColumns { params: vec![param.clone()], columns: vec![] };
         let _ = VisitMut::visit(&mut body, &mut read);
-        let each = Each::new((what, called), param, (body, text), read.columns.len());
+        let each = LambdaFunction::new((what, called), param, (body, text), read.columns.len());
         Ok((self.catalog.add_lambda(Arc::new(ScalarUDF::from(each))), read.columns))
     }
 }
 
-/// The array, the parameters and the expression of a call with a lambda.
-fn parts(f: &Function) -> Option<(Expr, Vec<Ident>, Expr)> {
-    let [list, lambda]: [Expr; 2] = arguments(f)?.try_into().ok()?;
+/// Array, parameters and expression of a call with a lambda.
+fn lambda_call_parts(f: &Function) -> Option<(Expr, Vec<Ident>, Expr)> {
+    let [list, lambda]: [Expr; 2] = call_arguments(f)?.try_into().ok()?;
     let Expr::Function(lambda) = lambda else { return None };
     if lambda.name.to_string() != LAMBDA {
         return None;
     }
-    let mut parts = arguments(&lambda)?;
+    let mut parts = call_arguments(&lambda)?;
     let body = parts.pop()?;
     let name = |expr: Expr| if let Expr::Identifier(name) = expr { Some(name) } else { None };
     Some((list, parts.into_iter().map(name).collect::<Option<_>>()?, body))
 }
 
-fn arguments(f: &Function) -> Option<Vec<Expr>> {
+fn call_arguments(f: &Function) -> Option<Vec<Expr>> {
     let FunctionArguments::List(list) = &f.args else { return None };
     let one = |arg: &FunctionArg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
@@ -130,17 +129,18 @@ fn arguments(f: &Function) -> Option<Vec<Expr>> {
     list.args.iter().map(one).collect()
 }
 
-/// Finds the columns that an expression reads besides the parameter, and calls them `herald_0` and so on.
-struct Columns {
-    /// The parameters of the lambda and of those within it.
+/// Visitor that collects the columns an expression reads besides its parameters, and renames them `herald_0`
+/// and so on.
+struct OuterColumns {
+    /// Parameters of the lambda, and of the lambdas within it that are being visited.
     params: Vec<String>,
     columns: Vec<Expr>,
 }
 
-/// The parameters of the lambda that a call stands for.
-fn parameters(expr: &Expr) -> Vec<String> {
+/// Parameters of the lambda that an expression is; none if it is no lambda.
+fn lambda_parameters(expr: &Expr) -> Vec<String> {
     let Expr::Function(f) = expr else { return vec![] };
-    let mut parts = if f.name.to_string() == LAMBDA { arguments(f).unwrap_or_default() } else { vec![] };
+    let mut parts = if f.name.to_string() == LAMBDA { call_arguments(f).unwrap_or_default() } else { vec![] };
     parts.pop();
     let name = |expr: Expr| match expr {
         Expr::Identifier(name) => Some(fold(&name.value, name.quote_style)),
@@ -149,16 +149,16 @@ fn parameters(expr: &Expr) -> Vec<String> {
     parts.into_iter().filter_map(name).collect()
 }
 
-/// The name of a column that an expression reads.
-fn column(at: usize) -> String {
+/// Name of column `at` that an expression reads.
+fn column_name(at: usize) -> String {
     format!("herald_{at}")
 }
 
-impl VisitorMut for Columns {
+impl VisitorMut for OuterColumns {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.params.extend(parameters(expr));
+        self.params.extend(lambda_parameters(expr));
         ControlFlow::Continue(())
     }
 
@@ -170,7 +170,7 @@ impl VisitorMut for Columns {
                 None => return ControlFlow::Continue(()),
             },
             other => {
-                let open = self.params.len() - parameters(other).len();
+                let open = self.params.len() - lambda_parameters(other).len();
                 self.params.truncate(open);
                 return ControlFlow::Continue(());
             }
@@ -182,15 +182,15 @@ impl VisitorMut for Columns {
             self.columns.push(expr.clone());
             self.columns.len() - 1
         });
-        *expr = Expr::Identifier(Ident::with_quote('"', column(at)));
+        *expr = Expr::Identifier(Ident::with_quote('"', column_name(at)));
         ControlFlow::Continue(())
     }
 }
 
-/// An expression that items cannot have, and its place.
-struct Unfit(Option<(Span, &'static str)>);
+/// Visitor that finds an expression that a lambda cannot contain, and its place.
+struct UnfitExpr(Option<(Span, &'static str)>);
 
-impl Visitor for Unfit {
+impl Visitor for UnfitExpr {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {

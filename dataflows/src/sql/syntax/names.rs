@@ -1,8 +1,8 @@
-//! Names of unnamed columns.
+//! Names that PostgreSQL gives to unnamed columns.
 
 use datafusion_sql::sqlparser::ast as sql;
 
-/// The name PostgreSQL gives to the column of an expression; None where it has none.
+/// Name that PostgreSQL gives to the column of an expression; None where that is `?column?`.
 pub(crate) fn natural_name(expr: &sql::Expr) -> Option<sql::Ident> {
     let lower = |name: &str| sql::Ident::with_quote('"', name.to_lowercase());
     match expr {

@@ -1,4 +1,4 @@
-//! Conditions on now() in a query's text: which there may be, and their calls.
+//! Temporal filters: the conditions on now() that a query may have, and their rewrite to calls.
 
 use std::ops::ControlFlow;
 
@@ -12,23 +12,23 @@ use super::grammar;
 use super::times;
 use crate::sql::logical::now::{NOW, SINCE, UNTIL};
 
-/// A mistake in a condition: its place, its message and the remedy.
-pub(in crate::sql) type Wrong = (Span, String, &'static str);
+/// Mistake in a condition: its place, message and hint.
+pub(in crate::sql) type ConditionMistake = (Span, String, &'static str);
 
-/// Tells whether a function is the clock.
+/// Tells whether a function returns the current time.
 pub(in crate::sql) fn is_clock(name: &str) -> bool {
     matches!(name, "now" | "current_timestamp")
 }
 
-/// The calls of now() that stand in conditions of `select` as they may, and what is wrong with others.
-pub(in crate::sql) fn placed(select: &Select) -> (Vec<*const sql::Expr>, Vec<Wrong>) {
+/// Calls of now() in conditions of `select` that are handled here, and mistakes in some of these conditions.
+pub(in crate::sql) fn placed_calls(select: &Select) -> (Vec<*const sql::Expr>, Vec<ConditionMistake>) {
     let (mut placed, mut wrong) = (Vec::new(), Vec::new());
-    for condition in conditions(select) {
-        each(condition, &mut |part| match parts(part) {
+    for condition in select_conditions(select) {
+        visit_conjuncts(condition, &mut |part| match read_comparisons(part) {
             Ok(None) => {}
-            Ok(Some(_)) => placed.extend(calls(part)),
+            Ok(Some(_)) => placed.extend(now_calls(part)),
             Err(why) => {
-                placed.extend(calls(part));
+                placed.extend(now_calls(part));
                 wrong.push(why);
             }
         });
@@ -36,36 +36,36 @@ pub(in crate::sql) fn placed(select: &Select) -> (Vec<*const sql::Expr>, Vec<Wro
     (placed, wrong)
 }
 
-/// Writes the conditions on now() in `node` as calls.
-pub(in crate::sql) fn marked(node: &mut impl VisitMut) {
-    let _ = node.visit(&mut Rewrite);
+/// Rewrites the conditions on now() in `node` to calls of [`NOW`].
+pub(in crate::sql) fn rewrite_conditions(node: &mut impl VisitMut) {
+    let _ = node.visit(&mut ConditionRewrite);
 }
 
-struct Rewrite;
+struct ConditionRewrite;
 
-impl VisitorMut for Rewrite {
+impl VisitorMut for ConditionRewrite {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let own = [&mut select.selection, &mut select.having, &mut select.qualify];
-        own.into_iter().flatten().for_each(rewrite);
+        own.into_iter().flatten().for_each(rewrite_condition);
         let joins = select.from.iter_mut().flat_map(|from| &mut from.joins);
-        joins.filter_map(|join| on_mut(&mut join.join_operator)).for_each(rewrite);
+        joins.filter_map(|join| join_condition_mut(&mut join.join_operator)).for_each(rewrite_condition);
         ControlFlow::Continue(())
     }
 }
 
-/// Writes a condition's parts on now() as calls.
-fn rewrite(condition: &mut sql::Expr) {
+/// Rewrites the conjuncts of a condition that compare with now() to calls.
+fn rewrite_condition(condition: &mut sql::Expr) {
     match condition {
         sql::Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            rewrite(left);
-            rewrite(right);
+            rewrite_condition(left);
+            rewrite_condition(right);
         }
-        sql::Expr::Nested(inner) => rewrite(inner),
+        sql::Expr::Nested(inner) => rewrite_condition(inner),
         _ => {
-            let Ok(Some(parts)) = parts(condition) else { return };
-            let written = parts.into_iter().map(Part::written);
+            let Ok(Some(parts)) = read_comparisons(condition) else { return };
+            let written = parts.into_iter().map(Comparison::into_expr);
             let and = |left, right| sql::Expr::BinaryOp {
                 left: Box::new(left),
                 op: BinaryOperator::And,
@@ -78,14 +78,14 @@ fn rewrite(condition: &mut sql::Expr) {
     }
 }
 
-/// WHERE, HAVING, QUALIFY and ON.
-fn conditions(select: &Select) -> impl Iterator<Item = &sql::Expr> {
+/// Conditions of WHERE, HAVING, QUALIFY and ON.
+fn select_conditions(select: &Select) -> impl Iterator<Item = &sql::Expr> {
     let own = [&select.selection, &select.having, &select.qualify].into_iter().flatten();
     let joins = select.from.iter().flat_map(|from| &from.joins);
-    own.chain(joins.filter_map(|join| on(&join.join_operator)))
+    own.chain(joins.filter_map(|join| join_condition(&join.join_operator)))
 }
 
-fn on(join: &JoinOperator) -> Option<&sql::Expr> {
+fn join_condition(join: &JoinOperator) -> Option<&sql::Expr> {
     match join {
         JoinOperator::Join(JoinConstraint::On(on))
         | JoinOperator::Inner(JoinConstraint::On(on))
@@ -97,7 +97,7 @@ fn on(join: &JoinOperator) -> Option<&sql::Expr> {
     }
 }
 
-fn on_mut(join: &mut JoinOperator) -> Option<&mut sql::Expr> {
+fn join_condition_mut(join: &mut JoinOperator) -> Option<&mut sql::Expr> {
     match join {
         JoinOperator::Join(JoinConstraint::On(on))
         | JoinOperator::Inner(JoinConstraint::On(on))
@@ -109,77 +109,83 @@ fn on_mut(join: &mut JoinOperator) -> Option<&mut sql::Expr> {
     }
 }
 
-/// Visits the parts of a condition that AND joins.
-fn each<'a>(condition: &'a sql::Expr, visit: &mut dyn FnMut(&'a sql::Expr)) {
+/// Visits the conjuncts of a condition.
+fn visit_conjuncts<'a>(condition: &'a sql::Expr, visit: &mut dyn FnMut(&'a sql::Expr)) {
     match condition {
         sql::Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            each(left, visit);
-            each(right, visit);
+            visit_conjuncts(left, visit);
+            visit_conjuncts(right, visit);
         }
-        sql::Expr::Nested(inner) => each(inner, visit),
+        sql::Expr::Nested(inner) => visit_conjuncts(inner, visit),
         part => visit(part),
     }
 }
 
-/// A part of a condition.
-enum Part<'a> {
-    /// A row's time and now().
+/// Comparison that a condition consists of.
+enum Comparison<'a> {
+    /// Comparison of a row's time with now().
     Timed { time: &'a sql::Expr, until: bool, us: i64, at: Span },
-    /// A comparison without now(), of a BETWEEN that has it on its other side.
+    /// Comparison without now(): one bound of a BETWEEN whose other bound has it.
     Plain(&'a sql::Expr, BinaryOperator, &'a sql::Expr),
 }
 
-impl Part<'_> {
-    fn written(self) -> sql::Expr {
+impl Comparison<'_> {
+    fn into_expr(self) -> sql::Expr {
         let text = |of: String| sql::Expr::Value(Value::SingleQuotedString(of).with_empty_span());
         match self {
-            Part::Timed { time, until, us, at } => {
+            Comparison::Timed { time, until, us, at } => {
                 let side = if until { UNTIL } else { SINCE };
                 grammar::call(NOW, at, vec![time.clone(), text(side.to_owned()), text(us.to_string())])
             }
-            Part::Plain(left, op, right) => {
+            Comparison::Plain(left, op, right) => {
                 sql::Expr::BinaryOp { left: Box::new(left.clone()), op, right: Box::new(right.clone()) }
             }
         }
     }
 }
 
-/// Bounds that a condition sets by now(); None where it is not of a form that does.
-fn parts(condition: &sql::Expr) -> std::result::Result<Option<Vec<Part<'_>>>, Wrong> {
+/// Comparisons of a condition that sets a bound by now(); None for a condition of another form.
+fn read_comparisons(
+    condition: &sql::Expr,
+) -> std::result::Result<Option<Vec<Comparison<'_>>>, ConditionMistake> {
     match condition {
-        sql::Expr::BinaryOp { left, op, right } => Ok(compared(left, op, right)?.map(|part| vec![part])),
+        sql::Expr::BinaryOp { left, op, right } => {
+            Ok(read_comparison(left, op, right)?.map(|part| vec![part]))
+        }
         sql::Expr::Between { expr, negated: false, low, high } => {
             let sides = [(low, BinaryOperator::GtEq), (high, BinaryOperator::LtEq)];
             let mut parts = Vec::new();
             for (bound, op) in sides {
-                match compared(expr, &op, bound)? {
+                match read_comparison(expr, &op, bound)? {
                     Some(part) => parts.push(part),
-                    None if calls(expr).is_empty() && calls(bound).is_empty() => {
-                        parts.push(Part::Plain(expr, op, bound));
+                    None if now_calls(expr).is_empty() && now_calls(bound).is_empty() => {
+                        parts.push(Comparison::Plain(expr, op, bound));
                     }
+                    // now() in a form that cannot be rewritten: the caller leaves the whole condition.
                     None => return Ok(None),
                 }
             }
-            let timed = parts.iter().any(|part| matches!(part, Part::Timed { .. }));
+            let timed = parts.iter().any(|part| matches!(part, Comparison::Timed { .. }));
             Ok(timed.then_some(parts))
         }
         _ => Ok(None),
     }
 }
 
-/// `left op right` where one side is now() and the other is not.
-fn compared<'a>(
+/// Reads `left op right` where exactly one side is now(); None for anything else.
+fn read_comparison<'a>(
     left: &'a sql::Expr,
     op: &BinaryOperator,
     right: &'a sql::Expr,
-) -> std::result::Result<Option<Part<'a>>, Wrong> {
+) -> std::result::Result<Option<Comparison<'a>>, ConditionMistake> {
     use BinaryOperator::{Gt, GtEq, Lt, LtEq};
     if !matches!(op, Gt | GtEq | Lt | LtEq) {
         return Ok(None);
     }
-    let (time, now, op) = match (clock(left)?, clock(right)?) {
+    let (time, now, op) = match (read_clock(left)?, read_clock(right)?) {
         (None, Some(now)) => (left, now, op.clone()),
         (Some(now), None) => {
+            // `now() < t` is `t > now()`.
             let swapped = match op {
                 Gt => Lt,
                 GtEq => LtEq,
@@ -190,10 +196,11 @@ fn compared<'a>(
         }
         _ => return Ok(None),
     };
-    if !calls(time).is_empty() {
+    if !now_calls(time).is_empty() {
         return Ok(None);
     }
-    // The time against now() + us is now() against the time - us; one microsecond is the least step.
+    // `time op now() + us` becomes a strict or inclusive bound on now() against `time - us`; times are whole
+    // microseconds, so one microsecond turns one kind of bound into the other.
     let (until, more): (bool, i64) = match op {
         Gt => (true, 0),
         GtEq => (true, 1),
@@ -201,51 +208,56 @@ fn compared<'a>(
         _ => (false, 0),
     };
     match more.checked_sub(now.us) {
-        Some(us) => Ok(Some(Part::Timed { time, until, us, at: now.at })),
+        Some(us) => Ok(Some(Comparison::Timed { time, until, us, at: now.at })),
         None => Err(too_long(now.at)),
     }
 }
 
-/// now(), so many microseconds later.
-struct Clock {
+/// now() plus a constant number of microseconds.
+struct ShiftedNow {
     us: i64,
     at: Span,
 }
 
-/// now() with constant intervals added and subtracted; None where an expression is something else.
-fn clock(expr: &sql::Expr) -> std::result::Result<Option<Clock>, Wrong> {
+/// Reads now() with constant intervals added and subtracted; None for another expression.
+fn read_clock(expr: &sql::Expr) -> std::result::Result<Option<ShiftedNow>, ConditionMistake> {
     match expr {
-        sql::Expr::Nested(inner) => clock(inner),
+        sql::Expr::Nested(inner) => read_clock(inner),
         // The session's time zone is UTC.
-        sql::Expr::Cast { expr, data_type: sql::DataType::Timestamp(None, _), .. } => clock(expr),
+        sql::Expr::Cast { expr, data_type: sql::DataType::Timestamp(None, _), .. } => read_clock(expr),
         sql::Expr::Function(f) if is_clock(&f.name.to_string().to_lowercase()) => {
             let bare = match &f.args {
                 FunctionArguments::None => true,
                 FunctionArguments::List(list) => list.args.is_empty() && list.clauses.is_empty(),
                 FunctionArguments::Subquery(_) => false,
             };
-            Ok((bare && f.over.is_none() && f.filter.is_none()).then(|| Clock { us: 0, at: f.name.span() }))
+            Ok((bare && f.over.is_none() && f.filter.is_none())
+                .then(|| ShiftedNow { us: 0, at: f.name.span() }))
         }
         sql::Expr::BinaryOp { left, op: BinaryOperator::Plus, right } => {
-            match (clock(left)?, clock(right)?) {
-                (Some(now), None) => later(now, right, 1),
-                (None, Some(now)) => later(now, left, 1),
+            match (read_clock(left)?, read_clock(right)?) {
+                (Some(now), None) => shift_clock(now, right, 1),
+                (None, Some(now)) => shift_clock(now, left, 1),
                 _ => Ok(None),
             }
         }
-        sql::Expr::BinaryOp { left, op: BinaryOperator::Minus, right } => match clock(left)? {
-            Some(now) => later(now, right, -1),
+        sql::Expr::BinaryOp { left, op: BinaryOperator::Minus, right } => match read_clock(left)? {
+            Some(now) => shift_clock(now, right, -1),
             None => Ok(None),
         },
         _ => Ok(None),
     }
 }
 
-/// now() moved by a constant interval, forward or back.
-fn later(now: Clock, by: &sql::Expr, sign: i64) -> std::result::Result<Option<Clock>, Wrong> {
+/// Adds a constant interval to now(), or subtracts it if `sign` is -1.
+fn shift_clock(
+    now: ShiftedNow,
+    by: &sql::Expr,
+    sign: i64,
+) -> std::result::Result<Option<ShiftedNow>, ConditionMistake> {
     let span = match by {
-        sql::Expr::Nested(inner) => return later(now, inner, sign),
-        sql::Expr::Interval(interval) => times::read(interval).ok().flatten(),
+        sql::Expr::Nested(inner) => return shift_clock(now, inner, sign),
+        sql::Expr::Interval(interval) => times::read_interval(interval).ok().flatten(),
         sql::Expr::Cast { expr, data_type: sql::DataType::Interval { .. }, .. } => match expr.as_ref() {
             sql::Expr::Value(sql::ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => {
                 schemas::types::span::Span::parse(text)
@@ -261,17 +273,17 @@ fn later(now: Clock, by: &sql::Expr, sign: i64) -> std::result::Result<Option<Cl
     }
     let us = i64::try_from(span.length()).ok().and_then(|us| us.checked_mul(sign)?.checked_add(now.us));
     match us {
-        Some(us) => Ok(Some(Clock { us, ..now })),
+        Some(us) => Ok(Some(ShiftedNow { us, ..now })),
         None => Err(too_long(by.span())),
     }
 }
 
-fn too_long(at: Span) -> Wrong {
+fn too_long(at: Span) -> ConditionMistake {
     (at, "the interval is too long".to_owned(), "write a shorter one")
 }
 
-/// The calls of now() in an expression.
-fn calls(expr: &sql::Expr) -> Vec<*const sql::Expr> {
+/// Calls of now() in an expression.
+fn now_calls(expr: &sql::Expr) -> Vec<*const sql::Expr> {
     struct Calls(Vec<*const sql::Expr>);
     impl Visitor for Calls {
         type Break = ();

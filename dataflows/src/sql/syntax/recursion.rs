@@ -1,10 +1,10 @@
-//! WITH RECURSIVE: the two terms of a recursive common table, each planned as a query of its own.
+//! WITH RECURSIVE: planning of the two terms of a recursive common table, each as a separate query.
 //!
-//! A common table that reads itself is taken out of the query before it is planned. Its first term is planned
-//! alone and gives the columns. The second is planned where the table's name stands for the rows of the round
-//! before, which are a table of the catalogue meanwhile. In the query itself a table stands for the whole, and
-//! [`crate::sql::lower`] makes it one relation. So every pass sees plain queries over plain tables, and no type is
-//! changed unseen: where the terms differ in one, the query is refused, as it is by PostgreSQL.
+//! A common table that reads itself is taken out of the query before planning. Its first term is planned
+//! alone and gives the columns. For the second term, the table's name refers to the rows of the previous
+//! round, a temporary table of the catalogue. In the query itself another table stands for the whole result,
+//! and [`crate::sql::lower`] makes it one relation. So every pass sees plain queries over plain tables, and
+//! no type changes silently: where the terms differ in a type, the query is refused, as by PostgreSQL.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -28,43 +28,45 @@ use crate::sql::diagnostics::site::place;
 use crate::sql::parse::cursor::fold;
 use crate::sql::query;
 
-/// A recursive common table, planned.
+/// Planned recursive common table.
 #[derive(Debug)]
 pub(crate) struct Recursion {
-    /// Its name.
+    /// Name of the table.
     pub name: String,
-    /// Its columns.
+    /// Columns of the table.
     pub schema: SchemaRef,
-    /// The rows it begins with.
+    /// Plan of the rows it begins with.
     pub base: LogicalPlan,
     /// Plan of the rows that follow from those of a round.
     pub step: LogicalPlan,
-    /// The table that stands for those rows in `step`.
+    /// Table of the catalogue that stands for the rows of the previous round in `step`.
     pub round: String,
-    /// UNION, not UNION ALL.
+    /// True for UNION, false for UNION ALL.
     pub distinct: bool,
-    /// Where the second term reads it.
+    /// Position at which the second term reads it.
     pub pos: Pos,
 }
 
-/// Form of a recursive table, as a remedy.
+/// Hint that describes the form of a recursive table.
 const FORM: &str = "write the rows it begins with, then UNION or UNION ALL, then a SELECT that reads it once";
 
-/// The query with its recursive common tables planned and replaced by tables of the catalogue.
+/// Plans the recursive common tables of a query and replaces them with tables of the catalogue.
 ///
 /// # Errors
-/// What is wrong with one of them, at its place.
-pub(crate) fn planned(catalog: &Catalog, query: &Query, site: Site) -> Result<Query, Vec<Mistake>> {
+/// The mistakes of the first faulty one, at their places.
+pub(crate) fn plan_recursions(catalog: &Catalog, query: &Query, site: Site) -> Result<Query, Vec<Mistake>> {
     let mut query = query.clone();
     let Some(with) = query.with.as_mut().filter(|with| with.recursive) else { return Ok(query) };
+    // Every recursive table is replaced below, so the planner sees a plain WITH.
     with.recursive = false;
     for at in 0..with.cte_tables.len() {
         let name = name_of(&with.cte_tables[at]);
-        if reads(&with.cte_tables[at].query, &name).is_empty() {
+        if find_reads(&with.cte_tables[at].query, &name).is_empty() {
             continue;
         }
+        // A recursive table can read the ones before it, which are replaced already.
         let visible = With { cte_tables: with.cte_tables[..at].to_vec(), ..with.clone() };
-        let whole = Arc::new(recursion(catalog, (visible, &with.cte_tables[at]), site)?);
+        let whole = Arc::new(plan_recursion(catalog, (visible, &with.cte_tables[at]), site)?);
         let schema = Arc::clone(&whole.schema);
         let table = catalog.add_recursion(&name, schema, Some(whole));
         with.cte_tables[at] = stands_for(&with.cte_tables[at], &table, site)?;
@@ -72,14 +74,14 @@ pub(crate) fn planned(catalog: &Catalog, query: &Query, site: Site) -> Result<Qu
     Ok(query)
 }
 
-/// Refuses recursion in a question, which is answered by another engine.
-pub(crate) fn refused(query: &Query, site: Site) -> Vec<Mistake> {
+/// Refuses recursion in an ad-hoc query, which another engine runs.
+pub(crate) fn refuse_recursion(query: &Query, site: Site) -> Vec<Mistake> {
     struct Find(Vec<Span>);
     impl Visitor for Find {
         type Break = ();
 
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            self.0.extend(of(query));
+            self.0.extend(recursive_name(query));
             ControlFlow::Continue(())
         }
     }
@@ -93,10 +95,10 @@ pub(crate) fn refused(query: &Query, site: Site) -> Vec<Mistake> {
     mistakes.collect()
 }
 
-/// Where the first common table of a query's own WITH RECURSIVE that reads itself is named.
-pub(crate) fn of(query: &Query) -> Option<Span> {
+/// Span of the name of the first common table in a query's own WITH RECURSIVE that reads itself.
+pub(crate) fn recursive_name(query: &Query) -> Option<Span> {
     let with = query.with.as_ref().filter(|with| with.recursive)?;
-    let recursive = with.cte_tables.iter().find(|cte| !reads(&cte.query, &name_of(cte)).is_empty())?;
+    let recursive = with.cte_tables.iter().find(|cte| !find_reads(&cte.query, &name_of(cte)).is_empty())?;
     Some(recursive.alias.name.span)
 }
 
@@ -104,8 +106,8 @@ fn name_of(cte: &Cte) -> String {
     fold(&cte.alias.name.value, cte.alias.name.quote_style)
 }
 
-/// Where a relation of that name is read.
-fn reads(node: &impl Visit, name: &str) -> Vec<Span> {
+/// Spans at which a relation of that name is read.
+fn find_reads(node: &impl Visit, name: &str) -> Vec<Span> {
     struct Find<'a>(&'a str, Vec<Span>);
     impl Visitor for Find<'_> {
         type Break = ();
@@ -124,11 +126,11 @@ fn reads(node: &impl Visit, name: &str) -> Vec<Span> {
     find.1
 }
 
-/// A common table that is a table of the catalogue.
+/// Replaces the query of a common table with a read of a table of the catalogue.
 fn stands_for(cte: &Cte, table: &str, site: Site) -> Result<Cte, Vec<Mistake>> {
     let text = format!("SELECT * FROM \"{}\"", table.replace('"', "\"\""));
     let dialect = PostgreSqlDialect {};
-    // Tokens without places: the user wrote none of them.
+    // Tokens without places, because they do not stand in the file.
     let tokens = Tokenizer::new(&dialect, &text).tokenize();
     let parsed = tokens.map_err(|e| e.to_string()).and_then(|tokens| {
         Parser::new(&dialect).with_tokens(tokens).parse_query().map_err(|e| e.to_string())
@@ -139,16 +141,17 @@ fn stands_for(cte: &Cte, table: &str, site: Site) -> Result<Cte, Vec<Mistake>> {
     Ok(cte)
 }
 
-/// The terms of a recursive table's UNION.
+/// Terms of a recursive table's UNION.
 struct Terms<'a> {
     base: &'a SetExpr,
     step: &'a SetExpr,
     distinct: bool,
-    /// Where the second reads the table.
+    /// Position at which the second term reads the table.
     pos: Pos,
 }
 
-fn terms<'a>(cte: &'a Cte, name: &str, site: Site) -> Result<Terms<'a>, Mistake> {
+/// Splits the UNION of a recursive table into its terms, and refuses forms that Herald does not support.
+fn split_terms<'a>(cte: &'a Cte, name: &str, site: Site) -> Result<Terms<'a>, Mistake> {
     let at = |span: Span| place(span, site.file, site.pos);
     let query = &cte.query;
     let union = match query.body.as_ref() {
@@ -158,10 +161,10 @@ fn terms<'a>(cte: &'a Cte, name: &str, site: Site) -> Result<Terms<'a>, Mistake>
         _ => None,
     };
     let Some((quantifier, base, step)) = union else {
-        let pos = reads(query, name).first().map_or(site.pos, |span| at(*span));
+        let pos = find_reads(query, name).first().map_or(site.pos, |span| at(*span));
         return Err(Mistake::new(pos, format!("{name} reads itself, but is no UNION")).hint(FORM));
     };
-    if let Some(span) = reads(base, name).first() {
+    if let Some(span) = find_reads(base, name).first() {
         let message = format!("{name} is read where its rows begin: in the first term of its UNION");
         return Err(Mistake::new(at(*span), message).hint(FORM));
     }
@@ -170,7 +173,7 @@ fn terms<'a>(cte: &'a Cte, name: &str, site: Site) -> Result<Terms<'a>, Mistake>
         let hint = format!("put it behind the query that reads {name}");
         return Err(Mistake::new(at(cte.alias.name.span), message).hint(hint));
     }
-    let reads = reads(step, name);
+    let reads = find_reads(step, name);
     if let Some(second) = reads.get(1) {
         let message = format!("{name} reads itself twice");
         let hint = format!("a round may read the one before once: join {name} with itself where it is done");
@@ -181,17 +184,22 @@ fn terms<'a>(cte: &'a Cte, name: &str, site: Site) -> Result<Terms<'a>, Mistake>
     Ok(Terms { base, step, distinct, pos })
 }
 
-fn recursion(catalog: &Catalog, (visible, cte): (With, &Cte), site: Site) -> Result<Recursion, Vec<Mistake>> {
+/// Plans both terms of a recursive table; `visible` are the common tables before it.
+fn plan_recursion(
+    catalog: &Catalog,
+    (visible, cte): (With, &Cte),
+    site: Site,
+) -> Result<Recursion, Vec<Mistake>> {
     let name = name_of(cte);
-    let terms = terms(cte, &name, site).map_err(|mistake| vec![mistake])?;
+    let terms = split_terms(cte, &name, site).map_err(|mistake| vec![mistake])?;
     let term = |body: &SetExpr, with: With, names: &[String]| {
         let mut inner = cte.query.as_ref().clone();
         *inner.body = body.clone();
-        call(&mut inner.body, names);
+        name_columns(&mut inner.body, names);
         if with.cte_tables.is_empty() {
             return inner;
         }
-        // What the table's own WITH names stands within what is named before it.
+        // The table's own WITH is nested inside the one of the tables before it.
         let inner = match inner.with {
             Some(_) => Box::new(SetExpr::Query(Box::new(inner))),
             None => inner.body,
@@ -200,19 +208,20 @@ fn recursion(catalog: &Catalog, (visible, cte): (With, &Cte), site: Site) -> Res
     };
     let own: Vec<String> =
         cte.alias.columns.iter().map(|c| fold(&c.name.value, c.name.quote_style)).collect();
-    let base = query::part(catalog, &term(terms.base, visible.clone(), &own), site)?;
-    let mut schema = columns(cte, &base, site).map_err(|mistake| vec![mistake])?;
+    let base = query::plan_part(catalog, &term(terms.base, visible.clone(), &own), site)?;
+    let mut schema = table_columns(cte, &base, site).map_err(|mistake| vec![mistake])?;
     if terms.distinct {
-        comparable(&name, &schema, terms.pos).map_err(|mistake| vec![mistake])?;
+        check_comparable(&name, &schema, terms.pos).map_err(|mistake| vec![mistake])?;
     }
     let own: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    // A column has a NULL only where a term gives one, be it because the round before has one.
+    // Fixpoint of nullability: a column is nullable if either term yields NULL, which for the second term may
+    // depend on the previous round. Each pass only adds nullable columns, so it ends.
     loop {
         let round = catalog.add_recursion(&name, Arc::clone(&schema), None);
         let mut with = visible.clone();
         with.cte_tables.push(stands_for(cte, &round, site)?);
-        let step = query::part(catalog, &term(terms.step, with, &own), site)?;
-        alike((&name, &schema), (&step, terms.step), site).map_err(|mistake| vec![mistake])?;
+        let step = query::plan_part(catalog, &term(terms.step, with, &own), site)?;
+        check_columns((&name, &schema), (&step, terms.step), site).map_err(|mistake| vec![mistake])?;
         let own = schema.fields().iter().zip(step.schema().fields());
         let own = own.map(|(field, other)| {
             field.as_ref().clone().with_nullable(field.is_nullable() || other.is_nullable())
@@ -233,8 +242,8 @@ fn recursion(catalog: &Catalog, (visible, cte): (With, &Cte), site: Site) -> Res
     }
 }
 
-/// Calls what a term selects without a name as the table does, so that no two columns have one name.
-fn call(term: &mut SetExpr, names: &[String]) {
+/// Names the unnamed columns of a term like those of the table, so that no two have the same name.
+fn name_columns(term: &mut SetExpr, names: &[String]) {
     match term {
         SetExpr::Select(select) if !select.projection.iter().any(is_wild) => {
             let given = |item: &SelectItem| match item {
@@ -251,10 +260,10 @@ fn call(term: &mut SetExpr, names: &[String]) {
                 }
             }
         }
-        SetExpr::Query(query) => call(&mut query.body, names),
+        SetExpr::Query(query) => name_columns(&mut query.body, names),
         SetExpr::SetOperation { left, right, .. } => {
-            call(left, names);
-            call(right, names);
+            name_columns(left, names);
+            name_columns(right, names);
         }
         _ => {}
     }
@@ -264,8 +273,8 @@ fn is_wild(item: &SelectItem) -> bool {
     matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
 }
 
-/// The columns of a recursive table: those of its first term, under the names it gives them.
-fn columns(cte: &Cte, base: &LogicalPlan, site: Site) -> Result<SchemaRef, Mistake> {
+/// Columns of a recursive table: those of its first term, renamed by its column list.
+fn table_columns(cte: &Cte, base: &LogicalPlan, site: Site) -> Result<SchemaRef, Mistake> {
     let (own, given) = (&cte.alias.columns, base.schema().fields());
     let pos = place(cte.alias.name.span, site.file, site.pos);
     if own.len() > given.len() {
@@ -293,8 +302,8 @@ fn columns(cte: &Cte, base: &LogicalPlan, site: Site) -> Result<SchemaRef, Mista
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// Refuses rows that are equal without having equal bytes.
-fn comparable(name: &str, schema: &Schema, pos: Pos) -> Result<(), Mistake> {
+/// Refuses UNION over types whose equal values may have different bytes: JSONB and INTERVAL.
+fn check_comparable(name: &str, schema: &Schema, pos: Pos) -> Result<(), Mistake> {
     let spelt = |field: &&Arc<Field>| {
         let of = schemas::sql_type(field);
         of.contains("JSONB") || of.contains("INTERVAL")
@@ -310,8 +319,8 @@ fn comparable(name: &str, schema: &Schema, pos: Pos) -> Result<(), Mistake> {
     }
 }
 
-/// Refuses a second term whose columns are not those of the first.
-fn alike(
+/// Refuses a second term whose columns differ from the first in number or type.
+fn check_columns(
     (name, schema): (&str, &Schema),
     (step, term): (&LogicalPlan, &SetExpr),
     site: Site,
@@ -329,18 +338,18 @@ fn alike(
             let message =
                 format!("the column {} of {name} is {a} in the first term and {b} in the second", one.name());
             let hint = format!("write CAST(... AS {b}) in the first, or CAST(... AS {a}) in the second");
-            return Err(Mistake::new(at(item(term, column).unwrap_or(term.span())), message).hint(hint));
+            return Err(Mistake::new(at(item_span(term, column).unwrap_or(term.span())), message).hint(hint));
         }
     }
     Ok(())
 }
 
-/// Where a term selects a column, when it lists its columns.
-fn item(term: &SetExpr, column: usize) -> Option<Span> {
+/// Span of a column in the SELECT list of a term; None if the list has a wildcard.
+fn item_span(term: &SetExpr, column: usize) -> Option<Span> {
     let select = match term {
         SetExpr::Select(select) => select,
-        SetExpr::Query(query) => return item(&query.body, column),
-        SetExpr::SetOperation { left, .. } => return item(left, column),
+        SetExpr::Query(query) => return item_span(&query.body, column),
+        SetExpr::SetOperation { left, .. } => return item_span(left, column),
         _ => return None,
     };
     let items = &select.projection;

@@ -1,9 +1,9 @@
-//! Forms of SQL that are calls of functions, written as such before DataFusion plans them.
+//! Rewrite of syntax whose meaning in PostgreSQL the planner lacks to function calls.
 //!
-//! A cast becomes its mark ([`crate::functions::cast`]); LIKE with an ESCAPE, SIMILAR TO, and ANY and ALL
-//! over an array become functions that have PostgreSQL's meaning, since the planner has another or none.
-//! Every column of a SELECT gets the name that PostgreSQL gives it, so that a query above can use it. This
-//! comes after everything that looks at the text as it was written.
+//! A cast becomes a marker call ([`crate::functions::cast`]); LIKE with an ESCAPE, SIMILAR TO, and ANY and
+//! ALL over an array become functions with PostgreSQL's meaning, since the planner has another or none. Every
+//! column of a SELECT gets the name that PostgreSQL gives it, so that an outer query can use it. This comes
+//! after every check of the text as written.
 
 use std::ops::ControlFlow;
 
@@ -21,18 +21,18 @@ use crate::sql::diagnostics::unsupported;
 use crate::sql::logical::joins::using;
 use crate::sql::parse::cursor::fold;
 
-/// Name of a column whose expression has none, as PostgreSQL has it.
+/// PostgreSQL's name of a column whose expression has none.
 pub(crate) const UNNAMED: &str = "?column?";
 
-/// Writes the forms in `node` as calls.
-pub(crate) fn plain(node: &mut impl VisitMut) {
+/// Rewrites such syntax in `node` to calls.
+pub(crate) fn to_plain_calls(node: &mut impl VisitMut) {
     grammar::as_calls(node);
-    let _ = node.visit(&mut Sugar);
+    let _ = node.visit(&mut SyntaxRewrite);
 }
 
-struct Sugar;
+struct SyntaxRewrite;
 
-impl VisitorMut for Sugar {
+impl VisitorMut for SyntaxRewrite {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
@@ -44,7 +44,7 @@ impl VisitorMut for Sugar {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        using::qualify(select);
+        using::qualify_chained(select);
         tell_apart(select);
         ControlFlow::Continue(())
     }
@@ -74,34 +74,34 @@ fn as_call(expr: Expr) -> Expr {
             if matches!(expr.as_ref(), Expr::Value(ValueWithSpan { value: Value::Null, .. })) {
                 return Expr::Cast { kind, expr, data_type, array, format };
             }
-            let written = text(&data_type.to_string());
+            let written = string_literal(&data_type.to_string());
             let null = Box::new(Expr::Value(Value::Null.into()));
             let typed =
                 Expr::Cast { kind: CastKind::Cast, expr: null, data_type, array: false, format: None };
             call(CAST, vec![*expr, typed, written])
         }
-        // Only the order of bytes is let through, and text has no other.
+        // Other collations than the order of bytes were refused, and text has that order anyway.
         Expr::Collate { expr, .. } => *expr,
-        Expr::AnyOp { left, compare_op, right, .. } => quantified(ANY, *left, &compare_op, *right),
-        Expr::AllOp { left, compare_op, right } => quantified(ALL, *left, &compare_op, *right),
+        Expr::AnyOp { left, compare_op, right, .. } => quantified_call(ANY, *left, &compare_op, *right),
+        Expr::AllOp { left, compare_op, right } => quantified_call(ALL, *left, &compare_op, *right),
         other => other,
     }
 }
 
-fn quantified(function: &str, left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
-    call(function, vec![left, right, text(&op.to_string())])
+fn quantified_call(function: &str, left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
+    call(function, vec![left, right, string_literal(&op.to_string())])
 }
 
-fn text(of: &str) -> Expr {
+fn string_literal(of: &str) -> Expr {
     Expr::Value(Value::SingleQuotedString(of.to_owned()).into())
 }
 
-/// A call that nobody wrote: its name has no place.
+/// Builds a call whose name has no place, because it does not stand in the file.
 pub(crate) fn call(function: &str, args: Vec<Expr>) -> Expr {
     grammar::call(function, Span::empty(), args)
 }
 
-/// Names the columns of a query's first SELECT, which name the query's.
+/// Names the columns of a query's first SELECT, which are those of the query.
 pub(crate) fn name_columns(body: &mut sql::SetExpr) {
     match body {
         sql::SetExpr::SetOperation { left, .. } => name_columns(left),
@@ -111,8 +111,8 @@ pub(crate) fn name_columns(body: &mut sql::SetExpr) {
     }
 }
 
-/// Gives the columns of a SELECT the names PostgreSQL would: a call is named by its function, a field by
-/// itself, anything else `?column?`. A second one of no name gets a number: nothing can refer to it.
+/// Names the columns of a SELECT as PostgreSQL does: a call by its function, a field by itself, anything else
+/// `?column?`. A further `?column?` gets a number, because the planner needs distinct names.
 fn name_items(select: &mut Select) {
     let mut unnamed = 0;
     for item in &mut select.projection {
@@ -129,8 +129,9 @@ fn name_items(select: &mut Select) {
     }
 }
 
-/// Names a column `k:1` whose name `k` stands in the list already, as the planner does where tables of a join
-/// have one name; [`crate::sql::logical::repeated`] knows what it was called. `a.k` and `b.k` it tells apart by itself.
+/// Renames a column `k` to `k:1` if the list has that name already, as the planner does where tables of a
+/// join have a column in common; [`crate::sql::logical::repeated`] restores the name. `a.k` and `b.k` are
+/// left alone: the planner distinguishes them by their tables.
 fn tell_apart(select: &mut Select) {
     let mut seen: Vec<(Option<String>, String)> = Vec::new();
     let is = |own: &Ident, name: &str| fold(&own.value, own.quote_style) == name;

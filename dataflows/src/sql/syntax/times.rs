@@ -1,8 +1,12 @@
-//! Forms of times in a query's text that the planner reads otherwise than PostgreSQL.
+//! Rewrite of time syntax that the planner reads otherwise than PostgreSQL.
 //!
-//! An INTERVAL constant is read here by PostgreSQL's rules and written back in the one form that both
-//! understand alike; `t AT TIME ZONE z` becomes the call `timezone(z, t)` that PostgreSQL has for it;
-//! `make_interval(days => 3)` gets all its arguments, and the unit in `timestampdiff(DAY, a, b)` is a text. What cannot be read is a mistake at its place.
+//! - An INTERVAL constant is parsed by PostgreSQL's rules and written back in a form with one meaning for
+//!   both.
+//! - `t AT TIME ZONE z` becomes `timezone(z, t)`, as in PostgreSQL.
+//! - `make_interval(days => 3)` gets all its arguments.
+//! - The unit in `timestampdiff(DAY, a, b)` becomes a string.
+//!
+//! Unreadable constants are mistakes at their place.
 
 use std::ops::ControlFlow;
 
@@ -17,30 +21,30 @@ use crate::sql::diagnostics::error::Mistake;
 use crate::sql::diagnostics::site::Site;
 use crate::sql::diagnostics::site::place;
 
-/// The same query or expression in forms that the planner knows.
+/// Rewrites a copy of a query or expression.
 ///
 /// # Errors
-/// A constant that is no interval.
-pub(crate) fn rewritten<T: VisitMut + Clone>(node: &T, site: Site) -> Result<T, Vec<Mistake>> {
+/// Constants that are no intervals, and casts that are not supported.
+pub(crate) fn rewrite_times<T: VisitMut + Clone>(node: &T, site: Site) -> Result<T, Vec<Mistake>> {
     let mut node = node.clone();
-    let mut rewrite = Rewrite { site, mistakes: vec![] };
+    let mut rewrite = TimeRewrite { site, mistakes: vec![] };
     let _ = node.visit(&mut rewrite);
     if rewrite.mistakes.is_empty() { Ok(node) } else { Err(rewrite.mistakes) }
 }
 
-struct Rewrite {
+struct TimeRewrite {
     site: Site,
     mistakes: Vec<Mistake>,
 }
 
-impl VisitorMut for Rewrite {
+impl VisitorMut for TimeRewrite {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let span = expr.span();
         match expr {
             Expr::Interval(interval) => {
-                if let Err((message, hint)) = canonical(interval) {
+                if let Err((message, hint)) = rewrite_interval(interval) {
                     let pos = place(span, self.site.file, self.site.pos);
                     self.mistakes.push(Mistake::new(pos, message).hint(hint));
                 }
@@ -48,15 +52,15 @@ impl VisitorMut for Rewrite {
             Expr::UnaryOp { op: UnaryOperator::Minus, expr: of }
                 if matches!(of.as_ref(), Expr::Interval(_)) =>
             {
-                // The planner gives the sign to the first part of the text alone.
+                // The planner would apply the sign to the first part of the text only.
                 let mut of = of.as_ref().clone();
                 if let Expr::Interval(interval) = &mut of
-                    && negated(interval).is_some()
+                    && negate_interval(interval).is_some()
                 {
                     *expr = of;
                 }
             }
-            Expr::Cast { data_type, .. } if coarse(data_type) => {
+            Expr::Cast { data_type, .. } if is_coarse(data_type) => {
                 let pos = place(span, self.site.file, self.site.pos);
                 let mistake = Mistake::new(pos, format!("a cast to {data_type} does not round"));
                 self.mistakes
@@ -72,7 +76,9 @@ impl VisitorMut for Rewrite {
                 let args = vec![time_zone.as_ref().clone(), timestamp.as_ref().clone()];
                 *expr = call("timezone", args, span);
             }
-            Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("make_interval") => named(f),
+            Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("make_interval") => {
+                fill_make_interval(f)
+            }
             Expr::Function(f) => unit_as_text(f),
             _ => {}
         }
@@ -80,31 +86,31 @@ impl VisitorMut for Rewrite {
     }
 }
 
-/// Tells whether a type of times has fewer digits than six.
-fn coarse(of: &DataType) -> bool {
+/// Tells whether a time type keeps fewer than six digits of a second.
+fn is_coarse(of: &DataType) -> bool {
     matches!(of, DataType::Timestamp(Some(digits), _) | DataType::Time(Some(digits), _) if *digits < 6)
 }
 
-/// Writes an interval constant as months, days and microseconds.
-fn canonical(interval: &mut Interval) -> Result<(), (String, &'static str)> {
-    let Some(span) = read(interval)? else { return Ok(()) };
-    *interval.value = Expr::value(Value::SingleQuotedString(written(span)));
+/// Rewrites an interval constant as months, days and microseconds.
+fn rewrite_interval(interval: &mut Interval) -> Result<(), (String, &'static str)> {
+    let Some(span) = read_interval(interval)? else { return Ok(()) };
+    *interval.value = Expr::value(Value::SingleQuotedString(interval_text(span)));
     (interval.leading_field, interval.last_field) = (None, None);
     Ok(())
 }
 
-/// The length of an interval constant; None where it is a sum of constants or the like.
+/// Reads an interval constant; None for a sum of constants and other expressions.
 ///
 /// # Errors
-/// What is wrong with it, and what to write.
-pub(crate) fn read(interval: &Interval) -> Result<Option<Span>, (String, &'static str)> {
+/// A message and a hint.
+pub(crate) fn read_interval(interval: &Interval) -> Result<Option<Span>, (String, &'static str)> {
     const WRITE: &str = "write INTERVAL '1 day 2 hours'";
     let text = match interval.value.as_ref() {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) | Value::Number(text, _) => text.clone(),
             other => return Err((format!("INTERVAL {other} is no length of time"), WRITE)),
         },
-        // Sums of constants and the like are the planner's.
+        // Sums of constants and other expressions are left to the planner.
         _ => return Ok(None),
     };
     let unit = interval.leading_field.as_ref().map(|field| field.to_string().to_lowercase());
@@ -122,15 +128,16 @@ pub(crate) fn read(interval: &Interval) -> Result<Option<Span>, (String, &'stati
     }
 }
 
-/// Turns the sign of a constant that was written as months, days and microseconds.
-fn negated(interval: &mut Interval) -> Option<()> {
+/// Negates a constant that was rewritten as months, days and microseconds.
+fn negate_interval(interval: &mut Interval) -> Option<()> {
     let Expr::Value(value) = interval.value.as_ref() else { return None };
     let Value::SingleQuotedString(text) = &value.value else { return None };
-    *interval.value = Expr::value(Value::SingleQuotedString(written(Span::parse(text)?.checked_neg()?)));
+    *interval.value =
+        Expr::value(Value::SingleQuotedString(interval_text(Span::parse(text)?.checked_neg()?)));
     Some(())
 }
 
-fn written(span: Span) -> String {
+fn interval_text(span: Span) -> String {
     format!("{} mons {} days {} microseconds", span.months, span.days, span.us)
 }
 
@@ -149,7 +156,7 @@ fn call(name: &str, args: Vec<Expr>, span: Place) -> Expr {
     })
 }
 
-/// Writes the unit of a call as a text: `timestampdiff(DAY, a, b)` is `timestampdiff('DAY', a, b)`.
+/// Turns the unit of a call into a string: `timestampdiff(DAY, a, b)` is `timestampdiff('DAY', a, b)`.
 fn unit_as_text(f: &mut Function) {
     let FunctionArguments::List(list) = &mut f.args else { return };
     let at = match (f.name.to_string().to_lowercase().as_str(), list.args.len()) {
@@ -165,8 +172,8 @@ fn unit_as_text(f: &mut Function) {
     }
 }
 
-/// Gives make_interval its seven arguments, 0 where there is none.
-fn named(f: &mut Function) {
+/// Gives make_interval its seven arguments, with 0 for omitted ones.
+fn fill_make_interval(f: &mut Function) {
     const NAMES: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
     let given = match &f.args {
         FunctionArguments::List(list) => list.args.clone(),
@@ -186,7 +193,7 @@ fn named(f: &mut Function) {
         };
         match slot.and_then(|slot| args.get_mut(slot)) {
             Some(slot) => *slot = value,
-            // The planner tells what is wrong.
+            // An unknown name or an argument too many: the planner reports it.
             None => return,
         }
     }

@@ -1,5 +1,5 @@
-//! Every value comes back from its packed bytes as it went in, bit for bit: of all types, nested, over every
-//! way in, and whatever hides below a NULL.
+//! Every value decodes from its packed bytes unchanged, bit for bit: for all types, nested, through every
+//! decoder, and with hidden values below a NULL.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use crate::registry::Registry;
 use crate::row::RowCodec;
 use crate::sample;
 
-/// Everything of a column that an expression could see: bits of floats, lengths of lists, and what stands
-/// below a NULL.
+/// All properties of a column that an expression could observe: bits of floats, lengths of lists, and values
+/// hidden below a NULL.
 fn spelled(array: &ArrayRef) -> String {
     let rows = 0..array.len();
     match array.data_type() {
@@ -57,7 +57,7 @@ fn spelled(array: &ArrayRef) -> String {
     }
 }
 
-/// What the columns are when they come back from their packed rows.
+/// The columns decoded from their packed rows.
 fn taken_back(columns: &[ArrayRef]) -> Vec<String> {
     let types: Vec<DataType> = columns.iter().map(|column| column.data_type().clone()).collect();
     let codec = RowCodec::new(&types).unwrap();
@@ -71,7 +71,7 @@ fn all(columns: &[ArrayRef]) -> Vec<String> {
     columns.iter().map(spelled).collect()
 }
 
-/// Zeros with a sign, NaNs with a sign or a payload; below, other values where there were NULLs.
+/// Zeros with a sign, NaNs with a sign or a payload; below NULLs, other values.
 fn odd64(random: &mut ChaCha8Rng, value: f64) -> f64 {
     match () {
         () if value == 0.0 && random.random_bool(0.5) => -0.0,
@@ -92,7 +92,7 @@ fn odd32(random: &mut ChaCha8Rng, value: f32) -> f32 {
     }
 }
 
-/// The same values in another spelling, at every depth, and NULLs over values that are still there.
+/// The same values in another form, at every depth, with NULLs that hide values.
 fn respelled(random: &mut ChaCha8Rng, array: &ArrayRef) -> ArrayRef {
     let other: ArrayRef = match array.data_type() {
         DataType::Float32 => {
@@ -122,11 +122,11 @@ fn respelled(random: &mut ChaCha8Rng, array: &ArrayRef) -> ArrayRef {
 
 #[test]
 fn all_types_come_back_as_they_went_in() {
-    let mut random = sample::random(51);
+    let mut random = sample::seeded_random(51);
     let mut odd = 0;
     for _ in 0..120 {
-        let schema = sample::schema(&mut random);
-        let batch = sample::batch(&mut random, &schema, 40);
+        let schema = sample::random_schema(&mut random);
+        let batch = sample::random_batch(&mut random, &schema, 40);
         assert_eq!(all(batch.columns()), taken_back(batch.columns()), "what decoders finish is canonical");
         let other: Vec<ArrayRef> = batch.columns().iter().map(|c| respelled(&mut random, c)).collect();
         let at = random.random_range(0..20);
@@ -194,7 +194,7 @@ fn fine(decoded: &Decoded, rows: usize) {
 
 #[test]
 fn json_upserts_and_debezium_come_in_canonical() {
-    let mut random = sample::random(52);
+    let mut random = sample::seeded_random(52);
     let form = || Form::Json(JsonOptions::default());
     let mut json = JsonDecoder::new(columns(), JsonOptions::default()).unwrap();
     let mut upserts = UpsertDecoder::new(columns(), vec![0], form(), form()).unwrap();
@@ -227,7 +227,7 @@ fn avro_comes_in_canonical() {
     let id = registry.register("s", writer).unwrap();
     let schema = Arc::new(columns().project(&[0, 1, 2, 3, 4]).unwrap());
     let mut decoder = AvroDecoder::new(schema, registry, Arc::default()).unwrap();
-    let mut random = sample::random(53);
+    let mut random = sample::seeded_random(53);
     let parsed = Avro::parse_str(writer).unwrap();
     let doubles = [0.0, f64::NAN, 2.5];
     let mut records = Records::new(0);

@@ -1,26 +1,26 @@
-//! Text to an interval, by PostgreSQL's rules.
+//! Parsing of intervals, by PostgreSQL's rules.
 //!
-//! A value is a list of numbers with units (`1 day -2 hours`), of clocks (`04:05:06.7`) and of years
-//! with months (`1-2`), each with its own sign. A number in front of a clock counts days, the last
-//! number without a unit seconds. A fraction of a unit goes to the next smaller ones: years to
-//! months, months to days of 30 a month, days to time. `ago` turns all of it around. ISO-8601 begins
-//! with P.
+//! A value is a list of numbers with units (`1 day -2 hours`), of clock times (`04:05:06.7`) and of
+//! years with months (`1-2`), each with its own sign. A number before a clock time counts days, the
+//! last number without a unit seconds. A fraction of a unit is carried to smaller ones: years to
+//! months, months to days (30 per month), days to time. `ago` negates the whole value. A text that
+//! begins with P is in ISO-8601.
 
-use super::{HOUR_US, MONTH_DAYS, Span, int64};
+use super::{HOUR_US, MONTH_DAYS, Span, to_i64};
 use crate::types::time::{DAY_US, SECOND_US};
 
 const MINUTE_US: i64 = 60 * SECOND_US;
 
-/// Reads an interval; a number without a unit counts `unit`s.
+/// Parses an interval; a number without a unit counts `unit`s.
 pub(super) fn parse(text: &str, unit: Option<&str>) -> Option<Span> {
     let text = text.trim();
     if text.len() > 1000 {
         return None;
     }
     if let Some(iso) = text.strip_prefix(['P', 'p']) {
-        return iso_8601(iso);
+        return parse_iso_8601(iso);
     }
-    let tokens = tokens(text)?;
+    let tokens = tokenize(text)?;
     let mut sum = Sum::default();
     let mut at = 0;
     let mut any = false;
@@ -28,14 +28,14 @@ pub(super) fn parse(text: &str, unit: Option<&str>) -> Option<Span> {
         let next = tokens.get(at + 1);
         match &tokens[at] {
             Token::Word(word) if word == "@" => {}
-            Token::Word(word) if word == "ago" && any && at + 1 == tokens.len() => sum.turn()?,
+            Token::Word(word) if word == "ago" && any && at + 1 == tokens.len() => sum.negate()?,
             Token::Word(_) => return None,
             Token::Clock(text) => {
-                sum.us = sum.us.checked_add(clock(text)?)?;
+                sum.us = sum.us.checked_add(parse_clock(text)?)?;
                 any = true;
             }
             Token::Number(number) if number[1..].contains('-') => {
-                sum.months(years_and_months(number)?)?;
+                sum.add_months(parse_years_and_months(number)?)?;
                 any = true;
             }
             Token::Number(number) => {
@@ -45,26 +45,27 @@ pub(super) fn parse(text: &str, unit: Option<&str>) -> Option<Span> {
                     None | Some(Token::Word(_)) => (unit.unwrap_or("second"), false),
                     Some(Token::Number(_)) => return None,
                 };
-                sum.add(number, unit)?;
+                sum.add_unit(number, unit)?;
                 at += usize::from(took);
                 any = true;
             }
         }
         at += 1;
     }
-    if any { sum.span() } else { None }
+    if any { sum.to_span() } else { None }
 }
 
+/// A token of an interval's text.
 enum Token {
-    /// With its sign, perhaps with a fraction, perhaps `1-2`.
+    /// A number with its sign, possibly with a fraction, or a pair like `1-2`.
     Number(String),
-    /// `04:05:06.7`, with its sign.
+    /// A clock time like `04:05:06.7`, with its sign.
     Clock(String),
-    /// In small letters.
+    /// A word in lower case.
     Word(String),
 }
 
-fn tokens(text: &str) -> Option<Vec<Token>> {
+fn tokenize(text: &str) -> Option<Vec<Token>> {
     let mut out = Vec::new();
     let mut rest = text;
     loop {
@@ -92,7 +93,7 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
     }
 }
 
-/// What was read so far.
+/// The sum of the parts read so far.
 #[derive(Default)]
 struct Sum {
     months: i64,
@@ -101,83 +102,83 @@ struct Sum {
 }
 
 impl Sum {
-    fn span(&self) -> Option<Span> {
+    fn to_span(&self) -> Option<Span> {
         let (months, days) = (i32::try_from(self.months).ok()?, i32::try_from(self.days).ok()?);
         Some(Span { months, days, us: self.us })
     }
 
-    fn turn(&mut self) -> Option<()> {
+    fn negate(&mut self) -> Option<()> {
         self.months = self.months.checked_neg()?;
         self.days = self.days.checked_neg()?;
         self.us = self.us.checked_neg()?;
         Some(())
     }
 
-    fn months(&mut self, months: i64) -> Option<()> {
+    fn add_months(&mut self, months: i64) -> Option<()> {
         self.months = self.months.checked_add(months)?;
         Some(())
     }
 
-    fn days(&mut self, days: i64) -> Option<()> {
+    fn add_days(&mut self, days: i64) -> Option<()> {
         self.days = self.days.checked_add(days)?;
         Some(())
     }
 
-    /// `whole` and `fraction` units of `us` microseconds.
-    fn time(&mut self, whole: i64, fraction: f64, us: i64) -> Option<()> {
+    /// Adds `whole` and `fraction` units of `us` microseconds.
+    fn add_time(&mut self, whole: i64, fraction: f64, us: i64) -> Option<()> {
         let exact = whole.checked_mul(us)?;
         let scaled = fraction * us as f64;
         let rest = scaled.trunc();
         let round = if (scaled - rest).abs() > 0.5 { scaled.signum() } else { 0.0 };
-        self.us = self.us.checked_add(exact)?.checked_add(int64(rest + round)?)?;
+        self.us = self.us.checked_add(exact)?.checked_add(to_i64(rest + round)?)?;
         Some(())
     }
 
-    /// `fraction` of `days` days.
-    fn part_of_days(&mut self, fraction: f64, days: i64) -> Option<()> {
+    /// Adds `fraction` of `days` days.
+    fn add_part_of_days(&mut self, fraction: f64, days: i64) -> Option<()> {
         let scaled = fraction * days as f64;
-        self.days(int64(scaled.trunc())?)?;
-        self.time(0, scaled - scaled.trunc(), DAY_US)
+        self.add_days(to_i64(scaled.trunc())?)?;
+        self.add_time(0, scaled - scaled.trunc(), DAY_US)
     }
 
-    fn years(&mut self, whole: i64, fraction: f64, years: i64) -> Option<()> {
-        self.months(whole.checked_mul(years * 12)?)?;
-        self.months(int64((fraction * (years * 12) as f64).round_ties_even())?)
+    fn add_years(&mut self, whole: i64, fraction: f64, years: i64) -> Option<()> {
+        self.add_months(whole.checked_mul(years * 12)?)?;
+        self.add_months(to_i64((fraction * (years * 12) as f64).round_ties_even())?)
     }
 
-    fn add(&mut self, number: &str, unit: &str) -> Option<()> {
-        let (whole, fraction) = number_of(number)?;
+    fn add_unit(&mut self, number: &str, unit: &str) -> Option<()> {
+        let (whole, fraction) = parse_number(number)?;
         match unit {
             "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecon" | "microsecond"
-            | "microseconds" => self.time(whole, fraction, 1),
+            | "microseconds" => self.add_time(whole, fraction, 1),
             "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecon" | "millisecond"
-            | "milliseconds" => self.time(whole, fraction, 1000),
-            "s" | "sec" | "secs" | "second" | "seconds" => self.time(whole, fraction, SECOND_US),
-            "m" | "min" | "mins" | "minute" | "minutes" => self.time(whole, fraction, MINUTE_US),
-            "h" | "hr" | "hrs" | "hour" | "hours" => self.time(whole, fraction, HOUR_US),
+            | "milliseconds" => self.add_time(whole, fraction, 1000),
+            "s" | "sec" | "secs" | "second" | "seconds" => self.add_time(whole, fraction, SECOND_US),
+            "m" | "min" | "mins" | "minute" | "minutes" => self.add_time(whole, fraction, MINUTE_US),
+            "h" | "hr" | "hrs" | "hour" | "hours" => self.add_time(whole, fraction, HOUR_US),
             "d" | "day" | "days" => {
-                self.days(whole)?;
-                self.part_of_days(fraction, 1)
+                self.add_days(whole)?;
+                self.add_part_of_days(fraction, 1)
             }
             "w" | "week" | "weeks" => {
-                self.days(whole.checked_mul(7)?)?;
-                self.part_of_days(fraction, 7)
+                self.add_days(whole.checked_mul(7)?)?;
+                self.add_part_of_days(fraction, 7)
             }
             "mon" | "mons" | "month" | "months" => {
-                self.months(whole)?;
-                self.part_of_days(fraction, MONTH_DAYS)
+                self.add_months(whole)?;
+                self.add_part_of_days(fraction, MONTH_DAYS)
             }
-            "y" | "yr" | "yrs" | "year" | "years" => self.years(whole, fraction, 1),
-            "dec" | "decs" | "decade" | "decades" => self.years(whole, fraction, 10),
-            "c" | "cent" | "cents" | "century" | "centuries" => self.years(whole, fraction, 100),
-            "mil" | "mils" | "millennium" | "millennia" => self.years(whole, fraction, 1000),
+            "y" | "yr" | "yrs" | "year" | "years" => self.add_years(whole, fraction, 1),
+            "dec" | "decs" | "decade" | "decades" => self.add_years(whole, fraction, 10),
+            "c" | "cent" | "cents" | "century" | "centuries" => self.add_years(whole, fraction, 100),
+            "mil" | "mils" | "millennium" | "millennia" => self.add_years(whole, fraction, 1000),
             _ => None,
         }
     }
 }
 
-/// A number's whole part and its fraction, both with its sign.
-fn number_of(text: &str) -> Option<(i64, f64)> {
+/// Parses a number into its whole part and its fraction, both with its sign.
+fn parse_number(text: &str) -> Option<(i64, f64)> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let all = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
@@ -189,8 +190,8 @@ fn number_of(text: &str) -> Option<(i64, f64)> {
     Some(if text.starts_with('-') { (-whole, -fraction) } else { (whole, fraction) })
 }
 
-/// `1-2`: years and months, under one sign.
-fn years_and_months(text: &str) -> Option<i64> {
+/// Parses years and months like `1-2`, under one sign.
+fn parse_years_and_months(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (years, months) = digits.split_once('-')?;
     let (years, months): (i64, i64) = (years.parse().ok()?, months.parse().ok()?);
@@ -201,8 +202,8 @@ fn years_and_months(text: &str) -> Option<i64> {
     Some(if text.starts_with('-') { -sum } else { sum })
 }
 
-/// `HH:MM`, `MM:SS.f` or `HH:MM:SS[.f]`, under one sign.
-fn clock(text: &str) -> Option<i64> {
+/// Parses `HH:MM`, `MM:SS.f` or `HH:MM:SS[.f]`, under one sign.
+fn parse_clock(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let parts: Vec<&str> = digits.split(':').collect();
     let (hours, minutes, seconds) = match parts.as_slice() {
@@ -212,19 +213,19 @@ fn clock(text: &str) -> Option<i64> {
         _ => return None,
     };
     let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
-    let (whole, fraction) = number_of(seconds)?;
+    let (whole, fraction) = parse_number(seconds)?;
     if hours < 0 || !(0..60).contains(&minutes) || !(0..=60).contains(&whole) {
         return None;
     }
     let mut sum = Sum::default();
-    sum.time(hours, 0.0, HOUR_US)?;
-    sum.time(minutes, 0.0, MINUTE_US)?;
-    sum.time(whole, fraction, SECOND_US)?;
+    sum.add_time(hours, 0.0, HOUR_US)?;
+    sum.add_time(minutes, 0.0, MINUTE_US)?;
+    sum.add_time(whole, fraction, SECOND_US)?;
     Some(if text.starts_with('-') { -sum.us } else { sum.us })
 }
 
-/// What follows the P of `P1Y2M3DT4H5M6.7S`.
-fn iso_8601(text: &str) -> Option<Span> {
+/// Parses the text after the P of `P1Y2M3DT4H5M6.7S`.
+fn parse_iso_8601(text: &str) -> Option<Span> {
     let mut sum = Sum::default();
     let (mut rest, mut of_time, mut any) = (text, false, false);
     while let Some(first) = rest.chars().next() {
@@ -244,8 +245,8 @@ fn iso_8601(text: &str) -> Option<Span> {
             ('s', true) => "second",
             _ => return None,
         };
-        sum.add(number, unit)?;
+        sum.add_unit(number, unit)?;
         (rest, any) = (&after[1..], true);
     }
-    if any { sum.span() } else { None }
+    if any { sum.to_span() } else { None }
 }

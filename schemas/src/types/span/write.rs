@@ -1,12 +1,12 @@
-//! An interval as PostgreSQL writes it.
+//! PostgreSQL's text of an interval.
 
 use std::io::Write;
 
 use super::{HOUR_US, Span};
 use crate::types::time::SECOND_US;
 
-/// Appends `1 year 2 mons 3 days 04:05:06.7`; a part of 0 is left out, and a part after a negative
-/// one has its sign.
+/// Appends a text like `1 year 2 mons 3 days 04:05:06.7`; parts of 0 are left out, and a positive part
+/// after a negative one gets a plus sign.
 pub(super) fn write(span: Span, out: &mut Vec<u8>) {
     let (mut first, mut before) = (true, false);
     let parts = [(span.months / 12, "year"), (span.months % 12, "mon"), (span.days, "day")];

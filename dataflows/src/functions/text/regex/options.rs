@@ -1,9 +1,9 @@
-//! Options of a regular expression: the letters of a flags argument, and of `(?i)` at the start.
+//! Options of a regular expression: letters of a flags argument, and of `(?i)` at the start of a pattern.
 
-/// How a pattern is read and matched.
+/// Options that a pattern is read and matched with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(in crate::functions) struct Options {
-    /// Letters match in either case.
+    /// Letters match in both cases.
     pub ignore_case: bool,
     /// `.` and `[^...]` do not match a line's end.
     pub stop_at_line: bool,
@@ -18,10 +18,10 @@ pub(in crate::functions) struct Options {
 }
 
 impl Options {
-    /// The options that `letters` stand for.
+    /// Parses the letters of a flags argument.
     ///
     /// # Errors
-    /// PostgreSQL's words for a letter that is none.
+    /// PostgreSQL's message for an unknown letter.
     pub(in crate::functions) fn parse(letters: &str) -> Result<Options, String> {
         let mut options = Options::default();
         for letter in letters.chars() {
@@ -34,7 +34,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Sets what one letter of PostgreSQL's table of embedded options says; false if it is not in it.
+    /// Applies one letter of PostgreSQL's table of embedded options; false if the letter is unknown.
     pub(super) fn set(&mut self, letter: char) -> bool {
         match letter {
             'i' => self.ignore_case = true,

@@ -1,62 +1,63 @@
-//! PostgreSQL's advanced regular expressions in the syntax of the `regex-automata` crate.
+//! Translation of PostgreSQL's advanced regular expressions to the syntax of the `regex-automata` crate.
 //!
-//! The two agree in most of what people write and differ in small things: word boundaries (`\y`, `\m`,
-//! `\M`), `.` that matches a line's end, classes by name, what a backslash means in brackets. Every
-//! literal is written as its code, so that nothing of one syntax is taken for the other's. Back
-//! references and look-around are no regular expressions for an automaton; they are refused in words.
+//! The two mostly agree and differ in details: word boundaries (`\y`, `\m`, `\M`), `.` that matches a
+//! line's end, named classes, backslashes in brackets. Literals other than letters and digits are written
+//! by their code, so that none has a meaning in the other syntax. An automaton cannot match back references
+//! and look-around; they are refused with a message.
 
 use super::brackets;
 use super::options::Options;
 
-/// Depth of parentheses.
-const DEPTH: usize = 50;
+/// Greatest nesting of parentheses.
+const MAX_DEPTH: usize = 50;
 
-/// A pattern in the crate's syntax.
+/// Pattern in the crate's syntax.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Translated {
-    /// The text.
+    /// Text of the pattern.
     pub pattern: String,
     /// Options, embedded ones included.
     pub options: Options,
-    /// Tells whether the first match by preference may not be the one PostgreSQL takes.
+    /// True if the first match by preference may differ from PostgreSQL's, which goes by length.
     pub by_length: bool,
-    /// Tells whether the shortest match is PostgreSQL's.
+    /// True if PostgreSQL takes the shortest match.
     pub shortest: bool,
 }
 
-/// Length preferred by an expression; None where there is only one.
+/// Length that an expression prefers: longest if true, shortest if false; None if its matches have one
+/// length.
 type Preference = Option<bool>;
 
 /// Translates `pattern`.
 ///
 /// # Errors
-/// PostgreSQL's words for a pattern that is wrong, and Herald's for one that cannot be had.
+/// PostgreSQL's message for a wrong pattern, and Herald's for an unsupported one.
 pub(super) fn translate(pattern: &str, options: Options) -> Result<Translated, String> {
     let mut options = options;
-    let rest = directed(pattern, &mut options)?;
+    let rest = read_directives(pattern, &mut options)?;
     if options.literal {
         let mut out = String::new();
-        rest.chars().for_each(|c| literal(&mut out, c));
+        rest.chars().for_each(|c| push_literal(&mut out, c));
         return Ok(Translated { pattern: out, options, by_length: false, shortest: false });
     }
     let chars: Vec<char> = rest.chars().collect();
     let mut this =
-        Translate { chars: &chars, at: 0, options, out: String::new(), by_length: false, depth: 0 };
-    let longest = this.alternatives()?;
+        PatternTranslator { chars: &chars, at: 0, options, out: String::new(), by_length: false, depth: 0 };
+    let longest = this.translate_alternatives()?;
     if this.at < chars.len() {
-        return Err(invalid("parentheses () not balanced"));
+        return Err(invalid_pattern("parentheses () not balanced"));
     }
     let shortest = longest == Some(false);
     Ok(Translated { pattern: this.out, options, by_length: this.by_length || shortest, shortest })
 }
 
-/// PostgreSQL's sentence about a wrong pattern.
-pub(super) fn invalid(why: &str) -> String {
+/// PostgreSQL's message about a wrong pattern.
+pub(super) fn invalid_pattern(why: &str) -> String {
     format!("invalid regular expression: {why}")
 }
 
-/// Appends a character that stands for itself.
-pub(super) fn literal(out: &mut String, c: char) {
+/// Appends a literal character.
+pub(super) fn push_literal(out: &mut String, c: char) {
     if c.is_alphanumeric() {
         out.push(c);
     } else {
@@ -64,8 +65,8 @@ pub(super) fn literal(out: &mut String, c: char) {
     }
 }
 
-/// What follows `***:`, `***=` and `(?letters)` at the start.
-fn directed<'a>(pattern: &'a str, options: &mut Options) -> Result<&'a str, String> {
+/// Applies `***:`, `***=` and `(?letters)` at the start; returns the rest of the pattern.
+fn read_directives<'a>(pattern: &'a str, options: &mut Options) -> Result<&'a str, String> {
     let mut rest = pattern;
     if let Some(after) = rest.strip_prefix("***=") {
         options.literal = true;
@@ -82,7 +83,7 @@ fn directed<'a>(pattern: &'a str, options: &mut Options) -> Result<&'a str, Stri
     {
         for letter in letters.chars() {
             if !options.set(letter) {
-                return Err(invalid("invalid embedded option"));
+                return Err(invalid_pattern("invalid embedded option"));
             }
         }
         rest = after;
@@ -90,17 +91,17 @@ fn directed<'a>(pattern: &'a str, options: &mut Options) -> Result<&'a str, Stri
     Ok(rest)
 }
 
-/// What a backslash and what follows stand for.
+/// Meaning of an escape sequence.
 pub(super) enum Escape {
     /// One character.
     Char(char),
-    /// Members of a class, in the crate's syntax; whether it is all others.
+    /// Members of a class, in the crate's syntax; true for its complement.
     Class(&'static str, bool),
-    /// A place between characters.
+    /// An assertion about a position between characters.
     Place(&'static str),
 }
 
-struct Translate<'a> {
+struct PatternTranslator<'a> {
     chars: &'a [char],
     at: usize,
     options: Options,
@@ -109,7 +110,7 @@ struct Translate<'a> {
     depth: usize,
 }
 
-impl Translate<'_> {
+impl PatternTranslator<'_> {
     fn peek(&self) -> Option<char> {
         self.chars.get(self.at).copied()
     }
@@ -120,14 +121,14 @@ impl Translate<'_> {
         found
     }
 
-    fn starts(&self, text: &str) -> bool {
+    fn starts_with(&self, text: &str) -> bool {
         text.chars().enumerate().all(|(n, c)| self.chars.get(self.at + n) == Some(&c))
     }
 
-    /// White space and comments of an expanded pattern, and `(?#comments)` of any.
-    fn skip(&mut self) {
+    /// Skips white space and comments of an expanded pattern, and `(?#comments)` of any pattern.
+    fn skip_blanks(&mut self) {
         loop {
-            if self.starts("(?#") {
+            if self.starts_with("(?#") {
                 while self.peek().is_some_and(|c| c != ')') {
                     self.at += 1;
                 }
@@ -144,16 +145,16 @@ impl Translate<'_> {
         }
     }
 
-    fn alternatives(&mut self) -> Result<Preference, String> {
+    fn translate_alternatives(&mut self) -> Result<Preference, String> {
         self.depth += 1;
-        if self.depth > DEPTH {
-            return Err(invalid("regular expression is too complex"));
+        if self.depth > MAX_DEPTH {
+            return Err(invalid_pattern("regular expression is too complex"));
         }
-        let mut longest = self.branch()?;
+        let mut longest = self.translate_branch()?;
         while self.eat('|') {
             self.out.push('|');
-            self.branch()?;
-            // A choice takes the longest match, whatever its branches prefer.
+            self.translate_branch()?;
+            // An alternation takes the longest match, whatever its branches prefer.
             longest = Some(true);
             self.by_length = true;
         }
@@ -161,76 +162,78 @@ impl Translate<'_> {
         Ok(longest)
     }
 
-    fn branch(&mut self) -> Result<Preference, String> {
+    fn translate_branch(&mut self) -> Result<Preference, String> {
         let mut preferred = None;
         loop {
-            self.skip();
+            self.skip_blanks();
             match self.peek() {
                 None | Some('|') => return Ok(preferred),
                 Some(')') if self.depth > 1 => return Ok(preferred),
-                Some(')') => return Err(invalid("parentheses () not balanced")),
+                Some(')') => return Err(invalid_pattern("parentheses () not balanced")),
                 Some(_) => {
-                    let piece = self.piece()?;
+                    let piece = self.translate_piece()?;
+                    // As in PostgreSQL, the first quantifier with a preference decides for the branch.
                     preferred = preferred.or(piece);
                 }
             }
         }
     }
 
-    fn piece(&mut self) -> Result<Preference, String> {
-        let (place, inner, group) = self.atom()?;
-        self.skip();
-        let Some((quantifier, greedy)) = self.quantifier()? else { return Ok(inner) };
+    fn translate_piece(&mut self) -> Result<Preference, String> {
+        let (place, inner, group) = self.translate_atom()?;
+        self.skip_blanks();
+        let Some((quantifier, greedy)) = self.read_quantifier()? else { return Ok(inner) };
         if place {
-            return Err(invalid("quantifier operand invalid"));
+            return Err(invalid_pattern("quantifier operand invalid"));
         }
         self.out.push_str(&quantifier);
         self.by_length |= group || greedy == Some(false);
-        self.skip();
+        self.skip_blanks();
         if matches!(self.peek(), Some('*' | '+' | '?')) {
-            return Err(invalid("quantifier operand invalid"));
+            return Err(invalid_pattern("quantifier operand invalid"));
         }
+        // The piece's own quantifier decides; a fixed count leaves it to the inner expression.
         Ok(greedy.or(inner))
     }
 
-    /// Writes one atom: whether it is a place between characters, its preference, whether it is a group.
-    fn atom(&mut self) -> Result<(bool, Preference, bool), String> {
+    /// Translates one atom; returns whether it is an assertion, its preference, and whether it is a group.
+    fn translate_atom(&mut self) -> Result<(bool, Preference, bool), String> {
         let Some(c) = self.peek() else { return Ok((true, None, false)) };
         self.at += 1;
         match c {
-            '*' | '+' | '?' => return Err(invalid("quantifier operand invalid")),
+            '*' | '+' | '?' => return Err(invalid_pattern("quantifier operand invalid")),
             '{' if self.peek().is_some_and(|c| c.is_ascii_digit()) => {
-                return Err(invalid("quantifier operand invalid"));
+                return Err(invalid_pattern("quantifier operand invalid"));
             }
-            '^' => self.place(if self.options.lines { "(?m:^)" } else { "\\A" }),
-            '$' => self.place(if self.options.lines { "(?m:$)" } else { "\\z" }),
+            '^' => self.push_assertion(if self.options.lines { "(?m:^)" } else { "\\A" }),
+            '$' => self.push_assertion(if self.options.lines { "(?m:$)" } else { "\\z" }),
             '.' => {
                 self.out.push_str(if self.options.stop_at_line { "[^\\n]" } else { "(?s:.)" });
                 return Ok((false, None, false));
             }
-            '[' => return self.bracket(),
+            '[' => return self.translate_bracket(),
             '(' => {
-                let inner = self.group()?;
+                let inner = self.translate_group()?;
                 return Ok((false, inner, true));
             }
-            '\\' => return self.escaped(),
+            '\\' => return self.translate_escape(),
             c => {
-                literal(&mut self.out, c);
+                push_literal(&mut self.out, c);
                 return Ok((false, None, false));
             }
         }
         Ok((true, None, false))
     }
 
-    fn place(&mut self, text: &str) {
+    fn push_assertion(&mut self, text: &str) {
         self.out.push_str(text);
     }
 
-    fn bracket(&mut self) -> Result<(bool, Preference, bool), String> {
+    fn translate_bracket(&mut self) -> Result<(bool, Preference, bool), String> {
         for (word, place) in [("[:<:]]", "\\b{start}"), ("[:>:]]", "\\b{end}")] {
-            if self.starts(word) {
+            if self.starts_with(word) {
                 self.at += word.len();
-                self.place(place);
+                self.push_assertion(place);
                 return Ok((true, None, false));
             }
         }
@@ -240,50 +243,50 @@ impl Translate<'_> {
         Ok((false, None, false))
     }
 
-    fn escaped(&mut self) -> Result<(bool, Preference, bool), String> {
-        let (escape, at) = escape(self.chars, self.at)?;
+    fn translate_escape(&mut self) -> Result<(bool, Preference, bool), String> {
+        let (escape, at) = read_escape(self.chars, self.at)?;
         self.at = at;
         match escape {
-            Escape::Char(c) => literal(&mut self.out, c),
+            Escape::Char(c) => push_literal(&mut self.out, c),
             Escape::Class(members, others) => {
                 let not = if others { "^" } else { "" };
                 let line = if others && self.options.stop_at_line { "\\n" } else { "" };
                 self.out.push_str(&format!("[{not}{members}{line}]"));
             }
             Escape::Place(place) => {
-                self.place(place);
+                self.push_assertion(place);
                 return Ok((true, None, false));
             }
         }
         Ok((false, None, false))
     }
 
-    fn group(&mut self) -> Result<Preference, String> {
+    fn translate_group(&mut self) -> Result<Preference, String> {
         for look in ["?=", "?!", "?<=", "?<!"] {
-            if self.starts(look) {
+            if self.starts_with(look) {
                 return Err(format!(
                     "look-around ({look}...) in a regular expression is not supported: match what is around it, too, and take a group of it"
                 ));
             }
         }
-        if self.starts("?:") {
+        if self.starts_with("?:") {
             self.at += 2;
             self.out.push_str("(?:");
         } else if self.peek() == Some('?') {
-            return Err(invalid("quantifier operand invalid"));
+            return Err(invalid_pattern("quantifier operand invalid"));
         } else {
             self.out.push('(');
         }
-        let inner = self.alternatives()?;
+        let inner = self.translate_alternatives()?;
         if !self.eat(')') {
-            return Err(invalid("parentheses () not balanced"));
+            return Err(invalid_pattern("parentheses () not balanced"));
         }
         self.out.push(')');
         Ok(inner)
     }
 
-    /// A quantifier, if one comes: its text, and its preference.
-    fn quantifier(&mut self) -> Result<Option<(String, Preference)>, String> {
+    /// Reads a quantifier, if one comes: its text, and its preference.
+    fn read_quantifier(&mut self) -> Result<Option<(String, Preference)>, String> {
         let mut text = String::new();
         let mut fixed = false;
         match self.peek() {
@@ -293,7 +296,7 @@ impl Translate<'_> {
             }
             Some('{') if self.chars.get(self.at + 1).is_some_and(char::is_ascii_digit) => {
                 self.at += 1;
-                let (least, most) = self.bounds()?;
+                let (least, most) = self.read_bounds()?;
                 fixed = most == Some(least);
                 text = match most {
                     Some(most) => format!("{{{least},{most}}}"),
@@ -309,32 +312,32 @@ impl Translate<'_> {
         Ok(Some((text, (!fixed).then_some(!lazy))))
     }
 
-    fn bounds(&mut self) -> Result<(u32, Option<u32>), String> {
-        let least = self.count()?;
+    fn read_bounds(&mut self) -> Result<(u32, Option<u32>), String> {
+        let least = self.read_count()?;
         let most = match self.eat(',') {
             true if self.peek() == Some('}') => None,
-            true => Some(self.count()?),
+            true => Some(self.read_count()?),
             false => Some(least),
         };
         if !self.eat('}') || most.is_some_and(|most| most < least) {
-            return Err(invalid("invalid repetition count(s)"));
+            return Err(invalid_pattern("invalid repetition count(s)"));
         }
         Ok((least, most))
     }
 
-    fn count(&mut self) -> Result<u32, String> {
+    fn read_count(&mut self) -> Result<u32, String> {
         let from = self.at;
         while self.peek().is_some_and(|c| c.is_ascii_digit()) {
             self.at += 1;
         }
         let text: String = self.chars[from..self.at].iter().collect();
-        text.parse().ok().filter(|n| *n <= 255).ok_or_else(|| invalid("invalid repetition count(s)"))
+        text.parse().ok().filter(|n| *n <= 255).ok_or_else(|| invalid_pattern("invalid repetition count(s)"))
     }
 }
 
-/// What the backslash before `at` and what follows stand for, and where it ends.
-pub(super) fn escape(chars: &[char], at: usize) -> Result<(Escape, usize), String> {
-    let wrong = || invalid("invalid escape \\ sequence");
+/// Reads the escape sequence whose backslash is before `at`: its meaning, and the index behind it.
+pub(super) fn read_escape(chars: &[char], at: usize) -> Result<(Escape, usize), String> {
+    let wrong = || invalid_pattern("invalid escape \\ sequence");
     let Some(&c) = chars.get(at) else { return Err(wrong()) };
     let next = at + 1;
     let found = match c {
@@ -364,10 +367,10 @@ pub(super) fn escape(chars: &[char], at: usize) -> Result<(Escape, usize), Strin
             let code = char::from_u32(u32::from(*control) & 0x1f).ok_or_else(wrong)?;
             return Ok((Escape::Char(code), next + 1));
         }
-        'u' => return code(chars, next, 4, 4, 16),
-        'U' => return code(chars, next, 8, 8, 16),
-        'x' => return code(chars, next, 1, 8, 16),
-        '0' => return code(chars, at, 1, 3, 8),
+        'u' => return read_code(chars, next, 4, 4, 16),
+        'U' => return read_code(chars, next, 8, 8, 16),
+        'x' => return read_code(chars, next, 1, 8, 16),
+        '0' => return read_code(chars, at, 1, 3, 8),
         '1'..='9' => {
             return Err(
                 "back references (\\1) in a regular expression are not supported: compare the groups of regexp_match".to_owned(),
@@ -379,12 +382,18 @@ pub(super) fn escape(chars: &[char], at: usize) -> Result<(Escape, usize), Strin
     Ok((found, next))
 }
 
-/// A character by its code: between `least` and `most` digits of a base.
-fn code(chars: &[char], at: usize, least: usize, most: usize, base: u32) -> Result<(Escape, usize), String> {
+/// Reads a character by its code: between `least` and `most` digits of a base.
+fn read_code(
+    chars: &[char],
+    at: usize,
+    least: usize,
+    most: usize,
+    base: u32,
+) -> Result<(Escape, usize), String> {
     let digits: String = chars[at..].iter().take(most).take_while(|c| c.is_digit(base)).collect();
     let value = u32::from_str_radix(&digits, base).ok().and_then(char::from_u32);
     match value {
         Some(c) if digits.len() >= least => Ok((Escape::Char(c), at + digits.len())),
-        _ => Err(invalid("invalid escape \\ sequence")),
+        _ => Err(invalid_pattern("invalid escape \\ sequence")),
     }
 }

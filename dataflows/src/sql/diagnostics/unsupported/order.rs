@@ -1,7 +1,7 @@
-//! What of ORDER BY, LIMIT and OVER a query may not contain.
+//! Refusal of unsupported ORDER BY, LIMIT and OVER.
 //!
-//! A view is a set of rows: an order has a meaning only where it chooses rows (with LIMIT, or behind
-//! DISTINCT ON) or numbers them (in OVER).
+//! A view is a set of rows: an order has an effect only where it selects rows (with LIMIT or DISTINCT ON)
+//! or numbers them (in OVER).
 
 use datafusion_sql::sqlparser::ast::{
     Distinct, DuplicateTreatment, Expr, Function, FunctionArguments, LimitClause, OrderByKind, Query,
@@ -13,15 +13,15 @@ use crate::functions::FUNCTIONS;
 use crate::functions::windows::slide::SLIDES;
 use crate::plan::AggFunc;
 
-/// A refusal: its place, what, and what to write instead.
+/// Refusal: its place, message and hint.
 pub(super) type Refusal = (Span, String, String);
 
 fn refusal(span: Span, message: impl Into<String>, hint: impl Into<String>) -> Option<Refusal> {
     Some((span, message.into(), hint.into()))
 }
 
-/// The order and limit of a query; `condition` where it is a subquery in an expression.
-pub(super) fn query(query: &Query, condition: bool) -> Option<Refusal> {
+/// Checks the order and limit of a query; `condition` is true for a subquery that is a condition.
+pub(super) fn refuse_order(query: &Query, condition: bool) -> Option<Refusal> {
     let limit = query.limit_clause.as_ref();
     if let Some(order) = query.order_by.as_ref().filter(|order| matches!(order.kind, OrderByKind::All(_))) {
         return refusal(order.span(), "ORDER BY ALL is not supported", "list the columns");
@@ -61,7 +61,7 @@ pub(super) fn query(query: &Query, condition: bool) -> Option<Refusal> {
     }
 }
 
-/// An ORDER BY that chooses no rows: a view is a set, so it is left out.
+/// Tells whether a query has an ORDER BY that selects no rows. It is left out, since a view is a set.
 pub(crate) fn is_idle(query: &Query) -> bool {
     query.order_by.is_some() && query.limit_clause.is_none() && query.fetch.is_none() && !distinct_on(query)
 }
@@ -71,15 +71,15 @@ fn distinct_on(query: &Query) -> bool {
     matches!(select.distinct, Some(Distinct::On(_)))
 }
 
-/// A call with OVER; the parser's own has no place.
-pub(super) fn over(f: &Function, name: &str) -> Option<Refusal> {
+/// Checks a call with OVER; calls made by rewrites have no place and pass.
+pub(super) fn refuse_over(f: &Function, name: &str) -> Option<Refusal> {
     let span = f.name.span();
     if span.start.line == 0 {
         return None;
     }
     let aggregate = FUNCTIONS
         .aggregate(name)
-        .is_some_and(|f| AggFunc::of(f.name()).is_some() || SLIDES.contains(&f.name()));
+        .is_some_and(|f| AggFunc::from_name(f.name()).is_some() || SLIDES.contains(&f.name()));
     if FUNCTIONS.window(name).is_none_or(|_| name.starts_with("herald_")) && !aggregate {
         return refusal(
             span,
@@ -108,8 +108,8 @@ pub(super) fn over(f: &Function, name: &str) -> Option<Refusal> {
     None
 }
 
-/// A window function that is not told what it is over.
-pub(super) fn not_over(f: &Function, name: &str) -> Option<Refusal> {
+/// Refuses a window function without OVER.
+pub(super) fn refuse_not_over(f: &Function, name: &str) -> Option<Refusal> {
     let windowed = FUNCTIONS.window(name).is_some() && FUNCTIONS.aggregate(name).is_none();
     if f.over.is_some() || !windowed {
         return None;

@@ -1,54 +1,53 @@
-//! Value subqueries that take the first of their rows: `(SELECT x FROM t WHERE t.k = o.k ORDER BY y LIMIT 1)`.
+//! Scalar subqueries with LIMIT 1: `(SELECT x FROM t WHERE t.k = o.k ORDER BY y LIMIT 1)`.
 //!
-//! Decorrelation takes the condition out of a subquery, and what is first then would be first of all rows.
-//! So the first row of each `k` is taken instead, with DISTINCT ON below the condition, which then finds one
-//! row at most. The condition must tie the subquery by equalities, which say what `k` is.
+//! Decorrelation pulls the condition above the LIMIT, which would then take the first of all rows. So
+//! DISTINCT ON below the condition takes the first row of each `k` instead, and the condition matches at most
+//! one row. The correlation must consist of equalities, which determine `k`.
 
 use std::sync::Arc;
 
+use crate::sql::diagnostics::unsupported_plan::Unsupported;
+use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{Result, plan_err};
 use datafusion_expr::logical_plan::{
     Distinct, DistinctOn, FetchType, Filter, Limit, LogicalPlan, Projection, SkipType, Sort, Subquery,
 };
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion_expr::{BinaryExpr, Expr, Operator, SortExpr, lit};
 
-use super::subquery::PLACE;
-
-/// `plan` with every correlated value subquery under one LIMIT 1 more: the analyser takes none of which it does
-/// not see that it has one row, whatever is known of keys. [`as_written`] takes it off again.
+/// Puts a LIMIT 1 on every correlated scalar subquery: the analyser refuses subqueries that it cannot prove
+/// to have one row, and it knows nothing of keys. [`as_written`] removes the LIMIT again.
 ///
 /// # Errors
-/// When the plan does not fit together.
-pub(crate) fn admitted(plan: LogicalPlan) -> Result<LogicalPlan> {
-    correlated(plan, &|plan| {
+/// If the changed plan is inconsistent.
+pub(crate) fn admit_correlated(plan: LogicalPlan) -> Result<LogicalPlan> {
+    map_correlated(plan, &|plan| {
         let (input, fetch) = (Arc::clone(plan), Some(Box::new(lit(1i64))));
         Ok(Some(LogicalPlan::Limit(Limit { skip: None, fetch, input })))
     })
 }
 
-/// `plan` without what [`admitted`] added.
+/// Removes the LIMITs that [`admit_correlated`] added.
 ///
 /// # Errors
-/// When the plan does not fit together.
+/// If the changed plan is inconsistent.
 pub(crate) fn as_written(plan: LogicalPlan) -> Result<LogicalPlan> {
-    correlated(plan, &|plan| match plan.as_ref() {
+    map_correlated(plan, &|plan| match plan.as_ref() {
         LogicalPlan::Limit(limit) => Ok(Some(limit.input.as_ref().clone())),
         _ => Ok(None),
     })
 }
 
-/// `plan` with DISTINCT ON for the LIMIT of every correlated value subquery.
+/// Replaces the LIMIT of every correlated scalar subquery by DISTINCT ON.
 ///
 /// # Errors
-/// When the subquery is tied by something else than equalities.
+/// If a subquery is correlated by anything else than equalities.
 pub(crate) fn by_key(plan: LogicalPlan) -> Result<LogicalPlan> {
-    correlated(plan, &|plan| first(plan))
+    map_correlated(plan, &|plan| first_of_each_key(plan))
 }
 
-/// `plan` with correlated value subqueries as `change` makes them.
-fn correlated(
+/// Applies `change` to every correlated scalar subquery; None keeps the subquery.
+fn map_correlated(
     plan: LogicalPlan,
     change: &dyn Fn(&Arc<LogicalPlan>) -> Result<Option<LogicalPlan>>,
 ) -> Result<LogicalPlan> {
@@ -71,15 +70,15 @@ fn correlated(
     .map(|done| done.data)
 }
 
-/// Tells whether a LIMIT keeps one row, or none.
+/// Tells whether a LIMIT keeps at most one row.
 pub(crate) fn keeps_one(limit: &Limit) -> Result<bool> {
     Ok(matches!(limit.get_fetch_type()?, FetchType::Literal(Some(0 | 1))))
 }
 
-/// The subquery with the first row of each key in place of the first row; None where it has no LIMIT.
-fn first(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+/// Subquery that takes the first row of each key in place of its LIMIT; None if it has no LIMIT.
+fn first_of_each_key(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     match plan {
-        LogicalPlan::Projection(p) => match first(&p.input)? {
+        LogicalPlan::Projection(p) => match first_of_each_key(&p.input)? {
             Some(input) => {
                 let made = Projection::try_new(p.expr.clone(), Arc::new(input))?;
                 Ok(Some(LogicalPlan::Projection(made)))
@@ -89,22 +88,22 @@ fn first(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         LogicalPlan::Limit(limit) => {
             let whole = matches!(limit.get_skip_type()?, SkipType::Literal(0));
             if !(whole && matches!(limit.get_fetch_type()?, FetchType::Literal(Some(1)))) {
-                return plan_err!("{PLACE}");
+                return Err(Unsupported::NotJoinable.into());
             }
-            ordered(&limit.input, vec![]).map(Some)
+            first_in_order(&limit.input, vec![]).map(Some)
         }
         _ => Ok(None),
     }
 }
 
-/// The first rows by `order`, or by the order of a Sort on the way down.
-fn ordered(plan: &LogicalPlan, order: Vec<SortExpr>) -> Result<LogicalPlan> {
+/// First rows of each key by `order`, or by the order of a Sort below.
+fn first_in_order(plan: &LogicalPlan, order: Vec<SortExpr>) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Sort(Sort { expr, input, fetch: None }) if order.is_empty() => {
-            ordered(input, expr.clone())
+            first_in_order(input, expr.clone())
         }
         LogicalPlan::Projection(p) => {
-            // What the order is by, in terms of the input.
+            // The projection is passed on the way down: express the order over its input.
             let below = |e: Expr| {
                 e.transform_up(|e| match &e {
                     Expr::Column(c) => {
@@ -116,17 +115,18 @@ fn ordered(plan: &LogicalPlan, order: Vec<SortExpr>) -> Result<LogicalPlan> {
                 .map(|done| done.data)
             };
             let order = order.into_iter().map(|s| Ok(SortExpr { expr: below(s.expr)?, ..s }));
-            let input = ordered(&p.input, order.collect::<Result<Vec<_>>>()?)?;
+            let input = first_in_order(&p.input, order.collect::<Result<Vec<_>>>()?)?;
             Ok(LogicalPlan::Projection(Projection::try_new(p.expr.clone(), Arc::new(input))?))
         }
-        LogicalPlan::Filter(filter) => chosen(filter, order),
-        _ => plan_err!("{PLACE}"),
+        LogicalPlan::Filter(filter) => distinct_on_ties(filter, order),
+        _ => Err(Unsupported::NotJoinable.into()),
     }
 }
 
-/// The rows a condition finds among the first of each of the values it compares.
-fn chosen(filter: &Filter, order: Vec<SortExpr>) -> Result<LogicalPlan> {
+/// Filter over the first row of each combination of the values that its correlated equalities compare.
+fn distinct_on_ties(filter: &Filter, order: Vec<SortExpr>) -> Result<LogicalPlan> {
     let parts = split_conjunction_owned(filter.predicate.clone());
+    // Uncorrelated conditions filter before the first row is chosen, correlated ones after.
     let (ties, rest): (Vec<Expr>, Vec<Expr>) = parts.into_iter().partition(Expr::contains_outer);
     let mut on = Vec::with_capacity(ties.len());
     for tie in &ties {
@@ -137,9 +137,9 @@ fn chosen(filter: &Filter, order: Vec<SortExpr>) -> Result<LogicalPlan> {
                 {
                     on.push(inner.as_ref().clone());
                 }
-                _ => return plan_err!("{PLACE}"),
+                _ => return Err(Unsupported::NotJoinable.into()),
             },
-            _ => return plan_err!("{PLACE}"),
+            _ => return Err(Unsupported::NotJoinable.into()),
         }
     }
     let input = match conjunction(rest) {
@@ -147,11 +147,11 @@ fn chosen(filter: &Filter, order: Vec<SortExpr>) -> Result<LogicalPlan> {
         None => Arc::clone(&filter.input),
     };
     if input.exists(|node| Ok(node.contains_outer_reference()))? {
-        return plan_err!("{PLACE}");
+        return Err(Unsupported::NotJoinable.into());
     }
     let all = input.schema().columns().into_iter().map(Expr::Column).collect();
     let sorts = on.iter().map(|e| e.clone().sort(true, false)).chain(order).collect();
     let firsts = LogicalPlan::Distinct(Distinct::On(DistinctOn::try_new(on, all, Some(sorts), input)?));
-    let Some(ties) = conjunction(ties) else { return plan_err!("{PLACE}") };
+    let Some(ties) = conjunction(ties) else { return Err(Unsupported::NotJoinable.into()) };
     Ok(LogicalPlan::Filter(Filter::try_new(ties, Arc::new(firsts))?))
 }

@@ -1,13 +1,16 @@
-//! LATERAL subqueries, and values that something else than equalities ties to their row, as joins.
+//! Rewriting of LATERAL subqueries, and of scalar subqueries correlated by other conditions than equalities,
+//! to joins.
 //!
-//! Conditions, expressions and HAVING of a subquery are lifted above it, until what is left knows nothing
-//! of the row outside:
+//! Conditions, expressions and HAVING of a subquery are lifted above it, until the rest (the base) does not
+//! depend on the outer row:
 //!
-//! * rows of a relation are joined on the conditions that tie them;
-//! * groups, functions OVER, and the first rows by LIMIT, are made for each value that an equality ties, and joined on it;
-//! * where other conditions tie them, they are made for each of the values that the rows outside have;
-//! * a total is joined so that it has a row over nothing, too: a count of 0, and otherwise NULL;
-//! * a SELECT without FROM is computed beside its row, and so are VALUES, as arrays that are unnested.
+//! * rows of a relation are joined on the correlated conditions;
+//! * groups, functions OVER, and the first rows by LIMIT, are computed for each value of the subquery's side
+//!   of correlated equalities, and joined on it;
+//! * with other correlated conditions, they are computed for each of the distinct values of the outer rows;
+//! * a total is joined so that an outer row without matches has one, too: a count of 0, or else NULL;
+//! * a SELECT without FROM becomes expressions over the outer row, and so do VALUES, as arrays that are
+//!   unnested.
 
 mod inside;
 mod peel;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 
 use datafusion_common::metadata::FieldMetadata;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_common::{Column, DFSchema, JoinType, NullHandling, Result, UnnestOptions, plan_err};
+use datafusion_common::{Column, DFSchema, JoinType, NullHandling, Result, UnnestOptions};
 use datafusion_expr::logical_plan::{
     Aggregate, Distinct, Filter, Join, LogicalPlan, LogicalPlanBuilder, Projection, Subquery, Unnest, Values,
 };
@@ -25,34 +28,35 @@ use datafusion_expr::{Expr, ExprSchemable, lit, when};
 use datafusion_functions::core::get_field;
 use datafusion_functions_nested::make_array::make_array_udf;
 
-use super::subquery::{PLACE, one_row};
+use super::subquery::one_row;
 use crate::functions::sets::abreast;
+use crate::sql::diagnostics::unsupported_plan::Unsupported;
 use inside::Inside;
-use peel::{over, peeled};
+use peel::{peel, substitute};
 
-/// `plan`, its types coerced, with joins in place of LATERAL subqueries.
+/// Rewrites the LATERAL subqueries of `plan`, whose types are coerced, to joins.
 ///
 /// # Errors
-/// When one cannot be a join.
-pub(crate) fn joined(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// If one cannot become a join.
+pub(crate) fn join_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut count = 0;
     let done = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Join(join) = &node else { return Ok(Transformed::no(node)) };
-        let Some(subquery) = lateral(&join.right) else { return Ok(Transformed::no(node)) };
+        let Some(subquery) = lateral_subquery(&join.right) else { return Ok(Transformed::no(node)) };
         let subquery = subquery.clone();
         count += 1;
         Outside { rows: join.left.as_ref().clone(), name: format!("__lateral{count}") }
-            .apply(join, &subquery)
+            .join_lateral(join, &subquery)
             .map(Transformed::yes)
     })?;
-    recomputed(done)
+    recompute_schemas(done)
 }
 
-/// `plan` with joins in place of the totals that are values and that something else than an equality ties.
+/// Rewrites scalar subqueries that are totals correlated by other conditions than equalities to joins.
 ///
 /// # Errors
-/// When one cannot be a join.
-pub(crate) fn values(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// If one cannot become a join.
+pub(crate) fn join_values(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut count = 0;
     let done = plan.transform_up_with_subqueries(|node| {
         let mut rows = match &node {
@@ -66,7 +70,7 @@ pub(crate) fn values(plan: LogicalPlan) -> Result<LogicalPlan> {
                 Expr::ScalarSubquery(subquery) if is_loose(&subquery) => {
                     count += 1;
                     let outside = Outside { rows: rows.clone(), name: format!("__value{count}") };
-                    let Some((plan, value)) = outside.value(&subquery.subquery)? else {
+                    let Some((plan, value)) = outside.join_value(&subquery.subquery)? else {
                         return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
                     };
                     rows = plan;
@@ -84,19 +88,19 @@ pub(crate) fn values(plan: LogicalPlan) -> Result<LogicalPlan> {
         let columns = node.schema().columns();
         let exprs = match node {
             LogicalPlan::Filter(_) => {
-                let Some(predicate) = conjunction(exprs) else { return plan_err!("{PLACE}") };
+                let Some(predicate) = conjunction(exprs) else { return Err(Unsupported::NotJoinable.into()) };
                 rows = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(rows))?);
                 columns.into_iter().map(Expr::Column).collect()
             }
-            _ => named(exprs, &columns),
+            _ => name_like(exprs, &columns),
         };
         Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(rows))?)))
     })?;
-    recomputed(done)
+    recompute_schemas(done)
 }
 
-/// Expressions called as columns were.
-fn named(exprs: Vec<Expr>, columns: &[Column]) -> Vec<Expr> {
+/// Expressions renamed to the names of `columns`.
+fn name_like(exprs: Vec<Expr>, columns: &[Column]) -> Vec<Expr> {
     let pairs = exprs.into_iter().zip(columns);
     pairs
         .map(|(expr, column)| match &expr {
@@ -106,7 +110,8 @@ fn named(exprs: Vec<Expr>, columns: &[Column]) -> Vec<Expr> {
         .collect()
 }
 
-fn recomputed(done: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
+/// Recomputes the schemas of a changed plan.
+fn recompute_schemas(done: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
     match done.transformed {
         true => {
             let plan = done.data;
@@ -116,62 +121,66 @@ fn recomputed(done: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
     }
 }
 
-/// Tells whether a value has one row, but is not tied as DataFusion can have it.
+/// Tells whether a scalar subquery is correlated in a way that DataFusion's decorrelation does not support.
 fn is_loose(subquery: &Subquery) -> bool {
     !subquery.outer_ref_columns.is_empty() && one_row(subquery).is_err()
 }
 
-/// The subquery that the right side of a LATERAL join is.
-fn lateral(right: &LogicalPlan) -> Option<&Arc<LogicalPlan>> {
+/// Subquery that is the right side of a LATERAL join.
+fn lateral_subquery(right: &LogicalPlan) -> Option<&Arc<LogicalPlan>> {
     match right {
         LogicalPlan::Subquery(subquery) => Some(&subquery.subquery),
-        LogicalPlan::SubqueryAlias(alias) => lateral(&alias.input),
+        LogicalPlan::SubqueryAlias(alias) => lateral_subquery(&alias.input),
         _ => None,
     }
 }
 
-/// Rows in which a subquery is looked at, one by one.
+/// Outer rows of a subquery.
 struct Outside {
     rows: LogicalPlan,
-    /// Alias of the relation that is made.
+    /// Prefix of the columns that are made for the subquery; unique in the plan.
     name: String,
 }
 
 impl Outside {
-    /// `rows` joined with a LATERAL subquery.
-    fn apply(self, join: &Join, subquery: &LogicalPlan) -> Result<LogicalPlan> {
+    /// Outer rows joined with a LATERAL subquery.
+    fn join_lateral(self, join: &Join, subquery: &LogicalPlan) -> Result<LogicalPlan> {
         let keeps = match join.join_type {
             JoinType::Inner => false,
             JoinType::Left => true,
-            _ => return plan_err!("{PLACE}"),
+            _ => return Err(Unsupported::NotJoinable.into()),
         };
-        let top = peeled(subquery)?;
+        let top = peel(subquery)?;
         let mut wanted = top.conditions;
-        for part in on(join) {
-            wanted.push(over(self.outer(part, join.right.schema())?, join.right.schema(), &top.outputs)?);
+        for part in join_conditions(join) {
+            wanted.push(substitute(
+                self.as_outer(part, join.right.schema())?,
+                join.right.schema(),
+                &top.outputs,
+            )?);
         }
         let (plan, outputs) = match &top.base {
             LogicalPlan::EmptyRelation(e) if e.produce_one_row => {
-                self.checked(self.rows.clone(), wanted, top.outputs, keeps)?
+                self.keep_where(self.rows.clone(), wanted, top.outputs, keeps)?
             }
             LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => {
-                let (plan, given) = self.total(a)?;
-                let inner = |e: Expr| over(e, &a.schema, &given);
+                let (plan, given) = self.join_total(a)?;
+                let inner = |e: Expr| substitute(e, &a.schema, &given);
                 let wanted = wanted.into_iter().map(inner).collect::<Result<_>>()?;
                 let outputs = top.outputs.into_iter().map(inner).collect::<Result<_>>()?;
-                self.checked(plan, wanted, outputs, keeps)?
+                self.keep_where(plan, wanted, outputs, keeps)?
             }
             LogicalPlan::Values(v) if self.is_named_in(&top.base)? => {
-                let (plan, given) = self.listed(v)?;
-                let inner = |e: Expr| over(e, &v.schema, &given);
+                let (plan, given) = self.join_listed_rows(v)?;
+                let inner = |e: Expr| substitute(e, &v.schema, &given);
                 let wanted: Vec<Expr> = wanted.into_iter().map(inner).collect::<Result<_>>()?;
                 if keeps && wanted.iter().any(|e| *e != lit(true)) {
-                    return plan_err!("{PLACE}");
+                    return Err(Unsupported::NotJoinable.into());
                 }
                 let outputs = top.outputs.into_iter().map(inner).collect::<Result<_>>()?;
-                self.checked(plan, wanted, outputs, keeps)?
+                self.keep_where(plan, wanted, outputs, keeps)?
             }
-            base => self.partners(base, wanted, top.outputs, keeps)?,
+            base => self.join_rows(base, wanted, top.outputs, keeps)?,
         };
         let mut exprs: Vec<Expr> = self.rows.schema().columns().into_iter().map(Expr::Column).collect();
         for (output, (of, field)) in outputs.into_iter().zip(join.right.schema().iter()) {
@@ -181,31 +190,32 @@ impl Outside {
         Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
     }
 
-    /// `rows` with a value beside them; None where it is not the value of a total.
-    fn value(&self, subquery: &LogicalPlan) -> Result<Option<(LogicalPlan, Expr)>> {
-        let top = peeled(subquery)?;
+    /// Outer rows joined with a scalar subquery, and its value; None if the subquery is not a total.
+    fn join_value(&self, subquery: &LogicalPlan) -> Result<Option<(LogicalPlan, Expr)>> {
+        let top = peel(subquery)?;
         let LogicalPlan::Aggregate(a) = &top.base else { return Ok(None) };
         if !a.group_expr.is_empty() || top.outputs.len() != 1 {
             return Ok(None);
         }
-        let (plan, given) = self.total(a)?;
-        let inner = |e: Expr| over(e, &a.schema, &given);
+        let (plan, given) = self.join_total(a)?;
+        let inner = |e: Expr| substitute(e, &a.schema, &given);
         let wanted = top.conditions.into_iter().map(inner).collect::<Result<_>>()?;
         let outputs = top.outputs.into_iter().map(inner).collect::<Result<_>>()?;
-        let (plan, mut outputs) = self.checked(plan, wanted, outputs, true)?;
+        let (plan, mut outputs) = self.keep_where(plan, wanted, outputs, true)?;
         Ok(outputs.pop().map(|value| (plan, value)))
     }
 
-    /// One row beside each row outside, if conditions hold; NULL beside it if not, where it `keeps` all rows.
-    fn checked(
+    /// Applies conditions to a plan with one row for each outer row. A row that does not meet them is
+    /// dropped, or has NULL for `outputs` if the join `keeps` all outer rows.
+    fn keep_where(
         &self,
         mut plan: LogicalPlan,
         wanted: Vec<Expr>,
         outputs: Vec<Expr>,
         keeps: bool,
     ) -> Result<(LogicalPlan, Vec<Expr>)> {
-        let mut outputs = outputs.into_iter().map(|e| self.own(e)).collect::<Result<Vec<_>>>()?;
-        let wanted = wanted.into_iter().map(|e| self.own(e)).collect::<Result<Vec<_>>>()?;
+        let mut outputs = outputs.into_iter().map(|e| self.resolve_outer(e)).collect::<Result<Vec<_>>>()?;
+        let wanted = wanted.into_iter().map(|e| self.resolve_outer(e)).collect::<Result<Vec<_>>>()?;
         let wanted = wanted.into_iter().filter(|e| *e != lit(true));
         match conjunction(wanted) {
             Some(holds) if keeps => outputs = only_when(&holds, outputs)?,
@@ -215,8 +225,8 @@ impl Outside {
         Ok((plan, outputs))
     }
 
-    /// Any number of rows beside each row outside.
-    fn partners(
+    /// Outer rows joined with any number of rows of `base`.
+    fn join_rows(
         &self,
         base: &LogicalPlan,
         wanted: Vec<Expr>,
@@ -224,23 +234,23 @@ impl Outside {
         keeps: bool,
     ) -> Result<(LogicalPlan, Vec<Expr>)> {
         let inside = match base {
-            LogicalPlan::Aggregate(a) => self.groups(&a.group_expr, &a.aggr_expr, &a.input)?,
+            LogicalPlan::Aggregate(a) => self.groups_by_key(&a.group_expr, &a.aggr_expr, &a.input)?,
             LogicalPlan::Distinct(Distinct::All(input)) => {
                 let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
-                self.groups(&columns, &[], input)?
+                self.groups_by_key(&columns, &[], input)?
             }
-            LogicalPlan::Limit(limit) if self.is_named_in(base)? => self.first(limit)?,
-            LogicalPlan::Window(window) if self.is_named_in(base)? => self.ranked(window)?,
+            LogicalPlan::Limit(limit) if self.is_named_in(base)? => self.first_by_key(limit)?,
+            LogicalPlan::Window(window) if self.is_named_in(base)? => self.windows_by_key(window)?,
             _ => {
                 if self.is_named_in(base)? {
-                    return plan_err!("{PLACE}");
+                    return Err(Unsupported::NotJoinable.into());
                 }
                 let columns = base.schema().columns().into_iter().map(Expr::Column).collect();
-                let (plan, given) = self.renamed(base.clone(), columns)?;
+                let (plan, given) = self.rename_columns(base.clone(), columns)?;
                 Inside { plan, given, ties: vec![] }
             }
         };
-        let inner = |e: Expr| self.own(over(e, base.schema(), &inside.given)?);
+        let inner = |e: Expr| self.resolve_outer(substitute(e, base.schema(), &inside.given)?);
         let mut ties = inside.ties.clone();
         for part in wanted {
             ties.push(inner(part)?);
@@ -249,8 +259,9 @@ impl Outside {
         let kind = if keeps { JoinType::Left } else { JoinType::Inner };
         let ties: Vec<Expr> = ties.into_iter().filter(|e| *e != lit(true)).collect();
         let plan = LogicalPlanBuilder::from(self.rows.clone()).join_on(inside.plan, kind, ties)?.build()?;
+        // Expressions over the columns of a missing row need not be NULL: make them so.
         if keeps {
-            let found = Expr::Column(self.found()).is_not_null();
+            let found = Expr::Column(self.found_column()).is_not_null();
             outputs = outputs
                 .into_iter()
                 .map(|e| match &e {
@@ -265,11 +276,12 @@ impl Outside {
         Ok((plan, outputs))
     }
 
-    /// `rows` with each of the rows of VALUES, and what stands for their columns.
-    fn listed(&self, v: &Values) -> Result<(LogicalPlan, Vec<Expr>)> {
+    /// Outer rows joined with each of the rows of VALUES, and expressions for the columns of VALUES.
+    fn join_listed_rows(&self, v: &Values) -> Result<(LogicalPlan, Vec<Expr>)> {
         let column = Column::from_name(format!("{}_rows", self.name));
         let lists = (0..v.schema.fields().len()).map(|at| {
-            let items = v.values.iter().map(|row| self.own(row[at].clone())).collect::<Result<_>>()?;
+            let items =
+                v.values.iter().map(|row| self.resolve_outer(row[at].clone())).collect::<Result<_>>()?;
             Ok(make_array_udf().call(items))
         });
         let lists = abreast::function().call(lists.collect::<Result<_>>()?).alias(&column.name);
@@ -281,9 +293,9 @@ impl Outside {
         Ok((plan, (0..v.schema.fields().len()).map(item).collect()))
     }
 
-    /// `rows` with a total beside each, and what stands for its columns.
-    fn total(&self, a: &Aggregate) -> Result<(LogicalPlan, Vec<Expr>)> {
-        let inside = self.groups(&[], &a.aggr_expr, &a.input)?;
+    /// Outer rows joined with a total each, and expressions for the total's columns.
+    fn join_total(&self, a: &Aggregate) -> Result<(LogicalPlan, Vec<Expr>)> {
+        let inside = self.groups_by_key(&[], &a.aggr_expr, &a.input)?;
         let rows = LogicalPlanBuilder::from(self.rows.clone());
         if inside.ties.is_empty() {
             return Ok((rows.cross_join(inside.plan)?.build()?, inside.given));
@@ -294,14 +306,14 @@ impl Outside {
             let none = f.func.default_value(&call.get_type(a.input.schema())?)?;
             match none.is_null() {
                 true => Ok(given),
-                false => when(Expr::Column(self.found()).is_not_null(), given).otherwise(lit(none)),
+                false => when(Expr::Column(self.found_column()).is_not_null(), given).otherwise(lit(none)),
             }
         });
         let given = given.collect::<Result<_>>()?;
         Ok((plan, given))
     }
 
-    /// Tells whether `plan` names a column of the rows outside.
+    /// Tells whether `plan` refers to a column of the outer rows.
     fn is_named_in(&self, plan: &LogicalPlan) -> Result<bool> {
         let own = |e: &Expr| match e {
             Expr::OuterReferenceColumn(_, c) => self.rows.schema().maybe_index_of_column(c).is_some(),
@@ -315,8 +327,8 @@ impl Outside {
         Ok(found)
     }
 
-    /// `expr` with the columns of the rows outside as columns.
-    fn own(&self, expr: Expr) -> Result<Expr> {
+    /// `expr` with references to the outer rows as plain columns.
+    fn resolve_outer(&self, expr: Expr) -> Result<Expr> {
         let done = expr.transform_up(|e| match &e {
             Expr::OuterReferenceColumn(_, c) if self.rows.schema().maybe_index_of_column(c).is_some() => {
                 Ok(Transformed::yes(Expr::Column(c.clone())))
@@ -326,8 +338,8 @@ impl Outside {
         Ok(done.data)
     }
 
-    /// `expr` with its columns that are not of `right` as those of the rows outside.
-    fn outer(&self, expr: Expr, right: &DFSchema) -> Result<Expr> {
+    /// `expr` with columns that are not of `right` as references to the outer rows.
+    fn as_outer(&self, expr: Expr, right: &DFSchema) -> Result<Expr> {
         let done = expr.transform_up(|e| match &e {
             Expr::Column(c) if right.maybe_index_of_column(c).is_none() => {
                 let (_, field) = self.rows.schema().qualified_field_from_column(c)?;
@@ -339,13 +351,13 @@ impl Outside {
     }
 }
 
-/// The conditions of a join.
-fn on(join: &Join) -> Vec<Expr> {
+/// Conditions of a join, keys included.
+fn join_conditions(join: &Join) -> Vec<Expr> {
     let equal = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
     equal.chain(join.filter.iter().cloned().flat_map(split_conjunction_owned)).collect()
 }
 
-/// Values that are NULL where a condition does not hold.
+/// `values`, or NULL for each of them if the condition `holds` is not true.
 fn only_when(holds: &Expr, values: Vec<Expr>) -> Result<Vec<Expr>> {
     values.into_iter().map(|value| when(holds.clone(), value.unalias()).end()).collect()
 }

@@ -1,16 +1,16 @@
-//! Subqueries in conditions and values, turned into joins.
+//! Rewriting of subqueries in conditions and values to joins.
 //!
-//! DataFusion's decorrelation makes a semi join of IN and EXISTS, an anti join of their negations, and
-//! a left join of a scalar subquery. It takes on trust that a scalar subquery has one row, so only those
-//! that aggregate without GROUP BY pass here; and what it leaves behind, or would answer without regard
-//! to NULLs, is refused. After this no expression of a plan holds a subquery.
+//! DataFusion's decorrelation makes a semi join of IN and EXISTS, an anti join of their negations, and a left
+//! join of a scalar subquery. It assumes that a scalar subquery has at most one row, so only subqueries with
+//! a proof of that are accepted here ([`one_row`]). Subqueries that it does not rewrite, or would evaluate
+//! wrongly over NULLs, are refused. Afterwards no expression of a plan contains a subquery.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_common::{DFSchema, JoinType, Result, plan_err};
+use datafusion_common::{DFSchema, DataFusionError, JoinType, Result, plan_err};
 use datafusion_expr::expr::{GroupingSet, InSubquery};
 use datafusion_expr::logical_plan::{Distinct, Filter, LogicalPlan, LogicalPlanBuilder, Subquery};
 use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
@@ -24,24 +24,19 @@ use super::firsts;
 use super::lateral;
 use crate::functions::planning::may_be_null;
 use crate::sql::catalog::RelSource;
-use crate::sql::lower::join::NOT_IN;
+use crate::sql::diagnostics::unsupported_plan::Unsupported;
 
-/// What is told of a subquery that no join stands for.
-pub(crate) const PLACE: &str = "this subquery cannot be made a join";
-/// What is told of a value that may be several.
-pub(crate) const ROWS: &str = "a subquery as a value must have one row";
-
-/// `plan`, its types coerced, with joins in place of subqueries.
+/// Rewrites the subqueries of `plan`, whose types are coerced, to joins.
 ///
 /// # Errors
-/// When a subquery cannot be one.
+/// If a subquery cannot become a join.
 pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = lateral::joined(plan)?;
+    let plan = lateral::join_subqueries(plan)?;
     if !holds_subquery(&plan)? {
         return Ok(plan);
     }
-    let plan = lateral::values(firsts::by_key(firsts::as_written(certain(plan)?)?)?)?;
-    judge(&plan)?;
+    let plan = lateral::join_values(firsts::by_key(firsts::as_written(settle_exists(plan)?)?)?)?;
+    check_subqueries(&plan)?;
     let mut options = ConfigOptions::new();
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let context = OptimizerContext::new_with_config_options(Arc::new(options))
@@ -49,8 +44,9 @@ pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
         .with_skip_failing_rules(false);
     let rules: [Arc<dyn OptimizerRule>; 2] =
         [Arc::new(DecorrelatePredicateSubquery::new()), Arc::new(ScalarSubqueryToJoin::new())];
-    // The optimiser itself would refuse values of one row by key, which it does not know of.
-    let mut joined = knows_nulls(known(plan)?)?;
+    // The rules are applied here and not by the optimiser, whose checks refuse scalar subqueries that have
+    // one row by a key.
+    let mut joined = knows_nulls(settle_self_equality(plan)?)?;
     for _ in 0..8 {
         let mut changed = false;
         for rule in &rules {
@@ -63,12 +59,12 @@ pub(crate) fn decorrelate(plan: LogicalPlan) -> Result<LogicalPlan> {
         }
     }
     let joined = joined.transform_up(|node| node.recompute_schema().map(Transformed::yes))?.data;
-    if holds_subquery(&joined)? { plan_err!("{PLACE}") } else { Ok(joined) }
+    if holds_subquery(&joined)? { Err(Unsupported::NotJoinable.into()) } else { Ok(joined) }
 }
 
-/// Says of EXISTS over what always has a row that it holds: an aggregate without GROUP BY, or over sets of
-/// which one is empty.
-fn certain(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Replaces EXISTS by TRUE (NOT EXISTS by FALSE) over a subquery that always has a row: an aggregate without
+/// GROUP BY, or by grouping sets of which one is empty.
+fn settle_exists(plan: LogicalPlan) -> Result<LogicalPlan> {
     let said = plan.transform_up_with_subqueries(|node| {
         node.map_expressions(|expr| {
             expr.transform_up(|e| match &e {
@@ -82,6 +78,7 @@ fn certain(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(said.data)
 }
 
+/// Tells whether a subquery always has a row.
 fn has_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(p) => has_row(&p.input),
@@ -96,9 +93,9 @@ fn has_row(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// Says of `x = x` what it asks: the rules take it for TRUE in a correlated condition, which it is not
-/// where `x` is NULL.
-fn known(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Replaces `x = x` by `x IS NOT NULL`: in a correlated condition the rules take it for TRUE, which is wrong
+/// if `x` is NULL.
+fn settle_self_equality(plan: LogicalPlan) -> Result<LogicalPlan> {
     let said = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Filter(filter) = node else { return Ok(Transformed::no(node)) };
         let parts = split_conjunction_owned(filter.predicate).into_iter().map(|part| match part {
@@ -111,8 +108,8 @@ fn known(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(said.data)
 }
 
-/// Says of the set that an expression is looked for in that it may hold NULLs: the rules look at columns alone,
-/// and take an expression over columns that are NOT NULL for one that is never NULL.
+/// Marks the set of `expression IN (subquery)` as nullable: the rules look at columns only, and assume that
+/// an expression over NOT NULL columns is never NULL.
 fn knows_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
     let said = plan.transform_up_with_subqueries(|node| {
         node.map_expressions(|expr| {
@@ -120,7 +117,7 @@ fn knows_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
                 Expr::InSubquery(InSubquery { expr, subquery, negated })
                     if !matches!(*expr, Expr::Column(_)) =>
                 {
-                    let subquery = nullable(subquery)?;
+                    let subquery = with_nullable_set(subquery)?;
                     Ok(Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated })))
                 }
                 other => Ok(Transformed::no(other)),
@@ -130,40 +127,42 @@ fn knows_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(said.data)
 }
 
-fn nullable(mut subquery: Subquery) -> Result<Subquery> {
+/// A subquery of one column with its value marked as nullable.
+fn with_nullable_set(mut subquery: Subquery) -> Result<Subquery> {
     let plan = Arc::unwrap_or_clone(subquery.subquery);
     let [column] = <[_; 1]>::try_from(plan.schema().columns())
-        .map_err(|_| datafusion_common::plan_datafusion_err!("{PLACE}"))?;
+        .map_err(|_| DataFusionError::from(Unsupported::NotJoinable))?;
     let name = column.name.clone();
     let value = may_be_null::function().call(vec![Expr::Column(column)]).alias(name);
     subquery.subquery = Arc::new(LogicalPlanBuilder::from(plan).project([value])?.build()?);
     Ok(subquery)
 }
 
+/// Tells whether an expression is a subquery of any form.
 pub(in crate::sql) fn is_subquery(expr: &Expr) -> bool {
     matches!(expr, Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_))
 }
 
-/// Whether an expression of `plan` has a subquery in it.
+/// Tells whether an expression of `plan` contains a subquery.
 fn holds_subquery(plan: &LogicalPlan) -> Result<bool> {
     plan.exists(|node| {
         Ok(node.expressions().iter().any(|e| e.exists(|e| Ok(is_subquery(e))).unwrap_or(true)))
     })
 }
 
-/// Refuses subqueries whose join would not be the same, at any depth.
-fn judge(plan: &LogicalPlan) -> Result<()> {
+/// Refuses subqueries, at any depth, whose join would have other rows.
+fn check_subqueries(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|e| {
                 match e {
                     Expr::ScalarSubquery(subquery) => one_row(subquery)?,
                     Expr::Exists(e) => pulls_out(&e.subquery, 0)?,
-                    Expr::InSubquery(i) if i.negated => uncorrelated(&i.subquery)?,
+                    Expr::InSubquery(i) if i.negated => check_uncorrelated(&i.subquery)?,
                     Expr::InSubquery(i) => pulls_out(&i.subquery, 0)?,
                     Expr::Not(inner) => {
                         if let Expr::InSubquery(i) = inner.as_ref() {
-                            uncorrelated(&i.subquery)?;
+                            check_uncorrelated(&i.subquery)?;
                         }
                     }
                     _ => {}
@@ -175,8 +174,9 @@ fn judge(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what pulling the correlation out would change: an aggregate without GROUP BY (beyond `totals`
-/// of them) has a row over nothing too, and an outer join keeps rows that a condition above it drops.
+/// Refuses correlated subqueries that pulling the condition out would change: more than `totals` aggregates
+/// without GROUP BY, which have a row over no rows, too, and outer joins, which keep rows that a condition
+/// above them drops.
 fn pulls_out(subquery: &Subquery, totals: usize) -> Result<()> {
     if subquery.outer_ref_columns.is_empty() {
         return Ok(());
@@ -186,27 +186,28 @@ fn pulls_out(subquery: &Subquery, totals: usize) -> Result<()> {
     subquery.subquery.apply(|node| {
         match node {
             LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => found += 1,
-            // One of the sets may be the empty one, which has a row over nothing too.
+            // One of the sets may be the empty one, which has a row over no rows, too.
             LogicalPlan::Aggregate(a) if a.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) => {
                 kept = true;
             }
             LogicalPlan::Join(j) if j.join_type != JoinType::Inner => kept |= node.exists(outer)?,
             LogicalPlan::Unnest(_) => kept |= node.exists(outer)?,
-            // What they number or choose depends on all rows that they see.
+            // Their numbers and choices depend on all rows that they read.
             LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => kept |= node.exists(outer)?,
             _ => {}
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    if kept || found > totals { plan_err!("{PLACE}") } else { Ok(()) }
+    if kept || found > totals { Err(Unsupported::NotJoinable.into()) } else { Ok(()) }
 }
 
-fn uncorrelated(subquery: &Subquery) -> Result<()> {
-    if subquery.outer_ref_columns.is_empty() { Ok(()) } else { plan_err!("{NOT_IN}") }
+/// Refuses a correlated NOT IN.
+fn check_uncorrelated(subquery: &Subquery) -> Result<()> {
+    if subquery.outer_ref_columns.is_empty() { Ok(()) } else { Err(Unsupported::NotIn.into()) }
 }
 
-/// Whether a subquery has at most one row whatever the data: an aggregate without GROUP BY, a LIMIT 1, or
-/// rows of a relation whose key its condition fixes.
+/// Refuses a subquery unless it has at most one row for any data: an aggregate without GROUP BY, an
+/// uncorrelated LIMIT 1, or rows of a relation with a key that the subquery's condition fixes.
 pub(in crate::sql) fn one_row(subquery: &Subquery) -> Result<()> {
     pulls_out(subquery, 1)?;
     let correlated = !subquery.outer_ref_columns.is_empty();
@@ -215,20 +216,20 @@ pub(in crate::sql) fn one_row(subquery: &Subquery) -> Result<()> {
         node = match node {
             LogicalPlan::Projection(p) => &p.input,
             LogicalPlan::SubqueryAlias(a) => &a.input,
-            _ if by_key(node)? => return Ok(()),
+            _ if fixes_key(node)? => return Ok(()),
             LogicalPlan::Filter(f) if !correlated => &f.input,
             LogicalPlan::Limit(l) if !correlated && firsts::keeps_one(l)? => return Ok(()),
             LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => {
-                return if correlated { by_columns(&a.input) } else { Ok(()) };
+                return if correlated { check_ties(&a.input) } else { Ok(()) };
             }
-            _ => return plan_err!("{ROWS}"),
+            _ => return Err(Unsupported::NotOneRow.into()),
         };
     }
 }
 
-/// Whether conditions of a subquery fix a key of the one relation it reads: each of the key's columns equals
-/// something that is the same for all its rows.
-fn by_key(mut node: &LogicalPlan) -> Result<bool> {
+/// Tells whether the conditions of a subquery fix a key of the one relation it reads: each column of the key
+/// equals an expression that is constant for all its rows.
+fn fixes_key(mut node: &LogicalPlan) -> Result<bool> {
     let mut fixed: Vec<&Expr> = Vec::new();
     while let LogicalPlan::Filter(filter) = node {
         for part in split_conjunction(&filter.predicate) {
@@ -252,8 +253,8 @@ fn by_key(mut node: &LogicalPlan) -> Result<bool> {
     let column = |e: &Expr| match e {
         Expr::Column(c) => Some(c.name.clone()),
         Expr::Cast(cast) => match cast.expr.as_ref() {
-            // A cast that keeps values apart.
-            Expr::Column(c) if plain(e, &scan.projected_schema) => Some(c.name.clone()),
+            // The cast must map different values to different values.
+            Expr::Column(c) if is_plain_column(e, &scan.projected_schema) => Some(c.name.clone()),
             _ => None,
         },
         _ => None,
@@ -263,23 +264,26 @@ fn by_key(mut node: &LogicalPlan) -> Result<bool> {
     Ok(source.unique.iter().any(holds))
 }
 
-/// What ties a correlated aggregate to the row outside must fix its group: equalities of plain columns.
-fn by_columns(input: &LogicalPlan) -> Result<()> {
+/// Refuses a correlated aggregate unless its correlation fixes its group: only equalities of plain columns
+/// do.
+fn check_ties(input: &LogicalPlan) -> Result<()> {
     input.apply(|node| {
         let LogicalPlan::Filter(filter) = node else { return Ok(TreeNodeRecursion::Continue) };
         let schema = filter.input.schema();
         let fixes = |part: &Expr| match part {
-            Expr::BinaryExpr(b) if b.op == Operator::Eq => plain(&b.left, schema) || plain(&b.right, schema),
+            Expr::BinaryExpr(b) if b.op == Operator::Eq => {
+                is_plain_column(&b.left, schema) || is_plain_column(&b.right, schema)
+            }
             _ => false,
         };
         let mut outer = split_conjunction(&filter.predicate).into_iter().filter(|p| p.contains_outer());
-        if outer.all(fixes) { Ok(TreeNodeRecursion::Continue) } else { plan_err!("{PLACE}") }
+        if outer.all(fixes) { Ok(TreeNodeRecursion::Continue) } else { Err(Unsupported::NotJoinable.into()) }
     })?;
     Ok(())
 }
 
-/// A column, or one in a type with a place for each of its values.
-fn plain(expr: &Expr, schema: &DFSchema) -> bool {
+/// Tells whether an expression is a column, or a column cast to an integer type that holds all of its values.
+fn is_plain_column(expr: &Expr, schema: &DFSchema) -> bool {
     match expr {
         Expr::Column(_) => true,
         Expr::Cast(cast) if matches!(cast.expr.as_ref(), Expr::Column(_)) => {
@@ -294,34 +298,35 @@ fn plain(expr: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// The subqueries of one SELECT that stand where a join can take their place: values in SELECT, WHERE and
-/// HAVING; IN and EXISTS as a condition there, joined with others by AND and OR. NOT IN stands beside AND
-/// only: OR would have to know whether it is false or NULL. By address, which holds as long as the tree is
-/// only looked at.
-pub(crate) fn placed(select: &Select) -> Vec<*const ast::Expr> {
+/// Subqueries of one SELECT at places where they can become joins: values in SELECT, WHERE and HAVING; IN and
+/// EXISTS as a condition of WHERE or HAVING, combined with others by AND and OR. NOT IN only with AND: under
+/// OR a join would have to distinguish FALSE from NULL. Returned as addresses, which are valid while the tree
+/// is not modified.
+pub(crate) fn joinable_subqueries(select: &Select) -> Vec<*const ast::Expr> {
     let mut out = Vec::new();
     let conditions = select.selection.iter().chain(&select.having);
-    conditions.clone().for_each(|c| parts(c, true, &mut out));
+    conditions.clone().for_each(|c| collect_conditions(c, true, &mut out));
     let items = select.projection.iter().filter_map(|item| match item {
         SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => Some(e),
         _ => None,
     });
     for expr in items.chain(conditions) {
-        let _ = expr.visit(&mut Values { depth: 0, out: &mut out });
+        let _ = expr.visit(&mut ScalarSubqueries { depth: 0, out: &mut out });
     }
     out
 }
 
-/// The parts of a condition that only AND (while `alone`) and OR join.
-fn parts(expr: &ast::Expr, alone: bool, out: &mut Vec<*const ast::Expr>) {
+/// Collects IN and EXISTS from the parts of a condition that AND and OR combine; `alone` is true while no OR
+/// has been passed.
+fn collect_conditions(expr: &ast::Expr, alone: bool, out: &mut Vec<*const ast::Expr>) {
     use ast::{BinaryOperator, Expr, UnaryOperator};
     match expr {
         Expr::BinaryOp { left, op: op @ (BinaryOperator::And | BinaryOperator::Or), right } => {
             let alone = alone && *op == BinaryOperator::And;
-            parts(left, alone, out);
-            parts(right, alone, out);
+            collect_conditions(left, alone, out);
+            collect_conditions(right, alone, out);
         }
-        Expr::Nested(inner) => parts(inner, alone, out),
+        Expr::Nested(inner) => collect_conditions(inner, alone, out),
         Expr::UnaryOp { op: UnaryOperator::Not, expr } => {
             let mut inner = expr.as_ref();
             while let Expr::Nested(deeper) = inner {
@@ -339,13 +344,13 @@ fn parts(expr: &ast::Expr, alone: bool, out: &mut Vec<*const ast::Expr>) {
     }
 }
 
-/// Scalar subqueries of an expression, not those of its subqueries.
-struct Values<'a> {
+/// Visitor that collects the scalar subqueries of an expression, without those nested in its subqueries.
+struct ScalarSubqueries<'a> {
     depth: usize,
     out: &'a mut Vec<*const ast::Expr>,
 }
 
-impl Visitor for Values<'_> {
+impl Visitor for ScalarSubqueries<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {

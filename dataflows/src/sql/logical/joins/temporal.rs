@@ -1,9 +1,9 @@
-//! Joins as of a time, between planning and lowering.
+//! Temporal joins (as of a time), between planning and lowering.
 //!
-//! [`crate::sql::parse::query::temporal`] writes them as plain joins whose condition calls a function nobody
-//! writes. Before the optimiser runs, which knows nothing of time, each becomes a [`Temporal`] node
-//! that no condition passes: filtering one side first would change which row is the latest. The
-//! condition's equalities are its key; an as-of join takes nothing else.
+//! [`crate::sql::parse::query::temporal`] writes them as plain joins whose condition calls an internal
+//! function, the mark. Before the optimiser runs, each becomes a [`Temporal`] node, below which no condition
+//! is pushed: filtering a side first would change which of its rows is the latest. The equalities of the
+//! condition are the key; an as-of join allows no other conditions.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -20,34 +20,28 @@ use datafusion_expr::{
 };
 
 use crate::plan::Nearest;
+use crate::sql::diagnostics::unsupported_plan::Unsupported;
 use crate::sql::parse::query::temporal::{ASOF, LOOKUP};
 
-/// What is told of an as-of join with other conditions.
-pub(crate) const ASOF_ON: &str = "an ASOF JOIN takes equalities in ON, and the times in MATCH_CONDITION";
-/// What is told of a match condition of another form.
-pub(crate) const MATCH: &str =
-    "MATCH_CONDITION compares one column of each side, of one type, by >=, >, <= or <";
-/// What is told of a lookup with other conditions.
-pub(crate) const LOOKUP_ON: &str = "a LEFT JOIN as of PROCTIME() takes equalities in ON";
-
-/// The functions that mark joins.
-pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
+/// Internal functions that mark joins.
+pub(crate) fn mark_functions() -> Vec<Arc<ScalarUDF>> {
     [ASOF, LOOKUP]
         .into_iter()
         .map(|name| {
             let signature = Signature::exact(vec![DataType::Boolean], Volatility::Immutable);
-            Arc::new(ScalarUDF::from(Mark { name, signature }))
+            Arc::new(ScalarUDF::from(JoinMark { name, signature }))
         })
         .collect()
 }
 
+/// Function that marks a join. It is never evaluated.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Mark {
+struct JoinMark {
     name: &'static str,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Mark {
+impl ScalarUDFImpl for JoinMark {
     fn name(&self) -> &str {
         self.name
     }
@@ -65,18 +59,18 @@ impl ScalarUDFImpl for Mark {
     }
 }
 
-/// Each row of the left with rows of the right as of a time.
+/// Join of each left row with right rows as of a time.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Temporal {
     /// Left input.
     pub left: LogicalPlan,
     /// Right input.
     pub right: LogicalPlan,
-    /// Pairs of equal expressions, left's and right's.
+    /// Keys: pairs of equal expressions, of left and right.
     pub on: Vec<(Expr, Expr)>,
-    /// The times compared, and on which side of the left's the right's is; None looks the right up as it is now.
+    /// Times of left and right, and which right time is the nearest; None looks up the right's current row.
     pub times: Option<(Expr, Expr, Nearest)>,
-    /// Whether a row of the left without a match stays.
+    /// True if a left row without a match is kept.
     pub outer: bool,
     schema: DFSchemaRef,
 }
@@ -87,44 +81,47 @@ impl PartialOrd for Temporal {
     }
 }
 
-/// Puts a [`Temporal`] node in the place of every marked join of `plan`.
+/// Replaces every marked join of `plan` by a [`Temporal`] node.
 ///
 /// # Errors
-/// When a marked join has a condition that it cannot take.
-pub(crate) fn joins(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// If a marked join has a condition that it does not support.
+pub(crate) fn extract_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up(|node| match node {
-        LogicalPlan::Join(join) if join.filter.as_ref().is_some_and(marked) => {
-            Ok(Transformed::yes(temporal(join)?))
+        LogicalPlan::Join(join) if join.filter.as_ref().is_some_and(is_marked) => {
+            Ok(Transformed::yes(temporal_join(join)?))
         }
         other => Ok(Transformed::no(other)),
     })
     .map(|done| done.data)
 }
 
-fn marked(filter: &Expr) -> bool {
-    filter.exists(|e| Ok(call(e).is_some())).unwrap_or(false)
+/// Tells whether a join's condition calls a mark.
+fn is_marked(filter: &Expr) -> bool {
+    filter.exists(|e| Ok(mark_call(e).is_some())).unwrap_or(false)
 }
 
-/// The mark that an expression calls.
-fn call(expr: &Expr) -> Option<(&str, &Expr)> {
+/// Name and argument of the mark that an expression calls.
+fn mark_call(expr: &Expr) -> Option<(&str, &Expr)> {
     let Expr::ScalarFunction(function) = expr else { return None };
     let name = [ASOF, LOOKUP].into_iter().find(|name| *name == function.name())?;
     Some((name, function.args.first()?))
 }
 
-fn temporal(join: Join) -> Result<LogicalPlan> {
+/// Temporal node of a marked join. An inner lookup's other conditions become a filter above it.
+fn temporal_join(join: Join) -> Result<LogicalPlan> {
     let Join { left, right, mut on, filter, join_type, schema, .. } = join;
     let (left, right) = (Arc::unwrap_or_clone(left), Arc::unwrap_or_clone(right));
     let (mut times, mut rest) = (None, Vec::new());
     let mut parts: Vec<Expr> = filter.into_iter().flat_map(split_conjunction_owned).collect();
+    // The argument of a lookup's mark is a condition itself: its parts are appended and visited, too.
     let mut at = 0;
     while at < parts.len() {
         let part = parts[at].clone();
         at += 1;
-        match call(&part) {
+        match mark_call(&part) {
             Some((LOOKUP, condition)) => parts.extend(split_conjunction_owned(condition.clone())),
-            Some((_, condition)) => times = Some(compared(condition, &left, &right)?),
-            None => match equal(&part, &left, &right)? {
+            Some((_, condition)) => times = Some(match_times(condition, &left, &right)?),
+            None => match equality_pair(&part, &left, &right)? {
                 Some(pair) => on.push(pair),
                 None => rest.push(part),
             },
@@ -132,8 +129,8 @@ fn temporal(join: Join) -> Result<LogicalPlan> {
     }
     let outer = join_type == JoinType::Left;
     match (&times, rest.is_empty(), outer) {
-        (Some(_), false, _) => return plan_err!("{ASOF_ON}"),
-        (None, false, true) => return plan_err!("{LOOKUP_ON}"),
+        (Some(_), false, _) => return Err(Unsupported::AsofCondition.into()),
+        (None, false, true) => return Err(Unsupported::LookupCondition.into()),
         _ => {}
     }
     let node = Arc::new(Temporal { left, right, on, times, outer, schema });
@@ -144,18 +141,19 @@ fn temporal(join: Join) -> Result<LogicalPlan> {
     })
 }
 
-fn equal(part: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<Option<(Expr, Expr)>> {
+/// Left and right side of a condition that is an equality between the join's sides.
+fn equality_pair(part: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<Option<(Expr, Expr)>> {
     let Expr::BinaryExpr(BinaryExpr { left: a, op: Operator::Eq, right: b }) = part else { return Ok(None) };
     find_valid_equijoin_key_pair(a, b, left.schema(), right.schema())
 }
 
-/// Left's and right's time of a match condition, and which of the right is the nearest.
-fn compared(condition: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<(Expr, Expr, Nearest)> {
+/// Left and right time of a match condition, and which right time is the nearest.
+fn match_times(condition: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result<(Expr, Expr, Nearest)> {
     let Expr::BinaryExpr(BinaryExpr { left: a, op, right: b }) = condition else {
-        return plan_err!("{MATCH}");
+        return Err(Unsupported::MatchCondition.into());
     };
     let Some((l, r)) = find_valid_equijoin_key_pair(a, b, left.schema(), right.schema())? else {
-        return plan_err!("{MATCH}");
+        return Err(Unsupported::MatchCondition.into());
     };
     let op = if l == **a { Some(*op) } else { op.swap() };
     let (strict, forward) = match op {
@@ -163,11 +161,11 @@ fn compared(condition: &Expr, left: &LogicalPlan, right: &LogicalPlan) -> Result
         Some(Operator::Gt) => (true, false),
         Some(Operator::LtEq) => (false, true),
         Some(Operator::Lt) => (true, true),
-        _ => return plan_err!("{MATCH}"),
+        _ => return Err(Unsupported::MatchCondition.into()),
     };
     match (&l, &r) {
         (Expr::Column(_), Expr::Column(_)) => Ok((l, r, Nearest { strict, forward })),
-        _ => plan_err!("{MATCH}"),
+        _ => Err(Unsupported::MatchCondition.into()),
     }
 }
 

@@ -1,10 +1,10 @@
 //! USING and NATURAL in joins whose left side may be missing, and in chains of joins.
 //!
 //! `a FULL JOIN b USING (k)` has one column `k`: `coalesce(a.k, b.k)`. The planner takes the left's, which is
-//! NULL where only the right has a row. A projection above such a join therefore puts the merged value in the
-//! place of the left's column; a reference to `a.k` itself, which is something else, is refused by
-//! [`left_keys`]. In `a JOIN b USING (k) JOIN c USING (k)` the planner finds `k` ambiguous, and [`qualify`]
-//! writes `a.k` for it.
+//! NULL where only the right has a row. A projection above such a join therefore replaces the left's column
+//! by the merged value; a reference to `a.k` itself, which would have another value, is found by
+//! [`left_keys`] to be refused. In `a JOIN b USING (k) JOIN c USING (k)` the planner finds `k` ambiguous, and
+//! [`qualify_chained`] rewrites it to `a.k`.
 
 use std::ops::ControlFlow;
 
@@ -21,10 +21,10 @@ use crate::sql::parse::cursor::fold;
 /// Merges the columns of USING above every right and full join of `plan`.
 ///
 /// # Errors
-/// When the plan does not fit together.
-pub(crate) fn merge(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// If the changed plan is inconsistent.
+pub(crate) fn merge_columns(plan: LogicalPlan) -> Result<LogicalPlan> {
     let merged = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Join(join) if merges(&join) => merged(join).map(Transformed::yes),
+        LogicalPlan::Join(join) if merges_columns(&join) => project_merged(join).map(Transformed::yes),
         other => Ok(Transformed::no(other)),
     })?;
     match merged.transformed {
@@ -33,12 +33,14 @@ pub(crate) fn merge(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
-fn merges(join: &Join) -> bool {
+/// Tells whether a join has USING and its left side may be missing.
+fn merges_columns(join: &Join) -> bool {
     join.join_constraint == JoinConstraint::Using
         && matches!(join.join_type, JoinType::Right | JoinType::Full)
 }
 
-fn merged(join: Join) -> Result<LogicalPlan> {
+/// A join with a projection above it that merges the columns of USING.
+fn project_merged(join: Join) -> Result<LogicalPlan> {
     let full = join.join_type == JoinType::Full;
     let pairs = join.on.clone();
     let schema = join.schema.clone();
@@ -55,7 +57,7 @@ fn merged(join: Join) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(LogicalPlan::Join(join)).project(exprs)?.build()
 }
 
-/// Places where the left's own column of a merged one is named: `a.k` beside `a FULL JOIN b USING (k)`.
+/// Positions of references to the left's own column of a merged one: `a.k` with `a FULL JOIN b USING (k)`.
 pub(crate) fn left_keys(select: &sql::Select) -> Vec<Span> {
     let mut keys: Vec<(String, Option<String>)> = Vec::new();
     for join in select.from.iter().flat_map(|from| &from.joins) {
@@ -66,23 +68,25 @@ pub(crate) fn left_keys(select: &sql::Select) -> Vec<Span> {
             continue;
         };
         if let sql::JoinConstraint::Using(columns) = on {
-            keys.extend(columns.iter().filter_map(|c| Some((last(c)?, alias(&join.relation)))));
+            keys.extend(columns.iter().filter_map(|c| Some((last_part(c)?, relation_alias(&join.relation)))));
         }
     }
     if keys.is_empty() {
         return vec![];
     }
-    let mut find = Find { keys, found: vec![] };
+    let mut find = FindLeftKeys { keys, found: vec![] };
     let _ = sql::Visit::visit(select, &mut find);
     find.found
 }
 
-struct Find {
+/// Visitor that finds qualified references to merged columns, except by the right side's alias.
+struct FindLeftKeys {
+    /// Merged columns, with the aliases of the right sides.
     keys: Vec<(String, Option<String>)>,
     found: Vec<Span>,
 }
 
-impl Visitor for Find {
+impl Visitor for FindLeftKeys {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &sql::Expr) -> ControlFlow<()> {
@@ -98,10 +102,10 @@ impl Visitor for Find {
     }
 }
 
-/// Writes the first relation's column for one that several joins of a chain merge.
-pub(crate) fn qualify(select: &mut sql::Select) {
+/// Qualifies a column that several joins of a chain merge by the chain's first relation.
+pub(crate) fn qualify_chained(select: &mut sql::Select) {
     let [from] = select.from.as_slice() else { return };
-    let Some(first) = alias(&from.relation) else { return };
+    let Some(first) = relation_alias(&from.relation) else { return };
     let mut merged: Vec<(String, usize)> = Vec::new();
     for join in &from.joins {
         let (sql::JoinOperator::Join(on)
@@ -112,7 +116,7 @@ pub(crate) fn qualify(select: &mut sql::Select) {
             return;
         };
         let sql::JoinConstraint::Using(columns) = on else { return };
-        for name in columns.iter().filter_map(last) {
+        for name in columns.iter().filter_map(last_part) {
             match merged.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, times)) => *times += 1,
                 None => merged.push((name, 1)),
@@ -124,8 +128,9 @@ pub(crate) fn qualify(select: &mut sql::Select) {
     if names.is_empty() {
         return;
     }
-    let mut write = Write { first, names, depth: 0 };
+    let mut write = QualifyNames { first, names, depth: 0 };
     for item in &mut select.projection {
+        // A plain column keeps its own name as alias when it is qualified.
         if let sql::SelectItem::UnnamedExpr(expr) = item
             && let sql::Expr::Identifier(name) = &*expr
         {
@@ -138,14 +143,15 @@ pub(crate) fn qualify(select: &mut sql::Select) {
     let _ = select.having.visit(&mut write);
 }
 
-struct Write {
+/// Visitor that qualifies the columns in `names`.
+struct QualifyNames {
     first: String,
     names: Vec<String>,
-    /// Subqueries have names of their own.
+    /// Depth of subqueries, which are not rewritten: they have their own names.
     depth: usize,
 }
 
-impl VisitorMut for Write {
+impl VisitorMut for QualifyNames {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &mut sql::Query) -> ControlFlow<()> {
@@ -170,18 +176,19 @@ impl VisitorMut for Write {
     }
 }
 
-/// The name by which a relation's columns are qualified.
-fn alias(relation: &sql::TableFactor) -> Option<String> {
+/// Name that qualifies a relation's columns.
+fn relation_alias(relation: &sql::TableFactor) -> Option<String> {
     let ident = match relation {
         sql::TableFactor::Table { alias: Some(alias), .. }
         | sql::TableFactor::Derived { alias: Some(alias), .. } => alias.name.clone(),
-        sql::TableFactor::Table { name, .. } => return last(name),
+        sql::TableFactor::Table { name, .. } => return last_part(name),
         _ => return None,
     };
     Some(fold(&ident.value, ident.quote_style))
 }
 
-fn last(name: &sql::ObjectName) -> Option<String> {
+/// Last part of a name, in normal form.
+fn last_part(name: &sql::ObjectName) -> Option<String> {
     let ident = name.0.last()?.as_ident()?;
     Some(fold(&ident.value, ident.quote_style))
 }

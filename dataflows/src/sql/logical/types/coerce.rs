@@ -1,10 +1,10 @@
-//! Types of operands that go together in PostgreSQL and stand apart here, before DataFusion coerces them.
+//! Coercion of operands of different types by PostgreSQL's rules, before DataFusion coerces them.
 //!
 //! DataFusion's coercion is wider than PostgreSQL's and loses values: it compares DECIMAL with DOUBLE as
 //! DECIMAL(30, 15), numbers with text as either, and reads text as a number row by row. This pass decides
-//! those pairs first, by PostgreSQL's rules: a text constant has the type of what it stands beside; DECIMAL
-//! beside DOUBLE is DOUBLE, but a constant with a point beside DECIMAL is DECIMAL; whole numbers beside
-//! REAL are DOUBLE; other text goes with text only, and is refused beside anything else.
+//! those pairs first: a text constant takes the type of the other operands; DECIMAL with DOUBLE is DOUBLE,
+//! but a constant with a point is DECIMAL with a DECIMAL; whole numbers with REAL are DOUBLE; any other text
+//! goes with text only and is refused with anything else.
 
 use std::sync::Arc;
 
@@ -21,22 +21,22 @@ use crate::sql::logical::rewrite;
 /// Functions whose arguments are alternatives of one type.
 pub(crate) const ALTERNATIVES: [&str; 4] = ["coalesce", "greatest", "least", "nullif"];
 
-/// Decides the operands' types in every expression of `plan`.
+/// Coerces the operands of every expression of `plan`.
 ///
 /// # Errors
-/// When operands have no type in common.
+/// If operands have no type in common.
 pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
-    // What is below comes first: a UNION has the types of its inputs before anything reads it.
+    // Bottom up, so that a UNION has the types of its inputs before a node above reads it.
     let done = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Union(union) => dated(union),
-        other => rewrite::node_expressions(other, &coerced),
+        LogicalPlan::Union(union) => coerce_union(union),
+        other => rewrite::node_expressions(other, &coerce_operands),
     })?;
     Ok(done.data)
 }
 
-/// A UNION in which dates stand beside times: the dates are times, too. Its columns have the types that its inputs'
-/// have by now.
-fn dated(union: Union) -> Result<Transformed<LogicalPlan>> {
+/// Casts the dates of a UNION to times in columns in which another input has times, and recomputes the types
+/// of the UNION's columns if its inputs have changed.
+fn coerce_union(union: Union) -> Result<Transformed<LogicalPlan>> {
     let of = |input: &LogicalPlan, at: usize| input.schema().fields().get(at).map(|f| f.data_type().clone());
     let width = union.inputs.iter().map(|i| i.schema().fields().len()).min().unwrap_or(0);
     let time = |at: usize| {
@@ -71,23 +71,24 @@ fn dated(union: Union) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::new_transformed(LogicalPlan::Union(union), changed))
 }
 
-/// Decides the operands' types in one expression.
+/// Coerces the operands of one expression and its parts.
 ///
 /// # Errors
 /// As [`plan`].
 pub(crate) fn expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    Ok(expr.transform_up(|e| coerced(e, schema))?.data)
+    Ok(expr.transform_up(|e| coerce_operands(e, schema))?.data)
 }
 
-fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Coerces the operands of one expression whose parts are coerced.
+fn coerce_operands(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) || calculates(op) => {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) || is_arithmetic(op) => {
             let mut sides = vec![*left, *right];
-            let changed = together(
+            let changed = coerce_together(
                 &mut sides,
                 schema,
                 &op.to_string(),
-                if calculates(op) { Use::Calculated } else { Use::Compared },
+                if is_arithmetic(op) { OperandUse::Calculated } else { OperandUse::Compared },
             )?;
             let (right, left) = (sides.pop().unwrap_or_default(), sides.pop().unwrap_or_default());
             let expr = Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) });
@@ -95,7 +96,7 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::Between(Between { expr, negated, low, high }) => {
             let mut all = vec![*expr, *low, *high];
-            together(&mut all, schema, "BETWEEN", Use::Compared)?;
+            coerce_together(&mut all, schema, "BETWEEN", OperandUse::Compared)?;
             let mut all = all.into_iter();
             let (Some(expr), Some(low), Some(high)) = (all.next(), all.next(), all.next()) else {
                 return plan_err!("BETWEEN takes three values");
@@ -105,17 +106,17 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 let (expr, low, high) = (Box::new(expr), Box::new(low), Box::new(high));
                 return Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })));
             }
-            // As an AND its second side is evaluated only where the first is not false.
+            // As an AND, its second comparison is evaluated only if the first is not false.
             let within = expr.clone().gt_eq(low).and(expr.lt_eq(high));
             Ok(Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within }))
         }
         Expr::InList(InList { expr, list, negated }) => {
             let mut all = vec![*expr];
             all.extend(list);
-            let changed = together(&mut all, schema, "IN", Use::Compared)?;
+            let changed = coerce_together(&mut all, schema, "IN", OperandUse::Compared)?;
             let expr = Box::new(all.remove(0));
-            if all.len() <= SPELLED && all.iter().any(moves) {
-                return Ok(Transformed::yes(spelled(&expr, all, negated)?));
+            if all.len() <= MAX_COMPARISONS && all.iter().any(reads_columns) {
+                return Ok(Transformed::yes(list_as_comparisons(&expr, all, negated)?));
             }
             Ok(Transformed::new_transformed(Expr::InList(InList { expr, list: all, negated }), changed))
         }
@@ -127,7 +128,7 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(Transformed::yes(when(same, Expr::Literal(null, None)).otherwise(args[0].clone())?))
         }
         Expr::ScalarFunction(ScalarFunction { func, mut args }) if ALTERNATIVES.contains(&func.name()) => {
-            let changed = together(&mut args, schema, func.name(), Use::Chosen)?;
+            let changed = coerce_together(&mut args, schema, func.name(), OperandUse::Chosen)?;
             Ok(Transformed::new_transformed(Expr::ScalarFunction(ScalarFunction { func, args }), changed))
         }
         Expr::Case(case) => coerced_case(case, schema),
@@ -135,17 +136,18 @@ fn coerced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// Items of a list up to which it is written as comparisons where it holds more than constants.
-const SPELLED: usize = 64;
+/// Greatest length of a list with columns that is rewritten to comparisons.
+const MAX_COMPARISONS: usize = 64;
 
-fn moves(item: &Expr) -> bool {
+/// Tells whether an item of a list reads columns.
+fn reads_columns(item: &Expr) -> bool {
     !item.column_refs().is_empty()
 }
 
-/// A list as comparisons, each of which is evaluated only where those before it do not decide, so that nothing of it
-/// is computed ahead of them. PostgreSQL compares with constants first, where there are several.
-fn spelled(expr: &Expr, list: Vec<Expr>, negated: bool) -> Result<Expr> {
-    let (moving, fixed): (Vec<Expr>, Vec<Expr>) = list.iter().cloned().partition(moves);
+/// Rewrites an IN list to comparisons, each of which is evaluated only if those before it do not decide.
+/// PostgreSQL compares with constants first if there are at least two.
+fn list_as_comparisons(expr: &Expr, list: Vec<Expr>, negated: bool) -> Result<Expr> {
+    let (moving, fixed): (Vec<Expr>, Vec<Expr>) = list.iter().cloned().partition(reads_columns);
     let items = if fixed.len() > 1 { [fixed, moving].concat() } else { list };
     let compare = |item: Expr| if negated { expr.clone().not_eq(item) } else { expr.clone().eq(item) };
     let join = |left: Expr, right: Expr| if negated { left.and(right) } else { left.or(right) };
@@ -155,14 +157,14 @@ fn spelled(expr: &Expr, list: Vec<Expr>, negated: bool) -> Result<Expr> {
     }
 }
 
-/// Tells whether `nullif` of these has the type of the first: PostgreSQL compares whole numbers of different widths as
-/// they are.
+/// Tells whether `nullif` of these arguments keeps the type of the first: PostgreSQL compares whole numbers
+/// of different widths without a cast.
 fn is_first(args: &[Expr], schema: &DFSchema) -> bool {
     let types: Vec<DataType> = args.iter().filter_map(|arg| arg.get_type(schema).ok()).collect();
     matches!(types.as_slice(), [a, b] if a != b && a.is_signed_integer() && b.is_signed_integer())
 }
 
-/// A CASE: what it compares, and what it gives.
+/// Coerces the compared values of a CASE to one type, and its results to another.
 fn coerced_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Case { expr, when_then_expr, else_expr } = case;
     let (mut whens, mut thens): (Vec<Expr>, Vec<Expr>) =
@@ -172,20 +174,21 @@ fn coerced_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
         None => None,
         Some(base) => {
             whens.insert(0, *base);
-            changed |= together(&mut whens, schema, "CASE", Use::Compared)?;
+            changed |= coerce_together(&mut whens, schema, "CASE", OperandUse::Compared)?;
             Some(Box::new(whens.remove(0)))
         }
     };
     let otherwise = else_expr.is_some();
     thens.extend(else_expr.map(|e| *e));
-    changed |= together(&mut thens, schema, "CASE", Use::Chosen)?;
+    changed |= coerce_together(&mut thens, schema, "CASE", OperandUse::Chosen)?;
     let else_expr = if otherwise { thens.pop().map(Box::new) } else { None };
     let when_then_expr = whens.into_iter().map(Box::new).zip(thens.into_iter().map(Box::new)).collect();
     let case = Expr::Case(Case { expr, when_then_expr, else_expr });
     Ok(Transformed::new_transformed(case, changed))
 }
 
-fn compares(op: Operator) -> bool {
+/// Tells whether an operator compares.
+fn is_comparison(op: Operator) -> bool {
     use Operator as O;
     matches!(
         op,
@@ -193,13 +196,14 @@ fn compares(op: Operator) -> bool {
     )
 }
 
-fn calculates(op: Operator) -> bool {
+/// Tells whether an operator is arithmetic.
+fn is_arithmetic(op: Operator) -> bool {
     matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo)
 }
 
-/// What values that stand together are for.
+/// Use of values that are coerced together.
 #[derive(Clone, Copy, PartialEq)]
-enum Use {
+enum OperandUse {
     /// Operands of arithmetic.
     Calculated,
     /// Compared with one another.
@@ -208,19 +212,21 @@ enum Use {
     Chosen,
 }
 
-/// Gives the values that stand together in `what` types that go together; true where one changed.
-fn together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Use) -> Result<bool> {
+/// Coerces the values of one construct to types that go together; true if one changed. Messages name the
+/// construct.
+fn coerce_together(values: &mut [Expr], schema: &DFSchema, what: &str, used: OperandUse) -> Result<bool> {
     let mut types = Vec::with_capacity(values.len());
     for value in values.iter() {
         match value.get_type(schema) {
             Ok(of) => types.push(of),
-            Err(_) => return Ok(false), // The planner tells what is wrong.
+            Err(_) => return Ok(false), // The planner reports the error.
         }
     }
     let mut changed = false;
     let known = |at: usize, values: &[Expr], types: &[DataType]| {
         types[at] != DataType::Null && !is_text_constant(&values[at])
     };
+    // Text constants take the type of the first value that is neither text nor NULL.
     let other = (0..values.len()).find(|at| known(*at, values, &types) && !is_text(&types[*at]));
     if let Some(other) = other {
         let target = types[other].clone();
@@ -228,7 +234,7 @@ fn together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Use) -> Re
         if let Some(odd) =
             types.iter().find(|of| types.iter().any(is_uuid) && !is_uuid(of) && !of.is_null() && !is_text(of))
         {
-            return apart(&schemas::uuid_type(), odd, what);
+            return types_refusal(&schemas::uuid_type(), odd, what);
         }
         for at in 0..values.len() {
             if !is_text(&types[at]) {
@@ -236,9 +242,9 @@ fn together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Use) -> Re
             }
             if !is_text_constant(&values[at]) {
                 if is_scalar(&target) {
-                    return apart(&types[at], &target, what);
+                    return types_refusal(&types[at], &target, what);
                 }
-            } else if is_scalar(&target) && !(used == Use::Calculated && is_time(&target)) {
+            } else if is_scalar(&target) && !(used == OperandUse::Calculated && is_time(&target)) {
                 let value = std::mem::take(&mut values[at]);
                 values[at] = match is_uuid(&target) {
                     true => Expr::Cast(Cast::new(Box::new(value), target.clone())),
@@ -249,15 +255,16 @@ fn together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Use) -> Re
             }
         }
     }
-    changed |= numbers(values, &mut types, schema)?;
-    if used == Use::Chosen {
+    changed |= coerce_numbers(values, &mut types, schema)?;
+    if used == OperandUse::Chosen {
         changed |= of_one_type(values, &types, schema)?;
     }
     Ok(changed)
 }
 
-/// Casts alternatives that are numbers, or dates and times, to the type that all of them go to: a choice has the type of
-/// its first branch until DataFusion coerces it, and what is planned around it would be planned by that.
+/// Casts alternatives that are numbers, or dates and times, to their common type. Otherwise a choice would
+/// have the type of its first branch until DataFusion coerces it, and the expressions around it would be
+/// planned by that type.
 fn of_one_type(values: &mut [Expr], types: &[DataType], schema: &DFSchema) -> Result<bool> {
     let some: Vec<DataType> = types.iter().filter(|of| !of.is_null()).cloned().collect();
     let times = |of: &DataType| matches!(of, DataType::Date32 | DataType::Timestamp(..));
@@ -275,8 +282,8 @@ fn of_one_type(values: &mut [Expr], types: &[DataType], schema: &DFSchema) -> Re
     Ok(changed)
 }
 
-/// The refusal of types that do not go together.
-fn apart(left: &DataType, right: &DataType, what: &str) -> Result<bool> {
+/// Error for types that do not go together.
+fn types_refusal(left: &DataType, right: &DataType, what: &str) -> Result<bool> {
     let name = |of: &DataType| schemas::sql_type(&arrow::datatypes::Field::new("", of.clone(), true));
     plan_err!(
         "Cannot infer common argument type for comparison operation {} {what} {}",
@@ -285,8 +292,8 @@ fn apart(left: &DataType, right: &DataType, what: &str) -> Result<bool> {
     )
 }
 
-/// DECIMAL, DOUBLE, REAL and whole numbers among one another.
-fn numbers(values: &mut [Expr], types: &mut [DataType], schema: &DFSchema) -> Result<bool> {
+/// Coerces DECIMAL, DOUBLE, REAL and whole numbers; true if one changed.
+fn coerce_numbers(values: &mut [Expr], types: &mut [DataType], schema: &DFSchema) -> Result<bool> {
     let decimal = |t: &DataType| matches!(t, DataType::Decimal128(..) | DataType::Decimal256(..));
     let mut changed = false;
     if types.iter().any(decimal) {
@@ -312,7 +319,7 @@ fn numbers(values: &mut [Expr], types: &mut [DataType], schema: &DFSchema) -> Re
     Ok(changed)
 }
 
-/// A constant with a point, written as DECIMAL: `1.10` is DECIMAL(3, 2) where a DECIMAL stands beside it.
+/// A constant with a point as DECIMAL, for use with a DECIMAL: `1.5` is DECIMAL(2, 1).
 pub(crate) fn exact_constant(expr: &Expr) -> Option<Expr> {
     let Expr::Literal(ScalarValue::Float64(Some(value)), _) = expr else { return None };
     let text = value.to_string();
@@ -328,10 +335,12 @@ pub(crate) fn exact_constant(expr: &Expr) -> Option<Expr> {
     Some(Expr::Literal(value, None))
 }
 
+/// Tells whether a type is text.
 fn is_text(of: &DataType) -> bool {
     matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
+/// Tells whether an expression is a text constant (and not one of JSONB).
 fn is_text_constant(expr: &Expr) -> bool {
     match expr {
         Expr::Literal(value, metadata) => metadata.is_none() && is_text(&value.data_type()),
@@ -339,11 +348,12 @@ fn is_text_constant(expr: &Expr) -> bool {
     }
 }
 
-/// Types that a text constant can be read as.
+/// Tells whether a text constant can be converted to a type.
 fn is_scalar(of: &DataType) -> bool {
     of.is_numeric() || *of == DataType::Boolean || is_time(of)
 }
 
+/// Tells whether a type is a date, time or interval, or bytes: types whose constants are written as text.
 fn is_time(of: &DataType) -> bool {
     matches!(
         of,

@@ -1,11 +1,11 @@
-//! Intervals compared by their length, and times counted in microseconds.
+//! Comparison of intervals by length, and coercion of times to microseconds.
 //!
-//! Arrow compares intervals part by part, so that 59 days are less than a month, and 24 hours are no
-//! day. After types are settled every comparison of intervals is therefore made one of their lengths in
-//! microseconds, and every key (of GROUP BY, DISTINCT, UNION) the one form in days and time that equal
-//! intervals share. Packed rows order intervals by length themselves ([`schemas::row`]). Where an
-//! interval would be compared in a place that this pass does not reach, it is refused. Where DataFusion
-//! makes two times alike by nanoseconds, which end in 2262, they are made alike by microseconds.
+//! Arrow compares intervals part by part, so that 59 days are less than a month, and 24 hours are not equal
+//! to a day. After types are settled, every comparison of intervals is therefore rewritten to one of their
+//! lengths in microseconds, and every key (of GROUP BY, DISTINCT, UNION) to a normal form in days and time
+//! that equal intervals share. Packed rows order intervals by length themselves ([`schemas::row`]).
+//! Comparisons of intervals that this pass does not rewrite are refused. Where DataFusion coerces two times
+//! to nanoseconds, which end in 2262, they are coerced to microseconds instead.
 
 use std::sync::Arc;
 
@@ -21,20 +21,20 @@ use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use crate::functions::time::{self, in_days, length, negative};
 use crate::functions::types::herald_type;
 
-/// What is told of an interval where it cannot be compared.
+/// Message for an interval that cannot be compared.
 pub(crate) const NOT_HERE: &str = "an INTERVAL cannot be compared here";
 
-/// Compares and groups the intervals of `plan` by their length.
+/// Rewrites `plan` to compare and group intervals by length.
 ///
 /// # Errors
-/// Where an interval is compared in another way.
+/// If an interval is compared in a way that is not supported.
 pub(crate) fn by_value(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up(|node| {
         let schema = merge_schema(&node.inputs());
         let keyed = match node {
-            LogicalPlan::Aggregate(aggregate) => keys(aggregate, &schema)?,
-            LogicalPlan::Distinct(Distinct::All(input)) => distinct(input)?,
-            LogicalPlan::Sort(sort) => sorted(sort, &schema)?,
+            LogicalPlan::Aggregate(aggregate) => group_by_days(aggregate, &schema)?,
+            LogicalPlan::Distinct(Distinct::All(input)) => distinct_by_days(input)?,
+            LogicalPlan::Sort(sort) => sort_by_length(sort, &schema)?,
             LogicalPlan::Join(mut join) => {
                 let mut changed = false;
                 for (left, right) in &mut join.on {
@@ -42,7 +42,7 @@ pub(crate) fn by_value(plan: LogicalPlan) -> Result<LogicalPlan> {
                         (*left, *right, changed) = (length(left.clone()), length(right.clone()), true);
                     }
                 }
-                transformed(LogicalPlan::Join(join), changed)
+                transformed_if(LogicalPlan::Join(join), changed)
             }
             LogicalPlan::Distinct(Distinct::On(on)) => {
                 if on.on_expr.iter().any(|e| is_interval(e, &schema)) {
@@ -57,33 +57,38 @@ pub(crate) fn by_value(plan: LogicalPlan) -> Result<LogicalPlan> {
             node.map_expressions(|expr| {
                 let saved = names.save(&expr);
                 let by_length = expr.transform_up(|e| {
-                    in_microseconds(e, &schema)?.transform_data(|e| compared(e, &schema))
+                    in_microseconds(e, &schema)?.transform_data(|e| compare_by_length(e, &schema))
                 })?;
                 Ok(by_length.update_data(|e| saved.restore(e)))
             })
         })
     })
-    .and_then(|done| if done.transformed { recomputed(done.data) } else { Ok(done.data) })
+    .and_then(|done| if done.transformed { recompute_schemas(done.data) } else { Ok(done.data) })
 }
 
-fn recomputed(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Recomputes the schemas of a changed plan.
+fn recompute_schemas(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.transform_up(|node| node.recompute_schema().map(Transformed::yes))?.data)
 }
 
-fn transformed(plan: LogicalPlan, changed: bool) -> Transformed<LogicalPlan> {
+/// A plan with the flag whether it changed.
+fn transformed_if(plan: LogicalPlan, changed: bool) -> Transformed<LogicalPlan> {
     if changed { Transformed::yes(plan) } else { Transformed::no(plan) }
 }
 
+/// Tells whether an expression is an interval.
 fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {
     matches!(expr.get_type(schema), Ok(DataType::Interval(IntervalUnit::MonthDayNano)))
 }
 
-/// A comparison of intervals as one of lengths.
-fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Rewrites a comparison of intervals to one of lengths.
+fn compare_by_length(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let is = |e: &Expr| is_interval(e, schema);
     let boxed = |e: Box<Expr>| Box::new(length(*e));
     Ok(match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) && (is(&left) || is(&right)) => {
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if is_comparison(op) && (is(&left) || is(&right)) =>
+        {
             Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(boxed(left), op, boxed(right))))
         }
         Expr::Between(Between { expr, negated, low, high }) if is(&expr) => {
@@ -128,7 +133,7 @@ fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
-/// A cast to a time that no column has as one to a time in microseconds.
+/// Rewrites a cast to a time of a type that no column has to one of a type in microseconds.
 fn in_microseconds(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::Cast(cast) = &expr else { return Ok(Transformed::no(expr)) };
     let to = cast.field.data_type();
@@ -153,7 +158,8 @@ fn in_microseconds(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }))
 }
 
-fn compares(op: Operator) -> bool {
+/// Tells whether an operator compares.
+fn is_comparison(op: Operator) -> bool {
     use Operator as O;
     matches!(
         op,
@@ -161,8 +167,8 @@ fn compares(op: Operator) -> bool {
     )
 }
 
-/// Grouping by the form that equal intervals share.
-fn keys(mut aggregate: Aggregate, schema: &DFSchema) -> Result<Transformed<LogicalPlan>> {
+/// Groups by the normal form of intervals.
+fn group_by_days(mut aggregate: Aggregate, schema: &DFSchema) -> Result<Transformed<LogicalPlan>> {
     let mut changed = false;
     for key in &mut aggregate.group_expr {
         if let Expr::GroupingSet(sets) = key
@@ -176,11 +182,11 @@ fn keys(mut aggregate: Aggregate, schema: &DFSchema) -> Result<Transformed<Logic
             changed = true;
         }
     }
-    Ok(transformed(LogicalPlan::Aggregate(aggregate), changed))
+    Ok(transformed_if(LogicalPlan::Aggregate(aggregate), changed))
 }
 
-/// DISTINCT by the form that equal intervals share.
-fn distinct(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
+/// Projects intervals below a DISTINCT to their normal form.
+fn distinct_by_days(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
     let schema = Arc::clone(input.schema());
     let is = |data_type: &DataType| matches!(data_type, DataType::Interval(_));
     if !schema.fields().iter().any(|f| is(f.data_type())) {
@@ -197,12 +203,12 @@ fn distinct(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(LogicalPlan::Projection(shared))))))
 }
 
-/// ORDER BY length.
-fn sorted(mut sort: Sort, schema: &DFSchema) -> Result<Transformed<LogicalPlan>> {
+/// Orders by the length of intervals.
+fn sort_by_length(mut sort: Sort, schema: &DFSchema) -> Result<Transformed<LogicalPlan>> {
     let mut changed = false;
     for by in sort.expr.iter_mut().filter(|by| is_interval(&by.expr, schema)) {
         by.expr = length(by.expr.clone());
         changed = true;
     }
-    Ok(transformed(LogicalPlan::Sort(sort), changed))
+    Ok(transformed_if(LogicalPlan::Sort(sort), changed))
 }

@@ -1,9 +1,9 @@
-//! What expressions over JSONB mean, decided by their types before anything else is done with them.
+//! Rewriting of expressions over JSONB by their types, before any other pass.
 //!
-//! JSONB is text to DataFusion, so left alone it would compare, group and convert it as text. Here
-//! casts to and from JSONB become functions, comparisons compare values, what a CASE or coalesce makes of
-//! JSONB stays JSONB, and what PostgreSQL has no meaning for (`lower(j)`, `j < 1`) is refused with
-//! what to write instead. [`keys`] does the same for the keys of groups, DISTINCT and joins.
+//! JSONB is text to DataFusion, which would compare, group and convert it as text. Here casts to and from
+//! JSONB become functions, comparisons compare values, and the result of a CASE or coalesce of JSONB stays
+//! JSONB. Expressions that PostgreSQL does not have (`lower(j)`, `j < 1`) are refused with a hint at their
+//! replacement. [`keys`] does the same for the keys of groups, DISTINCT and joins.
 
 mod casts;
 mod compare;
@@ -24,9 +24,9 @@ use crate::functions::json::aggregate::{ARRAY, OBJECT};
 use crate::functions::json::call;
 use crate::functions::json::key::{self, holds_jsonb};
 
-pub(crate) use keys::keys;
+pub(crate) use keys::canonical_keys;
 
-/// Functions that take JSONB as it is.
+/// Functions that accept JSONB arguments unchanged.
 const TAKE_JSONB: [&str; 14] = [
     "get_field",
     "concat",
@@ -44,35 +44,35 @@ const TAKE_JSONB: [&str; 14] = [
     "nullif",
 ];
 
-/// Gives every expression of `plan` that has to do with JSONB its meaning.
+/// Rewrites every expression over JSONB of `plan`.
 ///
 /// # Errors
-/// When an expression has none.
+/// If an expression does not take JSONB.
 pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
     let done = plan.transform_up_with_subqueries(|node| {
         if let LogicalPlan::Union(union) = &node {
-            keys::alike(union)?;
+            keys::check_union(union)?;
         }
         if let LogicalPlan::Sort(sort) = &node {
             for by in &sort.expr {
-                ordered(&by.expr, sort.input.schema())?;
+                refuse_order(&by.expr, sort.input.schema())?;
             }
         }
-        rewritten(node, &|expr, schema| meant(expr, schema))
+        rewrite_node(node, &|expr, schema| rewrite_expression(expr, schema))
     })?;
     Ok(done.data)
 }
 
-/// Gives one expression over the columns of `schema` its meaning.
+/// Rewrites one expression over the columns of `schema`.
 ///
 /// # Errors
 /// As [`plan`].
 pub(crate) fn expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    Ok(expr.transform_up(|e| meant(e, schema))?.data)
+    Ok(expr.transform_up(|e| rewrite_expression(e, schema))?.data)
 }
 
-/// A node with its expressions rewritten, parts before the whole, and the names of its columns kept.
-fn rewritten(
+/// Rewrites the expressions of a node, parts before the whole, and keeps the names of its columns.
+fn rewrite_node(
     node: LogicalPlan,
     rewrite: &dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<Transformed<LogicalPlan>> {
@@ -90,23 +90,24 @@ fn rewritten(
     if done.transformed { done.map_data(LogicalPlan::recompute_schema) } else { Ok(done) }
 }
 
-/// The field of `expr`, where it is JSONB.
-fn jsonb(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
+/// Field of `expr` if it is JSONB.
+fn jsonb_field(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
     expr.to_field(schema).ok().map(|(_, field)| field).filter(|field| schemas::is_jsonb(field))
 }
 
-/// Tells whether the values of `expr` are JSONB or hold it.
-fn holds(expr: &Expr, schema: &DFSchema) -> bool {
+/// Tells whether the values of `expr` are JSONB or contain it.
+fn may_hold_jsonb(expr: &Expr, schema: &DFSchema) -> bool {
     expr.to_field(schema).is_ok_and(|(_, field)| holds_jsonb(&field))
 }
 
-fn shown(expr: &Expr, schema: &DFSchema) -> String {
+/// SQL name of an expression's type, for messages.
+fn type_name(expr: &Expr, schema: &DFSchema) -> String {
     expr.to_field(schema).map_or_else(|_| "this".to_owned(), |(_, field)| schemas::sql_type(&field))
 }
 
-/// Refuses an order by JSONB.
-fn ordered(expr: &Expr, schema: &DFSchema) -> Result<()> {
-    match holds(expr, schema) {
+/// Refuses ORDER BY of JSONB.
+fn refuse_order(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    match may_hold_jsonb(expr, schema) {
         true => plan_err!(
             "ORDER BY of JSONB is not supported: order by a part of it, as in CAST(j ->> 'a' AS INT)"
         ),
@@ -114,26 +115,28 @@ fn ordered(expr: &Expr, schema: &DFSchema) -> Result<()> {
     }
 }
 
-/// Tells whether `expr` is a text constant, which is read as what it stands beside.
+/// Tells whether `expr` is a text constant, which takes the type of the operands beside it.
 fn is_constant(expr: &Expr) -> bool {
     let text = |of| matches!(of, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
     matches!(expr, Expr::Literal(value, None) if text(value.data_type()))
 }
 
+/// Tells whether `expr` is a NULL literal.
 fn is_null(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if value.is_null())
 }
 
-/// Values that stand beside each other, one of them JSONB, as JSONB all.
-fn together(values: Vec<Expr>, schema: &DFSchema, what: &str) -> Result<Vec<Expr>> {
+/// Converts operands of which one is JSONB to JSONB, or refuses them: only text constants are
+/// converted. Messages name the operator by the last parameter.
+fn all_as_jsonb(values: Vec<Expr>, schema: &DFSchema, what: &str) -> Result<Vec<Expr>> {
     let one = |value: Expr| {
-        if is_null(&value) || jsonb(&value, schema).is_some() {
+        if is_null(&value) || jsonb_field(&value, schema).is_some() {
             return Ok(value);
         }
         if is_constant(&value) {
             return call("herald_jsonb_parse", vec![value]);
         }
-        let found = shown(&value, schema);
+        let found = type_name(&value, schema);
         plan_err!(
             "JSONB {what} {found}, these types do not go together: \
              write CAST(x AS JSONB) or to_jsonb(x), or take a text with ->>"
@@ -142,49 +145,52 @@ fn together(values: Vec<Expr>, schema: &DFSchema, what: &str) -> Result<Vec<Expr
     values.into_iter().map(one).collect()
 }
 
-fn marked(expr: Expr) -> Result<Transformed<Expr>> {
+/// Marks the type of an expression as JSONB, which DataFusion would infer as text.
+fn mark_jsonb(expr: Expr) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(call("herald_jsonb_mark", vec![expr])?))
 }
 
-fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Rewrites one expression whose parts are rewritten.
+fn rewrite_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::Cast(_) | Expr::TryCast(_) => casts::cast(expr, schema),
-        Expr::BinaryExpr(_) | Expr::Between(_) | Expr::InList(_) => compare::comparison(expr, schema),
-        Expr::Case(case) => cased(case, schema),
-        Expr::ScalarFunction(f) => called(f, schema),
-        Expr::AggregateFunction(f) => aggregated(f, schema),
-        Expr::WindowFunction(f) => windowed(*f, schema),
+        Expr::Cast(_) | Expr::TryCast(_) => casts::rewrite_cast(expr, schema),
+        Expr::BinaryExpr(_) | Expr::Between(_) | Expr::InList(_) => compare::rewrite_comparison(expr, schema),
+        Expr::Case(case) => rewrite_case(case, schema),
+        Expr::ScalarFunction(f) => rewrite_call(f, schema),
+        Expr::AggregateFunction(f) => rewrite_aggregate(f, schema),
+        Expr::WindowFunction(f) => rewrite_window(*f, schema),
         Expr::Like(ref like) | Expr::SimilarTo(ref like) => {
-            if [&like.expr, &like.pattern].iter().any(|part| jsonb(part, schema).is_some()) {
+            if [&like.expr, &like.pattern].iter().any(|part| jsonb_field(part, schema).is_some()) {
                 return plan_err!(
                     "LIKE does not take JSONB: write CAST(x AS VARCHAR) LIKE ..., or take a text with ->>"
                 );
             }
             Ok(Transformed::no(expr))
         }
-        Expr::Negative(ref inner) if jsonb(inner, schema).is_some() => {
+        Expr::Negative(ref inner) if jsonb_field(inner, schema).is_some() => {
             plan_err!("- does not take JSONB: write CAST(x AS DECIMAL(38, 10))")
         }
         other => Ok(Transformed::no(other)),
     }
 }
 
-/// A CASE: what it compares is compared as JSONB, and what it gives stays JSONB.
-fn cased(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Rewrites a CASE: its compared values are compared as JSONB if one is, and its results stay JSONB if one
+/// is.
+fn rewrite_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Case { expr, when_then_expr, else_expr } = case;
     let (whens, thens): (Vec<Expr>, Vec<Expr>) =
         when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
     let mut compared: Vec<Expr> = expr.into_iter().map(|e| *e).chain(whens).collect();
     let bases = compared.len() - thens.len();
-    let compares = bases > 0 && compared.iter().any(|e| jsonb(e, schema).is_some());
+    let compares = bases > 0 && compared.iter().any(|e| jsonb_field(e, schema).is_some());
     if compares {
-        compared = compare::as_keys(together(compared, schema, "CASE")?)?;
+        compared = compare::as_keys(all_as_jsonb(compared, schema, "CASE")?)?;
     }
     let count = thens.len();
     let mut given: Vec<Expr> = thens.into_iter().chain(else_expr.map(|e| *e)).collect();
-    let gives = given.iter().any(|e| jsonb(e, schema).is_some());
+    let gives = given.iter().any(|e| jsonb_field(e, schema).is_some());
     if gives {
-        given = together(given, schema, "CASE")?;
+        given = all_as_jsonb(given, schema, "CASE")?;
     }
     let mut given = given.into_iter().map(Box::new);
     let mut compared = compared.into_iter().map(Box::new);
@@ -194,28 +200,28 @@ fn cased(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
         when_then_expr: compared.zip(given.by_ref().take(count)).collect(),
         else_expr: given.next(),
     });
-    if gives { marked(case) } else { Ok(Transformed::new_transformed(case, compares)) }
+    if gives { mark_jsonb(case) } else { Ok(Transformed::new_transformed(case, compares)) }
 }
 
-/// A call of a function: JSONB goes only where it is taken.
-fn called(f: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Rewrites a function call over JSONB, and refuses functions that do not take it.
+fn rewrite_call(f: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let ScalarFunction { func, args } = f;
     let name = func.name().to_owned();
     let back = |args: Vec<Expr>| Expr::ScalarFunction(ScalarFunction { func: Arc::clone(&func), args });
     if name == casts::MARK {
-        return casts::mark(back(args), schema);
+        return casts::rewrite_marked_cast(back(args), schema);
     }
     if ["array_element", "herald_item"].contains(&name.as_str()) && items_are_jsonb(&args, schema) {
-        return marked(back(args));
+        return mark_jsonb(back(args));
     }
     let own = name.starts_with("herald_") || name.starts_with("jsonb_") || name == "to_jsonb";
-    if own || !args.iter().any(|arg| holds(arg, schema)) {
+    if own || !args.iter().any(|arg| may_hold_jsonb(arg, schema)) {
         return Ok(Transformed::no(back(args)));
     }
-    let alone = args.iter().any(|arg| jsonb(arg, schema).is_some());
+    let alone = args.iter().any(|arg| jsonb_field(arg, schema).is_some());
     match name.as_str() {
-        "coalesce" => marked(back(together(args, schema, "coalesce")?)),
-        "nullif" => compare::null_if(together(args, schema, "nullif")?).and_then(marked),
+        "coalesce" => mark_jsonb(back(all_as_jsonb(args, schema, "coalesce")?)),
+        "nullif" => compare::null_if(all_as_jsonb(args, schema, "nullif")?).and_then(mark_jsonb),
         known if TAKE_JSONB.contains(&known) && !(alone && known.starts_with("array_")) => {
             Ok(Transformed::no(back(args)))
         }
@@ -227,17 +233,19 @@ fn called(f: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
+/// Tells whether the first argument is an array of JSONB.
 fn items_are_jsonb(args: &[Expr], schema: &DFSchema) -> bool {
     let of = args.first().and_then(|list| list.to_field(schema).ok());
     of.is_some_and(|(_, field)| matches!(field.data_type(), DataType::List(item) if schemas::is_jsonb(item)))
 }
 
-/// An aggregate: what counts values counts JSONB values, and only some take JSONB.
-fn aggregated(mut f: AggregateFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Rewrites an aggregate over JSONB to compare distinct values by key, and refuses aggregates that do not
+/// take JSONB.
+fn rewrite_aggregate(mut f: AggregateFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
     for sort in &f.params.order_by {
-        ordered(&sort.expr, schema)?;
+        refuse_order(&sort.expr, schema)?;
     }
-    if !f.params.args.iter().any(|arg| holds(arg, schema)) {
+    if !f.params.args.iter().any(|arg| may_hold_jsonb(arg, schema)) {
         return Ok(Transformed::no(Expr::AggregateFunction(f)));
     }
     let name = f.func.name().to_owned();
@@ -261,18 +269,19 @@ fn aggregated(mut f: AggregateFunction, schema: &DFSchema) -> Result<Transformed
     Ok(Transformed::new_transformed(Expr::AggregateFunction(f), distinct))
 }
 
-/// A window function: partitions are those of equal values.
-fn windowed(mut f: WindowFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Rewrites a window function to partition by the keys of JSONB values, and refuses functions that do not
+/// take JSONB.
+fn rewrite_window(mut f: WindowFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
     for sort in &f.params.order_by {
-        ordered(&sort.expr, schema)?;
+        refuse_order(&sort.expr, schema)?;
     }
     let name = f.fun.name().to_owned();
-    if name != "count" && f.params.args.iter().any(|arg| holds(arg, schema)) {
+    if name != "count" && f.params.args.iter().any(|arg| may_hold_jsonb(arg, schema)) {
         return plan_err!("'{name}'(...) OVER does not take JSONB: take a part with ->>");
     }
     let mut changed = false;
     let parts = std::mem::take(&mut f.params.partition_by).into_iter().map(|part| {
-        if !holds(&part, schema) || key::is_key(&part) {
+        if !may_hold_jsonb(&part, schema) || key::is_key(&part) {
             return Ok(part);
         }
         changed = true;

@@ -1,9 +1,9 @@
-//! What PostgreSQL means by an expression, after DataFusion has coerced its types.
+//! PostgreSQL's conversions and Herald's types for expressions, after DataFusion has coerced their types.
 //!
-//! The one place where an expression gets a type that Herald holds and a conversion its meaning. Casts,
-//! written or coerced, become functions of [`crate::functions`] wherever PostgreSQL rounds, reads or prints
-//! otherwise than Arrow does; a value of a type that no column has (seconds, unsigned numbers, views of text)
-//! is converted where it arises, so that whatever the optimiser makes a column of can be one.
+//! Casts, written or coerced, become functions of [`crate::functions`] where PostgreSQL rounds, reads or
+//! prints in another way than Arrow does. A value of a type that no column has (seconds, unsigned numbers,
+//! views of text) is converted where it is computed, so that the optimiser can make a column of any
+//! expression. No other module does either.
 
 use std::sync::Arc;
 
@@ -19,27 +19,28 @@ use crate::functions::planning::written_cast::CAST;
 use crate::functions::types::herald_type;
 use crate::sql::logical::rewrite;
 
-/// Gives every expression of `plan` its meaning; says whether one changed.
+/// Applies the conversions and types to every expression of `plan`; the result tells whether one changed.
 ///
 /// # Errors
-/// When a plan does not fit together.
+/// If the changed plan is inconsistent.
 pub(crate) fn plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     plan.transform_up_with_subqueries(|node| {
-        let meant = rewrite::node_expressions(node, &meant)?;
+        let meant = rewrite::node_expressions(node, &settle_meaning)?;
         Ok(match meant.data {
-            LogicalPlan::Projection(p) => or_else_transformed(columns(p)?, meant.transformed),
+            LogicalPlan::Projection(p) => or_else_transformed(hold_columns(p)?, meant.transformed),
             other => Transformed::new_transformed(other, meant.transformed),
         })
     })
 }
 
+/// A plan that counts as changed if `before` is true.
 fn or_else_transformed(mut done: Transformed<LogicalPlan>, before: bool) -> Transformed<LogicalPlan> {
     done.transformed |= before;
     done
 }
 
-/// A projection whose columns Herald holds; a NULL without a type is text.
-fn columns(p: Projection) -> Result<Transformed<LogicalPlan>> {
+/// Casts the columns of a projection to Herald's types; an untyped NULL becomes text.
+fn hold_columns(p: Projection) -> Result<Transformed<LogicalPlan>> {
     let names = NamePreserver::new_for_projection();
     let schema = Arc::clone(p.input.schema());
     let mut changed = false;
@@ -59,7 +60,8 @@ fn columns(p: Projection) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::new_transformed(plan, changed))
 }
 
-fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Applies the conversion of one expression, or casts it to a type that a column can have.
+fn settle_meaning(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == CAST => {
             let mut args = args.into_iter();
@@ -67,8 +69,8 @@ fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 return datafusion_common::plan_err!("a cast has a value and a type");
             };
             let target = target.to_field(schema)?.1;
-            let length = args.next().and_then(|written| length(&written));
-            Ok(Transformed::yes(converted(value, &target, length, schema)?))
+            let length = args.next().and_then(|written| written_length(&written));
+            Ok(Transformed::yes(convert_value(value, &target, length, schema)?))
         }
         Expr::Cast(Cast { expr, field }) => {
             if matches!(expr.as_ref(), Expr::Cast(inner) if inner.field.data_type() == field.data_type()) {
@@ -76,10 +78,10 @@ fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             let from = expr.get_type(schema)?;
             if !has_meaning(&from, field.data_type()) {
-                // A function may take what no column holds.
+                // This cast makes the argument type of some function, which no column need have.
                 return Ok(Transformed::no(Expr::Cast(Cast { expr, field })));
             }
-            Ok(Transformed::yes(converted(*expr, &field, None, schema)?))
+            Ok(Transformed::yes(convert_value(*expr, &field, None, schema)?))
         }
         Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "coalesce" => {
             Ok(Transformed::yes(first_known(args)?))
@@ -94,16 +96,16 @@ fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         | Expr::Literal(..)
         | Expr::TryCast(_)
         | Expr::Column(_)
-        | Expr::Case(_) => held(expr, schema),
+        | Expr::Case(_) => hold_value(expr, schema),
         other => Ok(Transformed::no(other)),
     }
 }
 
-/// `value` as a column can hold it.
-fn held(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Casts `value` to a type that a column can have.
+fn hold_value(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Ok(of) = value.get_type(schema) else { return Ok(Transformed::no(value)) };
     if of == DataType::Null {
-        return Ok(Transformed::no(value)); // What stands beside it gives it a type.
+        return Ok(Transformed::no(value)); // The expression around it gives it a type.
     }
     match herald_type(&of) {
         Some(target) if target != of => {
@@ -118,18 +120,18 @@ fn held(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// `value` as PostgreSQL converts it to `target`, cut to `length` characters where one was written.
-fn converted(value: Expr, target: &FieldRef, length: Option<Length>, schema: &DFSchema) -> Result<Expr> {
+/// Converts `value` to `target` as PostgreSQL does, and cuts it to `length` characters if given.
+fn convert_value(value: Expr, target: &FieldRef, length: Option<Length>, schema: &DFSchema) -> Result<Expr> {
     let of = value.to_field(schema)?.1;
     let (from, to) = (of.data_type().clone(), target.data_type());
-    let mut out = match function(&of, target) {
+    let mut out = match conversion_function(&of, target) {
         Some(function) => function.call(vec![value]),
         None if from == *to => value,
         None if [&from, to].contains(&&schemas::uuid_type()) && !from.is_null() => {
             let name = |field: &Field| schemas::sql_type(field);
             return datafusion_common::plan_err!("{} cannot be cast to {}", name(&of), name(target));
         }
-        None => Expr::Cast(Cast::new_from_field(Box::new(value), untyped(target))),
+        None => Expr::Cast(Cast::new_from_field(Box::new(value), cast_field(target))),
     };
     if let Some(length) = length
         && let Some(cut) = crate::functions::FUNCTIONS.scalar(length.function)
@@ -139,23 +141,23 @@ fn converted(value: Expr, target: &FieldRef, length: Option<Length>, schema: &DF
     Ok(out)
 }
 
-/// A cast's field: its type, and the metadata that is Herald's own.
-fn untyped(target: &FieldRef) -> FieldRef {
+/// Unnamed field of a cast, with the type and metadata of `target`.
+fn cast_field(target: &FieldRef) -> FieldRef {
     Arc::new(Field::new("", target.data_type().clone(), true).with_metadata(target.metadata().clone()))
 }
 
-/// Conversions that have a function of their own.
-fn function(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
-    crate::functions::conversion(from, to)
+/// Function for a conversion that Arrow's cast does not do as PostgreSQL does.
+fn conversion_function(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
+    crate::functions::cast_function(from, to)
 }
 
-/// Tells whether a cast between these types is more than another width of the same value.
+/// Tells whether a cast between these types has a conversion function.
 fn has_meaning(from: &DataType, to: &DataType) -> bool {
     let fields = |of: &DataType| Field::new("", of.clone(), true);
-    from != to && function(&fields(from), &fields(to)).is_some()
+    from != to && conversion_function(&fields(from), &fields(to)).is_some()
 }
 
-/// The first argument that is not NULL, as a CASE: the others are not evaluated.
+/// Rewrites `coalesce` to a CASE, which evaluates no argument behind the first that is not NULL.
 fn first_known(args: Vec<Expr>) -> Result<Expr> {
     let mut args = args;
     let Some(last) = args.pop() else { return datafusion_common::plan_err!("coalesce takes a value") };
@@ -168,14 +170,14 @@ fn first_known(args: Vec<Expr>) -> Result<Expr> {
     case.otherwise(last)
 }
 
-/// Characters that a type of text keeps, and the function that keeps them.
+/// Greatest length of a text type, and the function that cuts to it.
 struct Length {
     function: &'static str,
     characters: i64,
 }
 
-/// The length in `VARCHAR(3)` and its other names.
-fn length(written: &Expr) -> Option<Length> {
+/// Length in the written form of a type: `VARCHAR(3)` and its other names.
+fn written_length(written: &Expr) -> Option<Length> {
     let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = written else { return None };
     let text = text.to_ascii_lowercase();
     let (name, rest) = text.split_once('(').unwrap_or((text.as_str(), ""));

@@ -1,11 +1,14 @@
-//! What `sqlparser` cannot read, turned into what it can, on the tokens of a query.
+//! Token rewrites of Flink's forms, which `sqlparser` cannot parse.
 //!
-//! Flink's `TUMBLE(TABLE t, DESCRIPTOR(ts), size)`, also inside `TABLE(...)`, loses the words TABLE
-//! and DESCRIPTOR with their parentheses, `PARTITION BY` in `SESSION(t PARTITION BY k, ts, gap)` becomes
-//! a comma, LATERAL goes from before a call in FROM, which sees the tables before it anyway, and joins as
-//! of a time are marked ([`super::temporal`]); every other token keeps its span, so later complaints still
-//! point into the file. Constructs of streaming dialects that this release does not have and `sqlparser`
-//! would stumble over somewhere else are refused here by name.
+//! - `TUMBLE(TABLE t, DESCRIPTOR(ts), size)`, also inside `TABLE(...)`, loses the words TABLE and DESCRIPTOR
+//!   with their parentheses.
+//! - `PARTITION BY` in `SESSION(t PARTITION BY k, ts, gap)` becomes a comma.
+//! - LATERAL before a call in FROM is dropped: the call sees the tables before it anyway.
+//! - Joins as of a time are marked ([`super::temporal`]), options of `*` too ([`super::wildcard`]).
+//!
+//! Every other token keeps its span, so later mistakes still point into the file. Constructs of streaming
+//! dialects that this release does not support, and that `sqlparser` would report at another place, are
+//! refused here by name.
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -15,13 +18,15 @@ use crate::sql::parse::cursor::{Context, Read, is_word};
 /// Rewrites the tokens of a query.
 pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Vec<TokenWithSpan>> {
     for i in 0..tokens.len() {
-        if let Some((message, hint)) = refused(&tokens[i..], i.checked_sub(1).map(|p| &tokens[p].token)) {
+        if let Some((message, hint)) =
+            unsupported_construct(&tokens[i..], i.checked_sub(1).map(|p| &tokens[p].token))
+        {
             return Err(Mistake::new(context.pos(tokens[i].span.start), message).hint(hint));
         }
     }
     let mut dropped = vec![false; tokens.len()];
     for i in 0..tokens.len() {
-        // What is called in FROM sees the tables before it, with the word or without.
+        // A call in FROM sees the tables before it with and without LATERAL.
         let called = tokens.get(i + 2).is_some_and(|t| t.token == Token::LParen);
         dropped[i] |= is_bare_from(&tokens, i);
         dropped[i] |=
@@ -32,13 +37,14 @@ pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Ve
         // `TABLE ( TUMBLE ( ... ) )`.
         if i >= 2
             && is_word(&tokens[i - 2].token, "table")
-            && let Some(end) = closing(&tokens, i - 1)
+            && let Some(end) = closing_paren(&tokens, i - 1)
         {
             dropped[i - 2] = true;
             dropped[i - 1] = true;
             dropped[end] = true;
         }
-        let Some(end) = closing(&tokens, i + 1) else { continue };
+        // Without a closing parenthesis the parser reports the mistake.
+        let Some(end) = closing_paren(&tokens, i + 1) else { continue };
         if tokens.get(i + 2).is_some_and(|t| is_word(&t.token, "table")) {
             dropped[i + 2] = true;
         }
@@ -47,7 +53,9 @@ pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Ve
                 tokens[j].token = Token::Comma;
                 dropped[j + 1] = true;
             }
-            if let (true, Some(close)) = (is_word(&tokens[j].token, "descriptor"), closing(&tokens, j + 1)) {
+            if let (true, Some(close)) =
+                (is_word(&tokens[j].token, "descriptor"), closing_paren(&tokens, j + 1))
+            {
                 dropped[j] = true;
                 dropped[j + 1] = true;
                 dropped[close] = true;
@@ -55,10 +63,10 @@ pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Ve
         }
     }
     let kept = tokens.into_iter().zip(dropped).filter(|(_, drop)| !drop).map(|(token, _)| token).collect();
-    Ok(super::temporal::tokens(super::wildcard::tokens(kept)))
+    Ok(super::temporal::rewrite_tokens(super::wildcard::rewrite_tokens(kept)))
 }
 
-/// Tells whether FROM stands without what is to be trimmed: `TRIM(FROM s)`, `TRIM(BOTH FROM s)`.
+/// Tells whether `at` is a FROM without characters to trim: `TRIM(FROM s)`, `TRIM(BOTH FROM s)`.
 fn is_bare_from(tokens: &[TokenWithSpan], at: usize) -> bool {
     let word = |back: usize, text: &str| at >= back && is_word(&tokens[at - back].token, text);
     let opens = |back: usize| at >= back && tokens[at - back].token == Token::LParen;
@@ -66,14 +74,14 @@ fn is_bare_from(tokens: &[TokenWithSpan], at: usize) -> bool {
     word(0, "from") && ((opens(1) && word(2, "trim")) || (side && opens(2) && word(3, "trim")))
 }
 
-/// Whether `TUMBLE(`, `HOP(` or `SESSION(` begins here.
+/// Tells whether `TUMBLE(`, `HOP(` or `SESSION(` begins here.
 fn is_window(rest: &[TokenWithSpan]) -> bool {
     ["tumble", "hop", "session"].iter().any(|window| is_word(&rest[0].token, window))
         && rest.get(1).is_some_and(|t| t.token == Token::LParen)
 }
 
 /// Index of the `)` that closes the `(` at `open`; None if there is none.
-pub(in crate::sql::parse) fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+pub(in crate::sql::parse) fn closing_paren(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
     let mut depth = 0usize;
     if tokens.get(open)?.token != Token::LParen {
         return None;
@@ -93,8 +101,11 @@ pub(in crate::sql::parse) fn closing(tokens: &[TokenWithSpan], open: usize) -> O
     None
 }
 
-/// What begins here and is not in this release: message and hint.
-fn refused(rest: &[TokenWithSpan], before: Option<&Token>) -> Option<(&'static str, &'static str)> {
+/// Unsupported construct that begins here: message and hint.
+fn unsupported_construct(
+    rest: &[TokenWithSpan],
+    before: Option<&Token>,
+) -> Option<(&'static str, &'static str)> {
     let word = |i: usize, text: &str| rest.get(i).is_some_and(|t| is_word(&t.token, text));
     let opens = |i: usize| rest.get(i).is_some_and(|t| t.token == Token::LParen);
     let in_from = before.is_none_or(|t| {

@@ -1,7 +1,7 @@
-//! What JSONB needs of the parser: its operators with `?`, and its functions in FROM.
+//! Rewrites for JSONB: its operators with `?`, and its functions in FROM.
 //!
-//! The tokens are those of a dialect in which `?` stands for a parameter; inside queries and expressions
-//! they become the operators `?`, `?|` and `?&`. A function that lists the parts of a JSONB value becomes
+//! The generic tokeniser reads `?` as a parameter; inside queries and expressions such tokens become the
+//! operators `?`, `?|` and `?&`. A function that lists the parts of a JSONB value becomes
 //! the UNNEST of a function that gives them as an array: `FROM t, jsonb_array_elements(t.j) AS e`
 //! is `FROM t, UNNEST(herald_jsonb_elements(t.j)) AS e`.
 
@@ -13,8 +13,8 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
-/// Tokens with JSONB's operators in place of parameters.
-pub fn operators(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+/// Replaces parameters with JSONB's operators.
+pub fn restore_operators(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     for mut token in tokens {
         let joined = match (&token.token, out.last()) {
@@ -37,12 +37,12 @@ pub fn operators(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     out
 }
 
-/// Tells whether `next` stands right behind a `?`.
+/// Tells whether `last` is a `?` and `next` follows it without white space.
 fn is_question(last: &TokenWithSpan, next: &TokenWithSpan) -> bool {
     last.token == Token::Question && last.span.end == next.span.start
 }
 
-/// The functions in FROM: what gives their rows as an array, and the names of their columns.
+/// Functions in FROM, each with the function that returns its rows as an array, and its column names.
 const ROWS: [(&str, &str, &[&str]); 10] = [
     ("jsonb_array_elements", "herald_jsonb_elements", &["value"]),
     ("jsonb_array_elements_text", "herald_jsonb_elements_text", &["value"]),
@@ -56,28 +56,29 @@ const ROWS: [(&str, &str, &[&str]); 10] = [
     ("json_each_text", "herald_jsonb_each_text", &["key", "value"]),
 ];
 
-/// The array of the parts that the function `name` gives, where they have one column.
+/// Call that returns the rows of the function `name` as an array; None if it is not such a function, or has
+/// two columns.
 pub fn as_array(name: &str, f: &Function) -> Option<Expr> {
     let (_, function, _) = ROWS.iter().find(|row| row.0 == name && row.2.len() == 1)?;
     let FunctionArguments::List(list) = &f.args else { return None };
-    Some(call(function, Span::empty(), list.args.clone()))
+    Some(function_call(function, Span::empty(), list.args.clone()))
 }
 
-/// Puts UNNEST in place of every function that lists the parts of a JSONB value.
-pub fn rows(query: &mut Query) {
-    let mut listed = Listed { aliases: Vec::new() };
+/// Replaces every function in FROM that lists the parts of a JSONB value with UNNEST.
+pub fn unnest_functions(query: &mut Query) {
+    let mut listed = FunctionRewrite { aliases: Vec::new() };
     let _ = query.visit(&mut listed);
     if !listed.aliases.is_empty() {
-        let _ = query.visit(&mut Values(listed.aliases));
+        let _ = query.visit(&mut ElementAliases(listed.aliases));
     }
 }
 
-/// Replaces the functions, and remembers what elements are called.
-struct Listed {
+/// Replaces the functions, and collects the aliases of their elements.
+struct FunctionRewrite {
     aliases: Vec<String>,
 }
 
-impl VisitorMut for Listed {
+impl VisitorMut for FunctionRewrite {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
@@ -95,7 +96,7 @@ impl VisitorMut for Listed {
             return ControlFlow::Continue(());
         };
         let span = name.0.first().and_then(|part| part.as_ident()).map_or(Span::empty(), |ident| ident.span);
-        let list = call(function, span, args.clone());
+        let list = function_call(function, span, args.clone());
         let alias = alias.clone().unwrap_or_else(|| {
             let numbers = numbered.then_some(&"ordinality");
             let names = columns.iter().chain(numbers).map(|name| TableAliasColumnDef::from_name(*name));
@@ -120,7 +121,7 @@ impl VisitorMut for Listed {
     }
 }
 
-fn call(name: &str, span: Span, args: Vec<FunctionArg>) -> Expr {
+fn function_call(name: &str, span: Span, args: Vec<FunctionArg>) -> Expr {
     let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::with_span(span, name)]),
@@ -134,10 +135,10 @@ fn call(name: &str, span: Span, args: Vec<FunctionArg>) -> Expr {
     })
 }
 
-/// Lets the elements that `AS e` calls `e` go by `e.value`, too.
-struct Values(Vec<String>);
+/// Resolves `e.value` to `e.e`, the only column of the elements with the alias `e`.
+struct ElementAliases(Vec<String>);
 
-impl VisitorMut for Values {
+impl VisitorMut for ElementAliases {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
@@ -163,9 +164,10 @@ mod tests {
 
     fn parsed(text: &str) -> String {
         let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().unwrap();
-        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(operators(tokens));
+        let mut parser =
+            Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(restore_operators(tokens));
         let mut query = parser.parse_query().unwrap();
-        rows(&mut query);
+        unnest_functions(&mut query);
         query.to_string()
     }
 

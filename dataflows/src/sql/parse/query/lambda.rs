@@ -1,17 +1,18 @@
-//! Lambdas, as functions of arrays take them: `x -> expr`, `(x) -> expr`, `|x| expr`, `lambda x: expr`.
+//! Token rewrite of lambdas in calls of array functions: `x -> expr`, `(x) -> expr`, `|x| expr`, `lambda x:
+//! expr`.
 //!
-//! `->` is JSONB's operator, and binds as one. Where an argument of a function that takes a lambda begins
-//! with a name and an arrow, its tokens therefore become a call before anything is parsed:
+//! `sqlparser` reads `->` as JSONB's operator, with its precedence. Where an argument of a function that
+//! takes a lambda begins with a name and an arrow, its tokens therefore become a call before parsing:
 //! `array_filter(a, x -> x > 1)` is `array_filter(a, herald_lambda(x, x > 1))`.
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::sql::parse::cursor::is_word;
 
-/// Name of the call that stands for a lambda: its parameters, and what it computes.
+/// Name of the call that a lambda becomes; its arguments are the parameters and then the expression.
 pub const LAMBDA: &str = "herald_lambda";
 
-/// The functions that take a lambda.
+/// Functions that take a lambda.
 pub const FUNCTIONS: [&str; 22] = [
     "array_transform",
     "list_transform",
@@ -37,40 +38,40 @@ pub const FUNCTIONS: [&str; 22] = [
     "list_sort",
 ];
 
-/// A bracket that is open.
+/// State of an open bracket.
 #[derive(Clone, Copy, Default)]
-struct Open {
-    /// Its function takes a lambda.
+struct LambdaBracket {
+    /// Set when it is the bracket of a function that takes a lambda.
     takes: bool,
-    /// A lambda stands in it that is to be closed.
+    /// Set when a lambda in it is not closed yet.
     lambda: bool,
 }
 
-/// Tokens with lambdas as calls.
-pub fn calls(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+/// Rewrites lambdas to calls of [`LAMBDA`].
+pub fn rewrite_lambdas(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<LambdaBracket> = Vec::new();
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
         match &token.token {
             Token::LParen => {
                 let takes = out.last().is_some_and(|t| FUNCTIONS.iter().any(|f| is_word(&t.token, f)));
-                open.push(Open { takes, lambda: false });
+                open.push(LambdaBracket { takes, lambda: false });
             }
-            Token::LBracket | Token::LBrace => open.push(Open::default()),
+            Token::LBracket | Token::LBrace => open.push(LambdaBracket::default()),
             Token::RParen | Token::RBracket | Token::RBrace => {
                 let ends = open.pop().filter(|own| own.lambda);
-                out.extend(ends.map(|_| like(token, Token::RParen)));
+                out.extend(ends.map(|_| with_span_of(token, Token::RParen)));
             }
             Token::Comma => {
                 if let Some(own) = open.last_mut() {
                     if std::mem::take(&mut own.lambda) {
-                        out.push(like(token, Token::RParen));
+                        out.push(with_span_of(token, Token::RParen));
                     }
-                    if let Some((names, after)) = head(&tokens[at + 1..]).filter(|_| own.takes) {
+                    if let Some((names, after)) = read_parameters(&tokens[at + 1..]).filter(|_| own.takes) {
                         own.lambda = true;
                         out.push(token.clone());
-                        begin(&mut out, names);
+                        open_call(&mut out, names);
                         at += after + 1;
                         continue;
                     }
@@ -84,46 +85,46 @@ pub fn calls(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     out
 }
 
-/// `herald_lambda(x, y, `.
-fn begin(out: &mut Vec<TokenWithSpan>, names: Vec<&TokenWithSpan>) {
+/// Writes the beginning of the call, `herald_lambda(x, y, `.
+fn open_call(out: &mut Vec<TokenWithSpan>, names: Vec<&TokenWithSpan>) {
     let Some(first) = names.first() else { return };
-    out.push(like(first, Token::make_word(LAMBDA, None)));
-    out.push(like(first, Token::LParen));
+    out.push(with_span_of(first, Token::make_word(LAMBDA, None)));
+    out.push(with_span_of(first, Token::LParen));
     for name in names {
         out.push(name.clone());
-        out.push(like(name, Token::Comma));
+        out.push(with_span_of(name, Token::Comma));
     }
 }
 
-fn like(at: &TokenWithSpan, token: Token) -> TokenWithSpan {
+fn with_span_of(at: &TokenWithSpan, token: Token) -> TokenWithSpan {
     TokenWithSpan::new(token, at.span)
 }
 
-/// The parameters of a lambda that tokens begin with, and where its expression begins.
-fn head(tokens: &[TokenWithSpan]) -> Option<(Vec<&TokenWithSpan>, usize)> {
+/// Parameters of a lambda that begins here, and the index at which its expression begins.
+fn read_parameters(tokens: &[TokenWithSpan]) -> Option<(Vec<&TokenWithSpan>, usize)> {
     let is = |at: usize, token: &Token| tokens.get(at).is_some_and(|t| t.token == *token);
     let is_name = |at: usize| matches!(tokens.get(at).map(|t| &t.token), Some(Token::Word(_)));
     let first = tokens.first()?;
     if is_word(&first.token, "lambda") && is_name(1) {
-        let (names, end) = names(&tokens[1..])?;
+        let (names, end) = read_names(&tokens[1..])?;
         return is(end + 1, &Token::Colon).then_some((names, end + 2));
     }
     match &first.token {
         Token::Word(_) => is(1, &Token::Arrow).then(|| (vec![first], 2)),
         Token::LParen => {
-            let (names, end) = names(&tokens[1..])?;
+            let (names, end) = read_names(&tokens[1..])?;
             (is(end + 1, &Token::RParen) && is(end + 2, &Token::Arrow)).then_some((names, end + 3))
         }
         Token::Pipe => {
-            let (names, end) = names(&tokens[1..])?;
+            let (names, end) = read_names(&tokens[1..])?;
             is(end + 1, &Token::Pipe).then_some((names, end + 2))
         }
         _ => None,
     }
 }
 
-/// Names with commas between them, and where they end.
-fn names(tokens: &[TokenWithSpan]) -> Option<(Vec<&TokenWithSpan>, usize)> {
+/// Reads names separated by commas: the names, and the index behind the last.
+fn read_names(tokens: &[TokenWithSpan]) -> Option<(Vec<&TokenWithSpan>, usize)> {
     let mut names = Vec::new();
     let mut at = 0;
     loop {
@@ -148,7 +149,8 @@ mod tests {
     fn parsed(text: &str) -> String {
         let mut tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().unwrap();
         tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
-        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(calls(tokens));
+        let mut parser =
+            Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(rewrite_lambdas(tokens));
         parser.parse_expr().unwrap().to_string()
     }
 

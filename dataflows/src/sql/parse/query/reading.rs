@@ -1,14 +1,14 @@
-//! Expressions as PostgreSQL reads them, where `sqlparser` groups or names them otherwise.
+//! Corrections of parsed expressions that `sqlparser` groups or names otherwise than PostgreSQL.
 //!
 //! - `a IS DISTINCT FROM b AND c`: the parser takes `b AND c` for the right side. IS binds closer than
-//!   comparisons' conjunctions, so what follows is a condition of its own.
+//!   AND and OR, so `c` is a condition of its own.
 //! - `-2 ^ 2`: the parser negates the power. A sign binds closer than every operator but `::` and `[]`.
-//! - `(a, b) = (1, 2)`: a row is compared column by column, with NULL in any of them: `a = 1 AND b = 2`.
+//! - `(a, b) = (1, 2)`: a row is compared column by column, also with NULLs: `a = 1 AND b = 2`.
 //! - `(s).a` is `s['a']`.
 //! - `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
 //! - `x = ANY (SELECT ...)` is `x IN (SELECT ...)`, `x <> ALL (SELECT ...)` its NOT IN.
 //!
-//! Parentheses are nodes of their own in the tree, so that written grouping is never undone.
+//! Parentheses are nodes of their own in the tree, so these corrections never undo written grouping.
 
 use std::ops::ControlFlow;
 
@@ -20,12 +20,12 @@ use datafusion_sql::sqlparser::ast::{
 
 /// Corrects every expression in `node`.
 pub fn correct(node: &mut impl VisitMut) {
-    let _ = node.visit(&mut Reading);
+    let _ = node.visit(&mut ReadingCorrection);
 }
 
-struct Reading;
+struct ReadingCorrection;
 
-impl VisitorMut for Reading {
+impl VisitorMut for ReadingCorrection {
     type Break = ();
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
@@ -45,37 +45,44 @@ impl VisitorMut for Reading {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let taken = std::mem::replace(expr, Expr::Value(Value::Null.into()));
-        *expr = corrected(taken);
+        *expr = correct_expr(taken);
         ControlFlow::Continue(())
     }
 }
 
-fn corrected(expr: Expr) -> Expr {
+fn correct_expr(expr: Expr) -> Expr {
     match expr {
         Expr::IsDistinctFrom(left, right) => {
-            below(*right, looser_than_is, &|right| distinct(left.as_ref().clone(), right, false))
+            apply_below(*right, looser_than_is, &|right| distinct_from(left.as_ref().clone(), right, false))
         }
         Expr::IsNotDistinctFrom(left, right) => {
-            below(*right, looser_than_is, &|right| distinct(left.as_ref().clone(), right, true))
+            apply_below(*right, looser_than_is, &|right| distinct_from(left.as_ref().clone(), right, true))
         }
         Expr::UnaryOp { op: op @ (UnaryOperator::Minus | UnaryOperator::Plus), expr } => {
-            below(*expr, is_power, &|of| Expr::UnaryOp { op, expr: Box::new(of) })
+            apply_below(*expr, is_power, &|of| Expr::UnaryOp { op, expr: Box::new(of) })
         }
-        // NOT took what follows IS DISTINCT FROM with it.
-        Expr::UnaryOp { op: UnaryOperator::Not, expr } => {
-            below(*expr, is_conjunction, &|of| Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(of) })
-        }
-        Expr::BinaryOp { left, op, right } => match (row(&left), row(&right)) {
-            (Some(l), Some(r)) if l.len() == r.len() && is_comparison(&op) => nested(rows(l, &op, r)),
+        // The parser put the AND or OR behind IS DISTINCT FROM under NOT, too.
+        Expr::UnaryOp { op: UnaryOperator::Not, expr } => apply_below(*expr, is_conjunction, &|of| {
+            Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(of) }
+        }),
+        Expr::BinaryOp { left, op, right } => match (row_columns(&left), row_columns(&right)) {
+            (Some(l), Some(r)) if l.len() == r.len() && is_comparison(&op) => {
+                parenthesise(compare_rows(l, &op, r))
+            }
             _ => Expr::BinaryOp { left, op, right },
         },
         Expr::InList { expr, list, negated } => in_list(*expr, list, negated),
-        Expr::IsNull(of) => match row(&of) {
-            Some(parts) => nested(all(parts.into_iter().map(|p| Expr::IsNull(Box::new(p))), &Op::And)),
+        Expr::IsNull(of) => match row_columns(&of) {
+            Some(parts) => {
+                parenthesise(join_conditions(parts.into_iter().map(|p| Expr::IsNull(Box::new(p))), &Op::And))
+            }
             None => Expr::IsNull(of),
         },
-        Expr::IsNotNull(of) => match row(&of) {
-            Some(parts) => nested(all(parts.into_iter().map(|p| Expr::IsNotNull(Box::new(p))), &Op::And)),
+        Expr::IsNotNull(of) => match row_columns(&of) {
+            Some(parts) => parenthesise(join_conditions(
+                parts.into_iter().map(|p| Expr::IsNotNull(Box::new(p))),
+                &Op::And,
+            )),
             None => Expr::IsNotNull(of),
         },
         Expr::AnyOp { left, compare_op: Op::Eq, right, is_some } => match *right {
@@ -86,13 +93,13 @@ fn corrected(expr: Expr) -> Expr {
             Expr::Subquery(subquery) => Expr::InSubquery { expr: left, subquery, negated: true },
             other => Expr::AllOp { left, compare_op: Op::NotEq, right: Box::new(other) },
         },
-        Expr::CompoundFieldAccess { root, access_chain } => accessed(*root, access_chain),
+        Expr::CompoundFieldAccess { root, access_chain } => correct_access(*root, access_chain),
         other => other,
     }
 }
 
-/// `t.s[1].a`, whose parts in front of the first bracket are one name.
-fn accessed(root: Expr, chain: Vec<AccessExpr>) -> Expr {
+/// Corrects an access like `t.s[1].a`: the parts before the first bracket are one compound name.
+fn correct_access(root: Expr, chain: Vec<AccessExpr>) -> Expr {
     let mut chain = chain.into_iter().peekable();
     let root = match root {
         Expr::Identifier(first) => {
@@ -108,15 +115,15 @@ fn accessed(root: Expr, chain: Vec<AccessExpr>) -> Expr {
         }
         other => other,
     };
-    let access_chain: Vec<AccessExpr> = chain.map(field).collect();
+    let access_chain: Vec<AccessExpr> = chain.map(field_by_name).collect();
     match access_chain.is_empty() {
         true => root,
         false => Expr::CompoundFieldAccess { root: Box::new(root), access_chain },
     }
 }
 
-/// A field by its name in brackets.
-fn field(access: AccessExpr) -> AccessExpr {
+/// Turns `.field` into `['field']`.
+fn field_by_name(access: AccessExpr) -> AccessExpr {
     match access {
         AccessExpr::Dot(Expr::Identifier(name)) => {
             let text =
@@ -127,12 +134,12 @@ fn field(access: AccessExpr) -> AccessExpr {
     }
 }
 
-/// Puts `make` around the first operand of `expr` below the operators for which `passes` holds.
-fn below(expr: Expr, passes: fn(&Expr) -> bool, make: &dyn Fn(Expr) -> Expr) -> Expr {
+/// Applies `make` to the leftmost operand of `expr` below all operators for which `passes` holds.
+fn apply_below(expr: Expr, passes: fn(&Expr) -> bool, make: &dyn Fn(Expr) -> Expr) -> Expr {
     if !passes(&expr) {
         return make(expr);
     }
-    let down = |of: Box<Expr>| Box::new(below(*of, passes, make));
+    let down = |of: Box<Expr>| Box::new(apply_below(*of, passes, make));
     match expr {
         Expr::BinaryOp { left, op, right } => Expr::BinaryOp { left: down(left), op, right },
         Expr::IsNull(of) => Expr::IsNull(down(of)),
@@ -149,6 +156,7 @@ fn below(expr: Expr, passes: fn(&Expr) -> bool, make: &dyn Fn(Expr) -> Expr) -> 
     }
 }
 
+/// Tells whether an operator binds looser than, or as close as, IS.
 fn looser_than_is(expr: &Expr) -> bool {
     match expr {
         Expr::BinaryOp { op, .. } => matches!(op, Op::And | Op::Or | Op::Xor),
@@ -178,11 +186,11 @@ fn is_comparison(op: &Op) -> bool {
     matches!(op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq)
 }
 
-/// The columns of a row value of two and more.
-fn row(expr: &Expr) -> Option<Vec<Expr>> {
+/// Columns of a row value of two or more.
+fn row_columns(expr: &Expr) -> Option<Vec<Expr>> {
     match expr {
         Expr::Tuple(parts) if parts.len() > 1 => Some(parts.clone()),
-        Expr::Nested(inner) => row(inner),
+        Expr::Nested(inner) => row_columns(inner),
         Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("row") && f.over.is_none() => {
             let FunctionArguments::List(list) = &f.args else { return None };
             let parts = list.args.iter().map(|arg| match arg {
@@ -195,18 +203,19 @@ fn row(expr: &Expr) -> Option<Vec<Expr>> {
     }
 }
 
-fn nested(expr: Expr) -> Expr {
+fn parenthesise(expr: Expr) -> Expr {
     Expr::Nested(Box::new(expr))
 }
 
-fn all(parts: impl Iterator<Item = Expr>, op: &Op) -> Expr {
+/// Joins conditions by AND or OR, each in parentheses; TRUE if there are none.
+fn join_conditions(parts: impl Iterator<Item = Expr>, op: &Op) -> Expr {
     let join = |left, right| Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) };
-    let whole = parts.map(nested).reduce(join);
+    let whole = parts.map(parenthesise).reduce(join);
     whole.unwrap_or_else(|| Expr::Value(Value::Boolean(true).into()))
 }
 
-/// Two rows by one comparison. An order is decided by the first columns that differ.
-fn rows(left: Vec<Expr>, op: &Op, right: Vec<Expr>) -> Expr {
+/// Compares two rows of equal length. The first columns that differ decide an order.
+fn compare_rows(left: Vec<Expr>, op: &Op, right: Vec<Expr>) -> Expr {
     let pair = |op: &Op, (l, r): (Expr, Expr)| Expr::BinaryOp {
         left: Box::new(l),
         op: op.clone(),
@@ -214,16 +223,16 @@ fn rows(left: Vec<Expr>, op: &Op, right: Vec<Expr>) -> Expr {
     };
     let mut pairs: Vec<(Expr, Expr)> = left.into_iter().zip(right).collect();
     match op {
-        Op::Eq => all(pairs.into_iter().map(|p| pair(op, p)), &Op::And),
-        Op::NotEq => all(pairs.into_iter().map(|p| pair(op, p)), &Op::Or),
+        Op::Eq => join_conditions(pairs.into_iter().map(|p| pair(op, p)), &Op::And),
+        Op::NotEq => join_conditions(pairs.into_iter().map(|p| pair(op, p)), &Op::Or),
         _ => {
             let strict = match op {
                 Op::LtEq => Op::Lt,
                 Op::GtEq => Op::Gt,
                 other => other.clone(),
             };
-            let Some(last) = pairs.pop() else { return all(std::iter::empty(), &Op::And) };
-            // Only where the first are equal are the next looked at.
+            let Some(last) = pairs.pop() else { return join_conditions(std::iter::empty(), &Op::And) };
+            // From the last pair outwards: a pair decides only where all before it are equal.
             pairs.into_iter().rev().fold(pair(op, last), |rest, first| Expr::Case {
                 case_token: AttachedToken::empty(),
                 end_token: AttachedToken::empty(),
@@ -235,26 +244,32 @@ fn rows(left: Vec<Expr>, op: &Op, right: Vec<Expr>) -> Expr {
     }
 }
 
-/// A row in a list of rows.
+/// Rewrites IN of a list of rows to comparisons, if all rows have as many columns as the left side.
 fn in_list(expr: Expr, list: Vec<Expr>, negated: bool) -> Expr {
-    let items: Option<Vec<Vec<Expr>>> = list.iter().map(row).collect();
-    let (Some(left), Some(items)) = (row(&expr), items) else {
+    let items: Option<Vec<Vec<Expr>>> = list.iter().map(row_columns).collect();
+    let (Some(left), Some(items)) = (row_columns(&expr), items) else {
         return Expr::InList { expr: Box::new(expr), list, negated };
     };
     if items.iter().any(|item| item.len() != left.len()) {
         return Expr::InList { expr: Box::new(expr), list, negated };
     }
-    let any = nested(all(items.into_iter().map(|item| rows(left.clone(), &Op::Eq, item)), &Op::Or));
-    if negated { nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(any) }) } else { any }
+    let any = parenthesise(join_conditions(
+        items.into_iter().map(|item| compare_rows(left.clone(), &Op::Eq, item)),
+        &Op::Or,
+    ));
+    if negated { parenthesise(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(any) }) } else { any }
 }
 
-/// `left IS [NOT] DISTINCT FROM right`, of rows column by column.
-fn distinct(left: Expr, right: Expr, not: bool) -> Expr {
-    if let (Some(l), Some(r)) = (row(&left), row(&right))
+/// Builds `left IS [NOT] DISTINCT FROM right`, for rows column by column.
+fn distinct_from(left: Expr, right: Expr, not: bool) -> Expr {
+    if let (Some(l), Some(r)) = (row_columns(&left), row_columns(&right))
         && l.len() == r.len()
     {
         let op = if not { Op::And } else { Op::Or };
-        return nested(all(l.into_iter().zip(r).map(|(l, r)| distinct(l, r, not)), &op));
+        return parenthesise(join_conditions(
+            l.into_iter().zip(r).map(|(l, r)| distinct_from(l, r, not)),
+            &op,
+        ));
     }
     let (left, right) = (Box::new(left), Box::new(right));
     if not { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }

@@ -1,9 +1,10 @@
-//! Functions that give rows, in the SELECT list: `SELECT id, unnest(tags) AS tag FROM t`.
+//! Set-returning functions in the SELECT list: `SELECT id, unnest(tags) AS tag FROM t`.
 //!
-//! The planner has `unnest` there, with PostgreSQL's meaning: rows are made behind WHERE, GROUP BY and
-//! functions OVER, and before DISTINCT and LIMIT. The other functions are the `unnest` of an array. Several in
-//! one list run in step, the shorter ones filled up with NULL: they are one `unnest` of their items side by
-//! side. One that the query groups by is put in FROM, since groups are made of its items.
+//! The planner has `unnest` there, with PostgreSQL's meaning: rows are made after WHERE, GROUP BY and
+//! window functions, and before DISTINCT and LIMIT. The other functions become the `unnest` of an array.
+//! Several in one list advance together, the shorter ones padded with NULL: they become one `unnest` of an
+//! array of structs ([`ABREAST`]). Functions that the query groups by are moved to FROM, because the groups
+//! are made of their items.
 
 use std::ops::ControlFlow;
 
@@ -22,26 +23,27 @@ use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::fold;
 use crate::sql::syntax::sugar::call;
 
-/// The relation of items that a query groups by.
+/// Alias of the UNNEST in FROM whose items a query groups by.
 const ITEMS: &str = "__items";
 
-/// Writes the functions in the SELECT lists of `query` as `unnest`, and tells what cannot stand where it does.
+/// Rewrites the functions in the SELECT lists of `query` to `unnest`; returns refusals of misplaced ones.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
-    let mut rows = Rows { file, mistakes: vec![] };
+    let mut rows = SelectListRewrite { file, mistakes: vec![] };
     let _ = query.visit(&mut rows);
     rows.mistakes
 }
 
-struct Rows {
+/// Visitor that rewrites the SELECT lists.
+struct SelectListRewrite {
     file: usize,
     mistakes: Vec<Mistake>,
 }
 
-impl VisitorMut for Rows {
+impl VisitorMut for SelectListRewrite {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        let mut found = Found::default();
+        let mut found = CallExtractor::default();
         let mut items = Vec::new();
         for (at, item) in select.projection.iter_mut().enumerate() {
             let before = found.calls.len();
@@ -53,6 +55,7 @@ impl VisitorMut for Rows {
                 }
             }
         }
+        // Misplaced calls are reported all together, and nothing is rewritten.
         for at in &found.misplaced {
             self.refuse(*at, "a function that gives rows cannot stand inside CASE, coalesce or an aggregate");
         }
@@ -64,14 +67,14 @@ impl VisitorMut for Rows {
             return ControlFlow::Continue(());
         }
         name_items(select, items);
-        let grouped = grouped(select, &found.calls);
+        let grouped = find_grouped(select, &found.calls);
         if grouped.iter().any(|by| *by) && grouped.iter().any(|by| !by) {
             self.refuse(found.calls[0].at, "only some of the functions that give rows are grouped by");
         }
         let lists: Vec<Expr> = found.calls.iter().map(|call| call.list.clone()).collect();
-        let mut put = Put { values: vec![] };
+        let mut put = MarkReplacer { values: vec![] };
         if grouped.first() == Some(&true) {
-            put.values = (0..lists.len()).map(item).collect();
+            put.values = (0..lists.len()).map(item_column).collect();
             select.from.push(in_from(lists));
         } else {
             put.values = in_list(lists);
@@ -82,33 +85,33 @@ impl VisitorMut for Rows {
     }
 }
 
-impl Rows {
+impl SelectListRewrite {
     fn refuse(&mut self, at: Location, message: &str) {
         let pos = Pos { file: self.file, line: at.line, column: at.column };
         self.mistakes.push(Mistake::new(pos, message).hint("put it in FROM: FROM t, UNNEST(t.items) AS i"));
     }
 }
 
-/// A call that gives rows.
-struct Call {
+/// Call of a set-returning function.
+struct RowCall {
     written: Expr,
-    /// The array whose items are its rows.
+    /// Array whose items are its rows.
     list: Expr,
     at: Location,
 }
 
-/// Takes the calls out of an expression, a mark in the place of each.
+/// Visitor that takes the calls out of an expression and leaves a numbered mark for each.
 #[derive(Default)]
-struct Found {
-    calls: Vec<Call>,
+struct CallExtractor {
+    calls: Vec<RowCall>,
     misplaced: Vec<Location>,
-    /// Number of subqueries around.
+    /// Number of enclosing subqueries.
     queries: usize,
-    /// Number of expressions around in which no such call may stand.
+    /// Number of enclosing expressions in which no such call may stand.
     closed: usize,
 }
 
-impl VisitorMut for Found {
+impl VisitorMut for CallExtractor {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
@@ -125,13 +128,13 @@ impl VisitorMut for Found {
         if self.queries > 0 {
             return ControlFlow::Continue(());
         }
-        if let Some((list, at)) = list(expr) {
+        if let Some((list, at)) = array_of_call(expr) {
             if self.closed > 0 {
                 self.misplaced.push(at);
             }
-            let marked = mark(self.calls.len());
+            let marked = mark_expr(self.calls.len());
             let written = std::mem::replace(expr, marked);
-            self.calls.push(Call { written, list, at });
+            self.calls.push(RowCall { written, list, at });
         } else if is_closed(expr) {
             self.closed += 1;
         }
@@ -146,7 +149,7 @@ impl VisitorMut for Found {
     }
 }
 
-/// Tells whether nothing that gives rows may stand in an expression.
+/// Tells whether no set-returning function may stand in an expression.
 fn is_closed(expr: &Expr) -> bool {
     match expr {
         Expr::Case { .. } => true,
@@ -158,8 +161,8 @@ fn is_closed(expr: &Expr) -> bool {
     }
 }
 
-/// The array whose items a call gives as rows, and where the call stands.
-fn list(expr: &Expr) -> Option<(Expr, Location)> {
+/// Array whose items a set-returning call returns as rows, and the location of the call.
+fn array_of_call(expr: &Expr) -> Option<(Expr, Location)> {
     let Expr::Function(f) = expr else { return None };
     let at = f.name.span().start;
     if f.over.is_some() || at.line == 0 {
@@ -181,7 +184,7 @@ fn one_argument(f: &Function) -> Option<&Expr> {
     }
 }
 
-/// Gives items with such calls the names that they would have.
+/// Names items of the list as they would be named without the rewrite.
 fn name_items(select: &mut Select, items: Vec<(usize, Option<Ident>)>) {
     for (at, name) in items {
         let item = &mut select.projection[at];
@@ -191,11 +194,11 @@ fn name_items(select: &mut Select, items: Vec<(usize, Option<Ident>)>) {
     }
 }
 
-/// Which calls GROUP BY speaks of: by the place or the name of their item, or as they are written. Those
-/// written there become marks, too.
-fn grouped(select: &mut Select, calls: &[Call]) -> Vec<bool> {
+/// Tells for each call whether GROUP BY refers to it: by the number or the name of its item, or by the same
+/// expression. Calls in GROUP BY become marks, too.
+fn find_grouped(select: &mut Select, calls: &[RowCall]) -> Vec<bool> {
     let GroupByExpr::Expressions(by, _) = &mut select.group_by else { return vec![false; calls.len()] };
-    let mut spoken = vec![false; calls.len()];
+    let mut referred = vec![false; calls.len()];
     for expr in by.iter_mut() {
         let item = match &*expr {
             Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) => {
@@ -210,60 +213,61 @@ fn grouped(select: &mut Select, calls: &[Call]) -> Vec<bool> {
             }
             _ => None,
         };
-        let mut marks = Marks { calls, spoken: &mut spoken };
+        // The item is searched in a copy: it has its marks already, and only the record of them matters.
+        let mut marks = MarkFinder { calls, referred: &mut referred };
         if let Some(SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. }) = item {
             let _ = e.clone().visit(&mut marks);
         }
         let _ = expr.visit(&mut marks);
     }
-    spoken
+    referred
 }
 
-/// Notes which marks an expression has, and marks the calls in it.
-struct Marks<'a> {
-    calls: &'a [Call],
-    spoken: &'a mut Vec<bool>,
+/// Visitor that records the marks in an expression, and marks the calls in it.
+struct MarkFinder<'a> {
+    calls: &'a [RowCall],
+    referred: &'a mut Vec<bool>,
 }
 
-impl VisitorMut for Marks<'_> {
+impl VisitorMut for MarkFinder<'_> {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let at = marked(expr).or_else(|| self.calls.iter().position(|call| call.written == *expr));
+        let at = mark_index(expr).or_else(|| self.calls.iter().position(|call| call.written == *expr));
         if let Some(at) = at {
-            self.spoken[at] = true;
-            *expr = mark(at);
+            self.referred[at] = true;
+            *expr = mark_expr(at);
         }
         ControlFlow::Continue(())
     }
 }
 
-fn mark(at: usize) -> Expr {
+fn mark_expr(at: usize) -> Expr {
     Expr::Identifier(Ident::with_quote('"', format!("{ITEMS}:{at}")))
 }
 
-fn marked(expr: &Expr) -> Option<usize> {
+fn mark_index(expr: &Expr) -> Option<usize> {
     let Expr::Identifier(name) = expr else { return None };
     name.value.strip_prefix(ITEMS)?.strip_prefix(':')?.parse().ok()
 }
 
-/// Puts values in the places of marks.
-struct Put {
+/// Visitor that replaces marks with values.
+struct MarkReplacer {
     values: Vec<Expr>,
 }
 
-impl VisitorMut for Put {
+impl VisitorMut for MarkReplacer {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Some(value) = marked(expr).and_then(|at| self.values.get(at)) {
+        if let Some(value) = mark_index(expr).and_then(|at| self.values.get(at)) {
             *expr = value.clone();
         }
         ControlFlow::Continue(())
     }
 }
 
-/// The calls as `unnest` in the list.
+/// Values of the calls as `unnest` in the list.
 fn in_list(lists: Vec<Expr>) -> Vec<Expr> {
     let count = lists.len();
     let unnested = |list| call("unnest", vec![list]);
@@ -275,7 +279,7 @@ fn in_list(lists: Vec<Expr>) -> Vec<Expr> {
     (0..count).map(|at| call("get_field", vec![rows.clone(), name(at)])).collect()
 }
 
-/// The calls as UNNEST in FROM.
+/// Item of FROM that unnests the arrays of the calls.
 fn in_from(lists: Vec<Expr>) -> TableWithJoins {
     let columns = (0..lists.len()).map(|at| TableAliasColumnDef::from_name(field(at))).collect();
     let list = match lists.len() {
@@ -293,7 +297,7 @@ fn in_from(lists: Vec<Expr>) -> TableWithJoins {
     TableWithJoins { relation, joins: vec![] }
 }
 
-fn item(at: usize) -> Expr {
+fn item_column(at: usize) -> Expr {
     Expr::CompoundIdentifier(vec![Ident::new(ITEMS), Ident::new(field(at))])
 }
 

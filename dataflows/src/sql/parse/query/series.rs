@@ -1,8 +1,8 @@
-//! `generate_series(...)` and UNNEST of constants in FROM.
+//! Rewrite of `generate_series(...)` and UNNEST of constants in FROM.
 //!
-//! Rows that depend on no other relation are VALUES: the call is evaluated here, once, and its items stand
-//! in its place. With arguments from relations before it, `generate_series(1, t.n) AS g` is
-//! `UNNEST(generate_series(1, t.n)) AS g`. A column has the name of the call's alias, as in PostgreSQL.
+//! A call without columns is evaluated here, once, and replaced with VALUES of its items. With arguments
+//! from relations before it, `generate_series(1, t.n) AS g` becomes `UNNEST(generate_series(1, t.n)) AS g`.
+//! The column has the name of the call's alias, as in PostgreSQL.
 
 use std::ops::ControlFlow;
 
@@ -22,19 +22,19 @@ use crate::sql::diagnostics::error::Mistake;
 use crate::sql::query::constant_value;
 use crate::sql::syntax::sugar::call;
 
-/// Replaces the calls in `query`, and tells what cannot be evaluated.
+/// Replaces the calls in `query`; returns mistakes of constant calls that cannot be evaluated.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
-    let mut series = Series { file, mistakes: vec![] };
+    let mut series = SeriesRewrite { file, mistakes: vec![] };
     let _ = query.visit(&mut series);
     series.mistakes
 }
 
-struct Series {
+struct SeriesRewrite {
     file: usize,
     mistakes: Vec<Mistake>,
 }
 
-impl VisitorMut for Series {
+impl VisitorMut for SeriesRewrite {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
@@ -49,7 +49,7 @@ impl VisitorMut for Series {
                 let Some(unnamed) = unnamed.collect::<Option<Vec<_>>>() else {
                     return ControlFlow::Continue(());
                 };
-                let named = alias.clone().or_else(|| Some(named("generate_series")));
+                let named = alias.clone().or_else(|| Some(alias_named("generate_series")));
                 (call("generate_series", unnamed), named, *with_ordinality)
             }
             TableFactor::UNNEST { alias, array_exprs, with_ordinality, with_offset: false, .. } => {
@@ -57,13 +57,13 @@ impl VisitorMut for Series {
                 if !is_constant(list) {
                     return ControlFlow::Continue(());
                 }
-                (list.clone(), alias.clone().or_else(|| Some(named("unnest"))), *with_ordinality)
+                (list.clone(), alias.clone().or_else(|| Some(alias_named("unnest"))), *with_ordinality)
             }
             _ => return ControlFlow::Continue(()),
         };
         let at = factor.span().start;
         if !numbered && is_constant(&list) {
-            match rows(&list) {
+            match constant_rows(&list) {
                 Ok(subquery) => {
                     let alias = alias.map(with_column);
                     *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
@@ -86,11 +86,11 @@ impl VisitorMut for Series {
     }
 }
 
-fn named(name: &str) -> TableAlias {
+fn alias_named(name: &str) -> TableAlias {
     TableAlias { explicit: true, name: Ident::new(name), columns: vec![], at: None }
 }
 
-/// The alias with a column of its own name, where it has none.
+/// Adds a column of the alias's own name to an alias without columns.
 fn with_column(mut alias: TableAlias) -> TableAlias {
     if alias.columns.is_empty() {
         let mut column = datafusion_sql::sqlparser::ast::TableAliasColumnDef::from_name("x");
@@ -100,7 +100,7 @@ fn with_column(mut alias: TableAlias) -> TableAlias {
     alias
 }
 
-/// Tells whether no column has a part in an expression.
+/// Tells whether an expression reads no column and no relation.
 fn is_constant(expr: &Expr) -> bool {
     struct Names(bool);
     impl Visitor for Names {
@@ -129,8 +129,8 @@ fn is_constant(expr: &Expr) -> bool {
     !names.0
 }
 
-/// `VALUES (CAST('1' AS BIGINT)), ...`: the items of a constant list.
-fn rows(list: &Expr) -> Result<Box<Query>, String> {
+/// Builds `VALUES (CAST('1' AS BIGINT)), ...` of the items of a constant list.
+fn constant_rows(list: &Expr) -> Result<Box<Query>, String> {
     let value = constant_value(list)?;
     let Some(lists) = value.as_list_opt::<i32>().filter(|l| l.len() == 1) else {
         return Err(format!("{list} is no array"));
@@ -139,16 +139,16 @@ fn rows(list: &Expr) -> Result<Box<Query>, String> {
     if items.len() > MAX_ITEMS {
         return Err(format!("{list} has {} rows, and {MAX_ITEMS} are the most", items.len()));
     }
-    let of = schemas::sql_type(&Field::new("", items.data_type().clone(), true));
+    let item_type = schemas::sql_type(&Field::new("", items.data_type().clone(), true));
     let item = |at: usize| -> Result<String, String> {
         if items.is_null(at) {
-            return Ok(format!("(CAST(NULL AS {of}))"));
+            return Ok(format!("(CAST(NULL AS {item_type}))"));
         }
         let text = array_value_to_string(&items, at).map_err(|e| e.to_string())?;
-        Ok(format!("(CAST('{}' AS {of}))", text.replace('\'', "''")))
+        Ok(format!("(CAST('{}' AS {item_type}))", text.replace('\'', "''")))
     };
     let text = match items.len() {
-        0 => format!("SELECT CAST(NULL AS {of}) WHERE FALSE"),
+        0 => format!("SELECT CAST(NULL AS {item_type}) WHERE FALSE"),
         rows => format!("VALUES {}", (0..rows).map(item).collect::<Result<Vec<_>, _>>()?.join(", ")),
     };
     let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&text);

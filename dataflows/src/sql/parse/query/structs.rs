@@ -1,7 +1,7 @@
-//! Values of several fields, as other dialects write them: `STRUCT(a AS x)`, `{'x': a}`.
+//! Token rewrite of struct values of other dialects: `STRUCT(a AS x)`, `{'x': a}`.
 //!
-//! Both become `named_struct('x', a)` before anything is parsed. `MAP {...}` becomes the call of a function
-//! that there is not, which says what to write.
+//! Both become `named_struct('x', a)` before parsing. `MAP {...}` becomes a call of `map`, which is refused
+//! later with a hint.
 
 use std::collections::VecDeque;
 
@@ -9,34 +9,34 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::sql::parse::cursor::is_word;
 
-/// Tokens with such values as calls.
-pub fn calls(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut calls = Calls { out: Vec::with_capacity(tokens.len()), open: vec![] };
+/// Rewrites such values to calls of `named_struct`.
+pub fn rewrite_structs(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut calls = StructCalls { out: Vec::with_capacity(tokens.len()), open: vec![] };
     for (at, token) in tokens.iter().enumerate() {
         match &token.token {
-            Token::LBrace => calls.brace(token),
-            Token::LParen => calls.bracket(token, &tokens[at + 1..]),
-            Token::LBracket => calls.other(token),
-            Token::RParen | Token::RBracket => calls.closed(token),
+            Token::LBrace => calls.open_brace(token),
+            Token::LParen => calls.open_paren(token, &tokens[at + 1..]),
+            Token::LBracket => calls.open_other(token),
+            Token::RParen | Token::RBracket => calls.close_bracket(token),
             Token::RBrace => {
                 calls.open.pop();
                 calls.push(token, Token::RParen);
             }
-            Token::Comma => calls.comma(token),
-            Token::Colon => calls.colon(token),
+            Token::Comma => calls.next_item(token),
+            Token::Colon => calls.end_name(token),
             _ => calls.out.push(token.clone()),
         }
     }
     calls.out
 }
 
-/// Tokens written so far.
-struct Calls {
+/// Tokens written so far, and the brackets that are open.
+struct StructCalls {
     out: Vec<TokenWithSpan>,
-    open: Vec<Open>,
+    open: Vec<OpenBracket>,
 }
 
-impl Calls {
+impl StructCalls {
     fn push(&mut self, at: &TokenWithSpan, token: Token) {
         self.out.push(TokenWithSpan::new(token, at.span));
     }
@@ -45,71 +45,73 @@ impl Calls {
         self.out.last().is_some_and(|t| is_word(&t.token, word))
     }
 
-    /// `{`: a struct, or the argument of MAP.
-    fn brace(&mut self, token: &TokenWithSpan) {
+    /// Handles `{`: a struct, or the argument of MAP.
+    fn open_brace(&mut self, token: &TokenWithSpan) {
         if !self.is_behind("map") {
             self.push(token, Token::make_word(NAMED, None));
         }
         self.push(token, Token::LParen);
-        self.open.push(Open::Brace { named: false });
+        self.open.push(OpenBracket::Brace { named: false });
     }
 
-    /// `(`, perhaps that of `STRUCT(a AS x)`.
-    fn bracket(&mut self, token: &TokenWithSpan, rest: &[TokenWithSpan]) {
-        let names = if self.is_behind("struct") { names(rest) } else { None };
-        let Some(mut names) = names else { return self.other(token) };
+    /// Handles `(`, which may be that of `STRUCT(a AS x)`.
+    fn open_paren(&mut self, token: &TokenWithSpan, rest: &[TokenWithSpan]) {
+        let names = if self.is_behind("struct") { field_names(rest) } else { None };
+        let Some(mut names) = names else { return self.open_other(token) };
         if let Some(word) = self.out.last_mut() {
             word.token = Token::make_word(NAMED, None);
         }
         self.out.push(token.clone());
         let first = names.pop_front();
-        self.begin(token, first);
-        self.open.push(Open::Struct { names });
+        self.write_name(token, first);
+        self.open.push(OpenBracket::Struct { names });
     }
 
-    fn other(&mut self, token: &TokenWithSpan) {
-        self.open.push(Open::Other);
+    /// Handles any other opening bracket.
+    fn open_other(&mut self, token: &TokenWithSpan) {
+        self.open.push(OpenBracket::Other);
         self.out.push(token.clone());
     }
 
-    /// The end of a bracket; `AS name` stands in front of that of a struct.
-    fn closed(&mut self, token: &TokenWithSpan) {
-        if let Some(Open::Struct { .. }) = self.open.pop() {
+    /// Handles the end of a bracket. Before that of a struct, `AS name` is removed: the last two tokens.
+    fn close_bracket(&mut self, token: &TokenWithSpan) {
+        if let Some(OpenBracket::Struct { .. }) = self.open.pop() {
             self.out.truncate(self.out.len().saturating_sub(2));
         }
         self.out.push(token.clone());
     }
 
-    fn comma(&mut self, token: &TokenWithSpan) {
+    /// Handles a comma: in a struct, removes `AS name` and writes the name of the next field.
+    fn next_item(&mut self, token: &TokenWithSpan) {
         let next = match self.open.last_mut() {
-            Some(Open::Struct { names }) => {
+            Some(OpenBracket::Struct { names }) => {
                 self.out.truncate(self.out.len().saturating_sub(2));
                 names.pop_front()
             }
-            Some(Open::Brace { named }) => {
+            Some(OpenBracket::Brace { named }) => {
                 *named = false;
                 None
             }
             _ => None,
         };
         self.out.push(token.clone());
-        self.begin(token, next);
+        self.write_name(token, next);
     }
 
-    /// `:`, behind the name of a field or elsewhere.
-    fn colon(&mut self, token: &TokenWithSpan) {
+    /// Handles `:`, behind the name of a field or elsewhere.
+    fn end_name(&mut self, token: &TokenWithSpan) {
         match (self.open.last_mut(), self.out.last_mut()) {
-            (Some(Open::Brace { named }), Some(name)) if !*named => {
+            (Some(OpenBracket::Brace { named }), Some(name)) if !*named => {
                 *named = true;
-                name.token = text(&name.token);
+                name.token = name_as_text(&name.token);
                 self.push(token, Token::Comma);
             }
             _ => self.out.push(token.clone()),
         }
     }
 
-    /// The name of a field in front of its value.
-    fn begin(&mut self, at: &TokenWithSpan, name: Option<Token>) {
+    /// Writes the name of a field before its value.
+    fn write_name(&mut self, at: &TokenWithSpan, name: Option<Token>) {
         if let Some(name) = name {
             self.push(at, name);
             self.push(at, Token::Comma);
@@ -117,21 +119,21 @@ impl Calls {
     }
 }
 
-/// The function that makes a struct of names and values.
+/// Function that makes a struct of names and values.
 const NAMED: &str = "named_struct";
 
-/// A bracket that is open.
-enum Open {
-    /// `{`, and whether the name of the field at hand was read.
+/// Kind of an open bracket.
+enum OpenBracket {
+    /// `{`; `named` is set once the name of the current field has been read.
     Brace { named: bool },
-    /// That of `STRUCT(... AS name)`, and the names that are to come.
+    /// The bracket of `STRUCT(... AS name)`, with the names of the fields still to be written.
     Struct { names: VecDeque<Token> },
-    /// Any other.
+    /// Any other bracket.
     Other,
 }
 
-/// A name as text.
-fn text(token: &Token) -> Token {
+/// Turns a name into a string literal.
+fn name_as_text(token: &Token) -> Token {
     match token {
         Token::Word(word) => {
             Token::SingleQuotedString(crate::sql::parse::cursor::fold(&word.value, word.quote_style))
@@ -140,8 +142,8 @@ fn text(token: &Token) -> Token {
     }
 }
 
-/// The names of arguments up to the closing bracket, where each of them ends with `AS name`.
-fn names(tokens: &[TokenWithSpan]) -> Option<VecDeque<Token>> {
+/// Names of the arguments up to the closing bracket; None unless each of them ends with `AS name`.
+fn field_names(tokens: &[TokenWithSpan]) -> Option<VecDeque<Token>> {
     let (mut names, mut depth) = (VecDeque::new(), 0usize);
     for (at, token) in tokens.iter().enumerate() {
         let ends = match &token.token {
@@ -163,7 +165,7 @@ fn names(tokens: &[TokenWithSpan]) -> Option<VecDeque<Token>> {
         if !is_word(&word.token, "as") || !matches!(name.token, Token::Word(_)) {
             return None;
         }
-        names.push_back(text(&name.token));
+        names.push_back(name_as_text(&name.token));
         if token.token == Token::RParen {
             return Some(names);
         }
@@ -193,7 +195,7 @@ mod tests {
         for (text, expected) in cases {
             let mut tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().unwrap();
             tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
-            let tokens = calls(tokens);
+            let tokens = rewrite_structs(tokens);
             let Ok(parsed) =
                 Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens).parse_expr()
             else {

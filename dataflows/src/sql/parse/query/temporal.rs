@@ -1,10 +1,10 @@
 //! `[LEFT] ASOF JOIN t MATCH_CONDITION (a.ts >= b.ts) ON ...` and `JOIN t FOR SYSTEM_TIME AS OF PROCTIME()`
-//! as plain joins that carry a mark.
+//! as plain joins whose condition carries a mark.
 //!
-//! The planner knows plain joins only, so the condition says which kind was meant, as a call of a
-//! function that nobody writes: `ASOF` around the match condition, `LOOKUP` around the whole
-//! condition. What `sqlparser` cannot read of either is first changed on the tokens; the tree is
-//! changed next. Joins with such a mark are told apart again after planning.
+//! The planner knows plain joins only, so the condition names the kind of join by a call of a reserved
+//! function: [`ASOF`] around the match condition, [`LOOKUP`] around the whole condition. Syntax that
+//! `sqlparser` cannot parse is changed on the tokens first, the tree after parsing. After planning, the
+//! marks identify these joins ([`crate::sql::logical::joins::temporal`]).
 
 use std::ops::ControlFlow;
 
@@ -20,18 +20,18 @@ use crate::sql::ast::Pos;
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::{fold, is_word};
 
-/// Marks the match condition of an as-of join.
+/// Function that marks the match condition of an as-of join.
 pub(crate) const ASOF: &str = "herald_asof";
-/// Marks the condition of a join with a table as it is now.
+/// Function that marks the condition of a join with the current rows of a table.
 pub(crate) const LOOKUP: &str = "herald_lookup";
-/// Marks the match condition of a LEFT ASOF JOIN, on the tokens only.
+/// Function that marks the match condition of a LEFT ASOF JOIN, from the tokens to the rewrite of the tree.
 const OUTER: &str = "herald_outer";
-/// Stands before the name of a table that is read as it is now, on the tokens only.
+/// Qualifier of a table that is read by its current rows, from the tokens to the rewrite of the tree.
 const NOW: &str = "herald_now";
 
-/// Turns what `sqlparser` cannot read into what it can: LEFT of LEFT ASOF JOIN becomes a call around its
-/// condition, FOR SYSTEM_TIME AS OF PROCTIME() a qualifier of its table.
-pub fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+/// Rewrites the tokens of both joins: LEFT of LEFT ASOF JOIN becomes a call around its condition, FOR
+/// SYSTEM_TIME AS OF PROCTIME() a qualifier of its table.
+pub fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let word = |at: usize, text: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, text));
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let (mut at, mut outer) = (0, false);
@@ -42,15 +42,16 @@ pub fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             outer = true;
         } else if outer && word(at, "match_condition") {
             outer = false;
-            out.extend([token.clone(), made(Token::LParen), made(named(OUTER))]);
+            out.extend([token.clone(), made(Token::LParen), made(name_token(OUTER))]);
             // Its own parentheses become those of the call.
-            let Some(end) = super::flink::closing(&tokens, at + 1) else { return tokens };
+            let Some(end) = super::flink::closing_paren(&tokens, at + 1) else { return tokens };
             out.extend_from_slice(&tokens[at + 1..=end]);
             out.push(made(Token::RParen));
             at = end;
-        } else if let Some(length) = now(&tokens[at..]) {
+        } else if let Some(length) = proctime_length(&tokens[at..]) {
+            // The clause follows its table, which was written already.
             let Some(table) = out.pop() else { return tokens };
-            out.extend([made(named(NOW)), made(Token::Period), table]);
+            out.extend([made(name_token(NOW)), made(Token::Period), table]);
             at += length - 1;
         } else {
             out.push(token.clone());
@@ -60,7 +61,7 @@ pub fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     out
 }
 
-fn named(name: &str) -> Token {
+fn name_token(name: &str) -> Token {
     Token::Word(Word {
         value: name.to_owned(),
         quote_style: None,
@@ -68,8 +69,8 @@ fn named(name: &str) -> Token {
     })
 }
 
-/// How many tokens of `FOR SYSTEM_TIME AS OF PROCTIME()` begin here.
-fn now(rest: &[TokenWithSpan]) -> Option<usize> {
+/// Number of tokens of `FOR SYSTEM_TIME AS OF PROCTIME()`, if it begins here.
+fn proctime_length(rest: &[TokenWithSpan]) -> Option<usize> {
     let words = ["for", "system_time", "as", "of", "proctime"];
     let all = words.iter().enumerate().all(|(at, w)| rest.get(at).is_some_and(|t| is_word(&t.token, w)));
     let call = rest.get(5).is_some_and(|t| t.token == Token::LParen)
@@ -77,43 +78,43 @@ fn now(rest: &[TokenWithSpan]) -> Option<usize> {
     (all && call).then_some(7)
 }
 
-/// Turns the joins of a query into plain ones that carry a mark; returns what is wrong with them.
+/// Turns these joins of a query into plain ones with a marked condition; returns refusals.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
-    let mut walk = Joins { file, mistakes: Vec::new() };
+    let mut walk = JoinRewrite { file, mistakes: Vec::new() };
     let _: ControlFlow<()> = query.visit(&mut walk);
     walk.mistakes
 }
 
-struct Joins {
+struct JoinRewrite {
     file: usize,
     mistakes: Vec<Mistake>,
 }
 
-impl VisitorMut for Joins {
+impl VisitorMut for JoinRewrite {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        select.from.iter_mut().for_each(|item| self.chain(item));
+        select.from.iter_mut().for_each(|item| self.rewrite_chain(item));
         ControlFlow::Continue(())
     }
 }
 
-impl Joins {
-    fn chain(&mut self, item: &mut TableWithJoins) {
-        self.first(&mut item.relation);
+impl JoinRewrite {
+    fn rewrite_chain(&mut self, item: &mut TableWithJoins) {
+        self.rewrite_first(&mut item.relation);
         for join in &mut item.joins {
             if let TableFactor::NestedJoin { .. } = join.relation {
-                self.first(&mut join.relation);
+                self.rewrite_first(&mut join.relation);
             }
-            self.join(join);
+            self.rewrite_join(join);
         }
     }
 
-    /// A table that is joined with nothing before it.
-    fn first(&mut self, factor: &mut TableFactor) {
+    /// Rewrites the first table of a chain of joins, which has no join operator.
+    fn rewrite_first(&mut self, factor: &mut TableFactor) {
         let at = factor.span().start;
         if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
-            self.chain(table_with_joins);
+            self.rewrite_chain(table_with_joins);
         } else if let TableFactor::Table { name, .. } = factor
             && take_now(name)
         {
@@ -125,7 +126,7 @@ impl Joins {
         }
     }
 
-    fn join(&mut self, join: &mut Join) {
+    fn rewrite_join(&mut self, join: &mut Join) {
         let at = join.relation.span().start;
         let at = (at.line, at.column);
         if let TableFactor::Table { name, .. } = &mut join.relation
@@ -135,7 +136,7 @@ impl Joins {
                 JoinOperator::Join(JoinConstraint::On(on))
                 | JoinOperator::Inner(JoinConstraint::On(on))
                 | JoinOperator::Left(JoinConstraint::On(on))
-                | JoinOperator::LeftOuter(JoinConstraint::On(on)) => self.mark(LOOKUP, on, at),
+                | JoinOperator::LeftOuter(JoinConstraint::On(on)) => self.mark_condition(LOOKUP, on, at),
                 _ => self.refuse(
                     at,
                     "FOR SYSTEM_TIME AS OF PROCTIME() needs JOIN or LEFT JOIN with ON",
@@ -149,7 +150,7 @@ impl Joins {
             Some(inner) => (inner, true),
             None => (match_condition.clone(), false),
         };
-        self.mark(ASOF, &mut condition, at);
+        self.mark_condition(ASOF, &mut condition, at);
         let on = match constraint {
             JoinConstraint::On(on) => JoinConstraint::On(Expr::BinaryOp {
                 left: Box::new(Expr::Nested(Box::new(on.clone()))),
@@ -163,12 +164,12 @@ impl Joins {
     }
 
     /// Puts a call of `mark` around an expression.
-    fn mark(&mut self, mark: &str, expr: &mut Expr, at: (u64, u64)) {
-        // The call's own tokens have no spans: nobody wrote them.
-        let tokens = vec![named(mark), Token::LParen, named("x"), Token::RParen];
+    fn mark_condition(&mut self, mark: &str, expr: &mut Expr, at: (u64, u64)) {
+        // The tokens of the call have no spans, because they do not stand in the file.
+        let tokens = vec![name_token(mark), Token::LParen, name_token("x"), Token::RParen];
         match Parser::new(&PostgreSqlDialect {}).with_tokens(tokens).parse_expr() {
             Ok(mut call) => {
-                if let Some(argument) = argument(&mut call) {
+                if let Some(argument) = first_argument(&mut call) {
                     std::mem::swap(argument, expr);
                     *expr = call;
                 }
@@ -182,8 +183,8 @@ impl Joins {
     }
 }
 
-/// The only argument of a call.
-fn argument(call: &mut Expr) -> Option<&mut Expr> {
+/// First argument of a call.
+fn first_argument(call: &mut Expr) -> Option<&mut Expr> {
     let Expr::Function(function) = call else { return None };
     let FunctionArguments::List(list) = &mut function.args else { return None };
     match list.args.first_mut() {
@@ -192,14 +193,14 @@ fn argument(call: &mut Expr) -> Option<&mut Expr> {
     }
 }
 
-/// What stands in a call of [`OUTER`].
+/// Argument of a call of [`OUTER`]; None for another expression.
 fn outer_of(condition: &Expr) -> Option<Expr> {
     let mut call = condition.clone();
     let outer = matches!(&call, Expr::Function(f) if f.name.to_string() == OUTER);
-    if outer { argument(&mut call).cloned() } else { None }
+    if outer { first_argument(&mut call).cloned() } else { None }
 }
 
-/// Takes [`NOW`] off a table's name, if it is there.
+/// Removes the qualifier [`NOW`] from a table's name; returns true if it was there.
 fn take_now(name: &mut ObjectName) -> bool {
     let first = name.0.first().and_then(|part| part.as_ident());
     let now = name.0.len() == 2 && first.is_some_and(|i| fold(&i.value, i.quote_style) == NOW);

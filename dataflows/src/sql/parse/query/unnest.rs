@@ -1,11 +1,11 @@
-//! `UNNEST(list) AS item` in FROM, taken out of a query.
+//! Extraction of `UNNEST(list) AS item` in FROM.
 //!
 //! DataFusion cannot plan an UNNEST whose argument names the tables before it, so each is replaced
-//! by a table `__unnest_N` under the same alias and returned as an [`UnnestUse`]: the planner learns
+//! by a table `__unnest_N` under the same alias and returned as an [`UnnestUse`]. The planner takes
 //! the list's type from [`UnnestUse::probe`], registers the table, and later recognises the cross
-//! join with it. Uses come in an order in which each probe names only tables of earlier uses. UNNEST
-//! may follow a comma, CROSS JOIN, JOIN ... ON TRUE (all drop rows without items) or LEFT JOIN ...
-//! ON TRUE (keeps them); other places are refused.
+//! join with it. Uses are ordered so that each probe names only tables of earlier uses. UNNEST
+//! may follow a comma, CROSS JOIN, JOIN ... ON TRUE (these drop rows without items) or LEFT JOIN ...
+//! ON TRUE (which keeps them); other places are refused.
 
 use datafusion_sql::sqlparser::ast::{
     Cte, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, Spanned,
@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 use crate::sql::ast::Pos;
 use crate::sql::diagnostics::error::Mistake;
 
-/// Prefix of the names of tables that stand for lists.
+/// Prefix of the names of the tables that replace UNNESTs.
 pub const TABLE: &str = "__unnest_";
 
 /// One UNNEST taken out of a query.
@@ -27,95 +27,97 @@ pub const TABLE: &str = "__unnest_";
 pub struct UnnestUse {
     /// The N of `__unnest_N`.
     pub index: usize,
-    /// The table put in its place.
+    /// Table that replaces it.
     pub table: String,
-    /// The name its rows go by.
+    /// Alias of its rows.
     pub alias: Ident,
     /// The list.
     pub arg: Expr,
-    /// Whether each item comes with its number (WITH ORDINALITY).
+    /// True if each item comes with its number (WITH ORDINALITY).
     pub numbered: bool,
-    /// Whether a row without items stays (LEFT JOIN).
+    /// True if a row without items is kept (LEFT JOIN).
     pub outer: bool,
-    /// Tells whether it stands in a subquery of an expression.
+    /// True if it stands in a subquery of an expression.
     pub nested: bool,
-    /// Where the list stands.
+    /// Position of the list.
     pub pos: Pos,
-    /// What stands before it in the same FROM, earlier UNNESTs replaced.
+    /// Items before it in the same FROM, with earlier UNNESTs replaced.
     pub preceding: Vec<TableWithJoins>,
-    /// `[WITH ctes] SELECT arg FROM preceding`, to be planned for the list's type.
+    /// Query `[WITH ctes] SELECT arg FROM preceding`, whose plan gives the list's type.
     pub probe: Query,
 }
 
 /// Takes every UNNEST out of `query`, numbering from `first`.
 ///
 /// # Errors
-/// All that stand where they cannot be planned.
+/// A mistake for each UNNEST at a place where it cannot be planned.
 pub fn extract(query: &mut Query, file: usize, first: usize) -> Result<Vec<UnnestUse>, Vec<Mistake>> {
     let mut extract =
-        Extract { file, next: first, scope: Vec::new(), uses: Vec::new(), mistakes: Vec::new() };
-    extract.query(query);
+        UnnestExtractor { file, next: first, scope: Vec::new(), uses: Vec::new(), mistakes: Vec::new() };
+    extract.extract_query(query);
     if extract.mistakes.is_empty() {
-        let _ = Visit::visit(query, &mut Left(&mut extract));
+        let _ = Visit::visit(query, &mut RemainingUnnests(&mut extract));
     }
     if extract.mistakes.is_empty() { Ok(extract.uses) } else { Err(extract.mistakes) }
 }
 
-struct Extract {
+struct UnnestExtractor {
     file: usize,
     next: usize,
-    /// Common table expressions in sight, innermost last.
+    /// Visible common table expressions, innermost last.
     scope: Vec<Cte>,
     uses: Vec<UnnestUse>,
     mistakes: Vec<Mistake>,
 }
 
-impl Extract {
-    fn query(&mut self, query: &mut Query) {
+impl UnnestExtractor {
+    fn extract_query(&mut self, query: &mut Query) {
+        // CTEs of this query are visible to later ones and to its body, and not outside.
         let depth = self.scope.len();
         for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
-            self.query(&mut cte.query);
+            self.extract_query(&mut cte.query);
             self.scope.push(cte.clone());
         }
-        self.body(&mut query.body);
+        self.extract_body(&mut query.body);
         self.scope.truncate(depth);
     }
 
-    fn body(&mut self, body: &mut SetExpr) {
+    fn extract_body(&mut self, body: &mut SetExpr) {
         match body {
-            SetExpr::Select(select) => self.select(select),
-            SetExpr::Query(query) => self.query(query),
+            SetExpr::Select(select) => self.extract_select(select),
+            SetExpr::Query(query) => self.extract_query(query),
             SetExpr::SetOperation { left, right, .. } => {
-                self.body(left);
-                self.body(right);
+                self.extract_body(left);
+                self.extract_body(right);
             }
             _ => {}
         }
     }
 
-    fn select(&mut self, select: &mut Select) {
+    fn extract_select(&mut self, select: &mut Select) {
         let mut done: Vec<TableWithJoins> = Vec::with_capacity(select.from.len());
         for mut item in std::mem::take(&mut select.from) {
-            self.chain(&mut item, &done);
+            self.extract_chain(&mut item, &done);
             done.push(item);
         }
         select.from = done;
-        let mut within = Within(self);
+        let mut within = ExpressionSubqueries(self);
         let _ = VisitMut::visit(&mut select.projection, &mut within);
         let _ = VisitMut::visit(&mut select.selection, &mut within);
         let _ = VisitMut::visit(&mut select.having, &mut within);
     }
 
-    /// One item of FROM with its joins; `before` are the items before it.
-    fn chain(&mut self, item: &mut TableWithJoins, before: &[TableWithJoins]) {
-        self.factor(&mut item.relation, before, false);
+    /// Handles one item of FROM with its joins; `before` are the items before it.
+    fn extract_chain(&mut self, item: &mut TableWithJoins, before: &[TableWithJoins]) {
+        self.extract_factor(&mut item.relation, before, false);
         for i in 0..item.joins.len() {
+            // An UNNEST sees the items before this one, and the joins to the left of it.
             let mut preceding = before.to_vec();
             preceding
                 .push(TableWithJoins { relation: item.relation.clone(), joins: item.joins[..i].to_vec() });
             let join = &mut item.joins[i];
             let at = join.relation.span().start;
-            let outer = match (&join.relation, kind(&join.join_operator)) {
+            let outer = match (&join.relation, keeps_empty(&join.join_operator)) {
                 (TableFactor::UNNEST { .. }, None) => {
                     let message =
                         "UNNEST can only be joined by a comma, CROSS JOIN, or LEFT JOIN ... ON TRUE";
@@ -124,14 +126,16 @@ impl Extract {
                 }
                 (_, outer) => outer.unwrap_or(false),
             };
-            self.factor(&mut join.relation, &preceding, outer);
+            self.extract_factor(&mut join.relation, &preceding, outer);
         }
     }
 
-    fn factor(&mut self, factor: &mut TableFactor, preceding: &[TableWithJoins], outer: bool) {
+    fn extract_factor(&mut self, factor: &mut TableFactor, preceding: &[TableWithJoins], outer: bool) {
         match factor {
-            TableFactor::Derived { subquery, .. } => self.query(subquery),
-            TableFactor::NestedJoin { table_with_joins, .. } => self.chain(table_with_joins, preceding),
+            TableFactor::Derived { subquery, .. } => self.extract_query(subquery),
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                self.extract_chain(table_with_joins, preceding)
+            }
             TableFactor::UNNEST { .. } => {
                 let at = factor.span().start;
                 if preceding.is_empty() {
@@ -140,7 +144,7 @@ impl Extract {
                         "UNNEST stands before the table whose list it takes",
                         "write FROM t, UNNEST(t.list) AS item",
                     );
-                } else if let Some(table) = self.take(factor, preceding, outer) {
+                } else if let Some(table) = self.record_use(factor, preceding, outer) {
                     *factor = table;
                 }
             }
@@ -149,7 +153,7 @@ impl Extract {
     }
 
     /// Records one UNNEST and yields the table that takes its place.
-    fn take(
+    fn record_use(
         &mut self,
         factor: &TableFactor,
         preceding: &[TableWithJoins],
@@ -174,7 +178,7 @@ impl Extract {
             columns: Vec::new(),
             at: None,
         });
-        let probe = match self.probe(arg, preceding) {
+        let probe = match self.probe_query(arg, preceding) {
             Ok(probe) => probe,
             Err(error) => {
                 self.refuse(at, &format!("internal: {error}"), "write the list as a column first");
@@ -208,14 +212,14 @@ impl Extract {
         })
     }
 
-    /// `[WITH ctes] SELECT arg FROM preceding`.
-    fn probe(&self, arg: &Expr, preceding: &[TableWithJoins]) -> Result<Query, String> {
-        let mut query = parse("SELECT 1")?;
+    /// Builds `[WITH ctes] SELECT arg FROM preceding`.
+    fn probe_query(&self, arg: &Expr, preceding: &[TableWithJoins]) -> Result<Query, String> {
+        let mut query = parse_constant("SELECT 1")?;
         if let SetExpr::Select(select) = query.body.as_mut() {
             select.projection = vec![SelectItem::UnnamedExpr(arg.clone())];
             select.from = preceding.to_vec();
         }
-        // An inner name hides an outer one, and one WITH cannot hold both.
+        // An inner CTE hides an outer one of the same name; one WITH cannot have both.
         let hidden =
             |i: usize, cte: &Cte| self.scope[i + 1..].iter().any(|later| later.alias.name == cte.alias.name);
         let visible: Vec<Cte> = self
@@ -226,7 +230,7 @@ impl Extract {
             .map(|(_, cte)| cte.clone())
             .collect();
         if !visible.is_empty() {
-            let token = parse("WITH a AS (SELECT 1) SELECT 1")?.with.map(|with| with.with_token);
+            let token = parse_constant("WITH a AS (SELECT 1) SELECT 1")?.with.map(|with| with.with_token);
             query.with = token.map(|with_token| With { with_token, recursive: false, cte_tables: visible });
         }
         Ok(query)
@@ -238,8 +242,8 @@ impl Extract {
     }
 }
 
-/// Whether a join keeps rows without items; None for joins UNNEST cannot stand in.
-fn kind(operator: &JoinOperator) -> Option<bool> {
+/// Returns true if a join keeps rows without items; None for joins in which UNNEST cannot stand.
+fn keeps_empty(operator: &JoinOperator) -> Option<bool> {
     let on_true = |constraint: &JoinConstraint| match constraint {
         JoinConstraint::On(Expr::Value(value)) => value.value == Value::Boolean(true),
         _ => false,
@@ -256,17 +260,17 @@ fn kind(operator: &JoinOperator) -> Option<bool> {
     }
 }
 
-/// A constant query whose tokens have no spans.
-fn parse(text: &str) -> Result<Query, String> {
+/// Parses a constant query; its tokens have no spans, because they do not stand in the file.
+fn parse_constant(text: &str) -> Result<Query, String> {
     let dialect = PostgreSqlDialect {};
     let tokens: Vec<Token> = Tokenizer::new(&dialect, text).tokenize().map_err(|e| e.to_string())?;
     Parser::new(&dialect).with_tokens(tokens).parse_query().map(|query| *query).map_err(|e| e.to_string())
 }
 
-/// Walks the subqueries of expressions.
-struct Within<'a>(&'a mut Extract);
+/// Visitor of the subqueries in expressions.
+struct ExpressionSubqueries<'a>(&'a mut UnnestExtractor);
 
-impl VisitorMut for Within<'_> {
+impl VisitorMut for ExpressionSubqueries<'_> {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
@@ -274,17 +278,17 @@ impl VisitorMut for Within<'_> {
             expr
         {
             let before = self.0.uses.len();
-            self.0.query(subquery);
+            self.0.extract_query(subquery);
             self.0.uses[before..].iter_mut().for_each(|found| found.nested = true);
         }
         ControlFlow::Continue(())
     }
 }
 
-/// Finds what the walk did not reach: UNNEST in other places of an expression.
-struct Left<'a>(&'a mut Extract);
+/// Visitor that refuses the UNNESTs that extraction did not reach: in other places of an expression.
+struct RemainingUnnests<'a>(&'a mut UnnestExtractor);
 
-impl Visitor for Left<'_> {
+impl Visitor for RemainingUnnests<'_> {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {

@@ -1,7 +1,8 @@
-//! `* EXCLUDE (a, b)`, `* EXCEPT (a, b)` and `* REPLACE (expression AS a)`, as DuckDB and Snowflake have them.
+//! Options of `*` as in DuckDB and Snowflake: `* EXCLUDE (a, b)`, `* EXCEPT (a, b)` and
+//! `* REPLACE (expression AS a)`.
 //!
-//! The dialect that queries are read in has none of them. On the tokens each becomes a call of a function
-//! that nobody writes, behind the `*`, and the call becomes an option of the `*` once the query is read.
+//! The parser's dialect has none of them. On the tokens, each becomes a call of a reserved function behind
+//! the `*`; after parsing, the call becomes an option of the `*`.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +14,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
 
-use super::flink::closing;
+use super::flink::closing_paren;
 use crate::sql::ast::Pos;
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::{fold, is_word};
@@ -22,33 +23,34 @@ const EXCLUDE: &str = "herald_exclude";
 const REPLACE: &str = "herald_replace";
 const RENAME: &str = "herald_rename";
 
-/// The words behind a `*`, and the calls they become.
+/// Words of options behind a `*`, and the functions they become.
 const WORDS: [(&str, &str); 4] =
     [("exclude", EXCLUDE), ("except", EXCLUDE), ("replace", REPLACE), ("rename", RENAME)];
 
-/// Writes what stands behind a `*` as calls.
-pub fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+/// Rewrites the options behind each `*` to calls.
+pub fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut at = 0;
     while at < tokens.len() {
-        let all = tokens[at].token == Token::Mul && at > 0 && begins(&tokens[at - 1].token);
+        let wildcard = tokens[at].token == Token::Mul && at > 0 && precedes_wildcard(&tokens[at - 1].token);
         out.push(tokens[at].clone());
         at += 1;
-        while all && let Some(end) = option(&tokens, at, &mut out) {
+        while wildcard && let Some(end) = write_call(&tokens, at, &mut out) {
             at = end;
         }
     }
     out
 }
 
-/// Tells whether a `*` behind this token stands for columns.
-fn begins(before: &Token) -> bool {
+/// Tells whether a `*` behind this token means all columns, not multiplication.
+fn precedes_wildcard(before: &Token) -> bool {
     matches!(before, Token::Comma | Token::Period)
         || ["select", "distinct", "all"].iter().any(|word| is_word(before, word))
 }
 
-/// Writes the option that begins at `at` as a call, and tells what is behind it; None where none begins.
-fn option(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) -> Option<usize> {
+/// Writes the option that begins at `at` as a call, and returns the index behind it; None if none begins
+/// there.
+fn write_call(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) -> Option<usize> {
     let word = tokens.get(at)?;
     let (written, function) = WORDS.iter().find(|(name, _)| is_word(&word.token, name))?;
     let made = |token: Token| TokenWithSpan { token, span: word.span };
@@ -59,7 +61,7 @@ fn option(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) -> 
         out.push(made(Token::RParen));
         return Some(at + 2);
     }
-    let end = closing(tokens, at + 1)?;
+    let end = closing_paren(tokens, at + 1)?;
     let first = tokens.get(at + 2)?;
     let query = ["select", "with", "values"].iter().any(|word| is_word(&first.token, word));
     if query || first.token == Token::LParen && *written == "except" {
@@ -73,36 +75,36 @@ fn option(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) -> 
             Token::RParen => depth -= 1,
             _ => {}
         }
-        // `expression AS a` are two arguments.
+        // `expression AS a` becomes two arguments.
         let pair = depth == 1 && *function != EXCLUDE && is_word(&token.token, "as");
         out.push(if pair { TokenWithSpan { token: Token::Comma, span: token.span } } else { token.clone() });
     }
     Some(end + 1)
 }
 
-/// Makes options of the calls behind each `*` in `query`, and tells what cannot be one.
+/// Turns the calls behind each `*` in `query` into options; returns refusals of invalid ones.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
-    let mut options = Options { file, mistakes: vec![] };
+    let mut options = WildcardRewrite { file, mistakes: vec![] };
     let _ = query.visit(&mut options);
     options.mistakes
 }
 
-struct Options {
+struct WildcardRewrite {
     file: usize,
     mistakes: Vec<Mistake>,
 }
 
-impl VisitorMut for Options {
+impl VisitorMut for WildcardRewrite {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let mut items: Vec<SelectItem> = Vec::with_capacity(select.projection.len());
         for item in std::mem::take(&mut select.projection) {
-            match (call(&item), items.last_mut()) {
+            match (option_call(&item), items.last_mut()) {
                 (
                     Some(f),
                     Some(SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)),
-                ) => self.option(f, options),
+                ) => self.set_option(f, options),
                 _ => items.push(item),
             }
         }
@@ -111,21 +113,23 @@ impl VisitorMut for Options {
     }
 }
 
-/// The call that an item is, where it is one of those made here.
-fn call(item: &SelectItem) -> Option<&Function> {
+/// Call of a reserved function of this module, if the item is one.
+fn option_call(item: &SelectItem) -> Option<&Function> {
     let SelectItem::UnnamedExpr(Expr::Function(f)) = item else { return None };
     let name = f.name.0.first()?.as_ident()?;
     [EXCLUDE, REPLACE, RENAME].contains(&name.value.as_str()).then_some(f)
 }
 
-impl Options {
-    fn option(&mut self, f: &Function, options: &mut WildcardAdditionalOptions) {
+impl WildcardRewrite {
+    fn set_option(&mut self, f: &Function, options: &mut WildcardAdditionalOptions) {
         let at = f.name.span().start;
-        let args = arguments(f);
+        let args = call_arguments(f);
         match f.name.to_string().as_str() {
             EXCLUDE => {
-                let names: Option<Vec<ObjectName>> =
-                    args.iter().map(|arg| column(arg).map(|name| ObjectName::from(vec![name]))).collect();
+                let names: Option<Vec<ObjectName>> = args
+                    .iter()
+                    .map(|arg| column_name(arg).map(|name| ObjectName::from(vec![name])))
+                    .collect();
                 match names {
                     Some(mut names) if !names.is_empty() => {
                         if let Some(ExcludeSelectItem::Multiple(more)) = options.opt_exclude.take() {
@@ -138,7 +142,7 @@ impl Options {
             }
             REPLACE => {
                 let pairs = args.chunks(2).map(|pair| match pair {
-                    [expr, name] => column(name).map(|column_name| {
+                    [expr, name] => column_name(name).map(|column_name| {
                         let expr = expr.clone();
                         Box::new(ReplaceSelectElement { expr, column_name, as_keyword: true })
                     }),
@@ -165,7 +169,7 @@ impl Options {
     }
 }
 
-fn arguments(f: &Function) -> Vec<Expr> {
+fn call_arguments(f: &Function) -> Vec<Expr> {
     let FunctionArguments::List(list) = &f.args else { return vec![] };
     let args = list.args.iter().filter_map(|arg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
@@ -174,12 +178,12 @@ fn arguments(f: &Function) -> Vec<Expr> {
     args.collect()
 }
 
-/// The column that an expression names, as it counts.
-fn column(expr: &Expr) -> Option<Ident> {
+/// Column that an expression names, folded to lower case unless quoted.
+fn column_name(expr: &Expr) -> Option<Ident> {
     let Expr::Identifier(name) = expr else { return None };
-    let mut counts = Ident::with_quote('"', fold(&name.value, name.quote_style));
-    counts.span = name.span;
-    Some(counts)
+    let mut folded = Ident::with_quote('"', fold(&name.value, name.quote_style));
+    folded.span = name.span;
+    Some(folded)
 }
 
 #[cfg(test)]
@@ -193,7 +197,7 @@ mod tests {
     fn run(text: &str) -> Result<String, String> {
         let mut read = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().unwrap();
         read.retain(|t| !matches!(t.token, Token::Whitespace(_)));
-        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens(read));
+        let mut parser = Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(rewrite_tokens(read));
         let mut query = parser.parse_query().map_err(|e| e.to_string())?;
         match rewrite(&mut query, 0).first() {
             None => Ok(query.to_string()),

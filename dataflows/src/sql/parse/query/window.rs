@@ -1,11 +1,11 @@
-//! `TUMBLE`, `HOP` and `SESSION` in FROM, as derived tables over scalar functions.
+//! Rewrite of `TUMBLE`, `HOP` and `SESSION` in FROM to derived tables over scalar functions.
 //!
-//! `TUMBLE(t, ts, size)` becomes `(SELECT *, herald_tumble_start(ts, us, us) ...)`: every column of
-//! `t`, then `window_start` and `window_end`. `HOP(t, ts, slide, size)` unnests the starts of the
-//! windows a row is in; `SESSION` is a pair of window functions. A row whose time is NULL is in no window, and
-//! none of the three gives it. Without an alias the result keeps `t`'s name. Sizes are constants of fixed
-//! length. Table functions and factors that Herald does not have are refused on the same walk, by
-//! name and place. The rewritten trees carry spans only where the user's own names stand.
+//! `TUMBLE(t, ts, size)` becomes `(SELECT *, herald_tumble_start(ts, us, us) ...)`: every column of `t`, then
+//! `window_start` and `window_end`. `HOP(t, ts, slide, size)` unnests the starts of the windows a row is in;
+//! `SESSION` becomes a pair of window functions. A row whose time is NULL is in no window and dropped by all
+//! three. Without an alias the result keeps `t`'s name. Sizes are constants of fixed length. Table functions
+//! and factors that Herald does not have are refused on the same walk, by name and place. The rewritten trees
+//! have spans only for names that the user wrote.
 
 use std::ops::ControlFlow;
 
@@ -23,23 +23,23 @@ use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::{Read, fold};
 use crate::sql::parse::interval::interval_us;
 
-/// How many windows of a HOP a row may be in.
+/// Most windows of a HOP that a row may be in.
 const MAX_HOPS: i64 = 1_000;
 
-/// Turns the windows of a query into derived tables; returns what is wrong with them.
+/// Turns the windows of a query into derived tables; returns refusals.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
-    let mut walk = Windows { file, mistakes: Vec::new() };
+    let mut walk = WindowRewrite { file, mistakes: Vec::new() };
     let _: ControlFlow<()> = query.visit(&mut walk);
     walk.mistakes
 }
 
-/// The walk over a query.
-struct Windows {
+/// Visitor that rewrites the windows of a query.
+struct WindowRewrite {
     file: usize,
     mistakes: Vec<Mistake>,
 }
 
-impl Windows {
+impl WindowRewrite {
     fn pos(&self, at: Location) -> Pos {
         Pos { file: self.file, line: at.line, column: at.column }
     }
@@ -48,14 +48,17 @@ impl Windows {
         self.mistakes.push(Mistake::new(self.pos(at), message).hint(hint));
     }
 
-    /// The derived table a window function stands for; None for a plain table.
-    fn window(&mut self, factor: &TableFactor) -> Read<Option<TableFactor>> {
+    /// Derived table that replaces a window function; None for a plain table.
+    fn window_table(&mut self, factor: &TableFactor) -> Read<Option<TableFactor>> {
         let TableFactor::Table { name, alias, args: Some(args), .. } = factor else {
             return Ok(None);
         };
         let function = name.to_string().to_lowercase();
-        let call =
-            Call { file: self.file, function: function.to_uppercase(), at: self.pos(name.span().start) };
+        let call = WindowCall {
+            file: self.file,
+            function: function.to_uppercase(),
+            at: self.pos(name.span().start),
+        };
         let (template, table) = match function.as_str() {
             "tumble" => call.tumble(&args.args)?,
             "hop" => call.hop(&args.args)?,
@@ -101,7 +104,7 @@ impl Windows {
     }
 }
 
-impl VisitorMut for Windows {
+impl VisitorMut for WindowRewrite {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
@@ -143,7 +146,7 @@ impl VisitorMut for Windows {
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         self.check_factor(factor);
-        match self.window(factor) {
+        match self.window_table(factor) {
             Ok(Some(derived)) => *factor = derived,
             Ok(None) => {}
             Err(mistake) => self.mistakes.push(mistake),
@@ -152,33 +155,36 @@ impl VisitorMut for Windows {
     }
 }
 
-/// A call of a window function: its file, name and place.
-struct Call {
+/// Call of a window function: its file, name and position.
+struct WindowCall {
     file: usize,
     function: String,
     at: Pos,
 }
 
-impl Call {
+impl WindowCall {
     fn tumble(&self, args: &[FunctionArg]) -> Read<(Query, ObjectName)> {
         let usage = "write TUMBLE(t, ts, INTERVAL '1 hour')";
-        let [table, ts, size] = self.args(args, usage)?;
-        let (table, ts, size) =
-            (self.table(table, usage)?, self.column(ts, usage)?, self.length(size, "size")?);
+        let [table, ts, size] = self.exact_arguments(args, usage)?;
+        let (table, ts, size) = (
+            self.table_argument(table, usage)?,
+            self.column_argument(ts, usage)?,
+            self.length_argument(size, "size")?,
+        );
         let text = format!(
             "SELECT *, herald_tumble_start(__ts, {size}) AS window_start, \
              herald_tumble_end(__ts, {size}) AS window_end FROM __t WHERE __ts IS NOT NULL"
         );
-        Ok((self.fill(&text, &table, ts)?, table))
+        Ok((self.fill_template(&text, &table, ts)?, table))
     }
 
     fn hop(&self, args: &[FunctionArg]) -> Read<(Query, ObjectName)> {
         let usage =
             "write HOP(t, ts, slide, size), as in HOP(t, ts, INTERVAL '5 minutes', INTERVAL '1 hour')";
-        let [table, ts, slide, size] = self.args(args, usage)?;
-        let (table, ts) = (self.table(table, usage)?, self.column(ts, usage)?);
+        let [table, ts, slide, size] = self.exact_arguments(args, usage)?;
+        let (table, ts) = (self.table_argument(table, usage)?, self.column_argument(ts, usage)?);
         let at = self.pos(slide);
-        let (slide, size) = (self.length(slide, "slide")?, self.length(size, "size")?);
+        let (slide, size) = (self.length_argument(slide, "slide")?, self.length_argument(size, "size")?);
         if slide > size {
             return Err(Mistake::new(at, "the slide of a HOP is longer than its size")
                 .hint("rows between the windows would be lost; the slide comes before the size"));
@@ -191,16 +197,20 @@ impl Call {
             "SELECT *, herald_hop_end(window_start, {size}) AS window_end FROM \
              (SELECT *, unnest(herald_hop_starts(__ts, {slide}, {size})) AS window_start FROM __t) AS herald_hops"
         );
-        Ok((self.fill(&text, &table, ts)?, table))
+        Ok((self.fill_template(&text, &table, ts)?, table))
     }
 
     fn session(&self, args: &[FunctionArg]) -> Read<(Query, ObjectName)> {
         let usage = "write SESSION(t PARTITION BY k, ts, INTERVAL '10 minutes')";
-        let [table, keys @ .., ts, gap] = &self.positional(args, usage)?[..] else {
+        let [table, keys @ .., ts, gap] = &self.positional_arguments(args, usage)?[..] else {
             let message = format!("SESSION takes a table, a time and a gap, found {} arguments", args.len());
             return Err(Mistake::new(self.at, message).hint(usage));
         };
-        let (table, ts, gap) = (self.table(table, usage)?, self.column(ts, usage)?, self.length(gap, "gap")?);
+        let (table, ts, gap) = (
+            self.table_argument(table, usage)?,
+            self.column_argument(ts, usage)?,
+            self.length_argument(gap, "gap")?,
+        );
         let mut partition = Vec::new();
         for key in keys {
             match key {
@@ -215,21 +225,25 @@ impl Call {
              herald_session_end(__ts, {gap}) OVER ({by}ORDER BY __ts) AS window_end FROM __t \
              WHERE __ts IS NOT NULL"
         );
-        let mut query = self.fill(&text, &table, ts)?;
-        let _: ControlFlow<()> = query.visit(&mut Keys { keys: &partition });
+        let mut query = self.fill_template(&text, &table, ts)?;
+        let _: ControlFlow<()> = query.visit(&mut PartitionKeys { keys: &partition });
         Ok((query, table))
     }
 
-    /// The arguments, positional and as many as there must be.
-    fn args<'a, const N: usize>(&self, args: &'a [FunctionArg], usage: &str) -> Read<[&'a Expr; N]> {
-        let exprs = self.positional(args, usage)?;
+    /// Exactly `N` positional arguments.
+    fn exact_arguments<'a, const N: usize>(
+        &self,
+        args: &'a [FunctionArg],
+        usage: &str,
+    ) -> Read<[&'a Expr; N]> {
+        let exprs = self.positional_arguments(args, usage)?;
         let found = exprs.len();
         exprs.try_into().map_err(|_| {
             Mistake::new(self.at, format!("{} takes {N} arguments, found {found}", self.function)).hint(usage)
         })
     }
 
-    fn positional<'a>(&self, args: &'a [FunctionArg], usage: &str) -> Read<Vec<&'a Expr>> {
+    fn positional_arguments<'a>(&self, args: &'a [FunctionArg], usage: &str) -> Read<Vec<&'a Expr>> {
         let mut exprs = Vec::with_capacity(args.len());
         for arg in args {
             match arg {
@@ -254,7 +268,7 @@ impl Call {
         }
     }
 
-    fn table(&self, expr: &Expr, usage: &str) -> Read<ObjectName> {
+    fn table_argument(&self, expr: &Expr, usage: &str) -> Read<ObjectName> {
         match expr {
             Expr::Identifier(name) => Ok(ObjectName::from(vec![name.clone()])),
             Expr::CompoundIdentifier(names) => Ok(ObjectName::from(names.clone())),
@@ -268,7 +282,7 @@ impl Call {
         }
     }
 
-    fn column(&self, expr: &Expr, usage: &str) -> Read<Expr> {
+    fn column_argument(&self, expr: &Expr, usage: &str) -> Read<Expr> {
         match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => Ok(expr.clone()),
             other => {
@@ -279,7 +293,7 @@ impl Call {
         }
     }
 
-    fn length(&self, expr: &Expr, what: &str) -> Read<i64> {
+    fn length_argument(&self, expr: &Expr, what: &str) -> Read<i64> {
         let name = format!("{} {what}", self.function);
         let us = interval_us(expr).map_err(|message| {
             Mistake::new(self.pos(expr), format!("{name}: {message}"))
@@ -292,30 +306,30 @@ impl Call {
         }
     }
 
-    /// Parses a template and puts the user's table and column in. Its own tokens have no spans, so
-    /// that no message points to a text the user never wrote.
-    fn fill(&self, template: &str, table: &ObjectName, ts: Expr) -> Read<Query> {
+    /// Parses a template and fills in the user's table and column. The template's own tokens have no spans,
+    /// so that no message points to text the user did not write.
+    fn fill_template(&self, template: &str, table: &ObjectName, ts: Expr) -> Read<Query> {
         let internal = |error: String| Mistake::new(self.at, format!("internal: {error}"));
         let dialect = PostgreSqlDialect {};
         let tokens = Tokenizer::new(&dialect, template).tokenize().map_err(|e| internal(e.to_string()))?;
         let mut query =
             Parser::new(&dialect).with_tokens(tokens).parse_query().map_err(|e| internal(e.to_string()))?;
-        let _: ControlFlow<()> = query.visit(&mut Fill { table, ts: &ts });
+        let _: ControlFlow<()> = query.visit(&mut TemplateFill { table, ts: &ts });
         Ok(*query)
     }
 }
 
-/// Replaces the placeholders of a template.
-struct Fill<'a> {
+/// Visitor that replaces the placeholders of a template.
+struct TemplateFill<'a> {
     table: &'a ObjectName,
     ts: &'a Expr,
 }
 
-impl VisitorMut for Fill<'_> {
+impl VisitorMut for TemplateFill<'_> {
     type Break = ();
 
     fn post_visit_relation(&mut self, name: &mut ObjectName) -> ControlFlow<()> {
-        if is(name.0.last().and_then(|part| part.as_ident()), "__t") {
+        if is_named(name.0.last().and_then(|part| part.as_ident()), "__t") {
             *name = self.table.clone();
         }
         ControlFlow::Continue(())
@@ -323,7 +337,7 @@ impl VisitorMut for Fill<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Identifier(name) = &*expr
-            && is(Some(name), "__ts")
+            && is_named(Some(name), "__ts")
         {
             *expr = self.ts.clone();
         }
@@ -331,12 +345,12 @@ impl VisitorMut for Fill<'_> {
     }
 }
 
-/// Puts the partition of a SESSION where the template says.
-struct Keys<'a> {
+/// Visitor that replaces PARTITION BY of a SESSION's template with its keys.
+struct PartitionKeys<'a> {
     keys: &'a [Expr],
 }
 
-impl VisitorMut for Keys<'_> {
+impl VisitorMut for PartitionKeys<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
@@ -350,7 +364,7 @@ impl VisitorMut for Keys<'_> {
     }
 }
 
-fn is(ident: Option<&sql::Ident>, name: &str) -> bool {
+fn is_named(ident: Option<&sql::Ident>, name: &str) -> bool {
     ident.is_some_and(|i: &Ident| fold(&i.value, i.quote_style) == name)
 }
 

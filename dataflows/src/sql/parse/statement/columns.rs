@@ -1,9 +1,9 @@
-//! The parenthesised list of a source or table: columns, key, constraints, watermark.
+//! Reader of the parenthesised list of a source or table: columns, key, constraints, watermark.
 //!
 //! It holds columns (`name TYPE [AS (expr)] [NOT NULL] [PRIMARY KEY] [CHECK (expr)]`), `*`, PRIMARY
 //! KEY, [CONSTRAINT name] CHECK and WATERMARK FOR, in any order. A mistake inside one item is
-//! collected and reading goes on after the next comma. What PostgreSQL allows here and Herald does
-//! not (DEFAULT, UNIQUE, foreign keys) is refused with what to write instead.
+//! collected and reading goes on after the next comma. Clauses that PostgreSQL allows here and Herald does
+//! not (DEFAULT, UNIQUE, foreign keys) are refused with their replacement.
 
 use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr};
 use datafusion_sql::sqlparser::tokenizer::Token;
@@ -14,42 +14,46 @@ use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::{Cursor, Read, fold};
 use crate::sql::parse::interval::interval_us;
 
-/// What the parenthesised list of a relation says.
+/// Contents of the parenthesised list of a relation.
 #[derive(Default)]
-pub struct Items {
+pub struct RelationItems {
     /// Columns in order.
     pub columns: Vec<ColumnDef>,
-    /// Where `*` stands.
+    /// Position of `*`.
     pub star: Option<Pos>,
     /// PRIMARY KEY columns.
     pub primary_key: Vec<Name>,
-    /// CHECKs with the names they were given.
+    /// CHECKs, each with the name of its CONSTRAINT clause.
     pub checks: Vec<(Option<String>, CheckDef)>,
     /// WATERMARK FOR.
     pub watermark: Option<WatermarkDef>,
 }
 
 /// Reads `( item, ... )`, item by item.
-pub fn list(cursor: &mut Cursor<'_>, items: &mut Items, mistakes: &mut Vec<Mistake>) -> Read<()> {
+pub fn read_list(
+    cursor: &mut Cursor<'_>,
+    items: &mut RelationItems,
+    mistakes: &mut Vec<Mistake>,
+) -> Read<()> {
     cursor.expect(&Token::LParen)?;
     loop {
-        let read = item(cursor, items, mistakes).and_then(|()| match cursor.peek() {
+        let read = read_item(cursor, items, mistakes).and_then(|()| match cursor.peek() {
             Some(Token::Comma | Token::RParen) => Ok(()),
             _ => Err(after_item(cursor)),
         });
         if let Err(mistake) = read {
             mistakes.push(mistake);
-            let next = cursor.find(|rest| rest[0].token == Token::Comma);
+            let next = cursor.find_token(|rest| rest[0].token == Token::Comma);
             cursor.seek(next);
         }
-        if !cursor.token(&Token::Comma) {
+        if !cursor.take_token(&Token::Comma) {
             break;
         }
     }
     cursor.expect(&Token::RParen)
 }
 
-/// The refusal of what follows a complete item.
+/// Refusal of a token behind a complete item.
 fn after_item(cursor: &Cursor<'_>) -> Mistake {
     let refused = [
         ("default", "a column has no DEFAULT", "write it as `column TYPE AS (coalesce(...))`"),
@@ -65,42 +69,43 @@ fn after_item(cursor: &Cursor<'_>) -> Mistake {
 }
 
 /// Reads one item of the list.
-fn item(cursor: &mut Cursor<'_>, items: &mut Items, mistakes: &mut Vec<Mistake>) -> Read<()> {
+fn read_item(cursor: &mut Cursor<'_>, items: &mut RelationItems, mistakes: &mut Vec<Mistake>) -> Read<()> {
     let pos = cursor.pos();
-    if cursor.token(&Token::Mul) {
+    if cursor.take_token(&Token::Mul) {
         items.star.get_or_insert(pos);
     } else if cursor.peek_words(&["primary", "key"]) {
-        cursor.words(&["primary", "key"]);
+        cursor.take_words(&["primary", "key"]);
         let names = cursor.name_list("a column name")?;
         set_key(items, names, pos, mistakes);
-    } else if cursor.words(&["constraint"]) {
-        let name = cursor.name("a constraint name")?;
-        if cursor.words(&["primary", "key"]) {
+    } else if cursor.take_words(&["constraint"]) {
+        let name = cursor.take_name("a constraint name")?;
+        if cursor.take_words(&["primary", "key"]) {
             let names = cursor.name_list("a column name")?;
             set_key(items, names, pos, mistakes);
-        } else if cursor.words(&["check"]) {
-            check(cursor, Some(name.text), pos, items)?;
+        } else if cursor.take_words(&["check"]) {
+            read_check(cursor, Some(name.text), pos, items)?;
         } else {
             return Err(cursor.expected("CHECK").hint("write CONSTRAINT name CHECK (condition)"));
         }
     } else if cursor.peek_words(&["check"]) && cursor.peek_at(1).is_some_and(|t| t.token == Token::LParen) {
         cursor.bump();
-        check(cursor, None, pos, items)?;
-    } else if cursor.words(&["watermark", "for"]) {
-        let watermark = watermark(cursor)?;
+        read_check(cursor, None, pos, items)?;
+    } else if cursor.take_words(&["watermark", "for"]) {
+        let watermark = read_watermark(cursor)?;
         if items.watermark.replace(watermark).is_some() {
             mistakes.push(Mistake::new(pos, "WATERMARK is given twice"));
         }
     } else if cursor.peek_words(&["unique"]) || cursor.peek_words(&["foreign", "key"]) {
         let hint = "name the columns that identify a row in PRIMARY KEY";
-        return Err(Mistake::new(pos, format!("{} is not supported", cursor.found())).hint(hint));
+        return Err(Mistake::new(pos, format!("{} is not supported", cursor.describe_next())).hint(hint));
     } else {
-        column(cursor, items, mistakes)?;
+        read_column(cursor, items, mistakes)?;
     }
     Ok(())
 }
 
-fn set_key(items: &mut Items, names: Vec<Name>, pos: Pos, mistakes: &mut Vec<Mistake>) {
+/// Sets the primary key, and refuses a second one and columns named twice.
+fn set_key(items: &mut RelationItems, names: Vec<Name>, pos: Pos, mistakes: &mut Vec<Mistake>) {
     if !items.primary_key.is_empty() {
         mistakes.push(
             Mistake::new(pos, "PRIMARY KEY is given twice")
@@ -117,33 +122,39 @@ fn set_key(items: &mut Items, names: Vec<Name>, pos: Pos, mistakes: &mut Vec<Mis
     items.primary_key = names;
 }
 
-fn check(cursor: &mut Cursor<'_>, name: Option<String>, pos: Pos, items: &mut Items) -> Read<()> {
+/// Reads `(condition)` of a CHECK.
+fn read_check(
+    cursor: &mut Cursor<'_>,
+    name: Option<String>,
+    pos: Pos,
+    items: &mut RelationItems,
+) -> Read<()> {
     let (expr, text) = cursor.parenthesised_expr()?;
     items.checks.push((name, CheckDef { name: String::new(), expr, text, pos }));
     Ok(())
 }
 
 /// Reads `name TYPE [AS (expr)] [NOT NULL] [PRIMARY KEY] [CHECK (expr)]`.
-fn column(cursor: &mut Cursor<'_>, items: &mut Items, mistakes: &mut Vec<Mistake>) -> Read<()> {
-    let name = cursor.name("a column, PRIMARY KEY, CONSTRAINT or WATERMARK")?;
-    if types::missing(cursor) {
+fn read_column(cursor: &mut Cursor<'_>, items: &mut RelationItems, mistakes: &mut Vec<Mistake>) -> Read<()> {
+    let name = cursor.take_name("a column, PRIMARY KEY, CONSTRAINT or WATERMARK")?;
+    if types::is_missing(cursor) {
         let message = format!("column {} has no type", name.text);
         return Err(Mistake::new(cursor.pos(), message)
             .hint(format!("write `{} VARCHAR`, or the type it has", name.text)));
     }
-    let field = types::field(cursor, &name.text)?;
+    let field = types::read_field(cursor, &name.text)?;
     let mut not_null = false;
     let mut generated = None;
     loop {
         let pos = cursor.pos();
-        if cursor.words(&["not", "null"]) {
+        if cursor.take_words(&["not", "null"]) {
             not_null = true;
-        } else if cursor.words(&["null"]) {
-        } else if cursor.words(&["primary", "key"]) {
+        } else if cursor.take_words(&["null"]) {
+        } else if cursor.take_words(&["primary", "key"]) {
             set_key(items, vec![name.clone()], pos, mistakes);
-        } else if cursor.words(&["check"]) {
-            check(cursor, None, pos, items)?;
-        } else if cursor.words(&["as"]) {
+        } else if cursor.take_words(&["check"]) {
+            read_check(cursor, None, pos, items)?;
+        } else if cursor.take_words(&["as"]) {
             if cursor.peek() != Some(&Token::LParen) {
                 return Err(cursor
                     .expected("`(` after AS")
@@ -160,14 +171,14 @@ fn column(cursor: &mut Cursor<'_>, items: &mut Items, mistakes: &mut Vec<Mistake
 }
 
 /// Reads `column AS column [- INTERVAL '...']`.
-fn watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
-    let column = cursor.name("a column name")?;
+fn read_watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
+    let column = cursor.take_name("a column name")?;
     let hint = format!("write WATERMARK FOR {0} AS {0} - INTERVAL '1 hour'", column.text);
-    if !cursor.words(&["as"]) {
+    if !cursor.take_words(&["as"]) {
         return Err(cursor.expected("AS").hint(hint));
     }
     let pos = cursor.pos();
-    let end = cursor.find(|rest| rest[0].token == Token::Comma);
+    let end = cursor.find_token(|rest| rest[0].token == Token::Comma);
     let (expr, _) = cursor.expr_until(end)?;
     let refuse = |message: String| Mistake::new(pos, message).hint(hint.clone());
     let is_column =
@@ -178,7 +189,7 @@ fn watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
             if is_column(left) && matches!(right.as_ref(), Expr::Value(_)) =>
         {
             return Err(Mistake::new(pos, "a watermark is less by an INTERVAL, not by a number")
-                .hint(of_a_number(&column.text)));
+                .hint(number_watermark_hint(&column.text)));
         }
         Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_column(left) => {
             interval_us(right).map_err(refuse)?
@@ -191,15 +202,15 @@ fn watermark(cursor: &mut Cursor<'_>) -> Read<WatermarkDef> {
     Ok(WatermarkDef { column, delay_us })
 }
 
-/// Remedy for the watermark of a column that counts.
-pub fn of_a_number(column: &str) -> String {
+/// Hint for a WATERMARK on a column of numbers.
+pub fn number_watermark_hint(column: &str) -> String {
     format!(
         "if {column} is of milliseconds, add the column `at TIMESTAMP AS (to_timestamp_millis({column}))` and \
          write WATERMARK FOR at AS at - INTERVAL '5 seconds'"
     )
 }
 
-/// Gives every CHECK its name: its own, or `TABLE_check`, `TABLE_check1`, ...
+/// Names every CHECK: by its CONSTRAINT clause, or `TABLE_check`, `TABLE_check1`, ...
 pub fn name_checks(
     relation: &str,
     checks: Vec<(Option<String>, CheckDef)>,

@@ -1,9 +1,9 @@
-//! `WITH (...)` and the tail `FORMAT f ENCODE e (...) [KEY ENCODE k (...)]`.
+//! Readers of `WITH (...)` and of the tail `FORMAT f ENCODE e (...) [KEY ENCODE k (...)]`.
 //!
 //! An option is a dotted name and a value: a string in single quotes, in which variables are
-//! replaced, or a number or TRUE/FALSE. Names fold to lower case, but for what follows
-//! `properties.` (librdkafka's names are passed on as written) and quoted parts. An option named
-//! twice is refused; which options exist is for the one who uses them to say.
+//! replaced, or a number or TRUE/FALSE. Names fold to lower case, except quoted parts and those behind
+//! `properties.` (librdkafka's names are passed on as written). An option named twice is refused;
+//! unknown options are refused later, by the connector or format that takes them.
 
 use datafusion_sql::sqlparser::tokenizer::{Token, Word};
 
@@ -14,18 +14,18 @@ use crate::sql::diagnostics::error::Mistake;
 use crate::sql::env::substitute;
 use crate::sql::parse::cursor::{Cursor, Read, fold, is_word};
 
-/// An encoding, its options, and where it stands.
+/// Encoding, its options, and its position.
 pub type Encode = (Encoding, Vec<OptionItem>, Pos);
 
 /// Reads `(name = value, ...)`. Mistakes in single options are collected and reading goes on.
-pub fn list(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<Vec<OptionItem>> {
+pub fn read_list(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<Vec<OptionItem>> {
     cursor.expect(&Token::LParen)?;
     let mut items: Vec<OptionItem> = Vec::new();
-    if cursor.token(&Token::RParen) {
+    if cursor.take_token(&Token::RParen) {
         return Ok(items);
     }
     loop {
-        match item(cursor) {
+        match read_option(cursor) {
             Ok(item) => match items.iter().find(|other| other.name == item.name) {
                 Some(_) => {
                     mistakes.push(Mistake::new(item.pos, format!("option {} is given twice", item.name)))
@@ -34,28 +34,28 @@ pub fn list(cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<Vec<Op
             },
             Err(mistake) => {
                 mistakes.push(mistake);
-                let next = cursor.find(|rest| rest[0].token == Token::Comma);
+                let next = cursor.find_token(|rest| rest[0].token == Token::Comma);
                 cursor.seek(next);
             }
         }
-        if !cursor.token(&Token::Comma) {
+        if !cursor.take_token(&Token::Comma) {
             break;
         }
     }
-    match cursor.token(&Token::RParen) {
+    match cursor.take_token(&Token::RParen) {
         true => Ok(items),
         false => Err(cursor.expected("`,` or `)` after an option")),
     }
 }
 
 /// Reads `name = value`.
-fn item(cursor: &mut Cursor<'_>) -> Read<OptionItem> {
+fn read_option(cursor: &mut Cursor<'_>) -> Read<OptionItem> {
     let pos = cursor.pos();
-    let mut name = part(cursor, false)?;
+    let mut name = read_name_part(cursor, false)?;
     let exact = name == "properties";
-    while cursor.token(&Token::Period) {
+    while cursor.take_token(&Token::Period) {
         name.push('.');
-        name.push_str(&part(cursor, exact)?);
+        name.push_str(&read_name_part(cursor, exact)?);
     }
     cursor.expect(&Token::Eq)?;
     let at = cursor.pos();
@@ -79,8 +79,8 @@ fn item(cursor: &mut Cursor<'_>) -> Read<OptionItem> {
     Ok(OptionItem { name, value, secret, pos })
 }
 
-/// One part of a dotted name.
-fn part(cursor: &mut Cursor<'_>, exact: bool) -> Read<String> {
+/// Reads one part of a dotted name; `exact` keeps its case.
+fn read_name_part(cursor: &mut Cursor<'_>, exact: bool) -> Read<String> {
     match cursor.peek() {
         Some(Token::Word(Word { value, quote_style, .. })) => {
             let text = if exact { value.clone() } else { fold(value, *quote_style) };
@@ -95,21 +95,21 @@ fn part(cursor: &mut Cursor<'_>, exact: bool) -> Read<String> {
 }
 
 /// Reads the word after FORMAT.
-pub fn format(cursor: &mut Cursor<'_>) -> Read<(Format, Pos)> {
+pub fn read_format(cursor: &mut Cursor<'_>) -> Read<(Format, Pos)> {
     let pos = cursor.pos();
     for (word, format) in
         [("plain", Format::Plain), ("upsert", Format::Upsert), ("debezium", Format::Debezium)]
     {
-        if cursor.words(&[word]) {
+        if cursor.take_words(&[word]) {
             return Ok((format, pos));
         }
     }
     let mistake = cursor.expected("PLAIN, UPSERT or DEBEZIUM after FORMAT");
-    Err(mistake.maybe_hint(misspelled(cursor, &["PLAIN", "UPSERT", "DEBEZIUM"])))
+    Err(mistake.maybe_hint(nearest_hint(cursor, &["PLAIN", "UPSERT", "DEBEZIUM"])))
 }
 
-/// Reads what follows ENCODE: the word and its options. TEXT and BYTES are for keys.
-pub fn encode(cursor: &mut Cursor<'_>, key: bool, mistakes: &mut Vec<Mistake>) -> Read<Encode> {
+/// Reads the word after ENCODE and its options. TEXT and BYTES are for keys only.
+pub fn read_encode(cursor: &mut Cursor<'_>, key: bool, mistakes: &mut Vec<Mistake>) -> Read<Encode> {
     let pos = cursor.pos();
     let words = [
         ("json", Encoding::Json),
@@ -120,35 +120,35 @@ pub fn encode(cursor: &mut Cursor<'_>, key: bool, mistakes: &mut Vec<Mistake>) -
     let Some((_, encoding)) = words.into_iter().find(|(word, _)| cursor.peek_words(&[word])) else {
         let what =
             if key { "JSON, AVRO, TEXT or BYTES after KEY ENCODE" } else { "JSON or AVRO after ENCODE" };
-        return Err(cursor.expected(what).maybe_hint(misspelled(cursor, &["JSON", "AVRO"])));
+        return Err(cursor.expected(what).maybe_hint(nearest_hint(cursor, &["JSON", "AVRO"])));
     };
     if !key && matches!(encoding, Encoding::Text | Encoding::Bytes) {
         return Err(Mistake::new(
             pos,
-            format!("ENCODE {} is for keys only", cursor.found().replace('`', "").to_uppercase()),
+            format!("ENCODE {} is for keys only", cursor.describe_next().replace('`', "").to_uppercase()),
         )
         .hint("write ENCODE JSON or ENCODE AVRO; KEY ENCODE may be TEXT or BYTES"));
     }
     cursor.bump();
     let options = match cursor.peek() {
-        Some(Token::LParen) => list(cursor, mistakes)?,
+        Some(Token::LParen) => read_list(cursor, mistakes)?,
         _ => Vec::new(),
     };
     Ok((encoding, options, pos))
 }
 
-/// A hint when the next word is nearly one of `words`.
-fn misspelled(cursor: &Cursor<'_>, words: &[&'static str]) -> Option<String> {
+/// Hint for a next word that is nearly one of `words`.
+fn nearest_hint(cursor: &Cursor<'_>, words: &[&'static str]) -> Option<String> {
     match cursor.peek() {
         Some(Token::Word(w)) => did_you_mean(&w.value, words.iter().copied()),
         _ => None,
     }
 }
 
-/// The clauses that end a relation or a sink, each at most once.
+/// Clauses at the end of a relation or a sink, each at most once.
 #[derive(Default)]
 pub struct Tail {
-    /// WITH options, and where WITH stands.
+    /// WITH options, and the position of WITH.
     pub with: Option<(Vec<OptionItem>, Pos)>,
     /// FORMAT.
     pub format: Option<(Format, Pos)>,
@@ -156,32 +156,32 @@ pub struct Tail {
     pub encode: Option<Encode>,
     /// KEY ENCODE.
     pub key_encode: Option<Encode>,
-    /// Whether an option of WITH could not be read, so that one may be missing for no fault of its own.
+    /// Set when an option of WITH could not be read: a required one may then only seem to be missing.
     broken: bool,
 }
 
 impl Tail {
     /// Reads one of the clauses if one comes next; false if none does.
-    pub fn clause(&mut self, cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<bool> {
+    pub fn read_clause(&mut self, cursor: &mut Cursor<'_>, mistakes: &mut Vec<Mistake>) -> Read<bool> {
         let pos = cursor.pos();
         let again = |word: &str| Mistake::new(pos, format!("{word} is given twice"));
-        if cursor.words(&["with"]) {
+        if cursor.take_words(&["with"]) {
             let before = mistakes.len();
-            let options = list(cursor, mistakes)?;
+            let options = read_list(cursor, mistakes)?;
             self.broken |= mistakes.len() > before;
             if self.with.replace((options, pos)).is_some() {
                 mistakes.push(again("WITH"));
             }
-        } else if cursor.words(&["format"]) {
-            if self.format.replace(format(cursor)?).is_some() {
+        } else if cursor.take_words(&["format"]) {
+            if self.format.replace(read_format(cursor)?).is_some() {
                 mistakes.push(again("FORMAT"));
             }
-        } else if cursor.words(&["key", "encode"]) {
-            if self.key_encode.replace(encode(cursor, true, mistakes)?).is_some() {
+        } else if cursor.take_words(&["key", "encode"]) {
+            if self.key_encode.replace(read_encode(cursor, true, mistakes)?).is_some() {
                 mistakes.push(again("KEY ENCODE"));
             }
-        } else if cursor.words(&["encode"]) {
-            if self.encode.replace(encode(cursor, false, mistakes)?).is_some() {
+        } else if cursor.take_words(&["encode"]) {
+            if self.encode.replace(read_encode(cursor, false, mistakes)?).is_some() {
                 mistakes.push(again("ENCODE"));
             }
         } else {
@@ -190,10 +190,10 @@ impl Tail {
         Ok(true)
     }
 
-    /// Refuses what must be there and is not: a connector, FORMAT and ENCODE.
-    pub fn complete(&self, what: &str, pos: Pos, mistakes: &mut Vec<Mistake>) {
+    /// Reports required clauses that are missing: a connector, FORMAT and ENCODE.
+    pub fn check_complete(&self, what: &str, pos: Pos, mistakes: &mut Vec<Mistake>) {
         let named = |o: &OptionItem| o.name == "connector";
-        // A misspelled `connector` is reported as that, at its place, and not as missing.
+        // A misspelled `connector` is reported at its place as misspelled, not as missing.
         let near = |o: &&OptionItem| {
             crate::sql::diagnostics::did_you_mean::nearest(&o.name, ["connector"]).is_some()
         };

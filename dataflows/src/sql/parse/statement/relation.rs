@@ -1,13 +1,13 @@
-//! `CREATE SOURCE` and `CREATE TABLE`: columns, key, constraints, and what becomes of a record.
+//! Reader of `CREATE SOURCE` and `CREATE TABLE`: columns, key, constraints, connector and format.
 //!
-//! The column list ([`columns`]) comes first, where it is not left out; after it, in any order and
-//! each once, ON CONFLICT, INCLUDE, WITH, FORMAT and ENCODE. What needs no other statement to be
-//! known is refused here: a table without key, a source with one, names declared twice, a relation
-//! without connector, formats this release does not read.
+//! The column list ([`columns`]) comes first, unless it is left out; ON CONFLICT, INCLUDE, WITH, FORMAT
+//! and ENCODE follow in any order, each once (INCLUDE any number of times). Mistakes that the statement
+//! alone shows are refused here: a table without key, a source with one, names declared twice, a relation
+//! without connector, formats that need a table.
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::columns::{self, Items};
+use super::columns::{self, RelationItems};
 use super::options::Tail;
 use crate::plan::formats::{Encoding, Format, IncludeKind};
 use crate::sql::ast::{ConflictDef, CreateRelation, IncludeDef, Name, Pos};
@@ -24,9 +24,9 @@ pub fn relation(
 ) -> Read<CreateRelation> {
     let word = if table { "table" } else { "source" };
     let name = cursor.relation_name(&format!("a {word} name"))?;
-    let mut items = Items::default();
+    let mut items = RelationItems::default();
     if cursor.peek() == Some(&Token::LParen) {
-        columns::list(cursor, &mut items, mistakes)?;
+        columns::read_list(cursor, &mut items, mistakes)?;
     } else {
         items.star = Some(pos);
     }
@@ -43,25 +43,25 @@ pub fn relation(
     let mut tail = Tail::default();
     while cursor.peek().is_some() {
         let at = cursor.pos();
-        if cursor.words(&["on", "conflict"]) {
+        if cursor.take_words(&["on", "conflict"]) {
             if conflict.replace((on_conflict(cursor)?, at)).is_some() {
                 mistakes.push(Mistake::new(at, "ON CONFLICT is given twice"));
             }
-        } else if cursor.words(&["include"]) {
-            match include(cursor) {
+        } else if cursor.take_words(&["include"]) {
+            match read_include(cursor) {
                 Ok(include) => includes.push(include),
                 Err(mistake) => {
                     mistakes.push(mistake);
-                    let next = cursor.find(starts_clause);
+                    let next = cursor.find_token(starts_clause);
                     cursor.seek(next);
                 }
             }
-        } else if !tail.clause(cursor, mistakes)? {
-            return Err(unexpected(cursor));
+        } else if !tail.read_clause(cursor, mistakes)? {
+            return Err(unexpected_clause(cursor));
         }
     }
     let what = format!("{word} {}", name.text);
-    tail.complete(&what, name.pos, mistakes);
+    tail.check_complete(&what, name.pos, mistakes);
     check_key(table, &name, &items, conflict.as_ref(), mistakes);
     check_names(&items, &includes, mistakes);
     check_format(tail.format, table, mistakes);
@@ -76,7 +76,7 @@ pub fn relation(
         conflict,
         includes,
         with: tail.with.map(|(options, _)| options).unwrap_or_default(),
-        // Either is there or its absence is among the mistakes, and then nothing is returned.
+        // A missing clause is among the mistakes already, and then the statement is dropped.
         format: tail.format.unwrap_or((Format::Plain, pos)),
         encode: tail.encode.unwrap_or((Encoding::Json, Vec::new(), pos)),
         key_encode: tail.key_encode,
@@ -85,14 +85,14 @@ pub fn relation(
     })
 }
 
-/// Whether a clause that follows the column list begins here.
+/// Tells whether a clause that follows the column list begins here.
 fn starts_clause(rest: &[TokenWithSpan]) -> bool {
     ["on", "include", "with", "format", "encode"].iter().any(|word| is_word(&rest[0].token, word))
         || (is_word(&rest[0].token, "key") && rest.get(1).is_some_and(|t| is_word(&t.token, "encode")))
 }
 
-/// The refusal of a word that begins no clause.
-fn unexpected(cursor: &Cursor<'_>) -> Mistake {
+/// Refusal of a word that begins no clause.
+fn unexpected_clause(cursor: &Cursor<'_>) -> Mistake {
     let hint = match cursor.peek() {
         Some(Token::Word(w)) => {
             did_you_mean(&w.value, ["INCLUDE", "WITH", "FORMAT", "ENCODE", "ON CONFLICT"])
@@ -102,13 +102,13 @@ fn unexpected(cursor: &Cursor<'_>) -> Mistake {
     cursor.expected("ON CONFLICT, INCLUDE, WITH or FORMAT").maybe_hint(hint)
 }
 
-/// Reads what follows ON CONFLICT.
+/// Reads the rule after ON CONFLICT.
 fn on_conflict(cursor: &mut Cursor<'_>) -> Read<ConflictDef> {
-    if cursor.words(&["do", "nothing"]) {
+    if cursor.take_words(&["do", "nothing"]) {
         return Ok(ConflictDef::DoNothing);
     }
-    if cursor.words(&["overwrite"]) || cursor.words(&["do", "update", "full"]) {
-        if !cursor.words(&["with", "version", "column"]) {
+    if cursor.take_words(&["overwrite"]) || cursor.take_words(&["do", "update", "full"]) {
+        if !cursor.take_words(&["with", "version", "column"]) {
             return Ok(ConflictDef::Overwrite { version: None });
         }
         let pos = cursor.pos();
@@ -125,8 +125,8 @@ fn on_conflict(cursor: &mut Cursor<'_>) -> Read<ConflictDef> {
     Err(cursor.expected("DO NOTHING or OVERWRITE after ON CONFLICT").hint(hint))
 }
 
-/// Reads what follows INCLUDE.
-fn include(cursor: &mut Cursor<'_>) -> Read<IncludeDef> {
+/// Reads the metadata column after INCLUDE.
+fn read_include(cursor: &mut Cursor<'_>) -> Read<IncludeDef> {
     let pos = cursor.pos();
     let kinds = [
         ("timestamp", IncludeKind::Timestamp),
@@ -136,7 +136,7 @@ fn include(cursor: &mut Cursor<'_>) -> Read<IncludeDef> {
         ("payload", IncludeKind::Payload),
         ("header", IncludeKind::Header(String::new())),
     ];
-    let Some((word, mut kind)) = kinds.into_iter().find(|(word, _)| cursor.words(&[word])) else {
+    let Some((word, mut kind)) = kinds.into_iter().find(|(word, _)| cursor.take_words(&[word])) else {
         let what = "timestamp, key, partition, offset, header or payload after INCLUDE";
         let hint = match cursor.peek() {
             Some(Token::Word(w)) => {
@@ -149,20 +149,23 @@ fn include(cursor: &mut Cursor<'_>) -> Read<IncludeDef> {
     let mut default = format!("_herald_{word}");
     if let IncludeKind::Header(header) = &mut kind {
         *header = cursor
-            .string("a header's name in single quotes")
+            .take_string("a header's name in single quotes")
             .map_err(|m| m.hint("write INCLUDE header 'name' AS column"))?;
         default = format!("{default}_{header}");
     }
-    let name =
-        if cursor.words(&["as"]) { cursor.name("a column name")? } else { Name { text: default, pos } };
+    let name = if cursor.take_words(&["as"]) {
+        cursor.take_name("a column name")?
+    } else {
+        Name { text: default, pos }
+    };
     Ok(IncludeDef { kind, name })
 }
 
-/// A table needs a key, a source has none.
+/// Refuses a table without a key, and a source with a key or ON CONFLICT.
 fn check_key(
     table: bool,
     name: &Name,
-    items: &Items,
+    items: &RelationItems,
     conflict: Option<&(ConflictDef, Pos)>,
     mistakes: &mut Vec<Mistake>,
 ) {
@@ -182,8 +185,8 @@ fn check_key(
     }
 }
 
-/// Column names are declared once, INCLUDEd ones among them.
-fn check_names(items: &Items, includes: &[IncludeDef], mistakes: &mut Vec<Mistake>) {
+/// Refuses column names declared twice, INCLUDEd ones among them.
+fn check_names(items: &RelationItems, includes: &[IncludeDef], mistakes: &mut Vec<Mistake>) {
     let names: Vec<&Name> =
         items.columns.iter().map(|c| &c.name).chain(includes.iter().map(|i| &i.name)).collect();
     for (i, name) in names.iter().enumerate() {
@@ -194,7 +197,7 @@ fn check_names(items: &Items, includes: &[IncludeDef], mistakes: &mut Vec<Mistak
     }
 }
 
-/// Only tables have rows that can be replaced and deleted.
+/// Refuses UPSERT and DEBEZIUM of a source: only rows of tables can be replaced and deleted.
 fn check_format(format: Option<(Format, Pos)>, table: bool, mistakes: &mut Vec<Mistake>) {
     let (word, pos) = match format {
         Some((Format::Upsert, pos)) if !table => ("UPSERT", pos),

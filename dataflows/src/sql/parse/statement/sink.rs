@@ -1,7 +1,7 @@
-//! `CREATE SINK name FROM view | AS query WITH (...) FORMAT f ENCODE e [KEY ENCODE k]`.
+//! Reader of `CREATE SINK name FROM view | AS query WITH (...) FORMAT f ENCODE e [KEY ENCODE k]`.
 //!
-//! The query of `AS` ends where `WITH (` stands outside any parentheses (a common table expression
-//! has a name there), or at FORMAT. Whether the view can feed the format is the binder's to say.
+//! The query of `AS` ends at `WITH (` outside any parentheses (a common table expression has a name
+//! between the two), at FORMAT or at EMIT. The binder checks that the view can feed the format.
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -15,11 +15,11 @@ use crate::sql::parse::cursor::{Cursor, Read, is_word};
 /// Reads the statement from after `CREATE SINK`.
 pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> Read<CreateSink> {
     let name = cursor.relation_name("a sink name")?;
-    let input = if cursor.words(&["from"]) {
+    let input = if cursor.take_words(&["from"]) {
         SinkInput::From(cursor.relation_name("a view name")?)
-    } else if cursor.words(&["as"]) {
-        let end = cursor.find(ends_query);
-        let (query, text) = view::query(cursor, end, mistakes)?;
+    } else if cursor.take_words(&["as"]) {
+        let end = cursor.find_token(ends_query);
+        let (query, text) = view::read_query(cursor, end, mistakes)?;
         SinkInput::Query(query, text)
     } else {
         let hint = format!("write CREATE SINK {0} FROM view, or CREATE SINK {0} AS SELECT ...", name.text);
@@ -31,16 +31,16 @@ pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> R
             return Err(Mistake::new(cursor.pos(), "EMIT belongs to a view")
                 .hint("write it at the end of CREATE MATERIALIZED VIEW"));
         }
-        if !tail.clause(cursor, mistakes)? {
+        if !tail.read_clause(cursor, mistakes)? {
             return Err(cursor.expected("WITH, FORMAT or ENCODE"));
         }
     }
-    tail.complete(&format!("sink {}", name.text), name.pos, mistakes);
+    tail.check_complete(&format!("sink {}", name.text), name.pos, mistakes);
     Ok(CreateSink {
         name,
         input,
         with: tail.with.map(|(options, _)| options).unwrap_or_default(),
-        // Either is there or its absence is among the mistakes, and then nothing is returned.
+        // A missing clause is among the mistakes already, and then the statement is dropped.
         format: tail.format.unwrap_or((Format::Plain, pos)),
         encode: tail.encode.unwrap_or((Encoding::Json, Vec::new(), pos)),
         key_encode: tail.key_encode,
@@ -48,6 +48,7 @@ pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> R
     })
 }
 
+/// Tells whether the clauses behind the query begin here.
 fn ends_query(rest: &[TokenWithSpan]) -> bool {
     let word = |i: usize, text: &str| rest.get(i).is_some_and(|t| is_word(&t.token, text));
     let opens = rest.get(1).is_some_and(|t| t.token == Token::LParen);

@@ -1,9 +1,8 @@
-//! Column types: SQL's words to Arrow fields.
+//! Reader of column types: SQL's names to Arrow fields.
 //!
-//! PostgreSQL's names, with `STRUCT<name TYPE, ...>` and `T[]` nested to any depth up to
-//! `MAX_DEPTH`. A type Herald has not is refused with the one to write instead. JSONB is text
-//! marked by field metadata, so a type is always read as a whole field; its nullability is the
-//! caller's business.
+//! Names are PostgreSQL's, with `STRUCT<name TYPE, ...>` and `T[]` nested up to [`MAX_DEPTH`]. A type
+//! that Herald does not have is refused with its replacement. JSONB is text marked by field metadata, so
+//! a type is always read as a whole field; the caller sets its nullability.
 
 use std::sync::Arc;
 
@@ -15,9 +14,10 @@ use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::diagnostics::error::Mistake;
 use crate::sql::parse::cursor::{Cursor, Read, is_word};
 
-/// How deep STRUCT and arrays nest.
+/// Greatest nesting of STRUCT and arrays.
 const MAX_DEPTH: usize = 32;
 
+/// Names of types, for hints.
 const KNOWN: &[&str] = &[
     "VARCHAR",
     "TEXT",
@@ -41,7 +41,7 @@ const KNOWN: &[&str] = &[
     "STRUCT",
 ];
 
-/// Types of other systems, and what to write here.
+/// Types of other systems, with the replacement for each.
 const INSTEAD: &[(&str, &str)] = &[
     ("array", "write the item's type and []: INT[]"),
     ("bytes", "write BYTEA"),
@@ -64,20 +64,20 @@ const INSTEAD: &[(&str, &str)] = &[
 ];
 
 /// Reads a type as the field `name`, nullable.
-pub fn field(cursor: &mut Cursor<'_>, name: &str) -> Read<Field> {
-    nested(cursor, name, 0)
+pub fn read_field(cursor: &mut Cursor<'_>, name: &str) -> Read<Field> {
+    read_nested(cursor, name, 0)
 }
 
-fn nested(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field> {
+fn read_nested(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field> {
     if depth > MAX_DEPTH {
         return Err(Mistake::new(cursor.pos(), "types nested too deeply").hint("declare the column as JSONB"));
     }
     let mut field = if cursor.peek_words(&["struct"]) {
-        structure(cursor, name, depth)?
-    } else if cursor.words(&["jsonb"]) {
+        read_struct(cursor, name, depth)?
+    } else if cursor.take_words(&["jsonb"]) {
         jsonb_field(name, true)
     } else {
-        Field::new(name, scalar(cursor)?, true)
+        Field::new(name, read_scalar(cursor)?, true)
     };
     let mut brackets = 0;
     while cursor.peek() == Some(&Token::LBracket) {
@@ -100,17 +100,17 @@ fn nested(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field> {
 }
 
 /// Reads `STRUCT<name TYPE, ...>`.
-fn structure(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field> {
+fn read_struct(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field> {
     cursor.bump();
     if cursor.peek() != Some(&Token::Lt) {
         return Err(cursor.expected("`<` after STRUCT").hint("write STRUCT<name TYPE, ...>"));
     }
     cursor.bump();
     let start = cursor.index();
-    match fields(cursor, depth) {
+    match read_fields(cursor, depth) {
         Ok(fields) => Ok(Field::new(name, DataType::Struct(Fields::from(fields)), true)),
         Err(mistake) => {
-            // Reading goes on behind the whole type: its commas do not part columns.
+            // Reading goes on behind the whole type: its commas do not separate columns.
             cursor.skip_angles(start);
             Err(mistake)
         }
@@ -118,20 +118,20 @@ fn structure(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Read<Field> {
 }
 
 /// Reads `name TYPE, ...>`.
-fn fields(cursor: &mut Cursor<'_>, depth: usize) -> Read<Vec<Field>> {
+fn read_fields(cursor: &mut Cursor<'_>, depth: usize) -> Read<Vec<Field>> {
     let mut fields: Vec<Field> = Vec::new();
     loop {
-        let field_name = cursor.name("a field name")?;
-        cursor.token(&Token::Colon);
+        let field_name = cursor.take_name("a field name")?;
+        cursor.take_token(&Token::Colon);
         if fields.iter().any(|f| *f.name() == field_name.text) {
             return Err(Mistake::new(field_name.pos, format!("field {} is declared twice", field_name.text)));
         }
-        fields.push(nested(cursor, &field_name.text, depth + 1)?);
+        fields.push(read_nested(cursor, &field_name.text, depth + 1)?);
         if cursor.peek_words(&["not", "null"]) {
             return Err(Mistake::new(cursor.pos(), "a field of a STRUCT cannot be NOT NULL")
                 .hint("leave it out, or write a CHECK"));
         }
-        if !cursor.token(&Token::Comma) {
+        if !cursor.take_token(&Token::Comma) {
             break;
         }
     }
@@ -139,8 +139,8 @@ fn fields(cursor: &mut Cursor<'_>, depth: usize) -> Read<Vec<Field>> {
     Ok(fields)
 }
 
-/// Reads a type of one value.
-fn scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
+/// Reads a type that is neither STRUCT, JSONB nor an array.
+fn read_scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
     let pos = cursor.pos();
     let Some(Token::Word(word)) = cursor.peek() else {
         return Err(cursor.expected("a type"));
@@ -156,7 +156,7 @@ fn scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
             no_length(cursor, "VARCHAR has no length here")?;
             DataType::Utf8
         }
-        "character" if cursor.words(&["varying"]) => {
+        "character" if cursor.take_words(&["varying"]) => {
             no_length(cursor, "VARCHAR has no length here")?;
             DataType::Utf8
         }
@@ -165,35 +165,35 @@ fn scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
         "bigint" | "int8" => DataType::Int64,
         "real" | "float4" => DataType::Float32,
         "double" => {
-            cursor.words(&["precision"]);
+            cursor.take_words(&["precision"]);
             DataType::Float64
         }
         "float8" | "float" => DataType::Float64,
-        "numeric" | "decimal" => numeric(cursor, &written)?,
+        "numeric" | "decimal" => read_numeric(cursor, &written)?,
         "boolean" | "bool" => DataType::Boolean,
         "date" => DataType::Date32,
         "bytea" => DataType::Binary,
         "uuid" => schemas::uuid_type(),
         "interval" => {
-            precision(cursor)?;
+            read_precision(cursor)?;
             schemas::interval()
         }
         "time" => {
-            if zone(cursor)? {
+            if read_time_zone(cursor)? {
                 return Err(Mistake::new(pos, "TIME WITH TIME ZONE is not supported")
                     .hint("write TIME or TIMESTAMPTZ"));
             }
             DataType::Time64(TimeUnit::Microsecond)
         }
         "timestamp" => {
-            if zone(cursor)? {
+            if read_time_zone(cursor)? {
                 timestamptz()
             } else {
                 timestamp()
             }
         }
         "timestamptz" => {
-            precision(cursor)?;
+            read_precision(cursor)?;
             timestamptz()
         }
         other => {
@@ -215,12 +215,12 @@ fn no_length(cursor: &Cursor<'_>, message: &str) -> Read<()> {
 }
 
 /// Reads `(p)` of a time type, which must be 6 or fewer: Herald keeps microseconds.
-fn precision(cursor: &mut Cursor<'_>) -> Read<()> {
-    if !cursor.token(&Token::LParen) {
+fn read_precision(cursor: &mut Cursor<'_>) -> Read<()> {
+    if !cursor.take_token(&Token::LParen) {
         return Ok(());
     }
     let pos = cursor.pos();
-    let digits = number(cursor, "a precision")?;
+    let digits = read_number(cursor, "a precision")?;
     if digits > 6 {
         return Err(Mistake::new(pos, format!("precision {digits} is finer than microseconds"))
             .hint("write 6 or less"));
@@ -229,25 +229,25 @@ fn precision(cursor: &mut Cursor<'_>) -> Read<()> {
 }
 
 /// Reads `[(p)] [WITH | WITHOUT TIME ZONE]`; true for WITH.
-fn zone(cursor: &mut Cursor<'_>) -> Read<bool> {
-    precision(cursor)?;
-    if cursor.words(&["with", "time", "zone"]) {
+fn read_time_zone(cursor: &mut Cursor<'_>) -> Read<bool> {
+    read_precision(cursor)?;
+    if cursor.take_words(&["with", "time", "zone"]) {
         return Ok(true);
     }
-    cursor.words(&["without", "time", "zone"]);
+    cursor.take_words(&["without", "time", "zone"]);
     Ok(false)
 }
 
-/// Reads `(p [, s])`.
-fn numeric(cursor: &mut Cursor<'_>, written: &str) -> Read<DataType> {
+/// Reads `(p [, s])` of NUMERIC, which Herald requires.
+fn read_numeric(cursor: &mut Cursor<'_>, written: &str) -> Read<DataType> {
     let pos = cursor.pos();
-    if !cursor.token(&Token::LParen) {
+    if !cursor.take_token(&Token::LParen) {
         return Err(Mistake::new(pos, format!("{written} needs precision and scale"))
             .hint(format!("write {written}(18, 2): digits in all, and digits after the point")));
     }
     let at = cursor.pos();
-    let precision = number(cursor, "a precision")?;
-    let scale = if cursor.token(&Token::Comma) { number(cursor, "a scale")? } else { 0 };
+    let precision = read_number(cursor, "a precision")?;
+    let scale = if cursor.take_token(&Token::Comma) { read_number(cursor, "a scale")? } else { 0 };
     cursor.expect(&Token::RParen)?;
     if !(1..=38).contains(&precision) || scale > precision {
         return Err(Mistake::new(at, format!("{written}({precision}, {scale}) does not exist"))
@@ -259,7 +259,7 @@ fn numeric(cursor: &mut Cursor<'_>, written: &str) -> Read<DataType> {
     }
 }
 
-fn number(cursor: &mut Cursor<'_>, what: &str) -> Read<u32> {
+fn read_number(cursor: &mut Cursor<'_>, what: &str) -> Read<u32> {
     let value = match cursor.peek() {
         Some(Token::Number(text, false)) => text.parse().ok(),
         _ => None,
@@ -269,8 +269,8 @@ fn number(cursor: &mut Cursor<'_>, what: &str) -> Read<u32> {
     Ok(value)
 }
 
-/// Whether the next token ends a column without a type.
-pub fn missing(cursor: &Cursor<'_>) -> bool {
+/// Tells whether the next token ends a column without a type.
+pub fn is_missing(cursor: &Cursor<'_>) -> bool {
     match cursor.peek() {
         None | Some(Token::Comma | Token::RParen) => true,
         Some(token) => ["not", "null", "as", "primary", "check"].iter().any(|w| is_word(token, w)),

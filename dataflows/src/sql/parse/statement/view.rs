@@ -1,9 +1,9 @@
-//! `CREATE [MATERIALIZED] VIEW name [(columns)] [WITH (...)] AS query [EMIT ON WINDOW CLOSE]`.
+//! Reader of `CREATE [MATERIALIZED] VIEW name [(columns)] [WITH (...)] AS query [EMIT ON WINDOW CLOSE]`.
 //!
-//! The query goes to `sqlparser`, after Flink's window form was turned into ours and before windows
-//! become derived tables. EMIT ON WINDOW CLOSE is taken off the end first, as `sqlparser` would read
-//! EMIT as an alias; whether it can be granted is the binder's to say. No view takes options in this
-//! release.
+//! Flink's window form is rewritten on the tokens before `sqlparser` reads the query; windows become
+//! derived tables on the tree. EMIT ON WINDOW CLOSE is taken off the end first, as `sqlparser` would read
+//! EMIT as an alias; the binder checks that the view can do it. A materialized view takes the option
+//! `retention`, other views none.
 
 use datafusion_sql::sqlparser::ast as sql;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -28,27 +28,27 @@ pub fn view(
         false => vec![],
     };
     let mut with = Vec::new();
-    if cursor.words(&["with"]) {
-        with = options::list(cursor, mistakes)?;
+    if cursor.take_words(&["with"]) {
+        with = options::read_list(cursor, mistakes)?;
         check_options(&with, materialized, mistakes);
     }
-    if !cursor.words(&["as"]) {
+    if !cursor.take_words(&["as"]) {
         return Err(cursor.expected("AS").hint(format!("write CREATE VIEW {} AS SELECT ...", name.text)));
     }
-    let end = cursor.find(starts_emit);
-    let (mut query, text) = query(cursor, end, mistakes)?;
+    let end = cursor.find_token(starts_emit);
+    let (mut query, text) = read_query(cursor, end, mistakes)?;
     if !columns.is_empty() {
-        query = renamed(query, &name, columns);
+        query = rename_columns(query, &name, columns);
     }
-    let emit_on_close = emit(cursor)?;
+    let emit_on_close = read_emit(cursor)?;
     if cursor.peek().is_some() {
         return Err(cursor.expected("the end of the statement"));
     }
     Ok(CreateView { name, materialized, with, query, emit_on_close, text, pos })
 }
 
-/// `SELECT * FROM (query) AS name(columns)`.
-fn renamed(query: Box<sql::Query>, name: &Name, columns: Vec<Name>) -> Box<sql::Query> {
+/// Wraps a query as `SELECT * FROM (query) AS name(columns)`.
+fn rename_columns(query: Box<sql::Query>, name: &Name, columns: Vec<Name>) -> Box<sql::Query> {
     let quoted = |name: &Name| sql::Ident::with_quote('"', name.text.clone());
     let column = |name: &Name| sql::TableAliasColumnDef::from_name(name.text.clone());
     let columns = columns.iter().map(|name| {
@@ -71,8 +71,8 @@ fn renamed(query: Box<sql::Query>, name: &Name, columns: Vec<Name>) -> Box<sql::
     outer
 }
 
-/// Reads a query that ends at token `end`, with its windows as derived tables.
-pub fn query(
+/// Reads a query that ends at token `end`, with Herald's own forms rewritten to plain SQL.
+pub fn read_query(
     cursor: &mut Cursor<'_>,
     end: usize,
     mistakes: &mut Vec<Mistake>,
@@ -84,25 +84,27 @@ pub fn query(
     let context = cursor.context;
     let (mut query, text) = cursor.query_until(end, |tokens| flink::rewrite(&context, tokens))?;
     mistakes.extend(wildcard::rewrite(&mut query, context.file));
-    jsonb::rows(&mut query);
+    jsonb::unnest_functions(&mut query);
     mistakes.extend(rows::rewrite(&mut query, context.file));
     mistakes.extend(series::rewrite(&mut query, context.file));
     mistakes.extend(temporal::rewrite(&mut query, context.file));
+    // Last, because it refuses table functions that no other rewrite has replaced.
     mistakes.extend(window::rewrite(&mut query, context.file));
     Ok((query, text))
 }
 
+/// Tells whether `EMIT ON` begins here.
 fn starts_emit(rest: &[TokenWithSpan]) -> bool {
     is_word(&rest[0].token, "emit") && rest.get(1).is_some_and(|t| is_word(&t.token, "on"))
 }
 
 /// Reads `EMIT ON WINDOW CLOSE` if it comes next.
-fn emit(cursor: &mut Cursor<'_>) -> Read<Option<Pos>> {
+fn read_emit(cursor: &mut Cursor<'_>) -> Read<Option<Pos>> {
     let pos = cursor.pos();
-    if !cursor.words(&["emit", "on"]) {
+    if !cursor.take_words(&["emit", "on"]) {
         return Ok(None);
     }
-    if !cursor.words(&["window", "close"]) {
+    if !cursor.take_words(&["window", "close"]) {
         return Err(cursor
             .expected("WINDOW CLOSE after EMIT ON")
             .hint("leave EMIT out: a view emits changes"));
@@ -110,6 +112,7 @@ fn emit(cursor: &mut Cursor<'_>) -> Read<Option<Pos>> {
     Ok(Some(pos))
 }
 
+/// Refuses options that the view does not take.
 fn check_options(with: &[OptionItem], materialized: bool, mistakes: &mut Vec<Mistake>) {
     for option in with {
         let mistake = if option.name == "retention" && materialized {

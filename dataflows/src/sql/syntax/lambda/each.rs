@@ -1,4 +1,4 @@
-//! The function that a call with a lambda becomes.
+//! Scalar function that a call with a lambda becomes.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,111 +16,112 @@ use datafusion_expr::{
 };
 use datafusion_sql::sqlparser::ast::Expr;
 
-use super::column;
+use super::column_name;
 use crate::functions::types::herald_type;
 use crate::plan::Scalar;
 use crate::sql::query;
 
-/// Items that are evaluated together.
-const TOGETHER: usize = 4096;
+/// Most items that are evaluated in one batch.
+const MAX_ITEMS_PER_BATCH: usize = 4096;
 
-/// Bytes that a batch's results may have.
-const LONGEST: usize = 256 << 20;
+/// Most bytes of the results for a batch of rows.
+const MAX_RESULT_BYTES: usize = 256 << 20;
 
-/// Use that a function makes of the expression's values.
+/// Use that a function makes of the values of its expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    /// An array of them.
+pub(super) enum LambdaUse {
+    /// Returns an array of them.
     Transform,
-    /// The items for which it is true.
+    /// Returns the items for which it is true.
     Filter,
-    /// Tells whether it is true for one.
+    /// Tells whether it is true for at least one.
     Any,
     /// Tells whether it is true for all.
     All,
     /// Tells whether it is true for none.
     None,
-    /// The first item for which it is true.
+    /// Returns the first item for which it is true.
     First,
 }
 
-impl What {
-    /// By the name of a function.
-    pub(super) fn of(name: &str) -> Option<What> {
+impl LambdaUse {
+    /// Looks up the use by the name of a function.
+    pub(super) fn of(name: &str) -> Option<LambdaUse> {
         Some(match name {
             "array_transform" | "list_transform" | "transform" | "array_apply" | "list_apply" => {
-                What::Transform
+                LambdaUse::Transform
             }
-            "array_filter" | "list_filter" | "filter" => What::Filter,
-            "array_exists" | "array_any_match" | "list_any_match" | "any_match" => What::Any,
-            "array_all_match" | "list_all_match" | "all_match" => What::All,
-            "array_none_match" | "none_match" => What::None,
-            "array_first" | "list_first" | "array_find" => What::First,
+            "array_filter" | "list_filter" | "filter" => LambdaUse::Filter,
+            "array_exists" | "array_any_match" | "list_any_match" | "any_match" => LambdaUse::Any,
+            "array_all_match" | "list_all_match" | "all_match" => LambdaUse::All,
+            "array_none_match" | "none_match" => LambdaUse::None,
+            "array_first" | "list_first" | "array_find" => LambdaUse::First,
             _ => return None,
         })
     }
 
     fn name(self) -> &'static str {
         match self {
-            What::Transform => "array_transform",
-            What::Filter => "array_filter",
-            What::Any => "array_any_match",
-            What::All => "array_all_match",
-            What::None => "array_none_match",
-            What::First => "array_first",
+            LambdaUse::Transform => "array_transform",
+            LambdaUse::Filter => "array_filter",
+            LambdaUse::Any => "array_any_match",
+            LambdaUse::All => "array_all_match",
+            LambdaUse::None => "array_none_match",
+            LambdaUse::First => "array_first",
         }
     }
 }
 
 /// A function over an array and columns, with the expression it evaluates.
 #[derive(Debug)]
-pub(super) struct Each {
-    /// Tells what it computes: functions of one name are equal.
+pub(super) struct LambdaFunction {
+    /// Name that contains the use and the expression: functions of one name are equal.
     name: String,
-    what: What,
-    /// Name in the query.
+    what: LambdaUse,
+    /// Name of the function in the query.
     called: String,
     param: String,
     body: Expr,
     columns: usize,
     signature: Signature,
-    /// The expression as it was last planned.
-    held: Mutex<Option<Arc<Held>>>,
+    /// Expression as last planned, for reuse while the argument types stay the same.
+    planned: Mutex<Option<Arc<PlannedBody>>>,
 }
 
-/// The expression over an item and columns of certain types.
+/// Expression planned over an item and columns of certain types.
 #[derive(Debug)]
-struct Held {
+struct PlannedBody {
     schema: SchemaRef,
     value: Scalar,
     gives: Field,
 }
 
-impl PartialEq for Each {
-    fn eq(&self, other: &Each) -> bool {
+impl PartialEq for LambdaFunction {
+    fn eq(&self, other: &LambdaFunction) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for Each {}
+impl Eq for LambdaFunction {}
 
-impl Hash for Each {
+impl Hash for LambdaFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }
 }
 
-impl Each {
-    /// Evaluates `body` for each item, called `param`, and so many columns; `text` is what was written.
+impl LambdaFunction {
+    /// Makes the function that evaluates `body` for each item, bound to `param`, and `columns` columns;
+    /// `text` is the expression as written.
     pub(super) fn new(
-        (what, called): (What, &str),
+        (what, called): (LambdaUse, &str),
         param: String,
         (body, text): (Expr, String),
         columns: usize,
-    ) -> Each {
+    ) -> LambdaFunction {
         let name = format!("herald_{}[{param} -> {text}]", what.name());
         let signature = Signature::user_defined(Volatility::Immutable);
-        Each {
+        LambdaFunction {
             name,
             what,
             called: called.to_owned(),
@@ -128,11 +129,11 @@ impl Each {
             body,
             columns,
             signature,
-            held: Mutex::new(None),
+            planned: Mutex::new(None),
         }
     }
 
-    fn list<'a>(&self, args: &'a [DataType]) -> Result<&'a FieldRef> {
+    fn list_item<'a>(&self, args: &'a [DataType]) -> Result<&'a FieldRef> {
         match args {
             [DataType::List(item), columns @ ..] if columns.len() == self.columns => Ok(item),
             [other, ..] => {
@@ -143,32 +144,33 @@ impl Each {
         }
     }
 
-    /// The expression over arguments of these fields.
-    fn held(&self, args: &[FieldRef]) -> Result<Arc<Held>> {
+    /// Plans the expression over arguments of these fields, or returns it as last planned.
+    fn planned_body(&self, args: &[FieldRef]) -> Result<Arc<PlannedBody>> {
         let types: Vec<DataType> = args.iter().map(|f| f.data_type().clone()).collect();
-        let item = self.list(&types)?.as_ref().clone().with_name(&self.param);
+        let item = self.list_item(&types)?.as_ref().clone().with_name(&self.param);
         let columns = args.iter().skip(1).enumerate();
-        let columns = columns.map(|(at, field)| field.as_ref().clone().with_name(column(at)));
+        let columns = columns.map(|(at, field)| field.as_ref().clone().with_name(column_name(at)));
         let fields: Vec<Field> =
             std::iter::once(item).chain(columns).map(|field| field.with_nullable(true)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = held.as_ref().filter(|held| held.schema == schema) {
-            return Ok(Arc::clone(held));
+        // The lock is held while planning, so that concurrent calls plan once.
+        let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(planned) = planned.as_ref().filter(|planned| planned.schema == schema) {
+            return Ok(Arc::clone(planned));
         }
-        let (value, gives) = query::body(&self.body, &schema)?;
+        let (value, gives) = query::plan_lambda_body(&self.body, &schema)?;
         let truth = matches!(gives.data_type(), DataType::Boolean | DataType::Null);
-        if self.what != What::Transform && !truth {
+        if self.what != LambdaUse::Transform && !truth {
             let shown = schemas::sql_type(&gives);
             return plan_err!("{} needs a condition, and this is {shown}", self.called);
         }
-        let new = Arc::new(Held { schema, value, gives });
-        *held = Some(Arc::clone(&new));
+        let new = Arc::new(PlannedBody { schema, value, gives });
+        *planned = Some(Arc::clone(&new));
         Ok(new)
     }
 }
 
-impl ScalarUDFImpl for Each {
+impl ScalarUDFImpl for LambdaFunction {
     fn name(&self) -> &str {
         &self.name
     }
@@ -186,7 +188,7 @@ impl ScalarUDFImpl for Each {
         };
         match given.iter().enumerate().map(one).collect::<Option<Vec<_>>>() {
             Some(types) => {
-                self.list(&types)?;
+                self.list_item(&types)?;
                 Ok(types)
             }
             None => plan_err!("{} does not take arguments of such types", self.called),
@@ -205,13 +207,13 @@ impl ScalarUDFImpl for Each {
         let fields = args.arg_fields.iter().zip(types);
         let fields: Vec<FieldRef> =
             fields.map(|(f, of)| Arc::new(f.as_ref().clone().with_data_type(of))).collect();
-        let held = self.held(&fields)?;
+        let planned = self.planned_body(&fields)?;
         let of = |data_type: DataType| Field::new(self.name(), data_type, true);
         Ok(Arc::new(match self.what {
-            What::Transform => of(DataType::List(Arc::new(held.gives.clone()))),
-            What::Filter => of(fields[0].data_type().clone()),
-            What::Any | What::All | What::None => of(DataType::Boolean),
-            What::First => held.schema.field(0).clone().with_name(self.name()),
+            LambdaUse::Transform => of(DataType::List(Arc::new(planned.gives.clone()))),
+            LambdaUse::Filter => of(fields[0].data_type().clone()),
+            LambdaUse::Any | LambdaUse::All | LambdaUse::None => of(DataType::Boolean),
+            LambdaUse::First => planned.schema.field(0).clone().with_name(self.name()),
         }))
     }
 
@@ -221,14 +223,18 @@ impl ScalarUDFImpl for Each {
         let fields = args.arg_fields.iter().zip(&types);
         let fields: Vec<FieldRef> =
             fields.map(|(f, of)| Arc::new(f.as_ref().clone().with_data_type(of.clone()))).collect();
-        let held = self.held(&fields)?;
+        let planned = self.planned_body(&fields)?;
         let given = args.args.iter().zip(&types);
         let given: Vec<ArrayRef> =
             given.map(|(arg, of)| as_type(&arg.to_array(args.number_rows)?, of)).collect::<Result<_>>()?;
-        let items = Items::of(given[0].as_list::<i32>());
-        let values = held.values(&given, &items)?;
-        let result =
-            self.what.result(given[0].as_list::<i32>(), &items, &values, args.return_field.data_type())?;
+        let items = ArrayItems::of(given[0].as_list::<i32>());
+        let values = planned.evaluate_items(&given, &items)?;
+        let result = self.what.build_result(
+            given[0].as_list::<i32>(),
+            &items,
+            &values,
+            args.return_field.data_type(),
+        )?;
         Ok(ColumnarValue::Array(result))
     }
 }
@@ -241,19 +247,19 @@ fn as_type(array: &ArrayRef, of: &DataType) -> Result<ArrayRef> {
     }
 }
 
-/// The items of a batch laid end to end.
-struct Items {
-    /// The row of each.
+/// Concatenated items of the arrays of a batch.
+struct ArrayItems {
+    /// Row of each item.
     rows: Vec<u32>,
-    /// Where each stands among the values of the arrays.
+    /// Index of each item among the values of the arrays.
     places: Vec<u32>,
     /// Number of items of each row; an array that is NULL has none.
     lengths: Vec<usize>,
 }
 
-impl Items {
-    fn of(list: &ListArray) -> Items {
-        let mut items = Items { rows: vec![], places: vec![], lengths: Vec::with_capacity(list.len()) };
+impl ArrayItems {
+    fn of(list: &ListArray) -> ArrayItems {
+        let mut items = ArrayItems { rows: vec![], places: vec![], lengths: Vec::with_capacity(list.len()) };
         let offsets = list.value_offsets();
         for row in 0..list.len() {
             let range = if list.is_null(row) { 0..0 } else { offsets[row] as u32..offsets[row + 1] as u32 };
@@ -265,19 +271,22 @@ impl Items {
     }
 }
 
-impl Held {
-    /// The expression's value for each item.
-    fn values(&self, given: &[ArrayRef], items: &Items) -> Result<ArrayRef> {
+impl PlannedBody {
+    /// Evaluates the expression for each item.
+    fn evaluate_items(&self, given: &[ArrayRef], items: &ArrayItems) -> Result<ArrayRef> {
         let (mut values, mut bytes) = (Vec::new(), 0);
-        for (rows, places) in items.rows.chunks(TOGETHER).zip(items.places.chunks(TOGETHER)) {
+        for (rows, places) in
+            items.rows.chunks(MAX_ITEMS_PER_BATCH).zip(items.places.chunks(MAX_ITEMS_PER_BATCH))
+        {
             let (rows, places) = (UInt32Array::from(rows.to_vec()), UInt32Array::from(places.to_vec()));
             let mut columns = vec![take(given[0].as_list::<i32>().values(), &places, None)?];
             for column in &given[1..] {
                 columns.push(take(column, &rows, None)?);
             }
             let value = self.value.evaluate(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?)?;
+            // Checked per batch, before the results are concatenated.
             bytes += value.get_array_memory_size();
-            if bytes > LONGEST {
+            if bytes > MAX_RESULT_BYTES {
                 return exec_err!("the result is too long");
             }
             values.push(as_type(&value, self.gives.data_type())?);
@@ -289,10 +298,16 @@ impl Held {
     }
 }
 
-impl What {
-    /// Makes the result of the values of the items of `list`.
-    fn result(self, list: &ListArray, items: &Items, values: &ArrayRef, of: &DataType) -> Result<ArrayRef> {
-        if self == What::Transform {
+impl LambdaUse {
+    /// Computes the result for each array of `list` from the values of its items.
+    fn build_result(
+        self,
+        list: &ListArray,
+        items: &ArrayItems,
+        values: &ArrayRef,
+        of: &DataType,
+    ) -> Result<ArrayRef> {
+        if self == LambdaUse::Transform {
             let DataType::List(item) = of else { return exec_err!("this is no array") };
             let offsets = OffsetBuffer::from_lengths(items.lengths.iter().copied());
             let values = Arc::clone(values);
@@ -307,12 +322,13 @@ impl What {
         let truths = values.as_boolean();
         let holds = |at: usize| truths.is_valid(at) && truths.value(at);
         let mut from = 0;
+        // Range of each row among the concatenated items.
         let mut rows = items.lengths.iter().map(|length| {
             from += length;
             from - length..from
         });
         match self {
-            What::Filter => {
+            LambdaUse::Filter => {
                 let DataType::List(item) = of else { return exec_err!("this is no array") };
                 let kept = rows.map(|row| row.filter(|at| holds(*at)).map(|at| items.places[at]).collect());
                 let kept: Vec<Vec<u32>> = kept.collect();
@@ -320,13 +336,13 @@ impl What {
                 let values = take(list.values(), &UInt32Array::from(kept.concat()), None)?;
                 Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, list.nulls().cloned())?))
             }
-            What::First => {
+            LambdaUse::First => {
                 let first = rows.map(|mut row| row.find(|at| holds(*at)).map(|at| items.places[at]));
                 Ok(take(list.values(), &UInt32Array::from_iter(first), None)?)
             }
             _ => {
-                // NULL is a value that is not known: it decides nothing.
-                let told = |row: std::ops::Range<usize>, at: bool| {
+                // Three-valued logic: `at` decides at once, else a NULL makes the result unknown.
+                let decided = |row: std::ops::Range<usize>, at: bool| {
                     let mut known = Some(!at);
                     for item in row {
                         match truths.is_valid(item).then(|| truths.value(item)) {
@@ -339,9 +355,9 @@ impl What {
                 };
                 let one = |(row, range): (usize, std::ops::Range<usize>)| match self {
                     _ if list.is_null(row) => None,
-                    What::All => told(range, false),
-                    What::None => told(range, true).map(|any| !any),
-                    _ => told(range, true),
+                    LambdaUse::All => decided(range, false),
+                    LambdaUse::None => decided(range, true).map(|any| !any),
+                    _ => decided(range, true),
                 };
                 let rows: Vec<_> = rows.by_ref().enumerate().collect();
                 Ok(Arc::new(BooleanArray::from_iter(rows.into_iter().map(one))))

@@ -1,4 +1,4 @@
-//! A batch gives what its rows give, whatever lies beneath its NULLs and wherever it was cut.
+//! Tests that a batch gives the results of its single rows, with any items beneath NULLs and for any slice.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::sql::ast::Pos;
 use crate::sql::catalog::Catalog;
 use crate::sql::diagnostics::site::Site;
 use crate::sql::parse;
-use crate::sql::query::expression;
+use crate::sql::query::plan_expression;
 
 const CALLS: [&str; 6] = [
     "array_transform(a, x -> x * n)",
@@ -31,16 +31,16 @@ fn schema() -> Schema {
 }
 
 fn planned(call: &str) -> Scalar {
-    let query = parse::question(&format!("SELECT {call}")).unwrap();
+    let query = parse::parse_question(&format!("SELECT {call}")).unwrap();
     let datafusion_sql::sqlparser::ast::SetExpr::Select(select) = *query.body else { panic!("{call}") };
     let datafusion_sql::sqlparser::ast::SelectItem::UnnamedExpr(expr) = &select.projection[0] else {
         panic!("{call}")
     };
     let site = Site { file: 0, pos: Pos { file: 0, line: 1, column: 1 } };
-    expression(&Catalog::default(), expr, ("t", &schema()), None, site).unwrap()
+    plan_expression(&Catalog::default(), expr, ("t", &schema()), None, site).unwrap()
 }
 
-/// Rows with items beneath some NULL arrays.
+/// Makes random rows, some with items beneath NULL arrays.
 fn batch(rng: &mut ChaCha8Rng, rows: usize) -> RecordBatch {
     let number = |rng: &mut ChaCha8Rng| rng.random_bool(0.8).then(|| rng.random_range(-2..3));
     let lengths: Vec<usize> = (0..rows).map(|_| rng.random_range(0..5)).collect();
@@ -72,7 +72,7 @@ fn a_batch_is_its_rows() {
     }
 }
 
-/// More items than are evaluated together.
+/// Tests arrays of more items than are evaluated in one batch.
 #[test]
 fn long_arrays_are_evaluated_in_parts() {
     let items: Vec<Option<i32>> = (0..10_000).map(Some).collect();

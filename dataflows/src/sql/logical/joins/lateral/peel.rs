@@ -1,26 +1,28 @@
-//! A subquery as expressions and conditions over what is below all projections, filters and aliases.
+//! Decomposition of a subquery into a base plan, and expressions and conditions over it.
 
 use std::sync::Arc;
 
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, Result, plan_err};
+use datafusion_common::{DFSchema, Result};
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Expr, SortExpr};
 
-use crate::sql::logical::joins::subquery::{PLACE, is_subquery};
+use crate::sql::diagnostics::unsupported_plan::Unsupported;
+use crate::sql::logical::joins::subquery::is_subquery;
 
-/// Parts of a subquery: expressions and conditions over the columns of a base.
+/// Parts of a subquery: expressions and conditions over the columns of a base, which is no projection, filter
+/// or alias.
 pub(super) struct Peeled {
     pub outputs: Vec<Expr>,
     pub conditions: Vec<Expr>,
-    /// Order of a Sort on the way.
+    /// Order of the uppermost Sort above the base.
     pub order: Vec<SortExpr>,
     pub base: LogicalPlan,
 }
 
-/// Takes a subquery apart.
-pub(super) fn peeled(plan: &LogicalPlan) -> Result<Peeled> {
+/// Decomposes a subquery.
+pub(super) fn peel(plan: &LogicalPlan) -> Result<Peeled> {
     let outputs = plan.schema().columns().into_iter().map(Expr::Column).collect();
     let mut out = Peeled { outputs, conditions: vec![], order: vec![], base: plan.clone() };
     loop {
@@ -28,13 +30,13 @@ pub(super) fn peeled(plan: &LogicalPlan) -> Result<Peeled> {
             LogicalPlan::Projection(p) => {
                 let (schema, exprs) = (Arc::clone(&p.schema), p.expr.clone());
                 let input = Arc::clone(&p.input);
-                out.lift(&schema, &exprs)?;
+                out.lift_through(&schema, &exprs)?;
                 input
             }
             LogicalPlan::SubqueryAlias(a) => {
                 let (schema, input) = (Arc::clone(&a.schema), Arc::clone(&a.input));
                 let exprs: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
-                out.lift(&schema, &exprs)?;
+                out.lift_through(&schema, &exprs)?;
                 input
             }
             LogicalPlan::Filter(f) => {
@@ -57,29 +59,29 @@ pub(super) fn peeled(plan: &LogicalPlan) -> Result<Peeled> {
         Expr::InSubquery(s) => !s.subquery.outer_ref_columns.is_empty(),
         other => is_subquery(other),
     };
-    // Names inside them would have to change, too.
+    // Columns of the outer query that such nested subqueries name would have to be replaced, too.
     let mut all = out.outputs.iter().chain(&out.conditions).chain(out.order.iter().map(|s| &s.expr));
     if all.any(|e| e.exists(|e| Ok(correlated(e))).unwrap_or(true)) {
-        return plan_err!("{PLACE}");
+        return Err(Unsupported::NotJoinable.into());
     }
     Ok(out)
 }
 
 impl Peeled {
-    /// Writes `exprs` for the columns of `schema`.
-    fn lift(&mut self, schema: &DFSchema, exprs: &[Expr]) -> Result<()> {
+    /// Replaces the columns of `schema` by `exprs`.
+    fn lift_through(&mut self, schema: &DFSchema, exprs: &[Expr]) -> Result<()> {
         for expr in self.outputs.iter_mut().chain(&mut self.conditions) {
-            *expr = over(expr.clone(), schema, exprs)?;
+            *expr = substitute(expr.clone(), schema, exprs)?;
         }
         for sort in &mut self.order {
-            sort.expr = over(sort.expr.clone(), schema, exprs)?;
+            sort.expr = substitute(sort.expr.clone(), schema, exprs)?;
         }
         Ok(())
     }
 }
 
-/// `expr` with `exprs` for the columns of `schema`.
-pub(super) fn over(expr: Expr, schema: &DFSchema, exprs: &[Expr]) -> Result<Expr> {
+/// `expr` with the columns of `schema` replaced by `exprs`.
+pub(super) fn substitute(expr: Expr, schema: &DFSchema, exprs: &[Expr]) -> Result<Expr> {
     let done = expr.transform_up(|e| match &e {
         Expr::Column(column) => match schema.maybe_index_of_column(column) {
             Some(at) => Ok(Transformed::yes(exprs[at].clone().unalias_nested().data)),

@@ -1,8 +1,8 @@
 //! Casts to and from JSONB.
 //!
-//! PostgreSQL converts text to JSONB by reading it, and JSONB to text by writing it; a JSONB number to
-//! every type of number, rounded where that has fewer digits; a JSONB boolean to BOOLEAN. Whatever else
-//! is refused, as PostgreSQL does. `to_jsonb` makes JSONB of other values.
+//! PostgreSQL converts text to JSONB by parsing it, and JSONB to text by printing it; a JSONB number to
+//! every type of number, rounded if that has fewer digits; a JSONB boolean to BOOLEAN. Every other cast
+//! is refused, as in PostgreSQL. `to_jsonb` makes JSONB of other values.
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::tree_node::Transformed;
@@ -10,20 +10,21 @@ use datafusion_common::{DFSchema, Result, plan_err};
 use datafusion_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion_expr::{Expr, ExprSchemable, lit};
 
-use super::{call, jsonb, shown};
+use super::{call, jsonb_field, type_name};
 
-/// The function that stands for a written cast: its value, its type and how that is written.
+/// Function that stands for a written cast; its arguments are the value, the type and the type's written
+/// form.
 pub(super) const MARK: &str = "herald_cast";
 
-/// A cast, where JSONB has to do with it.
-pub(super) fn cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Rewrites a cast to or from JSONB.
+pub(super) fn rewrite_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::Cast(Cast { expr, field }) => match converted(&expr, &field, schema)? {
+        Expr::Cast(Cast { expr, field }) => match convert_jsonb(&expr, &field, schema)? {
             Some(done) => Ok(Transformed::yes(done)),
             None => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
         },
         Expr::TryCast(TryCast { expr, field }) => {
-            if schemas::is_jsonb(&field) || jsonb(&expr, schema).is_some() {
+            if schemas::is_jsonb(&field) || jsonb_field(&expr, schema).is_some() {
                 return plan_err!(
                     "TRY_CAST does not take JSONB: write CAST, and look at jsonb_typeof(x) first"
                 );
@@ -34,17 +35,17 @@ pub(super) fn cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// A marked cast, where JSONB has to do with it.
-pub(super) fn mark(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Rewrites a written cast to or from JSONB, which is still a call of [`MARK`].
+pub(super) fn rewrite_marked_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(ScalarFunction { func, args }) = expr else { return Ok(Transformed::no(expr)) };
     let ([value, target, ..], true) = (args.as_slice(), args.len() > 1) else {
         return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })));
     };
     let field = target.to_field(schema)?.1;
-    let done = converted(value, &field, schema)?;
+    let done = convert_jsonb(value, &field, schema)?;
     match (done, field.data_type()) {
         (None, _) => Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))),
-        // What is text now may have a length to be cut to.
+        // The result is text, which the written cast may still have to cut to a length: keep its mark.
         (Some(text), DataType::Utf8) if !schemas::is_jsonb(&field) => {
             let args = std::iter::once(text).chain(args.into_iter().skip(1)).collect();
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
@@ -53,9 +54,9 @@ pub(super) fn mark(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// `value` as the type of `field`; None where neither is JSONB.
-fn converted(value: &Expr, field: &FieldRef, schema: &DFSchema) -> Result<Option<Expr>> {
-    let from = jsonb(value, schema).is_some();
+/// `value` converted to the type of `field`; None if neither is JSONB.
+fn convert_jsonb(value: &Expr, field: &FieldRef, schema: &DFSchema) -> Result<Option<Expr>> {
+    let from = jsonb_field(value, schema).is_some();
     if schemas::is_jsonb(field) {
         return Ok(Some(match value.get_type(schema)? {
             _ if from => value.clone(),
@@ -65,7 +66,7 @@ fn converted(value: &Expr, field: &FieldRef, schema: &DFSchema) -> Result<Option
             _ => {
                 return plan_err!(
                     "{} does not become JSONB by a cast: write to_jsonb(x)",
-                    shown(value, schema)
+                    type_name(value, schema)
                 );
             }
         }));

@@ -1,46 +1,47 @@
 //! Comparisons of JSONB values.
 //!
-//! Equality is asked of keys (see `functions::json::key`), so that it can find the partners of a join;
-//! order of a function. A text constant is read as JSONB, other types are refused.
+//! Equality compares keys (see `functions::json::key`), so that it can be the key of a join; an order is
+//! computed by a function. A text constant is read as JSONB, other types are refused.
 
 use datafusion_common::tree_node::Transformed;
 use datafusion_common::{DFSchema, Result, plan_err};
 use datafusion_expr::expr::{Between, InList};
 use datafusion_expr::{BinaryExpr, Expr, Operator, lit, when};
 
-use super::{call, is_constant, is_null, jsonb, key, shown, together};
+use super::{all_as_jsonb, call, is_constant, is_null, jsonb_field, key, type_name};
 
-/// An operator, BETWEEN or IN, where one of its operands is JSONB.
-pub(super) fn comparison(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let is_jsonb = |expr: &Expr| jsonb(expr, schema).is_some();
+/// Rewrites an operator, BETWEEN or IN of which an operand is JSONB.
+pub(super) fn rewrite_comparison(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let is_jsonb = |expr: &Expr| jsonb_field(expr, schema).is_some();
     match expr {
-        Expr::BinaryExpr(b) if is_jsonb(&b.left) || is_jsonb(&b.right) => operator(b, schema),
+        Expr::BinaryExpr(b) if is_jsonb(&b.left) || is_jsonb(&b.right) => rewrite_operator(b, schema),
         Expr::InList(InList { expr, list, negated }) if is_jsonb(&expr) || list.iter().any(is_jsonb) => {
             let all = std::iter::once(*expr).chain(list).collect();
-            let mut keys = as_keys(together(all, schema, "IN")?)?;
+            let mut keys = as_keys(all_as_jsonb(all, schema, "IN")?)?;
             let expr = Box::new(keys.remove(0));
             Ok(Transformed::yes(Expr::InList(InList { expr, list: keys, negated })))
         }
         Expr::Between(Between { expr, negated, low, high })
             if [&expr, &low, &high].into_iter().any(|e| is_jsonb(e)) =>
         {
-            let mut all = together(vec![*expr, *low, *high], schema, "BETWEEN")?.into_iter();
+            let mut all = all_as_jsonb(vec![*expr, *low, *high], schema, "BETWEEN")?.into_iter();
             let (Some(expr), Some(low), Some(high)) = (all.next(), all.next(), all.next()) else {
                 return plan_err!("BETWEEN takes three values");
             };
-            let above = ordered(expr.clone(), Operator::GtEq, low)?;
-            let within = above.and(ordered(expr, Operator::LtEq, high)?);
+            let above = compare_order(expr.clone(), Operator::GtEq, low)?;
+            let within = above.and(compare_order(expr, Operator::LtEq, high)?);
             Ok(Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within }))
         }
         other => Ok(Transformed::no(other)),
     }
 }
 
-fn operator(b: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Rewrites a binary operator of which an operand is JSONB.
+fn rewrite_operator(b: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     use Operator as O;
     let BinaryExpr { left, op, right } = b;
     let sides = |what: &str| -> Result<(Expr, Expr)> {
-        let mut sides = together(vec![*left.clone(), *right.clone()], schema, what)?.into_iter();
+        let mut sides = all_as_jsonb(vec![*left.clone(), *right.clone()], schema, what)?.into_iter();
         match (sides.next(), sides.next()) {
             (Some(left), Some(right)) => Ok((left, right)),
             _ => plan_err!("{what} takes two operands"),
@@ -59,10 +60,10 @@ fn operator(b: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         O::Lt | O::LtEq | O::Gt | O::GtEq => {
             let (left, right) = sides(&op.to_string())?;
-            Ok(Transformed::yes(ordered(left, op, right)?))
+            Ok(Transformed::yes(compare_order(left, op, right)?))
         }
         O::StringConcat => {
-            let as_jsonb = |e: &Expr| jsonb(e, schema).is_some() || is_constant(e) || is_null(e);
+            let as_jsonb = |e: &Expr| jsonb_field(e, schema).is_some() || is_constant(e) || is_null(e);
             if as_jsonb(&left) && as_jsonb(&right) {
                 let (left, right) = sides("||")?;
                 return Ok(Transformed::yes(call("jsonb_concat", vec![left, right])?));
@@ -71,13 +72,13 @@ fn operator(b: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         _ => plan_err!(
             "{} {op} {}, these types do not go together: convert JSONB with CAST, or take a text with ->>",
-            shown(&left, schema),
-            shown(&right, schema)
+            type_name(&left, schema),
+            type_name(&right, schema)
         ),
     }
 }
 
-/// Values by which equal ones are found.
+/// Keys of JSONB values: equal values have equal keys.
 pub(super) fn as_keys(values: Vec<Expr>) -> Result<Vec<Expr>> {
     let one = |value: Expr| match is_null(&value) || key::is_key(&value) {
         true => Ok(value),
@@ -86,12 +87,13 @@ pub(super) fn as_keys(values: Vec<Expr>) -> Result<Vec<Expr>> {
     values.into_iter().map(one).collect()
 }
 
-fn ordered(left: Expr, op: Operator, right: Expr) -> Result<Expr> {
+/// Comparison of two JSONB values by their order.
+fn compare_order(left: Expr, op: Operator, right: Expr) -> Result<Expr> {
     let order = call("herald_jsonb_compare", vec![left, right])?;
     Ok(Expr::BinaryExpr(BinaryExpr { left: Box::new(order), op, right: Box::new(lit(0i32)) }))
 }
 
-/// `nullif` of JSONB.
+/// Rewrites `nullif` of JSONB to a CASE.
 pub(super) fn null_if(values: Vec<Expr>) -> Result<Expr> {
     let [value, other] = values.as_slice() else { return plan_err!("nullif takes two arguments") };
     let mut keys = as_keys(values.clone())?.into_iter();

@@ -1,7 +1,7 @@
-//! Keys of groups, DISTINCT and joins: equal JSONB values are one.
+//! JSONB in the keys of groups, DISTINCT and joins, where equal values must have one spelling.
 //!
-//! A key shows in the result, so a group of `1.0` and `1.00` is called `1`, where PostgreSQL takes the
-//! spelling of whichever row it met first. Columns that are no keys keep their spelling.
+//! The key is the result's value, so a group of `1.0` and `1.00` is shown as `1`, where PostgreSQL shows the
+//! spelling of the first row. Columns that are not keys keep their spelling.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use datafusion_expr::logical_plan::{
 use datafusion_expr::{BinaryExpr, Expr, Operator};
 
 use super::compare::as_keys;
-use super::{call, holds, holds_jsonb, key, rewritten};
+use super::{call, holds_jsonb, key, may_hold_jsonb, rewrite_node};
 
-/// Makes keys of JSONB what [`key`] makes of them, everywhere in `plan`.
+/// Rewrites all keys of JSONB in `plan` to their normal form, by [`key`].
 ///
 /// # Errors
-/// When JSONB is a key where it cannot be one.
-pub(crate) fn keys(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// If JSONB is a key where that is not supported.
+pub(crate) fn canonical_keys(plan: LogicalPlan) -> Result<LogicalPlan> {
     let done = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Aggregate(aggregate) => grouped(aggregate),
-        LogicalPlan::Distinct(Distinct::All(input)) => all(input),
-        LogicalPlan::Distinct(Distinct::On(on)) => on_some(on),
-        LogicalPlan::Join(join) => joined(join),
+        LogicalPlan::Aggregate(aggregate) => group_by_keys(aggregate),
+        LogicalPlan::Distinct(Distinct::All(input)) => distinct_by_keys(input),
+        LogicalPlan::Distinct(Distinct::On(on)) => check_distinct_on(on),
+        LogicalPlan::Join(join) => join_by_keys(join),
         other => Ok(Transformed::no(other)),
     })?;
     match done.transformed {
@@ -33,8 +33,8 @@ pub(crate) fn keys(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
-/// Refuses a UNION of JSONB with something else.
-pub(super) fn alike(union: &Union) -> Result<()> {
+/// Refuses a UNION of JSONB with another type.
+pub(super) fn check_union(union: &Union) -> Result<()> {
     let Some(first) = union.inputs.first() else { return Ok(()) };
     for (at, field) in first.schema().fields().iter().enumerate() {
         let of = |input: &Arc<LogicalPlan>| {
@@ -50,19 +50,20 @@ pub(super) fn alike(union: &Union) -> Result<()> {
     Ok(())
 }
 
-/// One key, under the name it had.
-fn renamed(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    if !holds(&expr, schema) || key::is_key(&expr) {
+/// Rewrites one key and keeps its name.
+fn canonical_key(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if !may_hold_jsonb(&expr, schema) || key::is_key(&expr) {
         return Ok(Transformed::no(expr));
     }
     let (relation, name) = expr.qualified_name();
     Ok(Transformed::yes(call(key::NAME, vec![expr.unalias()])?.alias_qualified(relation, name)))
 }
 
-fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+/// Rewrites the keys of a GROUP BY.
+fn group_by_keys(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let schema = Arc::clone(aggregate.input.schema());
     if let [Expr::GroupingSet(set)] = aggregate.group_expr.as_slice() {
-        if set.distinct_expr().into_iter().any(|expr| holds(expr, &schema)) {
+        if set.distinct_expr().into_iter().any(|expr| may_hold_jsonb(expr, &schema)) {
             return plan_err!(
                 "GROUPING SETS, ROLLUP and CUBE over JSONB are not supported: \
                  write GROUP BY, or CAST(x AS VARCHAR)"
@@ -73,7 +74,7 @@ fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let mut changed = false;
     let mut keys = Vec::with_capacity(aggregate.group_expr.len());
     for expr in &aggregate.group_expr {
-        let done = renamed(expr.clone(), &schema)?;
+        let done = canonical_key(expr.clone(), &schema)?;
         changed |= done.transformed;
         keys.push(done.data);
     }
@@ -84,44 +85,46 @@ fn grouped(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Aggregate(grouped)))
 }
 
-fn all(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
+/// Projects JSONB below a DISTINCT to keys.
+fn distinct_by_keys(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
     let schema = Arc::clone(input.schema());
     if !schema.fields().iter().any(|field| holds_jsonb(field)) {
         return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
     }
     let columns = schema.columns().into_iter().map(Expr::Column);
-    let columns = columns.map(|column| renamed(column, &schema).map(|done| done.data));
+    let columns = columns.map(|column| canonical_key(column, &schema).map(|done| done.data));
     let keyed = LogicalPlanBuilder::from(Arc::unwrap_or_clone(input))
         .project(columns.collect::<Result<Vec<_>>>()?)?;
     Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(keyed.build()?)))))
 }
 
-fn on_some(on: DistinctOn) -> Result<Transformed<LogicalPlan>> {
-    let held = on.on_expr.iter().any(|expr| holds(expr, on.input.schema()));
+/// Refuses DISTINCT ON of JSONB.
+fn check_distinct_on(on: DistinctOn) -> Result<Transformed<LogicalPlan>> {
+    let held = on.on_expr.iter().any(|expr| may_hold_jsonb(expr, on.input.schema()));
     match held {
         true => plan_err!("DISTINCT ON of JSONB is not supported: name a part of it, or CAST(x AS VARCHAR)"),
         false => Ok(Transformed::no(LogicalPlan::Distinct(Distinct::On(on)))),
     }
 }
 
-/// Equalities that a rule made, between sides that nobody has made keys of.
-fn joined(mut join: Join) -> Result<Transformed<LogicalPlan>> {
+/// Rewrites a join's equalities over JSONB that decorrelation made after expressions were rewritten.
+fn join_by_keys(mut join: Join) -> Result<Transformed<LogicalPlan>> {
     let mut changed = false;
     let (left, right) = (Arc::clone(join.left.schema()), Arc::clone(join.right.schema()));
     for (l, r) in &mut join.on {
-        if (holds(l, &left) || holds(r, &right)) && !(key::is_key(l) && key::is_key(r)) {
+        if (may_hold_jsonb(l, &left) || may_hold_jsonb(r, &right)) && !(key::is_key(l) && key::is_key(r)) {
             changed = true;
             let mut sides = as_keys(vec![std::mem::take(l), std::mem::take(r)])?.into_iter();
             (*l, *r) = (sides.next().unwrap_or_default(), sides.next().unwrap_or_default());
         }
     }
-    let done = rewritten(LogicalPlan::Join(join), &|expr, schema| match expr {
+    let done = rewrite_node(LogicalPlan::Join(join), &|expr, schema| match expr {
         Expr::BinaryExpr(BinaryExpr {
             left,
             op: op @ (Operator::Eq | Operator::IsNotDistinctFrom),
             right,
-        }) if holds(&left, schema)
-            && holds(&right, schema)
+        }) if may_hold_jsonb(&left, schema)
+            && may_hold_jsonb(&right, schema)
             && !(key::is_key(&left) && key::is_key(&right)) =>
         {
             let mut sides = as_keys(vec![*left, *right])?.into_iter().map(Box::new);

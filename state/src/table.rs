@@ -1,9 +1,9 @@
-//! The key layout of the state, and the order in which keys are written.
+//! The key layout of the state, and the sorting of keys.
 //!
 //! | column family | key | value |
 //! | --- | --- | --- |
 //! | `meta` | `format`, `state_id`, `topology`, `catalogue`, `committed`, `dead_letter`, `errors`, `published/CLUSTER` | see their modules |
-//! | `table`, `arrangement`, `view`, `sink` | space id u32 + packed key or row | packed row; or an i64 multiplicity |
+//! | `table`, `arrangement`, `view`, `sink` | state table id u32 + packed key or row | packed row; or an i64 multiplicity |
 //! | the same four | `ff ff ff ff` | u64: the last epoch, so that a family left behind is noticed |
 //! | `outbox` | cluster u16 + epoch u64 + part u32 | a chunk of serialised output |
 //! | `dead_letter` | sequence u64 | a serialised dead letter |
@@ -13,46 +13,48 @@
 
 use rocksdb::{ColumnFamily, DB};
 
-use crate::catalogue::SpaceKind;
+use crate::catalogue::StateTableKind;
 
 pub(crate) const META: &str = "meta";
 pub(crate) const OUTBOX: &str = "outbox";
 pub(crate) const DEAD_LETTER: &str = "dead_letter";
 
-/// The families that hold spaces.
-pub(crate) const SPACES: [&str; 4] = ["table", "arrangement", "view", "sink"];
+/// The families that hold state tables.
+pub(crate) const TABLE_FAMILIES: [&str; 4] = ["table", "arrangement", "view", "sink"];
 
-/// The space id that no space may have: its one key holds the last epoch in each of these families.
+/// The reserved table id: its one key holds the last epoch in each of these families.
 pub(crate) const STAMP: u32 = u32::MAX;
 
-/// All families, the one that RocksDB insists on left out.
+/// All families but RocksDB's mandatory default one.
 pub(crate) const FAMILIES: [&str; 7] = ["table", "arrangement", "view", "sink", META, OUTBOX, DEAD_LETTER];
 
-impl SpaceKind {
-    /// The column family its spaces live in.
+impl StateTableKind {
+    /// Returns the column family of state tables of this kind.
     pub(crate) fn family(self) -> &'static str {
         match self {
-            SpaceKind::Table => "table",
-            SpaceKind::Arrangement => "arrangement",
-            SpaceKind::View => "view",
-            SpaceKind::Sink => "sink",
+            StateTableKind::Table => "table",
+            StateTableKind::Arrangement => "arrangement",
+            StateTableKind::View => "view",
+            StateTableKind::Sink => "sink",
         }
     }
 }
 
-/// The handle of a family. All of them are opened with the database, so a missing one is a damaged state.
+/// Returns the handle of a family. All of them are opened with the database, so a missing one is a damaged
+/// state.
 pub(crate) fn family<'a>(db: &'a DB, name: &str) -> Result<&'a ColumnFamily, crate::StateError> {
     db.cf_handle(name)
         .ok_or_else(|| crate::StateError::corrupt(db.path(), format!("column family {name} is missing")))
 }
 
-/// Puts `space ++ key` into a buffer that is used again for the next key.
-pub(crate) fn key_into(buffer: &mut Vec<u8>, space: u32, key: &[u8]) {
+/// Puts `table_id ++ key` into a buffer that is reused from key to key.
+pub(crate) fn key_into(buffer: &mut Vec<u8>, table_id: u32, key: &[u8]) {
     buffer.clear();
-    buffer.extend_from_slice(&space.to_be_bytes());
+    buffer.extend_from_slice(&table_id.to_be_bytes());
     buffer.extend_from_slice(key);
 }
 
+/// Builds the key of a chunk in the outbox.
 pub(crate) fn outbox_key(cluster: u16, epoch: u64, part: u32) -> [u8; 14] {
     let mut key = [0; 14];
     key[..2].copy_from_slice(&cluster.to_be_bytes());
@@ -61,7 +63,7 @@ pub(crate) fn outbox_key(cluster: u16, epoch: u64, part: u32) -> [u8; 14] {
     key
 }
 
-/// The parts of an outbox key; None for bytes that are none.
+/// Splits an outbox key into cluster, epoch and part; None for bytes of another length.
 pub(crate) fn outbox_key_parts(key: &[u8]) -> Option<(u16, u64, u32)> {
     let (cluster, rest) = key.split_first_chunk()?;
     let (epoch, rest) = rest.split_first_chunk()?;
@@ -69,11 +71,12 @@ pub(crate) fn outbox_key_parts(key: &[u8]) -> Option<(u16, u64, u32)> {
     Some((u16::from_be_bytes(*cluster), u64::from_be_bytes(*epoch), u32::from_be_bytes(part)))
 }
 
-/// The order that sorts `len` keys; equal keys stay in their given order.
+/// Returns the order that sorts `len` keys; equal keys keep their given order.
 ///
-/// Packed keys share long prefixes, so the shared prefix of all of them is left out and the eight bytes that
-/// follow it decide most comparisons without touching the heap.
+/// Packed keys share long prefixes, so the prefix common to all of them is skipped, and the eight bytes that
+/// follow it decide most comparisons without reading the keys.
 pub(crate) fn sorted_order<'a>(len: usize, key: impl Fn(usize) -> &'a [u8]) -> Vec<u32> {
+    // Keys that are sorted already are the common case.
     if (1..len).all(|index| key(index - 1) <= key(index)) {
         return (0..len as u32).collect();
     }
@@ -130,9 +133,10 @@ mod tests {
         assert_eq!(outbox_key(1, 2, 3), [0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3]);
         assert_eq!(outbox_key_parts(&outbox_key(65535, u64::MAX, 9)), Some((65535, u64::MAX, 9)));
         assert_eq!(outbox_key_parts(b"short"), None);
-        let names = [SpaceKind::Table, SpaceKind::Arrangement, SpaceKind::View, SpaceKind::Sink]
-            .map(SpaceKind::family);
-        assert_eq!(names, SPACES);
+        let names =
+            [StateTableKind::Table, StateTableKind::Arrangement, StateTableKind::View, StateTableKind::Sink]
+                .map(StateTableKind::family);
+        assert_eq!(names, TABLE_FAMILIES);
         assert_eq!(crate::FORMAT_VERSION, 1);
     }
 }

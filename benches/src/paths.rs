@@ -1,69 +1,69 @@
-//! Where things are: the scripts, the shipped topology, the binary under test, and room to work.
+//! Paths of a run: the scripts, the shipped topology, the binary under test, and a working directory.
 //!
 //! The topology is measured as it is shipped. For a run without Kafka only its `WITH` clauses are
-//! rewritten: sources become files, sinks lead nowhere; tables, views and keys stay as they are.
+//! rewritten: sources become files, sinks become blackholes; tables, views and keys stay as they are.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// Places of a run.
-pub struct Place {
+/// Paths of a run.
+pub struct Paths {
     /// The binary under test, beside this one.
     pub herald: PathBuf,
-    /// The bench's own binary, which is its own child for the limit.
+    /// The bench's own binary, which runs itself as a child for the limit.
     pub bench: PathBuf,
     /// `scripts/kafka.sh`.
     pub kafka_script: PathBuf,
     topology: PathBuf,
-    room: tempfile::TempDir,
+    work_dir: tempfile::TempDir,
 }
 
-impl Place {
-    /// Finds everything; the room is on the disk of the build, which is a disk and not memory.
+impl Paths {
+    /// Finds all paths. The working directory is beside the build: on a disk, unlike a `/tmp` in memory.
     ///
     /// # Errors
     /// When the binary was not built.
-    pub fn find() -> Result<Place> {
+    pub fn find() -> Result<Paths> {
         let bench = std::env::current_exe().context("cannot tell where this binary is")?;
         let beside = bench.parent().context("this binary is nowhere")?;
         let herald = beside.join("herald");
         ensure!(herald.exists(), "there is no herald beside herald-benches; build it: make build");
         let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let room = tempfile::Builder::new().prefix("herald-bench-").tempdir_in(beside)?;
-        Ok(Place {
+        let work_dir = tempfile::Builder::new().prefix("herald-bench-").tempdir_in(beside)?;
+        Ok(Paths {
             kafka_script: project.join("scripts/kafka.sh"),
             topology: project.join("dataflows/topologies/match_analytics.sql"),
             herald,
             bench,
-            room,
+            work_dir,
         })
     }
 
-    /// A path in the room.
-    pub fn room(&self, name: &str) -> PathBuf {
-        self.room.path().join(name)
+    /// A path in the working directory.
+    pub fn work_path(&self, name: &str) -> PathBuf {
+        self.work_dir.path().join(name)
     }
 
-    /// Writes the topology as shipped, but for its topic of matches, and tells where.
+    /// Writes the topology as shipped, but with another topic of matches, and returns its path.
     ///
     /// # Errors
     /// When the shipped topology cannot be read.
     pub fn topology_over(&self, topic: &str) -> Result<PathBuf> {
         let shipped = std::fs::read_to_string(&self.topology).context("cannot read the topology")?;
-        let path = self.room(&format!("over_{topic}.sql"));
+        let path = self.work_path(&format!("over_{topic}.sql"));
         std::fs::write(&path, shipped.replace("'match.completed'", &format!("'{topic}'")))?;
         Ok(path)
     }
 
-    /// Writes the topology without Kafka and tells where. It reads `${MATCHES}` and
+    /// Writes the topology without Kafka and returns its path. It reads `${MATCHES}` and
     /// `${CHAMPIONS}`, and waits for more matches with `FOLLOW=true`.
     ///
     /// # Errors
     /// When the shipped topology cannot be read.
     pub fn topology_without_kafka(&self) -> Result<PathBuf> {
         let shipped = std::fs::read_to_string(&self.topology).context("cannot read the topology")?;
-        let path = self.room("match_analytics.sql");
+        let path = self.work_path("match_analytics.sql");
         std::fs::write(&path, without_kafka(&shipped)?)?;
         Ok(path)
     }
@@ -75,7 +75,7 @@ fn without_kafka(shipped: &str) -> Result<String> {
     let mut text = blocks.next().unwrap_or_default().to_owned();
     for block in blocks {
         let (options, rest) = block.split_once("\n)").context("a WITH clause does not end")?;
-        let topic = quoted(options, "topic").context("a WITH clause names no topic")?;
+        let topic = quoted_value(options, "topic").context("a WITH clause names no topic")?;
         let mut replaced = match topic {
             "match.completed" => {
                 "  connector = 'file', path = '${MATCHES}', follow = '${FOLLOW:-false}'".to_owned()
@@ -83,7 +83,7 @@ fn without_kafka(shipped: &str) -> Result<String> {
             "champion" => "  connector = 'file', path = '${CHAMPIONS}'".to_owned(),
             _ => "  connector = 'blackhole'".to_owned(),
         };
-        if let Some(key) = quoted(options, "primary_key") {
+        if let Some(key) = quoted_value(options, "primary_key") {
             replaced.push_str(&format!(", primary_key = '{key}'"));
         }
         text.push_str(&format!("WITH (\n{replaced}\n){rest}"));
@@ -93,7 +93,7 @@ fn without_kafka(shipped: &str) -> Result<String> {
 }
 
 /// The value of ` name = 'value'`.
-fn quoted<'a>(options: &'a str, name: &str) -> Option<&'a str> {
+fn quoted_value<'a>(options: &'a str, name: &str) -> Option<&'a str> {
     let (_, after) = options.split_once(&format!(" {name} = '"))?;
     after.split_once('\'').map(|(value, _)| value)
 }

@@ -1,7 +1,7 @@
-//! `herald.dead_letter` as a table: rejected records, oldest first, with where each came from.
+//! The table `herald.dead_letter`: rejected records, oldest first, each with its origin.
 //!
-//! Key and value are the record's bytes, unchanged; everything else is as the dead letter topic's
-//! headers say it.
+//! Key and value are the record's bytes, unchanged; the other columns match the headers of the dead-letter
+//! topic.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use connectors::DeadLetter;
 use schemas::timestamptz;
 use state::{Order, Snapshot, StateError};
 
-use super::tables::Budget;
+use super::tables::TableBudget;
 
 /// The columns of the table.
-pub(super) fn schema() -> SchemaRef {
+pub(super) fn table_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("sequence", DataType::Int64, false),
         Field::new("source", DataType::Utf8, false),
@@ -35,22 +35,23 @@ pub(super) fn schema() -> SchemaRef {
     ]))
 }
 
-/// All dead letters that the state holds.
-pub(super) fn rows(snapshot: &Snapshot<'_>, budget: &mut Budget) -> Result<RecordBatch> {
+/// Reads all dead letters of the state.
+pub(super) fn read_all(snapshot: &Snapshot<'_>, budget: &mut TableBudget) -> Result<RecordBatch> {
     let mut columns = Columns::new();
     snapshot
         .dead_letters(Order::Oldest, usize::MAX, |sequence, stored| {
-            // Once as stored bytes, once in the columns.
+            // Counted twice: as stored bytes, and in the columns.
             budget.take(2 * stored.len(), "herald.dead_letter")?;
-            let letter = DeadLetter::from_bytes(stored)
+            let dead_letter = DeadLetter::from_bytes(stored)
                 .with_context(|| format!("dead letter {sequence} cannot be read"))?;
-            columns.push(sequence, &letter);
-            Ok::<(), Failed>(())
+            columns.push(sequence, &dead_letter);
+            Ok::<(), ScanError>(())
         })
         .map_err(|failed| failed.0)?;
     columns.finish()
 }
 
+/// Builders of the table's columns.
 struct Columns {
     sequence: Int64Builder,
     texts: [StringBuilder; 5],
@@ -74,21 +75,21 @@ impl Columns {
         }
     }
 
-    fn push(&mut self, sequence: u64, letter: &DeadLetter) {
+    fn push(&mut self, sequence: u64, dead_letter: &DeadLetter) {
         self.sequence.append_value(sequence as i64);
         let [source, outcome, constraint, message, topic] = &mut self.texts;
-        source.append_value(&letter.source);
-        outcome.append_value(letter.outcome.name());
-        constraint.append_option(letter.constraint.as_deref());
-        message.append_value(&letter.message);
-        topic.append_value(&letter.topic);
-        self.partition.append_value(letter.partition);
-        self.offset.append_value(letter.offset);
-        self.timestamp.append_option(letter.timestamp.map(|ms| ms.saturating_mul(1000)));
-        self.schema_id.append_option(letter.schema_id.map(i64::from));
+        source.append_value(&dead_letter.source);
+        outcome.append_value(dead_letter.outcome.name());
+        constraint.append_option(dead_letter.constraint.as_deref());
+        message.append_value(&dead_letter.message);
+        topic.append_value(&dead_letter.topic);
+        self.partition.append_value(dead_letter.partition);
+        self.offset.append_value(dead_letter.offset);
+        self.timestamp.append_option(dead_letter.timestamp.map(|ms| ms.saturating_mul(1000)));
+        self.schema_id.append_option(dead_letter.schema_id.map(i64::from));
         let [key, value] = &mut self.bytes;
-        key.append_option(letter.key.as_deref());
-        value.append_option(letter.value.as_deref());
+        key.append_option(dead_letter.key.as_deref());
+        value.append_option(dead_letter.value.as_deref());
     }
 
     fn finish(mut self) -> Result<RecordBatch> {
@@ -108,21 +109,21 @@ impl Columns {
             Arc::new(key.finish()),
             Arc::new(value.finish()),
         ];
-        Ok(RecordBatch::try_new(schema(), columns)?)
+        Ok(RecordBatch::try_new(table_schema(), columns)?)
     }
 }
 
-/// An error that may come from the state or from what is done with it.
-struct Failed(anyhow::Error);
+/// An error of the scan or of its callback; both convert into it.
+struct ScanError(anyhow::Error);
 
-impl From<StateError> for Failed {
-    fn from(error: StateError) -> Failed {
-        Failed(error.into())
+impl From<StateError> for ScanError {
+    fn from(error: StateError) -> ScanError {
+        ScanError(error.into())
     }
 }
 
-impl From<anyhow::Error> for Failed {
-    fn from(error: anyhow::Error) -> Failed {
-        Failed(error)
+impl From<anyhow::Error> for ScanError {
+    fn from(error: anyhow::Error) -> ScanError {
+        ScanError(error)
     }
 }

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Installs each package of scripts/dist.py in a clean root and runs it there: scripts/try_dist.sh OUT
+#
+# The root is a minimal Debian (debootstrap) with nothing of this machine in it; it is made once and kept in the cache.
+# As root only, for it changes roots.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+out="$(cd "$1" && pwd)"
+(cd "$out" && sha256sum --quiet --check SHA256SUMS)
+
+release="$(. /etc/os-release && echo "$VERSION_CODENAME")"
+make_root() { debootstrap --variant=minbase "$release" "$1/root" >/dev/null; }
+
+scratch="$(mktemp -d)"
+trap 'umount -q "$scratch"/*/proc 2>/dev/null || true; rm -rf "$scratch"' EXIT
+
+# clean NAME: a new clean root with apt's settings of this machine.
+clean() {
+  local root="$scratch/$1"
+  cp -a "$(fetched "root-$release" make_root)/root" "$root"
+  cp -a /etc/apt/. "$root/etc/apt/"
+  for file in /etc/resolv.conf /etc/hosts /etc/pip.conf; do if [ -f "$file" ]; then cp -L "$file" "$root$file"; fi; done
+  mkdir -p "$root/proc" && mount -t proc proc "$root/proc"
+  printf '%s\n' "$root"
+}
+
+inside() {
+  local root="$1"
+  shift
+  chroot "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+    DEBIAN_FRONTEND=noninteractive ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} "$@"
+}
+
+install() { inside "$1" sh -c "apt-get update -q >/dev/null && apt-get install -q -y --no-install-recommends ${*:2} >/dev/null 2>&1"; }
+
+# works HOW ROOT COMMAND: the command answers, and the demo gives results.
+works() {
+  local how="$1" root="$2" begun=$SECONDS
+  shift 2
+  inside "$root" "$@" --version | grep -q '^herald '
+  inside "$root" "$@" demo --for 2s | grep -q champion
+  say "$how: installed and run in a clean root (the demo took $((SECONDS - begun)) s)"
+}
+
+root="$(clean tar)"
+install "$root" libssl3 zlib1g libstdc++6
+tar -xzf "$out"/herald-*-linux-*.tar.gz -C "$root/usr/local" --strip-components=1
+works tarball "$root" herald
+
+root="$(clean deb)"
+cp "$out"/herald_*.deb "$root/herald.deb"
+install "$root" /herald.deb
+works "Debian package" "$root" herald
+
+root="$(clean wheel)"
+install "$root" python3-venv libssl3 zlib1g libstdc++6
+cp "$out"/*.whl "$root/root/"
+inside "$root" sh -c 'python3 -m venv /venv && /venv/bin/pip install -q --no-index /root/*.whl'
+works wheel "$root" /venv/bin/herald
+
+mkdir "$scratch/layout"
+tar -xf "$out"/herald-*-oci-*.tar -C "$scratch/layout"
+umoci unpack --image "$scratch/layout:$(cd "$scratch/layout" && python3 -c 'import json; print(json.load(open("index.json"))["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"])')" \
+  "$scratch/image" 2>/dev/null
+mkdir -p "$scratch/image/rootfs/proc"
+mount -t proc proc "$scratch/image/rootfs/proc"
+begun=$SECONDS
+# There is no shell and no env in it: it runs as its user, as an engine would start it.
+chroot --userspec=10001:10001 "$scratch/image/rootfs" /usr/bin/herald demo --for 2s | grep -q champion
+umount "$scratch/image/rootfs/proc"
+say "OCI image: unpacked and run as its user (the demo took $((SECONDS - begun)) s)"

@@ -1,0 +1,207 @@
+//! `herald reference`: generates the reference pages of docs/ from the program's own definitions.
+//!
+//! Hidden from the help: it must be run after a change of a flag, a metric or a system table. A test compares
+//! the pages with its output.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use arrow::datatypes::Schema;
+use clap::CommandFactory;
+
+use crate::cli::Cli;
+use crate::metrics::Metrics;
+use crate::query::tables;
+
+/// Writes the pages into `dir`.
+///
+/// # Errors
+/// When a page cannot be written.
+pub fn command(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let pages = [
+        ("commands.md", commands_page()),
+        ("environment.md", environment_page()),
+        ("metrics.md", metrics_page()?),
+        ("system-tables.md", tables_page()),
+    ];
+    for (name, text) in pages {
+        let path = dir.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The first line of a page, which warns editors.
+const GENERATED: &str = "<!-- Made by `herald reference docs/reference`: edit the code instead. -->\n\n";
+
+/// The command line's definition, complete with its subcommands.
+fn build_command() -> clap::Command {
+    // Help is wrapped at a width that does not depend on the terminal.
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    command
+}
+
+fn commands_page() -> String {
+    let mut page = format!(
+        "{GENERATED}# Commands\n\nEvery flag of `run` can be set in the [environment](environment.md), too.\n"
+    );
+    add_commands(&build_command(), "herald", &mut page);
+    page
+}
+
+fn add_commands(command: &clap::Command, name: &str, page: &mut String) {
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        let name = format!("{name} {}", sub.get_name());
+        if sub.get_subcommands().any(|sub| sub.get_name() != "help") {
+            add_commands(sub, &name, page);
+            continue;
+        }
+        let about =
+            sub.get_long_about().or_else(|| sub.get_about()).map(ToString::to_string).unwrap_or_default();
+        let _ = write!(page, "\n## {name}\n\n{}\n\n```text\n", format_about(&about));
+        let usage = sub.clone().bin_name(&name).render_usage().to_string();
+        let _ = writeln!(page, "{}\n```\n", usage.trim_start_matches("Usage: ").trim_end());
+        let arguments: Vec<&clap::Arg> =
+            sub.get_arguments().filter(|arg| !arg.is_hide_set() && !is_global(arg)).collect();
+        if arguments.is_empty() {
+            continue;
+        }
+        page.push_str("| argument | meaning | default |\n| --- | --- | --- |\n");
+        for argument in arguments {
+            let _ = writeln!(
+                page,
+                "| {} | {} | {} |",
+                argument_syntax(argument),
+                table_cell(&argument_help(argument)),
+                argument_default(argument)
+            );
+        }
+    }
+}
+
+fn is_global(argument: &clap::Arg) -> bool {
+    ["help", "version", "log_format", "log_level"].contains(&argument.get_id().as_str())
+}
+
+/// A command's description; indented text (an example) becomes a code block.
+fn format_about(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut code = false;
+    for line in text.lines() {
+        let indented = line.starts_with("  ");
+        if indented != code && !(code && line.is_empty()) {
+            out.push(if indented { "```sql" } else { "```" }.to_owned());
+            code = indented;
+        }
+        out.push(line.trim_start_matches("  ").to_owned());
+    }
+    if code {
+        out.push("```".to_owned());
+    }
+    out.join("\n")
+}
+
+/// The syntax of an argument.
+fn argument_syntax(argument: &clap::Arg) -> String {
+    let values = argument
+        .get_value_names()
+        .map(|names| names.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(" "));
+    let takes = argument.get_action().takes_values();
+    match (argument.get_long(), values.filter(|_| takes)) {
+        (Some(long), Some(value)) => format!("`--{long} {value}`").replace('|', "\\|"),
+        (Some(long), None) => format!("`--{long}`"),
+        (None, value) => {
+            format!("`{}`", value.unwrap_or_else(|| argument.get_id().to_string().to_uppercase()))
+                .replace('|', "\\|")
+        }
+    }
+}
+
+fn argument_help(argument: &clap::Arg) -> String {
+    argument.get_long_help().or_else(|| argument.get_help()).map(ToString::to_string).unwrap_or_default()
+}
+
+fn argument_default(argument: &clap::Arg) -> String {
+    if !argument.get_action().takes_values() {
+        return String::new();
+    }
+    let values: Vec<String> =
+        argument.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
+    values.join(" ")
+}
+
+/// Text as the cell of a table.
+fn table_cell(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+fn environment_page() -> String {
+    let mut rows = std::collections::BTreeMap::new();
+    collect_environment(&build_command(), &mut rows);
+    rows.insert(
+        "HERALD_READ_TOKEN".to_owned(),
+        "The token that reading needs, of a server and of a client.".to_owned(),
+    );
+    rows.insert(
+        "HERALD_ADMIN_TOKEN".to_owned(),
+        "The token that administering needs, of a server and of a client.".to_owned(),
+    );
+    let mut page = format!(
+        "{GENERATED}# Environment\n\nFlags go before variables.\n\n| variable | meaning |\n| --- | --- |\n"
+    );
+    for (name, meaning) in rows {
+        let _ = writeln!(page, "| `{name}` | {meaning} |");
+    }
+    page
+}
+
+fn collect_environment(command: &clap::Command, rows: &mut std::collections::BTreeMap<String, String>) {
+    for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+        if let Some(name) = argument.get_env() {
+            rows.entry(name.to_string_lossy().into_owned()).or_insert_with(|| {
+                format!("{} ({})", table_cell(&argument_help(argument)), argument_syntax(argument))
+            });
+        }
+    }
+    command.get_subcommands().for_each(|sub| collect_environment(sub, rows));
+}
+
+fn metrics_page() -> Result<String> {
+    let mut page = format!(
+        "{GENERATED}# Metrics\n\n`/metrics` serves these in Prometheus' text format. Every series has the label `topology`.\n\n\
+         | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n"
+    );
+    for metric in Metrics::new("reference")?.described() {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(
+            page,
+            "| `herald_{}` | {} | {} | {} |",
+            metric.name,
+            metric.kind,
+            labels.join(", "),
+            table_cell(&metric.help)
+        );
+    }
+    Ok(page)
+}
+
+fn tables_page() -> String {
+    let mut page = format!(
+        "{GENERATED}# System tables\n\nQueries (`herald query`, `/v1/query`) read these beside the materialized views.\n"
+    );
+    for (name, about, schema) in tables::system_schemas() {
+        let _ = write!(page, "\n## {name}\n\n{about}\n\n| column | type | null |\n| --- | --- | --- |\n");
+        add_columns(&schema, &mut page);
+    }
+    page
+}
+
+fn add_columns(schema: &Schema, page: &mut String) {
+    for field in schema.fields() {
+        let null = if field.is_nullable() { "yes" } else { "no" };
+        let _ = writeln!(page, "| `{}` | {} | {null} |", field.name(), schemas::sql_type(field));
+    }
+}

@@ -1,0 +1,261 @@
+//! The first hour of a new user: the README's quickstart line by line, `herald init`, `status` and
+//! `dead-letter`, and the packages, each installed in a clean root.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::child::{self, Herald};
+use crate::servers;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command of a `console` block, with the lines of a here-document, and the output that the block shows
+/// below it.
+#[derive(Debug, Default)]
+struct Line {
+    command: String,
+    shown: Vec<String>,
+}
+
+fn quickstart() -> Vec<Line> {
+    let readme = fs::read_to_string(servers::root().join("README.md")).expect("README.md");
+    let section = readme.split("\n## Quickstart\n").nth(1).expect("a quickstart");
+    let section = section.split("\n## ").next().expect("its text");
+    let mut lines: Vec<Line> = Vec::new();
+    for block in section.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        let mut document = false;
+        for text in block.lines() {
+            match (document, text.strip_prefix("$ ")) {
+                (false, Some(command)) => {
+                    document = command.contains("<<'END'");
+                    lines.push(Line { command: command.to_owned(), shown: Vec::new() });
+                }
+                (true, _) => {
+                    let line = lines.last_mut().expect("a command");
+                    line.command.push('\n');
+                    line.command.push_str(text);
+                    document = text != "END";
+                }
+                (false, None) => lines.last_mut().expect("a command").shown.push(text.to_owned()),
+            }
+        }
+    }
+    lines
+}
+
+/// Runs all lines in one bash, as a user does. A query is repeated until its output is that of the README,
+/// because results take an epoch or two. Ports and directories are the test's own.
+#[test]
+fn the_quickstart_runs_line_by_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ports: Vec<String> = (0..2).map(|_| free_port()).collect();
+    let place = dir.path().display().to_string();
+    let own = |text: &str| {
+        text.replace("/tmp/", &format!("{place}/")).replace("9092", &ports[0]).replace("7414", &ports[1])
+    };
+    let mut script = String::from("set -eu\n");
+    let binary = Path::new(env!("CARGO_BIN_EXE_herald")).parent().expect("a folder");
+    script.push_str(&format!(
+        "export PATH=\"{}:$PATH\" HERALD_URL=127.0.0.1:{}\n",
+        binary.display(),
+        ports[1]
+    ));
+    for line in quickstart() {
+        let (command, shown) = (own(&line.command), own(&line.shown.join("\n")));
+        script.push_str(&format!("echo '+ '{}\n", quoted(&command)));
+        if shown.is_empty() {
+            script.push_str(&format!("{command}\n"));
+        } else {
+            script.push_str(&format!(
+                "want={}\nfor try in $(seq 100); do got=$({command} 2>&1) || true; [ \"$got\" = \"$want\" ] && break; sleep 0.2; done\n\
+                 [ \"$got\" = \"$want\" ] || {{ echo \"got: $got\"; cat {place}/shop/log; exit 1; }}\n",
+                quoted(&shown)
+            ));
+        }
+    }
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(&script)
+        .current_dir(servers::root())
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs");
+    let _ = Command::new(servers::root().join("scripts/kafka.sh"))
+        .args(["stop", &format!("{place}/broker")])
+        .status();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    // The sink's topic has both hours, and the status tells that all is well.
+    assert!(said.contains(r#"{"window_start":"2026-01-05T10:00:00Z"}"#), "{said}");
+    assert!(said.contains("running") && said.contains("all published"), "{said}");
+}
+
+fn free_port() -> String {
+    servers::free_address().rsplit(':').next().unwrap_or_default().to_owned()
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Checks that the files written by `init` pass `check` and their own test: from a file, the starter and
+/// nested records.
+#[test]
+fn init_writes_a_topology_that_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let records = r#"{"id":7,"select":"x","when":{"at":"2026-01-01T00:00:00Z"},"scores":[1,2.5],"tags":[],"mixed":1}
+{"id":8,"select":null,"when":{"at":null},"scores":[],"tags":["a"],"mixed":"b"}
+"#;
+    fs::write(dir.path().join("Game-Events.jsonl"), records).expect("records");
+    child::succeed(dir.path(), &["init", "--from", "Game-Events.jsonl"], &[], PATIENCE);
+    let sql = fs::read_to_string(dir.path().join("game_events.sql")).expect("a topology");
+    for column in [
+        "id BIGINT NOT NULL",
+        "\"select\" VARCHAR",
+        "scores DOUBLE PRECISION[]",
+        "mixed JSONB",
+        "PRIMARY KEY (id)",
+    ] {
+        assert!(sql.contains(column), "{column}:\n{sql}");
+    }
+    child::succeed(dir.path(), &["check", "game_events.sql"], &[], PATIENCE);
+    let tested = child::succeed(dir.path(), &["test", "game_events.test.sql"], &[], PATIENCE).stdout;
+    assert!(tested.starts_with("ok "), "{tested}");
+    // Nothing is overwritten.
+    let again = child::herald(dir.path(), &["init", "--from", "Game-Events.jsonl"], &[], PATIENCE);
+    assert_eq!(again.code, Some(2), "{}", again.stderr);
+    assert!(again.stderr.contains("game_events.sql exists"), "{}", again.stderr);
+
+    child::succeed(dir.path(), &["init", "starter"], &[], PATIENCE);
+    let starter = dir.path().join("starter");
+    child::succeed(&starter, &["run", "matches.sql", "--once", "--listen", "off"], &[], PATIENCE);
+    let rows = child::succeed(
+        &starter,
+        &["query", "SELECT sum(records) AS n FROM matches_totals", "--format", "csv"],
+        &[],
+        PATIENCE,
+    );
+    assert_eq!(rows.stdout, "n\n3\n");
+
+    fs::write(dir.path().join("bad.jsonl"), "{\"a\":1}\n[1]\n").expect("records");
+    let bad = child::herald(dir.path(), &["init", "--from", "bad.jsonl"], &[], PATIENCE);
+    assert_eq!(bad.code, Some(2), "{}", bad.stderr);
+    assert!(bad.stderr.contains("record 2 is no JSON object"), "{}", bad.stderr);
+}
+
+/// Rejected records are counted by reason in the status and listed with where they came from.
+#[test]
+fn status_and_dead_letter_tell_of_rejected_records() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let topic = "first-hour.payments";
+    let broker = servers::scratch().join("kafka");
+    let kafka = |command: &str, input: &str| {
+        let script = servers::root().join("scripts/kafka.sh");
+        let mut child = Command::new(script)
+            .arg(command)
+            .arg(&broker)
+            .arg(topic)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the script runs");
+        child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("input");
+        assert!(child.wait().expect("a status").success(), "scripts/kafka.sh {command}");
+    };
+    let sql = format!(
+        "CREATE SOURCE payments (id BIGINT NOT NULL, cents BIGINT, CONSTRAINT positive CHECK (cents > 0))\n\
+         WITH (connector = 'kafka', topic = '{topic}', properties.bootstrap.server = '{}') FORMAT PLAIN ENCODE JSON;\n\
+         CREATE MATERIALIZED VIEW total AS SELECT count(*) AS n FROM payments;\n",
+        servers::kafka()
+    );
+    fs::write(dir.path().join("payments.sql"), sql).expect("a topology");
+    kafka("topic", "");
+    kafka("produce", "{\"id\":1,\"cents\":5}\n{\"id\":2,\"cents\":-5}\nnope\n");
+    let port = free_port();
+    let mut herald = Herald::start(dir.path(), &["run", "payments.sql", "--listen", &port], &[]);
+    let url = format!("127.0.0.1:{port}");
+    let until = Instant::now() + PATIENCE;
+    let status = loop {
+        let status = child::herald(dir.path(), &["status", "--url", &url], &[], PATIENCE);
+        if status.stdout.contains("rejected 1 constraint, 1 decode") {
+            break status.stdout;
+        }
+        assert!(herald.running() && Instant::now() < until, "{}\n{}", status.stdout, herald.said());
+    };
+    assert!(status.contains("payments at http://127.0.0.1:") && status.contains(": running"), "{status}");
+    assert!(status.contains("herald dead-letter list --source payments"), "{status}");
+    let list = ["dead-letter", "list", "--url", &url, "--format", "json"];
+    let all = child::succeed(dir.path(), &list, &[], PATIENCE).stdout;
+    let all: serde_json::Value = serde_json::from_str(&all).expect("JSON");
+    assert_eq!(all.as_array().expect("rows").len(), 2, "{all}");
+    let one = [&list[..], &["--outcome", "constraint"]].concat();
+    let one: serde_json::Value =
+        serde_json::from_str(&child::succeed(dir.path(), &one, &[], PATIENCE).stdout).expect("JSON");
+    assert_eq!((&one[0]["offset"], one.as_array().map(Vec::len)), (&serde_json::json!(1), Some(1)), "{one}");
+    let sequence = one[0]["sequence"].to_string();
+    let shown =
+        child::succeed(dir.path(), &["dead-letter", "show", &sequence, "--url", &url], &[], PATIENCE).stdout;
+    assert!(shown.contains("positive"), "{shown}");
+    herald.terminate(PATIENCE);
+    // The same from the state, with the topology at rest.
+    let state = child::succeed(dir.path(), &["dead-letter", "list", "--format", "csv"], &[], PATIENCE).stdout;
+    assert_eq!(state.lines().count(), 3, "{state}");
+}
+
+/// Answers for programs: `check`, `explain`, `state inspect` and `status` as JSON; queries from a file and
+/// standard input.
+#[test]
+fn programs_get_json() {
+    let dir = tempfile::tempdir().expect("a directory");
+    child::succeed(dir.path(), &["init"], &[], PATIENCE);
+    let json = |args: &[&str], code: i32| -> serde_json::Value {
+        let ended = child::herald(dir.path(), args, &[], PATIENCE);
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+        serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|error| panic!("{args:?}: {error}: {}", ended.stdout))
+    };
+    assert_eq!(json(&["check", "matches.sql", "--format", "json"], 0)["mistakes"], serde_json::json!([]));
+    fs::write(
+        dir.path().join("bad.sql"),
+        "CREATE SOURCE s (a INTT) WITH (connector = 'datagen') FORMAT PLAIN ENCODE JSON;\n",
+    )
+    .expect("a topology");
+    let bad = json(&["check", "bad.sql", "--format", "json"], 2);
+    assert_eq!(
+        (&bad["mistakes"][0]["line"], &bad["mistakes"][0]["column"]),
+        (&1.into(), &20.into()),
+        "{bad}"
+    );
+    assert!(json(&["explain", "matches.sql", "--format", "json"], 0).is_object());
+    child::succeed(dir.path(), &["run", "matches.sql", "--once", "--listen", "off"], &[], PATIENCE);
+    let state = json(&["state", "inspect", ".herald/matches", "--format", "json"], 0);
+    assert_eq!((&state["sources"][0]["read"], &state["topology"]), (&3.into(), &"matches".into()), "{state}");
+    fs::write(dir.path().join("q.sql"), "SELECT sum(records) AS n FROM matches_totals\n").expect("a query");
+    assert_eq!(json(&["query", "-f", "q.sql", "--format", "json"], 0), serde_json::json!([{"n": 3}]));
+    assert!(child::succeed(dir.path(), &["completions", "bash"], &[], PATIENCE).stdout.contains("_herald"));
+    let manual = child::succeed(dir.path(), &["man"], &[], PATIENCE).stdout;
+    assert!(manual.contains(".SH \"HERALD RUN\"") || manual.contains(".SH HERALD RUN"), "{manual}");
+}
+
+/// Every package, made of this binary, is installed in a clean root and shows the demo there.
+#[test]
+fn packages_install_in_a_clean_root() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = |script: &str, args: &[&Path]| {
+        let output =
+            Command::new(servers::root().join("scripts").join(script)).args(args).output().expect("a script");
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{script}:\n{said}");
+        said
+    };
+    run("dist.py", &[Path::new(env!("CARGO_BIN_EXE_herald")), dir.path()]);
+    let said = run("try_dist.sh", &[dir.path()]);
+    for package in ["tarball", "Debian package", "wheel", "OCI image"] {
+        assert!(said.contains(&format!("{package}: ")), "{package}:\n{said}");
+    }
+}
