@@ -11,7 +11,7 @@ TESTED := --release --workspace --features herald/failpoints \
   $(foreach crate,$(CRATES),--config 'profile.release.package.$(crate).opt-level=1')
 HERALD := $(CARGO_TARGET_DIR)/release/herald
 
-.PHONY: demo test build setup lint deny doc judge bench dist dist-test ci
+.PHONY: demo test build setup lint deny docs judge bench dist dist-test ci
 .NOTPARALLEL:
 
 demo: ## build and watch the whole engine work, with nothing installed beside it
@@ -45,6 +45,9 @@ judge: setup ## 200,000 random expressions before PostgreSQL; HERALD_EXPRESSIONS
 bench: setup ## events per CPU-second beside the limit, in process and through Kafka
 	$(CARGO) build --release --workspace --bins
 	$(CARGO_TARGET_DIR)/release/herald-benches
+
+docs: ## the documentation as a site with search, in site/
+	scripts/docs.sh
 
 dist: build ## packages of the release in dist/: tarball, wheel, Debian package, OCI image
 	@scripts/setup.sh --dist

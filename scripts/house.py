@@ -12,7 +12,7 @@ from pathlib import Path
 CRATES = ["dataflows/src", "connectors/src", "schemas/src", "state/src", "src"]
 # Folders whose code runs for every batch.
 HOT = ["dataflows/src/arrange", "dataflows/src/render", "dataflows/src/source", "schemas/src/row", "schemas/src/avro",
-       "schemas/src/json", "dataflows/src/worker.rs", "dataflows/src/epoch.rs"]
+       "schemas/src/json", "dataflows/src/runtime/worker.rs", "dataflows/src/runtime/epoch.rs"]
 # Stages of dataflows: a module (or a folder's modules) imports those of its own line's right side never.
 STAGES = [
     ("plan", ("sql", "render", "state_tables", "worker", "engine", "source")),

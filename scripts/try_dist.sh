@@ -19,6 +19,7 @@ trap 'umount -q "$scratch"/*/proc 2>/dev/null || true; rm -rf "$scratch"' EXIT
 clean() {
   local root="$scratch/$1"
   cp -a "$(fetched "root-$release" make_root)/root" "$root"
+  rm -rf "$root/etc/apt/sources.list"
   cp -a /etc/apt/. "$root/etc/apt/"
   for file in /etc/resolv.conf /etc/hosts /etc/pip.conf; do if [ -f "$file" ]; then cp -L "$file" "$root$file"; fi; done
   mkdir -p "$root/proc" && mount -t proc proc "$root/proc"

@@ -69,7 +69,7 @@ pub enum Command {
     /// Query the views of the last committed epoch with SQL, whether the topology runs or not.
     Query(QueryArgs),
     /// Answer one query for the process that started this one.
-    #[command(name = crate::query::process::COMMAND, hide = true)]
+    #[command(name = self::COMMAND, hide = true)]
     AnswerQuery,
     /// Make a topology of your own from a sample of your records: a source with inferred columns, a view, a
     /// sink, a test.
@@ -79,6 +79,15 @@ pub enum Command {
     /// List the rejected records, or show one with all of its bytes.
     #[command(subcommand, name = "dead-letter")]
     DeadLetter(DeadLetterCommand),
+    /// Lay out SQL files: indentation and line breaks, nothing else.
+    Fmt {
+        /// SQL files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Change nothing; fail if a file is laid out otherwise.
+        #[arg(long)]
+        check: bool,
+    },
     /// Print a script that completes commands and flags: herald completions bash >
     /// /etc/bash_completion.d/herald
     Completions {
@@ -568,6 +577,9 @@ fn parse_workers(text: &str) -> Result<usize, String> {
         _ => Err(format!("must be a number from 1 to {}", schemas::KEY_GROUPS)),
     }
 }
+
+/// The hidden command that runs as the query process.
+pub const COMMAND: &str = "answer-query";
 
 #[cfg(test)]
 mod tests {

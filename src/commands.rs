@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod dead_letter;
 pub(crate) mod demo;
 pub(crate) mod explain;
+pub(crate) mod fmt;
 pub(crate) mod init;
 pub(crate) mod manual;
 pub(crate) mod reference;

@@ -11,14 +11,15 @@
 //! source. When any thread ends early, by an error, a panic or a plain return, the run ends with its reason
 //! (`fate`): nothing later is committed, and committed output stays in the outbox for the next start.
 
-mod again;
 pub mod budget;
 mod commit;
 mod encode;
 mod failures;
 mod fate;
+pub(crate) mod messages;
 mod open;
 mod publish;
+pub(crate) mod resends;
 mod sources;
 mod topics;
 mod workers;
@@ -34,20 +35,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use dataflows::maintenance::repair::owed::Owed;
 use dataflows::plan::Plan;
 use dataflows::render::Start;
-use dataflows::repair::owed::Owed;
+use dataflows::runtime::worker::{Command, Setup};
 use dataflows::source::progress::SourceHead;
-use dataflows::worker::{Command, Setup};
 use fail::fail_point;
 use state::Store;
 
 use crate::failpoints;
 use crate::metrics::Metrics;
-use again::Resends;
 use budget::Budget;
-use commit::{Committer, EpochHead, ToCommitter, show_progress};
+use commit::{Committer, show_progress};
 use failures::Failures;
+use messages::{EpochHead, ToCommitter};
+use resends::Resends;
 use sources::Sources;
 
 /// Most epochs that are closed and not yet committed.

@@ -7,6 +7,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Error;
 use connectors::ConnectorError;
@@ -14,8 +15,6 @@ use dataflows::error::RunError;
 use dataflows::sql::{SqlError, SqlFile};
 use schemas::SchemaError;
 use state::StateError;
-
-use crate::query::process::Stopped;
 
 /// A user's mistake, with the message to print; ends the process with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -209,6 +208,42 @@ fn is_schema_mistake(error: &SchemaError) -> bool {
         error,
         SchemaError::Config { .. } | SchemaError::RegistryRefused { .. } | SchemaError::NotFound(_)
     )
+}
+
+/// A bound that ended a query.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// It exceeded its time.
+    #[error("the query took longer than {} s and was stopped", .0.as_secs_f64())]
+    Time(Duration),
+    /// It exceeded its memory.
+    #[error("the query took more memory than the {} MiB it may take and was stopped", .0 >> 20)]
+    Memory(u64),
+    /// It was nested too deeply for its stack.
+    #[error("the query is nested too deeply and was stopped")]
+    Depth,
+    /// Its answer is too large to be buffered.
+    #[error("the answer is larger than {} MiB: add LIMIT, or aggregate", .0 >> 20)]
+    Answer(usize),
+    /// Too many answers are buffered already.
+    #[error("too many answers wait to be read: ask again later")]
+    Answers,
+    /// The client has gone.
+    #[error("whoever asked has gone")]
+    Left,
+}
+
+impl Stopped {
+    /// Advice for the user.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Stopped::Time(_) => Some("ask for less, keep a view for this question, or grant --query-time"),
+            Stopped::Memory(_) => {
+                Some("ask for less, keep a view for this question, or grant --query-memory")
+            }
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

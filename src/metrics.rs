@@ -202,7 +202,7 @@ impl Metrics {
             let kinds: Vec<String> = collector
                 .collect()
                 .iter()
-                .map(|family| format!("{:?}", family.type_()).to_lowercase())
+                .map(|family| format!("{:?}", family.get_field_type()).to_lowercase())
                 .collect();
             for description in collector.desc() {
                 all.push(MetricReference {

@@ -7,6 +7,7 @@
 //! The state may be in use by a running process: it is read as a secondary, without the lock.
 
 pub mod answer;
+pub(crate) mod budget;
 mod dead_letters;
 pub mod format;
 pub mod process;
@@ -30,10 +31,10 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use state::{Reader, Store};
 
-use crate::cli::{OutputFormat, QueryArgs};
-use crate::exit::mistake;
+use crate::cli::{OutputFormat, QueryArgs, QueryLimits};
+use crate::exit::{Stopped, mistake};
 use crate::serve::access;
-use process::{Running, Stopped};
+use process::Running;
 use tables::Tables;
 
 /// Most bytes of the tables of a query in this process, and again of its own work.
@@ -58,29 +59,39 @@ pub struct Answer {
 
 /// `herald query`.
 pub fn command(args: &QueryArgs) -> Result<()> {
-    let sql = query_text(args)?;
+    let sql = &query_text(args)?;
     let asked = &args.asked;
     let mut out = std::io::stdout().lock();
     match &asked.url {
-        Some(url) => out.write_all(query_over_http(url, &sql, asked.format)?.as_bytes())?,
+        Some(url) => out.write_all(query_over_http(url, sql, asked.format)?.as_bytes())?,
         None => {
             let dir = state_dir(asked.state.as_deref(), asked.name.as_deref())?;
-            // The sender lives as long as this block: the query is never abandoned by the one that asked.
-            let (_here, left) = bounded(0);
-            let mut running = Running::start((&dir, &sql, asked.format), &args.limits, left)?;
-            running.read_epoch()?;
-            let mut bytes = vec![0; 64 << 10];
-            loop {
-                match running.read(&mut bytes)? {
-                    0 => break,
-                    read => out.write_all(&bytes[..read])?,
-                }
-            }
-            running.finish()?;
+            write_from_state(&dir, (sql, asked.format), &args.limits, &mut out)?;
         }
     }
     out.flush()?;
     Ok(())
+}
+
+/// Writes the answer to a query of the state in `dir`, run in a process of its own.
+fn write_from_state(
+    dir: &Path,
+    query: (&str, OutputFormat),
+    limits: &QueryLimits,
+    out: &mut impl Write,
+) -> Result<()> {
+    // The sender lives as long as this block: the query is never abandoned by the one that asked.
+    let (_here, left) = bounded(0);
+    let mut running = Running::start(dir, query, limits, left)?;
+    running.read_epoch()?;
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        match running.read(&mut bytes)? {
+            0 => break,
+            read => out.write_all(&bytes[..read])?,
+        }
+    }
+    running.finish()
 }
 
 /// The query's text: the argument, a file, or standard input.

@@ -22,8 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::{RunArgs, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
 use crate::metrics::Metrics;
-use crate::serve::descriptors;
-use crate::serve::{self, Served};
+use crate::serve::{self, Served, descriptors};
 use crate::{query, topology};
 
 /// Time that readers of the state have to finish at the end.

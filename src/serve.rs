@@ -226,8 +226,8 @@ async fn readyz(State(served): Shared) -> Response {
         "starting".to_owned()
     } else if !status.broker_ok {
         status.last_error.unwrap_or_else(|| "the broker does not answer".to_owned())
-    } else if let Some(trouble) = schemas::registry_last_error() {
-        trouble
+    } else if let Some(last_error) = schemas::registry_last_error() {
+        last_error
     } else {
         return "ready\n".into_response();
     };

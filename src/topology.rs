@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use anyhow::{Error, Result};
 use connectors::{ConnectorError, SinkConnector, SourceConnector};
+use dataflows::mistake::Pos;
 use dataflows::plan::Plan;
 use dataflows::plan::formats::Encoding;
-use dataflows::sql::ast::{CreateRelation, Name, OptionItem, Pos, Statement};
+use dataflows::sql::parse::ast::{CreateRelation, Name, OptionItem, Statement};
 use dataflows::sql::{self, SqlError, SqlFile};
 
 use crate::exit::{SqlMistakes, mistake};
@@ -126,13 +127,58 @@ pub fn plan_topology(files: &[SqlFile], variables: &Variables, network: Network)
 fn refused_options(plan: &Plan) -> Vec<(String, ConnectorError)> {
     let sources = plan.sources.iter().map(|source| {
         let refused = SourceConnector::from_options(&source.options).err();
-        (&source.name, refused.or_else(|| missing_registry(source.encoding, &source.encode_options)))
+        let refused = refused.or_else(|| lines_are_json(&source.options, source.encoding));
+        let refused = refused.or_else(|| missing_registry(source.encoding, &source.encode_options));
+        let refused = refused.or_else(|| refused_encoding(source.encoding, &source.encode_options, true));
+        let key = || refused_encoding(source.key_encoding, &source.key_encode_options, true);
+        (&source.name, refused.or_else(key))
     });
     let sinks = plan.sinks.iter().map(|sink| {
         let refused = SinkConnector::from_options(&sink.options).err();
-        (&sink.name, refused.or_else(|| missing_registry(sink.encoding, &sink.encode_options)))
+        let refused = refused.or_else(|| lines_are_json(&sink.options, sink.encoding));
+        let refused = refused.or_else(|| lines_are_json(&sink.options, sink.key_encoding));
+        let refused = refused.or_else(|| missing_registry(sink.encoding, &sink.encode_options));
+        (&sink.name, refused.or_else(|| refused_encoding(sink.encoding, &sink.encode_options, false)))
     });
     sources.chain(sinks).filter_map(|(owner, error)| Some((owner.clone(), error?))).collect()
+}
+
+/// The error for a file in another encoding: its lines are JSON.
+fn lines_are_json(options: &BTreeMap<String, String>, encoding: Encoding) -> Option<ConnectorError> {
+    let is_file = options.get("connector").is_some_and(|connector| connector == "file");
+    (is_file && encoding != Encoding::Json).then(|| ConnectorError::Config {
+        option: "connector".to_owned(),
+        message: "'file' has lines of JSON: write ENCODE JSON, and no other KEY ENCODE".to_owned(),
+    })
+}
+
+/// The first ENCODE option that is unknown or has a wrong value.
+fn refused_encoding(
+    encoding: Encoding,
+    options: &BTreeMap<String, String>,
+    source: bool,
+) -> Option<ConnectorError> {
+    const REGISTRY: [&str; 4] =
+        ["schema.registry", "schema.registry.username", "schema.registry.password", "schema.registry.token"];
+    let known: Vec<&str> = match (encoding, source) {
+        (Encoding::Json, true) => vec!["timestamp.unit"],
+        (Encoding::Avro, true) => [&REGISTRY[..], &["schema.file"]].concat(),
+        (Encoding::Avro, false) => REGISTRY.to_vec(),
+        _ => Vec::new(),
+    };
+    if let Some(option) = options.keys().find(|name| !known.contains(&name.as_str())) {
+        let message = match known.as_slice() {
+            [] => "is not known: this ENCODE takes no options".to_owned(),
+            known => format!("is not known: ENCODE takes {}", known.join(", ")),
+        };
+        return Some(ConnectorError::Config { option: option.clone(), message });
+    }
+    match (encoding, schemas::JsonOptions::from_options(options)) {
+        (Encoding::Json, Err(schemas::SchemaError::Config { option, message })) => {
+            Some(ConnectorError::Config { option, message })
+        }
+        _ => None,
+    }
 }
 
 /// The error for Avro without a registry, from which its schemas would come.
@@ -155,10 +201,10 @@ fn locate_refusal(
         .iter()
         .map(describe_statement)
         .find(|(_, name, _)| name.text == owner)
-        .unwrap_or(("relation", &NOWHERE, &[]));
+        .unwrap_or(("relation", &NOWHERE, vec![]));
     let (pos, message) = match error {
         ConnectorError::Config { option, message } => {
-            let item = with.iter().find(|item| item.name == *option);
+            let item = with.into_iter().find(|item| item.name == *option);
             let pos = item.map_or(name.pos, |item| item.pos);
             (pos, format!("{kind} {owner}: option {option}: {message}"))
         }
@@ -170,13 +216,15 @@ fn locate_refusal(
 
 static NOWHERE: Name = Name { text: String::new(), pos: Pos { file: 0, line: 1, column: 1 } };
 
-/// The kind, name and options of a statement.
-fn describe_statement(statement: &Statement) -> (&'static str, &Name, &[OptionItem]) {
+/// The kind, name and options of a statement, those of ENCODE too.
+fn describe_statement(statement: &Statement) -> (&'static str, &Name, Vec<&OptionItem>) {
     match statement {
-        Statement::Relation(relation) if relation.table => ("table", &relation.name, &relation.with),
-        Statement::Relation(relation) => ("source", &relation.name, &relation.with),
-        Statement::View(view) => ("view", &view.name, &view.with),
-        Statement::Sink(sink) => ("sink", &sink.name, &sink.with),
+        Statement::Relation(relation) => {
+            let kind = if relation.table { "table" } else { "source" };
+            (kind, &relation.name, relation.with.iter().chain(&relation.encode.1).collect())
+        }
+        Statement::View(view) => ("view", &view.name, view.with.iter().collect()),
+        Statement::Sink(sink) => ("sink", &sink.name, sink.with.iter().chain(&sink.encode.1).collect()),
     }
 }
 

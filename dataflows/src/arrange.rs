@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod builder;
+pub(crate) mod rows;
 pub mod seek;
 pub mod trace;
 pub mod updates;

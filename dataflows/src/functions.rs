@@ -7,13 +7,12 @@
 
 pub(crate) mod aggregates;
 mod array;
-pub(crate) mod cast;
 pub(crate) mod eval;
 pub(crate) mod json;
 pub(crate) mod number;
 pub(crate) mod planning;
-mod registry;
 pub(crate) mod sets;
+pub(crate) mod sums;
 mod text;
 pub(crate) mod types;
 pub(crate) mod windows;
@@ -21,35 +20,23 @@ pub(crate) mod windows;
 pub(crate) mod time;
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use datafusion_common::{DFSchema, Result};
-use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, TypePlanner};
+use arrow::datatypes::Field;
 use datafusion_expr::{AggregateUDF, ScalarUDF, Volatility, WindowUDF};
-use datafusion_functions::core::planner::CoreFunctionPlanner;
-use datafusion_functions::datetime::planner::DatetimeFunctionPlanner;
-use datafusion_functions::unicode::planner::UnicodeFunctionPlanner;
-use datafusion_functions_aggregate::planner::AggregateFunctionPlanner;
-use datafusion_functions_nested::planner::{FieldAccessPlanner, NestedFunctionPlanner};
-use datafusion_functions_window::planner::WindowFunctionPlanner;
-use datafusion_sql::sqlparser::ast as sql;
 
 /// The functions by name, aliases included.
 pub(crate) struct Functions {
     scalars: BTreeMap<String, Arc<ScalarUDF>>,
     aggregates: BTreeMap<String, Arc<AggregateUDF>>,
     windows: BTreeMap<String, Arc<WindowUDF>>,
-    planners: Vec<Arc<dyn ExprPlanner>>,
-    types: Arc<dyn TypePlanner>,
 }
 
 /// Returns the function that converts a value of the field `from` to the type of `to` as PostgreSQL does;
 /// None where Arrow's cast does the same.
 pub(crate) fn cast_function(from: &Field, to: &Field) -> Option<Arc<ScalarUDF>> {
     let (from, to) = (from.data_type(), to.data_type());
-    time::cast(from, to).or_else(|| cast::cast(from, to))
+    time::cast(from, to).or_else(|| eval::cast::cast(from, to))
 }
 
 /// Functions that Herald does not define and whose result differs from call to call.
@@ -75,16 +62,16 @@ impl Functions {
             .chain([sets::ordinality::function(), sets::abreast::function()]);
         let own = own
             .chain(json::functions())
-            .chain(crate::sql::logical::joins::temporal::mark_functions())
+            .chain(planning::marks::mark_functions())
             .chain([
                 planning::written_cast::function(),
                 planning::may_be_null::function(),
-                crate::sql::logical::now::function(),
+                planning::marks::now_function(),
             ])
             .chain(planning::quantified::functions())
             .chain(sets::series::functions())
             .chain(time::functions());
-        for mut udf in registry::scalar_functions().into_iter().chain(own) {
+        for mut udf in eval::registry::scalar_functions().into_iter().chain(own) {
             // `to_char` exists for numbers and for times: one function takes both and chooses by the
             // argument's type.
             if let Some(numbers) = scalars.get(udf.name()).filter(|_| udf.name() == "to_char") {
@@ -94,7 +81,7 @@ impl Functions {
                 scalars.insert(name.clone(), Arc::clone(&udf));
             }
         }
-        let aliases = registry::alias_functions(&scalars);
+        let aliases = eval::registry::alias_functions(&scalars);
         scalars.extend(aliases);
         let mut windows = BTreeMap::new();
         let builtin = datafusion_functions_window::all_default_window_functions();
@@ -106,26 +93,7 @@ impl Functions {
                 windows.insert(name.clone(), Arc::clone(&udwf));
             }
         }
-        Functions {
-            scalars,
-            aggregates: aggregates::all_aggregates(),
-            windows,
-            planners: vec![
-                // The first planner that accepts an operator plans it: Herald's own stand before
-                // DataFusion's.
-                Arc::new(time::TimeOperators),
-                Arc::new(JsonOperators),
-                Arc::new(planning::operators::TypedOperators),
-                Arc::new(CoreFunctionPlanner::default()),
-                Arc::new(DatetimeFunctionPlanner),
-                Arc::new(UnicodeFunctionPlanner),
-                Arc::new(NestedFunctionPlanner),
-                Arc::new(FieldAccessPlanner),
-                Arc::new(AggregateFunctionPlanner),
-                Arc::new(WindowFunctionPlanner),
-            ],
-            types: Arc::new(HeraldTypes),
-        }
+        Functions { scalars, aggregates: aggregates::all_aggregates(), windows }
     }
 
     /// Returns the scalar function called `name`, unless its result depends on the clock or on chance.
@@ -141,7 +109,7 @@ impl Functions {
 
     /// Returns the replacement to suggest for a function that Herald does not have.
     pub(crate) fn remedy(&self, name: &str) -> Option<&'static str> {
-        registry::find_remedy(name)
+        eval::registry::find_remedy(name)
     }
 
     /// Returns the aggregate called `name`.
@@ -174,54 +142,6 @@ impl Functions {
     pub(crate) fn aggregate_names(&self) -> Vec<String> {
         let kept = self.aggregates.iter().filter(|(_, f)| aggregates::is_kept(f.name()));
         kept.map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Returns the planners of operators and of field access.
-    pub(crate) fn planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        &self.planners
-    }
-
-    /// Returns the planner of types in casts and literals.
-    pub(crate) fn types(&self) -> Arc<dyn TypePlanner> {
-        Arc::clone(&self.types)
-    }
-}
-
-/// Planner of types in casts and literals: timestamps count microseconds, text is Utf8.
-#[derive(Debug)]
-struct HeraldTypes;
-
-impl TypePlanner for HeraldTypes {
-    fn plan_type_field(&self, sql_type: &sql::DataType) -> Result<Option<FieldRef>> {
-        let data_type = match sql_type {
-            sql::DataType::Timestamp(_, zone) => match zone {
-                sql::TimezoneInfo::Tz | sql::TimezoneInfo::WithTimeZone => schemas::timestamptz(),
-                _ => schemas::timestamp(),
-            },
-            sql::DataType::Datetime(_) => schemas::timestamp(),
-            sql::DataType::CharacterVarying(_) | sql::DataType::CharVarying(_) => DataType::Utf8,
-            sql::DataType::Uuid => schemas::uuid_type(),
-            sql::DataType::Time(_, _) => DataType::Time64(TimeUnit::Microsecond),
-            sql::DataType::JSONB | sql::DataType::JSON => {
-                return Ok(Some(Arc::new(schemas::jsonb_field("jsonb", true))));
-            }
-            _ => return Ok(None),
-        };
-        Ok(Some(Arc::new(Field::new("", data_type, true))))
-    }
-}
-
-/// Planner of the operators and aggregates over JSONB.
-#[derive(Debug)]
-struct JsonOperators;
-
-impl ExprPlanner for JsonOperators {
-    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        json::operators::plan_operator(raw, schema)
-    }
-
-    fn plan_aggregate(&self, call: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
-        json::aggregate::plan_aggregate(call).map(PlannerResult::Original)
     }
 }
 

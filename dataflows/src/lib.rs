@@ -7,16 +7,13 @@
 #![deny(missing_docs)]
 
 pub mod arrange;
-pub mod engine;
-pub mod epoch;
+pub mod collect;
 pub mod error;
 pub(crate) mod functions;
+pub mod maintenance;
+pub mod mistake;
 pub mod plan;
 pub mod render;
-pub mod repair;
-pub mod retention;
+pub mod runtime;
 pub mod source;
 pub mod sql;
-pub mod state_tables;
-pub mod verify;
-pub mod worker;

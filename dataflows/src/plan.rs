@@ -46,7 +46,7 @@ pub use group_rows::{Fold, SortKey};
 pub use scalar::Scalar;
 use window::Window;
 
-use crate::sql::diagnostics::error::SqlError;
+use crate::mistake::SqlError;
 use formats::{Encoding, Format, IncludeKind};
 use state_role::StateRole;
 

@@ -21,7 +21,6 @@
 pub mod aggregates;
 pub mod batch;
 mod changes;
-pub mod collect;
 pub mod event_time;
 pub mod export;
 pub mod group_rows;
@@ -41,17 +40,17 @@ use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 
 use crate::arrange::trace::PackedArranged;
 use crate::arrange::updates::Updates;
+use crate::collect::Shared;
 use crate::error::RunError;
+use crate::functions::sums::accum::Accums;
 use crate::plan::state_role::StateRole;
 use crate::plan::window::Window;
 use crate::plan::{Op, Plan, RelId, Scalar};
-use crate::state_tables::StateTables;
-use aggregates::accum::Accums;
+use crate::runtime::state_tables::StateTables;
 use aggregates::input::Grouping;
 use aggregates::operator::Reduce;
 use batch::RelationType;
-use collect::Shared;
-use event_time::expire::ExpiredKeys;
+use event_time::rule::ExpiredKeys;
 use event_time::sessions::Sessions;
 use event_time::watermark::WatermarkUpdates;
 use export::Export;
@@ -240,7 +239,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
 
     /// Returns true if a part of an operator's state is recomputed: neither restored nor cut off.
     fn is_refilled(&self, id: RelId, part: StateRole) -> bool {
-        self.start.anew && crate::verify::filled_from_tables(self.plan, (id, part))
+        self.start.anew && crate::runtime::state_tables::filled_from_tables(self.plan, (id, part))
     }
 
     /// Returns the input of a stateful operator without the rows that its restored arrangement already holds.
@@ -281,9 +280,10 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let expired = self.connect_expiry(
             &[&arranged],
             removal_loop,
-            (&name, StateRole::Groups, grouping.key_codec.clone()),
+            (&name, StateRole::Groups),
+            grouping.key_codec.clone(),
         )?;
-        Ok(self.render_reduce(arranged, (grouping, expired), shape, (id, table_id, errors)))
+        Ok(self.render_reduce(arranged, (grouping, expired), shape, (id, table_id), errors))
     }
 
     /// Renders functions over ordered partitions.
@@ -298,7 +298,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let stream = self.cut_restored(durable, self.streams[input].clone());
         let updates = windows::operator::arrange_input(stream, place, errors.clone(), self.collector.clone());
         let (updates, removal_loop) = self.with_expiry(updates, (id, StateRole::Partitions));
-        let updates = self.persist_rows(updates, (id, durable, StateRole::Partitions), &partition)?;
+        let updates = self.persist_rows(updates, (id, StateRole::Partitions), &partition)?;
         let name = self.counter_name(id, "partitions");
         let arranged = crate::arrange::trace::arrange(updates, &name, self.collector.clone());
         let codec = partition.clone();
@@ -326,8 +326,8 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 )
             }
             None => {
-                let of = (&*self.counter_name(id, "partitions"), StateRole::Partitions, codec);
-                let expired = self.connect_expiry(&[&arranged], removal_loop, of)?;
+                let of = (&*self.counter_name(id, "partitions"), StateRole::Partitions);
+                let expired = self.connect_expiry(&[&arranged], removal_loop, of, codec)?;
                 windows::operator::emit_windows(arranged, over(expired))
             }
         }
@@ -339,7 +339,8 @@ impl<'s, 'p> Renderer<'s, 'p> {
         arranged: PackedArranged<'s, Accums>,
         (grouping, expired): (Grouping, Option<ExpiredKeys>),
         output: RelationType,
-        (id, table_id, errors): (RelId, Option<u32>, Errors),
+        (id, table_id): (RelId, Option<u32>),
+        errors: Errors,
     ) -> Deltas<'s> {
         let reduce = Reduce {
             grouping,

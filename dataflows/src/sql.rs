@@ -1,20 +1,19 @@
 //! From text to plan: parse, bind, plan with DataFusion's parts, lower.
 //!
-//! [`parse()`] reads topology files into [`ast::Statement`]s, each name with its place in the text;
+//! [`parse()`] reads topology files into [`parse::ast::Statement`]s, each name with its place in the text;
 //! variables are replaced and windows rewritten on the way. The binder resolves the statements
 //! against each other; queries go through DataFusion's planner and optimiser and come out as
 //! relations of [`crate::plan::Plan`]. Every mistake of every file is collected as an
-//! [`diagnostics::error::SqlError`]; no DataFusion plan type leaves this module.
+//! [`crate::mistake::SqlError`]; no DataFusion plan type leaves this module.
 
-pub mod ast;
 mod bind;
 mod catalog;
 mod compile;
 pub mod diagnostics;
-pub mod env;
 pub(crate) mod logical;
 mod lower;
 pub mod parse;
+pub(crate) mod planners;
 mod query;
 pub mod question;
 pub(crate) mod syntax;
@@ -23,12 +22,11 @@ mod trial;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use crate::functions::time::FIRST_US;
-pub use ast::SqlFile;
+pub use crate::mistake::SqlFile;
+pub use crate::mistake::{Mistake, SqlError};
 pub use bind::ColumnsOf;
 pub use compile::compile;
-pub use diagnostics::error::{Mistake, SqlError};
-pub use parse::bounds::bounded;
+pub use parse::bounds::{bounded, same_tokens};
 pub use parse::parse;
 
 /// Names of the scalar functions that a query may call, aliases included. A test of each can be told by it.

@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 
-use crate::blobs::Blobs;
-use crate::decode::{Batch, Decoded, Fail, nearest_field};
+use crate::decode::batch::{Batch, Decoded, Fail, nearest_field};
 use crate::error::SchemaError;
-use crate::record::Records;
+use crate::records::blobs::Blobs;
+use crate::records::record::Records;
 use crate::registry::Registry;
 use plan::Plan;
 use wire::Wire;

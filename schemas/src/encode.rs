@@ -7,9 +7,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 
 use crate::avro::output::AvroEncoder;
-use crate::blobs::Blobs;
 use crate::error::SchemaError;
 use crate::json::output::JsonEncoder;
+use crate::records::blobs::Blobs;
 use crate::types::relation::sql_type;
 use crate::types::view::{Values, View};
 
@@ -82,17 +82,6 @@ fn encode_plain(batch: &RecordBatch) -> Result<Blobs, SchemaError> {
     Ok(blobs)
 }
 
-/// Refuses batches whose column types differ from those of the encoder.
-pub(crate) fn check_types(batch: &RecordBatch, types: &[DataType]) -> Result<(), SchemaError> {
-    let same = batch.num_columns() == types.len()
-        && batch.columns().iter().zip(types).all(|(c, t)| c.data_type().equals_datatype(t));
-    if same {
-        return Ok(());
-    }
-    let found: Vec<String> = batch.columns().iter().map(|c| c.data_type().to_string()).collect();
-    let wanted: Vec<String> = types.iter().map(ToString::to_string).collect();
-    Err(SchemaError::Mismatch(format!("({}) for ({})", found.join(", "), wanted.join(", "))))
-}
-
+pub(crate) mod check;
 #[cfg(test)]
 mod tests;

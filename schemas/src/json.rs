@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use jiter::{Jiter, JiterError, JiterErrorType, Peek};
 
-use crate::blobs::Blobs;
-use crate::decode::{Batch, Decoded, Fail, nearest_field};
+use crate::decode::batch::{Batch, Decoded, Fail, nearest_field};
 use crate::error::SchemaError;
-use crate::record::Records;
+use crate::records::blobs::Blobs;
+use crate::records::record::Records;
 use crate::types::relation::{is_jsonb, sql_type};
 use names::Names;
 

@@ -19,10 +19,10 @@ use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 
 use crate::avro::AvroDecoder;
-use crate::blobs::Blobs;
-use crate::decode::{Decoded, Reject};
+use crate::decode::batch::{Decoded, Reject};
 use crate::error::SchemaError;
 use crate::json::{JsonDecoder, JsonOptions};
+use crate::records::blobs::Blobs;
 use crate::registry::Registry;
 
 pub use debezium::DebeziumDecoder;

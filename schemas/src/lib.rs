@@ -7,33 +7,29 @@
 #![deny(missing_docs)]
 
 pub mod avro;
-pub mod blobs;
 pub mod decode;
 pub mod did_you_mean;
 pub mod encode;
 pub mod error;
 pub mod json;
-pub mod jsonb;
 pub mod keyed;
-pub mod out;
-pub mod record;
+pub mod records;
 pub mod registry;
 pub mod row;
-#[cfg(test)]
-mod sample;
 pub mod types;
 
 pub use avro::AvroDecoder;
 pub use avro::default_values::without_default;
 pub use avro::schema::{avro_schema, columns_of_avro, columns_of_debezium};
-pub use blobs::{Blobs, Rows};
-pub use decode::{Decoded, Decoder, Reject};
+pub use decode::Decoder;
+pub use decode::batch::{Decoded, Reject};
 pub use encode::Encoder;
 pub use error::SchemaError;
 pub use json::{JsonDecoder, JsonOptions};
 pub use keyed::{DebeziumDecoder, Form, UpsertDecoder};
-pub use out::{OutChunk, OutRecord, digest};
-pub use record::{Headers, Outcome, Records};
+pub use records::blobs::{Blobs, Rows};
+pub use records::out::{OutChunk, OutRecord, digest};
+pub use records::record::{Headers, Outcome, Records};
 pub use registry::Registry;
 pub use registry::backoff::Backoff;
 pub use registry::circuit::last_error as registry_last_error;

@@ -25,8 +25,8 @@ use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::blobs::Rows;
 use crate::error::SchemaError;
+use crate::records::blobs::Rows;
 use crate::types::columns::Column;
 use crate::types::view::View;
 

@@ -3,7 +3,11 @@
 pub mod canonical;
 pub mod columns;
 pub mod decimal;
+pub mod float;
+pub mod jsonb;
 pub mod relation;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod span;
 pub mod time;
 pub mod uuid;

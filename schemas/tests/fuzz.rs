@@ -15,7 +15,6 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray,
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use schemas::avro::schema;
 use schemas::{
     AvroDecoder, DebeziumDecoder, Decoded, Encoder, Form, JsonDecoder, JsonOptions, OutChunk, OutRecord,
     Records, Registry, RowCodec, jsonb_field,
@@ -162,7 +161,7 @@ fn debezium_is_a_row_or_a_reject() {
 fn avro_is_a_row_or_a_reject() {
     let batch = sample();
     let registry = Registry::in_memory();
-    let writer = avro_schema(&batch.schema(), "herald.fuzz");
+    let writer = schemas::avro_schema(&batch.schema(), "herald.fuzz");
     let id = registry.register("fuzz-value", &writer).unwrap();
     let written = Encoder::avro(&batch.schema(), id).unwrap().encode(&batch).unwrap();
     let corpus: Vec<Vec<u8>> = written.iter().flatten().map(<[u8]>::to_vec).collect();

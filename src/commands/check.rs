@@ -32,7 +32,11 @@ pub fn command(args: &CheckArgs) -> Result<()> {
         true => Network::Allowed,
         false => Network::Refused,
     };
-    let plan = topology::plan_topology(&files, &variables, network)?;
+    let planned = topology::plan_topology(&files, &variables, network);
+    if args.format == StatusFormat::Json {
+        return answer_json(planned);
+    }
+    let plan = planned?;
     for warning in &plan.warnings {
         eprintln!("warning: {warning}");
     }

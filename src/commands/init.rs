@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use connectors::{Reader, SourceConfig, SourceConnector};
 
-use crate::cli::{InitArgs, TestArgs};
+use crate::cli::InitArgs;
 use crate::exit::mistake;
 use columns::Sample;
 
@@ -63,8 +63,8 @@ pub fn command(args: &InitArgs) -> Result<()> {
     write_new(&topology, &topology_sql(&name, &origin, &sample, records.len()))?;
     write_new(&test, &test_script(&name, &records))?;
     // Fills in the view's rows as the test's expectation.
-    let update = TestArgs { paths: vec![test.clone()], update: true, env_file: None };
-    super::test::command(&update).context("the topology that was made does not run: please report it")?;
+    super::test::fill_expectations(&test)
+        .context("the topology that was made does not run: please report it")?;
     let (topology, test) = (topology.display(), test.display());
     println!(
         "Wrote {topology} and {test}, from {} records. Next:\n  \

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use anyhow::{Context, Result, anyhow, bail};
+use dataflows::maintenance::repair;
+use dataflows::maintenance::verify::{self, Derived, Finding, Subject};
 use dataflows::plan::Plan;
 use dataflows::render::Start;
-use dataflows::repair;
-use dataflows::state_tables::StateTables;
-use dataflows::verify::{self, Derived, Finding, Subject};
-use dataflows::worker::Setup;
+use dataflows::runtime::state_tables::StateTables;
+use dataflows::runtime::worker::Setup;
 use schemas::Outcome;
 use state::{Reader, StateTableKind, Store, StoreOptions};
 

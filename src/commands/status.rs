@@ -160,7 +160,7 @@ fn status_text(base: &str, now: &Topology, before: &Topology, passed: Duration) 
             let name = &source.name;
             let _ = writeln!(
                 out,
-                "\n{name} rejected {}: herald dead-letter list --source {name}",
+                "\n{name} rejected {}: herald dead-letter list --source {name} --url {base}",
                 reasons.join(", ")
             );
         }
@@ -211,7 +211,7 @@ mod tests {
              epoch 9, 5 epochs wait to be published to out\n\n\
              SOURCE   READ/S  ACCEPTED  REJECTED  LAG  WATERMARK             HELD BY\n\
              matches      10       120         2    3  2026-01-01T00:00:00Z  partition 1\n\n\
-             matches rejected 2 late: herald dead-letter list --source matches\n\n\
+             matches rejected 2 late: herald dead-letter list --source matches --url http://127.0.0.1:7414\n\n\
              last error: the broker was away"
         );
     }

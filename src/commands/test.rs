@@ -35,6 +35,19 @@ use judge::Verdict;
 /// Extension of a script's name.
 const EXTENSION: &str = ".test.sql";
 
+/// Writes what is found into the expectations of one script, without a word.
+///
+/// # Errors
+/// When the script cannot be read or run, or its ways differ.
+pub fn fill_expectations(path: &Path) -> Result<()> {
+    let case = case::read_case(path, &Variables::read(None)?)?;
+    let verdict = judge::run_case(&case);
+    if !verdict.ways_agree() {
+        return Err(anyhow!("its ways do not agree"));
+    }
+    update::write_script(&case.path, &update::rewrite_expectations(&case.text, &verdict.rewrites))
+}
+
 /// `herald test`.
 pub fn command(args: &TestArgs) -> Result<()> {
     let variables = Variables::read(args.env_file.as_deref())?;

@@ -14,40 +14,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use connectors::{DeadLetter, DeadLetterTopic};
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::epoch::{Assembled, Assembler, Pending, make_visible};
-use dataflows::source::progress::SourceHead;
-use dataflows::worker::Setup;
+use dataflows::runtime::epoch::{Assembled, Assembler, Pending, make_visible};
+use dataflows::runtime::worker::Setup;
 use fail::fail_point;
 use schemas::OutChunk;
 use state::{Commit, OutboxChunk, Progress};
 
-use super::encode::CHUNK_BYTES;
+use super::encode::{CHUNK_BYTES, flush_chunk};
 use super::failures::Failures;
+use super::messages::{EpochHead, Report, ToCommitter};
 use super::publish::{ToPublisher, unpublished_output};
-use super::workers::Report;
 use super::{DriverHandle, now_ms};
 use crate::metrics::{Metrics, Phase};
-
-/// The driver's part of an epoch's commit.
-#[derive(Debug, Default)]
-pub struct EpochHead {
-    /// The epoch.
-    pub epoch: u64,
-    /// By source: records read and the next offset of each partition that was read.
-    pub sources: Vec<SourceHead>,
-    /// Timestamps of some of its records, milliseconds, for the latency histogram.
-    pub samples: Vec<i64>,
-}
-
-/// A message to the committer.
-pub enum ToCommitter {
-    /// A worker has restored the committed epoch.
-    Ready,
-    /// The driver closed an epoch.
-    Head(EpochHead),
-    /// A worker completed an epoch.
-    Report(u64, Box<Report>),
-}
 
 /// The committer thread's state.
 pub struct Committer {
@@ -251,13 +229,6 @@ fn outbox_chunks(chunks: &ChunksByTarget) -> Vec<OutboxChunk> {
         }
     }
     outbox
-}
-
-/// Moves an open chunk to the finished ones once it has at least `bytes` bytes.
-pub fn flush_chunk(open: &mut OutChunk, chunks: &mut Vec<Vec<u8>>, bytes: usize) {
-    if !open.is_empty() && open.len_bytes() >= bytes {
-        chunks.push(std::mem::replace(open, OutChunk::new()).into_bytes());
-    }
 }
 
 /// A watermark as text: a timestamp, or `infinity` for a source that has ended.

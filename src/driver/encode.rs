@@ -14,10 +14,9 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use connectors::murmur2_partition;
+use dataflows::collect::{EpochOut, SinkDelta, stored_key};
 use dataflows::plan::formats::{Encoding, Format};
 use dataflows::plan::{Plan, Sink};
-use dataflows::render::collect::{EpochOut, SinkDelta, stored_key};
-use schemas::avro::schema;
 use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows};
 
 /// Time for which a start waits for a schema registry.
@@ -120,7 +119,7 @@ fn create_encoder(
         Encoding::Text | Encoding::Bytes => Encoder::text(schema)?,
         Encoding::Avro => {
             let suffix = if part == "key" { "_key" } else { "" };
-            let text = avro_schema(schema, &format!("{}{suffix}", sink.record_name));
+            let text = schemas::avro_schema(schema, &format!("{}{suffix}", sink.record_name));
             let id =
                 sink_registry(sink)?.await_register(&format!("{topic}-{part}"), &text, REGISTRY_TIMEOUT)?;
             Encoder::avro(schema, id)?
@@ -346,4 +345,11 @@ fn report_oversized(
     let codec = RowCodec::new(&[DataType::Utf8, DataType::Utf8, DataType::Utf8, DataType::Utf8])?;
     out.add_count(errors, &stored_key(codec.encode(&columns)?.get(0)), 1);
     Ok(())
+}
+
+/// Moves an open chunk to the finished ones once it has at least `bytes` bytes.
+pub fn flush_chunk(open: &mut OutChunk, chunks: &mut Vec<Vec<u8>>, bytes: usize) {
+    if !open.is_empty() && open.len_bytes() >= bytes {
+        chunks.push(std::mem::replace(open, OutChunk::new()).into_bytes());
+    }
 }

@@ -18,8 +18,7 @@ use schemas::{OutChunk, OutRecord, RowCodec};
 use serde_json::{Map, Value, json};
 use state::Bounded;
 
-use super::commit::flush_chunk;
-use super::encode::CHUNK_BYTES;
+use super::encode::{CHUNK_BYTES, flush_chunk};
 
 /// Most bytes of one text in a record, as long as the record fits its topic.
 const MAX_TEXT: usize = 64 << 10;

@@ -173,7 +173,7 @@ impl Fate {
 
 /// A panic as an error with its message.
 fn panic_error(name: &str, panic: &(dyn Any + Send)) -> Error {
-    anyhow!("the {name} panicked: {}", dataflows::worker::panic_message(panic))
+    anyhow!("the {name} panicked: {}", dataflows::runtime::worker::panic_message(panic))
 }
 
 #[cfg(test)]

@@ -10,16 +10,16 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result};
 use connectors::file::FileWriter;
 use connectors::kafka::publisher::progress::digest;
-use connectors::kafka::publisher::settle;
+use connectors::kafka::settle;
 use connectors::kafka::{
     KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics,
 };
 use connectors::{ConnectorError, DeadLetterTopic, Mismatch, SinkConnector};
 use dataflows::plan::Source;
 use dataflows::plan::formats::Format;
+use dataflows::runtime::state_tables::StateTables;
+use dataflows::runtime::worker::MakeDecoder;
 use dataflows::source::decoder;
-use dataflows::state_tables::StateTables;
-use dataflows::worker::MakeDecoder;
 use fail::fail_point;
 use state::{Store, StoreOptions};
 

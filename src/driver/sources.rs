@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use connectors::{LastRecord, Reader, SourceConfig, SourceConnector};
 use dataflows::plan::formats::{Format, IncludeKind};
+use dataflows::runtime::worker::Setup;
 use dataflows::source::progress::LastRead;
-use dataflows::worker::Setup;
 use schemas::Records;
 use state::PartitionProgress;
 
-use super::commit::EpochHead;
+use super::messages::EpochHead;
 use super::{DriverConfig, DriverHandle};
 use crate::metrics::Metrics;
 

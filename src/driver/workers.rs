@@ -9,31 +9,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, Result};
 use connectors::DeadLetter;
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::epoch::WorkerEpoch;
-use dataflows::repair::owed::Owed;
+use dataflows::maintenance::repair::owed::Owed;
+use dataflows::runtime::epoch::WorkerEpoch;
+use dataflows::runtime::worker::{self, Command, Setup, Topology, Worker, Workers};
 use dataflows::source::ingest::Rejected;
-use dataflows::worker::{self, Command, Setup, Topology, Worker, Workers};
 use fail::fail_point;
 use schemas::Records;
 
-use super::again::Resends;
-use super::commit::ToCommitter;
-use super::encode::{Encoded, Outputs};
+use super::encode::Outputs;
 use super::fate::Fate;
-
-/// One worker's report of an epoch.
-pub struct Report {
-    /// Its share of the commit.
-    pub share: WorkerEpoch,
-    /// Serialised output by target.
-    pub encoded: Encoded,
-    /// Dead letters.
-    pub dead: Vec<DeadLetter>,
-    /// Time spent decoding and validating.
-    pub decode: Duration,
-    /// Time spent stepping the dataflow and encoding.
-    pub step: Duration,
-}
+use super::messages::{Report, ToCommitter};
+use super::resends::Resends;
 
 /// Starts workers that run until their channels close. One that fails, panics or ends early ends the run. The
 /// sink deltas that a repair left (`owed`) are sent by the first worker in the first epoch.

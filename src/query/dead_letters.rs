@@ -15,7 +15,7 @@ use connectors::DeadLetter;
 use schemas::timestamptz;
 use state::{Order, Snapshot, StateError};
 
-use super::tables::TableBudget;
+use super::budget::TableBudget;
 
 /// The columns of the table.
 pub(super) fn table_schema() -> SchemaRef {

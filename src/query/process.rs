@@ -15,11 +15,9 @@ use anyhow::{Context, Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{OutputFormat, QueryLimits};
-use crate::exit::RelayedFailure;
+use crate::cli::{COMMAND, OutputFormat, QueryLimits};
+use crate::exit::{RelayedFailure, Stopped};
 
-/// The hidden command that runs as the query process.
-pub const COMMAND: &str = "answer-query";
 /// Seconds of CPU beyond the query's time: the kernel's limit, should this process fail to end it.
 const SPARE_CPU_SECONDS: u64 = 10;
 /// Bytes of the stacks of the answering thread and of planning: the limit counts them whole, used or not.
@@ -55,42 +53,6 @@ pub enum AnswerHead {
     Failed(RelayedFailure),
 }
 
-/// A bound that ended a query.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stopped {
-    /// It exceeded its time.
-    #[error("the query took longer than {} s and was stopped", .0.as_secs_f64())]
-    Time(Duration),
-    /// It exceeded its memory.
-    #[error("the query took more memory than the {} MiB it may take and was stopped", .0 >> 20)]
-    Memory(u64),
-    /// It was nested too deeply for its stack.
-    #[error("the query is nested too deeply and was stopped")]
-    Depth,
-    /// Its answer is too large to be buffered.
-    #[error("the answer is larger than {} MiB: add LIMIT, or aggregate", .0 >> 20)]
-    Answer(usize),
-    /// Too many answers are buffered already.
-    #[error("too many answers wait to be read: ask again later")]
-    Answers,
-    /// The client has gone.
-    #[error("whoever asked has gone")]
-    Left,
-}
-
-impl Stopped {
-    /// Advice for the user.
-    pub fn advice(&self) -> Option<&'static str> {
-        match self {
-            Stopped::Time(_) => Some("ask for less, keep a view for this question, or grant --query-time"),
-            Stopped::Memory(_) => {
-                Some("ask for less, keep a view for this question, or grant --query-memory")
-            }
-            _ => None,
-        }
-    }
-}
-
 /// A running query. Dropping it ends its process.
 pub struct Running {
     child: Arc<Mutex<Child>>,
@@ -110,7 +72,8 @@ impl Running {
     /// # Errors
     /// When it cannot be started.
     pub fn start(
-        (state, sql, format): (&Path, &str, OutputFormat),
+        state: &Path,
+        (sql, format): (&str, OutputFormat),
         limits: &QueryLimits,
         left: Receiver<()>,
     ) -> Result<Running> {

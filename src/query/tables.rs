@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use dataflows::retention::Served;
+use dataflows::runtime::retention::Served;
 use dataflows::sql::question;
 use datafusion::catalog::MemorySchemaProvider;
 use datafusion::common::TableReference;
@@ -22,8 +22,8 @@ use datafusion::prelude::SessionContext;
 use schemas::{RowCodec, Rows, timestamptz};
 use state::{CatalogueEntry, Snapshot, StateTableKind, count_of};
 
+use super::budget::TableBudget;
 use super::dead_letters;
-use crate::exit::mistake;
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8192;
@@ -63,7 +63,7 @@ impl Tables {
         let catalogue = snapshot.catalogue()?.unwrap_or_default();
         let views = catalogue.entries.iter().filter(|entry| entry.kind == StateTableKind::View);
         let mut tables = Vec::new();
-        let mut budget = TableBudget { left: limit };
+        let mut budget = TableBudget::new(limit);
         for entry in views {
             let schema = view_schema(entry)?;
             let batches = match wanted.contains(&entry.name) {
@@ -100,7 +100,7 @@ impl Tables {
     /// # Errors
     /// When rows do not fit their table.
     pub fn table_sources(&self) -> Result<BTreeMap<String, Arc<dyn TableSource>>> {
-        let source = |table: &Table| -> Result<(String, Arc<dyn TableSource>)> {
+        let source = |table: &QueryTable| -> Result<(String, Arc<dyn TableSource>)> {
             let schema = table.schema.clone();
             let rows: Arc<dyn TableProvider> = match &table.batches {
                 Some(batches) => Arc::new(MemTable::try_new(schema, vec![batches.clone()])?),
@@ -154,26 +154,6 @@ fn named_tables(sql: &str, limit: usize) -> Result<Vec<String>> {
             Some(schema) => format!("{schema}.{}", reference.table()),
         })
         .collect())
-}
-
-/// The memory that is left for a query's tables.
-pub(super) struct TableBudget {
-    left: usize,
-}
-
-impl TableBudget {
-    /// Takes memory for a table; a mistake if the table does not fit.
-    pub(super) fn take(&mut self, bytes: usize, table: &str) -> Result<()> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => Err(mistake(format!(
-                "{table} does not fit into the memory a query may take. Read the sink's topic, or keep a smaller view for this question"
-            ))),
-        }
-    }
 }
 
 fn view_schema(entry: &CatalogueEntry) -> Result<SchemaRef> {
@@ -274,7 +254,7 @@ pub fn system_schemas() -> Vec<(&'static str, &'static str, SchemaRef)> {
         (
             "herald.errors",
             "Rows that an expression fails on: they are missing in the view, and come back when they are corrected.",
-            Arc::new(dataflows::state_tables::error_columns()),
+            Arc::new(dataflows::runtime::state_tables::error_columns()),
         ),
     ]
 }

@@ -1,4 +1,4 @@
-//! Queries over a state written by hand: what a user sees of views, system tables and mistakes.
+//! Tests of queries over a state written by hand: views, system tables and mistakes.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ fn dead_letter() -> DeadLetter {
     }
 }
 
-/// A state at epoch 4, and the directory it lives in.
+/// A state at epoch 4, with its directory.
 fn state() -> Result<(tempfile::TempDir, Store)> {
     let dir = tempfile::tempdir()?;
     let options = StoreOptions { create: true, ..StoreOptions::default() };
@@ -115,7 +115,7 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
 }
 
 fn ask(sql: &str, wanted: OutputFormat) -> Result<String> {
-    // The store stays open: queries are asked beside a process that runs.
+    // The store stays open, as in a running process.
     let (dir, store) = state()?;
     let answer = InProcessQueries::open(&dir.path().join("state"))?.answer(sql)?;
     drop(store);
@@ -247,7 +247,7 @@ fn a_query_follows_the_running_process() -> Result<()> {
     let mut states = InProcessQueries::open(&dir.path().join("state"))?;
     let count = "SELECT count(*) AS n FROM champions";
     assert_eq!(states.answer(count)?.epoch, 4);
-    // The database begins a log each time it is opened.
+    // The database creates a log file each time it is opened: one file means one opening.
     assert_eq!(std::fs::read_dir(states._scratch.path())?.count(), 1);
     let mut keys = Rows::new();
     let key = RowCodec::new(&[DataType::Utf8])?.encode(&[Arc::new(StringArray::from(vec!["Ahri"]))])?;

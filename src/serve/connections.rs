@@ -332,7 +332,7 @@ mod tests {
         let connections: Vec<Registration> = (0..8).filter_map(|_| all.admit()).collect();
         let busy: Vec<(BusyGuard, bool)> = connections.iter().map(Registration::start_request).collect();
         assert!(!busy.iter().any(|(_, crowded)| *crowded));
-        // Those that come now, and are not busy for long, give way to each other.
+        // Further connections are idle, and replace each other.
         let more: Vec<Registration> = (0..100).filter_map(|_| all.admit()).collect();
         assert_eq!(more.len(), 100);
         assert_eq!(all.lock_open().places.len(), 8 + RESERVED_CONNECTIONS);

@@ -23,8 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cli::{OutputFormat, QueryLimits};
 use crate::exit;
+use crate::exit::Stopped;
 use crate::metrics::Serving;
-use crate::query::process::{Running, Stopped};
+use crate::query::process::Running;
 
 /// Most queries that run at a time.
 const MAX_RUNNING: usize = 2;
@@ -136,7 +137,7 @@ impl Queries {
         move || {
             let _running = Counted::new(&metrics, Serving::change_running);
             let read = || -> Result<Answered> {
-                let mut running = Running::start((&state, &sql, format), &limits, left)?;
+                let mut running = Running::start(&state, (&sql, format), &limits, left)?;
                 let epoch = running.read_epoch()?;
                 let body = read_answer(&mut running, &held, &metrics)?;
                 running.finish()?;

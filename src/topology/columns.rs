@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::Field;
 use dataflows::plan::formats::{Encoding, Format};
-use dataflows::sql::ast::{CreateRelation, OptionItem};
+use dataflows::sql::parse::ast::{CreateRelation, OptionItem};
 use schemas::{Registry, columns_of_avro, columns_of_debezium};
 
 use super::Network;

@@ -16,11 +16,10 @@ use schemas::{Blobs, Rows};
 
 use crate::dead_letter::DeadLetterTotals;
 use crate::error::StateError;
-use crate::outbox;
 use crate::progress::{Committed, Progress};
 use crate::store::Store;
 use crate::store::bounded::{BOUNDED_KEY, BoundedTotals};
-use crate::table;
+use crate::{outbox, table};
 use draft::Draft;
 
 /// The changes of one epoch.

@@ -181,8 +181,9 @@ impl Layout {
         // Renamed before it is deleted: a partly deleted database must not be found under its name.
         let database = self.database_dir();
         if database.exists() {
-            let free =
-                (0..).map(|number| self.root.join(format!("{LEFTOVER}{number}"))).find(|path| !path.exists());
+            let free = (0..)
+                .map(|number| self.root.join(format!("{LEFTOVER_PREFIX}{number}")))
+                .find(|path| !path.exists());
             let aside = free.unwrap_or_else(|| self.root.join(LEFTOVER_PREFIX));
             fs::rename(&database, &aside)
                 .map_err(|source| StateError::io(&self.root, "move", &database, source))?;

@@ -6,6 +6,8 @@
 //! each epoch has the time of its commit, which its records carry; epochs written by an earlier release have
 //! none.
 
+pub(crate) mod topics;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use fail::fail_point;

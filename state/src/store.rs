@@ -27,7 +27,7 @@ use crate::layout::identity::{REPUBLISH, adopt_copy, initialise_database, read_i
 use crate::outbox::Waiting;
 use crate::progress::Committed;
 use crate::table;
-use options::{self, StoreOptions};
+use options::StoreOptions;
 use read::{Reads, Scan, Slice};
 use snapshot::Snapshot;
 

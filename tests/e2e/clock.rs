@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::broker;
 use crate::child::{self, Ended};
-use crate::servers;
+use crate::{broker, servers};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// 25 hours; by default a broker accepts timestamps up to one hour ahead.

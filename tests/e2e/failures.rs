@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::broker;
-use crate::child;
-use crate::servers;
+use crate::{broker, child, servers};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

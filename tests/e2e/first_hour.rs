@@ -91,7 +91,7 @@ fn the_quickstart_runs_line_by_line() {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
     // The sink's topic has both hours, and the status tells that all is well.
-    assert!(said.contains(r#"{"window_start":"2026-01-05T10:00:00Z"}"#), "{said}");
+    assert!(said.contains(r#"{"window_start":"2026-01-05T10:00:00.000000Z"}"#), "{said}");
     assert!(said.contains("running") && said.contains("all published"), "{said}");
 }
 
@@ -187,7 +187,7 @@ fn status_and_dead_letter_tell_of_rejected_records() {
         assert!(herald.running() && Instant::now() < until, "{}\n{}", status.stdout, herald.said());
     };
     assert!(status.contains("payments at http://127.0.0.1:") && status.contains(": running"), "{status}");
-    assert!(status.contains("herald dead-letter list --source payments"), "{status}");
+    assert!(status.contains("herald dead-letter list --source payments --url http://127.0.0.1:"), "{status}");
     let list = ["dead-letter", "list", "--url", &url, "--format", "json"];
     let all = child::succeed(dir.path(), &list, &[], PATIENCE).stdout;
     let all: serde_json::Value = serde_json::from_str(&all).expect("JSON");

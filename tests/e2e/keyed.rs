@@ -7,9 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::broker;
 use crate::child::{self, Ended};
-use crate::servers;
+use crate::{broker, servers};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 

@@ -13,9 +13,8 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::broker;
 use crate::exactly::Stream;
-use crate::servers;
+use crate::{broker, servers};
 
 /// Default number of kills of a run.
 const KILLS: usize = 24;

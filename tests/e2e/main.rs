@@ -33,6 +33,7 @@ mod outage;
 #[cfg(feature = "failpoints")]
 mod proxy;
 mod real_input;
+mod reference;
 mod registry;
 mod restart;
 mod secure;

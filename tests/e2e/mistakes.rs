@@ -11,9 +11,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::broker;
 use crate::child::{self, Herald};
-use crate::servers;
+use crate::{broker, servers};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A port that nothing listens on.

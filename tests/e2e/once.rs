@@ -5,10 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::broker;
 use crate::child::{self, Herald};
 use crate::input::{self, Encode};
-use crate::servers;
+use crate::{broker, servers};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

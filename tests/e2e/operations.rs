@@ -7,15 +7,13 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
-use dataflows::render::collect::stored_key;
+use dataflows::collect::stored_key;
 use schemas::{Blobs, RowCodec, Rows};
 use serde_json::Value;
 use state::{Commit, Counts, StateTableKind, Store, StoreOptions, Writes};
 
-use crate::broker;
 use crate::child::{self, Ended, Herald};
-use crate::input;
-use crate::servers;
+use crate::{broker, input, servers};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ADMIN: &str = "administers-only";

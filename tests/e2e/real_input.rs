@@ -8,10 +8,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::broker;
-use crate::child;
 use crate::input::{self, Encode};
-use crate::servers;
+use crate::{broker, child, servers};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::broker;
 use crate::child::{self, Herald};
 use crate::proxy::Proxy;
-use crate::servers;
+use crate::{broker, servers};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const BROKEN: &str =

@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::broker;
 use crate::child::{self, Herald};
 use crate::input::{self, Encode, Record};
-use crate::servers;
+use crate::{broker, servers};
 
 const ROUNDS: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use crate::broker::{self, Broker};
 use crate::child::{self, Ended, Herald};
-use crate::input;
-use crate::servers;
+use crate::{input, servers};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 

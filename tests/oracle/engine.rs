@@ -1,4 +1,4 @@
-//! The engine under test control: [`dataflows::engine`], with failures as panics and, for one test,
+//! The engine under test control: [`dataflows::runtime::engine`], with failures as panics and, for one test,
 //! without the cut.
 //!
 //! Records are fed and epochs closed by the caller; an epoch is committed with up to `in_flight`
@@ -10,9 +10,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dataflows::engine::{self, Committed, Opening};
 use dataflows::plan::{Plan, Source};
 use dataflows::render::KEEP_CUT;
+use dataflows::runtime::engine::{self, Committed, Opening};
 use dataflows::source::decoder;
 use dataflows::sql::{SqlFile, compile};
 use schemas::{Outcome, Records};

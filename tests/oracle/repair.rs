@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
+use dataflows::maintenance::repair::{Repaired, repair};
+use dataflows::maintenance::verify::{Derived, Finding, Subject, findings};
 use dataflows::plan::state_role::StateRole;
 use dataflows::plan::{Plan, Source};
 use dataflows::render::Start;
-use dataflows::repair::{Repaired, repair};
+use dataflows::runtime::state_tables::StateTables;
+use dataflows::runtime::worker::Setup;
 use dataflows::source::decoder;
-use dataflows::state_tables::StateTables;
-use dataflows::verify::{Derived, Finding, Subject, findings};
-use dataflows::worker::Setup;
 use schemas::Records;
 use state::{Commit, Counts, Store, StoreOptions};
 

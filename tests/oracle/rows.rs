@@ -10,8 +10,8 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use arrow::datatypes::{Float32Type, Schema};
-use dataflows::engine::Folded;
 use dataflows::plan::Plan;
+use dataflows::runtime::engine::Folded;
 use schemas::{RowCodec, Rows};
 use serde_json::{Map, Value};
 

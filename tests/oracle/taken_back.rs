@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use apache_avro::Schema as Avro;
 use apache_avro::types::Value;
-use dataflows::engine::{Engine, Opening};
 use dataflows::plan::{Plan, Source};
+use dataflows::runtime::engine::{Engine, Opening};
+use dataflows::runtime::worker::MakeDecoder;
 use dataflows::source::decoder;
-use dataflows::worker::MakeDecoder;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemas::{Decoder, Form, JsonOptions, Records, Registry, UpsertDecoder};

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dataflows::engine::{Committed, Folded};
 use dataflows::plan::Plan;
+use dataflows::runtime::engine::{Committed, Folded};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemas::{Outcome, Records};

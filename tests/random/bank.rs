@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use dataflows::engine::Folded;
 use dataflows::plan::Plan;
+use dataflows::runtime::engine::Folded;
 use rand::RngExt;
 
 use crate::check::scratch;

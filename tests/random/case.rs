@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use dataflows::mistake::SqlError;
 use dataflows::plan::Plan;
-use dataflows::sql::diagnostics::error::SqlError;
 use dataflows::sql::{SqlFile, compile};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

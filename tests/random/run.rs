@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dataflows::engine::Committed;
 use dataflows::plan::Plan;
+use dataflows::runtime::engine::Committed;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemas::Records;

@@ -10,8 +10,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use dataflows::engine::{Engine, Opening};
 use dataflows::plan::{Plan, Source};
+use dataflows::runtime::engine::{Engine, Opening};
 use dataflows::source::decoder;
 use dataflows::sql::{SqlFile, compile};
 use schemas::{RowCodec, Rows};

@@ -188,7 +188,7 @@ fn read_note(path: &Path) -> Result<Option<(Marker, u64)>, ConnectorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::publisher::settle;
+    use crate::kafka::settle;
     use schemas::OutRecord;
 
     fn chunk(records: &[(Option<&str>, Option<&str>)]) -> Vec<Vec<u8>> {

@@ -198,7 +198,7 @@ impl KafkaSource {
                 return Err(ConnectorError::config("scan.startup.mode", message));
             }
             (Some(mode), _) => {
-                let message = format!("must be 'earliest' or 'latest', not '{mode}'");
+                let message = format!("must be 'earliest', 'latest' or 'timestamp', not '{mode}'");
                 return Err(ConnectorError::config("scan.startup.mode", message));
             }
         };

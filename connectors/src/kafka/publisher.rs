@@ -29,7 +29,7 @@ use schemas::Backoff;
 use super::options::KafkaCluster;
 use super::topics::Topics;
 use crate::{ConnectorError, Mismatch};
-use progress::{self, LastMarker, Marker, Progress};
+use progress::{LastMarker, Marker, Progress};
 use reached::Reached;
 use session::{Output, Session, SessionConfig};
 use stamps::Stamps;

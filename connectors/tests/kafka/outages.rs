@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use connectors::kafka::publisher::settle;
+use connectors::kafka::settle;
 use connectors::kafka::{KafkaCluster, Publisher, PublisherConfig};
 
 use crate::support::{chunks, content, start, topic};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use connectors::kafka::client::Context;
-use connectors::kafka::publisher::settle;
+use connectors::kafka::settle;
 use connectors::kafka::{EpochOutput, Marker, Publisher, PublisherConfig, progress_topic};
 use connectors::{ConnectorError, Mismatch};
 use rdkafka::ClientConfig;

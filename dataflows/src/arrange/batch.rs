@@ -13,7 +13,7 @@ use differential_dataflow::trace::{Batch, BatchReader, Cursor, Description, Merg
 use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 
-use super::trace::{Diff, PackedRows};
+use super::rows::{Diff, PackedRows};
 
 /// Immutable updates, ordered by key and value.
 pub struct PackedBatch<R> {

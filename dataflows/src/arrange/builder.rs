@@ -14,7 +14,7 @@ use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 
 use super::batch::PackedBatch;
-use super::trace::Diff;
+use super::rows::Diff;
 use super::updates::{Updates, by_key};
 
 /// Chunker that passes arriving messages on unchanged.

@@ -5,7 +5,8 @@
 
 use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
 
-use super::trace::{Diff, PackedTrace, SharedBatch};
+use super::rows::Diff;
+use super::trace::{PackedTrace, SharedBatch};
 
 type BatchCursor<R> = <SharedBatch<R> as Navigable>::Cursor;
 

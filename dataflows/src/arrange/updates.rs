@@ -8,7 +8,7 @@
 use schemas::Rows;
 use serde::{Deserialize, Serialize};
 
-use super::trace::{Diff, owner_of};
+use super::rows::{Diff, owner_of};
 
 /// Updates of one epoch for one worker.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! one row; NULL for any argument is NULL. The names are PostgreSQL's where it has them; names beginning with
 //! `herald_` implement an operator, a cast or a function in FROM. A text constant where JSONB is taken is
 //! read as JSONB, as PostgreSQL reads an untyped literal. A JSONB value is passed in and out as its canonical
-//! text (see `schemas::jsonb`).
+//! text (see `schemas::types::jsonb`).
 
 mod access;
 pub(crate) mod aggregate;
@@ -13,7 +13,6 @@ pub(crate) mod build;
 mod cast;
 mod change;
 pub(crate) mod key;
-pub(super) mod operators;
 mod out;
 mod search;
 
@@ -241,7 +240,7 @@ fn is_text(data_type: &DataType) -> bool {
 
 /// Refuses a constant that is not JSON.
 fn check_json_constant(text: Option<&str>) -> Result<()> {
-    match text.map(|text| (text, schemas::jsonb::parse(text))) {
+    match text.map(|text| (text, schemas::types::jsonb::parse(text))) {
         Some((text, Err(error))) => {
             plan_err!("'{text}' is no JSONB, {error}: write JSON, texts in it in double quotes")
         }

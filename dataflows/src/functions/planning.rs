@@ -1,8 +1,8 @@
 //! Expressions replaced by function calls while DataFusion plans them.
 
 pub(crate) mod either;
+pub(crate) mod marks;
 pub(crate) mod may_be_null;
 pub(crate) mod one_kind;
-pub(crate) mod operators;
 pub(crate) mod quantified;
 pub(crate) mod written_cast;

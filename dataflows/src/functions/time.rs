@@ -12,7 +12,6 @@ mod operators;
 mod part;
 mod pattern;
 mod read;
-mod scan;
 mod span;
 mod trunc;
 mod udf;

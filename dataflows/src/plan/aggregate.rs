@@ -185,3 +185,6 @@ impl fmt::Display for Aggregate {
         write!(f, "{}({args}{filter})", self.func)
     }
 }
+
+/// Maximum number of aggregates, and of accumulators, of one GROUP BY: one byte identifies them in the state.
+pub const MAX_AGGREGATES: usize = 200;

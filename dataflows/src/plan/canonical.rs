@@ -19,7 +19,7 @@ use datafusion_expr::ColumnarValue;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
-use crate::sql::FIRST_US;
+use crate::functions::time::FIRST_US;
 
 /// An expression whose values are brought into canonical form.
 #[derive(Debug, Eq)]
@@ -75,7 +75,7 @@ pub fn canonical_values(array: ArrayRef) -> Result<ArrayRef> {
         }
         return Ok(array);
     }
-    schemas::types::canonical(array).map_err(|e| DataFusionError::External(Box::new(e)))
+    schemas::canonical(array).map_err(|e| DataFusionError::External(Box::new(e)))
 }
 
 fn is_time(of: &DataType) -> bool {

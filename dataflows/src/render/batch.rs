@@ -60,7 +60,7 @@ impl RelationType {
         let columns = columns.into_iter().zip(self.schema.fields()).map(|(column, field)| {
             let fits = column.data_type() == field.data_type();
             let column = if fits { column } else { cast(&column, field.data_type())? };
-            Ok(schemas::types::canonical(column)?)
+            Ok(schemas::canonical(column)?)
         });
         let columns = columns.collect::<Result<Vec<_>, RunError>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -137,4 +137,9 @@ pub fn select_rows(
 /// Never for a mask of the array's length.
 pub fn select_array(array: &dyn Array, keep: &BooleanArray) -> Result<ArrayRef, RunError> {
     Ok(filter(array, keep)?)
+}
+
+/// Returns true if a packed key holds a NULL, which is a zero byte at the start of a column.
+pub(in crate::render) fn null_in(codec: &RowCodec, key: &[u8]) -> bool {
+    (0..codec.columns()).any(|c| codec.prefix_len(key, c).is_ok_and(|at| key.get(at) == Some(&0)))
 }

@@ -12,9 +12,10 @@ use timely::dataflow::operators::generic::Operator;
 use timely::progress::Antichain;
 
 use super::batch::DeltaBatch;
-use super::collect::Shared;
 use super::linear::Deltas;
-use crate::arrange::trace::{Diff, PackedArranged, PackedTrace, SharedBatch, owner_of};
+use crate::arrange::rows::{Diff, owner_of};
+use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
+use crate::collect::Shared;
 use crate::error::RunError;
 
 /// Emits the output of `step` for new batches: batches of rows by their epochs.

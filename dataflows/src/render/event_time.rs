@@ -2,6 +2,7 @@
 
 pub(crate) mod emit_on_close;
 pub mod expire;
+pub(crate) mod rule;
 pub mod sessions;
 pub(crate) mod temporal_filter;
 pub mod watermark;

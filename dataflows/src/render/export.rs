@@ -14,9 +14,9 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
 use super::batch::{DeltaBatch, RelationType};
-use super::collect::{Shared, stored_key};
 use super::linear::Deltas;
 use crate::arrange::updates::{ExchangeBuffer, Updates, ValueUpdate, by_key};
+use crate::collect::{Shared, stored_key};
 use crate::error::RunError;
 
 /// Destination of a relation's changes.

@@ -15,9 +15,9 @@ use timely::order::Product;
 use timely::progress::Timestamp;
 
 use super::batch::{DeltaBatch, RelationType, select_rows};
-use super::collect::Shared;
-use crate::arrange::trace::Diff;
+use crate::arrange::rows::Diff;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::Scalar;
 
@@ -79,7 +79,7 @@ impl Errors {
         let text = |t: &str| -> ArrayRef { std::sync::Arc::new(arrow::array::StringArray::from(vec![t])) };
         let columns = [text(&self.owner), text(expression), text(message), text(values)];
         if let Ok(rows) = self.codec.encode(&columns) {
-            let stored = super::collect::stored_key(rows.get(0));
+            let stored = crate::collect::stored_key(rows.get(0));
             self.collector.borrow_mut().at(epoch).add_count(self.table_id, &stored, diff);
         }
     }

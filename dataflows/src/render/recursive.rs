@@ -31,10 +31,10 @@ use timely::order::Product;
 
 use super::Renderer;
 use super::batch::{Data, DeltaBatch, RelationType};
-use super::collect::Shared;
 use super::joins::kinds::{key_columns, one_key};
 use super::joins::pairs::{self, Guard, JoinSide};
 use super::linear::{self, Batches, Deltas, EpochTime, Errors};
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::{JoinKind, Op, Plan, Recursive, RecursiveInput, RelId, Scalar};
 

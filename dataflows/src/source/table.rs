@@ -30,11 +30,11 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::held::Held;
 use super::ingest::Candidates;
+use crate::collect::{Shared, stored_key};
 use crate::error::RunError;
 use crate::plan::{Conflict, Source};
 use crate::render::aggregates::input::Groups;
 use crate::render::batch::{Data, DeltaBatch, RelationType};
-use crate::render::collect::{Shared, stored_key};
 use crate::render::linear::Deltas;
 
 /// Candidates on their way to the worker that owns their keys.
@@ -407,7 +407,7 @@ impl Table {
     /// Deletes some rows that every partition's horizon has passed; the next call goes on behind them.
     fn sweep(
         &self,
-        entry: &mut crate::render::collect::EpochOut,
+        entry: &mut crate::collect::EpochOut,
         overlay: &Overlay,
         next: &mut Vec<u8>,
     ) -> Result<(), RunError> {

@@ -13,17 +13,16 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use super::ast::{ColumnDef, ConflictDef, CreateRelation, Name, OptionItem, Pos};
 use super::catalog::Catalog;
 use super::diagnostics::did_you_mean::did_you_mean;
-use super::diagnostics::error::Mistake;
 use super::diagnostics::site::Site;
+use super::parse::ast::{ColumnDef, ConflictDef, CreateRelation, Name, OptionItem};
 use super::parse::interval::duration_us;
 use super::parse::statement::columns;
 use super::query;
+use crate::mistake::{Mistake, Pos};
 use crate::plan::formats::IncludeKind;
 use crate::plan::{Check, Conflict, Keyed, Origin, Scalar, Source, Watermark};
-use keyed;
 
 /// Function that asks the encoding (a registry, a schema file) for the columns of a relation that leaves them
 /// out. None if the encoding names no columns.
@@ -55,7 +54,7 @@ pub(crate) fn option_map(items: &[OptionItem]) -> BTreeMap<String, String> {
 
 /// Finds the option of that name.
 pub(crate) fn find_option<'a>(items: &'a [OptionItem], name: &str) -> Option<&'a OptionItem> {
-    items.iter().find_column(|o| o.name == name)
+    items.iter().find(|o| o.name == name)
 }
 
 /// Refuses a missing connector, and one that is not among `known`.

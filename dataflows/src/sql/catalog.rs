@@ -11,12 +11,14 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DataFusionError, Result, TableReference};
+use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 
-use super::ast::{Name, Pos};
-use super::syntax::recursion::Recursion;
+use super::parse::ast::Name;
+use super::planners;
 use crate::functions::FUNCTIONS;
+use crate::mistake::Pos;
 use crate::plan::RelId;
 
 /// A named relation.
@@ -162,11 +164,11 @@ impl ContextProvider for Catalog {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        FUNCTIONS.planners()
+        planners::expr_planners()
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        Some(FUNCTIONS.types())
+        Some(planners::type_planner())
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
@@ -208,4 +210,23 @@ impl ContextProvider for Catalog {
     fn udwf_names(&self) -> Vec<String> {
         FUNCTIONS.window_names()
     }
+}
+
+/// Planned recursive common table.
+#[derive(Debug)]
+pub(crate) struct Recursion {
+    /// Name of the table.
+    pub name: String,
+    /// Columns of the table.
+    pub schema: SchemaRef,
+    /// Plan of the rows it begins with.
+    pub base: LogicalPlan,
+    /// Plan of the rows that follow from those of a round.
+    pub step: LogicalPlan,
+    /// Table of the catalogue that stands for the rows of the previous round in `step`.
+    pub round: String,
+    /// True for UNION, false for UNION ALL.
+    pub distinct: bool,
+    /// Position at which the second term reads it.
+    pub pos: Pos,
 }

@@ -11,19 +11,15 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion_sql::sqlparser::ast as sql;
 
-use super::ast::{
-    CreateRelation, CreateSink, CreateView, Name, OptionItem, Pos, SinkInput, SqlFile, Statement,
-};
-use super::bind::{self, ColumnsOf};
-use super::bind::{places, sink};
+use super::bind::{self, ColumnsOf, places, sink};
 use super::catalog::{Catalog, CatalogEntry};
 use super::diagnostics::did_you_mean::did_you_mean;
-use super::diagnostics::error::{Mistake, SqlError};
 use super::diagnostics::site::Site;
 use super::diagnostics::unsupported;
+use super::parse::ast::{CreateRelation, CreateSink, CreateView, Name, OptionItem, SinkInput, Statement};
 use super::parse::interval::duration_us;
-use super::query;
-use super::{lower, parse, trial};
+use super::{lower, parse, query, trial};
+use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
 use crate::plan::analysis::{event_time, properties};
 use crate::plan::rewrite::{emit_on_close, prune};
 use crate::plan::{Op, Plan, Rel, RelId, View};

@@ -2,9 +2,7 @@
 
 pub(crate) mod dialects;
 pub mod did_you_mean;
-pub mod error;
 pub(crate) mod explain_error;
 pub(crate) mod site;
 pub(crate) mod text;
 pub(crate) mod unsupported;
-pub(crate) mod unsupported_plan;

@@ -3,6 +3,7 @@
 pub(crate) mod constant_folding;
 pub(crate) mod dependents;
 pub(crate) mod fence;
+pub(crate) mod fence_node;
 pub(crate) mod filtered;
 pub(crate) mod global_aggregate;
 pub(crate) mod joins;

@@ -33,11 +33,10 @@ use datafusion_physical_expr::expressions::{
 use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 
-use super::catalog::RelSource;
-use super::logical::fence::OptimizationFence;
+use super::catalog::{Recursion, RelSource};
+use super::logical::fence_node::OptimizationFence;
 use super::logical::joins::temporal::Temporal;
 use super::logical::now;
-use super::syntax::recursion::Recursion;
 use crate::plan::analysis::fallible::fallible;
 use crate::plan::{Edge, Op, Plan, Rel, RelId, Scalar, canonical};
 use grouping_sets::Lowered;

@@ -6,11 +6,14 @@
 //! ([`query::window`]); UNNEST is left for the binder, which calls [`query::unnest::extract`]. A statement
 //! that does not belong in a topology is refused with a hint at its replacement.
 
+pub mod ast;
 pub mod bounds;
 pub mod cursor;
+pub mod env;
 pub mod interval;
 pub(crate) mod query;
 pub(crate) mod statement;
+pub(crate) mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -19,10 +22,10 @@ use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use self::cursor::{Context, Cursor, Read};
-use super::ast::{Pos, SqlFile, Statement};
 use super::diagnostics::dialects;
 use super::diagnostics::did_you_mean::did_you_mean;
-use super::diagnostics::error::{Mistake, SqlError};
+use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
+use ast::Statement;
 
 /// Parses the files of a topology, in the order given.
 ///

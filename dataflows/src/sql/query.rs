@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 
@@ -31,9 +31,7 @@ use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule}
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast as sql;
 
-use super::ast::Pos;
 use super::catalog::{Catalog, RelSource};
-use super::diagnostics::error::Mistake;
 use super::diagnostics::site::Site;
 use super::diagnostics::{explain_error, unsupported};
 use super::logical::constant_folding::FoldConstants;
@@ -45,6 +43,7 @@ use super::syntax::{constants, lambda, recursion, sugar, times};
 use super::{lower, trial};
 use crate::functions::sets::ordinality;
 use crate::functions::types::herald_type;
+use crate::mistake::{Mistake, Pos};
 use crate::plan::{RelId, Scalar};
 
 /// Optimiser rule in a list of rules.
@@ -124,11 +123,11 @@ fn plan_query(
     if !refused.is_empty() {
         return Err(refused);
     }
-    let query = recursion::plan_recursions(catalog, query, site)?;
+    let query = recursion::plan_recursions(catalog, query, site, plan_part)?;
     let mut query = times::rewrite_times(&query, site)?;
     now::rewrite_conditions(&mut query);
     let query = &query;
-    let failing = constants::failing_constants(catalog, query, site);
+    let failing = constants::failing_constants(catalog, query, site, constant_error);
     if !failing.is_empty() {
         return Err(failing);
     }
@@ -187,7 +186,7 @@ fn reads_broken(catalog: &Catalog, query: &sql::Query) -> bool {
         let broken = match name.0.as_slice() {
             [part] => part
                 .as_ident()
-                .and_then(|i| catalog.get(&super::parse::cursor::fold(&i.value, i.quote_style))),
+                .and_then(|i| catalog.get(&super::parse::tokens::fold(&i.value, i.quote_style))),
             _ => None,
         };
         match broken {
@@ -214,7 +213,7 @@ pub(crate) fn plan_expression(
         return Err(refused);
     }
     let expr = &times::rewrite_times(expr, site)?;
-    let failing = constants::failing_constants(catalog, expr, site);
+    let failing = constants::failing_constants(catalog, expr, site, constant_error);
     if !failing.is_empty() {
         return Err(failing);
     }
@@ -369,7 +368,7 @@ fn register_items(catalog: &Catalog, item: &UnnestUse, uses: &[UnnestUse]) -> Re
 }
 
 fn alias_of(item: &UnnestUse) -> String {
-    super::parse::cursor::fold(&item.alias.value, item.alias.quote_style)
+    super::parse::tokens::fold(&item.alias.value, item.alias.quote_style)
 }
 
 /// Replaces every join with an item table by an `Unnest` node over the list.

@@ -19,17 +19,16 @@ use datafusion_sql::parser::Statement;
 use datafusion_sql::resolve::resolve_table_references;
 use datafusion_sql::sqlparser::ast;
 
-use super::ast::{Name, Pos, SqlFile};
 use super::catalog::{Catalog, CatalogEntry};
-use super::diagnostics::error::{Mistake, SqlError};
 use super::diagnostics::explain_error;
 use super::diagnostics::site::Site;
-use super::logical::fence::OptimizationFence;
+use super::logical::fence_node::OptimizationFence;
 use super::logical::rewrite;
-use super::parse;
+use super::parse::ast::Name;
 use super::parse::query::unnest;
-use super::query;
+use super::{parse, query};
 use crate::functions::number::checked::checked;
+use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
 
 /// Bytes of stack to plan on: enough for the deepest text that `parse`'s bounds allow.
 const STACK_BYTES: usize = 256 << 20;

@@ -4,6 +4,9 @@
 //! `tests/explain/NAME.sql` compiles to the plan frozen in `NAME.txt`; with HERALD_UPDATE=1 set,
 //! differing plans are written anew, to be reviewed before they are committed.
 
+#[cfg(test)]
+mod judged;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -7,9 +7,9 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 
-use crate::blobs::Rows;
-use crate::encode::check_types;
+use crate::encode::check::check_types;
 use crate::error::SchemaError;
+use crate::records::blobs::Rows;
 use crate::types::span::Span;
 use crate::types::uuid;
 use crate::types::view::{Values, View};

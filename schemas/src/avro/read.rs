@@ -3,12 +3,11 @@
 use super::plan::{BytesTo, IntTo, Op, Plan, Record, Step};
 use super::shape::{decode_unscaled, scale_units};
 use super::wire::Wire;
-use crate::decode::Fail;
-use crate::jsonb;
+use crate::decode::batch::Fail;
 use crate::types::columns::{Column, Data};
 use crate::types::decimal::{self, Excess};
 use crate::types::span::Span;
-use crate::types::time;
+use crate::types::{jsonb, time};
 
 impl Plan {
     /// Reads one message into one value of each column.
@@ -233,25 +232,13 @@ fn append_bytes_value(
             let value = decimal::rescale(value, shift, Excess::Refuse)
                 .filter(|value| decimal::fits(*value, precision))
                 .ok_or_else(|| Fail::new("a decimal does not fit its column"))?;
-            push_value(column, |data| match data {
-                Data::I128(values) => {
-                    values.push(value);
-                    true
-                }
-                _ => false,
-            })
+            push_i128(column, value)
         }
         BytesTo::DecimalText { precision, scale } => {
             let value = decimal::parse(bytes, scale.into(), Excess::Refuse)
                 .filter(|value| decimal::fits(*value, precision))
                 .ok_or_else(|| unreadable_value(bytes))?;
-            push_value(column, |data| match data {
-                Data::I128(values) => {
-                    values.push(value);
-                    true
-                }
-                _ => false,
-            })
+            push_i128(column, value)
         }
         BytesTo::DateText => {
             let value = time::parse_date(utf8_text(bytes)?).ok_or_else(|| unreadable_value(bytes))?;
@@ -287,6 +274,16 @@ fn append_bytes_value(
             })
         }
     }
+}
+
+fn push_i128(column: &mut Column, value: i128) -> Result<(), Fail> {
+    push_value(column, |data| match data {
+        Data::I128(values) => {
+            values.push(value);
+            true
+        }
+        _ => false,
+    })
 }
 
 /// Appends a UUID, read from its text or from its 16 bytes.

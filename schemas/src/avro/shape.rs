@@ -9,7 +9,7 @@ use std::io::Write;
 use apache_avro::schema::{InnerDecimalSchema, NamesRef, Schema as Avro, UuidSchema};
 
 use super::wire::Wire;
-use crate::decode::Fail;
+use crate::decode::batch::Fail;
 use crate::json::output::{write_base64, write_text};
 use crate::types::{decimal, time};
 

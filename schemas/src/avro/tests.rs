@@ -13,8 +13,8 @@ use rand::RngExt;
 use super::schema::{avro_schema, columns_of_avro};
 use super::*;
 use crate::encode::Encoder;
-use crate::sample;
 use crate::types::relation::{jsonb_field, timestamp, timestamptz, uuid_type};
+use crate::types::sample;
 
 #[allow(deprecated)]
 fn datum(schema: &str, value: Value) -> Vec<u8> {

@@ -4,7 +4,7 @@
 //! let a small message claim a huge array, so a message may have as many items as it has bytes, or
 //! 65,536 if that is more.
 
-use crate::decode::Fail;
+use crate::decode::batch::Fail;
 
 /// The number of items that a message of any size may have.
 const MIN_ITEMS: usize = 65_536;

@@ -12,9 +12,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::blobs::Rows;
-use crate::encode::check_types;
+use crate::encode::check::check_types;
 use crate::error::SchemaError;
+use crate::records::blobs::Rows;
 use crate::types::relation::is_jsonb;
 use crate::types::span::Span;
 use crate::types::view::{Values, View};

@@ -8,9 +8,9 @@ use rand::RngExt;
 
 use super::*;
 use crate::encode::Encoder;
-use crate::record::Records;
-use crate::sample;
+use crate::records::record::Records;
 use crate::types::relation::{jsonb_field, timestamp, timestamptz};
+use crate::types::sample;
 
 fn records<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Records {
     let mut records = Records::new(0);

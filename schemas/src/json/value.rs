@@ -6,12 +6,11 @@ use jiter::{Jiter, JiterErrorType, JsonErrorType, NumberAny, NumberInt, Peek};
 
 use super::names::{Filled, Names, START_SLOT};
 use super::{JsonReader, Node, NodeKind, describe_peek, syntax_error};
-use crate::decode::Fail;
-use crate::jsonb;
+use crate::decode::batch::Fail;
 use crate::types::columns::{Column, Data};
 use crate::types::decimal::{self, Excess};
 use crate::types::span::Span;
-use crate::types::{time, uuid};
+use crate::types::{jsonb, time, uuid};
 use arrow::datatypes::TimeUnit;
 
 impl JsonReader {

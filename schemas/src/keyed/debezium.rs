@@ -14,10 +14,10 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 use super::keys::Keys;
 use super::{Form, RowsByRecord, ValueDecoder, gather_values};
-use crate::blobs::Blobs;
-use crate::decode::{Batch, Decoded, Reject};
+use crate::decode::batch::{Batch, Decoded, Reject};
 use crate::error::SchemaError;
-use crate::record::Records;
+use crate::records::blobs::Blobs;
+use crate::records::record::Records;
 use crate::types::columns::nullable_field;
 
 const BEFORE: usize = 0;

@@ -10,10 +10,10 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use super::{Form, RowsByRecord};
 use crate::avro::AvroDecoder;
-use crate::blobs::Blobs;
-use crate::decode::{Batch, Decoded, Fail};
+use crate::decode::batch::{Batch, Decoded, Fail};
 use crate::error::SchemaError;
 use crate::json::{JsonDecoder, JsonOptions};
+use crate::records::blobs::Blobs;
 use crate::types::columns::Data;
 use crate::types::relation::sql_type;
 

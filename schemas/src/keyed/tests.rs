@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::*;
 use crate::encode::Encoder;
-use crate::record::Records;
+use crate::records::record::Records;
 
 type Record<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 

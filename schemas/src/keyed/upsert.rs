@@ -8,9 +8,9 @@ use arrow::datatypes::SchemaRef;
 
 use super::keys::Keys;
 use super::{Form, RowsByRecord, ValueDecoder, gather_values};
-use crate::decode::{Batch, Decoded, Reject};
+use crate::decode::batch::{Batch, Decoded, Reject};
 use crate::error::SchemaError;
-use crate::record::Records;
+use crate::records::record::Records;
 use crate::row::RowCodec;
 
 /// A decoder of the records of an upsert topic into rows of one schema.

@@ -5,7 +5,7 @@
 
 use arrow::datatypes::IntervalMonthDayNano;
 
-use crate::blobs::Rows;
+use crate::records::blobs::Rows;
 use crate::types::canonical::{double, real};
 use crate::types::span::Span;
 use crate::types::view::{Values, View};

@@ -13,7 +13,7 @@ use arrow::row::{RowConverter, SortField};
 use rand::RngExt;
 
 use super::*;
-use crate::sample;
+use crate::types::sample;
 use crate::types::span::Span;
 
 fn codec_of(batch: &RecordBatch) -> RowCodec {

@@ -3,7 +3,7 @@
 //! Columns are Boolean, Int16, Int32, Int64, Float32, Float64, Decimal128, Utf8, Binary, Date32,
 //! Time64(us), Timestamp(us) without or with zone UTC, Interval(MonthDayNano), FixedSizeBinary(16), which
 //! is UUID, List and Struct. JSONB is Utf8 marked in the field's metadata, with canonical text (see
-//! [`crate::jsonb`]). The JSON form of a schema is stored in the state: it must stay readable by later
+//! [`super::jsonb`]). The JSON form of a schema is stored in the state: it must stay readable by later
 //! releases.
 
 use std::collections::HashMap;

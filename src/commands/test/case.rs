@@ -171,7 +171,9 @@ impl Binder<'_> {
     fn bind_expectation(&mut self, expect: script::ScriptExpect) -> Result<Option<Expect>> {
         let observed = match &expect.subject {
             Subject::DeadLetter => Some(Observed::DeadLetters),
-            Subject::View(word) if word.text == dataflows::state_tables::ERRORS => Some(Observed::Errors),
+            Subject::View(word) if word.text == dataflows::runtime::state_tables::ERRORS => {
+                Some(Observed::Errors)
+            }
             Subject::View(word) => self.find_view(word).map(Observed::View),
             Subject::Changes(word) => {
                 let names = self.plan.sinks.iter().map(|sink| sink.name.as_str()).collect();

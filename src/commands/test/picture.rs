@@ -9,9 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use dataflows::engine::{DeadLetter, Engine, Folded, SinkContent};
 use dataflows::plan::formats::Format;
 use dataflows::plan::{Plan, Sink};
+use dataflows::runtime::engine::{DeadLetter, Engine, Folded, SinkContent};
 use schemas::{Outcome, Rows};
 
 use super::table::{self, Shape, Table, row_texts};
@@ -83,7 +83,7 @@ pub fn observed_name(plan: &Plan, observed: Observed) -> String {
     match observed {
         Observed::Outcomes(at) => format!("outcomes {}", source(at)),
         Observed::DeadLetters => "dead_letter".to_owned(),
-        Observed::Errors => dataflows::state_tables::ERRORS.to_owned(),
+        Observed::Errors => dataflows::runtime::state_tables::ERRORS.to_owned(),
         Observed::View(at) => plan.views.get(at).map_or("", |view| &view.name).to_owned(),
         Observed::Sink(at) => format!("sink {}", sink(at)),
         Observed::Changes(at) => format!("changes {}", sink(at)),

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use dataflows::engine::{Engine, Opening};
 use dataflows::plan::Source;
 use dataflows::plan::formats::IncludeKind;
+use dataflows::runtime::engine::{Engine, Opening};
 use dataflows::source::decoder;
 use schemas::Records;
 

@@ -94,7 +94,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn add_counts(&mut self, diffs: Diffs<'_>) -> Result<(), StateError> {
         for (table_id, diffs) in diffs {
             let family = self.store.reads().family_of_table(self.table_kinds, table_id)?;
-            let changes = self.consolidate_diffs(table_id, &diffs)?;
+            let changes = self.consolidate(table_id, &diffs)?;
             let rows: Vec<&[u8]> = changes.iter().map(|change| change.0).collect();
             let begun = Instant::now();
             let held = self.store.reads().multi_get(family, table_id, &rows)?;

@@ -128,7 +128,7 @@ fn going_back_is_refused() {
 #[test]
 fn malformed_commits_are_refused() {
     let unknown = Commit { writes: vec![writes(77, &[("k", None)])], ..put(4, "new", "1") };
-    refused(unknown, |error| matches!(error, StateError::UnknownSpace(77)));
+    refused(unknown, |error| matches!(error, StateError::UnknownStateTable(77)));
     let malformed = |error: &StateError| matches!(error, StateError::Malformed { epoch: 4, .. });
     let mut uneven = writes(TABLE, &[("k", Some("v"))]);
     uneven.keys.push(b"only a key");

@@ -32,7 +32,7 @@ fn multi_get_answers_in_the_order_asked() {
         assert!(store.get(TABLE, b"key000002").unwrap().is_none());
     }
     assert!(store.multi_get(TABLE, std::iter::empty()).unwrap().is_empty());
-    assert!(matches!(store.multi_get(9, std::iter::empty()), Err(StateError::UnknownSpace(9))));
+    assert!(matches!(store.multi_get(9, std::iter::empty()), Err(StateError::UnknownStateTable(9))));
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn scans_keep_to_prefix_and_space() {
     assert_eq!(found(b"a"), keys[1..6]);
     assert_eq!(found(b"a\xff"), keys[4..6]);
     assert_eq!(found(b"\xff"), Vec::<Vec<u8>>::new());
-    let stopped = store.scan(TABLE, b"", |_, _| Err(StateError::UnknownSpace(5)));
-    assert!(matches!(stopped, Err(StateError::UnknownSpace(5))));
+    let stopped = store.scan(TABLE, b"", |_, _| Err(StateError::UnknownStateTable(5)));
+    assert!(matches!(stopped, Err(StateError::UnknownStateTable(5))));
     let mut walk = store.iter(TABLE, b"ab").unwrap();
     assert_eq!(walk.next_entry().unwrap(), Some((&b"ab"[..], &b"v"[..])));
     assert_eq!(walk.next_entry().unwrap(), None);

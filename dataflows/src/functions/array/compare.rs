@@ -13,7 +13,7 @@ use datafusion_common::Result;
 use super::bool_per_row;
 use crate::functions::eval::own::{Def, Gives, Kind, batch};
 
-use Kind::{ComparedItems as Array_, Item};
+use Kind::{Item, Items as Array_};
 
 /// The definitions of these functions.
 pub(in crate::functions) const TABLE: &[Def] = &[

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, new_null_array};
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err, plan_err};
 use datafusion_expr::type_coercion::binary::type_union_resolution;
@@ -18,7 +18,7 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::value::{Out, Reader, ResultBuilder, Value};
+use super::value::{Out, Reader, ResultBuilder, Value, as_type};
 
 /// Kinds of arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -382,17 +382,6 @@ impl ScalarUDFImpl for Own {
             false => ColumnarValue::Array(array),
         })
     }
-}
-
-/// Casts `array` to `target`, the type that coercion chose for it.
-pub(crate) fn as_type(array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
-    if array.data_type() == target {
-        return Ok(Arc::clone(array));
-    }
-    if array.data_type().is_null() {
-        return Ok(new_null_array(target, array.len()));
-    }
-    Ok(arrow::compute::cast(array, target)?)
 }
 
 fn run_rows(

@@ -11,7 +11,9 @@ use arrow::datatypes::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion_common::Result;
 
-use super::own::as_type;
+use schemas::types::float::{shortest_double, shortest_real};
+
+use super::value::as_type;
 
 /// Returns the text of row `row`; None for NULL.
 ///
@@ -60,12 +62,12 @@ pub(crate) fn output(array: &ArrayRef, row: usize) -> Result<Option<String>> {
 
 /// Prints a DOUBLE.
 pub(crate) fn double(value: f64) -> String {
-    special_value(value).unwrap_or_else(|| laid_out(&format!("{value:e}"), 15))
+    special_value(value).unwrap_or_else(|| laid_out(&shortest_double(value), 15))
 }
 
 /// Prints a REAL.
 pub(crate) fn real(value: f32) -> String {
-    special_value(f64::from(value)).unwrap_or_else(|| laid_out(&format!("{value:e}"), 6))
+    special_value(f64::from(value)).unwrap_or_else(|| laid_out(&shortest_real(value), 6))
 }
 
 fn special_value(value: f64) -> Option<String> {
@@ -188,6 +190,7 @@ mod tests {
 
     #[test]
     fn numbers_print_as_in_postgresql() {
+        assert_eq!(real(-2_396_745.25), "-2.3967452e+06");
         let doubles = [
             (1e15, "1e+15"),
             (123_456_789_012_345.0, "123456789012345"),

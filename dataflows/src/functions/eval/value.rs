@@ -17,8 +17,6 @@ use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, Int64Typ
 use datafusion_common::{Result, exec_datafusion_err, exec_err};
 use datafusion_expr::ColumnarValue;
 
-use super::own::as_type;
-
 /// One argument of one row.
 pub(crate) enum Value<'a> {
     /// No value.
@@ -417,4 +415,15 @@ fn double_to_real(value: f64) -> Result<f32> {
 /// Returns zero and NaN in their canonical form; `-0.0 + 0.0` is `0.0`.
 fn canonical_double(value: f64) -> f64 {
     if value.is_nan() { f64::NAN } else { value + 0.0 }
+}
+
+/// Casts `array` to `target`, the type that coercion chose for it.
+pub(crate) fn as_type(array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
+    if array.data_type() == target {
+        return Ok(Arc::clone(array));
+    }
+    if array.data_type().is_null() {
+        return Ok(new_null_array(target, array.len()));
+    }
+    Ok(arrow::compute::cast(array, target)?)
 }

@@ -1,6 +1,6 @@
 //! Parts of a JSONB value: `->`, `->>`, `#>`, `#>>`, and functions that list its parts.
 
-use schemas::jsonb::{self, Json, path};
+use schemas::types::jsonb::{self, Json, path};
 
 use super::{Arg, JsonDef, JsonResult, JsonType, Takes};
 

@@ -12,7 +12,7 @@ use datafusion_common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::planner::RawAggregateExpr;
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
-use schemas::jsonb::{self, Json};
+use schemas::types::jsonb::{self, Json};
 
 use super::build::PAIR;
 use super::call;

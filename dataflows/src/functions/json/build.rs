@@ -17,12 +17,12 @@ use datafusion_common::{DataFusionError, Result, plan_err};
 use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
-use schemas::jsonb::{self, Json};
+use schemas::types::float;
+use schemas::types::jsonb::{self, Json};
 use schemas::types::time;
 
-use super::any_arguments;
 use super::out::JsonColumnBuilder;
-use super::{JsonResult, JsonType};
+use super::{JsonResult, JsonType, any_arguments};
 
 /// Name of the function that makes an array of a name and a value for `jsonb_object_agg`.
 pub(crate) const PAIR: &str = "herald_jsonb_pair";
@@ -136,7 +136,7 @@ fn json_value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json
         let canonical = jsonb::number::canonical(&text, &mut room).map(Cow::into_owned);
         canonical.map(|text| Json::Number(Cow::Owned(text))).map_err(|error| error.to_string())
     };
-    let float = |finite: bool, exact: String, shown: String| match finite {
+    let float_number = |finite: bool, exact: String, shown: String| match finite {
         true => number(exact),
         false => Ok(Json::String(Cow::Owned(shown))),
     };
@@ -151,11 +151,11 @@ fn json_value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json
         }
         DataType::Float32 => {
             let value = array.as_primitive::<Float32Type>().value(row);
-            float(value.is_finite(), format!("{value:e}"), special_float_text(value.into()))?
+            float_number(value.is_finite(), float::shortest_real(value), special_float_text(value.into()))?
         }
         DataType::Float64 => {
             let value = array.as_primitive::<Float64Type>().value(row);
-            float(value.is_finite(), format!("{value:e}"), special_float_text(value))?
+            float_number(value.is_finite(), float::shortest_double(value), special_float_text(value))?
         }
         DataType::Decimal128(..) => number(array.as_primitive::<Decimal128Type>().value_as_string(row))?,
         DataType::Utf8 if schemas::is_jsonb(field) => {

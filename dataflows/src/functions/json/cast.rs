@@ -1,6 +1,6 @@
 //! Casts to and from JSONB, as functions.
 
-use schemas::jsonb::{self, Json, number};
+use schemas::types::jsonb::{self, Json, number};
 
 use super::search::parse_json;
 use super::{Arg, JsonDef, JsonResult, JsonType, Takes};

@@ -1,7 +1,7 @@
 //! Changes of a JSONB value: `||`, `-`, `#-`, `jsonb_set`, `jsonb_insert` and others.
 
-use schemas::jsonb::change::{Change, at_path, concat, strip_nulls, without, without_element};
-use schemas::jsonb::{self, Json};
+use schemas::types::jsonb::change::{Change, at_path, concat, strip_nulls, without, without_element};
+use schemas::types::jsonb::{self, Json};
 
 use super::search::{parse_json, parse_two};
 use super::{Arg, JsonDef, JsonResult, JsonType, Takes};

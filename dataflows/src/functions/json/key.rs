@@ -83,7 +83,7 @@ fn normalize_numbers(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
                 match text {
                     None => out.append_null(),
                     Some(text) => out.append_value(
-                        schemas::jsonb::key(text)
+                        schemas::types::jsonb::key(text)
                             .map_err(|error| DataFusionError::Execution(error.to_string()))?,
                     ),
                 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use schemas::jsonb::{self, Json};
+use schemas::types::jsonb::{self, Json};
 
 use super::{Arg, JsonDef, JsonResult, JsonType, Takes};
 

@@ -67,7 +67,7 @@ impl ScalarUDFImpl for Checked {
             Operator::Divide => numeric::div(&left, &right)?,
             _ => numeric::rem(&left, &right)?,
         };
-        let value = schemas::types::canonical(value).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let value = schemas::canonical(value).map_err(|e| DataFusionError::External(Box::new(e)))?;
         Ok(ColumnarValue::Array(value))
     }
 }

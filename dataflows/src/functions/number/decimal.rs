@@ -25,7 +25,7 @@ pub(crate) const TABLE: &[Def] = &[
     def("mod", &[Decimal, Decimal], Gives::By(remainder_type), remainder_of),
     def("div", &[Decimal, Decimal], Gives::By(|_| Ok(DataType::Decimal128(38, 0))), |v, _| {
         let (a, b, _) = align_scales(v)?;
-        let whole = if b == i256::DIVISION_BY_ZERO { None } else { a.checked_div(b) };
+        let whole = if b == i256::ZERO { None } else { a.checked_div(b) };
         whole.ok_or(DIVISION_BY_ZERO)?.to_i128().map(Out::Decimal).ok_or_else(overflow)
     }),
 ];
@@ -117,11 +117,7 @@ fn half_away(value: i256, by: i256) -> Option<i256> {
     let (whole, rest) = (value.checked_div(by)?, value.checked_rem(by)?);
     let rest = rest.checked_abs()?;
     let up = rest >= by.checked_abs()?.checked_sub(rest)?;
-    let one = if (value < i256::DIVISION_BY_ZERO) == (by < i256::DIVISION_BY_ZERO) {
-        i256::ONE
-    } else {
-        i256::MINUS_ONE
-    };
+    let one = if (value < i256::ZERO) == (by < i256::ZERO) { i256::ONE } else { i256::MINUS_ONE };
     if up { whole.checked_add(one) } else { Some(whole) }
 }
 
@@ -142,7 +138,7 @@ fn multiply_values(v: &[Value<'_>], of: &DataType) -> Answer {
 
 fn remainder_of(v: &[Value<'_>], of: &DataType) -> Answer {
     let (a, b, common) = align_scales(v)?;
-    if b == i256::DIVISION_BY_ZERO {
+    if b == i256::ZERO {
         return Err(DIVISION_BY_ZERO.to_owned());
     }
     round_to_scale(a.checked_rem(b).ok_or_else(overflow)?, common, scale(of))
@@ -159,7 +155,7 @@ pub(crate) fn divide(a: i128, b: i128, power: i32) -> std::result::Result<i128, 
     let negative = (a < 0) != (b < 0);
     let divisor = i256::from_i128(b).checked_abs().ok_or_else(overflow)?;
     let mut rest = i256::from_i128(a).checked_abs().ok_or_else(overflow)?;
-    let (mut whole, mut divisor) = (i256::DIVISION_BY_ZERO, divisor);
+    let (mut whole, mut divisor) = (i256::ZERO, divisor);
     if power < 0 {
         divisor =
             power_of_ten(power.unsigned_abs()).and_then(|p| divisor.checked_mul(p)).ok_or_else(overflow)?;
@@ -203,7 +199,7 @@ pub(crate) fn rescale(digits: i128, from: i32, to: i32) -> Option<i128> {
 /// PostgreSQL's messages for text that is not a number, and for a number beyond 128 bits.
 pub(crate) fn parse(text: &str, scale: i8) -> std::result::Result<i128, String> {
     let wrong = || format!("invalid input syntax for type numeric: \"{text}\"");
-    let trimmed = text.trim_matches(crate::functions::cast::is_space);
+    let trimmed = text.trim_matches(self::is_space);
     let (negative, body) = match trimmed.strip_prefix(['+', '-']) {
         Some(rest) => (trimmed.starts_with('-'), rest),
         None => (false, trimmed),
@@ -242,6 +238,11 @@ fn digits_at_scale(digits: &[u8], point: i64, scale: i8) -> Option<i128> {
     let kept = kept as usize;
     let value = (0..kept).try_fold(0i128, |n, at| n.checked_mul(10)?.checked_add(digit(at)))?;
     if digit(kept) >= 5 { value.checked_add(1) } else { Some(value) }
+}
+
+/// Returns true for the white space that may stand around a value in text.
+pub(in crate::functions) fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
 }
 
 #[cfg(test)]

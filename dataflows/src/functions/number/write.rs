@@ -40,7 +40,7 @@ pub(super) fn lay_out(
         false => number.digits,
     };
     let blanks = whole.saturating_sub(before);
-    Layout::new(pattern, &digits, number.negative, (blanks, whole, fraction)).write_items()
+    Layout::new(pattern, &digits, number.negative, blanks, (whole, fraction)).write_items()
 }
 
 /// Writes a Roman number by `pattern`; a value without one is `###############`.
@@ -125,7 +125,8 @@ impl<'a> Layout<'a> {
         pattern: &'a Pattern,
         digits: &'a str,
         negative: bool,
-        (blanks, whole, fraction): (usize, usize, usize),
+        blanks: usize,
+        (whole, fraction): (usize, usize),
     ) -> Layout<'a> {
         let digits = digits.as_bytes();
         let mut anchor = pattern.sign.map(|(anchor, _)| anchor);

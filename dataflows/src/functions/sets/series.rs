@@ -16,7 +16,8 @@ use arrow::datatypes::{
 use datafusion_common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use crate::functions::eval::own::{as_type, list_of};
+use crate::functions::eval::own::list_of;
+use crate::functions::eval::value::as_type;
 
 /// Largest number of items of a series.
 pub(crate) const MAX_ITEMS: usize = 10_000;

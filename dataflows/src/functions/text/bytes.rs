@@ -11,9 +11,9 @@ use datafusion_common::config::ConfigOptions;
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 
 use super::item_range;
-use crate::functions::eval::own::{Answer, Def, Gives, Kind, as_type, batch, def};
+use crate::functions::eval::own::{Answer, Def, Gives, Kind, batch, def};
 use crate::functions::eval::print::hex;
-use crate::functions::eval::value::{Out, Value};
+use crate::functions::eval::value::{Out, Value, as_type};
 
 use Kind::{Bytes, Int, Text};
 

@@ -7,6 +7,7 @@
 
 mod brackets;
 mod compiled;
+pub(crate) mod escape;
 mod options;
 mod translate;
 
@@ -17,9 +18,9 @@ use datafusion_common::ScalarValue;
 use super::check_growth;
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
 use crate::functions::eval::value::{Out, Value};
-pub(crate) use compiled::compiled;
+pub(in crate::functions) use compiled::compiled;
 use compiled::{Compiled, MatchSpan};
-pub(crate) use options::Options;
+pub(in crate::functions) use options::Options;
 
 use Kind::{Int, Text};
 

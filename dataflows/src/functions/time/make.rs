@@ -15,7 +15,7 @@ use super::calendar::{days_of_date, in_days, in_range, out_of_range, timestamp_a
 use super::read::{read_date, read_time, read_timestamptz, zone_of};
 use super::udf::{
     ArgumentCheck, LastParsed, Overload, TimeResult, Ty, check_outcome, constant_text, map_column,
-    map_columns, map_text, number_column, parse_column, test_column, text_column,
+    map_columns, map_text, number_column, parse_column, test_column,
 };
 use super::zone::Zone;
 
@@ -190,7 +190,7 @@ pub(super) const TO_TIMESTAMP: &[Overload] = &[
         out: Ty::Timestamptz,
         eval: |args| parse_column::<Us>(&args[0], Ty::Timestamptz, read_timestamptz),
     },
-    Overload { args: &[Ty::Text, Ty::Text], out: Ty::Timestamptz, eval: super::scan::to_timestamp },
+    Overload { args: &[Ty::Text, Ty::Text], out: Ty::Timestamptz, eval: super::pattern::scan::to_timestamp },
 ];
 
 /// Converts seconds since 1970 to microseconds, rounded as PostgreSQL does: counted from 2000.
@@ -210,7 +210,7 @@ pub(super) const TO_DATE: &[Overload] = &[
         out: Ty::Date,
         eval: |args| parse_column::<Date32Type>(&args[0], Ty::Date, read_date),
     },
-    Overload { args: &[Ty::Text, Ty::Text], out: Ty::Date, eval: super::scan::to_date },
+    Overload { args: &[Ty::Text, Ty::Text], out: Ty::Date, eval: super::pattern::scan::to_date },
 ];
 
 /// to_time of text.
@@ -270,17 +270,3 @@ pub(super) const ISFINITE: &[Overload] = &[
     finite!(Date, Date32Type),
     finite!(Interval, IntervalMonthDayNanoType),
 ];
-
-/// Computes a value of every pair of texts.
-pub(super) fn map_text_pairs<R: ArrowPrimitiveType>(
-    args: &[ArrayRef],
-    out: Ty,
-    mut f: impl FnMut(&str, &str) -> TimeResult<R::Native>,
-) -> Result<ArrayRef> {
-    let pairs = text_column(&args[0])?.iter().zip(text_column(&args[1])?.iter()).map(|pair| match pair {
-        (Some(a), Some(b)) => f(a, b).map(Some).map_err(DataFusionError::Execution),
-        _ => Ok(None),
-    });
-    let values: PrimitiveArray<R> = pairs.collect::<Result<Vec<_>>>()?.into_iter().collect();
-    Ok(Arc::new(values.with_data_type(out.arrow())))
-}

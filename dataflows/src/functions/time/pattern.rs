@@ -4,6 +4,8 @@
 //! zeros in front) and followed by TH or th, and of literal text; text in double quotes is never a field. A
 //! pattern is parsed once and used for all rows that have it.
 
+pub(crate) mod scan;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::{
     Date32Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,

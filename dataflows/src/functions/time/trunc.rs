@@ -188,7 +188,7 @@ macro_rules! binned {
             out: Ty::$out,
             eval: |args| {
                 map_columns::<IntervalMonthDayNanoType, $arrow, Us>(args, Ty::$out, |by, of| {
-                    bin_start(bin_length(Span::from(by))?, $timestamp_at(of)?, 0)
+                    bin_start(bin_length(Span::from(by))?, $at(of)?, 0)
                 })
             },
         }

@@ -363,3 +363,17 @@ pub(super) fn check_outcome<T>(outcome: TimeResult<T>) -> Result<()> {
         Err(message) => plan_err!("{message}"),
     }
 }
+
+/// Computes a value of every pair of texts.
+pub(crate) fn map_text_pairs<R: ArrowPrimitiveType>(
+    args: &[ArrayRef],
+    out: Ty,
+    mut f: impl FnMut(&str, &str) -> TimeResult<R::Native>,
+) -> Result<ArrayRef> {
+    let pairs = text_column(&args[0])?.iter().zip(text_column(&args[1])?.iter()).map(|pair| match pair {
+        (Some(a), Some(b)) => f(a, b).map(Some).map_err(DataFusionError::Execution),
+        _ => Ok(None),
+    });
+    let values: PrimitiveArray<R> = pairs.collect::<Result<Vec<_>>>()?.into_iter().collect();
+    Ok(Arc::new(values.with_data_type(out.arrow())))
+}

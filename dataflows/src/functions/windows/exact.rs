@@ -14,11 +14,11 @@ use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
+use crate::functions::sums::accum::Acc;
+use crate::functions::sums::float_sum::FloatSum;
+use crate::functions::sums::moments;
 use crate::plan::AggFunc;
 use crate::plan::aggregate::Stat;
-use crate::render::aggregates::accum::Acc;
-use crate::render::aggregates::float_sum::FloatSum;
-use crate::render::aggregates::moments;
 
 /// Returns the exact form of an aggregate over arguments of these types; None where DataFusion's form is
 /// kept.

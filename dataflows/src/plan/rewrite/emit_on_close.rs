@@ -8,10 +8,9 @@
 
 use std::sync::Arc;
 
+use crate::mistake::{Mistake, Pos};
 use crate::plan::analysis::event_time::{self, Bound, ColumnBounds};
 use crate::plan::{Horizon, Op, Plan, Rel, RelId};
-use crate::sql::ast::Pos;
-use crate::sql::diagnostics::error::Mistake;
 
 /// Makes the rows of `rel` wait until they are final; returns the relation that emits them.
 ///

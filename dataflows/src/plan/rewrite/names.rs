@@ -3,12 +3,14 @@
 //! An expression names a column as the planner did when it wrote the expression. In the finished plan each
 //! column gets the name it has in its relation, so that plans read well and equal plans have equal texts.
 
+use crate::plan::analysis::properties::column_of;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
 
-use super::prune::substitute_columns;
 use crate::plan::{Op, Plan, Scalar};
 
 /// Renames every column of every expression.
@@ -67,4 +69,16 @@ fn rename_columns(scalar: &Scalar, inputs: &[&Schema]) -> Scalar {
         let name = fields.nth(column.index()).map_or(column.name(), |f| f.name());
         Arc::new(Column::new(name, column.index()))
     })
+}
+
+/// The scalar with every column replaced.
+pub(super) fn substitute_columns(scalar: &Scalar, by: &dyn Fn(&Column) -> Arc<dyn PhysicalExpr>) -> Scalar {
+    let expr = Arc::clone(scalar.expr()).transform_up(|e| {
+        Ok(match column_of(&e) {
+            Some(c) => Transformed::yes(by(c)),
+            None => Transformed::no(e),
+        })
+    });
+    // The closure cannot fail, and rebuilding a node from children of the same types does not.
+    Scalar::new(expr.map_or_else(|_| Arc::clone(scalar.expr()), |t| t.data))
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::Operator;
-use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
+use super::names::substitute_columns;
 use crate::plan::analysis::fallible::fallible;
 use crate::plan::analysis::properties::column_of;
 use crate::plan::{Aggregate, Edge, Fold, Horizon, Op, Plan, Recursive, Rel, RelId, Scalar, When};
@@ -39,18 +39,6 @@ pub(crate) fn columns_read(scalar: &Scalar) -> ColumnSet {
         Ok(TreeNodeRecursion::Continue)
     });
     out
-}
-
-/// The scalar with every column replaced.
-fn substitute_columns(scalar: &Scalar, by: &dyn Fn(&Column) -> Arc<dyn PhysicalExpr>) -> Scalar {
-    let expr = Arc::clone(scalar.expr()).transform_up(|e| {
-        Ok(match column_of(&e) {
-            Some(c) => Transformed::yes(by(c)),
-            None => Transformed::no(e),
-        })
-    });
-    // The closure cannot fail, and rebuilding a node from children of the same types does not.
-    Scalar::new(expr.map_or_else(|_| Arc::clone(scalar.expr()), |t| t.data))
 }
 
 /// The scalar with its columns at their new places.

@@ -1,7 +1,7 @@
 //! Conversion of a group's accumulators to its SQL results.
 //!
 //! Sums and counts of no values are NULL and 0; averages divide exact sums once; statistics come from
-//! [`super::moments`]. A result that does not fit its type is a failure of that group alone: it goes to the
+//! [`crate::functions::sums::moments`]. A result that does not fit its type is a failure of that group alone: it goes to the
 //! error table and the group has no row until it fits again.
 
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64A
 use arrow::datatypes::{DataType, i256};
 use schemas::Rows;
 
-use super::accum::{Acc, Accums, ExactSum};
 use super::input::{AccumulatorLocation, AggregateSlot, Grouping};
-use super::moments;
 use crate::error::RunError;
 use crate::functions::aggregates::average::rounded_mean;
+use crate::functions::sums::accum::{Acc, Accums, ExactSum};
+use crate::functions::sums::moments;
 use crate::plan::AggFunc;
 use crate::plan::aggregate::Stat;
 

@@ -1,7 +1,7 @@
 //! GROUP BY input: batches are aggregated to accumulators by key, ready to be arranged.
 //!
 //! One arrangement serves all aggregates of a GROUP BY. Under a key, the empty value carries the
-//! accumulators (in the diff, see [`super::accum`]); every other value is an entry of an ordered
+//! accumulators (in the diff, see [`crate::functions::sums::accum`]); every other value is an entry of an ordered
 //! index, `[slot] ++ packed argument`, counted in its diff, from which min and max read the head
 //! (max stores the complement, so that its head is the greatest). Each incoming batch is aggregated
 //! by key before it is arranged, so the arrangement receives an update per key, not per row. DISTINCT is a
@@ -16,10 +16,11 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Schema,
 use schemas::{RowCodec, Rows};
 use timely::dataflow::Stream;
 
-use super::accum::{Acc, Accums, ExactSum};
-use super::moments;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
 use crate::error::RunError;
+use crate::functions::sums::accum::{Acc, Accums, ExactSum};
+use crate::functions::sums::moments;
+use crate::plan::aggregate::MAX_AGGREGATES;
 use crate::plan::{AggFunc, Aggregate, Scalar};
 use crate::render::batch::{DeltaBatch, RelationType};
 use crate::render::linear::{Deltas, Errors, to_updates};
@@ -56,9 +57,6 @@ pub enum AccumulatorLocation {
     /// First byte of its index entries, and the argument's packed form.
     Index(u8, RowCodec),
 }
-
-/// Maximum number of aggregates, and of accumulators, of one GROUP BY: one byte identifies them in the state.
-pub const MAX_AGGREGATES: usize = 200;
 
 impl Grouping {
     /// Resolves keys and aggregates over rows of `input`.
@@ -117,7 +115,7 @@ pub fn pre_aggregate<'s>(
     shape: RelationType,
     grouping: Grouping,
     errors: Errors,
-    fail: crate::render::collect::Shared,
+    fail: crate::collect::Shared,
 ) -> Stream<'s, u64, Vec<Updates<Accums>>> {
     to_updates(stream, "PreAggregate", fail, move |epoch, peers, batch| {
         let mut outgoing = ExchangeBuffer::new(epoch, peers);
@@ -159,7 +157,7 @@ fn aggregate_batch(
             AccumulatorLocation::Acc(at, _) => {
                 // A count needs only the number of rows, not the argument's values.
                 let adds = slot.aggregate.func != AggFunc::Count;
-                sums.add_argument(*at, &groups.members, (arg.filter(|_| adds), &counted, &diffs))?;
+                sums.add_argument(*at, &groups.members, arg.filter(|_| adds), (&counted, &diffs))?;
             }
             AccumulatorLocation::Moments(at) => {
                 let args = (as_doubles(arg)?, other.map(|other| as_doubles(Some(other))).transpose()?);
@@ -246,7 +244,8 @@ impl GroupSums {
         &mut self,
         at: usize,
         members: &[u32],
-        (arg, counted, diffs): (Option<&ArrayRef>, &[bool], &[i64]),
+        arg: Option<&ArrayRef>,
+        (counted, diffs): (&[bool], &[i64]),
     ) -> Result<(), RunError> {
         let (width, accs) = (self.width, &mut self.accs);
         let place = |row: usize| members[row] as usize * width + at;

@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 
 use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 
-use super::accum::Accums;
 use super::finish::{Finished, OutRows, finish_group};
 use super::input::{AccumulatorLocation, Grouping};
 use crate::arrange::seek::Seek;
 use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
+use crate::collect::{Shared, stored_key};
 use crate::error::RunError;
+use crate::functions::sums::accum::Accums;
 use crate::render::batch::{DeltaBatch, RelationType};
 use crate::render::changes::emit_changes;
-use crate::render::collect::{Shared, stored_key};
-use crate::render::event_time::expire::ExpiredKeys;
+use crate::render::event_time::rule::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors};
 use differential_dataflow::difference::{IsZero, Semigroup};
 

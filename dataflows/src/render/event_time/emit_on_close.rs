@@ -17,11 +17,11 @@ use timely::dataflow::operators::{Capability, Concat, Input};
 
 use super::watermark::{CurrentHorizon, WatermarkUpdates, time_in};
 use crate::arrange::updates::{ExchangeBuffer, Updates, by_key};
+use crate::collect::{Shared, stored_key};
 use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Horizon, RelId};
 use crate::render::batch::{Data, DeltaBatch, RelationType};
-use crate::render::collect::{Shared, stored_key};
 use crate::render::linear::{Deltas, to_updates};
 use crate::render::{Renderer, Restore};
 

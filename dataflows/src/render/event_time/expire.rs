@@ -9,9 +9,7 @@
 //! invariants and stops the worker. An [`ExpiryRule`] decides on the content due at a horizon: in this module
 //! groups and rows by a time they hold, in `sessions` the rows of ended sessions.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::rc::Rc;
 
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -26,17 +24,19 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, Concat, Concatenate};
 use timely::progress::Antichain;
 
+use super::rule::{ExpiredKeys, ExpiryRule, with_name};
 use super::sessions::Sessions;
 use super::watermark::{CurrentHorizon, WatermarkUpdates, time_in};
+use crate::arrange::rows::Diff;
 use crate::arrange::seek::Seek;
-use crate::arrange::trace::{Diff, PackedArranged, PackedTrace, SharedBatch};
+use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
 use crate::arrange::updates::{ExchangeBuffer, Updates};
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Horizon, RelId};
 use crate::render::Renderer;
 use crate::render::batch::{Data, DeltaBatch, RelationType, select_rows};
-use crate::render::collect::Shared;
 use crate::render::joins::band::{self, BandPlacement};
 use crate::render::linear::Deltas;
 
@@ -48,29 +48,6 @@ pub struct RemovalLoop<'s, R: Diff> {
     handle: Handle<'s, u64, Vec<Updates<R>>>,
     horizon: Horizon,
     expired: ExpiredKeys,
-}
-
-/// Keys of expired groups, by the epoch of their removal.
-#[derive(Clone, Default)]
-pub struct ExpiredKeys(Rc<RefCell<BTreeMap<u64, HashSet<Vec<u8>>>>>);
-
-impl ExpiredKeys {
-    /// Records that the group of `key` is removed at `epoch`.
-    fn record(&self, epoch: u64, key: &[u8]) {
-        self.0.borrow_mut().entry(epoch).or_default().insert(key.to_vec());
-    }
-
-    /// Returns true if the change of `key` at `epoch` is its removal, once for each removal.
-    pub fn take_expired(&self, epoch: u64, key: &[u8]) -> bool {
-        let mut epochs = self.0.borrow_mut();
-        let Some(keys) = epochs.get_mut(&epoch) else { return false };
-        let expired = keys.remove(key);
-        // An epoch without pending removals is not kept.
-        if keys.is_empty() {
-            epochs.remove(&epoch);
-        }
-        expired
-    }
 }
 
 impl<'s> Renderer<'s, '_> {
@@ -97,9 +74,10 @@ impl<'s> Renderer<'s, '_> {
         &self,
         arranged: &[&PackedArranged<'s, R>],
         removal_loop: Option<RemovalLoop<'s, R>>,
-        (name, part, codec): (&str, StateRole, RowCodec),
+        (name, part): (&str, StateRole),
+        codec: RowCodec,
     ) -> Result<Option<ExpiredKeys>, RunError> {
-        self.connect_placed_expiry(arranged, removal_loop, (name, part, codec), None)
+        self.connect_placed_expiry(arranged, removal_loop, (name, part), codec, None)
     }
 
     /// Connects expiry as [`Renderer::connect_expiry`] does, for rows that are placed by time.
@@ -110,7 +88,8 @@ impl<'s> Renderer<'s, '_> {
         &self,
         arranged: &[&PackedArranged<'s, R>],
         removal_loop: Option<RemovalLoop<'s, R>>,
-        (name, part, codec): (&str, StateRole, RowCodec),
+        (name, part): (&str, StateRole),
+        codec: RowCodec,
         placing: Option<&BandPlacement>,
     ) -> Result<Option<ExpiredKeys>, RunError> {
         let Some(removal_loop) = removal_loop else { return Ok(None) };
@@ -170,25 +149,29 @@ impl<'s> Renderer<'s, '_> {
     }
 }
 
-/// Removals that are due at the end of an epoch.
-pub(in crate::render) type DueRemovals<R> = Result<ExchangeBuffer<R>, RunError>;
-
-/// Rule for the content that leaves an arrangement, and for the time of its removal.
-pub(in crate::render) trait ExpiryRule<R: Diff> {
-    /// Records the changes of a batch.
-    fn note_batch(&mut self, batch: &SharedBatch<R>) -> Result<(), RunError>;
-
-    /// Returns the removals of the content below the horizon as of `epoch`, to be applied one epoch later.
-    fn remove_due(&mut self, trace: &PackedTrace<R>, epoch: u64, horizon: Option<i64>) -> DueRemovals<R>;
-
-    /// Returns the collector that failures are reported to.
-    fn collector(&self) -> &Shared;
-}
-
 /// Expiry rule for groups and rows that hold their time.
 struct ByTime {
     expiry: Expiry,
     due: ExpiryQueue,
+}
+
+impl<R: Diff + Abelian> ExpiryRule<R> for ByTime {
+    fn note_batch(&mut self, batch: &SharedBatch<R>) -> Result<(), RunError> {
+        self.expiry.note_batch(batch, &mut self.due)
+    }
+
+    fn remove_due(
+        &mut self,
+        trace: &PackedTrace<R>,
+        epoch: u64,
+        horizon: Option<i64>,
+    ) -> Result<ExchangeBuffer<R>, RunError> {
+        Ok(self.expiry.remove_due(trace, epoch, (&mut self.due, horizon)))
+    }
+
+    fn collector(&self) -> &Shared {
+        &self.expiry.collector
+    }
 }
 
 /// Configuration of the expiry of one arrangement.
@@ -302,33 +285,6 @@ impl ExpiryQueue {
         // The trace is read by ascending key.
         items.sort_unstable();
         items
-    }
-}
-
-impl<R: Diff + Abelian> ExpiryRule<R> for ByTime {
-    fn note_batch(&mut self, batch: &SharedBatch<R>) -> Result<(), RunError> {
-        self.expiry.note_batch(batch, &mut self.due)
-    }
-
-    fn remove_due(
-        &mut self,
-        trace: &PackedTrace<R>,
-        epoch: u64,
-        horizon: Option<i64>,
-    ) -> Result<ExchangeBuffer<R>, RunError> {
-        Ok(self.expiry.remove_due(trace, epoch, (&mut self.due, horizon)))
-    }
-
-    fn collector(&self) -> &Shared {
-        &self.expiry.collector
-    }
-}
-
-/// Adds the name of the arrangement to a failure.
-pub(in crate::render) fn with_name(name: &str, error: RunError) -> RunError {
-    match error {
-        RunError::Broken(what) => RunError::Broken(format!("{name}: {what}")),
-        other => other,
     }
 }
 

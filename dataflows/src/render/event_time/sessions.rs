@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use differential_dataflow::trace::{Cursor, Navigable};
 use schemas::RowCodec;
 
-use super::expire::{ExpiryRule, with_name};
+use super::rule::{ExpiryRule, with_name};
 use super::watermark::time_in;
 use crate::arrange::seek::Seek;
 use crate::arrange::trace::{PackedTrace, SharedBatch};
 use crate::arrange::updates::ExchangeBuffer;
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::window::Session;
-use crate::render::collect::Shared;
 use crate::render::windows::operator::split_value;
 
 /// Expiry rule for sessions.

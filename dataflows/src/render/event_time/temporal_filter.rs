@@ -20,11 +20,11 @@ use timely::dataflow::operators::{Capability, Concat, Input};
 
 use super::watermark::{CurrentHorizon, WatermarkUpdates};
 use crate::arrange::updates::{ExchangeBuffer, Updates, by_key};
+use crate::collect::{EpochOut, Shared, stored_key};
 use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Edge, Horizon, Op, RelId, Scalar};
 use crate::render::batch::{Data, DeltaBatch, RelationType};
-use crate::render::collect::{EpochOut, Shared, stored_key};
 use crate::render::linear::{Deltas, Errors, to_updates};
 use crate::render::{Renderer, Restore};
 
@@ -256,7 +256,7 @@ impl TemporalFilter {
         by_key(&mut rows, |row, entries| {
             for (span, _, diff) in entries.drain(..) {
                 match Span::from_bytes(span) {
-                    Ok(span) => self.apply_change(held, (row, span, diff), (now, &mut change)),
+                    Ok(span) => self.apply_change(held, row, (span, diff), (now, &mut change)),
                     Err(error) => failed = Some(error),
                 }
             }
@@ -300,7 +300,8 @@ impl TemporalFilter {
     fn apply_change(
         &self,
         held: &mut FilterState,
-        (row, span, diff): (&[u8], Span, i64),
+        row: &[u8],
+        (span, diff): (Span, i64),
         (now, change): (Option<i64>, &mut FilterChanges<'_>),
     ) {
         // Watermarks never decrease, so a row past its span can never be in the output again.
@@ -337,7 +338,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::render::collect::Collector;
+    use crate::collect::Collector;
 
     const TABLE_ID: u32 = 7;
 

@@ -15,15 +15,15 @@ use datafusion_common::{DataFusionError, exec_err};
 use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 use schemas::{RowCodec, Rows};
 
-use super::input::{GroupRowsSlot, RowGrouping};
+use super::layout::{GroupRowsSlot, RowGrouping};
 use crate::arrange::seek::Seek;
 use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::render::aggregates::operator::describe_key;
 use crate::render::batch::{Data, DeltaBatch};
 use crate::render::changes::emit_changes;
-use crate::render::collect::Shared;
-use crate::render::event_time::expire::ExpiredKeys;
+use crate::render::event_time::rule::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors};
 
 /// Maximum number of values of one aggregate of one group, which bounds the memory of its evaluation.
@@ -125,8 +125,8 @@ impl GroupRowsOperator {
         for (at, time) in times.iter().enumerate() {
             let new = self.compute_result(&group, &ordered, (at + 1, *time))?;
             if old != new && !expired[at] {
-                self.put_result(key, (*time, &old, -1), out);
-                self.put_result(key, (*time, &new, 1), out);
+                self.put_result(key, &old, (*time, -1), out);
+                self.put_result(key, &new, (*time, 1), out);
             }
             old = new;
         }
@@ -137,7 +137,8 @@ impl GroupRowsOperator {
     fn put_result(
         &self,
         key: &[u8],
-        (time, result, diff): (u64, &Option<GroupResult>, i64),
+        result: &Option<GroupResult>,
+        (time, diff): (u64, i64),
         out: &mut GroupRowsOutput,
     ) {
         match result {
@@ -346,7 +347,7 @@ mod tests {
         let codec = RowCodec::new(&[DataType::Int64]).unwrap();
         let rows = codec.encode(std::slice::from_ref(&array)).unwrap();
         let counts = values.iter().map(|v| vec![v.1]).collect();
-        let grouping = crate::render::group_rows::input::RowGrouping {
+        let grouping = crate::render::group_rows::layout::RowGrouping {
             keys: vec![],
             key_codec: RowCodec::new(&[]).unwrap(),
             reads: vec![slot.fold.arg.clone()],

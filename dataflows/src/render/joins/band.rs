@@ -12,10 +12,10 @@
 
 use schemas::RowCodec;
 
-use super::kinds::null_in;
 use crate::arrange::updates::ExchangeBuffer;
 use crate::error::RunError;
 use crate::plan::analysis::interval::Band;
+use crate::render::batch::null_in;
 use crate::render::event_time::watermark::time_in;
 
 /// Length of the tag and the stretch at the end of a placed key.

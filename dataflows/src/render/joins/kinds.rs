@@ -23,17 +23,18 @@ use timely::dataflow::operators::{Concat, Input};
 
 use super::band::BandPlacement;
 use super::pairs::{self, JoinSide};
-use crate::arrange::trace::{self, Diff, PackedArranged};
+use crate::arrange::rows::Diff;
+use crate::arrange::trace::{self, PackedArranged};
 use crate::arrange::updates::{ExchangeBuffer, Updates};
+use crate::collect::stored_key;
 use crate::error::RunError;
+use crate::functions::sums::accum::Accums;
 use crate::plan::analysis::fallible::fallible;
 use crate::plan::analysis::interval::{self, Band};
 use crate::plan::state_role::StateRole;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
-use crate::render::aggregates::accum::Accums;
 use crate::render::aggregates::input::Grouping;
-use crate::render::batch::{Data, DeltaBatch, RelationType};
-use crate::render::collect::stored_key;
+use crate::render::batch::{Data, DeltaBatch, RelationType, null_in};
 use crate::render::event_time::expire::RemovalLoop;
 use crate::render::linear::Deltas;
 use crate::render::{Renderer, Restore};
@@ -151,16 +152,16 @@ impl<'s> Renderer<'s, '_> {
             None => updates.clone(),
         };
         let arranged = trace::arrange(matching, &self.counter_name(id, name), self.collector.clone());
-        let of = (&*self.counter_name(id, name), part, shape.codec.clone());
+        let (of, row_codec) = ((&*self.counter_name(id, name), part), shape.codec.clone());
         if placing.is_some() {
-            self.connect_placed_expiry(&[&arranged], removal_loop, of, placing.as_ref())?;
+            self.connect_placed_expiry(&[&arranged], removal_loop, of, row_codec, placing.as_ref())?;
         } else if filter_nulls && removal_loop.is_some() {
             // Filtered rows must expire as well: they have an arrangement of their own for that.
             let (nulls, name) = (self.filter_null_keys(&updates, &codec, true), format!("{} nulls", of.0));
             let nulls = trace::arrange(nulls, &name, self.collector.clone());
-            self.connect_expiry(&[&arranged, &nulls], removal_loop, of)?;
+            self.connect_expiry(&[&arranged, &nulls], removal_loop, of, row_codec)?;
         } else {
-            self.connect_expiry(&[&arranged], removal_loop, of)?;
+            self.connect_expiry(&[&arranged], removal_loop, of, row_codec)?;
         }
         Ok(ArrangedSide { schema, shape, keys: key_columns, updates, arranged, part: name })
     }
@@ -204,7 +205,7 @@ impl<'s> Renderer<'s, '_> {
     ) -> Result<(KeyedStream<'s>, Option<RemovalLoop<'s, i64>>), RunError> {
         let updates = self.keyed_input((id, part), input, (keys, key_codec.clone()), keep_null_keys)?;
         let (updates, removal_loop) = self.with_expiry(updates, (id, part));
-        Ok((self.persist_rows(updates, (id, self.plan.rels[id].durable, part), &key_codec)?, removal_loop))
+        Ok((self.persist_rows(updates, (id, part), &key_codec)?, removal_loop))
     }
 
     /// Returns the keyed rows of an input, for a part of an operator's state.
@@ -226,10 +227,10 @@ impl<'s> Renderer<'s, '_> {
     pub(in crate::render) fn persist_rows(
         &mut self,
         updates: KeyedStream<'s>,
-        (id, durable, part): (RelId, bool, StateRole),
+        (id, part): (RelId, StateRole),
         key: &RowCodec,
     ) -> Result<KeyedStream<'s>, RunError> {
-        if !durable {
+        if !self.plan.rels[id].durable {
             return Ok(updates);
         }
         let table_id = self.state_tables.table_of(id, part)?;
@@ -380,7 +381,8 @@ impl<'s> Renderer<'s, '_> {
             arranged,
             (grouping.clone(), None),
             shape.clone(),
-            (id, None, self.error_table(id)?),
+            (id, None),
+            self.error_table(id)?,
         );
         let side = JoinSide { shape, keys: columns, key_codec: grouping.key_codec, keep_null_keys: true };
         let keyed = pairs::key_rows(present, side, self.error_table(id)?, self.collector.clone());
@@ -399,11 +401,6 @@ pub(in crate::render) fn key_columns(schema: &Schema, keys: &[Scalar]) -> Result
         |(at, key): (usize, &Scalar)| key.data_type(schema).map(|of| Field::new(format!("k{at}"), of, true));
     let fields: Result<Vec<Field>, _> = keys.iter().enumerate().map(field).collect();
     Ok(Schema::new(fields.map_err(|e| RunError::Broken(e.to_string()))?))
-}
-
-/// Returns true if a packed key holds a NULL, which is a zero byte at the start of a column.
-pub(in crate::render) fn null_in(codec: &RowCodec, key: &[u8]) -> bool {
-    (0..codec.columns()).any(|c| codec.prefix_len(key, c).is_ok_and(|at| key.get(at) == Some(&0)))
 }
 
 /// Converts keyed updates to batches of rows.

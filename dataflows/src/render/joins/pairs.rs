@@ -19,13 +19,13 @@ use timely::dataflow::operators::generic::Operator;
 use super::band;
 use crate::arrange::trace::PackedArranged;
 use crate::arrange::updates::{ExchangeBuffer, Updates};
+use crate::collect::Shared;
 use crate::error::RunError;
+use crate::functions::sums::accum::Accums;
 use crate::plan::Scalar;
 use crate::plan::analysis::interval::Band;
-use crate::render::aggregates::accum::Accums;
 use crate::render::aggregates::input::encode_keys;
 use crate::render::batch::{Data, DeltaBatch, RelationType, select_rows};
-use crate::render::collect::Shared;
 use crate::render::linear::{Batches, Deltas, EpochTime, Errors, map_batches, to_updates};
 
 /// Maximum number of bytes of joined rows not reported to the collector yet.

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::collect::{EpochOut, stored_key};
 use crate::error::RunError;
-use crate::render::collect::{EpochOut, stored_key};
 
 /// Copies of a left row that were looked up together, with the rows each of them found.
 #[derive(Default)]

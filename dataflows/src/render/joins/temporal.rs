@@ -21,12 +21,12 @@ use timely::dataflow::operators::{Capability, Concat, Input};
 use super::kinds::{KeyedStream, key_columns, one_key};
 use super::proctime::{LookupState, RememberedLookups};
 use crate::arrange::updates::{Updates, by_key};
+use crate::collect::{Shared, stored_key};
 use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Nearest, Op, RelId, Scalar, When};
 use crate::render::batch::{Data, DeltaBatch, RelationType};
-use crate::render::collect::{Shared, stored_key};
-use crate::render::event_time::expire::with_name;
+use crate::render::event_time::rule::with_name;
 use crate::render::event_time::watermark::{CurrentHorizon, WatermarkUpdates};
 use crate::render::linear::Deltas;
 use crate::render::{Renderer, Restore};
@@ -79,12 +79,12 @@ impl<'s> Renderer<'s, '_> {
             }
             When::AsOf { .. } => {
                 let updates = self.keyed_input((id, StateRole::Left), *left, keys, *outer)?;
-                self.persist_rows(updates, (id, durable, StateRole::Left), &codec)?
+                self.persist_rows(updates, (id, StateRole::Left), &codec)?
             }
         };
         let right =
             self.keyed_input((id, StateRole::Right), *right, (keys_of(right_keys), codec.clone()), false)?;
-        let right = self.persist_rows(right, (id, durable, StateRole::Right), &codec)?;
+        let right = self.persist_rows(right, (id, StateRole::Right), &codec)?;
         let table_id = |part| if durable { self.state_tables.table_of(id, part).map(Some) } else { Ok(None) };
         let due = match self.plan.expiry.get(&(id, StateRole::Left)) {
             Some(horizon) => {

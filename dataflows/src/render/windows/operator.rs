@@ -22,14 +22,14 @@ use super::ranks::{MAX_ROWS, PartitionRow, Ranked, count_ranked, expand_rows};
 use crate::arrange::seek::Seek;
 use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
 use crate::arrange::updates::{ExchangeBuffer, Updates};
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::Scalar;
 use crate::plan::window::{Order, Window};
 use crate::render::aggregates::input::encode_keys;
 use crate::render::batch::{Data, DeltaBatch, RelationType};
 use crate::render::changes::emit_changes;
-use crate::render::collect::Shared;
-use crate::render::event_time::expire::ExpiredKeys;
+use crate::render::event_time::rule::ExpiredKeys;
 use crate::render::linear::{Deltas, Errors, to_updates};
 
 /// Length of the trailing length field of a value.

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::{find_option, option_map};
+use crate::mistake::{Mistake, Pos};
 use crate::plan::Origin;
 use crate::plan::formats::{Encoding, Format, IncludeKind};
-use crate::sql::ast::{ConflictDef, CreateRelation, Pos};
-use crate::sql::diagnostics::error::Mistake;
+use crate::sql::parse::ast::{ConflictDef, CreateRelation};
 
 /// Encoding of the record keys of a relation, and its options.
 pub(in crate::sql) fn key_encoding(

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::find_option;
-use crate::sql::ast::{OptionItem, Pos, Statement};
-use crate::sql::diagnostics::error::Mistake;
+use crate::mistake::{Mistake, Pos};
+use crate::sql::parse::ast::{OptionItem, Statement};
 
 /// Prefix of the topics in which topologies record their published progress.
 const PROGRESS_TOPIC_PREFIX: &str = "herald.progress.";

@@ -6,13 +6,13 @@
 use arrow::datatypes::{DataType, Schema};
 
 use super::{check_connector, find_option, option_map};
+use crate::mistake::{Mistake, Pos};
 use crate::plan::analysis::properties::{covers_key, why_retracts};
 use crate::plan::formats::{Encoding, Format};
 use crate::plan::{Plan, Rel, RelId, Sink};
-use crate::sql::ast::{CreateSink, OptionItem, Pos, SinkInput};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::fold;
+use crate::sql::parse::ast::{CreateSink, OptionItem, SinkInput};
+use crate::sql::parse::tokens::fold;
 
 /// Binds the sink over `rel`; [`check`] proves its key later, with the whole plan.
 pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Result<Sink, Vec<Mistake>> {

@@ -4,7 +4,7 @@
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::sql::parse::cursor::is_word;
+use crate::sql::parse::tokens::is_word;
 
 /// Functions of MySQL, Spark, Snowflake, Flink, ksqlDB and BigQuery, with the replacement for each.
 const FUNCTIONS: [(&str, &str); 75] = [

@@ -16,18 +16,14 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::dialects;
 use super::did_you_mean::did_you_mean;
-use super::error::Mistake;
-use super::site::Site;
-use super::site::place;
+use super::site::{Site, place};
 use super::text::clean_message;
-use super::unsupported_plan::{Shown, Unsupported};
-use crate::functions::FUNCTIONS;
-use crate::functions::aggregates;
-use crate::sql::ast::Pos;
+use crate::functions::planning::marks::{ASOF, LOOKUP, NOW};
+use crate::functions::{FUNCTIONS, aggregates};
+use crate::mistake::unsupported::{Shown, Unsupported};
+use crate::mistake::{Mistake, Pos};
 use crate::sql::catalog::Catalog;
-use crate::sql::logical::now::NOW;
 use crate::sql::parse::query::lambda::FUNCTIONS as LAMBDAS;
-use crate::sql::parse::query::temporal::{ASOF, LOOKUP};
 
 /// Translates an error in planning `query`.
 pub(crate) fn explain_query(
@@ -41,7 +37,9 @@ pub(crate) fn explain_query(
         let _ = query.visit(&mut find);
         find.found
     };
-    explain(error, site, &find, &|name| catalog.later(name).or_else(|| did_you_mean(name, catalog.names())))
+    explain(error, site, &find, &|name| {
+        catalog.later_hint(name).or_else(|| did_you_mean(name, catalog.names()))
+    })
 }
 
 /// Translates an error in planning an expression over the columns of `schema`.

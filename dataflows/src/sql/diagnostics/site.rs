@@ -2,7 +2,7 @@
 
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use crate::sql::ast::Pos;
+use crate::mistake::Pos;
 
 /// Statement of a query, to which positions of its mistakes refer.
 #[derive(Clone, Copy, Debug)]

@@ -15,11 +15,9 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::error::Mistake;
 use super::site::place;
-use crate::functions::FUNCTIONS;
-use crate::functions::aggregates;
-use crate::sql::ast::Pos;
+use crate::functions::{FUNCTIONS, aggregates};
+use crate::mistake::{Mistake, Pos};
 use crate::sql::logical::joins::{subquery, using};
 use crate::sql::logical::now;
 use crate::sql::syntax::recursion;

@@ -14,7 +14,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 
 use crate::sql::catalog::Catalog;
-use crate::sql::parse::cursor::fold;
+use crate::sql::parse::tokens::fold;
 
 /// Greatest number of columns added to one query.
 const MAX_ADDED: usize = 256;

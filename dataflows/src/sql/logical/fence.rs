@@ -8,28 +8,17 @@
 //! a join is not fenced, because the join needs it as a key.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, DFSchemaRef, JoinType, Result, plan_err};
+use datafusion_common::{DFSchema, JoinType, Result};
 use datafusion_expr::logical_plan::{Extension, Filter, LogicalPlan};
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion_expr::{BinaryExpr, Expr, Operator, UserDefinedLogicalNodeCore};
+use datafusion_expr::{BinaryExpr, Expr, Operator};
 
+use super::fence_node::OptimizationFence;
 use crate::plan::analysis::fallible::fallible;
 use crate::sql::lower;
-
-/// Filter (or without a condition, a mere barrier) below which the optimiser pushes no fallible expression.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Hash)]
-pub(crate) struct OptimizationFence {
-    /// Input.
-    pub input: LogicalPlan,
-    /// Condition that can fail; None for a barrier.
-    pub predicate: Option<Expr>,
-    /// Columns over which conditions are not pushed below the fence.
-    closed: Vec<String>,
-}
 
 /// Adds fences for every fallible expression of `plan`.
 ///
@@ -110,41 +99,4 @@ fn fence_inner_join(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         Some(predicate) => fence_above(LogicalPlan::Join(join), Some(predicate), vec![]),
         None => Transformed::no(LogicalPlan::Join(join)),
     })
-}
-
-impl UserDefinedLogicalNodeCore for OptimizationFence {
-    fn name(&self) -> &str {
-        "Fence"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        self.input.schema()
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        self.predicate.iter().cloned().collect()
-    }
-
-    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        self.closed.iter().cloned().collect()
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fence")
-    }
-
-    fn with_exprs_and_inputs(
-        &self,
-        mut exprs: Vec<Expr>,
-        inputs: Vec<LogicalPlan>,
-    ) -> Result<OptimizationFence> {
-        let Ok([input]) = <[LogicalPlan; 1]>::try_from(inputs) else {
-            return plan_err!("a fence has one input");
-        };
-        Ok(OptimizationFence { input, predicate: exprs.pop(), closed: self.closed.clone() })
-    }
 }

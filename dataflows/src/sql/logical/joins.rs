@@ -2,6 +2,7 @@
 
 pub(crate) mod firsts;
 pub(crate) mod lateral;
+pub(crate) mod one_row;
 pub(crate) mod subquery;
 pub(crate) mod temporal;
 pub(crate) mod using;

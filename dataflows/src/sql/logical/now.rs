@@ -10,70 +10,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_common::{JoinType, Result, ScalarValue, plan_err};
+use datafusion_common::{JoinType, Result, ScalarValue};
 use datafusion_expr::logical_plan::{Filter, LogicalPlan};
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
-};
+use datafusion_expr::{Expr, lit};
 
+use crate::functions::planning::marks::{NOW, UNTIL};
+use crate::mistake::unsupported::Unsupported;
 use crate::sql::catalog::RelSource;
-use crate::sql::diagnostics::unsupported_plan::Unsupported;
 
 pub(in crate::sql) use crate::sql::syntax::now::{is_clock, placed_calls, rewrite_conditions};
-
-/// Name of the internal function that stands for a condition.
-pub(crate) const NOW: &str = "herald_now";
-/// Side argument of a row that is in until its time.
-const UNTIL: &str = "until";
-/// Side argument of a row that is in since its time.
-const SINCE: &str = "since";
-
-/// The internal function that stands for a condition.
-pub(crate) fn function() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Now { signature: Signature::user_defined(Volatility::Immutable) }))
-}
-
-/// Implementation of the internal function. It is never evaluated.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Now {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Now {
-    fn name(&self) -> &str {
-        NOW
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, args: &[DataType]) -> Result<Vec<DataType>> {
-        let mut args = args.to_vec();
-        match args.first() {
-            Some(DataType::Timestamp(_, zone)) => {
-                args[0] = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
-            }
-            Some(DataType::Date32 | DataType::Null) => {
-                args[0] = DataType::Timestamp(TimeUnit::Microsecond, None);
-            }
-            Some(other) => return plan_err!("now() is compared with a time, and this is {other}"),
-            None => return Err(Unsupported::NowHere.into()),
-        }
-        Ok(args)
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Err(Unsupported::NowHere.into())
-    }
-}
 
 /// Adds to every condition of `plan` the sources whose watermarks are its now(): all below it that have one.
 ///

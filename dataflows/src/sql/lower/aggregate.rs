@@ -14,9 +14,8 @@ use datafusion_expr::{Expr, logical_plan as logical};
 use super::call::{AggregateCall, CallKind};
 use super::{Lower, cast, lower_scalar, not_a_column, plain_field, scalar_field};
 use crate::functions::types::herald_type;
-use crate::plan::aggregate::Stat;
+use crate::plan::aggregate::{MAX_AGGREGATES, Stat};
 use crate::plan::{AggFunc, JoinKind, Op, RelId, Scalar};
-use crate::render::aggregates::input::MAX_AGGREGATES;
 
 impl Lower<'_> {
     /// One relation, or several joined by group if the aggregates are not all of one kind.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::sql::diagnostics::unsupported_plan::Unsupported;
+use crate::mistake::unsupported::Unsupported;
 use arrow::datatypes::IntervalMonthDayNano;
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::{WindowFrame, WindowFrameBound as Bound, WindowFrameUnits};

@@ -15,9 +15,9 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{Column, IsNotNullExpr, IsNullExpr, Literal};
 
 use super::{Lower, cast, lower_scalar};
+use crate::mistake::unsupported::Unsupported;
 use crate::plan::analysis::fallible::fallible;
 use crate::plan::{JoinKind, Op, RelId, Scalar};
-use crate::sql::diagnostics::unsupported_plan::Unsupported;
 
 /// Inputs and keys of a join that is not in the plan yet.
 struct JoinParts {

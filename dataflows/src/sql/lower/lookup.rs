@@ -7,8 +7,8 @@ use datafusion_common::Result;
 use datafusion_physical_expr::expressions::IsNotNullExpr;
 
 use super::{Lower, cast, lower_scalar};
+use crate::mistake::unsupported::Unsupported;
 use crate::plan::{Op, RelId, Scalar, When};
-use crate::sql::diagnostics::unsupported_plan::Unsupported;
 use crate::sql::logical::joins::temporal::Temporal;
 
 impl Lower<'_> {

@@ -15,13 +15,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::{DataFusionError, Result};
 
 use super::Lower;
+use crate::mistake::Mistake;
 use crate::plan::rewrite::prune::{prune, renumber_inputs};
 use crate::plan::{
     AggFunc, Aggregate, JoinKind, Op, Plan, Recursive, RecursiveInput, Rel, RelId, Scalar, View,
 };
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::syntax::recursion::Recursion;
-use crate::verify;
+use crate::sql::catalog::Recursion;
 
 /// Hint that lists the operations allowed between a recursive table and its second term.
 const ALLOWED_HINT: &str = "a round may filter, compute, UNNEST, and join what it reads of the round before; \
@@ -214,7 +213,7 @@ impl Lower<'_> {
 
     /// `rel` if it is delivered completely on a restart, or else a relation over it that keeps its rows.
     fn complete_on_restart(&mut self, rel: RelId, distinct: bool) -> RecursiveInput {
-        if verify::follows_from_tables(self.plan, rel) {
+        if crate::runtime::state_tables::follows_from_tables(self.plan, rel) {
             return RecursiveInput { rel, counted: false };
         }
         let schema = self.schema_of(rel);

@@ -2,7 +2,7 @@
 //! end. The bounds are those of a topology: nesting of subqueries, parts of a name, number of operators.
 
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion_sql::sqlparser::tokenizer::Tokenizer;
+use datafusion_sql::sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
 use super::cursor::exceeded_bound;
 
@@ -19,4 +19,23 @@ pub fn bounded(text: &str) -> Result<(), (u64, u64, String)> {
         Some((place, message, _)) => Err((place.line, place.column, message)),
         None => Ok(()),
     }
+}
+
+/// Tells whether two texts have the same tokens and comments, whatever space is between them.
+pub fn same_tokens(left: &str, right: &str) -> bool {
+    let tokens = |text: &str| {
+        let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize().ok()?;
+        let meaning = |token: Token| match token {
+            Token::Whitespace(Whitespace::SingleLineComment { comment, .. }) => {
+                Some(comment.trim().to_owned())
+            }
+            Token::Whitespace(Whitespace::MultiLineComment(comment)) => {
+                Some(comment.split_whitespace().collect::<Vec<_>>().join(" "))
+            }
+            Token::Whitespace(_) => None,
+            token => Some(token.to_string()),
+        };
+        Some(tokens.into_iter().filter_map(meaning).collect::<Vec<_>>())
+    };
+    tokens(left).is_some_and(|left| Some(left) == tokens(right))
 }

@@ -10,9 +10,10 @@ use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
+use super::ast::Name;
 use super::query::{jsonb, lambda, reading, structs};
-use crate::sql::ast::{Name, Pos};
-use crate::sql::diagnostics::error::Mistake;
+use super::tokens::{fold, is_word};
+use crate::mistake::{Mistake, Pos};
 
 /// Result of reading a piece of a statement.
 pub type Read<T> = Result<T, Mistake>;
@@ -329,16 +330,6 @@ impl<'a> Cursor<'a> {
 }
 
 const END: &str = "the end of the statement";
-
-/// Tells whether a token is `word`, unquoted, in any case.
-pub fn is_word(token: &Token, word: &str) -> bool {
-    matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
-}
-
-/// Folds an identifier to lower case unless it is quoted.
-pub fn fold(value: &str, quote: Option<char>) -> String {
-    if quote.is_some() { value.to_owned() } else { value.to_lowercase() }
-}
 
 /// Greatest nesting of subqueries. `sqlparser` reads each level of a broken one twice, so time is
 /// exponential.

@@ -1,7 +1,8 @@
 //! Good statements as text, and a table of bad ones with the exact message, place and hint.
 
+use super::ast::*;
 use super::parse;
-use crate::sql::ast::*;
+use crate::sql::SqlFile;
 use schemas::types::relation::sql_type;
 
 fn read(text: &str) -> Result<Vec<Statement>, Vec<String>> {

@@ -11,15 +11,21 @@ use datafusion_common::DataFusionError;
 use datafusion_sql::sqlparser::ast::{Expr, Spanned, Visit, Visitor};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
+use crate::mistake::Mistake;
 use crate::sql::catalog::Catalog;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::diagnostics::site::Site;
-use crate::sql::diagnostics::site::place;
-use crate::sql::query;
+use crate::sql::diagnostics::site::{Site, place};
+
+/// Evaluates a constant: its error, if it has one.
+pub(crate) type ConstantError = fn(&Catalog, &Expr) -> Option<DataFusionError>;
 
 /// Reports every constant in `node` that fails.
-pub(crate) fn failing_constants(catalog: &Catalog, node: &impl Visit, site: Site) -> Vec<Mistake> {
-    let mut walk = FailingConstants { catalog, site, failed: Vec::new(), mistakes: Vec::new() };
+pub(crate) fn failing_constants(
+    catalog: &Catalog,
+    node: &impl Visit,
+    site: Site,
+    error_of: ConstantError,
+) -> Vec<Mistake> {
+    let mut walk = FailingConstants { catalog, site, error_of, failed: Vec::new(), mistakes: Vec::new() };
     let _ = node.visit(&mut walk);
     walk.mistakes
 }
@@ -27,6 +33,7 @@ pub(crate) fn failing_constants(catalog: &Catalog, node: &impl Visit, site: Site
 struct FailingConstants<'a> {
     catalog: &'a Catalog,
     site: Site,
+    error_of: ConstantError,
     failed: Vec<Span>,
     mistakes: Vec<Mistake>,
 }
@@ -41,7 +48,7 @@ impl Visitor for FailingConstants<'_> {
         if matches!(expr, Expr::Value(_) | Expr::Nested(_)) || reported || !is_constant(expr) {
             return ControlFlow::Continue(());
         }
-        if let Some(error) = query::constant_error(self.catalog, expr) {
+        if let Some(error) = (self.error_of)(self.catalog, expr) {
             let (why, hint) = failure_reason(&error);
             let at = place(span, self.site.file, self.site.pos);
             self.mistakes.push(Mistake::new(at, format!("{expr} always fails: {why}")).hint(hint));

@@ -19,15 +19,13 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::grammar;
-use super::sugar;
+use super::{grammar, sugar};
 use crate::functions::FUNCTIONS;
+use crate::mistake::Mistake;
 use crate::sql::catalog::Catalog;
-use crate::sql::diagnostics::error::Mistake;
 use crate::sql::diagnostics::site::Site;
-use crate::sql::diagnostics::unsupported;
-use crate::sql::parse::cursor::fold;
 use crate::sql::parse::query::lambda::LAMBDA;
+use crate::sql::parse::tokens::fold;
 use each::{LambdaFunction, LambdaUse};
 
 /// Replaces every call in `node` that has a lambda with the call of a new function.

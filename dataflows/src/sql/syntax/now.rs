@@ -8,9 +8,8 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::grammar;
-use super::times;
-use crate::sql::logical::now::{NOW, SINCE, UNTIL};
+use super::{grammar, times};
+use crate::functions::planning::marks::{NOW, SINCE, UNTIL};
 
 /// Mistake in a condition: its place, message and hint.
 pub(in crate::sql) type ConditionMistake = (Span, String, &'static str);

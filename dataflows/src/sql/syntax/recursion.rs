@@ -20,41 +20,27 @@ use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Span, Tokenizer};
 
 use crate::functions::types::herald_type;
-use crate::sql::ast::Pos;
-use crate::sql::catalog::Catalog;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::diagnostics::site::Site;
-use crate::sql::diagnostics::site::place;
-use crate::sql::parse::cursor::fold;
-use crate::sql::query;
-
-/// Planned recursive common table.
-#[derive(Debug)]
-pub(crate) struct Recursion {
-    /// Name of the table.
-    pub name: String,
-    /// Columns of the table.
-    pub schema: SchemaRef,
-    /// Plan of the rows it begins with.
-    pub base: LogicalPlan,
-    /// Plan of the rows that follow from those of a round.
-    pub step: LogicalPlan,
-    /// Table of the catalogue that stands for the rows of the previous round in `step`.
-    pub round: String,
-    /// True for UNION, false for UNION ALL.
-    pub distinct: bool,
-    /// Position at which the second term reads it.
-    pub pos: Pos,
-}
+use crate::mistake::{Mistake, Pos};
+use crate::sql::catalog::{Catalog, Recursion};
+use crate::sql::diagnostics::site::{Site, place};
+use crate::sql::parse::tokens::fold;
 
 /// Hint that describes the form of a recursive table.
 const FORM: &str = "write the rows it begins with, then UNION or UNION ALL, then a SELECT that reads it once";
+
+/// Plans one term of a recursive table as a query of its own.
+pub(crate) type TermPlanner = fn(&Catalog, &Query, Site) -> Result<LogicalPlan, Vec<Mistake>>;
 
 /// Plans the recursive common tables of a query and replaces them with tables of the catalogue.
 ///
 /// # Errors
 /// The mistakes of the first faulty one, at their places.
-pub(crate) fn plan_recursions(catalog: &Catalog, query: &Query, site: Site) -> Result<Query, Vec<Mistake>> {
+pub(crate) fn plan_recursions(
+    catalog: &Catalog,
+    query: &Query,
+    site: Site,
+    plan_term: TermPlanner,
+) -> Result<Query, Vec<Mistake>> {
     let mut query = query.clone();
     let Some(with) = query.with.as_mut().filter(|with| with.recursive) else { return Ok(query) };
     // Every recursive table is replaced below, so the planner sees a plain WITH.
@@ -66,7 +52,7 @@ pub(crate) fn plan_recursions(catalog: &Catalog, query: &Query, site: Site) -> R
         }
         // A recursive table can read the ones before it, which are replaced already.
         let visible = With { cte_tables: with.cte_tables[..at].to_vec(), ..with.clone() };
-        let whole = Arc::new(plan_recursion(catalog, (visible, &with.cte_tables[at]), site)?);
+        let whole = Arc::new(plan_recursion(catalog, (visible, &with.cte_tables[at]), site, plan_term)?);
         let schema = Arc::clone(&whole.schema);
         let table = catalog.add_recursion(&name, schema, Some(whole));
         with.cte_tables[at] = stands_for(&with.cte_tables[at], &table, site)?;
@@ -189,6 +175,7 @@ fn plan_recursion(
     catalog: &Catalog,
     (visible, cte): (With, &Cte),
     site: Site,
+    plan_term: TermPlanner,
 ) -> Result<Recursion, Vec<Mistake>> {
     let name = name_of(cte);
     let terms = split_terms(cte, &name, site).map_err(|mistake| vec![mistake])?;
@@ -208,7 +195,7 @@ fn plan_recursion(
     };
     let own: Vec<String> =
         cte.alias.columns.iter().map(|c| fold(&c.name.value, c.name.quote_style)).collect();
-    let base = query::plan_part(catalog, &term(terms.base, visible.clone(), &own), site)?;
+    let base = plan_term(catalog, &term(terms.base, visible.clone(), &own), site)?;
     let mut schema = table_columns(cte, &base, site).map_err(|mistake| vec![mistake])?;
     if terms.distinct {
         check_comparable(&name, &schema, terms.pos).map_err(|mistake| vec![mistake])?;
@@ -220,7 +207,7 @@ fn plan_recursion(
         let round = catalog.add_recursion(&name, Arc::clone(&schema), None);
         let mut with = visible.clone();
         with.cte_tables.push(stands_for(cte, &round, site)?);
-        let step = query::plan_part(catalog, &term(terms.step, with, &own), site)?;
+        let step = plan_term(catalog, &term(terms.step, with, &own), site)?;
         check_columns((&name, &schema), (&step, terms.step), site).map_err(|mistake| vec![mistake])?;
         let own = schema.fields().iter().zip(step.schema().fields());
         let own = own.map(|(field, other)| {

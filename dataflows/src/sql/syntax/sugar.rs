@@ -1,6 +1,6 @@
 //! Rewrite of syntax whose meaning in PostgreSQL the planner lacks to function calls.
 //!
-//! A cast becomes a marker call ([`crate::functions::cast`]); LIKE with an ESCAPE, SIMILAR TO, and ANY and
+//! A cast becomes a marker call ([`crate::functions::eval::cast`]); LIKE with an ESCAPE, SIMILAR TO, and ANY and
 //! ALL over an array become functions with PostgreSQL's meaning, since the planner has another or none. Every
 //! column of a SELECT gets the name that PostgreSQL gives it, so that an outer query can use it. This comes
 //! after every check of the text as written.
@@ -19,7 +19,7 @@ use crate::functions::planning::quantified::{ALL, ANY};
 use crate::functions::planning::written_cast::CAST;
 use crate::sql::diagnostics::unsupported;
 use crate::sql::logical::joins::using;
-use crate::sql::parse::cursor::fold;
+use crate::sql::parse::tokens::fold;
 
 /// PostgreSQL's name of a column whose expression has none.
 pub(crate) const UNNAMED: &str = "?column?";

@@ -17,9 +17,8 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span as Place;
 use schemas::types::span::Span;
 
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::diagnostics::site::Site;
-use crate::sql::diagnostics::site::place;
+use crate::mistake::Mistake;
+use crate::sql::diagnostics::site::{Site, place};
 
 /// Rewrites a copy of a query or expression.
 ///

@@ -14,13 +14,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::avro::AvroDecoder;
-use crate::decode::Decoded;
+use crate::decode::batch::Decoded;
 use crate::json::{JsonDecoder, JsonOptions};
 use crate::keyed::{DebeziumDecoder, Form, UpsertDecoder};
-use crate::record::Records;
+use crate::records::record::Records;
 use crate::registry::Registry;
 use crate::row::RowCodec;
-use crate::sample;
+use crate::types::sample;
 
 /// All properties of a column that an expression could observe: bits of floats, lengths of lists, and values
 /// hidden below a NULL.

@@ -3,15 +3,7 @@
 //! Classes are those of Unicode as in PostgreSQL with a UTF-8 locale, except that digits are `0` to `9`. A
 //! collating element must be one character.
 
-use super::translate::{Escape, invalid_pattern, push_literal, read_escape};
-
-/// Members of `\d`.
-pub(super) const DIGIT: &str = "0-9";
-/// Members of `\s`.
-pub(super) const SPACE: &str =
-    "\\t-\\r \\x{1680}\\x{2000}-\\x{2006}\\x{2008}-\\x{200A}\\x{2028}\\x{2029}\\x{205F}\\x{3000}";
-/// Members of `\w`.
-pub(super) const WORD: &str = "\\p{Alphabetic}\\p{Nd}_";
+use super::escape::{DIGIT, Escape, SPACE, WORD, invalid_pattern, push_literal, read_escape};
 
 /// Members of a class, by its name between `[:` and `:]`.
 fn class_members(name: &str) -> Option<&'static str> {

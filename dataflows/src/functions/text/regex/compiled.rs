@@ -14,8 +14,9 @@ use regex_automata::meta::{self, BuildError};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
+use super::escape::invalid_pattern;
 use super::options::Options;
-use super::translate::{self, invalid_pattern};
+use super::translate;
 
 /// Most expressions in the cache of a thread.
 const MAX_CACHED: usize = 32;

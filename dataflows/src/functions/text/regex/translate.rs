@@ -6,6 +6,7 @@
 //! and look-around; they are refused with a message.
 
 use super::brackets;
+use super::escape::{Escape, invalid_pattern, push_literal, read_escape};
 use super::options::Options;
 
 /// Greatest nesting of parentheses.
@@ -51,20 +52,6 @@ pub(super) fn translate(pattern: &str, options: Options) -> Result<Translated, S
     Ok(Translated { pattern: this.out, options, by_length: this.by_length || shortest, shortest })
 }
 
-/// PostgreSQL's message about a wrong pattern.
-pub(super) fn invalid_pattern(why: &str) -> String {
-    format!("invalid regular expression: {why}")
-}
-
-/// Appends a literal character.
-pub(super) fn push_literal(out: &mut String, c: char) {
-    if c.is_alphanumeric() {
-        out.push(c);
-    } else {
-        out.push_str(&format!("\\x{{{:X}}}", u32::from(c)));
-    }
-}
-
 /// Applies `***:`, `***=` and `(?letters)` at the start; returns the rest of the pattern.
 fn read_directives<'a>(pattern: &'a str, options: &mut Options) -> Result<&'a str, String> {
     let mut rest = pattern;
@@ -89,16 +76,6 @@ fn read_directives<'a>(pattern: &'a str, options: &mut Options) -> Result<&'a st
         rest = after;
     }
     Ok(rest)
-}
-
-/// Meaning of an escape sequence.
-pub(super) enum Escape {
-    /// One character.
-    Char(char),
-    /// Members of a class, in the crate's syntax; true for its complement.
-    Class(&'static str, bool),
-    /// An assertion about a position between characters.
-    Place(&'static str),
 }
 
 struct PatternTranslator<'a> {
@@ -332,68 +309,5 @@ impl PatternTranslator<'_> {
         }
         let text: String = self.chars[from..self.at].iter().collect();
         text.parse().ok().filter(|n| *n <= 255).ok_or_else(|| invalid_pattern("invalid repetition count(s)"))
-    }
-}
-
-/// Reads the escape sequence whose backslash is before `at`: its meaning, and the index behind it.
-pub(super) fn read_escape(chars: &[char], at: usize) -> Result<(Escape, usize), String> {
-    let wrong = || invalid_pattern("invalid escape \\ sequence");
-    let Some(&c) = chars.get(at) else { return Err(wrong()) };
-    let next = at + 1;
-    let found = match c {
-        'd' => Escape::Class(brackets::DIGIT, false),
-        'D' => Escape::Class(brackets::DIGIT, true),
-        's' => Escape::Class(brackets::SPACE, false),
-        'S' => Escape::Class(brackets::SPACE, true),
-        'w' => Escape::Class(brackets::WORD, false),
-        'W' => Escape::Class(brackets::WORD, true),
-        'A' => Escape::Place("\\A"),
-        'Z' => Escape::Place("\\z"),
-        'm' => Escape::Place("\\b{start}"),
-        'M' => Escape::Place("\\b{end}"),
-        'y' => Escape::Place("\\b"),
-        'Y' => Escape::Place("\\B"),
-        'a' => Escape::Char('\u{7}'),
-        'b' => Escape::Char('\u{8}'),
-        'B' => Escape::Char('\\'),
-        'e' => Escape::Char('\u{1b}'),
-        'f' => Escape::Char('\u{c}'),
-        'n' => Escape::Char('\n'),
-        'r' => Escape::Char('\r'),
-        't' => Escape::Char('\t'),
-        'v' => Escape::Char('\u{b}'),
-        'c' => {
-            let control = chars.get(next).ok_or_else(wrong)?;
-            let code = char::from_u32(u32::from(*control) & 0x1f).ok_or_else(wrong)?;
-            return Ok((Escape::Char(code), next + 1));
-        }
-        'u' => return read_code(chars, next, 4, 4, 16),
-        'U' => return read_code(chars, next, 8, 8, 16),
-        'x' => return read_code(chars, next, 1, 8, 16),
-        '0' => return read_code(chars, at, 1, 3, 8),
-        '1'..='9' => {
-            return Err(
-                "back references (\\1) in a regular expression are not supported: compare the groups of regexp_match".to_owned(),
-            );
-        }
-        c if c.is_ascii_alphanumeric() => return Err(wrong()),
-        c => Escape::Char(c),
-    };
-    Ok((found, next))
-}
-
-/// Reads a character by its code: between `least` and `most` digits of a base.
-fn read_code(
-    chars: &[char],
-    at: usize,
-    least: usize,
-    most: usize,
-    base: u32,
-) -> Result<(Escape, usize), String> {
-    let digits: String = chars[at..].iter().take(most).take_while(|c| c.is_digit(base)).collect();
-    let value = u32::from_str_radix(&digits, base).ok().and_then(char::from_u32);
-    match value {
-        Some(c) if digits.len() >= least => Ok((Escape::Char(c), at + digits.len())),
-        _ => Err(invalid_pattern("invalid escape \\ sequence")),
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::sql::diagnostics::unsupported_plan::Unsupported;
+use crate::mistake::unsupported::Unsupported;
 use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::logical_plan::{

@@ -28,9 +28,9 @@ use datafusion_expr::{Expr, ExprSchemable, lit, when};
 use datafusion_functions::core::get_field;
 use datafusion_functions_nested::make_array::make_array_udf;
 
-use super::subquery::one_row;
+use super::one_row::one_row;
 use crate::functions::sets::abreast;
-use crate::sql::diagnostics::unsupported_plan::Unsupported;
+use crate::mistake::unsupported::Unsupported;
 use inside::Inside;
 use peel::{peel, substitute};
 

@@ -9,55 +9,15 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchemaRef, JoinType, Result, exec_err, plan_err};
+use datafusion_common::{DFSchemaRef, JoinType, Result, plan_err};
 use datafusion_expr::logical_plan::{Extension, Filter, Join, LogicalPlan};
 use datafusion_expr::utils::{conjunction, find_valid_equijoin_key_pair, split_conjunction_owned};
-use datafusion_expr::{
-    BinaryExpr, ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    UserDefinedLogicalNodeCore, Volatility,
-};
+use datafusion_expr::{BinaryExpr, Expr, Operator, UserDefinedLogicalNodeCore};
 
+use crate::functions::planning::marks::{ASOF, LOOKUP};
+use crate::mistake::unsupported::Unsupported;
 use crate::plan::Nearest;
-use crate::sql::diagnostics::unsupported_plan::Unsupported;
-use crate::sql::parse::query::temporal::{ASOF, LOOKUP};
-
-/// Internal functions that mark joins.
-pub(crate) fn mark_functions() -> Vec<Arc<ScalarUDF>> {
-    [ASOF, LOOKUP]
-        .into_iter()
-        .map(|name| {
-            let signature = Signature::exact(vec![DataType::Boolean], Volatility::Immutable);
-            Arc::new(ScalarUDF::from(JoinMark { name, signature }))
-        })
-        .collect()
-}
-
-/// Function that marks a join. It is never evaluated.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct JoinMark {
-    name: &'static str,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for JoinMark {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        exec_err!("{} is no function to call", self.name)
-    }
-}
 
 /// Join of each left row with right rows as of a time.
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -16,7 +16,7 @@ use datafusion_expr::when;
 use datafusion_sql::sqlparser::ast::{self as sql, Spanned, VisitMut, Visitor, VisitorMut};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use crate::sql::parse::cursor::fold;
+use crate::sql::parse::tokens::fold;
 
 /// Merges the columns of USING above every right and full join of `plan`.
 ///

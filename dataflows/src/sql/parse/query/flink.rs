@@ -12,8 +12,9 @@
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::{Context, Read, is_word};
+use crate::mistake::Mistake;
+use crate::sql::parse::cursor::{Context, Read};
+use crate::sql::parse::tokens::{closing_paren, is_word};
 
 /// Rewrites the tokens of a query.
 pub fn rewrite(context: &Context<'_>, mut tokens: Vec<TokenWithSpan>) -> Read<Vec<TokenWithSpan>> {
@@ -78,27 +79,6 @@ fn is_bare_from(tokens: &[TokenWithSpan], at: usize) -> bool {
 fn is_window(rest: &[TokenWithSpan]) -> bool {
     ["tumble", "hop", "session"].iter().any(|window| is_word(&rest[0].token, window))
         && rest.get(1).is_some_and(|t| t.token == Token::LParen)
-}
-
-/// Index of the `)` that closes the `(` at `open`; None if there is none.
-pub(in crate::sql::parse) fn closing_paren(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    if tokens.get(open)?.token != Token::LParen {
-        return None;
-    }
-    for (i, t) in tokens.iter().enumerate().skip(open) {
-        match t.token {
-            Token::LParen => depth += 1,
-            Token::RParen => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(i);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
 }
 
 /// Unsupported construct that begins here: message and hint.

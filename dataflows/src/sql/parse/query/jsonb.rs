@@ -108,7 +108,7 @@ impl VisitorMut for FunctionRewrite {
             }
         });
         if alias.columns.is_empty() && *columns == ["value"] && !numbered {
-            self.aliases.push(crate::sql::parse::cursor::fold(&alias.name.value, alias.name.quote_style));
+            self.aliases.push(crate::sql::parse::tokens::fold(&alias.name.value, alias.name.quote_style));
         }
         *factor = TableFactor::UNNEST {
             alias: Some(alias),
@@ -144,8 +144,8 @@ impl VisitorMut for ElementAliases {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::CompoundIdentifier(names) = expr
             && let [table, column] = names.as_mut_slice()
-            && crate::sql::parse::cursor::fold(&column.value, column.quote_style) == "value"
-            && self.0.contains(&crate::sql::parse::cursor::fold(&table.value, table.quote_style))
+            && crate::sql::parse::tokens::fold(&column.value, column.quote_style) == "value"
+            && self.0.contains(&crate::sql::parse::tokens::fold(&table.value, table.quote_style))
         {
             column.value = table.value.clone();
             column.quote_style = table.quote_style;

@@ -7,7 +7,7 @@
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::sql::parse::cursor::is_word;
+use crate::sql::parse::tokens::is_word;
 
 /// Name of the call that a lambda becomes; its arguments are the parameters and then the expression.
 pub const LAMBDA: &str = "herald_lambda";

@@ -127,7 +127,7 @@ fn field_by_name(access: AccessExpr) -> AccessExpr {
     match access {
         AccessExpr::Dot(Expr::Identifier(name)) => {
             let text =
-                Value::SingleQuotedString(crate::sql::parse::cursor::fold(&name.value, name.quote_style));
+                Value::SingleQuotedString(crate::sql::parse::tokens::fold(&name.value, name.quote_style));
             AccessExpr::Subscript(Subscript::Index { index: Expr::Value(text.with_span(name.span)) })
         }
         other => other,

@@ -18,9 +18,8 @@ use datafusion_sql::sqlparser::tokenizer::Location;
 use super::jsonb;
 use crate::functions::FUNCTIONS;
 use crate::functions::sets::abreast::{ABREAST, field};
-use crate::sql::ast::Pos;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::fold;
+use crate::mistake::{Mistake, Pos};
+use crate::sql::parse::tokens::fold;
 use crate::sql::syntax::sugar::call;
 
 /// Alias of the UNNEST in FROM whose items a query groups by.

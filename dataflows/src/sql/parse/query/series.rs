@@ -17,8 +17,7 @@ use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
 
 use crate::functions::sets::series::MAX_ITEMS;
-use crate::sql::ast::Pos;
-use crate::sql::diagnostics::error::Mistake;
+use crate::mistake::{Mistake, Pos};
 use crate::sql::query::constant_value;
 use crate::sql::syntax::sugar::call;
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::sql::parse::cursor::is_word;
+use crate::sql::parse::tokens::is_word;
 
 /// Rewrites such values to calls of `named_struct`.
 pub fn rewrite_structs(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -136,7 +136,7 @@ enum OpenBracket {
 fn name_as_text(token: &Token) -> Token {
     match token {
         Token::Word(word) => {
-            Token::SingleQuotedString(crate::sql::parse::cursor::fold(&word.value, word.quote_style))
+            Token::SingleQuotedString(crate::sql::parse::tokens::fold(&word.value, word.quote_style))
         }
         other => other.clone(),
     }

@@ -16,14 +16,10 @@ use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use crate::sql::ast::Pos;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::{fold, is_word};
+use crate::functions::planning::marks::{ASOF, LOOKUP};
+use crate::mistake::{Mistake, Pos};
+use crate::sql::parse::tokens::{fold, is_word};
 
-/// Function that marks the match condition of an as-of join.
-pub(crate) const ASOF: &str = "herald_asof";
-/// Function that marks the condition of a join with the current rows of a table.
-pub(crate) const LOOKUP: &str = "herald_lookup";
 /// Function that marks the match condition of a LEFT ASOF JOIN, from the tokens to the rewrite of the tree.
 const OUTER: &str = "herald_outer";
 /// Qualifier of a table that is read by its current rows, from the tokens to the rewrite of the tree.
@@ -44,7 +40,7 @@ pub fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             outer = false;
             out.extend([token.clone(), made(Token::LParen), made(name_token(OUTER))]);
             // Its own parentheses become those of the call.
-            let Some(end) = super::flink::closing_paren(&tokens, at + 1) else { return tokens };
+            let Some(end) = crate::sql::parse::tokens::closing_paren(&tokens, at + 1) else { return tokens };
             out.extend_from_slice(&tokens[at + 1..=end]);
             out.push(made(Token::RParen));
             at = end;

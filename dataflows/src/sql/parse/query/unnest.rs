@@ -16,8 +16,7 @@ use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use std::ops::ControlFlow;
 
-use crate::sql::ast::Pos;
-use crate::sql::diagnostics::error::Mistake;
+use crate::mistake::{Mistake, Pos};
 
 /// Prefix of the names of the tables that replace UNNESTs.
 pub const TABLE: &str = "__unnest_";
@@ -25,8 +24,6 @@ pub const TABLE: &str = "__unnest_";
 /// One UNNEST taken out of a query.
 #[derive(Clone, Debug)]
 pub struct UnnestUse {
-    /// The N of `__unnest_N`.
-    pub index: usize,
     /// Table that replaces it.
     pub table: String,
     /// Alias of its rows.
@@ -41,9 +38,8 @@ pub struct UnnestUse {
     pub nested: bool,
     /// Position of the list.
     pub pos: Pos,
-    /// Items before it in the same FROM, with earlier UNNESTs replaced.
-    pub preceding: Vec<TableWithJoins>,
-    /// Query `[WITH ctes] SELECT arg FROM preceding`, whose plan gives the list's type.
+    /// Query `[WITH ctes] SELECT arg FROM preceding`, whose plan gives the list's type. `preceding` are the items before it
+    /// in the same FROM, with earlier UNNESTs replaced.
     pub probe: Query,
 }
 
@@ -186,7 +182,6 @@ impl UnnestExtractor {
             }
         };
         self.uses.push(UnnestUse {
-            index: self.next,
             table: table.clone(),
             alias: alias.name.clone(),
             arg: arg.clone(),
@@ -194,7 +189,6 @@ impl UnnestExtractor {
             outer,
             nested: false,
             pos: Pos { file: self.file, line: at.line, column: at.column },
-            preceding: preceding.to_vec(),
             probe,
         });
         self.next += 1;

@@ -14,10 +14,8 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
 
-use super::flink::closing_paren;
-use crate::sql::ast::Pos;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::{fold, is_word};
+use crate::mistake::{Mistake, Pos};
+use crate::sql::parse::tokens::{closing_paren, fold, is_word};
 
 const EXCLUDE: &str = "herald_exclude";
 const REPLACE: &str = "herald_replace";

@@ -17,11 +17,11 @@ use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Location, Tokenizer};
 
-use crate::sql::ast::Pos;
+use crate::mistake::{Mistake, Pos};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::{Read, fold};
+use crate::sql::parse::cursor::Read;
 use crate::sql::parse::interval::interval_us;
+use crate::sql::parse::tokens::fold;
 
 /// Most windows of a HOP that a row may be in.
 const MAX_HOPS: i64 = 1_000;

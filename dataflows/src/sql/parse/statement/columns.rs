@@ -9,10 +9,11 @@ use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr};
 use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::types;
-use crate::sql::ast::{CheckDef, ColumnDef, Name, Pos, WatermarkDef};
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::{Cursor, Read, fold};
+use crate::mistake::{Mistake, Pos};
+use crate::sql::parse::ast::{CheckDef, ColumnDef, Name, WatermarkDef};
+use crate::sql::parse::cursor::{Cursor, Read};
 use crate::sql::parse::interval::interval_us;
+use crate::sql::parse::tokens::fold;
 
 /// Contents of the parenthesised list of a relation.
 #[derive(Default)]

@@ -7,12 +7,13 @@
 
 use datafusion_sql::sqlparser::tokenizer::{Token, Word};
 
+use crate::mistake::{Mistake, Pos};
 use crate::plan::formats::{Encoding, Format};
-use crate::sql::ast::{OptionItem, Pos};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::env::substitute;
-use crate::sql::parse::cursor::{Cursor, Read, fold, is_word};
+use crate::sql::parse::ast::OptionItem;
+use crate::sql::parse::cursor::{Cursor, Read};
+use crate::sql::parse::env::substitute;
+use crate::sql::parse::tokens::{fold, is_word};
 
 /// Encoding, its options, and its position.
 pub type Encode = (Encoding, Vec<OptionItem>, Pos);

@@ -9,11 +9,12 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::columns::{self, RelationItems};
 use super::options::Tail;
+use crate::mistake::{Mistake, Pos};
 use crate::plan::formats::{Encoding, Format, IncludeKind};
-use crate::sql::ast::{ConflictDef, CreateRelation, IncludeDef, Name, Pos};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::{Cursor, Read, is_word};
+use crate::sql::parse::ast::{ConflictDef, CreateRelation, IncludeDef, Name};
+use crate::sql::parse::cursor::{Cursor, Read};
+use crate::sql::parse::tokens::is_word;
 
 /// Reads the statement from after `CREATE SOURCE` or `CREATE TABLE`.
 pub fn relation(

@@ -7,10 +7,11 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::options::Tail;
 use super::view;
+use crate::mistake::{Mistake, Pos};
 use crate::plan::formats::{Encoding, Format};
-use crate::sql::ast::{CreateSink, Pos, SinkInput};
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::{Cursor, Read, is_word};
+use crate::sql::parse::ast::{CreateSink, SinkInput};
+use crate::sql::parse::cursor::{Cursor, Read};
+use crate::sql::parse::tokens::is_word;
 
 /// Reads the statement from after `CREATE SINK`.
 pub fn sink(cursor: &mut Cursor<'_>, pos: Pos, mistakes: &mut Vec<Mistake>) -> Read<CreateSink> {

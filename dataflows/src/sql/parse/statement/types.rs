@@ -10,9 +10,10 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use datafusion_sql::sqlparser::tokenizer::Token;
 use schemas::types::relation::{jsonb_field, timestamp, timestamptz};
 
+use crate::mistake::Mistake;
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::{Cursor, Read, is_word};
+use crate::sql::parse::cursor::{Cursor, Read};
+use crate::sql::parse::tokens::is_word;
 
 /// Greatest nesting of STRUCT and arrays.
 const MAX_DEPTH: usize = 32;

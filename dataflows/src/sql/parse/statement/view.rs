@@ -9,11 +9,12 @@ use datafusion_sql::sqlparser::ast as sql;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::options;
-use crate::sql::ast::{CreateView, Name, OptionItem, Pos};
+use crate::mistake::{Mistake, Pos};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
-use crate::sql::diagnostics::error::Mistake;
-use crate::sql::parse::cursor::{Cursor, Read, is_word};
+use crate::sql::parse::ast::{CreateView, Name, OptionItem};
+use crate::sql::parse::cursor::{Cursor, Read};
 use crate::sql::parse::query::{flink, jsonb, rows, series, temporal, wildcard, window};
+use crate::sql::parse::tokens::is_word;
 
 /// Reads the statement from after `VIEW`.
 pub fn view(

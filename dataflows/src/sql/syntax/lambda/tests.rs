@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::mistake::Pos;
 use crate::plan::Scalar;
-use crate::sql::ast::Pos;
 use crate::sql::catalog::Catalog;
 use crate::sql::diagnostics::site::Site;
 use crate::sql::parse;

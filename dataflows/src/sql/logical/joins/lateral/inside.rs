@@ -14,7 +14,7 @@ use datafusion_expr::{BinaryExpr, Expr, ExprFunctionExt, Operator, SortExpr, Win
 use super::Outside;
 use super::peel::{Peeled, peel, substitute};
 use crate::functions::windows::ranks;
-use crate::sql::diagnostics::unsupported_plan::Unsupported;
+use crate::mistake::unsupported::Unsupported;
 
 /// Rows of a subquery for all outer rows.
 pub(super) struct Inside {

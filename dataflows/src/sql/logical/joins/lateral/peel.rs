@@ -8,7 +8,7 @@ use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Expr, SortExpr};
 
-use crate::sql::diagnostics::unsupported_plan::Unsupported;
+use crate::mistake::unsupported::Unsupported;
 use crate::sql::logical::joins::subquery::is_subquery;
 
 /// Parts of a subquery: expressions and conditions over the columns of a base, which is no projection, filter

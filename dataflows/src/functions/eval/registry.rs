@@ -1,0 +1,166 @@
+//! The scalar functions that a topology may call, each reviewed.
+//!
+//! Functions of text, numbers, arrays and bytes are Herald's own, with PostgreSQL's meaning. Of DataFusion's,
+//! only the functions named here are available, so that a new version adds none that was not reviewed. Those
+//! whose result for a row depends on the batch are called row by row. Names known from other databases
+//! without a function here have advice on the replacement.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion_expr::ScalarUDF;
+
+use super::by_row::ByRow;
+use super::own;
+use crate::functions::array;
+use crate::functions::number::{self, decimal};
+use crate::functions::planning::one_kind::OneKind;
+use crate::functions::text::{self, bytes, format, like, regex};
+
+/// DataFusion's functions whose result for a row does not depend on the batch.
+const KEPT: &str = " get_field named_struct struct make_array digest \
+    current_time current_date now random uuid ";
+
+/// DataFusion's functions whose arguments are of one kind: numbers and text do not mix.
+const ONE_KIND: &str = " coalesce nullif nvl2 greatest least ";
+
+/// DataFusion's functions that are called row by row.
+const BY_ROW: &str = " array_sort array_distinct array_union array_intersect array_except array_slice \
+    array_element array_reverse array_max array_min array_sum array_avg array_product array_repeat flatten \
+    array_pop_front array_pop_back arrays_zip array_any_value array_resize \
+    array_compact array_remove_n array_replace_n empty array_distance inner_product \
+    cosine_distance array_add array_subtract array_scale array_normalize ";
+
+/// Advice on the replacement of functions that Herald does not have.
+const REMEDIES: &[(&str, &str)] = &[
+    (
+        "regexp_matches",
+        "use regexp_match(s, p), which gives the groups of the first match, or regexp_like(s, p)",
+    ),
+    ("regexp_extract", "use (regexp_match(s, p))[1]"),
+    ("regexp_split_to_table", "use UNNEST(regexp_split_to_array(s, p)) in FROM"),
+    ("strlen", "use octet_length(s) for bytes, or length(s) for characters"),
+    ("len", "use length(s), or cardinality(a) for an array"),
+    ("ucase", "use upper(s)"),
+    ("lcase", "use lower(s)"),
+    ("date_format", "use to_char(t, 'YYYY-MM-DD')"),
+    ("to_local_time", "use t AT TIME ZONE 'Europe/Berlin'"),
+    ("array_size", "use cardinality(a)"),
+    ("array_transform", "write array_transform(a, x -> expression)"),
+    ("list_transform", "write list_transform(a, x -> expression)"),
+    ("transform", "write transform(a, x -> expression)"),
+    ("array_filter", "write array_filter(a, x -> condition)"),
+    ("list_filter", "write list_filter(a, x -> condition)"),
+    ("filter", "write filter(a, x -> condition)"),
+    ("array_exists", "write array_exists(a, x -> condition)"),
+    ("array_any_match", "write array_any_match(a, x -> condition)"),
+    ("any_match", "write any_match(a, x -> condition)"),
+    ("array_all_match", "write array_all_match(a, x -> condition)"),
+    ("all_match", "write all_match(a, x -> condition)"),
+    ("array_reduce", "use an aggregate over UNNEST(a) in FROM, or array_sum(a), array_min(a), array_max(a)"),
+    ("list_reduce", "use an aggregate over UNNEST(a) in FROM, or array_sum(a), array_min(a), array_max(a)"),
+    ("reduce", "use an aggregate over UNNEST(a) in FROM, or array_sum(a), array_min(a), array_max(a)"),
+    ("json_build_object", "use jsonb_build_object('a', x)"),
+    ("json_build_array", "use jsonb_build_array(x, y)"),
+    ("json_agg", "use jsonb_agg(x)"),
+    ("json_object_agg", "use jsonb_object_agg(k, v)"),
+    ("to_json", "use to_jsonb(x)"),
+    ("row_to_json", "use to_jsonb(x), or jsonb_build_object('a', x)"),
+    ("array_to_json", "use to_jsonb(a)"),
+    ("arrow_cast", "use CAST(x AS TYPE)"),
+    ("arrow_try_cast", "use CAST(x AS TYPE); a row that fails goes to herald.errors"),
+    ("try_cast", "use CAST(x AS TYPE); a row that fails goes to herald.errors"),
+    ("arrow_typeof", "the columns of a view and their types are shown by herald explain"),
+    ("pg_typeof", "the columns of a view and their types are shown by herald explain"),
+    ("map_keys", "use jsonb_build_object('a', x) and ->>: there is no MAP"),
+    ("map_values", "use jsonb_build_object('a', x) and ->>: there is no MAP"),
+    ("map_entries", "use jsonb_build_object('a', x) and ->>: there is no MAP"),
+    ("map_extract", "use s['field'] of a STRUCT, or ->> of JSONB"),
+    ("element_at", "use a[1] of an array, s['field'] of a STRUCT, or ->> of JSONB"),
+    ("version", "a topology cannot depend on which version runs it"),
+    ("if", "use CASE WHEN condition THEN a ELSE b END"),
+    ("iff", "use CASE WHEN condition THEN a ELSE b END"),
+    ("isnull", "use x IS NULL"),
+    ("charindex", "use strpos(s, part)"),
+    ("locate", "use strpos(s, part)"),
+    ("concat_array", "use a || b"),
+    ("sha1", "use sha256(s), or digest(s, 'sha256')"),
+];
+
+/// Names from other databases, each with the function that means the same.
+const ALIASES: [(&str, &str); 10] = [
+    ("nvl", "coalesce"),
+    ("ifnull", "coalesce"),
+    ("truncate", "trunc"),
+    ("split", "string_to_array"),
+    ("string_split", "string_to_array"),
+    ("json_typeof", "jsonb_typeof"),
+    ("json_array_length", "jsonb_array_length"),
+    ("json_extract_path", "jsonb_extract_path"),
+    ("json_extract_path_text", "jsonb_extract_path_text"),
+    ("json_strip_nulls", "jsonb_strip_nulls"),
+];
+
+/// Returns the functions of `known` under their names from other databases.
+pub(crate) fn alias_functions(known: &BTreeMap<String, Arc<ScalarUDF>>) -> Vec<(String, Arc<ScalarUDF>)> {
+    let of = |(alias, name): &(&str, &str)| Some(((*alias).to_owned(), Arc::clone(known.get(*name)?)));
+    ALIASES.iter().filter_map(of).collect()
+}
+
+/// Returns all scalar functions of this folder; a later one replaces an earlier one of the same name.
+pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    let builtin = datafusion_functions::all_default_functions();
+    let nested = datafusion_functions_nested::all_default_nested_functions();
+    let is = |list: &str, f: &ScalarUDF| list.contains(&format!(" {} ", f.name()));
+    let kept = builtin.into_iter().chain(nested).filter_map(|f| match &f {
+        _ if is(KEPT, &f) => Some(f),
+        _ if is(ONE_KIND, &f) => Some(Arc::new(ScalarUDF::from(OneKind::new(f)))),
+        _ if is(BY_ROW, &f) => Some(Arc::new(ScalarUDF::from(ByRow::new(f)))),
+        _ => None,
+    });
+    kept.chain(own::functions(TABLES)).collect()
+}
+
+/// Returns the advice for a call of `name`.
+pub(crate) fn find_remedy(name: &str) -> Option<&'static str> {
+    REMEDIES.iter().find(|(known, _)| *known == name).map(|(_, remedy)| *remedy)
+}
+
+/// The definition tables of this folder.
+const TABLES: &[&[own::Def]] = &[
+    text::TABLE,
+    like::TABLE,
+    regex::TABLE,
+    format::TABLE,
+    bytes::TABLE,
+    number::TABLE,
+    number::ANGLES,
+    number::format::TABLE,
+    decimal::TABLE,
+    array::TABLE,
+    array::COMPARISONS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_there() {
+        let functions = scalar_functions();
+        let missing = |list: &str| -> Vec<String> {
+            let absent = |name: &&str| !functions.iter().any(|f| f.name() == *name);
+            list.split_whitespace().filter(absent).map(str::to_owned).collect()
+        };
+        assert_eq!([missing(KEPT), missing(ONE_KIND), missing(BY_ROW)].concat(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_has_a_remedy_is_not_there() {
+        let there = |name: &str| {
+            scalar_functions().iter().any(|f| f.name() == name || f.aliases().iter().any(|a| a == name))
+        };
+        let wrong: Vec<_> = REMEDIES.iter().filter(|(name, _)| there(name)).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+}

@@ -1,0 +1,179 @@
+//! Comparison of derived entries with stored ones.
+//!
+//! All derived entries of one state table are in memory while it is compared.
+
+use std::collections::{BTreeSet, HashMap};
+
+use arrow::array::AsArray;
+use arrow::datatypes::DataType;
+use schemas::RowCodec;
+
+use super::{Derived, Finding, Subject, derivable};
+use crate::collect::EpochOut;
+use crate::error::RunError;
+use crate::plan::Plan;
+use crate::runtime::retention::Served;
+use crate::runtime::state_tables::{ERRORS, filled_from_tables, follows_from_tables};
+use crate::runtime::worker::Setup;
+
+/// An entry whose stored value differs from the derived one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its key in the state table; of a counted state table its row.
+    pub key: Vec<u8>,
+    /// The stored value.
+    pub held: Option<Vec<u8>>,
+    /// The derived value.
+    pub wanted: Option<Vec<u8>>,
+}
+
+/// The comparison of one state table, with the changes that would make it equal to the derived entries.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// Its counts.
+    pub finding: Finding,
+    /// The state table.
+    pub table_id: u32,
+    /// Tells whether it maps rows to their multiplicity.
+    pub counted: bool,
+    /// The entries, sorted by key.
+    pub changes: Vec<Change>,
+}
+
+/// A state table to compare.
+struct ComparedTable {
+    subject: Subject,
+    name: String,
+    id: u32,
+    counted: bool,
+    derived: Derived,
+}
+
+/// Compares views, parts of operators' states and the error table with the derived entries.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn differences(setup: &Setup, out: &EpochOut) -> Result<Vec<Difference>, RunError> {
+    let (plan, state_tables) = (&setup.plan, &setup.state_tables);
+    let mut found = Vec::new();
+    for (view, id) in plan.views.iter().zip(&state_tables.views) {
+        let (name, counted) = (view.name.clone(), view.key.is_none());
+        let derived = derivable(plan, view.rel);
+        let table = ComparedTable { subject: Subject::View, name, id: *id, counted, derived };
+        let entry = state_tables.retained().find(|entry| entry.id == *id);
+        let served = entry.map(|entry| Served::of(entry, &setup.progress)).transpose()?.flatten();
+        // Rows past their retention may be deleted or not: they are not compared.
+        let counts = |key: &[u8], value: &[u8]| match &served {
+            Some(served) => served.is_served(if counted { key.get(1..).unwrap_or_default() } else { value }),
+            None => Ok(true),
+        };
+        found.push(table.compare(setup, out, counts)?);
+    }
+    for (rel, part, entry) in state_tables.roles() {
+        let derived = if filled_from_tables(plan, (rel, part)) { Derived::All } else { Derived::Nothing };
+        let (subject, name) = (Subject::Arrangement, entry.name.clone());
+        let table = ComparedTable { subject, name, id: entry.id, counted: true, derived };
+        found.push(table.compare(setup, out, |_, _| Ok(true))?);
+    }
+    found.push(compare_errors(setup, out)?);
+    Ok(found)
+}
+
+/// Compares the error table's rows of views that follow from tables alone. A full table cannot be compared:
+/// it lacks rows.
+fn compare_errors(setup: &Setup, out: &EpochOut) -> Result<Difference, RunError> {
+    let codec = RowCodec::new(&[const { DataType::Utf8 }; 4])?;
+    let owners = rooted_owners(&setup.plan);
+    let full = setup.store.bounded_totals(setup.state_tables.errors)?.not_kept > 0;
+    let rels = &setup.plan.rels;
+    // Compared rows are derived in full; other owners' rows make the table as a whole derivable in part only.
+    let (derived, derived_of_table) = match () {
+        () if full || owners.is_empty() => (Derived::Nothing, Derived::Nothing),
+        () if rels.iter().all(|rel| owners.contains(&*rel.owner)) => (Derived::All, Derived::All),
+        () => (Derived::All, Derived::Part),
+    };
+    let id = setup.state_tables.errors;
+    let table =
+        ComparedTable { subject: Subject::Errors, name: ERRORS.to_owned(), id, counted: true, derived };
+    let mine = |key: &[u8], _: &[u8]| -> Result<bool, RunError> {
+        let columns = codec.decode(std::iter::once(key.get(1..).unwrap_or_default()))?;
+        let text = |at: usize| columns[at].as_string::<i32>().value(0);
+        // Errors of sinks (records that a topic refuses) arise when records are sent, not in the dataflow.
+        Ok(owners.contains(text(0)) && !text(1).starts_with("sink "))
+    };
+    let mut found = table.compare(setup, out, mine)?;
+    found.finding.derived = derived_of_table;
+    Ok(found)
+}
+
+/// Owners whose relations all follow from tables alone.
+fn rooted_owners(plan: &Plan) -> BTreeSet<&str> {
+    let owners = |rooted: bool| {
+        let rels =
+            plan.rels.iter().enumerate().filter(move |(id, _)| follows_from_tables(plan, *id) == rooted);
+        rels.map(|(_, rel)| rel.owner.as_str()).collect::<BTreeSet<&str>>()
+    };
+    owners(true).difference(&owners(false)).copied().collect()
+}
+
+impl ComparedTable {
+    /// Compares the entries for which `mine` is true.
+    fn compare(
+        &self,
+        setup: &Setup,
+        out: &EpochOut,
+        mine: impl Fn(&[u8], &[u8]) -> Result<bool, RunError>,
+    ) -> Result<Difference, RunError> {
+        let mut wanted = HashMap::new();
+        for (key, value) in self.derived_entries(out) {
+            if mine(key, &value)? {
+                wanted.insert(key, value);
+            }
+        }
+        let (subject, name, derived) = (self.subject, self.name.clone(), self.derived);
+        let mut finding = Finding { subject, name, derived, held: 0, wrong: 0, missing: 0 };
+        let mut changes: Vec<Change> = Vec::new();
+        setup.store.scan(self.id, &[], |key, value| -> Result<(), RunError> {
+            finding.held += 1;
+            if !mine(key, value)? {
+                return Ok(());
+            }
+            let derived = wanted.remove(key);
+            let same = derived.as_deref() == Some(value);
+            // Where only a part can be derived, a stored entry that was not derived may be right.
+            if !same && (derived.is_some() || self.derived == Derived::All) {
+                finding.wrong += 1;
+                changes.push(Change { key: key.to_vec(), held: Some(value.to_vec()), wanted: derived });
+            }
+            Ok(())
+        })?;
+        finding.missing = wanted.len() as u64;
+        let missing = wanted.into_iter();
+        changes.extend(missing.map(|(key, value)| Change {
+            key: key.to_vec(),
+            held: None,
+            wanted: Some(value),
+        }));
+        changes.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(Difference { finding, table_id: self.id, counted: self.counted, changes })
+    }
+
+    /// The derived entries of the table.
+    fn derived_entries<'o>(&self, out: &'o EpochOut) -> HashMap<&'o [u8], Vec<u8>> {
+        let mut wanted: HashMap<&[u8], Vec<u8>> = HashMap::new();
+        if self.derived == Derived::Nothing {
+            return wanted;
+        }
+        if let Some((rows, diffs)) = out.counts.get(&self.id) {
+            let mut counts: HashMap<&[u8], i64> = HashMap::new();
+            rows.iter().zip(diffs).for_each(|(row, diff)| *counts.entry(row).or_default() += diff);
+            let counts = counts.into_iter().filter(|(_, count)| *count != 0);
+            wanted.extend(counts.map(|(row, count)| (row, count.to_be_bytes().to_vec())));
+        }
+        if let Some((keys, values)) = out.writes.get(&self.id) {
+            let rows = keys.iter().zip(values.iter());
+            wanted.extend(rows.filter_map(|(key, row)| Some((key, row?.to_vec()))));
+        }
+        wanted
+    }
+}

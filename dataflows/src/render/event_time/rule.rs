@@ -1,0 +1,57 @@
+//! Rules by which state expires, and the keys that did.
+
+use crate::arrange::updates::ExchangeBuffer;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+
+use crate::arrange::rows::Diff;
+use crate::arrange::trace::{PackedTrace, SharedBatch};
+use crate::collect::Shared;
+use crate::error::RunError;
+
+/// Rule for the content that leaves an arrangement, and for the time of its removal.
+pub(in crate::render) trait ExpiryRule<R: Diff> {
+    /// Records the changes of a batch.
+    fn note_batch(&mut self, batch: &SharedBatch<R>) -> Result<(), RunError>;
+
+    /// Returns the removals of the content below the horizon as of `epoch`, to be applied one epoch later.
+    fn remove_due(&mut self, trace: &PackedTrace<R>, epoch: u64, horizon: Option<i64>) -> DueRemovals<R>;
+
+    /// Returns the collector that failures are reported to.
+    fn collector(&self) -> &Shared;
+}
+
+/// Adds the name of the arrangement to a failure.
+pub(in crate::render) fn with_name(name: &str, error: RunError) -> RunError {
+    match error {
+        RunError::Broken(what) => RunError::Broken(format!("{name}: {what}")),
+        other => other,
+    }
+}
+
+/// Keys of expired groups, by the epoch of their removal.
+#[derive(Clone, Default)]
+pub struct ExpiredKeys(Rc<RefCell<BTreeMap<u64, HashSet<Vec<u8>>>>>);
+
+impl ExpiredKeys {
+    /// Records that the group of `key` is removed at `epoch`.
+    pub(super) fn record(&self, epoch: u64, key: &[u8]) {
+        self.0.borrow_mut().entry(epoch).or_default().insert(key.to_vec());
+    }
+
+    /// Returns true if the change of `key` at `epoch` is its removal, once for each removal.
+    pub fn take_expired(&self, epoch: u64, key: &[u8]) -> bool {
+        let mut epochs = self.0.borrow_mut();
+        let Some(keys) = epochs.get_mut(&epoch) else { return false };
+        let expired = keys.remove(key);
+        // An epoch without pending removals is not kept.
+        if keys.is_empty() {
+            epochs.remove(&epoch);
+        }
+        expired
+    }
+}
+
+/// Removals that are due at the end of an epoch.
+pub(in crate::render) type DueRemovals<R> = Result<ExchangeBuffer<R>, RunError>;

@@ -1,0 +1,102 @@
+//! Layout of the rows that a group keeps.
+
+use crate::render::aggregates::input::encode_keys;
+use arrow::datatypes::{DataType, Schema};
+use schemas::RowCodec;
+
+use crate::arrange::updates::ExchangeBuffer;
+use crate::error::RunError;
+use crate::plan::Scalar;
+use crate::plan::group_rows::Fold;
+use crate::render::batch::{DeltaBatch, RelationType};
+use crate::render::linear::Errors;
+
+/// Aggregate, with the columns of an entry that it reads.
+#[derive(Clone)]
+pub struct GroupRowsSlot {
+    /// The aggregate as planned.
+    pub fold: Fold,
+    /// Entry column of the argument.
+    pub arg: usize,
+    /// Entry column of the filter.
+    pub filter: Option<usize>,
+    /// Entry columns of the ORDER BY expressions, in the plan's order.
+    pub order: Vec<usize>,
+}
+
+/// GROUP BY resolved for rendering.
+#[derive(Clone)]
+pub struct RowGrouping {
+    /// Key expressions over the input.
+    pub keys: Vec<Scalar>,
+    /// Packed form of the key.
+    pub key_codec: RowCodec,
+    /// Expressions that the aggregates read, each once.
+    pub reads: Vec<Scalar>,
+    /// Packed form of an entry: the columns of `reads`.
+    pub entry_codec: RowCodec,
+    /// Aggregates in output order.
+    pub slots: Vec<GroupRowsSlot>,
+    /// Packed form of the results.
+    pub results: RowCodec,
+}
+
+impl RowGrouping {
+    /// Resolves keys and aggregates over rows of `input`.
+    ///
+    /// # Errors
+    /// When an expression has no type over `input`.
+    pub fn new(input: &Schema, keys: &[Scalar], folds: &[Fold]) -> Result<RowGrouping, RunError> {
+        let types = |scalars: &[Scalar]| -> Result<Vec<DataType>, RunError> {
+            let types = scalars.iter().map(|k| k.data_type(input)).collect::<Result<_, _>>();
+            types.map_err(|e| RunError::Broken(e.to_string()))
+        };
+        let mut reads: Vec<Scalar> = Vec::new();
+        // Expressions are equal if their text is; a repeated one shares its column.
+        let mut place = |scalar: &Scalar| {
+            let text = scalar.to_string();
+            reads.iter().position(|known| known.to_string() == text).unwrap_or_else(|| {
+                reads.push(scalar.clone());
+                reads.len() - 1
+            })
+        };
+        let mut slots = Vec::with_capacity(folds.len());
+        for fold in folds {
+            let arg = place(&fold.arg);
+            let filter = fold.filter.as_ref().map(&mut place);
+            let order = fold.order.iter().map(|key| place(&key.expr)).collect();
+            slots.push(GroupRowsSlot { fold: fold.clone(), arg, filter, order });
+        }
+        let outputs: Vec<DataType> = folds.iter().map(|fold| fold.output.clone()).collect();
+        Ok(RowGrouping {
+            keys: keys.to_vec(),
+            key_codec: RowCodec::new(&types(keys)?)?,
+            entry_codec: RowCodec::new(&types(&reads)?)?,
+            reads,
+            slots,
+            results: RowCodec::new(&outputs)?,
+        })
+    }
+
+    /// Returns key and entry of each row of a batch.
+    pub(super) fn keyed_entries(
+        &self,
+        shape: &RelationType,
+        errors: &Errors,
+        (epoch, peers): (u64, usize),
+        delta: DeltaBatch,
+    ) -> Result<ExchangeBuffer<i64>, RunError> {
+        let batch = shape.decode_columns(&delta)?;
+        let exprs: Vec<&Scalar> = self.keys.iter().chain(&self.reads).collect();
+        let (columns, _, diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
+        let (keys, reads) = columns.split_at(self.keys.len());
+        let keys = encode_keys(&self.key_codec, keys, diffs.len())?;
+        let entries = encode_keys(&self.entry_codec, reads, diffs.len())?;
+        let mut outgoing = ExchangeBuffer::new(epoch, peers);
+        for (at, diff) in diffs.into_iter().enumerate() {
+            outgoing.push_key(keys.get(at));
+            outgoing.push_value(entries.get(at), diff);
+        }
+        Ok(outgoing)
+    }
+}

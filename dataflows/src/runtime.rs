@@ -1,0 +1,7 @@
+//! A topology at work: the worker's dataflow, the assembly of epochs, and the state tables they fill.
+
+pub mod engine;
+pub mod epoch;
+pub mod retention;
+pub mod state_tables;
+pub mod worker;

@@ -1,0 +1,356 @@
+//! A topology in process: workers, epochs in flight and commits, under the caller's control.
+//!
+//! The caller feeds records, closes epochs and commits them; the engine does nothing by itself, so that a run
+//! can be repeated. An epoch is committed when every worker has completed it, in order. [`Engine::stop`]
+//! loses all epochs that are not committed, as a crash would. Opening another engine over the same directory
+//! goes on at the committed epoch, with any number of workers. Tests of Herald and of users' topologies run
+//! on it; `herald run` has its driver, which also publishes.
+
+mod folded;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+
+use schemas::{Outcome, Records, Rows};
+use state::{Progress, Store, StoreOptions};
+
+pub use folded::{Folded, SinkContent};
+
+use super::epoch::{Assembler, Pending, make_visible};
+use super::retention::Served;
+use super::state_tables::StateTables;
+use super::worker::{Command, MakeDecoder, Setup, Workers};
+use crate::collect::SinkDelta;
+use crate::error::RunError;
+use crate::plan::{Plan, Source};
+use crate::render::Start;
+use crate::source::progress::SourceHead;
+use work::{Report, WorkerEvent};
+
+/// The name of the topology in the state.
+const NAME: &str = "engine";
+/// Bound on memtables, and again on cached blocks.
+const MEMORY_BYTES: usize = 64 << 20;
+
+/// Arguments of [`Engine::open`].
+pub struct Opening<'a> {
+    /// The plan.
+    pub plan: &'a Arc<Plan>,
+    /// Directory of the state, which may not exist yet.
+    pub dir: &'a Path,
+    /// The partitions of each source at the start.
+    pub partitions: Vec<BTreeSet<i32>>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Makes the decoders of sources.
+    pub decoder: Arc<MakeDecoder>,
+}
+
+/// A record that became a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadLetter {
+    /// Index of the source in the plan.
+    pub source: usize,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Decode, constraint or late.
+    pub outcome: Outcome,
+    /// The constraint it violates.
+    pub constraint: Option<String>,
+    /// The reason, in a sentence.
+    pub message: String,
+}
+
+/// Output of a committed epoch beside the state.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// The epoch.
+    pub epoch: u64,
+    /// Changes of sinks, a worker each.
+    pub sinks: Vec<BTreeMap<usize, SinkDelta>>,
+    /// Dead letters, sorted.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Rows touched by operator, all workers together.
+    pub touched: BTreeMap<String, u64>,
+    /// Updates held by arrangement, all workers together.
+    pub held: BTreeMap<String, u64>,
+}
+
+/// A running topology.
+pub struct Engine {
+    setup: Setup,
+    commands: Vec<Sender<Command>>,
+    events: Receiver<WorkerEvent>,
+    workers: Option<Workers>,
+    open: u64,
+    heads: Vec<SourceHead>,
+    closed: Pending<Vec<SourceHead>, Report>,
+    assembler: Assembler,
+}
+
+impl Engine {
+    /// Opens the state, or makes it, and brings the workers to its committed epoch.
+    ///
+    /// # Errors
+    /// When the state cannot be opened, is of another topology, or workers cannot be started.
+    pub fn open(opening: Opening<'_>) -> Result<Engine, RunError> {
+        let plan = opening.plan;
+        let options = StoreOptions {
+            create: true,
+            topology: Some(NAME.into()),
+            write_buffer_bytes: MEMORY_BYTES,
+            block_cache_bytes: MEMORY_BYTES,
+            ..StoreOptions::default()
+        };
+        let store = Arc::new(Store::open(opening.dir, &options)?);
+        let state_tables = open_state_tables(plan, &store)?;
+        let committed = store.meta();
+        let watermark = |source: &Source| {
+            let held = committed.progress.sources.get(&source.name).and_then(|s| s.watermark_us);
+            Arc::new(AtomicI64::new(held.unwrap_or(i64::MIN)))
+        };
+        let setup = Setup {
+            plan: plan.clone(),
+            state_tables: Arc::new(state_tables),
+            store,
+            start: Start { epoch: committed.epoch, whole: false, anew: false },
+            watermarks: plan.sources.iter().map(watermark).collect(),
+            progress: Arc::new(committed.progress.clone()),
+            committed: Arc::new(AtomicU64::new(committed.epoch)),
+            abort: Arc::new(AtomicBool::new(false)),
+            joined_bytes: u64::MAX,
+            decoder: opening.decoder,
+        };
+        let mut partitions = opening.partitions;
+        partitions.resize(plan.sources.len(), BTreeSet::new());
+        for (source, partitions) in plan.sources.iter().zip(&mut partitions) {
+            let held = committed.progress.sources.get(&source.name);
+            partitions.extend(held.into_iter().flat_map(|s| s.partitions.keys().copied()));
+        }
+        let heads = partitions.into_iter().map(new_head).collect();
+        let (commands, events, workers) = work::start_workers(&setup, opening.workers)?;
+        let (open, workers, closed) = (committed.epoch + 1, Some(workers), Pending::new(opening.workers));
+        let assembler = Assembler::new(&setup);
+        Ok(Engine { setup, commands, events, workers, open, heads, closed, assembler })
+    }
+
+    /// The state.
+    pub fn store(&self) -> &Store {
+        &self.setup.store
+    }
+
+    /// State tables of the plan.
+    pub fn state_tables(&self) -> &StateTables {
+        &self.setup.state_tables
+    }
+
+    /// Progress as of the last committed epoch.
+    pub fn progress(&self) -> &Progress {
+        self.assembler.progress()
+    }
+
+    /// The last committed epoch.
+    pub fn committed(&self) -> u64 {
+        self.setup.committed.load(Ordering::Acquire)
+    }
+
+    /// The epoch that records are fed into.
+    pub fn open_epoch(&self) -> u64 {
+        self.open
+    }
+
+    /// Returns true if records were fed into the open epoch.
+    pub fn fed(&self) -> bool {
+        self.heads.iter().any(|head| !head.next.is_empty())
+    }
+
+    /// Feeds records of one partition into the open epoch.
+    ///
+    /// # Errors
+    /// When the worker has ended.
+    pub fn feed(&mut self, source: usize, records: Records) -> Result<(), RunError> {
+        let Some(last) = records.offsets.last() else { return Ok(()) };
+        let head = self.heads.get_mut(source).ok_or_else(|| no_source(source))?;
+        head.read += records.len() as u64;
+        head.next.insert(records.partition, last + 1);
+        let partition = records.partition;
+        self.send(partition, Command::Records(source, Box::new(records)))
+    }
+
+    /// Adds a partition to a source; it starts at the source's committed watermark.
+    ///
+    /// # Errors
+    /// When the worker has ended.
+    pub fn join(&mut self, source: usize, partition: i32) -> Result<(), RunError> {
+        if !self.heads.get_mut(source).ok_or_else(|| no_source(source))?.partitions.insert(partition) {
+            return Ok(());
+        }
+        let name = &self.setup.plan.sources[source].name;
+        let floor = self.progress().sources.get(name).and_then(|s| s.watermark_us);
+        self.send(partition, Command::Join(source, partition, floor))
+    }
+
+    /// Closes the open epoch.
+    ///
+    /// # Errors
+    /// When a worker has ended.
+    pub fn close(&mut self) -> Result<(), RunError> {
+        let partitions = Arc::new(self.heads.iter().map(|head| head.partitions.clone()).collect());
+        let next = self.heads.iter().map(|head| new_head(head.partitions.clone())).collect();
+        self.closed.add_head(self.open, std::mem::replace(&mut self.heads, next));
+        for worker in 0..self.commands.len() {
+            // A worker's own number stands for a partition that it reads.
+            self.send(worker as i32, Command::Close(self.open, Arc::clone(&partitions)))?;
+        }
+        self.open += 1;
+        Ok(())
+    }
+
+    /// Commits the oldest closed epoch if more than `left` are closed, waiting for it to be complete.
+    ///
+    /// # Errors
+    /// When a worker or the commit fails; nothing of the epoch is committed then.
+    pub fn commit(&mut self, left: usize) -> Result<Option<Committed>, RunError> {
+        if self.closed.len() <= left {
+            return Ok(None);
+        }
+        loop {
+            if let Some((epoch, heads, reports)) = self.closed.take_complete() {
+                return self.commit_epoch(epoch, &heads, reports).map(Some);
+            }
+            match self.events.recv() {
+                Ok(WorkerEvent::Report(epoch, report)) => self.closed.add_report(epoch, *report),
+                Ok(WorkerEvent::Ready) => {}
+                Ok(WorkerEvent::Failed(error)) => return Err(error),
+                Err(_) => return Err(RunError::Broken("the workers have ended".into())),
+            }
+        }
+    }
+
+    /// Ends the workers; epochs that are not committed are lost.
+    ///
+    /// # Errors
+    /// When a worker ended abnormally.
+    pub fn stop(mut self) -> Result<(), RunError> {
+        self.join_workers().map_err(|error| RunError::Broken(format!("a worker ended abnormally: {error}")))
+    }
+
+    /// The packed rows of a view, as of the last commit, in no particular order.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn view_rows(&self, view: usize) -> Result<Rows, RunError> {
+        let (plan, state_tables) = (&self.setup.plan, &self.setup.state_tables);
+        match (plan.views.get(view), state_tables.views.get(view)) {
+            (Some(view), Some(table_id)) => {
+                let entry = state_tables.retained().find(|entry| entry.id == *table_id);
+                let served = entry.map(|entry| Served::of(entry, self.progress())).transpose()?.flatten();
+                self.table_rows(*table_id, view.key.is_some(), served.as_ref())
+            }
+            _ => Err(RunError::Broken(format!("there is no view {view}"))),
+        }
+    }
+
+    /// The packed rows of the error table: view, expression, message and row, all of them text.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn error_rows(&self) -> Result<Rows, RunError> {
+        self.table_rows(self.setup.state_tables.errors, false, None)
+    }
+
+    /// The rows of a state table, those of a counted one as often as they are held.
+    fn table_rows(&self, table_id: u32, keyed: bool, served: Option<&Served>) -> Result<Rows, RunError> {
+        let mut rows = Rows::new();
+        let visit = |key: &[u8], value: &[u8]| -> Result<(), RunError> {
+            // A keyed table maps keys to rows; a counted one maps rows, behind the key group, to counts.
+            let row = if keyed { value } else { key.get(1..).unwrap_or_default() };
+            if let Some(served) = served
+                && !served.is_served(row)?
+            {
+                return Ok(());
+            }
+            if keyed {
+                rows.push(value);
+                return Ok(());
+            }
+            let count = state::count_of(value).filter(|count| *count > 0);
+            let count = count.ok_or_else(|| RunError::Broken("a view holds a row without a count".into()))?;
+            (0..count).for_each(|_| rows.push(row));
+            Ok(())
+        };
+        self.setup.store.snapshot()?.scan(table_id, &[], visit)?;
+        Ok(rows)
+    }
+
+    /// Sends a command to the worker that reads a partition.
+    fn send(&self, partition: i32, command: Command) -> Result<(), RunError> {
+        let worker = partition.unsigned_abs() as usize % self.commands.len().max(1);
+        let ended = || RunError::Broken("a worker has ended".into());
+        self.commands.get(worker).ok_or_else(ended)?.send(command).map_err(|_| ended())
+    }
+
+    /// Commits a complete epoch and makes it visible.
+    fn commit_epoch(
+        &mut self,
+        epoch: u64,
+        heads: &[SourceHead],
+        reports: Vec<Report>,
+    ) -> Result<Committed, RunError> {
+        let mut done = Committed { epoch, ..Committed::default() };
+        let mut workers = Vec::with_capacity(reports.len());
+        for mut report in reports {
+            done.sinks.push(std::mem::take(&mut report.share.out.sinks));
+            done.dead_letters.extend(report.dead_letters);
+            workers.push(report.share);
+        }
+        done.dead_letters.sort_unstable();
+        let assembled = self.assembler.assemble(&self.setup, (epoch, epoch as i64), heads, workers)?;
+        self.setup.store.commit(assembled.commit)?;
+        make_visible(&self.setup, epoch, self.assembler.progress());
+        (done.touched, done.held) = (assembled.touched, assembled.held);
+        Ok(done)
+    }
+
+    /// Closes the channels to the workers, at which they end, and waits for them.
+    fn join_workers(&mut self) -> Result<(), String> {
+        self.commands.clear();
+        let Some(workers) = self.workers.take() else { return Ok(()) };
+        workers.join().into_iter().collect()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.setup.abort.store(true, Ordering::Relaxed);
+        // Callers that need the workers' errors use `stop`.
+        let _ = self.join_workers();
+    }
+}
+
+fn new_head(partitions: BTreeSet<i32>) -> SourceHead {
+    SourceHead { partitions, ..SourceHead::default() }
+}
+
+fn no_source(at: usize) -> RunError {
+    RunError::Broken(format!("there is no source {at}"))
+}
+
+/// The state tables of the plan with the ids of the state's catalogue, which is written where it is new.
+fn open_state_tables(plan: &Plan, store: &Store) -> Result<StateTables, RunError> {
+    let held = store.catalogue()?.filter(|held| !held.entries.is_empty());
+    let state_tables = StateTables::of(plan, held.as_ref()).map_err(|changed| {
+        RunError::Broken(format!("the state is of another topology; changed: {}", changed.join(", ")))
+    })?;
+    let wanted = state_tables.catalogue(NAME);
+    if held.as_ref() != Some(&wanted) {
+        store.put_catalogue(&wanted)?;
+    }
+    Ok(state_tables)
+}

@@ -1,0 +1,211 @@
+//! The assembly of an epoch: one commit from the reports of the sources and of the workers.
+//!
+//! The driver and the engine in process share it, so that tests and users run the same code. An epoch is
+//! complete once its head (offsets and counts of the sources) and a report of every worker have arrived
+//! ([`Pending`]); complete epochs are assembled in order ([`Assembler`]).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+
+use schemas::Outcome;
+use state::{Commit, Counts, Progress, ViewProgress, Writes};
+
+use super::retention::Sweep;
+use super::worker::Setup;
+use crate::collect::EpochOut;
+use crate::error::RunError;
+use crate::plan::Plan;
+use crate::source::progress::{SourceHead, advance};
+use crate::source::watermark::PartitionMark;
+
+/// One worker's report of an epoch.
+#[derive(Debug, Default)]
+pub struct WorkerEpoch {
+    /// Changes of the state and of the sinks, and counts.
+    pub out: EpochOut,
+    /// Marks of the partitions read by this worker, by source.
+    pub marks: Vec<HashMap<i32, PartitionMark>>,
+}
+
+/// Epochs that wait for a head `H` or for a report `R` of a worker.
+#[derive(Debug)]
+pub struct Pending<H, R> {
+    workers: usize,
+    epochs: BTreeMap<u64, (Option<H>, Vec<R>)>,
+}
+
+impl<H, R> Pending<H, R> {
+    /// Makes an empty queue for a topology with `workers` workers.
+    pub fn new(workers: usize) -> Pending<H, R> {
+        Pending { workers, epochs: BTreeMap::new() }
+    }
+
+    /// Adds the head of an epoch.
+    pub fn add_head(&mut self, epoch: u64, head: H) {
+        self.epochs.entry(epoch).or_default().0 = Some(head);
+    }
+
+    /// Adds a worker's report.
+    pub fn add_report(&mut self, epoch: u64, report: R) {
+        self.epochs.entry(epoch).or_default().1.push(report);
+    }
+
+    /// Number of epochs that wait.
+    pub fn len(&self) -> usize {
+        self.epochs.len()
+    }
+
+    /// Tells whether no epoch waits.
+    pub fn is_empty(&self) -> bool {
+        self.epochs.is_empty()
+    }
+
+    /// Takes the earliest epoch if it is complete: commits are made in order.
+    pub fn take_complete(&mut self) -> Option<(u64, H, Vec<R>)> {
+        let mut entry = self.epochs.first_entry()?;
+        let (head, reports) = entry.get_mut();
+        // The head is left in place while reports are missing.
+        let head = if reports.len() < self.workers { None } else { head.take() }?;
+        let (epoch, (_, reports)) = entry.remove_entry();
+        Some((epoch, head, reports))
+    }
+}
+
+/// Advance of a source in one epoch.
+#[derive(Clone, Debug)]
+pub struct SourceAdvance {
+    /// Records of the epoch by outcome, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; Outcome::ALL.len()],
+    /// The partition with the least watermark, once every partition has one.
+    pub held_by: Option<i32>,
+}
+
+/// A complete epoch.
+#[derive(Debug, Default)]
+pub struct Assembled {
+    /// The commit, without dead letters and output.
+    pub commit: Commit,
+    /// Advance of each source, in the plan's order; None for one without a head.
+    pub sources: Vec<Option<SourceAdvance>>,
+    /// Rows touched by operator, all workers together.
+    pub touched: BTreeMap<String, u64>,
+    /// Rows touched by worker.
+    pub touched_by_worker: Vec<u64>,
+    /// Updates held by arrangement, all workers together.
+    pub held: BTreeMap<String, u64>,
+    /// By arrangement: updates of the key with the most on one worker, and of all keys.
+    pub hottest: BTreeMap<String, (u64, u64)>,
+}
+
+/// Assembles complete epochs into commits, one after the other.
+pub struct Assembler {
+    progress: Progress,
+    sweep: Sweep,
+}
+
+impl Assembler {
+    /// Makes an assembler that goes on from the committed epoch of `setup`.
+    pub fn new(setup: &Setup) -> Assembler {
+        Assembler { progress: (*setup.progress).clone(), sweep: Sweep::new(setup.state_tables.retained()) }
+    }
+
+    /// Progress at the end of the last epoch assembled.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Gathers the commit of the next epoch and moves progress to its end.
+    ///
+    /// # Errors
+    /// When the state cannot be read for rows past their retention.
+    pub fn assemble(
+        &mut self,
+        setup: &Setup,
+        (epoch, commit_ms): (u64, i64),
+        heads: &[SourceHead],
+        workers: Vec<WorkerEpoch>,
+    ) -> Result<Assembled, RunError> {
+        let written = workers.iter().map(|worker| worker.out.changes()).sum();
+        // The sweep goes by the watermarks of the last epoch: rows it deletes are final in every epoch in
+        // flight.
+        let (writes, counts) = self.sweep.expired_rows(&setup.store, &self.progress, written)?;
+        let sources = self.advance_sources(&setup.plan, heads, &workers);
+        self.advance_views(&setup.plan, epoch, commit_ms);
+        let progress = self.progress.clone();
+        let commit = Commit { epoch, commit_ms, progress, writes, counts, ..Commit::default() };
+        let mut assembled = Assembled { commit, sources, ..Assembled::default() };
+        workers.into_iter().for_each(|worker| assembled.add_worker(worker.out));
+        Ok(assembled)
+    }
+
+    /// Moves each source's progress to the end of the epoch.
+    fn advance_sources(
+        &mut self,
+        plan: &Plan,
+        heads: &[SourceHead],
+        workers: &[WorkerEpoch],
+    ) -> Vec<Option<SourceAdvance>> {
+        let mut advances = Vec::with_capacity(plan.sources.len());
+        for (at, source) in plan.sources.iter().enumerate() {
+            let held = self.progress.sources.entry(source.name.clone()).or_default();
+            let Some(head) = heads.get(at) else {
+                advances.push(None);
+                continue;
+            };
+            // Progress counts since the state began: the epoch's share is the difference.
+            let before = held.outcomes;
+            let shares = workers.iter().map(|worker| (worker.out.outcomes.get(&at), worker.marks.get(at)));
+            let held_by = advance(held, source, head, shares);
+            let outcomes = std::array::from_fn(|outcome| held.outcomes[outcome] - before[outcome]);
+            advances.push(Some(SourceAdvance { outcomes, held_by }));
+        }
+        advances
+    }
+
+    /// Sets each view's epoch, time and watermark: the least of its sources' watermarks, once each has one.
+    fn advance_views(&mut self, plan: &Plan, epoch: u64, commit_ms: i64) {
+        for view in &plan.views {
+            let sources = plan.sources_of(view.rel).into_iter();
+            let marks = sources.map(|at| self.progress.sources.get(&plan.sources[at].name)?.watermark_us);
+            let watermark_us = marks.collect::<Option<Vec<_>>>().and_then(|marks| marks.into_iter().min());
+            self.progress.views.insert(view.name.clone(), ViewProgress { epoch, commit_ms, watermark_us });
+        }
+    }
+}
+
+impl Assembled {
+    /// Adds one worker's changes and counts.
+    fn add_worker(&mut self, out: EpochOut) {
+        let writes = out.writes.into_iter();
+        self.commit.writes.extend(writes.map(|(table_id, (keys, values))| Writes { table_id, keys, values }));
+        let counts = out.counts.into_iter();
+        self.commit.counts.extend(counts.map(|(table_id, (rows, diffs))| Counts { table_id, rows, diffs }));
+        self.touched_by_worker.push(out.touched.values().sum());
+        for (operator, rows) in out.touched {
+            *self.touched.entry(operator).or_default() += rows;
+        }
+        for (arrangement, updates) in out.held {
+            *self.held.entry(arrangement).or_default() += updates;
+        }
+        for (arrangement, (most, all)) in out.hottest {
+            let total = self.hottest.entry(arrangement).or_default();
+            *total = (total.0.max(most), total.1 + all);
+        }
+    }
+}
+
+/// Makes a committed epoch visible to the operators that read the state: its watermarks first, then its
+/// number.
+pub fn make_visible(setup: &Setup, epoch: u64, progress: &Progress) {
+    show_watermarks(setup, progress);
+    setup.committed.store(epoch, Ordering::Release);
+}
+
+/// Makes committed watermarks visible to the operators.
+pub fn show_watermarks(setup: &Setup, progress: &Progress) {
+    for (source, shown) in setup.plan.sources.iter().zip(&setup.watermarks) {
+        if let Some(us) = progress.sources.get(&source.name).and_then(|held| held.watermark_us) {
+            shown.store(us, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! State tables of a plan: their ids, names and fingerprints, and the check of a state against them.
+//!
+//! Each table, durable arrangement, view and sink is an entry of the state's catalogue, under a name that
+//! follows from the plan and with the fingerprint of the plan that fills it. A state whose catalogue differs
+//! belongs to another edition of the topology: it is refused with the names that changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use state::{Catalogue, CatalogueEntry, Retention, StateTableKind};
+
+use crate::error::RunError;
+use crate::plan::explain::{fingerprint, sink_fingerprint, source_fingerprint};
+use crate::plan::state_role::StateRole;
+use crate::plan::{Op, Plan, Rel, RelId, When};
+
+/// Ids of a topology's state tables.
+#[derive(Clone, Debug, Default)]
+pub struct StateTables {
+    /// The error table: rows that expressions failed on, with their multiplicity.
+    pub errors: u32,
+    /// Tables of keyed sources, by source index.
+    pub tables: BTreeMap<usize, u32>,
+    /// Tables of views, in the plan's order.
+    pub views: Vec<u32>,
+    roles: BTreeMap<(RelId, StateRole), u32>,
+    entries: Vec<CatalogueEntry>,
+}
+
+/// Name of the error table.
+pub const ERRORS: &str = "herald.errors";
+
+impl StateTables {
+    /// The state tables of `plan`, with the ids that the catalogue `held` gave them.
+    ///
+    /// # Errors
+    /// The names of tables, views and sinks that are not in `held` as the plan has them.
+    pub fn of(plan: &Plan, held: Option<&Catalogue>) -> Result<StateTables, Vec<String>> {
+        let mut tables = StateTables::default();
+        let mut changed = BTreeSet::new();
+        let mut builder = CatalogueBuilder { held, changed: &mut changed, entries: Vec::new() };
+        // New tables are numbered in the order of their entries, so this order is part of the stored form.
+        tables.errors =
+            builder.add(StateTableKind::View, ERRORS, "1".into(), errors_schema(), (None, ERRORS));
+        tables.add_sources(plan, &mut builder);
+        tables.add_operators(plan, &mut builder);
+        tables.add_views(plan, &mut builder);
+        for (at, sink) in plan.sinks.iter().enumerate() {
+            builder.add(
+                StateTableKind::Sink,
+                &sink.name,
+                sink_fingerprint(plan, at),
+                None,
+                (None, &sink.name),
+            );
+        }
+        tables.entries = std::mem::take(&mut builder.entries);
+        // Entries of the state that the plan has no more are changes as well.
+        if let Some(held) = held {
+            for entry in &held.entries {
+                if !tables.entries.iter().any(|e| e.kind == entry.kind && e.name == entry.name) {
+                    changed.insert(entry.name.split('/').next().unwrap_or_default().to_string());
+                }
+            }
+        }
+        if changed.is_empty() { Ok(tables) } else { Err(changed.into_iter().collect()) }
+    }
+
+    /// Adds the tables of keyed sources, and an entry for each other source, which fixes its definition.
+    fn add_sources(&mut self, plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
+        for (at, source) in plan.sources.iter().enumerate() {
+            let print = source_fingerprint(plan, at);
+            if source.keyed.is_some() {
+                let schema = Some(schemas::schema_to_json(&source.schema));
+                let id =
+                    builder.add(StateTableKind::Table, &source.name, print, schema, (None, &source.name));
+                self.tables.insert(at, id);
+            } else {
+                let name = format!("source {}", source.name);
+                builder.add(StateTableKind::Sink, &name, print, None, (None, &source.name));
+            }
+        }
+    }
+
+    /// Adds the arrangements of durable operators.
+    fn add_operators(&mut self, plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
+        for (id, rel) in plan.rels.iter().enumerate() {
+            for role in durable_roles(plan, rel) {
+                // The role's name is part of the stored name.
+                let name = format!("{}/{id}/{role:?}", rel.owner).to_lowercase();
+                let print = fingerprint(plan, id);
+                let table = builder.add(StateTableKind::Arrangement, &name, print, None, (None, &rel.owner));
+                self.roles.insert((id, *role), table);
+            }
+        }
+    }
+
+    /// Adds the tables of views.
+    fn add_views(&mut self, plan: &Plan, builder: &mut CatalogueBuilder<'_>) {
+        for view in &plan.views {
+            let print = format!("{}/{:?}", fingerprint(plan, view.rel), view.key);
+            let schema = Some(schemas::schema_to_json(&plan.rels[view.rel].schema));
+            let key = (view.key.clone(), view.name.as_str());
+            self.views.push(builder.add(StateTableKind::View, &view.name, print, schema, key));
+            if let (Some(entry), Some(served)) = (builder.entries.last_mut(), &view.served) {
+                let mark = |(source, lag): &(usize, i64)| (plan.sources[*source].name.clone(), *lag);
+                let marks = served.marks.iter().map(mark).collect();
+                entry.retention = Some(Retention { column: served.column, marks });
+            }
+        }
+    }
+
+    /// The catalogue to write into the state.
+    pub fn catalogue(&self, topology: &str) -> Catalogue {
+        Catalogue { topology: topology.to_string(), entries: self.entries.clone() }
+    }
+
+    /// The state table of one role of a durable operator's state.
+    ///
+    /// # Errors
+    /// When the operator is not durable.
+    pub fn table_of(&self, rel: RelId, role: StateRole) -> Result<u32, RunError> {
+        self.roles
+            .get(&(rel, role))
+            .copied()
+            .ok_or_else(|| RunError::Broken(format!("relation {rel} has no durable {role:?}")))
+    }
+
+    /// The roles of durable operators' states, with their catalogue entries.
+    pub fn roles(&self) -> impl Iterator<Item = (RelId, StateRole, &CatalogueEntry)> {
+        let entry = |table_id: &u32| self.entries.iter().find(move |entry| entry.id == *table_id);
+        self.roles.iter().filter_map(move |((id, role), table_id)| Some((*id, *role, entry(table_id)?)))
+    }
+
+    /// The state table of the changes that a repair owes a sink.
+    pub fn sink(&self, name: &str) -> Option<u32> {
+        let mut sinks = self.entries.iter().filter(|entry| entry.kind == StateTableKind::Sink);
+        sinks.find(|entry| entry.name == name).map(|entry| entry.id)
+    }
+
+    /// The catalogue entries of views with a retention.
+    pub fn retained(&self) -> impl Iterator<Item = &CatalogueEntry> {
+        self.entries.iter().filter(|entry| entry.retention.is_some())
+    }
+
+    /// Name and state table of every durable arrangement.
+    pub fn arrangements(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.entries.iter().filter(|e| e.kind == StateTableKind::Arrangement).map(|e| (e.name.as_str(), e.id))
+    }
+}
+
+/// The roles of an operator's durable state; none for a recomputed or stateless one.
+fn durable_roles(plan: &Plan, rel: &Rel) -> &'static [StateRole] {
+    match rel.op {
+        // The rows of EMIT ON WINDOW CLOSE are always durable.
+        Op::EmitOnClose { .. } => &[StateRole::Waiting],
+        _ if !rel.durable => &[],
+        Op::Window { .. } => &[StateRole::Partitions],
+        Op::Aggregate { .. } | Op::GroupRows { .. } | Op::Distinct { .. } => &[StateRole::Groups],
+        Op::Join { .. } => &[StateRole::Left, StateRole::Right],
+        Op::TemporalFilter { .. } => &[StateRole::Waiting],
+        // A left row that is never retracted need not remember the rows it found.
+        Op::TemporalJoin { left, when: When::ProcTime, .. } if plan.rels[left].append_only => {
+            &[StateRole::Right]
+        }
+        Op::TemporalJoin { .. } => &[StateRole::Left, StateRole::Right],
+        _ => &[],
+    }
+}
+
+/// The columns of the error table.
+pub fn error_columns() -> arrow::datatypes::Schema {
+    use arrow::datatypes::{DataType, Field, Schema};
+    let fields: Vec<Field> =
+        ["view", "expression", "message", "row"].map(|n| Field::new(n, DataType::Utf8, false)).into();
+    Schema::new(fields)
+}
+
+fn errors_schema() -> Option<serde_json::Value> {
+    Some(schemas::schema_to_json(&error_columns()))
+}
+
+/// The catalogue being made: entries keep the ids they have in the state's catalogue.
+struct CatalogueBuilder<'a> {
+    held: Option<&'a Catalogue>,
+    /// Names to report for entries that differ from the state's.
+    changed: &'a mut BTreeSet<String>,
+    entries: Vec<CatalogueEntry>,
+}
+
+impl CatalogueBuilder<'_> {
+    /// Adds an entry; `blame` is the name to report where it differs from the state's.
+    fn add(
+        &mut self,
+        kind: StateTableKind,
+        name: &str,
+        fingerprint: String,
+        schema: Option<serde_json::Value>,
+        (key, blame): (Option<Vec<usize>>, &str),
+    ) -> u32 {
+        let held = self.held.and_then(|held| held.find(kind, name));
+        // A copy that became a state of its own has sinks without fingerprints: they fit any sink.
+        let open = |h: &CatalogueEntry| kind == StateTableKind::Sink && h.fingerprint.is_empty();
+        if self.held.is_some() && held.is_none_or(|h| h.fingerprint != fingerprint && !open(h)) {
+            self.changed.insert(blame.to_string());
+        }
+        let id = held.map_or(self.entries.len() as u32 + 1, |h| h.id);
+        self.entries.push(CatalogueEntry {
+            id,
+            kind,
+            name: name.to_string(),
+            fingerprint,
+            schema,
+            key,
+            retention: None,
+        });
+        id
+    }
+}
+
+/// Returns true if a part of an operator's state is filled from the tables, not from the state, for a
+/// comparison.
+pub fn filled_from_tables(plan: &Plan, (id, part): (RelId, StateRole)) -> bool {
+    let inputs = plan.rels[id].op.inputs();
+    let input = if part == StateRole::Right { inputs.get(1) } else { inputs.first() };
+    let sides = match plan.rels[id].op {
+        // The rows that left rows found in their epochs cannot be found again.
+        Op::TemporalJoin { when: When::ProcTime, .. } => part == StateRole::Right,
+        Op::Join { .. } | Op::TemporalJoin { .. } => true,
+        _ => false,
+    };
+    sides && !expires(plan, id) && input.is_some_and(|input| follows_from_tables(plan, *input))
+}
+
+/// Returns true if some part of a relation's state is dropped once it is final.
+pub(crate) fn expires(plan: &Plan, id: RelId) -> bool {
+    plan.expiry.range((id, StateRole::Groups)..).next().is_some_and(|((of, _), _)| *of == id)
+}
+
+/// Returns true if a relation follows from the rows of tables alone, all of which the state keeps.
+pub fn follows_from_tables(plan: &Plan, id: RelId) -> bool {
+    let (mut seen, mut open) = (BTreeSet::from([id]), vec![id]);
+    while let Some(id) = open.pop() {
+        let kept = match &plan.rels[id].op {
+            Op::Source(at) => {
+                plan.sources[*at].keyed.as_ref().is_some_and(|keyed| keyed.retention_us.is_none())
+            }
+            Op::EmitOnClose { .. } | Op::TemporalJoin { when: When::ProcTime, .. } => false,
+            _ => !expires(plan, id),
+        };
+        if !kept {
+            return false;
+        }
+        open.extend(plan.rels[id].op.inputs().into_iter().filter(|input| seen.insert(*input)));
+    }
+    true
+}

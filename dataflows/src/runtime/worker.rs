@@ -1,0 +1,534 @@
+//! One worker's running topology: records in, a complete epoch out.
+//!
+//! The driver feeds records to [`Topology::feed`] and closes an epoch with [`Topology::close`], which
+//! steps the dataflow until the probe has passed it. This module knows no clock, no broker and no
+//! thread other than its own.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use schemas::{Decoder, Outcome, Records, RowCodec, Rows};
+use state::{Progress, Store};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::{Concat, Input};
+use timely::dataflow::{InputHandle, ProbeHandle, Scope};
+pub use timely::worker::Worker;
+
+use super::state_tables::StateTables;
+use crate::arrange::rows::Diff;
+use crate::arrange::updates::{ExchangeBuffer, Updates};
+use crate::collect::{Collector, EpochOut, Shared};
+use crate::error::RunError;
+use crate::functions::sums::accum::Accums;
+use crate::plan::{Conflict, Op, Plan, Source};
+use crate::render::batch::{Data, DeltaBatch, RelationType};
+use crate::render::event_time::watermark::{self, CurrentWatermarks, PartitionWatermark};
+use crate::render::linear::Deltas;
+use crate::render::{Renderer, Restore, Start};
+use crate::source::held::Held;
+use crate::source::ingest::{Ingest, Rejected};
+use crate::source::table::{Chunk, Packer, Table, table};
+use crate::source::watermark::PartitionMark;
+
+/// Worker threads; joining them waits for all.
+pub type Workers = timely::communication::WorkerGuards<()>;
+
+/// Starts `peers` worker threads, each running `body`. A worker that fails or panics passes its error to
+/// `failed`, then sets `abort`, so that the others stop.
+///
+/// A worker whose body has ended, in whatever way, drops its dataflows and ends: every epoch that was closed
+/// is complete on all workers by then or never will be, and a worker that waited for the dataflow itself to
+/// complete would wait for ever once another has failed.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn start<E: From<RunError>>(
+    peers: usize,
+    abort: Arc<AtomicBool>,
+    body: impl Fn(&mut Worker) -> Result<(), E> + Send + Sync + 'static,
+    failed: impl Fn(E) + Send + Sync + 'static,
+) -> Result<Workers, RunError> {
+    let config = if peers == 1 { timely::Config::thread() } else { timely::Config::process(peers) };
+    let run = move |worker: &mut Worker| {
+        let ended = catch_unwind(AssertUnwindSafe(|| body(worker)));
+        let failure = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(panic) => Some(RunError::Panicked(panic_message(panic.as_ref())).into()),
+        };
+        // The cause first, then the flag: the workers that the flag stops report only that they were aborted.
+        if let Some(error) = failure {
+            failed(error);
+            abort.store(true, Ordering::Release);
+        }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop_dataflows(worker))) {
+            failed(RunError::Panicked(panic_message(panic.as_ref())).into());
+            abort.store(true, Ordering::Release);
+            // The rest of the dataflow is in an unknown state and must not be stepped.
+            resume_unwind(panic);
+        }
+    };
+    timely::execute(config, run).map_err(|e| RunError::Broken(format!("workers could not be started: {e}")))
+}
+
+/// Drops a worker's dataflows without completing them.
+fn drop_dataflows(worker: &mut Worker) {
+    worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+}
+
+/// The message of a panic.
+pub fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+}
+
+/// Makes a source's decoder; each worker has its own.
+pub type MakeDecoder = dyn Fn(&Source) -> Result<Decoder, schemas::SchemaError> + Send + Sync;
+
+/// Commands to a worker, for each epoch in this order.
+pub enum Command {
+    /// Records of one partition of a source, for the open epoch.
+    Records(usize, Box<Records>),
+    /// A partition of a source appears and starts at this watermark.
+    Join(usize, i32, Option<i64>),
+    /// The open epoch has all its records; with all partitions at its end.
+    Close(u64, Arc<Partitions>),
+}
+
+/// Everything that the workers of a topology share.
+#[derive(Clone)]
+pub struct Setup {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// State tables of the plan.
+    pub state_tables: Arc<StateTables>,
+    /// The state.
+    pub store: Arc<Store>,
+    /// The epoch the dataflow starts from, and how it is restored.
+    pub start: Start,
+    /// Progress at the committed epoch.
+    pub progress: Arc<Progress>,
+    /// The last committed epoch, kept up to date by the driver.
+    pub committed: Arc<AtomicU64>,
+    /// Each source's committed watermark, microseconds; `i64::MIN` without one.
+    pub watermarks: Vec<Arc<AtomicI64>>,
+    /// Set when another part of the process failed.
+    pub abort: Arc<AtomicBool>,
+    /// Makes the decoders of sources.
+    pub decoder: Arc<MakeDecoder>,
+    /// Limit on the bytes of rows that the joins of one worker make in one epoch; not applied while
+    /// restoring.
+    pub joined_bytes: u64,
+}
+
+/// Longest time a worker sleeps while it waits for the dataflow.
+const MAX_PARK: Duration = Duration::from_millis(1);
+/// Restored rows or updates sent into the dataflow at once.
+const RESTORED_PER_BATCH: usize = 4096;
+
+type Handle<D> = InputHandle<u64, CapacityContainerBuilder<Vec<D>>>;
+
+/// The input of a source.
+enum Feed {
+    /// Rows of an append-only source.
+    Rows(Handle<DeltaBatch>),
+    /// Candidates of a table, packed for the workers that own their keys.
+    Chunks(Handle<Chunk>, Packer),
+}
+
+/// One worker's part of a running topology.
+pub struct Topology {
+    feeds: Vec<Feed>,
+    ingests: Vec<Ingest>,
+    marks: Handle<PartitionWatermark>,
+    watermarks: CurrentWatermarks,
+    probe: ProbeHandle<u64>,
+    collector: Shared,
+    epoch: u64,
+    peers: usize,
+    abort: Arc<AtomicBool>,
+    restored: Option<EpochOut>,
+}
+
+/// All partitions of each source, by source index, as of the end of an epoch.
+pub type Partitions = Vec<BTreeSet<i32>>;
+
+impl Topology {
+    /// Builds the dataflow and brings it to the committed epoch.
+    ///
+    /// # Errors
+    /// When the state cannot be read, or does not fit the plan.
+    pub fn build(worker: &mut Worker, setup: &Setup) -> Result<Topology, RunError> {
+        let collector: Shared = Rc::new(RefCell::new(Collector::default()));
+        let (index, peers) = (worker.index(), worker.peers());
+        let (shared, watermarks) = (collector.clone(), restored_watermarks(setup));
+        let (known, start) = (watermarks.clone(), setup.start.epoch);
+        let built = worker.dataflow(|scope: Scope<'_, u64>| -> Result<_, RunError> {
+            let (mut feeds, mut tables, mut streams) = (vec![], vec![], vec![]);
+            for (at, source) in setup.plan.sources.iter().enumerate() {
+                let (feed, restored, stream) = source_stream(scope, setup, (at, source), &shared)?;
+                feeds.push(feed);
+                tables.push(restored);
+                streams.push(stream);
+            }
+            let (marks, stream) = scope.new_input();
+            let updates = watermark::combine_watermarks(stream, start, known);
+            let renderer =
+                Renderer::new(scope, &setup.plan, &setup.state_tables, setup.start, shared.clone())?;
+            let (probe, restores) = renderer.with_watermarks(updates).render(&streams)?;
+            Ok((feeds, tables, marks, probe, restores))
+        });
+        let (feeds, tables, marks, probe, restores) = built?;
+        let ingests = setup
+            .plan
+            .sources
+            .iter()
+            .map(|source| {
+                Ingest::new(
+                    source.clone(),
+                    (setup.decoder)(source)?,
+                    committed_marks(&setup.progress, &source.name),
+                )
+            })
+            .collect::<Result<Vec<_>, RunError>>()?;
+        let abort = setup.abort.clone();
+        let epoch = setup.start.epoch;
+        let mut topology = Topology {
+            feeds,
+            ingests,
+            marks,
+            watermarks,
+            probe,
+            collector,
+            epoch,
+            peers,
+            abort,
+            restored: None,
+        };
+        topology.restore(worker, setup, (index, peers), tables, restores)?;
+        topology.collector.borrow_mut().limit_joined_bytes(setup.joined_bytes);
+        Ok(topology)
+    }
+
+    /// Feeds the state's rows of the committed epoch into the dataflow and waits until they have passed it.
+    fn restore(
+        &mut self,
+        worker: &mut Worker,
+        setup: &Setup,
+        (index, peers): (usize, usize),
+        tables: Vec<Option<Handle<DeltaBatch>>>,
+        restores: Vec<Restore>,
+    ) -> Result<(), RunError> {
+        let owned = owned_groups(index, peers);
+        // Restored rows carry the committed epoch; the first open epoch is the next one.
+        let epoch = self.epoch;
+        self.advance_inputs(epoch);
+        for (at, handle) in tables.into_iter().enumerate() {
+            let (Some(mut handle), Some(table_id)) = (handle, setup.state_tables.tables.get(&at)) else {
+                continue;
+            };
+            handle.advance_to(epoch);
+            // Rows read only by operators with durable state need not be fed: that state is restored itself.
+            if setup.start.is_restored() && (setup.start.whole || rows_needed(&setup.plan, at)) {
+                for group in &owned {
+                    restore_table(&setup.store, *table_id, *group, &mut handle)?;
+                    // Bounds the rows in flight to those of one key group.
+                    worker.step();
+                }
+            }
+        }
+        for restore in restores {
+            restore_arrangement(&setup.store, restore, (epoch, &owned), worker)?;
+        }
+        self.advance_inputs(epoch + 1);
+        self.run_through(worker, epoch)?;
+        // Views and sinks have this output already; it is kept only where the start asks for it.
+        let restored = self.collector.borrow_mut().take(epoch);
+        self.restored = setup.start.whole.then_some(restored);
+        Ok(())
+    }
+
+    /// Takes the output of the restored state for views and sinks, where the start asked for it.
+    pub fn take_restored(&mut self) -> Option<EpochOut> {
+        self.restored.take()
+    }
+
+    /// Validates records of one partition and feeds the rows into the open epoch; returns the rejected
+    /// records.
+    ///
+    /// # Errors
+    /// When the environment fails.
+    pub fn feed(&mut self, source: usize, records: &Records) -> Result<Vec<Rejected>, RunError> {
+        let (Some(ingest), Some(feed)) = (self.ingests.get_mut(source), self.feeds.get_mut(source)) else {
+            return Err(RunError::Broken(format!("there is no source {source}")));
+        };
+        let mut candidates = ingest.candidates(records)?;
+        let rejected = std::mem::take(&mut candidates.rejected);
+        let mut collector = self.collector.borrow_mut();
+        let out = collector.at(self.epoch);
+        for reject in &rejected {
+            out.count_outcome(source, reject.outcome, 1);
+        }
+        let rows = candidates.batch.num_rows();
+        if rows == 0 {
+            return Ok(rejected);
+        }
+        match feed {
+            Feed::Rows(handle) => {
+                out.count_outcome(source, Outcome::Accepted, rows as u64);
+                handle.send(DeltaBatch::from_columns(candidates.batch, vec![1; rows]));
+            }
+            Feed::Chunks(handle, packer) => {
+                for chunk in packer.pack(candidates, records, self.peers)? {
+                    handle.send(chunk);
+                }
+            }
+        }
+        Ok(rejected)
+    }
+
+    /// The marks of a source's partitions, as of all records fed.
+    pub fn marks(&self, source: usize) -> HashMap<i32, PartitionMark> {
+        self.ingests.get(source).map(|i| i.marks().clone()).unwrap_or_default()
+    }
+
+    /// Adds a partition to a source. It starts at `floor_us`, or at the source's watermark of the last closed
+    /// epoch where that is higher: rows that were final stay final.
+    pub fn join_partition(&mut self, source: usize, partition: i32, floor_us: Option<i64>) {
+        let reached = self.watermarks.borrow().get(&source).copied();
+        if let Some(ingest) = self.ingests.get_mut(source) {
+            ingest.join_partition(partition, floor_us.max(reached));
+        }
+    }
+
+    /// Warnings of decoders, once each.
+    pub fn warnings(&mut self) -> Vec<String> {
+        self.ingests.iter_mut().flat_map(|i| i.warnings()).collect()
+    }
+
+    /// Closes the open epoch, which must be `epoch`, and steps the dataflow until it is complete.
+    /// `partitions` are all that exist at its end.
+    ///
+    /// # Errors
+    /// When an operator failed; nothing of the epoch may be committed.
+    pub fn close(
+        &mut self,
+        worker: &mut Worker,
+        epoch: u64,
+        partitions: &Partitions,
+    ) -> Result<EpochOut, RunError> {
+        if epoch != self.epoch {
+            return Err(RunError::Broken(format!("epoch {epoch} is closed while {} is open", self.epoch)));
+        }
+        // Every worker gets the marks of every other, so that all compute the same watermarks.
+        for (source, (ingest, partitions)) in self.ingests.iter().zip(partitions).enumerate() {
+            let Some(reached) = ingest.partition_watermarks() else { continue };
+            let partitions: Vec<i32> = partitions.iter().copied().collect();
+            for to in 0..self.peers as u64 {
+                let (partitions, reached) = (partitions.clone(), reached.clone());
+                self.marks.send(PartitionWatermark { to, source, partitions, reached });
+            }
+        }
+        self.advance_inputs(epoch + 1);
+        self.run_through(worker, epoch)?;
+        Ok(self.collector.borrow_mut().take(epoch))
+    }
+
+    /// Moves all inputs to `epoch`, which becomes the open one.
+    fn advance_inputs(&mut self, epoch: u64) {
+        for feed in &mut self.feeds {
+            match feed {
+                Feed::Rows(handle) => handle.advance_to(epoch),
+                Feed::Chunks(handle, _) => handle.advance_to(epoch),
+            }
+        }
+        self.marks.advance_to(epoch);
+        self.epoch = epoch;
+    }
+
+    /// Steps the worker until `epoch` is complete on all of them, or something failed.
+    fn run_through(&mut self, worker: &mut Worker, epoch: u64) -> Result<(), RunError> {
+        while self.probe.less_equal(&epoch) {
+            // A short park: failures of other workers show in `abort` only, which wakes nobody.
+            worker.step_or_park(Some(MAX_PARK));
+            if let Some(error) = self.collector.borrow_mut().take_failure() {
+                return Err(error);
+            }
+            if self.abort.load(Ordering::Relaxed) {
+                return Err(RunError::Aborted);
+            }
+        }
+        match self.collector.borrow_mut().take_failure() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The sources' watermarks of the committed epoch.
+fn restored_watermarks(setup: &Setup) -> CurrentWatermarks {
+    let held = |source: &Source| setup.progress.sources.get(&source.name)?.watermark_us;
+    let sources = setup.plan.sources.iter().enumerate();
+    Rc::new(RefCell::new(sources.filter_map(|(at, source)| Some((at, held(source)?))).collect()))
+}
+
+/// A source's input, the input of its restored rows (tables only), and the stream of its deltas.
+type SourceStream<'s> = (Feed, Option<Handle<DeltaBatch>>, Deltas<'s>);
+
+fn source_stream<'s>(
+    scope: Scope<'s, u64>,
+    setup: &Setup,
+    (at, source): (usize, &Source),
+    collector: &Shared,
+) -> Result<SourceStream<'s>, RunError> {
+    let Some(keyed) = &source.keyed else {
+        let (handle, stream) = scope.new_input();
+        return Ok((Feed::Rows(handle), None, stream));
+    };
+    let table_id = *setup
+        .state_tables
+        .tables
+        .get(&at)
+        .ok_or_else(|| RunError::Broken(format!("table {} has no space", source.name)))?;
+    let (handle, chunks) = scope.new_input();
+    let (restored, rows) = scope.new_input();
+    let operator = Table {
+        source: at,
+        shape: RelationType::new(&source.schema)?,
+        do_nothing: keyed.conflict == Conflict::DoNothing,
+        retention_us: keyed.retention_us,
+        table_id,
+        groups: owned_groups(scope.index(), scope.peers()),
+        store: setup.store.clone(),
+        committed: setup.committed.clone(),
+        watermark: setup.watermarks[at].clone(),
+        collector: collector.clone(),
+    };
+    let stream = table(chunks, operator).concat(rows);
+    Ok((Feed::Chunks(handle, Packer::new(source)?), Some(restored), stream))
+}
+
+/// The key groups whose keys live at a worker, ascending.
+pub(crate) fn owned_groups(index: usize, peers: usize) -> Vec<u8> {
+    (0..=255u8).filter(|group| schemas::owner(*group, peers) == index).collect()
+}
+
+/// The committed marks of a source's partitions.
+fn committed_marks(progress: &Progress, source: &str) -> HashMap<i32, PartitionMark> {
+    let Some(held) = progress.sources.get(source) else { return HashMap::new() };
+    held.partitions
+        .iter()
+        .map(|(partition, committed)| (*partition, PartitionMark::from(committed)))
+        .collect()
+}
+
+/// Tells whether any state that is recomputed on a restart reads the source's rows.
+fn rows_needed(plan: &Plan, source: usize) -> bool {
+    let mut reached = vec![false; plan.rels.len()];
+    for (id, rel) in plan.rels.iter().enumerate() {
+        // Followed through stateless operators; durable state ends the path, as it is restored itself.
+        let from = rel.op.inputs().iter().any(|input| reached[*input]);
+        if from && rel.op.is_stateful() && !rel.durable {
+            return true;
+        }
+        reached[id] = matches!(rel.op, Op::Source(at) if at == source) || (from && !rel.op.is_stateful());
+    }
+    false
+}
+
+/// Feeds the rows of a table in one key group.
+fn restore_table(
+    store: &Store,
+    table_id: u32,
+    group: u8,
+    handle: &mut Handle<DeltaBatch>,
+) -> Result<(), RunError> {
+    let mut rows = Rows::new();
+    let mut send = |rows: &mut Rows| {
+        let rows = std::mem::take(rows);
+        let diffs = vec![1; rows.len()];
+        handle.send(DeltaBatch { data: Data::Packed(rows), diffs });
+    };
+    store.scan(table_id, &[group], |_, value| -> Result<(), RunError> {
+        // A tombstone has no row.
+        if let Some(row) = Held::row_of(value) {
+            rows.push(row);
+            if rows.len() >= RESTORED_PER_BATCH {
+                send(&mut rows);
+            }
+        }
+        Ok(())
+    })?;
+    if !rows.is_empty() {
+        send(&mut rows);
+    }
+    Ok(())
+}
+
+/// The stored form of an arrangement.
+struct StoredArrangement<'a> {
+    store: &'a Store,
+    table_id: u32,
+    /// Packed form of the key.
+    key: &'a RowCodec,
+}
+
+/// Feeds the stored updates of an arrangement.
+fn restore_arrangement(
+    store: &Store,
+    restore: Restore,
+    (epoch, owned): (u64, &[u8]),
+    worker: &mut Worker,
+) -> Result<(), RunError> {
+    match restore {
+        Restore::Totals { table_id, key, handle } => {
+            let from = StoredArrangement { store, table_id, key: &key };
+            restore_updates(from, handle, (epoch, owned), worker, Accums::from_bytes)
+        }
+        Restore::Rows { table_id, key, handle } => {
+            let from = StoredArrangement { store, table_id, key: &key };
+            restore_updates(from, handle, (epoch, owned), worker, state::count_of)
+        }
+    }
+}
+
+/// Reads stored updates of the owned key groups, with `read` for their diffs, and sends them to the handle.
+fn restore_updates<R: Diff>(
+    from: StoredArrangement<'_>,
+    mut handle: Handle<Updates<R>>,
+    (epoch, owned): (u64, &[u8]),
+    worker: &mut Worker,
+    read: impl Fn(&[u8]) -> Option<R>,
+) -> Result<(), RunError> {
+    let unreadable = || RunError::Broken("an arrangement in the state is not readable".into());
+    let peers = worker.peers();
+    // Updates of earlier epochs are restored as one of the committed epoch.
+    handle.advance_to(epoch);
+    for group in owned {
+        let mut outgoing = ExchangeBuffer::new(epoch, peers);
+        let mut held = 0;
+        from.store.scan(from.table_id, &[*group], |stored, value| -> Result<(), RunError> {
+            // The stored key is the key group, the packed key and the rest of the row.
+            let stored = &stored[1..];
+            let (key, rest) = stored.split_at(from.key.prefix_len(stored, from.key.columns())?);
+            outgoing.push_key(key);
+            outgoing.push_value(rest, read(value).ok_or_else(unreadable)?);
+            held += 1;
+            // Bounds the memory of a large key group.
+            if held % RESTORED_PER_BATCH == 0 {
+                let full = std::mem::replace(&mut outgoing, ExchangeBuffer::new(epoch, peers));
+                full.into_updates().for_each(|updates| handle.send(updates));
+            }
+            Ok(())
+        })?;
+        outgoing.into_updates().for_each(|updates| handle.send(updates));
+        worker.step();
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Messages from the driver and the workers to the committer.
+
+use std::time::Duration;
+
+use connectors::DeadLetter;
+use dataflows::runtime::epoch::WorkerEpoch;
+use dataflows::source::progress::SourceHead;
+
+use super::encode::Encoded;
+
+/// A message to the committer.
+pub enum ToCommitter {
+    /// A worker has restored the committed epoch.
+    Ready,
+    /// The driver closed an epoch.
+    Head(EpochHead),
+    /// A worker completed an epoch.
+    Report(u64, Box<Report>),
+}
+
+/// The driver's part of an epoch's commit.
+#[derive(Debug, Default)]
+pub struct EpochHead {
+    /// The epoch.
+    pub epoch: u64,
+    /// By source: records read and the next offset of each partition that was read.
+    pub sources: Vec<SourceHead>,
+    /// Timestamps of some of its records, milliseconds, for the latency histogram.
+    pub samples: Vec<i64>,
+}
+
+/// One worker's report of an epoch.
+pub struct Report {
+    /// Its share of the commit.
+    pub share: WorkerEpoch,
+    /// Serialised output by target.
+    pub encoded: Encoded,
+    /// Dead letters.
+    pub dead: Vec<DeadLetter>,
+    /// Time spent decoding and validating.
+    pub decode: Duration,
+    /// Time spent stepping the dataflow and encoding.
+    pub step: Duration,
+}
