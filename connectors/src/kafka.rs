@@ -2,7 +2,7 @@
 //!
 //! A [`KafkaCluster`] is parsed from the options; [`source`] reads one topic of it; [`Topics`] looks
 //! topics up and creates them; [`Publisher`] publishes the outbox, exactly once: the progress topic
-//! ([`progress`]) records how far it is, [`settle()`] compares that with the state at start, and
+//! ([`publisher::progress`]) records how far it is, [`settle()`] compares that with the state at start, and
 //! [`verify_reached`] detects a topic that was deleted and created again. [`Feed`] is a plain
 //! producer, for demos, tests and benches.
 

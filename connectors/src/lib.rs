@@ -3,7 +3,7 @@
 //! A source is opened as a [`Reader`], which is polled for [`schemas::Records`] and seeks to the
 //! offsets of the state. Output arrives here serialised, as the chunks of an epoch's outbox, and is
 //! published by a [`kafka::Publisher`], a [`file::FileWriter`] or a [`Blackhole`]: each makes an
-//! epoch land once, and each tells at start its last published epoch ([`kafka::publisher::settle()`]).
+//! epoch land once, and each tells at start its last published epoch ([`kafka::settle()`]).
 //!
 //! This is the only crate that uses rdkafka. Nothing in it decodes a record's bytes.
 #![deny(missing_docs)]

@@ -30,8 +30,8 @@ mod recursive;
 pub mod windows;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use fail::fail_point;
 use schemas::RowCodec;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::probe::Probe;
@@ -57,10 +57,11 @@ use export::Export;
 use linear::{Deltas, Errors};
 use windows::operator::{PartitionLayout, WindowOperator};
 
-/// Switch for the cut of restarts; false only in the tests' negative control, which shows that restarts are
-/// wrong without it.
-#[doc(hidden)]
-pub static KEEP_CUT: AtomicBool = AtomicBool::new(true);
+/// Returns false in the tests' negative control, which shows that restarts are wrong without the cut.
+fn drops_restored() -> bool {
+    fail_point!("render.keep_restored", |_| false);
+    true
+}
 
 /// Starting point of rendering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,8 +246,11 @@ impl<'s, 'p> Renderer<'s, 'p> {
     /// Returns the input of a stateful operator without the rows that its restored arrangement already holds.
     fn cut_restored(&self, durable: bool, stream: Deltas<'s>) -> Deltas<'s> {
         // State that is not durable starts empty and needs its whole input.
-        let cut = durable && self.start.is_restored() && KEEP_CUT.load(Ordering::Relaxed);
-        if cut { linear::drop_restored(stream, self.start.epoch) } else { stream }
+        if durable && self.start.is_restored() && drops_restored() {
+            linear::drop_restored(stream, self.start.epoch)
+        } else {
+            stream
+        }
     }
 
     /// Renders a GROUP BY whose aggregates are kept in accumulators.

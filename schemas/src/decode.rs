@@ -1,7 +1,7 @@
 //! Decoding of records into rows: the common part of all wire formats' decoders.
 //!
 //! A [`Decoder`] turns the values of [`Records`] into one Arrow batch. A record whose bytes do not
-//! fit becomes a [`Reject`] that names the field, and leaves nothing in the batch. Any column may
+//! fit becomes a [`batch::Reject`] that names the field, and leaves nothing in the batch. Any column may
 //! be NULL, whatever the schema says: NOT NULL is a constraint, checked later, so the batch's schema
 //! is the given one with every field nullable.
 

@@ -31,7 +31,7 @@ impl Encoder {
     }
 
     /// Creates an encoder of Avro records for rows of `schema`, whose form by
-    /// [`avro_schema()`](crate::avro::schema()) is registered under `id`.
+    /// [`avro_schema()`](crate::avro_schema()) is registered under `id`.
     pub fn avro(schema: &Schema, id: u32) -> Result<Encoder, SchemaError> {
         Ok(Encoder::Avro(AvroEncoder::new(schema, id)?))
     }

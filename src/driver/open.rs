@@ -151,7 +151,9 @@ fn open_sinks(
                     writer.claim()?;
                     0
                 } else {
-                    settled_epoch(store, marker.as_ref(), number).with_context(name)?
+                    let at = settled_epoch(store, marker.as_ref(), number).with_context(name)?;
+                    writer.discard_unnoted()?;
+                    at
                 };
                 sinks.after.insert(number, at);
                 sinks.files.insert(number, writer);

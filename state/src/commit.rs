@@ -7,10 +7,7 @@
 
 pub(crate) mod draft;
 
-use std::time::{Duration, Instant};
-
 use fail::fail_point;
-use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 use rocksdb::{WriteBatch, WriteOptions};
 use schemas::{Blobs, Rows};
 
@@ -77,37 +74,17 @@ pub struct OutboxChunk {
     pub bytes: Vec<u8>,
 }
 
-/// Size and phase durations of a commit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CommitStats {
-    /// The epoch.
-    pub epoch: u64,
-    /// Keys put or deleted.
-    pub keys: usize,
-    /// Bytes of the batch.
-    pub bytes: usize,
-    /// Time to check, sort and build the batch.
-    pub prepare: Duration,
-    /// Time to look up held multiplicities.
-    pub read: Duration,
-    /// Time to insert into memtables.
-    pub write: Duration,
-    /// Time to write and sync the log, with any stall.
-    pub sync: Duration,
-}
-
 impl Store {
     /// Commits an epoch. After `Ok` the whole epoch survives any crash. After `Err` none of it does, except
     /// possibly when the disk failed, and this store accepts no further write.
-    pub fn commit(&self, commit: Commit) -> Result<CommitStats, StateError> {
+    pub fn commit(&self, commit: Commit) -> Result<(), StateError> {
         fail_point!("store.commit.before");
         let mut dead = self.lock_writer();
         self.refuse_poisoned()?;
         self.try_commit(commit, &mut dead).inspect_err(|error| self.poison(error))
     }
 
-    fn try_commit(&self, commit: Commit, dead: &mut DeadLetterTotals) -> Result<CommitStats, StateError> {
-        let begun = Instant::now();
+    fn try_commit(&self, commit: Commit, dead: &mut DeadLetterTotals) -> Result<(), StateError> {
         self.check_commit(&commit)?;
         let table_kinds = self.table_kinds();
         let mut draft = Draft::new(self, &table_kinds, &commit);
@@ -128,23 +105,15 @@ impl Store {
             Committed { epoch: commit.epoch, commit_ms: commit.commit_ms, progress: commit.progress };
         self.put_meta_json(&mut draft.batch, "committed", &committed)?;
 
-        let Draft { batch, read, .. } = draft;
-        let mut stats = CommitStats {
-            epoch: commit.epoch,
-            keys: batch.len(),
-            bytes: batch.size_in_bytes(),
-            read,
-            ..CommitStats::default()
-        };
-        stats.prepare = begun.elapsed().saturating_sub(read);
+        let batch = draft.batch;
         // Counted before the write: the publisher may read and publish the output as soon as it is written.
         self.outbox_grew(commit.epoch, &commit.outbox);
         fail_point!("store.write.before");
-        (stats.write, stats.sync) = self.write_synced(batch)?;
+        self.write_synced(batch)?;
         fail_point!("store.write.after");
         *dead = totals;
         self.set_committed(committed);
-        Ok(stats)
+        Ok(())
     }
 
     /// Checks all parts of a commit that can be validated without reading held rows.
@@ -176,21 +145,10 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a batch and syncs the log. Returns the time spent in memtables and the remaining time.
-    pub(crate) fn write_synced(&self, batch: WriteBatch) -> Result<(Duration, Duration), StateError> {
+    /// Writes a batch and syncs the log.
+    pub(crate) fn write_synced(&self, batch: WriteBatch) -> Result<(), StateError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        let mut context = PerfContext::default();
-        context.reset();
-        // The binding's level names are off by one from RocksDB's: this level times waits, which include the
-        // insertion into memtables, but not individual lookups.
-        set_perf_stats(PerfStatsLevel::EnableTimeExceptForMutex);
-        let begun = Instant::now();
-        let written = self.db.write_opt(batch, &options);
-        let all = begun.elapsed();
-        let memtables = Duration::from_nanos(context.metric(PerfMetric::WriteMemtableTime)).min(all);
-        set_perf_stats(PerfStatsLevel::Disable);
-        written.map_err(|source| StateError::database(&self.dir, source))?;
-        Ok((memtables, all - memtables))
+        self.db.write_opt(batch, &options).map_err(|source| StateError::database(&self.dir, source))
     }
 }

@@ -39,7 +39,7 @@ mod table;
 mod verify;
 
 pub use catalogue::{Catalogue, CatalogueEntry, Retention, StateTableKind};
-pub use commit::{Commit, CommitStats, Counts, OutboxChunk, Writes};
+pub use commit::{Commit, Counts, OutboxChunk, Writes};
 pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
 pub use error::StateError;
 pub use files::FilesChecked;

@@ -77,9 +77,10 @@ impl Store {
         let family = table::family(&self.db, table::OUTBOX)?;
         let mut batch = WriteBatch::new();
         self.put_meta_json(&mut batch, &published_key(cluster), published)?;
-        let mut waiting = self.lock_waiting();
         let (from, to) = ((cluster, 0), (cluster, published.epoch));
-        for (&(_, epoch), chunks) in waiting.range(from..=to) {
+        // The lock is not held while the disk is written: the committer notes its output under it. It adds later epochs
+        // only, so the entries of these stay as they are.
+        for (&(_, epoch), chunks) in self.lock_waiting().range(from..=to) {
             for &(part, _) in chunks {
                 batch.delete_cf(family, table::outbox_key(cluster, epoch, part));
             }
@@ -88,7 +89,7 @@ impl Store {
             .write_opt(batch, &WriteOptions::default())
             .map_err(|source| StateError::database(&self.dir, source))?;
         fail_point!("store.published.after");
-        waiting.retain(|key, _| !(from..=to).contains(key));
+        self.lock_waiting().retain(|key, _| !(from..=to).contains(key));
         Ok(())
     }
 

@@ -7,11 +7,9 @@
 use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dataflows::plan::{Plan, Source};
-use dataflows::render::KEEP_CUT;
 use dataflows::runtime::engine::{self, Committed, Opening};
 use dataflows::source::decoder;
 use dataflows::sql::{SqlFile, compile};
@@ -65,7 +63,9 @@ impl Engine {
     /// `partitions` are those of each source at the start.
     pub fn open(plan: &Arc<Plan>, dir: &Path, partitions: &[i32], options: Options) -> Engine {
         let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-        KEEP_CUT.store(options.cut, Ordering::SeqCst);
+        if !options.cut {
+            fail::cfg("render.keep_restored", "return").expect("a failpoint");
+        }
         let opening = Opening {
             plan,
             dir,
@@ -74,7 +74,7 @@ impl Engine {
             decoder: Arc::new(|source: &Source| decoder::of(source, &Arc::default())),
         };
         let opened = engine::Engine::open(opening);
-        KEEP_CUT.store(true, Ordering::SeqCst);
+        fail::remove("render.keep_restored");
         Engine { inner: Some(opened.unwrap()), in_flight: options.in_flight }
     }
 

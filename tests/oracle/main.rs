@@ -17,6 +17,7 @@
 //! | `way` | one history, run one way and compared at every epoch |
 //! | `oracle`, `failing`, `retention`, `event_time`, `lookup`, `control`, `incremental`, `near`, `keyed`, `keys`, `nexmark`, `now`, `recursive`, `taken_back`, `repair` | the tests |
 
+#[cfg(feature = "failpoints")]
 mod control;
 mod duck;
 mod engine;

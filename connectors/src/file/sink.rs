@@ -8,7 +8,7 @@
 //! PLAIN and DEBEZIUM lines are the record's value; UPSERT lines are `{"key":..,"value":..|null}`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ pub struct FileWriter {
 
 impl FileWriter {
     /// Opens or creates the file and cuts off bytes beyond the length of the note. The caller compares the
-    /// marker with the state by [`crate::kafka::publisher::settle()`].
+    /// marker with the state by [`crate::kafka::settle()`].
     pub fn open(
         sink: &FileSink,
         state_id: &str,
@@ -68,6 +68,14 @@ impl FileWriter {
         };
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = opened.map_err(|error| ConnectorError::io(&path, error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let message = "is written by another process".to_owned();
+                return Err(ConnectorError::File { path, message });
+            }
+            Err(TryLockError::Error(error)) => return Err(ConnectorError::io(&path, error)),
+        }
         let found = file.metadata().map_err(|error| ConnectorError::io(&path, error))?.len();
         let refuse = |message: String| Err(ConnectorError::File { path: path.clone(), message });
         if marker.is_none() && found > 0 {
@@ -80,11 +88,16 @@ impl FileWriter {
                 "has {found} bytes, but {length} were written: it was cut short; restore it, or start over with `herald run FILE --fresh`"
             ));
         }
-        file.set_len(length).map_err(|error| ConnectorError::io(&path, error))?;
         let state_id = state_id.to_string();
         let writer = FileWriter { path, note, file, length, marker, state_id, upsert };
         let marker = writer.marker.clone();
         Ok((writer, marker))
+    }
+
+    /// Removes lines behind the last note, which a crash left: their epoch is written again. Only for a state that the
+    /// file belongs to, since to another they are the output of a topology that may run.
+    pub fn discard_unnoted(&mut self) -> Result<(), ConnectorError> {
+        self.file.set_len(self.length).map_err(|error| ConnectorError::io(&self.path, error))
     }
 
     /// Starts over: the file is emptied and belongs to this state (`--fresh`). Also takes over a
@@ -231,6 +244,9 @@ mod tests {
         drop(writer);
         assert_eq!(text(&sink).lines().count(), 2);
         let (mut writer, marker) = FileWriter::open(&sink, "s", true).unwrap();
+        // Looking at the file changes nothing: it may be another state's.
+        assert_eq!(text(&sink).lines().count(), 2);
+        writer.discard_unnoted().unwrap();
         assert_eq!(text(&sink), "{\"key\":{\"a\":1},\"value\":{}}\n");
         assert_eq!(settle(marker.as_ref(), "s", 2, 1, |_| None).unwrap(), 1);
         writer.publish(2, &chunk(&[(Some("{\"a\":1}"), None)])).unwrap();
@@ -248,6 +264,7 @@ mod tests {
         drop(writer);
         assert_eq!(text(&sink), "1\n");
         let (mut writer, marker) = FileWriter::open(&sink, "s", false).unwrap();
+        writer.discard_unnoted().unwrap();
         assert_eq!(text(&sink), "");
         assert_eq!(settle(marker.as_ref(), "s", 1, 0, |_| None).unwrap(), 0);
         writer.publish(1, &chunk(&[(None, Some("1"))])).unwrap();
@@ -268,6 +285,10 @@ mod tests {
         let (_dir, sink) = sink();
         let (mut writer, _) = FileWriter::open(&sink, "s", false).unwrap();
         writer.publish(1, &chunk(&[(None, Some("123"))])).unwrap();
+        // Two processes never write one file.
+        let error = FileWriter::open(&sink, "s", false).unwrap_err().to_string();
+        assert!(error.contains("written by another process"), "{error}");
+        drop(writer);
         std::fs::write(&sink.path, "1").unwrap();
         assert!(FileWriter::open(&sink, "s", false).unwrap_err().to_string().contains("cut short"));
     }
@@ -280,6 +301,7 @@ mod tests {
         assert!(settle(marker.as_ref(), "new", 0, 0, |_| None).is_err());
         writer.claim().unwrap();
         assert_eq!(text(&sink), "");
+        drop(writer);
         let (_, marker) = FileWriter::open(&sink, "new", false).unwrap();
         assert_eq!(settle(marker.as_ref(), "new", 0, 0, |_| None).unwrap(), 0);
     }

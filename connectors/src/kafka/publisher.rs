@@ -172,7 +172,7 @@ impl Publisher {
     }
 
     /// Takes over the transactional id, ends its last transaction and reads the marker.
-    /// The caller compares the marker with the state by [`settle()`].
+    /// The caller compares the marker with the state by [`settle::settle()`].
     pub fn open(
         config: PublisherConfig,
         stop: &AtomicBool,

@@ -4,7 +4,7 @@
 //! that are equal in the order are ordered by their packed bytes, so the result depends on the
 //! rows alone. The three ranks are known by name, because with [`First`] they bound the rows read of a
 //! partition; every other function is evaluated over the whole of it: sums, means and statistics exactly
-//! ([`exact`]), the rest by DataFusion.
+//! (`functions::windows::exact`), the rest by DataFusion.
 
 use std::fmt;
 use std::sync::Arc;

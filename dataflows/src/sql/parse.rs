@@ -3,7 +3,7 @@
 //! A file is tokenised whole, split at `;`, and each statement is parsed on its own, so that every
 //! mistake of every file is reported and not just the first. Herald's clauses are parsed by hand
 //! ([`cursor`]); expressions and queries by `sqlparser`. Window calls in FROM then become derived tables
-//! ([`query::window`]); UNNEST is left for the binder, which calls [`query::unnest::extract`]. A statement
+//! (`query::window`); UNNEST is left for the binder, which calls `query::unnest::extract`. A statement
 //! that does not belong in a topology is refused with a hint at its replacement.
 
 pub mod ast;

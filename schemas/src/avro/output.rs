@@ -1,6 +1,6 @@
 //! Avro output: Confluent's header and one binary datum per row.
 //!
-//! The datum follows the schema that [`avro_schema()`](super::schema()) returns for the same columns:
+//! The datum follows the schema that [`avro_schema()`](crate::avro_schema()) returns for the same columns:
 //! nullable columns are unions with null first, lists are one block, DECIMAL is the shortest form of
 //! its unscaled value, INTERVAL and UUID are PostgreSQL's text.
 

@@ -23,7 +23,7 @@ impl Rows {
 
     /// Takes ownership of a filled buffer; `ends` are ascending and the last one is the buffer's length.
     pub(crate) fn from_parts(bytes: Vec<u8>, ends: Vec<usize>) -> Rows {
-        debug_assert_eq!(ends.last().copied().unwrap_or(0), bytes.len());
+        assert_eq!(ends.last().copied().unwrap_or(0), bytes.len());
         Rows { bytes, ends }
     }
 

@@ -5,7 +5,6 @@
 //! zero is refused.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use rocksdb::WriteBatch;
 
@@ -24,8 +23,6 @@ pub(crate) struct Draft<'a> {
     pub(crate) batch: WriteBatch,
     /// The buffer for keys with their table id.
     key: Vec<u8>,
-    /// The time spent on lookups of held multiplicities.
-    pub(crate) read: Duration,
 }
 
 /// New values by table id and key; None deletes.
@@ -36,7 +33,7 @@ pub(crate) type Diffs<'c> = BTreeMap<u32, Vec<(&'c [u8], i64)>>;
 impl<'a> Draft<'a> {
     pub(crate) fn new(store: &'a Store, table_kinds: &'a StateTableKinds, commit: &Commit) -> Draft<'a> {
         let batch = WriteBatch::with_capacity_bytes(estimate_bytes(commit));
-        Draft { store, table_kinds, epoch: commit.epoch, batch, key: Vec::new(), read: Duration::ZERO }
+        Draft { store, table_kinds, epoch: commit.epoch, batch, key: Vec::new() }
     }
 
     /// Gathers the writes of all workers by table id.
@@ -96,9 +93,7 @@ impl<'a> Draft<'a> {
             let family = self.store.reads().family_of_table(self.table_kinds, table_id)?;
             let changes = self.consolidate(table_id, &diffs)?;
             let rows: Vec<&[u8]> = changes.iter().map(|change| change.0).collect();
-            let begun = Instant::now();
             let held = self.store.reads().multi_get(family, table_id, &rows)?;
-            self.read += begun.elapsed();
             for ((row, diff), held) in changes.into_iter().zip(held) {
                 let before = match held.as_deref() {
                     None => 0,

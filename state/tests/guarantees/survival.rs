@@ -94,9 +94,7 @@ fn a_large_epoch_goes_in() {
             rows.rows.push(&key);
             rows.diffs.push(1);
         }
-        let stats = store.commit(Commit { writes: vec![held], counts: vec![rows], ..epoch(number) }).unwrap();
-        println!("{stats:?}");
-        assert_eq!(stats.keys, 200_005);
+        store.commit(Commit { writes: vec![held], counts: vec![rows], ..epoch(number) }).unwrap();
     }
     assert_eq!(content_len(&store), 250_000);
 }

@@ -186,6 +186,7 @@ impl Semigroup for Accums {
             return;
         }
         // Both vectors are made from one template, so positions agree.
+        assert_eq!(self.accs().len(), other.accs().len(), "accumulators of two templates");
         for (held, add) in self.accs_mut().iter_mut().zip(other.accs()) {
             held.n += add.n;
             match (&mut held.sum, &add.sum) {
@@ -196,7 +197,7 @@ impl Semigroup for Accums {
                 (held, add) => match (held.as_wide(), add.as_wide()) {
                     (Some(sum), Some(add)) => *held = ExactSum::Wide(sum.wrapping_add(add)),
                     // Both sides come from one plan; a mix cannot be built.
-                    _ => debug_assert!(false, "sums of two kinds"),
+                    _ => panic!("sums of two kinds: {held:?} and {add:?}"),
                 },
             }
         }

@@ -1,7 +1,7 @@
 //! Conversion of a group's accumulators to its SQL results.
 //!
 //! Sums and counts of no values are NULL and 0; averages divide exact sums once; statistics come from
-//! [`crate::functions::sums::moments`]. A result that does not fit its type is a failure of that group alone: it goes to the
+//! `functions::sums::moments`. A result that does not fit its type is a failure of that group alone: it goes to the
 //! error table and the group has no row until it fits again.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! GROUP BY input: batches are aggregated to accumulators by key, ready to be arranged.
 //!
 //! One arrangement serves all aggregates of a GROUP BY. Under a key, the empty value carries the
-//! accumulators (in the diff, see [`crate::functions::sums::accum`]); every other value is an entry of an ordered
+//! accumulators (in the diff, see `functions::sums::accum`); every other value is an entry of an ordered
 //! index, `[slot] ++ packed argument`, counted in its diff, from which min and max read the head
 //! (max stores the complement, so that its head is the greatest). Each incoming batch is aggregated
 //! by key before it is arranged, so the arrangement receives an update per key, not per row. DISTINCT is a
@@ -50,9 +50,9 @@ pub struct AggregateSlot {
 /// Location of an aggregate's state.
 #[derive(Clone)]
 pub enum AccumulatorLocation {
-    /// Position in [`Accums::accs`], and the scale of a decimal argument.
+    /// Position in `Accums::accs`, and the scale of a decimal argument.
     Acc(usize, i8),
-    /// Positions in [`Accums::accs`] of a statistic's sums.
+    /// Positions in `Accums::accs` of a statistic's sums.
     Moments(Range<usize>),
     /// First byte of its index entries, and the argument's packed form.
     Index(u8, RowCodec),

@@ -3,10 +3,10 @@
 //! `remove_final` indexes the content of an arrangement by time. When the horizon passes a time at the end
 //! of an epoch, it reads the content of that time and sends its removal back into the arrangement, one
 //! epoch later, so that merging frees the memory and the operator that owns the state deletes it there as
-//! any other removed content. A GROUP BY is informed of the expired groups ([`ExpiredKeys`]) and emits
+//! any other removed content. A GROUP BY is informed of the expired groups (`ExpiredKeys`) and emits
 //! nothing for them; below a join `hold_back_final` drops the resulting changes: by the plan's invariants
 //! nothing else can change a row that was final before. A row that changes dropped content breaks those
-//! invariants and stops the worker. An [`ExpiryRule`] decides on the content due at a horizon: in this module
+//! invariants and stops the worker. An `ExpiryRule` decides on the content due at a horizon: in this module
 //! groups and rows by a time they hold, in `sessions` the rows of ended sessions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
