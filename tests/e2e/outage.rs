@@ -77,9 +77,10 @@ fn a_broker_that_goes_away_is_waited_for() {
     assert_eq!(answers(&listen, "healthz"), Some(200), "an outage is no reason to restart the process");
 
     servers::start_kafka(kafka.path());
+    // No record comes to show that the outage is over.
+    wait_until(&herald, "readiness again", || answers(&listen, "readyz") == Some(200));
     produce(broker, "outage", 50..100);
     wait_until(&herald, "the output after the outage", || numbers(broker, "outage").len() >= 100);
-    wait_until(&herald, "readiness again", || answers(&listen, "readyz") == Some(200));
     let ended = herald.terminate(PATIENCE);
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
     assert_eq!(numbers(broker, "outage"), (0..100).collect::<Vec<i32>>());

@@ -92,6 +92,10 @@ impl TopicWatch {
         let begins: Vec<i64> = begins.into_iter().map_while(|begin| begin).collect();
         let count = known + begins.len() as i32;
         let Ok(ends) = known_offsets(consumer, topic, 0..count, Offset::End, REQUEST_TIMEOUT) else { return };
+        // Every partition's leader answered: an outage is over, even where no record comes to show it.
+        if !ends.is_empty() && ends.iter().all(Option::is_some) {
+            consumer.context().clear_last_error();
+        }
         let mut bounds = self.bounds();
         bounds.ends.extend(&begins);
         bounds.begins.extend(begins);
