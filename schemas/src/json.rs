@@ -52,6 +52,23 @@ impl JsonOptions {
 }
 
 /// A decoder of JSON objects into rows of one schema.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow::datatypes::{DataType, Field, Schema};
+/// use schemas::{JsonDecoder, JsonOptions, Records};
+///
+/// let schema = Arc::new(Schema::new(vec![Field::new("points", DataType::Int64, true)]));
+/// let mut decoder = JsonDecoder::new(schema, JsonOptions::default())?;
+/// let mut records = Records::new(0);
+/// records.push(0, None, None, Some(br#"{"points":5}"#));
+/// records.push(1, None, None, Some(br#"{"points":"many"}"#));
+/// let decoded = decoder.decode(&records)?;
+/// // A record that does not fit is a value with its reason, not an error.
+/// assert_eq!((decoded.rows, decoded.rejects.len()), (vec![0], 1));
+/// assert!(decoded.rejects[0].message.starts_with("field points: "));
+/// # Ok::<(), schemas::SchemaError>(())
+/// ```
 #[derive(Debug)]
 pub struct JsonDecoder {
     batch: Batch,
@@ -182,6 +199,9 @@ impl JsonDecoder {
                 self.reader.read_value(node, column, json, value)?;
             }
             (other, ..) => {
+                // The first byte tells the kind of a value only if the rest is one: `nope` is no null.
+                json.known_skip(other).map_err(syntax_error)?;
+                json.finish().map_err(syntax_error)?;
                 return Err(Fail::new(format!("a JSON object is expected, not {}", describe_peek(other))));
             }
         }

@@ -254,6 +254,17 @@ fn bad_records_leave_no_trace() {
     assert_eq!(decoder.decode(&records(["{}"])).unwrap().batch.num_rows(), 1);
 }
 
+/// A message that is no JSON at all is told as that, whatever its first byte is.
+#[test]
+fn a_message_that_is_no_json_is_not_taken_for_a_value() {
+    let mut decoder = decoder(vec![Field::new("a", DataType::Int32, true)]);
+    let texts = ["not json", "nope", "true story", "\"abc", "[1", "null", "[1]"];
+    let decoded = decoder.decode(&records(texts)).unwrap();
+    let no_json: Vec<bool> =
+        decoded.rejects.iter().map(|reject| reject.message.starts_with("this is not JSON: ")).collect();
+    assert_eq!(no_json, [true, true, true, true, true, false, false], "{:?}", decoded.rejects);
+}
+
 #[test]
 fn depth_is_bounded() {
     let deep = format!("{{\"u\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
