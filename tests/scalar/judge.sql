@@ -1,6 +1,10 @@
 -- What docs/sql.md says that Herald means otherwise, in PostgreSQL's words: the operators and functions of this
 -- schema stand before PostgreSQL's own. Then `judge`, which asks an expression.
 
+-- Beyond INT an array has no item.
+CREATE FUNCTION subscript (x bigint) RETURNS int IMMUTABLE LANGUAGE sql AS
+  'SELECT CASE WHEN x BETWEEN -2147483648 AND 2147483647 THEN x::int END';
+
 -- DOUBLE beyond its range is Infinity or NaN, and there is one zero.
 DO $float$
 DECLARE
