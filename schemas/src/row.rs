@@ -62,6 +62,24 @@ pub(crate) enum Kind {
 }
 
 /// A codec that packs and unpacks rows of given column types.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow::array::{ArrayRef, Int64Array, StringArray};
+/// use arrow::datatypes::DataType;
+///
+/// let codec = schemas::RowCodec::new(&[DataType::Utf8, DataType::Int64])?;
+/// let names: ArrayRef = Arc::new(StringArray::from(vec!["ben", "anna"]));
+/// let points: ArrayRef = Arc::new(Int64Array::from(vec![7, 5]));
+/// let rows = codec.encode(&[names, points])?;
+/// // Packed rows compare as bytes, in SQL's order.
+/// let mut sorted: Vec<&[u8]> = rows.iter().collect();
+/// sorted.sort_unstable();
+/// let columns = codec.decode(sorted.into_iter())?;
+/// let points = columns[1].as_any().downcast_ref::<Int64Array>().unwrap();
+/// assert_eq!(points.values().to_vec(), [5, 7]);
+/// # Ok::<(), schemas::SchemaError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RowCodec {
     types: Vec<DataType>,

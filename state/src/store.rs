@@ -32,6 +32,19 @@ use read::{Reads, Scan, Slice};
 use snapshot::Snapshot;
 
 /// The state of one topology, open for reading and writing by this process alone.
+///
+/// ```
+/// use state::{Commit, Progress, Store, StoreOptions};
+///
+/// let dir = tempfile::tempdir().unwrap();
+/// let options = StoreOptions { create: true, topology: Some("games".into()), ..StoreOptions::default() };
+/// let store = Store::open(&dir.path().join("state"), &options)?;
+/// store.commit(Commit { epoch: 1, commit_ms: 1_700_000_000_000, progress: Progress::default(), ..Commit::default() })?;
+/// assert_eq!(store.meta().epoch, 1);
+/// // Epochs only go up; a commit that does not follow changes nothing.
+/// assert!(store.commit(Commit { epoch: 1, ..Commit::default() }).is_err());
+/// # Ok::<(), state::StateError>(())
+/// ```
 pub struct Store {
     pub(crate) db: DB,
     pub(crate) dir: PathBuf,

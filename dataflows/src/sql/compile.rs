@@ -26,6 +26,23 @@ use crate::plan::{Op, Plan, Rel, RelId, View};
 
 /// Compiles the files of a topology. `columns_of` gives the columns of relations that leave them out.
 ///
+/// ```
+/// use dataflows::sql::{SqlFile, compile};
+///
+/// let text = "CREATE SOURCE games (player VARCHAR, points BIGINT)
+///             WITH (connector = 'file', path = 'games.jsonl') FORMAT PLAIN ENCODE JSON;
+///             CREATE MATERIALIZED VIEW totals AS SELECT player, sum(points) AS points FROM games GROUP BY player;";
+/// let compiled = |text: &str| {
+///     let file = SqlFile { name: "games.sql".to_owned(), text: text.to_owned() };
+///     compile(&[file], &|_| None, &|path| std::fs::read_to_string(path), &|_| Ok(None))
+/// };
+/// let plan = compiled(text).unwrap();
+/// assert_eq!((plan.sources.len(), plan.views[0].name.as_str()), (1, "totals"));
+/// // A mistake has its place.
+/// let mistakes = compiled(&text.replace("sum(points)", "sum(point)")).unwrap_err();
+/// assert!(mistakes[0].to_string().starts_with("games.sql:3:"), "{}", mistakes[0]);
+/// ```
+///
 /// # Errors
 /// Every mistake, in the order of their positions.
 pub fn compile(
