@@ -338,18 +338,23 @@ impl Metrics {
         Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
     }
 
-    /// The end-to-end latency below which a share `q` of the observations lies, in seconds: the
-    /// upper bound of the histogram's bucket. None before the first observation.
+    /// The end-to-end latency below which a share `q` of the observations lies, in seconds, interpolated within the
+    /// histogram's bucket. None before the first observation, and beyond the last bucket.
     pub fn latency_quantile(&self, q: f64) -> Option<f64> {
         let families = self.end_to_end.collect();
         let metric = families.first()?.get_metric().first()?;
         let histogram = metric.get_histogram();
-        let wanted = (histogram.get_sample_count() as f64 * q).ceil().max(1.0) as u64;
-        histogram
-            .get_bucket()
-            .iter()
-            .find(|bucket| bucket.cumulative_count() >= wanted)
-            .map(|bucket| bucket.upper_bound())
+        let wanted = (histogram.get_sample_count() as f64 * q).max(1.0);
+        let (mut lower, mut below) = (0.0, 0);
+        for bucket in histogram.get_bucket() {
+            let (upper, count) = (bucket.upper_bound(), bucket.cumulative_count());
+            if count as f64 >= wanted {
+                let inside = (wanted - below as f64) / (count - below).max(1) as f64;
+                return Some(lower + (upper - lower) * inside);
+            }
+            (lower, below) = (upper, count);
+        }
+        None
     }
 }
 
@@ -445,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_bucket_bounds() -> Result<()> {
+    fn quantiles_are_interpolated_within_buckets() -> Result<()> {
         let metrics = Metrics::new("t")?;
         assert_eq!(metrics.latency_quantile(0.5), None);
         for _ in 0..99 {

@@ -6,8 +6,9 @@
 //! terminal the view is redrawn until Ctrl-C; elsewhere it is printed once.
 
 mod eject;
+mod screen;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,20 +20,29 @@ use connectors::generate::matches::champion_record;
 use connectors::kafka::Feed;
 use connectors::{MatchOptions, Matches, MockKafka, murmur2_partition};
 use dataflows::sql::SqlFile;
+use tokio::runtime::Runtime;
 
-use crate::cli::{DemoArgs, OutputFormat};
+use crate::cli::{DemoArgs, OutputFormat, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Status, Summary};
 use crate::metrics::Metrics;
 use crate::query::{InProcessQueries, format};
+use crate::serve::{self, Served};
 use crate::topology::Network;
 use crate::{run, topology};
+use screen::Screen;
 
 /// The topology of the demo.
 pub(crate) const SQL: &str = include_str!("../../dataflows/topologies/match_analytics.sql");
-/// The query whose rows are shown.
-const QUESTION: &str = "SELECT window_start AS hour, platform, coalesce(champion_name, 'unknown') AS champion, games, wins, \
+/// The query whose rows are shown, on a screen of 100 columns and more.
+const WIDE: &str = "SELECT window_start AS hour, platform, coalesce(champion_name, 'unknown') AS champion, games, wins, \
      round(win_rate, 3) AS win_rate, round(avg_kills, 1) AS kills, round(avg_deaths, 1) AS deaths, round(avg_assists, 1) AS assists \
-     FROM champion_hourly ORDER BY games DESC, window_start DESC, platform, champion_id LIMIT 10";
+     FROM champion_hourly ORDER BY games DESC, window_start DESC, platform, champion_id LIMIT ";
+/// The same on a narrower one.
+const NARROW: &str = "SELECT to_char(window_start, 'Mon DD HH24:MI') AS hour, platform, coalesce(champion_name, 'unknown') AS champion, \
+     games, round(win_rate, 3) AS win_rate, round(avg_kills, 1) AS kills \
+     FROM champion_hourly ORDER BY games DESC, window_start DESC, platform, champion_id LIMIT ";
+/// Lines of a frame that are not rows of the query.
+const FRAME_LINES: usize = 16;
 const PARTITIONS: i32 = 4;
 /// Default duration of a demo whose output is no terminal.
 const UNWATCHED_TIME: Duration = Duration::from_secs(10);
@@ -59,12 +69,11 @@ pub fn command(args: &DemoArgs) -> Result<()> {
     run::stop_on_signals(&runtime, handle.clone(), scratch.path().to_owned())?;
     let metrics = Arc::new(Metrics::new("demo")?);
     let feed = Feed::open(&kafka.cluster())?;
-    let engine = start_engine(&kafka.bootstrap(), scratch.path(), metrics.clone(), handle.clone())?;
+    let (engine, url) =
+        start_engine(&kafka.bootstrap(), scratch.path(), metrics.clone(), (&runtime, handle.clone()))?;
     let generator = Generator::start(feed, args.rate, handle.clone());
-    let shown = draw_results(
-        &Scene { watched, time, state: scratch.path(), metrics: &metrics, handle: &handle },
-        &engine,
-    );
+    let scene = Scene { watched, time, state: scratch.path(), metrics: &metrics, handle: &handle, url };
+    let shown = draw_results(&scene, &engine);
     handle.stop();
     generator.stop();
     let ended = engine.join().map_err(|_| anyhow!("the engine failed unexpectedly"))?;
@@ -72,13 +81,13 @@ pub fn command(args: &DemoArgs) -> Result<()> {
     shown
 }
 
-/// Starts the topology on a thread of its own.
+/// Starts the topology on a thread of its own, served on the default port if that is free; returns where.
 fn start_engine(
     bootstrap: &str,
     state: &Path,
     metrics: Arc<Metrics>,
-    handle: DriverHandle,
-) -> Result<JoinHandle<Result<Summary>>> {
+    (runtime, handle): (&Runtime, DriverHandle),
+) -> Result<(JoinHandle<Result<Summary>>, Option<String>)> {
     let file = SqlFile { name: "match_analytics.sql".to_owned(), text: SQL.to_owned() };
     let variables = topology::Variables::only(&[("KAFKA_BOOTSTRAP", bootstrap)]);
     let config = DriverConfig {
@@ -93,10 +102,18 @@ fn start_engine(
         skip_lost_records: false,
         memory: crate::driver::budget::DEFAULT_BYTES,
     };
-    std::thread::Builder::new()
+    let args = ServeArgs::default();
+    let http = serve::bind(&args)?;
+    let url = http.as_ref().map(serve::HttpListener::url).transpose()?;
+    if let Some(http) = http {
+        let served = Served::new(&config, &args, handle.clone(), metrics.clone());
+        handle.fate().clone().spawn_task(runtime, "HTTP server", serve::serve(http, served));
+    }
+    let engine = std::thread::Builder::new()
         .name("herald-engine".to_owned())
         .spawn(move || driver::run(config, metrics, handle))
-        .context("cannot start the engine's thread")
+        .context("cannot start the engine's thread")?;
+    Ok((engine, url))
 }
 
 /// A thread that produces matches at a steady rate until it is stopped.
@@ -189,46 +206,69 @@ struct Scene<'a> {
     state: &'a Path,
     metrics: &'a Metrics,
     handle: &'a DriverHandle,
+    url: Option<String>,
 }
 
-/// Draws the results until the time is over or the engine ends.
+/// Draws the results until the time is over or the engine ends, and says what comes next.
 fn draw_results(scene: &Scene<'_>, engine: &JoinHandle<Result<Summary>>) -> Result<()> {
     let began = Instant::now();
     let over = || engine.is_finished() || scene.time.is_some_and(|time| began.elapsed() >= time);
-    let mut out = std::io::stdout();
-    let clear = if scene.watched { "\x1b[H\x1b[J" } else { "" };
-    writeln!(out, "{clear}{TITLE}\n")?;
-    out.flush()?;
+    let screen = Screen::open(scene.watched);
     let mut states = None;
+    let mut last = String::new();
     while !over() {
-        std::thread::sleep(Duration::from_millis(if scene.watched { 500 } else { 100 }));
         let status = scene.handle.status();
-        if scene.watched && status.epoch > 0 {
-            let frame = draw_frame(scene, &status, &mut states)?;
-            write!(out, "{clear}{TITLE}\n\n{frame}\nCtrl-C ends the demo.\n")?;
-            out.flush()?;
+        if scene.watched {
+            last = match status.epoch {
+                0 => format!("{TITLE}\n\nstarting"),
+                _ => frame(scene, &status, &mut states, screen.size())?,
+            };
+            screen.draw(&format!("{last}\n{}", hint(scene.url.as_deref())))?;
         }
+        std::thread::sleep(Duration::from_millis(if scene.watched { 500 } else { 100 }));
     }
     let status = scene.handle.status();
     if !scene.watched && status.epoch > 0 {
-        write!(out, "{}", draw_frame(scene, &status, &mut states)?)?;
-        out.flush()?;
+        last = frame(scene, &status, &mut states, screen.size())?;
     }
+    drop(screen);
+    println!("{last}\n{NEXT}");
     Ok(())
 }
 
-const TITLE: &str = "Herald demo: generated matches -> Kafka -> match_analytics.sql -> Kafka, all in this process.\n\
-     This Kafka is librdkafka's mock, which is without transactions: exactly-once takes a real one.";
+const TITLE: &str = "Herald demo: generated matches -> Kafka -> SQL -> Kafka, in this process";
+/// Next steps after the demo.
+const NEXT: &str = "This Kafka was librdkafka's mock, which has no transactions: exactly-once\n\
+     takes a real one. What next:\n  \
+     herald demo --eject DIR   this topology as files, with data and a test\n  \
+     herald init               a topology of yours from a sample of your records\n  \
+     herald --help             all commands";
 
-/// One frame: the numbers, and the rows of the query.
-fn draw_frame(scene: &Scene<'_>, status: &Status, states: &mut Option<InProcessQueries>) -> Result<String> {
+fn hint(url: Option<&str>) -> String {
+    match url {
+        Some(url) => format!(
+            "Elsewhere: herald status; herald query \"SHOW TABLES\" --url {url}\nCtrl-C ends the demo."
+        ),
+        None => "Ctrl-C ends the demo.".to_owned(),
+    }
+}
+
+/// One frame for a screen of so many columns and lines: the numbers, and the rows of the query.
+fn frame(
+    scene: &Scene<'_>,
+    status: &Status,
+    states: &mut Option<InProcessQueries>,
+    (columns, lines): (usize, usize),
+) -> Result<String> {
     let open = match states.take() {
         Some(open) => open,
         None => InProcessQueries::open(scene.state)?,
     };
-    let answer = states.insert(open).answer(QUESTION)?;
-    let mut text = status_text(scene.metrics, status);
-    text.push_str("\nchampion_hourly, the most played champions of an hour:\n");
+    let rows = lines.saturating_sub(FRAME_LINES).clamp(3, 20);
+    let question = if columns < 100 { NARROW } else { WIDE };
+    let answer = states.insert(open).answer(&format!("{question}{rows}"))?;
+    let mut text = format!("{TITLE}\n\n{}", status_text(scene.metrics, status));
+    text.push_str("\nMost played champions of an hour (champion_hourly):\n");
     text.push_str(&format::answer_text(&answer, OutputFormat::Table)?);
     Ok(text)
 }
@@ -240,7 +280,7 @@ fn status_text(metrics: &Metrics, status: &Status) -> String {
         None => "unknown".to_owned(),
     };
     let mut text = format!(
-        "epoch {} (published {}); from record to published sink, half within {}, 99% within {}\n",
+        "epoch {}, published {}; record to sink {} in the middle, {} at 99%\n",
         status.epoch,
         status.published,
         latency(0.5),
@@ -248,13 +288,10 @@ fn status_text(metrics: &Metrics, status: &Status) -> String {
     );
     for source in &status.sources {
         let read: u64 = source.outcomes.values().sum();
-        let parts: Vec<String> = schemas::Outcome::ALL
-            .iter()
-            .map(|outcome| {
-                let count = source.outcomes.get(outcome.name()).copied().unwrap_or(0);
-                format!("{count} {}", outcome.name())
-            })
-            .collect();
+        let outcomes = schemas::Outcome::ALL.iter().map(|outcome| outcome.name());
+        let counts = outcomes.map(|name| (name, source.outcomes.get(name).copied().unwrap_or(0)));
+        let parts: Vec<String> =
+            counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
         text.push_str(&format!("{}: {read} read = {}\n", source.name, parts.join(" + ")));
     }
     if let Some(error) = &status.last_error {
