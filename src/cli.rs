@@ -116,7 +116,7 @@ pub enum Command {
 pub struct InitArgs {
     /// The directory for the files. Default: the current one.
     pub dir: Option<PathBuf>,
-    /// Sample this Kafka topic.
+    /// Sample this Kafka topic. Without --topic and --from a few made-up matches are the sample.
     #[arg(long, value_name = "TOPIC", requires = "bootstrap")]
     pub topic: Option<String>,
     /// The topic's brokers: HOST:PORT,...
@@ -201,7 +201,8 @@ pub struct Asked {
     /// The topology whose state in .herald to read.
     #[arg(long, conflicts_with_all = ["state", "url"])]
     pub name: Option<String>,
-    /// Ask a running topology instead, at the address it listens on. HERALD_READ_TOKEN is sent if it is set.
+    /// Ask a running topology instead, at the address it listens on. Default: HERALD_URL, if no state is named. HERALD_READ_TOKEN
+    /// is sent if it is set.
     #[arg(long, conflicts_with = "state")]
     pub url: Option<String>,
     /// Output format.
@@ -210,6 +211,15 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// With the address in HERALD_URL where neither a state nor an address is given, by flag or variable.
+    pub fn or_environment(mut self) -> Asked {
+        let given = self.url.is_some() || self.state.is_some() || self.name.is_some();
+        if !given && std::env::var_os("HERALD_STATE").is_none() {
+            self.url = std::env::var("HERALD_URL").ok().filter(|url| !url.is_empty());
+        }
+        self
+    }
+
     /// The arguments of a query of the same state or topology.
     pub fn into_query(self) -> QueryArgs {
         QueryArgs { sql: None, file: None, asked: self, limits: QueryLimits::default() }

@@ -32,6 +32,14 @@ const MAX_TEXTS: usize = 2048;
 
 /// Starts logging for the whole process.
 pub fn start(format: LogFormat, level: &str) -> Result<()> {
+    // A single word that is no level would be taken for the name of a module, and nothing be logged.
+    let is_level =
+        ["off", "error", "warn", "info", "debug", "trace"].contains(&level.to_lowercase().as_str());
+    if !is_level && level.chars().all(char::is_alphanumeric) {
+        return Err(mistake(format!(
+            "--log-level {level:?} (HERALD_LOG_LEVEL) is not a level: write error, warn, info, debug or trace"
+        )));
+    }
     let filter = EnvFilter::try_new(level).map_err(|error| {
         mistake(format!(
             "--log-level {level:?} is not a level or filter: {error}. Write error, warn, info, debug or trace"

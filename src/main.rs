@@ -29,7 +29,24 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if !matches!(cli.command, Command::Run(_)) {
+        end_on_closed_pipe();
+    }
     exit::report(dispatch(&cli))
+}
+
+/// Ends a command whose reader has left (`herald status | head -1`) without a word, as other commands end.
+fn end_on_closed_pipe() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>();
+        if said
+            .is_some_and(|said| said.starts_with("failed printing to stdout") && said.contains("Broken pipe"))
+        {
+            std::process::exit(0);
+        }
+        default(panic);
+    }));
 }
 
 fn dispatch(cli: &Cli) -> anyhow::Result<()> {

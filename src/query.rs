@@ -60,7 +60,7 @@ pub struct Answer {
 /// `herald query`.
 pub fn command(args: &QueryArgs) -> Result<()> {
     let sql = &query_text(args)?;
-    let asked = &args.asked;
+    let asked = &args.asked.clone().or_environment();
     let mut out = std::io::stdout().lock();
     match &asked.url {
         Some(url) => out.write_all(query_over_http(url, sql, asked.format)?.as_bytes())?,

@@ -54,17 +54,27 @@ pub fn command(args: &InitArgs) -> Result<()> {
     let records = origin.read_sample()?;
     let sample = Sample::of(records.iter().map(Vec::as_slice)).map_err(mistake)?;
     let name = args.name.clone().unwrap_or_else(|| origin.relation_name());
+    if !columns::is_plain_name(&name) {
+        return Err(mistake(format!(
+            "--name {name:?}: write a name of lower-case letters, digits and _ that is no word of SQL"
+        )));
+    }
     let (topology, test) = (dir.join(format!("{name}.sql")), dir.join(format!("{name}.test.sql")));
     for file in [&topology, &test] {
         if file.exists() {
             return Err(mistake(format!("{} exists. Name another topology with --name", file.display())));
         }
     }
-    write_new(&topology, &topology_sql(&name, &origin, &sample, records.len()))?;
-    write_new(&test, &test_script(&name, &records))?;
+    write_new(&topology, &topology_sql(&name, &origin, &sample, records.len() - sample.fitting.len()))?;
+    let fitting: Vec<&[u8]> = sample.fitting.iter().map(|at| records[*at].as_slice()).collect();
+    write_new(&test, &test_script(&name, &fitting))?;
     // Fills in the view's rows as the test's expectation.
-    super::test::fill_expectations(&test)
-        .context("the topology that was made does not run: please report it")?;
+    let filled = super::test::fill_expectations(&test);
+    if filled.is_err() {
+        // Half a topology would be in the way of the next try.
+        let _ = (std::fs::remove_file(&topology), std::fs::remove_file(&test));
+    }
+    filled.context("the topology that was made does not run: please report it")?;
     let (topology, test) = (topology.display(), test.display());
     println!(
         "Wrote {topology} and {test}, from {} records. Next:\n  \
@@ -138,16 +148,12 @@ impl Origin {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
         let name: String = given.chars().map(plain).collect();
         let name = name.trim_matches('_');
-        if name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            name.to_owned()
-        } else {
-            format!("t_{name}")
-        }
+        if columns::is_plain_name(name) { name.to_owned() } else { format!("t_{name}") }
     }
 }
 
 /// The topology: a source with the inferred columns, a view that counts its records, and a sink of the view.
-fn topology_sql(name: &str, origin: &Origin, sample: &Sample, records: usize) -> String {
+fn topology_sql(name: &str, origin: &Origin, sample: &Sample, others: usize) -> String {
     let (what, from) = match origin {
         Origin::Topic { topic, .. } => (format!("topic {topic}"), kafka_options(origin, topic, "")),
         Origin::File(path) => {
@@ -163,14 +169,16 @@ fn topology_sql(name: &str, origin: &Origin, sample: &Sample, records: usize) ->
     lines.extend(
         sample.time.iter().map(|time| format!("  WATERMARK FOR {time} AS {time} - INTERVAL '1 minute'")),
     );
+    // A column of the records that is called as a window's would be ambiguous.
+    let windows = |column: &str| ["window_start", "window_end"].contains(&column);
     let (columns, relation, groups, key) = match &sample.time {
-        Some(time) => (
+        Some(time) if !sample.columns.iter().any(|column| windows(&column.name)) => (
             "window_start, window_end, count(*) AS records",
             format!("TUMBLE({name}, {time}, INTERVAL '1 hour')"),
             "\n  GROUP BY window_start, window_end",
             "window_start",
         ),
-        None => ("'all' AS part, count(*) AS records", name.to_owned(), "\n  GROUP BY 1", "part"),
+        _ => ("'all' AS part, count(*) AS records", name.to_owned(), "\n  GROUP BY 1", "part"),
     };
     let to = match origin {
         Origin::Topic { .. } => {
@@ -180,8 +188,14 @@ fn topology_sql(name: &str, origin: &Origin, sample: &Sample, records: usize) ->
             format!("connector = 'file', path = '{name}_totals.out.jsonl', primary_key = '{key}'")
         }
     };
+    let passed_over = match others {
+        0 => String::new(),
+        n => format!("-- {n} more were no JSON objects: they become dead letters.\n"),
+    };
+    let records = sample.fitting.len();
     format!(
         "-- Columns from {records} records of {what}. Look them over: a column that was never null may still be so.\n\
+         {passed_over}\
          CREATE {create} {name} (\n{}{conflict}\nWITH ({from})\nFORMAT PLAIN ENCODE JSON;\n\n\
          CREATE MATERIALIZED VIEW {name}_totals AS\n  SELECT {columns}\n  FROM {relation}{groups};\n\n\
          CREATE SINK {name}_totals_out FROM {name}_totals\nWITH ({to})\nFORMAT UPSERT ENCODE JSON;\n",
@@ -201,7 +215,7 @@ fn kafka_options(origin: &Origin, topic: &str, more: &str) -> String {
 }
 
 /// A test that feeds the first records, with expectations that have no rows yet.
-fn test_script(name: &str, records: &[Vec<u8>]) -> String {
+fn test_script(name: &str, records: &[&[u8]]) -> String {
     let lines =
         records.iter().take(TEST_RECORDS).map(|record| String::from_utf8_lossy(record).replace('\n', " "));
     format!(

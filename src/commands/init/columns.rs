@@ -22,7 +22,8 @@ enum Kind {
 /// A column, or a field of a struct.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
-    name: String,
+    /// Its name in the records.
+    pub name: String,
     kind: Kind,
     required: bool,
 }
@@ -30,6 +31,8 @@ pub struct Column {
 /// Columns that fit a sample of records.
 #[derive(Debug)]
 pub struct Sample {
+    /// The records that they fit, by their place; the others are no JSON objects.
+    pub fitting: Vec<usize>,
     /// The columns, in the order in which they were first seen.
     pub columns: Vec<Column>,
     /// A column named like an id whose values are all present and all different.
@@ -41,32 +44,110 @@ pub struct Sample {
 /// Most fields of an object; one with more becomes a JSONB column.
 const MAX_FIELDS: usize = 200;
 /// Words that must be quoted as names of columns.
-const RESERVED: [&str; 30] = [
-    "all", "and", "as", "by", "case", "cast", "check", "column", "create", "cross", "distinct", "else",
-    "end", "from", "full", "group", "having", "in", "join", "left", "limit", "not", "on", "or", "order",
-    "select", "table", "user", "when", "where",
+const RESERVED: [&str; 72] = [
+    "all",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "between",
+    "by",
+    "case",
+    "cast",
+    "check",
+    "column",
+    "constraint",
+    "create",
+    "cross",
+    "current",
+    "default",
+    "desc",
+    "distinct",
+    "drop",
+    "else",
+    "end",
+    "except",
+    "exists",
+    "false",
+    "fetch",
+    "filter",
+    "for",
+    "from",
+    "full",
+    "group",
+    "having",
+    "in",
+    "inner",
+    "insert",
+    "intersect",
+    "interval",
+    "into",
+    "is",
+    "join",
+    "lateral",
+    "left",
+    "like",
+    "limit",
+    "natural",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "or",
+    "order",
+    "outer",
+    "over",
+    "partition",
+    "primary",
+    "right",
+    "row",
+    "rows",
+    "select",
+    "set",
+    "some",
+    "table",
+    "then",
+    "to",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "values",
+    "when",
+    "where",
 ];
 
 impl Sample {
-    /// Infers the columns of these records.
+    /// Infers the columns of these records; records that are no JSON objects are passed over.
     ///
     /// # Errors
-    /// A message if a record is no JSON object.
+    /// The reason why the first record does not fit, if none does.
     pub fn of<'a>(records: impl Iterator<Item = &'a [u8]>) -> Result<Sample, String> {
-        let (mut kind, mut count) = (Kind::Unknown, 0);
+        let (mut kind, mut fitting, mut reason) = (Kind::Unknown, Vec::new(), String::new());
         let mut values: HashMap<String, HashSet<String>> = HashMap::new();
         for (at, record) in records.enumerate() {
-            let value: Value = serde_json::from_slice(record)
-                .map_err(|error| format!("record {} is no JSON: {error}", at + 1))?;
+            let value = serde_json::from_slice(record).unwrap_or_else(|error| {
+                reason = format!("record {} is no JSON: {error}", at + 1);
+                Value::Null
+            });
             let Value::Object(fields) = &value else {
-                return Err(format!("record {} is no JSON object, so it has no columns", at + 1));
+                if reason.is_empty() {
+                    reason = format!("record {} is no JSON object, so it has no columns", at + 1);
+                }
+                continue;
             };
             for (name, value) in fields.iter().filter(|(_, value)| value.is_string() || value.is_i64()) {
                 values.entry(name.clone()).or_default().insert(value.to_string());
             }
             kind = merge_kinds(kind, kind_of(&value));
-            count = at + 1;
+            fitting.push(at);
         }
+        if fitting.is_empty() {
+            return Err(reason);
+        }
+        let count = fitting.len();
         let Kind::Struct(mut columns) = kind else {
             return Err("the records have too many fields for columns".to_owned());
         };
@@ -85,7 +166,7 @@ impl Sample {
             let name = Some(identifier(&column.name));
             column.required = name == key || name == time;
         }
-        Ok(Sample { columns, key, time })
+        Ok(Sample { fitting, columns, key, time })
     }
 }
 
@@ -117,10 +198,14 @@ impl Kind {
 
 /// A name in SQL: quoted if it would otherwise be folded or misread.
 fn identifier(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+    if is_plain_name(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// Tells whether SQL reads a name as it is written, without quotes.
+pub fn is_plain_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && !RESERVED.contains(&name);
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+        && !RESERVED.contains(&name)
 }
 
 /// The type of one value.
@@ -220,6 +305,7 @@ mod tests {
             Some("order_id")
         );
         assert_eq!(of(&[r#"{"order_id":"a"}"#, r#"{"order_id":"a"}"#]).unwrap().key, None);
+        assert_eq!(of(&["x", r#"{"a":1}"#, "[1]"]).unwrap().fitting, [1]);
         assert!(of(&["[1]"]).unwrap_err().contains("no JSON object"));
         assert!(of(&["x"]).unwrap_err().contains("record 1 is no JSON"));
     }
