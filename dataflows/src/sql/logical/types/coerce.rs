@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion_expr::expr::{Between, Case, Cast, InList, ScalarFunction};
@@ -28,10 +28,71 @@ pub(crate) const ALTERNATIVES: [&str; 4] = ["coalesce", "greatest", "least", "nu
 pub(crate) fn plan(plan: LogicalPlan) -> Result<LogicalPlan> {
     // Bottom up, so that a UNION has the types of its inputs before a node above reads it.
     let done = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Union(union) => coerce_union(union),
+        LogicalPlan::Union(union) => {
+            check_union(&union)?;
+            coerce_union(union)
+        }
+        LogicalPlan::Join(join) => {
+            // Joins of INTERSECT and EXCEPT compare columns without an expression for it.
+            for (left, right) in &join.on {
+                let types = (left.get_type(join.left.schema()), right.get_type(join.right.schema()));
+                if let (Ok(left), Ok(right)) = types {
+                    check_text_beside(&left, &right, "=")?;
+                }
+            }
+            rewrite::node_expressions(LogicalPlan::Join(join), &coerce_operands)
+        }
         other => rewrite::node_expressions(other, &coerce_operands),
     })?;
     Ok(done.data)
+}
+
+/// Refuses text beside numbers, truth values or times in a column of a UNION. A constant has the type of the others.
+fn check_union(union: &Union) -> Result<()> {
+    for at in 0..union.schema.fields().len() {
+        let mut first: Option<DataType> = None;
+        for input in union.inputs.iter().filter(|input| !is_constant_column(input, at)) {
+            let Some(field) = input.schema().fields().get(at) else { continue };
+            let of = field.data_type();
+            match &first {
+                Some(first) if is_text(first) != is_text(of) && (is_scalar(first) || is_scalar(of)) => {
+                    let name = |of: &DataType| schemas::sql_type(&Field::new("", of.clone(), true));
+                    return plan_err!(
+                        "Incompatible inputs for Union: Previous inputs were of type {}, but got incompatible type {} on column '{}'",
+                        name(first),
+                        name(of),
+                        field.name()
+                    );
+                }
+                None if !of.is_null() => first = Some(of.clone()),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a column of a UNION's input is written in the query.
+fn is_constant_column(input: &LogicalPlan, at: usize) -> bool {
+    match input {
+        LogicalPlan::Projection(projection) => match projection.expr.get(at).map(|e| e.clone().unalias()) {
+            Some(Expr::Literal(..)) => true,
+            Some(Expr::Column(_)) => matches!(&*projection.input, LogicalPlan::Values(_)),
+            _ => false,
+        },
+        LogicalPlan::SubqueryAlias(alias) => is_constant_column(&alias.input, at),
+        LogicalPlan::Values(_) => true,
+        _ => false,
+    }
+}
+
+/// Refuses the comparison of text with a value of another type.
+fn check_text_beside(left: &DataType, right: &DataType, what: &str) -> Result<()> {
+    let known = !left.is_null() && !right.is_null();
+    if known && is_text(left) != is_text(right) && (is_scalar(left) || is_scalar(right)) {
+        types_refusal(left, right, what)?;
+    }
+    Ok(())
 }
 
 /// Casts the dates of a UNION to times in columns in which another input has times, and recomputes the types
@@ -130,6 +191,16 @@ fn coerce_operands(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::ScalarFunction(ScalarFunction { func, mut args }) if ALTERNATIVES.contains(&func.name()) => {
             let changed = coerce_together(&mut args, schema, func.name(), OperandUse::Chosen)?;
             Ok(Transformed::new_transformed(Expr::ScalarFunction(ScalarFunction { func, args }), changed))
+        }
+        Expr::InSubquery(ref within) => {
+            let first =
+                within.subquery.subquery.schema().fields().first().map(|field| field.data_type().clone());
+            if let (Ok(left), Some(right)) = (within.expr.get_type(schema), first)
+                && !is_text_constant(&within.expr)
+            {
+                check_text_beside(&left, &right, "IN")?;
+            }
+            Ok(Transformed::no(expr))
         }
         Expr::Case(case) => coerced_case(case, schema),
         other => Ok(Transformed::no(other)),
@@ -284,7 +355,7 @@ fn of_one_type(values: &mut [Expr], types: &[DataType], schema: &DFSchema) -> Re
 
 /// Error for types that do not go together.
 fn types_refusal(left: &DataType, right: &DataType, what: &str) -> Result<bool> {
-    let name = |of: &DataType| schemas::sql_type(&arrow::datatypes::Field::new("", of.clone(), true));
+    let name = |of: &DataType| schemas::sql_type(&Field::new("", of.clone(), true));
     plan_err!(
         "Cannot infer common argument type for comparison operation {} {what} {}",
         name(left),
