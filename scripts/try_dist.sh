@@ -13,7 +13,7 @@ release="$(. /etc/os-release && echo "$VERSION_CODENAME")"
 make_root() { debootstrap --variant=minbase "$release" "$1/root" >/dev/null; }
 
 scratch="$(mktemp -d)"
-trap 'umount -q "$scratch"/*/proc 2>/dev/null || true; rm -rf "$scratch"' EXIT
+trap 'umount -q "$scratch"/*/proc "$scratch"/*/*/proc 2>/dev/null || true; rm -rf --one-file-system "$scratch"' EXIT
 
 # clean NAME: a new clean root with apt's settings of this machine.
 clean() {

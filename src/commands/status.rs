@@ -128,7 +128,8 @@ fn status_text(base: &str, now: &Topology, before: &Topology, passed: Duration) 
     let sinks: Vec<&str> = now.sinks.iter().map(|sink| sink.name.as_str()).collect();
     let published = match (sinks.as_slice(), waiting) {
         ([], _) => "no sinks".to_owned(),
-        (_, 0 | 1) => "all published".to_owned(),
+        (_, 0) => "all published".to_owned(),
+        (sinks, 1) => format!("1 epoch waits to be published to {}", sinks.join(", ")),
         (sinks, n) => format!("{n} epochs wait to be published to {}", sinks.join(", ")),
     };
     let _ = writeln!(out, "epoch {}, {published}\n", status.epoch);

@@ -197,15 +197,10 @@ impl Assembled {
 /// Makes a committed epoch visible to the operators that read the state: its watermarks first, then its
 /// number.
 pub fn make_visible(setup: &Setup, epoch: u64, progress: &Progress) {
-    show_watermarks(setup, progress);
-    setup.committed.store(epoch, Ordering::Release);
-}
-
-/// Makes committed watermarks visible to the operators.
-pub fn show_watermarks(setup: &Setup, progress: &Progress) {
     for (source, shown) in setup.plan.sources.iter().zip(&setup.watermarks) {
         if let Some(us) = progress.sources.get(&source.name).and_then(|held| held.watermark_us) {
             shown.store(us, Ordering::Release);
         }
     }
+    setup.committed.store(epoch, Ordering::Release);
 }

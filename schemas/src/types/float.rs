@@ -11,23 +11,27 @@ use std::str::FromStr;
 /// Prints a finite DOUBLE as `-1.25e3`.
 pub fn shortest_double(value: f64) -> String {
     // A DOUBLE has at most 767 significant digits.
-    shortest(value, 17, 770)
+    shortest(value, 17, 770, value.abs() >= 4_503_599_627_370_496.0)
 }
 
 /// Prints a finite REAL as `-1.25e3`.
 pub fn shortest_real(value: f32) -> String {
     // A REAL has at most 112 significant digits.
-    shortest(value, 9, 115)
+    shortest(value, 9, 115, value.abs() >= 4_194_304.0)
 }
 
-/// Prints a value that is read again from `enough` significant digits and has at most `all`.
-fn shortest<T: LowerExp + FromStr + PartialEq + Copy>(value: T, enough: usize, all: usize) -> String {
+/// Prints a value that is read again from `enough` significant digits and has at most `all`. Only a `large` one can have a
+/// text of so few digits halfway to its neighbour: the middle is an odd number over a power of two, and each halving adds a
+/// digit to its 17 (8 for a REAL), so that it is below 2^52 (2^22) no text of `enough` digits.
+fn shortest<T: LowerExp + FromStr + PartialEq + Copy>(
+    value: T,
+    enough: usize,
+    all: usize,
+    large: bool,
+) -> String {
     let mut text = format!("{value:e}");
-    if text.trim_start_matches('-') == "0e0" {
-        return text;
-    }
     let mut digits = digit_count(&text);
-    while digits < enough && is_halfway_to_next(value, &text) {
+    while large && digits < enough && is_halfway_to_next(value, &text) {
         text = format!("{value:.digits$e}");
         digits += 1;
     }
@@ -95,6 +99,27 @@ mod tests {
         assert_eq!(shortest_double(f64::MIN_POSITIVE), "2.2250738585072014e-308");
         assert_eq!(shortest_double(5e-324), "5e-324");
         assert_eq!(shortest_double(0.0), "0e0");
+    }
+
+    /// Below the bound no text lies halfway to a neighbour: random bits, and values of few digits, around it and far below.
+    #[test]
+    fn only_large_values_have_texts_halfway_to_a_neighbour() {
+        let mut bits = 0x2545_f491_4f6c_dd1d_u64;
+        for _ in 0..20_000 {
+            bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            let real = f32::from_bits((bits >> 32) as u32);
+            for real in [real, (bits >> 40) as f32 / 4.0, (bits >> 44) as f32 / 8.0] {
+                if real.is_finite() && real != 0.0 && real.abs() < 4_194_304.0 {
+                    assert!(!is_halfway_to_next(real, &format!("{real:e}")), "{real:e}");
+                }
+            }
+            let double = f64::from_bits(bits);
+            for double in [double, (bits >> 11) as f64 / 4.0, (bits >> 14) as f64 / 1024.0] {
+                if double.is_finite() && double != 0.0 && double.abs() < 4_503_599_627_370_496.0 {
+                    assert!(!is_halfway_to_next(double, &format!("{double:e}")), "{double:e}");
+                }
+            }
+        }
     }
 
     /// Whatever the value, its text is read as it again, and no shorter one is read as it but from halfway.
