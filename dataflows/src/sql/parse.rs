@@ -14,12 +14,15 @@ pub mod interval;
 pub(crate) mod query;
 pub(crate) mod statement;
 pub(crate) mod tokens;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
+
 use datafusion_sql::sqlparser::dialect::GenericDialect;
-use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 use self::cursor::{Context, Cursor, Read};
 use super::diagnostics::dialects;
@@ -38,8 +41,9 @@ pub fn parse(
 ) -> Result<Vec<Statement>, Vec<SqlError>> {
     let mut statements = Vec::new();
     let mut mistakes = Vec::new();
+    let unset = RefCell::default();
     for (file, source) in files.iter().enumerate() {
-        let context = Context { file, text: &source.text, env, read_file };
+        let context = Context { file, text: &source.text, env, read_file, unset: &unset };
         file_statements(context, &mut statements, &mut mistakes);
     }
     if mistakes.is_empty() {
@@ -55,11 +59,12 @@ pub fn parse(
 /// Every mistake, in the order of their places.
 pub fn parse_question(text: &str) -> Result<Box<datafusion_sql::sqlparser::ast::Query>, Vec<Mistake>> {
     let (env, read_file) = (|_: &str| None, |_: &str| Err(std::io::ErrorKind::NotFound.into()));
-    let context = Context { file: 0, text, env: &env, read_file: &read_file };
+    let unset = RefCell::default();
+    let context = Context { file: 0, text, env: &env, read_file: &read_file, unset: &unset };
     let mut tokens = Vec::new();
     let broken = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens).err();
     if let Some(error) = broken {
-        return Err(vec![tokenizer_mistake(&context, &error.message, error.location)]);
+        return Err(vec![tokenizer_mistake(&context, &error, &tokens)]);
     }
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     while tokens.last().is_some_and(|t| t.token == Token::SemiColon) {
@@ -82,6 +87,7 @@ fn file_statements(context: Context<'_>, statements: &mut Vec<Statement>, mistak
     let mut tokens = Vec::new();
     let dialect = GenericDialect {};
     let broken = Tokenizer::new(&dialect, context.text).tokenize_with_location_into_buf(&mut tokens).err();
+    let broken = broken.map(|error| tokenizer_mistake(&context, &error, &tokens));
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
     let mut rest = tokens.as_slice();
     while let Some(end) = rest.iter().position(|t| t.token == Token::SemiColon) {
@@ -90,7 +96,7 @@ fn file_statements(context: Context<'_>, statements: &mut Vec<Statement>, mistak
     }
     match broken {
         // The statement in which tokenising failed is not parsed: its end is missing.
-        Some(error) => mistakes.push(tokenizer_mistake(&context, &error.message, error.location)),
+        Some(mistake) => mistakes.push(mistake),
         None => {
             let end = rest.last().map_or(Location::new(1, 1), |t| t.span.end);
             parse_statement(context, rest, end, statements, mistakes);
@@ -98,14 +104,17 @@ fn file_statements(context: Context<'_>, statements: &mut Vec<Statement>, mistak
     }
 }
 
-/// Turns an error of the tokeniser into a mistake.
-fn tokenizer_mistake(context: &Context<'_>, message: &str, at: Location) -> Mistake {
-    let mistake = |text: &str| Mistake::new(context.pos(at), text);
+/// Turns an error of the tokeniser into a mistake; `tokens` are those before it.
+fn tokenizer_mistake(context: &Context<'_>, error: &TokenizerError, tokens: &[TokenWithSpan]) -> Mistake {
+    let message = &error.message;
+    let mistake = |text: &str| Mistake::new(context.pos(error.location), text);
     if message.contains("Unterminated string literal") {
         return mistake("a string is not closed").hint("close it with ', and write '' for a quote inside it");
     }
     if message.contains("multi-line comment") {
-        return mistake("a comment is not closed").hint("close it with */");
+        // The tokeniser tells the end of the file.
+        let begin = tokens.last().map_or(Location::new(1, 1), |before| before.span.end);
+        return Mistake::new(context.pos(begin), "a comment is not closed").hint("close it with */");
     }
     mistake(&format!("cannot read this: {}", message.trim().trim_end_matches('.')))
 }

@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 
+use datafusion_common::metadata::FieldMetadata;
 use datafusion_common::{
     Column, DFSchema, DataFusionError, ExprSchema, NullHandling, Result, TableReference, UnnestOptions,
     plan_err,
@@ -45,6 +46,7 @@ use crate::functions::sets::ordinality;
 use crate::functions::types::herald_type;
 use crate::mistake::{Mistake, Pos};
 use crate::plan::{RelId, Scalar};
+use crate::sql::parse::walk::Walk;
 
 /// Optimiser rule in a list of rules.
 type SharedRule = Arc<dyn OptimizerRule + Send + Sync>;
@@ -182,19 +184,27 @@ fn plan_query(
 
 /// Tells whether the query reads a relation whose own statement failed. Then only that failure is reported.
 fn reads_broken(catalog: &Catalog, query: &sql::Query) -> bool {
-    let found = sql::visit_relations(query, |name| {
-        let broken = match name.0.as_slice() {
-            [part] => part
-                .as_ident()
-                .and_then(|i| catalog.get(&super::parse::tokens::fold(&i.value, i.quote_style))),
+    query.walk(&mut FindBroken(catalog)).is_break()
+}
+
+/// Search for a relation whose own statement failed.
+struct FindBroken<'a>(&'a Catalog);
+
+impl sql::Visitor for FindBroken<'_> {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, name: &sql::ObjectName) -> ControlFlow<()> {
+        let entry = match name.0.as_slice() {
+            [part] => {
+                part.as_ident().and_then(|i| self.0.get(&super::parse::tokens::fold(&i.value, i.quote_style)))
+            }
             _ => None,
         };
-        match broken {
+        match entry {
             Some(entry) if entry.known.is_none() => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
-    });
-    found.is_break()
+    }
 }
 
 /// Plans an expression over the columns of one relation, and casts it to `target` if given.
@@ -419,15 +429,14 @@ fn unnest_join(catalog: &Catalog, join: &Join, item: &UnnestUse) -> Result<Logic
     let options = UnnestOptions { null_handling, recursions: vec![] };
     let unnest = Unnest::try_new(Arc::new(input), vec![column.clone()], options)?;
     let of = unnest.schema.field_from_column(&column)?.data_type().clone();
-    // The columns of the join's right side name the items' fields in their order.
-    let names: Vec<(TableReference, String)> = join
-        .right
-        .schema()
-        .iter()
-        .map(|(q, f)| (q.cloned().unwrap_or_else(|| TableReference::bare(alias_of(item))), f.name().clone()))
-        .collect();
+    // The columns of the join's right side name the items' fields in their order, and tell which are JSONB:
+    // an Unnest node keeps the items' type only.
     let values = item_values(Expr::Column(column), &of, item.numbered);
-    let renamed = values.into_iter().zip(names).map(|(e, (q, name))| e.alias_qualified(Some(q), name));
+    let renamed = values.into_iter().zip(join.right.schema().iter()).map(|(value, (table, field))| {
+        let table = table.cloned().unwrap_or_else(|| TableReference::bare(alias_of(item)));
+        let metadata = Some(FieldMetadata::from(field.metadata())).filter(|metadata| !metadata.is_empty());
+        value.alias_qualified_with_metadata(Some(table), field.name(), metadata)
+    });
     LogicalPlanBuilder::from(LogicalPlan::Unnest(unnest)).project(own.into_iter().chain(renamed))?.build()
 }
 

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use arrow::datatypes::Schema;
 use datafusion_common::{DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::ast::{
-    Distinct, ExcludeSelectItem, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Select,
-    SelectItem, SetExpr, Spanned, TableFactor, Visit, Visitor,
+    BinaryOperator, Distinct, ExcludeSelectItem, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
+    JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -24,6 +24,7 @@ use crate::mistake::unsupported::{Shown, Unsupported};
 use crate::mistake::{Mistake, Pos};
 use crate::sql::catalog::Catalog;
 use crate::sql::parse::query::lambda::FUNCTIONS as LAMBDAS;
+use crate::sql::parse::walk::Walk;
 
 /// Translates an error in planning `query`.
 pub(crate) fn explain_query(
@@ -34,7 +35,7 @@ pub(crate) fn explain_query(
 ) -> Mistake {
     let find = |word: &str| {
         let mut find = NameSearch { word, found: Vec::new() };
-        let _ = query.visit(&mut find);
+        let _ = query.walk(&mut find);
         find.found
     };
     explain(error, site, &find, &|name| {
@@ -46,7 +47,7 @@ pub(crate) fn explain_query(
 pub(crate) fn explain_expr(error: &DataFusionError, expr: &Expr, schema: &Schema, site: Site) -> Mistake {
     let find = |word: &str| {
         let mut find = NameSearch { word, found: Vec::new() };
-        let _ = expr.visit(&mut find);
+        let _ = expr.walk(&mut find);
         find.found
     };
     let span = expr.span();
@@ -75,7 +76,10 @@ pub(crate) fn second_column(query: &Query, name: &str, site: Site) -> Option<Pos
         }
         wildcard => Some(wildcard.span()),
     });
-    spans.skip(1).find(|s| s.start.line > 0).map(|span| place(span, site.file, site.pos))
+    let spans: Vec<Span> = spans.filter(|span| span.start.line > 0).collect();
+    // A `*` alone stands for both.
+    let second = spans.get(1).or(spans.first());
+    second.map(|span| place(*span, site.file, site.pos))
 }
 
 /// Function that finds the spans of a name, or of one of the placeholders below.
@@ -97,11 +101,20 @@ fn explain(
         return mistake.clone();
     }
     let diagnosed = error.diagnostic().and_then(|d| d.span.or_else(|| d.notes.iter().find_map(|n| n.span)));
-    // Without a span of its own, the error is placed at the name it is about, else at the statement.
-    let at = |word: Option<&str>| match (diagnosed, word.and_then(|w| find(w).first().copied())) {
-        (Some(s), _) => Pos { file: site.file, line: s.start.line, column: s.start.column },
-        (None, Some(span)) => place(span, site.file, site.pos),
-        (None, None) => site.pos,
+    // Without a span of its own, the error is placed at the name it is about, else at the statement. With one, an
+    // operator's error is placed at the operation around the span.
+    let at = |word: Option<&str>| {
+        let spans = word.map(find).unwrap_or_default();
+        let Some(own) = diagnosed else {
+            return spans.first().map_or(site.pos, |span| place(*span, site.file, site.pos));
+        };
+        let own = Pos { file: site.file, line: own.start.line, column: own.start.column };
+        let around = |span: &&Span| {
+            let [start, end] =
+                [span.start, span.end].map(|at| Pos { file: site.file, line: at.line, column: at.column });
+            start <= own && own <= end
+        };
+        spans.iter().rfind(around).map_or(own, |span| place(*span, site.file, site.pos))
     };
     let root = error.find_root();
     if let DataFusionError::External(other) = root
@@ -135,7 +148,7 @@ fn explain(
         return Mistake::new(site.pos, format!("a window function ORDER BY a {of} is not supported"))
             .hint("order by extract(epoch FROM x)");
     }
-    rephrase(&text, &at)
+    rephrase(&text, &at, diagnosed.is_some())
 }
 
 /// Gives an unsupported form its place and hint.
@@ -145,23 +158,21 @@ fn of_unsupported(form: Unsupported, at: &dyn Fn(Option<&str>) -> Pos) -> Mistak
         Shown::Statement => at(None),
         Shown::Asof => at(Some(&argument_of(ASOF))),
         Shown::Lookup => at(Some(&argument_of(LOOKUP))),
-        Shown::Now => {
-            let places = [NOW, "now", "current_timestamp"].map(|word| at(Some(word)));
-            places.into_iter().find(|place| *place != at(None)).unwrap_or_else(|| at(None))
-        }
+        Shown::Now => first_place([NOW, "now", "current_timestamp"], at),
     };
     Mistake::new(place, form.to_string()).hint(form.hint())
 }
 
-/// Rephrases DataFusion's sentences; an unknown one is kept.
-fn rephrase(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
-    let convert = "convert one side: CAST(x AS TYPE)";
-    if let Some(pair) = text_between(text, "Cannot coerce arithmetic expression ", " to valid types") {
-        return Mistake::new(at(None), format!("{pair}: these types do not go together")).hint(convert);
-    }
-    if let Some(pair) = text.split("for comparison operation ").nth(1) {
-        let operator = pair.split(' ').find(|word| COMPARISONS.contains(word));
-        return Mistake::new(at(operator), format!("{pair}: these types do not compare")).hint(convert);
+/// Place of the first of `words` that is found in the text, else that of the error.
+fn first_place<'w>(words: impl IntoIterator<Item = &'w str>, at: &dyn Fn(Option<&str>) -> Pos) -> Pos {
+    let otherwise = at(None);
+    words.into_iter().map(|word| at(Some(word))).find(|place| *place != otherwise).unwrap_or(otherwise)
+}
+
+/// Rephrases DataFusion's sentences; an unknown one is kept. `placed` is true if the error has a span.
+fn rephrase(text: &str, at: &dyn Fn(Option<&str>) -> Pos, placed: bool) -> Mistake {
+    if let Some(mistake) = of_operands(text, at, placed) {
+        return mistake;
     }
     if let Some((expr, of)) =
         text_between(text, "non-boolean predicate '", "'").zip(text.split("returning ").nth(1))
@@ -201,23 +212,49 @@ fn rephrase(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Mistake {
     {
         return mistake;
     }
-    if let Some((types, column)) = text
-        .strip_prefix("Incompatible inputs for Union: Previous inputs were of type ")
-        .and_then(|rest| rest.trim_end_matches('\'').split_once(" on column '"))
-    {
-        let types = types.replace(", but got incompatible type ", " and ");
-        return Mistake::new(
-            at(Some(UNION)),
-            format!("the sides of UNION differ in column {column}: {types}"),
-        )
-        .hint("convert one side: CAST(x AS TYPE)");
-    }
     if text.starts_with("SELECT DISTINCT ON expressions must match") {
         let message = "the expressions of DISTINCT ON are not the first of ORDER BY";
         return Mistake::new(at(Some(DISTINCT_ON)), message)
             .hint("order by them first: SELECT DISTINCT ON (a) a, b FROM t ORDER BY a, b DESC");
     }
-    Mistake::new(at(first_quoted(text).or_else(|| named_function(text)).as_deref()), text.to_owned())
+    let quoted = first_quoted(text);
+    let constant = quoted.as_deref().map(text_constant);
+    let words = [constant, quoted, named_function(text)];
+    Mistake::new(first_place(words.iter().flatten().map(String::as_str), at), text.to_owned())
+}
+
+/// Errors about operands, and columns of a UNION, of types that do not go together.
+fn of_operands(text: &str, at: &dyn Fn(Option<&str>) -> Pos, placed: bool) -> Option<Mistake> {
+    let convert = "convert one side: CAST(x AS TYPE)";
+    if let Some(pair) = text_between(text, "Cannot coerce arithmetic expression ", " to valid types") {
+        return Some(Mistake::new(at(None), format!("{pair}: these types do not go together")).hint(convert));
+    }
+    if let Some(pair) = text.split("for comparison operation ").nth(1) {
+        let operator = pair.split(' ').find(|word| OPERATORS.contains(word));
+        let what = match operator.is_some_and(|word| ARITHMETIC.contains(&word)) {
+            true => "these types do not go together",
+            false => "these types do not compare",
+        };
+        // INTERSECT and EXCEPT compare columns without an operator.
+        let place = if placed { at(operator) } else { first_place(operator.into_iter().chain([UNION]), at) };
+        return Some(Mistake::new(place, format!("{pair}: {what}")).hint(convert));
+    }
+    if let Some(name) = text.strip_prefix("Unsupported binary operator: ") {
+        let known = [BinaryOperator::PGOverlap, BinaryOperator::PGStartsWith, BinaryOperator::PGExp];
+        let operator = known.iter().find(|op| format!("{op:?}") == name).map(ToString::to_string);
+        let operator = operator.unwrap_or_else(|| name.to_owned());
+        let message = format!("{operator} does not take operands of these types");
+        return Some(Mistake::new(at(Some(name)), message));
+    }
+    if let Some((types, column)) = text
+        .strip_prefix("Incompatible inputs for Union: Previous inputs were of type ")
+        .and_then(|rest| rest.trim_end_matches('\'').split_once(" on column '"))
+    {
+        let types = types.replace(", but got incompatible type ", " and ");
+        let message = format!("the sides of UNION differ in column {column}: {types}");
+        return Some(Mistake::new(at(Some(UNION)), message).hint(convert));
+    }
+    None
 }
 
 /// First window or aggregate function that a sentence names.
@@ -254,7 +291,9 @@ fn of_call(text: &str, at: &dyn Fn(Option<&str>) -> Pos) -> Option<Mistake> {
         return Some(Mistake::new(at(Some(of)), text.to_owned()));
     }
     if let Some((name, why)) = text.split_once(" always fails: ") {
-        return Some(Mistake::new(at(Some(name)), format!("{name} always fails: {why}")));
+        let constant = first_quoted(why).as_deref().map(text_constant);
+        let place = first_place([name].into_iter().chain(constant.as_deref()), at);
+        return Some(Mistake::new(place, format!("{name} always fails: {why}")));
     }
     const CONSTANTS: [&str; 3] =
         ["' is no part of ", "date_trunc does not know '", "there is no time zone called '"];
@@ -315,6 +354,11 @@ fn argument_of(function: &str) -> String {
     format!("{function}(")
 }
 
+/// Placeholder for a name that stands without a table before it, in a search for a name.
+fn bare_name(name: &str) -> String {
+    format!("{name} alone")
+}
+
 /// Placeholder for the time column of a window, in a search for a name.
 fn window_time(window: &str, column: &str) -> String {
     format!("{window} over {column}")
@@ -323,7 +367,12 @@ fn window_time(window: &str, column: &str) -> String {
 /// Placeholder for any aggregate, in a search for a name.
 const AGGREGATE: &str = "AGGREGATE";
 
-const COMPARISONS: [&str; 8] = ["=", "<>", "!=", "<", "<=", ">", ">=", "IS"];
+/// Operators of which types that do not go together are told.
+const OPERATORS: [&str; 16] =
+    ["=", "<>", "!=", "<", "<=", ">", ">=", "IS", "IN", "BETWEEN", "CASE", "+", "-", "*", "/", "%"];
+
+/// Those of arithmetic.
+const ARITHMETIC: [&str; 5] = ["+", "-", "*", "/", "%"];
 
 /// Placeholder for the first expression of DISTINCT ON, in a search for a name.
 const DISTINCT_ON: &str = "DISTINCT ON";
@@ -371,7 +420,7 @@ fn schema_mistake(
                 .maybe_hint(hint)
         }
         SchemaError::AmbiguousReference { field } => Mistake::new(
-            at(Some(&field.name)),
+            first_place([bare_name(&field.name).as_str(), field.name.as_str()], at),
             format!("the column {} is ambiguous: more than one has this name", field.name),
         )
         .hint(format!(
@@ -405,6 +454,11 @@ fn raw_message(root: &DataFusionError) -> String {
 fn text_between(text: &str, before: &str, after: &str) -> Option<String> {
     let rest = &text[text.find(before)? + before.len()..];
     Some(rest[..rest.find(after)?].to_owned())
+}
+
+/// A text as a constant of the query.
+fn text_constant(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// First name in quotes, which may also stand in the query.
@@ -446,6 +500,23 @@ impl Visitor for NameSearch<'_> {
                 _ => {}
             }
         }
+        for join in select.from.iter().flat_map(|from| &from.joins) {
+            let (JoinOperator::Join(on)
+            | JoinOperator::Inner(on)
+            | JoinOperator::Left(on)
+            | JoinOperator::LeftOuter(on)
+            | JoinOperator::Right(on)
+            | JoinOperator::RightOuter(on)
+            | JoinOperator::FullOuter(on)) = &join.join_operator
+            else {
+                continue;
+            };
+            if let JoinConstraint::Using(names) = on {
+                names.iter().for_each(|name| {
+                    self.record_match(&bare_name(name.to_string().trim_matches('"')), name.span());
+                });
+            }
+        }
         ControlFlow::Continue(())
     }
 
@@ -480,6 +551,7 @@ impl Visitor for NameSearch<'_> {
         match expr {
             Expr::Identifier(name) => {
                 self.record_match(&name.value, name.span);
+                self.record_match(&bare_name(&name.value), name.span);
                 if name.quote_style.is_some() {
                     self.record_match(&name.to_string(), name.span);
                 }
@@ -490,7 +562,15 @@ impl Visitor for NameSearch<'_> {
                 }
             }
             Expr::Value(value) => self.record_match(&value.to_string(), value.span),
-            Expr::BinaryOp { op, .. } => self.record_match(&op.to_string(), expr.span()),
+            Expr::TypedString(text) => self.record_match(&text.value.to_string(), text.value.span),
+            Expr::BinaryOp { op, .. } => {
+                self.record_match(&op.to_string(), expr.span());
+                self.record_match(&format!("{op:?}"), expr.span());
+            }
+            Expr::InList { .. } => self.record_match("in", expr.span()),
+            Expr::InSubquery { .. } if self.word != SUBQUERY => self.record_match("in", expr.span()),
+            Expr::Between { .. } => self.record_match("between", expr.span()),
+            Expr::Case { .. } => self.record_match("case", expr.span()),
             Expr::Like { .. } => self.record_match("like", expr.span()),
             Expr::ILike { .. } => self.record_match("ilike", expr.span()),
             Expr::SimilarTo { .. } => self.record_match("similar_to", expr.span()),

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use datafusion_sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Join,
     JoinOperator, ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
-    Visit, Visitor,
+    Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -20,6 +20,7 @@ use crate::functions::{FUNCTIONS, aggregates};
 use crate::mistake::{Mistake, Pos};
 use crate::sql::logical::joins::{subquery, using};
 use crate::sql::logical::now;
+use crate::sql::parse::walk::Walk;
 use crate::sql::syntax::recursion;
 
 /// Refuses everything in `query` that Herald does not support; `view` is true if watermarks advance below it,
@@ -28,7 +29,7 @@ pub(crate) fn refuse_query(query: &Query, file: usize, fallback: Pos, view: bool
     let top: *const Query = query;
     let mut refuse =
         UnsupportedCheck { file, fallback, view, top, placed: vec![], conditions: vec![], out: vec![] };
-    let _ = query.visit(&mut refuse);
+    let _ = query.walk(&mut refuse);
     refuse.out
 }
 
@@ -38,14 +39,14 @@ pub(crate) fn refuse_expr(expr: &Expr, file: usize, fallback: Pos) -> Vec<Mistak
     let top = std::ptr::null();
     let mut refuse =
         UnsupportedCheck { file, fallback, view: true, top, placed: vec![], conditions: vec![], out: vec![] };
-    let _ = expr.visit(&mut refuse);
+    let _ = expr.walk(&mut refuse);
     refuse.out
 }
 
 /// Warns of clauses of `query` without effect: ORDER BY without LIMIT.
 pub(crate) fn idle_orders(query: &Query, file: usize, fallback: Pos) -> Vec<Mistake> {
     let mut orders = IdleOrders(vec![]);
-    let _ = query.visit(&mut orders);
+    let _ = query.walk(&mut orders);
     let hint = "add LIMIT n, or sort where it is read: herald query \"SELECT ... ORDER BY ...\"";
     let spans = orders.0.into_iter().map(|span| place(span, file, fallback));
     spans

@@ -10,11 +10,12 @@ use std::ops::ControlFlow;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_expr::logical_plan::LogicalPlan;
 use datafusion_sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, Query, Select, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    Expr, GroupByExpr, Ident, ObjectName, Query, Select, TableFactor, TableWithJoins, VisitorMut,
 };
 
 use crate::sql::catalog::Catalog;
 use crate::sql::parse::tokens::fold;
+use crate::sql::parse::walk::WalkMut;
 
 /// Greatest number of columns added to one query.
 const MAX_ADDED: usize = 256;
@@ -35,7 +36,7 @@ pub(crate) fn plan_with_dependents(
         };
         let Some(column) = missing_column(&error) else { return Err(error) };
         let mut add = AddDependent { catalog, column };
-        if query.visit(&mut add).is_continue() {
+        if query.walk_mut(&mut add).is_continue() {
             return Err(error);
         }
     }

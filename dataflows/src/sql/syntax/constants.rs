@@ -14,6 +14,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use crate::mistake::Mistake;
 use crate::sql::catalog::Catalog;
 use crate::sql::diagnostics::site::{Site, place};
+use crate::sql::parse::walk::Walk;
 
 /// Evaluates a constant: its error, if it has one.
 pub(crate) type ConstantError = fn(&Catalog, &Expr) -> Option<DataFusionError>;
@@ -26,7 +27,7 @@ pub(crate) fn failing_constants(
     error_of: ConstantError,
 ) -> Vec<Mistake> {
     let mut walk = FailingConstants { catalog, site, error_of, failed: Vec::new(), mistakes: Vec::new() };
-    let _ = node.visit(&mut walk);
+    let _ = node.walk(&mut walk);
     walk.mistakes
 }
 

@@ -13,9 +13,11 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
+use crate::sql::parse::walk::WalkMut;
+
 /// Rewrites such syntax in `node` to calls.
 pub(in crate::sql) fn as_calls(node: &mut impl VisitMut) {
-    let _ = node.visit(&mut GrammarRewrite);
+    let _ = node.walk_mut(&mut GrammarRewrite);
 }
 
 struct GrammarRewrite;
@@ -52,6 +54,9 @@ fn rewrite_expr(expr: Expr, span: Span) -> Expr {
         Expr::UnaryOp { op: UnaryOperator::PGAbs, expr } => call("abs", span, vec![*expr]),
         Expr::UnaryOp { op: UnaryOperator::PGSquareRoot, expr } => call("sqrt", span, vec![*expr]),
         Expr::UnaryOp { op: UnaryOperator::PGCubeRoot, expr } => call("cbrt", span, vec![*expr]),
+        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("nvl2") => {
+            nvl2_expr(function)
+        }
         Expr::CompoundFieldAccess { root, access_chain } => {
             let access_chain = access_chain.into_iter().map(bounded_slice).collect();
             Expr::CompoundFieldAccess { root, access_chain }
@@ -134,6 +139,30 @@ fn bounded_slice(access: AccessExpr) -> AccessExpr {
             AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride })
         }
         other => other,
+    }
+}
+
+/// Rewrites `nvl2(a, b, c)` to `CASE WHEN a IS NOT NULL THEN b ELSE c END`; a call with other arguments is left to the
+/// planner, which tells what it takes.
+fn nvl2_expr(function: Function) -> Expr {
+    let args = match &function.args {
+        FunctionArguments::List(list) => list.args.as_slice(),
+        _ => &[],
+    };
+    let [known, then, otherwise] = args else { return Expr::Function(function) };
+    let value = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    let (Some(known), Some(then), Some(otherwise)) = (value(known), value(then), value(otherwise)) else {
+        return Expr::Function(function);
+    };
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition: Expr::IsNotNull(Box::new(known)), result: then }],
+        else_result: Some(Box::new(otherwise)),
     }
 }
 

@@ -26,6 +26,8 @@ use crate::sql::catalog::Catalog;
 use crate::sql::diagnostics::site::Site;
 use crate::sql::parse::query::lambda::LAMBDA;
 use crate::sql::parse::tokens::fold;
+use crate::sql::parse::walk::WalkMut;
+pub(in crate::sql) use each::ABOUT;
 use each::{LambdaFunction, LambdaUse};
 
 /// Replaces every call in `node` that has a lambda with the call of a new function.
@@ -35,7 +37,7 @@ use each::{LambdaFunction, LambdaUse};
 pub(crate) fn extract(catalog: &Catalog, node: &mut impl VisitMut, site: Site) -> Result<(), Vec<Mistake>> {
     catalog.clear_lambdas();
     let mut calls = LambdaCalls { catalog, site, mistakes: vec![] };
-    let _ = node.visit(&mut calls);
+    let _ = node.walk_mut(&mut calls);
     if calls.mistakes.is_empty() { Ok(()) } else { Err(calls.mistakes) }
 }
 

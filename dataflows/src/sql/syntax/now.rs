@@ -4,12 +4,13 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     self as sql, BinaryOperator, FunctionArguments, JoinConstraint, JoinOperator, Select, Spanned, Value,
-    Visit, VisitMut, Visitor, VisitorMut,
+    VisitMut, Visitor, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::{grammar, times};
 use crate::functions::planning::marks::{NOW, SINCE, UNTIL};
+use crate::sql::parse::walk::{Walk, WalkMut};
 
 /// Mistake in a condition: its place, message and hint.
 pub(in crate::sql) type ConditionMistake = (Span, String, &'static str);
@@ -37,7 +38,7 @@ pub(in crate::sql) fn placed_calls(select: &Select) -> (Vec<*const sql::Expr>, V
 
 /// Rewrites the conditions on now() in `node` to calls of [`NOW`].
 pub(in crate::sql) fn rewrite_conditions(node: &mut impl VisitMut) {
-    let _ = node.visit(&mut ConditionRewrite);
+    let _ = node.walk_mut(&mut ConditionRewrite);
 }
 
 struct ConditionRewrite;
@@ -295,6 +296,6 @@ fn now_calls(expr: &sql::Expr) -> Vec<*const sql::Expr> {
         }
     }
     let mut calls = Calls(Vec::new());
-    let _ = expr.visit(&mut calls);
+    let _ = expr.walk(&mut calls);
     calls.0
 }

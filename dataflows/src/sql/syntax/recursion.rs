@@ -24,6 +24,7 @@ use crate::mistake::{Mistake, Pos};
 use crate::sql::catalog::{Catalog, Recursion};
 use crate::sql::diagnostics::site::{Site, place};
 use crate::sql::parse::tokens::fold;
+use crate::sql::parse::walk::Walk;
 
 /// Hint that describes the form of a recursive table.
 const FORM: &str = "write the rows it begins with, then UNION or UNION ALL, then a SELECT that reads it once";
@@ -72,7 +73,7 @@ pub(crate) fn refuse_recursion(query: &Query, site: Site) -> Vec<Mistake> {
         }
     }
     let mut find = Find(vec![]);
-    let _ = query.visit(&mut find);
+    let _ = query.walk(&mut find);
     let hint = "CREATE MATERIALIZED VIEW name AS WITH RECURSIVE ... in the topology, and query that";
     let mistakes = find.0.into_iter().map(|span| {
         Mistake::new(place(span, site.file, site.pos), "WITH RECURSIVE stands in views, not in a question")
@@ -108,7 +109,7 @@ fn find_reads(node: &impl Visit, name: &str) -> Vec<Span> {
         }
     }
     let mut find = Find(name, vec![]);
-    let _ = node.visit(&mut find);
+    let _ = node.walk(&mut find);
     find.1
 }
 
@@ -179,23 +180,9 @@ fn plan_recursion(
 ) -> Result<Recursion, Vec<Mistake>> {
     let name = name_of(cte);
     let terms = split_terms(cte, &name, site).map_err(|mistake| vec![mistake])?;
-    let term = |body: &SetExpr, with: With, names: &[String]| {
-        let mut inner = cte.query.as_ref().clone();
-        *inner.body = body.clone();
-        name_columns(&mut inner.body, names);
-        if with.cte_tables.is_empty() {
-            return inner;
-        }
-        // The table's own WITH is nested inside the one of the tables before it.
-        let inner = match inner.with {
-            Some(_) => Box::new(SetExpr::Query(Box::new(inner))),
-            None => inner.body,
-        };
-        Query { with: Some(with), body: inner, ..cte.query.as_ref().clone() }
-    };
     let own: Vec<String> =
         cte.alias.columns.iter().map(|c| fold(&c.name.value, c.name.quote_style)).collect();
-    let base = plan_term(catalog, &term(terms.base, visible.clone(), &own), site)?;
+    let base = plan_term(catalog, &term_query(cte, terms.base, visible.clone(), &own), site)?;
     let mut schema = table_columns(cte, &base, site).map_err(|mistake| vec![mistake])?;
     if terms.distinct {
         check_comparable(&name, &schema, terms.pos).map_err(|mistake| vec![mistake])?;
@@ -207,13 +194,14 @@ fn plan_recursion(
         let round = catalog.add_recursion(&name, Arc::clone(&schema), None);
         let mut with = visible.clone();
         with.cte_tables.push(stands_for(cte, &round, site)?);
-        let step = plan_term(catalog, &term(terms.step, with, &own), site)?;
+        let step = plan_term(catalog, &term_query(cte, terms.step, with, &own), site)?;
         check_columns((&name, &schema), (&step, terms.step), site).map_err(|mistake| vec![mistake])?;
-        let own = schema.fields().iter().zip(step.schema().fields());
-        let own = own.map(|(field, other)| {
-            field.as_ref().clone().with_nullable(field.is_nullable() || other.is_nullable())
-        });
-        let wider = Arc::new(Schema::new(own.collect::<Vec<_>>()));
+        let mut fields = Vec::with_capacity(own.len());
+        for (field, other) in schema.fields().iter().zip(step.schema().fields()) {
+            let nullable = field.is_nullable() || other.is_nullable();
+            fields.push(field.as_ref().clone().with_nullable(nullable));
+        }
+        let wider = Arc::new(Schema::new(fields));
         if wider == schema {
             return Ok(Recursion {
                 name,
@@ -227,6 +215,22 @@ fn plan_recursion(
         }
         schema = wider;
     }
+}
+
+/// A term of a recursive table as a query of its own, which sees the tables of `with`.
+fn term_query(cte: &Cte, body: &SetExpr, with: With, names: &[String]) -> Query {
+    let mut inner = cte.query.as_ref().clone();
+    *inner.body = body.clone();
+    name_columns(&mut inner.body, names);
+    if with.cte_tables.is_empty() {
+        return inner;
+    }
+    // The table's own WITH is nested inside the one of the tables before it.
+    let inner = match inner.with {
+        Some(_) => Box::new(SetExpr::Query(Box::new(inner))),
+        None => inner.body,
+    };
+    Query { with: Some(with), body: inner, ..cte.query.as_ref().clone() }
 }
 
 /// Names the unnamed columns of a term like those of the table, so that no two have the same name.

@@ -20,6 +20,7 @@ use crate::functions::planning::written_cast::CAST;
 use crate::sql::diagnostics::unsupported;
 use crate::sql::logical::joins::using;
 use crate::sql::parse::tokens::fold;
+use crate::sql::parse::walk::WalkMut;
 
 /// PostgreSQL's name of a column whose expression has none.
 pub(crate) const UNNAMED: &str = "?column?";
@@ -27,7 +28,7 @@ pub(crate) const UNNAMED: &str = "?column?";
 /// Rewrites such syntax in `node` to calls.
 pub(crate) fn to_plain_calls(node: &mut impl VisitMut) {
     grammar::as_calls(node);
-    let _ = node.visit(&mut SyntaxRewrite);
+    let _ = node.walk_mut(&mut SyntaxRewrite);
 }
 
 struct SyntaxRewrite;

@@ -11,14 +11,15 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    Interval, ObjectName, Spanned, UnaryOperator, Value, VisitMut, VisitorMut,
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
+    Interval, Spanned, UnaryOperator, Value, VisitMut, VisitorMut,
 };
-use datafusion_sql::sqlparser::tokenizer::Span as Place;
 use schemas::types::span::Span;
 
+use super::grammar::call;
 use crate::mistake::Mistake;
 use crate::sql::diagnostics::site::{Site, place};
+use crate::sql::parse::walk::WalkMut;
 
 /// Rewrites a copy of a query or expression.
 ///
@@ -27,7 +28,7 @@ use crate::sql::diagnostics::site::{Site, place};
 pub(crate) fn rewrite_times<T: VisitMut + Clone>(node: &T, site: Site) -> Result<T, Vec<Mistake>> {
     let mut node = node.clone();
     let mut rewrite = TimeRewrite { site, mistakes: vec![] };
-    let _ = node.visit(&mut rewrite);
+    let _ = node.walk_mut(&mut rewrite);
     if rewrite.mistakes.is_empty() { Ok(node) } else { Err(rewrite.mistakes) }
 }
 
@@ -73,7 +74,7 @@ impl VisitorMut for TimeRewrite {
             }
             Expr::AtTimeZone { timestamp, time_zone } => {
                 let args = vec![time_zone.as_ref().clone(), timestamp.as_ref().clone()];
-                *expr = call("timezone", args, span);
+                *expr = call("timezone", span, args);
             }
             Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("make_interval") => {
                 fill_make_interval(f)
@@ -138,21 +139,6 @@ fn negate_interval(interval: &mut Interval) -> Option<()> {
 
 fn interval_text(span: Span) -> String {
     format!("{} mons {} days {} microseconds", span.months, span.days, span.us)
-}
-
-fn call(name: &str, args: Vec<Expr>, span: Place) -> Expr {
-    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
-    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] };
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::with_span(span, name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(list),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
 }
 
 /// Turns the unit of a call into a string: `timestampdiff(DAY, a, b)` is `timestampdiff('DAY', a, b)`.

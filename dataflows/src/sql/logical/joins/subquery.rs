@@ -18,12 +18,13 @@ use datafusion_expr::{Expr, Operator, lit};
 use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion_optimizer::{OptimizerContext, OptimizerRule};
-use datafusion_sql::sqlparser::ast::{self, Query, Select, SelectItem, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{self, Query, Select, SelectItem, Visitor};
 
 use super::one_row::{one_row, pulls_out};
 use super::{firsts, lateral};
 use crate::functions::planning::may_be_null;
 use crate::mistake::unsupported::Unsupported;
+use crate::sql::parse::walk::Walk;
 
 /// Rewrites the subqueries of `plan`, whose types are coerced, to joins.
 ///
@@ -191,7 +192,7 @@ pub(crate) fn joinable_subqueries(select: &Select) -> Vec<*const ast::Expr> {
         _ => None,
     });
     for expr in items.chain(conditions) {
-        let _ = expr.visit(&mut ScalarSubqueries { depth: 0, out: &mut out });
+        let _ = expr.walk(&mut ScalarSubqueries { depth: 0, out: &mut out });
     }
     out
 }

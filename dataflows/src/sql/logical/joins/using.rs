@@ -13,10 +13,11 @@ use datafusion_common::{Column, JoinConstraint, JoinType, Result};
 use datafusion_expr::expr::Expr;
 use datafusion_expr::logical_plan::{Join, LogicalPlan, LogicalPlanBuilder};
 use datafusion_expr::when;
-use datafusion_sql::sqlparser::ast::{self as sql, Spanned, VisitMut, Visitor, VisitorMut};
+use datafusion_sql::sqlparser::ast::{self as sql, Spanned, Visitor, VisitorMut};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use crate::sql::parse::tokens::fold;
+use crate::sql::parse::walk::WalkMut;
 
 /// Merges the columns of USING above every right and full join of `plan`.
 ///
@@ -137,10 +138,10 @@ pub(crate) fn qualify_chained(select: &mut sql::Select) {
             *item = sql::SelectItem::ExprWithAlias { alias: name.clone(), expr: expr.clone() };
         }
     }
-    let _ = select.projection.visit(&mut write);
-    let _ = select.selection.visit(&mut write);
-    let _ = select.group_by.visit(&mut write);
-    let _ = select.having.visit(&mut write);
+    let _ = select.projection.walk_mut(&mut write);
+    let _ = select.selection.walk_mut(&mut write);
+    let _ = select.group_by.walk_mut(&mut write);
+    let _ = select.having.walk_mut(&mut write);
 }
 
 /// Visitor that qualifies the columns in `names`.

@@ -9,9 +9,12 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query,
-    TableAlias, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+    TableAlias, TableAliasColumnDef, TableFactor, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
+
+use crate::functions::eval::about::{About, called};
+use crate::sql::parse::walk::WalkMut;
 
 /// Replaces parameters with JSONB's operators.
 pub fn restore_operators(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -56,6 +59,35 @@ const ROWS: [(&str, &str, &[&str]); 10] = [
     ("json_each_text", "herald_jsonb_each_text", &["key", "value"]),
 ];
 
+/// The lines of the reference pages about these functions.
+pub(in crate::sql) const ABOUT: &[About] = &[
+    called(
+        "jsonb_array_elements json_array_elements",
+        &["jsonb_array_elements(JSONB) -> JSONB"],
+        "A row for each element of an array.",
+    ),
+    called(
+        "jsonb_array_elements_text json_array_elements_text",
+        &["jsonb_array_elements_text(JSONB) -> VARCHAR"],
+        "A row for each element of an array, as text.",
+    ),
+    called(
+        "jsonb_object_keys json_object_keys",
+        &["jsonb_object_keys(JSONB) -> VARCHAR"],
+        "A row for each name of an object.",
+    ),
+    called(
+        "jsonb_each json_each",
+        &["jsonb_each(JSONB) -> key VARCHAR, value JSONB"],
+        "A row for each member of an object; in FROM only.",
+    ),
+    called(
+        "jsonb_each_text json_each_text",
+        &["jsonb_each_text(JSONB) -> key VARCHAR, value VARCHAR"],
+        "A row for each member of an object, its value as text; in FROM only.",
+    ),
+];
+
 /// Call that returns the rows of the function `name` as an array; None if it is not such a function, or has
 /// two columns.
 pub fn as_array(name: &str, f: &Function) -> Option<Expr> {
@@ -67,9 +99,9 @@ pub fn as_array(name: &str, f: &Function) -> Option<Expr> {
 /// Replaces every function in FROM that lists the parts of a JSONB value with UNNEST.
 pub fn unnest_functions(query: &mut Query) {
     let mut listed = FunctionRewrite { aliases: Vec::new() };
-    let _ = query.visit(&mut listed);
+    let _ = query.walk_mut(&mut listed);
     if !listed.aliases.is_empty() {
-        let _ = query.visit(&mut ElementAliases(listed.aliases));
+        let _ = query.walk_mut(&mut ElementAliases(listed.aliases));
     }
 }
 
@@ -179,6 +211,15 @@ mod tests {
             assert_eq!(parsed(text), text);
         }
         assert_eq!(parsed("SELECT j ?|ARRAY['a']"), "SELECT j ?| ARRAY['a']");
+    }
+
+    #[test]
+    fn every_function_has_one_line() {
+        let mut named: Vec<&str> = ABOUT.iter().flat_map(|line| line.names.split(' ')).collect();
+        let mut known: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
+        named.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(named, known);
     }
 
     #[test]

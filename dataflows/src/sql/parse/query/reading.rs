@@ -18,9 +18,11 @@ use datafusion_sql::sqlparser::ast::{
     LimitClause, Query, Subscript, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
+use crate::sql::parse::walk::WalkMut;
+
 /// Corrects every expression in `node`.
 pub fn correct(node: &mut impl VisitMut) {
-    let _ = node.visit(&mut ReadingCorrection);
+    let _ = node.walk_mut(&mut ReadingCorrection);
 }
 
 struct ReadingCorrection;

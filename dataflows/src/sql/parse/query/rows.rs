@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use datafusion_sql::sqlparser::ast::{
     Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Query,
     Select, SelectItem, Spanned, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
-    ValueWithSpan, VisitMut, VisitorMut,
+    ValueWithSpan, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Location;
 
@@ -20,6 +20,7 @@ use crate::functions::FUNCTIONS;
 use crate::functions::sets::abreast::{ABREAST, field};
 use crate::mistake::{Mistake, Pos};
 use crate::sql::parse::tokens::fold;
+use crate::sql::parse::walk::WalkMut;
 use crate::sql::syntax::sugar::call;
 
 /// Alias of the UNNEST in FROM whose items a query groups by.
@@ -28,7 +29,7 @@ const ITEMS: &str = "__items";
 /// Rewrites the functions in the SELECT lists of `query` to `unnest`; returns refusals of misplaced ones.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
     let mut rows = SelectListRewrite { file, mistakes: vec![] };
-    let _ = query.visit(&mut rows);
+    let _ = query.walk_mut(&mut rows);
     rows.mistakes
 }
 
@@ -48,7 +49,7 @@ impl VisitorMut for SelectListRewrite {
             let before = found.calls.len();
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
                 let name = crate::sql::syntax::names::natural_name(expr);
-                let _ = expr.visit(&mut found);
+                let _ = expr.walk_mut(&mut found);
                 if found.calls.len() > before {
                     items.push((at, name));
                 }
@@ -78,8 +79,8 @@ impl VisitorMut for SelectListRewrite {
         } else {
             put.values = in_list(lists);
         }
-        let _ = select.projection.visit(&mut put);
-        let _ = select.group_by.visit(&mut put);
+        let _ = select.projection.walk_mut(&mut put);
+        let _ = select.group_by.walk_mut(&mut put);
         ControlFlow::Continue(())
     }
 }
@@ -215,9 +216,9 @@ fn find_grouped(select: &mut Select, calls: &[RowCall]) -> Vec<bool> {
         // The item is searched in a copy: it has its marks already, and only the record of them matters.
         let mut marks = MarkFinder { calls, referred: &mut referred };
         if let Some(SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. }) = item {
-            let _ = e.clone().visit(&mut marks);
+            let _ = e.clone().walk_mut(&mut marks);
         }
-        let _ = expr.visit(&mut marks);
+        let _ = expr.walk_mut(&mut marks);
     }
     referred
 }

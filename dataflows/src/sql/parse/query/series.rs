@@ -10,21 +10,22 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Field;
 use arrow::util::display::array_value_to_string;
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Spanned, TableAlias, TableFactor, Visit,
-    VisitMut, Visitor, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Spanned, TableAlias, TableFactor, Visitor,
+    VisitorMut,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
 
 use crate::functions::sets::series::MAX_ITEMS;
 use crate::mistake::{Mistake, Pos};
+use crate::sql::parse::walk::{Walk, WalkMut};
 use crate::sql::query::constant_value;
 use crate::sql::syntax::sugar::call;
 
 /// Replaces the calls in `query`; returns mistakes of constant calls that cannot be evaluated.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
     let mut series = SeriesRewrite { file, mistakes: vec![] };
-    let _ = query.visit(&mut series);
+    let _ = query.walk_mut(&mut series);
     series.mistakes
 }
 
@@ -124,7 +125,7 @@ fn is_constant(expr: &Expr) -> bool {
         }
     }
     let mut names = Names(false);
-    let _ = expr.visit(&mut names);
+    let _ = expr.walk(&mut names);
     !names.0
 }
 

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Join, JoinConstraint,
-    JoinOperator, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    JoinOperator, ObjectName, Query, Select, Spanned, TableFactor, TableWithJoins, VisitorMut,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
@@ -19,6 +19,7 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use crate::functions::planning::marks::{ASOF, LOOKUP};
 use crate::mistake::{Mistake, Pos};
 use crate::sql::parse::tokens::{fold, is_word};
+use crate::sql::parse::walk::WalkMut;
 
 /// Function that marks the match condition of a LEFT ASOF JOIN, from the tokens to the rewrite of the tree.
 const OUTER: &str = "herald_outer";
@@ -77,7 +78,7 @@ fn proctime_length(rest: &[TokenWithSpan]) -> Option<usize> {
 /// Turns these joins of a query into plain ones with a marked condition; returns refusals.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
     let mut walk = JoinRewrite { file, mistakes: Vec::new() };
-    let _: ControlFlow<()> = query.visit(&mut walk);
+    let _: ControlFlow<()> = query.walk_mut(&mut walk);
     walk.mistakes
 }
 

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    Query, ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, Spanned, VisitMut, VisitorMut,
+    Query, ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, Spanned, VisitorMut,
     WildcardAdditionalOptions,
 };
 use datafusion_sql::sqlparser::keywords::Keyword;
@@ -16,6 +16,7 @@ use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word}
 
 use crate::mistake::{Mistake, Pos};
 use crate::sql::parse::tokens::{closing_paren, fold, is_word};
+use crate::sql::parse::walk::WalkMut;
 
 const EXCLUDE: &str = "herald_exclude";
 const REPLACE: &str = "herald_replace";
@@ -83,7 +84,7 @@ fn write_call(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>)
 /// Turns the calls behind each `*` in `query` into options; returns refusals of invalid ones.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
     let mut options = WildcardRewrite { file, mistakes: vec![] };
-    let _ = query.visit(&mut options);
+    let _ = query.walk_mut(&mut options);
     options.mistakes
 }
 

@@ -11,17 +11,41 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     self as sql, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Select, Spanned, TableAlias,
-    TableFactor, VisitMut, VisitorMut,
+    TableFactor, VisitorMut,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Location, Tokenizer};
 
+use crate::functions::eval::about::{About, called};
 use crate::mistake::{Mistake, Pos};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::parse::cursor::Read;
 use crate::sql::parse::interval::interval_us;
 use crate::sql::parse::tokens::fold;
+use crate::sql::parse::walk::WalkMut;
+
+/// The window functions.
+const WINDOWS: [&str; 3] = ["TUMBLE", "HOP", "SESSION"];
+
+/// The lines of the reference pages about them.
+pub(in crate::sql) const ABOUT: &[About] = &[
+    called(
+        "TUMBLE",
+        &["TUMBLE(t, TIMESTAMPTZ, INTERVAL '1 hour') -> t.*, window_start, window_end"],
+        "Each row with the window that its time is in, of windows of one length.",
+    ),
+    called(
+        "HOP",
+        &["HOP(t, TIMESTAMPTZ, INTERVAL '5 minutes', INTERVAL '1 hour') -> t.*, window_start, window_end"],
+        "Each row once for every window that its time is in; one begins at every slide.",
+    ),
+    called(
+        "SESSION",
+        &["SESSION(t PARTITION BY any, TIMESTAMPTZ, INTERVAL '10 minutes') -> t.*, window_start, window_end"],
+        "Each row with its session: rows that are each less than the gap after the one before.",
+    ),
+];
 
 /// Most windows of a HOP that a row may be in.
 const MAX_HOPS: i64 = 1_000;
@@ -29,7 +53,7 @@ const MAX_HOPS: i64 = 1_000;
 /// Turns the windows of a query into derived tables; returns refusals.
 pub fn rewrite(query: &mut Query, file: usize) -> Vec<Mistake> {
     let mut walk = WindowRewrite { file, mistakes: Vec::new() };
-    let _: ControlFlow<()> = query.visit(&mut walk);
+    let _: ControlFlow<()> = query.walk_mut(&mut walk);
     walk.mistakes
 }
 
@@ -130,7 +154,7 @@ impl VisitorMut for WindowRewrite {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Function(function) = expr {
             let name = function.name.to_string().to_uppercase();
-            if ["TUMBLE", "HOP", "SESSION"].contains(&name.as_str()) {
+            if WINDOWS.contains(&name.as_str()) {
                 let message = format!("{name} is a table function and stands in FROM");
                 let call = match name.as_str() {
                     "HOP" => "HOP(t, ts, INTERVAL '5 minutes', INTERVAL '1 hour')",
@@ -226,7 +250,7 @@ impl WindowCall {
              WHERE __ts IS NOT NULL"
         );
         let mut query = self.fill_template(&text, &table, ts)?;
-        let _: ControlFlow<()> = query.visit(&mut PartitionKeys { keys: &partition });
+        let _: ControlFlow<()> = query.walk_mut(&mut PartitionKeys { keys: &partition });
         Ok((query, table))
     }
 
@@ -314,7 +338,7 @@ impl WindowCall {
         let tokens = Tokenizer::new(&dialect, template).tokenize().map_err(|e| internal(e.to_string()))?;
         let mut query =
             Parser::new(&dialect).with_tokens(tokens).parse_query().map_err(|e| internal(e.to_string()))?;
-        let _: ControlFlow<()> = query.visit(&mut TemplateFill { table, ts: &ts });
+        let _: ControlFlow<()> = query.walk_mut(&mut TemplateFill { table, ts: &ts });
         Ok(*query)
     }
 }
@@ -381,6 +405,12 @@ mod tests {
             Some(m) => Err(format!("{}:{} {}", m.pos.line, m.pos.column, m.message)),
             None => Ok(query.to_string()),
         }
+    }
+
+    #[test]
+    fn every_window_has_one_line() {
+        let named: Vec<&str> = ABOUT.iter().map(|line| line.names).collect();
+        assert_eq!(named, WINDOWS);
     }
 
     #[test]
