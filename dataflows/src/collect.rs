@@ -8,7 +8,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use schemas::{Blobs, Outcome, Rows};
+use schemas::memory::{HeapBytes, vector_bytes};
+use schemas::{Blobs, MemoryPart, MemoryShare, Outcome, Ownership, Rows, stored_key};
 
 use crate::error::RunError;
 
@@ -34,9 +35,19 @@ pub struct EpochOut {
     pub hottest: BTreeMap<String, (u64, u64)>,
     /// Bytes of the rows that joins made.
     pub joined_bytes: u64,
+    /// Packed rows of the error table that this worker's operators added or removed, with their diffs; the
+    /// owners of the rows count them.
+    pub errors: (Rows, Vec<i64>),
+    /// Memory of the rows that were fed and wait for the dataflow; of the changes, once they are complete.
+    memory: MemoryShare,
 }
 
 impl EpochOut {
+    /// Reports more bytes of rows that were fed.
+    pub fn count_fed(&mut self, bytes: usize) {
+        self.memory.set(MemoryPart::Epochs, self.memory.bytes() + bytes);
+    }
+
     /// Returns the number of changed state entries.
     pub fn changes(&self) -> usize {
         let writes = self.writes.values().map(|(keys, _)| keys.len());
@@ -56,6 +67,21 @@ pub struct SinkDelta {
     pub diffs: Vec<i64>,
 }
 
+impl HeapBytes for EpochOut {
+    /// The bytes of the changes; counters take little.
+    fn heap_bytes(&self) -> usize {
+        let writes = self.writes.values().map(|(keys, values)| keys.heap_bytes() + values.heap_bytes());
+        let counts = self.counts.values().map(|(rows, diffs)| rows.heap_bytes() + vector_bytes(diffs));
+        writes.chain(counts).chain(self.sinks.values().map(HeapBytes::heap_bytes)).sum()
+    }
+}
+
+impl HeapBytes for SinkDelta {
+    fn heap_bytes(&self) -> usize {
+        self.keys.heap_bytes() + self.rows.heap_bytes() + vector_bytes(&self.diffs)
+    }
+}
+
 /// Open epochs of a worker.
 #[derive(Debug, Default)]
 pub struct Collector {
@@ -64,9 +90,20 @@ pub struct Collector {
     hottest: BTreeMap<String, (u64, u64)>,
     limit: Option<u64>,
     failure: Option<RunError>,
+    ownership: Ownership,
 }
 
 impl Collector {
+    /// Creates the collector of a worker among the owners of all key groups.
+    pub fn new(ownership: Ownership) -> Collector {
+        Collector { ownership, ..Collector::default() }
+    }
+
+    /// Returns the owners of the key groups, to which operators send rows.
+    pub fn ownership(&self) -> Ownership {
+        self.ownership.clone()
+    }
+
     /// Returns the entry of an epoch.
     pub fn at(&mut self, epoch: u64) -> &mut EpochOut {
         self.epochs.entry(epoch).or_default()
@@ -77,7 +114,9 @@ impl Collector {
         let held = self.held.clone();
         // Sizes persist until they change; arrivals are counted from epoch to epoch.
         let hottest = std::mem::take(&mut self.hottest);
-        EpochOut { held, hottest, ..self.epochs.remove(&epoch).unwrap_or_default() }
+        let mut out = EpochOut { held, hottest, ..self.epochs.remove(&epoch).unwrap_or_default() };
+        out.memory.set(MemoryPart::Epochs, out.heap_bytes());
+        out
     }
 
     /// Records the number of updates that an arrangement holds.
@@ -153,6 +192,18 @@ impl EpochOut {
         diffs.push(diff);
     }
 
+    /// Changes the multiplicity of a row of the error table, which its owner is to count.
+    pub fn add_error(&mut self, row: &[u8], diff: i64) {
+        self.errors.0.push(row);
+        self.errors.1.push(diff);
+    }
+
+    /// Counts the rows of the error table that this worker owns.
+    pub fn count_errors(&mut self, table_id: u32) {
+        let (rows, diffs) = std::mem::take(&mut self.errors);
+        rows.iter().zip(diffs).for_each(|(row, diff)| self.add_count(table_id, &stored_key(row), diff));
+    }
+
     /// Counts `n` records of `source`.
     pub fn count_outcome(&mut self, source: usize, outcome: Outcome, n: u64) {
         self.outcomes.entry(source).or_default()[outcome.index()] += n;
@@ -167,12 +218,4 @@ impl EpochOut {
             }
         }
     }
-}
-
-/// Returns a key in its stored form: prefixed by its key group, so that the keys of a group are one scan.
-pub fn stored_key(key: &[u8]) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(key.len() + 1);
-    stored.push(schemas::key_group(key));
-    stored.extend_from_slice(key);
-    stored
 }

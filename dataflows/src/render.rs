@@ -108,6 +108,15 @@ pub enum Restore {
     },
 }
 
+impl Restore {
+    /// Returns the state table and the packed form of the key.
+    pub fn into_key(self) -> (u32, RowCodec) {
+        match self {
+            Restore::Totals { table_id, key, .. } | Restore::Rows { table_id, key, .. } => (table_id, key),
+        }
+    }
+}
+
 /// Renderer of one plan into one worker's dataflow.
 pub struct Renderer<'s, 'p> {
     scope: Scope<'s, u64>,
@@ -180,7 +189,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
     }
 
     fn error_table(&self, id: RelId) -> Result<Errors, RunError> {
-        Errors::new(self.collector.clone(), self.state_tables.errors, &self.plan.rels[id].owner)
+        Errors::new(self.collector.clone(), &self.plan.rels[id].owner)
     }
 
     /// Renders one relation; its inputs have lower ids and are rendered already.
@@ -295,7 +304,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
         let durable = self.plan.rels[id].durable;
         let schema = &self.plan.rels[input].schema;
         let types: Result<Vec<_>, _> = window.partition.iter().map(|p| p.data_type(schema)).collect();
-        let partition = RowCodec::new(&types.map_err(|e| RunError::Broken(e.to_string()))?)?;
+        let partition = RowCodec::new(&types?)?;
         let (shape, errors) = (self.shapes[input].clone(), self.error_table(id)?);
         let place =
             PartitionLayout { shape: shape.clone(), partition: partition.clone(), window: window.clone() };
@@ -321,7 +330,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
             Some(session) => {
                 let of = (self.counter_name(id, "partitions"), self.collector.clone());
                 let row = self.shapes[input].codec.clone();
-                let sessions = Sessions::new(session, row, self.scope.peers(), of);
+                let sessions = Sessions::new(session, row, of);
                 self.connect_session_expiry(&arranged, removal_loop, sessions)?;
                 self.hold_back_expired(
                     id,
@@ -389,7 +398,7 @@ impl<'s, 'p> Renderer<'s, 'p> {
                 name: self.plan.rels[rel].owner.clone(),
                 collector: self.collector.clone(),
             };
-            let _ = export::export(self.streams[rel].clone(), export).probe_with(&self.probe);
+            let _ = export::export(self.streams[rel].clone(), export)?.probe_with(&self.probe);
         }
         Ok(())
     }

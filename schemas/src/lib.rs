@@ -28,12 +28,17 @@ pub use error::SchemaError;
 pub use json::{JsonDecoder, JsonOptions};
 pub use keyed::{DebeziumDecoder, Form, UpsertDecoder};
 pub use records::blobs::{Blobs, Rows};
+pub use records::memory;
+pub use records::memory::{MemoryPart, MemoryShare};
 pub use records::out::{OutChunk, OutRecord, digest};
 pub use records::record::{Headers, Outcome, Records};
 pub use registry::Registry;
 pub use registry::backoff::Backoff;
 pub use registry::circuit::last_error as registry_last_error;
-pub use row::{KEY_GROUPS, RowCodec, hash, key_group, owner};
+pub use row::groups::{
+    GROUP_BYTES, KEY_GROUPS, Ownership, key_group, stored_group, stored_key, without_group,
+};
+pub use row::{RowCodec, hash};
 pub use types::canonical::canonical;
 pub use types::relation::{
     interval, is_jsonb, jsonb_field, schema_from_json, schema_to_json, sql_type, timestamp, timestamptz,

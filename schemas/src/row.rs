@@ -20,6 +20,7 @@
 
 mod decode;
 mod encode;
+pub(crate) mod groups;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
@@ -30,25 +31,10 @@ use crate::records::blobs::Rows;
 use crate::types::columns::Column;
 use crate::types::view::View;
 
-/// The number of groups into which keys are hashed. Each worker owns a range of groups.
-pub const KEY_GROUPS: usize = 256;
-
 /// Computes the XXH3-64 with seed 0 of packed bytes. Part of the state's format.
 #[inline]
 pub fn hash(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
-}
-
-/// Returns the group of a packed key: its hash modulo [`KEY_GROUPS`].
-#[inline]
-pub fn key_group(key: &[u8]) -> u8 {
-    (hash(key) % KEY_GROUPS as u64) as u8
-}
-
-/// Returns the index of the worker, out of `peers`, that owns a group: each worker owns a contiguous range.
-#[inline]
-pub fn owner(group: u8, peers: usize) -> usize {
-    usize::from(group) * peers / KEY_GROUPS
 }
 
 /// The layout of a column's packed values.

@@ -75,16 +75,21 @@ pub struct OutboxChunk {
 }
 
 impl Store {
-    /// Commits an epoch. After `Ok` the whole epoch survives any crash. After `Err` none of it does, except
-    /// possibly when the disk failed, and this store accepts no further write.
-    pub fn commit(&self, commit: Commit) -> Result<(), StateError> {
+    /// Commits an epoch, and returns its output for publishing. After `Ok` the whole epoch survives any
+    /// crash. After `Err` none of it does, except possibly when the disk failed, and this store accepts no
+    /// further write.
+    pub fn commit(&self, commit: Commit) -> Result<Vec<OutboxChunk>, StateError> {
         fail_point!("store.commit.before");
         let mut dead = self.lock_writer();
         self.refuse_poisoned()?;
         self.try_commit(commit, &mut dead).inspect_err(|error| self.poison(error))
     }
 
-    fn try_commit(&self, commit: Commit, dead: &mut DeadLetterTotals) -> Result<(), StateError> {
+    fn try_commit(
+        &self,
+        commit: Commit,
+        dead: &mut DeadLetterTotals,
+    ) -> Result<Vec<OutboxChunk>, StateError> {
         self.check_commit(&commit)?;
         let table_kinds = self.table_kinds();
         let mut draft = Draft::new(self, &table_kinds, &commit);
@@ -113,12 +118,12 @@ impl Store {
         fail_point!("store.write.after");
         *dead = totals;
         self.set_committed(committed);
-        Ok(())
+        Ok(commit.outbox)
     }
 
     /// Checks all parts of a commit that can be validated without reading held rows.
     fn check_commit(&self, commit: &Commit) -> Result<(), StateError> {
-        let held = self.meta();
+        let held = self.committed();
         if commit.epoch <= held.epoch {
             return Err(StateError::Epoch { committed: held.epoch, offered: commit.epoch });
         }

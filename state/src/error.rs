@@ -7,6 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rocksdb::ErrorKind;
+
 /// A failure or refusal of the state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -191,6 +193,9 @@ impl StateError {
             }
             StateError::Occupied { .. } => "name a directory that does not exist or is empty",
             StateError::Locked { .. } => "stop that process first, or name another directory with `--state`",
+            StateError::WrongVersion { found: 1, .. } => {
+                "`herald run` of its topology rewrites it in this release's format"
+            }
             StateError::WrongVersion { .. } => "use the release that wrote it, or start over with `--fresh`",
             StateError::Foreign { .. } => {
                 "give the topology's own name with `--name`, name another directory with `--state`, or start over with `--fresh`"
@@ -221,7 +226,7 @@ impl StateError {
     /// Wraps an error of RocksDB in the variant of its cause.
     pub(crate) fn database(dir: &Path, source: rocksdb::Error) -> StateError {
         let dir = dir.to_owned();
-        match Cause::of_text(source.as_ref()) {
+        match Cause::of(source.kind(), source.as_ref()) {
             Cause::Full => StateError::Full { dir, source: Box::new(source) },
             Cause::Locked => StateError::Locked { dir, pid: None },
             Cause::Damage => StateError::Corrupt { dir, what: source.into_string() },
@@ -234,7 +239,7 @@ impl StateError {
     }
 }
 
-/// The cause of an error of RocksDB, recognised by its text: the binding provides no more.
+/// The cause of an error of RocksDB.
 #[derive(Debug, PartialEq)]
 enum Cause {
     Full,
@@ -244,16 +249,20 @@ enum Cause {
 }
 
 impl Cause {
-    fn of_text(text: &str) -> Cause {
+    /// Derives the cause from the kind of an error, and from its text where the kind is too coarse: the
+    /// binding passes no subcodes on.
+    fn of(kind: ErrorKind, text: &str) -> Cause {
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
-        if says(&["No space left on device", "Disk quota exceeded"]) {
-            Cause::Full
-        } else if says(&["While lock file", "lock hold by current process"]) {
-            Cause::Locked
-        } else if text.starts_with("Corruption") || says(&["No such file or directory", "Column famil"]) {
-            Cause::Damage
-        } else {
-            Cause::Other
+        match kind {
+            // The binding's own failure to create a directory has no kind.
+            ErrorKind::IOError | ErrorKind::Unknown if says(&["No space left", "Disk quota exceeded"]) => {
+                Cause::Full
+            }
+            ErrorKind::IOError if says(&["While lock file", "lock hold by current process"]) => Cause::Locked,
+            ErrorKind::IOError if says(&["No such file or directory"]) => Cause::Damage,
+            ErrorKind::InvalidArgument if says(&["Column famil"]) => Cause::Damage,
+            ErrorKind::Corruption => Cause::Damage,
+            _ => Cause::Other,
         }
     }
 }
@@ -277,21 +286,33 @@ mod tests {
 
     #[test]
     fn causes_are_told_apart() {
-        let causes = [
-            ("IO error: No space left on device: While appending to file: /s/db/000009.log", Cause::Full),
-            ("IO error: While lock file: /s/db/LOCK: Resource temporarily unavailable", Cause::Locked),
-            (
-                "IO error: lock hold by current process, acquire time 1 acquiring thread 2: /s/db/LOCK",
-                Cause::Locked,
-            ),
-            ("Corruption: block checksum mismatch: stored = 1, computed = 2", Cause::Damage),
-            ("IO error: No such file or directory: While open a file: /s/db/000004.sst", Cause::Damage),
-            ("Invalid argument: Column families not opened: later", Cause::Damage),
-            ("IO error: Input/output error: While fdatasync", Cause::Other),
+        let io = [
+            ("No space left on device: While appending to file: /s/db/000009.log", Cause::Full),
+            ("While lock file: /s/db/LOCK: Resource temporarily unavailable", Cause::Locked),
+            ("lock hold by current process, acquire time 1 acquiring thread 2: /s/db/LOCK", Cause::Locked),
+            ("No such file or directory: While open a file: /s/db/000004.sst", Cause::Damage),
+            ("Input/output error: While fdatasync", Cause::Other),
         ];
-        for (text, cause) in causes {
-            assert_eq!(Cause::of_text(text), cause, "{text}");
+        for (text, cause) in io {
+            assert_eq!(Cause::of(ErrorKind::IOError, text), cause, "{text}");
         }
+        let created = "Failed to create RocksDB directory: `Os { message: \"No space left on device\" }`.";
+        assert_eq!(Cause::of(ErrorKind::Unknown, created), Cause::Full);
+        let mismatch = "block checksum mismatch: stored = 1, computed = 2";
+        assert_eq!(Cause::of(ErrorKind::Corruption, mismatch), Cause::Damage);
+        let families = "Column families not opened: later";
+        assert_eq!(Cause::of(ErrorKind::InvalidArgument, families), Cause::Damage);
+        assert_eq!(Cause::of(ErrorKind::InvalidArgument, "no such option"), Cause::Other);
+    }
+
+    #[test]
+    fn the_kind_of_an_error_is_taken_from_the_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = rocksdb::DB::open_default(dir.path()).unwrap();
+        let second = rocksdb::DB::open_default(dir.path()).unwrap_err();
+        let error = StateError::database(dir.path(), second);
+        assert!(matches!(error, StateError::Locked { .. }), "{error}");
+        drop(first);
     }
 
     #[test]

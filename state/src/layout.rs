@@ -5,6 +5,7 @@
 //! DIR/LOCK     locked by the process that has the state open, holding its id
 //! DIR/db/      the database
 //! DIR/old-*    a database that was wiped and is being deleted
+//! DIR/format-1 the database as an earlier release wrote it, kept when it was migrated
 //! ```
 //! The marker lets a release refuse another format before it touches the database, and distinguishes a state
 //! whose database was deleted from a directory that never had one. A directory with foreign files is never
@@ -12,6 +13,7 @@
 //! the records' data.
 
 pub(crate) mod identity;
+pub(crate) mod migration;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::Write;
@@ -23,14 +25,22 @@ use serde::{Deserialize, Serialize};
 use crate::error::StateError;
 
 /// The format version that this release writes, and the only one it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The name prefix of databases that are being deleted.
 const LEFTOVER_PREFIX: &str = "old-";
 
+/// The name of a database of format version 1 that was migrated.
+const OLD_DATABASE: &str = "format-1";
+
 /// The paths of a state directory.
 pub(crate) struct Layout {
     pub(crate) root: PathBuf,
+}
+
+/// The lock of a state that is not open: no other process opens or wipes it while this value exists.
+pub struct StateLock {
+    _file: File,
 }
 
 /// The content of the file `HERALD`.
@@ -49,6 +59,11 @@ impl Layout {
         self.root.join("db")
     }
 
+    /// The directory to which migration moves the database that it has rewritten.
+    pub(crate) fn old_database_dir(&self) -> PathBuf {
+        self.root.join(OLD_DATABASE)
+    }
+
     fn marker_path(&self) -> PathBuf {
         self.root.join("HERALD")
     }
@@ -64,21 +79,29 @@ impl Layout {
 
     /// Reads the marker; refuses one with another format version.
     pub(crate) fn read_marker(&self) -> Result<Option<Marker>, StateError> {
+        // The version is read first: another version may have other fields.
+        let Some(value) = self.marker_value()? else { return Ok(None) };
+        self.check_version(version_in(&value))?;
+        serde_json::from_value(value).map(Some).map_err(|error| self.unreadable_marker(&error))
+    }
+
+    /// Reads the format version that the marker names; None without a marker.
+    pub(crate) fn marker_version(&self) -> Result<Option<u32>, StateError> {
+        Ok(self.marker_value()?.as_ref().map(version_in))
+    }
+
+    fn marker_value(&self) -> Result<Option<serde_json::Value>, StateError> {
         let path = self.marker_path();
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StateError::io(&self.root, "read", &path, source)),
         };
-        // The version is read first: another version may have other fields.
-        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| {
-            StateError::corrupt(&self.root, format!("its HERALD file is not readable ({error})"))
-        })?;
-        let version = value.get("format_version").and_then(serde_json::Value::as_u64);
-        self.check_version(version.and_then(|version| u32::try_from(version).ok()).unwrap_or(0))?;
-        serde_json::from_value(value).map(Some).map_err(|error| {
-            StateError::corrupt(&self.root, format!("its HERALD file is not readable ({error})"))
-        })
+        serde_json::from_slice(&text).map(Some).map_err(|error| self.unreadable_marker(&error))
+    }
+
+    fn unreadable_marker(&self, error: &serde_json::Error) -> StateError {
+        StateError::corrupt(&self.root, format!("its HERALD file is not readable ({error})"))
     }
 
     pub(crate) fn check_version(&self, found: u32) -> Result<(), StateError> {
@@ -127,14 +150,31 @@ impl Layout {
         Ok(file)
     }
 
+    /// Locks the state, whole or damaged. None without a state; the directory is then left as it is.
+    pub(crate) fn lock_state(&self) -> Result<Option<StateLock>, StateError> {
+        if !self.root.exists() {
+            return Ok(None);
+        }
+        self.refuse_foreign_files()?;
+        match self.has_state() {
+            true => Ok(Some(StateLock { _file: self.take_lock()? })),
+            false => Ok(None),
+        }
+    }
+
+    /// Returns true if there is a state, which may lack one of its two parts.
+    fn has_state(&self) -> bool {
+        self.marker_path().exists() || self.has_database()
+    }
+
     /// Refuses a directory without a state that holds any file not created by Herald.
     pub(crate) fn refuse_foreign_files(&self) -> Result<(), StateError> {
-        if self.marker_path().exists() || self.has_database() {
+        if self.has_state() {
             return Ok(());
         }
         for name in self.list_names()? {
-            let ours =
-                ["LOCK", "HERALD.new", "db"].contains(&name.as_str()) || name.starts_with(LEFTOVER_PREFIX);
+            let ours = ["LOCK", "HERALD.new", "db", OLD_DATABASE].contains(&name.as_str())
+                || name.starts_with(LEFTOVER_PREFIX);
             if !ours && name != "lost+found" {
                 return Err(StateError::NotHerald { dir: self.root.clone(), found: name });
             }
@@ -179,8 +219,10 @@ impl Layout {
                 .map_err(|source| StateError::io(&self.root, "delete", &marker, source))?;
         }
         // Renamed before it is deleted: a partly deleted database must not be found under its name.
-        let database = self.database_dir();
-        if database.exists() {
+        for database in [self.database_dir(), self.old_database_dir()] {
+            if !database.exists() {
+                continue;
+            }
             let free = (0..)
                 .map(|number| self.root.join(format!("{LEFTOVER_PREFIX}{number}")))
                 .find(|path| !path.exists());
@@ -216,6 +258,12 @@ impl Layout {
     }
 }
 
+/// The format version in a marker; 0 for none.
+fn version_in(marker: &serde_json::Value) -> u32 {
+    let version = marker.get("format_version").and_then(serde_json::Value::as_u64);
+    version.and_then(|version| u32::try_from(version).ok()).unwrap_or(0)
+}
+
 /// Creates a directory that only its owner may enter, and its missing parents.
 fn create_dir(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -226,4 +274,31 @@ fn private_options() -> OpenOptions {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Store, StoreOptions};
+
+    #[test]
+    fn a_locked_state_is_left_alone_by_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        assert!(Store::lock(&state).unwrap().is_none());
+        assert!(!state.exists());
+        fs::create_dir(&state).unwrap();
+        assert!(Store::lock(&state).unwrap().is_none());
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "a look leaves nothing behind");
+
+        let options = StoreOptions { create: true, ..StoreOptions::default() };
+        drop(Store::open(&state, &options).unwrap());
+        let lock = Store::lock(&state).unwrap();
+        assert!(lock.is_some());
+        assert!(matches!(Store::open(&state, &options), Err(StateError::Locked { .. })));
+        assert!(matches!(Store::wipe(&state), Err(StateError::Locked { .. })));
+        drop(lock);
+        Store::wipe(&state).unwrap();
+        assert!(Store::lock(&state).unwrap().is_none());
+    }
 }

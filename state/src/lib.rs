@@ -8,6 +8,7 @@
 //! | file | content |
 //! | --- | --- |
 //! | `layout` | the directory: marker with the format version, process lock, wiping |
+//! | `migration` | rewriting of a state of format version 1 |
 //! | `options` | RocksDB's tuning, and the bounds on its memory |
 //! | `identity` | format version, id and owner of a database |
 //! | `store` | [`Store`]: opening, reading the newest state, checkpoints |
@@ -43,7 +44,8 @@ pub use commit::{Commit, Counts, OutboxChunk, Writes};
 pub use dead_letter::{DeadLetterPolicy, DeadLetterTotals, Order};
 pub use error::StateError;
 pub use files::FilesChecked;
-pub use layout::FORMAT_VERSION;
+pub use layout::migration::Migration;
+pub use layout::{FORMAT_VERSION, StateLock};
 pub use outbox::topics::KnownTopic;
 pub use outbox::{OutboxDepth, OutboxEpoch, OutboxEpochs, Published};
 pub use progress::{Committed, PartitionProgress, Progress, SourceProgress, ViewProgress};
@@ -52,4 +54,4 @@ pub use store::bounded::{Bounded, BoundedTotals};
 pub use store::options::StoreOptions;
 pub use store::read::{Entry, Scan, Slice, count_of};
 pub use store::snapshot::{Reader, Snapshot};
-pub use store::stats::{FamilyStats, StoreStats};
+pub use store::stats::{FamilyStats, StoreMemory, StoreStats};

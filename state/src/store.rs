@@ -22,8 +22,8 @@ use rocksdb::{Cache, DB, WriteBatch};
 use crate::catalogue::{Catalogue, StateTableKinds};
 use crate::dead_letter::{DeadLetterPolicy, DeadLetterTotals};
 use crate::error::StateError;
-use crate::layout::Layout;
 use crate::layout::identity::{REPUBLISH, adopt_copy, initialise_database, read_identity};
+use crate::layout::{Layout, StateLock};
 use crate::outbox::Waiting;
 use crate::progress::Committed;
 use crate::table;
@@ -55,7 +55,7 @@ pub struct Store {
     state_id: String,
     pub(crate) topology: Option<String>,
     table_kinds: RwLock<Arc<StateTableKinds>>,
-    committed: RwLock<Committed>,
+    committed: RwLock<Arc<Committed>>,
     waiting: Mutex<Waiting>,
     /// The lock for writing state tables or the catalogue; it guards the totals that only writers change.
     writer: Mutex<DeadLetterTotals>,
@@ -137,7 +137,7 @@ impl Store {
             table_kinds: RwLock::new(Arc::new(
                 catalogue.map(|catalogue| catalogue.table_kinds()).unwrap_or_default(),
             )),
-            committed: RwLock::new(committed),
+            committed: RwLock::new(Arc::new(committed)),
             waiting: Mutex::new(waiting),
             writer: Mutex::new(dead),
             poison: OnceLock::new(),
@@ -145,6 +145,12 @@ impl Store {
             db,
             dir,
         })
+    }
+
+    /// Locks the state in a directory without opening it. None without a state. Refuses a directory with foreign
+    /// files, and a state that is in use.
+    pub fn lock(dir: &Path) -> Result<Option<StateLock>, StateError> {
+        Layout::new(dir).lock_state()
     }
 
     /// Deletes the state in a directory, and the remains of an interrupted deletion. Succeeds without a
@@ -163,9 +169,9 @@ impl Store {
         &self.state_id
     }
 
-    /// Returns the committed epoch with its time and progress. Epoch 0 is a new state.
+    /// Returns a copy of the committed epoch with its time and progress. Epoch 0 is a new state.
     pub fn meta(&self) -> Committed {
-        self.committed.read().unwrap_or_else(PoisonError::into_inner).clone()
+        Committed::clone(&self.committed())
     }
 
     /// Reads the value of one key.
@@ -245,7 +251,7 @@ impl Store {
         target.write_marker(&marker.state_id)?;
         let Some(topology) = topology else { return Ok(()) };
         let store = Store::open(to, &StoreOptions::default())?;
-        let id = adopt_copy(&store.db, to, topology, store.meta().epoch)?;
+        let id = adopt_copy(&store.db, to, topology, store.committed().epoch)?;
         target.write_marker(&id)
     }
 
@@ -254,7 +260,7 @@ impl Store {
     pub fn republishes(&self) -> Result<bool, StateError> {
         let held = self.reads().meta(REPUBLISH)?;
         let epoch = held.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
-        Ok(epoch.is_some_and(|epoch| epoch > 0 && epoch == self.meta().epoch))
+        Ok(epoch.is_some_and(|epoch| epoch > 0 && epoch == self.committed().epoch))
     }
 
     /// Flushes memtables to table files, so that the next start has no log to replay. For a graceful stop.
@@ -301,8 +307,13 @@ impl Store {
         *self.table_kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table_kinds);
     }
 
+    /// The committed epoch, shared: its progress grows with partitions and views, and each commit reads it.
+    pub(crate) fn committed(&self) -> Arc<Committed> {
+        self.committed.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn set_committed(&self, committed: Committed) {
-        *self.committed.write().unwrap_or_else(PoisonError::into_inner) = committed;
+        *self.committed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(committed);
     }
 
     /// Puts a value as JSON under a key of the `meta` family.

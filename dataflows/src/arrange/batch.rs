@@ -10,10 +10,12 @@ use std::ops::Range;
 
 use differential_dataflow::trace::implementations::BatchContainer;
 use differential_dataflow::trace::{Batch, BatchReader, Cursor, Description, Merger, Navigable};
+use schemas::memory::{HeapBytes, shrink, vector_bytes};
+use schemas::{MemoryPart, MemoryShare};
 use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 
-use super::rows::{Diff, PackedRows};
+use super::rows::{Diff, PackedRows, diffs_heap_bytes};
 
 /// Immutable updates, ordered by key and value.
 pub struct PackedBatch<R> {
@@ -32,6 +34,8 @@ pub struct PackedBatch<R> {
     hottest: usize,
     /// Number of updates before the key that is added next.
     before: usize,
+    /// Memory of the batch.
+    memory: MemoryShare,
 }
 
 impl<R: Diff> PackedBatch<R> {
@@ -52,6 +56,7 @@ impl<R: Diff> PackedBatch<R> {
             updates: 0,
             hottest: 0,
             before: 0,
+            memory: MemoryShare::default(),
         }
     }
 
@@ -84,6 +89,31 @@ impl<R: Diff> PackedBatch<R> {
         self.key_ends.push(self.value_ends.len());
         self.hottest = self.hottest.max(self.updates - self.before);
         self.before = self.updates;
+    }
+
+    /// Completes the batch: releases spare capacity, which a long-lived batch would hold, and reports its
+    /// memory.
+    pub fn into_complete(mut self) -> PackedBatch<R> {
+        self.keys.shrink_to_fit();
+        shrink(&mut self.key_ends);
+        self.values.shrink_to_fit();
+        shrink(&mut self.value_ends);
+        shrink(&mut self.times);
+        shrink(&mut self.diffs);
+        let rows = self.keys.heap_bytes() + self.values.heap_bytes();
+        let ends = vector_bytes(&self.key_ends) + vector_bytes(&self.value_ends);
+        let updates = vector_bytes(&self.times) + vector_bytes(&self.diffs) + diffs_heap_bytes(&self.diffs);
+        self.memory.set(MemoryPart::Arrangements, rows + ends + updates);
+        self
+    }
+
+    /// Reports the memory of a batch that is being filled: the part of its capacity that was written. Its
+    /// diffs share their own allocations with those of the batches that are merged.
+    fn report_written(&mut self) {
+        let rows = self.keys.written_bytes() + self.values.written_bytes();
+        let ends = size_of_val(&self.key_ends[..]) + size_of_val(&self.value_ends[..]);
+        let updates = vector_bytes(&self.times) + vector_bytes(&self.diffs);
+        self.memory.set(MemoryPart::Arrangements, rows + ends + updates);
     }
 
     /// Returns the number of updates of the key with most of them.
@@ -246,13 +276,12 @@ impl<R: Diff> Merger<PackedBatch<R>> for PackedMerger<R> {
             effort = (self.result.updates - begun) as isize;
         }
         *fuel -= effort;
+        self.result.report_written();
     }
 
-    fn done(mut self) -> PackedBatch<R> {
-        // Cancelled updates leave spare capacity, which a long-lived batch would hold.
-        self.result.times.shrink_to_fit();
-        self.result.diffs.shrink_to_fit();
-        self.result
+    fn done(self) -> PackedBatch<R> {
+        // Keys of both inputs and cancelled updates leave spare capacity.
+        self.result.into_complete()
     }
 }
 
@@ -378,5 +407,62 @@ impl<R: Diff> PackedMerger<R> {
         if single || self.result.times.len() > self.result.value_ends.last().copied().unwrap_or(0) {
             self.result.push_value(source.values.index(value));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use differential_dataflow::trace::Builder;
+    use schemas::Ownership;
+
+    use super::*;
+    use crate::arrange::builder::PackedBuilder;
+    use crate::arrange::updates::{ExchangeBuffer, Updates};
+
+    fn build_batch(epoch: u64, keys: Range<u64>) -> PackedBatch<i64> {
+        let mut outgoing = ExchangeBuffer::new(epoch, &Ownership::default());
+        for key in keys {
+            outgoing.push_key(&key.to_be_bytes());
+            outgoing.push_value(&[7; 100], 1);
+        }
+        let mut updates: Vec<Updates<i64>> = outgoing.into_updates().collect();
+        let mut builder: PackedBuilder<i64> = PackedBuilder::with_capacity(0, 0, 0);
+        builder.push(&mut updates);
+        let frontier = |epoch| Antichain::from_elem(epoch);
+        builder.done(Description::new(frontier(epoch), frontier(epoch + 1), frontier(0)))
+    }
+
+    /// No other test of this crate's library fills an arrangement.
+    #[test]
+    fn memory_is_reported_from_the_build_to_the_end_of_the_last_merge() {
+        let held = || MemoryPart::Arrangements.held_bytes();
+        let before = held();
+        // Key, value and the ends of both; all updates share one.
+        let least = |keys: usize| keys * (8 + 100 + 4 * 8);
+        let (first, second) = (build_batch(1, 0..1000), build_batch(2, 500..1500));
+        for batch in [&first, &second] {
+            let bytes = batch.memory.bytes();
+            assert!(bytes >= least(1000) && bytes < least(1000) * 5 / 4, "{bytes}");
+        }
+        let inputs = first.memory.bytes() + second.memory.bytes();
+        assert_eq!(held() - before, inputs);
+
+        let since = Antichain::from_elem(2);
+        let mut merger = first.begin_merge(&second, since.borrow());
+        merger.work(&first, &second, &mut 300);
+        let written = held() - before - inputs;
+        assert!(written >= least(300) && written < least(1000), "{written}");
+        let mut fuel = isize::MAX;
+        merger.work(&first, &second, &mut fuel);
+        assert!(fuel > 0);
+        let merged = merger.done();
+        assert_eq!(merged.len(), 1500);
+        // The room of five hundred keys that both inputs have is given back.
+        let bytes = merged.memory.bytes();
+        assert!(bytes >= least(1500) && bytes < least(1500) * 5 / 4, "{bytes}");
+        drop((first, second));
+        assert_eq!(held() - before, bytes);
+        drop(merged);
+        assert_eq!(held(), before);
     }
 }

@@ -135,7 +135,7 @@ impl<R: Diff> Builder for PackedBuilder<R> {
             }
             batch.push_key(key);
         });
-        batch
+        batch.into_complete()
     }
 
     fn seal(chain: &mut Vec<Vec<Updates<R>>>, description: Description<u64>) -> PackedBatch<R> {

@@ -2,21 +2,41 @@
 
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::trace::implementations::BatchContainer;
+use schemas::memory::{HeapBytes, shrink, vector_bytes};
 
 /// Diffs an arrangement can hold.
 pub trait Diff:
-    Semigroup + Ord + Clone + Default + Send + serde::Serialize + for<'a> serde::Deserialize<'a> + 'static
+    Semigroup
+    + Ord
+    + Clone
+    + Default
+    + Send
+    + HeapBytes
+    + serde::Serialize
+    + for<'a> serde::Deserialize<'a>
+    + 'static
 {
 }
 
 impl<T> Diff for T where
-    T: Semigroup + Ord + Clone + Default + Send + serde::Serialize + for<'a> serde::Deserialize<'a> + 'static
+    T: Semigroup
+        + Ord
+        + Clone
+        + Default
+        + Send
+        + HeapBytes
+        + serde::Serialize
+        + for<'a> serde::Deserialize<'a>
+        + 'static
 {
 }
 
-/// Returns the index of the worker that owns `key`, among `peers` workers.
-pub fn owner_of(key: &[u8], peers: usize) -> u64 {
-    schemas::owner(schemas::key_group(key), peers) as u64
+/// Estimates the bytes that diffs have allocated beside their own size, from at most 64 of them.
+pub fn diffs_heap_bytes<R: HeapBytes>(diffs: &[R]) -> usize {
+    const SAMPLES: usize = 64;
+    let step = diffs.len().div_ceil(SAMPLES).max(1);
+    let sampled: usize = diffs.iter().step_by(step).map(HeapBytes::heap_bytes).sum();
+    sampled * diffs.len() / diffs.len().div_ceil(step).max(1)
 }
 
 /// Byte strings in one byte vector, in the order pushed.
@@ -45,6 +65,17 @@ impl PackedRows {
         (a.ends.len() + b.ends.len(), a.bytes.len() + b.bytes.len())
     }
 
+    /// Releases spare capacity.
+    pub fn shrink_to_fit(&mut self) {
+        shrink(&mut self.bytes);
+        shrink(&mut self.ends);
+    }
+
+    /// Returns the bytes that items have been written to; the rest of the capacity was never touched.
+    pub fn written_bytes(&self) -> usize {
+        self.bytes.len() + size_of_val(&self.ends[..])
+    }
+
     /// Appends a range of another container's items.
     pub fn push_range(&mut self, other: &PackedRows, items: std::ops::Range<usize>) {
         if items.is_empty() {
@@ -55,6 +86,12 @@ impl PackedRows {
         let shift = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes[start..end]);
         self.ends.extend(other.ends[items].iter().map(|end| end - start + shift));
+    }
+}
+
+impl HeapBytes for PackedRows {
+    fn heap_bytes(&self) -> usize {
+        vector_bytes(&self.bytes) + vector_bytes(&self.ends)
     }
 }
 

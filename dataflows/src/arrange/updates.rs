@@ -5,10 +5,11 @@
 //! sorts once, when the epoch is complete, by the first eight bytes of the keys and then by the rest, and
 //! adds up equal updates.
 
-use schemas::Rows;
+use schemas::memory::{HeapBytes, vector_bytes};
+use schemas::{MemoryPart, MemoryShare, Ownership, Rows};
 use serde::{Deserialize, Serialize};
 
-use super::rows::{Diff, owner_of};
+use super::rows::{Diff, diffs_heap_bytes};
 
 /// Updates of one epoch for one worker.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Updates<R> {
     ends: Vec<u32>,
     values: Rows,
     diffs: Vec<R>,
+    /// Memory of the message, reported from its completion to its end.
+    #[serde(skip)]
+    memory: MemoryShare,
 }
 
 impl<R> Updates<R> {
@@ -61,12 +65,13 @@ impl<R> Updates<R> {
 /// Updates of one epoch, partitioned by the worker that owns their key.
 pub struct ExchangeBuffer<R> {
     parts: Vec<Updates<R>>,
+    ownership: Ownership,
     at: usize,
 }
 
 impl<R> ExchangeBuffer<R> {
-    /// Creates an empty buffer for `peers` workers.
-    pub fn new(epoch: u64, peers: usize) -> ExchangeBuffer<R> {
+    /// Creates an empty buffer for the owners of all key groups.
+    pub fn new(epoch: u64, ownership: &Ownership) -> ExchangeBuffer<R> {
         let part = |owner| Updates {
             owner,
             epoch,
@@ -74,14 +79,15 @@ impl<R> ExchangeBuffer<R> {
             ends: vec![],
             values: Rows::new(),
             diffs: vec![],
+            memory: MemoryShare::default(),
         };
-        ExchangeBuffer { parts: (0..peers as u64).map(part).collect(), at: 0 }
+        let parts = (0..ownership.workers() as u64).map(part).collect();
+        ExchangeBuffer { parts, ownership: ownership.clone(), at: 0 }
     }
 
     /// Adds a key, to which the values pushed next belong; at least one must follow.
     pub fn push_key(&mut self, key: &[u8]) {
-        // A single worker owns every key: the hash is not needed.
-        self.at = if self.parts.len() == 1 { 0 } else { owner_of(key, self.parts.len()) as usize };
+        self.at = self.ownership.owner_of(key);
         let part = &mut self.parts[self.at];
         part.keys.push(key);
         // The key has no values yet; pushing one moves this end.
@@ -102,10 +108,23 @@ impl<R> ExchangeBuffer<R> {
             *end += 1;
         }
     }
+}
 
+impl<R: HeapBytes> ExchangeBuffer<R> {
     /// Returns the updates, one item for each worker that has any.
     pub fn into_updates(self) -> impl Iterator<Item = Updates<R>> {
-        self.parts.into_iter().filter(|part| !part.is_empty())
+        self.parts.into_iter().filter(|part| !part.is_empty()).map(|mut part| {
+            let bytes = part.heap_bytes();
+            part.memory.set(MemoryPart::Epochs, bytes);
+            part
+        })
+    }
+}
+
+impl<R: HeapBytes> HeapBytes for Updates<R> {
+    fn heap_bytes(&self) -> usize {
+        let rows = self.keys.heap_bytes() + self.values.heap_bytes() + vector_bytes(&self.ends);
+        rows + vector_bytes(&self.diffs) + diffs_heap_bytes(&self.diffs)
     }
 }
 
@@ -194,7 +213,7 @@ mod tests {
                 (0..len).map(|_| rng.random_range(0..3u8)).collect()
             };
             for part in 0..4u64 {
-                let mut outgoing = ExchangeBuffer::new(part % 2, 1);
+                let mut outgoing = ExchangeBuffer::new(part % 2, &Ownership::default());
                 for at in 0..30i64 {
                     let (key, value) = (bytes(11), bytes(2));
                     let diff = at % 3 - 1;

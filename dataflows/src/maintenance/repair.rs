@@ -99,7 +99,7 @@ fn add_changes(setup: &Setup, difference: &Difference, commit: &mut Commit) -> R
 
 /// The count in an entry of a counted table; 0 for no entry.
 fn count_in(count: &Option<Vec<u8>>) -> Result<i64, RunError> {
-    let broken = || RunError::Broken("a row in the state has no count".into());
+    let broken = || RunError::Damaged("a row in the state has no count".into());
     count.as_ref().map_or(Ok(0), |count| count_of(count).ok_or_else(broken))
 }
 
@@ -153,7 +153,7 @@ fn changed_rows(difference: &Difference) -> Result<Vec<(Vec<u8>, i64)>, RunError
     let mut rows = Vec::new();
     for Change { key, held, wanted } in &difference.changes {
         if difference.counted {
-            let row = key.get(1..).unwrap_or_default().to_vec();
+            let row = schemas::without_group(key).to_vec();
             rows.push((row, count_in(wanted)? - count_in(held)?));
         } else {
             rows.extend(held.iter().map(|row| (row.clone(), -1)));
@@ -168,7 +168,7 @@ fn derived_rows(difference: &Difference, out: &EpochOut) -> Vec<Vec<u8>> {
     let mut rows = Vec::new();
     if let Some((keys, diffs)) = out.counts.get(&difference.table_id) {
         let held = keys.iter().zip(diffs).filter(|(_, diff)| **diff > 0);
-        rows.extend(held.map(|(key, _)| key.get(1..).unwrap_or_default().to_vec()));
+        rows.extend(held.map(|(key, _)| schemas::without_group(key).to_vec()));
     }
     if let Some((_, values)) = out.writes.get(&difference.table_id) {
         rows.extend(values.iter().flatten().map(<[u8]>::to_vec));

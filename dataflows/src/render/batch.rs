@@ -140,6 +140,14 @@ pub fn select_array(array: &dyn Array, keep: &BooleanArray) -> Result<ArrayRef, 
 }
 
 /// Returns true if a packed key holds a NULL, which is a zero byte at the start of a column.
-pub(in crate::render) fn null_in(codec: &RowCodec, key: &[u8]) -> bool {
-    (0..codec.columns()).any(|c| codec.prefix_len(key, c).is_ok_and(|at| key.get(at) == Some(&0)))
+///
+/// # Errors
+/// When the bytes are not a key of `codec`.
+pub(in crate::render) fn null_in(codec: &RowCodec, key: &[u8]) -> Result<bool, RunError> {
+    for column in 0..codec.columns() {
+        if key.get(codec.prefix_len(key, column)?) == Some(&0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -13,7 +13,7 @@ use timely::progress::Antichain;
 
 use super::batch::DeltaBatch;
 use super::linear::Deltas;
-use crate::arrange::rows::{Diff, owner_of};
+use crate::arrange::rows::Diff;
 use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
 use crate::collect::Shared;
 use crate::error::RunError;
@@ -36,12 +36,13 @@ pub fn emit_changes<'s, R: Diff>(
 ) -> Deltas<'s> {
     let mut trace: PackedTrace<R> = arranged.trace.clone();
     let scope = arranged.stream.scope();
-    let (index, peers) = (scope.index() as u64, scope.peers());
+    // The owner of the empty key shows the one row of an aggregate without groups.
+    let owns_single = collector.borrow().ownership().owner_of(&[]) == scope.index();
     arranged.stream.unary_frontier::<CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _>(
         Pipeline,
         name,
         move |capability, _| {
-            let alone = single && owner_of(&[], peers) == index;
+            let alone = single && owns_single;
             let mut initial = alone.then(|| capability.delayed(&first));
             // Upper bound of the batches processed so far.
             let mut upper = Antichain::from_elem(0u64);

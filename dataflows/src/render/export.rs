@@ -15,8 +15,10 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::batch::{DeltaBatch, RelationType};
 use super::linear::Deltas;
+use schemas::{RowCodec, stored_key};
+
 use crate::arrange::updates::{ExchangeBuffer, Updates, ValueUpdate, by_key};
-use crate::collect::{Shared, stored_key};
+use crate::collect::Shared;
 use crate::error::RunError;
 
 /// Destination of a relation's changes.
@@ -39,11 +41,31 @@ pub struct Export {
     pub collector: Shared,
 }
 
+/// Key columns of an export.
+struct ExportKey {
+    columns: Vec<usize>,
+    /// Packed form of the key; None where the columns lead the row, whose packed form begins with the key's.
+    codec: Option<RowCodec>,
+}
+
+impl ExportKey {
+    fn new(shape: &RelationType, columns: &[usize]) -> Result<ExportKey, RunError> {
+        let leads = columns.iter().copied().eq(0..columns.len());
+        let types: Vec<_> = columns.iter().map(|c| shape.schema.field(*c).data_type().clone()).collect();
+        let codec = if leads { None } else { Some(RowCodec::new(&types)?) };
+        Ok(ExportKey { columns: columns.to_vec(), codec })
+    }
+}
+
 /// Gathers, consolidates and hands over the changes of each epoch. The returned stream is empty; the probe
 /// is attached to it.
-pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>> {
-    let peers = stream.scope().peers();
-    let (shape, key, after) = (export.shape.clone(), export.key.clone(), export.after);
+///
+/// # Errors
+/// When a column of the key has no packed form.
+pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Result<Stream<'s, u64, Vec<()>>, RunError> {
+    let ownership = export.collector.borrow().ownership();
+    let (shape, after) = (export.shape.clone(), export.after);
+    let key = export.key.as_deref().map(|columns| ExportKey::new(&shape, columns)).transpose()?;
     let fail = export.collector.clone();
     let packed = stream.unary::<CapacityContainerBuilder<Vec<Updates<i64>>>, _, _, _>(
         Pipeline,
@@ -57,8 +79,8 @@ pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>
                     }
                     let mut session = output.session(&time);
                     for batch in batches.drain(..) {
-                        let mut outgoing = ExchangeBuffer::new(*time.time(), peers);
-                        match split_keys(&shape, key.as_deref(), batch, &mut outgoing) {
+                        let mut outgoing = ExchangeBuffer::new(*time.time(), &ownership);
+                        match split_keys(&shape, key.as_ref(), batch, &mut outgoing) {
                             Ok(()) => outgoing.into_updates().for_each(|updates| session.give(updates)),
                             Err(error) => fail.borrow_mut().fail(error),
                         }
@@ -68,44 +90,45 @@ pub fn export<'s>(stream: Deltas<'s>, export: Export) -> Stream<'s, u64, Vec<()>
         },
     );
     let exchange = Exchange::new(|updates: &Updates<i64>| updates.owner);
-    packed.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(exchange, "Export", move |_, _| {
-        let mut pending: BTreeMap<u64, (Vec<Updates<i64>>, Capability<u64>)> = BTreeMap::new();
-        move |(input, frontier), _output| {
-            input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                let entry = pending.entry(*time.time()).or_insert_with(|| (Vec::new(), time.retain(0)));
-                entry.0.append(updates);
-            });
-            while let Some(entry) = pending.first_entry() {
-                if frontier.less_equal(entry.key()) {
-                    break;
-                }
-                // The capability is held until the hand-over: the probe must not pass the epoch before it.
-                let (epoch, (updates, _capability)) = entry.remove_entry();
-                if let Err(error) = export.hand_over(epoch, updates) {
-                    export.collector.borrow_mut().fail(error);
+    let done = packed.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
+        exchange,
+        "Export",
+        move |_, _| {
+            let mut pending: BTreeMap<u64, (Vec<Updates<i64>>, Capability<u64>)> = BTreeMap::new();
+            move |(input, frontier), _output| {
+                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
+                    let entry = pending.entry(*time.time()).or_insert_with(|| (Vec::new(), time.retain(0)));
+                    entry.0.append(updates);
+                });
+                while let Some(entry) = pending.first_entry() {
+                    if frontier.less_equal(entry.key()) {
+                        break;
+                    }
+                    // The capability is held until the hand-over: the probe must not pass the epoch before.
+                    let (epoch, (updates, _capability)) = entry.remove_entry();
+                    if let Err(error) = export.hand_over(epoch, updates) {
+                        export.collector.borrow_mut().fail(error);
+                    }
                 }
             }
-        }
-    })
+        },
+    );
+    Ok(done)
 }
 
 /// Adds packed key, packed row and diff of each row to `outgoing`; the key of a whole-row export is the row.
 fn split_keys(
     shape: &RelationType,
-    key: Option<&[usize]>,
+    key: Option<&ExportKey>,
     mut delta: DeltaBatch,
     outgoing: &mut ExchangeBuffer<i64>,
 ) -> Result<(), RunError> {
     let diffs = std::mem::take(&mut delta.diffs);
-    // A key of the leading columns is a prefix of the packed row and needs no encoding of its own.
-    let prefix = key.map(|key| key.iter().enumerate().all(|(at, column)| at == *column));
-    let keys = match (key, prefix) {
-        (Some(key), Some(false)) => {
+    let keys = match key {
+        Some(ExportKey { columns, codec: Some(codec) }) => {
             let batch = shape.decode_columns(&delta)?;
-            let types: Vec<_> = key.iter().map(|c| shape.schema.field(*c).data_type().clone()).collect();
-            let columns: Vec<_> = key.iter().map(|c| batch.column(*c).clone()).collect();
-            let codec = schemas::RowCodec::new(&types)?;
-            Some(super::aggregates::input::encode_keys(&codec, &columns, diffs.len())?)
+            let columns: Vec<_> = columns.iter().map(|c| batch.column(*c).clone()).collect();
+            Some(super::aggregates::input::encode_keys(codec, &columns, diffs.len())?)
         }
         _ => None,
     };
@@ -122,7 +145,7 @@ fn split_keys(
                 outgoing.push_value(row, diff);
             }
             (Some(key), None) => {
-                outgoing.push_key(&row[..shape.codec.prefix_len(row, key.len())?]);
+                outgoing.push_key(&row[..shape.codec.prefix_len(row, key.columns.len())?]);
                 outgoing.push_value(row, diff);
             }
         }

@@ -5,3 +5,4 @@ pub(crate) mod kinds;
 pub mod pairs;
 pub(crate) mod proctime;
 pub(crate) mod temporal;
+mod timed_rows;

@@ -6,6 +6,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
+use schemas::Ownership;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::source;
@@ -50,20 +51,19 @@ impl EpochTime for Product<u64, u64> {
 #[derive(Clone)]
 pub struct Errors {
     collector: Shared,
-    table_id: u32,
     owner: String,
     codec: schemas::RowCodec,
     silent: bool,
 }
 
 impl Errors {
-    /// Creates the error table of the view `owner`, stored as counts in `table_id`.
+    /// Creates the recorder of the view `owner`.
     ///
     /// # Errors
     /// Never: the error table's columns are text.
-    pub fn new(collector: Shared, table_id: u32, owner: &str) -> Result<Errors, RunError> {
+    pub fn new(collector: Shared, owner: &str) -> Result<Errors, RunError> {
         let codec = schemas::RowCodec::new(&[const { arrow::datatypes::DataType::Utf8 }; 4])?;
-        Ok(Errors { collector, table_id, owner: owner.to_string(), codec, silent: false })
+        Ok(Errors { collector, owner: owner.to_string(), codec, silent: false })
     }
 
     /// Returns a copy that records nothing: failing rows are only left out, and recorded elsewhere.
@@ -78,9 +78,9 @@ impl Errors {
         }
         let text = |t: &str| -> ArrayRef { std::sync::Arc::new(arrow::array::StringArray::from(vec![t])) };
         let columns = [text(&self.owner), text(expression), text(message), text(values)];
-        if let Ok(rows) = self.codec.encode(&columns) {
-            let stored = crate::collect::stored_key(rows.get(0));
-            self.collector.borrow_mut().at(epoch).add_count(self.table_id, &stored, diff);
+        match self.codec.encode(&columns) {
+            Ok(rows) => self.collector.borrow_mut().at(epoch).add_error(rows.get(0), diff),
+            Err(error) => self.collector.borrow_mut().fail(error.into()),
         }
     }
 
@@ -120,7 +120,7 @@ impl Errors {
         }
         let (batch, diffs) = select_rows(&batch, &diffs, &BooleanArray::from(good))?;
         let columns = exprs.iter().zip(columns).map(|(e, values)| e.concat_values(&batch.schema(), &values));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|e| RunError::Broken(e.to_string()))?;
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
         Ok((columns, batch, diffs))
     }
 }
@@ -154,27 +154,46 @@ pub fn describe_row(row: &RecordBatch) -> String {
     out
 }
 
-/// Converts every batch to packed updates by `make`, which takes the epoch and the number of workers; a
-/// failure stops the worker.
+/// Converts every batch to packed updates by `make`, which takes the epoch and the owners of keys; a failure
+/// stops the worker.
 pub fn to_updates<'s, R: Diff>(
     stream: Deltas<'s>,
     name: &str,
     collector: Shared,
-    make: impl Fn(u64, usize, DeltaBatch) -> Result<ExchangeBuffer<R>, RunError> + 'static,
+    make: impl Fn(u64, &Ownership, DeltaBatch) -> Result<ExchangeBuffer<R>, RunError> + 'static,
 ) -> Stream<'s, u64, Vec<Updates<R>>> {
-    let peers = stream.scope().peers();
+    let ownership = collector.borrow().ownership();
     stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, name, move |_, _| {
         move |input, output| {
             input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
                 let mut session = output.session(&time);
                 for batch in batches.drain(..) {
-                    match make(*time.time(), peers, batch) {
+                    match make(*time.time(), &ownership, batch) {
                         Ok(outgoing) => outgoing.into_updates().for_each(|updates| session.give(updates)),
                         Err(error) => collector.borrow_mut().fail(error),
                     }
                 }
             });
         }
+    })
+}
+
+/// Converts rows to updates keyed by the whole packed row; `diff_of` makes an update's difference from the
+/// count of its row.
+pub fn key_whole_rows<'s, R: Diff>(
+    stream: Deltas<'s>,
+    name: &str,
+    (shape, collector): (RelationType, Shared),
+    diff_of: impl Fn(i64) -> R + 'static,
+) -> Stream<'s, u64, Vec<Updates<R>>> {
+    to_updates(stream, name, collector, move |epoch, ownership, mut batch| {
+        let diffs = std::mem::take(&mut batch.diffs);
+        let mut outgoing = ExchangeBuffer::new(epoch, ownership);
+        for (row, diff) in shape.pack_rows(batch)?.iter().zip(diffs) {
+            outgoing.push_key(row);
+            outgoing.push_value(&[], diff_of(diff));
+        }
+        Ok(outgoing)
     })
 }
 

@@ -329,24 +329,45 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
 
     /// Returns the rows of a join: pairs, and for other than inner joins left rows with or without a match.
     fn join_rows(&self, of: RoundJoin<'p, 's, 'i>) -> Batches<'i, Round> {
-        let collector = || self.collector.clone();
         let rows = of.moving.clone().map(|(_, row)| row);
         let left_only = matches!(of.kind, JoinKind::Semi | JoinKind::Anti);
-        let pairs = (!left_only || of.residual.is_some()).then(|| {
-            let pairs = self.to_batches(self.matched_pairs(&of));
-            match of.residual {
-                None => pairs,
-                Some(residual) => {
-                    linear::filter(pairs, of.both.clone(), residual.clone(), self.errors.clone())
-                }
+        let pairs = (!left_only || of.residual.is_some()).then(|| self.passing_pairs(&of));
+        match (of.kind, &pairs) {
+            (JoinKind::Semi, _) => self.to_batches(self.rows_with_match(&of, &rows, pairs.as_ref())),
+            (JoinKind::Anti, _) | (_, None) => self.rows_without_match(&of, &rows, pairs.as_ref()),
+            (JoinKind::Inner, Some(pairs)) => pairs.clone(),
+            (JoinKind::Left | JoinKind::Full, Some(pairs)) => {
+                // Right columns are those of a pair beyond the left ones.
+                let nulls = (0, of.both.codec.columns() - of.left.codec.columns());
+                let rest = self.rows_without_match(&of, &rows, Some(pairs));
+                let rest = pairs::null_extend(rest, of.left.clone(), nulls, self.collector.clone());
+                pairs.clone().concat(rest)
             }
-        });
-        let with_match = || match (&pairs, of.residual) {
+        }
+    }
+
+    /// Returns the pairs that pass the residual condition.
+    fn passing_pairs(&self, of: &RoundJoin<'p, 's, 'i>) -> Batches<'i, Round> {
+        let pairs = self.to_batches(self.matched_pairs(of));
+        match of.residual {
+            None => pairs,
+            Some(residual) => linear::filter(pairs, of.both.clone(), residual.clone(), self.errors.clone()),
+        }
+    }
+
+    /// Returns the left rows with a match; `rows` are all of them.
+    fn rows_with_match(
+        &self,
+        of: &RoundJoin<'p, 's, 'i>,
+        rows: &RowCollection<'i, Round>,
+        pairs: Option<&Batches<'i, Round>>,
+    ) -> RowCollection<'i, Round> {
+        match (pairs, of.residual) {
             // Under a residual condition a row matches if it occurs among the pairs that pass it.
             (Some(pairs), Some(_)) => {
                 let left = 0..of.left.codec.columns();
-                let left = pairs::columns_of(pairs.clone(), of.both.clone(), left, collector());
-                let met = pack_stream(left, of.left.clone(), collector()).threshold(|_, _| 1i64);
+                let left = pairs::columns_of(pairs.clone(), of.both.clone(), left, self.collector.clone());
+                let met = pack_stream(left, of.left.clone(), self.collector.clone()).threshold(|_, _| 1i64);
                 let rows = rows.clone().arrange_by_self();
                 rows.join_core(met.arrange_by_self(), |row, (), ()| Some(row.clone()))
             }
@@ -356,19 +377,18 @@ impl<'p, 's, 'i> Rounds<'p, 's, 'i> {
                 let rows = of.moving.clone().arrange_by_key();
                 rows.join_core(keys.arrange_by_self().enter(self.inner), |_, row, ()| Some(row.clone()))
             }
-        };
-        // Rows without a match are all rows minus those with one.
-        let without_match = || self.to_batches(rows.clone().concat(with_match().negate()));
-        match (of.kind, &pairs) {
-            (JoinKind::Semi, _) => self.to_batches(with_match()),
-            (JoinKind::Anti, _) | (_, None) => without_match(),
-            (JoinKind::Inner, Some(pairs)) => pairs.clone(),
-            (JoinKind::Left | JoinKind::Full, Some(pairs)) => {
-                // Right columns are those of a pair beyond the left ones.
-                let nulls = (0, of.both.codec.columns() - of.left.codec.columns());
-                pairs.clone().concat(pairs::null_extend(without_match(), of.left.clone(), nulls, collector()))
-            }
         }
+    }
+
+    /// Returns the left rows without a match: all of them minus those with one.
+    fn rows_without_match(
+        &self,
+        of: &RoundJoin<'p, 's, 'i>,
+        rows: &RowCollection<'i, Round>,
+        pairs: Option<&Batches<'i, Round>>,
+    ) -> Batches<'i, Round> {
+        let with_match = self.rows_with_match(of, rows, pairs);
+        self.to_batches(rows.clone().concat(with_match.negate()))
     }
 
     /// Converts packed rows to batches of their rounds.

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
-use schemas::{Outcome, Records, Rows};
+use schemas::memory::Counted;
+use schemas::{MemoryPart, Outcome, Records, Rows};
 use state::{Progress, Store, StoreOptions};
 
 pub use folded::{Folded, SinkContent};
@@ -180,6 +181,7 @@ impl Engine {
         head.read += records.len() as u64;
         head.next.insert(records.partition, last + 1);
         let partition = records.partition;
+        let records = Counted::new(MemoryPart::Epochs, records);
         self.send(partition, Command::Records(source, Box::new(records)))
     }
 
@@ -270,7 +272,7 @@ impl Engine {
         let mut rows = Rows::new();
         let visit = |key: &[u8], value: &[u8]| -> Result<(), RunError> {
             // A keyed table maps keys to rows; a counted one maps rows, behind the key group, to counts.
-            let row = if keyed { value } else { key.get(1..).unwrap_or_default() };
+            let row = if keyed { value } else { schemas::without_group(key) };
             if let Some(served) = served
                 && !served.is_served(row)?
             {
@@ -281,7 +283,8 @@ impl Engine {
                 return Ok(());
             }
             let count = state::count_of(value).filter(|count| *count > 0);
-            let count = count.ok_or_else(|| RunError::Broken("a view holds a row without a count".into()))?;
+            let count =
+                count.ok_or_else(|| RunError::Damaged("a view holds a row without a count".into()))?;
             (0..count).for_each(|_| rows.push(row));
             Ok(())
         };

@@ -4,7 +4,7 @@
 //! complete once its head (offsets and counts of the sources) and a report of every worker have arrived
 //! ([`Pending`]); complete epochs are assembled in order ([`Assembler`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use schemas::Outcome;
@@ -101,12 +101,19 @@ pub struct Assembled {
 pub struct Assembler {
     progress: Progress,
     sweep: Sweep,
+    /// Indices of the sources of each view, in the plan's order of views.
+    view_sources: Vec<BTreeSet<usize>>,
 }
 
 impl Assembler {
     /// Makes an assembler that goes on from the committed epoch of `setup`.
     pub fn new(setup: &Setup) -> Assembler {
-        Assembler { progress: (*setup.progress).clone(), sweep: Sweep::new(setup.state_tables.retained()) }
+        let views = setup.plan.views.iter();
+        Assembler {
+            progress: (*setup.progress).clone(),
+            sweep: Sweep::new(setup.state_tables.retained()),
+            view_sources: views.map(|view| setup.plan.sources_of(view.rel)).collect(),
+        }
     }
 
     /// Progress at the end of the last epoch assembled.
@@ -164,13 +171,27 @@ impl Assembler {
 
     /// Sets each view's epoch, time and watermark: the least of its sources' watermarks, once each has one.
     fn advance_views(&mut self, plan: &Plan, epoch: u64, commit_ms: i64) {
-        for view in &plan.views {
-            let sources = plan.sources_of(view.rel).into_iter();
-            let marks = sources.map(|at| self.progress.sources.get(&plan.sources[at].name)?.watermark_us);
-            let watermark_us = marks.collect::<Option<Vec<_>>>().and_then(|marks| marks.into_iter().min());
-            self.progress.views.insert(view.name.clone(), ViewProgress { epoch, commit_ms, watermark_us });
+        for (view, sources) in plan.views.iter().zip(&self.view_sources) {
+            let watermark_us = view_watermark(&self.progress, plan, sources);
+            let advanced = ViewProgress { epoch, commit_ms, watermark_us };
+            match self.progress.views.get_mut(&view.name) {
+                Some(held) => *held = advanced,
+                None => {
+                    self.progress.views.insert(view.name.clone(), advanced);
+                }
+            }
         }
     }
+}
+
+/// The watermark of a view of `sources`: their least; None while one of them has none, and without sources.
+fn view_watermark(progress: &Progress, plan: &Plan, sources: &BTreeSet<usize>) -> Option<i64> {
+    let mut least: Option<i64> = None;
+    for at in sources {
+        let watermark_us = progress.sources.get(&plan.sources[*at].name)?.watermark_us?;
+        least = Some(least.map_or(watermark_us, |least| least.min(watermark_us)));
+    }
+    least
 }
 
 impl Assembled {

@@ -104,7 +104,7 @@ impl Sweep {
                     break;
                 };
                 // An entry is a key and its row, or a row and its count.
-                let row = if view.entry.key.is_some() { value } else { key.get(1..).unwrap_or_default() };
+                let row = if view.entry.key.is_some() { value } else { schemas::without_group(key) };
                 if !served.is_served(row)? {
                     keys.push(key);
                     copies.push(count_of(value).unwrap_or(0));

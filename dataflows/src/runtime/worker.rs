@@ -7,16 +7,20 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use schemas::{Decoder, Outcome, Records, RowCodec, Rows};
+use schemas::memory::{Counted, HeapBytes};
+use schemas::{Decoder, Outcome, Ownership, Records, RowCodec, Rows, stored_group, without_group};
 use state::{Progress, Store};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::operators::{Concat, Input};
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Concat, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 pub use timely::worker::Worker;
 
@@ -94,7 +98,7 @@ pub type MakeDecoder = dyn Fn(&Source) -> Result<Decoder, schemas::SchemaError> 
 /// Commands to a worker, for each epoch in this order.
 pub enum Command {
     /// Records of one partition of a source, for the open epoch.
-    Records(usize, Box<Records>),
+    Records(usize, Box<Counted<Records>>),
     /// A partition of a source appears and starts at this watermark.
     Join(usize, i32, Option<i64>),
     /// The open epoch has all its records; with all partitions at its end.
@@ -151,9 +155,59 @@ pub struct Topology {
     probe: ProbeHandle<u64>,
     collector: Shared,
     epoch: u64,
-    peers: usize,
+    ownership: Ownership,
+    /// Index of the worker.
+    index: usize,
+    errors: ErrorInput,
     abort: Arc<AtomicBool>,
     restored: Option<EpochOut>,
+}
+
+/// Input of the rows of the error table, on their way to the workers that own them.
+struct ErrorInput {
+    handle: Handle<Updates<i64>>,
+    probe: ProbeHandle<u64>,
+    /// The error table.
+    table_id: u32,
+}
+
+/// A rendered plan, with the inputs that fill it.
+struct Dataflow {
+    feeds: Vec<Feed>,
+    /// Inputs of the restored rows of tables, by source.
+    tables: Vec<Option<Handle<DeltaBatch>>>,
+    marks: Handle<PartitionWatermark>,
+    errors: ErrorInput,
+    probe: ProbeHandle<u64>,
+    restores: Vec<Restore>,
+}
+
+impl Dataflow {
+    /// Renders the plan in a dataflow of the worker.
+    fn build(
+        worker: &mut Worker,
+        setup: &Setup,
+        collector: &Shared,
+        watermarks: CurrentWatermarks,
+    ) -> Result<Dataflow, RunError> {
+        let start = setup.start.epoch;
+        worker.dataflow(|scope: Scope<'_, u64>| {
+            let (mut feeds, mut tables, mut streams) = (vec![], vec![], vec![]);
+            for (at, source) in setup.plan.sources.iter().enumerate() {
+                let (feed, restored, stream) = source_stream(scope, setup, (at, source), collector)?;
+                feeds.push(feed);
+                tables.push(restored);
+                streams.push(stream);
+            }
+            let (marks, stream) = scope.new_input();
+            let updates = watermark::combine_watermarks(stream, start, watermarks);
+            let renderer =
+                Renderer::new(scope, &setup.plan, &setup.state_tables, setup.start, collector.clone())?;
+            let (probe, restores) = renderer.with_watermarks(updates).render(&streams)?;
+            let errors = error_input(scope, setup.state_tables.errors, collector.clone());
+            Ok(Dataflow { feeds, tables, marks, errors, probe, restores })
+        })
+    }
 }
 
 /// All partitions of each source, by source index, as of the end of an epoch.
@@ -165,26 +219,11 @@ impl Topology {
     /// # Errors
     /// When the state cannot be read, or does not fit the plan.
     pub fn build(worker: &mut Worker, setup: &Setup) -> Result<Topology, RunError> {
-        let collector: Shared = Rc::new(RefCell::new(Collector::default()));
-        let (index, peers) = (worker.index(), worker.peers());
-        let (shared, watermarks) = (collector.clone(), restored_watermarks(setup));
-        let (known, start) = (watermarks.clone(), setup.start.epoch);
-        let built = worker.dataflow(|scope: Scope<'_, u64>| -> Result<_, RunError> {
-            let (mut feeds, mut tables, mut streams) = (vec![], vec![], vec![]);
-            for (at, source) in setup.plan.sources.iter().enumerate() {
-                let (feed, restored, stream) = source_stream(scope, setup, (at, source), &shared)?;
-                feeds.push(feed);
-                tables.push(restored);
-                streams.push(stream);
-            }
-            let (marks, stream) = scope.new_input();
-            let updates = watermark::combine_watermarks(stream, start, known);
-            let renderer =
-                Renderer::new(scope, &setup.plan, &setup.state_tables, setup.start, shared.clone())?;
-            let (probe, restores) = renderer.with_watermarks(updates).render(&streams)?;
-            Ok((feeds, tables, marks, probe, restores))
-        });
-        let (feeds, tables, marks, probe, restores) = built?;
+        let ownership = Ownership::even(worker.peers());
+        let collector: Shared = Rc::new(RefCell::new(Collector::new(ownership.clone())));
+        let watermarks = restored_watermarks(setup);
+        let dataflow = Dataflow::build(worker, setup, &collector, watermarks.clone())?;
+        let Dataflow { feeds, tables, marks, errors, probe, restores } = dataflow;
         let ingests = setup
             .plan
             .sources
@@ -207,13 +246,27 @@ impl Topology {
             probe,
             collector,
             epoch,
-            peers,
+            ownership,
+            index: worker.index(),
+            errors,
             abort,
             restored: None,
         };
-        topology.restore(worker, setup, (index, peers), tables, restores)?;
+        topology.restore(worker, setup, tables, restores)?;
         topology.collector.borrow_mut().limit_joined_bytes(setup.joined_bytes);
         Ok(topology)
+    }
+
+    /// Returns the packed form of the key of each durable arrangement, by its state table.
+    ///
+    /// # Errors
+    /// When the plan breaks one of its own invariants.
+    pub fn arrangement_keys(worker: &mut Worker, setup: &Setup) -> Result<HashMap<u32, RowCodec>, RunError> {
+        let collector: Shared = Rc::new(RefCell::new(Collector::new(Ownership::even(worker.peers()))));
+        let built = Dataflow::build(worker, setup, &collector, restored_watermarks(setup));
+        let keys = built.map(|dataflow| dataflow.restores.into_iter().map(Restore::into_key).collect());
+        drop_dataflows(worker);
+        keys
     }
 
     /// Feeds the state's rows of the committed epoch into the dataflow and waits until they have passed it.
@@ -221,11 +274,10 @@ impl Topology {
         &mut self,
         worker: &mut Worker,
         setup: &Setup,
-        (index, peers): (usize, usize),
         tables: Vec<Option<Handle<DeltaBatch>>>,
         restores: Vec<Restore>,
     ) -> Result<(), RunError> {
-        let owned = owned_groups(index, peers);
+        let owned = self.ownership.ranges(self.index);
         // Restored rows carry the committed epoch; the first open epoch is the next one.
         let epoch = self.epoch;
         self.advance_inputs(epoch);
@@ -236,20 +288,16 @@ impl Topology {
             handle.advance_to(epoch);
             // Rows read only by operators with durable state need not be fed: that state is restored itself.
             if setup.start.is_restored() && (setup.start.whole || rows_needed(&setup.plan, at)) {
-                for group in &owned {
-                    restore_table(&setup.store, *table_id, *group, &mut handle)?;
-                    // Bounds the rows in flight to those of one key group.
-                    worker.step();
-                }
+                restore_table(&setup.store, (*table_id, &owned), &mut handle, worker)?;
             }
         }
         for restore in restores {
-            restore_arrangement(&setup.store, restore, (epoch, &owned), worker)?;
+            restore_arrangement(&setup.store, restore, &owned, (epoch, &self.ownership), worker)?;
         }
         self.advance_inputs(epoch + 1);
         self.run_through(worker, epoch)?;
         // Views and sinks have this output already; it is kept only where the start asks for it.
-        let restored = self.collector.borrow_mut().take(epoch);
+        let restored = self.take_complete(worker, epoch)?;
         self.restored = setup.start.whole.then_some(restored);
         Ok(())
     }
@@ -279,13 +327,15 @@ impl Topology {
         if rows == 0 {
             return Ok(rejected);
         }
+        out.count_fed(candidates.batch.get_array_memory_size());
         match feed {
             Feed::Rows(handle) => {
                 out.count_outcome(source, Outcome::Accepted, rows as u64);
                 handle.send(DeltaBatch::from_columns(candidates.batch, vec![1; rows]));
             }
             Feed::Chunks(handle, packer) => {
-                for chunk in packer.pack(candidates, records, self.peers)? {
+                for chunk in packer.pack(candidates, records, &self.ownership)? {
+                    out.count_fed(chunk.heap_bytes());
                     handle.send(chunk);
                 }
             }
@@ -330,17 +380,37 @@ impl Topology {
         for (source, (ingest, partitions)) in self.ingests.iter().zip(partitions).enumerate() {
             let Some(reached) = ingest.partition_watermarks() else { continue };
             let partitions: Vec<i32> = partitions.iter().copied().collect();
-            for to in 0..self.peers as u64 {
+            for to in 0..self.ownership.workers() as u64 {
                 let (partitions, reached) = (partitions.clone(), reached.clone());
                 self.marks.send(PartitionWatermark { to, source, partitions, reached });
             }
         }
         self.advance_inputs(epoch + 1);
         self.run_through(worker, epoch)?;
-        Ok(self.collector.borrow_mut().take(epoch))
+        self.take_complete(worker, epoch)
     }
 
-    /// Moves all inputs to `epoch`, which becomes the open one.
+    /// Takes the output of an epoch that the dataflow has passed. Rows of the error table arise at any worker
+    /// and are counted at their owner, so that each row has one place that holds its count.
+    fn take_complete(&mut self, worker: &mut Worker, epoch: u64) -> Result<EpochOut, RunError> {
+        if self.ownership.workers() > 1 {
+            let (rows, diffs) = std::mem::take(&mut self.collector.borrow_mut().at(epoch).errors);
+            self.errors.handle.advance_to(epoch);
+            let mut outgoing = ExchangeBuffer::new(epoch, &self.ownership);
+            for (row, diff) in rows.iter().zip(diffs) {
+                outgoing.push_key(row);
+                outgoing.push_value(&[], diff);
+            }
+            outgoing.into_updates().for_each(|updates| self.errors.handle.send(updates));
+            self.errors.handle.advance_to(epoch + 1);
+            self.step_through(worker, &self.errors.probe.clone(), epoch)?;
+        }
+        let mut out = self.collector.borrow_mut().take(epoch);
+        out.count_errors(self.errors.table_id);
+        Ok(out)
+    }
+
+    /// Moves all inputs of records to `epoch`, which becomes the open one.
     fn advance_inputs(&mut self, epoch: u64) {
         for feed in &mut self.feeds {
             match feed {
@@ -354,7 +424,16 @@ impl Topology {
 
     /// Steps the worker until `epoch` is complete on all of them, or something failed.
     fn run_through(&mut self, worker: &mut Worker, epoch: u64) -> Result<(), RunError> {
-        while self.probe.less_equal(&epoch) {
+        self.step_through(worker, &self.probe.clone(), epoch)
+    }
+
+    fn step_through(
+        &mut self,
+        worker: &mut Worker,
+        probe: &ProbeHandle<u64>,
+        epoch: u64,
+    ) -> Result<(), RunError> {
+        while probe.less_equal(&epoch) {
             // A short park: failures of other workers show in `abort` only, which wakes nobody.
             worker.step_or_park(Some(MAX_PARK));
             if let Some(error) = self.collector.borrow_mut().take_failure() {
@@ -404,7 +483,7 @@ fn source_stream<'s>(
         do_nothing: keyed.conflict == Conflict::DoNothing,
         retention_us: keyed.retention_us,
         table_id,
-        groups: owned_groups(scope.index(), scope.peers()),
+        groups: collector.borrow().ownership().ranges(scope.index()),
         store: setup.store.clone(),
         committed: setup.committed.clone(),
         watermark: setup.watermarks[at].clone(),
@@ -414,9 +493,48 @@ fn source_stream<'s>(
     Ok((Feed::Chunks(handle, Packer::new(source)?), Some(restored), stream))
 }
 
-/// The key groups whose keys live at a worker, ascending.
-pub(crate) fn owned_groups(index: usize, peers: usize) -> Vec<u8> {
-    (0..=255u8).filter(|group| schemas::owner(*group, peers) == index).collect()
+/// Builds the way of error rows from the workers where they arise to the workers that own them, which count
+/// them.
+fn error_input(scope: Scope<'_, u64>, table_id: u32, collector: Shared) -> ErrorInput {
+    let probe = ProbeHandle::new();
+    let (handle, stream) = scope.new_input();
+    let to_owner = Exchange::new(|updates: &Updates<i64>| updates.owner);
+    let counted =
+        stream.unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to_owner, "CountErrors", |_, _| {
+            move |input, _output| {
+                input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
+                    let mut collector = collector.borrow_mut();
+                    let out = collector.at(*time.time());
+                    for (row, _, diff) in updates.iter().flat_map(Updates::iter) {
+                        out.add_error(row, *diff);
+                    }
+                });
+            }
+        });
+    counted.probe_with(&probe);
+    ErrorInput { handle, probe, table_id }
+}
+
+/// Visits the stored keys of some key groups in a state table, in order.
+///
+/// # Errors
+/// When the state cannot be read, or `visit` fails.
+pub(crate) fn scan_groups(
+    store: &Store,
+    table_id: u32,
+    groups: &[Range<u16>],
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    for range in groups {
+        let mut scan = store.iter_from(table_id, &range.start.to_be_bytes())?;
+        while let Some((stored, value)) = scan.next_entry()? {
+            if stored_group(stored) >= Some(range.end) {
+                break;
+            }
+            visit(stored, value)?;
+        }
+    }
+    Ok(())
 }
 
 /// The committed marks of a source's partitions.
@@ -442,20 +560,22 @@ fn rows_needed(plan: &Plan, source: usize) -> bool {
     false
 }
 
-/// Feeds the rows of a table in one key group.
+/// Feeds the rows of a table in the owned key groups.
 fn restore_table(
     store: &Store,
-    table_id: u32,
-    group: u8,
+    (table_id, owned): (u32, &[Range<u16>]),
     handle: &mut Handle<DeltaBatch>,
+    worker: &mut Worker,
 ) -> Result<(), RunError> {
     let mut rows = Rows::new();
     let mut send = |rows: &mut Rows| {
         let rows = std::mem::take(rows);
         let diffs = vec![1; rows.len()];
         handle.send(DeltaBatch { data: Data::Packed(rows), diffs });
+        // Bounds the rows in flight.
+        worker.step();
     };
-    store.scan(table_id, &[group], |_, value| -> Result<(), RunError> {
+    scan_groups(store, table_id, owned, |_, value| {
         // A tombstone has no row.
         if let Some(row) = Held::row_of(value) {
             rows.push(row);
@@ -477,58 +597,60 @@ struct StoredArrangement<'a> {
     table_id: u32,
     /// Packed form of the key.
     key: &'a RowCodec,
+    /// Key groups of the worker.
+    owned: &'a [Range<u16>],
 }
 
 /// Feeds the stored updates of an arrangement.
 fn restore_arrangement(
     store: &Store,
     restore: Restore,
-    (epoch, owned): (u64, &[u8]),
+    owned: &[Range<u16>],
+    to: (u64, &Ownership),
     worker: &mut Worker,
 ) -> Result<(), RunError> {
     match restore {
         Restore::Totals { table_id, key, handle } => {
-            let from = StoredArrangement { store, table_id, key: &key };
-            restore_updates(from, handle, (epoch, owned), worker, Accums::from_bytes)
+            let from = StoredArrangement { store, table_id, key: &key, owned };
+            restore_updates(from, handle, to, worker, Accums::from_bytes)
         }
         Restore::Rows { table_id, key, handle } => {
-            let from = StoredArrangement { store, table_id, key: &key };
-            restore_updates(from, handle, (epoch, owned), worker, state::count_of)
+            let from = StoredArrangement { store, table_id, key: &key, owned };
+            restore_updates(from, handle, to, worker, state::count_of)
         }
     }
 }
 
-/// Reads stored updates of the owned key groups, with `read` for their diffs, and sends them to the handle.
+/// Reads stored updates of the owned key groups, with `read` for their diffs, and sends them to their owners
+/// as updates of the committed epoch.
 fn restore_updates<R: Diff>(
     from: StoredArrangement<'_>,
     mut handle: Handle<Updates<R>>,
-    (epoch, owned): (u64, &[u8]),
+    (epoch, ownership): (u64, &Ownership),
     worker: &mut Worker,
     read: impl Fn(&[u8]) -> Option<R>,
 ) -> Result<(), RunError> {
-    let unreadable = || RunError::Broken("an arrangement in the state is not readable".into());
-    let peers = worker.peers();
+    let unreadable = || RunError::Damaged("an arrangement in the state is not readable".into());
     // Updates of earlier epochs are restored as one of the committed epoch.
     handle.advance_to(epoch);
-    for group in owned {
-        let mut outgoing = ExchangeBuffer::new(epoch, peers);
-        let mut held = 0;
-        from.store.scan(from.table_id, &[*group], |stored, value| -> Result<(), RunError> {
-            // The stored key is the key group, the packed key and the rest of the row.
-            let stored = &stored[1..];
-            let (key, rest) = stored.split_at(from.key.prefix_len(stored, from.key.columns())?);
-            outgoing.push_key(key);
-            outgoing.push_value(rest, read(value).ok_or_else(unreadable)?);
-            held += 1;
-            // Bounds the memory of a large key group.
-            if held % RESTORED_PER_BATCH == 0 {
-                let full = std::mem::replace(&mut outgoing, ExchangeBuffer::new(epoch, peers));
-                full.into_updates().for_each(|updates| handle.send(updates));
-            }
-            Ok(())
-        })?;
-        outgoing.into_updates().for_each(|updates| handle.send(updates));
-        worker.step();
-    }
+    let mut outgoing = ExchangeBuffer::new(epoch, ownership);
+    let mut held = 0;
+    scan_groups(from.store, from.table_id, from.owned, |stored, value| {
+        // The stored key is the key group, the packed key and the rest of the row.
+        let stored = without_group(stored);
+        let (key, rest) = stored.split_at(from.key.prefix_len(stored, from.key.columns())?);
+        outgoing.push_key(key);
+        outgoing.push_value(rest, read(value).ok_or_else(unreadable)?);
+        held += 1;
+        // Bounds the updates in flight.
+        if held % RESTORED_PER_BATCH == 0 {
+            let full = std::mem::replace(&mut outgoing, ExchangeBuffer::new(epoch, ownership));
+            full.into_updates().for_each(|updates| handle.send(updates));
+            worker.step();
+        }
+        Ok(())
+    })?;
+    outgoing.into_updates().for_each(|updates| handle.send(updates));
+    worker.step();
     Ok(())
 }

@@ -8,6 +8,8 @@
 //! A deleted key (a tombstone) has the version and the event time of the row it had, the partition and the
 //! offset of the record that deleted it, and no row.
 
+use schemas::memory::HeapBytes;
+
 /// The last accepted record of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -67,6 +69,12 @@ impl Held {
         let len = bytes.get(21..25)?;
         let version = u32::from_be_bytes(len.try_into().ok()?) as usize;
         (bytes.first() == Some(&0)).then(|| bytes.get(29 + version..)).flatten()
+    }
+}
+
+impl HeapBytes for Held {
+    fn heap_bytes(&self) -> usize {
+        self.version.heap_bytes() + self.row.heap_bytes()
     }
 }
 

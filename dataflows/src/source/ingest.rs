@@ -351,12 +351,11 @@ fn evaluate_or_reject(
     name: &str,
     verdicts: &mut [Verdict],
 ) -> Result<ArrayRef, RunError> {
-    let broken = |e: datafusion_common::DataFusionError| RunError::Broken(e.to_string());
     if let Ok(array) = expr.evaluate(batch) {
         return Ok(array);
     }
     let schema = batch.schema();
-    let null = new_null_array(&expr.data_type(&schema).map_err(broken)?, 1);
+    let null = new_null_array(&expr.data_type(&schema)?, 1);
     let mut values = Vec::with_capacity(batch.num_rows());
     for (row, verdict) in verdicts.iter_mut().enumerate() {
         match expr.evaluate(&batch.slice(row, 1)) {
@@ -369,5 +368,5 @@ fn evaluate_or_reject(
             }
         }
     }
-    expr.concat_values(&schema, &values).map_err(broken)
+    Ok(expr.concat_values(&schema, &values)?)
 }

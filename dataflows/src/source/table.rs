@@ -15,12 +15,16 @@
 //! therefore changes no outcome.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use schemas::{Outcome, RowCodec, Rows};
+use schemas::memory::{HeapBytes, table_bytes, vector_bytes};
+use schemas::{
+    MemoryPart, MemoryShare, Outcome, Ownership, RowCodec, Rows, stored_group, stored_key, without_group,
+};
 use serde::{Deserialize, Serialize};
 use state::Store;
 use timely::container::CapacityContainerBuilder;
@@ -30,7 +34,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::held::Held;
 use super::ingest::Candidates;
-use crate::collect::{Shared, stored_key};
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::{Conflict, Source};
 use crate::render::aggregates::input::Groups;
@@ -89,7 +93,7 @@ impl Packer {
         })
     }
 
-    /// Packs the candidates of `records`' partition for `peers` workers.
+    /// Packs the candidates of `records`' partition for the owners of their keys.
     ///
     /// # Errors
     /// When a column cannot be encoded.
@@ -97,7 +101,7 @@ impl Packer {
         &self,
         candidates: Candidates,
         records: &schemas::Records,
-        peers: usize,
+        ownership: &Ownership,
     ) -> Result<Vec<Chunk>, RunError> {
         let batch = candidates.batch;
         let columns: Vec<_> = self.key.iter().map(|at| batch.column(*at).clone()).collect();
@@ -112,7 +116,7 @@ impl Packer {
         let mut chunks: BTreeMap<u64, Chunk> = BTreeMap::new();
         for row in 0..batch.num_rows() {
             let (key, bytes) = (keys.get(row), rows.get(row));
-            let owner = if peers == 1 { 0 } else { schemas::owner(schemas::key_group(key), peers) as u64 };
+            let owner = ownership.owner_of(key) as u64;
             let chunk = chunks.entry(owner).or_insert_with(|| Chunk::new(owner, records.partition));
             chunk.offsets.push(records.offsets[candidates.records[row] as usize]);
             chunk.keys.push(key);
@@ -135,6 +139,15 @@ impl Packer {
         }
         chunks.values_mut().for_each(|chunk| chunk.batch = Some(batch.clone()));
         Ok(chunks.into_values().collect())
+    }
+}
+
+impl HeapBytes for Chunk {
+    /// The bytes of the packed rows; the batch they came in is counted where it is fed.
+    fn heap_bytes(&self) -> usize {
+        let packed = self.keys.heap_bytes() + self.rows.heap_bytes() + self.versions.heap_bytes();
+        let times = vector_bytes(&self.offsets) + vector_bytes(&self.events) + vector_bytes(&self.horizons);
+        packed + times + vector_bytes(&self.declared) + vector_bytes(&self.places)
     }
 }
 
@@ -169,8 +182,8 @@ pub struct Table {
     pub retention_us: Option<i64>,
     /// The state table its rows are in.
     pub table_id: u32,
-    /// The key groups whose keys live at this worker.
-    pub groups: Vec<u8>,
+    /// The ranges of key groups whose keys live at this worker.
+    pub groups: Vec<Range<u16>>,
     /// The state.
     pub store: Arc<Store>,
     /// The last committed epoch.
@@ -188,6 +201,9 @@ struct Overlay {
     rows: HashMap<Vec<u8>, (u64, Option<Held>)>,
     /// Keys changed by epoch, oldest first.
     epochs: VecDeque<(u64, Vec<Vec<u8>>)>,
+    /// Bytes of the keys and rows in both.
+    bytes: usize,
+    memory: MemoryShare,
 }
 
 /// Result of the candidates of one epoch.
@@ -276,7 +292,7 @@ impl Table {
         if self.retention_us.is_some() {
             self.sweep(entry, overlay, sweep)?;
         }
-        overlay.epochs.push_back((epoch, changed.into_iter().collect()));
+        overlay.note_epoch(epoch, changed.into_iter().collect());
         Ok(out)
     }
 
@@ -330,7 +346,7 @@ impl Table {
             }
             inserts.extend(after[group]);
             let key = chunk.keys.get(first[group] as usize).to_vec();
-            overlay.rows.insert(key.clone(), (epoch, held[group].take()));
+            overlay.set_row(key.clone(), epoch, held[group].take());
             decided.changed.insert(key);
         }
         // Groups come in the order of their first rows; a batch is taken in the order of its rows.
@@ -397,7 +413,7 @@ impl Table {
         for (group, bytes) in missing.into_iter().zip(self.store.multi_get(self.table_id, stored.iter())?) {
             if let Some(bytes) = bytes {
                 let row = Held::read(&bytes)
-                    .ok_or_else(|| RunError::Broken("a held row is not readable".into()))?;
+                    .ok_or_else(|| RunError::Damaged("a held row is not readable".into()))?;
                 held[group] = Some(row);
             }
         }
@@ -416,20 +432,29 @@ impl Table {
         let (Some(retention), true) = (self.retention_us, watermark != i64::MIN) else { return Ok(()) };
         let horizon = watermark.saturating_sub(retention);
         // Each worker sweeps its own key groups: only it knows which of their keys are about to change.
-        let (Some(first), Some(last)) = (self.groups.first(), self.groups.last()) else { return Ok(()) };
-        if next.is_empty() {
-            next.push(*first);
+        let from = stored_group(next).unwrap_or_default();
+        let Some(range) = self.groups.iter().find(|range| from < range.end) else {
+            next.clear();
+            return Ok(());
+        };
+        if from < range.start || next.is_empty() {
+            *next = range.start.to_be_bytes().to_vec();
         }
         let mut scan = self.store.iter_from(self.table_id, next)?;
         for _ in 0..MAX_ROWS_PER_EPOCH {
-            // The end of this worker's groups: the next sweep starts from the first.
-            let Some((key, value)) = scan.next_entry()?.filter(|(key, _)| key.first() <= Some(last)) else {
-                next.clear();
+            let found = scan.next_entry()?;
+            let Some((key, value)) = found.filter(|(key, _)| stored_group(key) < Some(range.end)) else {
+                // The next sweep goes on with the range behind this one, or with the first.
+                let last = self.groups.last().is_some_and(|last| last.end == range.end);
+                *next = if last { Vec::new() } else { range.end.to_be_bytes().to_vec() };
                 return Ok(());
             };
             let held =
-                Held::read(value).ok_or_else(|| RunError::Broken("a held row is not readable".into()))?;
-            if held.event_us != i64::MIN && held.event_us < horizon && !overlay.rows.contains_key(&key[1..]) {
+                Held::read(value).ok_or_else(|| RunError::Damaged("a held row is not readable".into()))?;
+            if held.event_us != i64::MIN
+                && held.event_us < horizon
+                && !overlay.rows.contains_key(without_group(key))
+            {
                 entry.write_total(self.table_id, key, None);
             }
             // The least key above this one.
@@ -494,11 +519,67 @@ impl Overlay {
     fn drop_through(&mut self, committed: u64) {
         while self.epochs.front().is_some_and(|(epoch, _)| *epoch <= committed) {
             let Some((epoch, keys)) = self.epochs.pop_front() else { return };
+            self.bytes -= vector_bytes(&keys);
             for key in keys {
-                if self.rows.get(&key).is_some_and(|(at, _)| *at == epoch) {
-                    self.rows.remove(&key);
+                let mut gone = key.heap_bytes();
+                if self.rows.get(&key).is_some_and(|(at, _)| *at == epoch)
+                    && let Some((_, row)) = self.rows.remove(&key)
+                {
+                    gone += key.heap_bytes() + row.map_or(0, |row| row.heap_bytes());
                 }
+                self.bytes -= gone;
             }
         }
+    }
+
+    /// Sets the row that an epoch left of a key.
+    fn set_row(&mut self, key: Vec<u8>, epoch: u64, row: Option<Held>) {
+        let of_key = key.heap_bytes();
+        self.bytes += of_key + row.as_ref().map_or(0, HeapBytes::heap_bytes);
+        if let Some((_, replaced)) = self.rows.insert(key, (epoch, row)) {
+            self.bytes -= of_key + replaced.map_or(0, |row| row.heap_bytes());
+        }
+    }
+
+    /// Adds the keys that an epoch changed, and reports the memory of the overlay.
+    fn note_epoch(&mut self, epoch: u64, keys: Vec<Vec<u8>>) {
+        self.bytes += vector_bytes(&keys) + keys.iter().map(HeapBytes::heap_bytes).sum::<usize>();
+        self.epochs.push_back((epoch, keys));
+        let places = table_bytes(self.rows.capacity(), size_of::<(Vec<u8>, (u64, Option<Held>))>());
+        self.memory.set(MemoryPart::Overlay, places + self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_counts_its_rows_until_their_epochs_are_committed() {
+        let held = |bytes: usize| Held {
+            deleted: false,
+            partition: 0,
+            offset: 0,
+            event_us: i64::MIN,
+            version: vec![1],
+            declared: 0,
+            row: vec![7; bytes],
+        };
+        let keys = || vec![b"a".to_vec(), b"b".to_vec()];
+        let mut overlay = Overlay::default();
+        overlay.set_row(b"a".to_vec(), 1, Some(held(100)));
+        overlay.set_row(b"b".to_vec(), 1, Some(held(50)));
+        overlay.note_epoch(1, keys());
+        let first = overlay.bytes;
+        assert!(first > 150 && overlay.memory.bytes() > first, "{first}");
+        // The next epoch replaces one row and deletes the other.
+        overlay.set_row(b"a".to_vec(), 2, Some(held(1000)));
+        overlay.set_row(b"b".to_vec(), 2, None);
+        overlay.note_epoch(2, keys());
+        assert!(overlay.bytes > first + 800, "{}", overlay.bytes);
+        overlay.drop_through(1);
+        assert_eq!(overlay.rows.len(), 2);
+        overlay.drop_through(2);
+        assert_eq!((overlay.rows.len(), overlay.bytes), (0, 0));
     }
 }

@@ -33,6 +33,10 @@ pub fn least_watermark(
     partitions: impl IntoIterator<Item = i32>,
     watermark_of: impl Fn(i32) -> Option<i64>,
 ) -> Option<(i64, i32)> {
-    let each = partitions.into_iter().map(|partition| Some((watermark_of(partition)?, partition)));
-    each.collect::<Option<Vec<_>>>()?.into_iter().min()
+    let mut least: Option<(i64, i32)> = None;
+    for partition in partitions {
+        let found = (watermark_of(partition)?, partition);
+        least = Some(least.map_or(found, |least| least.min(found)));
+    }
+    least
 }

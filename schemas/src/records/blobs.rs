@@ -3,9 +3,13 @@
 //! [`Rows`] holds byte strings that are never null, [`Blobs`] ones that may be. Both consist of one
 //! buffer and the end of each item in it, so that a batch of a million items takes two allocations.
 
+use super::memory::{HeapBytes, vector_bytes};
+
 /// Byte strings, none of them null.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Rows {
+    // Written as one byte string, not byte by byte.
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -82,6 +86,12 @@ impl Rows {
     }
 }
 
+impl HeapBytes for Rows {
+    fn heap_bytes(&self) -> usize {
+        vector_bytes(&self.bytes) + vector_bytes(&self.ends)
+    }
+}
+
 impl<T: AsRef<[u8]>> FromIterator<T> for Rows {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Rows {
         let mut rows = Rows::new();
@@ -147,6 +157,12 @@ impl Blobs {
     /// Bytes of all items together.
     pub fn bytes_len(&self) -> usize {
         self.rows.bytes_len()
+    }
+}
+
+impl HeapBytes for Blobs {
+    fn heap_bytes(&self) -> usize {
+        self.rows.heap_bytes() + vector_bytes(&self.valid)
     }
 }
 

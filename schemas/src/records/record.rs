@@ -5,6 +5,7 @@
 //! counts add up to the records read.
 
 use super::blobs::Blobs;
+use super::memory::{HeapBytes, vector_bytes};
 
 /// The headers of one record: names and values.
 pub type Headers = Vec<(String, Option<Vec<u8>>)>;
@@ -54,6 +55,17 @@ impl Records {
     /// Returns the bytes of keys and values together.
     pub fn bytes_len(&self) -> usize {
         self.keys.bytes_len() + self.values.bytes_len()
+    }
+}
+
+/// Estimate of the bytes of one record's headers.
+const HEADERS_BYTES: usize = 128;
+
+impl HeapBytes for Records {
+    fn heap_bytes(&self) -> usize {
+        let headers = self.headers.as_ref().map_or(0, |headers| headers.len() * HEADERS_BYTES);
+        let coordinates = vector_bytes(&self.offsets) + vector_bytes(&self.timestamps);
+        coordinates + self.keys.heap_bytes() + self.values.heap_bytes() + headers
     }
 }
 

@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano};
 use arrow::row::{RowConverter, SortField};
 use rand::RngExt;
 
+use super::groups::{KEY_GROUPS, Ownership, key_group, stored_group, stored_key, without_group};
 use super::*;
 use crate::types::sample;
 use crate::types::span::Span;
@@ -221,9 +222,35 @@ fn columns_must_be_those_of_the_codec() {
 
 #[test]
 fn key_groups_are_ranges_over_workers() {
-    for peers in 1..=9 {
-        let owners: Vec<usize> = (0..=255).map(|group| owner(group, peers)).collect();
-        assert!(owners.is_sorted() && owners[0] == 0 && owners[255] == peers - 1);
+    for workers in [1, 2, 3, 9, KEY_GROUPS] {
+        let ownership = Ownership::even(workers);
+        // Every group has one owner, in ascending order, and shares differ by one group at most.
+        let ranges: Vec<_> = (0..workers).flat_map(|worker| ownership.ranges(worker)).collect();
+        assert_eq!(ranges.len(), workers);
+        assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+        assert_eq!((ranges[0].start, usize::from(ranges[workers - 1].end)), (0, KEY_GROUPS));
+        assert!(
+            ranges
+                .iter()
+                .all(|range| range.len() == KEY_GROUPS / workers
+                    || range.len() == KEY_GROUPS.div_ceil(workers))
+        );
+        for key in 0..1000u32 {
+            let owner = ownership.owner_of(&key.to_be_bytes());
+            assert!(ranges[owner].contains(&key_group(&key.to_be_bytes())));
+        }
+        assert!(ownership.ranges(workers).is_empty());
     }
-    assert_eq!(usize::from(key_group(b"k")), (hash(b"k") % 256) as usize);
+}
+
+/// The stored form of a key in format 2, byte by byte.
+#[test]
+fn stored_keys_are_frozen() {
+    assert_eq!(usize::from(key_group(b"k")), (hash(b"k") % 4096) as usize);
+    let stored = stored_key(b"k");
+    assert_eq!(
+        (stored.len(), stored_group(&stored), without_group(&stored)),
+        (3, Some(key_group(b"k")), &b"k"[..])
+    );
+    assert_eq!((stored_group(b"k"), without_group(b"k")), (None, &b""[..]));
 }

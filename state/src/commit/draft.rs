@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use rocksdb::WriteBatch;
+use schemas::{MemoryPart, MemoryShare};
 
 use crate::catalogue::StateTableKinds;
 use crate::commit::{Commit, Counts, Writes};
@@ -23,6 +24,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) batch: WriteBatch,
     /// The buffer for keys with their table id.
     key: Vec<u8>,
+    /// Memory of the changes, and of the batch, which holds them again.
+    _memory: MemoryShare,
 }
 
 /// New values by table id and key; None deletes.
@@ -32,8 +35,10 @@ pub(crate) type Diffs<'c> = BTreeMap<u32, Vec<(&'c [u8], i64)>>;
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(store: &'a Store, table_kinds: &'a StateTableKinds, commit: &Commit) -> Draft<'a> {
-        let batch = WriteBatch::with_capacity_bytes(estimate_bytes(commit));
-        Draft { store, table_kinds, epoch: commit.epoch, batch, key: Vec::new() }
+        let bytes = estimate_bytes(commit);
+        let (batch, memory) =
+            (WriteBatch::with_capacity_bytes(bytes), MemoryShare::of(MemoryPart::Epochs, 2 * bytes));
+        Draft { store, table_kinds, epoch: commit.epoch, batch, key: Vec::new(), _memory: memory }
     }
 
     /// Gathers the writes of all workers by table id.

@@ -54,7 +54,7 @@ impl Store {
     /// Orders a sink to be sent again as of the committed epoch, and returns that epoch.
     pub fn order_resend(&self, sink: &str) -> Result<u64, StateError> {
         self.refuse_poisoned()?;
-        let (mut resends, epoch) = (self.resends()?, self.meta().epoch);
+        let (mut resends, epoch) = (self.resends()?, self.committed().epoch);
         resends.insert(sink.to_owned(), epoch);
         let mut batch = WriteBatch::new();
         self.put_meta_json(&mut batch, RESENDS, &resends)?;

@@ -28,6 +28,17 @@ pub struct StoreStats {
     pub block_cache_bytes: u64,
 }
 
+/// Bytes that the database holds in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreMemory {
+    /// Cached blocks, indexes and filters.
+    pub block_cache_bytes: u64,
+    /// Memtables, those included that are being written to files.
+    pub memtable_bytes: u64,
+    /// Open table files, beside their cached blocks.
+    pub table_reader_bytes: u64,
+}
+
 /// The sizes of a column family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FamilyStats {
@@ -42,6 +53,22 @@ pub struct FamilyStats {
 }
 
 impl Store {
+    /// Measures the memory of the database; files are not looked at.
+    pub fn memory(&self) -> Result<StoreMemory, StateError> {
+        let failed = |source| StateError::database(&self.dir, source);
+        let mut memory =
+            StoreMemory { block_cache_bytes: self.cache.get_usage() as u64, ..StoreMemory::default() };
+        for name in table::FAMILIES {
+            let family = table::family(&self.db, name)?;
+            let property = |key| {
+                self.db.property_int_value_cf(family, key).map(Option::unwrap_or_default).map_err(failed)
+            };
+            memory.memtable_bytes += property(properties::SIZE_ALL_MEM_TABLES)?;
+            memory.table_reader_bytes += property(properties::ESTIMATE_TABLE_READERS_MEM)?;
+        }
+        Ok(memory)
+    }
+
     /// Measures the state.
     pub fn stats(&self) -> Result<StoreStats, StateError> {
         let failed = |source| StateError::database(&self.dir, source);

@@ -105,7 +105,9 @@ fn a_flipped_bit_is_found_wherever_it_is() {
 fn a_damaged_log_is_told_and_left_alone() {
     let (dir, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(dir.path());
-    (1..=9).for_each(|number| store.commit(epoch(number)).unwrap());
+    for number in 1..=9 {
+        store.commit(epoch(number)).unwrap();
+    }
     copy(dir.path(), copied.path());
     let log = holding(copied.path()).into_iter().find(|path| path.extension().is_some_and(|e| e == "log"));
     let log = log.unwrap();

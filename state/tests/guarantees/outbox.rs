@@ -21,7 +21,9 @@ fn in_order_until_published() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let outbox = vec![chunk(0, 1, "b"), chunk(1, 0, "other"), chunk(0, 0, "a"), chunk(0, 300, "c")];
-    store.commit(Commit { outbox, ..epoch(1) }).unwrap();
+    let output = store.commit(Commit { outbox, ..epoch(1) }).unwrap();
+    let output: Vec<(u16, u32)> = output.iter().map(|chunk| (chunk.cluster, chunk.part)).collect();
+    assert_eq!(output, [(0, 1), (1, 0), (0, 0), (0, 300)], "the output comes back as it was given");
     store.commit(epoch(2)).unwrap();
     for number in 3..=260 {
         store.commit(Commit { outbox: vec![chunk(0, 0, "x")], ..epoch(number) }).unwrap();

@@ -100,4 +100,6 @@ fn stats_name_every_family() {
     assert_eq!(names, ["table", "arrangement", "view", "sink", "meta", "outbox", "dead_letter"]);
     assert_eq!(stats.families[0].estimated_keys, 2, "the key and the epoch");
     assert!(stats.state_bytes > 0 && stats.memtable_bytes > 0);
+    let memory = store.memory().unwrap();
+    assert_eq!(memory.memtable_bytes, stats.memtable_bytes);
 }

@@ -42,10 +42,10 @@ fn another_format() {
     drop(open(dir.path()));
     let marker = dir.path().join("HERALD");
     let text = fs::read_to_string(&marker).unwrap();
-    assert!(text.starts_with("{\"format_version\":1,\"state_id\":\""), "{text}");
-    fs::write(&marker, "{\"format_version\":2,\"something\":\"new\"}").unwrap();
+    assert!(text.starts_with("{\"format_version\":2,\"state_id\":\""), "{text}");
+    fs::write(&marker, "{\"format_version\":3,\"something\":\"new\"}").unwrap();
     let expected =
-        format!("the state in {} has format version 2, this release reads version 1", dir.path().display());
+        format!("the state in {} has format version 3, this release reads version 2", dir.path().display());
     assert_eq!(Store::open(dir.path(), &options()).err().unwrap().to_string(), expected);
     let scratch = tempfile::tempdir().unwrap();
     assert_eq!(Store::open_secondary(dir.path(), scratch.path()).err().unwrap().to_string(), expected);

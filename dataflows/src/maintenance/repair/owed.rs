@@ -163,7 +163,7 @@ fn with_whole(owed: &SinkDelta, whole: SinkDelta) -> SinkDelta {
 }
 
 fn unreadable(sink: &str) -> RunError {
-    RunError::Broken(format!("what the state owes sink {sink} is not readable"))
+    RunError::Damaged(format!("what the state owes sink {sink} is not readable"))
 }
 
 #[cfg(test)]

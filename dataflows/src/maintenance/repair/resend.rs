@@ -4,14 +4,13 @@
 //! derived again, such as windows that were emitted on close. Each worker sends the rows of the key groups it
 //! owns.
 
-use schemas::{RowCodec, Rows};
-use state::StateError;
+use schemas::{Ownership, RowCodec, Rows, without_group};
 
 use crate::collect::SinkDelta;
 use crate::error::RunError;
 use crate::render::aggregates::input::encode_keys;
 use crate::render::batch::RelationType;
-use crate::runtime::worker::{Setup, owned_groups};
+use crate::runtime::worker::{Setup, scan_groups};
 
 /// Returns true if a materialized view holds the rows that the sink sends.
 pub fn has_view(plan: &crate::plan::Plan, sink: usize) -> bool {
@@ -35,18 +34,16 @@ pub fn content(
     };
     let (mut rows, mut diffs) = (Rows::new(), Vec::new());
     // A counted table maps rows, behind the key group, to counts; a keyed one maps keys to rows.
-    for group in owned_groups(index, peers) {
-        setup.store.scan(*table_id, &[group], |stored, value| -> Result<(), StateError> {
-            if view.key.is_some() {
-                rows.push(value);
-                diffs.push(1);
-            } else if let (Some((_, row)), Some(count)) = (stored.split_first(), state::count_of(value)) {
-                rows.push(row);
-                diffs.push(count);
-            }
-            Ok(())
-        })?;
-    }
+    scan_groups(&setup.store, *table_id, &Ownership::even(peers).ranges(index), |stored, value| {
+        if view.key.is_some() {
+            rows.push(value);
+            diffs.push(1);
+        } else if let Some(count) = state::count_of(value) {
+            rows.push(without_group(stored));
+            diffs.push(count);
+        }
+        Ok(())
+    })?;
     let schema = &setup.plan.rels[sink.rel].schema;
     let keys = {
         let shape = RelationType::new(schema)?;

@@ -64,7 +64,7 @@ pub fn differences(setup: &Setup, out: &EpochOut) -> Result<Vec<Difference>, Run
         let served = entry.map(|entry| Served::of(entry, &setup.progress)).transpose()?.flatten();
         // Rows past their retention may be deleted or not: they are not compared.
         let counts = |key: &[u8], value: &[u8]| match &served {
-            Some(served) => served.is_served(if counted { key.get(1..).unwrap_or_default() } else { value }),
+            Some(served) => served.is_served(if counted { schemas::without_group(key) } else { value }),
             None => Ok(true),
         };
         found.push(table.compare(setup, out, counts)?);
@@ -96,7 +96,7 @@ fn compare_errors(setup: &Setup, out: &EpochOut) -> Result<Difference, RunError>
     let table =
         ComparedTable { subject: Subject::Errors, name: ERRORS.to_owned(), id, counted: true, derived };
     let mine = |key: &[u8], _: &[u8]| -> Result<bool, RunError> {
-        let columns = codec.decode(std::iter::once(key.get(1..).unwrap_or_default()))?;
+        let columns = codec.decode(std::iter::once(schemas::without_group(key)))?;
         let text = |at: usize| columns[at].as_string::<i32>().value(0);
         // Errors of sinks (records that a topic refuses) arise when records are sent, not in the dataflow.
         Ok(owners.contains(text(0)) && !text(1).starts_with("sink "))

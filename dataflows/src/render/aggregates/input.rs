@@ -64,9 +64,7 @@ impl Grouping {
     /// # Errors
     /// When an expression has no type over `input`, or the plan has more aggregates than a GROUP BY keeps.
     pub fn new(input: &Schema, keys: &[Scalar], aggregates: &[Aggregate]) -> Result<Grouping, RunError> {
-        let broken = |e: datafusion_common::DataFusionError| RunError::Broken(e.to_string());
-        let types: Vec<DataType> =
-            keys.iter().map(|k| k.data_type(input)).collect::<Result<_, _>>().map_err(broken)?;
+        let types = keys.iter().map(|k| k.data_type(input)).collect::<Result<Vec<DataType>, _>>()?;
         let (mut slots, mut template) = (vec![], vec![]);
         let accumulators: usize = aggregates.iter().map(|a| a.func.accumulator_count()).sum();
         if aggregates.len().max(accumulators) > MAX_AGGREGATES {
@@ -74,7 +72,7 @@ impl Grouping {
         }
         for (at, aggregate) in aggregates.iter().enumerate() {
             let arg = match &aggregate.arg {
-                Some(arg) => Some(arg.data_type(input).map_err(broken)?),
+                Some(arg) => Some(arg.data_type(input)?),
                 None => None,
             };
             let place = match (aggregate.func, arg) {
@@ -117,8 +115,8 @@ pub fn pre_aggregate<'s>(
     errors: Errors,
     fail: crate::collect::Shared,
 ) -> Stream<'s, u64, Vec<Updates<Accums>>> {
-    to_updates(stream, "PreAggregate", fail, move |epoch, peers, batch| {
-        let mut outgoing = ExchangeBuffer::new(epoch, peers);
+    to_updates(stream, "PreAggregate", fail, move |epoch, ownership, batch| {
+        let mut outgoing = ExchangeBuffer::new(epoch, ownership);
         aggregate_batch(&shape, &grouping, &errors, batch, (epoch, &mut outgoing))?;
         Ok(outgoing)
     })

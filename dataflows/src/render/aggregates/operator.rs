@@ -10,9 +10,11 @@ use differential_dataflow::trace::{Cursor, cursor::cursor_list};
 
 use super::finish::{Finished, OutRows, finish_group};
 use super::input::{AccumulatorLocation, Grouping};
+use schemas::stored_key;
+
 use crate::arrange::seek::Seek;
 use crate::arrange::trace::{PackedArranged, PackedTrace, SharedBatch};
-use crate::collect::{Shared, stored_key};
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
 use crate::render::batch::{DeltaBatch, RelationType};

@@ -8,21 +8,20 @@
 
 use std::collections::BTreeMap;
 
-use schemas::{RowCodec, Rows};
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{Capability, Concat, Input};
+use schemas::memory::{allocated_bytes, tree_bytes};
+use schemas::{MemoryPart, MemoryShare, RowCodec, Rows, stored_key};
+use timely::dataflow::operators::{Concat, Input};
 
-use super::watermark::{CurrentHorizon, WatermarkUpdates, time_in};
-use crate::arrange::updates::{ExchangeBuffer, Updates, by_key};
-use crate::collect::{Shared, stored_key};
+use super::epochs::{EpochInput, process_epochs};
+use super::time_index::rows_bytes;
+use super::watermark::{CurrentHorizon, time_in};
+use crate::arrange::updates::by_key;
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Horizon, RelId};
-use crate::render::batch::{Data, DeltaBatch, RelationType};
-use crate::render::linear::{Deltas, to_updates};
+use crate::render::batch::{Data, DeltaBatch};
+use crate::render::linear::{Deltas, key_whole_rows};
 use crate::render::{Renderer, Restore};
 
 impl<'s> Renderer<'s, '_> {
@@ -39,7 +38,8 @@ impl<'s> Renderer<'s, '_> {
         let (shape, table_id) =
             (self.shapes[input].clone(), self.state_tables.table_of(id, StateRole::Waiting)?);
         let stream = self.cut_restored(true, self.streams[input].clone());
-        let mut rows = key_by_row(stream, shape.clone(), self.collector.clone());
+        let keyed = (shape.clone(), self.collector.clone());
+        let mut rows = key_whole_rows(stream, "CloseRows", keyed, |diff| diff);
         if self.start.is_restored() {
             let (handle, restored) = self.scope.new_input();
             rows = rows.concat(restored);
@@ -53,25 +53,12 @@ impl<'s> Renderer<'s, '_> {
             name: self.counter_name(id, "waiting"),
             collector: self.collector.clone(),
         };
-        Ok(build_operator(rows, self.watermark_updates()?, Waiting::new(horizon), close))
+        let mut waiting = Waiting::new(horizon);
+        let named = ("Close", self.collector.clone());
+        Ok(process_epochs(rows, self.watermark_updates()?, named, move |epoch, input| {
+            close.process_epoch(epoch, &mut waiting, input)
+        }))
     }
-}
-
-/// Converts rows to updates keyed by the whole row.
-fn key_by_row<'s>(
-    stream: Deltas<'s>,
-    shape: RelationType,
-    collector: Shared,
-) -> Stream<'s, u64, Vec<Updates<i64>>> {
-    to_updates(stream, "CloseRows", collector, move |epoch, peers, mut batch| {
-        let diffs = std::mem::take(&mut batch.diffs);
-        let mut outgoing = ExchangeBuffer::new(epoch, peers);
-        for (row, diff) in shape.pack_rows(batch)?.iter().zip(diffs) {
-            outgoing.push_key(row);
-            outgoing.push_value(&[], diff);
-        }
-        Ok(outgoing)
-    })
 }
 
 /// Configuration of the operator.
@@ -89,79 +76,32 @@ struct EmitOnClose {
 struct Waiting {
     rows: BTreeMap<i64, BTreeMap<Vec<u8>, i64>>,
     held: u64,
+    /// Bytes of the maps of rows, and of the rows.
+    bytes: usize,
+    memory: MemoryShare,
     horizon: CurrentHorizon,
-}
-
-/// Input of an epoch.
-struct ClosingInput {
-    /// Capability to emit at the epoch.
-    capability: Capability<u64>,
-    rows: Vec<Updates<i64>>,
-    watermarks: Vec<(usize, i64)>,
-}
-
-impl ClosingInput {
-    fn new(capability: Capability<u64>) -> ClosingInput {
-        ClosingInput { capability, rows: vec![], watermarks: vec![] }
-    }
-}
-
-fn build_operator<'s>(
-    rows: Stream<'s, u64, Vec<Updates<i64>>>,
-    watermarks: WatermarkUpdates<'s>,
-    mut waiting: Waiting,
-    close: EmitOnClose,
-) -> Deltas<'s> {
-    let exchange = Exchange::new(|updates: &Updates<i64>| updates.owner);
-    rows.binary_frontier::<_, CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _, _>(
-        watermarks,
-        exchange,
-        Pipeline,
-        "Close",
-        move |_, _| {
-            let mut epochs: BTreeMap<u64, ClosingInput> = BTreeMap::new();
-            move |(rows, rows_frontier), (watermarks, watermarks_frontier), output| {
-                rows.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let entry = epochs.entry(*time.time());
-                    entry.or_insert_with(|| ClosingInput::new(time.retain(0))).rows.append(updates);
-                });
-                watermarks.for_each(|time, moved: &mut Vec<(usize, i64)>| {
-                    let entry = epochs.entry(*time.time());
-                    entry.or_insert_with(|| ClosingInput::new(time.retain(0))).watermarks.append(moved);
-                });
-                while let Some(entry) = epochs.first_entry() {
-                    // Rows and watermarks of an epoch are applied together, once both are complete.
-                    if rows_frontier.less_equal(entry.key()) || watermarks_frontier.less_equal(entry.key()) {
-                        break;
-                    }
-                    let (epoch, arrived) = entry.remove_entry();
-                    let ClosingInput { capability, rows, watermarks } = arrived;
-                    match close.process_epoch(epoch, &mut waiting, (rows, watermarks)) {
-                        Ok(batch) if batch.is_empty() => {}
-                        Ok(batch) => output.session(&capability).give(batch),
-                        Err(error) => close.collector.borrow_mut().fail(error),
-                    }
-                }
-            }
-        },
-    )
 }
 
 impl Waiting {
     fn new(horizon: &Horizon) -> Waiting {
-        Waiting { rows: BTreeMap::new(), held: 0, horizon: CurrentHorizon::new(horizon) }
+        let (rows, memory, horizon) = (BTreeMap::new(), MemoryShare::default(), CurrentHorizon::new(horizon));
+        Waiting { rows, held: 0, bytes: 0, memory, horizon }
     }
 
     /// Adds `diff` to the multiplicity of a row.
     fn add_row(&mut self, time: i64, row: &[u8], diff: i64) {
         let rows = self.rows.entry(time).or_default();
+        let (before, of_row) = (rows_bytes(rows.len()), allocated_bytes(row.len()));
         let total = rows.get(row).copied().unwrap_or(0) + diff;
         if total == 0 {
             rows.remove(row);
             self.held -= 1;
+            self.bytes -= of_row;
         } else if rows.insert(row.to_vec(), total).is_none() {
             self.held += 1;
+            self.bytes += of_row;
         }
+        self.bytes = self.bytes + rows_bytes(rows.len()) - before;
         if rows.is_empty() {
             self.rows.remove(&time);
         }
@@ -173,9 +113,19 @@ impl Waiting {
         // Times below the horizon remain in `self.rows` after the split, and are taken.
         let later = self.rows.split_off(&horizon);
         let done = std::mem::replace(&mut self.rows, later);
-        let rows: Vec<_> = done.into_values().flatten().collect();
+        let mut rows: Vec<(Vec<u8>, i64)> = Vec::new();
+        for held in done.into_values() {
+            self.bytes -= rows_bytes(held.len());
+            rows.extend(held);
+        }
+        self.bytes -= rows.iter().map(|(row, _)| allocated_bytes(row.len())).sum::<usize>();
         self.held -= rows.len() as u64;
         rows
+    }
+
+    fn report_memory(&mut self) {
+        let times = tree_bytes(self.rows.len(), size_of::<(i64, BTreeMap<Vec<u8>, i64>)>());
+        self.memory.set(MemoryPart::Waiting, times + self.bytes);
     }
 }
 
@@ -185,7 +135,7 @@ impl EmitOnClose {
         &self,
         epoch: u64,
         waiting: &mut Waiting,
-        (mut rows, watermarks): (Vec<Updates<i64>>, Vec<(usize, i64)>),
+        (mut rows, watermarks): EpochInput,
     ) -> Result<DeltaBatch, RunError> {
         let mut collector = self.collector.borrow_mut();
         // Finality is decided by the horizon at the end of the previous epoch.
@@ -218,6 +168,7 @@ impl EmitOnClose {
             diffs.push(count);
         }
         collector.record_size(&self.name, waiting.held);
+        waiting.report_memory();
         match failed {
             Some(error) => Err(error),
             None => Ok(DeltaBatch { data: Data::Packed(done), diffs }),

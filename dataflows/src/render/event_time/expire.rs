@@ -9,13 +9,14 @@
 //! invariants and stops the worker. An `ExpiryRule` decides on the content due at a horizon: in this module
 //! groups and rows by a time they hold, in `sessions` the rows of ended sessions.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use differential_dataflow::difference::Abelian;
 use differential_dataflow::trace::{BatchReader, Cursor, Navigable, TraceReader};
-use schemas::{RowCodec, Rows};
+use schemas::memory::{HeapBytes, table_bytes};
+use schemas::{MemoryPart, MemoryShare, RowCodec, Rows};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
@@ -26,6 +27,7 @@ use timely::progress::Antichain;
 
 use super::rule::{ExpiredKeys, ExpiryRule, with_name};
 use super::sessions::Sessions;
+use super::time_index::TimeIndex;
 use super::watermark::{CurrentHorizon, WatermarkUpdates, time_in};
 use crate::arrange::rows::Diff;
 use crate::arrange::seek::Seek;
@@ -98,7 +100,6 @@ impl<'s> Renderer<'s, '_> {
             codec: codec.clone(),
             by_row: matches!(part, StateRole::Left | StateRole::Right),
             placing: placing.cloned(),
-            peers: self.scope.peers(),
             expired: removal_loop.expired.clone(),
             name: name.to_string(),
             collector: self.collector.clone(),
@@ -157,7 +158,9 @@ struct ByTime {
 
 impl<R: Diff + Abelian> ExpiryRule<R> for ByTime {
     fn note_batch(&mut self, batch: &SharedBatch<R>) -> Result<(), RunError> {
-        self.expiry.note_batch(batch, &mut self.due)
+        let noted = self.expiry.note_batch(batch, &mut self.due);
+        self.due.report_memory();
+        noted
     }
 
     fn remove_due(
@@ -166,7 +169,9 @@ impl<R: Diff + Abelian> ExpiryRule<R> for ByTime {
         epoch: u64,
         horizon: Option<i64>,
     ) -> Result<ExchangeBuffer<R>, RunError> {
-        Ok(self.expiry.remove_due(trace, epoch, (&mut self.due, horizon)))
+        let removed = self.expiry.remove_due(trace, epoch, (&mut self.due, horizon));
+        self.due.report_memory();
+        Ok(removed)
     }
 
     fn collector(&self) -> &Shared {
@@ -181,7 +186,6 @@ struct Expiry {
     by_row: bool,
     /// Placement of the rows, where they are placed by time.
     placing: Option<BandPlacement>,
-    peers: usize,
     expired: ExpiredKeys,
     name: String,
     collector: Shared,
@@ -193,9 +197,12 @@ type ExpiryItem = (Vec<u8>, Vec<u8>);
 /// Content of an arrangement by time.
 #[derive(Default)]
 struct ExpiryQueue {
-    items: BTreeMap<i64, BTreeSet<ExpiryItem>>,
+    items: TimeIndex<i64, ExpiryItem>,
     /// Removed items whose removal has not come back through the feedback edge yet.
     removed: HashSet<ExpiryItem>,
+    /// Bytes of the keys and rows in `removed`.
+    removed_bytes: usize,
+    memory: MemoryShare,
     /// Time below which everything is dropped.
     passed: Option<i64>,
 }
@@ -264,14 +271,29 @@ impl ExpiryQueue {
     fn push_item(&mut self, time: Option<i64>, item: ExpiryItem) -> Result<(), RunError> {
         let Some(time) = time else { return Ok(()) };
         if self.passed.is_none_or(|passed| time >= passed) {
-            self.items.entry(time).or_default().insert(item);
+            self.items.insert_key(time, item);
             return Ok(());
         }
         // Below the horizon only the removal itself may arrive.
-        match self.removed.remove(&item) {
-            true => Ok(()),
-            false => Err(RunError::Broken("a row reached what was final".into())),
+        if !self.removed.remove(&item) {
+            return Err(RunError::Broken("a row reached what was final".into()));
         }
+        self.removed_bytes -= item.heap_bytes();
+        Ok(())
+    }
+
+    /// Records an item whose removal has been sent.
+    fn await_removal(&mut self, item: ExpiryItem) {
+        let bytes = item.heap_bytes();
+        if self.removed.insert(item) {
+            self.removed_bytes += bytes;
+        }
+    }
+
+    fn report_memory(&mut self) {
+        let places = table_bytes(self.removed.capacity(), size_of::<ExpiryItem>());
+        let bytes = self.items.held_bytes() + places + self.removed_bytes;
+        self.memory.set(MemoryPart::Expiry, bytes);
     }
 
     /// Removes and returns the items below the horizon, in order of key.
@@ -279,8 +301,7 @@ impl ExpiryQueue {
         let Some(horizon) = horizon else { return vec![] };
         // Dropped times are never reopened.
         self.passed = self.passed.max(Some(horizon));
-        let later = self.items.split_off(&horizon);
-        let done = std::mem::replace(&mut self.items, later);
+        let done = self.items.take_below(&horizon);
         let mut items: Vec<ExpiryItem> = done.into_values().flatten().collect();
         // The trace is read by ascending key.
         items.sort_unstable();
@@ -322,7 +343,7 @@ impl Expiry {
         (due, horizon): (&mut ExpiryQueue, Option<i64>),
     ) -> ExchangeBuffer<R> {
         let items = due.take_due(horizon);
-        let mut outgoing = ExchangeBuffer::new(epoch + 1, self.peers);
+        let mut outgoing = ExchangeBuffer::new(epoch + 1, &self.collector.borrow().ownership());
         // Most epochs expire nothing: the trace is opened only if there are items.
         let mut seek = (!items.is_empty()).then(|| Seek::new(trace));
         let mut removed = 0;
@@ -340,7 +361,7 @@ impl Expiry {
                     self.expired.record(epoch + 1, &key);
                 }
                 // Awaited by `push_item`, when the removal has passed the feedback edge.
-                due.removed.insert((key, row));
+                due.await_removal((key, row));
             }
         }
         if removed > 0 {

@@ -4,12 +4,14 @@
 //! its last row. All its rows are removed together, while their output stays. A partition is checked when its
 //! first session may have ended; if rows have extended it meanwhile, it is checked again at the new end.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use differential_dataflow::trace::{Cursor, Navigable};
-use schemas::RowCodec;
+use schemas::memory::{HeapBytes, allocated_bytes, table_bytes};
+use schemas::{MemoryPart, MemoryShare, RowCodec};
 
 use super::rule::{ExpiryRule, with_name};
+use super::time_index::TimeIndex;
 use super::watermark::time_in;
 use crate::arrange::seek::Seek;
 use crate::arrange::trace::{PackedTrace, SharedBatch};
@@ -24,17 +26,19 @@ pub struct Sessions {
     session: Session,
     /// Packed form of the rows.
     row: RowCodec,
-    peers: usize,
     name: String,
     collector: Shared,
     /// Partitions by the time of their next check.
-    due: BTreeMap<i64, BTreeSet<Vec<u8>>>,
+    due: TimeIndex<i64, Vec<u8>>,
     /// Time of each partition's next check.
     next: HashMap<Vec<u8>, i64>,
     /// Removed rows whose removal has not come back through the feedback edge yet.
     removed: HashSet<(Vec<u8>, Vec<u8>)>,
     /// Time below which ended sessions are dropped.
     passed: Option<i64>,
+    /// Bytes of the keys and rows in `next` and `removed`.
+    key_bytes: usize,
+    memory: MemoryShare,
 }
 
 /// Row of a partition: its value, its time and its negated count.
@@ -42,14 +46,10 @@ type SessionRow = (Vec<u8>, i64, i64);
 
 impl Sessions {
     /// Creates the rule without any rows.
-    pub fn new(
-        session: Session,
-        row: RowCodec,
-        peers: usize,
-        (name, collector): (String, Shared),
-    ) -> Sessions {
-        let (due, next, removed) = (BTreeMap::new(), HashMap::new(), HashSet::new());
-        Sessions { session, row, peers, name, collector, due, next, removed, passed: None }
+    pub fn new(session: Session, row: RowCodec, (name, collector): (String, Shared)) -> Sessions {
+        let (due, next, removed) = (TimeIndex::default(), HashMap::new(), HashSet::new());
+        let memory = MemoryShare::default();
+        Sessions { session, row, name, collector, due, next, removed, passed: None, key_bytes: 0, memory }
     }
 
     fn row_time(&self, value: &[u8]) -> Result<Option<i64>, RunError> {
@@ -63,11 +63,27 @@ impl Sessions {
             if *next <= time {
                 return;
             }
-            let keys = self.due.entry(*next).or_default();
-            keys.remove(key);
+            self.due.remove_key(next, key);
         }
-        self.next.insert(key.to_vec(), time);
-        self.due.entry(time).or_default().insert(key.to_vec());
+        if self.next.insert(key.to_vec(), time).is_none() {
+            self.key_bytes += allocated_bytes(key.len());
+        }
+        self.due.insert_key(time, key.to_vec());
+    }
+
+    /// Records a row whose removal has been sent.
+    fn await_removal(&mut self, row: (Vec<u8>, Vec<u8>)) {
+        let bytes = row.heap_bytes();
+        if self.removed.insert(row) {
+            self.key_bytes += bytes;
+        }
+    }
+
+    fn report_memory(&mut self) {
+        let next = table_bytes(self.next.capacity(), size_of::<(Vec<u8>, i64)>());
+        let removed = table_bytes(self.removed.capacity(), size_of::<(Vec<u8>, Vec<u8>)>());
+        let bytes = self.due.held_bytes() + next + removed + self.key_bytes;
+        self.memory.set(MemoryPart::Sessions, bytes);
     }
 
     /// Returns the partition's rows that have a time, in order, as of `epoch`.
@@ -95,7 +111,9 @@ impl ExpiryRule<i64> for Sessions {
                     // A row that is not late is at or above the watermark, one microsecond below the horizon.
                     if self.passed.is_none_or(|passed| time >= passed - 1) {
                         self.schedule_check(key, time.saturating_add(self.session.gap_us));
-                    } else if !self.removed.remove(&(key.to_vec(), value.to_vec())) {
+                    } else if self.removed.remove(&(key.to_vec(), value.to_vec())) {
+                        self.key_bytes -= allocated_bytes(key.len()) + allocated_bytes(value.len());
+                    } else {
                         let what = "a row reached what was final";
                         return Err(with_name(&self.name, RunError::Broken(what.into())));
                     }
@@ -104,6 +122,7 @@ impl ExpiryRule<i64> for Sessions {
             }
             cursor.step_key(batch);
         }
+        self.report_memory();
         Ok(())
     }
 
@@ -113,19 +132,19 @@ impl ExpiryRule<i64> for Sessions {
         epoch: u64,
         horizon: Option<i64>,
     ) -> Result<ExchangeBuffer<i64>, RunError> {
-        let mut outgoing = ExchangeBuffer::new(epoch + 1, self.peers);
+        let mut outgoing = ExchangeBuffer::new(epoch + 1, &self.collector.borrow().ownership());
         let Some(horizon) = horizon else { return Ok(outgoing) };
         self.passed = self.passed.max(Some(horizon));
-        let later = self.due.split_off(&horizon);
-        let mut keys: Vec<Vec<u8>> =
-            std::mem::replace(&mut self.due, later).into_values().flatten().collect();
+        let mut keys: Vec<Vec<u8>> = self.due.take_below(&horizon).into_values().flatten().collect();
         if keys.is_empty() {
             return Ok(outgoing);
         }
         keys.sort_unstable();
         let (mut seek, mut removed) = (Seek::new(trace), 0);
         for key in keys {
-            self.next.remove(&key);
+            if self.next.remove(&key).is_some() {
+                self.key_bytes -= allocated_bytes(key.len());
+            }
             seek.seek_key(&key);
             let rows = self.partition_rows(&mut seek, epoch)?;
             let gap = self.session.gap_us;
@@ -148,7 +167,7 @@ impl ExpiryRule<i64> for Sessions {
                 }
                 for (value, _, count) in session {
                     outgoing.push_value(value, *count);
-                    self.removed.insert((key.clone(), value.clone()));
+                    self.await_removal((key.clone(), value.clone()));
                     removed += 1;
                 }
                 rest = later;
@@ -160,6 +179,7 @@ impl ExpiryRule<i64> for Sessions {
                 .at(epoch + 1)
                 .count_touched(&format!("{} expired", self.name), removed);
         }
+        self.report_memory();
         Ok(outgoing)
     }
 

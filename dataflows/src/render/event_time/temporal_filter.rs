@@ -11,16 +11,15 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
-use schemas::Rows;
-use timely::container::CapacityContainerBuilder;
+use schemas::memory::{allocated_bytes, tree_bytes};
+use schemas::{MemoryPart, MemoryShare, Rows, stored_key};
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{Capability, Concat, Input};
+use timely::dataflow::operators::{Concat, Input};
 
-use super::watermark::{CurrentHorizon, WatermarkUpdates};
+use super::epochs::{EpochInput, process_epochs};
+use super::watermark::CurrentHorizon;
 use crate::arrange::updates::{ExchangeBuffer, Updates, by_key};
-use crate::collect::{EpochOut, Shared, stored_key};
+use crate::collect::{EpochOut, Shared};
 use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Edge, Horizon, Op, RelId, Scalar};
@@ -62,11 +61,12 @@ impl<'s> Renderer<'s, '_> {
             name: self.counter_name(id, "waiting"),
             collector: self.collector.clone(),
         };
-        let held = FilterState {
-            horizon: CurrentHorizon::new(&Horizon { column: 0, marks }),
-            ..FilterState::default()
-        };
-        Ok(build_operator(rows, self.watermark_updates()?, held, filter))
+        let horizon = CurrentHorizon::new(&Horizon { column: 0, marks });
+        let mut held = FilterState { horizon, ..FilterState::default() };
+        let named = ("Within", self.collector.clone());
+        Ok(process_epochs(rows, self.watermark_updates()?, named, move |epoch, input| {
+            filter.process_epoch(epoch, &mut held, input)
+        }))
     }
 }
 
@@ -100,7 +100,7 @@ fn rows_with_spans<'s>(
     (since, until): (Vec<Edge>, Vec<Edge>),
     (errors, collector): (Errors, Shared),
 ) -> Stream<'s, u64, Vec<Updates<i64>>> {
-    to_updates(stream, "WithinRows", collector, move |epoch, peers, delta| {
+    to_updates(stream, "WithinRows", collector, move |epoch, ownership, delta| {
         let batch = shape.decode_columns(&delta)?;
         let exprs: Vec<&Scalar> = since.iter().chain(&until).map(|edge| &edge.time).collect();
         let (times, batch, diffs) = errors.evaluate(epoch, &exprs, batch, delta.diffs)?;
@@ -123,7 +123,7 @@ fn rows_with_spans<'s>(
         };
         let spans: Vec<Option<Span>> = (0..diffs.len()).map(span).collect();
         let rows = shape.pack_rows(DeltaBatch::from_columns(batch, vec![]))?;
-        let mut outgoing = ExchangeBuffer::new(epoch, peers);
+        let mut outgoing = ExchangeBuffer::new(epoch, ownership);
         for ((row, span), diff) in rows.iter().zip(spans).zip(diffs) {
             if let Some(span) = span {
                 outgoing.push_key(row);
@@ -153,60 +153,17 @@ struct FilterState {
     coming: BTreeMap<(i64, Vec<u8>), (i64, i64)>,
     /// Rows in the output, by time of leaving: time of entering and multiplicity.
     leaving: BTreeMap<(i64, Vec<u8>), (i64, i64)>,
+    /// Bytes of the rows themselves.
+    row_bytes: usize,
+    memory: MemoryShare,
 }
 
-/// Input of an epoch.
-struct FilterInput {
-    /// Capability to emit at the epoch.
-    capability: Capability<u64>,
-    rows: Vec<Updates<i64>>,
-    watermarks: Vec<(usize, i64)>,
-}
-
-impl FilterInput {
-    fn new(capability: Capability<u64>) -> FilterInput {
-        FilterInput { capability, rows: vec![], watermarks: vec![] }
+impl FilterState {
+    fn report_memory(&mut self) {
+        let map_bytes = |rows: usize| tree_bytes(rows, size_of::<((i64, Vec<u8>), (i64, i64))>());
+        let maps = map_bytes(self.coming.len()) + map_bytes(self.leaving.len());
+        self.memory.set(MemoryPart::Waiting, maps + self.row_bytes);
     }
-}
-
-fn build_operator<'s>(
-    rows: Stream<'s, u64, Vec<Updates<i64>>>,
-    watermarks: WatermarkUpdates<'s>,
-    mut held: FilterState,
-    filter: TemporalFilter,
-) -> Deltas<'s> {
-    let exchange = Exchange::new(|updates: &Updates<i64>| updates.owner);
-    rows.binary_frontier::<_, CapacityContainerBuilder<Vec<DeltaBatch>>, _, _, _, _>(
-        watermarks,
-        exchange,
-        Pipeline,
-        "Within",
-        move |_, _| {
-            let mut epochs: BTreeMap<u64, FilterInput> = BTreeMap::new();
-            move |(rows, rows_frontier), (watermarks, watermarks_frontier), output| {
-                rows.for_each(|time, updates: &mut Vec<Updates<i64>>| {
-                    let entry = epochs.entry(*time.time());
-                    entry.or_insert_with(|| FilterInput::new(time.retain(0))).rows.append(updates);
-                });
-                watermarks.for_each(|time, moved: &mut Vec<(usize, i64)>| {
-                    let entry = epochs.entry(*time.time());
-                    entry.or_insert_with(|| FilterInput::new(time.retain(0))).watermarks.append(moved);
-                });
-                while let Some(entry) = epochs.first_entry() {
-                    // Rows and watermarks of an epoch are applied together, once both are complete.
-                    if rows_frontier.less_equal(entry.key()) || watermarks_frontier.less_equal(entry.key()) {
-                        break;
-                    }
-                    let (epoch, FilterInput { capability, rows, watermarks }) = entry.remove_entry();
-                    match filter.process_epoch(epoch, &mut held, (rows, watermarks)) {
-                        Ok(batch) if batch.is_empty() => {}
-                        Ok(batch) => output.session(&capability).give(batch),
-                        Err(error) => filter.collector.borrow_mut().fail(error),
-                    }
-                }
-            }
-        },
-    )
 }
 
 /// Changes of an epoch to the output, and to the state where it is durable.
@@ -240,7 +197,7 @@ impl TemporalFilter {
         &self,
         epoch: u64,
         held: &mut FilterState,
-        (mut rows, watermarks): (Vec<Updates<i64>>, Vec<(usize, i64)>),
+        (mut rows, watermarks): EpochInput,
     ) -> Result<DeltaBatch, RunError> {
         watermarks.into_iter().for_each(|update| held.horizon.raise_watermark(update));
         // The largest time means "never ends": now() stays below it, so such rows never leave.
@@ -267,6 +224,7 @@ impl TemporalFilter {
             collector.at(epoch).count_touched(&self.name, touched);
         }
         collector.record_size(&self.name, (held.coming.len() + held.leaving.len()) as u64);
+        held.report_memory();
         match failed {
             Some(error) => Err(error),
             None => Ok(DeltaBatch { data: Data::Packed(rows), diffs }),
@@ -278,6 +236,7 @@ impl TemporalFilter {
         // Rows moved to `leaving` below have later times, so each row is moved at most once.
         while let Some(entry) = held.leaving.first_entry().filter(|entry| entry.key().0 <= now) {
             let ((until, row), (since, count)) = entry.remove_entry();
+            held.row_bytes -= allocated_bytes(row.len());
             change.emit_row(&row, -count);
             change.count_in_state(&row, Span { since, until }, -count);
         }
@@ -291,6 +250,7 @@ impl TemporalFilter {
             if stays && self.leave {
                 held.leaving.insert((until, row), (since, count));
             } else {
+                held.row_bytes -= allocated_bytes(row.len());
                 change.count_in_state(&row, Span { since, until }, -count);
             }
         }
@@ -323,10 +283,10 @@ impl TemporalFilter {
         };
         // The next event's time leads the key, so that due rows are at the front of the map.
         let key = (next, row.to_vec());
-        let count = rows.get(&key).map_or(0, |(_, count)| *count) + diff;
-        match count {
-            0 => drop(rows.remove(&key)),
-            count => drop(rows.insert(key, (other, count))),
+        let (held_before, of_row) = (rows.get(&key).map(|(_, count)| *count), allocated_bytes(row.len()));
+        match held_before.unwrap_or(0) + diff {
+            0 => held.row_bytes -= rows.remove(&key).map_or(0, |_| of_row),
+            count => held.row_bytes += rows.insert(key, (other, count)).map_or(of_row, |_| 0),
         }
         change.count_in_state(row, span, diff);
     }
@@ -336,6 +296,8 @@ impl TemporalFilter {
 mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
+
+    use schemas::Ownership;
 
     use super::*;
     use crate::collect::Collector;
@@ -364,7 +326,7 @@ mod tests {
             watermarks: &[(usize, i64)],
         ) -> (Vec<(u8, i64)>, i64) {
             self.epoch += 1;
-            let mut outgoing = ExchangeBuffer::new(self.epoch, 1);
+            let mut outgoing = ExchangeBuffer::new(self.epoch, &Ownership::default());
             for (row, since, until, diff) in rows {
                 outgoing.push_key(&[*row]);
                 outgoing.push_value(&Span { since: *since, until: *until }.to_bytes(), *diff);
@@ -392,6 +354,7 @@ mod tests {
         assert_eq!(run.epoch(&[(4, 0, 10, -1), (5, 0, 30, 1)], &[]), (vec![(5, 1)], 1));
         assert_eq!(run.epoch(&[], &[(1, i64::MAX)]), (vec![(2, -1), (5, -1)], -2));
         assert_eq!(run.held.leaving.len() + run.held.coming.len(), 0);
+        assert_eq!(run.held.memory.bytes(), 0, "no row is held and none is counted");
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn key_entries<'s>(
     errors: Errors,
     collector: Shared,
 ) -> KeyedStream<'s> {
-    to_updates(stream, "FoldKeys", collector, move |epoch, peers, batch| {
-        grouping.keyed_entries(&shape, &errors, (epoch, peers), batch)
+    to_updates(stream, "FoldKeys", collector, move |epoch, ownership, batch| {
+        grouping.keyed_entries(&shape, &errors, (epoch, ownership), batch)
     })
 }

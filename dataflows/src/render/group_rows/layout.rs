@@ -2,7 +2,7 @@
 
 use crate::render::aggregates::input::encode_keys;
 use arrow::datatypes::{DataType, Schema};
-use schemas::RowCodec;
+use schemas::{Ownership, RowCodec};
 
 use crate::arrange::updates::ExchangeBuffer;
 use crate::error::RunError;
@@ -48,8 +48,8 @@ impl RowGrouping {
     /// When an expression has no type over `input`.
     pub fn new(input: &Schema, keys: &[Scalar], folds: &[Fold]) -> Result<RowGrouping, RunError> {
         let types = |scalars: &[Scalar]| -> Result<Vec<DataType>, RunError> {
-            let types = scalars.iter().map(|k| k.data_type(input)).collect::<Result<_, _>>();
-            types.map_err(|e| RunError::Broken(e.to_string()))
+            let types: Result<Vec<DataType>, _> = scalars.iter().map(|k| k.data_type(input)).collect();
+            Ok(types?)
         };
         let mut reads: Vec<Scalar> = Vec::new();
         // Expressions are equal if their text is; a repeated one shares its column.
@@ -83,7 +83,7 @@ impl RowGrouping {
         &self,
         shape: &RelationType,
         errors: &Errors,
-        (epoch, peers): (u64, usize),
+        (epoch, ownership): (u64, &Ownership),
         delta: DeltaBatch,
     ) -> Result<ExchangeBuffer<i64>, RunError> {
         let batch = shape.decode_columns(&delta)?;
@@ -92,7 +92,7 @@ impl RowGrouping {
         let (keys, reads) = columns.split_at(self.keys.len());
         let keys = encode_keys(&self.key_codec, keys, diffs.len())?;
         let entries = encode_keys(&self.entry_codec, reads, diffs.len())?;
-        let mut outgoing = ExchangeBuffer::new(epoch, peers);
+        let mut outgoing = ExchangeBuffer::new(epoch, ownership);
         for (at, diff) in diffs.into_iter().enumerate() {
             outgoing.push_key(keys.get(at));
             outgoing.push_value(entries.get(at), diff);

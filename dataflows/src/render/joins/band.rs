@@ -58,7 +58,10 @@ impl BandPlacement {
         diff: i64,
     ) -> Result<(), RunError> {
         let column = if self.right { self.band.columns.1 } else { self.band.columns.0 };
-        let alone = self.keys.as_ref().is_some_and(|codec| null_in(codec, key));
+        let alone = match &self.keys {
+            Some(codec) => null_in(codec, key)?,
+            None => false,
+        };
         let time = time_in(&self.rows, row, column)?.filter(|_| !alone);
         let mut placed = Vec::with_capacity(key.len() + TAIL);
         let mut put = |tag: u8, stretch: i64| {
@@ -153,7 +156,7 @@ mod tests {
     fn placed(placing: &BandPlacement, time: Option<i64>) -> Vec<(Vec<u8>, Vec<u8>)> {
         let array: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![time]));
         let row = placing.rows.encode(&[array]).unwrap();
-        let mut out = ExchangeBuffer::new(1, 1);
+        let mut out = ExchangeBuffer::new(1, &schemas::Ownership::default());
         placing.put_row(&mut out, (b"key", row.get(0)), 1).unwrap();
         let updates: Vec<_> = out.into_updates().collect();
         updates[0].iter().map(|(key, value, _)| (key.to_vec(), value.to_vec())).collect()

@@ -14,10 +14,10 @@
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::ScalarValue;
 use datafusion_physical_expr::expressions::Literal;
-use schemas::RowCodec;
+use schemas::{RowCodec, stored_key};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Concat, Input};
 
@@ -26,7 +26,6 @@ use super::pairs::{self, JoinSide};
 use crate::arrange::rows::Diff;
 use crate::arrange::trace::{self, PackedArranged};
 use crate::arrange::updates::{ExchangeBuffer, Updates};
-use crate::collect::stored_key;
 use crate::error::RunError;
 use crate::functions::sums::accum::Accums;
 use crate::plan::analysis::fallible::fallible;
@@ -186,12 +185,14 @@ impl<'s> Renderer<'s, '_> {
 
     /// Keeps the updates whose key holds a NULL (`null`), or those whose key holds none.
     fn filter_null_keys(&self, updates: &KeyedStream<'s>, codec: &RowCodec, null: bool) -> KeyedStream<'s> {
-        let codec = codec.clone();
-        self.rekey_updates(updates.clone(), move |out, key, row, diff| {
-            if null_in(&codec, key) == null {
+        let (codec, collector) = (codec.clone(), self.collector.clone());
+        self.rekey_updates(updates.clone(), move |out, key, row, diff| match null_in(&codec, key) {
+            Ok(found) if found == null => {
                 out.push_key(key);
                 out.push_value(row, diff);
             }
+            Ok(_) => {}
+            Err(error) => collector.borrow_mut().fail(error),
         })
     }
 
@@ -244,14 +245,16 @@ impl<'s> Renderer<'s, '_> {
         Ok(counted.concat(restored))
     }
 
-    /// Counts every update of a multiset of rows in its state table, and passes it on.
+    /// Counts every update of a multiset of rows in its state table, at the owner of its key, and passes it
+    /// on.
     pub(in crate::render) fn count_into_state(
         &self,
         updates: KeyedStream<'s>,
         table_id: u32,
     ) -> KeyedStream<'s> {
         let collector = self.collector.clone();
-        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Tee", move |_, _| {
+        let to_owner = Exchange::new(|updates: &Updates<i64>| updates.owner);
+        updates.unary::<CapacityContainerBuilder<_>, _, _, _>(to_owner, "Count", move |_, _| {
             move |input, output| {
                 input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
                     let mut collector = collector.borrow_mut();
@@ -348,13 +351,13 @@ impl<'s> Renderer<'s, '_> {
         updates: KeyedStream<'s>,
         each: impl Fn(&mut ExchangeBuffer<R>, &[u8], &[u8], i64) + 'static,
     ) -> Stream<'s, u64, Vec<Updates<R>>> {
-        let peers = self.scope.peers();
+        let ownership = self.collector.borrow().ownership();
         updates.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Rekey", move |_, _| {
             move |input, output| {
                 input.for_each(|time, updates: &mut Vec<Updates<i64>>| {
                     let mut session = output.session(&time);
                     for updates in updates.drain(..) {
-                        let mut outgoing = ExchangeBuffer::new(updates.epoch, peers);
+                        let mut outgoing = ExchangeBuffer::new(updates.epoch, &ownership);
                         updates.iter().for_each(|(key, row, diff)| each(&mut outgoing, key, row, *diff));
                         outgoing.into_updates().for_each(|updates| session.give(updates));
                     }
@@ -400,7 +403,7 @@ pub(in crate::render) fn key_columns(schema: &Schema, keys: &[Scalar]) -> Result
     let field =
         |(at, key): (usize, &Scalar)| key.data_type(schema).map(|of| Field::new(format!("k{at}"), of, true));
     let fields: Result<Vec<Field>, _> = keys.iter().enumerate().map(field).collect();
-    Ok(Schema::new(fields.map_err(|e| RunError::Broken(e.to_string()))?))
+    Ok(Schema::new(fields?))
 }
 
 /// Converts keyed updates to batches of rows.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use differential_dataflow::operators::join::join_traces;
-use schemas::Rows;
+use schemas::{Ownership, Rows};
 use timely::Accountable;
 use timely::container::{CapacityContainerBuilder, ContainerBuilder};
 use timely::dataflow::Stream;
@@ -26,7 +26,7 @@ use crate::plan::Scalar;
 use crate::plan::analysis::interval::Band;
 use crate::render::aggregates::input::encode_keys;
 use crate::render::batch::{Data, DeltaBatch, RelationType, select_rows};
-use crate::render::linear::{Batches, Deltas, EpochTime, Errors, map_batches, to_updates};
+use crate::render::linear::{Batches, Deltas, EpochTime, Errors, key_whole_rows, map_batches, to_updates};
 
 /// Maximum number of bytes of joined rows not reported to the collector yet.
 const MAX_UNREPORTED_BYTES: u64 = 1 << 20;
@@ -52,8 +52,8 @@ pub fn key_rows<'s>(
     errors: Errors,
     collector: Shared,
 ) -> Stream<'s, u64, Vec<Updates<i64>>> {
-    to_updates(stream, "JoinKeys", collector, move |epoch, peers, batch| {
-        side.keyed_updates(&errors, (epoch, peers), batch)
+    to_updates(stream, "JoinKeys", collector, move |epoch, ownership, batch| {
+        side.keyed_updates(&errors, (epoch, ownership), batch)
     })
 }
 
@@ -95,11 +95,11 @@ impl JoinSide {
     fn keyed_updates(
         &self,
         errors: &Errors,
-        (epoch, peers): (u64, usize),
+        (epoch, ownership): (u64, &Ownership),
         delta: DeltaBatch,
     ) -> Result<ExchangeBuffer<i64>, RunError> {
         let KeyedRows { keys, rows, diffs } = self.key_batch(errors, epoch, delta)?;
-        let mut outgoing = ExchangeBuffer::new(epoch, peers);
+        let mut outgoing = ExchangeBuffer::new(epoch, ownership);
         for (at, diff) in diffs.into_iter().enumerate() {
             outgoing.push_key(keys.get(at));
             outgoing.push_value(rows.get(at), diff);
@@ -331,28 +331,7 @@ pub fn whole_rows<'s>(
     shape: RelationType,
     collector: Shared,
 ) -> Stream<'s, u64, Vec<Updates<Accums>>> {
-    let peers = stream.scope().peers();
-    stream.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "WholeRows", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, batches: &mut Vec<DeltaBatch>| {
-                let mut session = output.session(&time);
-                for mut batch in batches.drain(..) {
-                    let diffs = std::mem::take(&mut batch.diffs);
-                    match shape.pack_rows(batch) {
-                        Ok(rows) => {
-                            let mut outgoing = ExchangeBuffer::new(*time.time(), peers);
-                            for (row, diff) in rows.iter().zip(diffs) {
-                                outgoing.push_key(row);
-                                outgoing.push_value(&[], Accums::of_rows(diff));
-                            }
-                            outgoing.into_updates().for_each(|updates| session.give(updates));
-                        }
-                        Err(error) => collector.borrow_mut().fail(error),
-                    }
-                }
-            });
-        }
-    })
+    key_whole_rows(stream, "WholeRows", (shape, collector), Accums::of_rows)
 }
 
 /// Extends rows by `before` NULLs in front and `after` NULLs at the end.

@@ -7,7 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::collect::{EpochOut, stored_key};
+use schemas::memory::{HeapBytes, allocated_bytes, tree_bytes, vector_bytes};
+use schemas::stored_key;
+
+use crate::collect::EpochOut;
 use crate::error::RunError;
 
 /// Copies of a left row that were looked up together, with the rows each of them found.
@@ -17,9 +20,20 @@ struct RecordedLookup {
     found: Vec<(Vec<u8>, i64)>,
 }
 
+impl HeapBytes for RecordedLookup {
+    fn heap_bytes(&self) -> usize {
+        let rows: usize = self.found.iter().map(|(row, _)| row.heap_bytes()).sum();
+        vector_bytes(&self.found) + rows
+    }
+}
+
 /// Left rows of a key, with their lookups by epoch.
 #[derive(Default)]
-pub(in crate::render) struct RememberedLookups(BTreeMap<Vec<u8>, BTreeMap<u64, RecordedLookup>>);
+pub(in crate::render) struct RememberedLookups {
+    rows: BTreeMap<Vec<u8>, BTreeMap<u64, RecordedLookup>>,
+    /// Bytes of the left rows, of the maps of their lookups, and of the rows found.
+    bytes: usize,
+}
 
 /// State of the lookups of one key.
 pub(in crate::render) struct LookupState<'a> {
@@ -49,7 +63,12 @@ impl LookupState<'_> {
 impl RememberedLookups {
     /// Returns true if no lookup is recorded.
     pub(in crate::render) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rows.is_empty()
+    }
+
+    /// Returns the bytes that the lookups have allocated.
+    pub(in crate::render) fn held_bytes(&self) -> usize {
+        self.bytes + tree_bytes(self.rows.len(), size_of::<(Vec<u8>, BTreeMap<u64, RecordedLookup>)>())
     }
 
     /// Records the rows that `copies` of a row found in `epoch`; returns the increase in held lookups.
@@ -61,8 +80,12 @@ impl RememberedLookups {
         place: &mut LookupState<'_>,
     ) -> i64 {
         place.count_lookup(row, epoch, (&found, copies));
-        let looked = self.0.entry(row.to_vec()).or_default();
-        looked.insert(epoch, RecordedLookup { copies, found });
+        let looked = self.rows.entry(row.to_vec()).or_default();
+        let (before, lookup) = (row_bytes(row, looked), RecordedLookup { copies, found });
+        self.bytes += lookup.heap_bytes();
+        let replaced = looked.insert(epoch, lookup);
+        self.bytes += row_bytes(row, looked);
+        self.bytes -= before + replaced.map_or(0, |replaced| replaced.heap_bytes());
         1
     }
 
@@ -79,22 +102,24 @@ impl RememberedLookups {
         mut show: impl FnMut(&[(Vec<u8>, i64)], i64),
     ) -> Result<i64, RunError> {
         let mut more = 0;
+        let missing = || RunError::Broken("a row is taken back that was not looked up".into());
         while copies > 0 {
-            let Some(mut oldest) = self.0.get_mut(row).and_then(BTreeMap::first_entry) else {
-                return Err(RunError::Broken("a row is taken back that was not looked up".into()));
-            };
+            let looked = self.rows.get_mut(row).ok_or_else(missing)?;
+            let before = row_bytes(row, looked);
+            let mut oldest = looked.first_entry().ok_or_else(missing)?;
             let taken = copies.min(oldest.get().copies);
             copies -= taken;
             show(&oldest.get().found, taken);
             place.count_lookup(row, *oldest.key(), (&oldest.get().found, -taken));
             oldest.get_mut().copies -= taken;
             if oldest.get().copies == 0 {
-                oldest.remove();
+                let lookup = oldest.remove();
+                self.bytes = self.bytes + row_bytes(row, looked) - before - lookup.heap_bytes();
                 more -= 1;
             }
             // Empty entries are removed, so that `is_empty` tells whether the key can be forgotten.
-            if self.0.get(row).is_some_and(BTreeMap::is_empty) {
-                self.0.remove(row);
+            if self.rows.get(row).is_some_and(BTreeMap::is_empty) {
+                self.rows.remove(row);
             }
         }
         Ok(more)
@@ -111,19 +136,36 @@ impl RememberedLookups {
         rest: &[u8],
         count: i64,
     ) -> Result<i64, RunError> {
-        let broken = || RunError::Broken("a lookup in the state is not readable".into());
-        let (epoch, rest) = rest.split_first_chunk::<8>().ok_or_else(broken)?;
-        let looked = self.0.entry(row.to_vec()).or_default().entry(u64::from_be_bytes(*epoch)).or_default();
-        match rest.split_first() {
-            None => looked.copies = count,
+        let damaged = || RunError::Damaged("a remembered lookup is not readable".into());
+        let (epoch, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let epochs = self.rows.entry(row.to_vec()).or_default();
+        let before = row_bytes(row, epochs);
+        let looked = epochs.entry(u64::from_be_bytes(*epoch)).or_default();
+        let places = vector_bytes(&looked.found);
+        let more = match rest.split_first() {
+            None => {
+                looked.copies = count;
+                1
+            }
             // The stored count is that of all copies together; `found` holds the count of one copy.
             Some((1, right)) if looked.copies > 0 => {
                 looked.found.push((right.to_vec(), count / looked.copies));
-                return Ok(0);
+                self.bytes += allocated_bytes(right.len());
+                0
             }
-            Some(_) => return Err(broken()),
-        }
-        Ok(1)
+            Some(_) => return Err(damaged()),
+        };
+        self.bytes = self.bytes + vector_bytes(&looked.found) - places;
+        self.bytes = self.bytes + row_bytes(row, epochs) - before;
+        Ok(more)
+    }
+}
+
+/// Returns the bytes of a left row and of the map of its lookups, without the lookups themselves.
+fn row_bytes(row: &[u8], looked: &BTreeMap<u64, RecordedLookup>) -> usize {
+    match looked.len() {
+        0 => 0,
+        lookups => allocated_bytes(row.len()) + tree_bytes(lookups, size_of::<(u64, RecordedLookup)>()),
     }
 }
 
@@ -149,16 +191,18 @@ mod tests {
         rows.iter().zip(diffs).for_each(|(row, diff)| *held.entry(row.to_vec()).or_default() += diff);
         let mut again = RememberedLookups::default();
         for (stored, count) in held.iter().filter(|(_, count)| **count != 0) {
-            again.restore_entry(b"r", &stored[3..], *count).unwrap();
+            again.restore_entry(b"r", &stored[schemas::GROUP_BYTES + 2..], *count).unwrap();
         }
         for all in [&mut all, &mut again] {
             let mut shown = vec![];
             let mut out = EpochOut::default();
             let mut place = LookupState { out: &mut out, table_id: 3, key: b"k" };
             let show = |found: &[(Vec<u8>, i64)], n| shown.push((found.to_vec(), n));
+            assert!(all.held_bytes() > 0);
             assert_eq!(all.take_back(b"r", 2, &mut place, show).unwrap(), -2);
             assert_eq!(shown, [(vec![(b"a".to_vec(), 1), (b"b".to_vec(), 2)], 1), (vec![], 1)]);
             assert!(all.is_empty());
+            assert_eq!(all.held_bytes(), 0, "all that was counted is taken off");
             assert!(all.take_back(b"r", 1, &mut place, |_, _| ()).is_err());
         }
         assert_eq!(shown, [(2, 1)]);

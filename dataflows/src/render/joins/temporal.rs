@@ -11,7 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use schemas::{RowCodec, Rows};
+use schemas::memory::{allocated_bytes, tree_bytes};
+use schemas::{MemoryPart, MemoryShare, RowCodec, Rows, stored_key};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -20,13 +21,15 @@ use timely::dataflow::operators::{Capability, Concat, Input};
 
 use super::kinds::{KeyedStream, key_columns, one_key};
 use super::proctime::{LookupState, RememberedLookups};
+use super::timed_rows::TimedRows;
 use crate::arrange::updates::{Updates, by_key};
-use crate::collect::{Shared, stored_key};
+use crate::collect::Shared;
 use crate::error::RunError;
 use crate::plan::state_role::StateRole;
 use crate::plan::{Nearest, Op, RelId, Scalar, When};
-use crate::render::batch::{Data, DeltaBatch, RelationType};
+use crate::render::batch::{Data, DeltaBatch, RelationType, null_in};
 use crate::render::event_time::rule::with_name;
+use crate::render::event_time::time_index::TimeIndex;
 use crate::render::event_time::watermark::{CurrentHorizon, WatermarkUpdates};
 use crate::render::linear::Deltas;
 use crate::render::{Renderer, Restore};
@@ -122,9 +125,6 @@ struct TemporalJoinOperator {
     collector: Shared,
 }
 
-/// Rows by packed time with their multiplicity. As of PROCTIME() all rows have the same, empty time.
-type TimedRows = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, i64>>;
-
 /// Changes of the left and of the right: time, row and diff.
 type TimedChanges = (Vec<(Vec<u8>, Vec<u8>, i64)>, Vec<(Vec<u8>, Vec<u8>, i64)>);
 
@@ -137,23 +137,43 @@ struct KeyRows {
     lookups: RememberedLookups,
 }
 
+impl KeyRows {
+    /// Returns true if nothing is held. Recorded lookups count: their left rows may still be retracted.
+    fn is_empty(&self) -> bool {
+        self.left.is_empty() && self.right.is_empty() && self.lookups.is_empty()
+    }
+
+    /// Returns the bytes of the rows and of their `key`.
+    fn held_bytes(&self, key: &[u8]) -> usize {
+        let of_key = if self.is_empty() { 0 } else { allocated_bytes(key.len()) };
+        of_key + self.left.held_bytes() + self.right.held_bytes() + self.lookups.held_bytes()
+    }
+}
+
 /// State of all keys.
 #[derive(Default)]
 struct JoinState {
     groups: BTreeMap<Vec<u8>, KeyRows>,
     /// Number of held rows of both sides.
     held: i64,
+    /// Bytes of all keys and their rows.
+    bytes: usize,
+    memory: MemoryShare,
 }
 
 impl JoinState {
-    /// Removes a key that has no rows.
-    fn forget_if_empty(&mut self, key: &[u8]) {
-        // Keys with recorded lookups stay: their left rows may still be retracted.
-        let empty =
-            |group: &KeyRows| group.left.is_empty() && group.right.is_empty() && group.lookups.is_empty();
-        if self.groups.get(key).is_some_and(empty) {
+    /// Notes that a key, whose rows took `before` bytes, has changed, and removes it if it has no rows.
+    fn note_change(&mut self, key: &[u8], before: usize) {
+        let Some(group) = self.groups.get(key) else { return };
+        self.bytes = self.bytes + group.held_bytes(key) - before;
+        if group.is_empty() {
             self.groups.remove(key);
         }
+    }
+
+    fn report_memory(&mut self) {
+        let keys = tree_bytes(self.groups.len(), size_of::<(Vec<u8>, KeyRows)>());
+        self.memory.set(MemoryPart::Joins, keys + self.bytes);
     }
 }
 
@@ -170,8 +190,9 @@ struct JoinExpiry {
     horizon: CurrentHorizon,
     /// State tables of the left and of the right, where they are durable.
     table_ids: [Option<u32>; 2],
-    left: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
-    right: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    left: TimeIndex<Vec<u8>, Vec<u8>>,
+    right: TimeIndex<Vec<u8>, Vec<u8>>,
+    memory: MemoryShare,
     /// Packed time below which everything is dropped.
     passed: Option<Vec<u8>>,
 }
@@ -189,8 +210,12 @@ impl JoinExpiry {
             return Err(RunError::Broken("a row reached what was final".into()));
         }
         let times = if side == StateRole::Left { &mut self.left } else { &mut self.right };
-        times.entry(time.to_vec()).or_default().insert(key.to_vec());
+        times.insert_key(time.to_vec(), key.to_vec());
         Ok(())
+    }
+
+    fn report_memory(&mut self) {
+        self.memory.set(MemoryPart::Expiry, self.left.held_bytes() + self.right.held_bytes());
     }
 
     /// Removes and returns the keys and times below the horizon, of the left and of the right.
@@ -199,9 +224,8 @@ impl JoinExpiry {
         let Some(horizon) = self.horizon.final_below() else { return [vec![], vec![]] };
         // In the packed form of a time, to compare with the maps' keys.
         let horizon = [&[1], &(horizon ^ i64::MIN).to_be_bytes()[..]].concat();
-        let take = |times: &mut BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>| {
-            let later = times.split_off(&horizon);
-            let done = std::mem::replace(times, later).into_iter();
+        let take = |times: &mut TimeIndex<Vec<u8>, Vec<u8>>| {
+            let done = times.take_below(&horizon).into_iter();
             done.flat_map(|(time, keys)| keys.into_iter().map(move |key| (key, time.clone()))).collect()
         };
         // Afterwards a row with a time below the horizon is an error.
@@ -316,6 +340,7 @@ impl TemporalJoinOperator {
         for (key, changes) in changed {
             // The key's state is created on demand and removed again if nothing remains.
             let group = all.groups.entry(key.clone()).or_default();
+            let before = group.held_bytes(&key);
             all.held += match self.when {
                 When::ProcTime => self.join_proctime(group, changes, (epoch, &key), &mut out)?,
                 When::AsOf { left, right, nearest } => {
@@ -323,20 +348,14 @@ impl TemporalJoinOperator {
                     self.join_as_of(group, nearest, timed, &mut out)
                 }
             };
-            all.forget_if_empty(&key);
+            all.note_change(&key, before);
+        }
+        all.report_memory();
+        if let Some(due) = due {
+            due.report_memory();
         }
         self.collector.borrow_mut().record_size(&self.name, all.held.unsigned_abs());
         Ok(out)
-    }
-
-    /// Returns true if a key holds a NULL, which is a zero byte at the start of a column.
-    fn null_key(&self, key: &[u8]) -> Result<bool, RunError> {
-        for column in 0..self.key.columns() {
-            if key.get(self.key.prefix_len(key, column)?) == Some(&0) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Joins left rows inserted in this epoch with the right at its end, and retracts the recorded results of
@@ -348,11 +367,8 @@ impl TemporalJoinOperator {
         (epoch, key): (u64, &[u8]),
         out: &mut JoinOutput,
     ) -> Result<i64, RunError> {
-        let mut more: i64 = changes
-            .right
-            .into_iter()
-            .map(|(row, diff)| change_count(&mut group.right, vec![], row, diff))
-            .sum();
+        let mut more: i64 =
+            changes.right.into_iter().map(|(row, diff)| group.right.change_count(vec![], row, diff)).sum();
         let mut collector = self.collector.borrow_mut();
         for (row, diff) in changes.left {
             // A restored entry is a lookup: the left row followed by its epoch and a row found.
@@ -416,17 +432,19 @@ impl TemporalJoinOperator {
         };
         for (key, time) in lefts {
             let Some(group) = all.groups.get_mut(&key) else { continue };
-            remove_rows(&key, group.left.remove(&time).unwrap_or_default(), due.table_ids[0]);
-            all.forget_if_empty(&key);
+            let before = group.held_bytes(&key);
+            remove_rows(&key, group.left.take_time(&time), due.table_ids[0]);
+            all.note_change(&key, before);
         }
         for (key, time) in rights {
             let Some(group) = all.groups.get_mut(&key).filter(|group| group.right.contains_key(&time)) else {
                 continue;
             };
             // A row below the horizon stays until a later one, also below the horizon, replaces it.
-            let later = group.right.split_off(&time);
-            let before = std::mem::replace(&mut group.right, later);
-            before.into_values().for_each(|rows| remove_rows(&key, rows, due.table_ids[1]));
+            let before = group.held_bytes(&key);
+            let replaced = group.right.take_before(&time);
+            replaced.into_values().for_each(|rows| remove_rows(&key, rows, due.table_ids[1]));
+            all.note_change(&key, before);
         }
         all.held -= dropped.cast_signed();
         if dropped > 0 {
@@ -452,7 +470,7 @@ impl TemporalJoinOperator {
         let lefts = timed(&self.left, left, changes.left, StateRole::Left)?;
         let mut rights = timed(&self.right, right, changes.right, StateRole::Right)?;
         // A right row without a time, or under a key with a NULL, is found by none.
-        let null_key = self.null_key(key)?;
+        let null_key = null_in(&self.key, key)?;
         rights.retain(|(time, ..)| time != &[0] && !null_key);
         Ok((lefts, rights))
     }
@@ -477,12 +495,8 @@ impl TemporalJoinOperator {
         // Results are compared before and after the changes of both sides are applied.
         let before: Vec<_> = again.iter().map(|row| self.find_row(group, row, nearest)).collect();
         let mut more = 0;
-        lefts
-            .into_iter()
-            .for_each(|(time, row, diff)| more += change_count(&mut group.left, time, row, diff));
-        rights
-            .into_iter()
-            .for_each(|(time, row, diff)| more += change_count(&mut group.right, time, row, diff));
+        lefts.into_iter().for_each(|(time, row, diff)| more += group.left.change_count(time, row, diff));
+        rights.into_iter().for_each(|(time, row, diff)| more += group.right.change_count(time, row, diff));
         for (row, before) in again.iter().zip(before) {
             let after = self.find_row(group, row, nearest);
             if before != after {
@@ -545,22 +559,6 @@ fn affected_times<'a>(
             (beyond(next.map(|(time, _)| time)), own)
         }
     }
-}
-
-/// Adds to the multiplicity of a row; returns the increase in distinct rows.
-fn change_count(side: &mut TimedRows, time: Vec<u8>, row: Vec<u8>, diff: i64) -> i64 {
-    let rows = side.entry(time.clone()).or_default();
-    let before = rows.len() as i64;
-    let count = rows.entry(row.clone()).or_insert(0);
-    *count += diff;
-    if *count == 0 {
-        rows.remove(&row);
-    }
-    let after = rows.len() as i64;
-    if rows.is_empty() {
-        side.remove(&time);
-    }
-    after - before
 }
 
 /// Returns the bytes of the time in a packed row, which sort as times do; one zero byte for NULL.

@@ -15,7 +15,7 @@ use arrow::array::{Array, ArrayRef, Int64Array};
 use arrow::datatypes::DataType;
 use datafusion_physical_expr::window::WindowExpr;
 use differential_dataflow::trace::{Cursor, cursor::cursor_list};
-use schemas::{RowCodec, Rows};
+use schemas::{Ownership, RowCodec, Rows};
 use timely::dataflow::Stream;
 
 use super::ranks::{MAX_ROWS, PartitionRow, Ranked, count_ranked, expand_rows};
@@ -52,8 +52,8 @@ pub fn arrange_input<'s>(
     errors: Errors,
     collector: Shared,
 ) -> Stream<'s, u64, Vec<Updates<i64>>> {
-    to_updates(stream, "Partition", collector, move |epoch, peers, batch| {
-        layout.keyed_updates(&errors, (epoch, peers), batch)
+    to_updates(stream, "Partition", collector, move |epoch, ownership, batch| {
+        layout.keyed_updates(&errors, (epoch, ownership), batch)
     })
 }
 
@@ -61,7 +61,7 @@ impl PartitionLayout {
     fn keyed_updates(
         &self,
         errors: &Errors,
-        (epoch, peers): (u64, usize),
+        (epoch, ownership): (u64, &Ownership),
         delta: DeltaBatch,
     ) -> Result<ExchangeBuffer<i64>, RunError> {
         let batch = self.shape.decode_columns(&delta)?;
@@ -72,7 +72,7 @@ impl PartitionLayout {
         let keys = encode_keys(&self.partition, partition, diffs.len())?;
         let order = order_bytes(&self.window.order, order, diffs.len())?;
         let rows = self.shape.pack_rows(DeltaBatch::from_columns(batch, vec![]))?;
-        let mut outgoing = ExchangeBuffer::new(epoch, peers);
+        let mut outgoing = ExchangeBuffer::new(epoch, ownership);
         let mut tail = Vec::new();
         for (at, diff) in diffs.into_iter().enumerate() {
             // The length follows the row, so that it does not affect the order.
@@ -176,8 +176,7 @@ impl Compute {
         let types: Vec<DataType> = over.window.functions.iter().map(|f| f.output.clone()).collect();
         let exprs = (0..types.len())
             .map(|at| over.window.window_expr(at, &over.input.schema))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| RunError::Broken(e.to_string()))?;
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Compute { exprs, values: RowCodec::new(&types)?, over })
     }
 
