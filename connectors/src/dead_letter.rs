@@ -14,6 +14,9 @@ const FORMAT: u8 = 1;
 /// The length that stands for null.
 const NULL: u32 = u32::MAX;
 
+/// The outcomes that make a record a dead letter.
+pub const REJECTED: [Outcome; 3] = [Outcome::Constraint, Outcome::Decode, Outcome::Late];
+
 /// A topic for dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeadLetterTopic {
@@ -67,6 +70,52 @@ impl DeadLetter {
         headers.extend(self.constraint.clone().map(|name| ("herald.constraint", name)));
         headers.extend(self.schema_id.map(|id| ("herald.schema_id", id.to_string())));
         headers.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
+    }
+
+    /// Parses the form of the dead-letter topic; None when the record is not a dead letter. `header` finds
+    /// the value of a header by its name.
+    pub fn from_headers<'h>(
+        header: impl Fn(&str) -> Option<&'h [u8]>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Option<DeadLetter> {
+        let text = |name: &str| std::str::from_utf8(header(name)?).ok();
+        let outcome = text("herald.outcome")?;
+        Some(DeadLetter {
+            topic: text("herald.topic")?.to_owned(),
+            partition: text("herald.partition")?.parse().ok()?,
+            offset: text("herald.offset")?.parse().ok()?,
+            timestamp: match text("herald.timestamp") {
+                Some(at) => Some(at.parse().ok()?),
+                None => None,
+            },
+            source: text("herald.source")?.to_owned(),
+            outcome: REJECTED.into_iter().find(|rejected| rejected.name() == outcome)?,
+            constraint: text("herald.constraint").map(str::to_owned),
+            message: text("herald.message")?.to_owned(),
+            schema_id: text("herald.schema_id").and_then(|id| id.parse().ok()),
+            key: key.map(<[u8]>::to_vec),
+            value: value.map(<[u8]>::to_vec),
+        })
+    }
+
+    /// Identity of the rejected record: a digest of topic, partition, offset, timestamp, key and value. A
+    /// record that two sources refused has one; the record at the same offset of a topic that was made anew has
+    /// another.
+    pub fn record_id(&self) -> u128 {
+        let length = |bytes: Option<&[u8]>| bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_be_bytes();
+        let (key, value) = (self.key.as_deref(), self.value.as_deref());
+        schemas::digest(&[
+            &length(Some(self.topic.as_bytes())),
+            self.topic.as_bytes(),
+            &self.partition.to_be_bytes(),
+            &self.offset.to_be_bytes(),
+            &self.timestamp.unwrap_or(-1).to_be_bytes(),
+            &length(key),
+            key.unwrap_or_default(),
+            &length(value),
+            value.unwrap_or_default(),
+        ])
     }
 
     /// Appends it to the output for `to`. Without a key it keeps its own partition (modulo the topic's), so
@@ -211,6 +260,59 @@ mod tests {
         };
         for dead_letter in [dead_letter(), other] {
             assert_eq!(DeadLetter::from_bytes(&dead_letter.to_bytes()), Some(dead_letter));
+        }
+    }
+
+    /// The dead letter as a reader of the topic parses it, with some of its headers changed or left out.
+    fn parsed(letter: &DeadLetter, other: &[(&str, Option<&str>)]) -> Option<DeadLetter> {
+        let headers = letter.headers();
+        let header = |name: &str| match other.iter().find(|(changed, _)| *changed == name) {
+            Some((_, value)) => value.map(str::as_bytes),
+            None => headers.iter().find(|(held, _)| *held == name).map(|(_, value)| &value[..]),
+        };
+        DeadLetter::from_headers(header, letter.key.as_deref(), letter.value.as_deref())
+    }
+
+    #[test]
+    fn headers_come_back() {
+        let full = DeadLetter { schema_id: Some(7), key: Some(vec![]), ..dead_letter() };
+        let bare = DeadLetter { timestamp: None, constraint: None, value: None, ..dead_letter() };
+        for letter in [full, bare] {
+            assert_eq!(parsed(&letter, &[]), Some(letter));
+        }
+        // The failure of a view's expression has no record, and stands in the same topic.
+        for outcome in ["expression", "replayed", "accepted"] {
+            assert_eq!(parsed(&dead_letter(), &[("herald.outcome", Some(outcome))]), None, "{outcome}");
+        }
+        for needed in ["source", "topic", "partition", "offset", "outcome"] {
+            let needed = format!("herald.{needed}");
+            assert_eq!(parsed(&dead_letter(), &[(&needed, None)]), None, "{needed}");
+        }
+        assert_eq!(parsed(&dead_letter(), &[("herald.timestamp", Some("soon"))]), None);
+    }
+
+    #[test]
+    fn a_record_has_one_id_whoever_refused_it() {
+        let (one, id) = (dead_letter(), dead_letter().record_id());
+        let elsewhere = DeadLetter {
+            source: "other".into(),
+            outcome: Outcome::Late,
+            message: "late".into(),
+            constraint: None,
+            ..one.clone()
+        };
+        assert_eq!(elsewhere.record_id(), id);
+        let others = [
+            DeadLetter { topic: "match.complete".into(), ..one.clone() },
+            DeadLetter { partition: 4, ..one.clone() },
+            DeadLetter { offset: 43, ..one.clone() },
+            DeadLetter { timestamp: None, ..one.clone() },
+            DeadLetter { key: Some(vec![]), ..one.clone() },
+            DeadLetter { value: None, ..one.clone() },
+            DeadLetter { value: Some(vec![0, 1]), ..one },
+        ];
+        for other in others {
+            assert_ne!(other.record_id(), id, "{other:?}");
         }
     }
 

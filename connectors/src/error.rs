@@ -1,6 +1,6 @@
 //! Errors of this crate, by the remedy that the caller has.
 //!
-//! `Config`, `MissingTopic`, `Topic` and `Refused` are for the user to correct. `Unreachable` and
+//! `Config`, `UnknownOption`, `MissingTopic`, `Topic` and `Refused` are for the user to correct. `Unreachable` and
 //! `Transaction` pass: they are waited for. `Fenced` and `StateMismatch` are final: going on would
 //! write some epoch twice or lose one, so the process stops and says which command goes on.
 
@@ -18,6 +18,14 @@ pub enum ConnectorError {
         /// Name of the option.
         option: String,
         /// The fault and the remedy.
+        message: String,
+    },
+    /// An option that the connector does not have.
+    #[error("option {option}: {message}")]
+    UnknownOption {
+        /// Name of the option.
+        option: String,
+        /// The known names.
         message: String,
     },
     /// No broker answered in time. Passes when the broker comes back.
@@ -261,6 +269,7 @@ impl ConnectorError {
         matches!(
             self,
             ConnectorError::Config { .. }
+                | ConnectorError::UnknownOption { .. }
                 | ConnectorError::MissingTopic { .. }
                 | ConnectorError::Topic { .. }
                 | ConnectorError::GoneTopic { .. }

@@ -3,8 +3,8 @@
 //! A [`KafkaCluster`] is parsed from the options; [`source`] reads one topic of it; [`Topics`] looks
 //! topics up and creates them; [`Publisher`] publishes the outbox, exactly once: the progress topic
 //! ([`publisher::progress`]) records how far it is, [`settle()`] compares that with the state at start, and
-//! [`verify_reached`] detects a topic that was deleted and created again. [`Feed`] is a plain
-//! producer, for demos, tests and benches.
+//! [`verify_reached`] detects a topic that was deleted and created again. [`Replay`] sends dead letters to
+//! their topics again, each once. [`Feed`] is a plain producer, for demos, tests and benches.
 
 pub mod client;
 pub mod feed;
@@ -13,6 +13,7 @@ pub mod murmur2;
 mod offsets;
 pub mod options;
 pub mod publisher;
+pub mod replay;
 pub mod source;
 pub mod topics;
 mod watch;
@@ -24,5 +25,6 @@ pub use publisher::progress::{Marker, progress_topic};
 pub use publisher::reached::{Reached, verify_reached};
 pub use publisher::settle::settle;
 pub use publisher::{EpochOutput, PublishStatus, Publisher, PublisherConfig};
+pub use replay::{Replay, ReplayConfig, ReplayCount, ReplayCounts, ReplayFilter};
 pub use source::KafkaReader;
 pub use topics::{TopicInfo, TopicSpec, Topics};

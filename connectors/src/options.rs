@@ -87,7 +87,7 @@ impl<'a> Options<'a> {
                 format!("is not known here; known are {}", all.join(", "))
             }
         };
-        Err(ConnectorError::config(&unknown, message))
+        Err(ConnectorError::UnknownOption { option: unknown, message })
     }
 
     /// Names of options that were not asked for.

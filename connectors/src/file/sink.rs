@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use fail::fail_point;
@@ -36,6 +36,11 @@ impl FileSink {
         options.finish()?;
         Ok(FileSink { path })
     }
+
+    /// The directory that the file is in.
+    pub fn directory(&self) -> &Path {
+        directory_of(&self.path)
+    }
 }
 
 /// Writes the epochs of one topology to one file.
@@ -51,44 +56,30 @@ pub struct FileWriter {
 }
 
 impl FileWriter {
-    /// Opens or creates the file and cuts off bytes beyond the length of the note. The caller compares the
-    /// marker with the state by [`crate::kafka::settle()`].
+    /// Verifies that [`FileWriter::open`] would succeed, as far as that is known without creating or changing
+    /// anything. Returns the last marker.
+    pub fn peek(sink: &FileSink) -> Result<Option<Marker>, ConnectorError> {
+        let (marker, noted) = read_note(&note_path(&sink.path))?.unzip();
+        if sink.path.exists() {
+            drop(lock_file(&sink.path, noted, false)?);
+            return Ok(marker);
+        }
+        verify_length(&sink.path, noted, 0)?;
+        let directory = std::fs::metadata(sink.directory());
+        directory.map(|_| marker).map_err(|error| ConnectorError::io(&sink.path, error))
+    }
+
+    /// Opens or creates the file. The caller compares the marker with the state by
+    /// [`crate::kafka::settle()`].
     pub fn open(
         sink: &FileSink,
         state_id: &str,
         upsert: bool,
     ) -> Result<(FileWriter, Option<Marker>), ConnectorError> {
-        let path = sink.path.clone();
-        let mut note = path.clone().into_os_string();
-        note.push(".herald");
-        let note = PathBuf::from(note);
-        let (marker, length) = match read_note(&note)? {
-            Some((marker, length)) => (Some(marker), length),
-            None => (None, 0),
-        };
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = opened.map_err(|error| ConnectorError::io(&path, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let message = "is written by another process".to_owned();
-                return Err(ConnectorError::File { path, message });
-            }
-            Err(TryLockError::Error(error)) => return Err(ConnectorError::io(&path, error)),
-        }
-        let found = file.metadata().map_err(|error| ConnectorError::io(&path, error))?.len();
-        let refuse = |message: String| Err(ConnectorError::File { path: path.clone(), message });
-        if marker.is_none() && found > 0 {
-            return refuse(
-                "exists and was not written by Herald: move it away, or write to another path".into(),
-            );
-        }
-        if found < length {
-            return refuse(format!(
-                "has {found} bytes, but {length} were written: it was cut short; restore it, or start over with `herald run FILE --fresh`"
-            ));
-        }
-        let state_id = state_id.to_string();
+        let (path, note) = (sink.path.clone(), note_path(&sink.path));
+        let (marker, noted) = read_note(&note)?.unzip();
+        let file = lock_file(&path, noted, true)?;
+        let (length, state_id) = (noted.unwrap_or(0), state_id.to_string());
         let writer = FileWriter { path, note, file, length, marker, state_id, upsert };
         let marker = writer.marker.clone();
         Ok((writer, marker))
@@ -169,8 +160,7 @@ impl FileWriter {
         fail_point!("file.note.before");
         std::fs::rename(&new, &self.note).map_err(failed)?;
         // The rename itself must outlive a power failure.
-        let parent = self.note.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = File::open(parent.unwrap_or(Path::new("."))).map_err(failed)?;
+        let directory = File::open(directory_of(&self.note)).map_err(failed)?;
         directory.sync_all().map_err(failed)?;
         fail_point!("file.note.after");
         (self.length, self.marker) = (length, Some(marker));
@@ -183,10 +173,52 @@ impl FileWriter {
     }
 }
 
+/// The path of the note beside a file.
+fn note_path(path: &Path) -> PathBuf {
+    let mut note = path.as_os_str().to_owned();
+    note.push(".herald");
+    PathBuf::from(note)
+}
+
+/// The directory that a file is in.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Opens and locks a file, and verifies its length; with `create`, a missing file is created.
+fn lock_file(path: &Path, noted: Option<u64>, create: bool) -> Result<File, ConnectorError> {
+    let failed = |error| ConnectorError::io(path, error);
+    let file = OpenOptions::new().create(create).truncate(false).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let message = "is written by another process".to_owned();
+            return Err(ConnectorError::File { path: path.to_path_buf(), message });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    verify_length(path, noted, file.metadata().map_err(failed)?.len())?;
+    Ok(file)
+}
+
+/// Refuses a file with content and no note, and one that is shorter than its note says.
+fn verify_length(path: &Path, noted: Option<u64>, found: u64) -> Result<(), ConnectorError> {
+    let message = match noted {
+        None if found > 0 => {
+            "exists and was not written by Herald: move it away, or write to another path".to_owned()
+        }
+        Some(length) if found < length => format!(
+            "has {found} bytes, but {length} were written: it was cut short; restore it, or start over with `herald run FILE --fresh`"
+        ),
+        _ => return Ok(()),
+    };
+    Err(ConnectorError::File { path: path.to_path_buf(), message })
+}
+
 fn read_note(path: &Path) -> Result<Option<(Marker, u64)>, ConnectorError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ConnectorError::io(path, error)),
     };
     let read = || {
@@ -291,6 +323,27 @@ mod tests {
         drop(writer);
         std::fs::write(&sink.path, "1").unwrap();
         assert!(FileWriter::open(&sink, "s", false).unwrap_err().to_string().contains("cut short"));
+    }
+
+    #[test]
+    fn a_look_creates_and_changes_nothing() {
+        let (dir, sink) = sink();
+        assert_eq!(FileWriter::peek(&sink).unwrap(), None);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let nowhere = FileSink { path: dir.path().join("missing/out.jsonl") };
+        assert!(FileWriter::peek(&nowhere).unwrap_err().to_string().contains("missing/out.jsonl"));
+
+        let (mut writer, _) = FileWriter::open(&sink, "s", false).unwrap();
+        writer.publish(1, &chunk(&[(None, Some("1"))])).unwrap();
+        let error = FileWriter::peek(&sink).unwrap_err().to_string();
+        assert!(error.contains("written by another process"), "{error}");
+        writer.append_lines(&chunk(&[(None, Some("2"))])).unwrap();
+        drop(writer);
+        assert_eq!(FileWriter::peek(&sink).unwrap().map(|marker| marker.epoch), Some(1));
+        assert_eq!(text(&sink), "1\n2\n");
+        std::fs::remove_file(&sink.path).unwrap();
+        assert!(FileWriter::peek(&sink).unwrap_err().to_string().contains("cut short"));
+        assert!(!sink.path.exists());
     }
 
     #[test]

@@ -159,6 +159,9 @@ fn parse_fields(values: &BTreeMap<String, String>) -> Result<Vec<(String, FieldK
         ConnectorError::Config { option, message } => {
             ConnectorError::Config { option: format!("fields.{column}.{option}"), message }
         }
+        ConnectorError::UnknownOption { option, message } => {
+            ConnectorError::UnknownOption { option: format!("fields.{column}.{option}"), message }
+        }
         other => other,
     };
     let read = |(column, options): (&str, BTreeMap<String, String>)| {

@@ -4,8 +4,8 @@
 //! first record that could not be delivered, and stores transport errors, because a session that saw
 //! one is not used again (see [`super::publisher::session`]). librdkafka logs no secrets.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake};
 
 use rdkafka::client::ClientContext;
@@ -46,9 +46,7 @@ impl Context {
         self.timed_out.store(false, Ordering::Relaxed);
         self.timestamp_refused.store(false, Ordering::Relaxed);
         drop(self.take_marked_offsets());
-        if let Ok(mut undelivered) = self.undelivered.lock() {
-            *undelivered = None;
-        }
+        *locked(&self.undelivered) = None;
     }
 
     /// Returns true if a connection failed since [`Context::clear`].
@@ -68,38 +66,41 @@ impl Context {
 
     /// Takes the offsets of marked records since [`Context::clear`].
     pub fn take_marked_offsets(&self) -> Vec<MarkedOffset> {
-        self.marked_offsets.lock().map(|mut marked| std::mem::take(&mut *marked)).unwrap_or_default()
+        std::mem::take(&mut *locked(&self.marked_offsets))
     }
 
     /// Reason why the first undelivered record since [`Context::clear`] was not delivered.
     pub fn delivery_error(&self) -> Option<String> {
-        self.undelivered.lock().ok().and_then(|undelivered| undelivered.clone())
+        locked(&self.undelivered).clone()
     }
 
     /// The last error a client reported since [`Context::clear_last_error`].
     pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().ok().and_then(|held| held.clone())
+        locked(&self.last_error).clone()
     }
 
     /// Takes the reason why a broker refused authentication or TLS: trying again does not help.
     pub fn take_refused(&self) -> Option<String> {
-        self.refused.lock().ok().and_then(|mut refused| refused.take())
+        locked(&self.refused).take()
     }
 
     /// Clears the last error once the client works again.
     pub fn clear_last_error(&self) {
-        if let Ok(mut last_error) = self.last_error.lock()
-            && last_error.is_some()
-        {
-            *last_error = None;
-        }
+        *locked(&self.last_error) = None;
     }
+}
+
+/// Locks a value that each holder leaves whole: one that panicked does not keep others out.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // All options go to all clients, so warnings of producer options on a consumer say nothing new.
-        if facility == "CONFWARN" {
+        // All options go to all clients, so warnings of producer options on a consumer say nothing new. Brokers that
+        // load the coordinator of a new transactional id answer a moment later.
+        let passing = facility == "GETPID" && message.ends_with("retrying");
+        if facility == "CONFWARN" || passing {
             return tracing::debug!(target: "kafka", "{message}");
         }
         match level {
@@ -121,20 +122,16 @@ impl ClientContext for Context {
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut) => {
                 self.transport_error.store(true, Ordering::Relaxed);
             }
-            Some(Code::Authentication | Code::SSL) => {
-                if let Ok(mut refused) = self.refused.lock() {
-                    *refused = Some(reason.to_string());
-                }
-            }
+            Some(Code::Authentication | Code::SSL) => *locked(&self.refused) = Some(reason.to_string()),
             _ => {}
         }
         // AllBrokersDown follows the error that names the cause, and must not replace it.
         let vague = error.rdkafka_error_code() == Some(Code::AllBrokersDown);
-        if let Ok(mut last_error) = self.last_error.lock()
-            && (!vague || last_error.is_none())
-        {
+        let mut last_error = locked(&self.last_error);
+        if !vague || last_error.is_none() {
             *last_error = Some(reason.to_string());
         }
+        drop(last_error);
         tracing::debug!(target: "kafka", %error, "{reason}");
     }
 }
@@ -155,11 +152,8 @@ impl ProducerContext for Context {
         let error = match result {
             Ok(message) => {
                 // For a record that was sent twice the broker reports no offset.
-                if mark > 0
-                    && message.offset() >= 0
-                    && let Ok(mut marked_offsets) = self.marked_offsets.lock()
-                {
-                    marked_offsets.push(MarkedOffset { mark, offset: message.offset() });
+                if mark > 0 && message.offset() >= 0 {
+                    locked(&self.marked_offsets).push(MarkedOffset { mark, offset: message.offset() });
                 }
                 return;
             }
@@ -170,11 +164,7 @@ impl ProducerContext for Context {
             Some(RDKafkaErrorCode::InvalidTimestamp) => self.timestamp_refused.store(true, Ordering::Relaxed),
             _ => {}
         }
-        if let Ok(mut undelivered) = self.undelivered.lock()
-            && undelivered.is_none()
-        {
-            *undelivered = Some(error.to_string());
-        }
+        locked(&self.undelivered).get_or_insert_with(|| error.to_string());
     }
 }
 

@@ -103,6 +103,34 @@ impl KafkaCluster {
         config
     }
 
+    /// Configuration of a transactional producer. `max_batch_bytes` is the least `max.message.bytes` of the
+    /// topics that it writes to: batches stay below it.
+    pub(crate) fn transactional_config(&self, transactional_id: &str, max_batch_bytes: i64) -> ClientConfig {
+        let transaction_ms = self.transaction_timeout().as_millis();
+        let mut config = self.client_config();
+        config.set("transactional.id", transactional_id);
+        config.set("transaction.timeout.ms", transaction_ms.to_string());
+        // A record must time out before its transaction does, else the reason is lost.
+        self.set_default(&mut config, "message.timeout.ms", &(transaction_ms * 5 / 6).to_string());
+        // The topics have their own limits, which the broker checks; batches must stay below them.
+        self.set_default(&mut config, "message.max.bytes", "1000000000");
+        let batch = max_batch_bytes.saturating_sub(2048).clamp(1024, 1_000_000);
+        self.set_default(&mut config, "batch.size", &batch.to_string());
+        self.set_default(&mut config, "linger.ms", "2");
+        self.set_default(&mut config, "compression.type", "lz4");
+        self.set_default(&mut config, "queue.buffering.max.messages", "1000000");
+        self.set_default(&mut config, "queue.buffering.max.kbytes", "262144");
+        // A deleted topic must fail soon: it is neither created implicitly nor waited for.
+        config.set("allow.auto.create.topics", "false");
+        self.set_default(&mut config, "topic.metadata.propagation.max.ms", "5000");
+        config
+    }
+
+    /// Time after which the broker aborts a transaction.
+    pub(crate) fn transaction_timeout(&self) -> Duration {
+        Duration::from_millis(self.number_option("transaction.timeout.ms").unwrap_or(60_000))
+    }
+
     pub(crate) fn set_default(&self, config: &mut ClientConfig, name: &str, value: &str) {
         if !self.properties.contains_key(name) {
             config.set(name, value);

@@ -26,8 +26,9 @@ use std::time::{Duration, Instant};
 use fail::fail_point;
 use schemas::Backoff;
 
+use super::client::locked;
 use super::options::KafkaCluster;
-use super::topics::Topics;
+use super::topics::{TopicSpec, Topics};
 use crate::{ConnectorError, Mismatch};
 use progress::{LastMarker, Marker, Progress};
 use reached::Reached;
@@ -86,6 +87,18 @@ impl PublisherConfig {
             timeout: Duration::from_secs(30),
         }
     }
+
+    fn progress_spec(&self) -> TopicSpec {
+        progress::topic_spec(&self.progress_topic, self.replication)
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            cluster: self.cluster.clone(),
+            topic: self.progress_topic.clone(),
+            topology: self.topology.clone(),
+        }
+    }
 }
 
 /// The output of one epoch for one cluster, as the outbox holds it.
@@ -116,11 +129,11 @@ pub struct PublishStatus {
 impl PublishStatus {
     /// Start and last error of the present failure; None while publishing works.
     pub fn last_error(&self) -> Option<(Instant, String)> {
-        self.last_error.lock().ok().and_then(|held| held.clone())
+        locked(&self.last_error).clone()
     }
 
     fn set_last_error(&self, error: Option<&ConnectorError>) {
-        let Ok(mut held) = self.last_error.lock() else { return };
+        let mut held = locked(&self.last_error);
         *held = error.map(|error| {
             let since = held.as_ref().map_or_else(Instant::now, |(since, _)| *since);
             (since, error.to_string())
@@ -164,20 +177,25 @@ impl Transaction<'_> {
 }
 
 impl Publisher {
-    /// Reads the marker without taking over the transactional id, so that a running publisher is not fenced.
-    /// An open transaction may hide a later marker.
+    /// Reads the marker without taking over the transactional id, so that a running publisher is not fenced,
+    /// and without creating the progress topic. An open transaction may hide a later marker.
     pub fn peek(config: &PublisherConfig) -> Result<Option<Marker>, ConnectorError> {
-        let progress = open_progress(config)?;
-        Ok(progress.peek(&LastMarker::default(), config.timeout, &AtomicBool::new(false))?.marker)
+        let topics = Topics::open(&config.cluster, config.timeout)?;
+        if topics.look(&config.progress_spec())?.is_none() {
+            return Ok(None);
+        }
+        let stop = AtomicBool::new(false);
+        Ok(config.progress().peek(&LastMarker::default(), config.timeout, &stop)?.marker)
     }
 
-    /// Takes over the transactional id, ends its last transaction and reads the marker.
-    /// The caller compares the marker with the state by [`settle::settle()`].
+    /// Takes over the transactional id, ends its last transaction and reads the marker. Creates the progress
+    /// topic if it is missing. The caller compares the marker with the state by [`settle::settle()`].
     pub fn open(
         config: PublisherConfig,
         stop: &AtomicBool,
     ) -> Result<(Publisher, Option<Marker>), ConnectorError> {
-        let progress = open_progress(&config)?;
+        Topics::open(&config.cluster, config.timeout)?.ensure(&config.progress_spec())?;
+        let progress = config.progress();
         let mut publisher = Publisher {
             config,
             progress,
@@ -410,17 +428,6 @@ impl Publisher {
             false => Ok(()),
         }
     }
-}
-
-/// Opens the progress topic, and creates it if it is missing.
-fn open_progress(config: &PublisherConfig) -> Result<Progress, ConnectorError> {
-    let topics = Topics::open(&config.cluster, config.timeout)?;
-    progress::ensure(&topics, &config.progress_topic, config.replication)?;
-    Ok(Progress {
-        cluster: config.cluster.clone(),
-        topic: config.progress_topic.clone(),
-        topology: config.topology.clone(),
-    })
 }
 
 /// The mismatch of a marker found after reopening that is neither the one before the transaction nor its own.

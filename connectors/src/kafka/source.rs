@@ -18,7 +18,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use schemas::Records;
+use schemas::{MemoryPart, MemoryShare, Records};
 
 use super::client::{Context, to_connector_error};
 use super::offsets::{add_offset, await_offsets};
@@ -26,6 +26,9 @@ use super::options::{KafkaSource, Startup};
 use super::topics::partition_count;
 use super::watch::{PartitionBounds, TopicWatch};
 use crate::{ConnectorError, LastRecord};
+
+/// Bytes that librdkafka keeps beside the value of a record that it has fetched.
+const FETCHED_RECORD_BYTES: u64 = 320;
 
 /// Reads one topic.
 pub struct KafkaReader {
@@ -40,6 +43,10 @@ pub struct KafkaReader {
     stop_at_end: bool,
     want_headers: bool,
     want_keys: bool,
+    /// Records and bytes read since the opening.
+    read: (u64, u64),
+    /// Memory of the records that the client has fetched ahead.
+    memory: MemoryShare,
 }
 
 /// Reading of one partition, at the index of its number.
@@ -94,6 +101,8 @@ impl KafkaReader {
             stop_at_end: false,
             want_headers: want.0,
             want_keys: want.1,
+            read: (0, 0),
+            memory: MemoryShare::default(),
         };
         if let Some((partition, _)) = start.iter().find(|(partition, _)| **partition >= count) {
             return Err(ConnectorError::Topic {
@@ -202,7 +211,7 @@ impl KafkaReader {
         timeout: Duration,
     ) -> Result<Vec<Records>, ConnectorError> {
         self.apply_refresh()?;
-        let mut batch = Batch::new(self.parts.len());
+        let (mut batch, mut emptied) = (Batch::new(self.parts.len()), false);
         let consumer = self.consumer.clone();
         let mut timeout = timeout;
         while batch.records < max_records && batch.bytes < max_bytes {
@@ -217,16 +226,34 @@ impl KafkaReader {
                     self.handle_error(error)?;
                     timeout = Duration::ZERO;
                 }
-                None => break,
+                None => {
+                    emptied = true;
+                    break;
+                }
             }
         }
         if batch.records > 0 {
             consumer.context().clear_last_error();
         }
+        self.read = (self.read.0 + batch.records as u64, self.read.1 + batch.bytes as u64);
+        let ahead = if emptied { 0 } else { self.fetched_ahead() };
+        self.memory.set(MemoryPart::KafkaConsumer, ahead);
         for records in &batch.filled {
             self.remember_last(records);
         }
         Ok(batch.filled)
+    }
+
+    /// Estimates the bytes that the client has fetched ahead, while it has records: as many of those that are
+    /// not read yet as its limits allow, each as large as those read so far.
+    fn fetched_ahead(&self) -> usize {
+        let limit = |name: &str, default| self.source.cluster.number_option(name).unwrap_or(default);
+        let most = limit("queued.min.messages", 100_000);
+        let most_bytes = limit("queued.max.messages.kbytes", 65_536) * 1024;
+        let average = (self.read.1 / self.read.0.max(1)).max(1);
+        let unread = self.lag().values().sum::<i64>().unsigned_abs();
+        let records = unread.min(most).min(most_bytes / average);
+        (records * (average + FETCHED_RECORD_BYTES)) as usize
     }
 
     fn take_message(

@@ -115,12 +115,26 @@ impl Topics {
         Ok(limit.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES))
     }
 
+    /// Verifies the topic when it exists, and otherwise that the broker would create it. Creates nothing; None
+    /// for a missing topic.
+    pub fn look(&self, spec: &TopicSpec) -> Result<Option<TopicInfo>, ConnectorError> {
+        match self.partition_count(&spec.name)? {
+            Some(partitions) => self.verify(spec, partitions, false).map(Some),
+            None if self.is_mock() => Ok(None),
+            None => self.request_topic(spec, true).map(|()| None),
+        }
+    }
+
     /// Creates the topic when it is missing, and verifies it otherwise.
     pub fn ensure(&self, spec: &TopicSpec) -> Result<TopicInfo, ConnectorError> {
         let (partitions, created) = match self.partition_count(&spec.name)? {
             Some(partitions) => (partitions, false),
             None => (self.create_topic(spec)?, true),
         };
+        self.verify(spec, partitions, created)
+    }
+
+    fn verify(&self, spec: &TopicSpec, partitions: i32, created: bool) -> Result<TopicInfo, ConnectorError> {
         let configs = self.config_of(&spec.name)?;
         if let Some(configs) = &configs {
             verify_topic(spec, partitions, created, configs)?;
@@ -144,16 +158,25 @@ impl Topics {
     fn create_topic(&self, spec: &TopicSpec) -> Result<i32, ConnectorError> {
         if self.is_mock() {
             self.create_by_asking(&spec.name)?;
-            return self.await_topic(&spec.name);
+        } else {
+            self.request_topic(spec, false)?;
+            tracing::info!(topic = %spec.name, "topic created");
         }
+        self.await_topic(&spec.name)
+    }
+
+    /// Asks the broker to create a topic, or with `dry_run` whether it would. A topic that exists is no error.
+    fn request_topic(&self, spec: &TopicSpec, dry_run: bool) -> Result<(), ConnectorError> {
         let replication = TopicReplication::Fixed(spec.replication.unwrap_or(-1));
         let mut topic = NewTopic::new(&spec.name, spec.partitions.unwrap_or(-1), replication);
         topic = topic.set("cleanup.policy", if spec.compacted { "compact" } else { "delete" });
         for (name, value) in &spec.configs {
             topic = topic.set(name, value);
         }
-        let options =
-            AdminOptions::new().request_timeout(Some(self.timeout)).operation_timeout(Some(self.timeout));
+        let options = AdminOptions::new()
+            .request_timeout(Some(self.timeout))
+            .operation_timeout(Some(self.timeout))
+            .validate_only(dry_run);
         let what = format!("to create topic \"{}\"", spec.name);
         let created = block_on(self.admin.create_topics([&topic], &options));
         let code = match created {
@@ -162,21 +185,19 @@ impl Topics {
             Err(error) => return Err(to_connector_error(error, &self.cluster.bootstrap, &what)),
         };
         match code {
-            None | Some(RDKafkaErrorCode::TopicAlreadyExists) => {}
+            None | Some(RDKafkaErrorCode::TopicAlreadyExists) => Ok(()),
             Some(code) => {
                 let failed = to_connector_error(KafkaError::Global(code), &self.cluster.bootstrap, &what);
-                return Err(match failed {
+                Err(match failed {
                     ConnectorError::Kafka(_) => ConnectorError::Refused {
                         bootstrap: self.cluster.bootstrap.clone(),
                         what,
                         reason: code.to_string(),
                     },
                     other => other,
-                });
+                })
             }
         }
-        tracing::info!(topic = %spec.name, "topic created");
-        self.await_topic(&spec.name)
     }
 
     /// The mock creates a topic when a producer asks for it.

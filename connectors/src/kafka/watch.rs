@@ -5,13 +5,13 @@
 //! does not answer is asked again at the next refresh.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::client::Context;
+use super::client::{Context, locked};
 use super::offsets::known_offsets;
 use crate::ConnectorError;
 
@@ -70,7 +70,7 @@ impl TopicWatch {
 
     /// The bounds of the last refresh.
     pub(crate) fn bounds(&self) -> MutexGuard<'_, PartitionBounds> {
-        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.bounds)
     }
 
     /// Ends the thread.

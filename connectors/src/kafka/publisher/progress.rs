@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::ConnectorError;
 use crate::kafka::client::{Context, to_connector_error};
 use crate::kafka::options::KafkaCluster;
-use crate::kafka::topics::{TopicSpec, Topics};
+use crate::kafka::topics::TopicSpec;
 
 /// Greatest timeout of one request for the ends; timeouts grow up to it while a broker is slow.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -106,8 +106,8 @@ pub fn digest(chunks: &[Vec<u8>]) -> u128 {
     schemas::digest(&chunks)
 }
 
-/// Creates the progress topic when it is missing, and refuses one that is not compacted.
-pub fn ensure(topics: &Topics, topic: &str, replication: Option<i32>) -> Result<(), ConnectorError> {
+/// The progress topic as required: one partition, compacted, kept for ever.
+pub fn topic_spec(topic: &str, replication: Option<i32>) -> TopicSpec {
     // Small segments, since the active one is never compacted and is read at every start.
     let configs = [
         ("retention.ms", "-1"),
@@ -115,14 +115,13 @@ pub fn ensure(topics: &Topics, topic: &str, replication: Option<i32>) -> Result<
         ("segment.bytes", "8388608"),
         ("min.cleanable.dirty.ratio", "0.1"),
     ];
-    let spec = TopicSpec {
+    TopicSpec {
         name: topic.to_string(),
         partitions: Some(1),
         replication,
         compacted: true,
         configs: configs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
-    };
-    topics.ensure(&spec).map(|_| ())
+    }
 }
 
 /// The markers of one topology on one cluster.

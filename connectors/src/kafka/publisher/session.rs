@@ -13,7 +13,7 @@ use fail::fail_point;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use schemas::OutChunk;
+use schemas::{MemoryPart, MemoryShare, OutChunk};
 
 use super::EpochOutput;
 use super::progress::{Marker, Progress};
@@ -31,6 +31,8 @@ const POLL_INTERVAL: Duration = Duration::from_micros(500);
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time that the broker may take until a committed marker can be read.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that librdkafka keeps beside key and value of a record in its queue, headers included.
+const QUEUED_RECORD_BYTES: usize = 432;
 /// Duration from which a commit may have been retried.
 const SLOW_COMMIT: Duration = Duration::from_secs(10);
 
@@ -77,24 +79,8 @@ impl Session {
     ) -> Result<Session, ConnectorError> {
         let cluster = &config.progress.cluster;
         let bootstrap = &cluster.bootstrap;
-        let transaction_ms = cluster.number_option("transaction.timeout.ms").unwrap_or(60_000);
-        let mut native = cluster.client_config();
-        native.set("transactional.id", config.transactional_id);
-        native.set("transaction.timeout.ms", transaction_ms.to_string());
-        // A record must time out before its transaction does, else the reason is lost.
-        let message_ms = (transaction_ms * 5 / 6).to_string();
-        cluster.set_default(&mut native, "message.timeout.ms", &message_ms);
-        // The topics have their own limits, which the broker checks; batches must stay below them.
-        cluster.set_default(&mut native, "message.max.bytes", "1000000000");
-        let batch = config.max_batch_bytes.unwrap_or(i64::MAX).saturating_sub(2048);
-        cluster.set_default(&mut native, "batch.size", &batch.clamp(1024, 1_000_000).to_string());
-        cluster.set_default(&mut native, "linger.ms", "2");
-        cluster.set_default(&mut native, "compression.type", "lz4");
-        cluster.set_default(&mut native, "queue.buffering.max.messages", "1000000");
-        cluster.set_default(&mut native, "queue.buffering.max.kbytes", "262144");
-        // A deleted sink topic must fail soon: it is neither created implicitly nor waited for.
-        native.set("allow.auto.create.topics", "false");
-        cluster.set_default(&mut native, "topic.metadata.propagation.max.ms", "5000");
+        let batch = config.max_batch_bytes.unwrap_or(i64::MAX);
+        let native = cluster.transactional_config(config.transactional_id, batch);
         let producer: ThreadedProducer<Context> = native
             .create_with_context(Context::default())
             .map_err(|error| to_connector_error(error, bootstrap, "the options"))?;
@@ -104,7 +90,7 @@ impl Session {
             producer,
             progress: config.progress.clone(),
             transactional_id: config.transactional_id.to_string(),
-            transaction_timeout: Duration::from_millis(transaction_ms),
+            transaction_timeout: cluster.transaction_timeout(),
             tainted: false,
         };
         fail_point!("publish.init.before");
@@ -208,8 +194,13 @@ impl Session {
         self.producer.begin_transaction().map_err(|error| self.classify_error(error, began))?;
         fail_point!("publish.begin.after");
         let (mut records, mut firsts) = (0, FirstRecords::default());
+        let (mut bytes, mut queue) = (0, MemoryShare::default());
         for piece in output.pieces {
             records += self.send_piece((piece, output), &mut firsts, began, stop)?;
+            bytes += piece.chunks.iter().map(Vec::len).sum::<usize>();
+            let average = bytes / (records as usize).max(1) + QUEUED_RECORD_BYTES;
+            let queued = self.producer.in_flight_count().max(0) as usize;
+            queue.set(MemoryPart::KafkaProducer, queued * average);
         }
         fail_point!("publish.marker.before");
         let mark = firsts.mark_record(&self.progress.topic, 0);
@@ -220,6 +211,7 @@ impl Session {
             .timestamp(output.stamp.latest());
         self.send_record(record, began, stop)?;
         self.await_deliveries(began, stop)?;
+        drop(queue);
         let marked = self.context().take_marked_offsets();
         let delivered = firsts.delivered_offsets(&marked);
         verify_offsets(&delivered, reached)?;

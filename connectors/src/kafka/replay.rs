@@ -1,0 +1,342 @@
+//! Replay: rejected records are sent from the dead-letter topic to their own topics again, each once.
+//!
+//! A transaction sends a bounded number of records and, for each, a marker to the dead-letter topic. A
+//! record that has a marker is skipped. So a replay that was killed is continued by the next one: it takes
+//! over the transactional id, which ends the open transaction, reads all markers, and sends the rest. A
+//! replay that was taken over sends nothing more. A marker goes to the partition of its dead letter, behind
+//! it, so that the topic's retention never removes the marker first.
+//!
+//! An open transaction of any producer hides the markers after it from read_committed. So the ends up to
+//! which a replay reads are those of read_uncommitted, taken after the takeover, and it first waits until no
+//! transaction below them is open.
+
+mod selection;
+mod sender;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use schemas::Backoff;
+
+use super::client::{Context, to_connector_error};
+use super::offsets::{add_offset, await_offsets};
+use super::options::KafkaCluster;
+use super::topics::Topics;
+use crate::{ConnectorError, DeadLetter};
+use selection::{Admitted, Selection, SourceTopic, is_marker, marked_id};
+pub use selection::{ReplayCount, ReplayCounts, ReplayFilter};
+use sender::Sender;
+
+/// Records of one transaction, at most; each comes with a marker.
+const BATCH_RECORDS: usize = 1000;
+/// Bytes of keys and values from which a transaction is full.
+const BATCH_BYTES: usize = 1 << 20;
+/// Attempts to end a replay that a broker interrupts.
+const ATTEMPTS: usize = 3;
+/// Time to wait for other producers' transactions: longer than their usual timeout of 60 s.
+const OPEN_TRANSACTIONS_TIMEOUT: Duration = Duration::from_secs(90);
+/// Pause between two requests for the ends.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Configuration of a replay of one dead-letter topic.
+#[derive(Clone, Debug)]
+pub struct ReplayConfig {
+    /// The cluster of the dead-letter topic and of the sources' topics.
+    pub cluster: KafkaCluster,
+    /// The dead-letter topic.
+    pub dead_letter_topic: String,
+    /// The topic of each source to replay, by the source's name.
+    pub sources: BTreeMap<String, String>,
+    /// Filters of the records.
+    pub filter: ReplayFilter,
+    /// Time to wait for the broker.
+    pub timeout: Duration,
+}
+
+/// A replay of one dead-letter topic.
+pub struct Replay {
+    config: ReplayConfig,
+    selection: Selection,
+}
+
+impl Replay {
+    /// A replay that has not begun.
+    pub fn new(config: ReplayConfig) -> Replay {
+        let selection = Selection::new(config.filter);
+        Replay { config, selection }
+    }
+
+    /// Numbers so far, also after an error.
+    pub fn counts(&self) -> &ReplayCounts {
+        &self.selection.counts
+    }
+
+    /// Counts without sending, as of the committed records, and without disturbing a replay that runs:
+    /// `replayed` are those that a replay would send.
+    ///
+    /// # Errors
+    /// A missing topic; a broker that does not answer.
+    pub fn count(&mut self) -> Result<(), ConnectorError> {
+        let topics = Topics::open(&self.config.cluster, self.config.timeout)?;
+        self.selection.start(source_topics(&self.config, &topics)?);
+        let mut dead = DeadTopic::open(&self.config, &topics)?;
+        dead.ends = dead.committed_ends()?;
+        let selection = &mut self.selection;
+        dead.scan(|message| note_marker(selection, message))?;
+        dead.scan(|message| {
+            if let Some(admitted) = admit(selection, message) {
+                selection.note_sent(&[admitted]);
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends the selected records that have no marker yet. Ok means that all are committed. An attempt that a
+    /// broker interrupts is followed by another, which reads the markers again.
+    ///
+    /// # Errors
+    /// A missing topic; another replay of the same topic that took over; a broker that refuses a record, or
+    /// does not answer.
+    pub fn run(&mut self) -> Result<(), ConnectorError> {
+        let mut backoff = Backoff::default();
+        for _ in 1..ATTEMPTS {
+            match self.try_run() {
+                Err(error) if error.is_transient() => {
+                    let topic = &self.config.dead_letter_topic;
+                    tracing::warn!(topic, %error, "the replay is tried again");
+                }
+                ended => return ended,
+            }
+            backoff.wait(&AtomicBool::new(false));
+        }
+        self.try_run()
+    }
+
+    fn try_run(&mut self) -> Result<(), ConnectorError> {
+        // A mistake is found before a replay that runs is disturbed.
+        let topics = Topics::open(&self.config.cluster, self.config.timeout)?;
+        self.selection.start(source_topics(&self.config, &topics)?);
+        DeadTopic::open(&self.config, &topics)?;
+        let mut sender = Sender::open(&self.config, batch_limit(&self.config, &topics)?)?;
+        // Only now no other replay can add a marker.
+        let dead = DeadTopic::open(&self.config, &topics)?;
+        dead.await_transactions()?;
+        let selection = &mut self.selection;
+        dead.scan(|message| note_marker(selection, message))?;
+        let mut batch = PendingBatch::default();
+        dead.scan(|message| {
+            if let Some(admitted) = admit(selection, message) {
+                batch.push(admitted);
+            }
+            if batch.is_full() { batch.send(&mut sender, selection) } else { Ok(()) }
+        })?;
+        batch.send(&mut sender, selection)
+    }
+}
+
+/// Records of the next transaction.
+#[derive(Default)]
+struct PendingBatch {
+    records: Vec<Admitted>,
+    /// Bytes of their keys and values.
+    bytes: usize,
+}
+
+impl PendingBatch {
+    fn push(&mut self, record: Admitted) {
+        let letter = &record.letter;
+        self.bytes += [&letter.key, &letter.value].into_iter().flatten().map(Vec::len).sum::<usize>();
+        self.records.push(record);
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.len() >= BATCH_RECORDS || self.bytes >= BATCH_BYTES
+    }
+
+    /// Sends the records, if there are any, and notes them once they are committed.
+    fn send(&mut self, sender: &mut Sender, selection: &mut Selection) -> Result<(), ConnectorError> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        sender.transact(&self.records)?;
+        selection.note_sent(&self.records);
+        *self = PendingBatch::default();
+        Ok(())
+    }
+}
+
+/// The topics of the sources with their partitions.
+fn source_topics(
+    config: &ReplayConfig,
+    topics: &Topics,
+) -> Result<BTreeMap<String, SourceTopic>, ConnectorError> {
+    let mut found = BTreeMap::new();
+    for (source, topic) in &config.sources {
+        let Some(partitions) = topics.partition_count(topic)? else {
+            let (topic, bootstrap) = (topic.clone(), config.cluster.bootstrap.clone());
+            return Err(ConnectorError::MissingTopic { topic, bootstrap });
+        };
+        found.insert(source.clone(), SourceTopic { name: topic.clone(), partitions });
+    }
+    Ok(found)
+}
+
+/// Size of the greatest batch that all topics of the replay accept.
+fn batch_limit(config: &ReplayConfig, topics: &Topics) -> Result<i64, ConnectorError> {
+    let mut limit = topics.max_message_bytes(&config.dead_letter_topic)?;
+    for topic in config.sources.values() {
+        limit = limit.min(topics.max_message_bytes(topic)?);
+    }
+    Ok(limit)
+}
+
+fn header_of<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {
+    message.headers()?.iter().find(|header| header.key == name)?.value
+}
+
+/// Notes the record of a marker; other messages are passed over.
+fn note_marker(selection: &mut Selection, message: &BorrowedMessage<'_>) -> Result<(), ConnectorError> {
+    let header = |name: &str| header_of(message, name);
+    if !is_marker(header) {
+        return Ok(());
+    }
+    let Some(id) = marked_id(header) else {
+        return Err(ConnectorError::Topic {
+            topic: message.topic().to_string(),
+            message: format!(
+                "holds in partition {} at offset {} a marker of a replay that this release cannot read: it was written by a newer release",
+                message.partition(),
+                message.offset()
+            ),
+        });
+    };
+    selection.marked.insert(id);
+    Ok(())
+}
+
+/// The record of a dead letter that is to be sent.
+fn admit(selection: &mut Selection, message: &BorrowedMessage<'_>) -> Option<Admitted> {
+    let header = |name: &str| header_of(message, name);
+    let letter = DeadLetter::from_headers(header, message.key(), message.payload())?;
+    let id = selection.admit(&letter, header("herald.cut").is_some())?;
+    Some(Admitted { letter, id, partition: message.partition() })
+}
+
+/// The dead-letter topic up to an end of each partition.
+struct DeadTopic<'c> {
+    config: &'c ReplayConfig,
+    ends: Vec<i64>,
+}
+
+impl<'c> DeadTopic<'c> {
+    /// The topic up to its present ends, whether committed or not.
+    fn open(config: &'c ReplayConfig, topics: &Topics) -> Result<DeadTopic<'c>, ConnectorError> {
+        let topic = &config.dead_letter_topic;
+        let bounds = topics.bounds(topic)?.ok_or_else(|| ConnectorError::Topic {
+            topic: topic.clone(),
+            message: format!(
+                "does not exist on Kafka at {}: a start of the topology makes it, and what is rejected from then on can be replayed",
+                config.cluster
+            ),
+        })?;
+        Ok(DeadTopic { config, ends: bounds.into_iter().map(|(_, end)| end).collect() })
+    }
+
+    fn to_error(&self, error: KafkaError) -> ConnectorError {
+        let what = format!("to read topic \"{}\"", self.config.dead_letter_topic);
+        to_connector_error(error, &self.config.cluster.bootstrap, &what)
+    }
+
+    /// A consumer of committed records; one without a group can only request offsets.
+    fn open_consumer(&self, group: bool) -> Result<BaseConsumer<Context>, ConnectorError> {
+        let topic = &self.config.dead_letter_topic;
+        let mut config = self.config.cluster.consumer_config(&format!("herald.replay.{topic}"));
+        config.set("isolation.level", "read_committed");
+        if !group {
+            config.remove("group.id");
+        }
+        config.create_with_context(Context::default()).map_err(|error| self.to_error(error))
+    }
+
+    /// Ends of the partitions for a reader of committed records.
+    fn committed_ends(&self) -> Result<Vec<i64>, ConnectorError> {
+        self.request_ends(&self.open_consumer(false)?)
+    }
+
+    fn request_ends(&self, consumer: &BaseConsumer<Context>) -> Result<Vec<i64>, ConnectorError> {
+        let (topic, count) = (&self.config.dead_letter_topic, self.ends.len() as i32);
+        let ends = await_offsets(consumer, topic, 0..count, Offset::End, self.config.timeout);
+        ends.map_err(|error| self.to_error(error))
+    }
+
+    /// Waits until no transaction below the ends is open.
+    fn await_transactions(&self) -> Result<(), ConnectorError> {
+        let (consumer, began) = (self.open_consumer(false)?, Instant::now());
+        loop {
+            let committed = self.request_ends(&consumer)?;
+            if committed.iter().zip(&self.ends).all(|(committed, end)| committed >= end) {
+                return Ok(());
+            }
+            if began.elapsed() > OPEN_TRANSACTIONS_TIMEOUT {
+                return Err(ConnectorError::Topic {
+                    topic: self.config.dead_letter_topic.clone(),
+                    message: "has a transaction that does not end, which may hide what was replayed: kafka-transactions.sh find-hanging finds it, and its abort ends it".into(),
+                });
+            }
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    /// Visits every committed record below the ends, those of a partition in order.
+    fn scan(
+        &self,
+        mut visit: impl FnMut(&BorrowedMessage<'_>) -> Result<(), ConnectorError>,
+    ) -> Result<(), ConnectorError> {
+        let consumer = self.open_consumer(true)?;
+        let mut left: BTreeSet<i32> = (0..self.ends.len() as i32).collect();
+        let mut assignment = TopicPartitionList::new();
+        for partition in &left {
+            add_offset(&mut assignment, &self.config.dead_letter_topic, *partition, Offset::Beginning)
+                .map_err(|error| self.to_error(error))?;
+        }
+        consumer.assign(&assignment).map_err(|error| self.to_error(error))?;
+        let mut heard = Instant::now();
+        while !left.is_empty() {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let partition = message.partition();
+                    let end = self.ends.get(partition as usize).copied().unwrap_or(0);
+                    if left.contains(&partition) && message.offset() < end {
+                        visit(&message)?;
+                    }
+                    if message.offset() + 1 >= end {
+                        left.remove(&partition);
+                    }
+                    heard = Instant::now();
+                }
+                // The committed end, which is not below the end read up to: only markers of transactions are
+                // left before it.
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
+                Some(Err(error)) => match self.to_error(error) {
+                    // The client reconnects by itself; the time limit below bounds the wait.
+                    ConnectorError::Unreachable { .. } => {}
+                    error => return Err(error),
+                },
+                None => {}
+            }
+            if heard.elapsed() > self.config.timeout {
+                return Err(ConnectorError::Unreachable {
+                    bootstrap: self.config.cluster.bootstrap.clone(),
+                    reason: format!("topic \"{}\" could not be read in time", self.config.dead_letter_topic),
+                });
+            }
+        }
+        Ok(())
+    }
+}

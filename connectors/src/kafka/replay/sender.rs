@@ -1,0 +1,180 @@
+//! The transactional producer of a replay, from its takeover of the transactional id to its first error.
+//!
+//! After an error it is not used again, nor after a connection failed or a commit was slow: a delayed end of
+//! a retried commit could end a later transaction, since librdkafka lacks KIP-890. The next attempt opens
+//! another.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fail::fail_point;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+
+use super::ReplayConfig;
+use super::selection::{Admitted, marker_headers, record_place};
+use crate::ConnectorError;
+use crate::kafka::client::{Context, to_connector_error};
+
+/// Duration from which a commit may have been retried.
+const SLOW_COMMIT: Duration = Duration::from_secs(10);
+/// Timeout of aborting a transaction.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval at which deliveries are polled before a commit.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A producer that owns the transactional id of a dead-letter topic's replays.
+pub(super) struct Sender {
+    producer: ThreadedProducer<Context>,
+    bootstrap: String,
+    dead_letter_topic: String,
+    transactional_id: String,
+    /// Time after which a transaction is given up: nine tenths of its timeout.
+    time_limit: Duration,
+    /// Set during a transaction, and left set by an error: no further transaction may begin here.
+    tainted: bool,
+}
+
+impl Sender {
+    /// Takes over the transactional id, which fences another replay and ends its transaction.
+    pub(super) fn open(config: &ReplayConfig, max_batch_bytes: i64) -> Result<Sender, ConnectorError> {
+        let (cluster, topic) = (&config.cluster, &config.dead_letter_topic);
+        let transactional_id = format!("herald.replay.{topic}");
+        let native = cluster.transactional_config(&transactional_id, max_batch_bytes);
+        let producer: ThreadedProducer<Context> = native
+            .create_with_context(Context::default())
+            .map_err(|error| to_connector_error(error, &cluster.bootstrap, "the options"))?;
+        let sender = Sender {
+            producer,
+            bootstrap: cluster.bootstrap.clone(),
+            dead_letter_topic: topic.clone(),
+            transactional_id,
+            time_limit: cluster.transaction_timeout() * 9 / 10,
+            tainted: false,
+        };
+        sender.take_over(config.timeout)?;
+        Ok(sender)
+    }
+
+    fn take_over(&self, timeout: Duration) -> Result<(), ConnectorError> {
+        let Err(error) = self.producer.init_transactions(timeout) else { return Ok(()) };
+        if matches!(&error, KafkaError::Transaction(error) if error.is_retriable()) {
+            let reason = self.producer.context().last_error().unwrap_or_else(|| error.to_string());
+            return Err(ConnectorError::Unreachable { bootstrap: self.bootstrap.clone(), reason });
+        }
+        let what = format!("the transactional id \"{}\"", self.transactional_id);
+        Err(match to_connector_error(error, &self.bootstrap, &what) {
+            ConnectorError::Kafka(error) => ConnectorError::Transaction(error.to_string()),
+            other => other,
+        })
+    }
+
+    /// Sends the records and their markers in one transaction. Ok means that it is committed; after an error
+    /// the markers tell.
+    pub(super) fn transact(&mut self, records: &[Admitted]) -> Result<(), ConnectorError> {
+        if self.tainted {
+            let reason = "the connection failed, or the broker was slow, during the last one";
+            return Err(ConnectorError::Transaction(reason.to_string()));
+        }
+        let began = Instant::now();
+        self.tainted = true;
+        self.producer.context().clear();
+        if let Err(error) = self.try_transaction(records, began) {
+            // An open transaction would delay readers of the topics until its timeout.
+            if let Err(error) = self.producer.abort_transaction(ABORT_TIMEOUT) {
+                tracing::debug!(target: "kafka", %error, "the transaction was not aborted");
+            }
+            return Err(self.untimely_error(records).unwrap_or(error));
+        }
+        self.tainted = self.producer.context().saw_transport_error() || began.elapsed() > SLOW_COMMIT;
+        Ok(())
+    }
+
+    fn try_transaction(&self, records: &[Admitted], began: Instant) -> Result<(), ConnectorError> {
+        let failed = |error| self.classify_error(error, began);
+        self.producer.begin_transaction().map_err(failed)?;
+        for record in records {
+            self.send_pair(record).map_err(failed)?;
+        }
+        while self.producer.in_flight_count() > 0 {
+            if began.elapsed() > self.time_limit {
+                let reason = self.producer.context().last_error();
+                let reason = reason.unwrap_or_else(|| "the broker does not answer".to_string());
+                return Err(ConnectorError::Slow(reason));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        fail_point!("replay.commit.before");
+        let left = self.time_limit.saturating_sub(began.elapsed()).max(POLL_INTERVAL);
+        self.producer.commit_transaction(left).map_err(failed)?;
+        fail_point!("replay.commit.after");
+        Ok(())
+    }
+
+    /// Queues a record as it was, and its marker behind its dead letter.
+    fn send_pair(&self, record: &Admitted) -> Result<(), KafkaError> {
+        let (letter, place) = (&record.letter, record_place(&record.letter));
+        let header = Header { key: "herald.replay", value: Some(&place) };
+        let again: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
+            topic: &letter.topic,
+            partition: Some(letter.partition),
+            payload: letter.value.as_deref(),
+            key: letter.key.as_deref(),
+            // 0 means now to the client.
+            timestamp: letter.timestamp.map(|at| at.max(1)),
+            headers: Some(OwnedHeaders::new_with_capacity(1).insert(header)),
+            delivery_opaque: 0,
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let headers = marker_headers(record.id, now);
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+        let marker: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
+            topic: &self.dead_letter_topic,
+            partition: Some(record.partition),
+            payload: None,
+            key: Some(place.as_bytes()),
+            timestamp: None,
+            headers: Some(headers),
+            delivery_opaque: 0,
+        };
+        for queued in [again, marker] {
+            self.producer.send(queued).map_err(|(error, _)| error)?;
+        }
+        Ok(())
+    }
+
+    /// The error for timestamps that the broker refuses, if it has refused one.
+    fn untimely_error(&self, records: &[Admitted]) -> Option<ConnectorError> {
+        let context = self.producer.context();
+        let first = records.first().filter(|_| context.timestamp_refused())?;
+        Some(ConnectorError::Topic {
+            topic: first.letter.topic.clone(),
+            message: format!(
+                "takes no records with the timestamps that these had ({}): lengthen its message.timestamp.before.max.ms until they are replayed",
+                context.delivery_error().unwrap_or_default()
+            ),
+        })
+    }
+
+    /// Maps an error of the client: a fencing and a refusal are final, any other error is tried again.
+    fn classify_error(&self, error: KafkaError, began: Instant) -> ConnectorError {
+        use RDKafkaErrorCode as Code;
+        let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
+        let fences = [Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch];
+        let fenced =
+            [fatal, error.rdkafka_error_code()].into_iter().flatten().any(|code| fences.contains(&code));
+        // The coordinator also fences a producer whose transaction it has timed out.
+        if fenced && began.elapsed() < self.time_limit {
+            return ConnectorError::Fenced { transactional_id: self.transactional_id.clone() };
+        }
+        let reason = self.producer.context().delivery_error().map(|why| format!(" ({why})"));
+        let reason = reason.unwrap_or_default();
+        match to_connector_error(error, &self.bootstrap, "a record that is replayed") {
+            refused @ ConnectorError::Refused { .. } => refused,
+            ConnectorError::Kafka(error) => ConnectorError::Transaction(format!("{error}{reason}")),
+            other => ConnectorError::Transaction(format!("{other}{reason}")),
+        }
+    }
+}

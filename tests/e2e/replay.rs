@@ -1,0 +1,182 @@
+//! `herald dead-letter replay`: rejected records are sent again, each once, also when a replay is killed or
+//! suspended in the middle and another one follows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::broker::{self, Read};
+use crate::child::{self, Herald};
+use crate::servers;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Records that the first edition rejects; a transaction of a replay takes 1,000.
+const REJECTED: usize = 2500;
+
+const PLAYS: &str = "
+CREATE SOURCE plays (id BIGINT NOT NULL, points BIGINT, CONSTRAINT enough CHECK (points > LEAST))
+WITH (connector = 'kafka', topic = 'PREFIX.plays', scan.startup.mode = 'START',
+      dead_letter.topic = 'PREFIX.rejected', properties.bootstrap.server = '${KAFKA_BOOTSTRAP}')
+FORMAT PLAIN ENCODE JSON;
+CREATE MATERIALIZED VIEW totals AS
+  SELECT points, count(*) AS n, count(DISTINCT id) AS ids FROM plays GROUP BY points;
+";
+
+struct Place {
+    prefix: &'static str,
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    /// Two editions of a topology: the first has run, and has rejected most of the records; the fixed one
+    /// accepts them, and reads what is sent from its start on.
+    fn new(prefix: &'static str) -> Place {
+        let place = Place { prefix, dir: tempfile::tempdir().expect("a directory") };
+        for (file, least, start) in [("old.sql", "0", "earliest"), ("new.sql", "-9", "latest")] {
+            let text = PLAYS.replace("PREFIX", prefix).replace("LEAST", least).replace("START", start);
+            std::fs::write(place.dir.path().join(file), text).expect("a file");
+        }
+        broker::shared().create_topic(&place.topic("plays"), 2);
+        let record = |n: usize, points: i64| (format!("k{n}"), format!("{{\"id\":{n},\"points\":{points}}}"));
+        let rejected = (0..REJECTED).map(|n| record(n, -1));
+        let records: Vec<(String, String)> = rejected.chain((0..10).map(|n| record(n, 1))).collect();
+        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_bytes()));
+        broker::shared().produce(&place.topic("plays"), records);
+        let run = ["run", "old.sql", "--once", "--name", prefix, "--state", "old", "--listen", "off"];
+        child::succeed(place.dir.path(), &run, &[("KAFKA_BOOTSTRAP", servers::kafka())], PATIENCE);
+        assert_eq!(broker::shared().read_committed(&place.topic("rejected")).len(), REJECTED);
+        place
+    }
+
+    fn topic(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
+    }
+
+    fn herald(&self, args: &[&str], failpoints: &str) -> Herald {
+        let env = [("KAFKA_BOOTSTRAP", servers::kafka()), ("HERALD_FAILPOINTS", failpoints)];
+        Herald::start(self.dir.path(), args, &env)
+    }
+
+    /// A replay, which is to end by itself.
+    fn start(&self, more: &[&str], failpoints: &str) -> Herald {
+        let args = ["dead-letter", "replay", "new.sql", "--format", "json"];
+        self.herald(&[&args[..], more].concat(), failpoints)
+    }
+
+    /// The numbers that a replay prints: one JSON object a source and outcome.
+    fn replay(&self, more: &[&str]) -> Vec<Value> {
+        let ended = self.start(more, "").wait(PATIENCE);
+        assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
+        let printed: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+        printed["counts"].as_array().expect("an array").clone()
+    }
+
+    /// The records that were sent again, as a reader of committed records sees them.
+    fn replayed(&self) -> Vec<Read> {
+        let mut read = broker::shared().read_committed(&self.topic("plays"));
+        read.retain(|record| record.headers.contains_key("herald.replay"));
+        read
+    }
+
+    /// Asserts that each rejected record was sent again once, with its bytes, to its partition.
+    fn assert_once(&self) {
+        let (all, replayed) = (broker::shared().read_committed(&self.topic("plays")), self.replayed());
+        assert_eq!(replayed.len(), REJECTED);
+        let places: BTreeSet<&String> = replayed.iter().map(|read| &read.headers["herald.replay"]).collect();
+        assert_eq!(places.len(), REJECTED, "each once");
+        let place = |of: &Read| format!("{}/{}/{}", self.topic("plays"), of.partition, of.offset);
+        let rejected: BTreeMap<String, &Read> = all.iter().map(|read| (place(read), read)).collect();
+        for read in &replayed {
+            let first = rejected[&read.headers["herald.replay"]];
+            assert_eq!((&read.key, &read.value, read.partition), (&first.key, &first.value, first.partition));
+        }
+        let held = broker::shared().read_committed(&self.topic("rejected"));
+        let markers = held.iter().filter(|read| read.headers["herald.outcome"] == "replayed");
+        assert_eq!(markers.clone().count(), REJECTED);
+        assert!(markers.clone().all(|marker| marker.value.is_none()), "a marker has no value");
+    }
+}
+
+/// Asserts the numbers of the only source and outcome.
+fn assert_counts(counts: &[Value], sent: &str, numbers: [usize; 3]) {
+    let [one] = counts else { panic!("one source and outcome: {counts:?}") };
+    assert_eq!(one["source"], "plays");
+    assert_eq!(one["outcome"], "constraint");
+    let found = ["selected", sent, "already"].map(|name| one[name].as_u64().expect("a number") as usize);
+    assert_eq!(found, numbers, "{one}");
+    assert_eq!([&one["cut"], &one["elsewhere"]].map(Value::as_u64), [Some(0), Some(0)]);
+}
+
+fn wait(herald: &Herald, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < PATIENCE, "{}", herald.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn rejected_records_come_again_once_and_the_fixed_topology_accepts_them() {
+    let place = Place::new("replay");
+    let listen = servers::free_address();
+    let args = ["run", "new.sql", "--name", "replay-new", "--state", "new", "--listen", &listen];
+    let fixed = place.herald(&args, "");
+    let ready = format!("http://{listen}/readyz");
+    wait(&fixed, || matches!(servers::http("GET", &ready, None), Ok((200, _))));
+
+    assert_counts(&place.replay(&["--dry-run"]), "to_replay", [REJECTED, REJECTED, 0]);
+    assert_eq!(place.replay(&["--outcome", "decode"]), [] as [Value; 0]);
+    assert_eq!(place.replay(&["--since", "2100-01-01T00:00:00Z"]), [] as [Value; 0]);
+    assert_eq!(place.replayed().len(), 0, "nothing is sent so far");
+    assert_counts(&place.replay(&["--source", "plays"]), "replayed", [REJECTED, REJECTED, 0]);
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, 0, REJECTED]);
+    assert_counts(&place.replay(&["--dry-run"]), "to_replay", [REJECTED, 0, REJECTED]);
+    place.assert_once();
+
+    let totals = || {
+        let query = "SELECT n, ids FROM totals WHERE points = -1";
+        let args = ["query", query, "--url", &listen, "--format", "json"];
+        let rows: Value = serde_json::from_str(&place.herald(&args, "").wait(PATIENCE).stdout).expect("JSON");
+        [&rows[0]["n"], &rows[0]["ids"]].map(|number| number.as_u64().unwrap_or(0) as usize)
+    };
+    wait(&fixed, || totals()[0] >= REJECTED);
+    assert_eq!(totals(), [REJECTED, REJECTED]);
+    let ended = fixed.terminate(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_replay_that_is_killed_is_continued_by_the_next() {
+    let place = Place::new("replay-killed");
+    // Within the second transaction, then after the first one of the next replay.
+    for (armed, committed) in [("replay.commit.before=kill@2", 1000), ("replay.commit.after=kill@1", 2000)] {
+        let ended = place.start(&[], armed).wait(PATIENCE);
+        assert_eq!(ended.code, None, "it is not killed:\n{}\n{}", ended.stdout, ended.stderr);
+        let started = Instant::now();
+        // The broker shows a commit a moment after it has taken it.
+        while place.replayed().len() < committed && started.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(place.replayed().len(), committed, "{armed}");
+    }
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, 500, 2000]);
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, 0, REJECTED]);
+    place.assert_once();
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_replay_that_is_suspended_sends_nothing_after_another_one() {
+    let place = Place::new("replay-suspended");
+    let first = place.start(&[], "replay.commit.before=stop@1");
+    wait(&first, || first.said().contains("failpoint replay.commit.before"));
+    assert_counts(&place.replay(&[]), "replayed", [REJECTED, REJECTED, 0]);
+    let resumed = std::process::Command::new("kill").args(["-CONT", &first.pid().to_string()]).status();
+    assert!(resumed.expect("kill runs").success());
+    let ended = first.wait(PATIENCE);
+    assert_eq!(ended.code, Some(1), "{}\n{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("another replay of topic replay-suspended.rejected"), "{}", ended.stderr);
+    place.assert_once();
+}
