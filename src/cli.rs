@@ -67,6 +67,9 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     Test(TestArgs),
     /// Query the views of the last committed epoch with SQL, whether the topology runs or not.
+    ///
+    /// Without a query, on a terminal, it is a shell: statements end with ; and the word help lists its
+    /// commands.
     Query(QueryArgs),
     /// Answer one query for the process that started this one.
     #[command(name = self::COMMAND, hide = true)]
@@ -76,7 +79,7 @@ pub enum Command {
     Init(InitArgs),
     /// Show the state of a running topology: epoch, rates, lag, watermarks, rejected records, the last error.
     Status(StatusArgs),
-    /// List the rejected records, or show one with all of its bytes.
+    /// List the rejected records, show one with all of its bytes, or send them to their topics again.
     #[command(subcommand, name = "dead-letter")]
     DeadLetter(DeadLetterCommand),
     /// Lay out SQL files: indentation and line breaks, nothing else.
@@ -144,7 +147,7 @@ pub struct StatusArgs {
     pub format: StatusFormat,
 }
 
-/// Output formats of `status`, `check` and `state inspect`.
+/// Output formats of `status`, `check`, `state inspect` and `dead-letter replay`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StatusFormat {
     /// For people.
@@ -176,6 +179,32 @@ pub enum DeadLetterCommand {
         #[command(flatten)]
         asked: Asked,
     },
+    /// Send rejected records to their topics again, once each, after a fix of the cause.
+    ///
+    /// Reads the dead-letter topics of the topology's Kafka sources and sends each record as it was. In the same
+    /// transaction it is marked there as replayed: a command that is interrupted is given again, and sends the
+    /// rest. Exits with 1 when a selected record could not be sent. docs/operations.md says more.
+    Replay(ReplayArgs),
+}
+
+/// `herald dead-letter replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// The topology: SQL files, applied in this order.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Filters of the records.
+    #[command(flatten)]
+    pub filter: DeadLetterFilter,
+    /// Count the records, and send none.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    pub format: StatusFormat,
+    /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
+    #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
+    pub env_file: Option<PathBuf>,
 }
 
 /// Filters of rejected records.
@@ -190,6 +219,9 @@ pub struct DeadLetterFilter {
     /// Only records with a timestamp from this one on, such as 2026-01-01T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+    /// Only records with a timestamp before this one.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
 }
 
 /// The state or running topology to query, and the output format.
@@ -251,8 +283,11 @@ pub enum StateCommand {
     /// Show the content of a state: epoch, sources, tables and views with their sizes, and unpublished
     /// epochs.
     Inspect {
-        /// The state's directory.
-        dir: PathBuf,
+        /// The state's directory. Default: HERALD_STATE, else the only one in .herald.
+        dir: Option<PathBuf>,
+        /// The topology whose state in .herald it is.
+        #[arg(long, conflicts_with = "dir")]
+        name: Option<String>,
         /// Output format.
         #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
         format: StatusFormat,
@@ -264,6 +299,9 @@ pub enum StateCommand {
         dir: PathBuf,
         /// The topology: SQL files, applied in this order.
         files: Vec<PathBuf>,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+        format: StatusFormat,
         /// Variables for ${NAME} in the SQL: NAME=VALUE lines. The environment comes first.
         #[arg(long, value_name = "FILE", env = "HERALD_ENV_FILE")]
         env_file: Option<PathBuf>,
@@ -316,8 +354,8 @@ pub struct DemoArgs {
     /// Matches generated in a second.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub rate: u64,
-    /// Write the demo's SQL, data and test to this directory and exit.
-    #[arg(long, value_name = "DIR")]
+    /// Write the demo as a project and exit: SQL, data, tests and a README. Default directory: the current one.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
     pub eject: Option<PathBuf>,
 }
 
@@ -355,7 +393,7 @@ pub struct RunArgs {
     #[arg(long, env = "HERALD_CLOSE_WINDOWS", requires = "once")]
     pub close_windows: bool,
     /// Drop the state and start over.
-    #[arg(long, env = "HERALD_FRESH")]
+    #[arg(long)]
     pub fresh: bool,
     /// Continue although records were deleted from a topic before they were read; the log says how many.
     #[arg(long, env = "HERALD_SKIP_LOST_RECORDS")]
@@ -445,9 +483,8 @@ pub struct TestArgs {
 /// `herald query`.
 #[derive(Args, Debug)]
 pub struct QueryArgs {
-    /// The query, or - for standard input. Tables are the materialized views, herald.views, herald.errors and
-    /// herald.dead_letter.
-    #[arg(required_unless_present = "file")]
+    /// The query, or - for standard input. Without it, on a terminal, a shell. Tables are the materialized
+    /// views, herald.views, herald.errors and herald.dead_letter.
     pub sql: Option<String>,
     /// Read the query from this file.
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "sql")]
@@ -502,6 +539,8 @@ pub enum PlanFormat {
 pub enum OutputFormat {
     /// For people.
     Table,
+    /// For people, with a line for each column.
+    Expanded,
     /// An array with one object a row.
     Json,
     /// With a header line.
@@ -513,6 +552,7 @@ impl OutputFormat {
     pub fn name(self) -> &'static str {
         match self {
             OutputFormat::Table => "table",
+            OutputFormat::Expanded => "expanded",
             OutputFormat::Json => "json",
             OutputFormat::Csv => "csv",
         }
@@ -521,7 +561,7 @@ impl OutputFormat {
     /// The MIME type of its text.
     pub fn mime_type(self) -> &'static str {
         match self {
-            OutputFormat::Table => "text/plain; charset=utf-8",
+            OutputFormat::Table | OutputFormat::Expanded => "text/plain; charset=utf-8",
             OutputFormat::Json => "application/json",
             OutputFormat::Csv => "text/csv; charset=utf-8",
         }
@@ -581,10 +621,13 @@ fn parse_connections(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Most workers of a run: more threads than any machine has cores for.
+pub const MAX_WORKERS: usize = 256;
+
 fn parse_workers(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(count) if (1..=schemas::KEY_GROUPS).contains(&count) => Ok(count),
-        _ => Err(format!("must be a number from 1 to {}", schemas::KEY_GROUPS)),
+        Ok(count) if (1..=MAX_WORKERS).contains(&count) => Ok(count),
+        _ => Err(format!("must be a number from 1 to {MAX_WORKERS}")),
     }
 }
 
@@ -624,7 +667,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_are_bounded_by_key_groups() {
+    fn workers_are_bounded() {
         assert_eq!(parse_workers("256"), Ok(256));
         assert!(parse_workers("0").is_err());
         assert!(parse_workers("257").is_err());

@@ -6,6 +6,7 @@
 //! | workers | decode and validate records, step the dataflow, encode output | `workers`, `encode` |
 //! | committer | one state commit per epoch, in order | `commit` |
 //! | publisher | copies the outbox to the sinks, in order | `publish` |
+//! | meter | exports the sizes of the state | this file |
 //!
 //! Every queue between them is bounded, and epochs in flight are bounded by permits, so a slow sink slows the
 //! source. When any thread ends early, by an error, a panic or a plain return, the run ends with its reason
@@ -31,18 +32,22 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use dataflows::maintenance::repair::owed::Owed;
 use dataflows::plan::Plan;
 use dataflows::render::Start;
 use dataflows::runtime::worker::{Command, Setup};
 use dataflows::source::progress::SourceHead;
 use fail::fail_point;
+use schemas::MemoryPart;
+use schemas::memory::Counted;
 use state::Store;
 
+use crate::exit::Interrupted;
 use crate::failpoints;
 use crate::metrics::Metrics;
 use budget::Budget;
@@ -60,6 +65,8 @@ const EPOCH_ROWS: usize = 100_000;
 const UNPUBLISHED: usize = 64;
 /// Most messages that wait for a worker.
 const INBOX: usize = 32;
+/// Interval at which the sizes of the state are measured.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Settings of a run.
 #[derive(Clone)]
@@ -79,7 +86,7 @@ pub struct DriverConfig {
     pub once: bool,
     /// With `once`: advances the watermarks of all sources to the maximum at the end.
     pub close_windows: bool,
-    /// Drops the state first.
+    /// Drops the state once the start has found nothing wrong.
     pub fresh: bool,
     /// Continues at the start of a topic when earlier, unread records were deleted.
     pub skip_lost_records: bool,
@@ -233,7 +240,7 @@ impl Driver {
     fn open(config: DriverConfig, metrics: Arc<Metrics>, handle: DriverHandle) -> Result<Driver> {
         let fate = handle.fate.clone();
         let failed = fate.failed_flag();
-        let (opened, state_tables) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
+        let (opened, state_tables, sources) = open::state_and_targets(&config, &metrics, &handle, &failed)?;
         *handle.store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&opened.store);
         let committed = opened.store.meta();
         let resends = Resends::read(&config.plan, &opened.store)?;
@@ -259,9 +266,6 @@ impl Driver {
         show_progress(&setup, &handle, &setup.progress);
         metrics.set_epoch(setup.start.epoch);
         handle.update_status(|status| status.epoch = setup.start.epoch);
-        fail_point!("recover.sources.before");
-        let sources = Sources::open(&config, &setup)?;
-        fail_point!("recover.sources.after");
         let owed = (!owed.is_empty()).then_some(owed);
         Ok(Driver { config, handle, metrics, setup, sources, opened, resends, owed, fate })
     }
@@ -299,6 +303,7 @@ impl Driver {
         let committer = fate.spawn("committer", move || committer.run(&committer_inbox))?;
         let (setup, owes) = ((self.setup.clone(), self.resends.clone()), self.owed.is_some());
         let outputs = (self.opened.outputs.clone(), self.owed.take());
+        let meter = StateMeter::start(&fate, self.opened.store.clone(), self.metrics.clone())?;
         let guards = workers::start(setup, outputs, receivers, to_committer.clone(), fate.clone())?;
         let mut channels = Channels { workers: inboxes, committer: to_committer, permits, ready };
         if let Err(error) = Fate::run("driver", || self.feed_workers(&mut channels, owes)) {
@@ -312,6 +317,7 @@ impl Driver {
         let worked = guards.join();
         let _ = committer.join();
         let _ = publisher.join();
+        meter.join();
         drop(watchdog);
         if let Some(failure) = fate.take_error() {
             return Err(failure);
@@ -323,23 +329,33 @@ impl Driver {
         self.sources.commit_offsets();
         let committed = self.opened.store.meta();
         self.opened.store.flush()?;
+        if self.config.once && self.handle.is_stopping() && !self.sources.all_read() {
+            let left = self.handle.status().sources.iter().map(|source| source.lag).sum();
+            return Err(Interrupted { epoch: committed.epoch, left }.into());
+        }
         let outcomes = committed.progress.sources.into_iter().map(|(name, s)| (name, s.outcomes)).collect();
         Ok(Summary { epoch: committed.epoch, outcomes })
     }
 
+    /// Closes an epoch for output that precedes the first record: the content sent to new or resent sinks, the
+    /// deltas of a repair, and the initial rows of views (such as totals over no input). Returns the number of
+    /// the first epoch of records.
+    fn close_owed_epoch(&mut self, channels: &mut Channels, owes: bool) -> Result<u64> {
+        let epoch = self.setup.start.epoch + 1;
+        let begins = !self.setup.start.is_restored() && self.config.plan.has_initial_rows();
+        if !(self.resends.is_due() || owes || begins) {
+            return Ok(epoch);
+        }
+        while !self.take_permit(channels, true) && !self.fate.failed() {}
+        let head = self.new_head(epoch);
+        self.close_epoch(channels, head)?;
+        Ok(epoch + 1)
+    }
+
     /// Runs the main loop: reads records, sends them to the workers, and closes epochs.
     fn feed_workers(&mut self, channels: &mut Channels, owes: bool) -> Result<()> {
-        let mut epoch = self.setup.start.epoch + 1;
+        let mut epoch = self.close_owed_epoch(channels, owes)?;
         let mut head = self.new_head(epoch);
-        let begins = !self.setup.start.is_restored() && self.config.plan.has_initial_rows();
-        if self.resends.is_due() || owes || begins {
-            // Output that precedes the first record gets an epoch of its own: the content sent to new or
-            // resent sinks, the deltas of a repair, and the initial rows of views (such as totals over no
-            // input).
-            while !self.take_permit(channels, true) && !self.fate.failed() {}
-            self.close_epoch(channels, std::mem::replace(&mut head, self.new_head(epoch + 1)))?;
-            epoch += 1;
-        }
         let budget = Budget::of(self.config.memory);
         let (mut rows, mut bytes, mut opened) = (0usize, 0usize, Instant::now());
         let mut reported_at = Instant::now();
@@ -370,7 +386,8 @@ impl Driver {
                     );
                     fail_point!("driver.poll.after");
                     let worker = channels.worker_of(records.partition);
-                    if worker.send(Command::Records(source, Box::new(records))).is_err() {
+                    let records = Box::new(Counted::new(MemoryPart::Epochs, records));
+                    if worker.send(Command::Records(source, records)).is_err() {
                         // The worker has ended and recorded its reason in `fate`.
                         return Ok(());
                     }
@@ -454,7 +471,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Updates the status and the metrics that only the driver knows: readiness, lag, errors, state size.
+    /// Updates the status and the metrics that only the driver knows: readiness, lag, errors.
     fn report_status(&mut self, channels: &Channels) {
         if channels.ready.try_recv().is_ok() {
             tracing::info!(epoch = self.setup.start.epoch, workers = channels.workers.len(), "running");
@@ -470,9 +487,37 @@ impl Driver {
                 status.last_error = last_error;
             }
         });
-        if let Ok(stats) = self.opened.store.stats() {
-            self.metrics.set_state_bytes(stats.state_bytes);
-            self.metrics.set_dead_letter_bytes(stats.dead_letters.bytes);
-        }
+    }
+}
+
+/// A thread that exports the sizes of the state until it is stopped. RocksDB's figures and the walk over its
+/// files may wait for the disk, which the thread that polls the sources must not.
+struct StateMeter {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl StateMeter {
+    fn start(fate: &Fate, store: Arc<Store>, metrics: Arc<Metrics>) -> Result<StateMeter> {
+        let (stop, stopped) = bounded::<()>(0);
+        let measure = move || {
+            loop {
+                if let Ok(stats) = store.stats() {
+                    metrics.set_state_bytes(stats.state_bytes);
+                    metrics.set_dead_letter_bytes(stats.dead_letters.bytes);
+                }
+                // Nothing is ever sent: the channel closes when the meter is stopped.
+                if stopped.recv_timeout(MEASURE_INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                    return Ok(());
+                }
+            }
+        };
+        Ok(StateMeter { stop, thread: fate.spawn("meter", measure)? })
+    }
+
+    /// Stops the thread and waits for its end.
+    fn join(self) {
+        drop(self.stop);
+        let _ = self.thread.join();
     }
 }

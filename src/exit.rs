@@ -1,7 +1,7 @@
 //! Exit codes and the text of failures.
 //!
 //! 0 is success, 1 a failed run, 2 a user's mistake: something to change in a file, a flag or the
-//! environment before trying again. Library errors are mistakes by their variant, and [`Mistake`] marks
+//! environment before trying again; 130 is a run to the end of its input that a signal ended before. Library errors are mistakes by their variant, and [`Mistake`] marks
 //! those that this crate finds itself. An error chain is printed as one sentence a line, the outermost
 //! first; nothing prints a backtrace or a type name.
 
@@ -103,8 +103,29 @@ pub fn report(result: Result<(), Error>) -> ExitCode {
     }
 }
 
+/// A run to the end of its input that a signal ended before.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by a signal before the end of the input; epoch {epoch} is committed and published{}", left_text(*.left))]
+pub struct Interrupted {
+    /// The last committed epoch.
+    pub epoch: u64,
+    /// Records of Kafka and generators that were not read.
+    pub left: i64,
+}
+
+fn left_text(left: i64) -> String {
+    match left {
+        ..=0 => String::new(),
+        1 => ", and 1 record is not read".to_owned(),
+        _ => format!(", and {left} records are not read"),
+    }
+}
+
 /// The exit code an error ends the process with.
 pub fn code(error: &Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<Interrupted>()) {
+        return 130;
+    }
     let mistaken = error.chain().any(|cause| {
         cause.is::<Mistake>()
             || cause.is::<SqlMistakes>()
@@ -269,6 +290,15 @@ mod tests {
         let error = anyhow::anyhow!("the broker went away");
         assert_eq!(code(&error), 1);
         assert_eq!(sentences(&error), "error: the broker went away.");
+    }
+
+    #[test]
+    fn an_interrupted_run_says_what_is_left() {
+        let error = Error::new(Interrupted { epoch: 7, left: 2 });
+        assert_eq!(code(&error), 130);
+        let said = "error: stopped by a signal before the end of the input; epoch 7 is committed and published, \
+                    and 2 records are not read.";
+        assert_eq!(sentences(&error), said);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn start(format: LogFormat, level: &str) -> Result<()> {
             "--log-level {level:?} (HERALD_LOG_LEVEL) is not a level: write error, warn, info, debug or trace"
         )));
     }
-    let filter = EnvFilter::try_new(level).map_err(|error| {
+    let filter = EnvFilter::try_new(own_crates(level)).map_err(|error| {
         mistake(format!(
             "--log-level {level:?} is not a level or filter: {error}. Write error, warn, info, debug or trace"
         ))
@@ -59,6 +59,17 @@ pub fn start(format: LogFormat, level: &str) -> Result<()> {
             .init(),
     }
     Ok(())
+}
+
+/// The filter of a level: debug and trace are of Herald's own crates, since those of the libraries would bury them.
+/// Filters that name modules stay as they are.
+fn own_crates(level: &str) -> String {
+    let lower = level.to_lowercase();
+    if !["debug", "trace"].contains(&lower.as_str()) {
+        return level.to_owned();
+    }
+    let own = ["herald", "connectors", "dataflows", "schemas", "state", "kafka"];
+    format!("info,{}", own.map(|name| format!("{name}={lower}")).join(","))
 }
 
 /// An event format that suppresses repeated events.
@@ -201,6 +212,13 @@ mod tests {
         let now = Instant::now();
         let written = (0..100).filter(|line| windows.admit(now, *line, Some(7)).is_some()).count();
         assert_eq!(written, BURST as usize);
+    }
+
+    #[test]
+    fn the_lines_of_libraries_are_left_out_of_debug() {
+        assert_eq!(own_crates("warn"), "warn");
+        assert_eq!(own_crates("rdkafka=debug"), "rdkafka=debug");
+        assert!(own_crates("DEBUG").starts_with("info,herald=debug,"), "{}", own_crates("DEBUG"));
     }
 
     #[test]

@@ -30,22 +30,25 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if !matches!(cli.command, Command::Run(_)) {
-        end_on_closed_pipe();
+        end_on_failed_output();
     }
     exit::report(dispatch(&cli))
 }
 
-/// Ends a command whose reader has left (`herald status | head -1`) without a word, as other commands end.
-fn end_on_closed_pipe() {
+/// Ends a command whose output fails: without a word when its reader has left (`herald status | head -1`), as other
+/// commands end, else with the reason.
+fn end_on_failed_output() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let said = panic.payload().downcast_ref::<String>();
-        if said
-            .is_some_and(|said| said.starts_with("failed printing to stdout") && said.contains("Broken pipe"))
-        {
-            std::process::exit(0);
+        match said.and_then(|said| said.strip_prefix("failed printing to stdout: ")) {
+            Some(why) if why.contains("Broken pipe") => std::process::exit(0),
+            Some(why) => {
+                eprintln!("error: standard output cannot be written: {why}.");
+                std::process::exit(1);
+            }
+            None => default(panic),
         }
-        default(panic);
     }));
 }
 

@@ -4,6 +4,7 @@
 //! `topology`. The driver calls the methods here once per epoch or batch, never once per
 //! record. `/metrics` serves [`Metrics::text`]; `herald demo` reads the same numbers.
 
+mod memory;
 mod serving;
 
 use std::collections::HashMap;
@@ -15,7 +16,9 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+use state::Store;
 
+use memory::MemoryGauges;
 pub use serving::Serving;
 
 /// A phase of an epoch; each is timed separately.
@@ -77,12 +80,15 @@ pub struct Metrics {
     hottest_key: GaugeVec,
     end_to_end: Histogram,
     epoch: IntGauge,
+    published: IntGauge,
+    build: IntGaugeVec,
     dead_letter_bytes: IntGauge,
     error_bytes: IntGauge,
     errors_not_kept: IntGauge,
     broker_up: Gauge,
     registry_open: Gauge,
     serving: Serving,
+    memory: MemoryGauges,
 }
 
 impl Metrics {
@@ -97,14 +103,16 @@ impl Metrics {
         for phase in Phase::ALL {
             metrics.phases.with_label_values(&[phase.name()]);
         }
+        metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(metrics)
     }
 
-    /// Creates the metrics. Only those of the server are registered already.
+    /// Creates the metrics. Only those of the server and of memory are registered already.
     fn create(registry: Registry) -> Result<Metrics> {
         let (watermark, watermark_lag, watermark_held_by, watermark_stalled) = watermark_gauges()?;
         Ok(Metrics {
             serving: Serving::new(&registry)?,
+            memory: MemoryGauges::new(&registry)?,
             registry,
             outcomes: counter_vec(
                 "source_records_total",
@@ -150,6 +158,8 @@ impl Metrics {
             )?,
             end_to_end: latency_histogram()?,
             epoch: IntGauge::new("committed_epoch_number", "The last committed epoch.")?,
+            published: IntGauge::new("published_epoch_number", "The last published epoch.")?,
+            build: gauge_vec("build_info", "1, with the program's version as a label.", &["version"])?,
             dead_letter_bytes: IntGauge::new("dead_letter_bytes", "Size of the table herald.dead_letter.")?,
             error_bytes: IntGauge::new("error_bytes", "Size of the table herald.errors.")?,
             errors_not_kept: IntGauge::new(
@@ -185,6 +195,8 @@ impl Metrics {
             Box::new(self.hottest_key.clone()),
             Box::new(self.end_to_end.clone()),
             Box::new(self.epoch.clone()),
+            Box::new(self.published.clone()),
+            Box::new(self.build.clone()),
             Box::new(self.dead_letter_bytes.clone()),
             Box::new(self.error_bytes.clone()),
             Box::new(self.errors_not_kept.clone()),
@@ -196,7 +208,8 @@ impl Metrics {
     /// All metrics by name, for the reference pages.
     pub fn described(&self) -> Vec<MetricReference> {
         let mut all = Vec::new();
-        for collector in self.collectors().into_iter().chain(self.serving.collectors()) {
+        let beside = self.serving.collectors().into_iter().chain(self.memory.collectors());
+        for collector in self.collectors().into_iter().chain(beside) {
             // A metric that has labels is without a family until a series of it exists; its type is the
             // collector's.
             let kinds: Vec<String> = collector
@@ -220,6 +233,12 @@ impl Metrics {
     /// The metrics of the HTTP server.
     pub fn serving(&self) -> &Serving {
         &self.serving
+    }
+
+    /// Measures the memory of the process by part. The kernel walks the page tables for it: some milliseconds
+    /// for each GiB.
+    pub fn measure_memory(&self, store: Option<&Store>) {
+        self.memory.measure(store, self.serving.answer_bytes());
     }
 
     /// Counts `n` more records of a source with one outcome.
@@ -312,6 +331,11 @@ impl Metrics {
         self.epoch.set(saturating_i64(n));
     }
 
+    /// Sets the last published epoch.
+    pub fn set_published(&self, n: u64) {
+        self.published.set(saturating_i64(n));
+    }
+
     /// Sets the size of the dead-letter table.
     pub fn set_dead_letter_bytes(&self, n: u64) {
         self.dead_letter_bytes.set(saturating_i64(n));
@@ -392,7 +416,7 @@ fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
 /// Creates the phase histogram. Its buckets reach from 0.1 ms to 1.5 minutes, with a usual epoch in the
 /// middle.
 fn phase_histogram() -> Result<HistogramVec> {
-    let buckets = prometheus::exponential_buckets(0.0001, 2.5, 16)?;
+    let buckets = three_digits(prometheus::exponential_buckets(0.0001, 2.5, 16)?);
     let options = HistogramOpts::new("epoch_phase_duration_seconds", "Time spent in each phase of an epoch.");
     Ok(HistogramVec::new(options.buckets(buckets), &["phase"])?)
 }
@@ -400,12 +424,17 @@ fn phase_histogram() -> Result<HistogramVec> {
 /// Creates the latency histogram. Its buckets reach from 2 ms to over ten minutes, close enough to read
 /// quantiles from.
 fn latency_histogram() -> Result<Histogram> {
-    let buckets = prometheus::exponential_buckets(0.002, 1.6, 28)?;
+    let buckets = three_digits(prometheus::exponential_buckets(0.002, 1.6, 28)?);
     let options = HistogramOpts::new(
         "end_to_end_latency_seconds",
         "From a record's timestamp to the publishing of the epoch it is in.",
     );
     Ok(Histogram::with_opts(options.buckets(buckets))?)
+}
+
+/// Rounds the edges of buckets: 0.00819 and not 0.008192000000000001.
+fn three_digits(edges: Vec<f64>) -> Vec<f64> {
+    edges.into_iter().map(|edge| format!("{edge:.2e}").parse().unwrap_or(edge)).collect()
 }
 
 /// Converts to a gauge's type; values too large become the maximum.
@@ -438,6 +467,12 @@ mod tests {
                 .all(|line| line.starts_with("herald_") && line.contains("topology=\"matches\""))
         );
         Ok(())
+    }
+
+    #[test]
+    fn edges_of_buckets_are_short() {
+        let edges = three_digits(vec![0.002, 0.008192000000000001, 0.0131072, 663.1]);
+        assert_eq!(edges, [0.002, 0.00819, 0.0131, 663.0]);
     }
 
     #[test]

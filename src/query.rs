@@ -4,16 +4,20 @@
 //! epoch, and DataFusion runs the query over them on one thread. Queries are read-only: statements
 //! that change data are refused, and so is access to files. Each query runs in a process of its own with
 //! bounds on memory and time ([`process`]), so that none can bring down a topology or its machine.
-//! The state may be in use by a running process: it is read as a secondary, without the lock.
+//! The state may be in use by a running process: it is read as a secondary, without the lock. Without a query,
+//! on a terminal, `herald query` is a [`shell`].
 
 pub mod answer;
 pub(crate) mod budget;
 mod dead_letters;
 pub mod format;
+mod information_schema;
 pub mod process;
+mod shell;
+mod statements;
 pub mod tables;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +25,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 use dataflows::sql::{SqlError, question};
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -31,9 +35,10 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use state::{Reader, Store};
 
-use crate::cli::{OutputFormat, QueryArgs, QueryLimits};
+use crate::cli::{Asked, OutputFormat, QueryArgs, QueryLimits};
 use crate::exit::{Stopped, mistake};
 use crate::serve::access;
+use information_schema::{CATALOG, DEFAULT_SCHEMA};
 use process::Running;
 use tables::Tables;
 
@@ -57,31 +62,53 @@ pub struct Answer {
     pub batches: Vec<RecordBatch>,
 }
 
+/// The source of answers.
+enum Place {
+    /// A running topology, by its base URL.
+    Topology(String),
+    /// A state, by its directory.
+    State(PathBuf),
+}
+
+impl Place {
+    fn of(asked: &Asked) -> Result<Place> {
+        match &asked.url {
+            Some(url) => Ok(Place::Topology(base_url(url))),
+            None => Ok(Place::State(state_dir(asked.state.as_deref(), asked.name.as_deref())?)),
+        }
+    }
+}
+
 /// `herald query`.
 pub fn command(args: &QueryArgs) -> Result<()> {
-    let sql = &query_text(args)?;
-    let asked = &args.asked.clone().or_environment();
+    let text = query_text(args)?;
+    let asked = args.asked.clone().or_environment();
+    let place = Place::of(&asked)?;
+    let Some(sql) = text else { return shell::run(place, asked.format, &args.limits) };
     let mut out = std::io::stdout().lock();
-    match &asked.url {
-        Some(url) => out.write_all(query_over_http(url, sql, asked.format)?.as_bytes())?,
-        None => {
-            let dir = state_dir(asked.state.as_deref(), asked.name.as_deref())?;
-            write_from_state(&dir, (sql, asked.format), &args.limits, &mut out)?;
+    match &place {
+        Place::Topology(base) => {
+            out.write_all(wait_for(query_over_http(base, &sql, asked.format))?.as_bytes())?;
+        }
+        Place::State(dir) => {
+            // The sender lives as long as this block: the query is never abandoned by the one that asked.
+            let (_here, left) = bounded(0);
+            write_from_state(dir, (&sql, asked.format), &args.limits, left, &mut out)?;
         }
     }
     out.flush()?;
     Ok(())
 }
 
-/// Writes the answer to a query of the state in `dir`, run in a process of its own.
+/// Writes the answer to a query of the state in `dir`, run in a process of its own. That process is killed when
+/// all senders of `left` are gone.
 fn write_from_state(
     dir: &Path,
     query: (&str, OutputFormat),
     limits: &QueryLimits,
-    out: &mut impl Write,
+    left: Receiver<()>,
+    out: &mut dyn Write,
 ) -> Result<()> {
-    // The sender lives as long as this block: the query is never abandoned by the one that asked.
-    let (_here, left) = bounded(0);
     let mut running = Running::start(dir, query, limits, left)?;
     running.read_epoch()?;
     let mut bytes = vec![0; 64 << 10];
@@ -94,14 +121,21 @@ fn write_from_state(
     running.finish()
 }
 
-/// The query's text: the argument, a file, or standard input.
-fn query_text(args: &QueryArgs) -> Result<String> {
+/// The query's text: the argument, a file, or standard input. None asks for the shell: there is no text, and
+/// standard input is a terminal.
+fn query_text(args: &QueryArgs) -> Result<Option<String>> {
     match (&args.file, args.sql.as_deref()) {
         (Some(file), _) => {
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+            std::fs::read_to_string(file).map(Some).with_context(|| format!("cannot read {}", file.display()))
         }
-        (None, Some("-")) => std::io::read_to_string(std::io::stdin()).context("cannot read standard input"),
-        (None, sql) => Ok(sql.unwrap_or_default().to_owned()),
+        (None, Some("-")) => {
+            std::io::read_to_string(std::io::stdin()).map(Some).context("cannot read standard input")
+        }
+        (None, Some(sql)) => Ok(Some(sql.to_owned())),
+        (None, None) if std::io::stdin().is_terminal() => Ok(None),
+        (None, None) => Err(mistake(
+            "there is no query. Write herald query \"SELECT ...\", name a file with -f, or write - to read standard input",
+        )),
     }
 }
 
@@ -187,16 +221,26 @@ async fn execute_query(tables: Tables, sql: &str, memory: usize) -> Result<Answe
         return Ok(Answer { epoch, schema, batches });
     }
     tables.register(&context)?;
-    let read_only =
-        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let frame = context.sql_with_options(sql, read_only).await.map_err(|error| match unknown.first() {
+    let plan = plan_statement(&context, sql).await.map_err(|error| match unknown.first() {
         Some(name) if error.to_string().contains("not found") => {
             mistake(format!("there is no view {name}. The state has {}", names.join(", ")))
         }
+        _ if begins_with(sql, &["show"]) => {
+            mistake("the query cannot be run: write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view")
+        }
         _ => query_mistake(error),
     })?;
+    if let LogicalPlan::DescribeTable(described) = &plan {
+        let batch = information_schema::describe(&described.schema)?;
+        return Ok(Answer { epoch, schema: batch.schema(), batches: vec![batch] });
+    }
+    let explains = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+    let frame = context.execute_logical_plan(plan).await.map_err(query_mistake)?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await.map_err(query_mistake)?;
+    let mut batches = frame.collect().await.map_err(query_mistake)?;
+    if explains {
+        batches = batches.iter().map(information_schema::spell_plan).collect::<Result<_>>()?;
+    }
     // The batches' own schema is more exact than the plan's: a plan may say Utf8 for Utf8View.
     let schema = batches.first().map_or(schema, RecordBatch::schema);
     Ok(Answer { epoch, schema, batches })
@@ -204,10 +248,23 @@ async fn execute_query(tables: Tables, sql: &str, memory: usize) -> Result<Answe
 
 /// Tells whether `sql` selects rows, rather than names (SHOW, DESCRIBE) or a plan (EXPLAIN).
 fn is_select(sql: &str) -> bool {
-    let first = sql.trim_start().trim_start_matches('(').trim_start();
-    let asks = |word: &str| first.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    let names = sql.to_ascii_lowercase().contains("information_schema");
-    !names && ["select", "with", "values"].iter().any(|word| asks(word))
+    begins_with(sql, &["select", "with", "values"])
+}
+
+/// Tells whether `sql` begins with one of these words, in any case.
+fn begins_with(sql: &str, words: &[&str]) -> bool {
+    let first = statements::skip_blank(sql).trim_start_matches('(').trim_start();
+    let begins = |word: &&str| first.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    words.iter().any(begins)
+}
+
+/// Plans a statement that is no SELECT as DataFusion does; one that changes something is refused.
+async fn plan_statement(context: &SessionContext, sql: &str) -> datafusion::error::Result<LogicalPlan> {
+    let plan = context.state().create_logical_plan(sql).await?;
+    let read_only =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    read_only.verify_plan(&plan)?;
+    Ok(plan)
 }
 
 /// Plans a SELECT in the way of a view's query: with the same refusals, types and semantics.
@@ -232,7 +289,7 @@ fn create_session(memory: usize) -> Result<SessionContext> {
         .context("cannot start the query engine")?;
     let config = SessionConfig::new()
         .with_target_partitions(1)
-        .with_information_schema(true)
+        .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
         .set_str("datafusion.sql_parser.dialect", "postgres");
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
@@ -280,13 +337,14 @@ pub fn only_state(dir: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Sends a query to a running `herald run --listen`.
-fn query_over_http(url: &str, sql: &str, format: OutputFormat) -> Result<String> {
-    let base = base_url(url);
+/// Sends a query to a running `herald run --listen`. Dropping the future closes the connection, which ends the
+/// query there.
+async fn query_over_http(base: &str, sql: &str, format: OutputFormat) -> Result<String> {
     let token = access::read_token("HERALD_READ_TOKEN", None)?;
     let token =
         token.map_or_else(|| access::read_token("HERALD_ADMIN_TOKEN", None), |token| Ok(Some(token)))?;
-    send_post(&base, &format!("/v1/query?format={}", format.name()), sql, token)
+    let url = format!("{base}/v1/query?format={}", format.name());
+    send_request(base, http_client()?.post(url).body(sql.to_owned()), token).await
 }
 
 /// The base URL of a running topology; `http://` is the default scheme.
@@ -299,29 +357,38 @@ pub fn base_url(url: &str) -> String {
 
 /// Sends a POST request to a running topology. A refusal becomes an error with the server's message.
 pub fn send_post(base: &str, path: &str, body: &str, token: Option<String>) -> Result<String> {
-    send_request(base, http_client()?.post(format!("{base}{path}")).body(body.to_owned()), token)
+    wait_for(send_request(base, http_client()?.post(format!("{base}{path}")).body(body.to_owned()), token))
 }
 
 /// Reads from a running topology; its refusal is an error in its own words.
 pub fn send_get(base: &str, path: &str, token: Option<String>) -> Result<String> {
-    send_request(base, http_client()?.get(format!("{base}{path}")), token)
+    wait_for(send_request(base, http_client()?.get(format!("{base}{path}")), token))
 }
 
-fn http_client() -> Result<reqwest::blocking::Client> {
-    reqwest::blocking::Client::builder().timeout(HTTP_TIMEOUT).build().context("cannot start the HTTP client")
+fn http_client() -> Result<reqwest::Client> {
+    reqwest::Client::builder().timeout(HTTP_TIMEOUT).build().context("cannot start the HTTP client")
 }
 
-fn send_request(
+/// Carries out a request on this thread. Blocks: not to be called from async code.
+fn wait_for(request: impl Future<Output = Result<String>>) -> Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the HTTP client")?;
+    runtime.block_on(request)
+}
+
+async fn send_request(
     base: &str,
-    mut request: reqwest::blocking::RequestBuilder,
+    mut request: reqwest::RequestBuilder,
     token: Option<String>,
 ) -> Result<String> {
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
-    let response = request.send().with_context(|| format!("{base} does not answer"))?;
+    let response = request.send().await.with_context(|| format!("{base} does not answer"))?;
     let status = response.status();
-    let text = response.text().with_context(|| format!("the answer of {base} cannot be read"))?;
+    let text = response.text().await.with_context(|| format!("the answer of {base} cannot be read"))?;
     if status.is_success() {
         return Ok(text);
     }

@@ -19,7 +19,7 @@ use schemas::Outcome;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{RunArgs, ServeArgs};
+use crate::cli::{self, RunArgs, ServeArgs};
 use crate::driver::{self, DriverConfig, DriverHandle, Summary};
 use crate::metrics::Metrics;
 use crate::serve::{self, Served, descriptors};
@@ -102,7 +102,7 @@ pub fn create_runtime() -> Result<Runtime> {
 
 /// The default number of workers: one per core of this machine or container.
 pub fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(schemas::KEY_GROUPS)
+    std::thread::available_parallelism().map_or(1, usize::from).min(cli::MAX_WORKERS)
 }
 
 fn state_dir(args: &RunArgs, name: &str) -> PathBuf {
@@ -172,7 +172,7 @@ async fn wait_for_signals(
 /// about the state.
 fn say_what_fresh_means(config: &DriverConfig) {
     tracing::warn!(
-        "--fresh: the state in {} is dropped and every source is read again from where it starts",
+        "--fresh: once nothing is found wrong, the state in {} is dropped and every source is read again from where it starts",
         config.state_dir.display()
     );
     for line in fresh_notes(&config.plan) {

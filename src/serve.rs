@@ -6,7 +6,7 @@
 //! | `/readyz` | 200 when started, and broker and schema registry answer |
 //! | `/metrics` | Prometheus |
 //! | `/v1/topology`, `/v1/views` | JSON: plan and status; views with columns, epoch and watermark |
-//! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv or table |
+//! | `/v1/query` | `POST` the SQL, or `GET ?sql=`; `format` is json, csv, table or expanded |
 //! | `/v1/backup` | `POST ?to=DIR`: copies the state as of one epoch |
 //!
 //! Queries read the state, never the workers' memory, and within bounds ([`queries`]). [`access`] checks
@@ -52,6 +52,8 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:7414";
 const MAX_BODY_BYTES: usize = 1 << 20;
 /// Longest time in which a request's body must arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The answer to whatever needs the state before it is restored.
+const STARTING: &str = "the topology is still starting: ask again in a moment";
 
 /// State of the server, shared by its handlers.
 pub struct Served {
@@ -85,7 +87,7 @@ impl Served {
     /// Runs a query at the newest epoch of the state.
     async fn run_query(&self, sql: String, format: OutputFormat) -> Result<Answered, Refusal> {
         if !self.handle.status().started {
-            return Err(Refusal::of(&anyhow!("the topology has not started yet")));
+            return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, STARTING.to_owned()));
         }
         self.queries.ask(sql, format).await
     }
@@ -236,6 +238,10 @@ async fn readyz(State(served): Shared) -> Response {
 
 async fn metrics(State(served): Shared) -> Response {
     served.metrics.serving().set_descriptors(descriptors::count_open(), descriptors::soft_limit());
+    let shared = served.clone();
+    let measure = move || shared.metrics.measure_memory(shared.handle.store().as_deref());
+    // A measurement that fails leaves the last one.
+    let _ = tokio::task::spawn_blocking(measure).await;
     match served.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -349,7 +355,8 @@ async fn answer_query(served: Arc<Served>, sql: String, wanted: Option<String>) 
         None | Some("json") => OutputFormat::Json,
         Some("csv") => OutputFormat::Csv,
         Some("table") => OutputFormat::Table,
-        Some(_) => return failure(StatusCode::BAD_REQUEST, "format must be json, csv or table"),
+        Some("expanded") => OutputFormat::Expanded,
+        Some(_) => return failure(StatusCode::BAD_REQUEST, "format must be json, csv, table or expanded"),
     };
     match served.run_query(sql, format).await {
         Ok(Answered { epoch, body }) => {
@@ -370,8 +377,11 @@ struct BackupParams {
 
 /// Copies the state to a directory of this machine, one copy at a time.
 async fn backup(State(served): Shared, Query(copy): Query<BackupParams>) -> Response {
+    if !served.handle.status().started && served.handle.store().is_none() {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, STARTING);
+    }
     let work = move |served: &Served| {
-        let store = served.handle.store().ok_or_else(|| anyhow!("the topology has not started yet"))?;
+        let store = served.handle.store().ok_or_else(|| anyhow!("the topology is ending"))?;
         if !copy.to.is_absolute() {
             return Err(mistake("name the whole path of the directory"));
         }
@@ -489,11 +499,11 @@ mod tests {
             "GET /nowhere",
         ])?;
         let status: Vec<&str> = answers.iter().filter_map(|answer| answer.split(' ').nth(1)).collect();
-        assert_eq!(status, ["200", "503", "200", "200", "500", "400", "400", "404"]);
+        assert_eq!(status, ["200", "503", "200", "200", "503", "400", "400", "404"]);
         assert!(answers[1].ends_with("starting\n"), "{}", answers[1]);
         assert!(answers[2].contains("herald_committed_epoch_number{topology=\"t\"} 0"), "{}", answers[2]);
         assert!(answers[3].contains(r#""name":"t""#), "{}", answers[3]);
-        assert!(answers[4].contains(r#"{"error":"the topology has not started yet"}"#), "{}", answers[4]);
+        assert!(answers[4].contains(STARTING), "{}", answers[4]);
         Ok(())
     }
 }

@@ -26,6 +26,8 @@ pub struct Variables {
     /// True if environment variables take precedence over `values`.
     environment: bool,
     values: BTreeMap<String, String>,
+    /// True if a variable without a value or a default is its own name.
+    stand_ins: bool,
 }
 
 impl Variables {
@@ -33,13 +35,18 @@ impl Variables {
     pub fn read(env_file: Option<&Path>) -> Result<Variables> {
         let Some(path) = env_file else {
             let values = BTreeMap::new();
-            return Ok(Variables { environment: true, values });
+            return Ok(Variables { environment: true, values, stand_ins: false });
         };
         let text = std::fs::read_to_string(path)
             .map_err(|error| mistake(format!("cannot read the variables in {}: {error}", path.display())))?;
         let values = parse_variables(&text)
             .map_err(|(line, what)| mistake(format!("{}:{line}: {what}", path.display())))?;
-        Ok(Variables { environment: true, values })
+        Ok(Variables { environment: true, values, stand_ins: false })
+    }
+
+    /// The same for a test, which opens nothing that a variable names: one that is not set is its own name.
+    pub fn with_stand_ins(self) -> Variables {
+        Variables { stand_ins: true, ..self }
     }
 
     /// Only these variables, without the environment.
@@ -48,12 +55,16 @@ impl Variables {
         Variables {
             environment: false,
             values: pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            stand_ins: false,
         }
     }
 
-    fn value_of(&self, name: &str) -> Option<String> {
+    /// The value of a variable in `files`.
+    fn value_of(&self, name: &str, files: &[SqlFile]) -> Option<String> {
         let set = if self.environment { std::env::var(name).ok() } else { None };
-        set.or_else(|| self.values.get(name).cloned())
+        let default = format!("${{{name}:-");
+        let stands_in = || self.stand_ins && !files.iter().any(|file| file.text.contains(&default));
+        set.or_else(|| self.values.get(name).cloned()).or_else(|| stands_in().then(|| name.to_owned()))
     }
 }
 
@@ -85,11 +96,34 @@ pub fn read_files(paths: &[PathBuf]) -> Result<Vec<SqlFile>> {
     paths
         .iter()
         .map(|path| {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| mistake(format!("cannot read {}: {error}", path.display())))?;
+            let text =
+                read_text(path).map_err(|why| mistake(format!("cannot read {}: {why}", path.display())))?;
             Ok(SqlFile { name: path.display().to_string(), text })
         })
         .collect()
+}
+
+/// Reads a file of SQL, without the byte order mark that some editors put first. The error is the reason.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    decode_text(&bytes)
+}
+
+/// Decodes UTF-8; the error names the first place that is none.
+fn decode_text(bytes: &[u8]) -> Result<String, String> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("it is UTF-16; save it as UTF-8".to_owned());
+    }
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
+        format!(
+            "line {line}, column {column} has the byte 0x{byte:02X}, which is not UTF-8; save it as UTF-8"
+        )
+    })
 }
 
 /// Permission to ask schema registries for the columns that a relation leaves out.
@@ -103,7 +137,7 @@ pub enum Network {
 
 /// Plans a topology and has the connectors validate its options. The error holds every mistake.
 pub fn plan_topology(files: &[SqlFile], variables: &Variables, network: Network) -> Result<Arc<Plan>> {
-    let env = |name: &str| variables.value_of(name);
+    let env = |name: &str| variables.value_of(name, files);
     let read_file = |path: &str| std::fs::read_to_string(path);
     let columns_of = |create: &CreateRelation| columns::columns_of(create, network);
     let plan = sql::compile(files, &env, &read_file, &columns_of)
@@ -114,33 +148,86 @@ pub fn plan_topology(files: &[SqlFile], variables: &Variables, network: Network)
     }
     let statements =
         sql::parse(files, &env, &read_file).map_err(|errors| Error::new(SqlMistakes::new(errors, files)))?;
-    let mut errors: Vec<(Pos, SqlError)> = refused
-        .into_iter()
-        .map(|(owner, error)| locate_refusal(files, &statements, &owner, &error))
-        .collect();
+    let mut errors: Vec<(Pos, SqlError)> =
+        refused.iter().map(|refusal| locate_refusal(files, &statements, refusal)).collect();
     errors.sort_by_key(|(pos, _)| *pos);
     let errors = errors.into_iter().map(|(_, error)| error).collect();
     Err(Error::new(SqlMistakes::new(errors, files)))
 }
 
-/// The first invalid option of each source and sink, by its owner's name.
-fn refused_options(plan: &Plan) -> Vec<(String, ConnectorError)> {
-    let sources = plan.sources.iter().map(|source| {
-        let refused = SourceConnector::from_options(&source.options).err();
-        let refused = refused.or_else(|| lines_are_json(&source.options, source.encoding));
-        let refused = refused.or_else(|| missing_registry(source.encoding, &source.encode_options));
-        let refused = refused.or_else(|| refused_encoding(source.encoding, &source.encode_options, true));
-        let key = || refused_encoding(source.key_encoding, &source.key_encode_options, true);
-        (&source.name, refused.or_else(key))
-    });
-    let sinks = plan.sinks.iter().map(|sink| {
-        let refused = SinkConnector::from_options(&sink.options).err();
-        let refused = refused.or_else(|| lines_are_json(&sink.options, sink.encoding));
-        let refused = refused.or_else(|| lines_are_json(&sink.options, sink.key_encoding));
-        let refused = refused.or_else(|| missing_registry(sink.encoding, &sink.encode_options));
-        (&sink.name, refused.or_else(|| refused_encoding(sink.encoding, &sink.encode_options, false)))
-    });
-    sources.chain(sinks).filter_map(|(owner, error)| Some((owner.clone(), error?))).collect()
+/// Clause of a statement that has options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OptionClause {
+    With,
+    Encode,
+    KeyEncode,
+}
+
+/// Options that connectors or encodings refuse in one clause of a source or sink.
+struct Refusal {
+    owner: String,
+    clause: OptionClause,
+    error: ConnectorError,
+}
+
+/// The invalid options of each source and sink.
+fn refused_options(plan: &Plan) -> Vec<Refusal> {
+    let mut refused = Vec::new();
+    for source in &plan.sources {
+        let mut refuse = |clause, errors: Vec<ConnectorError>| {
+            let owner = || source.name.clone();
+            refused.extend(errors.into_iter().map(|error| Refusal { owner: owner(), clause, error }));
+        };
+        let connector = |options: &BTreeMap<String, String>| SourceConnector::from_options(options).map(drop);
+        refuse(OptionClause::With, refused_by_connector(&source.options, &connector));
+        if let Some(error) = lines_are_json(&source.options, source.encoding) {
+            refuse(OptionClause::With, vec![error]);
+            continue;
+        }
+        let (value, key) = (&source.encode_options, &source.key_encode_options);
+        refuse(OptionClause::Encode, refused_encoding(source.encoding, value, true));
+        if (source.key_encoding, key) != (source.encoding, value) {
+            refuse(OptionClause::KeyEncode, refused_encoding(source.key_encoding, key, true));
+        }
+    }
+    for sink in &plan.sinks {
+        let mut refuse = |clause, errors: Vec<ConnectorError>| {
+            let owner = || sink.name.clone();
+            refused.extend(errors.into_iter().map(|error| Refusal { owner: owner(), clause, error }));
+        };
+        let connector = |options: &BTreeMap<String, String>| SinkConnector::from_options(options).map(drop);
+        refuse(OptionClause::With, refused_by_connector(&sink.options, &connector));
+        let mut encodings = [sink.encoding, sink.key_encoding].into_iter();
+        if let Some(error) = encodings.find_map(|encoding| lines_are_json(&sink.options, encoding)) {
+            refuse(OptionClause::With, vec![error]);
+            continue;
+        }
+        let (value, key) = (&sink.encode_options, &sink.key_encode_options);
+        refuse(OptionClause::Encode, refused_encoding(sink.encoding, value, false));
+        if (sink.key_encoding, key) != (sink.encoding, value) {
+            refuse(OptionClause::KeyEncode, refused_encoding(sink.key_encoding, key, false));
+        }
+    }
+    refused
+}
+
+/// The options that a connector refuses: all that it does not know, else the first with a wrong value.
+fn refused_by_connector(
+    options: &BTreeMap<String, String>,
+    read: &dyn Fn(&BTreeMap<String, String>) -> Result<(), ConnectorError>,
+) -> Vec<ConnectorError> {
+    let (mut left, mut refused) = (options.clone(), Vec::new());
+    while let Err(error) = read(&left) {
+        let more = match &error {
+            ConnectorError::UnknownOption { option, .. } => left.remove(option).is_some(),
+            _ => false,
+        };
+        refused.push(error);
+        if !more {
+            break;
+        }
+    }
+    refused
 }
 
 /// The error for a file in another encoding: its lines are JSON.
@@ -152,12 +239,12 @@ fn lines_are_json(options: &BTreeMap<String, String>, encoding: Encoding) -> Opt
     })
 }
 
-/// The first ENCODE option that is unknown or has a wrong value.
+/// The options of ENCODE or KEY ENCODE that are unknown, missing or have a wrong value.
 fn refused_encoding(
     encoding: Encoding,
     options: &BTreeMap<String, String>,
     source: bool,
-) -> Option<ConnectorError> {
+) -> Vec<ConnectorError> {
     const REGISTRY: [&str; 4] =
         ["schema.registry", "schema.registry.username", "schema.registry.password", "schema.registry.token"];
     let known: Vec<&str> = match (encoding, source) {
@@ -166,19 +253,20 @@ fn refused_encoding(
         (Encoding::Avro, false) => REGISTRY.to_vec(),
         _ => Vec::new(),
     };
-    if let Some(option) = options.keys().find(|name| !known.contains(&name.as_str())) {
+    let unknown = options.keys().filter(|name| !known.contains(&name.as_str())).map(|option| {
         let message = match known.as_slice() {
-            [] => "is not known: this ENCODE takes no options".to_owned(),
-            known => format!("is not known: ENCODE takes {}", known.join(", ")),
+            [] => "is not known: this encoding takes no options".to_owned(),
+            known => format!("is not known: this encoding takes {}", known.join(", ")),
         };
-        return Some(ConnectorError::Config { option: option.clone(), message });
-    }
-    match (encoding, schemas::JsonOptions::from_options(options)) {
+        ConnectorError::Config { option: option.clone(), message }
+    });
+    let wrong = match (encoding, schemas::JsonOptions::from_options(options)) {
         (Encoding::Json, Err(schemas::SchemaError::Config { option, message })) => {
             Some(ConnectorError::Config { option, message })
         }
-        _ => None,
-    }
+        _ => missing_registry(encoding, options),
+    };
+    unknown.chain(wrong).collect()
 }
 
 /// The error for Avro without a registry, from which its schemas would come.
@@ -186,25 +274,21 @@ fn missing_registry(encoding: Encoding, options: &BTreeMap<String, String>) -> O
     let missing = encoding == Encoding::Avro && !options.contains_key("schema.registry");
     missing.then(|| ConnectorError::Config {
         option: "schema.registry".to_owned(),
-        message: "is required: write ENCODE AVRO (schema.registry = 'http://HOST:PORT')".to_owned(),
+        message: "is required: write AVRO (schema.registry = 'http://HOST:PORT')".to_owned(),
     })
 }
 
 /// A connector's refusal as a mistake at the option, or at the statement if the option is missing.
-fn locate_refusal(
-    files: &[SqlFile],
-    statements: &[Statement],
-    owner: &str,
-    error: &ConnectorError,
-) -> (Pos, SqlError) {
-    let (kind, name, with) = statements
+fn locate_refusal(files: &[SqlFile], statements: &[Statement], refusal: &Refusal) -> (Pos, SqlError) {
+    let Refusal { owner, clause, error } = refusal;
+    let (kind, name, items) = statements
         .iter()
-        .map(describe_statement)
-        .find(|(_, name, _)| name.text == owner)
-        .unwrap_or(("relation", &NOWHERE, vec![]));
+        .map(|statement| describe_statement(statement, *clause))
+        .find(|(_, name, _)| name.text == *owner)
+        .unwrap_or(("relation", &NOWHERE, &[]));
     let (pos, message) = match error {
-        ConnectorError::Config { option, message } => {
-            let item = with.into_iter().find(|item| item.name == *option);
+        ConnectorError::Config { option, message } | ConnectorError::UnknownOption { option, message } => {
+            let item = items.iter().find(|item| item.name == *option);
             let pos = item.map_or(name.pos, |item| item.pos);
             (pos, format!("{kind} {owner}: option {option}: {message}"))
         }
@@ -216,16 +300,22 @@ fn locate_refusal(
 
 static NOWHERE: Name = Name { text: String::new(), pos: Pos { file: 0, line: 1, column: 1 } };
 
-/// The kind, name and options of a statement, those of ENCODE too.
-fn describe_statement(statement: &Statement) -> (&'static str, &Name, Vec<&OptionItem>) {
-    match statement {
+/// The kind and name of a statement, and the options of one of its clauses.
+fn describe_statement(statement: &Statement, clause: OptionClause) -> (&'static str, &Name, &[OptionItem]) {
+    let (kind, name, with, encodes) = match statement {
         Statement::Relation(relation) => {
             let kind = if relation.table { "table" } else { "source" };
-            (kind, &relation.name, relation.with.iter().chain(&relation.encode.1).collect())
+            (kind, &relation.name, &relation.with, Some((&relation.encode, &relation.key_encode)))
         }
-        Statement::View(view) => ("view", &view.name, view.with.iter().collect()),
-        Statement::Sink(sink) => ("sink", &sink.name, sink.with.iter().chain(&sink.encode.1).collect()),
-    }
+        Statement::View(view) => ("view", &view.name, &view.with, None),
+        Statement::Sink(sink) => ("sink", &sink.name, &sink.with, Some((&sink.encode, &sink.key_encode))),
+    };
+    let items = match (clause, encodes) {
+        (OptionClause::Encode, Some((encode, _))) => &encode.1,
+        (OptionClause::KeyEncode, Some((_, Some(key_encode)))) => &key_encode.1,
+        _ => with,
+    };
+    (kind, name, items.as_slice())
 }
 
 /// The topology's name: the one given, else the first file's name without its extension.
@@ -258,6 +348,75 @@ mod tests {
     fn a_line_that_is_no_variable_is_named() {
         assert_eq!(parse_variables("A=1\nB\n").unwrap_err().0, 2);
         assert!(parse_variables("1A=2").unwrap_err().1.contains("1A"));
+    }
+
+    #[test]
+    fn text_is_utf_8_with_or_without_a_mark() {
+        assert_eq!(decode_text("\u{feff}é".as_bytes()), Ok("é".to_owned()));
+        assert!(decode_text(b"\xff\xfea\0").unwrap_err().contains("UTF-16"));
+        let latin = decode_text(b"SELECT 1\n-- caf\xe9").unwrap_err();
+        assert!(latin.starts_with("line 2, column 7 has the byte 0xE9"), "{latin}");
+    }
+
+    /// The mistakes of a topology, as users see them.
+    fn mistakes(text: &str, variables: &Variables) -> Vec<String> {
+        let files = [SqlFile { name: "t.sql".to_owned(), text: text.to_owned() }];
+        match plan_topology(&files, variables, Network::Refused) {
+            Ok(_) => Vec::new(),
+            Err(error) => match error.downcast_ref::<SqlMistakes>() {
+                Some(mistakes) => mistakes.found.iter().map(ToString::to_string).collect(),
+                None => vec![error.to_string()],
+            },
+        }
+    }
+
+    #[test]
+    fn every_option_that_is_not_known_is_refused() {
+        let text = "CREATE SOURCE x (a INT) WITH (connector = 'file', path = 'x', pth = 'y', folow = true) \
+                    FORMAT PLAIN ENCODE JSON (unit = 's');";
+        let told = mistakes(text, &Variables::only(&[]));
+        let places = ["t.sql:1:63: source x: option pth:", "t.sql:1:74: source x: option folow:"];
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(places.iter().zip(&told).all(|(place, mistake)| mistake.starts_with(place)), "{told:?}");
+        assert!(told[2].contains("option unit: is not known"), "{told:?}");
+    }
+
+    #[test]
+    fn options_of_a_sinks_key_are_read() {
+        let sink = |options: &str| {
+            let text = format!(
+                "CREATE SOURCE s (a INT) WITH (connector = 'file', path = 's') FORMAT PLAIN ENCODE JSON;
+                CREATE SINK k FROM s WITH (connector = 'kafka', topic = 'k', properties.bootstrap.server = 'b:1', key = 'a')
+                FORMAT PLAIN ENCODE JSON KEY ENCODE {options};"
+            );
+            mistakes(&text, &Variables::only(&[]))
+        };
+        assert!(sink("AVRO (schema.registry = 'http://r')").is_empty());
+        assert!(sink("JSON").is_empty());
+        let wrong = sink("AVRO (schema.registy = 'http://r')");
+        assert_eq!(wrong.len(), 2, "{wrong:?}");
+        assert!(
+            wrong.iter().any(|mistake| mistake.starts_with("t.sql:3:59: sink k: option schema.registy:")),
+            "{wrong:?}"
+        );
+        assert!(
+            wrong.iter().any(|mistake| mistake.contains("option schema.registry: is required")),
+            "{wrong:?}"
+        );
+        assert!(sink("JSON (timestamp.unit = 's')")[0].contains("option timestamp.unit: is not known"));
+    }
+
+    #[test]
+    fn a_test_needs_no_variables() {
+        let text = "CREATE SOURCE s (a INT) WITH (connector = 'kafka', topic = '${TOPIC:-t}', \
+                    properties.bootstrap.server = '${SERVER}') FORMAT PLAIN ENCODE JSON;";
+        let told = mistakes(text, &Variables::only(&[]));
+        assert!(told[0].contains("variable SERVER is not set"), "{told:?}");
+        assert!(mistakes(text, &Variables::only(&[]).with_stand_ins()).is_empty());
+        let files = [SqlFile { name: "t.sql".to_owned(), text: text.to_owned() }];
+        let stand_ins = Variables::only(&[]).with_stand_ins();
+        assert_eq!(stand_ins.value_of("SERVER", &files).as_deref(), Some("SERVER"));
+        assert_eq!(stand_ins.value_of("TOPIC", &files), None, "the default stands");
     }
 
     #[test]

@@ -69,15 +69,15 @@ fn answer_json(planned: Result<Arc<Plan>>) -> Result<()> {
     }
 }
 
-/// The numbers of sources, views and sinks.
+/// The numbers of sources, tables, views and sinks; without sources or tables where there are none.
 fn plan_summary(plan: &Plan) -> String {
     let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
-    format!(
-        "no mistakes in {}, {} and {}",
-        count(plan.sources.len(), "source"),
-        count(plan.views.len(), "materialized view"),
-        count(plan.sinks.len(), "sink")
-    )
+    let tables = plan.sources.iter().filter(|source| source.keyed.is_some()).count();
+    let counts = [(plan.sources.len() - tables, "source"), (tables, "table")];
+    let mut read: Vec<String> =
+        counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, one)| count(n, one)).collect();
+    read.push(count(plan.views.len(), "materialized view"));
+    format!("no mistakes in {} and {}", read.join(", "), count(plan.sinks.len(), "sink"))
 }
 
 /// Asks every broker, topic and registry of the plan, prints each answer, and fails if one is bad.
@@ -90,15 +90,22 @@ fn check_connections(plan: &Plan) -> Result<()> {
         if let Some(answer) = ask_dead_letter(&mut clusters, source) {
             answers.push((format!("{subject}, dead letters"), answer));
         }
-        if let Some(answer) = ask_registry(source.encoding, &source.encode_options, &source.options, true) {
+        let value = (source.encoding, &source.encode_options);
+        if let Some(answer) = ask_registry("value", value, &source.options, true) {
             answers.push((format!("{subject}, schema"), answer));
         }
     }
     for sink in &plan.sinks {
         let subject = format!("sink {}", sink.name);
         answers.push((subject.clone(), ask_sink(&mut clusters, sink)));
-        if let Some(answer) = ask_registry(sink.encoding, &sink.encode_options, &sink.options, false) {
+        let value = (sink.encoding, &sink.encode_options);
+        if let Some(answer) = ask_registry("value", value, &sink.options, false) {
             answers.push((format!("{subject}, schema"), answer));
+        }
+        let key = (sink.key_encoding, &sink.key_encode_options);
+        if let Some(answer) = ask_registry("key", key, &sink.options, false).filter(|_| !sink.key.is_empty())
+        {
+            answers.push((format!("{subject}, schema of its key"), answer));
         }
     }
     let (all, mut bad, mut mistaken) = (answers.len(), 0, true);
@@ -198,15 +205,16 @@ fn topic_text(topic: &str, partitions: Option<i32>) -> String {
     }
 }
 
-/// Asks the registry for the subject of the topic's values, if there is one. A sink's subject may be missing.
+/// Asks the registry for the subject of the topic's values or keys (`part`), if there is one. A sink's subject may be
+/// missing.
 fn ask_registry(
-    encoding: Encoding,
-    encode_options: &BTreeMap<String, String>,
+    part: &str,
+    (encoding, encode_options): (Encoding, &BTreeMap<String, String>),
     options: &BTreeMap<String, String>,
     needed: bool,
 ) -> Option<Result<String>> {
     let url = encode_options.get("schema.registry").filter(|_| encoding == Encoding::Avro)?;
-    let subject = format!("{}-value", options.get("topic").map_or("", String::as_str));
+    let subject = format!("{}-{part}", options.get("topic").map_or("", String::as_str));
     let latest = Registry::new(url, encode_options).and_then(|registry| registry.latest(&subject));
     Some(match latest {
         Ok((id, _)) => Ok(format!("the registry has subject {subject} (schema {id})")),

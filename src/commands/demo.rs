@@ -240,7 +240,7 @@ const TITLE: &str = "Herald demo: generated matches -> Kafka -> SQL -> Kafka, in
 /// Next steps after the demo.
 const NEXT: &str = "This Kafka was librdkafka's mock, which has no transactions: exactly-once\n\
      takes a real one. What next:\n  \
-     herald demo --eject DIR   this topology as files, with data and a test\n  \
+     herald demo --eject DIR   this topology as a project, with data and tests\n  \
      herald init               a topology of yours from a sample of your records\n  \
      herald --help             all commands";
 

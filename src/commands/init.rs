@@ -1,10 +1,20 @@
 //! `herald init`: generates a topology from a sample of the user's records.
 //!
-//! Records are read from a topic or a file as a source would read them, and the columns are inferred
-//! ([`columns`]). The directory gets a topology (source, view, sink) and a test with some of the records and
-//! the view's rows for them. Existing files are not overwritten.
+//! Records are read from a topic or a file as a source would read them, and the columns and the key are
+//! inferred ([`columns`]). The directory gets a topology (source, view, sink) and a test with some of the records
+//! and the view's rows for them. Existing files are not overwritten.
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `columns` | the sample: columns, key, event time, records that fit |
+//! | `kinds` | the type of a field, by the majority of its values |
+//! | `keys` | the records' own keys: columns, form, deletes |
+//! | `names` | quotes around names |
 
 mod columns;
+mod keys;
+mod kinds;
+mod names;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +25,8 @@ use connectors::{Reader, SourceConfig, SourceConnector};
 
 use crate::cli::InitArgs;
 use crate::exit::mistake;
-use columns::Sample;
+use columns::{Sample, SampleRecord};
+use keys::RecordKey;
 
 /// Most records of the sample.
 const SAMPLE_RECORDS: usize = 1000;
@@ -52,9 +63,9 @@ pub fn command(args: &InitArgs) -> Result<()> {
         }
     };
     let records = origin.read_sample()?;
-    let sample = Sample::of(records.iter().map(Vec::as_slice)).map_err(mistake)?;
+    let sample = Sample::of(&records).map_err(mistake)?;
     let name = args.name.clone().unwrap_or_else(|| origin.relation_name());
-    if !columns::is_plain_name(&name) {
+    if !names::is_plain_name(&name) {
         return Err(mistake(format!(
             "--name {name:?}: write a name of lower-case letters, digits and _ that is no word of SQL"
         )));
@@ -65,9 +76,8 @@ pub fn command(args: &InitArgs) -> Result<()> {
             return Err(mistake(format!("{} exists. Name another topology with --name", file.display())));
         }
     }
-    write_new(&topology, &topology_sql(&name, &origin, &sample, records.len() - sample.fitting.len()))?;
-    let fitting: Vec<&[u8]> = sample.fitting.iter().map(|at| records[*at].as_slice()).collect();
-    write_new(&test, &test_script(&name, &fitting))?;
+    write_new(&topology, &topology_sql(&name, &origin, &sample))?;
+    write_new(&test, &test_script(&name, &sample, &records))?;
     // Fills in the view's rows as the test's expectation.
     let filled = super::test::fill_expectations(&test);
     if filled.is_err() {
@@ -88,7 +98,10 @@ pub fn command(args: &InitArgs) -> Result<()> {
 }
 
 /// Writes a file that must not exist yet.
-fn write_new(path: &Path, text: &str) -> Result<()> {
+///
+/// # Errors
+/// When it exists, or cannot be written.
+pub fn write_new(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
     let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
@@ -117,17 +130,20 @@ impl Origin {
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The values of the first records, in the order they were read.
-    fn read_sample(&self) -> Result<Vec<Vec<u8>>> {
+    /// The first records, in the order they were read.
+    fn read_sample(&self) -> Result<Vec<SampleRecord>> {
         let connector = SourceConnector::from_options(&self.source_options())?;
         let config =
-            SourceConfig { name: "init".to_owned(), connector, want_headers: false, want_keys: false };
+            SourceConfig { name: "init".to_owned(), connector, want_headers: false, want_keys: true };
         let mut reader = Reader::open(&config, &BTreeMap::new())?;
         reader.stop_at_end()?;
         let (mut found, begun) = (Vec::new(), Instant::now());
         while found.len() < SAMPLE_RECORDS && !reader.bounded_done() && begun.elapsed() < SAMPLE_TIMEOUT {
             for records in reader.poll(SAMPLE_RECORDS, POLL_BYTES, Duration::from_millis(200))? {
-                found.extend((0..records.len()).filter_map(|at| records.values.get(at).map(<[u8]>::to_vec)));
+                found.extend((0..records.len()).map(|at| SampleRecord {
+                    key: records.keys.get(at).map(<[u8]>::to_vec),
+                    value: records.values.get(at).map(<[u8]>::to_vec),
+                }));
             }
         }
         found.truncate(SAMPLE_RECORDS);
@@ -148,27 +164,18 @@ impl Origin {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
         let name: String = given.chars().map(plain).collect();
         let name = name.trim_matches('_');
-        if columns::is_plain_name(name) { name.to_owned() } else { format!("t_{name}") }
+        if names::is_plain_name(name) { name.to_owned() } else { format!("t_{name}") }
     }
 }
 
 /// The topology: a source with the inferred columns, a view that counts its records, and a sink of the view.
-fn topology_sql(name: &str, origin: &Origin, sample: &Sample, others: usize) -> String {
+fn topology_sql(name: &str, origin: &Origin, sample: &Sample) -> String {
     let (what, from) = match origin {
         Origin::Topic { topic, .. } => (format!("topic {topic}"), kafka_options(origin, topic, "")),
         Origin::File(path) => {
             (format!("file {}", path.display()), format!("connector = 'file', path = '{}'", quote_path(path)))
         }
     };
-    let (create, conflict) = match &sample.key {
-        Some(_) => ("TABLE", "\n) ON CONFLICT OVERWRITE"),
-        None => ("SOURCE", "\n)"),
-    };
-    let mut lines: Vec<String> = sample.columns.iter().map(|column| format!("  {}", column.sql())).collect();
-    lines.extend(sample.key.iter().map(|key| format!("  PRIMARY KEY ({key})")));
-    lines.extend(
-        sample.time.iter().map(|time| format!("  WATERMARK FOR {time} AS {time} - INTERVAL '1 minute'")),
-    );
     // A column of the records that is called as a window's would be ambiguous.
     let windows = |column: &str| ["window_start", "window_end"].contains(&column);
     let (columns, relation, groups, key) = match &sample.time {
@@ -188,19 +195,58 @@ fn topology_sql(name: &str, origin: &Origin, sample: &Sample, others: usize) -> 
             format!("connector = 'file', path = '{name}_totals.out.jsonl', primary_key = '{key}'")
         }
     };
-    let passed_over = match others {
-        0 => String::new(),
-        n => format!("-- {n} more were no JSON objects: they become dead letters.\n"),
-    };
-    let records = sample.fitting.len();
     format!(
-        "-- Columns from {records} records of {what}. Look them over: a column that was never null may still be so.\n\
-         {passed_over}\
-         CREATE {create} {name} (\n{}{conflict}\nWITH ({from})\nFORMAT PLAIN ENCODE JSON;\n\n\
+        "{}{}\n\
          CREATE MATERIALIZED VIEW {name}_totals AS\n  SELECT {columns}\n  FROM {relation}{groups};\n\n\
          CREATE SINK {name}_totals_out FROM {name}_totals\nWITH ({to})\nFORMAT UPSERT ENCODE JSON;\n",
+        sample_notes(sample, &what),
+        source_sql(name, sample, &from)
+    )
+}
+
+/// The source, or the table of a sample with a key, that reads from these options.
+fn source_sql(name: &str, sample: &Sample, from: &str) -> String {
+    let mut lines: Vec<String> = sample.columns.iter().map(|column| column.sql()).collect();
+    if !sample.key.is_empty() {
+        lines.push(format!("  PRIMARY KEY ({})", sample.key.join(", ")));
+    }
+    lines.extend(
+        sample.time.iter().map(|time| format!("  WATERMARK FOR {time} AS {time} - INTERVAL '1 minute'")),
+    );
+    let create = if sample.key.is_empty() { "SOURCE" } else { "TABLE" };
+    let (before, format) = match &sample.record_key {
+        Some(key) => key.clauses(),
+        None => (String::new(), "FORMAT PLAIN ENCODE JSON"),
+    };
+    let conflict = match (&sample.record_key, sample.key.is_empty()) {
+        (None, false) => " ON CONFLICT OVERWRITE",
+        _ => "",
+    };
+    format!(
+        "CREATE {create} {name} (\n{}\n){conflict}\n{before}WITH ({from})\n{format};\n",
         lines.join(",\n")
     )
+}
+
+/// A comment on the columns: the records they come from, those that do not fit, and the reason for the key.
+fn sample_notes(sample: &Sample, what: &str) -> String {
+    let mut notes = format!(
+        "-- Columns from {} records of {what}. Look them over: a column that was never null may still be so.\n",
+        sample.fitting.len()
+    );
+    let odd = "a value of another type than almost all others";
+    notes.push_str(&match sample.misfits {
+        0 => String::new(),
+        1 => format!("-- 1 more has {odd}: it becomes a dead letter.\n"),
+        n => format!("-- {n} more have {odd}: they become dead letters.\n"),
+    });
+    notes.push_str(&match sample.others {
+        0 => String::new(),
+        1 => "-- 1 more was no JSON object: it becomes a dead letter.\n".to_owned(),
+        n => format!("-- {n} more were no JSON objects: they become dead letters.\n"),
+    });
+    notes.push_str(&sample.record_key.as_ref().map(RecordKey::comment).unwrap_or_default());
+    notes
 }
 
 fn quote_path(path: &Path) -> String {
@@ -214,12 +260,113 @@ fn kafka_options(origin: &Origin, topic: &str, more: &str) -> String {
     )
 }
 
-/// A test that feeds the first records, with expectations that have no rows yet.
-fn test_script(name: &str, records: &[&[u8]]) -> String {
-    let lines =
-        records.iter().take(TEST_RECORDS).map(|record| String::from_utf8_lossy(record).replace('\n', " "));
+/// A test that feeds the first records, and the first one that deletes, with expectations that have no rows
+/// yet.
+fn test_script(name: &str, sample: &Sample, records: &[SampleRecord]) -> String {
+    let mut places: Vec<usize> = sample.fitting.iter().copied().take(TEST_RECORDS).collect();
+    if sample.record_key.is_some() {
+        places.extend(records.iter().position(|record| record.value.is_none()));
+        places.sort_unstable();
+    }
+    let lines: Vec<String> =
+        places.iter().map(|at| feed_line(&records[*at], sample.record_key.as_ref())).collect();
     format!(
         "-- topology {name}.sql\n\n-- feed {name}\n{}\n-- expect outcomes {name}\n-- expect {name}_totals\n",
-        lines.collect::<Vec<_>>().join("\n")
+        lines.join("\n")
     )
+}
+
+/// A record as a line of a test: its value, with the key around it where the table has the records' keys.
+fn feed_line(record: &SampleRecord, key: Option<&RecordKey>) -> String {
+    let value = record.value.as_deref().map_or("null".into(), String::from_utf8_lossy);
+    let line = match (key, &record.key) {
+        (Some(key), Some(bytes)) => format!("{{\"key\":{},\"value\":{value}}}", key.to_json(bytes)),
+        _ => value.into_owned(),
+    };
+    line.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample_of(records: &[(Option<&str>, Option<&str>)]) -> (Sample, Vec<SampleRecord>) {
+        let bytes = |text: &Option<&str>| text.map(|text| text.as_bytes().to_vec());
+        let records: Vec<SampleRecord> = records
+            .iter()
+            .map(|(key, value)| SampleRecord { key: bytes(key), value: bytes(value) })
+            .collect();
+        (Sample::of(&records).unwrap(), records)
+    }
+
+    fn topic() -> Origin {
+        Origin::Topic { topic: "users".to_owned(), bootstrap: "broker:9092".to_owned() }
+    }
+
+    /// The plan that a topology has.
+    fn plan(sql: &str) -> std::sync::Arc<dataflows::plan::Plan> {
+        use crate::topology::{Network, Variables, plan_topology};
+        let file = dataflows::sql::SqlFile { name: "users.sql".to_owned(), text: sql.to_owned() };
+        plan_topology(&[file], &Variables::only(&[]), Network::Refused)
+            .unwrap_or_else(|error| panic!("{error}\n{sql}"))
+    }
+
+    #[test]
+    fn keys_and_deletes_make_an_upsert_table() {
+        use dataflows::plan::formats::{Encoding, Format};
+        let value = |id: &str| format!(r#"{{"id":"{id}","at":"2026-01-01T00:00:00Z"}}"#);
+        let (a, b) = (value("a"), value("b"));
+        let json = [r#"{"id":"a"}"#, r#"{"id":"b"}"#];
+        for (keys, encoding, key) in [
+            (["a", "b"], Encoding::Text, "id"),
+            (json, Encoding::Json, "id"),
+            (["k1", "k2"], Encoding::Bytes, "record_key"),
+        ] {
+            let (sample, records) = sample_of(&[
+                (Some(keys[0]), Some(a.as_str())),
+                (Some(keys[1]), Some(b.as_str())),
+                (Some(keys[0]), None),
+            ]);
+            let sql = topology_sql("users", &topic(), &sample);
+            assert!(
+                sql.contains("-- FORMAT UPSERT: ") && sql.contains("-- 1 record of the sample has no value"),
+                "{sql}"
+            );
+            let plan = plan(&sql);
+            let source = &plan.sources[0];
+            assert_eq!((source.format, source.key_encoding), (Format::Upsert, encoding), "{sql}");
+            let columns = source.keyed.iter().flat_map(|keyed| &keyed.key);
+            let names: Vec<&str> = columns.map(|at| source.schema.field(*at).name().as_str()).collect();
+            assert_eq!(names, [key], "{sql}");
+            let script = test_script("users", &sample, &records);
+            assert_eq!(script.lines().filter(|line| line.starts_with("{\"key\":")).count(), 3, "{script}");
+            assert!(script.contains(",\"value\":null}"), "{script}");
+        }
+    }
+
+    #[test]
+    fn without_keys_a_topology_stays_plain() {
+        let (sample, records) = sample_of(&[(None, Some(r#"{"order_id":"a","n":1}"#)), (None, Some("nope"))]);
+        let sql = topology_sql("orders", &topic(), &sample);
+        for part in
+            ["-- 1 more was no JSON object", "ON CONFLICT OVERWRITE\nWITH (", "FORMAT PLAIN ENCODE JSON;"]
+        {
+            assert!(sql.contains(part), "{part}: {sql}");
+        }
+        assert!(plan(&sql).sources[0].keyed.is_some());
+        assert!(test_script("orders", &sample, &records).contains("\n{\"order_id\":\"a\",\"n\":1}\n"));
+    }
+
+    #[test]
+    fn records_that_do_not_fit_are_told() {
+        let values: Vec<String> =
+            (0..200).map(|n| format!(r#"{{"n":{}}}"#, if n == 7 { "\"x\"" } else { "1" })).collect();
+        let records: Vec<(Option<&str>, Option<&str>)> =
+            values.iter().map(|value| (None, Some(value.as_str()))).collect();
+        let (sample, _) = sample_of(&records);
+        let sql = topology_sql("numbers", &topic(), &sample);
+        assert!(sql.contains("-- 1 more has a value of another type"), "{sql}");
+        assert!(sql.contains("  -- In 1 record of the sample it has another type.\n  n BIGINT\n"), "{sql}");
+        assert!(plan(&sql).sources[0].keyed.is_none());
+    }
 }

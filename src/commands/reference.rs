@@ -1,14 +1,15 @@
 //! `herald reference`: generates the reference pages of docs/ from the program's own definitions.
 //!
-//! Hidden from the help: it must be run after a change of a flag, a metric or a system table. A test compares
-//! the pages with its output.
+//! Hidden from the help: it must be run after a change of a flag, a metric, a system table, or a function, a
+//! type or a statement of SQL. A test compares the pages with its output.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use arrow::datatypes::Schema;
 use clap::CommandFactory;
+use dataflows::sql::reference::{FunctionEntry, functions, statements, types};
 
 use crate::cli::Cli;
 use crate::metrics::Metrics;
@@ -23,8 +24,11 @@ pub fn command(dir: &Path) -> Result<()> {
     let pages = [
         ("commands.md", commands_page()),
         ("environment.md", environment_page()),
+        ("functions.md", functions_page()),
         ("metrics.md", metrics_page()?),
+        ("statements.md", statements_page()),
         ("system-tables.md", tables_page()),
+        ("types.md", types_page()?),
     ];
     for (name, text) in pages {
         let path = dir.join(name);
@@ -203,5 +207,138 @@ fn add_columns(schema: &Schema, page: &mut String) {
     for field in schema.fields() {
         let null = if field.is_nullable() { "yes" } else { "no" };
         let _ = writeln!(page, "| `{}` | {} | {null} |", field.name(), schemas::sql_type(field));
+    }
+}
+
+/// The beginning of the page of functions.
+const FUNCTIONS_HEAD: &str = "\
+Views and `herald query` call the same functions, but where a line says otherwise.
+[SQL](../sql.md#functions) tells where one gives something else than in PostgreSQL, and names the tests.
+
+- An argument in brackets may be left out; `...` stands for more of the argument before it.
+- `T` is any type, the same at every place of a call; `any` is any type. `integer` is SMALLINT, INT or
+  BIGINT: of several the widest.
+- An integer is taken where BIGINT stands, any number where DOUBLE stands, and a DATE where TIMESTAMPTZ or
+  TIMESTAMP stands. Text is not taken where a number stands, nor a number where text stands: write CAST.
+- NULL means what it means in PostgreSQL. Aggregates leave it out, but for `array_agg`, `jsonb_agg`,
+  `first_value` and `last_value`. All of them take `FILTER (WHERE ...)`, those of one argument DISTINCT.
+";
+
+fn functions_page() -> String {
+    let mut page = format!("{GENERATED}# Functions\n\n{FUNCTIONS_HEAD}");
+    let mut family = "";
+    for function in functions() {
+        if function.family != family {
+            family = function.family;
+            let _ = write!(page, "\n## {family}\n\n| call | type | result |\n| --- | --- | --- |\n");
+        }
+        add_function(&function, &mut page);
+    }
+    page
+}
+
+/// Adds the line of a function; its calls stand below one another.
+fn add_function(function: &FunctionEntry, page: &mut String) {
+    let calls: Vec<String> = function.calls.iter().map(|(call, _)| code(call)).collect();
+    let results: Vec<String> = function.calls.iter().map(|(_, result)| table_cell(result)).collect();
+    let mut result = table_cell(function.result);
+    if function.views_only {
+        result.push_str(" In views only.");
+    }
+    if let [_, others @ ..] = function.names.as_slice()
+        && !others.is_empty()
+    {
+        let others: Vec<String> = others.iter().map(|name| code(name)).collect();
+        let _ = write!(result, " Also {}.", others.join(", "));
+    }
+    let _ = writeln!(page, "| {} | {} | {result} |", calls.join("<br>"), results.join("<br>"));
+}
+
+/// Text as code in the cell of a table.
+fn code(text: &str) -> String {
+    format!("`{}`", table_cell(text))
+}
+
+/// The beginning of the page of types.
+const TYPES_HEAD: &str = "\
+Columns of sources and tables are declared with these, and CAST takes them. They may be nested in arrays and
+STRUCTs. [Connectors](connectors.md#how-records-are-read) tells how records are read into them,
+[SQL](../sql.md#types-and-functions) what may be done with them.
+
+| type | other names | values | bytes |
+| --- | --- | --- | --- |
+";
+
+/// Text between the tables of types and of examples.
+const TYPES_MIDDLE: &str = "
+The bytes are those of a value in the state, in keys and between operators; one byte more tells it from NULL.
+
+Times may be declared with a precision up to 6; they always have microseconds. VARCHAR is declared without a
+length, and cast with one: `CAST(x AS VARCHAR(3))` cuts.
+
+## Examples
+
+| type | in SQL | in JSON | type in Avro |
+| --- | --- | --- | --- |
+";
+
+fn types_page() -> Result<String> {
+    let mut page = format!("{GENERATED}# Types\n\n{TYPES_HEAD}");
+    let types = types().map_err(|error| anyhow!("the types cannot be described: {error}"))?;
+    for of in &types {
+        let aliases: Vec<String> = of.aliases.iter().map(|name| code(name)).collect();
+        let (name, values) = (code(of.name), table_cell(of.values));
+        let _ = writeln!(page, "| {name} | {} | {values} | {} |", aliases.join(", "), of.stored);
+    }
+    page.push_str(TYPES_MIDDLE);
+    for of in &types {
+        let (name, avro) = (code(of.name), table_cell(&of.avro));
+        let _ = writeln!(page, "| {name} | {} | {} | {avro} |", code(of.literal), code(&of.json));
+    }
+    page.push_str("\nA column that may be NULL is a union of null and its type in Avro.\n");
+    Ok(page)
+}
+
+/// The beginning of the page of statements.
+const STATEMENTS_HEAD: &str = "\
+A topology is a list of CREATE statements, each with a semicolon at its end. The examples of this page are one
+topology, in this order.
+
+- In the grammar `[...]` may be left out, `{a | b}` is one of these, and `...` repeats the part before it. The
+  clauses behind a list of columns stand in any order.
+- Words of SQL may be written in small letters. Names fold to lower case unless they stand in double quotes.
+- `-- text` to the end of the line and `/* text */` are comments.
+- OR REPLACE and IF NOT EXISTS are refused, as are ALTER, DROP and INSERT: a topology is the whole of its
+  files.
+";
+
+/// The end of the page of statements.
+const STATEMENTS_END: &str = "
+[Connectors and formats](connectors.md) has the options of each connector and of ENCODE; [types](types.md) are
+those of columns, [functions](functions.md) those of expressions. [SQL](../sql.md) has every form of a query,
+with the test that shows it.
+";
+
+fn statements_page() -> String {
+    let mut page = format!("{GENERATED}# Statements\n\n{STATEMENTS_HEAD}");
+    for statement in statements() {
+        let _ = write!(page, "\n## {}\n\n{}\n", statement.name, statement.purpose);
+        let _ = write!(page, "\n```text\n{}\n```\n", statement.grammar);
+        add_meanings("clause", statement.clauses, &mut page);
+        add_meanings("option", statement.options, &mut page);
+        let _ = write!(page, "\n```sql\n{}\n```\n", statement.example);
+    }
+    page.push_str(STATEMENTS_END);
+    page
+}
+
+/// Adds a table of clauses or options; nothing without any.
+fn add_meanings(head: &str, meanings: &[(&str, &str)], page: &mut String) {
+    if meanings.is_empty() {
+        return;
+    }
+    let _ = write!(page, "\n| {head} | meaning |\n| --- | --- |\n");
+    for (name, meaning) in meanings {
+        let _ = writeln!(page, "| {} | {} |", code(name), table_cell(meaning));
     }
 }

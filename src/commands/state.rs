@@ -14,7 +14,7 @@ use dataflows::render::Start;
 use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::Setup;
 use schemas::Outcome;
-use state::{Reader, StateTableKind, Store, StoreOptions};
+use state::{FilesChecked, Reader, StateTableKind, Store, StoreOptions};
 
 use crate::cli::{StateCommand, StatusFormat};
 use crate::exit::mistake;
@@ -24,10 +24,15 @@ use crate::{driver, query, topology};
 /// `herald state`.
 pub fn command(command: &StateCommand) -> Result<()> {
     let text = match command {
-        StateCommand::Inspect { dir, format: StatusFormat::Text } => inspect_text(dir)?,
-        StateCommand::Inspect { dir, format: StatusFormat::Json } => inspect_json(dir)?,
-        StateCommand::Verify { dir, files, env_file } => {
-            return verify_state(dir, files, env_file.as_deref());
+        StateCommand::Inspect { dir, name, format } => {
+            let dir = query::state_dir(dir.as_deref(), name.as_deref())?;
+            match format {
+                StatusFormat::Text => inspect_text(&dir)?,
+                StatusFormat::Json => inspect_json(&dir)?,
+            }
+        }
+        StateCommand::Verify { dir, files, format, env_file } => {
+            return verify_state(dir, files, env_file.as_deref(), *format);
         }
         StateCommand::Repair { dir, files, env_file } => repair_state(dir, files, env_file.as_deref())?,
         StateCommand::Backup { dir: Some(dir), to, .. } => {
@@ -95,13 +100,26 @@ fn restore_backup(backup: &Path, to: &Path, topology: Option<&str>) -> Result<St
     })
 }
 
+/// A number of things as words.
+fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// The time of a commit; None where nothing is committed.
+fn commit_time(commit_ms: i64) -> Option<String> {
+    let us = commit_ms.saturating_mul(1000);
+    (commit_ms != 0).then(|| schemas::types::time::format_timestamp(us, true))
+}
+
 /// The content of a state as text.
 fn inspect_text(dir: &Path) -> Result<String> {
     read_unlocked(dir, |reader| {
         let snapshot = reader.snapshot();
         let committed = snapshot.committed();
-        let at = schemas::types::time::format_timestamp(committed.commit_ms.saturating_mul(1000), true);
-        let mut out = format!("epoch       {}, committed at {at}\n", committed.epoch);
+        let mut out = match commit_time(committed.commit_ms) {
+            Some(at) => format!("epoch       {}, committed at {at}\n", committed.epoch),
+            None => "epoch       0: nothing is committed yet\n".to_owned(),
+        };
         let catalogue = snapshot.catalogue()?.unwrap_or_default();
         out.push_str(&format!("topology    {}\n", catalogue.topology));
         for (name, source) in &committed.progress.sources {
@@ -127,11 +145,11 @@ fn inspect_text(dir: &Path) -> Result<String> {
                 keys += 1;
                 Ok(())
             })?;
-            out.push_str(&format!("{kind:<11} {}: {keys} keys\n", entry.name));
+            out.push_str(&format!("{kind:<11} {}: {}\n", entry.name, count(keys, "key", "keys")));
         }
         let published = snapshot.published(0)?.map_or(0, |p| p.epoch);
-        let waiting = snapshot.outbox_after(0, 0)?.count();
-        out.push_str(&format!("published   up to epoch {published}; {waiting} epochs wait for Kafka\n"));
+        let waiting = count(snapshot.outbox_after(0, 0)?.count() as u64, "epoch waits", "epochs wait");
+        out.push_str(&format!("published   up to epoch {published}; {waiting} for Kafka\n"));
         Ok(out)
     })
 }
@@ -164,7 +182,7 @@ fn inspect_json(dir: &Path) -> Result<String> {
         let answer = serde_json::json!({
             "topology": catalogue.topology,
             "epoch": committed.epoch,
-            "committed_at": schemas::types::time::format_timestamp(committed.commit_ms.saturating_mul(1000), true),
+            "committed_at": commit_time(committed.commit_ms),
             "published": snapshot.published(0)?.map_or(0, |p| p.epoch),
             "waiting": snapshot.outbox_after(0, 0)?.count(),
             "sources": sources.collect::<Vec<_>>(),
@@ -175,22 +193,29 @@ fn inspect_json(dir: &Path) -> Result<String> {
 }
 
 /// Checks a state's files before it is opened, and fails if any is damaged. Returns the report of the checked
-/// files, including logs that end in an incomplete write.
+/// files.
 fn check_files(dir: &Path) -> Result<String> {
     let checked = Store::check_files(dir)?;
-    if !checked.damaged.is_empty() {
-        return Err(damage_error(dir, &checked.damaged));
+    match checked.damaged.is_empty() {
+        true => Ok(files_text(&checked)),
+        false => Err(damage_error(dir, &checked.damaged)),
     }
+}
+
+/// The report of checked files, including logs that end in an incomplete write.
+fn files_text(checked: &FilesChecked) -> String {
     let mut out = format!(
-        "files: {} tables and {} logs with {} records fit their checksums\n",
-        checked.tables, checked.logs, checked.records
+        "files: {} and {} with {} fit their checksums\n",
+        count(checked.tables, "table", "tables"),
+        count(checked.logs, "log", "logs"),
+        count(checked.records, "record", "records")
     );
-    for torn in checked.torn {
+    for torn in &checked.torn {
         out.push_str(&format!(
-            "{torn}: what was written when the machine stopped, and not committed; or the file was cut\n"
+            "{torn}: the last write when the machine stopped, which was not committed; or the file was cut\n"
         ));
     }
-    Ok(out)
+    out
 }
 
 /// The error for a damaged state, which lists the damages.
@@ -202,29 +227,87 @@ fn damage_error(dir: &Path, wrong: &[String]) -> anyhow::Error {
 }
 
 /// Verifies a state and prints the findings; fails if any is wrong.
-fn verify_state(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Result<()> {
-    let mut out = check_files(dir)?;
-    let store = Arc::new(open_state(dir)?);
-    let mut wrong = store.snapshot()?.verify()?;
-    out.push_str(&format!("epoch {}: every block was read and fits its checksum\n", store.meta().epoch));
-    if files.is_empty() {
-        out.push_str("name the topology's files to have its views derived again\n");
-    } else {
-        let mut repairable = false;
-        for finding in verify::findings(&derivation_setup(store, read_plan(files, env_file)?)?)? {
-            let line = finding_text(&finding);
-            out.push_str(&line);
-            if !finding.fine() {
-                repairable = true;
-                wrong.push(line.trim_end().to_owned());
-            }
-        }
-        if repairable {
-            out.push_str("`herald state repair` makes what can be derived again what is derived\n");
-        }
-    }
+fn verify_state(dir: &Path, files: &[PathBuf], env_file: Option<&Path>, format: StatusFormat) -> Result<()> {
+    let report = VerifyReport::read(dir, files, env_file)?;
+    let out = match format {
+        StatusFormat::Text => report.text(),
+        StatusFormat::Json => format!("{}\n", report.json()),
+    };
     std::io::stdout().lock().write_all(out.as_bytes())?;
+    let wrong = report.damages();
     if wrong.is_empty() { Ok(()) } else { Err(damage_error(dir, &wrong)) }
+}
+
+/// Result of the verification of a state.
+struct VerifyReport {
+    files: FilesChecked,
+    /// The committed epoch, and damages within its rows; None where the files are damaged, which are not opened.
+    rows: Option<(u64, Vec<String>)>,
+    /// The comparison with derived rows, if the topology's files were named.
+    findings: Option<Vec<Finding>>,
+}
+
+impl VerifyReport {
+    /// Verifies the state in `dir`, also against the topology in `files` if there are any.
+    fn read(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Result<VerifyReport> {
+        let checked = Store::check_files(dir)?;
+        if !checked.damaged.is_empty() {
+            return Ok(VerifyReport { files: checked, rows: None, findings: None });
+        }
+        let store = Arc::new(open_state(dir)?);
+        let rows = Some((store.meta().epoch, store.snapshot()?.verify()?));
+        let findings = match files {
+            [] => None,
+            files => Some(verify::findings(&derivation_setup(store, read_plan(files, env_file)?)?)?),
+        };
+        Ok(VerifyReport { files: checked, rows, findings })
+    }
+
+    /// All damages, a sentence each.
+    fn damages(&self) -> Vec<String> {
+        let rows = self.rows.iter().flat_map(|(_, damaged)| damaged.clone());
+        let findings = self.findings.iter().flatten().filter(|finding| !finding.fine());
+        let findings = findings.map(|finding| finding_text(finding).trim_end().to_owned());
+        self.files.damaged.iter().cloned().chain(rows).chain(findings).collect()
+    }
+
+    /// The report for people; nothing where the files are damaged, which the error tells.
+    fn text(&self) -> String {
+        let Some((epoch, damaged)) = &self.rows else { return String::new() };
+        let mut out = files_text(&self.files);
+        if damaged.is_empty() {
+            out.push_str(&format!("epoch {epoch}: every block was read and fits its checksum\n"));
+        }
+        let Some(findings) = &self.findings else {
+            out.push_str("name the topology's files to have its views derived again\n");
+            return out;
+        };
+        findings.iter().for_each(|finding| out.push_str(&finding_text(finding)));
+        if findings.iter().any(|finding| !finding.fine()) {
+            out.push_str("`herald state repair` replaces what can be derived again by the derived rows\n");
+        }
+        out
+    }
+
+    /// The report for programs.
+    fn json(&self) -> serde_json::Value {
+        let finding = |finding: &Finding| {
+            serde_json::json!({
+                "kind": format!("{:?}", finding.subject).to_lowercase(), "name": finding.name,
+                "derived": format!("{:?}", finding.derived).to_lowercase(),
+                "rows": finding.held, "wrong": finding.wrong, "missing": finding.missing,
+            })
+        };
+        let files = &self.files;
+        serde_json::json!({
+            "files": {"tables": files.tables, "logs": files.logs, "records": files.records,
+                "damaged": files.damaged, "torn": files.torn},
+            "epoch": self.rows.as_ref().map(|(epoch, _)| epoch),
+            "damaged": self.rows.as_ref().map(|(_, damaged)| damaged),
+            "findings": self.findings.as_ref().map(|all| all.iter().map(finding).collect::<Vec<_>>()),
+            "sound": self.damages().is_empty(),
+        })
+    }
 }
 
 /// Plans the topology of a state.
@@ -244,32 +327,32 @@ fn repair_state(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Resul
     for finding in &repaired.findings {
         out.push_str(&match finding.derived {
             Derived::Nothing => {
-                format!("{}: stays as it is; nothing keeps what it came from\n", finding_name(finding))
+                format!("{}: unchanged; it cannot be derived again from the state\n", finding_name(finding))
             }
             _ if finding.fine() => finding_text(finding),
             _ => format!(
-                "{}: {} entries were wrong and {} missing, and are what is derived now\n",
+                "{}: {} replaced, {} added\n",
                 finding_name(finding),
-                finding.wrong,
-                finding.missing
+                count(finding.wrong, "wrong entry", "wrong entries"),
+                count(finding.missing, "missing entry", "missing entries")
             ),
         });
     }
     for (sink, keys) in &repaired.owed {
-        out.push_str(&format!(
-            "sink {sink}: {keys} keys or rows are sent as they are now, at the next start\n"
-        ));
+        let keys = count(*keys, "key or row is", "keys or rows are");
+        out.push_str(&format!("sink {sink}: {keys} sent again at the next start\n"));
     }
     for (sink, rows) in &repaired.too_many {
+        let rows = count(*rows, "row", "rows");
         out.push_str(&format!(
-            "sink {sink}: {rows} rows were sent too many, and PLAIN cannot take them back: send it again to a new topic\n"
+            "sink {sink}: {rows} too many were sent, and PLAIN cannot retract them: send it again to a new topic\n"
         ));
     }
     for sink in &repaired.unknown {
-        out.push_str(&format!("sink {sink}: no view tells what it was sent; it gets nothing\n"));
+        out.push_str(&format!("sink {sink}: no view shows what was sent to it; it gets nothing\n"));
     }
     match repaired.epoch {
-        None => out.push_str("nothing was to be mended\n"),
+        None => out.push_str("nothing had to be repaired\n"),
         Some(epoch) => {
             // The repaired state is verified again.
             let again = verify::findings(&derivation_setup(store.clone(), plan)?)?;
@@ -279,7 +362,7 @@ fn repair_state(dir: &Path, files: &[PathBuf], env_file: Option<&Path>) -> Resul
                 return Err(damage_error(dir, &wrong));
             }
             store.flush()?;
-            out.push_str(&format!("epoch {epoch} holds what was mended\n"));
+            out.push_str(&format!("epoch {epoch} holds the repaired content\n"));
         }
     }
     Ok(out)
@@ -297,15 +380,14 @@ fn finding_name(finding: &Finding) -> String {
 /// The report line of a finding.
 fn finding_text(finding: &Finding) -> String {
     let Finding { derived, held, wrong, missing, .. } = finding;
-    let name = finding_name(finding);
+    let (name, rows) = (finding_name(finding), count(*held, "row", "rows"));
     match (derived, finding.fine()) {
-        (Derived::All, true) => format!("{name}: {held} rows, derived again and equal\n"),
-        (Derived::Part, true) => {
-            format!("{name}: {held} rows; all that can still be derived is among them\n")
-        }
-        (Derived::Nothing, _) => format!("{name}: {held} rows; nothing keeps what they came from\n"),
+        (Derived::All, true) => format!("{name}: {rows}, derived again and equal\n"),
+        (Derived::Part, true) => format!("{name}: {rows}; all that can still be derived is among them\n"),
+        (Derived::Nothing, _) => format!("{name}: {rows}, which cannot be derived again from the state\n"),
         _ => {
-            format!("{name}: {held} rows, of which {wrong} are not what is derived; {missing} are missing\n")
+            let (wrong, missing) = (count(*wrong, "differs", "differ"), count(*missing, "is", "are"));
+            format!("{name}: {rows}, of which {wrong} from the derived ones; {missing} missing\n")
         }
     }
 }
@@ -332,4 +414,60 @@ fn derivation_setup(store: Arc<Store>, plan: Arc<Plan>) -> Result<Setup> {
         store,
         plan,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A report of a state with one view, of which `wrong` rows differ.
+    fn report(wrong: u64) -> VerifyReport {
+        let files = FilesChecked { tables: 1, logs: 2, records: 3, ..FilesChecked::default() };
+        let finding = Finding {
+            subject: Subject::View,
+            name: "teams".to_owned(),
+            derived: Derived::All,
+            held: 1,
+            wrong,
+            missing: 0,
+        };
+        VerifyReport { files, rows: Some((7, vec![])), findings: Some(vec![finding]) }
+    }
+
+    #[test]
+    fn a_verification_reads_the_same_for_people_and_programs() {
+        assert_eq!(
+            report(0).text(),
+            "files: 1 table and 2 logs with 3 records fit their checksums\n\
+             epoch 7: every block was read and fits its checksum\n\
+             view teams: 1 row, derived again and equal\n"
+        );
+        let json = report(0).json();
+        assert_eq!(
+            (&json["sound"], &json["epoch"], &json["findings"][0]["rows"]),
+            (&true.into(), &7.into(), &1.into())
+        );
+        let wrong = report(1);
+        assert!(
+            wrong
+                .text()
+                .contains("view teams: 1 row, of which 1 differs from the derived ones; 0 are missing\n")
+        );
+        assert_eq!(
+            (&wrong.json()["sound"], &wrong.json()["findings"][0]["wrong"]),
+            (&false.into(), &1.into())
+        );
+        assert_eq!(wrong.damages().len(), 1);
+    }
+
+    #[test]
+    fn damaged_files_are_not_opened() {
+        let files = FilesChecked { damaged: vec!["CURRENT is empty".to_owned()], ..FilesChecked::default() };
+        let report = VerifyReport { files, rows: None, findings: None };
+        assert_eq!((report.text(), report.damages()), (String::new(), vec!["CURRENT is empty".to_owned()]));
+        assert_eq!(
+            (&report.json()["sound"], &report.json()["epoch"]),
+            (&false.into(), &serde_json::Value::Null)
+        );
+    }
 }

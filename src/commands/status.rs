@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -149,7 +150,7 @@ fn status_text(base: &str, now: &Topology, before: &Topology, passed: Duration) 
             source.held_by.map_or("-".to_owned(), |partition| format!("partition {partition}")),
         ]);
     }
-    out.push_str(&align_columns(&rows));
+    out.push_str(&align_columns(&rows, 1..5));
     for source in &status.sources {
         let reasons: Vec<String> = REJECTED
             .iter()
@@ -175,15 +176,14 @@ fn status_text(base: &str, now: &Topology, before: &Topology, passed: Duration) 
     out
 }
 
-/// Rows as a table: columns of equal width, numbers aligned to the right.
-fn align_columns<const N: usize>(rows: &[[String; N]]) -> String {
+/// Rows as a table: columns of equal width, those of `numbers` aligned to the right.
+pub(super) fn align_columns<const N: usize>(rows: &[[String; N]], numbers: Range<usize>) -> String {
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut out = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at {
-            1..=4 => format!("{cell:>width$}"),
-            _ => format!("{cell:<width$}"),
+        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| {
+            if numbers.contains(&at) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
         let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }

@@ -40,7 +40,7 @@ const EXTENSION: &str = ".test.sql";
 /// # Errors
 /// When the script cannot be read or run, or its ways differ.
 pub fn fill_expectations(path: &Path) -> Result<()> {
-    let case = case::read_case(path, &Variables::read(None)?)?;
+    let case = case::read_case(path, &Variables::read(None)?.with_stand_ins())?;
     let verdict = judge::run_case(&case);
     if !verdict.ways_agree() {
         return Err(anyhow!("its ways do not agree"));
@@ -50,7 +50,7 @@ pub fn fill_expectations(path: &Path) -> Result<()> {
 
 /// `herald test`.
 pub fn command(args: &TestArgs) -> Result<()> {
-    let variables = Variables::read(args.env_file.as_deref())?;
+    let variables = Variables::read(args.env_file.as_deref())?.with_stand_ins();
     let cases = read_cases(&find_scripts(&args.paths)?, &variables)?;
     let mut out = std::io::stdout().lock();
     let mut failed = 0;

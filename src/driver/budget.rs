@@ -1,5 +1,5 @@
 //! Shares of the memory that `--memory` grants to caches, epochs and queues. The topology's own arrangements
-//! come on top: `explain` lists them, and a metric counts their rows.
+//! come on top: `explain` lists them, and metrics count their rows and bytes.
 
 use state::StoreOptions;
 

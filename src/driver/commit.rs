@@ -17,7 +17,8 @@ use crossbeam_channel::{Receiver, Sender};
 use dataflows::runtime::epoch::{Assembled, Assembler, Pending, make_visible};
 use dataflows::runtime::worker::Setup;
 use fail::fail_point;
-use schemas::OutChunk;
+use schemas::memory::vector_bytes;
+use schemas::{MemoryPart, MemoryShare, OutChunk};
 use state::{Commit, OutboxChunk, Progress};
 
 use super::encode::{CHUNK_BYTES, flush_chunk};
@@ -104,11 +105,11 @@ impl Committer {
             chunks.entry(0).or_default().append(&mut rejected);
         }
         commit.dead_letters = dead.iter().map(DeadLetter::to_bytes).collect();
-        commit.outbox = outbox_chunks(&chunks);
+        commit.outbox = outbox_chunks(chunks);
         fail_point!("commit.gathered");
         let begun = Instant::now();
         let written = self.setup.store.commit(assembled.commit);
-        written.with_context(|| format!("epoch {epoch} was not committed"))?;
+        let output = written.with_context(|| format!("epoch {epoch} was not committed"))?;
         self.metrics.observe_phase(Phase::Commit, begun.elapsed());
         show_progress(&self.setup, &self.handle, assembler.progress());
         make_visible(&self.setup, epoch, assembler.progress());
@@ -117,7 +118,10 @@ impl Committer {
         fail_point!("commit.visible");
         // The driver may fill the next epoch while this one's output still waits for the publisher.
         let _ = self.permits.try_send(());
-        let output = ToPublisher { epoch, commit_ms, chunks, samples: head.samples };
+        let chunks = chunks_by_target(output);
+        let bytes: usize = chunks.values().flatten().map(vector_bytes).sum();
+        let memory = MemoryShare::of(MemoryPart::Unpublished, bytes);
+        let output = ToPublisher { epoch, commit_ms, chunks, samples: head.samples, _memory: memory };
         self.wait_for_room();
         // The send fails only when the publisher has ended, which has recorded its reason; the outbox has the
         // output.
@@ -221,14 +225,23 @@ pub fn show_progress(setup: &Setup, handle: &DriverHandle, progress: &Progress) 
 type ChunksByTarget = BTreeMap<u16, Vec<Vec<u8>>>;
 
 /// The output as the outbox stores it.
-fn outbox_chunks(chunks: &ChunksByTarget) -> Vec<OutboxChunk> {
+fn outbox_chunks(chunks: ChunksByTarget) -> Vec<OutboxChunk> {
     let mut outbox = Vec::new();
     for (cluster, chunks) in chunks {
-        for (part, bytes) in chunks.iter().enumerate() {
-            outbox.push(OutboxChunk { cluster: *cluster, part: part as u32, bytes: bytes.clone() });
+        for (part, bytes) in (0..).zip(chunks) {
+            outbox.push(OutboxChunk { cluster, part, bytes });
         }
     }
     outbox
+}
+
+/// The output by target, each target's chunks in the order of their parts; the bytes are moved, not copied.
+fn chunks_by_target(outbox: Vec<OutboxChunk>) -> ChunksByTarget {
+    let mut chunks = ChunksByTarget::new();
+    for chunk in outbox {
+        chunks.entry(chunk.cluster).or_default().push(chunk.bytes);
+    }
+    chunks
 }
 
 /// A watermark as text: a timestamp, or `infinity` for a source that has ended.

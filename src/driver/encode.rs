@@ -13,11 +13,11 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray, UInt32Array}
 use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use connectors::murmur2_partition;
-use dataflows::collect::{EpochOut, SinkDelta, stored_key};
+use connectors::{SinkConnector, murmur2_partition};
+use dataflows::collect::{EpochOut, SinkDelta};
 use dataflows::plan::formats::{Encoding, Format};
 use dataflows::plan::{Plan, Sink};
-use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows};
+use schemas::{Blobs, Encoder, OutChunk, OutRecord, Registry, RowCodec, Rows, stored_key};
 
 /// Time for which a start waits for a schema registry.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -50,34 +50,42 @@ pub struct Outputs {
     sinks: Vec<(Target, Encoder, Option<Encoder>)>,
 }
 
+/// The encoders of a sink's values and, if it has a key, of its keys.
+pub type Encoders = (Encoder, Option<Encoder>);
+
+/// Creates the encoders of all sinks, in the order of the plan. Avro schemas are registered here.
+///
+/// # Errors
+/// When the registry refuses a schema, or cannot be reached.
+pub fn sink_encoders(plan: &Plan, connectors: &[SinkConnector]) -> Result<Vec<Encoders>> {
+    let mut encoders = Vec::new();
+    for (sink, connector) in plan.sinks.iter().zip(connectors) {
+        let schema = &plan.rels[sink.rel].schema;
+        let topic: &str = match connector {
+            SinkConnector::Kafka(kafka) => &kafka.topic,
+            _ => &sink.name,
+        };
+        let value = create_encoder(sink, sink.encoding, &value_schema(sink, schema), (topic, "value"))
+            .with_context(|| format!("sink {}", sink.name))?;
+        let key = match sink.key.is_empty() {
+            true => None,
+            false => {
+                let schema = schema.project(&sink.key)?;
+                let key = create_encoder(sink, sink.key_encoding, &schema, (topic, "key"))
+                    .with_context(|| format!("key of sink {}", sink.name))?;
+                Some(key)
+            }
+        };
+        encoders.push((value, key));
+    }
+    Ok(encoders)
+}
+
 impl Outputs {
-    /// Prepares the encoders. Avro schemas are registered here, before the first epoch.
-    ///
-    /// # Errors
-    /// When the registry refuses a schema, or cannot be reached.
-    pub fn new(plan: &Plan, targets: Vec<Target>) -> Result<Outputs> {
-        let mut sinks = Vec::new();
-        for (sink, target) in plan.sinks.iter().zip(targets) {
-            let schema = &plan.rels[sink.rel].schema;
-            let topic = match &target {
-                Target::Kafka { topic, .. } => topic.clone(),
-                _ => sink.name.clone(),
-            };
-            let value = value_schema(sink, schema);
-            let encoder = create_encoder(sink, sink.encoding, &value, (&topic, "value"))
-                .with_context(|| format!("sink {}", sink.name))?;
-            let key = match sink.key.is_empty() {
-                true => None,
-                false => {
-                    let schema = Arc::new(schema.project(&sink.key)?);
-                    let key = create_key_encoder(sink, &schema, &topic)
-                        .with_context(|| format!("key of sink {}", sink.name))?;
-                    Some(key)
-                }
-            };
-            sinks.push((target, encoder, key));
-        }
-        Ok(Outputs { sinks })
+    /// Joins the target of each sink with its encoders.
+    pub fn new(targets: Vec<Target>, encoders: Vec<Encoders>) -> Outputs {
+        let sinks = targets.into_iter().zip(encoders);
+        Outputs { sinks: sinks.map(|(target, (value, key))| (target, value, key)).collect() }
     }
 
     /// Creates the encoder of one worker.
@@ -98,13 +106,12 @@ impl Outputs {
     }
 }
 
-/// The schema registry that a sink's options name.
-fn sink_registry(sink: &Sink) -> Result<Registry> {
-    let url = sink
-        .encode_options
+/// The schema registry that options of ENCODE or KEY ENCODE name.
+fn sink_registry(options: &BTreeMap<String, String>) -> Result<Registry> {
+    let url = options
         .get("schema.registry")
         .ok_or_else(|| anyhow!("ENCODE AVRO needs (schema.registry = 'http://...')"))?;
-    Ok(Registry::new(url, &sink.encode_options)?)
+    Ok(Registry::new(url, options)?)
 }
 
 /// Creates the encoder of a topic's keys or values; `part` is `key` or `value`.
@@ -118,18 +125,16 @@ fn create_encoder(
         Encoding::Json => Encoder::json(schema)?,
         Encoding::Text | Encoding::Bytes => Encoder::text(schema)?,
         Encoding::Avro => {
-            let suffix = if part == "key" { "_key" } else { "" };
+            let (suffix, options) = match part {
+                "key" => ("_key", &sink.key_encode_options),
+                _ => ("", &sink.encode_options),
+            };
             let text = schemas::avro_schema(schema, &format!("{}{suffix}", sink.record_name));
-            let id =
-                sink_registry(sink)?.await_register(&format!("{topic}-{part}"), &text, REGISTRY_TIMEOUT)?;
+            let subject = format!("{topic}-{part}");
+            let id = sink_registry(options)?.await_register(&subject, &text, REGISTRY_TIMEOUT)?;
             Encoder::avro(schema, id)?
         }
     })
-}
-
-/// Creates the encoder of a sink's keys.
-fn create_key_encoder(sink: &Sink, schema: &Schema, topic: &str) -> Result<Encoder> {
-    create_encoder(sink, sink.key_encoding, schema, (topic, "key"))
 }
 
 /// The columns of a message's value: the row, or `before`, `after` and `op` around it.

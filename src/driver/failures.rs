@@ -56,7 +56,7 @@ impl Failures {
         let (mut chunks, mut chunk) = (Vec::new(), OutChunk::new());
         for (stored, times) in changes.counts.rows.iter().zip(&changes.after) {
             // A stored row has its key group in front.
-            self.push_change(&mut chunk, stored.get(1..).unwrap_or_default(), *times)?;
+            self.push_change(&mut chunk, schemas::without_group(stored), *times)?;
             flush_chunk(&mut chunk, &mut chunks, CHUNK_BYTES);
         }
         flush_chunk(&mut chunk, &mut chunks, 1);

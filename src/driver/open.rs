@@ -1,34 +1,37 @@
-//! Opening a topology: state, catalogue, sink topics, schemas, publisher, and the check that state and
-//! sinks belong together. Everything that can be refused is refused here, before the first record is
-//! read and before anything is committed.
+//! Opening a topology, in two steps. The first looks at everything that the run needs: state, topics, markers,
+//! files and sources. It creates, removes and fences nothing, so that a start that is refused leaves everything
+//! as it was. The second registers schemas, drops the state that `--fresh` gives up, creates state, topics and
+//! files, and takes the sinks over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result};
-use connectors::file::FileWriter;
+use anyhow::{Context, Error, Result, anyhow};
+use connectors::file::{FileSink, FileWriter};
 use connectors::kafka::publisher::progress::digest;
 use connectors::kafka::settle;
 use connectors::kafka::{
     KafkaCluster, KafkaSource, Marker, PublishStatus, Publisher, PublisherConfig, TopicInfo, Topics,
 };
-use connectors::{ConnectorError, DeadLetterTopic, Mismatch, SinkConnector};
+use connectors::{ConnectorError, DeadLetterTopic, KafkaSink, Mismatch, SinkConnector};
+use dataflows::maintenance::migrate::{Migrated, migrate_state};
 use dataflows::plan::Source;
 use dataflows::plan::formats::Format;
 use dataflows::runtime::state_tables::StateTables;
 use dataflows::runtime::worker::MakeDecoder;
 use dataflows::source::decoder;
 use fail::fail_point;
-use state::{Store, StoreOptions};
+use state::{StateError, StateLock, Store, StoreOptions};
 
 use super::budget::Budget;
-use super::encode::{Outputs, Target};
+use super::encode::{Outputs, Target, sink_encoders};
 use super::publish::{Remembered, Targets};
+use super::sources::{OpenSource, Sources};
 use super::topics::TopicCheck;
 use super::{DriverConfig, DriverHandle};
-use crate::exit::mistake;
+use crate::exit::{self, mistake};
 use crate::failpoints;
 use crate::metrics::Metrics;
 
@@ -51,30 +54,44 @@ pub struct Opened {
     pub publisher: Option<Arc<PublishStatus>>,
 }
 
-/// Opens the state and every target of output.
+/// Parts of a start in which nothing was found wrong. Nothing has been created, removed or fenced for it yet.
+struct Accepted {
+    /// The connectors of the plan's sinks.
+    connectors: Vec<SinkConnector>,
+    /// The state that the run continues; None when it creates one.
+    held: Option<Arc<Store>>,
+    /// The lock of the state that `--fresh` drops.
+    dropped: Option<StateLock>,
+    state_tables: StateTables,
+    /// The topics of sinks and dead letters, if there are any.
+    check: Option<TopicCheck>,
+    /// The publisher, if there are such topics.
+    publisher: Option<PublisherConfig>,
+    sources: Sources,
+}
+
+/// Opens the state, every target of output and every source.
 ///
 /// # Errors
-/// When the state, the topics, the schemas or the markers do not fit the plan.
+/// When the state, the topics, the schemas, the markers or the sources do not fit the plan.
 pub fn state_and_targets(
     config: &DriverConfig,
     metrics: &Arc<Metrics>,
     handle: &DriverHandle,
     stop: &Arc<AtomicBool>,
-) -> Result<(Opened, StateTables)> {
-    let connectors = sink_connectors(config)?;
-    let cluster = sink_cluster(config, &connectors)?;
-    let store = open_state(config)?;
-    failpoints::state_opened(&store);
-    fail_point!("recover.state.after");
-    let state_tables = load_state_tables(config, &store)?;
-    let topics = match &cluster {
-        Some(cluster) => Some(Topics::open(cluster, BROKER_TIMEOUT)?),
-        None => None,
+) -> Result<(Opened, StateTables, Sources)> {
+    let Accepted { connectors, held, dropped, state_tables, mut check, publisher, sources } =
+        look_at_everything(config)?;
+    // Only a registry can tell whether it takes a schema, and it is asked by registering: so this comes first.
+    let encoders = sink_encoders(&config.plan, &connectors)?;
+    let store = match held {
+        Some(store) => store,
+        None => create_state(config, dropped)?,
     };
-    let check = topics.as_ref().map(|topics| TopicCheck::new(topics, (&config.name, config.fresh), &store));
-    let mut check = check.transpose()?;
-    let OpenSinks { targets, files, mut after } = open_sinks(config, &connectors, check.as_mut(), &store)?;
-    let dead_letters = dead_letter_topics(config, check.as_mut())?;
+    write_catalogue(config, &store, &state_tables)?;
+    let topics = check.as_mut().map(TopicCheck::create_topics).transpose()?.unwrap_or_default();
+    let OpenSinks { targets, files, mut after } = open_sinks(config, &connectors, &topics, &store)?;
+    let dead_letters = dead_letter_topics(config, &topics);
     let superseded = check
         .as_ref()
         .map(|check| check.superseded_epochs(&store, &config.plan))
@@ -82,13 +99,12 @@ pub fn state_and_targets(
         .unwrap_or_default();
     let reached = check.map(|check| check.store_topics(&store)).transpose()?.unwrap_or_default();
     fail_point!("recover.topics.after");
-    let outputs = Arc::new(Outputs::new(&config.plan, targets.clone())?);
+    let outputs = Arc::new(Outputs::new(targets.clone(), encoders));
     let mut kafka = None;
-    if let Some(cluster) = cluster {
-        let wanted = PublisherConfig::new(cluster, &config.name, store.state_id());
+    if let Some(wanted) = publisher {
+        let wanted = PublisherConfig { state_id: store.state_id().to_owned(), reached, superseded, ..wanted };
         let wanted = configure_topics(wanted, &targets, &dead_letters);
-        let wanted = PublisherConfig { reached, superseded, ..wanted };
-        let (publisher, at) = open_publisher(config, wanted, &connectors, &store, stop)?;
+        let (publisher, at) = open_publisher(config, wanted, &store, stop)?;
         after.insert(0, at);
         kafka = Some(publisher);
     }
@@ -103,17 +119,190 @@ pub fn state_and_targets(
         metrics: metrics.clone(),
         handle: handle.clone(),
     };
-    Ok((Opened { store, outputs, dead_letters, targets: Some(targets), after, publisher }, state_tables))
+    let opened = Opened { store, outputs, dead_letters, targets: Some(targets), after, publisher };
+    Ok((opened, state_tables, sources))
 }
 
-/// Opens the state; a run with `fresh` drops its content first.
-fn open_state(config: &DriverConfig) -> Result<Arc<Store>> {
-    if config.fresh {
+/// Looks at everything that the run needs, and changes nothing.
+///
+/// # Errors
+/// The failure that ended the look, or the mistakes that were found.
+fn look_at_everything(config: &DriverConfig) -> Result<Accepted> {
+    let connectors = sink_connectors(config)?;
+    let cluster = sink_cluster(config, &connectors)?;
+    let (held, dropped) = match config.fresh {
+        true => (None, Store::lock(&config.state_dir)?),
+        false => (open_held_state(config)?, None),
+    };
+    fail_point!("recover.state.after");
+    let state_tables = find_state_tables(config, held.as_deref())?;
+    let publisher = cluster.map(|cluster| publisher_config(config, cluster, &connectors));
+    let mut check = None;
+    if let Some(publisher) = &publisher {
+        let topics = Topics::open(&publisher.cluster, BROKER_TIMEOUT)?;
+        check = Some(TopicCheck::new(topics, (&config.name, config.fresh), held.as_deref())?);
+    }
+    let mut mistakes = Mistakes::default();
+    look_at_sinks(config, &connectors, (check.as_mut(), held.as_deref()), &mut mistakes)?;
+    look_at_dead_letters(config, check.as_mut(), &mut mistakes)?;
+    if let Some(publisher) = &publisher {
+        mistakes.note(refuse_foreign_state(config, held.as_deref(), publisher))?;
+    }
+    fail_point!("recover.sources.before");
+    let sources = open_sources(config, held.as_deref(), &mut mistakes)?;
+    fail_point!("recover.sources.after");
+    mistakes.refuse()?;
+    Ok(Accepted { connectors, held, dropped, state_tables, check, publisher, sources })
+}
+
+/// Mistakes found at a start, to be told together.
+#[derive(Default)]
+struct Mistakes(Vec<Error>);
+
+impl Mistakes {
+    /// Returns a value that was found; None for a mistake, which is kept.
+    ///
+    /// # Errors
+    /// Any other failure, with the mistakes kept so far: a broker that does not answer, or lets nobody in, would
+    /// fail whatever comes next.
+    fn note<T>(&mut self, found: Result<T>) -> Result<Option<T>> {
+        let error = match found {
+            Ok(found) => return Ok(Some(found)),
+            Err(error) => error,
+        };
+        let refused = matches!(error.downcast_ref(), Some(ConnectorError::Refused { .. }));
+        let ends = refused || exit::code(&error) != 2;
+        self.0.push(error);
+        if ends { self.refuse().map(|()| None) } else { Ok(None) }
+    }
+
+    /// Succeeds if there are no mistakes.
+    ///
+    /// # Errors
+    /// The mistake, or one error that tells all.
+    fn refuse(&mut self) -> Result<()> {
+        let mut found = std::mem::take(&mut self.0);
+        let Some(last) = found.pop() else { return Ok(()) };
+        if found.is_empty() {
+            return Err(last);
+        }
+        found.push(last);
+        let all_mistakes = found.iter().all(|error| exit::code(error) == 2);
+        let sentences: Vec<String> = found.iter().map(exit::sentences).collect();
+        let text = sentences.join("\n");
+        // The head of the first is put in front again when the whole is printed.
+        let text = text.strip_prefix("error: ").unwrap_or(&text).to_owned();
+        Err(if all_mistakes { mistake(text) } else { anyhow!(text) })
+    }
+}
+
+/// Opens the state that the run continues; None if there is none. One that an earlier release wrote is
+/// rewritten first, which changes its form and not its content.
+fn open_held_state(config: &DriverConfig) -> Result<Option<Arc<Store>>> {
+    match migrate_state(&config.state_dir, &store_options(config, false), &config.plan)? {
+        Migrated::Current => {}
+        Migrated::Rewritten(keys) => tracing::warn!(
+            keys,
+            "the state of an earlier release was rewritten; its database is kept in {}/format-1",
+            config.state_dir.display()
+        ),
+        Migrated::OtherPlan(changed) => return Err(earlier_edition(config, &changed)),
+    }
+    match open_state(config, false) {
+        Err(StateError::Missing { .. }) => Ok(None),
+        opened => Ok(opened.map(Some)?),
+    }
+}
+
+/// Creates the state; the one that `--fresh` drops goes first.
+fn create_state(config: &DriverConfig, dropped: Option<StateLock>) -> Result<Arc<Store>> {
+    if let Some(lock) = dropped {
+        // The wipe takes the lock itself.
+        drop(lock);
         Store::wipe(&config.state_dir)?;
     }
+    Ok(open_state(config, true)?)
+}
+
+/// Opens the state; with `create`, a missing one is created.
+fn open_state(config: &DriverConfig, create: bool) -> Result<Arc<Store>, StateError> {
+    let store = Store::open(&config.state_dir, &store_options(config, create))?;
+    failpoints::state_opened(&store);
+    Ok(Arc::new(store))
+}
+
+fn store_options(config: &DriverConfig, create: bool) -> StoreOptions {
     let within = Budget::of(config.memory).store_options();
-    let options = StoreOptions { create: true, topology: Some(config.name.clone()), ..within };
-    Ok(Arc::new(Store::open(&config.state_dir, &options)?))
+    StoreOptions { create, topology: Some(config.name.clone()), ..within }
+}
+
+/// Looks at the sinks' topics and files. `held` is the state that the run continues.
+fn look_at_sinks(
+    config: &DriverConfig,
+    connectors: &[SinkConnector],
+    (mut check, held): (Option<&mut TopicCheck>, Option<&Store>),
+    mistakes: &mut Mistakes,
+) -> Result<()> {
+    let mut files = 0;
+    for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
+        let looked = match (connector, check.as_deref_mut()) {
+            (SinkConnector::Kafka(kafka), Some(check)) => check.check_sink_topic(sink, kafka),
+            (SinkConnector::File(file), _) => {
+                files += 1;
+                look_at_file(config, file, held, files)
+            }
+            _ => Ok(()),
+        };
+        mistakes.note(looked.with_context(|| format!("sink {}", sink.name)))?;
+    }
+    Ok(())
+}
+
+/// Looks at the file of a sink, which is target `number`.
+fn look_at_file(config: &DriverConfig, file: &FileSink, held: Option<&Store>, number: u16) -> Result<()> {
+    let marker = FileWriter::peek(file)?;
+    let directory = file.directory();
+    // An unnamed file, which leaves nothing behind.
+    tempfile::tempfile_in(directory)
+        .with_context(|| format!("no file can be written in directory {}", directory.display()))?;
+    if !config.fresh {
+        settled_epoch(held, marker.as_ref(), number)?;
+    }
+    Ok(())
+}
+
+/// Looks at the dead-letter topics of the sources that name one.
+fn look_at_dead_letters(
+    config: &DriverConfig,
+    mut check: Option<&mut TopicCheck>,
+    mistakes: &mut Mistakes,
+) -> Result<()> {
+    for source in &config.plan.sources {
+        let Some(topic) = &source.dead_letter_topic else { continue };
+        let looked = match check.as_deref_mut() {
+            Some(check) => check
+                .check_dead_letter_topic(&source.name, topic)
+                .with_context(|| format!("dead letters of source {}", source.name)),
+            None => Err(mistake(format!(
+                "source {} names dead_letter.topic = '{topic}', but nothing here is on Kafka\n  \
+                 leave it out: rejected records are in the table herald.dead_letter all the same",
+                source.name
+            ))),
+        };
+        mistakes.note(looked)?;
+    }
+    Ok(())
+}
+
+/// Opens every source where the state has read it to.
+fn open_sources(config: &DriverConfig, held: Option<&Store>, mistakes: &mut Mistakes) -> Result<Sources> {
+    let progress = held.map(|store| store.meta().progress).unwrap_or_default();
+    let mut open = Vec::new();
+    for source in &config.plan.sources {
+        let opened = OpenSource::open(config, source, progress.sources.get(&source.name));
+        open.extend(mistakes.note(opened.with_context(|| format!("source {}", source.name)))?);
+    }
+    Ok(Sources::new(&config.plan, open))
 }
 
 /// The targets of the plan's sinks.
@@ -126,24 +315,27 @@ struct OpenSinks {
     after: BTreeMap<u16, u64>,
 }
 
-/// Creates or checks the sinks' topics, and opens their files.
+/// Opens the sinks' files, and joins the sinks with their topics.
 fn open_sinks(
     config: &DriverConfig,
     connectors: &[SinkConnector],
-    mut check: Option<&mut TopicCheck<'_>>,
+    topics: &BTreeMap<String, TopicInfo>,
     store: &Store,
 ) -> Result<OpenSinks> {
     let mut sinks = OpenSinks { targets: Vec::new(), files: BTreeMap::new(), after: BTreeMap::new() };
     for (sink, connector) in config.plan.sinks.iter().zip(connectors) {
         let upsert = sink.format == Format::Upsert;
         let name = || format!("sink {}", sink.name);
-        let target = match (connector, check.as_deref_mut()) {
-            (SinkConnector::Kafka(kafka), Some(check)) => {
-                let info = check.check_sink_topic(sink, kafka).with_context(name)?;
-                let max_bytes = record_bytes(&info);
-                Target::Kafka { topic: kafka.topic.clone(), partitions: info.partitions, max_bytes }
+        let target = match connector {
+            SinkConnector::Kafka(KafkaSink { topic, .. }) => {
+                let info = topics.get(topic).ok_or_else(|| anyhow!("topic {topic} was not looked at"))?;
+                Target::Kafka {
+                    topic: topic.clone(),
+                    partitions: info.partitions,
+                    max_bytes: record_bytes(info),
+                }
             }
-            (SinkConnector::File(file), _) => {
+            SinkConnector::File(file) => {
                 let number = sinks.files.len() as u16 + 1;
                 let (mut writer, marker) =
                     FileWriter::open(file, store.state_id(), upsert).with_context(name)?;
@@ -151,7 +343,7 @@ fn open_sinks(
                     writer.claim()?;
                     0
                 } else {
-                    let at = settled_epoch(store, marker.as_ref(), number).with_context(name)?;
+                    let at = settled_epoch(Some(store), marker.as_ref(), number).with_context(name)?;
                     writer.discard_unnoted()?;
                     at
                 };
@@ -159,7 +351,7 @@ fn open_sinks(
                 sinks.files.insert(number, writer);
                 Target::File(number)
             }
-            _ => Target::Blackhole,
+            SinkConnector::Blackhole => Target::Blackhole,
         };
         sinks.targets.push(target);
     }
@@ -195,29 +387,34 @@ fn configure_topics(
     wanted
 }
 
-/// Opens the publisher to the cluster. Also returns the last epoch that the cluster holds.
-fn open_publisher(
+/// The publisher's configuration, as far as it does not depend on the state.
+fn publisher_config(
     config: &DriverConfig,
-    mut wanted: PublisherConfig,
+    cluster: KafkaCluster,
     connectors: &[SinkConnector],
-    store: &Store,
-    stop: &Arc<AtomicBool>,
-) -> Result<(Publisher, u64)> {
-    wanted.timeout = BROKER_TIMEOUT;
-    wanted.replication = connectors.iter().find_map(|c| match c {
+) -> PublisherConfig {
+    let replication = connectors.iter().find_map(|c| match c {
         SinkConnector::Kafka(kafka) => kafka.replication,
         _ => None,
     });
-    if !config.fresh {
-        refuse_foreign_state(store, Publisher::peek(&wanted)?.as_ref())?;
-    }
+    let usual = PublisherConfig::new(cluster, &config.name, "");
+    PublisherConfig { replication, timeout: BROKER_TIMEOUT, ..usual }
+}
+
+/// Opens the publisher to the cluster. Also returns the last epoch that the cluster holds.
+fn open_publisher(
+    config: &DriverConfig,
+    wanted: PublisherConfig,
+    store: &Store,
+    stop: &Arc<AtomicBool>,
+) -> Result<(Publisher, u64)> {
     // Opening fences an earlier publisher; only then is the marker final.
     let (mut publisher, marker) = Publisher::open(wanted, stop)?;
     let at = if config.fresh {
         publisher.claim(stop)?;
         0
     } else {
-        let at = settled_epoch(store, marker.as_ref(), 0)?;
+        let at = settled_epoch(Some(store), marker.as_ref(), 0)?;
         fail_point!("recover.judged");
         publisher.take_over(stop)?;
         fail_point!("recover.taken");
@@ -228,9 +425,14 @@ fn open_publisher(
 
 /// Refuses a state that does not belong to the sinks, before the process that publishes there is fenced. A
 /// marker inside an open transaction is not visible yet, so lost data is not refused here but after fencing.
-fn refuse_foreign_state(store: &Store, marker: Option<&Marker>) -> Result<()> {
-    match settled_epoch(store, marker, 0) {
-        Err(error) if !is_lost_data(&error) => Err(error),
+fn refuse_foreign_state(
+    config: &DriverConfig,
+    held: Option<&Store>,
+    publisher: &PublisherConfig,
+) -> Result<()> {
+    let marker = Publisher::peek(publisher)?;
+    match settled_epoch(held, marker.as_ref(), 0) {
+        Err(error) if !config.fresh && !is_lost_data(&error) => Err(error),
         _ => Ok(()),
     }
 }
@@ -240,24 +442,30 @@ fn is_lost_data(error: &Error) -> bool {
     matches!(error.downcast_ref(), Some(ConnectorError::StateMismatch(Mismatch::LostData { .. })))
 }
 
-/// The state tables of the plan, as the state's catalogue has them.
-fn load_state_tables(config: &DriverConfig, store: &Store) -> Result<StateTables> {
-    let held = store.catalogue()?.filter(|held| !held.entries.is_empty());
-    match StateTables::of(&config.plan, held.as_ref()) {
-        Ok(state_tables) => {
-            let wanted = state_tables.catalogue(&config.name);
-            if held.as_ref() != Some(&wanted) {
-                store.put_catalogue(&wanted)?;
-            }
-            Ok(state_tables)
-        }
-        Err(changed) => Err(mistake(format!(
-            "the state in {} was made by an earlier edition of this topology; changed: {}\n  \
-             run the edition that made it, give this one another name (--name N), or start over with --fresh",
-            config.state_dir.display(),
-            changed.join(", ")
-        ))),
+/// The state tables of the plan, as the catalogue of the state has them that the run continues.
+fn find_state_tables(config: &DriverConfig, held: Option<&Store>) -> Result<StateTables> {
+    let catalogue = held.map(Store::catalogue).transpose()?.flatten();
+    let catalogue = catalogue.filter(|catalogue| !catalogue.entries.is_empty());
+    StateTables::of(&config.plan, catalogue.as_ref()).map_err(|changed| earlier_edition(config, &changed))
+}
+
+/// The refusal of a state that another edition of the topology filled.
+fn earlier_edition(config: &DriverConfig, changed: &[String]) -> Error {
+    mistake(format!(
+        "the state in {} was made by an earlier edition of this topology; changed: {}\n  \
+         run the edition that made it, give this one another name (--name N), or start over with --fresh",
+        config.state_dir.display(),
+        changed.join(", ")
+    ))
+}
+
+/// Writes the state tables to the state's catalogue, unless it has them.
+fn write_catalogue(config: &DriverConfig, store: &Store, state_tables: &StateTables) -> Result<()> {
+    let wanted = state_tables.catalogue(&config.name);
+    if store.catalogue()?.as_ref() != Some(&wanted) {
+        store.put_catalogue(&wanted)?;
     }
+    Ok(())
 }
 
 /// Reads the connector options of every sink.
@@ -301,36 +509,24 @@ fn sink_cluster(config: &DriverConfig, connectors: &[SinkConnector]) -> Result<O
     Ok(cluster.map(|(_, cluster)| cluster))
 }
 
-/// Creates or checks the dead-letter topics of the sources that name one.
+/// The dead-letter topics, by the names of the sources.
 fn dead_letter_topics(
     config: &DriverConfig,
-    mut check: Option<&mut TopicCheck<'_>>,
-) -> Result<BTreeMap<String, DeadLetterTopic>> {
-    let mut found = BTreeMap::new();
-    for source in &config.plan.sources {
-        let Some(topic) = &source.dead_letter_topic else { continue };
-        let check = check.as_deref_mut().ok_or_else(|| {
-            mistake(format!(
-                "source {} names dead_letter.topic = '{topic}', but nothing here is on Kafka\n  \
-                 leave it out: rejected records are in the table herald.dead_letter all the same",
-                source.name
-            ))
-        })?;
-        let info = check
-            .ensure_dead_letter_topic(topic)
-            .with_context(|| format!("dead letters of source {}", source.name))?;
-        let dead_letters = DeadLetterTopic {
-            name: topic.clone(),
-            partitions: info.partitions,
-            max_bytes: record_bytes(&info),
-        };
-        found.insert(source.name.clone(), dead_letters);
-    }
-    Ok(found)
+    topics: &BTreeMap<String, TopicInfo>,
+) -> BTreeMap<String, DeadLetterTopic> {
+    let of = |source: &Source| {
+        let name = source.dead_letter_topic.clone()?;
+        let info = topics.get(&name)?;
+        let (partitions, max_bytes) = (info.partitions, record_bytes(info));
+        Some((source.name.clone(), DeadLetterTopic { name, partitions, max_bytes }))
+    };
+    config.plan.sources.iter().filter_map(of).collect()
 }
 
 /// The last epoch that a target holds; an error if its marker and the state do not belong together.
-fn settled_epoch(store: &Store, marker: Option<&Marker>, target: u16) -> Result<u64> {
+fn settled_epoch(store: Option<&Store>, marker: Option<&Marker>, target: u16) -> Result<u64> {
+    // No marker names the id of a state that is yet to be created.
+    let Some(store) = store else { return Ok(settle(marker, "", 0, 0, |_| None)?) };
     let published = store.published(target)?.map_or(0, |p| p.epoch);
     fail_point!("publish.marker.ignored", |_| Ok(published));
     let digest_of = |epoch: u64| {
@@ -345,4 +541,39 @@ fn settled_epoch(store: &Store, marker: Option<&Marker>, target: u16) -> Result<
 /// Creates the factory of source decoders; setting `cancel` ends their waits.
 pub fn decoders(cancel: Arc<AtomicBool>) -> Arc<MakeDecoder> {
     Arc::new(move |source: &Source| decoder::of(source, &cancel))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_told_together_and_an_outage_at_once() -> Result<()> {
+        let (topic, bootstrap) = ("t".to_owned(), "b:1".to_owned());
+        let missing = ConnectorError::MissingTopic { topic, bootstrap: bootstrap.clone() };
+        let away = ConnectorError::Unreachable { bootstrap, reason: "nobody answers".to_owned() };
+        let mut mistakes = Mistakes::default();
+        assert_eq!(mistakes.note(Ok(7))?, Some(7));
+        mistakes.refuse()?;
+
+        assert_eq!(mistakes.note::<()>(Err(Error::new(missing).context("source a")))?, None);
+        mistakes.note::<()>(Err(mistake("no such thing")))?;
+        let Err(error) = mistakes.refuse() else { panic!("there are mistakes") };
+        assert_eq!(exit::code(&error), 2);
+        assert_eq!(
+            exit::sentences(&error),
+            "error: source a.\n  because topic \"t\" does not exist on Kafka at b:1.\n  \
+             Create the topic, or correct the option \"topic\"; Herald does not create source topics.\n\
+             error: no such thing."
+        );
+
+        mistakes.note::<()>(Err(mistake("no such thing")))?;
+        let Err(error) = mistakes.note::<()>(Err(away.into())) else { panic!("a broker is away") };
+        assert_eq!(exit::code(&error), 1);
+        assert!(
+            exit::sentences(&error).starts_with("error: no such thing.\nerror: Kafka at b:1"),
+            "{error:#}"
+        );
+        Ok(())
+    }
 }

@@ -16,6 +16,7 @@ use connectors::kafka::publisher::progress::digest;
 use connectors::kafka::{EpochOutput, Publisher};
 use crossbeam_channel::Receiver;
 use fail::fail_point;
+use schemas::MemoryShare;
 use state::{Published, Store};
 
 use super::{DriverHandle, now_ms};
@@ -32,6 +33,8 @@ pub struct ToPublisher {
     pub chunks: BTreeMap<u16, Vec<Vec<u8>>>,
     /// Timestamps of some of its records, milliseconds.
     pub samples: Vec<i64>,
+    /// Memory of the chunks.
+    pub _memory: MemoryShare,
 }
 
 /// All targets of a topology.
@@ -104,6 +107,7 @@ impl Targets {
             self.store.delete_outbox(*target, sent)?;
         }
         self.handle.update_status(|status| status.published = status.published.max(upto));
+        self.metrics.set_published(upto);
         self.published.store(upto, Ordering::Release);
         failpoints::epochs_published(upto);
         fail_point!("recover.outbox.after");
@@ -169,6 +173,7 @@ impl Targets {
         let (now, last) = (now_ms(), epochs.last().map_or(0, |e| e.epoch));
         epochs.iter().flat_map(|e| &e.samples).for_each(|ms| self.metrics.observe_end_to_end(now - ms));
         fail_point!("publish.after");
+        self.metrics.set_published(last);
         self.published.store(last, Ordering::Release);
         failpoints::epochs_published(last);
         unpublished_output(&self.store, &self.metrics);

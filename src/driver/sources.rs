@@ -1,16 +1,17 @@
 //! The open sources of a topology, polled in turn by the driver.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use connectors::{LastRecord, Reader, SourceConfig, SourceConnector};
 use dataflows::plan::formats::{Format, IncludeKind};
+use dataflows::plan::{Plan, Source};
 use dataflows::runtime::worker::Setup;
 use dataflows::source::progress::LastRead;
 use schemas::Records;
-use state::PartitionProgress;
+use state::{PartitionProgress, SourceProgress};
 
 use super::messages::EpochHead;
 use super::{DriverConfig, DriverHandle};
@@ -45,50 +46,69 @@ pub struct Sources {
     awaited: Vec<BTreeSet<usize>>,
 }
 
-impl Sources {
-    /// Opens every source at the offsets of the state.
+/// A source opened at the offsets of the state.
+pub struct OpenSource {
+    name: String,
+    reader: Reader,
+    /// The partitions that the state knows.
+    known: BTreeSet<i32>,
+    /// True if records of it were read before.
+    begun: bool,
+}
+
+impl OpenSource {
+    /// Opens a source; `held` is its progress in the state. This reads, and changes nothing.
     ///
     /// # Errors
-    /// When a source cannot be opened, with its name.
-    pub fn open(config: &DriverConfig, setup: &Setup) -> Result<Sources> {
-        let (mut readers, mut known) = (vec![], vec![]);
-        let mut awaited = config.plan.sources_read_first();
-        for (source, awaited) in config.plan.sources.iter().zip(&mut awaited) {
-            let named = || format!("source {}", source.name);
-            let headers = source.includes.iter().any(|i| matches!(i, IncludeKind::Header(_)));
-            let mut connector = SourceConnector::from_options(&source.options).with_context(named)?;
-            match &mut connector {
-                SourceConnector::File(file) => file.keyed = source.format == Format::Upsert,
-                SourceConnector::Kafka(kafka) => {
-                    kafka.skip_lost = config.skip_lost_records;
-                    let held = setup.progress.sources.get(&source.name).map(|held| &held.partitions);
-                    let last = held.into_iter().flatten().filter_map(|(p, at)| Some((*p, last_record(at)?)));
-                    kafka.last = last.collect();
-                }
-                _ => {}
+    /// When it is missing, cannot be read, or is not the one that the state has read.
+    pub fn open(config: &DriverConfig, source: &Source, held: Option<&SourceProgress>) -> Result<OpenSource> {
+        let partitions = held.map(|held| &held.partitions);
+        let mut connector = SourceConnector::from_options(&source.options)?;
+        match &mut connector {
+            SourceConnector::File(file) => file.keyed = source.format == Format::Upsert,
+            SourceConnector::Kafka(kafka) => {
+                kafka.skip_lost = config.skip_lost_records;
+                let held = partitions.into_iter().flatten();
+                kafka.last = held.filter_map(|(p, at)| Some((*p, last_record(at)?))).collect();
             }
-            let wanted =
-                SourceConfig { name: config.name.clone(), connector, want_headers: headers, want_keys: true };
-            let held = setup.progress.sources.get(&source.name);
-            let start = held.map(|h| h.partitions.iter().map(|(p, at)| (*p, at.next_offset)).collect());
-            if held.is_some_and(|h| h.watermark_us == Some(i64::MAX)) {
-                tracing::warn!(
-                    "source {} has ended in an earlier run with --once: rows that came after its end are late",
-                    source.name
-                );
-            }
-            let mut reader = Reader::open(&wanted, &start.unwrap_or_default()).with_context(named)?;
-            if config.once {
-                reader.stop_at_end().with_context(named)?;
-            }
-            if held.is_some_and(|h| h.read > 0) {
+            _ => {}
+        }
+        let want_headers = source.includes.iter().any(|i| matches!(i, IncludeKind::Header(_)));
+        let wanted = SourceConfig { name: config.name.clone(), connector, want_headers, want_keys: true };
+        let next = partitions.into_iter().flatten().map(|(p, at)| (*p, at.next_offset));
+        let start: BTreeMap<i32, i64> = next.collect();
+        if held.is_some_and(|held| held.watermark_us == Some(i64::MAX)) {
+            tracing::warn!(
+                "source {} has ended in an earlier run with --once: rows that came after its end are late",
+                source.name
+            );
+        }
+        let mut reader = Reader::open(&wanted, &start)?;
+        if config.once {
+            reader.stop_at_end()?;
+        }
+        Ok(OpenSource {
+            name: source.name.clone(),
+            reader,
+            known: partitions.into_iter().flatten().map(|(p, _)| *p).collect(),
+            begun: held.is_some_and(|held| held.read > 0),
+        })
+    }
+}
+
+impl Sources {
+    /// All sources, in the plan's order.
+    pub fn new(plan: &Plan, open: Vec<OpenSource>) -> Sources {
+        let (mut awaited, seen) = (plan.sources_read_first(), vec![0; open.len()]);
+        let (mut readers, mut known) = (Vec::new(), Vec::new());
+        for (source, awaited) in open.into_iter().zip(&mut awaited) {
+            if source.begun {
                 awaited.clear();
             }
-            readers.push((source.name.clone(), reader));
-            known.push(held.map(|h| h.partitions.keys().copied().collect()).unwrap_or_default());
+            readers.push((source.name, source.reader));
+            known.push(source.known);
         }
-        let seen = vec![0; readers.len()];
-        Ok(Sources { readers, known, seen, awaited })
+        Sources { readers, known, seen, awaited }
     }
 
     /// The sources that must not be read yet. Sources that only await each other are all read, or none ever

@@ -1,5 +1,5 @@
-//! Check of the topics of sinks and dead letters at a start: missing topics are created, existing ones
-//! validated.
+//! Topics of sinks and dead letters at a start: all are looked at, and once the start is accepted, the missing
+//! ones are created.
 //!
 //! The state records each topic's partition count and end offsets. A sink's topic that was deleted, was
 //! recreated, has more partitions than before, or has since been written to by another topology is refused:
@@ -17,9 +17,9 @@ use dataflows::plan::{Plan, Sink};
 use state::{KnownTopic, Store};
 
 /// Check of the topics of one start.
-pub struct TopicCheck<'a> {
-    topics: &'a Topics,
-    topology: &'a str,
+pub struct TopicCheck {
+    topics: Topics,
+    topology: String,
     /// Set when sinks are taken over from other topologies.
     fresh: bool,
     known: BTreeMap<String, KnownTopic>,
@@ -29,31 +29,52 @@ pub struct TopicCheck<'a> {
     renewed: Vec<String>,
     /// Topics of sinks that still hold the records sent before.
     kept: BTreeSet<String>,
+    /// The topics looked at, in order.
+    wanted: Vec<WantedTopic>,
     /// The topics as the state will record them.
     now: BTreeMap<String, KnownTopic>,
 }
 
-impl<'a> TopicCheck<'a> {
-    /// Reads the topics that the state records; a state that starts over records none.
+/// A topic that was looked at, and is created if it is missing.
+struct WantedTopic {
+    /// The sink or source that it belongs to, for messages.
+    owner: String,
+    spec: TopicSpec,
+    /// Lower bounds of the ends of its partitions.
+    reached: Vec<i64>,
+}
+
+impl TopicCheck {
+    /// Reads the topics that the state records; without a state there are none.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn new(
-        topics: &'a Topics,
-        (topology, fresh): (&'a str, bool),
-        store: &Store,
-    ) -> Result<TopicCheck<'a>> {
-        let (known, now) = (store.known_topics()?, BTreeMap::new());
-        let published = store.published(0)?.map_or(0, |published| published.epoch);
-        let (renewed, kept) = (sinks_to_resend(store)?, BTreeSet::new());
-        Ok(TopicCheck { topics, topology, fresh, known, published, renewed, kept, now })
+    pub fn new(topics: Topics, (topology, fresh): (&str, bool), store: Option<&Store>) -> Result<TopicCheck> {
+        let (mut known, mut published, mut renewed) = (BTreeMap::new(), 0, Vec::new());
+        if let Some(store) = store {
+            known = store.known_topics()?;
+            published = store.published(0)?.map_or(0, |published| published.epoch);
+            renewed = sinks_to_resend(store)?;
+        }
+        Ok(TopicCheck {
+            topics,
+            topology: topology.to_owned(),
+            fresh,
+            known,
+            published,
+            renewed,
+            kept: BTreeSet::new(),
+            wanted: Vec::new(),
+            now: BTreeMap::new(),
+        })
     }
 
-    /// Validates a sink's topic against the state's record, or creates it.
+    /// Validates a sink's topic against the sink and the state's record.
     ///
     /// # Errors
-    /// When the topic does not fit the sink, or is not the one that was written to before.
-    pub fn check_sink_topic(&mut self, sink: &Sink, kafka: &KafkaSink) -> Result<TopicInfo> {
+    /// When the topic does not fit the sink, is not the one that was written to before, or is missing and could
+    /// not be created.
+    pub fn check_sink_topic(&mut self, sink: &Sink, kafka: &KafkaSink) -> Result<()> {
         let topic = &kafka.topic;
         let renewed = self.renewed.contains(&sink.name);
         let bounds = self.topics.bounds(topic)?;
@@ -85,7 +106,7 @@ impl<'a> TopicCheck<'a> {
         }
         if let Some(bounds) = &bounds
             && !self.fresh
-            && let Some(other) = self.topics.other_writer(self.topology, topic, bounds)?
+            && let Some(other) = self.topics.other_writer(&self.topology, topic, bounds)?
         {
             return Err(ConnectorError::OtherWriter { topic: topic.clone(), other }.into());
         }
@@ -93,26 +114,26 @@ impl<'a> TopicCheck<'a> {
         if bounds.is_none() {
             spec.partitions = spec.partitions.or(self.known.get(topic).map(|known| known.partitions));
         }
-        let info = self.topics.ensure(&spec)?;
-        self.note_topic(topic, info.partitions, reached);
-        Ok(info)
+        self.topics.look(&spec)?;
+        self.wanted.push(WantedTopic { owner: format!("sink {}", sink.name), spec, reached });
+        Ok(())
     }
 
     /// The error for a broker that lost all its data, if the progress topic is gone as well as a sink's
     /// topic.
     fn wiped_broker(&self) -> Result<Option<ConnectorError>> {
-        if self.published == 0 || self.topics.partition_count(&progress_topic(self.topology))?.is_some() {
+        if self.published == 0 || self.topics.partition_count(&progress_topic(&self.topology))?.is_some() {
             return Ok(None);
         }
         let lost = Mismatch::LostData { marker: None, published: self.published };
         Ok(Some(ConnectorError::StateMismatch(lost)))
     }
 
-    /// Creates a dead-letter topic, or warns when it is not the one that was written to before.
+    /// Looks at the dead-letter topic of a source, and warns when it is not the one that was written to before.
     ///
     /// # Errors
-    /// When the topic cannot be created or read.
-    pub fn ensure_dead_letter_topic(&mut self, topic: &str) -> Result<TopicInfo> {
+    /// When the topic does not fit, or is missing and could not be created.
+    pub fn check_dead_letter_topic(&mut self, source: &str, topic: &str) -> Result<()> {
         let known = self.known.get(topic).cloned().unwrap_or_default();
         let mut spec = TopicSpec { name: topic.to_owned(), ..TopicSpec::default() };
         let bounds = self.topics.bounds(topic)?;
@@ -124,15 +145,27 @@ impl<'a> TopicCheck<'a> {
         if ends.is_none() && known.partitions > 0 {
             spec.partitions = Some(known.partitions);
         }
-        let info = self.topics.ensure(&spec)?;
-        self.note_topic(topic, info.partitions, if same.is_ok() { known.reached } else { Vec::new() });
-        Ok(info)
+        self.topics.look(&spec)?;
+        let owner = format!("dead letters of source {source}");
+        let reached = if same.is_ok() { known.reached } else { Vec::new() };
+        self.wanted.push(WantedTopic { owner, spec, reached });
+        Ok(())
     }
 
-    /// Notes a topic for the state's record.
-    fn note_topic(&mut self, topic: &str, partitions: i32, mut reached: Vec<i64>) {
-        reached.resize(partitions.max(0) as usize, 0);
-        self.now.insert(topic.to_owned(), KnownTopic { partitions, reached, lost: false });
+    /// Creates the topics that are missing. Returns all that were looked at, by name.
+    ///
+    /// # Errors
+    /// When one cannot be created or read.
+    pub fn create_topics(&mut self) -> Result<BTreeMap<String, TopicInfo>> {
+        let mut found = BTreeMap::new();
+        for WantedTopic { owner, spec, mut reached } in std::mem::take(&mut self.wanted) {
+            let info = self.topics.ensure(&spec).context(owner)?;
+            reached.resize(info.partitions.max(0) as usize, 0);
+            let known = KnownTopic { partitions: info.partitions, reached, lost: false };
+            self.now.insert(spec.name.clone(), known);
+            found.insert(spec.name, info);
+        }
+        Ok(found)
     }
 
     /// By topic, the epoch up to which the outbox is skipped because a resend after it holds all rows again.

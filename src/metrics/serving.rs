@@ -120,6 +120,11 @@ impl Serving {
         self.answers.add(change);
     }
 
+    /// Returns the number of bytes of answers that wait to be read.
+    pub fn answer_bytes(&self) -> u64 {
+        self.answers.get().max(0).unsigned_abs()
+    }
+
     /// Sets the number of open file descriptors and their limit.
     pub fn set_descriptors(&self, open: u64, limit: u64) {
         self.descriptors.with_label_values(&["open"]).set(open as i64);

@@ -1,4 +1,5 @@
-//! Output formats of a query's rows: a table for people, JSON and CSV for programs.
+//! Output formats of a query's rows: a table for people, also with a line for each column, JSON and CSV for
+//! programs.
 //!
 //! JSON is an array with one object a row and line, in column order; its values are those of JSON
 //! sinks (DECIMAL as string, BYTEA as base64, timestamps in ISO-8601). In CSV a NULL is an empty
@@ -31,6 +32,7 @@ pub fn answer_text(answer: &Answer, format: OutputFormat) -> Result<String> {
 pub fn write_answer(answer: &Answer, format: OutputFormat, out: &mut dyn Write) -> Result<()> {
     match format {
         OutputFormat::Table => write_table(answer, out),
+        OutputFormat::Expanded => write_expanded(answer, out),
         OutputFormat::Json => write_json(answer, out),
         OutputFormat::Csv => write_csv(answer, out),
     }
@@ -43,20 +45,50 @@ fn format_options<'a>() -> FormatOptions<'a> {
         .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.6fZ"))
 }
 
-fn write_table(answer: &Answer, out: &mut dyn Write) -> Result<()> {
-    let options = format_options()
+fn table_options<'a>() -> FormatOptions<'a> {
+    format_options()
         .with_null("NULL")
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
-        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.fZ"));
+        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.fZ"))
+}
+
+fn write_table(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     let mut batches = answer.batches.iter().map(spell_columns).collect::<Result<Vec<_>>>()?;
     if batches.is_empty() {
         batches.push(RecordBatch::new_empty(answer.schema.clone()));
     }
-    write!(out, "{}", pretty_format_batches_with_options(&batches, &options)?)?;
+    writeln!(out, "{}", pretty_format_batches_with_options(&batches, &table_options())?)?;
+    write_row_count(answer, out)
+}
+
+fn write_row_count(answer: &Answer, out: &mut dyn Write) -> Result<()> {
     let rows: usize = answer.batches.iter().map(RecordBatch::num_rows).sum();
     let plural = if rows == 1 { "" } else { "s" };
-    write!(out, "\n{rows} row{plural} at epoch {}\n", answer.epoch)?;
+    writeln!(out, "{rows} row{plural} at epoch {}", answer.epoch)?;
     Ok(())
+}
+
+/// Writes each row as a line for each column, below a line with the row's number.
+fn write_expanded(answer: &Answer, out: &mut dyn Write) -> Result<()> {
+    let names: Vec<&String> = answer.schema.fields().iter().map(|field| field.name()).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let options = table_options();
+    let mut number = 0;
+    for batch in &answer.batches {
+        let batch = spell_columns(batch)?;
+        let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            number += 1;
+            writeln!(out, "-[ RECORD {number} ]-")?;
+            for (name, column) in names.iter().zip(&columns) {
+                // A value of several lines stays to the right of the names.
+                let value = column.value(row).try_to_string()?.replace('\n', &format!("\n{:width$} | ", ""));
+                writeln!(out, "{name:width$} | {value}")?;
+            }
+        }
+    }
+    write_row_count(answer, out)
 }
 
 /// The batch with intervals and UUIDs as PostgreSQL writes them.

@@ -1,9 +1,8 @@
-//! The tables of a query: materialized views, and the system tables of schema `herald`.
+//! The tables of a query: materialized views, the system tables of schema `herald`, and `information_schema`.
 //!
 //! A table is read whole, and only if the query names it; the others are registered empty, so
-//! that `SHOW TABLES` and `information_schema` list them. An entry of a keyed view maps its key to the
-//! packed row; an entry of an unkeyed view maps the packed row to its count. Both keys begin with the
-//! key group.
+//! that they can be described. An entry of a keyed view maps its key to the packed row; an entry of an
+//! unkeyed view maps the packed row to its count. Both keys begin with the key group.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +22,8 @@ use schemas::{RowCodec, Rows, timestamptz};
 use state::{CatalogueEntry, Snapshot, StateTableKind, count_of};
 
 use super::budget::TableBudget;
-use super::dead_letters;
+use super::information_schema::{CATALOG, DEFAULT_SCHEMA, INFORMATION_SCHEMA, Listed};
+use super::{dead_letters, information_schema};
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8192;
@@ -82,6 +82,8 @@ impl Tables {
         tables.push(system_table("views", views_schema(), &wanted, &mut budget, views_of)?);
         let dead_letter_schema = dead_letters::table_schema();
         tables.push(system_table("dead_letter", dead_letter_schema, &wanted, &mut budget, dead_letters)?);
+        let lists = information_tables(&tables)?;
+        tables.extend(lists);
         let unknown = wanted
             .into_iter()
             .filter(|name| !name.starts_with("information_schema."))
@@ -90,9 +92,10 @@ impl Tables {
         Ok(Tables { epoch: snapshot.epoch(), unknown, tables })
     }
 
-    /// The names of all tables.
+    /// The names of all views and system tables.
     pub fn names(&self) -> Vec<String> {
-        self.tables.iter().map(QueryTable::full_name).collect()
+        let named = self.tables.iter().filter(|table| table.schema_name != Some(INFORMATION_SCHEMA));
+        named.map(QueryTable::full_name).collect()
     }
 
     /// The tables by name, as the planner takes them.
@@ -113,10 +116,12 @@ impl Tables {
 
     /// Registers the tables in a session.
     pub fn register(self, context: &SessionContext) -> Result<()> {
-        let catalog = context.catalog("datafusion").context("the query engine has no catalog")?;
-        catalog
-            .register_schema("herald", Arc::new(MemorySchemaProvider::new()))
-            .context("the query engine takes no schema")?;
+        let catalog = context.catalog(CATALOG).context("the query engine has no catalog")?;
+        for schema in ["herald", INFORMATION_SCHEMA] {
+            catalog
+                .register_schema(schema, Arc::new(MemorySchemaProvider::new()))
+                .context("the query engine takes no schema")?;
+        }
         for table in self.tables {
             let name = match table.schema_name {
                 Some(schema) => TableReference::partial(schema, table.name),
@@ -134,6 +139,28 @@ impl Tables {
         }
         Ok(())
     }
+}
+
+/// The tables of `information_schema`, which list all others.
+fn information_tables(tables: &[QueryTable]) -> Result<Vec<QueryTable>> {
+    let listed: Vec<Listed<'_>> = tables
+        .iter()
+        .map(|table| Listed {
+            schema_name: table.schema_name.unwrap_or(DEFAULT_SCHEMA),
+            name: &table.name,
+            columns: &table.schema,
+        })
+        .collect();
+    let list = |name: &str, rows: RecordBatch| QueryTable {
+        schema_name: Some(INFORMATION_SCHEMA),
+        name: name.to_owned(),
+        schema: rows.schema(),
+        batches: Some(vec![rows]),
+    };
+    Ok(vec![
+        list("tables", information_schema::tables_rows(&listed)?),
+        list("columns", information_schema::columns_rows(&listed)?),
+    ])
 }
 
 /// The tables that a statement names, as `schema.name` or `name`. A statement that is no SELECT is parsed by
@@ -176,7 +203,7 @@ fn view_rows(
     let mut scan = snapshot.iter(entry.id, &[])?;
     let served = Served::of(entry, &snapshot.committed().progress)?;
     while let Some((key, value)) = scan.next_entry()? {
-        let row = if entry.key.is_some() { value } else { key.get(1..).unwrap_or_default() };
+        let row = if entry.key.is_some() { value } else { schemas::without_group(key) };
         if let Some(served) = &served
             && !served.is_served(row)?
         {
@@ -243,7 +270,7 @@ pub fn system_schemas() -> Vec<(&'static str, &'static str, SchemaRef)> {
     vec![
         (
             "herald.views",
-            "The epoch that last changed each view, when it was committed, and its watermark.",
+            "The last committed epoch, which every view shows, its time, and the watermark of each view.",
             views_schema(),
         ),
         (
@@ -255,6 +282,16 @@ pub fn system_schemas() -> Vec<(&'static str, &'static str, SchemaRef)> {
             "herald.errors",
             "Rows that an expression fails on: they are missing in the view, and come back when they are corrected.",
             Arc::new(dataflows::runtime::state_tables::error_columns()),
+        ),
+        (
+            "information_schema.tables",
+            "The materialized views (of schema public) and the system tables (of schema herald).",
+            information_schema::tables_schema(),
+        ),
+        (
+            "information_schema.columns",
+            "Their columns, with the types of SQL.",
+            information_schema::columns_schema(),
         ),
     ]
 }
@@ -268,7 +305,7 @@ fn views_schema() -> SchemaRef {
     ]))
 }
 
-/// `herald.views`: the epoch that last changed each view, when it was committed, and its watermark.
+/// `herald.views`: the last committed epoch, which every view shows, its time, and the watermark of each view.
 fn system_views(snapshot: &Snapshot<'_>, budget: &mut TableBudget) -> Result<RecordBatch> {
     let progress = &snapshot.committed().progress;
     let views: Vec<_> = progress.views.iter().collect();

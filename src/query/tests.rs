@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use connectors::DeadLetter;
-use schemas::{Blobs, Outcome, RowCodec, Rows, key_group, schema_to_json, timestamptz};
+use schemas::{Blobs, Outcome, RowCodec, Rows, schema_to_json, timestamptz};
 use state::{
     Catalogue, CatalogueEntry, Commit, Counts, Progress, StateTableKind, StoreOptions, ViewProgress, Writes,
 };
@@ -36,7 +36,7 @@ fn keyed_schema() -> Schema {
 }
 
 fn grouped(key: &[u8]) -> Vec<u8> {
-    [&[key_group(key)], key].concat()
+    schemas::stored_key(key)
 }
 
 /// `champions(champion, games, win_rate, gold, seen)` with two rows, keyed.
@@ -114,7 +114,8 @@ fn state() -> Result<(tempfile::TempDir, Store)> {
     Ok((dir, store))
 }
 
-fn ask(sql: &str, wanted: OutputFormat) -> Result<String> {
+/// The answer to a query of the state.
+pub(super) fn ask(sql: &str, wanted: OutputFormat) -> Result<String> {
     // The store stays open, as in a running process.
     let (dir, store) = state()?;
     let answer = InProcessQueries::open(&dir.path().join("state"))?.answer(sql)?;
@@ -194,6 +195,53 @@ fn tables_that_are_not_read_are_known() -> Result<()> {
 }
 
 #[test]
+fn names_and_types_are_those_of_sql() -> Result<()> {
+    assert_eq!(
+        ask("DESCRIBE champions", OutputFormat::Csv)?,
+        "column_name,data_type,is_nullable\nchampion,VARCHAR,NO\ngames,BIGINT,NO\nwin_rate,DOUBLE,YES\n\
+         gold,\"DECIMAL(10, 2)\",YES\nseen,TIMESTAMPTZ,YES\n"
+    );
+    assert_eq!(
+        ask("SHOW TABLES", OutputFormat::Csv)?,
+        "table_catalog,table_schema,table_name,table_type\n\
+         herald,public,champions,MATERIALIZED VIEW\nherald,public,flags,MATERIALIZED VIEW\n\
+         herald,herald,errors,SYSTEM TABLE\nherald,herald,views,SYSTEM TABLE\nherald,herald,dead_letter,SYSTEM TABLE\n"
+    );
+    assert_eq!(
+        ask("SHOW COLUMNS FROM flags", OutputFormat::Csv)?,
+        "table_catalog,table_schema,table_name,column_name,data_type,is_nullable\n\
+         herald,public,flags,on,BOOLEAN,NO\n"
+    );
+    let columns = "SELECT ordinal_position AS n, column_name, data_type FROM information_schema.columns \
+                   WHERE table_schema = 'herald' AND table_name = 'views' ORDER BY ordinal_position LIMIT 2";
+    assert_eq!(ask(columns, OutputFormat::Csv)?, "n,column_name,data_type\n1,view,VARCHAR\n2,epoch,BIGINT\n");
+    let plan = ask("EXPLAIN SELECT champion FROM champions WHERE games > 3", OutputFormat::Json)?;
+    assert!(plan.contains("BIGINT(3)") && !plan.contains("Int64"), "{plan}");
+    Ok(())
+}
+
+#[test]
+fn an_expanded_answer_has_a_line_for_each_column() -> Result<()> {
+    let sql = "SELECT champion, games, gold FROM champions ORDER BY games";
+    assert_eq!(
+        ask(sql, OutputFormat::Expanded)?,
+        "-[ RECORD 1 ]-\nchampion | Ahri\ngames    | 3\ngold     | 12.50\n\
+         -[ RECORD 2 ]-\nchampion | Zed, the \"shadow\"\ngames    | 5\ngold     | NULL\n2 rows at epoch 4\n"
+    );
+    let lines = "SELECT 'a' || chr(10) || 'b' AS two, true AS t FROM champions WHERE games = 3";
+    let lines = ask(lines, OutputFormat::Expanded)?;
+    assert_eq!(lines, "-[ RECORD 1 ]-\ntwo | a\n    | b\nt   | true\n1 row at epoch 4\n");
+    Ok(())
+}
+
+#[test]
+fn a_comment_before_a_query_changes_nothing() -> Result<()> {
+    let sql = "-- of all\n/* champions */ SELECT {'x': max(games)} AS s FROM champions";
+    assert_eq!(ask(sql, OutputFormat::Json)?.replace('\n', ""), "[{\"s\":{\"x\":5}}]");
+    Ok(())
+}
+
+#[test]
 fn what_a_view_may_say_a_question_may_too() -> Result<()> {
     for (sql, answer) in [
         ("SELECT array_filter(array_agg(games), x -> x > 3) AS a FROM champions", "[{\"a\":[5]}]"),
@@ -222,6 +270,9 @@ fn mistakes_are_told_as_such() {
         ("COPY champions TO 'x.csv'", "the query cannot be run"),
         ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'x.csv'", "the query cannot be run"),
         ("SELECT * FROM 'x.csv'", "there is no view x.csv"),
+        ("SHOW ALL", "write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view"),
+        ("SHOW FUNCTIONS", "write SHOW TABLES, SHOW COLUMNS FROM view or DESCRIBE view"),
+        ("DESCRIBE champion", "there is no view champion. The state has champions, flags, "),
         ("SELECT 1 / 0", "the query cannot be run"),
         ("SELECT sum(9223372036854775807 - games) AS s FROM champions", "bigint out of range"),
         ("SELECT sum(9223372036854775807 - games) OVER () AS s FROM champions", "bigint out of range"),

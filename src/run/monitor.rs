@@ -1,14 +1,17 @@
-//! Background monitor of a running topology: the progress log line and the warning about stalled watermarks.
+//! Background monitor of a running topology: the progress log line, and warnings about rejected records and
+//! stalled watermarks.
 //!
 //! A source whose watermark has not advanced for 60 s while its records arrive is logged and exported with
 //! the partition that holds it back: until that partition's watermark advances, no window of the source
-//! closes.
+//! closes. Of rejected records the first of each source and outcome is a warning; all are counted in the
+//! progress line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use connectors::dead_letter::REJECTED;
 use fail::fail_point;
 
 use crate::driver::{DriverHandle, SourceStatus, Status};
@@ -29,6 +32,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
 /// Never.
 pub async fn monitor_status(handle: DriverHandle, metrics: Arc<Metrics>) -> Result<()> {
     let mut watermarks = StalledWatermarks::default();
+    let mut rejections = FirstRejections::default();
     let mut logged = (Instant::now(), 0);
     loop {
         fail_point!("watch.look");
@@ -36,6 +40,13 @@ pub async fn monitor_status(handle: DriverHandle, metrics: Arc<Metrics>) -> Resu
         metrics.set_broker_reachable(status.broker_ok);
         metrics.set_registry_circuit_open(schemas::registry_last_error().is_some());
         for source in &status.sources {
+            for (outcome, count) in rejections.check(source) {
+                tracing::warn!(
+                    "source {} has rejected records ({outcome}: {count}): herald dead-letter list --source {}",
+                    source.name,
+                    source.name
+                );
+            }
             let (held, newly) = watermarks.check(source, Instant::now());
             metrics.set_watermark_stalled(&source.name, held);
             if newly {
@@ -58,12 +69,15 @@ pub async fn monitor_status(handle: DriverHandle, metrics: Arc<Metrics>) -> Resu
 fn log_progress(status: &Status, (since, before): (Instant, u64)) -> u64 {
     let read: u64 = status.sources.iter().map(records_read).sum();
     let lag: i64 = status.sources.iter().map(|source| source.lag).sum();
+    let rejected: u64 =
+        status.sources.iter().flat_map(|source| rejected_records(source).into_iter().map(|(_, n)| n)).sum();
     let rate = read.saturating_sub(before) as f64 / since.elapsed().as_secs_f64().max(0.001);
     tracing::info!(
         epoch = status.epoch,
         published = status.published,
         read,
         records_per_s = rate.round() as u64,
+        rejected,
         lag,
         "running"
     );
@@ -72,6 +86,24 @@ fn log_progress(status: &Status, (since, before): (Instant, u64)) -> u64 {
 
 fn records_read(source: &SourceStatus) -> u64 {
     source.outcomes.values().sum()
+}
+
+/// Rejected records of a source, by outcome.
+fn rejected_records(source: &SourceStatus) -> [(&'static str, u64); 3] {
+    REJECTED.map(|outcome| (outcome.name(), source.outcomes.get(outcome.name()).copied().unwrap_or(0)))
+}
+
+/// Sources and outcomes of which a rejected record was reported.
+#[derive(Default)]
+struct FirstRejections(BTreeSet<(String, &'static str)>);
+
+impl FirstRejections {
+    /// The outcomes with rejected records that were not reported yet, with their number so far.
+    fn check(&mut self, source: &SourceStatus) -> Vec<(&'static str, u64)> {
+        let first =
+            |(outcome, n): &(&'static str, u64)| *n > 0 && self.0.insert((source.name.clone(), *outcome));
+        rejected_records(source).into_iter().filter(first).collect()
+    }
 }
 
 /// The last change of each source's watermark.
@@ -121,6 +153,18 @@ mod tests {
             watermark: Some(watermark.to_owned()),
             held_by: Some(3),
         }
+    }
+
+    #[test]
+    fn the_first_rejected_record_of_each_outcome_is_reported() {
+        let mut rejections = FirstRejections::default();
+        let mut source = source(5, "a");
+        assert!(rejections.check(&source).is_empty());
+        source.outcomes.insert("late", 2);
+        assert_eq!(rejections.check(&source), [("late", 2)]);
+        source.outcomes.extend([("late", 3), ("decode", 1)]);
+        assert_eq!(rejections.check(&source), [("decode", 1)]);
+        assert!(rejections.check(&source).is_empty());
     }
 
     #[test]

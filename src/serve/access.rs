@@ -191,7 +191,7 @@ impl Gate {
         let needed = if path == "/v1/backup" { Role::Administrator } else { Role::Reader };
         let held = self.access.role_of(headers);
         if held < needed {
-            return Some(self.refuse_role(held, needed));
+            return Some(self.refuse_role(held, needed, headers.contains_key(header::AUTHORIZATION)));
         }
         if path == "/metrics" {
             return None;
@@ -212,8 +212,8 @@ impl Gate {
         )))
     }
 
-    /// The response to a request whose role is too low.
-    fn refuse_role(&self, held: Role, needed: Role) -> Response {
+    /// The response to a request whose role is too low; `given` is true if it has a token.
+    fn refuse_role(&self, held: Role, needed: Role, given: bool) -> Response {
         if needed == Role::Administrator && self.access.admin.is_none() {
             let why =
                 "nobody may administer this process: start it with HERALD_ADMIN_TOKEN or --admin-token-file";
@@ -222,7 +222,12 @@ impl Gate {
         if held == Role::Reader {
             return failure(StatusCode::FORBIDDEN, "this token may read; the token to administer is needed");
         }
-        let why = "a token is needed: send the header Authorization: Bearer TOKEN";
+        let why = match given {
+            true => "this token is not the one of this process: herald's commands send HERALD_READ_TOKEN",
+            false => {
+                "a token is needed: send the header Authorization: Bearer TOKEN, or set HERALD_READ_TOKEN for herald's commands"
+            }
+        };
         ([(header::WWW_AUTHENTICATE, "Bearer")], failure(StatusCode::UNAUTHORIZED, why)).into_response()
     }
 }

@@ -1,163 +1,217 @@
-//! `herald demo --eject DIR`: writes the demo as files, to read, change and run.
+//! `herald demo --eject [DIR]`: writes the demo as a project, to read, change and run.
 //!
-//! `match_analytics.sql` is the topology as shipped, for Kafka. `demo.sql` is the same over files:
-//! `matches.jsonl` and `champions.jsonl` in, one JSON Lines file per sink out. `expected.csv` is the expected
-//! content of a view, and `test.sh` runs the topology and compares. A directory that is not empty is refused.
+//! `matches.sql` is the shipped topology over files, so that it runs with nothing installed;
+//! `matches_kafka.sql` is the same over Kafka. The data has records of every outcome. The scripts in `tests/`
+//! feed records of their own, and their expectations are filled in by running them, as `herald test --update`
+//! does. Existing files are not overwritten.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use connectors::Matches;
 use connectors::generate::matches::champion_record;
-use dataflows::sql::SqlFile;
+use connectors::{MatchOptions, Matches};
 
 use super::SQL;
-use crate::cli::OutputFormat;
-use crate::driver::{self, DriverConfig, DriverHandle};
+use crate::commands::init::write_new;
+use crate::commands::test::fill_expectations;
 use crate::exit::mistake;
-use crate::metrics::Metrics;
-use crate::query::{InProcessQueries, format};
-use crate::topology::Network;
-use crate::{run, topology};
 
 /// 2026-01-01T00:00:00Z, a fixed start of the matches: the files do not depend on the day.
 const START_MS: i64 = 1_767_225_600_000;
-const MATCHES: u64 = 2_000;
-const QUESTION: &str = "SELECT * FROM champion_hourly ORDER BY window_start, platform, champion_id";
+/// Generated matches.
+const MATCHES: u64 = 400;
+/// Time from the end of one match to the end of the next: the matches span several hours.
+const STEP_MS: i64 = 30_000;
 
-const TEST: &str = r#"#!/bin/sh
-# Runs demo.sql over the data beside it and compares a view with expected.csv.
-# After a change that is meant: mv .herald-test.csv expected.csv
-set -eu
-cd "$(dirname "$0")"
-HERALD=${HERALD:-herald}
-"$HERALD" run demo.sql --once --fresh --listen off --log-level error
-"$HERALD" query --name demo --format csv \
-  "QUESTION" > .herald-test.csv
-diff -u expected.csv .herald-test.csv
-rm .herald-test.csv
-echo "champion_hourly is as expected."
-"#;
+const README: &str = include_str!("project/README.md");
+/// The test scripts, with expectations that have no rows yet.
+const SCRIPTS: [(&str, &str); 5] = [
+    ("tests/duplicates.test.sql", include_str!("project/duplicates.test.sql")),
+    ("tests/corrections.test.sql", include_str!("project/corrections.test.sql")),
+    ("tests/late.test.sql", include_str!("project/late.test.sql")),
+    ("tests/invalid.test.sql", include_str!("project/invalid.test.sql")),
+    ("tests/windows.test.sql", include_str!("project/windows.test.sql")),
+];
+/// The beginning of both topologies.
+const HEADER: &str = "\
+-- Match analytics: finished League of Legends matches in, hourly champion performance and all-time
+-- player performance out.
+--
+-- A record of a match is an envelope around the body of Riot's match-v5. Matches are fetched more than
+-- once and corrected later: the greatest `fetched_at` of a match wins, whatever order its records come
+-- in. Field names match columns without regard to case.
+--
+";
 
-/// Writes the demo to `dir`.
+/// Writes the project to `dir`.
+///
+/// # Errors
+/// When one of its files exists, or cannot be written.
 pub fn write_files(dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let mut held = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
-    if held.next().is_some() {
+    let files = project_files();
+    if let Some(path) = files.iter().map(|(name, _)| dir.join(name)).find(|path| path.exists()) {
         return Err(mistake(format!(
-            "{} is not empty. Name a directory that is, or does not exist yet",
-            dir.display()
+            "{} exists, and nothing is overwritten. Name a directory that is empty or does not exist yet: herald demo --eject DIR",
+            path.display()
         )));
     }
-    let sql = replace_kafka_by_files(SQL);
-    let write = |name: &str, bytes: &[u8]| {
-        let path = dir.join(name);
-        std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    for folder in ["data", "tests"] {
+        let path = dir.join(folder);
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    }
+    for (name, text) in &files {
+        write_new(&dir.join(name), text)?;
+    }
+    let filled = SCRIPTS.iter().try_for_each(|(name, _)| fill_expectations(&dir.join(name)));
+    if filled.is_err() {
+        // Half a project would be in the way of the next try.
+        for (name, _) in &files {
+            let _ = std::fs::remove_file(dir.join(name));
+        }
+    }
+    filled.context("the tests of the project do not run: please report it")?;
+    let (place, cd) = match dir == Path::new(".") {
+        true => ("this directory".to_owned(), String::new()),
+        false => (dir.display().to_string(), format!("  cd {}\n", dir.display())),
     };
-    write("match_analytics.sql", SQL.as_bytes())?;
-    write("demo.sql", sql.as_bytes())?;
-    write("matches.jsonl", &generate_matches())?;
-    write("champions.jsonl", &generate_champions())?;
-    write("test.sh", TEST.replace("QUESTION", QUESTION).as_bytes())?;
-    make_executable(&dir.join("test.sh"))?;
-    write("expected.csv", expected_csv(dir, &sql)?.as_bytes())?;
     println!(
-        "The demo is in {0}. Try:\n  cd {0}\n  ./test.sh\n  herald explain demo.sql\n  herald query --name demo \"SELECT * FROM player_alltime ORDER BY kills DESC LIMIT 10\"",
-        dir.display()
+        "The demo is a project in {place}: README.md says what is there and what to edit first. Next:\n{cd}  \
+         herald check matches.sql         every mistake, with its place\n  \
+         herald test tests                duplicates, corrections, late and invalid records, windows\n  \
+         herald run matches.sql --once    all results, and the outcome of every record\n  \
+         herald query \"SELECT * FROM player_alltime ORDER BY kills DESC LIMIT 10\""
     );
     Ok(())
 }
 
-/// The topology with files in place of Kafka topics. `${DATA:-.}` is the directory of the data.
-fn replace_kafka_by_files(sql: &str) -> String {
+/// The files of the project, by their path in it.
+fn project_files() -> Vec<(&'static str, String)> {
+    let mut files = vec![
+        ("README.md", README.to_owned()),
+        ("matches.sql", files_topology()),
+        ("matches_kafka.sql", kafka_topology()),
+        ("data/matches.jsonl", match_lines()),
+        ("data/champions.jsonl", champion_lines()),
+    ];
+    files.extend(SCRIPTS.map(|(name, text)| (name, text.to_owned())));
+    files
+}
+
+/// The statements of the shipped topology, with a bound on the time for which a match can be corrected: beyond
+/// it a match is late.
+fn statements() -> String {
+    let begin = SQL.find("CREATE TABLE").unwrap_or_default();
+    SQL[begin..].replace(
+        "WITH (\n  connector = 'kafka', topic = 'match.completed',",
+        "-- A match can be corrected for a day. One that ended longer ago when it comes is late.\n\
+         WITH (\n  connector = 'kafka', topic = 'match.completed', retention = '1 day',",
+    )
+}
+
+/// The topology over Kafka.
+fn kafka_topology() -> String {
+    format!(
+        "{HEADER}-- It reads from Kafka and writes to Kafka: KAFKA_BOOTSTRAP names the brokers. matches.sql is the\n\
+         -- same over files.\n\n{}",
+        statements()
+    )
+}
+
+/// The topology with files in place of topics.
+fn files_topology() -> String {
     const BOOTSTRAP: &str = "\n  properties.bootstrap.server = '${KAFKA_BOOTSTRAP:-127.0.0.1:9092}',";
-    let mut sql = sql
+    let mut sql = statements()
         .replace(BOOTSTRAP, "")
         .replace(",\n  dead_letter.topic = 'herald.dead_letter'", "")
         .replace("\n  topic.partitions = '4',", "");
-    for (topic, file) in [
-        ("match.completed", "matches.jsonl"),
-        ("champion", "champions.jsonl"),
-        ("analytics.computed.champion_hourly", "champion_hourly.out.jsonl"),
-        ("analytics.computed.player_alltime", "player_alltime.out.jsonl"),
+    for (topic, options) in [
+        ("match.completed", "path = 'data/matches.jsonl', follow = 'true'"),
+        ("champion", "path = 'data/champions.jsonl', follow = 'true'"),
+        ("analytics.computed.champion_hourly", "path = 'champion_hourly.out.jsonl'"),
+        ("analytics.computed.player_alltime", "path = 'player_alltime.out.jsonl'"),
     ] {
-        sql = sql.replace(
-            &format!("connector = 'kafka', topic = '{topic}'"),
-            &format!("connector = 'file', path = '${{DATA:-.}}/{file}'"),
-        );
+        let kafka = format!("connector = 'kafka', topic = '{topic}'");
+        sql = sql.replace(&kafka, &format!("connector = 'file', {options}"));
     }
-    sql
+    format!(
+        "{HEADER}-- It reads files and writes files, so it runs with nothing installed. `follow` waits for lines that\n\
+         -- are added. matches_kafka.sql is the same over Kafka.\n\n{sql}"
+    )
 }
 
-fn generate_matches() -> Vec<u8> {
-    let matches = Matches::new(super::match_options(START_MS));
-    let mut lines = Vec::new();
-    for offset in 0..MATCHES {
-        matches.write_record(offset, &mut lines);
-        lines.push(b'\n');
-    }
-    lines
+/// The matches, as lines: those of the generator, and one whose duration cannot be.
+fn match_lines() -> String {
+    let options = match_options();
+    let sound = MatchOptions { duplicates: 0.0, corrections: 0.0, late: 0.0, broken: 0.0, ..options.clone() };
+    let matches = Matches::new(options);
+    let mut lines: Vec<String> = (0..MATCHES).map(|offset| match_line(&matches, offset)).collect();
+    let last = match_line(&Matches::new(sound), MATCHES);
+    lines.push(last.replacen("\"gameDuration\":", "\"gameDuration\":99", 1));
+    lines.concat()
 }
 
-fn generate_champions() -> Vec<u8> {
-    let count = super::match_options(START_MS).champions;
-    let lines: Vec<String> = (1..=count).map(|number| champion_record(number).1 + "\n").collect();
-    lines.concat().into_bytes()
+/// Matches of the demo with fewer players, farther apart, and more broken ones.
+fn match_options() -> MatchOptions {
+    MatchOptions { players: 200, step_ms: STEP_MS, broken: 0.01, ..super::match_options(START_MS) }
 }
 
-/// Runs the ejected topology once and queries the view that the test compares.
-fn expected_csv(dir: &Path, sql: &str) -> Result<String> {
-    let scratch = tempfile::tempdir().context("cannot create a temporary directory")?;
-    let data = scratch.path().join("data");
-    std::fs::create_dir(&data).context("cannot create a temporary directory")?;
-    for name in ["matches.jsonl", "champions.jsonl"] {
-        std::fs::copy(dir.join(name), data.join(name)).with_context(|| format!("cannot copy {name}"))?;
-    }
-    let file = SqlFile { name: "demo.sql".to_owned(), text: sql.to_owned() };
-    let variables = topology::Variables::only(&[("DATA", &data.display().to_string())]);
-    let state_dir = scratch.path().join("state");
-    let config = DriverConfig {
-        plan: topology::plan_topology(&[file], &variables, Network::Refused)?,
-        name: "demo".to_owned(),
-        state_dir: state_dir.clone(),
-        workers: run::default_workers().min(2),
-        epoch_interval: Duration::from_millis(100),
-        once: true,
-        close_windows: false,
-        fresh: false,
-        skip_lost_records: false,
-        memory: crate::driver::budget::DEFAULT_BYTES,
-    };
-    driver::run(config, Arc::new(Metrics::new("demo")?), DriverHandle::default())?;
-    let answer = InProcessQueries::open(&state_dir)?.answer(QUESTION)?;
-    format::answer_text(&answer, OutputFormat::Csv)
+fn match_line(matches: &Matches, offset: u64) -> String {
+    let mut line = Vec::new();
+    matches.write_record(offset, &mut line);
+    line.push(b'\n');
+    String::from_utf8_lossy(&line).into_owned()
 }
 
-#[cfg(unix)]
-fn make_executable(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("cannot make {} executable", path.display()))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &Path) -> Result<()> {
-    Ok(())
+fn champion_lines() -> String {
+    (1..=match_options().champions).map(|number| champion_record(number).1 + "\n").collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use connectors::generate::matches::RecordKind;
+    use dataflows::plan::Plan;
+    use dataflows::sql::SqlFile;
+
     use super::*;
+    use crate::topology::{Network, Variables, plan_topology};
+
+    fn plan(text: String) -> Result<std::sync::Arc<Plan>> {
+        let file = SqlFile { name: "matches.sql".to_owned(), text };
+        plan_topology(&[file], &Variables::only(&[]), Network::Refused)
+    }
 
     #[test]
-    fn the_ejected_topology_knows_nothing_of_kafka() -> Result<()> {
-        let sql = replace_kafka_by_files(SQL);
-        assert!(!sql.contains("KAFKA") && !sql.contains("'kafka'"), "{sql}");
-        let file = SqlFile { name: "demo.sql".to_owned(), text: sql };
-        let plan = topology::plan_topology(&[file], &topology::Variables::only(&[]), Network::Refused)?;
-        assert_eq!(plan.sources.len() + plan.sinks.len(), 4);
+    fn both_topologies_have_the_same_parts() -> Result<()> {
+        let (files, kafka) = (files_topology(), kafka_topology());
+        assert!(!files.contains("KAFKA") && !files.contains("'kafka'"), "{files}");
+        assert!(!kafka.contains("'file'") && !kafka.contains("Avro"), "{kafka}");
+        for sql in [files, kafka] {
+            let plan = plan(sql)?;
+            assert_eq!((plan.sources.len(), plan.views.len(), plan.sinks.len()), (2, 2, 2));
+            let retained = plan.sources.iter().filter_map(|source| source.keyed.as_ref()?.retention_us);
+            assert_eq!(retained.collect::<Vec<_>>(), [86_400_000_000]);
+        }
         Ok(())
+    }
+
+    #[test]
+    fn the_data_has_records_of_every_kind() -> Result<()> {
+        let matches = Matches::new(match_options());
+        let kinds: Vec<RecordKind> = (0..MATCHES).map(|offset| matches.kind_at(offset)).collect();
+        let has = |wanted: fn(&RecordKind) -> bool| kinds.iter().any(wanted);
+        assert!(has(|kind| matches!(kind, RecordKind::Duplicate(_))));
+        assert!(has(|kind| matches!(kind, RecordKind::Correction(_))));
+        assert!(has(|kind| *kind == RecordKind::Late) && has(|kind| *kind == RecordKind::Broken));
+        let lines = match_lines();
+        let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap_or_default())?;
+        assert!(last["match"]["info"]["gameDuration"].as_i64() > Some(14_400), "{last}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_readme_names_every_file() {
+        for (name, _) in project_files() {
+            assert!(name == "README.md" || README.contains(&format!("`{name}`")), "{name}");
+        }
     }
 }

@@ -1,289 +1,223 @@
-//! Inference of a source's columns from JSON records.
+//! Inference of a source's columns and key from a sample of its records.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-/// The common type of all values seen so far.
-#[derive(Clone, Debug, PartialEq)]
-enum Kind {
-    Unknown,
-    Boolean,
-    Whole,
-    Double,
-    Text,
-    Time,
-    Struct(Vec<Column>),
-    List(Box<Kind>),
-    /// Values of several kinds, or objects of too many fields.
-    Json,
+use super::keys::{KeyedRecord, RecordKey};
+use super::kinds::{Kind, Tally};
+use super::names::{identifier, is_id_name};
+
+/// A record of the sample: the bytes of its key and of its value.
+#[derive(Clone, Debug, Default)]
+pub struct SampleRecord {
+    /// The key, if it has one.
+    pub key: Option<Vec<u8>>,
+    /// The value; None for a null.
+    pub value: Option<Vec<u8>>,
 }
 
-/// A column, or a field of a struct.
-#[derive(Clone, Debug, PartialEq)]
+/// A column.
+#[derive(Clone, Debug)]
 pub struct Column {
     /// Its name in the records.
     pub name: String,
     kind: Kind,
     required: bool,
+    /// Number of records with a value of another type.
+    misfits: usize,
 }
 
 /// Columns that fit a sample of records.
 #[derive(Debug)]
 pub struct Sample {
-    /// The records that they fit, by their place; the others are no JSON objects.
+    /// The records that they fit, by their place.
     pub fitting: Vec<usize>,
+    /// Number of JSON objects that they do not fit.
+    pub misfits: usize,
+    /// Number of records that are no JSON objects, without those that delete a row.
+    pub others: usize,
     /// The columns, in the order in which they were first seen.
     pub columns: Vec<Column>,
-    /// A column named like an id whose values are all present and all different.
-    pub key: Option<String>,
+    /// The key columns: those of the records' keys, else a column named like an id whose values are all present
+    /// and all different, else none.
+    pub key: Vec<String>,
+    /// The records' keys, if they are the table's.
+    pub record_key: Option<RecordKey>,
     /// A column of timestamps that are all present.
     pub time: Option<String>,
 }
 
-/// Most fields of an object; one with more becomes a JSONB column.
-const MAX_FIELDS: usize = 200;
-/// Words that must be quoted as names of columns.
-const RESERVED: [&str; 72] = [
-    "all",
-    "and",
-    "any",
-    "array",
-    "as",
-    "asc",
-    "between",
-    "by",
-    "case",
-    "cast",
-    "check",
-    "column",
-    "constraint",
-    "create",
-    "cross",
-    "current",
-    "default",
-    "desc",
-    "distinct",
-    "drop",
-    "else",
-    "end",
-    "except",
-    "exists",
-    "false",
-    "fetch",
-    "filter",
-    "for",
-    "from",
-    "full",
-    "group",
-    "having",
-    "in",
-    "inner",
-    "insert",
-    "intersect",
-    "interval",
-    "into",
-    "is",
-    "join",
-    "lateral",
-    "left",
-    "like",
-    "limit",
-    "natural",
-    "not",
-    "null",
-    "offset",
-    "on",
-    "or",
-    "order",
-    "outer",
-    "over",
-    "partition",
-    "primary",
-    "right",
-    "row",
-    "rows",
-    "select",
-    "set",
-    "some",
-    "table",
-    "then",
-    "to",
-    "true",
-    "union",
-    "unique",
-    "user",
-    "using",
-    "values",
-    "when",
-    "where",
-];
-
 impl Sample {
-    /// Infers the columns of these records; records that are no JSON objects are passed over.
+    /// Infers the columns and the key of these records.
     ///
     /// # Errors
-    /// The reason why the first record does not fit, if none does.
-    pub fn of<'a>(records: impl Iterator<Item = &'a [u8]>) -> Result<Sample, String> {
-        let (mut kind, mut fitting, mut reason) = (Kind::Unknown, Vec::new(), String::new());
-        let mut values: HashMap<String, HashSet<String>> = HashMap::new();
-        for (at, record) in records.enumerate() {
-            let value = serde_json::from_slice(record).unwrap_or_else(|error| {
-                reason = format!("record {} is no JSON: {error}", at + 1);
-                Value::Null
-            });
-            let Value::Object(fields) = &value else {
-                if reason.is_empty() {
-                    reason = format!("record {} is no JSON object, so it has no columns", at + 1);
-                }
-                continue;
-            };
-            for (name, value) in fields.iter().filter(|(_, value)| value.is_string() || value.is_i64()) {
-                values.entry(name.clone()).or_default().insert(value.to_string());
-            }
-            kind = merge_kinds(kind, kind_of(&value));
-            fitting.push(at);
-        }
+    /// The reason, if no record has columns.
+    pub fn of(records: &[SampleRecord]) -> Result<Sample, String> {
+        let mut objects = parse_objects(records)?;
+        let mut tally = Tally::default();
+        objects.iter().flatten().for_each(|fields| tally.add_object(fields));
+        let Kind::Struct(kinds) = tally.kind() else {
+            return Err("the records have no fields, or too many for columns".to_owned());
+        };
+        let mut columns: Vec<Column> = kinds.iter().map(Column::new).collect();
+        let present = objects.iter().flatten().count();
+        let fitting = keep_fitting(&mut objects, &mut columns);
         if fitting.is_empty() {
-            return Err(reason);
+            return Err("no record has the types that most values of each field have".to_owned());
         }
-        let count = fitting.len();
-        let Kind::Struct(mut columns) = kind else {
-            return Err("the records have too many fields for columns".to_owned());
-        };
-        let unique = |column: &&mut Column| {
-            column.required
+        let sampled: Vec<&Map<String, Value>> = objects.iter().flatten().collect();
+        let is_id = |column: &&Column| {
+            is_id_name(&column.name)
                 && matches!(column.kind, Kind::Text | Kind::Whole)
-                && values.get(&column.name).is_some_and(|seen| seen.len() == count)
+                && is_unique(&column.name, &sampled)
         };
-        let named_id = |name: &str| name == "id" || name.ends_with("_id") || name.ends_with("Id");
-        let key = columns.iter_mut().filter(|column| named_id(&column.name)).find(unique);
-        let key = key.map(|column| identifier(&column.name));
-        let is_time = |column: &&Column| column.required && column.kind == Kind::Time;
-        let time = columns.iter().find(is_time).map(|column| identifier(&column.name));
+        let id = columns.iter().find(is_id).map(|column| column.name.clone());
+        let found = keyed_records(records, &objects).and_then(|keyed| RecordKey::find(&keyed, &kinds));
+        // Keys that repeat beside an id that does not say where a record goes, not which row it replaces.
+        let record_key = found.filter(|key| key.deletes > 0 || key.repeats == 0 || id.is_none());
+        let key = record_key.as_ref().map_or_else(|| Vec::from_iter(id), |key| key.columns.clone());
+        let is_time = |column: &&Column| column.kind == Kind::Time && is_present(&column.name, &sampled);
+        let time = columns.iter().find(is_time).map(|column| column.name.clone());
+        columns.extend(record_key.iter().flat_map(|key| &key.added).map(Column::new));
         // A field that is present in the sample may be missing later: only the key and the time are NOT NULL.
         for column in &mut columns {
-            let name = Some(identifier(&column.name));
-            column.required = name == key || name == time;
+            column.required = key.contains(&column.name) || time.as_ref() == Some(&column.name);
         }
-        Ok(Sample { fitting, columns, key, time })
+        let deletes = record_key.as_ref().map_or(0, |key| key.deletes);
+        Ok(Sample {
+            misfits: present - fitting.len(),
+            others: records.len() - present - deletes,
+            fitting,
+            columns,
+            key: key.iter().map(|name| identifier(name)).collect(),
+            record_key,
+            time: time.map(|name| identifier(&name)),
+        })
     }
 }
 
 impl Column {
-    /// The column in the syntax of CREATE SOURCE.
+    fn new((name, kind): &(String, Kind)) -> Column {
+        Column { name: name.clone(), kind: kind.clone(), required: false, misfits: 0 }
+    }
+
+    /// The column in the syntax of CREATE SOURCE, below a comment if records do not fit it.
     pub fn sql(&self) -> String {
         let required = if self.required { " NOT NULL" } else { "" };
-        format!("{} {}{required}", identifier(&self.name), self.kind.sql())
+        let note = match self.misfits {
+            0 => String::new(),
+            1 => "  -- In 1 record of the sample it has another type.\n".to_owned(),
+            n => format!("  -- In {n} records of the sample it has another type.\n"),
+        };
+        format!("{note}  {} {}{required}", identifier(&self.name), self.kind.sql())
     }
 }
 
-impl Kind {
-    fn sql(&self) -> String {
-        match self {
-            Kind::Boolean => "BOOLEAN".to_owned(),
-            Kind::Whole => "BIGINT".to_owned(),
-            Kind::Double => "DOUBLE PRECISION".to_owned(),
-            Kind::Text | Kind::Unknown => "VARCHAR".to_owned(),
-            Kind::Time => "TIMESTAMPTZ".to_owned(),
-            Kind::Json => "JSONB".to_owned(),
-            Kind::List(item) => format!("{}[]", item.sql()),
-            Kind::Struct(fields) => {
-                let fields = fields.iter().map(|f| format!("{} {}", identifier(&f.name), f.kind.sql()));
-                format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
+/// The fields of each record; None for one that is no JSON object.
+///
+/// # Errors
+/// The reason why the first record has none, if no record has any.
+fn parse_objects(records: &[SampleRecord]) -> Result<Vec<Option<Map<String, Value>>>, String> {
+    let mut reason = None;
+    let mut objects = Vec::with_capacity(records.len());
+    for (at, record) in records.iter().enumerate() {
+        let parsed = record.value.as_deref().map(serde_json::from_slice::<Value>);
+        let told = match parsed {
+            Some(Ok(Value::Object(fields))) => {
+                objects.push(Some(fields));
+                continue;
+            }
+            Some(Ok(_)) => format!("record {} is no JSON object, so it has no columns", at + 1),
+            Some(Err(error)) => format!("record {} is no JSON: {error}", at + 1),
+            None => format!("record {} has no value", at + 1),
+        };
+        objects.push(None);
+        reason = reason.or(Some(told));
+    }
+    match reason {
+        Some(reason) if objects.iter().all(Option::is_none) => Err(reason),
+        _ => Ok(objects),
+    }
+}
+
+/// The places of the objects that fit the columns. The others are dropped, and counted at the columns that
+/// they do not fit.
+fn keep_fitting(objects: &mut [Option<Map<String, Value>>], columns: &mut [Column]) -> Vec<usize> {
+    let mut fitting = Vec::new();
+    for (at, object) in objects.iter_mut().enumerate() {
+        let Some(fields) = object else { continue };
+        let mut fits = true;
+        for column in columns.iter_mut() {
+            if fields.get(&column.name).is_some_and(|value| !column.kind.fits(value)) {
+                column.misfits += 1;
+                fits = false;
             }
         }
-    }
-}
-
-/// A name in SQL: quoted if it would otherwise be folded or misread.
-fn identifier(name: &str) -> String {
-    if is_plain_name(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
-
-/// Tells whether SQL reads a name as it is written, without quotes.
-pub fn is_plain_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && !RESERVED.contains(&name)
-}
-
-/// The type of one value.
-fn kind_of(value: &Value) -> Kind {
-    match value {
-        Value::Null => Kind::Unknown,
-        Value::Bool(_) => Kind::Boolean,
-        Value::Number(number) if number.is_i64() => Kind::Whole,
-        Value::Number(_) => Kind::Double,
-        Value::String(text) if is_time(text) => Kind::Time,
-        Value::String(_) => Kind::Text,
-        Value::Array(items) => {
-            Kind::List(Box::new(items.iter().map(kind_of).fold(Kind::Unknown, merge_kinds)))
-        }
-        Value::Object(fields) if fields.is_empty() || fields.len() > MAX_FIELDS => Kind::Json,
-        Value::Object(fields) => {
-            let column = |(name, value): (&String, &Value)| Column {
-                name: name.clone(),
-                kind: kind_of(value),
-                required: !value.is_null(),
-            };
-            Kind::Struct(fields.iter().map(column).collect())
+        match fits {
+            true => fitting.push(at),
+            false => *object = None,
         }
     }
+    fitting
 }
 
-/// Tells whether a text is a date and a time of day with a zone.
-fn is_time(text: &str) -> bool {
-    let zoned = text.ends_with('Z') || text.get(19..).is_some_and(|rest| rest.contains(['+', '-']));
-    text.contains(['T', ' ']) && zoned && schemas::types::time::parse_timestamp(text).is_some()
+/// The records with their keys; None if one has no key.
+fn keyed_records<'a>(
+    records: &'a [SampleRecord],
+    objects: &'a [Option<Map<String, Value>>],
+) -> Option<Vec<KeyedRecord<'a>>> {
+    let keyed = |(record, object): (&'a SampleRecord, &'a Option<Map<String, Value>>)| {
+        let key = record.key.as_deref()?;
+        Some(KeyedRecord { key, fields: object.as_ref(), deletes: record.value.is_none() })
+    };
+    records.iter().zip(objects).map(keyed).collect()
 }
 
-/// The common type of two types.
-fn merge_kinds(left: Kind, right: Kind) -> Kind {
-    match (left, right) {
-        (Kind::Unknown, other) | (other, Kind::Unknown) => other,
-        (Kind::Whole, Kind::Double) | (Kind::Double, Kind::Whole) => Kind::Double,
-        (Kind::Time, Kind::Text) | (Kind::Text, Kind::Time) => Kind::Text,
-        (Kind::List(left), Kind::List(right)) => Kind::List(Box::new(merge_kinds(*left, *right))),
-        (Kind::Struct(left), Kind::Struct(right)) => merge_fields(left, right),
-        (left, right) if left == right => left,
-        _ => Kind::Json,
-    }
+/// Tells whether every record has a value of the field.
+fn is_present(name: &str, records: &[&Map<String, Value>]) -> bool {
+    records.iter().all(|fields| fields.get(name).is_some_and(|value| !value.is_null()))
 }
 
-fn merge_fields(mut left: Vec<Column>, mut right: Vec<Column>) -> Kind {
-    for column in &mut left {
-        match right.iter().position(|other| other.name == column.name) {
-            Some(at) => {
-                let other = right.remove(at);
-                column.kind = merge_kinds(std::mem::replace(&mut column.kind, Kind::Unknown), other.kind);
-                column.required &= other.required;
-            }
-            None => column.required = false,
-        }
-    }
-    left.extend(right.into_iter().map(|column| Column { required: false, ..column }));
-    if left.len() > MAX_FIELDS { Kind::Json } else { Kind::Struct(left) }
+/// Tells whether every record has a value of the field, each another one.
+fn is_unique(name: &str, records: &[&Map<String, Value>]) -> bool {
+    let values = records.iter().filter_map(|fields| fields.get(name));
+    let distinct: HashSet<String> = values.map(Value::to_string).collect();
+    is_present(name, records) && distinct.len() == records.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sql(records: &[&str]) -> Vec<String> {
-        let sample = Sample::of(records.iter().map(|record| record.as_bytes())).unwrap();
-        sample.columns.iter().map(Column::sql).collect()
+    /// Records without keys.
+    fn of_values(values: &[&str]) -> Result<Sample, String> {
+        of_records(&values.iter().map(|value| (None, Some(*value))).collect::<Vec<_>>())
+    }
+
+    fn of_records(records: &[(Option<&str>, Option<&str>)]) -> Result<Sample, String> {
+        let bytes = |text: &Option<&str>| text.map(|text| text.as_bytes().to_vec());
+        let records: Vec<SampleRecord> = records
+            .iter()
+            .map(|(key, value)| SampleRecord { key: bytes(key), value: bytes(value) })
+            .collect();
+        Sample::of(&records)
+    }
+
+    fn sql(sample: &Sample) -> Vec<String> {
+        sample.columns.iter().map(|column| column.sql().trim_start().to_owned()).collect()
     }
 
     #[test]
     fn columns_fit_all_records() {
-        let found = sql(&[
+        let sample = of_values(&[
             r#"{"id":1,"order":"a","n":1,"at":"2026-01-01T00:00:00Z","tags":["x"],"p":{"x":1}}"#,
             r#"{"id":2,"order":"b","n":1.5,"at":"2026-01-01T00:00:01+02:00","tags":[],"p":{"x":null,"Y":true}}"#,
             r#"{"id":3,"order":null,"n":null,"at":"2026-01-01 00:00:00Z","mixed":1,"e":{}}"#,
-        ]);
+        ])
+        .unwrap();
         assert_eq!(
-            found,
+            sql(&sample),
             [
                 "id BIGINT NOT NULL",
                 "\"order\" VARCHAR",
@@ -299,14 +233,64 @@ mod tests {
 
     #[test]
     fn a_key_is_unique_and_a_record_is_an_object() {
-        let of = |records: &[&str]| Sample::of(records.iter().map(|record| record.as_bytes()));
+        assert_eq!(of_values(&[r#"{"order_id":"a"}"#, r#"{"order_id":"b"}"#]).unwrap().key, ["order_id"]);
+        assert!(of_values(&[r#"{"order_id":"a"}"#, r#"{"order_id":"a"}"#]).unwrap().key.is_empty());
+        let mixed = of_values(&["x", r#"{"a":1}"#, "[1]"]).unwrap();
+        assert_eq!((mixed.fitting, mixed.others, mixed.misfits), (vec![1], 2, 0));
+        assert!(of_values(&["[1]"]).unwrap_err().contains("no JSON object"));
+        assert!(of_values(&["x"]).unwrap_err().contains("record 1 is no JSON"));
+    }
+
+    #[test]
+    fn an_odd_record_in_a_thousand_is_rejected() {
+        let mut values: Vec<String> =
+            (0..999).map(|n| format!(r#"{{"id":{n},"at":"2026-01-01T00:00:00Z"}}"#)).collect();
+        values.push(r#"{"id":"n/a","at":"2026-01-01T00:00:00Z"}"#.to_owned());
+        let sample = of_values(&values.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        assert_eq!((sample.fitting.len(), sample.misfits, sample.others), (999, 1, 0));
+        // It has no part in the key.
+        assert_eq!(sample.key, ["id"]);
         assert_eq!(
-            of(&[r#"{"order_id":"a"}"#, r#"{"order_id":"b"}"#]).unwrap().key.as_deref(),
-            Some("order_id")
+            sql(&sample),
+            [
+                "-- In 1 record of the sample it has another type.\n  id BIGINT NOT NULL",
+                "at TIMESTAMPTZ NOT NULL"
+            ]
         );
-        assert_eq!(of(&[r#"{"order_id":"a"}"#, r#"{"order_id":"a"}"#]).unwrap().key, None);
-        assert_eq!(of(&["x", r#"{"a":1}"#, "[1]"]).unwrap().fitting, [1]);
-        assert!(of(&["[1]"]).unwrap_err().contains("no JSON object"));
-        assert!(of(&["x"]).unwrap_err().contains("record 1 is no JSON"));
+    }
+
+    #[test]
+    fn keys_of_records_are_keys_of_the_table() {
+        let (one, two) = (r#"{"name":"a","n":1}"#, r#"{"name":"b","n":2}"#);
+        let sample =
+            of_records(&[(Some("a"), Some(one)), (Some("b"), Some(two)), (Some("a"), None)]).unwrap();
+        assert_eq!((&sample.key[..], sample.others), (&["name".to_owned()][..], 0));
+        assert_eq!(sql(&sample), ["name VARCHAR NOT NULL", "n BIGINT"]);
+        assert_eq!(sample.record_key.map(|key| key.deletes), Some(1));
+        // A key may hold a column that no value has.
+        let sample =
+            of_records(&[(Some(r#"{"Id":1}"#), Some(one)), (Some(r#"{"Id":2}"#), Some(one))]).unwrap();
+        assert_eq!(sample.key, ["\"Id\""]);
+        assert_eq!(sql(&sample), ["name VARCHAR", "n BIGINT", "\"Id\" BIGINT NOT NULL"]);
+        // A record without a key leaves its table without one, and a null value is then no row.
+        let sample = of_records(&[(Some("a"), Some(one)), (None, Some(two)), (Some("a"), None)]).unwrap();
+        assert_eq!((sample.key.len(), sample.record_key.is_none(), sample.others), (0, true, 1));
+    }
+
+    #[test]
+    fn keys_that_repeat_beside_an_id_are_not_the_tables() {
+        let events = [
+            (Some("anna"), Some(r#"{"event_id":1,"player":"anna"}"#)),
+            (Some("anna"), Some(r#"{"event_id":2,"player":"anna"}"#)),
+        ];
+        let sample = of_records(&events).unwrap();
+        assert_eq!((&sample.key[..], sample.record_key), (&["event_id".to_owned()][..], None));
+        // With a delete among them they are.
+        let sample = of_records(&[&events[..], &[(Some("anna"), None)]].concat()).unwrap();
+        assert_eq!(sample.key, ["player"]);
+        // Without an id there is no other key.
+        let moves = [r#"{"player":"anna","x":1}"#, r#"{"player":"anna","x":2}"#];
+        let sample = of_records(&moves.map(|value| (Some("anna"), Some(value)))).unwrap();
+        assert_eq!(sample.record_key.map(|key| key.repeats), Some(1));
     }
 }

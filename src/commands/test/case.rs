@@ -102,7 +102,7 @@ fn topology_files(path: &Path, name: &str, script: &Script) -> Result<Vec<SqlFil
     let (mut files, mut mistakes) = (vec![], vec![]);
     for word in &script.topologies {
         let file = dir.join(&word.text);
-        match std::fs::read_to_string(&file) {
+        match topology::read_text(&file) {
             Ok(text) => files.push(SqlFile { name: file.display().to_string(), text }),
             Err(error) => mistakes.push(SqlError {
                 file: name.to_owned(),
