@@ -25,6 +25,8 @@ use std::sync::{Arc, LazyLock};
 use arrow::datatypes::Field;
 use datafusion_expr::{AggregateUDF, ScalarUDF, Volatility, WindowUDF};
 
+use eval::about::Family;
+
 /// The functions by name, aliases included.
 pub(crate) struct Functions {
     scalars: BTreeMap<String, Arc<ScalarUDF>>,
@@ -49,6 +51,20 @@ const VOLATILE: [&str; 8] = [
     "clock_timestamp",
     "statement_timestamp",
     "transaction_timestamp",
+];
+
+/// The lines of the reference pages about the scalar functions, by family.
+pub(crate) const ABOUT: &[Family] = &[
+    ("Text", &[text::ABOUT, text::format::ABOUT, text::like::ABOUT]),
+    ("Regular expressions", &[text::regex::ABOUT]),
+    ("Bytes", &[text::bytes::ABOUT]),
+    ("Numbers", &[number::ABOUT]),
+    ("Angles", &[number::ABOUT_ANGLES]),
+    ("Times", &[time::ABOUT]),
+    ("JSONB", &[json::ABOUT]),
+    ("Arrays", &[array::ABOUT, array::ABOUT_COMPARISONS, eval::registry::ABOUT_ARRAYS]),
+    ("Values and structs", &[eval::registry::ABOUT_VALUES]),
+    ("Series", &[sets::series::ABOUT]),
 ];
 
 /// The one set of functions.
@@ -172,5 +188,26 @@ mod tests {
             assert!(FUNCTIONS.scalar(name).is_none(), "{name}");
         }
         assert!(FUNCTIONS.scalar("date_trunc").is_some());
+    }
+
+    #[test]
+    fn every_function_has_one_line() {
+        let scalars: Vec<_> = ABOUT.iter().flat_map(|(_, tables)| tables.iter().copied()).collect();
+        let kinds = [
+            (FUNCTIONS.scalar_names(), scalars),
+            (FUNCTIONS.aggregate_names(), vec![aggregates::ABOUT]),
+            (FUNCTIONS.window_names(), vec![windows::ranks::ABOUT]),
+        ];
+        for (known, tables) in kinds {
+            let lines = tables.iter().flat_map(|table| table.iter());
+            let mut named: Vec<&str> = lines.flat_map(|line| line.names.split(' ')).collect();
+            named.sort_unstable();
+            let without: Vec<&String> = known.iter().filter(|name| !named.contains(&name.as_str())).collect();
+            assert!(without.is_empty(), "write a line in the ABOUT beside their table: {without:?}");
+            let twice: Vec<_> = named.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+            assert!(twice.is_empty(), "two lines for one name: {twice:?}");
+            named.retain(|name| !known.iter().any(|other| other == name));
+            assert!(named.is_empty(), "a line for functions that are not there: {named:?}");
+        }
     }
 }

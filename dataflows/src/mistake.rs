@@ -46,10 +46,24 @@ impl Mistake {
             file: files.get(self.pos.file).map_or_else(|| "topology".to_owned(), |f| f.name.clone()),
             line: self.pos.line,
             column: self.pos.column,
-            message: self.message,
-            hint: self.hint,
+            message: name_invisible(self.message),
+            hint: self.hint.map(name_invisible),
         }
     }
+}
+
+/// Writes characters that nobody sees as `U+200B`: a message about one would not show it.
+fn name_invisible(text: String) -> String {
+    let invisible = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t')
+            || matches!(c, '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{2064}' | '\u{feff}')
+    };
+    if !text.contains(invisible) {
+        return text;
+    }
+    let shown = |c: char| if invisible(c) { format!("U+{:04X}", u32::from(c)) } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 impl std::error::Error for Mistake {}
@@ -143,5 +157,11 @@ mod tests {
             error.render(&files),
             "a.sql:2:4: unknown type INTT\n  2 | \ta INTT\n    | \t  ^\n  did you mean INT?"
         );
+    }
+
+    #[test]
+    fn an_invisible_character_is_named() {
+        let mistake = Mistake::new(Pos::default(), "found `\u{200b}`\tand `\0`").named(&[]);
+        assert_eq!(mistake.message, "found `U+200B`\tand `U+0000`");
     }
 }

@@ -145,6 +145,22 @@ pub struct Rel {
     pub owner: String,
 }
 
+impl Rel {
+    /// A relation of which nothing but operator and columns is known yet.
+    pub fn new(op: Op, schema: SchemaRef, owner: &str) -> Rel {
+        Rel {
+            op,
+            schema,
+            unique: vec![],
+            paired: vec![],
+            append_only: false,
+            inputs_expire: false,
+            durable: false,
+            owner: owner.to_owned(),
+        }
+    }
+}
+
 /// Two columns of which each determines the other in the same way in every row: the second is the first
 /// moved by a constant time, or both are NULL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -545,6 +561,8 @@ pub struct Sink {
     pub key_encoding: Encoding,
     /// ENCODE options.
     pub encode_options: BTreeMap<String, String>,
+    /// KEY ENCODE options; default to the value's where both have one encoding.
+    pub key_encode_options: BTreeMap<String, String>,
     /// Key columns: UPSERT's primary key, DEBEZIUM's, or PLAIN's `key`. Empty for none.
     pub key: Vec<usize>,
     /// The name of the Avro record: that of the view, or one that is given.

@@ -29,6 +29,17 @@ pub use compile::compile;
 pub use parse::bounds::{bounded, same_tokens};
 pub use parse::parse;
 
+/// Tables of the dialect, for the reference pages of the documentation.
+pub mod reference {
+    mod functions;
+    mod statements;
+    mod types;
+
+    pub use functions::{FunctionEntry, functions};
+    pub use statements::{StatementEntry, statements};
+    pub use types::{TypeEntry, types};
+}
+
 /// Names of the scalar functions that a query may call, aliases included. A test of each can be told by it.
 pub fn scalar_functions() -> Vec<String> {
     crate::functions::FUNCTIONS.scalar_names()

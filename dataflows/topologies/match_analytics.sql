@@ -5,7 +5,7 @@
 -- fetched more than once and corrected later: the greatest `fetched_at` of a match wins, whatever
 -- order its records come in. Field names match columns without regard to case.
 --
--- The Avro variant beside this file differs in FORMAT clauses only.
+-- Herald's source has the same over Avro: match_analytics_avro.sql differs in FORMAT clauses only.
 
 CREATE TABLE matches (
   event_id   VARCHAR,

@@ -18,11 +18,121 @@ use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
+use super::eval::about::{About, called};
 use super::json::aggregate as json;
 use super::json::aggregate::{ARRAY, OBJECT};
 use super::types::herald_type;
 use crate::plan::AggFunc;
 use picks::{ARG_MAX, ARG_MIN, MODE, PERCENTILE_DISC};
+
+/// The lines of the reference pages about the aggregates that can be maintained.
+pub(crate) const ABOUT: &[About] = &[
+    called(
+        "count",
+        &["count(*) -> BIGINT", "count(any) -> BIGINT"],
+        "Number of rows, or of values that are not NULL.",
+    ),
+    called(
+        "sum",
+        &[
+            "sum(integer) -> BIGINT",
+            "sum(DECIMAL) -> DECIMAL",
+            "sum(DOUBLE) -> DOUBLE",
+            "sum(INTERVAL) -> INTERVAL",
+        ],
+        "Sum; of DOUBLE the exact one, rounded once.",
+    ),
+    called(
+        "avg mean",
+        &["avg(DOUBLE) -> DOUBLE", "avg(DECIMAL) -> DECIMAL", "avg(INTERVAL) -> INTERVAL"],
+        "Mean; of DOUBLE the exact one, rounded once.",
+    ),
+    called("min", &["min(T) -> T"], "The least value."),
+    called("max", &["max(T) -> T"], "The greatest value."),
+    called("bool_and every", &["bool_and(BOOLEAN) -> BOOLEAN"], "True if all values are true."),
+    called("bool_or", &["bool_or(BOOLEAN) -> BOOLEAN"], "True if a value is true."),
+    called("var_pop var_population", &["var_pop(DOUBLE) -> DOUBLE"], "Variance of a population."),
+    called("var_samp var var_sample variance", &["var_samp(DOUBLE) -> DOUBLE"], "Variance of a sample."),
+    called("stddev_pop", &["stddev_pop(DOUBLE) -> DOUBLE"], "Standard deviation of a population."),
+    called("stddev_samp stddev", &["stddev_samp(DOUBLE) -> DOUBLE"], "Standard deviation of a sample."),
+    called(
+        "covar_pop",
+        &["covar_pop(DOUBLE, DOUBLE) -> DOUBLE"],
+        "Covariance of a population: `covar_pop(y, x)`.",
+    ),
+    called("covar_samp covar", &["covar_samp(DOUBLE, DOUBLE) -> DOUBLE"], "Covariance of a sample."),
+    called("corr", &["corr(DOUBLE, DOUBLE) -> DOUBLE"], "Correlation."),
+    called(
+        "regr_slope",
+        &["regr_slope(DOUBLE, DOUBLE) -> DOUBLE"],
+        "Slope of the line through the points: `regr_slope(y, x)`.",
+    ),
+    called("regr_intercept", &["regr_intercept(DOUBLE, DOUBLE) -> DOUBLE"], "Value of the line at x = 0."),
+    called("regr_r2", &["regr_r2(DOUBLE, DOUBLE) -> DOUBLE"], "Square of the correlation."),
+    called("regr_count", &["regr_count(DOUBLE, DOUBLE) -> BIGINT"], "Number of pairs without NULL."),
+    called("regr_avgx", &["regr_avgx(DOUBLE, DOUBLE) -> DOUBLE"], "Mean of x."),
+    called("regr_avgy", &["regr_avgy(DOUBLE, DOUBLE) -> DOUBLE"], "Mean of y."),
+    called("regr_sxx", &["regr_sxx(DOUBLE, DOUBLE) -> DOUBLE"], "Sum of the squares of x less its mean."),
+    called("regr_syy", &["regr_syy(DOUBLE, DOUBLE) -> DOUBLE"], "Sum of the squares of y less its mean."),
+    called(
+        "regr_sxy",
+        &["regr_sxy(DOUBLE, DOUBLE) -> DOUBLE"],
+        "Sum of the products of both, each less its mean.",
+    ),
+    called(
+        "approx_distinct",
+        &["approx_distinct(any) -> BIGINT"],
+        "Number of distinct values, exactly: `count(DISTINCT x)`.",
+    ),
+    called("array_agg", &["array_agg(T ORDER BY any) -> T[]"], "Array of the values."),
+    called(
+        "string_agg",
+        &["string_agg(VARCHAR, ', ' ORDER BY any) -> VARCHAR"],
+        "The values as one text with a constant between them.",
+    ),
+    called("jsonb_agg", &["jsonb_agg(any ORDER BY any) -> JSONB"], "Array of the values."),
+    called(
+        "jsonb_object_agg",
+        &["jsonb_object_agg(VARCHAR, any ORDER BY any) -> JSONB"],
+        "Object of names and values.",
+    ),
+    called("first_value", &["first_value(T ORDER BY any) -> T"], "The first value."),
+    called("last_value", &["last_value(T ORDER BY any) -> T"], "The last value."),
+    called("any_value", &["any_value(T) -> T"], "The least value that is not NULL."),
+    called(
+        "arg_min min_by",
+        &["arg_min(T, any) -> T"],
+        "The value of the row with the least second argument.",
+    ),
+    called(
+        "arg_max max_by",
+        &["arg_max(T, any) -> T"],
+        "The value of the row with the greatest second argument.",
+    ),
+    called(
+        "mode",
+        &["mode() WITHIN GROUP (ORDER BY T) -> T"],
+        "The most frequent value, the first of several.",
+    ),
+    called(
+        "median approx_median",
+        &["median(DOUBLE) -> DOUBLE", "median(DECIMAL) -> DECIMAL"],
+        "The value in the middle, exactly.",
+    ),
+    called(
+        "percentile_cont quantile_cont approx_percentile_cont",
+        &["percentile_cont(0.5) WITHIN GROUP (ORDER BY DOUBLE) -> DOUBLE"],
+        "The value at a share of the way, exactly, between two neighbours where it is there.",
+    ),
+    called(
+        "percentile_disc quantile_disc",
+        &["percentile_disc(0.5) WITHIN GROUP (ORDER BY T) -> T"],
+        "The first value at or behind a share of the way.",
+    ),
+    called("bit_and", &["bit_and(integer) -> integer"], "The bits that are set in all values."),
+    called("bit_or", &["bit_or(integer) -> integer"], "The bits that are set in a value."),
+    called("bit_xor", &["bit_xor(integer) -> integer"], "The bits that are set in an odd number of values."),
+];
 
 /// Aggregates that need the rows of their group. The first four also depend on the order of those rows (see
 /// [`is_ordered`]).

@@ -16,11 +16,12 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion_common::{Result, exec_err};
 
+use super::eval::about::{About, about};
 use super::eval::own::{Def, Gives, Kind, batch, list_of};
 use super::eval::value::lists;
 use compare::ComparedItems;
 
-pub(super) use compare::TABLE as COMPARISONS;
+pub(super) use compare::{ABOUT as ABOUT_COMPARISONS, TABLE as COMPARISONS};
 
 use Kind::Items as Array_;
 use Kind::{Int, Item, List};
@@ -76,6 +77,46 @@ pub(super) const TABLE: &[Def] = &[
     batch("herald_slice", &[List, Int, Int], Gives::Like(0), slice_items).total(),
 ];
 
+/// The lines of the reference pages about these functions.
+pub(super) const ABOUT: &[About] = &[
+    about(
+        "array_append list_append array_push_back list_push_back",
+        "The array with an item behind it; `||` is the same.",
+    ),
+    about(
+        "array_prepend list_prepend array_push_front list_push_front",
+        "The array with an item before it; `||` is the same.",
+    ),
+    about("array_cat array_concat list_cat list_concat", "The items of all arrays; `||` is the same."),
+    about("array_length", "Number of items, or length of a dimension, NULL where it is missing."),
+    about("list_length", "Number of items."),
+    about("array_upper", "Upper bound of a dimension."),
+    about("array_lower", "Lower bound of a dimension, which is 1."),
+    about("cardinality", "Number of items, those of nested arrays in place of these."),
+    about("array_ndims list_ndims", "Number of dimensions."),
+    about("array_dims list_dims", "Bounds of the dimensions as text: `[1:2][1:3]`."),
+    about(
+        "array_position list_position array_indexof list_indexof",
+        "Place of the first item that is equal, from 1, or from a given place on; else NULL.",
+    ),
+    about("array_positions list_positions", "Places of all items that are equal."),
+    about(
+        "array_remove list_remove array_remove_all list_remove_all",
+        "The array without the items that are equal.",
+    ),
+    about(
+        "array_replace list_replace array_replace_all list_replace_all",
+        "The array with another item for each that is equal.",
+    ),
+    about(
+        "array_insert list_insert",
+        "The array with an item put in at a place, from 1, or from -1 backwards.",
+    ),
+    about("array_first list_first", "The first item. With a lambda, see below."),
+    about("array_last list_last", "The last item."),
+    about("trim_array", "The array without its last n items."),
+];
+
 fn item_type(args: &[DataType]) -> Result<DataType> {
     match args.first() {
         Some(DataType::List(item)) => Ok(item.data_type().clone()),
@@ -120,12 +161,12 @@ fn add_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
 
 fn concat_lists(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     by_row(row_count(args), of, |row| {
-        let parts: Vec<ArrayRef> = args
-            .iter()
-            .map(|a| a.as_list::<i32>())
-            .filter(|a| !a.is_null(row))
-            .map(|a| a.value(row))
-            .collect();
+        let mut parts = Vec::with_capacity(args.len());
+        for list in args.iter().map(|arg| arg.as_list::<i32>()) {
+            if !list.is_null(row) {
+                parts.push(list.value(row));
+            }
+        }
         if parts.is_empty() { Ok(None) } else { concat_arrays(&parts).map(Some) }
     })
 }

@@ -1,5 +1,6 @@
 //! Evaluation of functions, row by row, and their values as text.
 
+pub(crate) mod about;
 pub(crate) mod by_row;
 pub(crate) mod cast;
 pub(crate) mod own;

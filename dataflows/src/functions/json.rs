@@ -27,6 +27,7 @@ use datafusion_expr::{
     TypeSignature, Volatility,
 };
 
+use super::eval::about::{About, about, called};
 use args::{ArgColumns, names_of};
 use out::JsonColumnBuilder;
 
@@ -130,6 +131,45 @@ impl JsonDef {
     }
 }
 
+/// The lines of the reference pages about these functions.
+pub(crate) const ABOUT: &[About] = &[
+    about(
+        "jsonb_extract_path json_extract_path",
+        "The part at a path of names and numbers; `#>` is the same.",
+    ),
+    about(
+        "jsonb_extract_path_text json_extract_path_text",
+        "The part at a path, as text; `#>>` is the same.",
+    ),
+    about("jsonb_contains", "True if the first value contains the second; `@>` is the same."),
+    about("jsonb_contained", "True if the second value contains the first; `<@` is the same."),
+    about("jsonb_exists", "True if a name is a member or an element; `?` is the same."),
+    about("jsonb_exists_any", "True if any of the names is; `?|` is the same."),
+    about("jsonb_exists_all", "True if all of the names are; `?&` is the same."),
+    about("jsonb_typeof json_typeof", "Kind of the value: object, array, string, number, boolean or null."),
+    about("jsonb_array_length json_array_length", "Number of elements of an array."),
+    about("jsonb_concat", "Two objects or arrays as one; `||` is the same."),
+    about("jsonb_delete", "The value without members of these names, or without element n; `-` is the same."),
+    about("jsonb_delete_path", "The value without the part at a path; `#-` is the same."),
+    about(
+        "jsonb_set",
+        "The value with another part at a path; added if missing, unless the last argument is false.",
+    ),
+    about(
+        "jsonb_insert",
+        "The value with a part put in before a path; behind it, if the last argument is true.",
+    ),
+    about("jsonb_strip_nulls json_strip_nulls", "The value without the members that are null."),
+    about("jsonb_pretty", "The value as text with line breaks."),
+    called("to_jsonb", &["to_jsonb(any) -> JSONB"], "The value as JSONB."),
+    called(
+        "jsonb_build_object",
+        &["jsonb_build_object(VARCHAR, any, ...) -> JSONB"],
+        "Object of names and values in turn.",
+    ),
+    called("jsonb_build_array", &["jsonb_build_array(any, ...) -> JSONB"], "Array of the arguments."),
+];
+
 /// Returns all functions over JSONB.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let tables = [access::FUNCTIONS, search::FUNCTIONS, change::FUNCTIONS, cast::FUNCTIONS];
@@ -204,6 +244,26 @@ impl JsonUdf {
         }
         Ok(())
     }
+}
+
+/// Returns the arguments and the result of a function of this folder's tables, as the reference pages show
+/// them; None for another function.
+pub(crate) fn overloads(function: &ScalarUDF) -> Option<Vec<(String, String)>> {
+    let def = function.inner().downcast_ref::<JsonUdf>()?.def;
+    let word = |takes: &Takes| match takes {
+        Takes::Json => "JSONB",
+        Takes::Name | Takes::Text => "VARCHAR",
+        Takes::Number => "BIGINT",
+        Takes::Names => "VARCHAR[]",
+        Takes::Flag => "BOOLEAN",
+        Takes::Step => "VARCHAR / BIGINT / VARCHAR[]",
+    };
+    let mut words: Vec<String> = def.takes.iter().map(|takes| word(takes).to_owned()).collect();
+    for optional in &mut words[def.least..] {
+        *optional = format!("[{optional}]");
+    }
+    words.extend(def.more.then(|| "...".to_owned()));
+    Some(vec![(words.join(", "), schemas::sql_type(&def.gives.field("")))])
 }
 
 /// Returns the operator that a function implements, or else its own name.

@@ -15,11 +15,12 @@ mod write;
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue};
 
+use super::eval::about::{About, about, called};
 use super::eval::own::{Answer, Def, Gives, Kind, def};
 use super::eval::value::{Out, Value};
 use decimal::{decimal_type, overflow, parse, rescale, scale};
 
-pub(super) use angle::TABLE as ANGLES;
+pub(super) use angle::{ABOUT as ABOUT_ANGLES, TABLE as ANGLES};
 
 use Kind::{Decimal, Double, Int, Real, Same};
 
@@ -119,6 +120,41 @@ pub(super) const TABLE: &[Def] = &[
     def("bit_not", &[Same], Gives::Like(0), |v, _| Ok(Out::Int(!v[0].int()))).total(),
     def("<<", &[Same, Int], Gives::Like(0), |v, of| shift_bits(v, of, i64::wrapping_shl, i32::wrapping_shl)),
     def(">>", &[Same, Int], Gives::Like(0), |v, of| shift_bits(v, of, i64::wrapping_shr, i32::wrapping_shr)),
+];
+
+/// The lines of the reference pages about these functions.
+pub(super) const ABOUT: &[About] = &[
+    about("abs", "Absolute value; `@ n` is the same."),
+    about("sign", "-1, 0 or 1."),
+    about("signum", "-1, 0 or 1, as DOUBLE."),
+    about("round", "The number rounded, to a whole one or to n digits behind the point."),
+    about("trunc truncate", "The number cut, to a whole one or to n digits behind the point."),
+    about("ceil ceiling", "The least whole number that is not less."),
+    about("floor", "The greatest whole number that is not greater."),
+    about("mod", "Remainder, with the sign of the dividend; `%` is the same."),
+    about("div", "Whole part of a quotient."),
+    about("power pow", "A number to the power of another; `^` is the same."),
+    about("sqrt", "Square root; `|/ n` is the same."),
+    about("cbrt", "Cube root; `||/ n` is the same."),
+    about("exp", "e to the power of a number."),
+    about("ln", "Natural logarithm."),
+    about("log", "Logarithm to base 10, or to a base: `log(base, x)`."),
+    about("log10", "Logarithm to base 10."),
+    about("log2", "Logarithm to base 2."),
+    about("pi", "The number pi."),
+    about("gcd", "Greatest common divisor."),
+    about("lcm", "Least common multiple."),
+    about("factorial", "Product of the numbers from 1 to n, which is at most 33."),
+    about("width_bucket", "Number of the bucket of a value, of n equal ones between two bounds."),
+    about("isnan", "True for NaN."),
+    about("iszero", "True for 0."),
+    about("nanvl", "The first argument, or the second where it is NaN."),
+    about("bit_not", "Every bit turned around; `~ n` is the same."),
+    called(
+        "to_number",
+        &["to_number(VARCHAR, '999.99') -> DECIMAL"],
+        "The number in a text, read by a constant pattern as in PostgreSQL.",
+    ),
 ];
 
 fn out_of_range(of: &str) -> String {

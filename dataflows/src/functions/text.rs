@@ -11,6 +11,7 @@ pub(crate) mod regex;
 
 use std::collections::BTreeMap;
 
+use super::eval::about::{About, about};
 use super::eval::own::{Answer, Def, Gives, Kind, def};
 use super::eval::value::{Out, Value};
 
@@ -100,6 +101,58 @@ pub(super) const TABLE: &[Def] = &[
     .total(),
     def("herald_cut", &[Text, Int], Gives::Text, |v, _| Ok(truncate_chars(v[0].text(), v[1].int()).into()))
         .total(),
+];
+
+/// The lines of the reference pages about these functions.
+pub(super) const ABOUT: &[About] = &[
+    about("length", "Number of characters of a text, of bytes of a BYTEA."),
+    about("char_length character_length", "Number of characters."),
+    about("octet_length", "Number of bytes."),
+    about("bit_length", "Number of bits."),
+    about("upper", "The text in capitals."),
+    about("lower", "The text in small letters."),
+    about("initcap", "The text with a capital at the beginning of each word."),
+    about("reverse", "The characters from last to first."),
+    about(
+        "trim btrim",
+        "The text without blanks, or the given characters, at both ends: `trim(BOTH c FROM s)`.",
+    ),
+    about("ltrim", "The text without them at its beginning: `trim(LEADING c FROM s)`."),
+    about("rtrim", "The text without them at its end: `trim(TRAILING c FROM s)`."),
+    about("left", "The first n characters; all but the last n if n is negative."),
+    about("right", "The last n characters; all but the first n if n is negative."),
+    about(
+        "lpad",
+        "The text filled up to n characters at its beginning, with blanks or a given text; cut to n.",
+    ),
+    about("rpad", "The text filled up to n characters at its end, with blanks or a given text; cut to n."),
+    about("repeat", "The text n times."),
+    about("replace", "The text with each occurrence of the second argument replaced by the third."),
+    about(
+        "translate",
+        "The text with each character of the second argument replaced by the third's at its place.",
+    ),
+    about("split_part", "Field n, from 1, of the text split at a separator; from the end if n is negative."),
+    about("strpos position", "Place of a part, from 1, or 0: `strpos(s, part)`, `position(part IN s)`."),
+    about("instr", "Place of a part, from 1, or 0."),
+    about("substr", "The part from place n on, from 1, of a given length."),
+    about(
+        "substring",
+        "The same, `substring(s FROM n FOR m)`; by a regular expression, its first match or group.",
+    ),
+    about("overlay", "The text with another in place of a part: `overlay(s PLACING t FROM n FOR m)`."),
+    about("starts_with", "True if the text begins with another; `^@` is the same."),
+    about("ends_with", "True if the text ends with another."),
+    about("contains", "True if the text contains another."),
+    about("ascii", "Code point of the first character; 0 for an empty text."),
+    about("chr", "The character of a code point."),
+    about("to_hex", "An integer in hexadecimal digits."),
+    about("levenshtein", "Edit distance of two texts of at most 255 characters."),
+    about(
+        "substr_index substring_index",
+        "The text before separator n; behind it, from the end, if n is negative.",
+    ),
+    about("find_in_set", "Place of a text in a list with commas between, from 1, or 0."),
 ];
 
 /// Refuses a result of `length` bytes from arguments of `from` bytes.

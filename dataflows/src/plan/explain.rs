@@ -4,9 +4,10 @@
 //! whether that state is durable or recomputed; it shows no option that could hold a secret. A
 //! fingerprint is the hash of the canonical text of a relation and all below it: two plans with the
 //! same fingerprint keep the same state. The address of a broker is not part of it; the topic that is
-//! read or written is.
+//! read or written is. What is shown has SQL's words in place of the engine's (`words`).
 
 mod fingerprint;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -85,6 +86,24 @@ struct OperatorText {
     op: &'static str,
     detail: String,
 }
+
+/// Name and arguments of a relation's operator as they are shown.
+fn shown_operator(plan: &Plan, rel: &Rel) -> OperatorText {
+    let OperatorText { op, detail } = operator_text(plan, rel);
+    let op = match op {
+        "Close" => "EmitOnWindowClose",
+        "Fold" => "RowAggregate",
+        "Lookup" => "LookupJoin",
+        "LeftLookup" => "LeftLookupJoin",
+        "Within" => "TemporalFilter",
+        other => other,
+    };
+    let detail = detail.replace(PROCTIME_TEXT, "as of processing time (not reproducible on recomputation)");
+    OperatorText { op, detail: words::readable(&detail) }
+}
+
+/// Canonical text of the time of a join as of PROCTIME().
+const PROCTIME_TEXT: &str = "as it is in the epoch (exempt from what recomputation guarantees)";
 
 /// Name and arguments of a relation's operator. Fingerprints hash this text: it must stay as it is.
 fn operator_text(plan: &Plan, rel: &Rel) -> OperatorText {
@@ -208,10 +227,7 @@ fn temporal_join_text(plan: &Plan, rel: &Rel) -> (&'static str, String) {
     let on = if on.is_empty() { "every row".to_owned() } else { format!("on {}", on.join(" and ")) };
     let named = |side: &RelId, column: &usize| plan.rels[*side].schema.field(*column).name().clone();
     let (name, when) = match when {
-        When::ProcTime => (
-            if *outer { "LeftLookup" } else { "Lookup" },
-            "as it is in the epoch (exempt from what recomputation guarantees)".to_owned(),
-        ),
+        When::ProcTime => (if *outer { "LeftLookup" } else { "Lookup" }, PROCTIME_TEXT.to_owned()),
         When::AsOf { left: l, right: r, nearest } => {
             let which = match (nearest.forward, nearest.strict) {
                 (false, true) => ("latest", "before"),
@@ -258,7 +274,7 @@ fn state_text(plan: &Plan, rel: &Rel) -> Option<String> {
             format!("every row {of}, in order")
         }
         Op::GroupRows { .. } => {
-            "what the aggregates read of every row of each group, and its count".to_owned()
+            "the aggregates' arguments of every row of each group, with its count".to_owned()
         }
         Op::Join { left, right, residual: Some(residual), null_equal: false, .. }
             if interval::band(residual, &plan.rels[*left].schema, &plan.rels[*right].schema).is_some() =>
@@ -269,12 +285,11 @@ fn state_text(plan: &Plan, rel: &Rel) -> Option<String> {
             "the rows of both sides in one group, on one worker".to_owned()
         }
         Op::Join { .. } => "the rows of both sides by join key".to_owned(),
-        Op::EmitOnClose { .. } => "rows that are not final".to_owned(),
-        Op::TemporalFilter { until, .. } if until.is_empty() => "rows that are yet to come in".to_owned(),
-        Op::TemporalFilter { .. } => "rows that are in or yet to come in".to_owned(),
+        Op::EmitOnClose { .. } => "rows that are not final yet".to_owned(),
+        Op::TemporalFilter { until, .. } if until.is_empty() => "rows that do not pass yet".to_owned(),
+        Op::TemporalFilter { .. } => "rows that pass or will pass".to_owned(),
         Op::TemporalJoin { left, when: When::ProcTime, .. } => {
-            let found =
-                if plan.rels[*left].append_only { "" } else { ", and what each row of the left found" };
+            let found = if plan.rels[*left].append_only { "" } else { ", and the matches of each left row" };
             format!("the rows of the right side by join key{found}")
         }
         Op::TemporalJoin { .. } => "the rows of both sides by join key and time".to_owned(),
@@ -343,11 +358,11 @@ fn expiry_text(plan: &Plan, id: RelId) -> String {
         return format!("dropped once {}{but}", parts.join(", and "));
     }
     match &rel.op {
-        Op::EmitOnClose { .. } => return "dropped when they come out".to_owned(),
+        Op::EmitOnClose { .. } => return "dropped when they are emitted".to_owned(),
         Op::TemporalFilter { until, .. } if until.is_empty() => {
-            return "dropped when they come in".to_owned();
+            return "dropped when they pass".to_owned();
         }
-        Op::TemporalFilter { .. } => return "dropped when they leave".to_owned(),
+        Op::TemporalFilter { .. } => return "dropped when they no longer pass".to_owned(),
         _ => {}
     }
     let source = match rel.op {
@@ -355,7 +370,7 @@ fn expiry_text(plan: &Plan, id: RelId) -> String {
         _ => None,
     };
     match source.and_then(|s| s.keyed.as_ref()?.retention_us) {
-        Some(us) => format!("forgotten {} below the watermark of the partition", length_text(us)),
+        Some(us) => format!("dropped once {} below the watermark of the partition", length_text(us)),
         None => "kept for ever".to_owned(),
     }
 }
@@ -389,19 +404,20 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
     let mut out = String::new();
     for id in shown {
         let rel = &plan.rels[*id];
-        let OperatorText { op, detail } = operator_text(plan, rel);
+        let OperatorText { op, detail } = shown_operator(plan, rel);
         let inputs = rel.op.inputs().iter().map(|i| format!(" #{i}")).collect::<String>();
         let space = if detail.is_empty() { "" } else { " " };
         let _ = writeln!(out, "#{id} {op}{inputs}{space}{detail}  [{}]", rel.owner);
-        let _ = writeln!(out, "     columns  {}", columns_text(&rel.schema));
-        let changes = if rel.append_only { "append-only" } else { "rows are taken back" };
-        let below = if rel.inputs_expire { ", below a forgetter" } else { "" };
-        let _ = writeln!(out, "     key      {}; {changes}{below}", keys_text(rel));
+        let _ = writeln!(out, "     columns  {}", words::readable(&columns_text(&rel.schema)));
+        let changes = if rel.append_only { "append-only" } else { "updating (retracts)" };
+        let expires = if rel.inputs_expire { "; input state expires" } else { "" };
+        let _ = writeln!(out, "     key      {}; {changes}{expires}", words::readable(&keys_text(rel)));
         if let Op::Recursive(of) = &rel.op {
             let _ = write_rounds(&mut out, of);
         }
         if let Some(state) = state_text(plan, rel) {
-            let _ = writeln!(out, "     state    {state}; {}; {}", durability(rel), expiry_text(plan, *id));
+            let expiry = words::readable(&expiry_text(plan, *id));
+            let _ = writeln!(out, "     state    {state}; {}; {expiry}", durability(rel));
         }
         if let Op::Source(i) = rel.op {
             out.push_str(&source_text(&plan.sources[i]));
@@ -423,11 +439,11 @@ fn as_text(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
         };
         let _ = writeln!(
             out,
-            "sink {} sends #{} as {:?} {:?} to {}{key}",
+            "sink {} sends #{} as {} {} to {}{key}",
             sink.name,
             sink.rel,
-            sink.format,
-            sink.encoding,
+            sink.format.word(),
+            sink.encoding.word(),
             connector_text(&sink.options)
         );
     }
@@ -440,7 +456,7 @@ fn write_rounds(out: &mut String, of: &Recursive) -> std::fmt::Result {
         |input: &RecursiveInput| format!("#{}{}", input.rel, if input.counted { ", counted" } else { "" });
     writeln!(out, "     begins   {}", input(&of.base))?;
     for (id, rel) in of.body.rels.iter().enumerate() {
-        let OperatorText { op, detail } = operator_text(&of.body, rel);
+        let OperatorText { op, detail } = shown_operator(&of.body, rel);
         let detail = match rel.op {
             Op::Given(side) if side > 0 => of.sides.get(side - 1).map_or(detail, input),
             _ => detail,
@@ -454,11 +470,11 @@ fn write_rounds(out: &mut String, of: &Recursive) -> std::fmt::Result {
 
 fn source_text(source: &Source) -> String {
     let mut out = format!(
-        "     reads    {} as {:?} {:?}{}\n",
+        "     reads    {} as {} {}{}\n",
         connector_text(&source.options),
-        source.format,
-        source.encoding,
-        key_of(source)
+        source.format.word(),
+        source.encoding.word(),
+        key_of(source, source.key_encoding.word())
     );
     if let Some(w) = source.watermark {
         let column = source.schema.field(w.column).name();
@@ -470,11 +486,11 @@ fn source_text(source: &Source) -> String {
     out
 }
 
-/// The encoding of the record's key, where it is read.
-fn key_of(source: &Source) -> String {
+/// The encoding of the record's key, which is called `word`, where it is read.
+fn key_of(source: &Source, word: &str) -> String {
     match source.format {
         Format::Plain => String::new(),
-        Format::Upsert | Format::Debezium => format!(", key {:?}", source.key_encoding),
+        Format::Upsert | Format::Debezium => format!(", key {word}"),
     }
 }
 
@@ -498,7 +514,7 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
     };
     let rels = shown.iter().map(|id| {
         let rel = &plan.rels[*id];
-        let OperatorText { op, detail } = operator_text(plan, rel);
+        let OperatorText { op, detail } = shown_operator(plan, rel);
         let state = state_text(plan, rel).map(|s| json!({"keeps": s, "durable": durability(rel) == "durable", "expires": expiry_text(plan, *id)}));
         json!({
             "id": id,
@@ -509,7 +525,7 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
             "columns": rel.schema.fields().iter().map(|f| json!({"name": f.name(), "type": schemas::sql_type(f), "nullable": f.is_nullable()})).collect::<Vec<_>>(),
             "keys": rel.unique.iter().map(|k| names_list(&rel.schema, k)).collect::<Vec<_>>(),
             "append_only": rel.append_only,
-            "below_forgetter": rel.inputs_expire,
+            "inputs_expire": rel.inputs_expire,
             "state": state,
             "round": rounds_json(&rel.op),
             "fingerprint": fingerprint(plan, *id),
@@ -520,7 +536,7 @@ fn as_json(plan: &Plan, shown: &[RelId], only: Option<&str>) -> Value {
             "kept": view_kept(plan, v)})
     });
     let sinks = plan.sinks.iter().filter(|s| only.is_none_or(|o| o == s.name)).map(|s| {
-        json!({"name": s.name, "relation": s.rel, "format": format!("{:?}", s.format), "encoding": format!("{:?}", s.encoding),
+        json!({"name": s.name, "relation": s.rel, "format": s.format.word(), "encoding": s.encoding.word(),
             "to": connector_text(&s.options), "key": names_list(&plan.rels[s.rel].schema, &s.key)})
     });
     json!({"relations": rels.collect::<Vec<_>>(), "views": views.collect::<Vec<_>>(), "sinks": sinks.collect::<Vec<_>>()})
@@ -539,7 +555,7 @@ fn as_dot(plan: &Plan, shown: &[RelId], only: Option<&str>) -> String {
     let mut out = String::from("digraph topology {\n  rankdir = LR;\n  node [shape = box];\n");
     for id in shown {
         let rel = &plan.rels[*id];
-        let OperatorText { op, detail } = operator_text(plan, rel);
+        let OperatorText { op, detail } = shown_operator(plan, rel);
         let state = state_text(plan, rel).map(|_| format!("\\n{}", durability(rel))).unwrap_or_default();
         let short: String = detail.chars().take(60).collect();
         let style = if state.is_empty() { "" } else { ", style = bold" };

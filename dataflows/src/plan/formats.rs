@@ -11,6 +11,17 @@ pub enum Format {
     Debezium,
 }
 
+impl Format {
+    /// Its word in SQL.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Plain => "PLAIN",
+            Format::Upsert => "UPSERT",
+            Format::Debezium => "DEBEZIUM",
+        }
+    }
+}
+
 /// ENCODE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -22,6 +33,18 @@ pub enum Encoding {
     Text,
     /// Raw bytes (keys only).
     Bytes,
+}
+
+impl Encoding {
+    /// Its word in SQL.
+    pub fn word(self) -> &'static str {
+        match self {
+            Encoding::Json => "JSON",
+            Encoding::Avro => "AVRO",
+            Encoding::Text => "TEXT",
+            Encoding::Bytes => "BYTES",
+        }
+    }
 }
 
 /// A part of a record that can be INCLUDEd as a column.

@@ -109,25 +109,22 @@ pub struct Session {
 impl Window {
     /// The sessions that the window computes, if it computes nothing else.
     pub fn session(&self) -> Option<Session> {
-        let udf_of = |function: &Function| match &function.call {
-            Call::Other(other) => match &other.function {
-                WindowFunctionDefinition::WindowUDF(udf) => Some((udf.name().to_owned(), other.args.clone())),
-                _ => None,
-            },
-            _ => None,
-        };
-        let functions: Vec<(String, Vec<Scalar>)> =
-            self.functions.iter().map(udf_of).collect::<Option<Vec<_>>>()?;
-        let end = functions.iter().position(|(name, _)| name == SESSION_END)?;
-        let [time, gap] = functions[end].1.as_slice() else { return None };
+        let mut ends = None;
+        for (at, function) in self.functions.iter().enumerate() {
+            match function.window_udf()? {
+                (SESSION_END, args) => ends = ends.or(Some((at, args))),
+                (SESSION_START, _) => {}
+                _ => return None,
+            }
+        }
+        let (end, [time, gap]) = ends? else { return None };
         let time = time.as_column()?;
         let gap_us = match gap.expr().downcast_ref::<Literal>()?.value() {
             ScalarValue::Int64(gap) => (*gap)?,
             _ => return None,
         };
         let ordered = self.order.len() == 1 && self.order[0].by.as_column() == Some(time);
-        let all = functions.iter().all(|(name, _)| [SESSION_START, SESSION_END].contains(&name.as_str()));
-        (all && ordered && !self.order[0].descending).then_some(Session { time, gap_us, end })
+        (ordered && !self.order[0].descending).then_some(Session { time, gap_us, end })
     }
 
     /// The column by which rows are ordered first, where it ascends and no function reads rows that come
@@ -203,6 +200,15 @@ impl Function {
     /// Returns true if rows can be numbered by it without the rest of the partition.
     pub fn is_rank(&self) -> bool {
         !matches!(self.call, Call::Other(_))
+    }
+
+    /// Name and arguments of a window function that is no aggregate; None for another call.
+    fn window_udf(&self) -> Option<(&str, &[Scalar])> {
+        let Call::Other(other) = &self.call else { return None };
+        match &other.function {
+            WindowFunctionDefinition::WindowUDF(udf) => Some((udf.name(), other.args.as_slice())),
+            _ => None,
+        }
     }
 
     /// Returns true if rows behind a row, in order, have no part in its value.

@@ -28,7 +28,9 @@ use crate::plan::{Check, Conflict, Keyed, Origin, Scalar, Source, Watermark};
 /// out. None if the encoding names no columns.
 pub type ColumnsOf<'a> = dyn Fn(&CreateRelation) -> Result<Option<Vec<Field>>, String> + 'a;
 
-/// Default of `watermark.max_ahead`.
+/// Option for how far the times of a watermark may be ahead of their records'.
+const MAX_AHEAD: &str = "watermark.max_ahead";
+/// Its default.
 const DAY_US: i64 = 86_400_000_000;
 
 /// Resolves one relation.
@@ -191,7 +193,7 @@ impl RelationBinder<'_> {
             self.mistakes.push(mistake);
         }
         let watermark = self.bind_watermark(&schema);
-        let max_ahead_us = self.duration_option("watermark.max_ahead").unwrap_or(DAY_US);
+        let max_ahead_us = self.bind_max_ahead();
         let keyed = self.bind_key(&schema, watermark.is_some());
         let key = keyed.as_ref().map_or(&[][..], |keyed| &keyed.key);
         self.mistakes.extend(keyed::check_format(create, (&schema, &origins), key));
@@ -203,7 +205,7 @@ impl RelationBinder<'_> {
         let mut options = option_map(&create.with);
         let dead_letter_topic = options.remove("dead_letter.topic");
         // These options are Herald's; the connector gets the rest.
-        for own in ["watermark.max_ahead", "retention"] {
+        for own in [MAX_AHEAD, "retention"] {
             options.remove(own);
         }
         Source {
@@ -287,6 +289,17 @@ impl RelationBinder<'_> {
             return None;
         }
         Some(Watermark { column, delay_us: def.delay_us })
+    }
+
+    /// Reads `watermark.max_ahead`; refuses it without a watermark, whose times it bounds.
+    fn bind_max_ahead(&mut self) -> i64 {
+        let length = self.duration_option(MAX_AHEAD);
+        if let (Some(item), None) = (find_option(&self.create.with, MAX_AHEAD), &self.create.watermark) {
+            let message = format!("{MAX_AHEAD} bounds the times of a watermark, and there is none");
+            let hint = "add WATERMARK FOR ended_at AS ended_at - INTERVAL '1 hour', or leave the option out";
+            self.mistakes.push(Mistake::new(item.pos, message).hint(hint));
+        }
+        length.unwrap_or(DAY_US)
     }
 
     fn bind_key(&mut self, schema: &Schema, watermark: bool) -> Option<Keyed> {

@@ -18,6 +18,7 @@ use super::diagnostics::site::Site;
 use super::diagnostics::unsupported;
 use super::parse::ast::{CreateRelation, CreateSink, CreateView, Name, OptionItem, SinkInput, Statement};
 use super::parse::interval::duration_us;
+use super::syntax::parts;
 use super::{lower, parse, query, trial};
 use crate::mistake::{Mistake, Pos, SqlError, SqlFile};
 use crate::plan::analysis::{event_time, properties};
@@ -148,16 +149,8 @@ impl<'a> Compiler<'a> {
             Ok(source) => {
                 let schema = Arc::clone(&source.schema);
                 let id = self.plan.rels.len();
-                self.plan.rels.push(Rel {
-                    op: Op::Source(self.plan.sources.len()),
-                    schema: Arc::clone(&schema),
-                    unique: vec![],
-                    paired: vec![],
-                    append_only: false,
-                    inputs_expire: false,
-                    durable: false,
-                    owner: create.name.text.clone(),
-                });
+                let op = Op::Source(self.plan.sources.len());
+                self.plan.rels.push(Rel::new(op, Arc::clone(&schema), &create.name.text));
                 self.plan.sources.push(source);
                 properties::learn_keys(&mut self.plan, id);
                 (Some((id, schema)), Ok(()))
@@ -180,10 +173,15 @@ impl<'a> Compiler<'a> {
         }
         let known = result.as_ref().ok().map(|rel| (*rel, Arc::clone(&self.plan.rels[*rel].schema)));
         self.catalog.add(self.catalog_entry(known, &create.name));
-        let rel = result?;
+        let retention = create.with.iter().find(|o| o.name == "retention").map(parse_retention).transpose();
+        let (rel, retention_us) = match (result, retention) {
+            (Ok(rel), Ok(retention_us)) => (rel, retention_us),
+            (result, retention) => {
+                let mistakes = retention.err().into_iter().chain(result.err().into_iter().flatten());
+                return Err(mistakes.collect());
+            }
+        };
         if create.materialized {
-            let retention_us =
-                create.with.iter().find(|o| o.name == "retention").map(parse_retention).transpose()?;
             let name = create.name.text.clone();
             self.plan.views.push(View { name, rel, key: None, retention_us, served: None });
             self.views.push(create.name.pos);
@@ -191,9 +189,15 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// Plans a query. If that fails, the relations it added to the plan are removed.
+    /// Plans a query. Where that fails, all mistakes that its parts show are reported.
     fn plan_query(&mut self, query: &sql::Query, owner: &Name) -> Result<RelId, Vec<Mistake>> {
         let site = Site { file: owner.pos.file, pos: owner.pos };
+        let planned = self.lower_query(query, owner, site);
+        planned.map_err(|found| add_mistakes_of_parts(&self.catalog, query, site, found))
+    }
+
+    /// Plans a query as one. If that fails, the relations it added to the plan are removed.
+    fn lower_query(&mut self, query: &sql::Query, owner: &Name, site: Site) -> Result<RelId, Vec<Mistake>> {
         let logical = query::plan(&self.catalog, query, site)?;
         let idle = unsupported::idle_orders(query, site.file, site.pos);
         self.plan.warnings.extend(idle.into_iter().map(|mistake| mistake.named(self.files)));
@@ -291,12 +295,39 @@ impl<'a> Compiler<'a> {
     }
 }
 
+/// The mistakes of a query of which planning found one: its parts are planned alone, too.
+fn add_mistakes_of_parts(
+    catalog: &Catalog,
+    query: &sql::Query,
+    site: Site,
+    found: Vec<Mistake>,
+) -> Vec<Mistake> {
+    let [first] = found.as_slice() else { return found };
+    let parts = parts::independent_parts(query);
+    if parts.len() < 2 {
+        return found;
+    }
+    let mut all: Vec<Mistake> = Vec::new();
+    for mistake in parts.iter().filter_map(|part| query::plan(catalog, part, site).err()).flatten() {
+        if !all.contains(&mistake) {
+            all.push(mistake);
+        }
+    }
+    // The same mistake has its exact place in the part.
+    let same =
+        |other: &Mistake| other.message == first.message || (other.pos == first.pos && first.pos != site.pos);
+    if !all.iter().any(same) {
+        all.push(first.clone());
+    }
+    all
+}
+
 /// Parses a view's retention to microseconds.
-fn parse_retention(option: &OptionItem) -> Result<i64, Vec<Mistake>> {
+fn parse_retention(option: &OptionItem) -> Result<i64, Mistake> {
     let told = match duration_us(&option.value) {
         Ok(us) if us > 0 => return Ok(us),
         Ok(_) => "retention must be longer than nothing".to_owned(),
         Err(message) => format!("retention: {message}"),
     };
-    Err(vec![Mistake::new(option.pos, told).hint("write retention = '90 days'")])
+    Err(Mistake::new(option.pos, told).hint("write retention = '90 days'"))
 }

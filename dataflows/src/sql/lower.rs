@@ -141,16 +141,7 @@ struct Lower<'a> {
 
 impl Lower<'_> {
     fn push(&mut self, op: Op, schema: SchemaRef) -> RelId {
-        self.plan.rels.push(Rel {
-            op,
-            schema,
-            unique: vec![],
-            paired: vec![],
-            append_only: false,
-            inputs_expire: false,
-            durable: false,
-            owner: self.owner.to_owned(),
-        });
+        self.plan.rels.push(Rel::new(op, schema, self.owner));
         self.plan.rels.len() - 1
     }
 
@@ -346,7 +337,12 @@ pub(crate) fn not_a_column(name: &str, of: &DataType) -> DataFusionError {
 /// Field of a column that holds `scalar`, with the name in `named`.
 fn scalar_field(named: &Field, scalar: &Scalar, input: &Schema) -> Result<Field> {
     let nullable = named.is_nullable() || scalar.nullable(input)?;
-    Ok(plain_field(named, scalar.data_type(input)?, nullable))
+    let field = plain_field(named, scalar.data_type(input)?, nullable);
+    // A column is what it was below: DataFusion's UNNEST in a SELECT list forgets that items are JSONB.
+    match scalar.as_column().map(|at| input.field(at)).filter(|column| schemas::is_jsonb(column)) {
+        Some(column) => Ok(column.clone().with_name(named.name()).with_nullable(nullable)),
+        None => Ok(field),
+    }
 }
 
 /// Item field of an array whose values are like `of`.

@@ -5,6 +5,7 @@ pub(crate) mod grammar;
 pub(crate) mod lambda;
 pub(crate) mod names;
 pub(crate) mod now;
+pub(crate) mod parts;
 pub(crate) mod recursion;
 pub(crate) mod sugar;
 pub(crate) mod times;

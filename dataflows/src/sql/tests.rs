@@ -176,7 +176,7 @@ fn the_first_state_after_an_append_only_source_is_durable() {
 }
 
 #[test]
-fn all_state_below_a_forgetter_is_durable() {
+fn all_state_above_state_that_expires_is_durable() {
     let text = "CREATE TABLE r (id VARCHAR, at TIMESTAMPTZ, PRIMARY KEY (id), WATERMARK FOR at AS at) WITH (connector = 'file', path = 'x', retention = '9 days') FORMAT PLAIN ENCODE JSON;
 CREATE VIEW a AS SELECT at, count(*) AS c FROM r GROUP BY at; CREATE MATERIALIZED VIEW v AS SELECT DISTINCT c FROM a;
 CREATE MATERIALIZED VIEW w AS SELECT DISTINCT name FROM d;";
@@ -284,6 +284,21 @@ fn mistakes_are_told_with_place_and_remedy() {
         assert_eq!(out, frozen);
     }
     assert!(!out.contains("\naccepted\n"));
+}
+
+#[test]
+fn a_constant_of_a_wrong_type_is_refused_at_its_place() {
+    for (query, constant) in [
+        ("SELECT id FROM m WHERE id = 'x' AND n = 'abc'", "'abc'"),
+        ("SELECT id FROM m WHERE n IN (1, 'two')", "'two'"),
+        ("SELECT id FROM m WHERE at > 'never'", "'never'"),
+        ("SELECT CASE n WHEN 'a' THEN 1 END AS c FROM m", "'a'"),
+    ] {
+        let text = format!("CREATE MATERIALIZED VIEW v AS {query};");
+        let errors = with_prelude(&text).unwrap_err();
+        let column = text.find(constant).unwrap() as u64 + 1;
+        assert_eq!((errors[0].line, errors[0].column), (4, column), "{}", shown(&errors));
+    }
 }
 
 /// Tests that a question over views cannot use now(), which is the watermark in a view.

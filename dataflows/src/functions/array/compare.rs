@@ -11,6 +11,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use datafusion_common::Result;
 
 use super::bool_per_row;
+use crate::functions::eval::about::{About, about};
 use crate::functions::eval::own::{Def, Gives, Kind, batch};
 
 use Kind::{Item, Items as Array_};
@@ -34,6 +35,16 @@ pub(in crate::functions) const TABLE: &[Def] = &[
         .total(),
     batch("herald_array_ge", &[Array_, Array_], Gives::Bool, |a, _| compare_lists(a, Ordering::is_ge))
         .total(),
+];
+
+/// The lines of the reference pages about these functions.
+pub(in crate::functions) const ABOUT: &[About] = &[
+    about("array_has array_contains list_has list_contains", "True if an item is equal."),
+    about(
+        "array_has_all list_has_all",
+        "True if all items of the second array are in the first; `@>` is the same.",
+    ),
+    about("array_has_any list_has_any arrays_overlap", "True if the arrays share an item; `&&` is the same."),
 ];
 
 /// Values in a form whose bytes are equal and ordered as the values are.

@@ -49,6 +49,26 @@ pub(crate) enum Kind {
     Any,
 }
 
+impl Kind {
+    /// Returns the word of the reference pages for such arguments, and a type that is taken. No function has a
+    /// result of DATE, so that this type stands for T.
+    fn example(self) -> (&'static str, DataType) {
+        match self {
+            Kind::Text => ("VARCHAR", DataType::Utf8),
+            Kind::Short => ("INT", DataType::Int32),
+            Kind::Int => ("BIGINT", DataType::Int64),
+            Kind::Same => ("integer", DataType::Int64),
+            Kind::Decimal => ("DECIMAL", DataType::Decimal128(18, 4)),
+            Kind::Real => ("REAL", DataType::Float32),
+            Kind::Double => ("DOUBLE", DataType::Float64),
+            Kind::Bytes => ("BYTEA", DataType::Binary),
+            Kind::List | Kind::Items => ("T[]", list_of(DataType::Date32)),
+            Kind::Item => ("T", DataType::Date32),
+            Kind::Any => ("any", DataType::Utf8),
+        }
+    }
+}
+
 /// Types of results.
 #[derive(Clone, Copy)]
 pub(crate) enum Gives {
@@ -218,8 +238,17 @@ impl Def {
         })
     }
 
+    /// Returns the words of the arguments, those that may be left out in brackets.
+    fn argument_words(&self, word: impl Fn(Kind) -> &'static str) -> Vec<String> {
+        let mut words: Vec<String> = self.takes.iter().map(|kind| word(*kind).to_owned()).collect();
+        for optional in &mut words[self.least..] {
+            *optional = format!("[{optional}]");
+        }
+        words
+    }
+
     fn describe_arguments(&self) -> String {
-        let word = |kind: &Kind| match kind {
+        let word = |kind: Kind| match kind {
             Kind::Text => "VARCHAR",
             Kind::Short | Kind::Int | Kind::Same => "INT",
             Kind::Decimal => "DECIMAL",
@@ -230,12 +259,30 @@ impl Def {
             Kind::Item => "an item",
             Kind::Any => "anything",
         };
-        let mut words: Vec<String> = self.takes.iter().map(|k| word(k).to_owned()).collect();
-        for optional in &mut words[self.least..] {
-            *optional = format!("[{optional}]");
-        }
-        words.extend(self.rest.map(|k| format!("{} ...", word(&k))));
+        let mut words = self.argument_words(word);
+        words.extend(self.rest.map(|kind| format!("{} ...", word(kind))));
         format!("({})", words.join(", "))
+    }
+
+    /// Returns arguments and result as the reference pages show them.
+    fn show_types(&self) -> (String, String) {
+        let word = |kind: Kind| kind.example().0;
+        let mut words = self.argument_words(word);
+        if let Some(kind) = self.rest {
+            let other = self.takes.last() != Some(&kind);
+            words.extend(other.then(|| word(kind).to_owned()));
+            words.push("...".to_owned());
+        }
+        let types: Vec<DataType> = self.takes.iter().map(|kind| kind.example().1).collect();
+        let result = match (self.gives, self.result_type(&types, &[])) {
+            (Gives::Like(at), _) => self.kind_at(at).map_or("any", word).to_owned(),
+            (_, Ok(DataType::Date32)) => "T".to_owned(),
+            (_, Ok(DataType::Decimal128(..))) => "DECIMAL".to_owned(),
+            (_, Ok(of)) => schemas::sql_type(&Field::new("", of, true)),
+            // The constants of a call decide.
+            (_, Err(_)) => "any".to_owned(),
+        };
+        (words.join(", "), result)
     }
 }
 
@@ -278,6 +325,13 @@ pub(crate) fn functions(tables: &[&'static [Def]]) -> Vec<Arc<ScalarUDF>> {
             Arc::new(ScalarUDF::from(Own { name, overloads, signature: signature.clone() }))
         })
         .collect()
+}
+
+/// Returns the arguments and the result of each overload of a function of such tables, as the reference pages
+/// show them; None for another function.
+pub(crate) fn overloads(function: &ScalarUDF) -> Option<Vec<(String, String)>> {
+    let own = function.inner().downcast_ref::<Own>()?;
+    Some(own.overloads.iter().map(|def| def.show_types()).collect())
 }
 
 /// Returns true if a function has a result for all arguments that it takes.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use datafusion_expr::ScalarUDF;
 
+use super::about::{About, called};
 use super::by_row::ByRow;
 use super::own;
 use crate::functions::array;
@@ -30,6 +31,154 @@ const BY_ROW: &str = " array_sort array_distinct array_union array_intersect arr
     array_pop_front array_pop_back arrays_zip array_any_value array_resize \
     array_compact array_remove_n array_replace_n empty array_distance inner_product \
     cosine_distance array_add array_subtract array_scale array_normalize ";
+
+/// The lines of the reference pages about DataFusion's functions of values and structs.
+pub(crate) const ABOUT_VALUES: &[About] = &[
+    called("coalesce nvl ifnull", &["coalesce(T, ...) -> T"], "The first argument that is not NULL."),
+    called("nullif", &["nullif(T, T) -> T"], "NULL where both are equal, else the first."),
+    called(
+        "nvl2",
+        &["nvl2(T, T, T) -> T"],
+        "The second argument where the first is not NULL, else the third.",
+    ),
+    called("greatest", &["greatest(T, ...) -> T"], "The greatest argument; NULL is left out."),
+    called("least", &["least(T, ...) -> T"], "The least argument; NULL is left out."),
+    called(
+        "struct row",
+        &["struct(any, ...) -> STRUCT"],
+        "STRUCT of the arguments; `ROW(a, b)` has the fields f1 and f2, `STRUCT(a AS x)` has x.",
+    ),
+    called(
+        "named_struct",
+        &["named_struct('a', any, ...) -> STRUCT"],
+        "STRUCT of names and values in turn; `{'a': x}` is the same.",
+    ),
+    called(
+        "get_field",
+        &["get_field(STRUCT, 'a') -> any"],
+        "A field of a STRUCT; `s.a` and `s['a']` are the same.",
+    ),
+];
+
+/// The lines of the reference pages about DataFusion's functions of arrays.
+pub(crate) const ABOUT_ARRAYS: &[About] = &[
+    called(
+        "make_array make_list",
+        &["make_array(T, ...) -> T[]"],
+        "Array of the arguments; `ARRAY[a, b]` is the same.",
+    ),
+    called(
+        "array_element array_extract list_element list_extract",
+        &["array_element(T[], BIGINT) -> T"],
+        "The item at a place, from 1, or from -1 backwards; `a[n]` knows no negative place.",
+    ),
+    called(
+        "array_slice list_slice",
+        &["array_slice(T[], BIGINT, BIGINT, [BIGINT]) -> T[]"],
+        "The items from one place to another, by a step; a negative place counts from the end.",
+    ),
+    called(
+        "array_sort list_sort",
+        &["array_sort(T[], ['DESC'], ['NULLS LAST']) -> T[]"],
+        "The items in order, ascending with NULL first unless it says otherwise.",
+    ),
+    called("array_reverse list_reverse", &["array_reverse(T[]) -> T[]"], "The items from last to first."),
+    called("array_distinct list_distinct", &["array_distinct(T[]) -> T[]"], "Each item once."),
+    called("array_compact list_compact", &["array_compact(T[]) -> T[]"], "The items that are not NULL."),
+    called(
+        "array_union list_union",
+        &["array_union(T[], T[]) -> T[]"],
+        "The items of either array, each once.",
+    ),
+    called(
+        "array_intersect list_intersect",
+        &["array_intersect(T[], T[]) -> T[]"],
+        "The items of both arrays, each once.",
+    ),
+    called(
+        "array_except list_except",
+        &["array_except(T[], T[]) -> T[]"],
+        "The items of the first array that the second does not have, each once.",
+    ),
+    called(
+        "array_remove_n list_remove_n",
+        &["array_remove_n(T[], T, BIGINT) -> T[]"],
+        "The array without the first n items that are equal.",
+    ),
+    called(
+        "array_replace_n list_replace_n",
+        &["array_replace_n(T[], T, T, BIGINT) -> T[]"],
+        "The array with another item for the first n that are equal.",
+    ),
+    called(
+        "array_resize list_resize",
+        &["array_resize(T[], BIGINT, [T]) -> T[]"],
+        "The array cut to n items, or filled up with NULL or a given item.",
+    ),
+    called("array_repeat list_repeat", &["array_repeat(T, BIGINT) -> T[]"], "The item n times."),
+    called(
+        "array_pop_front list_pop_front",
+        &["array_pop_front(T[]) -> T[]"],
+        "The array without its first item.",
+    ),
+    called(
+        "array_pop_back list_pop_back",
+        &["array_pop_back(T[]) -> T[]"],
+        "The array without its last item.",
+    ),
+    called(
+        "array_any_value list_any_value",
+        &["array_any_value(T[]) -> T"],
+        "The first item that is not NULL.",
+    ),
+    called("array_max list_max", &["array_max(T[]) -> T"], "The greatest item."),
+    called("array_min", &["array_min(T[]) -> T"], "The least item."),
+    called("array_sum list_sum", &["array_sum(DOUBLE[]) -> DOUBLE"], "Sum of the items."),
+    called("array_avg list_avg", &["array_avg(DOUBLE[]) -> DOUBLE"], "Mean of the items."),
+    called("array_product list_product", &["array_product(DOUBLE[]) -> DOUBLE"], "Product of the items."),
+    called("flatten", &["flatten(T[][]) -> T[]"], "The items of the arrays in an array."),
+    called(
+        "arrays_zip list_zip",
+        &["arrays_zip(T[], VARCHAR[], ...) -> STRUCT[]"],
+        "A STRUCT for each place, with fields 1, 2 and so on; shorter arrays end with NULL.",
+    ),
+    called("empty array_empty list_empty", &["empty(T[]) -> BOOLEAN"], "True for an array without items."),
+    called(
+        "array_distance list_distance",
+        &["array_distance(DOUBLE[], DOUBLE[]) -> DOUBLE"],
+        "Euclidean distance of two vectors.",
+    ),
+    called(
+        "inner_product dot_product",
+        &["inner_product(DOUBLE[], DOUBLE[]) -> DOUBLE"],
+        "Inner product of two vectors.",
+    ),
+    called(
+        "cosine_distance",
+        &["cosine_distance(DOUBLE[], DOUBLE[]) -> DOUBLE"],
+        "1 less the cosine of the angle between two vectors.",
+    ),
+    called(
+        "array_add list_add",
+        &["array_add(DOUBLE[], DOUBLE[]) -> DOUBLE[]"],
+        "Sums of the items at the same place.",
+    ),
+    called(
+        "array_subtract list_subtract",
+        &["array_subtract(DOUBLE[], DOUBLE[]) -> DOUBLE[]"],
+        "Differences of the items at the same place.",
+    ),
+    called(
+        "array_scale list_scale",
+        &["array_scale(DOUBLE[], DOUBLE) -> DOUBLE[]"],
+        "Each item times a number.",
+    ),
+    called(
+        "array_normalize list_normalize",
+        &["array_normalize(DOUBLE[]) -> DOUBLE[]"],
+        "The vector divided by its length.",
+    ),
+];
 
 /// Advice on the replacement of functions that Herald does not have.
 const REMEDIES: &[(&str, &str)] = &[

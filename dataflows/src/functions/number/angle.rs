@@ -4,6 +4,7 @@
 //! degrees is 0.5), by the method of PostgreSQL. An infinite angle is an error, as is a ratio outside -1 to
 //! 1.
 
+use crate::functions::eval::about::{About, about};
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
 use crate::functions::eval::value::Out;
 
@@ -49,6 +50,34 @@ pub(in crate::functions) const TABLE: &[Def] = &[
         Ok(Out::Double(v[0].double().atan2(v[1].double()) / 1f64.atan() * 45.0))
     })
     .total(),
+];
+
+/// The lines of the reference pages about these functions.
+pub(in crate::functions) const ABOUT: &[About] = &[
+    about("sin", "Sine of an angle in radians."),
+    about("cos", "Cosine of an angle in radians."),
+    about("tan", "Tangent of an angle in radians."),
+    about("cot", "Cotangent of an angle in radians."),
+    about("asin", "Angle of a sine, in radians."),
+    about("acos", "Angle of a cosine, in radians."),
+    about("atan", "Angle of a tangent, in radians."),
+    about("atan2", "Angle of the point (x, y) in radians: `atan2(y, x)`."),
+    about("sinh", "Hyperbolic sine."),
+    about("cosh", "Hyperbolic cosine."),
+    about("tanh", "Hyperbolic tangent."),
+    about("asinh", "Inverse hyperbolic sine."),
+    about("acosh", "Inverse hyperbolic cosine."),
+    about("atanh", "Inverse hyperbolic tangent."),
+    about("degrees", "Radians in degrees."),
+    about("radians", "Degrees in radians."),
+    about("sind", "Sine of an angle in degrees."),
+    about("cosd", "Cosine of an angle in degrees."),
+    about("tand", "Tangent of an angle in degrees."),
+    about("cotd", "Cotangent of an angle in degrees."),
+    about("asind", "Angle of a sine, in degrees."),
+    about("acosd", "Angle of a cosine, in degrees."),
+    about("atand", "Angle of a tangent, in degrees."),
+    about("atan2d", "Angle of the point (x, y) in degrees: `atan2d(y, x)`."),
 ];
 
 /// Radians of one degree.

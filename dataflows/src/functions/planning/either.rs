@@ -28,6 +28,12 @@ impl Either {
     }
 }
 
+/// Returns the functions for numbers and for times; None for another function.
+pub(crate) fn both(function: &ScalarUDF) -> Option<[&ScalarUDF; 2]> {
+    let either = function.inner().downcast_ref::<Either>()?;
+    Some([either.numbers.as_ref(), either.times.as_ref()])
+}
+
 impl PartialEq for Either {
     fn eq(&self, other: &Either) -> bool {
         self.name() == other.name()

@@ -16,11 +16,34 @@ use arrow::datatypes::{
 use datafusion_common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
+use crate::functions::eval::about::{About, called};
 use crate::functions::eval::own::list_of;
 use crate::functions::eval::value::as_type;
 
 /// Largest number of items of a series.
 pub(crate) const MAX_ITEMS: usize = 10_000;
+
+/// The lines of the reference pages about these functions.
+pub(crate) const ABOUT: &[About] = &[
+    called(
+        "generate_series",
+        &[
+            "generate_series(BIGINT, BIGINT, [BIGINT]) -> BIGINT",
+            "generate_series(TIMESTAMP, TIMESTAMP, INTERVAL) -> TIMESTAMP",
+            "generate_series(TIMESTAMPTZ, TIMESTAMPTZ, INTERVAL) -> TIMESTAMPTZ",
+        ],
+        "A row for each step from one value to another, at most 10,000; in FROM and in SELECT.",
+    ),
+    called(
+        "range",
+        &[
+            "range(BIGINT, [BIGINT], [BIGINT]) -> BIGINT[]",
+            "range(TIMESTAMP, TIMESTAMP, INTERVAL) -> TIMESTAMP[]",
+            "range(TIMESTAMPTZ, TIMESTAMPTZ, INTERVAL) -> TIMESTAMPTZ[]",
+        ],
+        "The steps from one value (0) to before another, as an array of at most 10,000 items.",
+    ),
+];
 
 /// Returns both functions.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {

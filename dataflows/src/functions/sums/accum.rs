@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::i256;
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
+use schemas::memory::{HeapBytes, allocated_bytes};
 use serde::{Deserialize, Serialize};
 
 use super::float_sum::{FloatSum, take_i64};
@@ -57,6 +58,27 @@ impl ExactSum {
             ExactSum::Wide(sum) => Some(*sum),
             ExactSum::Float(_) | ExactSum::Products(_) => None,
         }
+    }
+}
+
+impl HeapBytes for ExactSum {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            ExactSum::Int(_) | ExactSum::Wide(_) => 0,
+            ExactSum::Float(sum) => allocated_bytes(size_of::<FloatSum>()) + sum.heap_bytes(),
+            ExactSum::Products(sum) => allocated_bytes(size_of::<ProductSum>()) + sum.heap_bytes(),
+        }
+    }
+}
+
+impl HeapBytes for Accums {
+    /// The bytes of the accumulators, as if no other copy shared them.
+    fn heap_bytes(&self) -> usize {
+        /// Counts of references in front of shared values.
+        const COUNTS_BYTES: usize = 16;
+        let Some(shared) = &self.shared else { return 0 };
+        let sums: usize = shared.iter().map(|acc| acc.sum.heap_bytes()).sum();
+        allocated_bytes(COUNTS_BYTES + size_of_val(&shared[..])) + sums
     }
 }
 
@@ -260,6 +282,19 @@ mod tests {
         );
         assert_eq!(Accums::from_bytes(&bytes), Some(accums));
         assert_eq!(Accums::from_bytes(&bytes[1..]), None);
+    }
+
+    #[test]
+    fn memory_of_accumulators_is_counted_with_their_digits() {
+        assert_eq!(Accums::of_rows(3).heap_bytes(), 0);
+        let whole = || Acc { n: 1, sum: ExactSum::Int(7) };
+        let counts = Accums::new(1, [whole(), whole()].into_iter()).heap_bytes();
+        assert_eq!(counts, allocated_bytes(16 + 2 * size_of::<Acc>()));
+        let mut float = FloatSum::default();
+        float.add(1.5, 1);
+        let exact = Acc { n: 1, sum: ExactSum::Float(Box::new(float)) };
+        let floats = Accums::new(1, [whole(), exact].into_iter()).heap_bytes();
+        assert!(floats > counts + size_of::<FloatSum>(), "{floats}");
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! NaN and the infinities are counted separately. The result is rounded once, to nearest even, so it
 //! depends only on the set of rows and not on their order, epochs or workers.
 
+use schemas::memory::{HeapBytes, vector_bytes};
+
 /// Half of the digits' base.
 const HALF: i64 = 1 << 31;
 
@@ -182,6 +184,12 @@ impl FloatSum {
             sum.digits.push(take_i64(input)?);
         }
         Some(sum)
+    }
+}
+
+impl HeapBytes for FloatSum {
+    fn heap_bytes(&self) -> usize {
+        vector_bytes(&self.digits)
     }
 }
 

@@ -6,6 +6,8 @@
 //! whole numbers and rounded once; so variance is as exact as its last division. Values that are not finite
 //! are not added here: the sums of the factors count them.
 
+use schemas::memory::HeapBytes;
+
 use super::float_sum::{FloatSum, balanced_digit, float_parts};
 
 /// Exact sum of products of two finite doubles.
@@ -61,6 +63,12 @@ impl ProductSum {
     /// Reads the form written by [`ProductSum::write`]; None when the bytes do not fit.
     pub fn read(input: &mut &[u8]) -> Option<ProductSum> {
         FloatSum::read(input).map(ProductSum)
+    }
+}
+
+impl HeapBytes for ProductSum {
+    fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
     }
 }
 

@@ -11,6 +11,7 @@ use datafusion_common::config::ConfigOptions;
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 
 use super::item_range;
+use crate::functions::eval::about::{About, about, called};
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, batch, def};
 use crate::functions::eval::print::hex;
 use crate::functions::eval::value::{Out, Value, as_type};
@@ -31,12 +32,10 @@ pub(crate) const TABLE: &[Def] = &[
     def("position", &[Bytes, Bytes], Gives::Int, |v, _| find_position(v[0].bytes(), v[1].bytes())).total(),
     def("strpos", &[Bytes, Bytes], Gives::Int, |v, _| find_position(v[0].bytes(), v[1].bytes())).total(),
     def("overlay", &[Bytes, Bytes, Int, Int], Gives::Bytes, |v, _| overlay(v)).optional(1),
-    def("btrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim_bytes(v, true, true).to_vec().into())).total(),
-    def("trim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim_bytes(v, true, true).to_vec().into())).total(),
-    def("ltrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim_bytes(v, true, false).to_vec().into()))
-        .total(),
-    def("rtrim", &[Bytes, Bytes], Gives::Bytes, |v, _| Ok(trim_bytes(v, false, true).to_vec().into()))
-        .total(),
+    def("btrim", &[Bytes, Bytes], Gives::Bytes, |v, _| trim_bytes(v, true, true)).total(),
+    def("trim", &[Bytes, Bytes], Gives::Bytes, |v, _| trim_bytes(v, true, true)).total(),
+    def("ltrim", &[Bytes, Bytes], Gives::Bytes, |v, _| trim_bytes(v, true, false)).total(),
+    def("rtrim", &[Bytes, Bytes], Gives::Bytes, |v, _| trim_bytes(v, false, true)).total(),
     def("get_byte", &[Bytes, Int], Gives::Int, |v, _| {
         let (bytes, at) = (v[0].bytes(), v[1].int());
         let byte = usize::try_from(at).ok().and_then(|at| bytes.get(at));
@@ -62,43 +61,57 @@ pub(crate) const TABLE: &[Def] = &[
     def("encode", &[Bytes, Text], Gives::Text, |v, _| encode(v[0].bytes(), v[1].text())),
     def("encode", &[Text, Text], Gives::Text, |v, _| encode(v[0].bytes(), v[1].text())),
     def("decode", &[Text, Text], Gives::Bytes, |v, _| Ok(decode(v[0].text(), v[1].text())?.into())),
-    batch("md5", &[Text], Gives::Text, |a, t| call_datafusion(datafusion_functions::crypto::md5(), a, t))
-        .total(),
-    batch("md5", &[Bytes], Gives::Text, |a, t| call_datafusion(datafusion_functions::crypto::md5(), a, t))
-        .total(),
-    batch("sha224", &[Bytes], Gives::Bytes, |a, t| {
-        call_datafusion(datafusion_functions::crypto::sha224(), a, t)
-    })
-    .total(),
-    batch("sha224", &[Text], Gives::Bytes, |a, t| {
-        call_datafusion(datafusion_functions::crypto::sha224(), a, t)
-    })
-    .total(),
-    batch("sha256", &[Bytes], Gives::Bytes, |a, t| {
-        call_datafusion(datafusion_functions::crypto::sha256(), a, t)
-    })
-    .total(),
-    batch("sha256", &[Text], Gives::Bytes, |a, t| {
-        call_datafusion(datafusion_functions::crypto::sha256(), a, t)
-    })
-    .total(),
-    batch("sha384", &[Bytes], Gives::Bytes, |a, t| {
-        call_datafusion(datafusion_functions::crypto::sha384(), a, t)
-    })
-    .total(),
-    batch("sha384", &[Text], Gives::Bytes, |a, t| {
-        call_datafusion(datafusion_functions::crypto::sha384(), a, t)
-    })
-    .total(),
-    batch("sha512", &[Bytes], Gives::Bytes, |a, t| {
-        call_datafusion(datafusion_functions::crypto::sha512(), a, t)
-    })
-    .total(),
-    batch("sha512", &[Text], Gives::Bytes, |a, t| {
-        call_datafusion(datafusion_functions::crypto::sha512(), a, t)
-    })
-    .total(),
+    batch("md5", &[Text], Gives::Text, md5).total(),
+    batch("md5", &[Bytes], Gives::Text, md5).total(),
+    batch("sha224", &[Bytes], Gives::Bytes, sha224).total(),
+    batch("sha224", &[Text], Gives::Bytes, sha224).total(),
+    batch("sha256", &[Bytes], Gives::Bytes, sha256).total(),
+    batch("sha256", &[Text], Gives::Bytes, sha256).total(),
+    batch("sha384", &[Bytes], Gives::Bytes, sha384).total(),
+    batch("sha384", &[Text], Gives::Bytes, sha384).total(),
+    batch("sha512", &[Bytes], Gives::Bytes, sha512).total(),
+    batch("sha512", &[Text], Gives::Bytes, sha512).total(),
 ];
+
+/// The lines of the reference pages about these functions.
+pub(crate) const ABOUT: &[About] = &[
+    about("bit_count", "Number of bits that are set."),
+    about("get_byte", "The byte at a place, from 0."),
+    about("set_byte", "The bytes with another byte at a place, from 0."),
+    about("get_bit", "The bit at a place, from 0."),
+    about("encode", "Bytes as text in `hex`, `base64` or `escape`."),
+    about("decode", "The bytes of such a text."),
+    about("md5", "MD5, in hexadecimal digits."),
+    about("sha224", "SHA-224."),
+    about("sha256", "SHA-256."),
+    about("sha384", "SHA-384."),
+    about("sha512", "SHA-512."),
+    called(
+        "digest",
+        &["digest(VARCHAR, 'sha256') -> BYTEA", "digest(BYTEA, 'sha256') -> BYTEA"],
+        "Digest: md5, sha224, sha256, sha384, sha512, blake2s, blake2b or blake3.",
+    ),
+];
+
+fn md5(args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
+    call_datafusion(datafusion_functions::crypto::md5(), args, gives)
+}
+
+fn sha224(args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
+    call_datafusion(datafusion_functions::crypto::sha224(), args, gives)
+}
+
+fn sha256(args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
+    call_datafusion(datafusion_functions::crypto::sha256(), args, gives)
+}
+
+fn sha384(args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
+    call_datafusion(datafusion_functions::crypto::sha384(), args, gives)
+}
+
+fn sha512(args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
+    call_datafusion(datafusion_functions::crypto::sha512(), args, gives)
+}
 
 /// Calls a function of DataFusion that computes each row by itself.
 fn call_datafusion(function: Arc<ScalarUDF>, args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
@@ -153,17 +166,23 @@ fn overlay(v: &[Value<'_>]) -> Answer {
     Ok([clamped_slice(bytes, 0, before), new, clamped_slice(bytes, after, usize::MAX)].concat().into())
 }
 
-fn trim_bytes<'a>(v: &[Value<'a>], start: bool, end: bool) -> &'a [u8] {
+fn trim_bytes(v: &[Value<'_>], start: bool, end: bool) -> Answer {
     let (mut bytes, set) = (v[0].bytes(), v[1].bytes());
-    while let Some((first, rest)) = bytes.split_first().filter(|(b, _)| start && set.contains(b)) {
-        let _ = first;
-        bytes = rest;
+    if start {
+        while let [first, rest @ ..] = bytes
+            && set.contains(first)
+        {
+            bytes = rest;
+        }
     }
-    while let Some((last, rest)) = bytes.split_last().filter(|(b, _)| end && set.contains(b)) {
-        let _ = last;
-        bytes = rest;
+    if end {
+        while let [rest @ .., last] = bytes
+            && set.contains(last)
+        {
+            bytes = rest;
+        }
     }
-    bytes
+    Ok(bytes.to_vec().into())
 }
 
 /// Characters of a line of base64.

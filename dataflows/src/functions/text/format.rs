@@ -7,6 +7,7 @@ use datafusion_common::{Result, exec_datafusion_err, exec_err};
 use std::sync::Arc;
 
 use super::check_growth;
+use crate::functions::eval::about::{About, about};
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, batch, def};
 use crate::functions::eval::print;
 use crate::functions::eval::value::{Out, Value};
@@ -28,6 +29,24 @@ pub(crate) const TABLE: &[Def] = &[
     batch("list_join", &[List, Text, Text], Gives::Text, array_to_string).optional(1),
     def("string_to_array", &[Text, Text, Text], Gives::Texts, |v, _| string_to_array(v)).optional(1).lax(),
     def("string_to_list", &[Text, Text, Text], Gives::Texts, |v, _| string_to_array(v)).optional(1).lax(),
+];
+
+/// The lines of the reference pages about these functions.
+pub(crate) const ABOUT: &[About] = &[
+    about("concat", "All arguments as one text; NULL is left out. `||` gives NULL instead."),
+    about("concat_ws", "The further arguments as one text, with the first between them; NULL is left out."),
+    about("format", "The text with `%s`, `%I` and `%L` replaced by the arguments, as in PostgreSQL."),
+    about("quote_literal", "The value as a literal of SQL."),
+    about("quote_nullable", "The same, but the text NULL for NULL."),
+    about("quote_ident", "A name as SQL has to write it, in double quotes where it must be."),
+    about(
+        "array_to_string array_join list_to_string list_join",
+        "The items as one text with a separator; NULL is left out, or a given text.",
+    ),
+    about(
+        "string_to_array string_to_list split string_split",
+        "The parts of a text between separators; a part equal to the third argument is NULL.",
+    ),
 ];
 
 /// Builds an array of text from a function of the row; fails before the offsets overflow.

@@ -8,6 +8,7 @@ use datafusion_common::ScalarValue;
 
 use super::lower;
 use super::regex::{Options, compiled};
+use crate::functions::eval::about::{About, about};
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
 use crate::functions::eval::value::{Out, Value};
 
@@ -31,6 +32,13 @@ pub(crate) const TABLE: &[Def] = &[
             }
         },
     ),
+];
+
+/// The lines of the reference pages about these functions.
+pub(crate) const ABOUT: &[About] = &[
+    about("like", "`s LIKE pattern`; the third argument is that of ESCAPE."),
+    about("ilike", "`s ILIKE pattern`: LIKE without regard to case."),
+    about("similar_to", "`s SIMILAR TO pattern`; the third argument is that of ESCAPE."),
 ];
 
 /// Element of a pattern.

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use datafusion_common::ScalarValue;
 
 use super::check_growth;
+use crate::functions::eval::about::{About, about};
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
 use crate::functions::eval::value::{Out, Value};
 pub(in crate::functions) use compiled::compiled;
@@ -62,6 +63,26 @@ pub(crate) const TABLE: &[Def] = &[
         .optional(1)
         .checked(|c| check_constant(c, 2)),
     def("substring", &[Text, Text], Gives::Text, |v, _| first_group(v)).checked(|c| check_constant(c, 2)),
+];
+
+/// The lines of the reference pages about these functions.
+pub(crate) const ABOUT: &[About] = &[
+    about(
+        "regexp_like",
+        "True if the pattern matches; flags such as `i` come last. `~` and `~*` are the same.",
+    ),
+    about("regexp_match", "The groups of the first match, or the match itself; NULL without one."),
+    about("regexp_count", "Number of matches from a place on."),
+    about(
+        "regexp_instr",
+        "Place of a match, or 0: `regexp_instr(s, pattern, start, nth, end, flags, group)`.",
+    ),
+    about("regexp_substr", "Text of a match: `regexp_substr(s, pattern, start, nth, flags, group)`."),
+    about(
+        "regexp_replace",
+        "The text with the first match replaced, all with flag `g`; from a place on, match number n.",
+    ),
+    about("regexp_split_to_array", "The parts of a text between matches."),
 ];
 
 fn flags<'a>(v: &[Value<'a>], at: usize) -> &'a str {

@@ -139,6 +139,17 @@ pub(crate) fn checked_function(
     Arc::new(ScalarUDF::from(TimeFunction { name, aliases, overloads, check, signature }))
 }
 
+/// Returns the arguments and the result of each overload of a function over times, as the reference pages show
+/// them; None for another function.
+pub(crate) fn overloads(function: &ScalarUDF) -> Option<Vec<(String, String)>> {
+    let known = function.inner().downcast_ref::<TimeFunction>()?;
+    let shown = |overload: &Overload| {
+        let args: Vec<String> = overload.args.iter().map(|ty| ty.sql_name()).collect();
+        (args.join(", "), overload.out.sql_name())
+    };
+    Some(known.overloads.iter().map(shown).collect())
+}
+
 impl TimeFunction {
     fn find_overload(&self, types: &[DataType]) -> Option<&'static Overload> {
         let cost = |overload: &&Overload| -> Option<u32> {

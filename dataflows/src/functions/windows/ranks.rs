@@ -14,6 +14,39 @@ use datafusion_functions_window::ntile::ntile_udwf;
 use datafusion_functions_window::rank::{dense_rank_udwf, rank_udwf};
 use datafusion_functions_window::row_number::row_number_udwf;
 
+use crate::functions::eval::about::{About, called};
+
+/// The lines of the reference pages about the window functions, DataFusion's among them.
+pub(crate) const ABOUT: &[About] = &[
+    called("row_number", &["row_number() OVER (...) -> BIGINT"], "Number of the row, from 1."),
+    called("rank", &["rank() OVER (...) -> BIGINT"], "Number of the first row that is equal."),
+    called(
+        "dense_rank",
+        &["dense_rank() OVER (...) -> BIGINT"],
+        "Number of the values up to this one, each counted once.",
+    ),
+    called(
+        "percent_rank",
+        &["percent_rank() OVER (...) -> DOUBLE"],
+        "Share of the other rows that are before it.",
+    ),
+    called("cume_dist", &["cume_dist() OVER (...) -> DOUBLE"], "Share of the rows that are not behind it."),
+    called("ntile", &["ntile(4) OVER (...) -> BIGINT"], "Number of its part, of n parts of equal size."),
+    called(
+        "lag",
+        &["lag(T, [OFFSET], [DEFAULT]) OVER (...) -> T"],
+        "The value OFFSET (1) rows before, or DEFAULT (NULL); both are constants.",
+    ),
+    called(
+        "lead",
+        &["lead(T, [OFFSET], [DEFAULT]) OVER (...) -> T"],
+        "The value OFFSET (1) rows behind, or DEFAULT (NULL); both are constants.",
+    ),
+    called("first_value", &["first_value(T) OVER (...) -> T"], "The first value of the frame."),
+    called("last_value", &["last_value(T) OVER (...) -> T"], "The last value of the frame."),
+    called("nth_value", &["nth_value(T, 2) OVER (...) -> T"], "Value number n of the frame."),
+];
+
 /// Returns these functions.
 pub(crate) fn functions() -> Vec<Arc<WindowUDF>> {
     vec![row_number(), as_bigint(rank_udwf()), as_bigint(dense_rank_udwf()), as_bigint(ntile_udwf())]

@@ -38,8 +38,11 @@ pub(crate) struct Bound {
 impl Bound {
     /// The same promise about a time that is `us` later.
     fn shifted_later(&self, us: i64) -> Option<Bound> {
-        let marks = self.marks.iter().map(|(s, lag)| Some((*s, lag.checked_sub(us)?)));
-        Some(Bound { marks: marks.collect::<Option<_>>()?, ..*self })
+        let mut marks = Vec::with_capacity(self.marks.len());
+        for (source, lag) in &self.marks {
+            marks.push((*source, lag.checked_sub(us)?));
+        }
+        Some(Bound { marks, ..*self })
     }
 
     /// The same promise about an end of a window.
@@ -114,9 +117,7 @@ fn bounds_of(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> ColumnBounds {
         Op::Union { inputs } => {
             let mut bounds = none();
             for (column, bound) in bounds.iter_mut().enumerate() {
-                let all = inputs.iter().map(|input| known[*input][column].clone());
-                let all: Option<Vec<Bound>> = all.collect();
-                *bound = all.and_then(|all| all.into_iter().reduce(|a, b| a.weaker(&b)));
+                *bound = weakest(inputs.iter().map(|input| known[*input][column].as_ref()));
             }
             bounds
         }
@@ -150,13 +151,27 @@ fn bounds_of(plan: &Plan, id: RelId, known: &[ColumnBounds]) -> ColumnBounds {
     }
 }
 
+/// The weakest of some promises; None where one is missing, and of none.
+fn weakest<'a>(bounds: impl Iterator<Item = Option<&'a Bound>>) -> Option<Bound> {
+    let mut weakest: Option<Bound> = None;
+    for bound in bounds {
+        let bound = bound?;
+        weakest = Some(match weakest {
+            Some(held) => held.weaker(bound),
+            None => bound.clone(),
+        });
+    }
+    weakest
+}
+
 /// The time column of a temporal filter without an end, and the bound of the rows that enter: each enters
 /// when now() reaches its time plus the edge.
 fn entry_bound(since: &[Edge], clock: &[usize]) -> Option<(usize, Option<Bound>)> {
     let [edge] = since else { return None };
     let column = edge.time.as_column()?;
-    let marks: Option<_> = clock.iter().map(|s| Some((*s, edge.us.checked_sub(1)?))).collect();
-    Some((column, marks.map(|marks| Bound { marks, window: true, filled: false })))
+    let Some(lag) = edge.us.checked_sub(1) else { return Some((column, None)) };
+    let marks = clock.iter().map(|source| (*source, lag)).collect();
+    Some((column, Some(Bound { marks, window: true, filled: false })))
 }
 
 /// The bounds of a join's columns: times that bound each other, and other times of their sides.
@@ -259,12 +274,15 @@ fn bounds_beside(
     (column, bound): (usize, &Bound),
     known: &ColumnBounds,
 ) -> Vec<(usize, Bound)> {
-    let others = known.iter().enumerate().filter(|(at, _)| *at != column);
-    let others = others.filter_map(|(at, other)| {
-        let below = distance_below(plan, rel, (column, at))?;
-        Some((at, Bound { window: other.as_ref()?.window, ..bound.shifted_later(below.checked_neg()?)? }))
-    });
-    others.collect()
+    let mut found = Vec::new();
+    for (at, other) in known.iter().enumerate().filter(|(at, _)| *at != column) {
+        let Some(other) = other else { continue };
+        let below = distance_below(plan, rel, (column, at)).and_then(i64::checked_neg);
+        if let Some(shifted) = below.and_then(|later| bound.shifted_later(later)) {
+            found.push((at, Bound { window: other.window, ..shifted }));
+        }
+    }
+    found
 }
 
 /// The greatest distance of `other` below `column` in every row of `rel`, where both are computed from one
@@ -389,8 +407,8 @@ pub(crate) fn set_expiry(plan: &mut Plan) {
     let (mut expiry, mut settled) = (BTreeMap::new(), BTreeMap::new());
     // The inputs of a recursion must come whole on a restart, however old their rows are: their state never
     // expires.
-    let recursive = |rel: &Rel| matches!(rel.op, Op::Recursive(_)).then(|| rel.op.inputs());
-    let whole: BTreeSet<RelId> = plan.rels.iter().filter_map(recursive).flatten().collect();
+    let recursive = plan.rels.iter().filter(|rel| matches!(rel.op, Op::Recursive(_)));
+    let whole: BTreeSet<RelId> = recursive.flat_map(|rel| rel.op.inputs()).collect();
     for (id, rel) in plan.rels.iter().enumerate().filter(|(id, _)| !whole.contains(id)) {
         let mut set = |role, horizon: Option<Horizon>| {
             expiry.extend(horizon.map(|horizon| ((id, role), horizon)));
@@ -403,13 +421,15 @@ pub(crate) fn set_expiry(plan: &mut Plan) {
             }
             Op::Window { window, .. } => {
                 let keys = window.partition.iter().map(|p| known[id].get(p.as_column()?)?.clone());
-                let key = soonest_horizon(&keys.collect(), |_| true);
-                let session = window.session().filter(|_| key.is_none());
-                let end =
-                    session.map(|session| plan.rels[rel.op.inputs()[0]].schema.fields().len() + session.end);
-                let ended = end.and_then(|end| Some(horizon(end, known[id][end].clone()?)));
-                settled.extend(ended.clone().map(|ended| (id, vec![ended])));
-                set(StateRole::Partitions, key.or(ended));
+                if let Some(key) = soonest_horizon(&keys.collect(), |_| true) {
+                    set(StateRole::Partitions, Some(key));
+                    continue;
+                }
+                let Some(session) = window.session() else { continue };
+                let end = plan.rels[rel.op.inputs()[0]].schema.fields().len() + session.end;
+                let Some(bound) = known[id][end].clone() else { continue };
+                settled.insert(id, vec![horizon(end, bound.clone())]);
+                set(StateRole::Partitions, Some(horizon(end, bound)));
             }
             Op::TemporalJoin { when: When::AsOf { left, right, .. }, .. } => {
                 let Some(bound) = known[id][*left].clone() else { continue };

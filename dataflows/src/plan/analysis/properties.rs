@@ -18,7 +18,7 @@ use crate::plan::canonical::strip_canonical;
 use crate::plan::formats::IncludeKind;
 use crate::plan::state_role::StateRole;
 use crate::plan::window::{Call, Window};
-use crate::plan::{JoinKind, Op, Pair, Plan, Recursive, Rel, RelId, Scalar, When};
+use crate::plan::{JoinKind, Op, Origin, Pair, Plan, Recursive, Rel, RelId, Scalar, Source, When};
 
 /// Limit on the keys of one relation; joins multiply them.
 const MAX_KEYS: usize = 8;
@@ -161,25 +161,25 @@ fn source_facts(plan: &Plan, index: usize, facts: &mut Facts) {
             facts.inputs_expire = forgets;
         }
         None => {
-            let at = |kind: &IncludeKind| {
-                let include = source.includes.iter().position(|i| i == kind)?;
-                source
-                    .origins
-                    .iter()
-                    .position(|o| matches!(o, crate::plan::Origin::Included(i) if *i == include))
-            };
-            if let (Some(partition), Some(offset)) = (at(&IncludeKind::Partition), at(&IncludeKind::Offset)) {
+            let partition = included_column(source, &IncludeKind::Partition);
+            let offset = included_column(source, &IncludeKind::Offset);
+            if let (Some(partition), Some(offset)) = (partition, offset) {
                 facts.unique = vec![vec![partition, offset]];
             }
         }
     }
 }
 
+/// The column that holds a part of a record's origin.
+fn included_column(source: &Source, kind: &IncludeKind) -> Option<usize> {
+    let include = source.includes.iter().position(|included| included == kind)?;
+    source.origins.iter().position(|origin| matches!(origin, Origin::Included(at) if *at == include))
+}
+
 /// The facts of a join.
 fn join_facts(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel), facts: &mut Facts) {
     let (left, right) = sides;
     let width = left.schema.fields().len();
-    let shift = |key: &Vec<usize>| -> Vec<usize> { key.iter().map(|c| c + width).collect() };
     facts.append_only &= matches!(kind, JoinKind::Inner | JoinKind::Semi);
     facts.paired.clone_from(&left.paired);
     if !kind.outputs_pairs() {
@@ -191,17 +191,29 @@ fn join_facts(kind: JoinKind, keys: (&[Scalar], &[Scalar]), sides: (&Rel, &Rel),
         facts.unique.extend(left.unique.iter().cloned());
     }
     if kind == JoinKind::Inner && fixes_key(keys.0, left) {
-        facts.unique.extend(right.unique.iter().map(shift));
+        facts.unique.extend(right.unique.iter().map(|key| shifted_key(key, width)));
     }
-    // In a FULL JOIN, a left and a right row without matches could be equal where both keys can be all NULL.
-    let never_all_null = |key: &[usize], rel: &Rel| key.iter().any(|c| !rel.schema.field(*c).is_nullable());
     for l in &left.unique {
         for r in &right.unique {
+            // In a FULL JOIN, a left and a right row without matches could be equal where both keys can be
+            // all NULL.
             if kind != JoinKind::Full || never_all_null(l, left) || never_all_null(r, right) {
-                facts.unique.push(l.iter().copied().chain(shift(r)).collect());
+                let mut both = l.clone();
+                both.extend(shifted_key(r, width));
+                facts.unique.push(both);
             }
         }
     }
+}
+
+/// A key of the right side of a join, as columns of the joined row.
+fn shifted_key(key: &[usize], width: usize) -> Vec<usize> {
+    key.iter().map(|column| column + width).collect()
+}
+
+/// Returns true if some column of `key` is never NULL.
+fn never_all_null(key: &[usize], rel: &Rel) -> bool {
+    key.iter().any(|column| !rel.schema.field(*column).is_nullable())
 }
 
 /// The facts of a temporal join.
@@ -280,20 +292,15 @@ impl Pair {
 /// another.
 fn minimal_keys(keys: Vec<Vec<usize>>, paired: &[Pair]) -> Vec<Vec<usize>> {
     let mut out: Vec<Vec<usize>> = Vec::new();
-    for mut key in keys {
-        key.sort_unstable();
-        key.dedup();
+    for mut columns in keys {
+        columns.sort_unstable();
+        columns.dedup();
         // Of two paired columns the later one in the key is dropped.
-        let mut at = 0;
-        while at < key.len() {
-            let first = key[at];
-            let partner: Vec<usize> = paired_with(first, paired).collect();
-            let mut index = 0;
-            key.retain(|c| {
-                index += 1;
-                index - 1 <= at || !partner.contains(c)
-            });
-            at += 1;
+        let mut key: Vec<usize> = Vec::with_capacity(columns.len());
+        for column in columns {
+            if !paired_with(column, paired).any(|partner| key.contains(&partner)) {
+                key.push(column);
+            }
         }
         if !out.iter().any(|known| covers_key(known, &key, paired)) {
             out.retain(|known| !covers_key(&key, known, paired));
@@ -307,7 +314,12 @@ fn minimal_keys(keys: Vec<Vec<usize>>, paired: &[Pair]) -> Vec<Vec<usize>> {
 /// The output columns that hold `key`'s columns, or paired columns where those are dropped.
 fn carried_key(key: &[usize], exprs: &[Scalar], input: &Rel) -> Option<Vec<usize>> {
     let output = |column: usize| exprs.iter().position(|e| carried_column(e, input) == Some(column));
-    key.iter().map(|c| output(*c).or_else(|| paired_with(*c, &input.paired).find_map(output))).collect()
+    let mut carried = Vec::with_capacity(key.len());
+    for column in key {
+        let paired = || paired_with(*column, &input.paired).find_map(output);
+        carried.push(output(*column).or_else(paired)?);
+    }
+    Some(carried)
 }
 
 /// The column of which `expr` is a one-to-one function: the column itself, or a checked cast of a whole
@@ -324,19 +336,27 @@ fn output_pairs(exprs: &[Scalar], input: &Rel) -> Vec<Pair> {
     let mut out = Vec::new();
     for (i, a) in exprs.iter().enumerate() {
         for (j, b) in exprs.iter().enumerate().skip(i + 1) {
-            let apart = || {
-                let later = constant_shift(a.expr(), b.expr(), &input.schema);
-                later.or_else(|| constant_shift(b.expr(), a.expr(), &input.schema)?.checked_neg())
-            };
-            let apart = if a.expr().as_ref() == b.expr().as_ref() {
-                Some(0)
-            } else {
-                pair_distance(a, b, &input.paired).or_else(apart)
-            };
-            out.extend(apart.and_then(|apart| Pair::new(i, j, apart)));
+            if let Some(apart) = distance_between(a, b, input) {
+                out.extend(Pair::new(i, j, apart));
+            }
         }
     }
     out
+}
+
+/// The constant time by which `b` is later than `a`, where each determines the other; 0 for copies of one
+/// value.
+fn distance_between(a: &Scalar, b: &Scalar, input: &Rel) -> Option<i64> {
+    if a.expr().as_ref() == b.expr().as_ref() {
+        return Some(0);
+    }
+    if let Some(apart) = pair_distance(a, b, &input.paired) {
+        return Some(apart);
+    }
+    match constant_shift(a.expr(), b.expr(), &input.schema) {
+        Some(later) => Some(later),
+        None => constant_shift(b.expr(), a.expr(), &input.schema)?.checked_neg(),
+    }
 }
 
 /// Distance of two columns of the input that are a pair.
@@ -352,14 +372,13 @@ fn constant_shift(a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>, input: &
     let b = b.downcast_ref::<CastExpr>().filter(|cast| same_instant(cast, input)).map_or(b, CastExpr::expr);
     let b = strip_canonical(b);
     if let Some(end) = b.downcast_ref::<ScalarFunctionExpr>() {
-        let size = || event_time::constant_us(end.args().get(1)?);
         let start = a.downcast_ref::<ScalarFunctionExpr>();
         let ends_a = match end.name() {
             HOP_END => end.args().first().is_some_and(|of| of.as_ref() == a.as_ref()),
             TUMBLE_END => start.is_some_and(|s| s.name() == TUMBLE_START && s.args() == end.args()),
             _ => false,
         };
-        return ends_a.then(size).flatten();
+        return if ends_a { event_time::constant_us(end.args().get(1)?) } else { None };
     }
     let sum = b.downcast_ref::<BinaryExpr>()?;
     let moved = matches!(
@@ -387,9 +406,10 @@ fn same_instant(cast: &CastExpr, input: &Schema) -> bool {
 
 /// Returns true if a new row makes no round of the recursion retract one.
 fn rounds_only_add(recursive: &Recursive) -> bool {
-    let least =
-        |op: &Op| !matches!(op, Op::Join { kind, .. } if !matches!(kind, JoinKind::Inner | JoinKind::Semi));
-    recursive.body.rels.iter().all(|rel| least(&rel.op))
+    recursive.body.rels.iter().all(|rel| match &rel.op {
+        Op::Join { kind, .. } => matches!(kind, JoinKind::Inner | JoinKind::Semi),
+        _ => true,
+    })
 }
 
 /// The inputs whose retractions become retractions of the output; of a recursion those below the counts of
@@ -400,11 +420,14 @@ fn retracting_inputs(plan: &Plan, op: &Op) -> Vec<RelId> {
         Op::TemporalJoin { left, when: When::ProcTime, .. } => return vec![*left],
         op => return op.inputs(),
     };
-    let read = recursive.inputs().flat_map(|input| match input.counted {
-        true => plan.rels[input.rel].op.inputs(),
-        false => vec![input.rel],
-    });
-    read.collect()
+    let mut read = Vec::new();
+    for input in recursive.inputs() {
+        match input.counted {
+            true => read.extend(plan.rels[input.rel].op.inputs()),
+            false => read.push(input.rel),
+        }
+    }
+    read
 }
 
 /// Returns true if no row of `rel` is ever retracted; for a plan that is not annotated yet.

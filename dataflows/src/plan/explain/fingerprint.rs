@@ -97,7 +97,7 @@ fn canonical_source(source: &Source) -> String {
         connector_text(&source.options)
     );
     let unit = source.encode_options.get("timestamp.unit").map_or("", String::as_str);
-    let _ = writeln!(out, "timestamp unit {unit}{}", key_of(source));
+    let _ = writeln!(out, "timestamp unit {unit}{}", key_of(source, &format!("{:?}", source.key_encoding)));
     out
 }
 

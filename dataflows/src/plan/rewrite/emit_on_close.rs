@@ -64,17 +64,8 @@ fn find_wait(
 
 /// Adds a relation with the columns of `like` and the view of `owner`.
 fn push(plan: &mut Plan, op: Op, like: RelId, owner: RelId) -> RelId {
-    let (schema, owner) = (Arc::clone(&plan.rels[like].schema), plan.rels[owner].owner.clone());
-    plan.rels.push(Rel {
-        op,
-        schema,
-        unique: vec![],
-        paired: vec![],
-        append_only: false,
-        inputs_expire: false,
-        durable: false,
-        owner,
-    });
+    let rel = Rel::new(op, Arc::clone(&plan.rels[like].schema), &plan.rels[owner].owner);
+    plan.rels.push(rel);
     plan.rels.len() - 1
 }
 
@@ -104,8 +95,11 @@ fn why_never_final(plan: &Plan, bounds: &[ColumnBounds], rel: RelId, pos: Pos) -
     if let Some(source) = forever {
         let message =
             format!("EMIT ON WINDOW CLOSE never comes: rows of {} may be corrected for ever", source.name);
-        let hint =
-            format!("add retention = '400 days' to {}, or leave EMIT ON WINDOW CLOSE out", source.name);
+        let hint = format!(
+            "make {0} a SOURCE if its rows are never corrected, or add retention = '1 day' to it: windows then close a \
+             day later; or leave EMIT ON WINDOW CLOSE out",
+            source.name
+        );
         return Mistake::new(pos, message).hint(hint);
     }
     if bounds[rel].iter().flatten().any(|bound| bound.filled) {

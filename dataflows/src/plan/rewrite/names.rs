@@ -18,24 +18,28 @@ pub(crate) fn settle_names(plan: &mut Plan) {
     for id in 0..plan.rels.len() {
         let schemas: Vec<Arc<Schema>> =
             plan.rels[id].op.inputs().into_iter().map(|input| Arc::clone(&plan.rels[input].schema)).collect();
+        let over_first = |scalar: &Scalar| rename_columns(scalar, &[&schemas[0]]);
         match &mut plan.rels[id].op {
-            Op::Filter { predicate, .. } => *predicate = rename_columns(predicate, &[&schemas[0]]),
+            Op::Filter { predicate, .. } => *predicate = over_first(predicate),
             Op::TemporalFilter { since, until, .. } => {
-                since
-                    .iter_mut()
-                    .chain(until)
-                    .for_each(|e| *e = e.map(&|s| rename_columns(s, &[&schemas[0]])));
+                for edge in since.iter_mut().chain(until) {
+                    *edge = edge.map(&over_first);
+                }
             }
             Op::Project { exprs, .. } => rename_all(exprs, &[&schemas[0]]),
             Op::Aggregate { keys, aggregates, .. } => {
                 rename_all(keys, &[&schemas[0]]);
-                aggregates.iter_mut().for_each(|a| *a = a.map(&|s| rename_columns(s, &[&schemas[0]])));
+                for aggregate in aggregates {
+                    *aggregate = aggregate.map(&over_first);
+                }
             }
             Op::GroupRows { keys, folds, .. } => {
                 rename_all(keys, &[&schemas[0]]);
-                folds.iter_mut().for_each(|f| *f = f.map(|s| rename_columns(s, &[&schemas[0]])));
+                for fold in folds {
+                    *fold = fold.map(over_first);
+                }
             }
-            Op::Window { window, .. } => **window = window.map(&|s| rename_columns(s, &[&schemas[0]])),
+            Op::Window { window, .. } => **window = window.map(&over_first),
             Op::TemporalJoin { left_keys, right_keys, .. } => {
                 rename_all(left_keys, &[&schemas[0]]);
                 rename_all(right_keys, &[&schemas[1]]);
@@ -43,7 +47,9 @@ pub(crate) fn settle_names(plan: &mut Plan) {
             Op::Join { left_keys, right_keys, residual, .. } => {
                 rename_all(left_keys, &[&schemas[0]]);
                 rename_all(right_keys, &[&schemas[1]]);
-                residual.iter_mut().for_each(|r| *r = rename_columns(r, &[&schemas[0], &schemas[1]]));
+                if let Some(residual) = residual {
+                    *residual = rename_columns(residual, &[&schemas[0], &schemas[1]]);
+                }
             }
             Op::Source(_)
             | Op::Values(_)
@@ -59,7 +65,9 @@ pub(crate) fn settle_names(plan: &mut Plan) {
 
 /// Renames the columns of several expressions.
 fn rename_all(scalars: &mut [Scalar], inputs: &[&Schema]) {
-    scalars.iter_mut().for_each(|s| *s = rename_columns(s, inputs));
+    for scalar in scalars {
+        *scalar = rename_columns(scalar, inputs);
+    }
 }
 
 /// The scalar with the names of the columns of `inputs`, which are numbered one input after the other.

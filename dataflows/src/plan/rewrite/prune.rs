@@ -48,11 +48,15 @@ fn move_columns(scalar: &Scalar, places: &BTreeMap<usize, usize>) -> Scalar {
     })
 }
 
+/// The relations that views and sinks show.
+fn roots(plan: &Plan) -> impl Iterator<Item = RelId> {
+    plan.views.iter().map(|view| view.rel).chain(plan.sinks.iter().map(|sink| sink.rel))
+}
+
 /// The columns that each relation's users read of it; None where it has no user.
 fn needed_columns(plan: &Plan) -> Vec<Option<ColumnSet>> {
     let mut needs: Vec<Option<ColumnSet>> = vec![None; plan.rels.len()];
-    let roots = plan.views.iter().map(|v| v.rel).chain(plan.sinks.iter().map(|s| s.rel));
-    for root in roots {
+    for root in roots(plan) {
         needs[root] = Some((0..plan.rels[root].schema.fields().len()).collect());
     }
     // Users come after their inputs, so all uses of a relation are known when it is visited.
@@ -98,18 +102,22 @@ fn columns_of_inputs(plan: &Plan, id: RelId, own: &ColumnSet) -> Vec<(RelId, Col
             vec![(*input, own.iter().copied().chain([horizon.column]).collect())]
         }
         Op::Aggregate { input, keys, aggregates } => {
-            let kept = aggregates
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| own.contains(&(keys.len() + i)))
-                .map(|(_, a)| a);
-            let scalars = keys.iter().chain(kept.flat_map(|a| a.args().chain(&a.filter)));
-            vec![(*input, scalars.flat_map(columns_read).collect())]
+            let mut read: ColumnSet = keys.iter().flat_map(columns_read).collect();
+            for (at, aggregate) in aggregates.iter().enumerate() {
+                if own.contains(&(keys.len() + at)) {
+                    read.extend(aggregate.args().chain(&aggregate.filter).flat_map(columns_read));
+                }
+            }
+            vec![(*input, read)]
         }
         Op::GroupRows { input, keys, folds } => {
-            let kept = folds.iter().enumerate().filter(|(i, _)| own.contains(&(keys.len() + i)));
-            let scalars = keys.iter().chain(kept.flat_map(|(_, fold)| fold.scalars()));
-            vec![(*input, scalars.flat_map(columns_read).collect())]
+            let mut read: ColumnSet = keys.iter().flat_map(columns_read).collect();
+            for (at, fold) in folds.iter().enumerate() {
+                if own.contains(&(keys.len() + at)) {
+                    read.extend(fold.scalars().flat_map(columns_read));
+                }
+            }
+            vec![(*input, read)]
         }
         Op::Window { input, window } => {
             let width = plan.rels[*input].schema.fields().len();
@@ -118,17 +126,15 @@ fn columns_of_inputs(plan: &Plan, id: RelId, own: &ColumnSet) -> Vec<(RelId, Col
         }
         Op::Join { left, right, left_keys, right_keys, residual, .. } => {
             let width = plan.rels[*left].schema.fields().len();
-            let both: ColumnSet = own.iter().copied().chain(residual.iter().flat_map(columns_read)).collect();
-            let mut l: ColumnSet = both.iter().copied().filter(|c| *c < width).collect();
-            let mut r: ColumnSet = both.iter().filter(|c| **c >= width).map(|c| c - width).collect();
+            let both = own.iter().copied().chain(residual.iter().flat_map(columns_read));
+            let (mut l, mut r) = columns_of_sides(both, width);
             l.extend(left_keys.iter().flat_map(columns_read));
             r.extend(right_keys.iter().flat_map(columns_read));
             vec![(*left, l), (*right, r)]
         }
         Op::TemporalJoin { left, right, left_keys, right_keys, when, .. } => {
             let width = plan.rels[*left].schema.fields().len();
-            let mut l: ColumnSet = own.iter().copied().filter(|c| *c < width).collect();
-            let mut r: ColumnSet = own.iter().filter(|c| **c >= width).map(|c| c - width).collect();
+            let (mut l, mut r) = columns_of_sides(own.iter().copied(), width);
             l.extend(left_keys.iter().flat_map(columns_read));
             r.extend(right_keys.iter().flat_map(columns_read));
             if let When::AsOf { left, right, .. } = when {
@@ -138,6 +144,18 @@ fn columns_of_inputs(plan: &Plan, id: RelId, own: &ColumnSet) -> Vec<(RelId, Col
             vec![(*left, l), (*right, r)]
         }
     }
+}
+
+/// Columns of a joined row as columns of its left and of its right side; the left one has `width`.
+fn columns_of_sides(columns: impl Iterator<Item = usize>, width: usize) -> (ColumnSet, ColumnSet) {
+    let (mut left, mut right) = (ColumnSet::new(), ColumnSet::new());
+    for column in columns {
+        match column.checked_sub(width) {
+            Some(of_right) => right.insert(of_right),
+            None => left.insert(column),
+        };
+    }
+    (left, right)
 }
 
 /// The plan being written, with the new places of old relations and their columns.
@@ -178,16 +196,7 @@ fn project_schema(schema: &Schema, columns: impl Iterator<Item = usize>) -> Sche
 
 impl Writer<'_> {
     fn push(&mut self, op: Op, schema: SchemaRef, owner: &str) -> RelId {
-        self.rels.push(Rel {
-            op,
-            schema,
-            unique: vec![],
-            paired: vec![],
-            append_only: false,
-            inputs_expire: false,
-            durable: false,
-            owner: owner.to_owned(),
-        });
+        self.rels.push(Rel::new(op, schema, owner));
         self.rels.len() - 1
     }
 
@@ -391,7 +400,7 @@ fn dense_places(columns: &ColumnSet) -> BTreeMap<usize, usize> {
 fn count_uses(plan: &Plan) -> Vec<usize> {
     let mut uses = vec![0; plan.rels.len()];
     let inputs = plan.rels.iter().flat_map(|r| r.op.inputs());
-    for id in inputs.chain(plan.views.iter().map(|v| v.rel)).chain(plan.sinks.iter().map(|s| s.rel)) {
+    for id in inputs.chain(roots(plan)) {
         uses[id] += 1;
     }
     uses
@@ -413,21 +422,13 @@ fn merge_with_input(plan: &Plan, id: RelId, uses: &[usize]) -> Option<Op> {
         Op::Project { input, exprs } => match &plan.rels[*input].op {
             Op::Project { input: below, exprs: inner } if uses[*input] == 1 || inner.iter().all(is_plain) => {
                 // An expression that is used twice would be computed twice.
-                let mut read = vec![0_usize; inner.len()];
-                for expr in exprs {
-                    let _ = expr.expr().apply(|e| {
-                        if let Some(c) = column_of(e) {
-                            read[c.index()] += 1;
-                        }
-                        Ok(TreeNodeRecursion::Continue)
-                    });
+                let reads = count_reads(exprs, inner.len());
+                if inner.iter().zip(reads).any(|(expr, reads)| reads > 1 && !is_plain(expr)) {
+                    return None;
                 }
-                let cheap = inner.iter().zip(&read).all(|(e, n)| *n <= 1 || is_plain(e));
-                let exprs = exprs
-                    .iter()
-                    .map(|e| substitute_columns(e, &|c| Arc::clone(inner[c.index()].expr())))
-                    .collect();
-                cheap.then_some(Op::Project { input: *below, exprs })
+                let replaced = |column: &Column| Arc::clone(inner[column.index()].expr());
+                let exprs = exprs.iter().map(|expr| substitute_columns(expr, &replaced)).collect();
+                Some(Op::Project { input: *below, exprs })
             }
             _ => None,
         },
@@ -443,6 +444,20 @@ fn merge_with_input(plan: &Plan, id: RelId, uses: &[usize]) -> Option<Op> {
         },
         _ => None,
     }
+}
+
+/// The number of places of `exprs` that read each of `width` columns.
+fn count_reads(exprs: &[Scalar], width: usize) -> Vec<usize> {
+    let mut reads = vec![0; width];
+    for expr in exprs {
+        let _ = expr.expr().apply(|part| {
+            if let Some(column) = column_of(part) {
+                reads[column.index()] += 1;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+    }
+    reads
 }
 
 /// Returns true for a column or a constant: nothing to compute.
@@ -483,7 +498,7 @@ fn drop_unused(plan: &mut Plan) {
         stands.push(target);
     }
     let mut live = vec![false; plan.rels.len()];
-    for root in plan.views.iter().map(|v| v.rel).chain(plan.sinks.iter().map(|s| s.rel)) {
+    for root in roots(plan) {
         live[stands[root]] = true;
     }
     for id in (0..plan.rels.len()).rev() {

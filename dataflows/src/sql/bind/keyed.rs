@@ -13,6 +13,7 @@ use crate::mistake::{Mistake, Pos};
 use crate::plan::Origin;
 use crate::plan::formats::{Encoding, Format, IncludeKind};
 use crate::sql::parse::ast::{ConflictDef, CreateRelation};
+use crate::sql::parse::statement::options::Encode;
 
 /// Encoding of the record keys of a relation, and its options.
 pub(in crate::sql) fn key_encoding(
@@ -20,16 +21,22 @@ pub(in crate::sql) fn key_encoding(
     origins: &[Origin],
     key: &[usize],
 ) -> (Encoding, BTreeMap<String, String>) {
-    if whole_key(create, origins, key) {
-        return (Encoding::Bytes, BTreeMap::new());
+    match whole_key(create, origins, key) {
+        true => (Encoding::Bytes, BTreeMap::new()),
+        false => encoding_of_keys(&create.encode, create.key_encode.as_ref()),
     }
-    let of_value = || option_map(&create.encode.1);
-    match &create.key_encode {
-        None => (create.encode.0, of_value()),
-        Some((encoding, items, _)) if items.is_empty() && *encoding == create.encode.0 => {
-            (*encoding, of_value())
+}
+
+/// Encoding of keys by KEY ENCODE, and its options; both default to those of the value.
+pub(in crate::sql) fn encoding_of_keys(
+    value: &Encode,
+    key: Option<&Encode>,
+) -> (Encoding, BTreeMap<String, String>) {
+    match key {
+        Some((encoding, items, _)) if !items.is_empty() || *encoding != value.0 => {
+            (*encoding, option_map(items))
         }
-        Some((encoding, items, _)) => (*encoding, option_map(items)),
+        _ => (value.0, option_map(&value.1)),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A sink into a topic that a source reads, or dead letters into one, would be read again and written again
 //! without end; two sinks on one topic would overwrite each other's rows. Clusters are the same if they share
-//! a bootstrap server. Other topologies are not visible here; a start checks the topics themselves.
+//! a bootstrap server. Dead letters of a source that is not on Kafka go to the cluster of the sinks, and are refused
+//! where there is none. Other topologies are not visible here; a start checks the topics themselves.
 
 use std::collections::BTreeSet;
 
@@ -37,10 +38,15 @@ struct PlaceUser<'a> {
     pos: Pos,
 }
 
-/// Reports conflicting uses of topics and files.
+/// Reports conflicting uses of topics and files, and dead letters that have no cluster to go to.
 pub(crate) fn check_conflicts(statements: &[Statement]) -> Vec<Mistake> {
-    let users: Vec<PlaceUser<'_>> = statements.iter().flat_map(places_of).collect();
+    let cluster = output_cluster(statements);
+    let places = |statement| places_of(statement, cluster.as_ref());
+    let users: Vec<PlaceUser<'_>> = statements.iter().flat_map(places).collect();
     let mut mistakes = Vec::new();
+    if !statements.iter().any(writes_to_kafka) {
+        mistakes.extend(statements.iter().filter_map(dead_letters_nowhere));
+    }
     for (at, user) in users.iter().enumerate() {
         if let (PlaceUse::Sink | PlaceUse::DeadLetters, TopicOrFile::Topic { topic, .. }) =
             (user.kind, &user.place)
@@ -109,40 +115,82 @@ fn is_same_place(a: &TopicOrFile<'_>, b: &TopicOrFile<'_>) -> bool {
     }
 }
 
-/// Uses of topics and files in a statement.
-fn places_of(statement: &Statement) -> Vec<PlaceUser<'_>> {
+/// Uses of topics and files in a statement; `cluster` is that of the topology's output.
+fn places_of<'a>(statement: &'a Statement, cluster: Option<&BTreeSet<String>>) -> Vec<PlaceUser<'a>> {
     let (name, with, kind) = match statement {
         Statement::Relation(create) => (&create.name.text, &create.with, PlaceUse::Source),
         Statement::Sink(create) => (&create.name.text, &create.with, PlaceUse::Sink),
         Statement::View(_) => return vec![],
     };
-    let user = |kind, item: &OptionItem, place| PlaceUser { name, kind, place, pos: item.pos };
+    let user = |kind, item: &'a OptionItem, place| PlaceUser { name, kind, place, pos: item.pos };
+    let topic =
+        |servers: BTreeSet<String>, item: &'a OptionItem| TopicOrFile::Topic { servers, topic: &item.value };
+    let on_kafka = is_on_kafka(with);
+    let own = bootstrap_servers(with).filter(|_| on_kafka);
     let mut users = Vec::new();
-    match find_option(with, "connector").map(|item| item.value.as_str()) {
-        Some("kafka") => {
-            let read = find_option(with, "topic").map(|item| (kind, item));
-            let dead_letters = find_option(with, "dead_letter.topic").filter(|_| kind == PlaceUse::Source);
-            for (kind, item) in read.into_iter().chain(dead_letters.map(|item| (PlaceUse::DeadLetters, item)))
-            {
-                users.extend(topic_place(with, item).map(|place| user(kind, item, place)));
-            }
-        }
-        Some("file") => {
-            let path = find_option(with, "path");
-            users.extend(path.map(|item| user(kind, item, TopicOrFile::File(&item.value))));
-        }
-        _ => {}
+    if let (Some(servers), Some(item)) = (own.clone(), find_option(with, "topic")) {
+        users.push(user(kind, item, topic(servers, item)));
+    }
+    if let Some(item) = find_option(with, "path").filter(|_| find_connector(with) == Some("file")) {
+        users.push(user(kind, item, TopicOrFile::File(&item.value)));
+    }
+    let cluster = if on_kafka { own } else { cluster.cloned() };
+    if let (Some(servers), Some(item)) = (cluster, dead_letter_topic(statement)) {
+        users.push(user(PlaceUse::DeadLetters, item, topic(servers, item)));
     }
     users
 }
 
-/// Topic that `item` names, on the cluster that the other options name.
-fn topic_place<'a>(with: &[OptionItem], item: &'a OptionItem) -> Option<TopicOrFile<'a>> {
+/// Connector that the options name.
+fn find_connector(with: &[OptionItem]) -> Option<&str> {
+    find_option(with, "connector").map(|item| item.value.as_str())
+}
+
+/// Tells whether options are those of the connector `kafka`.
+fn is_on_kafka(with: &[OptionItem]) -> bool {
+    find_connector(with) == Some("kafka")
+}
+
+/// Bootstrap servers of the cluster that the options name.
+fn bootstrap_servers(with: &[OptionItem]) -> Option<BTreeSet<String>> {
     let names = ["properties.bootstrap.server", "properties.bootstrap.servers"];
     let servers = names.iter().find_map(|name| find_option(with, name))?;
     let servers = servers.value.split(',').map(|server| server.trim().to_ascii_lowercase());
-    Some(TopicOrFile::Topic {
-        servers: servers.filter(|server| !server.is_empty()).collect(),
-        topic: &item.value,
+    Some(servers.filter(|server| !server.is_empty()).collect())
+}
+
+/// Topic of a source's dead letters.
+fn dead_letter_topic(statement: &Statement) -> Option<&OptionItem> {
+    match statement {
+        Statement::Relation(create) => find_option(&create.with, "dead_letter.topic"),
+        Statement::View(_) | Statement::Sink(_) => None,
+    }
+}
+
+/// Tells whether a statement writes to Kafka: a sink, or the dead letters of a source there.
+fn writes_to_kafka(statement: &Statement) -> bool {
+    match statement {
+        Statement::Relation(create) => is_on_kafka(&create.with) && dead_letter_topic(statement).is_some(),
+        Statement::Sink(create) => is_on_kafka(&create.with),
+        Statement::View(_) => false,
+    }
+}
+
+/// Bootstrap servers of the cluster that takes sinks and dead letters.
+fn output_cluster(statements: &[Statement]) -> Option<BTreeSet<String>> {
+    statements.iter().filter(|statement| writes_to_kafka(statement)).find_map(|statement| match statement {
+        Statement::Relation(create) => bootstrap_servers(&create.with),
+        Statement::Sink(create) => bootstrap_servers(&create.with),
+        Statement::View(_) => None,
     })
+}
+
+/// Refusal of the topic of a source's dead letters in a topology that writes nothing to Kafka.
+fn dead_letters_nowhere(statement: &Statement) -> Option<Mistake> {
+    let item = dead_letter_topic(statement)?;
+    let message =
+        format!("dead letters go to topic {}, but this topology writes nothing to Kafka", item.value);
+    Some(Mistake::new(item.pos, message).hint(
+        "leave dead_letter.topic out: the table herald.dead_letter holds rejected records all the same",
+    ))
 }

@@ -5,6 +5,7 @@
 
 use arrow::datatypes::{DataType, Schema};
 
+use super::keyed::encoding_of_keys;
 use super::{check_connector, find_option, option_map};
 use crate::mistake::{Mistake, Pos};
 use crate::plan::analysis::properties::{covers_key, why_retracts};
@@ -14,7 +15,7 @@ use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::parse::ast::{CreateSink, OptionItem, SinkInput};
 use crate::sql::parse::tokens::fold;
 
-/// Binds the sink over `rel`; [`check`] proves its key later, with the whole plan.
+/// Binds the sink over `rel`; [`check_key`] proves its key later, with the whole plan.
 pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Result<Sink, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let what = format!("sink {}", create.name.text);
@@ -28,7 +29,7 @@ pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Res
     };
     let other = if named == "key" { "primary_key" } else { "key" };
     if let Some(item) = find_option(&create.with, other) {
-        let format = format_word(create.format.0);
+        let format = create.format.0.word();
         mistakes.push(
             Mistake::new(item.pos, format!("FORMAT {format} has no option {other}"))
                 .hint(format!("write {named} = '{}'", item.value)),
@@ -36,9 +37,9 @@ pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Res
     }
     let key = find_option(&create.with, named)
         .map_or_else(Vec::new, |item| key_columns(item, schema, &mut mistakes));
-    let key_encoding = create.key_encode.as_ref().map_or(create.encode.0, |k| k.0);
+    let (key_encoding, key_encode_options) = encoding_of_keys(&create.encode, create.key_encode.as_ref());
     if let Some((encoding, _, pos)) = &create.key_encode {
-        mistakes.extend(key_encode(*encoding, *pos, &key, schema, named));
+        mistakes.extend(check_key_encode((*encoding, *pos), &key, schema, named));
     }
     let mut rest = option_map(&create.with);
     rest.remove(named);
@@ -52,6 +53,7 @@ pub(crate) fn bind_sink(create: &CreateSink, rel: RelId, schema: &Schema) -> Res
         encoding: create.encode.0,
         key_encoding,
         encode_options: option_map(&create.encode.1),
+        key_encode_options,
         key,
         record_name: match &create.input {
             SinkInput::From(view) => view.text.clone(),
@@ -90,16 +92,23 @@ pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option
         .filter(|k| !k.is_empty())
         .map(|k| format!("'{}'", column_names(rel, k)))
         .collect::<Vec<_>>();
-    let hint = match proven.as_slice() {
-        [] if rel.unique.iter().any(Vec::is_empty) => format!(
+    let forgetting =
+        |at: &usize| plan.sources[*at].keyed.as_ref().is_some_and(|keyed| keyed.retention_us.is_some());
+    let forgetting = plan.sources_of(sink.rel).into_iter().find(forgetting);
+    let hint = match (proven.as_slice(), forgetting) {
+        ([], _) if rel.unique.iter().any(Vec::is_empty) => format!(
             "{from} has one row: add a constant column, such as 'all' AS id, and make it the primary_key"
         ),
-        [] => format!(
-            "no key of {from} is proven unique: add GROUP BY or DISTINCT over the key, or read a table with a PRIMARY KEY"
+        ([], Some(at)) => format!(
+            "no key of {from} is proven unique: {} has a retention, so a key that is dropped may come again; add GROUP BY or DISTINCT over the key",
+            plan.sources[at].name
         ),
-        keys => format!("write primary_key = {}", keys.join(" or ")),
+        ([], None) => format!(
+            "no key of {from} is proven unique: add GROUP BY or DISTINCT over the key, read a table with a PRIMARY KEY, or select the partition and offset that a source INCLUDEs"
+        ),
+        (keys, _) => format!("write primary_key = {}", keys.join(" or ")),
     };
-    let format = format_word(format);
+    let format = format.word();
     Some(match find_option(&create.with, "primary_key") {
         Some(item) => {
             Mistake::new(item.pos, format!("primary_key '{}' is not proven unique in {from}", item.value))
@@ -107,14 +116,6 @@ pub(crate) fn check_key(plan: &Plan, sink: &Sink, create: &CreateSink) -> Option
         }
         None => Mistake::new(pos, format!("FORMAT {format} needs a primary_key")).hint(hint),
     })
-}
-
-fn format_word(format: Format) -> &'static str {
-    match format {
-        Format::Plain => "PLAIN",
-        Format::Upsert => "UPSERT",
-        Format::Debezium => "DEBEZIUM",
-    }
 }
 
 fn column_names(rel: &Rel, key: &[usize]) -> String {
@@ -145,7 +146,12 @@ fn key_columns(item: &OptionItem, schema: &Schema, mistakes: &mut Vec<Mistake>) 
 }
 
 /// Refuses KEY ENCODE without a key, and TEXT or BYTES for a key that is not one column of a fitting type.
-fn key_encode(encoding: Encoding, pos: Pos, key: &[usize], schema: &Schema, named: &str) -> Option<Mistake> {
+fn check_key_encode(
+    (encoding, pos): (Encoding, Pos),
+    key: &[usize],
+    schema: &Schema,
+    named: &str,
+) -> Option<Mistake> {
     if key.is_empty() {
         return Some(
             Mistake::new(pos, "KEY ENCODE without a key")

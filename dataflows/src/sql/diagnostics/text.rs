@@ -1,12 +1,27 @@
 //! Translation of DataFusion's messages to SQL's terms.
 
+/// Kinds of errors, which stand before their messages.
+const KINDS: [&str; 7] = [
+    "Internal error: ",
+    "Execution error: ",
+    "Error during planning: ",
+    "Arrow error: ",
+    "Cast error: ",
+    "Parser error: ",
+    "Invalid argument error: ",
+];
+
 /// Reduces a message to one sentence, with SQL's type names.
 pub(in crate::sql) fn clean_message(text: &str) -> String {
     let end = text
         .find("\n\nbacktrace")
         .or_else(|| text.find(".\nThis issue was likely caused"))
         .unwrap_or(text.len());
-    let mut out = text[..end].trim_start_matches("Internal error: ").replace(['\n', '\t'], " ");
+    let mut text = &text[..end];
+    while let Some(rest) = KINDS.iter().find_map(|kind| text.strip_prefix(kind)) {
+        text = rest;
+    }
+    let mut out = text.replace(['\n', '\t'], " ");
     if let Some(at) =
         out.find(" No function matches the given name").or_else(|| out.find(" Candidate functions:"))
     {

@@ -87,13 +87,8 @@ impl Lower<'_> {
         let by: Vec<Scalar> = fields.iter().enumerate().map(|(at, f)| Scalar::column(f.name(), at)).collect();
         let mut groups: Vec<(CallKind, Vec<usize>)> = Vec::new();
         for (at, call) in calls.iter().enumerate() {
-            let same = |other: &AggregateCall<'_>| {
-                call.kind() != CallKind::Once
-                    || scalar_text(&call.arg) == scalar_text(&other.arg)
-                        && scalar_text(&call.filter) == scalar_text(&other.filter)
-            };
-            match groups.iter_mut().find(|g| g.0 == call.kind() && same(&calls[g.1[0]])) {
-                Some(group) => group.1.push(at),
+            match groups.iter_mut().find(|(_, members)| share_relation(call, &calls[members[0]])) {
+                Some((_, members)) => members.push(at),
                 None => groups.push((call.kind(), vec![at])),
             }
         }
@@ -206,6 +201,13 @@ impl Lower<'_> {
         let schema = Arc::new(Schema::new(named.chain(values).collect::<Vec<_>>()));
         Ok(self.push(Op::Project { input: left, exprs }, schema))
     }
+}
+
+/// Tells whether two aggregates are of one kind and, over DISTINCT values, of one argument and filter.
+fn share_relation(a: &AggregateCall<'_>, b: &AggregateCall<'_>) -> bool {
+    let same_rows =
+        || scalar_text(&a.arg) == scalar_text(&b.arg) && scalar_text(&a.filter) == scalar_text(&b.filter);
+    a.kind() == b.kind() && (a.kind() != CallKind::Once || same_rows())
 }
 
 /// Text of a scalar by which equal ones are recognised; empty for None.

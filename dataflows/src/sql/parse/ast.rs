@@ -25,8 +25,6 @@ pub struct OptionItem {
     pub name: String,
     /// Value after substitution of `${...}`.
     pub value: String,
-    /// True if a `${file:...}` or `${VAR}` filled it; such values are never printed.
-    pub secret: bool,
     /// Position of the option's name.
     pub pos: Pos,
 }

@@ -5,6 +5,9 @@
 //! to them, with their spans, and its errors are translated. Text is tokenised by the generic
 //! rules (so `>-1` is two tokens) and parsed by PostgreSQL's (so `->` is JSON access).
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use datafusion_sql::sqlparser::ast as sql;
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
@@ -29,6 +32,8 @@ pub struct Context<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// Reads a file named by `${file:...}`.
     pub read_file: &'a dyn Fn(&str) -> std::io::Result<String>,
+    /// Variables that are not set and were reported.
+    pub unset: &'a RefCell<BTreeSet<String>>,
 }
 
 impl Context<'_> {

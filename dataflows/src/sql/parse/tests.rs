@@ -15,7 +15,7 @@ fn read(text: &str) -> Result<Vec<Statement>, Vec<String>> {
 /// A statement as one line a clause.
 fn show(statement: &Statement) -> String {
     let options = |items: &[OptionItem]| -> String {
-        items.iter().map(|o| format!(" {}={}{}", o.name, o.value, if o.secret { "*" } else { "" })).collect()
+        items.iter().map(|o| format!(" {}={}", o.name, o.value)).collect()
     };
     let names = |names: &[Name]| names.iter().map(|n| n.text.as_str()).collect::<Vec<_>>().join(",");
     let mut out = Vec::new();
@@ -93,7 +93,7 @@ fn a_table_with_every_clause() {
             "include Timestamp produced_at",
             "include Offset _herald_offset",
             "include Header(\"trace\") _herald_header_trace",
-            "with connector=kafka properties.Bootstrap.Server=broker:9092* dead_letter.topic=dead rows.limit=5 follow=true",
+            "with connector=kafka properties.Bootstrap.Server=broker:9092 dead_letter.topic=dead rows.limit=5 follow=true",
             "Plain Avro schema.registry=http://r",
             "key Text",
         ],
@@ -417,8 +417,22 @@ const BAD: &[(&str, &str)] = &[
         "CREATE SINK s FROM v WITH (connector='file') FORMAT UPSRET ENCODE JSON",
         "1:53: expected PLAIN, UPSERT or DEBEZIUM after FORMAT, found `UPSRET`\n  did you mean UPSERT?",
     ),
-    ("CREATE VIEW v AS SELECT 1 /* open", "1:34: a comment is not closed\n  close it with */"),
+    ("CREATE VIEW v AS SELECT 1 /* open", "1:27: a comment is not closed\n  close it with */"),
 ];
+
+#[test]
+fn a_variable_that_is_not_set_is_reported_once() {
+    let source = |name: &str, other: &str| {
+        format!(
+            "CREATE SOURCE {name} (a INT) WITH (connector='kafka', topic='${{T}}', b='${{{other}}}') \
+             FORMAT PLAIN ENCODE JSON;\n"
+        )
+    };
+    let told = read(&[source("a", "T"), source("b", "U")].concat()).unwrap_err();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("t.sql:1:") && told[0].contains("variable T is not set"), "{told:?}");
+    assert!(told[1].starts_with("t.sql:2:") && told[1].contains("variable U is not set"), "{told:?}");
+}
 
 #[test]
 fn bad_statements_are_refused_by_name_and_place() {

@@ -262,16 +262,15 @@ impl Outside {
         // Expressions over the columns of a missing row need not be NULL: make them so.
         if keeps {
             let found = Expr::Column(self.found_column()).is_not_null();
-            outputs = outputs
-                .into_iter()
-                .map(|e| match &e {
-                    Expr::Column(c) if inside.given.iter().any(|given| *given == Expr::Column(c.clone())) => {
-                        Ok(vec![e])
-                    }
-                    _ => only_when(&found, vec![e]),
-                })
-                .collect::<Result<Vec<_>>>()?
-                .concat();
+            let mut shown = Vec::with_capacity(outputs.len());
+            for output in outputs {
+                if matches!(output, Expr::Column(_)) && inside.given.contains(&output) {
+                    shown.push(output);
+                } else {
+                    shown.extend(only_when(&found, vec![output])?);
+                }
+            }
+            outputs = shown;
         }
         Ok((plan, outputs))
     }
@@ -279,12 +278,12 @@ impl Outside {
     /// Outer rows joined with each of the rows of VALUES, and expressions for the columns of VALUES.
     fn join_listed_rows(&self, v: &Values) -> Result<(LogicalPlan, Vec<Expr>)> {
         let column = Column::from_name(format!("{}_rows", self.name));
-        let lists = (0..v.schema.fields().len()).map(|at| {
-            let items =
-                v.values.iter().map(|row| self.resolve_outer(row[at].clone())).collect::<Result<_>>()?;
-            Ok(make_array_udf().call(items))
-        });
-        let lists = abreast::function().call(lists.collect::<Result<_>>()?).alias(&column.name);
+        let mut lists = Vec::with_capacity(v.schema.fields().len());
+        for at in 0..v.schema.fields().len() {
+            let items = v.values.iter().map(|row| self.resolve_outer(row[at].clone()));
+            lists.push(make_array_udf().call(items.collect::<Result<_>>()?));
+        }
+        let lists = abreast::function().call(lists).alias(&column.name);
         let own = self.rows.schema().columns().into_iter().map(Expr::Column);
         let plan = LogicalPlanBuilder::from(self.rows.clone()).project(own.chain([lists]))?.build()?;
         let options = UnnestOptions { null_handling: NullHandling::Drop, recursions: vec![] };
@@ -301,16 +300,21 @@ impl Outside {
             return Ok((rows.cross_join(inside.plan)?.build()?, inside.given));
         }
         let plan = rows.join_on(inside.plan, JoinType::Left, inside.ties)?.build()?;
-        let given = inside.given.into_iter().zip(&a.aggr_expr).map(|(given, call)| {
-            let Expr::AggregateFunction(f) = call.clone().unalias() else { return Ok(given) };
-            let none = f.func.default_value(&call.get_type(a.input.schema())?)?;
-            match none.is_null() {
-                true => Ok(given),
-                false => when(Expr::Column(self.found_column()).is_not_null(), given).otherwise(lit(none)),
-            }
-        });
-        let given = given.collect::<Result<_>>()?;
+        let mut given = Vec::with_capacity(inside.given.len());
+        for (column, call) in inside.given.into_iter().zip(&a.aggr_expr) {
+            given.push(self.total_or_default(column, call, a.input.schema())?);
+        }
         Ok((plan, given))
+    }
+
+    /// A column of a total, which for an outer row without matches has the value of its call over no rows.
+    fn total_or_default(&self, column: Expr, call: &Expr, input: &DFSchema) -> Result<Expr> {
+        let Expr::AggregateFunction(f) = call.clone().unalias() else { return Ok(column) };
+        let none = f.func.default_value(&call.get_type(input)?)?;
+        if none.is_null() {
+            return Ok(column);
+        }
+        when(Expr::Column(self.found_column()).is_not_null(), column).otherwise(lit(none))
     }
 
     /// Tells whether `plan` refers to a column of the outer rows.

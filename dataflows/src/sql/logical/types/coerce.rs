@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion_common::{DFSchema, DataFusionError, Diagnostic, Result, ScalarValue, plan_err};
 use datafusion_expr::expr::{Between, Case, Cast, InList, ScalarFunction};
 use datafusion_expr::logical_plan::{LogicalPlan, LogicalPlanBuilder, Union};
 use datafusion_expr::type_coercion::other::get_coerce_type_for_case_expression;
@@ -98,38 +98,57 @@ fn check_text_beside(left: &DataType, right: &DataType, what: &str) -> Result<()
 /// Casts the dates of a UNION to times in columns in which another input has times, and recomputes the types
 /// of the UNION's columns if its inputs have changed.
 fn coerce_union(union: Union) -> Result<Transformed<LogicalPlan>> {
-    let of = |input: &LogicalPlan, at: usize| input.schema().fields().get(at).map(|f| f.data_type().clone());
     let width = union.inputs.iter().map(|i| i.schema().fields().len()).min().unwrap_or(0);
-    let time = |at: usize| {
-        let types = union.inputs.iter().filter_map(|input| of(input, at));
-        types.into_iter().find(|t| matches!(t, DataType::Timestamp(..)))
-    };
-    let times: Vec<Option<DataType>> = (0..width).map(time).collect();
-    let stale = |input: &Arc<LogicalPlan>| {
-        (0..width).any(|at| of(input, at).as_ref() != Some(union.schema.field(at).data_type()))
-    };
-    let mut changed = union.inputs.iter().any(stale);
+    let times: Vec<Option<DataType>> = (0..width).map(|at| time_of_column(&union, at)).collect();
+    let mut changed = union.inputs.iter().any(|input| is_stale(&union, input, width));
     let mut inputs = Vec::with_capacity(union.inputs.len());
     for input in &union.inputs {
-        let date =
-            |at: usize| of(input, at) == Some(DataType::Date32) && times.get(at).is_some_and(Option::is_some);
-        if !(0..width).any(date) {
-            inputs.push(Arc::clone(input));
-            continue;
-        }
-        changed = true;
-        let columns = input.schema().columns().into_iter().enumerate().map(|(at, column)| {
-            let name = column.name.clone();
-            match times.get(at).cloned().flatten().filter(|_| date(at)) {
-                Some(time) => Ok(Expr::Column(column).cast_to(&time, input.schema())?.alias(name)),
-                None => Ok(Expr::Column(column)),
+        match dates_as_times(input, &times)? {
+            Some(cast) => {
+                changed = true;
+                inputs.push(Arc::new(cast));
             }
-        });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        inputs.push(Arc::new(LogicalPlanBuilder::from(input.as_ref().clone()).project(columns)?.build()?));
+            None => inputs.push(Arc::clone(input)),
+        }
     }
     let union = if changed { Union::try_new_with_loose_types(inputs)? } else { union };
     Ok(Transformed::new_transformed(LogicalPlan::Union(union), changed))
+}
+
+/// The type of a column of an input.
+fn column_type(input: &LogicalPlan, at: usize) -> Option<DataType> {
+    input.schema().fields().get(at).map(|field| field.data_type().clone())
+}
+
+/// The type of a column in the first input of a UNION that has times there.
+fn time_of_column(union: &Union, at: usize) -> Option<DataType> {
+    let mut types = union.inputs.iter().filter_map(|input| column_type(input, at));
+    types.find(|of| matches!(of, DataType::Timestamp(..)))
+}
+
+/// Tells whether a UNION was typed before this input was coerced.
+fn is_stale(union: &Union, input: &LogicalPlan, width: usize) -> bool {
+    (0..width).any(|at| column_type(input, at).as_ref() != Some(union.schema.field(at).data_type()))
+}
+
+/// The input with its dates as times in the columns that have a type in `times`; None without such dates.
+fn dates_as_times(input: &LogicalPlan, times: &[Option<DataType>]) -> Result<Option<LogicalPlan>> {
+    let (mut columns, mut changed) = (Vec::new(), false);
+    for (at, column) in input.schema().columns().into_iter().enumerate() {
+        let is_date = column_type(input, at) == Some(DataType::Date32);
+        match times.get(at) {
+            Some(Some(time)) if is_date => {
+                let name = column.name.clone();
+                columns.push(Expr::Column(column).cast_to(time, input.schema())?.alias(name));
+                changed = true;
+            }
+            _ => columns.push(Expr::Column(column)),
+        }
+    }
+    if !changed {
+        return Ok(None);
+    }
+    Ok(Some(LogicalPlanBuilder::from(input.clone()).project(columns)?.build()?))
 }
 
 /// Coerces the operands of one expression and its parts.
@@ -198,7 +217,8 @@ fn coerce_operands(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             if let (Ok(left), Some(right)) = (within.expr.get_type(schema), first)
                 && !is_text_constant(&within.expr)
             {
-                check_text_beside(&left, &right, "IN")?;
+                check_text_beside(&left, &right, "IN")
+                    .map_err(|error| at_columns(error, std::slice::from_ref(within.expr.as_ref())))?;
             }
             Ok(Transformed::no(expr))
         }
@@ -302,10 +322,10 @@ fn coerce_together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Ope
     if let Some(other) = other {
         let target = types[other].clone();
         let is_uuid = |of: &DataType| *of == schemas::uuid_type();
-        if let Some(odd) =
-            types.iter().find(|of| types.iter().any(is_uuid) && !is_uuid(of) && !of.is_null() && !is_text(of))
-        {
-            return types_refusal(&schemas::uuid_type(), odd, what);
+        let odd = types.iter().find(|of| !is_uuid(of) && !of.is_null() && !is_text(of));
+        if let (true, Some(odd)) = (types.iter().any(is_uuid), odd) {
+            return types_refusal(&schemas::uuid_type(), odd, what)
+                .map_err(|error| at_columns(error, values));
         }
         for at in 0..values.len() {
             if !is_text(&types[at]) {
@@ -313,7 +333,8 @@ fn coerce_together(values: &mut [Expr], schema: &DFSchema, what: &str, used: Ope
             }
             if !is_text_constant(&values[at]) {
                 if is_scalar(&target) {
-                    return types_refusal(&types[at], &target, what);
+                    let refused = types_refusal(&types[at], &target, what);
+                    return refused.map_err(|error| at_columns(error, values));
                 }
             } else if is_scalar(&target) && !(used == OperandUse::Calculated && is_time(&target)) {
                 let value = std::mem::take(&mut values[at]);
@@ -361,6 +382,15 @@ fn types_refusal(left: &DataType, right: &DataType, what: &str) -> Result<bool> 
         name(left),
         name(right)
     )
+}
+
+/// Gives an error the place of the first column in the values.
+fn at_columns(error: DataFusionError, values: &[Expr]) -> DataFusionError {
+    let columns = values.iter().flat_map(Expr::column_refs);
+    match columns.filter_map(|column| column.spans.first()).min() {
+        Some(span) => error.with_diagnostic(Diagnostic::new_error("", Some(span))),
+        None => error,
+    }
 }
 
 /// Coerces DECIMAL, DOUBLE, REAL and whole numbers; true if one changed.

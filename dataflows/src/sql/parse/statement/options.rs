@@ -12,7 +12,7 @@ use crate::plan::formats::{Encoding, Format};
 use crate::sql::diagnostics::did_you_mean::did_you_mean;
 use crate::sql::parse::ast::OptionItem;
 use crate::sql::parse::cursor::{Cursor, Read};
-use crate::sql::parse::env::substitute;
+use crate::sql::parse::env::{Unresolved, substitute};
 use crate::sql::parse::tokens::{fold, is_word};
 
 /// Encoding, its options, and its position.
@@ -60,16 +60,24 @@ fn read_option(cursor: &mut Cursor<'_>) -> Read<OptionItem> {
     }
     cursor.expect(&Token::Eq)?;
     let at = cursor.pos();
-    let (value, secret) = match cursor.peek() {
+    let value = match cursor.peek() {
         Some(Token::SingleQuotedString(text)) => {
-            let filled = substitute(text, cursor.context.env, cursor.context.read_file)
-                .map_err(|e| Mistake::new(at, format!("option {name}: {}", e.message)).hint(e.hint))?;
-            (filled.value, filled.secret)
+            match substitute(text, cursor.context.env, cursor.context.read_file) {
+                Ok(value) => value,
+                // A variable that is not set is reported once, at the first option that needs it.
+                Err(Unresolved { unset: Some(variable), .. })
+                    if !cursor.context.unset.borrow_mut().insert(variable.clone()) =>
+                {
+                    text.clone()
+                }
+                Err(error) => {
+                    let message = format!("option {name}: {}", error.message);
+                    return Err(Mistake::new(at, message).hint(error.hint));
+                }
+            }
         }
-        Some(Token::Number(text, false)) => (text.clone(), false),
-        Some(token) if is_word(token, "true") || is_word(token, "false") => {
-            (token.to_string().to_lowercase(), false)
-        }
+        Some(Token::Number(text, false)) => text.clone(),
+        Some(token) if is_word(token, "true") || is_word(token, "false") => token.to_string().to_lowercase(),
         _ => {
             return Err(cursor
                 .expected(&format!("a value for option {name}"))
@@ -77,7 +85,7 @@ fn read_option(cursor: &mut Cursor<'_>) -> Read<OptionItem> {
         }
     };
     cursor.bump();
-    Ok(OptionItem { name, value, secret, pos })
+    Ok(OptionItem { name, value, pos })
 }
 
 /// Reads one part of a dotted name; `exact` keeps its case.
@@ -95,12 +103,22 @@ fn read_name_part(cursor: &mut Cursor<'_>, exact: bool) -> Read<String> {
     }
 }
 
+/// The words behind FORMAT.
+pub const FORMATS: [(&str, Format); 3] =
+    [("plain", Format::Plain), ("upsert", Format::Upsert), ("debezium", Format::Debezium)];
+
+/// The words behind ENCODE and KEY ENCODE.
+pub const ENCODINGS: [(&str, Encoding); 4] = [
+    ("json", Encoding::Json),
+    ("avro", Encoding::Avro),
+    ("text", Encoding::Text),
+    ("bytes", Encoding::Bytes),
+];
+
 /// Reads the word after FORMAT.
 pub fn read_format(cursor: &mut Cursor<'_>) -> Read<(Format, Pos)> {
     let pos = cursor.pos();
-    for (word, format) in
-        [("plain", Format::Plain), ("upsert", Format::Upsert), ("debezium", Format::Debezium)]
-    {
+    for (word, format) in FORMATS {
         if cursor.take_words(&[word]) {
             return Ok((format, pos));
         }
@@ -112,13 +130,7 @@ pub fn read_format(cursor: &mut Cursor<'_>) -> Read<(Format, Pos)> {
 /// Reads the word after ENCODE and its options. TEXT and BYTES are for keys only.
 pub fn read_encode(cursor: &mut Cursor<'_>, key: bool, mistakes: &mut Vec<Mistake>) -> Read<Encode> {
     let pos = cursor.pos();
-    let words = [
-        ("json", Encoding::Json),
-        ("avro", Encoding::Avro),
-        ("text", Encoding::Text),
-        ("bytes", Encoding::Bytes),
-    ];
-    let Some((_, encoding)) = words.into_iter().find(|(word, _)| cursor.peek_words(&[word])) else {
+    let Some((_, encoding)) = ENCODINGS.into_iter().find(|(word, _)| cursor.peek_words(&[word])) else {
         let what =
             if key { "JSON, AVRO, TEXT or BYTES after KEY ENCODE" } else { "JSON or AVRO after ENCODE" };
         return Err(cursor.expected(what).maybe_hint(nearest_hint(cursor, &["JSON", "AVRO"])));

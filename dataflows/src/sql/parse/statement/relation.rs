@@ -126,18 +126,20 @@ fn on_conflict(cursor: &mut Cursor<'_>) -> Read<ConflictDef> {
     Err(cursor.expected("DO NOTHING or OVERWRITE after ON CONFLICT").hint(hint))
 }
 
+/// The words behind INCLUDE.
+pub const INCLUDES: [(&str, IncludeKind); 6] = [
+    ("timestamp", IncludeKind::Timestamp),
+    ("key", IncludeKind::Key),
+    ("partition", IncludeKind::Partition),
+    ("offset", IncludeKind::Offset),
+    ("payload", IncludeKind::Payload),
+    ("header", IncludeKind::Header(String::new())),
+];
+
 /// Reads the metadata column after INCLUDE.
 fn read_include(cursor: &mut Cursor<'_>) -> Read<IncludeDef> {
     let pos = cursor.pos();
-    let kinds = [
-        ("timestamp", IncludeKind::Timestamp),
-        ("key", IncludeKind::Key),
-        ("partition", IncludeKind::Partition),
-        ("offset", IncludeKind::Offset),
-        ("payload", IncludeKind::Payload),
-        ("header", IncludeKind::Header(String::new())),
-    ];
-    let Some((word, mut kind)) = kinds.into_iter().find(|(word, _)| cursor.take_words(&[word])) else {
+    let Some((word, mut kind)) = INCLUDES.into_iter().find(|(word, _)| cursor.take_words(&[word])) else {
         let what = "timestamp, key, partition, offset, header or payload after INCLUDE";
         let hint = match cursor.peek() {
             Some(Token::Word(w)) => {

@@ -18,6 +18,27 @@ use crate::sql::parse::tokens::is_word;
 /// Greatest nesting of STRUCT and arrays.
 const MAX_DEPTH: usize = 32;
 
+/// The types without parts by their names in SQL: the one that messages use, then the others. A name of
+/// several words is read word by word.
+pub const NAMES: &[&[&str]] = &[
+    &["BOOLEAN", "BOOL"],
+    &["SMALLINT", "INT2"],
+    &["INT", "INTEGER", "INT4"],
+    &["BIGINT", "INT8"],
+    &["REAL", "FLOAT4"],
+    &["DOUBLE", "DOUBLE PRECISION", "FLOAT8", "FLOAT"],
+    &["DECIMAL", "NUMERIC"],
+    &["VARCHAR", "TEXT", "STRING", "CHARACTER VARYING"],
+    &["BYTEA"],
+    &["DATE"],
+    &["TIME", "TIME WITHOUT TIME ZONE"],
+    &["TIMESTAMP", "TIMESTAMP WITHOUT TIME ZONE"],
+    &["TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"],
+    &["INTERVAL"],
+    &["UUID"],
+    &["JSONB"],
+];
+
 /// Names of types, for hints.
 const KNOWN: &[&str] = &[
     "VARCHAR",
@@ -150,56 +171,56 @@ fn read_scalar(cursor: &mut Cursor<'_>) -> Read<DataType> {
         return Err(cursor.expected("a type"));
     }
     let written = word.value.to_uppercase();
-    let word = word.value.to_lowercase();
     cursor.bump();
-    let data_type = match word.as_str() {
-        "varchar" | "text" | "string" => {
+    let varying = written == "CHARACTER" && cursor.take_words(&["varying"]);
+    let word = if varying { "CHARACTER VARYING" } else { written.as_str() };
+    let known = NAMES.iter().find(|names| names.contains(&word)).map(|names| names[0]);
+    let data_type = match known.unwrap_or_default() {
+        "VARCHAR" => {
             no_length(cursor, "VARCHAR has no length here")?;
             DataType::Utf8
         }
-        "character" if cursor.take_words(&["varying"]) => {
-            no_length(cursor, "VARCHAR has no length here")?;
-            DataType::Utf8
-        }
-        "smallint" | "int2" => DataType::Int16,
-        "int" | "integer" | "int4" => DataType::Int32,
-        "bigint" | "int8" => DataType::Int64,
-        "real" | "float4" => DataType::Float32,
-        "double" => {
-            cursor.take_words(&["precision"]);
+        "SMALLINT" => DataType::Int16,
+        "INT" => DataType::Int32,
+        "BIGINT" => DataType::Int64,
+        "REAL" => DataType::Float32,
+        "DOUBLE" => {
+            if word == "DOUBLE" {
+                cursor.take_words(&["precision"]);
+            }
             DataType::Float64
         }
-        "float8" | "float" => DataType::Float64,
-        "numeric" | "decimal" => read_numeric(cursor, &written)?,
-        "boolean" | "bool" => DataType::Boolean,
-        "date" => DataType::Date32,
-        "bytea" => DataType::Binary,
-        "uuid" => schemas::uuid_type(),
-        "interval" => {
+        "DECIMAL" => read_numeric(cursor, &written)?,
+        "BOOLEAN" => DataType::Boolean,
+        "DATE" => DataType::Date32,
+        "BYTEA" => DataType::Binary,
+        "UUID" => schemas::uuid_type(),
+        "INTERVAL" => {
             read_precision(cursor)?;
             schemas::interval()
         }
-        "time" => {
+        "TIME" => {
             if read_time_zone(cursor)? {
                 return Err(Mistake::new(pos, "TIME WITH TIME ZONE is not supported")
                     .hint("write TIME or TIMESTAMPTZ"));
             }
             DataType::Time64(TimeUnit::Microsecond)
         }
-        "timestamp" => {
+        "TIMESTAMP" => {
             if read_time_zone(cursor)? {
                 timestamptz()
             } else {
                 timestamp()
             }
         }
-        "timestamptz" => {
+        "TIMESTAMPTZ" => {
             read_precision(cursor)?;
             timestamptz()
         }
-        other => {
+        _ => {
+            let other = written.to_lowercase();
             let hint = INSTEAD.iter().find(|(name, _)| *name == other).map(|(_, hint)| (*hint).to_owned());
-            let hint = hint.or_else(|| did_you_mean(other, KNOWN.iter().copied()));
+            let hint = hint.or_else(|| did_you_mean(&other, KNOWN.iter().copied()));
             return Err(Mistake::new(pos, format!("unknown type {written}")).maybe_hint(hint));
         }
     };

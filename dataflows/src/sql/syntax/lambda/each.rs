@@ -17,6 +17,7 @@ use datafusion_expr::{
 use datafusion_sql::sqlparser::ast::Expr;
 
 use super::column_name;
+use crate::functions::eval::about::{About, called};
 use crate::functions::types::herald_type;
 use crate::plan::Scalar;
 use crate::sql::query;
@@ -44,20 +45,55 @@ pub(super) enum LambdaUse {
     First,
 }
 
+/// The names of the functions of each of [`USES`], and the lines of the reference pages about them.
+pub(in crate::sql) const ABOUT: [About; 6] = [
+    called(
+        "array_transform list_transform transform array_apply list_apply",
+        &["array_transform(T[], x -> any) -> any[]"],
+        "The value of the expression for each item.",
+    ),
+    called(
+        "array_filter list_filter filter",
+        &["array_filter(T[], x -> BOOLEAN) -> T[]"],
+        "The items for which it is true.",
+    ),
+    called(
+        "array_any_match array_exists list_any_match any_match",
+        &["array_any_match(T[], x -> BOOLEAN) -> BOOLEAN"],
+        "True if it is true for an item, NULL where NULLs leave it open.",
+    ),
+    called(
+        "array_all_match list_all_match all_match",
+        &["array_all_match(T[], x -> BOOLEAN) -> BOOLEAN"],
+        "True if it is true for all items, NULL where NULLs leave it open.",
+    ),
+    called(
+        "array_none_match none_match",
+        &["array_none_match(T[], x -> BOOLEAN) -> BOOLEAN"],
+        "True if it is true for no item, NULL where NULLs leave it open.",
+    ),
+    called(
+        "array_first list_first array_find",
+        &["array_first(T[], x -> BOOLEAN) -> T"],
+        "The first item for which it is true.",
+    ),
+];
+
+/// The uses in the order of [`ABOUT`].
+const USES: [LambdaUse; 6] = [
+    LambdaUse::Transform,
+    LambdaUse::Filter,
+    LambdaUse::Any,
+    LambdaUse::All,
+    LambdaUse::None,
+    LambdaUse::First,
+];
+
 impl LambdaUse {
     /// Looks up the use by the name of a function.
     pub(super) fn of(name: &str) -> Option<LambdaUse> {
-        Some(match name {
-            "array_transform" | "list_transform" | "transform" | "array_apply" | "list_apply" => {
-                LambdaUse::Transform
-            }
-            "array_filter" | "list_filter" | "filter" => LambdaUse::Filter,
-            "array_exists" | "array_any_match" | "list_any_match" | "any_match" => LambdaUse::Any,
-            "array_all_match" | "list_all_match" | "all_match" => LambdaUse::All,
-            "array_none_match" | "none_match" => LambdaUse::None,
-            "array_first" | "list_first" | "array_find" => LambdaUse::First,
-            _ => return None,
-        })
+        let mut uses = ABOUT.iter().zip(USES);
+        uses.find(|(line, _)| line.names.split(' ').any(|known| known == name)).map(|(_, of)| of)
     }
 
     fn name(self) -> &'static str {

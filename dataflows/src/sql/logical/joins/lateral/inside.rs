@@ -118,14 +118,14 @@ impl Outside {
         let keyed = self.rows_by_key(&below, calls.collect::<Result<_>>()?)?;
         let keys = keyed.keys.len();
         let names: Vec<String> = (0..keyed.exprs.len()).map(|at| format!("{}_over{at}", self.name)).collect();
-        let calls = keyed.exprs.into_iter().zip(&names).map(|(call, name)| {
+        let mut calls = Vec::with_capacity(names.len());
+        for (call, name) in keyed.exprs.into_iter().zip(&names) {
             let Expr::WindowFunction(mut call) = call else { return Err(Unsupported::NotJoinable.into()) };
             for key in &keyed.keys {
                 index_in(&mut call.params.partition_by, key);
             }
-            Ok(Expr::WindowFunction(call).alias(name))
-        });
-        let calls = calls.collect::<Result<Vec<_>>>()?;
+            calls.push(Expr::WindowFunction(call).alias(name));
+        }
         let plan = LogicalPlanBuilder::from(keyed.plan).window(calls)?.build()?;
         let columns = below.base.schema().columns();
         let own = columns.len();
@@ -219,16 +219,7 @@ impl Outside {
         let keys: Vec<Expr> = (0..columns.len())
             .map(|at| Expr::Column(Column::from_name(format!("{}_of{at}", self.name))))
             .collect();
-        let inner = |e: Expr| -> Result<Expr> {
-            let done = e.transform_up(|e| match &e {
-                Expr::OuterReferenceColumn(_, column) => {
-                    let at = columns.iter().position(|c| c == column);
-                    Ok(at.map_or_else(|| Transformed::no(e.clone()), |at| Transformed::yes(keys[at].clone())))
-                }
-                _ => Ok(Transformed::no(e)),
-            })?;
-            Ok(done.data)
-        };
+        let inner = |expr: Expr| outer_as_keys(expr, &columns, &keys);
         let named = columns.iter().enumerate();
         let named = named.map(|(at, c)| Expr::Column(c.clone()).alias(format!("{}_of{at}", self.name)));
         let ties = ties.into_iter().map(inner).collect::<Result<Vec<_>>>()?;
@@ -242,6 +233,18 @@ impl Outside {
         let pairs = columns.into_iter().enumerate().map(same).collect();
         Ok(RowsByKey { plan, keys, pairs, exprs })
     }
+}
+
+/// `expr` with references to the outer `columns` as the keys that stand for them.
+fn outer_as_keys(expr: Expr, columns: &[Column], keys: &[Expr]) -> Result<Expr> {
+    let done = expr.transform_up(|part| {
+        let Expr::OuterReferenceColumn(_, column) = &part else { return Ok(Transformed::no(part)) };
+        match columns.iter().position(|known| known == column) {
+            Some(at) => Ok(Transformed::yes(keys[at].clone())),
+            None => Ok(Transformed::no(part)),
+        }
+    })?;
+    Ok(done.data)
 }
 
 /// Sides of a correlated equality: an expression over the rows of a subquery, the operator, and an expression
