@@ -24,6 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # What the image holds beside the binary.
 IMAGE_PACKAGES = ["base-files", "ca-certificates", "libc6", "libgcc-s1", "libssl3", "libstdc++6", "tzdata", "zlib1g"]
+# Where documents stand in each package, and which files are documents.
+DOC = "share/doc/herald"
+DOCUMENTS = {".md", ".svg", ".csv", ".sql", ".yaml"}
 # Files get this time, so that equal inputs give equal packages: 2024-01-01.
 MTIME = 1704067200
 
@@ -66,11 +69,14 @@ class Stage:
             "share/bash-completion/completions/herald": made / "bash",
             "share/zsh/site-functions/_herald": made / "zsh",
             "share/fish/vendor_completions.d/herald.fish": made / "fish",
-            "share/doc/herald/LICENSE": ROOT / "LICENSE",
-            "share/doc/herald/README.md": ROOT / "README.md",
         }
-        for topology in sorted((ROOT / "dataflows/topologies").glob("*.sql")):
-            self.files[f"share/doc/herald/topologies/{topology.name}"] = topology
+        for name in ("LICENSE", "README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
+            self.files[f"{DOC}/{name}"] = ROOT / name
+        # Links of the documents go on working: their folders are as in the repository.
+        for folder in ("docs", "k8s", "dataflows/topologies"):
+            for file in sorted((ROOT / folder).rglob("*")):
+                if file.suffix in DOCUMENTS:
+                    self.files[f"{DOC}/{file.relative_to(ROOT)}"] = file
 
 
 def add(archive, name, path, mode):
@@ -102,6 +108,7 @@ def wheel(stage, out, arch, glibc):
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: herald-engine\n"
         f"Version: {version()}\nSummary: Exact, exactly-once SQL stream processing: the command herald\n"
         "License: Apache-2.0\nRequires-Python: >=3.7\nDescription-Content-Type: text/markdown\n\n" + readme,
+        f"{info}/LICENSE": (ROOT / "LICENSE").read_text(),
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: herald scripts/dist.py\nRoot-Is-Purelib: false\nTag: {tag}\n",
     }
     records = []
@@ -148,19 +155,26 @@ WantedBy=multi-user.target
 """
 
 
+# Debian's own rules for some of the places.
+DEBIAN_PLACES = {
+    "share/zsh/site-functions/_herald": "share/zsh/vendor-completions/_herald",
+    "share/man/man1/herald.1": "share/man/man1/herald.1.gz",
+    f"{DOC}/LICENSE": f"{DOC}/copyright",
+    f"{DOC}/CHANGELOG.md": f"{DOC}/changelog.gz",
+}
+
+
 def deb(stage, out, folder, debian):
     """A Debian package, with a systemd unit for topologies in /etc/herald."""
     tree = folder / "deb"
     for place, file in stage.files.items():
-        # Debian's own rules for two of the places.
-        place = {"share/zsh/site-functions/_herald": "share/zsh/vendor-completions/_herald"}.get(place, place)
+        place = DEBIAN_PLACES.get(place, place)
         target = tree / "usr" / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        if place.endswith("herald.1"):
-            target.with_suffix(".1.gz").write_bytes(gzip.compress(file.read_bytes(), 9, mtime=MTIME))
-            continue
-        shutil.copy(file, target)
-    (tree / "usr/share/doc/herald/LICENSE").rename(tree / "usr/share/doc/herald/copyright")
+        if place.endswith(".gz"):
+            target.write_bytes(gzip.compress(file.read_bytes(), 9, mtime=MTIME))
+        else:
+            shutil.copy(file, target)
     unit = tree / "lib/systemd/system/herald@.service"
     unit.parent.mkdir(parents=True)
     unit.write_text(UNIT)

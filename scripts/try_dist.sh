@@ -44,15 +44,27 @@ works() {
   say "$how: installed and run in a clean root (the demo took $((SECONDS - begun)) s)"
 }
 
+# has FOLDER FILE...: the files are there, and what every package has.
+has() {
+  local file
+  for file in "${@:2}" bash-completion/completions/herald fish/vendor_completions.d/herald.fish \
+    doc/herald/docs/tutorial.md doc/herald/docs/reference/commands.md doc/herald/k8s/herald.yaml \
+    doc/herald/dataflows/topologies/match_analytics.sql; do
+    test -s "$1/$file" || { printf 'herald: %s has no %s\n' "$1" "$file" >&2; exit 1; }
+  done
+}
+
 root="$(clean tar)"
 install "$root" libssl3 zlib1g libstdc++6
 tar -xzf "$out"/herald-*-linux-*.tar.gz -C "$root/usr/local" --strip-components=1
 works tarball "$root" herald
+has "$root/usr/local/share" man/man1/herald.1 zsh/site-functions/_herald doc/herald/LICENSE doc/herald/README.md
 
 root="$(clean deb)"
 cp "$out"/herald_*.deb "$root/herald.deb"
 install "$root" /herald.deb
 works "Debian package" "$root" herald
+has "$root/usr/share" man/man1/herald.1.gz zsh/vendor-completions/_herald doc/herald/copyright doc/herald/changelog.gz
 
 root="$(clean wheel)"
 install "$root" python3-venv libssl3 zlib1g libstdc++6

@@ -74,6 +74,15 @@ impl Broker<'_> {
         made[0].as_ref().unwrap_or_else(|e| panic!("more partitions for {name}: {e:?}"));
     }
 
+    /// The names of the topics with this word in their name, sorted.
+    pub fn topics_with(&self, word: &str) -> Vec<String> {
+        let metadata = self.admin().inner().fetch_metadata(None, PATIENCE).expect("metadata");
+        let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+        let mut names: Vec<String> = names.filter(|name| name.contains(word)).collect();
+        names.sort();
+        names
+    }
+
     /// Deletes a topic.
     pub fn delete_topic(&self, name: &str) {
         let gone = block_on(self.admin().delete_topics(&[name], &AdminOptions::new())).expect("an answer");

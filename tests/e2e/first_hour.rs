@@ -1,12 +1,13 @@
-//! The first hour of a new user: the README's quickstart line by line, `herald init`, `status` and
-//! `dead-letter`, and the packages, each installed in a clean root.
+//! The first hour of a new user: the README's quickstart line by line, `herald demo --eject`, `init`, `status`
+//! and `dead-letter`, and the packages, each installed in a clean root.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::broker;
 use crate::child::{self, Herald};
 use crate::servers;
 
@@ -23,9 +24,13 @@ struct Line {
 fn quickstart() -> Vec<Line> {
     let readme = fs::read_to_string(servers::root().join("README.md")).expect("README.md");
     let section = readme.split("\n## Quickstart\n").nth(1).expect("a quickstart");
-    let section = section.split("\n## ").next().expect("its text");
+    console_lines(section.split("\n## ").next().expect("its text"))
+}
+
+/// The commands of a text's `console` blocks.
+fn console_lines(text: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
-    for block in section.split("```console\n").skip(1) {
+    for block in text.split("```console\n").skip(1) {
         let block = block.split("```").next().unwrap_or_default();
         let mut document = false;
         for text in block.lines() {
@@ -103,6 +108,69 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// The project of `demo --eject`: every SQL file passes `check`, the tests pass and show each outcome, and the
+/// README's commands run line by line, the edit of the SQL among them.
+#[test]
+fn the_ejected_demo_runs_as_its_readme_says() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let said = child::succeed(dir.path(), &["demo", "--eject", "project"], &[], PATIENCE).stdout;
+    assert!(said.contains("cd project") && said.contains("herald test tests"), "{said}");
+    let project = dir.path().join("project");
+    let read = |name: &str| fs::read_to_string(project.join(name)).expect("a file");
+    for topology in ["matches.sql", "matches_kafka.sql"] {
+        child::succeed(&project, &["check", topology], &[], PATIENCE);
+    }
+    for (script, found) in [
+        ("duplicates", "\"accepted\":1,\"duplicate\":2,"),
+        ("corrections", "\"accepted\":2,\"duplicate\":0,\"superseded\":1,"),
+        ("corrections", "\"value\":null}"),
+        ("late", "\"late\":1}"),
+        ("invalid", "\"constraint\":2,\"decode\":2,"),
+        (
+            "windows",
+            "{\"window_start\":\"2026-01-05T13:00:00.000000Z\",\"window_end\":\"2026-01-05T14:00:00.000000Z\",",
+        ),
+    ] {
+        let text = read(&format!("tests/{script}.test.sql"));
+        assert!(text.contains(found), "{script} does not have {found}:\n{text}");
+    }
+
+    // Nothing is overwritten.
+    let again = child::herald(&project, &["demo", "--eject"], &[], PATIENCE);
+    assert_eq!(again.code, Some(2), "{}", again.stderr);
+    assert!(again.stderr.contains("README.md exists"), "{}", again.stderr);
+
+    let binary = Path::new(env!("CARGO_BIN_EXE_herald")).parent().expect("a folder");
+    let mut script = format!("set -eu\nexport PATH=\"{}:$PATH\" HERALD_LISTEN=off\n", binary.display());
+    for line in console_lines(&read("README.md")) {
+        assert!(line.shown.is_empty(), "{line:?}");
+        script.push_str(&format!("echo '+ '{}\n{}\n", quoted(&line.command), line.command));
+    }
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(&script)
+        .current_dir(&project)
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs");
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("5 scripts passed").count(), 3, "{said}");
+
+    // The data has every outcome. Its first line once more is one duplicate more, for a fresh start as well.
+    let runs: Vec<Vec<u64>> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("matches: "))
+        .map(|line| line.split(' ').filter_map(|word| word.parse().ok()).collect())
+        .collect();
+    let [first, second, fresh] = &runs[..] else { panic!("{said}") };
+    assert!(first.len() == 7 && first.iter().all(|count| *count > 0), "{first:?}");
+    let more: Vec<u64> = first.iter().zip([1, 0, 1, 0, 0, 0, 0]).map(|(count, more)| count + more).collect();
+    assert_eq!((second, fresh), (&more, &more), "{said}");
+    assert!(read("tests/windows.test.sql").contains("\"most_kills\":"), "the edit's column");
+}
+
 /// Checks that the files written by `init` pass `check` and their own test: from a file, the starter and
 /// nested records.
 #[test]
@@ -154,6 +222,45 @@ fn init_writes_a_topology_that_runs() {
     let bad = child::herald(dir.path(), &["init", "--from", "bad.jsonl"], &[], PATIENCE);
     assert_eq!(bad.code, Some(2), "{}", bad.stderr);
     assert!(bad.stderr.contains("record 1 is no JSON object"), "{}", bad.stderr);
+}
+
+/// A topic whose records have keys, and a null value, becomes a table that deletes by key; one odd value in a
+/// hundred changes no type.
+#[test]
+fn init_declares_the_keys_of_a_topic() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (topic, broker) = ("first-hour.users", broker::shared());
+    broker.create_topic(topic, 1);
+    let user = |n: usize| match n {
+        7 => r#"{"id":"u7","points":"many"}"#.to_owned(),
+        n => format!(r#"{{"id":"u{n}","points":{n}}}"#),
+    };
+    let users: Vec<(String, String)> = (0..200).map(|n| (format!("u{n}"), user(n))).collect();
+    broker.produce(topic, users.iter().map(|(key, value)| (key.as_str(), value.as_bytes())));
+    broker.produce(topic, [("u3", None)]);
+    let args = ["init", "--topic", topic, "--bootstrap", servers::kafka(), "--name", "hour_users"];
+    child::succeed(dir.path(), &args, &[], PATIENCE);
+    let sql = fs::read_to_string(dir.path().join("hour_users.sql")).expect("a topology");
+    for part in [
+        "-- 1 more has a value of another type",
+        "-- FORMAT UPSERT: the key of every record is its id.",
+        "-- 1 record of the sample has no value",
+        "  id VARCHAR NOT NULL,\n",
+        "  points BIGINT,\n  PRIMARY KEY (id)\n)\nWITH (",
+        "FORMAT UPSERT ENCODE JSON KEY ENCODE TEXT;",
+    ] {
+        assert!(sql.contains(part), "{part}:\n{sql}");
+    }
+    child::succeed(dir.path(), &["check", "hour_users.sql"], &[], PATIENCE);
+    child::succeed(dir.path(), &["test", "hour_users.test.sql"], &[], PATIENCE);
+    let script = fs::read_to_string(dir.path().join("hour_users.test.sql")).expect("a test");
+    assert!(script.contains("\n{\"key\":\"u3\",\"value\":null}\n"), "{script}");
+    let said =
+        child::succeed(dir.path(), &["run", "hour_users.sql", "--once", "--listen", "off"], &[], PATIENCE)
+            .stdout;
+    assert!(said.contains("hour_users: 201 read = 200 accepted") && said.contains(" 1 decode "), "{said}");
+    let query = ["query", "SELECT sum(records) AS n FROM hour_users_totals", "--format", "csv"];
+    assert_eq!(child::succeed(dir.path(), &query, &[], PATIENCE).stdout, "n\n198\n");
 }
 
 /// Rejected records are counted by reason in the status and listed with where they came from.
@@ -247,6 +354,82 @@ fn programs_get_json() {
     assert!(child::succeed(dir.path(), &["completions", "bash"], &[], PATIENCE).stdout.contains("_herald"));
     let manual = child::succeed(dir.path(), &["man"], &[], PATIENCE).stdout;
     assert!(manual.contains(".SH \"HERALD RUN\"") || manual.contains(".SH HERALD RUN"), "{manual}");
+}
+
+/// The shell of `herald query` on a pseudo terminal: a statement of two lines, a failure after which it goes on,
+/// backslash commands, the exit code and the history.
+#[test]
+fn the_shell_answers_on_a_terminal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    child::succeed(dir.path(), &["init"], &[], PATIENCE);
+    child::succeed(dir.path(), &["run", "matches.sql", "--once", "--listen", "off"], &[], PATIENCE);
+    let shell = format!("{} query", quoted(env!("CARGO_BIN_EXE_herald")));
+    let mut terminal = Command::new("timeout")
+        .args(["60", "script", "-qec", &shell, "/dev/null"])
+        .current_dir(dir.path())
+        .env("TERM", "xterm")
+        .env("XDG_STATE_HOME", dir.path().join("home"))
+        .env_remove("HERALD_URL")
+        .env_remove("HERALD_STATE")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script runs");
+    // The pipe stays open until the shell has ended: its end would be a Ctrl-D.
+    let mut typed = terminal.stdin.take().expect("a pipe");
+    let mut screen = terminal.stdout.take().expect("a pipe");
+    let mut said = String::new();
+    let lines = [
+        "SELECT sum(records)",
+        "AS n FROM matches_totals; SELECT nothing FROM matches_totals;",
+        "\\d",
+        "\\d matches_totals",
+        "\\x",
+        "SELECT sum(records) AS answer FROM matches_totals;",
+        "\\nonsense",
+        "\\q",
+    ];
+    for line in lines {
+        // As a person would: each line after the prompt. What is typed ahead may be dropped with the mode of
+        // the terminal.
+        let mut since = String::new();
+        while !since.contains("herald=> ") && !since.contains("herald-> ") {
+            let mut bytes = [0; 4096];
+            let read = screen.read(&mut bytes).expect("a screen");
+            assert!(read > 0, "the shell has ended before {line}:\n{said}{since}");
+            since.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+        said.push_str(&since);
+        // The prompt is written before the terminal is in its mode.
+        std::thread::sleep(Duration::from_millis(50));
+        typed.write_all(format!("{line}\n").as_bytes()).expect("input");
+    }
+    screen.read_to_string(&mut said).expect("a screen");
+    let status = terminal.wait().expect("a status");
+    drop(typed);
+    let said = said.replace('\r', "");
+    assert!(status.success(), "{said}");
+    for part in [
+        "herald=> ",
+        "herald-> ",
+        "1 row at epoch",
+        "error: the query cannot be run: query:1:8: there is no column nothing",
+        "MATERIALIZED VIEW",
+        "BIGINT",
+        "Expanded output is on.",
+        "-[ RECORD 1 ]-\nanswer | 3\n",
+        "error: there is no command \\nonsense: \\? lists the commands.",
+    ] {
+        assert!(said.contains(part), "{part}:\n{said}");
+    }
+    let history = dir.path().join("home/herald/query_history");
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&history).expect("a history")) & 0o777;
+    assert_eq!(mode, 0o600);
+    let history = fs::read_to_string(history).expect("a history");
+    assert!(history.contains("SELECT sum(records)\\nAS n FROM matches_totals;"), "{history}");
+    // Without a terminal and without a query there is no shell.
+    let none = child::herald(dir.path(), &["query"], &[], PATIENCE);
+    assert!(none.code == Some(2) && none.stderr.contains("there is no query"), "{}", none.stderr);
 }
 
 /// Every package, made of this binary, is installed in a clean root and shows the demo there.

@@ -26,6 +26,8 @@ mod keyed;
 #[cfg(feature = "failpoints")]
 mod kills;
 mod limits;
+mod memory;
+mod migration;
 mod mistakes;
 mod once;
 mod operations;
@@ -35,6 +37,7 @@ mod proxy;
 mod real_input;
 mod reference;
 mod registry;
+mod replay;
 mod restart;
 mod secure;
 mod servers;

@@ -1,5 +1,5 @@
 //! Operations on a state: backup while in use, restore, verification, repair, and going back in time; also
-//! the errors for deleted records and missing tokens.
+//! the errors for deleted records and missing tokens, and starts that are refused.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
-use dataflows::collect::stored_key;
-use schemas::{Blobs, RowCodec, Rows};
+use schemas::{Blobs, RowCodec, Rows, stored_key};
 use serde_json::Value;
 use state::{Commit, Counts, StateTableKind, Store, StoreOptions, Writes};
 
@@ -123,7 +122,7 @@ fn a_state_is_copied_put_back_and_checked() {
 
     let checked = place.herald(&out, &["state", "verify", ".herald/operations", "scores.sql"]);
     ok(&checked);
-    assert!(checked.stdout.contains("view teams: 1 rows, derived again and equal"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("view teams: 1 row, derived again and equal"), "{}", checked.stdout);
     let told = place.herald(&out, &["state", "inspect", "copy"]);
     ok(&told);
     for line in
@@ -267,9 +266,9 @@ fn corrupt_and_repair(name: &'static str, resend: bool) {
     let told = place.herald(&out, &["state", "verify", &state_path, "scores.sql"]);
     assert_eq!(told.code, Some(1), "{}", told.stderr);
     for line in [
-        "view teams: 3 rows, of which 1 are not what is derived; 0 are missing",
-        "view points: 1 rows, of which 0 are not what is derived; 1 are missing",
-        "herald.errors: 1 rows, of which 1 are not what is derived",
+        "view teams: 3 rows, of which 1 differs from the derived ones; 0 are missing",
+        "view points: 1 row, of which 0 differ from the derived ones; 1 is missing",
+        "herald.errors: 1 row, of which 1 differs from the derived ones",
     ] {
         assert!(told.stderr.contains(line) && told.stdout.contains("herald state repair"), "{}", told.stderr);
     }
@@ -282,18 +281,18 @@ fn corrupt_and_repair(name: &'static str, resend: bool) {
     let mended = place.herald(&out, &["state", "repair", &state_path, "scores.sql"]);
     ok(&mended);
     for line in [
-        "view teams: 1 entries were wrong and 0 missing, and are what is derived now",
-        "view points: 0 entries were wrong and 1 missing",
-        "herald.errors: 1 entries were wrong",
-        "sink teams_out: 1 keys or rows are sent as they are now, at the next start",
-        "epoch 3 holds what was mended",
+        "view teams: 1 wrong entry replaced, 0 missing entries added",
+        "view points: 0 wrong entries replaced, 1 missing entry added",
+        "herald.errors: 1 wrong entry replaced",
+        "sink teams_out: 1 key or row is sent again at the next start",
+        "epoch 3 holds the repaired content",
     ] {
         assert!(mended.stdout.contains(line), "{line}\n{}", mended.stdout);
     }
     ok(&place.herald(&out, &["state", "verify", &state_path, "scores.sql"]));
     let again = place.herald(&out, &["state", "repair", &state_path, "scores.sql"]);
     ok(&again);
-    assert!(again.stdout.contains("nothing was to be mended"), "{}", again.stdout);
+    assert!(again.stdout.contains("nothing had to be repaired"), "{}", again.stdout);
     if resend {
         ok(&place.herald(&out, &["sink", "resend", "teams_out", "--name", name]));
     }
@@ -340,6 +339,90 @@ fn lost_records_are_refused_until_they_are_given_up() {
     ok(&resumed);
     assert!(resumed.stderr.contains("2 records were deleted before they were read"), "{}", resumed.stderr);
     assert_eq!(teams(&place.out()), [r#""red" 2 8"#]);
+}
+
+/// The topology with this `topic` as its source's, and these options of its sink.
+fn scores(topic: &str, options: &str) -> String {
+    SCORES.replace("PREFIX.scores", topic).replace("primary_key", &format!("{options}, primary_key"))
+}
+
+#[test]
+fn a_refused_start_leaves_nothing_behind() {
+    let (prefix, broker) = ("unstarted", broker::shared());
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = Place { prefix, dir };
+    let file = place.dir.path().join("scores.sql");
+    let (source, out) = (format!("{prefix}.scores"), place.out());
+    let refused = |text: &str, said: &[&str], topics: &[&str]| {
+        std::fs::write(&file, text).expect("a file");
+        let ended = place.once(&["--name", prefix]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        for said in said {
+            assert!(ended.stderr.contains(said), "{said}\n{}", ended.stderr);
+        }
+        assert_eq!(broker.topics_with(prefix), topics);
+        assert!(!place.dir.path().join(".herald").exists(), "no state is created");
+    };
+    let text = scores(&source, "topic.partitions = '2'");
+    let missing = "topic \"unstarted.scores\" does not exist";
+    refused(&text, &["source scores", missing], &[]);
+    broker.create_topic_with(&out, 3, &[("cleanup.policy", "compact")]);
+    // Both mistakes are told.
+    let other = "has 3 partitions, not the 2";
+    refused(&text, &["source scores", missing, "sink teams_out", other], &[&out]);
+    broker.create_topic(&source, 1);
+    refused(&text, &["sink teams_out", other], &[&source, &out]);
+    // The broker is asked whether it would create the topic.
+    let text = scores(&source, "topic.replication.factor = '7'").replace("${OUT}", "unstarted.many");
+    refused(&text, &["sink teams_out", "refuses to create topic \"unstarted.many\""], &[&source, &out]);
+
+    std::fs::write(&file, scores(&source, "topic.partitions = '3'")).expect("a file");
+    place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#]);
+    ok(&place.once(&["--name", prefix]));
+    assert_eq!(teams(&out), [r#""red" 1 3"#]);
+    let progress = "herald.progress.unstarted";
+    assert_eq!(broker.topics_with(prefix), [progress, source.as_str(), out.as_str()]);
+}
+
+#[test]
+fn a_refused_fresh_start_keeps_the_state_and_whoever_publishes() {
+    let place = Place::new("kept");
+    let (out, path) = (place.out(), place.dir.path());
+    let text = scores("kept.missing", "topic.replication.factor = '1'");
+    std::fs::write(path.join("wrong.sql"), text).expect("a file");
+    place.feed(&[r#"{"player":"a","points":3,"team":"red"}"#]);
+    ok(&place.once(&["--name", "kept"]));
+    let wrong = ["run", "wrong.sql", "--once", "--listen", "off", "--name", "kept", "--fresh"];
+    let refused = |args: &[&str]| {
+        let ended = place.herald(&out, &[&wrong[..], args].concat());
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("\"kept.missing\" does not exist"), "{}", ended.stderr);
+    };
+    refused(&[]);
+    // The state goes on where it was.
+    place.feed(&[r#"{"player":"b","points":4,"team":"red"}"#]);
+    let resumed = place.once(&["--name", "kept"]);
+    ok(&resumed);
+    assert!(resumed.stdout.contains("scores: 2 read = 2 accepted"), "{}", resumed.stdout);
+    assert_eq!(teams(&out), [r#""red" 2 7"#]);
+
+    // Another directory, while the topology runs: it is not fenced.
+    let args = ["run", "scores.sql", "--name", "kept", "--listen", "off"];
+    let running = Herald::start(path, &args, &place.env(&out));
+    let wait = |rows: &[&str]| {
+        let started = Instant::now();
+        while teams(&out) != rows {
+            assert!(started.elapsed() < PATIENCE, "{:?}\n{}", teams(&out), running.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    place.feed(&[r#"{"player":"c","points":1,"team":"red"}"#]);
+    wait(&[r#""red" 3 8"#]);
+    refused(&["--state", "other"]);
+    assert!(!path.join("other").exists());
+    place.feed(&[r#"{"player":"d","points":1,"team":"red"}"#]);
+    wait(&[r#""red" 4 9"#]);
+    ok(&running.terminate(PATIENCE));
 }
 
 #[test]

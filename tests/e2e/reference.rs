@@ -1,8 +1,9 @@
 //! `docs/reference`: the generated pages are those of this program, and the written ones leave nothing out.
 //!
 //! Pages that the hidden command `herald reference` makes are compared byte for byte. To write them anew after a change of
-//! flags, metrics or system tables: `HERALD_UPDATE=1 cargo test --release --test e2e reference`. The pages about
-//! connectors and HTTP are written by hand; the names in them are compared with those that the code reads.
+//! flags, metrics, system tables, functions, types or statements: `HERALD_UPDATE=1 cargo test --release --test e2e
+//! reference`. The pages about connectors and HTTP are written by hand; the names in them are compared with those that
+//! the code reads. So are the words of statements with the parser's, and their examples are given to `herald check`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,15 @@ use crate::servers;
 use crate::tidy::rust_files;
 
 /// The pages that `herald reference` makes.
-const PAGES: [&str; 4] = ["commands.md", "environment.md", "metrics.md", "system-tables.md"];
+const PAGES: [&str; 7] = [
+    "commands.md",
+    "environment.md",
+    "functions.md",
+    "metrics.md",
+    "statements.md",
+    "system-tables.md",
+    "types.md",
+];
 /// The calls that read an option by its name.
 const READERS: [&str; 7] =
     [".text", ".required", ".parse", ".flag", ".share", ".prefixed", "positive_option(options,"];
@@ -94,6 +103,68 @@ fn reference_pages_are_those_of_the_program() {
         "docs/reference is not of this program: {}. Write it with HERALD_UPDATE=1",
         differ.join(", ")
     );
+}
+
+/// A page as this program makes it.
+fn made_page(name: &str) -> String {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_herald")).arg("reference").arg(dir.path()).output();
+    let output = output.expect("herald runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::read_to_string(dir.path().join(name)).expect("a page")
+}
+
+/// The words in quotes in a text.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('"').skip(1).step_by(2)
+}
+
+#[test]
+fn examples_of_statements_are_accepted() {
+    let page = made_page("statements.md");
+    let examples = page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("examples.sql");
+    fs::write(&file, examples.collect::<String>()).expect("the examples are written");
+    let output = Command::new(env!("CARGO_BIN_EXE_herald")).arg("check").arg(&file).output();
+    let output = output.expect("herald runs");
+    let told =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("no mistakes in 1 source, 1 table, 3 materialized views and 2 sinks"), "{told}");
+}
+
+/// Each word that the parser takes in a statement of Herald's own stands on a page.
+#[test]
+fn every_word_of_statements_is_documented() {
+    let pages = [made_page("statements.md"), made_page("types.md")].concat().to_uppercase();
+    let documented: BTreeSet<&str> = pages.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let mut code = code_below("dataflows/src/sql/parse/statement");
+    code += &fs::read_to_string(servers::root().join("dataflows/src/sql/parse.rs")).expect("the parser");
+    let taken = code.split("take_words(&[").skip(1).filter_map(|rest| rest.split(']').next());
+    // Tables of words: ("plain", Format::Plain).
+    let tables = ["Format::", "Encoding::", "IncludeKind::", "StatementKind::"];
+    let listed = code.lines().filter(|line| tables.iter().any(|of| line.contains(&format!(", {of}"))));
+    let words: BTreeSet<String> = taken.chain(listed).flat_map(quoted).map(str::to_uppercase).collect();
+    for word in ["SOURCE", "MATERIALIZED", "DEBEZIUM", "BYTES", "PAYLOAD", "OVERWRITE", "WATERMARK", "EMIT"] {
+        assert!(words.contains(word), "{word} is not among the words found in the code: {words:?}");
+    }
+    let missing: Vec<&String> = words.iter().filter(|word| !documented.contains(word.as_str())).collect();
+    assert!(missing.is_empty(), "neither statements.md nor types.md has {missing:?}");
+}
+
+/// Options of statements that are read by nobody are none.
+#[test]
+fn options_of_statements_are_read() {
+    let page = made_page("statements.md");
+    let listed = options_listed(&page);
+    assert!(listed.len() > 5, "{listed:?}");
+    let code = code_below("dataflows/src/sql");
+    let table = code_below("dataflows/src/sql/reference");
+    let count = |text: &str, option: &str| text.matches(&format!("\"{option}\"")).count();
+    let unread: Vec<&&str> =
+        listed.iter().filter(|option| count(&code, option) <= count(&table, option)).collect();
+    assert!(unread.is_empty(), "nothing reads {unread:?} of docs/reference/statements.md");
 }
 
 #[test]
