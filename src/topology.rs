@@ -211,11 +211,11 @@ fn refused_options(plan: &Plan) -> Vec<Refusal> {
     refused
 }
 
+/// A connector's reading of its options, for the error alone.
+type ReadOptions<'a> = dyn Fn(&BTreeMap<String, String>) -> Result<(), ConnectorError> + 'a;
+
 /// The options that a connector refuses: all that it does not know, else the first with a wrong value.
-fn refused_by_connector(
-    options: &BTreeMap<String, String>,
-    read: &dyn Fn(&BTreeMap<String, String>) -> Result<(), ConnectorError>,
-) -> Vec<ConnectorError> {
+fn refused_by_connector(options: &BTreeMap<String, String>, read: &ReadOptions<'_>) -> Vec<ConnectorError> {
     let (mut left, mut refused) = (options.clone(), Vec::new());
     while let Err(error) = read(&left) {
         let more = match &error {

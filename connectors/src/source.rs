@@ -221,7 +221,8 @@ impl Reader {
     pub fn last(&self) -> BTreeMap<i32, LastRecord> {
         match self {
             Reader::Kafka(reader) => reader.last(),
-            Reader::File(_) | Reader::Datagen(_) | Reader::Nexmark(_) => BTreeMap::new(),
+            Reader::File(reader) => reader.last(),
+            Reader::Datagen(_) | Reader::Nexmark(_) => BTreeMap::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod epoch;
+pub(crate) mod restore;
 pub mod retention;
 pub mod state_tables;
 pub mod worker;

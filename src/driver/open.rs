@@ -216,12 +216,20 @@ fn open_held_state(config: &DriverConfig) -> Result<Option<Arc<Store>>> {
 
 /// Creates the state; the one that `--fresh` drops goes first.
 fn create_state(config: &DriverConfig, dropped: Option<StateLock>) -> Result<Arc<Store>> {
-    if let Some(lock) = dropped {
-        // The wipe takes the lock itself.
-        drop(lock);
+    if config.fresh {
+        // The wipe takes the lock itself. It also removes what an interrupted wipe left.
+        drop(dropped);
         Store::wipe(&config.state_dir)?;
     }
-    Ok(open_state(config, true)?)
+    let store = open_state(config, true)?;
+    // Sources were opened for a state that has read nothing.
+    if store.meta().epoch > 0 {
+        return Err(anyhow!(
+            "another process made the state in {} while this one started: start it again",
+            config.state_dir.display()
+        ));
+    }
+    Ok(store)
 }
 
 /// Opens the state; with `create`, a missing one is created.

@@ -65,7 +65,10 @@ impl OpenSource {
         let partitions = held.map(|held| &held.partitions);
         let mut connector = SourceConnector::from_options(&source.options)?;
         match &mut connector {
-            SourceConnector::File(file) => file.keyed = source.format == Format::Upsert,
+            SourceConnector::File(file) => {
+                file.keyed = source.format == Format::Upsert;
+                file.last = partitions.and_then(|partitions| last_record(partitions.get(&0)?));
+            }
             SourceConnector::Kafka(kafka) => {
                 kafka.skip_lost = config.skip_lost_records;
                 let held = partitions.into_iter().flatten();

@@ -60,7 +60,10 @@ fn every_dependency_is_used() {
         let manifest = fs::read_to_string(home.join("Cargo.toml")).expect("a manifest");
         for line in manifest.lines().skip_while(|l| *l != "[dependencies]") {
             let Some(dependency) = line.strip_suffix(".workspace = true") else { continue };
-            let used = code.contains(&format!("{}::", dependency.replace('-', "_")));
+            let name_in_code = dependency.replace('-', "_");
+            // Attributes name a crate as text.
+            let forms = [format!("{name_in_code}::"), format!("\"{name_in_code}\"")];
+            let used = forms.iter().any(|form| code.contains(form));
             assert!(used, "{name} does not use {dependency}");
         }
     }

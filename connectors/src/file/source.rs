@@ -2,8 +2,9 @@
 //!
 //! All files are one partition, in name order, and a record's offset is its line number across
 //! them; empty lines take an offset and give no record. With `follow = 'true'` the reader waits for
-//! more lines and more files. A file that appears before one that was read would shift every offset
-//! after it, and is refused.
+//! more lines and more files. What would shift the offsets of lines that were read is refused: a file that
+//! appears before one that was read, or grows after a later one was read, and another file in the place of
+//! one that was read.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 use schemas::Records;
 use schemas::keyed::split_line;
 
-use crate::ConnectorError;
 use crate::options::Options;
+use crate::{ConnectorError, LastRecord};
 
 /// Interval at which a followed file is polled for more lines.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -31,6 +32,8 @@ pub struct FileSource {
     /// True if a line holds key and value of its record, `{"key": ..., "value": ...}`. It follows from the
     /// format of the source, not from an option.
     pub keyed: bool,
+    /// The last record that the state has read; the files must hold it still.
+    pub last: Option<LastRecord>,
 }
 
 impl FileSource {
@@ -45,7 +48,7 @@ impl FileSource {
             let message = "may have * and ? only in the name of the file, not of its directories";
             return Err(ConnectorError::config("path", message));
         }
-        Ok(FileSource { path, follow, keyed: false })
+        Ok(FileSource { path, follow, keyed: false, last: None })
     }
 
     /// The files there are now, in name order.
@@ -92,6 +95,10 @@ pub struct FileReader {
     /// Index of the file being read.
     current: usize,
     open: Option<BufReader<File>>,
+    /// Bytes read of each file before the current one, and of the current one.
+    read: Vec<u64>,
+    /// The last record read.
+    last: Option<LastRecord>,
     line: Vec<u8>,
     /// The line number of the next line.
     next: i64,
@@ -115,6 +122,8 @@ impl FileReader {
             files,
             current: 0,
             open: None,
+            read: Vec::new(),
+            last: None,
             line: Vec::new(),
             next: 0,
             stop_at_end: false,
@@ -133,8 +142,40 @@ impl FileReader {
                 );
                 return Err(ConnectorError::File { path: source.path.clone(), message });
             }
+            reader.note_last(reader.next - 1);
         }
-        Ok(reader)
+        match (&source.last, &reader.last) {
+            (Some(held), Some(found)) if held.digest.is_some() && held != found => {
+                let message = format!(
+                    "holds another line than the one that the state has read as line {} of all files: a file was \
+                     replaced, or one before the last grew",
+                    held.offset + 1
+                );
+                Err(ConnectorError::File { path: source.path.clone(), message })
+            }
+            _ => Ok(reader),
+        }
+    }
+
+    /// Notes the line just read as the last record, unless it is empty.
+    fn note_last(&mut self, offset: i64) {
+        let line = self.line.trim_ascii();
+        if !line.is_empty() {
+            let (key, value) = self.key_and_value(line);
+            self.last = Some(LastRecord::new(offset, None, key, value));
+        }
+    }
+
+    /// The key and the value of a line. A line of another form is a record without a key: the decoder accepts or
+    /// refuses it.
+    fn key_and_value<'l>(&self, line: &'l [u8]) -> (Option<&'l [u8]>, Option<&'l [u8]>) {
+        let split = if self.source.keyed { split_line(line) } else { None };
+        split.unwrap_or((None, Some(line)))
+    }
+
+    /// The last record read, as a map from the only partition.
+    pub fn last(&self) -> BTreeMap<i32, LastRecord> {
+        self.last.map(|last| (0, last)).into_iter().collect()
     }
 
     /// The next records; waits for the first up to `timeout` when the file is followed.
@@ -151,9 +192,7 @@ impl FileReader {
             if self.read_line()? {
                 let line = self.line.trim_ascii();
                 if !line.is_empty() {
-                    let split = if self.source.keyed { split_line(line) } else { None };
-                    // A line of another form is a record without a key: the decoder accepts or refuses it.
-                    let (key, value) = split.unwrap_or((None, Some(line)));
+                    let (key, value) = self.key_and_value(line);
                     records.push(offset, None, key, value);
                 }
                 continue;
@@ -165,6 +204,11 @@ impl FileReader {
                 break;
             }
             std::thread::sleep(POLL_INTERVAL.min(until - now));
+        }
+        // Only the last record is remembered: its digest stands for all before it.
+        if let Some(at) = records.len().checked_sub(1) {
+            let (key, value) = (records.keys.get(at), records.values.get(at));
+            self.last = Some(LastRecord::new(records.offsets[at], None, key, value));
         }
         Ok(if records.is_empty() { vec![] } else { vec![records] })
     }
@@ -203,6 +247,7 @@ impl FileReader {
         let Some(path) = self.files.get(self.current) else { return Ok(false) };
         let file = File::open(path).map_err(|error| ConnectorError::io(path, error))?;
         self.open = Some(BufReader::with_capacity(256 << 10, file));
+        self.read.resize(self.current + 1, 0);
         Ok(true)
     }
 
@@ -220,7 +265,8 @@ impl FileReader {
                 self.line.clear();
             }
             let path = &self.files[self.current];
-            open.read_until(b'\n', &mut self.line).map_err(|e| ConnectorError::io(path, e))?;
+            let bytes = open.read_until(b'\n', &mut self.line).map_err(|e| ConnectorError::io(path, e))?;
+            self.read[self.current] += bytes as u64;
             if self.line.last() == Some(&b'\n') {
                 self.next += 1;
                 return Ok(true);
@@ -258,6 +304,7 @@ impl FileReader {
             return Ok(false);
         }
         self.listed = Instant::now();
+        self.refuse_changed_files()?;
         let files = self.source.files()?;
         if !files.starts_with(&self.files) {
             let message =
@@ -271,13 +318,35 @@ impl FileReader {
     }
 }
 
+impl FileReader {
+    /// Refuses files that are shorter than what was read of them, and files before the current one that are
+    /// longer: their new lines would need offsets that other lines have.
+    fn refuse_changed_files(&self) -> Result<(), ConnectorError> {
+        for (at, (path, read)) in self.files.iter().zip(&self.read).enumerate() {
+            let length = std::fs::metadata(path).map_err(|error| ConnectorError::io(path, error))?.len();
+            let message = if length < *read {
+                format!("has {length} bytes, of which {read} were read: it was cut short or replaced")
+            } else if length > *read && at < self.current {
+                format!(
+                    "grew by {} bytes after a later file was read: write new lines to a file that sorts last",
+                    length - read
+                )
+            } else {
+                continue;
+            };
+            return Err(ConnectorError::File { path: path.clone(), message });
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
 
     fn source(path: PathBuf, follow: bool) -> FileSource {
-        FileSource { path, follow, keyed: false }
+        FileSource { path, follow, keyed: false, last: None }
     }
 
     fn all(reader: &mut FileReader) -> Vec<(i64, String)> {
@@ -293,6 +362,65 @@ mod tests {
 
     fn lines(pairs: &[(i64, &str)]) -> Vec<(i64, String)> {
         pairs.iter().map(|(offset, line)| (*offset, line.to_string())).collect()
+    }
+
+    /// Opens files whose reader has stopped at the end with `last`.
+    fn reopened(source: &FileSource, start: i64, last: Option<LastRecord>) -> Result<FileReader, String> {
+        FileReader::open(&FileSource { last, ..source.clone() }, start).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn files_that_change_under_a_reader_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        let of = source(dir.path().join("p*"), true);
+        write("p1", "1\n2\n");
+        write("p2", "11\n12\n");
+        let mut reader = FileReader::open(&of, 0).unwrap();
+        assert_eq!(all(&mut reader).len(), 4);
+        let last = reader.last().get(&0).copied();
+        assert!(reopened(&of, 4, last).is_ok());
+        // An earlier file grows: while it is followed, and before a restart.
+        write("p1", "1\n2\n3\n");
+        let failed = (0..20).find_map(|_| {
+            std::thread::sleep(POLL_INTERVAL);
+            reader.poll(9, usize::MAX, Duration::ZERO).err()
+        });
+        assert!(failed.unwrap().to_string().contains("grew by 2 bytes after a later file"));
+        assert!(reopened(&of, 4, last).unwrap_err().contains("as line 4 of all files"));
+        // The last file is replaced by one as long, is cut short, and is put back and grows.
+        write("p1", "1\n2\n");
+        write("p2", "11\n13\n14\n");
+        assert!(reopened(&of, 4, last).unwrap_err().contains("was replaced"));
+        write("p2", "11\n");
+        assert!(reopened(&of, 4, last).unwrap_err().contains("cut short"));
+        write("p2", "11\n12\n13\n");
+        assert_eq!(all(&mut reopened(&of, 4, last).unwrap()), lines(&[(4, "13")]));
+        // States of earlier releases know no last record.
+        assert!(reopened(&of, 4, None).is_ok());
+        // Half a line that was read as a whole one, and completed afterwards.
+        let half = source(dir.path().join("h"), false);
+        write("h", "1\n{\"id\":2");
+        let mut reader = FileReader::open(&half, 0).unwrap();
+        assert_eq!(all(&mut reader).len(), 2);
+        let last = reader.last().get(&0).copied();
+        write("h", "1\n{\"id\":2}\n3\n");
+        assert!(reopened(&half, 2, last).is_err());
+    }
+
+    #[test]
+    fn a_followed_file_that_is_cut_short_ends_the_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = source(dir.path().join("p"), true);
+        std::fs::write(&of.path, "1\n2\n").unwrap();
+        let mut reader = FileReader::open(&of, 0).unwrap();
+        assert_eq!(all(&mut reader).len(), 2);
+        std::fs::write(&of.path, "3\n").unwrap();
+        let failed = (0..20).find_map(|_| {
+            std::thread::sleep(POLL_INTERVAL);
+            reader.poll(9, usize::MAX, Duration::ZERO).err()
+        });
+        assert!(failed.unwrap().to_string().contains("cut short or replaced"));
     }
 
     #[test]

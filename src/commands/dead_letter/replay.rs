@@ -106,6 +106,7 @@ impl<'p> Replayed<'p> {
 
 /// The source that is named, or all that can be replayed; the others are named on standard error.
 fn select_sources<'p>(sources: &'p [Source], named: Option<&str>) -> Result<Vec<Replayed<'p>>> {
+    refuse_split_marks(sources)?;
     if let Some(named) = named {
         let found = sources.iter().find(|source| source.name == named).ok_or_else(|| {
             let known: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
@@ -130,6 +131,29 @@ fn select_sources<'p>(sources: &'p [Source], named: Option<&str>) -> Result<Vec<
         eprintln!("left out: {}", reason.lines().next().unwrap_or_default());
     }
     Ok(found)
+}
+
+/// Refuses two sources of one topic with dead-letter topics of their own: a record that both rejected would be
+/// sent once for each, since each topic has only its own marks.
+fn refuse_split_marks(sources: &[Source]) -> Result<()> {
+    let replayed: Vec<Replayed<'_>> =
+        sources.iter().filter_map(|source| Replayed::new(source).ok()).collect();
+    for (at, one) in replayed.iter().enumerate() {
+        let same_topic = |other: &&Replayed<'_>| {
+            (other.kafka.cluster.identity(), &other.kafka.topic)
+                == (one.kafka.cluster.identity(), &one.kafka.topic)
+        };
+        let others = replayed[at + 1..].iter().filter(same_topic);
+        if let Some(other) = others.into_iter().find(|other| other.dead_letter_topic != one.dead_letter_topic)
+        {
+            return Err(mistake(format!(
+                "sources {} and {} read topic {} and have different dead-letter topics: a record that both rejected would be \
+                 sent twice\n  give them the same dead_letter.topic",
+                one.source.name, other.source.name, one.kafka.topic
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Warns of sources with columns of headers, which dead letters do not keep.

@@ -46,14 +46,17 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// Opens the state in a directory if it is of version 1; None for another version, or without a state.
+    /// Opens the state in a directory if it is of version 1; None for another version, or without a state. A crash
+    /// of a creation or of a wipe may have left a database without marker: its own version counts.
     ///
     /// # Errors
     /// When the state is in use, damaged, or of another topology than the options name.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Option<Migration>, StateError> {
         let layout = Layout::new(dir);
-        if layout.marker_version()? != Some(OLD_VERSION) {
-            return Ok(None);
+        match layout.marker_version()? {
+            Some(OLD_VERSION) => {}
+            None if layout.has_database() => {}
+            _ => return Ok(None),
         }
         let lock = layout.take_lock()?;
         layout.clear_leftovers()?;
@@ -65,6 +68,10 @@ impl Migration {
         }
         let db = open_database(&layout, &layout.database_dir(), options, false)?;
         let reads = Reads { db: &db, dir, snapshot: None };
+        if reads.meta("format")?.is_none() {
+            // Not initialised yet, which opening it will do.
+            return Ok(None);
+        }
         let state_id = reads.meta("state_id")?.and_then(|id| String::from_utf8(id).ok());
         let state_id = state_id.ok_or_else(|| StateError::corrupt(dir, "it has no state id"))?;
         if reads.meta("format")?.as_deref() == Some(&FORMAT_VERSION.to_be_bytes()) {

@@ -10,7 +10,8 @@ use crate::collect::SinkDelta;
 use crate::error::RunError;
 use crate::render::aggregates::input::encode_keys;
 use crate::render::batch::RelationType;
-use crate::runtime::worker::{Setup, scan_groups};
+use crate::runtime::restore::scan_groups;
+use crate::runtime::worker::Setup;
 
 /// Returns true if a materialized view holds the rows that the sink sends.
 pub fn has_view(plan: &crate::plan::Plan, sink: usize) -> bool {

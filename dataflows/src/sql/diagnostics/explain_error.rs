@@ -17,7 +17,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::dialects;
 use super::did_you_mean::did_you_mean;
 use super::site::{Site, place};
-use super::text::clean_message;
+use super::text::{clean_message, first_quoted, text_between, text_constant};
 use crate::functions::planning::marks::{ASOF, LOOKUP, NOW};
 use crate::functions::{FUNCTIONS, aggregates};
 use crate::mistake::unsupported::{Shown, Unsupported};
@@ -448,22 +448,6 @@ fn raw_message(root: &DataFusionError) -> String {
         | DataFusionError::Internal(m) => m.clone(),
         other => other.strip_backtrace(),
     }
-}
-
-/// Text between the first `before` and the next `after`.
-fn text_between(text: &str, before: &str, after: &str) -> Option<String> {
-    let rest = &text[text.find(before)? + before.len()..];
-    Some(rest[..rest.find(after)?].to_owned())
-}
-
-/// A text as a constant of the query.
-fn text_constant(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// First name in quotes, which may also stand in the query.
-fn first_quoted(text: &str) -> Option<String> {
-    text_between(text, "'", "'").or_else(|| text_between(text, "\"", "\""))
 }
 
 /// Visitor that finds the spans of a name: of columns, aliases, tables and functions.

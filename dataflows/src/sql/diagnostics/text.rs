@@ -53,3 +53,19 @@ pub(in crate::sql) fn clean_message(text: &str) -> String {
     }
     out.trim().trim_end_matches('.').to_owned()
 }
+
+/// Text between the first `before` and the next `after`.
+pub(in crate::sql::diagnostics) fn text_between(text: &str, before: &str, after: &str) -> Option<String> {
+    let rest = &text[text.find(before)? + before.len()..];
+    Some(rest[..rest.find(after)?].to_owned())
+}
+
+/// A text as a constant of the query.
+pub(in crate::sql::diagnostics) fn text_constant(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// First name in quotes, which may also stand in the query.
+pub(in crate::sql::diagnostics) fn first_quoted(text: &str) -> Option<String> {
+    text_between(text, "'", "'").or_else(|| text_between(text, "\"", "\""))
+}

@@ -149,7 +149,8 @@ fn nvl2_expr(function: Function) -> Expr {
         FunctionArguments::List(list) => list.args.as_slice(),
         _ => &[],
     };
-    let [known, then, otherwise] = args else { return Expr::Function(function) };
+    let plain = function.filter.is_none() && function.over.is_none() && function.within_group.is_empty();
+    let ([known, then, otherwise], true) = (args, plain) else { return Expr::Function(function) };
     let value = |arg: &FunctionArg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
         _ => None,

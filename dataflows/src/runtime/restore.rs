@@ -1,0 +1,136 @@
+//! Reading of the state into a starting dataflow: the rows of tables and the updates of arrangements in the key
+//! groups that a worker owns.
+
+use std::ops::Range;
+
+use schemas::{Ownership, RowCodec, Rows, stored_group, without_group};
+use state::Store;
+
+use super::worker::{Handle, Worker};
+use crate::arrange::rows::Diff;
+use crate::arrange::updates::{ExchangeBuffer, Updates};
+use crate::error::RunError;
+use crate::functions::sums::accum::Accums;
+use crate::render::Restore;
+use crate::render::batch::{Data, DeltaBatch};
+use crate::source::held::Held;
+
+/// Restored rows or updates sent into the dataflow at once.
+const RESTORED_PER_BATCH: usize = 4096;
+
+/// Visits the stored keys of some key groups in a state table, in order.
+///
+/// # Errors
+/// When the state cannot be read, or `visit` fails.
+pub(crate) fn scan_groups(
+    store: &Store,
+    table_id: u32,
+    groups: &[Range<u16>],
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    for range in groups {
+        let mut scan = store.iter_from(table_id, &range.start.to_be_bytes())?;
+        while let Some((stored, value)) = scan.next_entry()? {
+            if stored_group(stored) >= Some(range.end) {
+                break;
+            }
+            visit(stored, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Feeds the rows of a table in the owned key groups.
+pub(super) fn restore_table(
+    store: &Store,
+    (table_id, owned): (u32, &[Range<u16>]),
+    handle: &mut Handle<DeltaBatch>,
+    worker: &mut Worker,
+) -> Result<(), RunError> {
+    let mut rows = Rows::new();
+    let mut send = |rows: &mut Rows| {
+        let rows = std::mem::take(rows);
+        let diffs = vec![1; rows.len()];
+        handle.send(DeltaBatch { data: Data::Packed(rows), diffs });
+        // Bounds the rows in flight.
+        worker.step();
+    };
+    scan_groups(store, table_id, owned, |_, value| {
+        // A tombstone has no row.
+        if let Some(row) = Held::row_of(value) {
+            rows.push(row);
+            if rows.len() >= RESTORED_PER_BATCH {
+                send(&mut rows);
+            }
+        }
+        Ok(())
+    })?;
+    if !rows.is_empty() {
+        send(&mut rows);
+    }
+    Ok(())
+}
+
+/// The stored form of an arrangement.
+struct StoredArrangement<'a> {
+    store: &'a Store,
+    table_id: u32,
+    /// Packed form of the key.
+    key: &'a RowCodec,
+    /// Key groups of the worker.
+    owned: &'a [Range<u16>],
+}
+
+/// Feeds the stored updates of an arrangement.
+pub(super) fn restore_arrangement(
+    store: &Store,
+    restore: Restore,
+    owned: &[Range<u16>],
+    to: (u64, &Ownership),
+    worker: &mut Worker,
+) -> Result<(), RunError> {
+    match restore {
+        Restore::Totals { table_id, key, handle } => {
+            let from = StoredArrangement { store, table_id, key: &key, owned };
+            restore_updates(from, handle, to, worker, Accums::from_bytes)
+        }
+        Restore::Rows { table_id, key, handle } => {
+            let from = StoredArrangement { store, table_id, key: &key, owned };
+            restore_updates(from, handle, to, worker, state::count_of)
+        }
+    }
+}
+
+/// Reads stored updates of the owned key groups, with `read` for their diffs, and sends them to their owners
+/// as updates of the committed epoch.
+fn restore_updates<R: Diff>(
+    from: StoredArrangement<'_>,
+    mut handle: Handle<Updates<R>>,
+    (epoch, ownership): (u64, &Ownership),
+    worker: &mut Worker,
+    read: impl Fn(&[u8]) -> Option<R>,
+) -> Result<(), RunError> {
+    let unreadable = || RunError::Damaged("an arrangement in the state is not readable".into());
+    // Updates of earlier epochs are restored as one of the committed epoch.
+    handle.advance_to(epoch);
+    let mut outgoing = ExchangeBuffer::new(epoch, ownership);
+    let mut held = 0;
+    scan_groups(from.store, from.table_id, from.owned, |stored, value| {
+        // The stored key is the key group, the packed key and the rest of the row.
+        let stored = without_group(stored);
+        let (key, rest) = stored.split_at(from.key.prefix_len(stored, from.key.columns())?);
+        outgoing.push_key(key);
+        outgoing.push_value(rest, read(value).ok_or_else(unreadable)?);
+        held += 1;
+        // Bounds the updates in flight.
+        if held % RESTORED_PER_BATCH == 0 {
+            let full = std::mem::replace(&mut outgoing, ExchangeBuffer::new(epoch, ownership));
+            full.into_updates().for_each(|updates| handle.send(updates));
+            worker.step();
+        }
+        Ok(())
+    })?;
+    outgoing.into_updates().for_each(|updates| handle.send(updates));
+    worker.step();
+    Ok(())
+}
