@@ -125,7 +125,10 @@ item: as of CREATE SOURCE, and
                 "ON CONFLICT OVERWRITE",
                 "The last row of a key stays, as without it. DO UPDATE FULL is the same.",
             ),
-            ("WITH VERSION COLUMN (column)", "The row with the greatest version stays, whichever came last."),
+            (
+                "WITH VERSION COLUMN (column)",
+                "The row with the greatest version stays, whichever came last; of equal versions the one that came last.",
+            ),
             ("KEY ENCODE", "Encoding of the record's key, with FORMAT UPSERT or DEBEZIUM."),
         ],
         options: &[
