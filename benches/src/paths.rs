@@ -45,14 +45,18 @@ impl Paths {
         self.work_dir.path().join(name)
     }
 
-    /// Writes the topology as shipped, but with another topic of matches, and returns its path.
+    /// Writes the topology as shipped, but with another topic of matches and with output topics of the run's
+    /// own, which no other topology wrote, and returns its path.
     ///
     /// # Errors
     /// When the shipped topology cannot be read.
-    pub fn topology_over(&self, topic: &str) -> Result<PathBuf> {
+    pub fn topology_over(&self, topic: &str, run: &str) -> Result<PathBuf> {
         let shipped = std::fs::read_to_string(&self.topology).context("cannot read the topology")?;
-        let path = self.work_path(&format!("over_{topic}.sql"));
-        std::fs::write(&path, shipped.replace("'match.completed'", &format!("'{topic}'")))?;
+        let path = self.work_path(&format!("{run}.sql"));
+        let of_run = shipped
+            .replace("'match.completed'", &format!("'{topic}'"))
+            .replace("'analytics.computed.", &format!("'{run}.computed."));
+        std::fs::write(&path, of_run)?;
         Ok(path)
     }
 

@@ -72,15 +72,15 @@ fn measure_once(
     (kafka, size, events, copy): (&Kafka, Size, u64, &Path),
     run: usize,
 ) -> Result<Spine> {
-    let topology = paths.topology_over(size.topic())?;
+    // Each run has its own name, since markers and topics of an earlier run in the broker belong to another state.
+    let name = format!("{size:?}_{run}").to_lowercase();
+    let topology = paths.topology_over(size.topic(), &name)?;
     let mut command = Command::new(&paths.bench);
     command.arg("limit").arg(&topology).arg(&kafka.bootstrap);
     let cost = child::run(&mut command, &paths.work_path("limit.log"))?;
     ensure!(cost.said.starts_with(&format!("{events} read")), "the limit read something else: {}", cost.said);
     let limit = Measured { events, cpu_s: cost.cpu_s, wall_s: cost.wall_s };
 
-    // Each run has its own name, since the markers of an earlier run in the broker belong to another state.
-    let name = format!("{size:?}_{run}").to_lowercase();
     let port = child::free_port()?;
     let mut command = herald(paths, options, &topology, &name);
     command
