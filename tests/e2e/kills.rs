@@ -45,7 +45,7 @@ fn all_failpoints() -> Vec<String> {
 
 /// Tells whether a failpoint is in a task beside the driver or in a command, where no epoch is in flight.
 fn runs_beside_driver(point: &str) -> bool {
-    ["serve.", "watch.", "replay."].iter().any(|start| point.starts_with(start))
+    ["serve.", "watch.", "replay.", "state.migrate."].iter().any(|start| point.starts_with(start))
 }
 
 /// Tells whether a start passes the failpoint before any epoch of its own.
