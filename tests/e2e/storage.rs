@@ -3,6 +3,7 @@
 //! good.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -35,10 +36,11 @@ fn append(dir: &Path, from: u64, rows: u64) {
             (0..16).map(|n| format!("{:016x}", schemas::hash(&(id * 16 + n).to_be_bytes()))).collect();
         format!("{{\"id\":{id},\"noise\":\"{noise}\"}}\n")
     };
-    let path = dir.join("rows.jsonl");
-    let mut text = fs::read_to_string(&path).unwrap_or_default();
-    (from..from + rows).for_each(|id| text.push_str(&line(id)));
-    fs::write(path, text).expect("a file");
+    let text: String = (from..from + rows).map(line).collect();
+    // Appended: a file that is written anew is shorter for a moment, which ends a run that follows it.
+    let mut file =
+        fs::File::options().create(true).append(true).open(dir.join("rows.jsonl")).expect("a file");
+    file.write_all(text.as_bytes()).expect("rows");
 }
 
 /// Asserts that the last value of each key of the sink is that of `rows` input rows.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -142,10 +143,13 @@ impl FileReader {
                 );
                 return Err(ConnectorError::File { path: source.path.clone(), message });
             }
-            reader.note_last(reader.next - 1);
+            // Only the line that the state names is compared: its digest stands for all before it.
+            if source.last.is_some_and(|last| last.offset == reader.next - 1) {
+                reader.note_last(reader.next - 1);
+            }
         }
-        match (&source.last, &reader.last) {
-            (Some(held), Some(found)) if held.digest.is_some() && held != found => {
+        match &source.last {
+            Some(held) if held.digest.is_some() && reader.last != source.last => {
                 let message = format!(
                     "holds another line than the one that the state has read as line {} of all files: a file was \
                      replaced, or one before the last grew",
@@ -205,7 +209,6 @@ impl FileReader {
             }
             std::thread::sleep(POLL_INTERVAL.min(until - now));
         }
-        // Only the last record is remembered: its digest stands for all before it.
         if let Some(at) = records.len().checked_sub(1) {
             let (key, value) = (records.keys.get(at), records.values.get(at));
             self.last = Some(LastRecord::new(records.offsets[at], None, key, value));
@@ -323,8 +326,13 @@ impl FileReader {
     /// longer: their new lines would need offsets that other lines have.
     fn refuse_changed_files(&self) -> Result<(), ConnectorError> {
         for (at, (path, read)) in self.files.iter().zip(&self.read).enumerate() {
-            let length = std::fs::metadata(path).map_err(|error| ConnectorError::io(path, error))?.len();
-            let message = if length < *read {
+            let found = std::fs::metadata(path).map_err(|error| ConnectorError::io(path, error))?;
+            let length = found.len();
+            let open =
+                self.open.as_ref().filter(|_| at == self.current).map(|open| open.get_ref().metadata());
+            let message = if open.is_some_and(|open| open.is_ok_and(|open| open.ino() != found.ino())) {
+                "was replaced by another file while it was read".to_owned()
+            } else if length < *read {
                 format!("has {length} bytes, of which {read} were read: it was cut short or replaced")
             } else if length > *read && at < self.current {
                 format!(
@@ -396,6 +404,10 @@ mod tests {
         assert!(reopened(&of, 4, last).unwrap_err().contains("cut short"));
         write("p2", "11\n12\n13\n");
         assert_eq!(all(&mut reopened(&of, 4, last).unwrap()), lines(&[(4, "13")]));
+        // The line that was last is empty now.
+        write("p2", "11\n\n\n");
+        assert!(reopened(&of, 4, last).is_err());
+        write("p2", "11\n12\n13\n");
         // States of earlier releases know no last record.
         assert!(reopened(&of, 4, None).is_ok());
         // Half a line that was read as a whole one, and completed afterwards.
@@ -421,6 +433,17 @@ mod tests {
             reader.poll(9, usize::MAX, Duration::ZERO).err()
         });
         assert!(failed.unwrap().to_string().contains("cut short or replaced"));
+        // Another file under the same name, as log rotation leaves it.
+        std::fs::write(&of.path, "1\n2\n").unwrap();
+        let mut reader = FileReader::open(&of, 0).unwrap();
+        assert_eq!(all(&mut reader).len(), 2);
+        std::fs::rename(&of.path, dir.path().join("old")).unwrap();
+        std::fs::write(&of.path, "1\n2\n3\n").unwrap();
+        let failed = (0..20).find_map(|_| {
+            std::thread::sleep(POLL_INTERVAL);
+            reader.poll(9, usize::MAX, Duration::ZERO).err()
+        });
+        assert!(failed.unwrap().to_string().contains("was replaced by another file"));
     }
 
     #[test]
