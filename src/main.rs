@@ -10,6 +10,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
+mod allocator;
 mod cli;
 pub(crate) mod commands;
 mod driver;
@@ -25,7 +26,7 @@ mod topology;
 /// mimalloc: workers free memory that other threads allocated, and the peak of an epoch must be returned to
 /// the system.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::CountingAllocator = allocator::CountingAllocator;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -1,9 +1,10 @@
 //! Metrics of memory: the resident memory of the process, and the parts that explain it.
 //!
 //! Structures report their bytes to the ledger of [`schemas::memory`]. The database, the answers that wait to
-//! be read, and the mappings of the process are measured when `/metrics` is read. The remainder is the part
-//! `unaccounted`, so that the parts add up to the resident memory: memory that the allocators hold free, and
-//! structures that report nothing. It is below zero while more is reported than is resident.
+//! be read, and the mappings of the process are measured when `/metrics` is read. Anonymous memory that is in no
+//! block of the program's, and that the libraries in C do not report, is the part `free`: the allocators hold
+//! it. The remainder is the part `unaccounted`, so that the parts add up to the resident memory: structures that
+//! report nothing. It is below zero while more is reported than is resident.
 
 use anyhow::Result;
 use prometheus::core::Collector;
@@ -12,6 +13,7 @@ use schemas::MemoryPart;
 use state::Store;
 
 use super::{gauge_vec, saturating_i64};
+use crate::allocator;
 
 /// Longest mapping without access that is taken for the guard below a thread's stack.
 const MAX_GUARD_BYTES: u64 = 64 << 10;
@@ -32,7 +34,7 @@ impl MemoryGauges {
             )?,
             parts: gauge_vec(
                 "memory_bytes",
-                "Resident memory by part; unaccounted is what no part explains.",
+                "Resident memory by part; free is what allocators hold unused, unaccounted what no part explains.",
                 &["part"],
             )?,
         };
@@ -52,6 +54,10 @@ impl MemoryGauges {
         let process = ProcessMemory::parse(&mappings);
         let database = store.and_then(|store| store.memory().ok()).unwrap_or_default();
         let reported = MemoryPart::ALL.map(|part| (part.name(), part.held_bytes() as u64));
+        // Memory of the libraries in C and C++, which the other allocator has.
+        let kafka = MemoryPart::KafkaConsumer.held_bytes() + MemoryPart::KafkaProducer.held_bytes();
+        let outside =
+            kafka as u64 + database.block_cache_bytes + database.memtable_bytes + database.table_reader_bytes;
         let measured = [
             ("block_cache", database.block_cache_bytes),
             ("memtables", database.memtable_bytes),
@@ -59,6 +65,7 @@ impl MemoryGauges {
             ("queries", answers),
             ("program", process.program),
             ("stacks", process.stacks),
+            ("free", process.anonymous.saturating_sub(allocator::allocated() + outside)),
         ];
         self.set_parts(process.resident, reported.into_iter().chain(measured));
     }
@@ -85,6 +92,8 @@ struct ProcessMemory {
     program: u64,
     /// Stacks of threads.
     stacks: u64,
+    /// Anonymous memory that is no stack: what the allocators hold.
+    anonymous: u64,
 }
 
 /// Kind of a mapping.
@@ -114,7 +123,7 @@ impl ProcessMemory {
                 match kind {
                     MappingKind::File => memory.program += kib << 10,
                     MappingKind::Stack => memory.stacks += kib << 10,
-                    MappingKind::Other => {}
+                    MappingKind::Other => memory.anonymous += kib << 10,
                 }
             } else if let Some(mapping) = Mapping::parse(line) {
                 kind = mapping.kind(guard_end);
@@ -184,7 +193,12 @@ Rss:                  60 kB
     fn mappings_are_told_apart() {
         let memory = ProcessMemory::parse(MAPPINGS);
         let kib = |kib: u64| kib << 10;
-        let expected = ProcessMemory { resident: kib(63_300), program: kib(3200), stacks: kib(100) };
+        let expected = ProcessMemory {
+            resident: kib(63_300),
+            program: kib(3200),
+            stacks: kib(100),
+            anonymous: kib(60_000),
+        };
         assert_eq!(memory, expected);
         assert_eq!(ProcessMemory::parse("nothing"), ProcessMemory::default());
     }
