@@ -229,6 +229,10 @@ fn parse_iso_8601(text: &str) -> Option<Span> {
     let mut sum = Sum::default();
     let (mut rest, mut of_time, mut any) = (text, false, false);
     while let Some(first) = rest.chars().next() {
+        // What follows cuts the first letter off as one byte.
+        if !first.is_ascii() {
+            return None;
+        }
         if first.eq_ignore_ascii_case(&'t') && !of_time {
             (of_time, rest) = (true, &rest[1..]);
             continue;
