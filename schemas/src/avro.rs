@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 
-use crate::decode::batch::{Batch, Decoded, Fail, nearest_field};
+use crate::decode::batch::{Batch, Decoded, Fail, missing_warning};
 use crate::error::SchemaError;
 use crate::records::blobs::Blobs;
 use crate::records::record::Records;
@@ -152,7 +152,9 @@ impl AvroDecoder {
         let writer = match self.registry.await_by_id(id, &self.cancel) {
             Ok(text) => match Plan::compile(&text, self.batch.schema.fields(), self.or_value) {
                 Ok(plan) => {
-                    self.seen.iter_mut().zip(&plan.present).for_each(|(seen, now)| *seen |= now);
+                    for (seen, now) in self.seen.iter_mut().zip(&plan.present) {
+                        *seen |= now;
+                    }
                     Writer::Plan(Arc::new(plan))
                 }
                 Err(why) => Writer::Unusable(format!("schema id {id} cannot be read: {why}").into()),
@@ -189,15 +191,13 @@ impl AvroDecoder {
         }
         // Sorted, so that the hint does not depend on the order of the map.
         fields.sort_unstable();
-        let columns = self.batch.schema.fields().iter().zip(&self.seen).enumerate();
-        columns
-            .filter(|(_, (_, seen))| !**seen)
-            .map(|(at, (column, _))| {
-                let hint = nearest_field(column.name(), fields.iter().copied())
-                    .map_or_else(String::new, |near| format!("; the nearest field is \"{near}\""));
-                (at, format!("column \"{}\" was in none of {} records{hint}", column.name(), self.rows))
-            })
-            .collect()
+        let mut missing = Vec::new();
+        for (at, (column, seen)) in self.batch.schema.fields().iter().zip(&self.seen).enumerate() {
+            if !seen {
+                missing.push((at, missing_warning(column.name(), fields.iter().copied(), self.rows)));
+            }
+        }
+        missing
     }
 }
 

@@ -12,10 +12,10 @@ mod value;
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, SchemaRef, TimeUnit};
 use jiter::{Jiter, JiterError, JiterErrorType, Peek};
 
-use crate::decode::batch::{Batch, Decoded, Fail, nearest_field};
+use crate::decode::batch::{Batch, Decoded, Fail, missing_warning};
 use crate::error::SchemaError;
 use crate::records::blobs::Blobs;
 use crate::records::record::Records;
@@ -134,7 +134,7 @@ impl JsonDecoder {
         Ok(JsonDecoder {
             batch: Batch::new(&schema)?,
             names: Names::new(schema.fields()),
-            nodes: schema.fields().iter().map(|f| Node::new(f)).collect::<Result<_, _>>()?,
+            nodes: Node::of_fields(schema.fields())?,
             reader: JsonReader { options, scratch: Vec::new() },
             rows: 0,
             warned: false,
@@ -220,23 +220,26 @@ impl JsonDecoder {
         }
         self.warned = true;
         // Of an event, only the columns of the row that the user declared are reported.
-        let declared = self.framing.declared_in.and_then(|at| self.nodes.get(at)).map(|node| &node.kind);
+        let declared = self.framing.declared_in.and_then(|at| self.nodes.get(at));
         let (names, nodes) = match declared {
-            Some(NodeKind::Struct(names, nodes)) => (&**names, nodes),
+            Some(Node { kind: NodeKind::Struct(names, nodes), .. }) => (&**names, nodes),
             _ => (&self.names, &self.nodes),
         };
-        let missing = nodes.iter().enumerate().filter(|(field, _)| !names.was_seen(*field));
+        let mut missing = Vec::new();
+        for (field, node) in nodes.iter().enumerate() {
+            if !names.was_seen(field) {
+                missing.push((field, missing_warning(&node.name, names.unknown_keys(), self.rows)));
+            }
+        }
         missing
-            .map(|(field, node)| {
-                let hint = nearest_field(&node.name, names.unknown_keys())
-                    .map_or_else(String::new, |near| format!("; the nearest field is \"{near}\""));
-                (field, format!("column \"{}\" was in none of {} records{hint}", node.name, self.rows))
-            })
-            .collect()
     }
 }
 
 impl Node {
+    fn of_fields(fields: &Fields) -> Result<Vec<Node>, SchemaError> {
+        fields.iter().map(|field| Node::new(field)).collect()
+    }
+
     fn new(field: &Field) -> Result<Node, SchemaError> {
         let kind = match field.data_type() {
             // Before VARCHAR, since both are Utf8.
@@ -258,10 +261,9 @@ impl Node {
             DataType::FixedSizeBinary(16) => NodeKind::Uuid,
             DataType::Timestamp(TimeUnit::Microsecond, _) => NodeKind::Timestamp,
             DataType::List(item) => NodeKind::List(Box::new(Node::new(item)?)),
-            DataType::Struct(fields) => NodeKind::Struct(
-                Box::new(Names::new(fields)),
-                fields.iter().map(|f| Node::new(f)).collect::<Result<_, _>>()?,
-            ),
+            DataType::Struct(fields) => {
+                NodeKind::Struct(Box::new(Names::new(fields)), Node::of_fields(fields)?)
+            }
             other => return Err(SchemaError::UnsupportedType(other.to_string())),
         };
         Ok(Node { name: field.name().clone(), sql: sql_type(field), kind })

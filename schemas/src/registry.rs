@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use schema_registry_converter::blocking::schema_registry::{
@@ -62,19 +62,18 @@ impl Registry {
     pub fn new(url: &str, options: &BTreeMap<String, String>) -> Result<Registry, SchemaError> {
         let urls: Vec<&str> =
             url.split(',').map(|u| u.trim().trim_end_matches('/')).filter(|u| !u.is_empty()).collect();
-        let config = |option: &str, message: String| SchemaError::Config { option: option.into(), message };
         let Some((first, others)) = urls.split_first() else {
             let message = "is empty; write the registry's address, as http://host:8081".to_string();
-            return Err(config("schema.registry", message));
+            return Err(config_error("schema.registry", message));
         };
         if let Some(odd) = urls.iter().find(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
             let message = format!("\"{}\" is no address; write http://host:8081", redact_credentials(odd));
-            return Err(config("schema.registry", message));
+            return Err(config_error("schema.registry", message));
         }
         let mut builder = SrSettings::new_builder(first.to_string());
-        others.iter().for_each(|url| {
+        for url in others {
             builder.add_url(url.to_string());
-        });
+        }
         match (options.get(USERNAME), options.get(PASSWORD), options.get(TOKEN)) {
             (Some(user), password, None) => {
                 builder.set_basic_authorization(user, password.map(String::as_str));
@@ -83,15 +82,21 @@ impl Registry {
                 builder.set_token_authorization(token);
             }
             (None, None, None) => {}
-            (None, Some(_), _) => return Err(config(PASSWORD, format!("needs {USERNAME} beside it"))),
+            (None, Some(_), _) => {
+                return Err(config_error(PASSWORD, format!("needs {USERNAME} beside it")));
+            }
             (_, _, Some(_)) => {
-                return Err(config(TOKEN, format!("cannot stand beside {USERNAME}; choose one")));
+                return Err(config_error(TOKEN, format!("cannot stand beside {USERNAME}; choose one")));
             }
         }
         builder.set_timeout(REQUEST_TIMEOUT);
-        let settings = run_on_thread(move || builder.build())
-            .map_err(|error| config("schema.registry", error.cause.unwrap_or(error.error)))?;
-        let shown = urls.iter().map(|url| redact_credentials(url)).collect::<Vec<_>>().join(",");
+        let settings = match run_on_thread(move || builder.build()) {
+            Ok(settings) => settings,
+            Err(error) => {
+                return Err(config_error("schema.registry", error.cause.unwrap_or(error.error)));
+            }
+        };
+        let shown = urls.into_iter().map(redact_credentials).collect::<Vec<_>>().join(",");
         let circuit = Circuit::of_service(&shown);
         Ok(Registry(Arc::new(Inner::Remote { shown, settings, circuit })))
     }
@@ -116,19 +121,22 @@ impl Registry {
             Inner::Remote { settings, .. } => {
                 let schema = SuppliedSchema::new(None, SchemaType::Avro, schema_json.to_string());
                 let subject = subject.to_string();
-                let registered = run_on_thread(|| post_schema(settings, subject, schema));
-                registered.map(|schema| schema.id).map_err(|error| self.explain_error(error, what))
+                let registered = self.call_remote(&what, || post_schema(settings, subject, schema))?;
+                Ok(registered.id)
             }
             Inner::Memory(schemas) => {
                 if let Err(error) = apache_avro::Schema::parse_str(schema_json) {
                     return Err(SchemaError::RegistryRefused { what, message: error.to_string() });
                 }
-                let mut schemas = schemas.lock().unwrap_or_else(|poison| poison.into_inner());
+                let mut schemas = schemas.lock().unwrap_or_else(PoisonError::into_inner);
                 let held = schemas.iter().position(|(schema, _)| schema == schema_json);
-                let place = held.unwrap_or_else(|| {
-                    schemas.push((schema_json.to_string(), HashSet::new()));
-                    schemas.len() - 1
-                });
+                let place = match held {
+                    Some(place) => place,
+                    None => {
+                        schemas.push((schema_json.to_string(), HashSet::new()));
+                        schemas.len() - 1
+                    }
+                };
                 schemas[place].1.insert(subject.to_string());
                 Ok(place as u32 + 1)
             }
@@ -141,12 +149,11 @@ impl Registry {
         match &*self.0 {
             Inner::Remote { settings, .. } => {
                 let strategy = SubjectNameStrategy::RecordNameStrategy(subject.to_string());
-                let schema = run_on_thread(|| get_schema_by_subject(settings, &strategy))
-                    .map_err(|error| self.explain_error(error, what.clone()))?;
+                let schema = self.call_remote(&what, || get_schema_by_subject(settings, &strategy))?;
                 Ok((schema.id, self.resolve_references(settings, schema, what)?))
             }
             Inner::Memory(schemas) => {
-                let schemas = schemas.lock().unwrap_or_else(|poison| poison.into_inner());
+                let schemas = schemas.lock().unwrap_or_else(PoisonError::into_inner);
                 let place = schemas.iter().rposition(|(_, subjects)| subjects.contains(subject));
                 let place = place.ok_or(SchemaError::NotFound(what))?;
                 Ok((place as u32 + 1, schemas[place].0.clone()))
@@ -159,15 +166,16 @@ impl Registry {
         let what = format!("schema id {id}");
         match &*self.0 {
             Inner::Remote { settings, .. } => {
-                let schema = run_on_thread(|| get_schema_by_id(id, settings))
-                    .map_err(|error| self.explain_error(error, what.clone()))?;
+                let schema = self.call_remote(&what, || get_schema_by_id(id, settings))?;
                 self.resolve_references(settings, schema, what)
             }
             Inner::Memory(schemas) => {
-                let schemas = schemas.lock().unwrap_or_else(|poison| poison.into_inner());
+                let schemas = schemas.lock().unwrap_or_else(PoisonError::into_inner);
                 let place = (id as usize).checked_sub(1);
-                let held = place.and_then(|place| schemas.get(place));
-                held.map(|(schema, _)| schema.clone()).ok_or(SchemaError::NotFound(what))
+                match place.and_then(|place| schemas.get(place)) {
+                    Some((schema, _)) => Ok(schema.clone()),
+                    None => Err(SchemaError::NotFound(what)),
+                }
             }
         }
     }
@@ -207,6 +215,15 @@ impl Registry {
         }
     }
 
+    /// Makes a call of the client about `what`, and explains its error.
+    fn call_remote<T: Send>(
+        &self,
+        what: &str,
+        call: impl FnOnce() -> Result<T, SRCError> + Send,
+    ) -> Result<T, SchemaError> {
+        run_on_thread(call).map_err(|error| self.explain_error(error, what.to_string()))
+    }
+
     /// Returns the text of a schema with the schemas it refers to inlined.
     fn resolve_references(
         &self,
@@ -227,8 +244,7 @@ impl Registry {
             if definitions.contains_key(&reference.name) || definitions.len() >= MAX_REFERENCES {
                 continue;
             }
-            let referred = run_on_thread(|| get_referenced_schema(settings, &reference))
-                .map_err(|error| self.explain_error(error, what.clone()))?;
+            let referred = self.call_remote(&what, || get_referenced_schema(settings, &reference))?;
             wanted.extend(referred.references);
             definitions.insert(reference.name, parse_json(&referred.schema)?);
         }
@@ -241,10 +257,7 @@ impl Registry {
     /// Maps an error of the client to the caller's remedy, by status and the registry's error code.
     fn explain_error(&self, error: SRCError, what: String) -> SchemaError {
         let words = error.source().and_then(|source| source.downcast_ref::<RawError>());
-        let status: Option<u16> = error
-            .error
-            .split_once("failed with status ")
-            .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let status = failed_status(&error.error);
         let message = match (words, &error.cause) {
             (Some(words), _) if words.error_code != 0 => words.message.clone(),
             (None, Some(cause)) => format!("{}: {cause}", error.error),
@@ -261,8 +274,21 @@ impl Registry {
 /// Runs a blocking HTTP call on a thread of its own: the client must not run on a thread that
 /// belongs to an async runtime, and the caller's thread may be one.
 fn run_on_thread<T: Send>(call: impl FnOnce() -> Result<T, SRCError> + Send) -> Result<T, SRCError> {
-    std::thread::scope(|scope| scope.spawn(call).join())
-        .unwrap_or_else(|_| Err(SRCError::new("the HTTP client failed", None, true)))
+    match std::thread::scope(|scope| scope.spawn(call).join()) {
+        Ok(answer) => answer,
+        Err(_) => Err(SRCError::new("the HTTP client failed", None, true)),
+    }
+}
+
+/// The error of an option that cannot be used.
+fn config_error(option: &str, message: String) -> SchemaError {
+    SchemaError::Config { option: option.into(), message }
+}
+
+/// The HTTP status in the client's message about a failed request.
+fn failed_status(message: &str) -> Option<u16> {
+    let (_, rest) = message.split_once("failed with status ")?;
+    rest.split(' ').next()?.parse().ok()
 }
 
 fn parse_json(text: &str) -> Result<Value, SchemaError> {
@@ -292,13 +318,16 @@ fn write_in(
             }
         }
         Value::Array(variants) => {
-            variants.iter_mut().for_each(|v| write_in(v, namespace, definitions, written));
+            for variant in variants {
+                write_in(variant, namespace, definitions, written);
+            }
         }
         Value::Object(object) => {
-            let own = object.get("namespace").and_then(Value::as_str).map(str::to_string);
             let named = object.get("name").and_then(Value::as_str);
-            let own =
-                named.and_then(|name| name.rsplit_once('.')).map(|(space, _)| space.to_string()).or(own);
+            let own = match named.and_then(|name| name.rsplit_once('.')) {
+                Some((space, _)) => Some(space.to_string()),
+                None => object.get("namespace").and_then(Value::as_str).map(str::to_string),
+            };
             let namespace = own.as_deref().or(namespace);
             for part in ["type", "items", "values"] {
                 if let Some(inner) = object.get_mut(part) {
@@ -322,10 +351,17 @@ fn redact_credentials(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => {
             let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
+            format!("{scheme}://{}{path}", after_credentials(host))
         }
-        None => url.rsplit_once('@').map_or(url, |(_, host)| host).to_string(),
+        None => after_credentials(url).to_string(),
+    }
+}
+
+/// The part of a host after its credentials.
+fn after_credentials(host: &str) -> &str {
+    match host.rsplit_once('@') {
+        Some((_, host)) => host,
+        None => host,
     }
 }
 

@@ -29,6 +29,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::SchemaError;
 use crate::records::blobs::Rows;
 use crate::types::columns::Column;
+use crate::types::relation::column_types;
 use crate::types::view::View;
 
 /// Computes the XXH3-64 with seed 0 of packed bytes. Part of the state's format.
@@ -81,8 +82,7 @@ impl RowCodec {
 
     /// Creates a codec for the columns of a schema.
     pub fn of(schema: &Schema) -> Result<RowCodec, SchemaError> {
-        let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
-        RowCodec::new(&types)
+        RowCodec::new(&column_types(schema.fields()))
     }
 
     /// Returns the number of columns.
@@ -99,7 +99,7 @@ impl RowCodec {
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<Rows, SchemaError> {
         self.check_columns(columns)?;
         let views = columns.iter().map(View::new).collect::<Result<Vec<_>, _>>()?;
-        Ok(encode::pack_rows(&views, columns.first().map_or(0, |column| column.len())))
+        Ok(encode::pack_rows(&views, row_count(columns)))
     }
 
     /// Unpacks rows into columns. Bytes that are not packed rows of these types are an error, never a panic.
@@ -120,10 +120,9 @@ impl RowCodec {
 
     /// Returns the number of bytes that the first `columns` columns of a packed row take.
     pub fn prefix_len(&self, row: &[u8], columns: usize) -> Result<usize, SchemaError> {
-        let kinds = self
-            .kinds
-            .get(..columns)
-            .ok_or_else(|| SchemaError::Mismatch(format!("{columns} columns of {}", self.kinds.len())))?;
+        let Some(kinds) = self.kinds.get(..columns) else {
+            return Err(SchemaError::Mismatch(format!("{columns} columns of {}", self.kinds.len())));
+        };
         let mut rest = row;
         for kind in kinds {
             decode::skip_value(kind, &mut rest)?;
@@ -136,7 +135,7 @@ impl RowCodec {
             let message = format!("{} columns for {}", columns.len(), self.types.len());
             return Err(SchemaError::Mismatch(message));
         }
-        let len = columns.first().map_or(0, |column| column.len());
+        let len = row_count(columns);
         for (column, expected) in columns.iter().zip(&self.types) {
             if !same_packing(column.data_type(), expected) {
                 let message = format!("{} where {expected} is packed", column.data_type());
@@ -148,6 +147,11 @@ impl RowCodec {
         }
         Ok(())
     }
+}
+
+/// Returns the length of the first column.
+fn row_count(columns: &[ArrayRef]) -> usize {
+    columns.first().map_or(0, |column| column.len())
 }
 
 /// Returns true if values of both types pack to the same bytes: names, nullability, metadata and the zone's

@@ -33,8 +33,10 @@ pub(crate) fn with_default(column: Field, field: &RecordField, names: &NamesRef<
 /// Returns the default of a column: the schema of a record of one field, and its bytes.
 pub(crate) fn default_of(column: &Field) -> Option<(&str, Vec<u8>)> {
     let (schema, digits) = (column.metadata().get(SCHEMA_KEY)?, column.metadata().get(DATUM_KEY)?);
-    let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
-    let datum = (0..digits.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>()?;
+    let mut datum = Vec::with_capacity(digits.len() / 2);
+    for at in (0..digits.len()).step_by(2) {
+        datum.push(u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?);
+    }
     Some((schema, datum))
 }
 
@@ -65,33 +67,46 @@ fn encode_default(field: &RecordField, names: &NamesRef<'_>) -> Option<(String, 
 fn spell_out(of: &mut Value, names: &NamesRef<'_>, known: &mut HashSet<String>) {
     match of {
         Value::String(name) => {
-            let named = names.iter().find(|(known, _)| known.fullname(None) == *name);
             // A name that is defined already, and a primitive type, stay as they are.
-            let Some((_, schema)) = named.filter(|_| !known.contains(name)) else { return };
+            if known.contains(name) {
+                return;
+            }
+            let named = names.iter().find(|(named, _)| named.fullname(None) == *name);
+            let Some((_, schema)) = named else { return };
             if let Ok(mut definition) = serde_json::to_value(schema) {
                 spell_out(&mut definition, names, known);
                 *of = definition;
             }
         }
-        Value::Array(variants) => variants.iter_mut().for_each(|v| spell_out(v, names, known)),
+        Value::Array(variants) => {
+            for variant in variants {
+                spell_out(variant, names, known);
+            }
+        }
         Value::Object(parts) => {
             // A definition in place makes its name known to all later uses.
             if let Some(name) = parts.get("name").and_then(Value::as_str) {
                 let space = parts.get("namespace").and_then(Value::as_str);
-                known.insert(space.map_or_else(|| name.to_owned(), |space| format!("{space}.{name}")));
+                known.insert(match space {
+                    Some(space) => format!("{space}.{name}"),
+                    None => name.to_owned(),
+                });
             }
-            let mut inner = |part: &mut Value| spell_out(part, names, known);
             if let Some(Value::Array(fields)) = parts.get_mut("fields") {
-                fields.iter_mut().filter_map(|field| field.get_mut("type")).for_each(&mut inner);
-            }
-            ["items", "values"].into_iter().for_each(|part| {
-                if let Some(part) = parts.get_mut(part) {
-                    inner(part);
+                for field in fields {
+                    if let Some(part) = field.get_mut("type") {
+                        spell_out(part, names, known);
+                    }
                 }
-            });
+            }
+            for part in ["items", "values"] {
+                if let Some(part) = parts.get_mut(part) {
+                    spell_out(part, names, known);
+                }
+            }
             // A plain string is the kind of this type itself, not a reference.
             if let Some(part @ (Value::Object(_) | Value::Array(_))) = parts.get_mut("type") {
-                inner(part);
+                spell_out(part, names, known);
             }
         }
         _ => {}

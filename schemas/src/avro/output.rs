@@ -5,11 +5,12 @@
 //! its unscaled value, INTERVAL and UUID are PostgreSQL's text.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 
 use crate::encode::check::check_types;
 use crate::error::SchemaError;
 use crate::records::blobs::Rows;
+use crate::types::relation::column_types;
 use crate::types::span::Span;
 use crate::types::uuid;
 use crate::types::view::{Values, View};
@@ -46,9 +47,9 @@ impl AvroEncoder {
         let mut header = [0; 5];
         header[1..].copy_from_slice(&id.to_be_bytes());
         Ok(AvroEncoder {
-            types: fields.iter().map(|f| f.data_type().clone()).collect(),
+            types: column_types(fields),
             names: fields.iter().map(|f| f.name().clone()).collect(),
-            columns: fields.iter().map(|f| column_of_field(f)).collect::<Result<_, _>>()?,
+            columns: columns_of_fields(fields)?,
             header,
         })
     }
@@ -73,12 +74,14 @@ impl AvroEncoder {
     }
 }
 
+fn columns_of_fields(fields: &Fields) -> Result<Vec<AvroColumn>, SchemaError> {
+    fields.iter().map(|field| column_of_field(field)).collect()
+}
+
 fn column_of_field(field: &Field) -> Result<AvroColumn, SchemaError> {
     let form = match field.data_type() {
         DataType::List(item) => AvroForm::List(Box::new(column_of_field(item)?)),
-        DataType::Struct(fields) => {
-            AvroForm::Struct(fields.iter().map(|f| column_of_field(f)).collect::<Result<_, _>>()?)
-        }
+        DataType::Struct(fields) => AvroForm::Struct(columns_of_fields(fields)?),
         DataType::Decimal128(_, scale) => {
             let factor = 10i128.checked_pow(u32::try_from(-i32::from((*scale).min(0))).unwrap_or(0));
             AvroForm::Decimal(
@@ -162,7 +165,9 @@ fn write_value(
             let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
             if end > start {
                 put_long(out, (end - start) as i64);
-                (start..end).try_for_each(|index| write_value(out, item, items, index))?;
+                for index in start..end {
+                    write_value(out, item, items, index)?;
+                }
             }
             // A block of 0 items ends the list.
             out.push(0);

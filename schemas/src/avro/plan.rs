@@ -135,15 +135,16 @@ impl Plan {
                 fields.extend(record.fields.iter().map(|field| field.name.clone()));
                 let record = compiler.compile_record(record, columns)?;
                 present.fill(true);
-                record.missing.iter().for_each(|(column, _)| present[*column] = false);
+                for (column, _) in &record.missing {
+                    present[*column] = false;
+                }
                 Op::Record(record)
             }
             Avro::Union(union) => {
                 // The variant differs from message to message, so no column counts as missing.
                 present.fill(true);
                 let row = Field::new_struct("", columns.clone(), true);
-                let variants = union.variants().iter().map(|v| compiler.compile_value(v, &row));
-                Op::Union(variants.collect::<Result<_, _>>()?)
+                compiler.compile_union(union.variants(), &row)?
             }
             schema => match columns.as_ref() {
                 [column] if or_value => {
@@ -186,9 +187,22 @@ impl Compiler<'_> {
                 (_, shape) => steps.push(Step::Skip(shape)),
             }
         }
-        let missing = (0..columns.len()).filter(|c| !filled.values().any(|f| f == c));
-        let missing = missing.map(|c| (c, Fallback::of_column(&columns[c]))).collect();
+        let mut missing = Vec::new();
+        for (column, wanted) in columns.iter().enumerate() {
+            if !filled.values().any(|filled| *filled == column) {
+                missing.push((column, Fallback::of_column(wanted)));
+            }
+        }
         Ok(Record { steps, missing })
+    }
+
+    /// Compiles the reading of a union into a column.
+    fn compile_union(&mut self, variants: &[Avro], field: &Field) -> Result<Op, String> {
+        let mut ops = Vec::with_capacity(variants.len());
+        for variant in variants {
+            ops.push(self.compile_value(variant, field)?);
+        }
+        Ok(Op::Union(ops))
     }
 
     /// Compiles the reading of a type into a column.
@@ -199,8 +213,7 @@ impl Compiler<'_> {
             return self.compile_value(schema, field);
         }
         if let Avro::Union(union) = schema {
-            let variants = union.variants().iter().map(|v| self.compile_value(v, field));
-            return Ok(Op::Union(variants.collect::<Result<_, _>>()?));
+            return self.compile_union(union.variants(), field);
         }
         if matches!(schema, Avro::Null) {
             return Ok(Op::Null);
@@ -216,14 +229,14 @@ impl Compiler<'_> {
             (Avro::Array(array), DataType::List(item)) => {
                 Ok(Op::List(Box::new(self.compile_value(&array.items, item)?)))
             }
-            (schema, data_type) => {
-                let message = || format!("Avro {} does not fit {}", describe_type(schema), sql_type(field));
-                match compile_scalar(schema, data_type) {
-                    Some(op) => Ok(op),
-                    // Nothing needs to skip the bytes: a refusal ends the record.
-                    None => Ok(Op::Refuse(message())),
+            (schema, data_type) => match compile_scalar(schema, data_type) {
+                Some(op) => Ok(op),
+                // Nothing needs to skip the bytes: a refusal ends the record.
+                None => {
+                    let (found, wanted) = (describe_type(schema), sql_type(field));
+                    Ok(Op::Refuse(format!("Avro {found} does not fit {wanted}")))
                 }
-            }
+            },
         }
     }
 }
@@ -232,21 +245,14 @@ impl Compiler<'_> {
 fn match_columns(record: &RecordSchema, columns: &Fields) -> HashMap<usize, usize> {
     let mut filled: HashMap<usize, usize> = HashMap::new();
     let mut done = vec![false; columns.len()];
-    // A field fills one column at most, and a column is filled by one field at most.
-    let mut take = |field: usize, column: usize, filled: &mut HashMap<usize, usize>| {
-        if !done[column] && !filled.contains_key(&field) {
-            done[column] = true;
-            filled.insert(field, column);
-        }
-    };
     for (column, wanted) in columns.iter().enumerate() {
         if let Some(field) = record.fields.iter().position(|f| f.name == *wanted.name()) {
-            take(field, column, &mut filled);
+            fill_column(column, field, &mut done, &mut filled);
         }
     }
     for (column, wanted) in columns.iter().enumerate() {
         if let Some(field) = record.fields.iter().position(|f| f.aliases.contains(wanted.name())) {
-            take(field, column, &mut filled);
+            fill_column(column, field, &mut done, &mut filled);
         }
     }
     for (column, wanted) in columns.iter().enumerate() {
@@ -255,15 +261,27 @@ fn match_columns(record: &RecordSchema, columns: &Fields) -> HashMap<usize, usiz
         let mut like = record.fields.iter().enumerate().filter(|(_, f)| f.name.to_lowercase() == folded);
         let rivals = columns.iter().filter(|c| c.name().to_lowercase() == folded).count();
         if let (Some((field, _)), None, 1) = (like.next(), like.next(), rivals) {
-            take(field, column, &mut filled);
+            fill_column(column, field, &mut done, &mut filled);
         }
     }
     filled
 }
 
+/// Fills a column from a field, unless another fills it or the field fills another: each is used once at most.
+fn fill_column(column: usize, field: usize, done: &mut [bool], filled: &mut HashMap<usize, usize>) {
+    if !done[column] && !filled.contains_key(&field) {
+        done[column] = true;
+        filled.insert(field, column);
+    }
+}
+
+/// Converts units of `times` microseconds, or units of which `over` make one.
+fn convert_micros(times: i64, over: i64) -> Option<Op> {
+    Some(Op::Int(IntTo::Micros { times, over }))
+}
+
 fn compile_scalar(schema: &Avro, data_type: &DataType) -> Option<Op> {
     let number = Some(Op::Int(IntTo::Number));
-    let micros = |times, over| Some(Op::Int(IntTo::Micros { times, over }));
     match (schema, data_type) {
         (Avro::Boolean, DataType::Boolean) => Some(Op::Bool),
         (Avro::Int | Avro::Long, DataType::Decimal128(precision, scale)) => {
@@ -276,11 +294,15 @@ fn compile_scalar(schema: &Avro, data_type: &DataType) -> Option<Op> {
         (Avro::Float, DataType::Float32 | DataType::Float64) => Some(Op::Float),
         (Avro::Double, DataType::Float32 | DataType::Float64) => Some(Op::Double),
         (Avro::Date, DataType::Date32) => number,
-        (Avro::TimeMillis, DataType::Time64(_)) => micros(1000, 1),
-        (Avro::TimeMicros, DataType::Time64(_)) => micros(1, 1),
-        (Avro::TimestampMillis | Avro::LocalTimestampMillis, DataType::Timestamp(..)) => micros(1000, 1),
-        (Avro::TimestampMicros | Avro::LocalTimestampMicros, DataType::Timestamp(..)) => micros(1, 1),
-        (Avro::TimestampNanos | Avro::LocalTimestampNanos, DataType::Timestamp(..)) => micros(1, 1000),
+        (Avro::TimeMillis, DataType::Time64(_)) => convert_micros(1000, 1),
+        (Avro::TimeMicros, DataType::Time64(_)) => convert_micros(1, 1),
+        (Avro::TimestampMillis | Avro::LocalTimestampMillis, DataType::Timestamp(..)) => {
+            convert_micros(1000, 1)
+        }
+        (Avro::TimestampMicros | Avro::LocalTimestampMicros, DataType::Timestamp(..)) => convert_micros(1, 1),
+        (Avro::TimestampNanos | Avro::LocalTimestampNanos, DataType::Timestamp(..)) => {
+            convert_micros(1, 1000)
+        }
         // A logical type declared as an integer column gives the number as written.
         (
             Avro::TimeMicros

@@ -99,13 +99,11 @@ impl Plan {
             }
             Op::Bool => {
                 let value = wire.read_boolean()?;
-                push_value(column, |data| match data {
-                    Data::Bool(values) => {
-                        values.push(value);
-                        true
-                    }
-                    _ => false,
-                })
+                let (data, nulls) = column.values_and_nulls();
+                let Data::Bool(values) = data else { return Err(misfit_error()) };
+                values.push(value);
+                nulls.append_non_null();
+                Ok(())
             }
             Op::Float => append_float(column, f64::from(f32::from_le_bytes(wire.read_array()?))),
             Op::Double => append_float(column, f64::from_le_bytes(wire.read_array()?)),
@@ -159,33 +157,37 @@ fn require_fit(fits: bool) -> Result<(), Fail> {
     if fits { Ok(()) } else { Err(Fail::new("the value is too large for one batch")) }
 }
 
-/// Appends the value that `add` pushes; `add` returns false if value or column contradict the plan.
-#[inline]
-fn push_value(column: &mut Column, add: impl FnOnce(&mut Data) -> bool) -> Result<(), Fail> {
-    let (data, nulls) = column.values_and_nulls();
-    if !add(data) {
-        return Err(Fail::new("the value does not fit its column"));
-    }
-    nulls.append_non_null();
-    Ok(())
+/// The error of a value or column that contradicts the plan.
+fn misfit_error() -> Fail {
+    Fail::new("the value does not fit its column")
+}
+
+fn narrow_error(value: i64) -> Fail {
+    Fail::new(format!("{value} does not fit its column"))
 }
 
 #[inline]
 fn append_integer(to: IntTo, column: &mut Column, value: i64) -> Result<(), Fail> {
     let (data, nulls) = column.values_and_nulls();
-    let narrow = || Fail::new(format!("{value} does not fit its column"));
     match (to, data) {
         (IntTo::Number, Data::I64(values)) => values.push(value),
-        (IntTo::Number, Data::I32(values)) => values.push(value.try_into().map_err(|_| narrow())?),
-        (IntTo::Number, Data::I16(values)) => values.push(value.try_into().map_err(|_| narrow())?),
+        (IntTo::Number, Data::I32(values)) => match i32::try_from(value) {
+            Ok(narrow) => values.push(narrow),
+            Err(_) => return Err(narrow_error(value)),
+        },
+        (IntTo::Number, Data::I16(values)) => match i16::try_from(value) {
+            Ok(narrow) => values.push(narrow),
+            Err(_) => return Err(narrow_error(value)),
+        },
         (IntTo::Number, Data::F64(values)) => values.push(value as f64),
         (IntTo::Number, Data::F32(values)) => values.push(value as f32),
         (IntTo::Micros { times, over }, Data::I64(values)) => values.push(scale_units(value, times, over)?),
         (IntTo::Decimal { precision, scale }, Data::I128(values)) => {
-            let unscaled = decimal::rescale(value.into(), scale.into(), Excess::Refuse)
-                .filter(|unscaled| decimal::fits(*unscaled, precision))
-                .ok_or_else(narrow)?;
-            values.push(unscaled);
+            let unscaled = decimal::rescale(value.into(), scale.into(), Excess::Refuse);
+            match decimal::within(unscaled, precision) {
+                Some(unscaled) => values.push(unscaled),
+                None => return Err(narrow_error(value)),
+            }
         }
         _ => return require_fit(false),
     }
@@ -194,22 +196,21 @@ fn append_integer(to: IntTo, column: &mut Column, value: i64) -> Result<(), Fail
 }
 
 fn append_float(column: &mut Column, value: f64) -> Result<(), Fail> {
-    push_value(column, |data| match data {
-        Data::F64(values) => {
-            values.push(value);
-            true
-        }
+    let (data, nulls) = column.values_and_nulls();
+    match data {
+        Data::F64(values) => values.push(value),
         Data::F32(values) => {
             // A finite DOUBLE beyond the range of REAL is an error, not infinity.
             let narrow = value as f32;
             if narrow.is_infinite() && value.is_finite() {
-                return false;
+                return Err(misfit_error());
             }
             values.push(narrow);
-            true
         }
-        _ => false,
-    })
+        _ => return Err(misfit_error()),
+    }
+    nulls.append_non_null();
+    Ok(())
 }
 
 fn append_bytes_value(
@@ -228,62 +229,54 @@ fn append_bytes_value(
         }
         BytesTo::UuidOf { text } => append_uuid(text, column, bytes),
         BytesTo::Decimal { shift, precision } => {
-            let value = decode_unscaled(bytes)?;
-            let value = decimal::rescale(value, shift, Excess::Refuse)
-                .filter(|value| decimal::fits(*value, precision))
-                .ok_or_else(|| Fail::new("a decimal does not fit its column"))?;
-            push_i128(column, value)
+            let value = decimal::rescale(decode_unscaled(bytes)?, shift, Excess::Refuse);
+            match decimal::within(value, precision) {
+                Some(value) => push_i128(column, value),
+                None => Err(Fail::new("a decimal does not fit its column")),
+            }
         }
         BytesTo::DecimalText { precision, scale } => {
-            let value = decimal::parse(bytes, scale.into(), Excess::Refuse)
-                .filter(|value| decimal::fits(*value, precision))
-                .ok_or_else(|| unreadable_value(bytes))?;
-            push_i128(column, value)
+            let value = decimal::parse(bytes, scale.into(), Excess::Refuse);
+            push_i128(column, require_value(decimal::within(value, precision), bytes)?)
         }
         BytesTo::DateText => {
-            let value = time::parse_date(utf8_text(bytes)?).ok_or_else(|| unreadable_value(bytes))?;
-            push_value(column, |data| match data {
-                Data::I32(values) => {
-                    values.push(value);
-                    true
-                }
-                _ => false,
-            })
+            let value = require_value(time::parse_date(utf8_text(bytes)?), bytes)?;
+            let (data, nulls) = column.values_and_nulls();
+            let Data::I32(values) = data else { return Err(misfit_error()) };
+            values.push(value);
+            nulls.append_non_null();
+            Ok(())
         }
         BytesTo::IntervalText => {
             let read = Span::parse(utf8_text(bytes)?).and_then(Span::to_arrow);
-            let value = read.ok_or_else(|| unreadable_value(bytes))?;
-            push_value(column, |data| match data {
-                Data::Span(values) => {
-                    values.push(value);
-                    true
-                }
-                _ => false,
-            })
+            let value = require_value(read, bytes)?;
+            let (data, nulls) = column.values_and_nulls();
+            let Data::Span(values) = data else { return Err(misfit_error()) };
+            values.push(value);
+            nulls.append_non_null();
+            Ok(())
         }
-        BytesTo::TimeText | BytesTo::TimestampText => {
-            let parse =
-                if matches!(to, BytesTo::TimeText) { time::parse_time } else { time::parse_timestamp };
-            let value = parse(utf8_text(bytes)?).ok_or_else(|| unreadable_value(bytes))?;
-            push_value(column, |data| match data {
-                Data::I64(values) => {
-                    values.push(value);
-                    true
-                }
-                _ => false,
-            })
+        BytesTo::TimeText => push_i64(column, require_value(time::parse_time(utf8_text(bytes)?), bytes)?),
+        BytesTo::TimestampText => {
+            push_i64(column, require_value(time::parse_timestamp(utf8_text(bytes)?), bytes)?)
         }
     }
 }
 
+fn push_i64(column: &mut Column, value: i64) -> Result<(), Fail> {
+    let (data, nulls) = column.values_and_nulls();
+    let Data::I64(values) = data else { return Err(misfit_error()) };
+    values.push(value);
+    nulls.append_non_null();
+    Ok(())
+}
+
 fn push_i128(column: &mut Column, value: i128) -> Result<(), Fail> {
-    push_value(column, |data| match data {
-        Data::I128(values) => {
-            values.push(value);
-            true
-        }
-        _ => false,
-    })
+    let (data, nulls) = column.values_and_nulls();
+    let Data::I128(values) = data else { return Err(misfit_error()) };
+    values.push(value);
+    nulls.append_non_null();
+    Ok(())
 }
 
 /// Appends a UUID, read from its text or from its 16 bytes.
@@ -292,18 +285,21 @@ fn append_uuid(written: bool, column: &mut Column, bytes: &[u8]) -> Result<(), F
         true => crate::types::uuid::parse(utf8_text(bytes)?),
         false => bytes.try_into().ok(),
     };
-    let value = value.ok_or_else(|| unreadable_value(bytes))?;
-    push_value(column, |data| match data {
-        Data::Uuid(values) => {
-            values.push(value);
-            true
-        }
-        _ => false,
-    })
+    let value = require_value(value, bytes)?;
+    let (data, nulls) = column.values_and_nulls();
+    let Data::Uuid(values) = data else { return Err(misfit_error()) };
+    values.push(value);
+    nulls.append_non_null();
+    Ok(())
 }
 
 fn utf8_text(bytes: &[u8]) -> Result<&str, Fail> {
     std::str::from_utf8(bytes).map_err(|_| Fail::new("a string is not UTF-8"))
+}
+
+/// Fails if there is no value in these bytes.
+fn require_value<T>(value: Option<T>, bytes: &[u8]) -> Result<T, Fail> {
+    value.ok_or_else(|| unreadable_value(bytes))
 }
 
 fn unreadable_value(bytes: &[u8]) -> Fail {

@@ -28,8 +28,7 @@ pub fn avro_schema(schema: &Schema, record_name: &str) -> String {
 
 /// Turns a name into one that Avro allows: letters, digits and underscores, not starting with a digit.
 pub(crate) fn avro_name(name: &str) -> String {
-    let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
-    let name: String = name.chars().map(legal).collect();
+    let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     match name.chars().next() {
         Some(first) if !first.is_ascii_digit() => name,
         _ => format!("_{name}"),
@@ -98,11 +97,12 @@ pub fn columns_of_avro(schema_json: &str) -> Result<Schema, SchemaError> {
         return Err(SchemaError::BadSchema("columns need an Avro record".to_string()));
     };
     let mut open = HashSet::from([record.name.fullname(None)]);
-    let fields = record.fields.iter().map(|f| {
-        let column = column_of_type(&f.name, &f.schema, names, &mut open);
-        with_default(column, f, names)
-    });
-    Ok(Schema::new(fields.collect::<Vec<_>>()))
+    let mut columns = Vec::with_capacity(record.fields.len());
+    for field in &record.fields {
+        let column = column_of_type(&field.name, &field.schema, names, &mut open);
+        columns.push(with_default(column, field, names));
+    }
+    Ok(Schema::new(columns))
 }
 
 /// Returns the columns of the rows in Debezium's events of this schema.

@@ -63,7 +63,6 @@ pub(super) struct Shapes {
 impl Shapes {
     /// Returns the shape of a type, and adds its records to the table.
     pub(super) fn add_type(&mut self, schema: &Avro, names: &NamesRef<'_>) -> Result<Shape, String> {
-        let timestamp = |times, over, utc| Shape::Timestamp { times, over, utc };
         Ok(match schema {
             Avro::Null => Shape::Null,
             Avro::Boolean => Shape::Bool,
@@ -87,17 +86,20 @@ impl Shapes {
             Avro::Date => Shape::Date,
             Avro::TimeMillis => Shape::Time(1000),
             Avro::TimeMicros => Shape::Time(1),
-            Avro::TimestampMillis => timestamp(1000, 1, true),
-            Avro::TimestampMicros => timestamp(1, 1, true),
-            Avro::TimestampNanos => timestamp(1, 1000, true),
-            Avro::LocalTimestampMillis => timestamp(1000, 1, false),
-            Avro::LocalTimestampMicros => timestamp(1, 1, false),
-            Avro::LocalTimestampNanos => timestamp(1, 1000, false),
+            Avro::TimestampMillis => timestamp_shape(1000, 1, true),
+            Avro::TimestampMicros => timestamp_shape(1, 1, true),
+            Avro::TimestampNanos => timestamp_shape(1, 1000, true),
+            Avro::LocalTimestampMillis => timestamp_shape(1000, 1, false),
+            Avro::LocalTimestampMicros => timestamp_shape(1, 1, false),
+            Avro::LocalTimestampNanos => timestamp_shape(1, 1000, false),
             Avro::Array(array) => Shape::Array(Box::new(self.add_type(&array.items, names)?)),
             Avro::Map(map) => Shape::Map(Box::new(self.add_type(&map.types, names)?)),
             Avro::Union(union) => {
-                let variants = union.variants().iter().map(|v| self.add_type(v, names));
-                Shape::Union(variants.collect::<Result<_, _>>()?)
+                let mut variants = Vec::with_capacity(union.variants().len());
+                for variant in union.variants() {
+                    variants.push(self.add_type(variant, names)?);
+                }
+                Shape::Union(variants)
             }
             Avro::Ref { name } => {
                 let schema = names.get(name).ok_or_else(|| format!("type {name} is not defined"))?;
@@ -137,7 +139,11 @@ impl Shapes {
                 loop {
                     match wire.read_block_len()? {
                         0 => return Ok(()),
-                        count => (0..count).try_for_each(|_| self.skip_value(item, wire, depth))?,
+                        count => {
+                            for _ in 0..count {
+                                self.skip_value(item, wire, depth)?;
+                            }
+                        }
                     }
                 }
             }
@@ -147,10 +153,12 @@ impl Shapes {
                     match wire.read_block_len()? {
                         0 => return Ok(()),
                         // A map entry is a text key and a value.
-                        count => (0..count).try_for_each(|_| {
-                            wire.read_bytes()?;
-                            self.skip_value(value, wire, depth)
-                        })?,
+                        count => {
+                            for _ in 0..count {
+                                wire.read_bytes()?;
+                                self.skip_value(value, wire, depth)?;
+                            }
+                        }
                     }
                 }
             }
@@ -160,7 +168,10 @@ impl Shapes {
             }
             Shape::Record(place) => {
                 let depth = check_depth(depth)?;
-                self.records[*place].iter().try_for_each(|(_, field)| self.skip_value(field, wire, depth))
+                for (_, field) in &self.records[*place] {
+                    self.skip_value(field, wire, depth)?;
+                }
+                Ok(())
             }
         }
     }
@@ -237,6 +248,10 @@ impl Shapes {
         out.push(brackets.1);
         Ok(())
     }
+}
+
+fn timestamp_shape(times: i64, over: i64, utc: bool) -> Shape {
+    Shape::Timestamp { times, over, utc }
 }
 
 fn check_depth(depth: usize) -> Result<usize, Fail> {

@@ -72,7 +72,10 @@ impl<'a> Wire<'a> {
     /// Skips ints or longs.
     #[inline]
     pub(super) fn skip_longs(&mut self, count: usize) -> Result<(), Fail> {
-        (0..count).try_for_each(|_| self.read_long().map(drop))
+        for _ in 0..count {
+            self.read_long()?;
+        }
+        Ok(())
     }
 
     /// Reads a length and that many bytes.
@@ -100,10 +103,10 @@ impl<'a> Wire<'a> {
     #[inline]
     pub(super) fn read_index(&mut self, count: usize) -> Result<usize, Fail> {
         let index = self.read_long()?;
-        usize::try_from(index)
-            .ok()
-            .filter(|index| *index < count)
-            .ok_or_else(|| Fail::new(format!("choice {index} of {count}")))
+        match usize::try_from(index) {
+            Ok(place) if place < count => Ok(place),
+            _ => Err(Fail::new(format!("choice {index} of {count}"))),
+        }
     }
 
     /// Reads the number of items in the next block of an array or map; 0 ends it.

@@ -115,6 +115,15 @@ pub struct Reject {
     pub schema_id: Option<u32>,
 }
 
+/// The warning that no record has a column, with a hint at the nearest of the fields that they have.
+pub(crate) fn missing_warning<'a>(name: &str, fields: impl Iterator<Item = &'a str>, rows: u64) -> String {
+    let hint = match nearest_field(name, fields) {
+        Some(near) => format!("; the nearest field is \"{near}\""),
+        None => String::new(),
+    };
+    format!("column \"{name}\" was in none of {rows} records{hint}")
+}
+
 /// The field nearest to a column's name, if the distance is at most a third of the name's length.
 pub(crate) fn nearest_field<'a>(name: &str, fields: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |name: &str, field: &str| levenshtein(&normalise_name(name), &normalise_name(field));

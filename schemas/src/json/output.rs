@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::encode::check::check_types;
 use crate::error::SchemaError;
 use crate::records::blobs::Rows;
-use crate::types::relation::is_jsonb;
+use crate::types::relation::{column_types, is_jsonb};
 use crate::types::span::Span;
 use crate::types::view::{Values, View};
 use crate::types::{decimal, time, uuid};
@@ -58,8 +58,8 @@ enum JsonForm {
 
 impl JsonEncoder {
     pub(crate) fn new(schema: &Schema) -> Result<JsonEncoder, SchemaError> {
-        let types = schema.fields().iter().map(|f| f.data_type().clone()).collect();
-        Ok(JsonEncoder { types, fields: columns_of_fields(schema.fields())? })
+        let fields = schema.fields();
+        Ok(JsonEncoder { types: column_types(fields), fields: columns_of_fields(fields)? })
     }
 
     pub(crate) fn encode(&self, batch: &RecordBatch) -> Result<Rows, SchemaError> {

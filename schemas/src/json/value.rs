@@ -11,7 +11,7 @@ use crate::types::columns::{Column, Data};
 use crate::types::decimal::{self, Excess};
 use crate::types::span::Span;
 use crate::types::{jsonb, time, uuid};
-use arrow::datatypes::TimeUnit;
+use arrow::datatypes::{IntervalMonthDayNano, TimeUnit};
 
 impl JsonReader {
     /// Reads an object into one value of each column; missing fields are NULL.
@@ -184,8 +184,7 @@ impl JsonReader {
                 values.push(read_text(sql, json, peek, time::parse_time)?);
             }
             (NodeKind::Interval, Data::Span(values)) => {
-                let parse = |text: &str| Span::parse(text).and_then(Span::to_arrow);
-                values.push(read_text(sql, json, peek, parse)?);
+                values.push(read_text(sql, json, peek, parse_interval)?);
             }
             (NodeKind::Uuid, Data::Uuid(values)) => values.push(read_text(sql, json, peek, uuid::parse)?),
             (NodeKind::Timestamp, Data::I64(values)) => values.push(match self.options.timestamp_unit {
@@ -248,10 +247,7 @@ fn read_integer(sql: &str, json: &mut Jiter<'_>, peek: Peek) -> Result<i64, Fail
         Ok(NumberAny::Int(NumberInt::Int(value))) => Ok(value),
         Ok(NumberAny::Float(_)) => {
             // The text decides, so that `12.0` and `1e3` are integers and no digit is lost.
-            let text = json.slice_to_current(start);
-            decimal::parse(text, 0, Excess::Refuse)
-                .and_then(|value| i64::try_from(value).ok())
-                .ok_or_else(|| does_not_fit(text, sql))
+            parse_units(json.slice_to_current(start), 0, Excess::Refuse, sql)
         }
         Err(error) => Err(match error.error_type {
             JiterErrorType::JsonError(JsonErrorType::NumberOutOfRange) => {
@@ -259,6 +255,15 @@ fn read_integer(sql: &str, json: &mut Jiter<'_>, peek: Peek) -> Result<i64, Fail
             }
             _ => syntax_error(error),
         }),
+    }
+}
+
+/// Parses a number as an integer of units of `10^-scale`.
+#[inline]
+fn parse_units(text: &[u8], scale: i32, excess: Excess, sql: &str) -> Result<i64, Fail> {
+    match decimal::parse(text, scale, excess).map(i64::try_from) {
+        Some(Ok(value)) => Ok(value),
+        _ => Err(does_not_fit(text, sql)),
     }
 }
 
@@ -300,9 +305,12 @@ fn read_decimal(
         _ if peek.is_num() => json.known_number_bytes(peek).map_err(syntax_error)?,
         _ => return Err(mismatch_error(sql, peek)),
     };
-    decimal::parse(text, scale.into(), Excess::Refuse)
-        .filter(|value| decimal::fits(*value, precision))
-        .ok_or_else(|| does_not_fit(text, sql))
+    let value = decimal::parse(text, scale.into(), Excess::Refuse);
+    decimal::within(value, precision).ok_or_else(|| does_not_fit(text, sql))
+}
+
+fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
+    Span::parse(text).and_then(Span::to_arrow)
 }
 
 fn read_text<T>(
@@ -315,15 +323,18 @@ fn read_text<T>(
         return Err(mismatch_error(sql, peek));
     }
     let text = json.known_str().map_err(syntax_error)?;
-    parse(text).ok_or_else(|| {
-        let shown: String = text.chars().take(64).collect();
-        let form = match sql {
-            "INTERVAL" => "1 day 02:03:04 or in ISO-8601",
-            "UUID" => "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
-            _ => "ISO-8601",
-        };
-        Fail::new(format!("\"{shown}\" does not fit {sql}, which is written as {form}"))
-    })
+    parse(text).ok_or_else(|| text_error(sql, text))
+}
+
+/// The error of a text that is no value of its type, with the form of one.
+fn text_error(sql: &str, text: &str) -> Fail {
+    let shown: String = text.chars().take(64).collect();
+    let form = match sql {
+        "INTERVAL" => "1 day 02:03:04 or in ISO-8601",
+        "UUID" => "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        _ => "ISO-8601",
+    };
+    Fail::new(format!("\"{shown}\" does not fit {sql}, which is written as {form}"))
 }
 
 fn read_numeric_timestamp(sql: &str, unit: TimeUnit, json: &mut Jiter<'_>, peek: Peek) -> Result<i64, Fail> {
@@ -335,7 +346,5 @@ fn read_numeric_timestamp(sql: &str, unit: TimeUnit, json: &mut Jiter<'_>, peek:
         TimeUnit::Nanosecond => -3,
     };
     let text = json.known_number_bytes(peek).map_err(syntax_error)?;
-    decimal::parse(text, scale, Excess::Floor)
-        .and_then(|value| i64::try_from(value).ok())
-        .ok_or_else(|| does_not_fit(text, sql))
+    parse_units(text, scale, Excess::Floor, sql)
 }

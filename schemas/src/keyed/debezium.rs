@@ -89,20 +89,19 @@ impl DebeziumDecoder {
         let mut events = self.events.decode(&records.values)?;
         let mut event_of = RowsByRecord::of_decoded(&mut events, records.len());
         let event = &events.batch;
-        let classified: Vec<Result<RowSource, String>> = event_of
-            .rows
-            .iter()
-            .map(|row| match row {
+        let mut classified: Vec<Result<RowSource, String>> = Vec::with_capacity(records.len());
+        for row in &event_of.rows {
+            classified.push(match row {
                 Some(row) => classify_event(event, *row as usize),
                 None => Err(String::new()),
-            })
-            .collect();
+            });
+        }
         // Only null values and deletes without `before` need the record's key.
         let mut wanted = Blobs::new();
         for (at, classified) in classified.iter().enumerate() {
             let tombstone = records.values.get(at).is_none();
             let needed = tombstone || matches!(classified, Ok(RowSource::Key(_)));
-            wanted.push(records.keys.get(at).filter(|_| needed));
+            wanted.push(if needed { records.keys.get(at) } else { None });
         }
         let (keys, mut key_of) = self.keys.decode(&wanted)?;
         let mut out = Decoded { batch: event.clone(), rows: vec![], rejects: vec![], deletes: vec![] };
@@ -110,12 +109,8 @@ impl DebeziumDecoder {
         for (record, (at, classified)) in (0u32..).zip(classified.into_iter().enumerate()) {
             let tombstone = records.values.get(at).is_none();
             let place = match classified {
-                Ok(RowSource::Key(_)) => {
-                    key_of.rows[at].map(RowSource::Key).ok_or_else(|| key_of.rejects[at].take())
-                }
-                _ if tombstone => {
-                    key_of.rows[at].map(RowSource::Key).ok_or_else(|| key_of.rejects[at].take())
-                }
+                Ok(RowSource::Key(_)) => key_source(&mut key_of, at),
+                _ if tombstone => key_source(&mut key_of, at),
                 Ok(place) => Ok(place),
                 Err(message) => Err(event_of.rejects[at].take().or(Some(reject_record(record, message)))),
             };
@@ -143,19 +138,18 @@ impl DebeziumDecoder {
         places: &[RowSource],
     ) -> Result<RecordBatch, SchemaError> {
         let (before, after) = (of_struct(event, BEFORE), of_struct(event, AFTER));
-        let of_after = |place: &RowSource| match place {
-            RowSource::After(row) => Some(*row),
-            RowSource::Before(_) | RowSource::Key(_) => None,
-        };
-        let rows: Vec<Option<u32>> = places.iter().map(of_after).collect();
-        let sources: Vec<(usize, usize)> = places
-            .iter()
-            .map(|place| match place {
-                RowSource::After(row) => (0, *row as usize),
-                RowSource::Before(row) => (1, *row as usize),
-                RowSource::Key(row) => (2, *row as usize),
-            })
-            .collect();
+        // For each row its index in `after`, and its place in `after`, `before` or the keys.
+        let mut rows: Vec<Option<u32>> = Vec::with_capacity(places.len());
+        let mut sources: Vec<(usize, usize)> = Vec::with_capacity(places.len());
+        for place in places {
+            let (of_after, source) = match *place {
+                RowSource::After(row) => (Some(row), (0, row as usize)),
+                RowSource::Before(row) => (None, (1, row as usize)),
+                RowSource::Key(row) => (None, (2, row as usize)),
+            };
+            rows.push(of_after);
+            sources.push(source);
+        }
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for (at, column) in after.columns().iter().enumerate() {
             columns.push(match self.key.iter().position(|key| *key == at) {
@@ -168,6 +162,14 @@ impl DebeziumDecoder {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}
+
+/// The key of a record as the source of its row, or the reject of the key.
+fn key_source(key_of: &mut RowsByRecord, at: usize) -> Result<RowSource, Option<Reject>> {
+    match key_of.rows[at] {
+        Some(row) => Ok(RowSource::Key(row)),
+        None => Err(key_of.rejects[at].take()),
     }
 }
 

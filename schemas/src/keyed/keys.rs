@@ -14,7 +14,7 @@ use crate::decode::batch::{Batch, Decoded, Fail};
 use crate::error::SchemaError;
 use crate::json::{JsonDecoder, JsonOptions};
 use crate::records::blobs::Blobs;
-use crate::types::columns::Data;
+use crate::types::columns::{Column, Data};
 use crate::types::relation::sql_type;
 
 /// A decoder of keys.
@@ -120,30 +120,35 @@ fn plain_reader(columns: SchemaRef, text: bool) -> Result<KeyReader, SchemaError
 fn decode_plain(batch: &mut Batch, keys: &Blobs) -> Result<Decoded, SchemaError> {
     batch.reset();
     for (row, key) in (0u32..).zip(keys.iter()) {
-        let outcome = key.ok_or_else(|| Fail::new("")).and_then(|key| {
-            let [column] = batch.root.fields_mut() else { return Err(Fail::new("the key is one column")) };
-            if *column.data_type() == DataType::Utf8 && std::str::from_utf8(key).is_err() {
-                return Err(Fail::new("it is not UTF-8"));
-            }
-            if let (Data::Uuid(values), nulls) = column.values_and_nulls() {
-                let value = std::str::from_utf8(key).ok().and_then(crate::types::uuid::parse);
-                values.push(value.ok_or_else(|| Fail::new("it is no UUID"))?);
-                nulls.append_non_null();
-                return Ok(());
-            }
-            let fits = column.append_bytes(key);
-            if fits { Ok(()) } else { Err(Fail::new("the value is too large for one batch")) }
-        });
+        let outcome = append_plain(batch.root.fields_mut(), key);
         batch.settle_record(row, outcome, None);
     }
     batch.finish()
+}
+
+/// Appends the bytes of a key to the one column.
+fn append_plain(columns: &mut [Column], key: Option<&[u8]>) -> Result<(), Fail> {
+    let Some(key) = key else { return Err(Fail::new("")) };
+    let [column] = columns else { return Err(Fail::new("the key is one column")) };
+    if *column.data_type() == DataType::Utf8 && std::str::from_utf8(key).is_err() {
+        return Err(Fail::new("it is not UTF-8"));
+    }
+    if let (Data::Uuid(values), nulls) = column.values_and_nulls() {
+        let value = std::str::from_utf8(key).ok().and_then(crate::types::uuid::parse);
+        values.push(value.ok_or_else(|| Fail::new("it is no UUID"))?);
+        nulls.append_non_null();
+        return Ok(());
+    }
+    let fits = column.append_bytes(key);
+    if fits { Ok(()) } else { Err(Fail::new("the value is too large for one batch")) }
 }
 
 /// Returns rows without columns for all keys that are not null.
 fn decode_whole(schema: &SchemaRef, keys: &Blobs) -> Result<Decoded, SchemaError> {
     let mut batch = Batch::new(schema)?;
     for (row, key) in (0u32..).zip(keys.iter()) {
-        batch.settle_record(row, key.map(|_| ()).ok_or_else(|| Fail::new("")), None);
+        let outcome = if key.is_some() { Ok(()) } else { Err(Fail::new("")) };
+        batch.settle_record(row, outcome, None);
     }
     batch.finish()
 }

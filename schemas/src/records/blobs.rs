@@ -95,7 +95,9 @@ impl HeapBytes for Rows {
 impl<T: AsRef<[u8]>> FromIterator<T> for Rows {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Rows {
         let mut rows = Rows::new();
-        items.into_iter().for_each(|item| rows.push(item.as_ref()));
+        for item in items {
+            rows.push(item.as_ref());
+        }
         rows
     }
 }

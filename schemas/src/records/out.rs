@@ -122,7 +122,9 @@ impl OutChunk {
 /// Computes the XXH3-128 of the concatenated chunks.
 pub fn digest(chunks: &[&[u8]]) -> u128 {
     let mut state = Xxh3::new();
-    chunks.iter().for_each(|chunk| state.update(chunk));
+    for chunk in chunks {
+        state.update(chunk);
+    }
     state.digest128()
 }
 
@@ -155,10 +157,10 @@ impl<'a> ChunkReader<'a> {
                 self.topics.push(name);
                 name
             }
-            place => usize::try_from(place - 1)
-                .ok()
-                .and_then(|place| self.topics.get(place).copied())
-                .ok_or_else(|| bad_chunk("a topic was never named"))?,
+            place => {
+                let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
+                *self.topics.get(place).ok_or_else(|| bad_chunk("a topic was never named"))?
+            }
         };
         let zigzag = u32::try_from(self.read_int()?).map_err(|_| bad_chunk("a partition is too large"))?;
         let partition = (zigzag >> 1) as i32 ^ -((zigzag & 1) as i32);
@@ -177,7 +179,7 @@ impl<'a> ChunkReader<'a> {
     fn read_int(&mut self) -> Result<u64, SchemaError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.rest.split_first().ok_or_else(|| bad_chunk("it ends too early"))?;
+            let (byte, rest) = self.rest.split_first().ok_or_else(ends_early)?;
             self.rest = rest;
             value |= u64::from(byte & 0x7F) << shift;
             if byte & 0x80 == 0 {
@@ -189,7 +191,7 @@ impl<'a> ChunkReader<'a> {
 
     fn take_bytes(&mut self, len: u64) -> Result<&'a [u8], SchemaError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let (head, rest) = self.rest.split_at_checked(len).ok_or_else(|| bad_chunk("it ends too early"))?;
+        let (head, rest) = self.rest.split_at_checked(len).ok_or_else(ends_early)?;
         self.rest = rest;
         Ok(head)
     }
@@ -209,6 +211,10 @@ impl<'a> ChunkReader<'a> {
             len => self.take_bytes(len - 1).map(Some),
         }
     }
+}
+
+fn ends_early() -> SchemaError {
+    bad_chunk("it ends too early")
 }
 
 fn put_int(out: &mut Vec<u8>, mut value: u64) {

@@ -5,6 +5,8 @@
 
 use std::ffi::CStr;
 
+use arrow::datatypes::IntervalMonthDayNano;
+
 use super::{Kind, bad_row};
 use crate::error::SchemaError;
 use crate::types::columns::{Column, Data};
@@ -12,19 +14,26 @@ use crate::types::span::Span;
 
 /// Reads one value of every row into the column.
 pub(super) fn unpack_column(column: &mut Column, kind: &Kind, rows: &mut [&[u8]]) -> Result<(), SchemaError> {
-    rows.iter_mut().try_for_each(|row| read_value(column, kind, row))
+    for row in rows {
+        read_value(column, kind, row)?;
+    }
+    Ok(())
+}
+
+fn ends_early() -> SchemaError {
+    bad_row("it ends too early")
 }
 
 #[inline]
 fn take_bytes<'a>(row: &mut &'a [u8], len: usize) -> Result<&'a [u8], SchemaError> {
-    let (head, tail) = row.split_at_checked(len).ok_or_else(|| bad_row("it ends too early"))?;
+    let (head, tail) = row.split_at_checked(len).ok_or_else(ends_early)?;
     *row = tail;
     Ok(head)
 }
 
 #[inline]
 fn take_array<const N: usize>(row: &mut &[u8]) -> Result<[u8; N], SchemaError> {
-    let (head, tail) = row.split_first_chunk().ok_or_else(|| bad_row("it ends too early"))?;
+    let (head, tail) = row.split_first_chunk().ok_or_else(ends_early)?;
     *row = tail;
     Ok(*head)
 }
@@ -51,7 +60,7 @@ fn read_value(column: &mut Column, kind: &Kind, row: &mut &[u8]) -> Result<(), S
         Kind::List(item) => {
             // Each item is preceded by 01; 00 ends the list.
             while read_mark(row)? {
-                let items = column.items_mut().ok_or_else(|| bad_row("a list is expected"))?;
+                let Some(items) = column.items_mut() else { return Err(bad_row("a list is expected")) };
                 read_value(items, item, row)?;
             }
             require_fit(column.close_value())
@@ -94,11 +103,10 @@ fn read_fixed(column: &mut Column, row: &mut &[u8]) -> Result<(), SchemaError> {
             let length = i128::from_be_bytes(take_array(row)?) ^ i128::MIN;
             let months = i32::from_be_bytes(take_array(row)?) ^ i32::MIN;
             let days = i32::from_be_bytes(take_array(row)?) ^ i32::MIN;
-            // The packed length includes months and days; the remainder is the time part.
-            let rest = length.checked_sub(Span { months, days, us: 0 }.length());
-            let us = rest.and_then(|rest| i64::try_from(rest).ok());
-            let span = us.and_then(|us| Span { months, days, us }.to_arrow());
-            v.push(span.ok_or_else(|| bad_row("an interval is too long"))?);
+            match interval_of_length(length, months, days) {
+                Some(interval) => v.push(interval),
+                None => return Err(bad_row("an interval is too long")),
+            }
         }
         Data::Uuid(v) => v.push(take_array(row)?),
         Data::Null | Data::Bytes { .. } | Data::List { .. } | Data::Struct { .. } => {
@@ -107,6 +115,13 @@ fn read_fixed(column: &mut Column, row: &mut &[u8]) -> Result<(), SchemaError> {
     }
     nulls.append_non_null();
     Ok(())
+}
+
+/// The interval of these parts whose packed length is this; None if it is too long.
+fn interval_of_length(length: i128, months: i32, days: i32) -> Option<IntervalMonthDayNano> {
+    // The packed length includes months and days; the remainder is the time part.
+    let rest = length.checked_sub(Span { months, days, us: 0 }.length())?;
+    Span { months, days, us: i64::try_from(rest).ok()? }.to_arrow()
 }
 
 fn require_fit(fits: bool) -> Result<(), SchemaError> {
@@ -150,7 +165,7 @@ pub(super) fn skip_value(kind: &Kind, row: &mut &[u8]) -> Result<(), SchemaError
     }
     match kind {
         Kind::Null => Err(bad_row("a value where only NULL can be")),
-        Kind::Fixed(width) => take_bytes(row, *width).map(|_| ()),
+        Kind::Fixed(width) => take_bytes(row, *width).map(drop),
         Kind::Bytes => {
             while next_chunk(row)?.1 {}
             Ok(())
@@ -161,6 +176,11 @@ pub(super) fn skip_value(kind: &Kind, row: &mut &[u8]) -> Result<(), SchemaError
             }
             Ok(())
         }
-        Kind::Struct(kinds) => kinds.iter().try_for_each(|kind| skip_value(kind, row)),
+        Kind::Struct(kinds) => {
+            for kind in kinds {
+                skip_value(kind, row)?;
+            }
+            Ok(())
+        }
     }
 }

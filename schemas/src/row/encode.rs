@@ -82,11 +82,12 @@ fn size_of(column: &View<'_>, index: usize) -> usize {
 /// own.
 fn write_column(column: &View<'_>, places: &mut [usize], out: &mut [u8]) {
     /// Writes a column whose values have `N` bytes.
-    fn write_fixed<const N: usize>(
+    fn write_fixed<T: Copy, const N: usize>(
         column: &View<'_>,
+        values: &[T],
         places: &mut [usize],
         out: &mut [u8],
-        body: impl Fn(usize) -> [u8; N],
+        encode: impl Fn(T) -> [u8; N],
     ) {
         for (index, place) in places.iter_mut().enumerate() {
             if column.is_null(index) {
@@ -94,16 +95,16 @@ fn write_column(column: &View<'_>, places: &mut [usize], out: &mut [u8]) {
                 continue;
             }
             out[*place] = 1;
-            out[*place + 1..*place + 1 + N].copy_from_slice(&body(index));
+            out[*place + 1..*place + 1 + N].copy_from_slice(&encode(values[index]));
             *place += 1 + N;
         }
     }
     match &column.values {
-        Values::I16(v) => write_fixed(column, places, out, |i| encode_i16(v[i])),
-        Values::I32(v) => write_fixed(column, places, out, |i| encode_i32(v[i])),
-        Values::I64(v) => write_fixed(column, places, out, |i| encode_i64(v[i])),
-        Values::I128(v) => write_fixed(column, places, out, |i| encode_i128(v[i])),
-        Values::F64(v) => write_fixed(column, places, out, |i| encode_f64(v[i])),
+        Values::I16(v) => write_fixed(column, v, places, out, encode_i16),
+        Values::I32(v) => write_fixed(column, v, places, out, encode_i32),
+        Values::I64(v) => write_fixed(column, v, places, out, encode_i64),
+        Values::I128(v) => write_fixed(column, v, places, out, encode_i128),
+        Values::F64(v) => write_fixed(column, v, places, out, encode_f64),
         _ => {
             for (index, place) in places.iter_mut().enumerate() {
                 write_value(column, index, place, out);
@@ -151,7 +152,11 @@ fn write_value(column: &View<'_>, index: usize, place: &mut usize, out: &mut [u8
             // The end mark is a zero of the buffer.
             *place += 1;
         }
-        Values::Struct(fields) => fields.iter().for_each(|f| write_value(f, index, place, out)),
+        Values::Struct(fields) => {
+            for field in fields {
+                write_value(field, index, place, out);
+            }
+        }
     }
 }
 

@@ -97,11 +97,15 @@ fn canonical_list(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
 fn canonical_fields(array: ArrayRef) -> Result<ArrayRef, SchemaError> {
     let held = array.as_struct();
     let nulls = held.nulls().filter(|nulls| nulls.null_count() > 0);
-    let canonical_column = |column: &ArrayRef| match nulls.filter(|nulls| shows_through(nulls, column)) {
-        Some(nulls) => canonical(nullif(column, &BooleanArray::new(!nulls.inner(), None))?),
-        None => canonical(column.clone()),
-    };
-    let columns = held.columns().iter().map(canonical_column).collect::<Result<Vec<_>, _>>()?;
+    let mut columns = Vec::with_capacity(held.num_columns());
+    for column in held.columns() {
+        columns.push(match nulls {
+            Some(nulls) if shows_through(nulls, column) => {
+                canonical(nullif(column, &BooleanArray::new(!nulls.inner(), None))?)?
+            }
+            _ => canonical(column.clone())?,
+        });
+    }
     if columns.iter().zip(held.columns()).all(|(new, old)| Arc::ptr_eq(new, old)) {
         return Ok(array);
     }

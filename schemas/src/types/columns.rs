@@ -260,11 +260,15 @@ impl Column {
             Data::U32(values) => primitive_array::<UInt32Type>(values, nulls, data_type)?,
             Data::U64(values) => primitive_array::<UInt64Type>(values, nulls, data_type)?,
             Data::F32(values) => {
-                values.iter_mut().for_each(|value| *value = real(*value));
+                for value in values.iter_mut() {
+                    *value = real(*value);
+                }
                 primitive_array::<Float32Type>(values, nulls, data_type)?
             }
             Data::F64(values) => {
-                values.iter_mut().for_each(|value| *value = double(*value));
+                for value in values.iter_mut() {
+                    *value = double(*value);
+                }
                 primitive_array::<Float64Type>(values, nulls, data_type)?
             }
             Data::Span(values) => primitive_array::<IntervalMonthDayNanoType>(values, nulls, data_type)?,

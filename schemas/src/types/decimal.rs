@@ -82,6 +82,11 @@ pub fn fits(value: i128, precision: u8) -> bool {
     10u128.checked_pow(u32::from(precision)).is_none_or(|limit| value.unsigned_abs() < limit)
 }
 
+/// Returns the unscaled value if a number of `precision` digits can hold it.
+pub(crate) fn within(value: Option<i128>, precision: u8) -> Option<i128> {
+    value.filter(|value| fits(*value, precision))
+}
+
 /// Appends an unscaled value as text, with exactly `scale` digits after the point.
 pub fn write(out: &mut Vec<u8>, value: i128, scale: i8) {
     if value < 0 {

@@ -39,18 +39,29 @@ fn shortest<T: LowerExp + FromStr + PartialEq + Copy>(
 }
 
 fn digit_count(text: &str) -> usize {
-    text.bytes().take_while(|c| *c != b'e').filter(u8::is_ascii_digit).count()
+    mantissa_digits(text).count()
+}
+
+fn mantissa_digits(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().take_while(|c| *c != b'e').filter(u8::is_ascii_digit)
+}
+
+/// Tells whether a text is read as `value`.
+fn reads_as<T: FromStr + PartialEq>(text: &str, value: &T) -> bool {
+    text.parse::<T>().is_ok_and(|read| read == *value)
 }
 
 /// Tells whether a text, though read as `value`, lies exactly between it and a neighbour: the least change takes it over.
 fn is_halfway_to_next<T: FromStr + PartialEq>(value: T, text: &str) -> bool {
     let Some((mantissa, exponent)) = text.split_once('e') else { return false };
     let point = if mantissa.contains('.') { "" } else { "." };
-    let reads = |text: String| text.parse::<T>().is_ok_and(|read| read == value);
     // Farther from zero, and nearer to it: no text of so few digits is closer to the middle without being it.
     let beyond = format!("{mantissa}{point}{}1e{exponent}", "0".repeat(50));
-    let before = decrement(mantissa).map(|less| format!("{less}{point}{}e{exponent}", "9".repeat(50)));
-    !reads(beyond) || before.is_some_and(|before| !reads(before))
+    if !reads_as(&beyond, &value) {
+        return true;
+    }
+    let Some(less) = decrement(mantissa) else { return false };
+    !reads_as(&format!("{less}{point}{}e{exponent}", "9".repeat(50)), &value)
 }
 
 /// Takes one from the last digit of a decimal number that is not zero.
@@ -74,7 +85,7 @@ fn even_at_tie(mut text: String, digits: usize, exact: impl Fn(usize) -> String,
     if last % 2 == 0 || !exact(digits).split('e').next().is_some_and(|longer| longer.ends_with('5')) {
         return text;
     }
-    let whole: Vec<u8> = exact(all).bytes().take_while(|c| *c != b'e').filter(u8::is_ascii_digit).collect();
+    let whole: Vec<u8> = mantissa_digits(&exact(all)).collect();
     let halfway = whole.get(digits) == Some(&b'5') && whole[digits + 1..].iter().all(|digit| *digit == b'0');
     if halfway {
         // The text is that below the value or that above it; the other one is even.

@@ -150,7 +150,11 @@ pub fn key(text: &str) -> Result<String, JsonbError> {
                 }
             }
             Json::Array(items) => items.iter_mut().for_each(trim_numbers),
-            Json::Object(members) => members.iter_mut().for_each(|(_, value)| trim_numbers(value)),
+            Json::Object(members) => {
+                for (_, value) in members {
+                    trim_numbers(value);
+                }
+            }
             _ => {}
         }
     }

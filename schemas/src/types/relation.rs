@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, TimeUnit};
 use serde_json::{Value, json};
 
 use crate::error::SchemaError;
@@ -81,13 +81,22 @@ pub fn sql_type(field: &Field) -> String {
 
 /// Returns the JSON form of a schema, as stored in the state.
 pub fn schema_to_json(schema: &Schema) -> Value {
-    Value::Array(schema.fields().iter().map(|field| field_to_json(field)).collect())
+    fields_to_json(schema.fields())
 }
 
 /// Parses the JSON form that [`schema_to_json`] returns.
 pub fn schema_from_json(value: &Value) -> Result<Schema, SchemaError> {
     let fields = value.as_array().ok_or_else(|| bad_schema("a list of columns is expected"))?;
     Ok(Schema::new(fields.iter().map(field_from_json).collect::<Result<Vec<_>, _>>()?))
+}
+
+fn fields_to_json(fields: &Fields) -> Value {
+    Value::Array(fields.iter().map(|field| field_to_json(field)).collect())
+}
+
+/// Returns the types of columns.
+pub(crate) fn column_types(fields: &Fields) -> Vec<DataType> {
+    fields.iter().map(|field| field.data_type().clone()).collect()
 }
 
 fn field_to_json(field: &Field) -> Value {
@@ -100,9 +109,7 @@ fn type_to_json(data_type: &DataType) -> Value {
     match data_type {
         DataType::Decimal128(precision, scale) => json!({ "decimal": [precision, scale] }),
         DataType::List(item) => json!({ "list": field_to_json(item) }),
-        DataType::Struct(fields) => {
-            json!({ "struct": fields.iter().map(|f| field_to_json(f)).collect::<Vec<_>>() })
-        }
+        DataType::Struct(fields) => json!({ "struct": fields_to_json(fields) }),
         DataType::Time64(TimeUnit::Microsecond) => json!("time"),
         DataType::Interval(IntervalUnit::MonthDayNano) => json!("interval"),
         DataType::FixedSizeBinary(16) => json!("uuid"),

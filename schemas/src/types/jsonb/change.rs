@@ -72,10 +72,8 @@ pub fn without<'a>(value: Json<'a>, names: &[&str]) -> Result<Json<'a>, String> 
 pub fn without_element(value: Json<'_>, at: i64) -> Result<Json<'_>, String> {
     match value {
         Json::Array(mut items) => {
-            let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
-            let at = if at < 0 { count.saturating_add(at) } else { at };
-            if let Some(at) = usize::try_from(at).ok().filter(|at| *at < items.len()) {
-                items.remove(at);
+            if let Some(place) = element_place(at, items.len()) {
+                items.remove(place);
             }
             Ok(Json::Array(items))
         }
@@ -84,13 +82,22 @@ pub fn without_element(value: Json<'_>, at: i64) -> Result<Json<'_>, String> {
     }
 }
 
+/// Returns the place of an index, negative from the end, in an array of `len` elements; None beyond it.
+fn element_place(at: i64, len: usize) -> Option<usize> {
+    let count = i64::try_from(len).unwrap_or(i64::MAX);
+    let at = if at < 0 { count.saturating_add(at) } else { at };
+    usize::try_from(at).ok().filter(|at| *at < len)
+}
+
 /// Removes the members that are null, at every depth; null elements stay.
 pub fn strip_nulls(value: &mut Json<'_>) {
     match value {
         Json::Array(items) => items.iter_mut().for_each(strip_nulls),
         Json::Object(members) => {
             members.retain(|(_, member)| *member != Json::Null);
-            members.iter_mut().for_each(|(_, member)| strip_nulls(member));
+            for (_, member) in members {
+                strip_nulls(member);
+            }
         }
         _ => {}
     }
@@ -184,9 +191,7 @@ impl<'a> PathChange<'_, 'a> {
         at: i64,
         (level, last): (usize, bool),
     ) -> Result<Json<'a>, String> {
-        let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
-        let at = if at < 0 { count.saturating_add(at) } else { at };
-        let Some(at) = usize::try_from(at).ok().filter(|at| *at < items.len()) else {
+        let Some(place) = element_place(at, items.len()) else {
             if last && self.adds_missing() {
                 // Beyond the array: at its nearer end.
                 let end = if at < 0 { 0 } else { items.len() };
@@ -195,13 +200,13 @@ impl<'a> PathChange<'_, 'a> {
             return Ok(Json::Array(items));
         };
         match (last, self.change) {
-            (true, Change::Before) => items.insert(at, self.new.clone()),
-            (true, Change::After) => items.insert(at + 1, self.new.clone()),
-            (true, Change::Delete) => drop(items.remove(at)),
-            (true, _) => items[at] = self.new.clone(),
+            (true, Change::Before) => items.insert(place, self.new.clone()),
+            (true, Change::After) => items.insert(place + 1, self.new.clone()),
+            (true, Change::Delete) => drop(items.remove(place)),
+            (true, _) => items[place] = self.new.clone(),
             (false, _) => {
-                let inner = std::mem::replace(&mut items[at], Json::Null);
-                items[at] = self.change_at(inner, level + 1)?;
+                let inner = std::mem::replace(&mut items[place], Json::Null);
+                items[place] = self.change_at(inner, level + 1)?;
             }
         }
         Ok(Json::Array(items))

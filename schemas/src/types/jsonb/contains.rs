@@ -5,7 +5,7 @@
 //! or containing element, regardless of order and repetition. A top-level array also contains a scalar
 //! that is one of its elements.
 
-use super::{Json, compare, number};
+use super::{Json, Member, compare, number};
 
 /// Tells whether `value` contains `part`: the operator `@>`.
 pub fn contains(value: &Json<'_>, part: &Json<'_>) -> bool {
@@ -31,16 +31,19 @@ fn contains_nested(value: &Json<'_>, part: &Json<'_>) -> bool {
     match (value, part) {
         (Json::Object(members), Json::Object(parts)) => {
             // Names are unique, so an object cannot contain a larger one.
-            parts.len() <= members.len()
-                && parts
-                    .iter()
-                    .all(|(name, part)| value.get(name).is_some_and(|own| contains_nested(own, part)))
+            parts.len() <= members.len() && parts.iter().all(|part| contains_member(value, part))
         }
-        (Json::Array(items), Json::Array(parts)) => {
-            parts.iter().all(|part| items.iter().any(|item| contains_nested(item, part)))
-        }
+        (Json::Array(items), Json::Array(parts)) => parts.iter().all(|part| contains_item(items, part)),
         (value, part) => value.is_scalar() && equal_scalars(value, part),
     }
+}
+
+fn contains_member(value: &Json<'_>, (name, part): &Member<'_>) -> bool {
+    value.get(name).is_some_and(|own| contains_nested(own, part))
+}
+
+fn contains_item(items: &[Json<'_>], part: &Json<'_>) -> bool {
+    items.iter().any(|item| contains_nested(item, part))
 }
 
 fn equal_scalars(a: &Json<'_>, b: &Json<'_>) -> bool {

@@ -116,7 +116,7 @@ fn compare_magnitude(a: &str, b: &str) -> Ordering {
     let (a, a_fraction) = a.split_once('.').unwrap_or((a, ""));
     let (b, b_fraction) = b.split_once('.').unwrap_or((b, ""));
     // Without leading zeros a longer whole part is greater, and digits of equal length compare as text.
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b)).then_with(|| a_fraction.cmp(b_fraction))
+    (a.len(), a, a_fraction).cmp(&(b.len(), b, b_fraction))
 }
 
 /// Rounds a number to `scale` digits behind its point, half away from zero as NUMERIC does.
@@ -151,10 +151,10 @@ pub fn rounded(text: &str, scale: usize) -> String {
         out.push('-');
     }
     let point = digits.len() - scale;
-    out.extend(digits[..point].iter().map(|digit| char::from(*digit)));
+    out.extend(digits[..point].iter().copied().map(char::from));
     if scale > 0 {
         out.push('.');
-        out.extend(digits[point..].iter().map(|digit| char::from(*digit)));
+        out.extend(digits[point..].iter().copied().map(char::from));
     }
     out
 }

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Json, number};
+use super::{Json, Member, number};
 
 /// Compares two values.
 pub fn compare(a: &Json<'_>, b: &Json<'_>) -> Ordering {
@@ -32,7 +32,7 @@ pub fn compare(a: &Json<'_>, b: &Json<'_>) -> Ordering {
 
 /// Compares names of members: by length, then by bytes.
 pub(super) fn compare_names(a: &str, b: &str) -> Ordering {
-    a.len().cmp(&b.len()).then_with(|| a.as_bytes().cmp(b.as_bytes()))
+    (a.len(), a.as_bytes()).cmp(&(b.len(), b.as_bytes()))
 }
 
 fn compare_nested(a: &Json<'_>, b: &Json<'_>) -> Ordering {
@@ -40,24 +40,32 @@ fn compare_nested(a: &Json<'_>, b: &Json<'_>) -> Ordering {
         (Json::Bool(a), Json::Bool(b)) => a.cmp(b),
         (Json::Number(a), Json::Number(b)) => number::compare(a, b),
         (Json::String(a), Json::String(b)) => a.as_bytes().cmp(b.as_bytes()),
-        (Json::Array(a), Json::Array(b)) => a
-            .len()
-            .cmp(&b.len())
-            .then_with(|| first_difference(a.iter().zip(b).map(|(a, b)| compare_nested(a, b)))),
-        (Json::Object(a), Json::Object(b)) => {
-            a.len().cmp(&b.len()).then_with(|| {
-                let pairs = a.iter().zip(b);
-                first_difference(pairs.map(|(a, b)| {
-                    a.0.as_bytes().cmp(b.0.as_bytes()).then_with(|| compare_nested(&a.1, &b.1))
-                }))
-            })
-        }
+        (Json::Array(a), Json::Array(b)) => a.len().cmp(&b.len()).then_with(|| compare_items(a, b)),
+        (Json::Object(a), Json::Object(b)) => a.len().cmp(&b.len()).then_with(|| compare_members(a, b)),
         _ => type_rank(a).cmp(&type_rank(b)),
     }
 }
 
-fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
-    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+/// Compares elements by the first pair that differs.
+fn compare_items(a: &[Json<'_>], b: &[Json<'_>]) -> Ordering {
+    for (left, right) in a.iter().zip(b) {
+        let order = compare_nested(left, right);
+        if order.is_ne() {
+            return order;
+        }
+    }
+    Ordering::Equal
+}
+
+/// Compares members by the first pair that differs, in its name or else in its value.
+fn compare_members(a: &[Member<'_>], b: &[Member<'_>]) -> Ordering {
+    for ((a_name, left), (b_name, right)) in a.iter().zip(b) {
+        let order = a_name.as_bytes().cmp(b_name.as_bytes()).then_with(|| compare_nested(left, right));
+        if order.is_ne() {
+            return order;
+        }
+    }
+    Ordering::Equal
 }
 
 fn type_rank(value: &Json<'_>) -> u8 {

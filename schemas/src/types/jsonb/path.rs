@@ -53,9 +53,11 @@ pub fn elements(text: &str) -> Option<impl Iterator<Item = &str> + Clone> {
 
 /// Returns the text at the end of a path; None if the path does not exist.
 pub fn at<'a>(text: &'a str, path: &[&str]) -> Option<&'a str> {
-    path.iter().try_fold(text, |here, step| {
-        if here.starts_with('[') { element(here, index(step)?) } else { member(here, step) }
-    })
+    let mut here = text;
+    for step in path {
+        here = if here.starts_with('[') { element(here, index(step)?)? } else { member(here, step)? };
+    }
+    Some(here)
 }
 
 /// Parses a step of a path as the index of an element.

@@ -181,13 +181,16 @@ impl Sum {
 fn parse_number(text: &str) -> Option<(i64, f64)> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    if whole.len() + fraction.len() == 0 || !all(whole) || !all(fraction) {
+    if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
         return None;
     }
     let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let fraction: f64 = if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse().ok()? };
     Some(if text.starts_with('-') { (-whole, -fraction) } else { (whole, fraction) })
+}
+
+fn all_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Parses years and months like `1-2`, under one sign.
@@ -237,7 +240,7 @@ fn parse_iso_8601(text: &str) -> Option<Span> {
             (of_time, rest) = (true, &rest[1..]);
             continue;
         }
-        let end = rest[1..].find(|c: char| !(c.is_ascii_digit() || c == '.')).map(|at| at + 1)?;
+        let end = rest[1..].find(|c: char| !(c.is_ascii_digit() || c == '.'))? + 1;
         let (number, after) = rest.split_at(end);
         let unit = match (after.chars().next()?.to_ascii_lowercase(), of_time) {
             ('y', false) => "year",
