@@ -61,13 +61,14 @@ impl Retention {
     /// Returns the least time of rows still served; None while a source has no watermark. A bounded source
     /// that has ended counts with the watermark of its events, not with the maximum.
     pub fn horizon(&self, progress: &Progress) -> Option<i64> {
-        let each = self.marks.iter().map(|(name, lag)| {
+        let mut horizons = Vec::with_capacity(self.marks.len());
+        for (name, lag) in &self.marks {
             let source = progress.sources.get(name)?;
             let reached =
                 if source.watermark_us == Some(i64::MAX) { source.ended_us } else { source.watermark_us };
-            Some(reached?.saturating_sub(*lag))
-        });
-        each.collect::<Option<Vec<i64>>>()?.into_iter().min()
+            horizons.push(reached?.saturating_sub(*lag));
+        }
+        horizons.into_iter().min()
     }
 }
 
@@ -156,8 +157,13 @@ impl Store {
         self.refuse_poisoned()?;
         catalogue.check_unique()?;
         let held = self.catalogue()?;
-        let name = held.as_ref().map(|held| &held.topology).or(self.topology.as_ref());
-        if let Some(name) = name.filter(|name| **name != catalogue.topology) {
+        let name = match &held {
+            Some(held) => Some(&held.topology),
+            None => self.topology.as_ref(),
+        };
+        if let Some(name) = name
+            && *name != catalogue.topology
+        {
             let (held, wanted) = (name.clone(), catalogue.topology.clone());
             return Err(StateError::Foreign { dir: self.dir.clone(), held, wanted });
         }

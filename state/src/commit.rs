@@ -129,23 +129,25 @@ impl Store {
         }
         commit.progress.check_conservation()?;
         commit.progress.check_follows(&held.progress)?;
-        let malformed = |what: String| Err(StateError::Malformed { epoch: commit.epoch, what });
         for writes in &commit.writes {
             if writes.keys.len() != writes.values.len() {
                 let (keys, values) = (writes.keys.len(), writes.values.len());
-                return malformed(format!("space {} has {keys} keys and {values} values", writes.table_id));
+                let what = format!("space {} has {keys} keys and {values} values", writes.table_id);
+                return refuse_malformed(commit, what);
             }
         }
         for counts in &commit.counts {
             if counts.rows.len() != counts.diffs.len() {
                 let (rows, diffs) = (counts.rows.len(), counts.diffs.len());
-                return malformed(format!("space {} has {rows} rows and {diffs} diffs", counts.table_id));
+                let what = format!("space {} has {rows} rows and {diffs} diffs", counts.table_id);
+                return refuse_malformed(commit, what);
             }
         }
         let mut parts: Vec<_> = commit.outbox.iter().map(|chunk| (chunk.cluster, chunk.part)).collect();
         parts.sort_unstable();
         if let Some(twice) = parts.windows(2).find(|pair| pair[0] == pair[1]) {
-            return malformed(format!("part {} of cluster {} is given twice", twice[0].1, twice[0].0));
+            let what = format!("part {} of cluster {} is given twice", twice[0].1, twice[0].0);
+            return refuse_malformed(commit, what);
         }
         Ok(())
     }
@@ -154,6 +156,10 @@ impl Store {
     pub(crate) fn write_synced(&self, batch: WriteBatch) -> Result<(), StateError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(batch, &options).map_err(|source| StateError::database(&self.dir, source))
+        self.db.write_opt(batch, &options).map_err(StateError::database_in(&self.dir))
     }
+}
+
+fn refuse_malformed(commit: &Commit, what: String) -> Result<(), StateError> {
+    Err(StateError::Malformed { epoch: commit.epoch, what })
 }

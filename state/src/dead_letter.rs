@@ -98,7 +98,7 @@ impl Store {
             if totals.bytes <= bound {
                 break;
             }
-            let (key, dead_letter) = entry.map_err(|source| StateError::database(&self.dir, source))?;
+            let (key, dead_letter) = entry.map_err(StateError::database_in(&self.dir))?;
             totals.first = parse_sequence(&self.reads(), &key)? + 1;
             totals.bytes = totals.bytes.saturating_sub(dead_letter.len() as u64);
             totals.dropped += 1;
@@ -133,7 +133,7 @@ impl Reads<'_> {
                 Order::Newest => dead_letters.prev(),
             }
         }
-        dead_letters.status().map_err(|error| self.database_error(error))?;
+        dead_letters.status().map_err(StateError::database_in(self.dir))?;
         Ok(())
     }
 }

@@ -234,6 +234,20 @@ impl StateError {
         }
     }
 
+    /// Returns the wrapper of a failed file operation, for `map_err`; see [`StateError::io`].
+    pub(crate) fn io_at(
+        dir: &Path,
+        action: &'static str,
+        path: &Path,
+    ) -> impl Fn(io::Error) -> StateError + Copy {
+        move |source| StateError::io(dir, action, path, source)
+    }
+
+    /// Returns the wrapper of an error of RocksDB, for `map_err`; see [`StateError::database`].
+    pub(crate) fn database_in(dir: &Path) -> impl Fn(rocksdb::Error) -> StateError + Copy {
+        move |source| StateError::database(dir, source)
+    }
+
     pub(crate) fn corrupt(dir: &Path, what: impl Into<String>) -> StateError {
         StateError::Corrupt { dir: dir.to_owned(), what: what.into() }
     }
@@ -252,19 +266,29 @@ impl Cause {
     /// Derives the cause from the kind of an error, and from its text where the kind is too coarse: the
     /// binding passes no subcodes on.
     fn of(kind: ErrorKind, text: &str) -> Cause {
-        let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
         match kind {
             // The binding's own failure to create a directory has no kind.
-            ErrorKind::IOError | ErrorKind::Unknown if says(&["No space left", "Disk quota exceeded"]) => {
+            ErrorKind::IOError | ErrorKind::Unknown
+                if contains_any(text, &["No space left", "Disk quota exceeded"]) =>
+            {
                 Cause::Full
             }
-            ErrorKind::IOError if says(&["While lock file", "lock hold by current process"]) => Cause::Locked,
-            ErrorKind::IOError if says(&["No such file or directory"]) => Cause::Damage,
-            ErrorKind::InvalidArgument if says(&["Column famil"]) => Cause::Damage,
+            ErrorKind::IOError
+                if contains_any(text, &["While lock file", "lock hold by current process"]) =>
+            {
+                Cause::Locked
+            }
+            ErrorKind::IOError if text.contains("No such file or directory") => Cause::Damage,
+            ErrorKind::InvalidArgument if text.contains("Column famil") => Cause::Damage,
             ErrorKind::Corruption => Cause::Damage,
             _ => Cause::Other,
         }
     }
+}
+
+/// Returns true if the text contains one of some phrases.
+fn contains_any(text: &str, phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| text.contains(phrase))
 }
 
 fn process_name(pid: &Option<u32>) -> String {

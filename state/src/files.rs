@@ -13,7 +13,7 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::error::StateError;
-use crate::layout::Layout;
+use crate::layout::{Layout, entry_name};
 use crate::store::Store;
 
 /// The result of checking the files of a state.
@@ -43,12 +43,10 @@ impl Store {
             return Err(StateError::Missing { dir: dir.to_owned() });
         }
         let database = layout.database_dir();
-        let failed = |path: &Path, source| StateError::io(dir, "read", path, source);
         let current = database.join("CURRENT");
-        let current = std::fs::read_to_string(&current).map_err(|error| failed(&current, error))?;
-        let entries = std::fs::read_dir(&database).map_err(|error| failed(&database, error))?;
-        let mut names: Vec<String> =
-            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let current = std::fs::read_to_string(&current).map_err(StateError::io_at(dir, "read", &current))?;
+        let entries = std::fs::read_dir(&database).map_err(StateError::io_at(dir, "read", &database))?;
+        let mut names: Vec<String> = entries.flatten().map(entry_name).collect();
         names.sort();
         let mut found = FilesChecked::default();
         if !names.iter().any(|name| name == current.trim_end()) {
@@ -56,20 +54,28 @@ impl Store {
         }
         for name in &names {
             let path = database.join(name);
-            let open = || File::open(&path).map_err(|error| failed(&path, error));
+            let failed = StateError::io_at(dir, "read", &path);
             if name.ends_with(".sst") {
                 found.tables += 1;
-                let damage = table::check(&open()?).map_err(|error| failed(&path, error))?;
-                found.damaged.extend(damage.map(|what| format!("{name}: {what}")));
+                let file = File::open(&path).map_err(failed)?;
+                note_finding(&mut found.damaged, name, table::check(&file).map_err(failed)?);
             // The list of tables, which CURRENT names, is written in the log format too.
             } else if name.ends_with(".log") || name == current.trim_end() {
                 found.logs += 1;
-                let read = log::check(&mut open()?).map_err(|error| failed(&path, error))?;
+                let mut file = File::open(&path).map_err(failed)?;
+                let read = log::check(&mut file).map_err(failed)?;
                 found.records += read.records;
-                found.damaged.extend(read.damaged.map(|what| format!("{name}: {what}")));
-                found.torn.extend(read.torn.map(|what| format!("{name}: {what}")));
+                note_finding(&mut found.damaged, name, read.damaged);
+                note_finding(&mut found.torn, name, read.torn);
             }
         }
         Ok(found)
+    }
+}
+
+/// Adds the finding about a file, if there is one.
+fn note_finding(findings: &mut Vec<String>, file: &str, finding: Option<String>) {
+    if let Some(finding) = finding {
+        findings.push(format!("{file}: {finding}"));
     }
 }

@@ -74,7 +74,7 @@ impl Layout {
     }
 
     pub(crate) fn create_root(&self) -> Result<(), StateError> {
-        create_dir(&self.root).map_err(|source| StateError::io(&self.root, "create", &self.root, source))
+        create_dir(&self.root).map_err(StateError::io_at(&self.root, "create", &self.root))
     }
 
     /// Reads the marker; refuses one with another format version.
@@ -114,25 +114,28 @@ impl Layout {
     /// Writes the marker so that a crash leaves the old one, the new one, or none.
     pub(crate) fn write_marker(&self, state_id: &str) -> Result<(), StateError> {
         let marker = Marker { format_version: FORMAT_VERSION, state_id: state_id.to_owned() };
-        let mut text = serde_json::to_vec(&marker)
-            .map_err(|error| StateError::io(&self.root, "write", &self.marker_path(), error.into()))?;
+        let path = self.marker_path();
+        let failed = StateError::io_at(&self.root, "write", &path);
+        let mut text = serde_json::to_vec(&marker).map_err(std::io::Error::from).map_err(failed)?;
         text.push(b'\n');
-        let (path, written) = (self.marker_path(), self.root.join("HERALD.new"));
-        let write = || {
-            let mut file = private_options().create(true).truncate(true).open(&written)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&written, &path)?;
-            File::open(&self.root)?.sync_all()
-        };
-        write().map_err(|source| StateError::io(&self.root, "write", &path, source))
+        self.replace_file(&path, &text).map_err(failed)
+    }
+
+    /// Writes a file of the directory under the name `HERALD.new`, and renames it to `path`.
+    fn replace_file(&self, path: &Path, text: &[u8]) -> std::io::Result<()> {
+        let written = self.root.join("HERALD.new");
+        let mut file = private_options().create(true).truncate(true).open(&written)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&written, path)?;
+        File::open(&self.root)?.sync_all()
     }
 
     /// Takes the lock of the directory. It is held while the file is open and released however the process
     /// ends.
     pub(crate) fn take_lock(&self) -> Result<File, StateError> {
         let path = self.root.join("LOCK");
-        let failed = |source| StateError::io(&self.root, "lock", &path, source);
+        let failed = StateError::io_at(&self.root, "lock", &path);
         let mut file = private_options().create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -142,11 +145,7 @@ impl Layout {
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        let write = |file: &mut File| {
-            file.set_len(0)?;
-            writeln!(file, "{}", std::process::id())
-        };
-        write(&mut file).map_err(failed)?;
+        write_process_id(&mut file).map_err(failed)?;
         Ok(file)
     }
 
@@ -184,11 +183,8 @@ impl Layout {
 
     /// Refuses a directory that holds anything but the remains of an interrupted copy.
     pub(crate) fn refuse_occupied(&self) -> Result<(), StateError> {
-        match self
-            .list_names()?
-            .into_iter()
-            .find(|name| !name.starts_with(LEFTOVER_PREFIX) && name != "lost+found")
-        {
+        let names = self.list_names()?;
+        match names.into_iter().find(|name| !name.starts_with(LEFTOVER_PREFIX) && name != "lost+found") {
             Some(found) => Err(StateError::Occupied { dir: self.root.clone(), found }),
             None => self.clear_leftovers(),
         }
@@ -199,8 +195,7 @@ impl Layout {
         for name in self.list_names()? {
             if name.starts_with(LEFTOVER_PREFIX) {
                 let path = self.root.join(name);
-                fs::remove_dir_all(&path)
-                    .map_err(|source| StateError::io(&self.root, "delete", &path, source))?;
+                fs::remove_dir_all(&path).map_err(StateError::io_at(&self.root, "delete", &path))?;
             }
         }
         Ok(())
@@ -215,29 +210,35 @@ impl Layout {
         let _lock = self.take_lock()?;
         let marker = self.marker_path();
         if marker.exists() {
-            fs::remove_file(&marker)
-                .map_err(|source| StateError::io(&self.root, "delete", &marker, source))?;
+            fs::remove_file(&marker).map_err(StateError::io_at(&self.root, "delete", &marker))?;
         }
         // Renamed before it is deleted: a partly deleted database must not be found under its name.
         for database in [self.database_dir(), self.old_database_dir()] {
-            if !database.exists() {
-                continue;
+            if database.exists() {
+                fs::rename(&database, self.free_leftover())
+                    .map_err(StateError::io_at(&self.root, "move", &database))?;
             }
-            let free = (0..)
-                .map(|number| self.root.join(format!("{LEFTOVER_PREFIX}{number}")))
-                .find(|path| !path.exists());
-            let aside = free.unwrap_or_else(|| self.root.join(LEFTOVER_PREFIX));
-            fs::rename(&database, &aside)
-                .map_err(|source| StateError::io(&self.root, "move", &database, source))?;
         }
         self.clear_leftovers()
+    }
+
+    /// Returns a path, of a database that is being deleted, at which nothing is yet.
+    fn free_leftover(&self) -> PathBuf {
+        let mut number = 0;
+        loop {
+            let path = self.root.join(format!("{LEFTOVER_PREFIX}{number}"));
+            if !path.exists() {
+                return path;
+            }
+            number += 1;
+        }
     }
 
     /// Creates the directory of the database, or restricts an existing one to its owner: it holds the
     /// records' data.
     pub(crate) fn close_database(&self) -> Result<(), StateError> {
         let database = self.database_dir();
-        create_dir(&database).map_err(|source| StateError::io(&self.root, "create", &database, source))?;
+        create_dir(&database).map_err(StateError::io_at(&self.root, "create", &database))?;
         // Fails if the process may write the directory but does not own it; the owner's choice is kept then.
         let _ = fs::set_permissions(&database, Permissions::from_mode(0o700));
         for entry in fs::read_dir(&database).into_iter().flatten().flatten() {
@@ -247,12 +248,11 @@ impl Layout {
     }
 
     fn list_names(&self) -> Result<Vec<String>, StateError> {
-        let failed = |source| StateError::io(&self.root, "list", &self.root, source);
-        let entries = fs::read_dir(&self.root).map_err(failed)?;
-        let mut names = entries
-            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed)?;
+        let failed = StateError::io_at(&self.root, "list", &self.root);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(failed)? {
+            names.push(entry_name(entry.map_err(failed)?));
+        }
         names.sort();
         Ok(names)
     }
@@ -260,8 +260,19 @@ impl Layout {
 
 /// The format version in a marker; 0 for none.
 fn version_in(marker: &serde_json::Value) -> u32 {
-    let version = marker.get("format_version").and_then(serde_json::Value::as_u64);
-    version.and_then(|version| u32::try_from(version).ok()).unwrap_or(0)
+    let version = marker.get("format_version").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    u32::try_from(version).unwrap_or(0)
+}
+
+/// The name of an entry of a directory.
+pub(crate) fn entry_name(entry: fs::DirEntry) -> String {
+    entry.file_name().to_string_lossy().into_owned()
+}
+
+/// Replaces the content of a file by the id of this process.
+fn write_process_id(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())
 }
 
 /// Creates a directory that only its owner may enter, and its missing parents.

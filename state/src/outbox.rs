@@ -85,9 +85,7 @@ impl Store {
                 batch.delete_cf(family, table::outbox_key(cluster, epoch, part));
             }
         }
-        self.db
-            .write_opt(batch, &WriteOptions::default())
-            .map_err(|source| StateError::database(&self.dir, source))?;
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(StateError::database_in(&self.dir))?;
         fail_point!("store.published.after");
         self.lock_waiting().retain(|key, _| !(from..=to).contains(key));
         Ok(())
@@ -154,12 +152,12 @@ impl<'a> Reads<'a> {
     /// Reads the parts in the outbox; done once, when a state is opened.
     pub(crate) fn read_waiting(&self) -> Result<Waiting, StateError> {
         let mut waiting = Waiting::new();
-        self.scan(self.family(table::OUTBOX)?, &[], 0).each(|key, bytes| {
+        let mut scan = self.scan(self.family(table::OUTBOX)?, &[], 0);
+        while let Some((key, bytes)) = scan.next_entry()? {
             let (cluster, epoch, part) = split_outbox_key(self.dir, key)?;
             let chunks = waiting.entry((cluster, epoch)).or_default();
             chunks.push((part, if part == TIME_PART { 0 } else { bytes.len() as u64 }));
-            Ok::<_, StateError>(())
-        })?;
+        }
         Ok(waiting)
     }
 }

@@ -98,7 +98,10 @@ impl Store {
                 Err(StateError::corrupt(dir, what))
             }
             Some(_) => Ok(store),
-            None => layout.write_marker(&store.state_id).map(|()| store),
+            None => {
+                layout.write_marker(&store.state_id)?;
+                Ok(store)
+            }
         }
     }
 
@@ -110,7 +113,7 @@ impl Store {
         layout.close_database()?;
         let families = options::family_descriptors(options, &cache);
         let db = DB::open_cf_descriptors(&database, layout.database_dir(), families)
-            .map_err(|source| StateError::database(&dir, source))?;
+            .map_err(StateError::database_in(&dir))?;
         let reads = Reads { db: &db, dir: &dir, snapshot: None };
         let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
         // Format and epoch are both missing only in a database that was just created.
@@ -125,6 +128,7 @@ impl Store {
         }
         reads.check_stamps(committed.epoch)?;
         let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
+        let table_kinds = catalogue.as_ref().map(Catalogue::table_kinds).unwrap_or_default();
         let dead: DeadLetterTotals = reads.meta_json("dead_letter")?.unwrap_or_default();
         let waiting = reads.read_waiting()?;
         Ok(Store {
@@ -134,9 +138,7 @@ impl Store {
             error_bytes: options.error_bytes,
             state_id,
             topology,
-            table_kinds: RwLock::new(Arc::new(
-                catalogue.map(|catalogue| catalogue.table_kinds()).unwrap_or_default(),
-            )),
+            table_kinds: RwLock::new(Arc::new(table_kinds)),
             committed: RwLock::new(Arc::new(committed)),
             waiting: Mutex::new(waiting),
             writer: Mutex::new(dead),
@@ -226,7 +228,7 @@ impl Store {
         layout.refuse_occupied()?;
         Checkpoint::new(&self.db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(layout.database_dir()))
-            .map_err(|source| StateError::database(target, source))?;
+            .map_err(StateError::database_in(target))?;
         layout.close_database()?;
         layout.write_marker(&self.state_id)
     }
@@ -236,7 +238,7 @@ impl Store {
     /// content again. A crash leaves nothing that opens as a state.
     pub fn restore(from: &Path, to: &Path, topology: Option<&str>) -> Result<(), StateError> {
         let (source, target) = (Layout::new(from), Layout::new(to));
-        let Some(marker) = source.read_marker()?.filter(|_| source.has_database()) else {
+        let (Some(marker), true) = (source.read_marker()?, source.has_database()) else {
             return Err(StateError::Missing { dir: from.to_owned() });
         };
         target.create_root()?;
@@ -244,10 +246,12 @@ impl Store {
         // Copied under a leftover's name and renamed when complete, so that a crash leaves no partial
         // database.
         let copied = target.root.join("old-restoring");
-        copy_files(&source.database_dir(), &copied)
-            .map_err(|error| StateError::io(to, "copy the backup to", &copied, error))?;
-        std::fs::rename(&copied, target.database_dir())
-            .map_err(|error| StateError::io(to, "move", &copied, error))?;
+        copy_files(&source.database_dir(), &copied).map_err(StateError::io_at(
+            to,
+            "copy the backup to",
+            &copied,
+        ))?;
+        std::fs::rename(&copied, target.database_dir()).map_err(StateError::io_at(to, "move", &copied))?;
         target.write_marker(&marker.state_id)?;
         let Some(topology) = topology else { return Ok(()) };
         let store = Store::open(to, &StoreOptions::default())?;
@@ -258,8 +262,7 @@ impl Store {
     /// Returns true if sinks get the content of the committed epoch again: in a copy that became a state of
     /// its own and has committed nothing since.
     pub fn republishes(&self) -> Result<bool, StateError> {
-        let held = self.reads().meta(REPUBLISH)?;
-        let epoch = held.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+        let epoch = self.reads().meta_array(REPUBLISH)?.map(u64::from_be_bytes);
         Ok(epoch.is_some_and(|epoch| epoch > 0 && epoch == self.committed().epoch))
     }
 
@@ -267,7 +270,7 @@ impl Store {
     pub fn flush(&self) -> Result<(), StateError> {
         for name in table::FAMILIES {
             let flushed = self.db.flush_cf(table::family(&self.db, name)?);
-            flushed.map_err(|source| StateError::database(&self.dir, source))?;
+            flushed.map_err(StateError::database_in(&self.dir))?;
         }
         Ok(())
     }
@@ -284,7 +287,10 @@ impl Store {
     }
 
     pub(crate) fn refuse_poisoned(&self) -> Result<(), StateError> {
-        self.poison.get().map_or(Ok(()), |reason| Err(StateError::Poisoned(reason.clone())))
+        match self.poison.get() {
+            Some(reason) => Err(StateError::Poisoned(reason.clone())),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn reads(&self) -> Reads<'_> {
@@ -323,8 +329,7 @@ impl Store {
         key: &str,
         value: &T,
     ) -> Result<(), StateError> {
-        let text = serde_json::to_vec(value)
-            .map_err(|error| StateError::io(&self.dir, "encode", Path::new(key), error.into()))?;
+        let text = table::encode_json(&self.dir, key, value)?;
         batch.put_cf(table::family(&self.db, table::META)?, key, text);
         Ok(())
     }

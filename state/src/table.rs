@@ -12,6 +12,9 @@
 //! (`schemas::stored_key`), except those of sinks. This layout is format version 2: changing it means another
 //! version.
 
+use std::io;
+use std::path::Path;
+
 use rocksdb::{ColumnFamily, DB};
 
 use crate::catalogue::StateTableKind;
@@ -48,6 +51,16 @@ pub(crate) fn family<'a>(db: &'a DB, name: &str) -> Result<&'a ColumnFamily, cra
         .ok_or_else(|| crate::StateError::corrupt(db.path(), format!("column family {name} is missing")))
 }
 
+/// Serialises the value of a key of the `meta` family as JSON.
+pub(crate) fn encode_json<T: serde::Serialize>(
+    dir: &Path,
+    key: &str,
+    value: &T,
+) -> Result<Vec<u8>, crate::StateError> {
+    let text = serde_json::to_vec(value).map_err(io::Error::from);
+    text.map_err(crate::StateError::io_at(dir, "encode", Path::new(key)))
+}
+
 /// Puts `table_id ++ key` into a buffer that is reused from key to key.
 pub(crate) fn key_into(buffer: &mut Vec<u8>, table_id: u32, key: &[u8]) {
     buffer.clear();
@@ -82,23 +95,24 @@ pub(crate) fn sorted_order<'a>(len: usize, key: impl Fn(usize) -> &'a [u8]) -> V
         return (0..len as u32).collect();
     }
     let first = key(0);
-    let shared = (1..len).fold(first.len(), |shared, index| {
-        first[..shared].iter().zip(key(index)).take_while(|(left, right)| left == right).count()
-    });
-    let mut order: Vec<(u64, u32)> = (0..len)
-        .map(|index| {
-            let rest = &key(index)[shared..];
-            let mut head = [0; 8];
-            let taken = rest.len().min(8);
-            head[..taken].copy_from_slice(&rest[..taken]);
-            (u64::from_be_bytes(head), index as u32)
-        })
-        .collect();
+    let mut shared = first.len();
+    for index in 1..len {
+        shared = first[..shared].iter().zip(key(index)).take_while(|(left, right)| left == right).count();
+    }
+    let mut order: Vec<(u64, u32)> = Vec::with_capacity(len);
+    for index in 0..len {
+        let rest = &key(index)[shared..];
+        let mut head = [0; 8];
+        let taken = rest.len().min(8);
+        head[..taken].copy_from_slice(&rest[..taken]);
+        order.push((u64::from_be_bytes(head), index as u32));
+    }
     order.sort_unstable_by(|left, right| {
-        let heads = left.0.cmp(&right.0);
-        heads
-            .then_with(|| key(left.1 as usize)[shared..].cmp(&key(right.1 as usize)[shared..]))
-            .then(left.1.cmp(&right.1))
+        if left.0 != right.0 {
+            return left.0.cmp(&right.0);
+        }
+        let rest = key(left.1 as usize)[shared..].cmp(&key(right.1 as usize)[shared..]);
+        rest.then(left.1.cmp(&right.1))
     });
     order.into_iter().map(|(_, index)| index).collect()
 }

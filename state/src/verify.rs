@@ -22,19 +22,20 @@ impl Snapshot<'_> {
             findings.push(error.to_string());
         }
         let catalogue = self.catalogue()?.unwrap_or_default();
-        let counted: BTreeMap<u32, &str> = catalogue
-            .entries
-            .iter()
-            .filter(|entry| entry.kind == StateTableKind::View && entry.key.is_none())
-            .map(|entry| (entry.id, entry.name.as_str()))
-            .collect();
+        let mut counted: BTreeMap<u32, &str> = BTreeMap::new();
+        for entry in &catalogue.entries {
+            if entry.kind == StateTableKind::View && entry.key.is_none() {
+                counted.insert(entry.id, entry.name.as_str());
+            }
+        }
         for name in table::TABLE_FAMILIES {
             self.verify_family(name, &counted, &mut findings)?;
         }
         // The other families are only read, for their checksums.
         for name in table::FAMILIES.iter().filter(|name| !table::TABLE_FAMILIES.contains(name)) {
             let reads = self.reads();
-            reads.scan(reads.family(name)?, &[], 0).each(|_, _| Ok::<_, StateError>(()))?;
+            let mut scan = reads.scan(reads.family(name)?, &[], 0);
+            while scan.next_entry()?.is_some() {}
         }
         self.verify_dead_letters(&mut findings)?;
         self.verify_errors(&catalogue, &mut findings)?;
@@ -49,10 +50,11 @@ impl Snapshot<'_> {
         findings: &mut Vec<String>,
     ) -> Result<(), StateError> {
         let (reads, mut strays) = (self.reads(), 0_u64);
-        reads.scan(reads.family(name)?, &[], 0).each(|key, value| -> Result<(), StateError> {
-            let id = key.first_chunk().map(|id| u32::from_be_bytes(*id)).unwrap_or_default();
+        let mut scan = reads.scan(reads.family(name)?, &[], 0);
+        while let Some((key, value)) = scan.next_entry()? {
+            let id = key.first_chunk::<4>().copied().map(u32::from_be_bytes).unwrap_or_default();
             if id == table::STAMP {
-                return Ok(());
+                continue;
             }
             if self.table_kinds.get(&id).is_none_or(|kind| kind.family() != name) {
                 strays += 1;
@@ -61,8 +63,7 @@ impl Snapshot<'_> {
             {
                 findings.push(format!("view {view:?} holds row 0x{} without a count", hex(&key[4..])));
             }
-            Ok(())
-        })?;
+        }
         if strays > 0 {
             findings.push(format!("{strays} keys in {name} belong to no space of the catalogue"));
         }
@@ -75,10 +76,10 @@ impl Snapshot<'_> {
         let entry = catalogue.find(StateTableKind::View, "herald.errors");
         let (Some(totals), Some(entry)) = (totals, entry) else { return Ok(()) };
         let mut bytes = 0;
-        self.scan(entry.id, &[], |row, _| -> Result<(), StateError> {
+        let mut scan = self.iter(entry.id, &[])?;
+        while let Some((row, _)) = scan.next_entry()? {
             bytes += bounded::row_size(row);
-            Ok(())
-        })?;
+        }
         if bytes != totals.bytes {
             findings.push(format!("herald.errors holds {bytes} bytes, and counts {}", totals.bytes));
         }

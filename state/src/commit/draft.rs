@@ -13,7 +13,6 @@ use crate::catalogue::StateTableKinds;
 use crate::commit::{Commit, Counts, Writes};
 use crate::error::{StateError, hex};
 use crate::store::Store;
-use crate::store::read::count_of;
 use crate::table;
 
 /// A batch under construction.
@@ -44,9 +43,11 @@ impl<'a> Draft<'a> {
     /// Gathers the writes of all workers by table id.
     pub(crate) fn gather_writes<'c>(&self, all: &'c [Writes]) -> Result<Puts<'c>, StateError> {
         let mut puts = Puts::new();
-        for writes in all.iter().filter(|writes| !writes.keys.is_empty()) {
-            let puts = puts.entry(writes.table_id).or_default();
-            puts.extend(writes.keys.iter().zip(writes.values.iter()));
+        for writes in all {
+            if !writes.keys.is_empty() {
+                let puts = puts.entry(writes.table_id).or_default();
+                puts.extend(writes.keys.iter().zip(writes.values.iter()));
+            }
         }
         Ok(puts)
     }
@@ -54,9 +55,11 @@ impl<'a> Draft<'a> {
     /// Gathers the changes of multiplicities of all workers by table id.
     pub(crate) fn gather_counts<'c>(&self, all: &'c [Counts]) -> Result<Diffs<'c>, StateError> {
         let mut diffs = Diffs::new();
-        for counts in all.iter().filter(|counts| !counts.rows.is_empty()) {
-            let diffs = diffs.entry(counts.table_id).or_default();
-            diffs.extend(counts.rows.iter().zip(counts.diffs.iter().copied()));
+        for counts in all {
+            if !counts.rows.is_empty() {
+                let diffs = diffs.entry(counts.table_id).or_default();
+                diffs.extend(counts.rows.iter().zip(counts.diffs.iter().copied()));
+            }
         }
         Ok(diffs)
     }
@@ -100,15 +103,7 @@ impl<'a> Draft<'a> {
             let rows: Vec<&[u8]> = changes.iter().map(|change| change.0).collect();
             let held = self.store.reads().multi_get(family, table_id, &rows)?;
             for ((row, diff), held) in changes.into_iter().zip(held) {
-                let before = match held.as_deref() {
-                    None => 0,
-                    Some(value) => count_of(value).ok_or_else(|| {
-                        StateError::corrupt(
-                            &self.store.dir,
-                            format!("row 0x{} of space {table_id} has no count", hex(row)),
-                        )
-                    })?,
-                };
+                let before = self.store.reads().held_count(table_id, row, held.as_deref())?;
                 let total = before.checked_add(diff).ok_or_else(|| self.count_overflow(table_id, row))?;
                 table::key_into(&mut self.key, table_id, row);
                 match total {
@@ -156,14 +151,18 @@ impl<'a> Draft<'a> {
 /// Estimates the bytes of the batch, so that it need not grow by copying.
 fn estimate_bytes(commit: &Commit) -> usize {
     const ENTRY_BYTES: usize = 16;
-    let writes: usize = commit
-        .writes
-        .iter()
-        .map(|w| w.keys.bytes_len() + w.values.bytes_len() + ENTRY_BYTES * w.keys.len())
-        .sum();
-    let counts: usize =
-        commit.counts.iter().map(|c| c.rows.bytes_len() + (ENTRY_BYTES + 8) * c.rows.len()).sum();
-    let outbox: usize = commit.outbox.iter().map(|chunk| chunk.bytes.len() + 2 * ENTRY_BYTES).sum();
-    let dead: usize = commit.dead_letters.iter().map(|dead_letter| dead_letter.len() + 2 * ENTRY_BYTES).sum();
-    writes + counts + outbox + dead + 4096
+    let mut bytes = 4096;
+    for writes in &commit.writes {
+        bytes += writes.keys.bytes_len() + writes.values.bytes_len() + ENTRY_BYTES * writes.keys.len();
+    }
+    for counts in &commit.counts {
+        bytes += counts.rows.bytes_len() + (ENTRY_BYTES + 8) * counts.rows.len();
+    }
+    for chunk in &commit.outbox {
+        bytes += chunk.bytes.len() + 2 * ENTRY_BYTES;
+    }
+    for dead_letter in &commit.dead_letters {
+        bytes += dead_letter.len() + 2 * ENTRY_BYTES;
+    }
+    bytes
 }

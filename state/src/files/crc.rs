@@ -22,7 +22,11 @@ const fn crc_table() -> [u32; 256] {
 /// Computes the CRC-32C of bytes.
 pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = RunningCrc::default();
-    bytes.iter().fold(0, |_, byte| crc.add_byte(*byte))
+    let mut sum = 0;
+    for byte in bytes {
+        sum = crc.add_byte(*byte);
+    }
+    sum
 }
 
 /// A CRC-32C computed byte by byte.

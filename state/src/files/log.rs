@@ -90,7 +90,7 @@ fn any_prefix(bytes: &[u8], stored: u32) -> bool {
 }
 
 fn read_u32(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    bytes.first_chunk::<4>().copied().map_or(0, u32::from_le_bytes)
 }
 
 #[cfg(test)]

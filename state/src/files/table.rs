@@ -25,6 +25,13 @@ struct Handle {
     size: u64,
 }
 
+impl Handle {
+    /// Returns the position behind the block and its trailer.
+    fn block_end(self) -> Option<u64> {
+        self.offset.checked_add(self.size)?.checked_add(TRAILER_BYTES as u64)
+    }
+}
+
 /// Checks a table file and returns its first damage.
 pub(super) fn check(file: &File) -> io::Result<Option<String>> {
     let len = file.metadata()?.len();
@@ -35,8 +42,8 @@ pub(super) fn check(file: &File) -> io::Result<Option<String>> {
     file.read_exact_at(&mut footer, start)?;
     // Checksum type (1), handles with padding (40), format version (4), magic number (8).
     let (parts, end) = footer.split_at(FOOTER_BYTES - 12);
-    let version = end.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-    let magic = end.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let version = end.first_chunk::<4>().copied().map_or(0, u32::from_le_bytes);
+    let magic = end.last_chunk::<8>().copied().map_or(0, u64::from_le_bytes);
     if magic != MAGIC || version != VERSION {
         return report_damage("its footer is not that of a table");
     }
@@ -68,14 +75,13 @@ fn report_damage(what: &str) -> io::Result<Option<String>> {
 
 /// Reads a block; None if it reaches beyond `end`, the start of the footer, or does not fit its checksum.
 fn read_block(file: &File, kind: u8, (handle, end): (Handle, u64)) -> io::Result<Option<Vec<u8>>> {
-    let stop = handle.offset.checked_add(handle.size).and_then(|stop| stop.checked_add(TRAILER_BYTES as u64));
-    if stop.is_none_or(|stop| stop > end) {
+    if handle.block_end().is_none_or(|stop| stop > end) {
         return Ok(None);
     }
     let mut bytes = vec![0; handle.size as usize + TRAILER_BYTES];
     file.read_exact_at(&mut bytes, handle.offset)?;
     let stored = bytes.split_off(bytes.len() - 4);
-    let stored = stored.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    let stored = stored.first_chunk::<4>().copied().map(u32::from_le_bytes);
     if crc::of_block(kind, &bytes) != stored {
         return Ok(None);
     }

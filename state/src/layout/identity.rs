@@ -25,7 +25,7 @@ pub(crate) fn initialise_database(db: &DB, dir: &Path, topology: Option<&str>) -
     }
     let mut synced = rocksdb::WriteOptions::default();
     synced.set_sync(true);
-    db.write_opt(batch, &synced).map_err(|source| StateError::database(dir, source))
+    db.write_opt(batch, &synced).map_err(StateError::database_in(dir))
 }
 
 /// Makes a copied state a state of its own, owned by another topology: all records of earlier publishing are
@@ -41,26 +41,33 @@ pub(crate) fn adopt_copy(db: &DB, dir: &Path, topology: &str, epoch: u64) -> Res
     if let Some(mut catalogue) = reads.meta_json::<Catalogue>("catalogue")? {
         catalogue.topology = topology.to_owned();
         // The new topology may define its sinks anew, but an entry of a source keeps its fingerprint.
-        let sinks = catalogue.entries.iter_mut().filter(|entry| entry.kind == StateTableKind::Sink);
-        for sink in sinks.filter(|entry| !entry.name.starts_with("source ")) {
-            sink.fingerprint.clear();
+        for entry in &mut catalogue.entries {
+            if entry.kind == StateTableKind::Sink && !entry.name.starts_with("source ") {
+                entry.fingerprint.clear();
+            }
         }
-        let text = serde_json::to_vec(&catalogue)
-            .map_err(|error| StateError::io(dir, "encode", Path::new("catalogue"), error.into()))?;
-        batch.put_cf(meta, "catalogue", text);
+        batch.put_cf(meta, "catalogue", table::encode_json(dir, "catalogue", &catalogue)?);
     }
-    let mut delete_all = |family: &rocksdb::ColumnFamily, prefix: &[u8]| {
-        reads.scan(family, prefix, 0).each(|key, _| -> Result<(), StateError> {
-            batch.delete_cf(family, key);
-            Ok(())
-        })
-    };
-    delete_all(meta, b"published/")?;
-    delete_all(outbox, &[])?;
+    delete_all(&reads, &mut batch, meta, b"published/")?;
+    delete_all(&reads, &mut batch, outbox, &[])?;
     let mut synced = rocksdb::WriteOptions::default();
     synced.set_sync(true);
-    db.write_opt(batch, &synced).map_err(|source| StateError::database(dir, source))?;
+    db.write_opt(batch, &synced).map_err(StateError::database_in(dir))?;
     Ok(id)
+}
+
+/// Deletes all keys of a family that begin with `prefix`.
+fn delete_all(
+    reads: &Reads<'_>,
+    batch: &mut WriteBatch,
+    family: &rocksdb::ColumnFamily,
+    prefix: &[u8],
+) -> Result<(), StateError> {
+    let mut scan = reads.scan(family, prefix, 0);
+    while let Some((key, _)) = scan.next_entry()? {
+        batch.delete_cf(family, key);
+    }
+    Ok(())
 }
 
 /// The key of the epoch whose content sinks get again.
@@ -71,20 +78,24 @@ pub(crate) fn read_identity(
     reads: &Reads<'_>,
     layout: &Layout,
 ) -> Result<(String, Option<String>), StateError> {
-    let version = reads.meta("format")?.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-    let damaged = |what| StateError::corrupt(&layout.root, what);
-    layout.check_version(version.ok_or_else(|| damaged("it has no format version"))?)?;
-    let text = |key| Ok::<_, StateError>(reads.meta(key)?.and_then(|bytes| String::from_utf8(bytes).ok()));
-    let state_id = text("state_id")?.ok_or_else(|| damaged("it has no state id"))?;
-    Ok((state_id, text("topology")?))
+    let Some(version) = reads.meta_array("format")?.map(u32::from_be_bytes) else {
+        return Err(StateError::corrupt(&layout.root, "it has no format version"));
+    };
+    layout.check_version(version)?;
+    let Some(state_id) = reads.meta_text("state_id")? else {
+        return Err(StateError::corrupt(&layout.root, "it has no state id"));
+    };
+    Ok((state_id, reads.meta_text("topology")?))
 }
 
 /// Generates a unique id of 128 bits. `RandomState` is seeded by the operating system.
 fn new_state_id() -> String {
-    let random_half = || {
-        let mut hasher = RandomState::new().build_hasher();
-        hasher.write_u32(std::process::id());
-        hasher.finish()
-    };
     format!("{:016x}{:016x}", random_half(), random_half())
+}
+
+/// Generates 64 bits of an id.
+fn random_half() -> u64 {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish()
 }

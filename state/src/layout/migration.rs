@@ -72,14 +72,15 @@ impl Migration {
             // Not initialised yet, which opening it will do.
             return Ok(None);
         }
-        let state_id = reads.meta("state_id")?.and_then(|id| String::from_utf8(id).ok());
-        let state_id = state_id.ok_or_else(|| StateError::corrupt(dir, "it has no state id"))?;
+        let Some(state_id) = reads.meta_text("state_id")? else {
+            return Err(StateError::corrupt(dir, "it has no state id"));
+        };
         if reads.meta("format")?.as_deref() == Some(&FORMAT_VERSION.to_be_bytes()) {
             // Rewritten before a crash; only the marker is missing.
             layout.write_marker(&state_id)?;
             return Ok(None);
         }
-        let held = reads.meta("topology")?.and_then(|name| String::from_utf8(name).ok());
+        let held = reads.meta_text("topology")?;
         if let (Some(held), Some(wanted)) = (held, &options.topology)
             && held != *wanted
         {
@@ -125,15 +126,15 @@ impl Migration {
         let mut charged = 0;
         for name in table::TABLE_FAMILIES {
             copy.family(name, |stored, _| {
-                let entry = stored.first_chunk().and_then(|id| entries.get(&u32::from_be_bytes(*id)));
-                let Some(entry) = entry.filter(|entry| entry.kind != StateTableKind::Sink) else {
+                let Some(entry) = grouped_entry(&entries, stored) else {
                     // The family's epoch, and changes owed to a sink, which are numbered and not grouped.
                     return Ok(stored.to_vec());
                 };
                 (keys, charged) = (keys + 1, charged + u64::from(entry.id == bounded));
-                let (head, key) = stored.split_at_checked(4 + OLD_GROUP_BYTES).ok_or_else(|| {
-                    StateError::corrupt(&self.layout.root, format!("{} has a key too short", entry.name))
-                })?;
+                let Some((head, key)) = stored.split_at_checked(4 + OLD_GROUP_BYTES) else {
+                    let what = format!("{} has a key too short", entry.name);
+                    return Err(E::from(StateError::corrupt(&self.layout.root, what)));
+                };
                 let len = match entry.kind {
                     StateTableKind::Arrangement => key_len(entry, key)?,
                     _ => key.len(),
@@ -145,7 +146,7 @@ impl Migration {
         self.write_meta(&new, charged)?;
         for name in table::FAMILIES {
             let flushed = new.flush_cf(table::family(&new, name)?);
-            flushed.map_err(|source| StateError::database(&target, source))?;
+            flushed.map_err(StateError::database_in(&target))?;
         }
         drop(new);
         self.swap(&target)?;
@@ -160,8 +161,7 @@ impl Migration {
         // An earlier migration that was undone by hand may have left its copy.
         let aside = layout.old_database_dir();
         if aside.exists() {
-            fs::remove_dir_all(&aside)
-                .map_err(|source| StateError::io(&layout.root, "delete", &aside, source))?;
+            fs::remove_dir_all(&aside).map_err(StateError::io_at(&layout.root, "delete", &aside))?;
         }
         move_dir(&layout, &layout.database_dir(), &aside)?;
         fail_point!("state.migrate.moved");
@@ -177,10 +177,7 @@ impl Migration {
         batch.put_cf(meta, "format", FORMAT_VERSION.to_be_bytes());
         if let Some(mut totals) = self.reads().meta_json::<BoundedTotals>(BOUNDED_KEY)? {
             totals.bytes += charged * (GROUP_BYTES - OLD_GROUP_BYTES) as u64;
-            let text = serde_json::to_vec(&totals).map_err(|error| {
-                StateError::io(&self.layout.root, "encode", Path::new(BOUNDED_KEY), error.into())
-            })?;
-            batch.put_cf(meta, BOUNDED_KEY, text);
+            batch.put_cf(meta, BOUNDED_KEY, table::encode_json(&self.layout.root, BOUNDED_KEY, &totals)?);
         }
         write_unlogged(new, batch, &self.layout.root)
     }
@@ -221,6 +218,15 @@ impl Copy<'_> {
     }
 }
 
+/// Returns the catalogue entry of a stored key that has a group.
+fn grouped_entry<'c>(
+    entries: &BTreeMap<u32, &'c CatalogueEntry>,
+    stored: &[u8],
+) -> Option<&'c CatalogueEntry> {
+    let entry = *entries.get(&u32::from_be_bytes(*stored.first_chunk()?))?;
+    (entry.kind != StateTableKind::Sink).then_some(entry)
+}
+
 /// Returns table id, new group and old key; the first `len` bytes of the key determine the group.
 fn regrouped(table_id: &[u8], key: &[u8], len: usize) -> Vec<u8> {
     let mut stored = Vec::with_capacity(table_id.len() + GROUP_BYTES + key.len());
@@ -234,7 +240,7 @@ fn regrouped(table_id: &[u8], key: &[u8], len: usize) -> Vec<u8> {
 fn write_unlogged(db: &DB, batch: WriteBatch, dir: &Path) -> Result<(), StateError> {
     let mut unlogged = WriteOptions::default();
     unlogged.disable_wal(true);
-    db.write_opt(batch, &unlogged).map_err(|source| StateError::database(dir, source))
+    db.write_opt(batch, &unlogged).map_err(StateError::database_in(dir))
 }
 
 fn open_database(
@@ -246,11 +252,13 @@ fn open_database(
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
     let families = family_descriptors(options, &cache);
     DB::open_cf_descriptors(&database_options(options, create), path, families)
-        .map_err(|source| StateError::database(&layout.root, source))
+        .map_err(StateError::database_in(&layout.root))
 }
 
 fn move_dir(layout: &Layout, from: &Path, to: &Path) -> Result<(), StateError> {
-    fs::rename(from, to)
-        .and_then(|()| File::open(&layout.root)?.sync_all())
-        .map_err(|source| StateError::io(&layout.root, "move", from, source))
+    fs::rename(from, to).and_then(|()| File::open(&layout.root)?.sync_all()).map_err(StateError::io_at(
+        &layout.root,
+        "move",
+        from,
+    ))
 }

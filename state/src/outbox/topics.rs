@@ -39,9 +39,7 @@ impl Store {
         self.refuse_poisoned()?;
         let mut batch = WriteBatch::new();
         self.put_meta_json(&mut batch, TOPICS, topics)?;
-        self.db
-            .write_opt(batch, &WriteOptions::default())
-            .map_err(|source| StateError::database(self.dir(), source))
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(StateError::database_in(self.dir()))
     }
 
     /// Reads the sinks that were ordered to be sent again, each with the epoch committed at the time of the
@@ -60,7 +58,7 @@ impl Store {
         self.put_meta_json(&mut batch, RESENDS, &resends)?;
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        self.db.write_opt(batch, &synced).map_err(|source| StateError::database(self.dir(), source))?;
+        self.db.write_opt(batch, &synced).map_err(StateError::database_in(self.dir()))?;
         Ok(epoch)
     }
 }

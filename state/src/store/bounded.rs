@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::read::count_of;
 use crate::commit::Counts;
 use crate::error::{StateError, hex};
 use crate::store::Store;
@@ -76,10 +75,7 @@ impl Store {
         let held = self.multi_get(table_id, changes.keys().copied())?;
         let mut fresh = Vec::new();
         for ((row, diff), held) in changes.into_iter().zip(held) {
-            let unreadable = || {
-                StateError::corrupt(&self.dir, format!("row 0x{} of space {table_id} has no count", hex(row)))
-            };
-            let before = held.map_or(Some(0), |value| count_of(&value)).ok_or_else(unreadable)?;
+            let before = self.reads().held_count(table_id, row, held.as_deref())?;
             // New rows are decided last, when the removals of this epoch have made room.
             if before == 0 && diff > 0 {
                 fresh.push((row, diff));

@@ -67,15 +67,16 @@ pub(crate) fn database_options(options: &StoreOptions, create: bool) -> Options 
 
 /// Returns the families with their options, for the database as primary and as secondary.
 pub(crate) fn family_descriptors(options: &StoreOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
-    let descriptor = |&name: &&str| {
+    let mut descriptors = Vec::with_capacity(FAMILIES.len());
+    for name in FAMILIES {
         let family = match name {
             OUTBOX | DEAD_LETTER => queue_options(cache),
             META => common_options(cache, 4 << 20),
             _ => keyed_options(cache, options.write_buffer_bytes),
         };
-        ColumnFamilyDescriptor::new(name, family)
-    };
-    FAMILIES.iter().map(descriptor).collect()
+        descriptors.push(ColumnFamilyDescriptor::new(name, family));
+    }
+    descriptors
 }
 
 /// Options for state tables: batched point lookups, sorted inserts, scans.

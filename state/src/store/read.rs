@@ -9,7 +9,7 @@ use std::path::Path;
 use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, PrefixRange, ReadOptions};
 
 use crate::catalogue::StateTableKinds;
-use crate::error::StateError;
+use crate::error::{StateError, hex};
 use crate::table;
 
 /// The number of keys sent to RocksDB at a time.
@@ -34,7 +34,7 @@ impl AsRef<[u8]> for Slice<'_> {
 
 impl std::fmt::Debug for Slice<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "0x{}", crate::error::hex(&self.0))
+        write!(formatter, "0x{}", hex(&self.0))
     }
 }
 
@@ -64,10 +64,6 @@ impl<'a> Reads<'a> {
         table::family(self.db, name)
     }
 
-    pub(crate) fn database_error(&self, source: rocksdb::Error) -> StateError {
-        StateError::database(self.dir, source)
-    }
-
     /// Returns the column family of a state table; refuses an id that the catalogue does not list.
     pub(crate) fn family_of_table(
         &self,
@@ -80,7 +76,17 @@ impl<'a> Reads<'a> {
     /// Reads a key of the `meta` family.
     pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StateError> {
         let family = self.family(table::META)?;
-        self.db.get_cf_opt(family, key, &self.read_options()).map_err(|error| self.database_error(error))
+        self.db.get_cf_opt(family, key, &self.read_options()).map_err(StateError::database_in(self.dir))
+    }
+
+    /// Reads a key of the `meta` family that holds `N` bytes; None for another number of them.
+    pub(crate) fn meta_array<const N: usize>(&self, key: &str) -> Result<Option<[u8; N]>, StateError> {
+        Ok(self.meta(key)?.and_then(|bytes| bytes.try_into().ok()))
+    }
+
+    /// Reads a key of the `meta` family that holds text; None for other bytes.
+    pub(crate) fn meta_text(&self, key: &str) -> Result<Option<String>, StateError> {
+        Ok(self.meta(key)?.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
     pub(crate) fn meta_json<T: serde::de::DeserializeOwned>(
@@ -119,7 +125,7 @@ impl<'a> Reads<'a> {
         let mut full = Vec::with_capacity(4 + key.len());
         table::key_into(&mut full, table_id, key);
         let found = self.db.get_pinned_cf_opt(family, full, &self.read_options());
-        Ok(found.map_err(|error| self.database_error(error))?.map(Slice))
+        Ok(found.map_err(StateError::database_in(self.dir))?.map(Slice))
     }
 
     /// Looks up many keys of one state table; the values are returned in the order of the keys.
@@ -148,10 +154,23 @@ impl<'a> Reads<'a> {
             let full = starts.zip(&ends).map(|(start, &end)| &bytes[start..end]);
             let values = self.db.batched_multi_get_cf_opt(family, full, true, &options);
             for (&index, value) in chunk.iter().zip(values) {
-                found[index as usize] = value.map_err(|error| self.database_error(error))?.map(Slice);
+                found[index as usize] = value.map_err(StateError::database_in(self.dir))?.map(Slice);
             }
         }
         Ok(found)
+    }
+
+    /// Decodes the multiplicity that a counted state table holds for a row; 0 where it holds none.
+    pub(crate) fn held_count(
+        &self,
+        table_id: u32,
+        row: &[u8],
+        held: Option<&[u8]>,
+    ) -> Result<i64, StateError> {
+        let Some(held) = held else { return Ok(0) };
+        count_of(held).ok_or_else(|| {
+            StateError::corrupt(self.dir, format!("row 0x{} of space {table_id} has no count", hex(row)))
+        })
     }
 
     /// Scans all entries whose key begins with `prefix`, and cuts `skip` bytes off each key.
@@ -210,7 +229,7 @@ impl Scan<'_> {
         self.started = true;
         if !self.iterator.valid() {
             // A failed iterator is invalid just like one at its end.
-            self.iterator.status().map_err(|source| StateError::database(&self.dir, source))?;
+            self.iterator.status().map_err(StateError::database_in(&self.dir))?;
             return Ok(None);
         }
         let skip = self.skip;

@@ -17,8 +17,8 @@ use super::read::{Reads, Scan, Slice};
 use crate::catalogue::{Catalogue, StateTableKinds};
 use crate::dead_letter::Order;
 use crate::error::StateError;
-use crate::layout::Layout;
 use crate::layout::identity::read_identity;
+use crate::layout::{Layout, entry_name};
 use crate::outbox::{OutboxEpochs, Published};
 use crate::progress::Committed;
 use crate::store::Store;
@@ -146,7 +146,7 @@ impl Store {
                 StateError::Missing { dir }
             });
         }
-        std::fs::create_dir_all(scratch).map_err(|source| StateError::io(dir, "create", scratch, source))?;
+        std::fs::create_dir_all(scratch).map_err(StateError::io_at(dir, "create", scratch))?;
         let begun = Instant::now();
         loop {
             match Reader::open(&layout, scratch) {
@@ -174,7 +174,7 @@ impl Reader {
         let before = database_files(&layout.database_dir());
         let (from, to) = (layout.database_dir(), scratch.to_owned());
         let db = DB::open_cf_descriptors_as_secondary(&database, from, to, families)
-            .map_err(|source| StateError::database(dir, source))?;
+            .map_err(StateError::database_in(dir))?;
         // Files are deleted in bursts: a burst in progress becomes visible after a pause.
         std::thread::sleep(RETRY_INTERVAL);
         if !before.is_subset(&database_files(&layout.database_dir())) {
@@ -185,7 +185,7 @@ impl Reader {
         let committed: Committed = reads.meta_json("committed")?.unwrap_or_default();
         reads.check_stamps(committed.epoch)?;
         let catalogue: Option<Catalogue> = reads.meta_json("catalogue")?;
-        let table_kinds = Arc::new(catalogue.map(|catalogue| catalogue.table_kinds()).unwrap_or_default());
+        let table_kinds = Arc::new(catalogue.as_ref().map(Catalogue::table_kinds).unwrap_or_default());
         let (dir, scratch) = (dir.to_owned(), scratch.to_owned());
         Ok(Reader { db, dir, scratch, state_id, table_kinds, committed })
     }
@@ -211,6 +211,6 @@ impl Reader {
 /// Lists the log and table files of a database.
 fn database_files(database: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(database).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = entries.map(entry_name);
     names.filter(|name| name.ends_with(".log") || name.ends_with(".sst")).collect()
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rocksdb::properties;
+use rocksdb::ColumnFamily;
+use rocksdb::properties::{self, PropName};
 
 use crate::dead_letter::DeadLetterTotals;
 use crate::error::StateError;
@@ -55,34 +56,26 @@ pub struct FamilyStats {
 impl Store {
     /// Measures the memory of the database; files are not looked at.
     pub fn memory(&self) -> Result<StoreMemory, StateError> {
-        let failed = |source| StateError::database(&self.dir, source);
         let mut memory =
             StoreMemory { block_cache_bytes: self.cache.get_usage() as u64, ..StoreMemory::default() };
         for name in table::FAMILIES {
             let family = table::family(&self.db, name)?;
-            let property = |key| {
-                self.db.property_int_value_cf(family, key).map(Option::unwrap_or_default).map_err(failed)
-            };
-            memory.memtable_bytes += property(properties::SIZE_ALL_MEM_TABLES)?;
-            memory.table_reader_bytes += property(properties::ESTIMATE_TABLE_READERS_MEM)?;
+            memory.memtable_bytes += self.property(family, properties::SIZE_ALL_MEM_TABLES)?;
+            memory.table_reader_bytes += self.property(family, properties::ESTIMATE_TABLE_READERS_MEM)?;
         }
         Ok(memory)
     }
 
     /// Measures the state.
     pub fn stats(&self) -> Result<StoreStats, StateError> {
-        let failed = |source| StateError::database(&self.dir, source);
         let mut families = Vec::new();
         for name in table::FAMILIES {
             let family = table::family(&self.db, name)?;
-            let property = |key| {
-                self.db.property_int_value_cf(family, key).map(Option::unwrap_or_default).map_err(failed)
-            };
             families.push(FamilyStats {
                 name,
-                estimated_keys: property(properties::ESTIMATE_NUM_KEYS)?,
-                table_bytes: property(properties::TOTAL_SST_FILES_SIZE)?,
-                memtable_bytes: property(properties::SIZE_ALL_MEM_TABLES)?,
+                estimated_keys: self.property(family, properties::ESTIMATE_NUM_KEYS)?,
+                table_bytes: self.property(family, properties::TOTAL_SST_FILES_SIZE)?,
+                memtable_bytes: self.property(family, properties::SIZE_ALL_MEM_TABLES)?,
             });
         }
         Ok(StoreStats {
@@ -95,16 +88,24 @@ impl Store {
             block_cache_bytes: self.cache.get_usage() as u64,
         })
     }
+
+    /// Reads a number that RocksDB keeps of a column family; 0 for one that it does not know.
+    fn property(&self, family: &ColumnFamily, name: &PropName) -> Result<u64, StateError> {
+        let value = self.db.property_int_value_cf(family, name);
+        Ok(value.map_err(StateError::database_in(&self.dir))?.unwrap_or_default())
+    }
 }
 
 /// Adds up the bytes of the files below a directory. Files may vanish meanwhile: an unreadable one counts as
 /// 0.
 fn bytes_in(dir: &Path) -> u64 {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let size = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => bytes_in(&entry.path()),
-        Ok(metadata) => metadata.len(),
-        Err(_) => 0,
-    };
-    entries.map(size).sum()
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => bytes_in(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        };
+    }
+    bytes
 }
