@@ -66,9 +66,15 @@ impl DeadLetter {
             ("herald.outcome", self.outcome.name().to_string()),
             ("herald.message", self.message.clone()),
         ];
-        headers.extend(self.timestamp.map(|at| ("herald.timestamp", at.to_string())));
-        headers.extend(self.constraint.clone().map(|name| ("herald.constraint", name)));
-        headers.extend(self.schema_id.map(|id| ("herald.schema_id", id.to_string())));
+        if let Some(at) = self.timestamp {
+            headers.push(("herald.timestamp", at.to_string()));
+        }
+        if let Some(name) = &self.constraint {
+            headers.push(("herald.constraint", name.clone()));
+        }
+        if let Some(id) = self.schema_id {
+            headers.push(("herald.schema_id", id.to_string()));
+        }
         headers.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
     }
 
@@ -103,17 +109,16 @@ impl DeadLetter {
     /// record that two sources refused has one; the record at the same offset of a topic that was made anew has
     /// another.
     pub fn record_id(&self) -> u128 {
-        let length = |bytes: Option<&[u8]>| bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_be_bytes();
         let (key, value) = (self.key.as_deref(), self.value.as_deref());
         schemas::digest(&[
-            &length(Some(self.topic.as_bytes())),
+            &length_bytes(Some(self.topic.as_bytes())),
             self.topic.as_bytes(),
             &self.partition.to_be_bytes(),
             &self.offset.to_be_bytes(),
             &self.timestamp.unwrap_or(-1).to_be_bytes(),
-            &length(key),
+            &length_bytes(key),
             key.unwrap_or_default(),
-            &length(value),
+            &length_bytes(value),
             value.unwrap_or_default(),
         ])
     }
@@ -136,8 +141,8 @@ impl DeadLetter {
             headers.push(("herald.cut", format!("key {key_bytes}, value {value_bytes}").into_bytes()));
             // Room for the header just added. The key gets at most half, so that a part of the value stays.
             let left = room.saturating_sub(64);
-            key = key.map(|key| &key[..key_bytes.min(left / 2)]);
-            value = value.map(|value| &value[..value_bytes.min(left - key.map_or(0, <[u8]>::len))]);
+            key = cut_bytes(key, left / 2);
+            value = cut_bytes(value, left - key.map_or(0, <[u8]>::len));
         }
         chunk.push(&OutRecord {
             topic: &to.name,
@@ -158,7 +163,7 @@ impl DeadLetter {
         out.extend(self.schema_id.unwrap_or(0).to_be_bytes());
         let texts = [Some(&self.topic), Some(&self.source), self.constraint.as_ref(), Some(&self.message)];
         for text in texts {
-            push_bytes(&mut out, text.map(|text| text.as_bytes()));
+            push_bytes(&mut out, text.map(String::as_bytes));
         }
         push_bytes(&mut out, self.key.as_deref());
         push_bytes(&mut out, self.value.as_deref());
@@ -192,6 +197,16 @@ impl DeadLetter {
             value,
         })
     }
+}
+
+/// The number of bytes, in eight of them; the greatest number stands for NULL.
+pub(crate) fn length_bytes(bytes: Option<&[u8]>) -> [u8; 8] {
+    bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_be_bytes()
+}
+
+/// The first bytes, at most `most`.
+fn cut_bytes(bytes: Option<&[u8]>, most: usize) -> Option<&[u8]> {
+    bytes.map(|bytes| &bytes[..bytes.len().min(most)])
 }
 
 fn push_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {

@@ -9,3 +9,10 @@ pub mod source;
 
 pub use sink::{FileSink, FileWriter};
 pub use source::{FileReader, FileSource};
+
+use std::path::Path;
+
+/// The directory that a file is in.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

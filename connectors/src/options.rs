@@ -69,10 +69,13 @@ impl<'a> Options<'a> {
     /// All options whose name starts with `prefix`, without it.
     pub fn prefixed(&mut self, prefix: &'static str) -> BTreeMap<String, String> {
         self.prefixes.push(prefix);
-        let of = |(name, value): (&String, &String)| {
-            name.strip_prefix(prefix).map(|rest| (rest.to_string(), value.clone()))
-        };
-        self.values.iter().filter_map(of).collect()
+        let mut found = BTreeMap::new();
+        for (name, value) in self.values {
+            if let Some(rest) = name.strip_prefix(prefix) {
+                found.insert(rest.to_string(), value.clone());
+            }
+        }
+        found
     }
 
     /// Refuses options that were not asked for.
@@ -92,16 +95,23 @@ impl<'a> Options<'a> {
 
     /// Names of options that were not asked for.
     fn unknown_names(&self) -> impl Iterator<Item = &str> {
-        self.values
-            .keys()
-            .map(String::as_str)
-            .filter(|name| !self.known.contains(name) && !self.prefixes.iter().any(|p| name.starts_with(p)))
+        self.values.keys().map(String::as_str).filter(move |name| !self.is_known(name))
+    }
+
+    /// Tells whether an option was asked for.
+    fn is_known(&self, name: &str) -> bool {
+        self.known.contains(name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 }
 
 /// The candidate nearest to `name`, if the distance is at most a third of the name's length (at least two).
 pub fn nearest_name<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     nearest(name, candidates, levenshtein, |_| (name.len() / 3).max(2))
+}
+
+/// Tells whether the option `connector` names this connector.
+pub fn names_connector(options: &BTreeMap<String, String>, connector: &str) -> bool {
+    options.get("connector").is_some_and(|named| named == connector)
 }
 
 /// Returns true if the value of this option must not be shown.

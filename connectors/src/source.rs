@@ -10,6 +10,7 @@ use std::time::Duration;
 use schemas::Records;
 
 use crate::ConnectorError;
+use crate::dead_letter::length_bytes;
 use crate::file::{FileReader, FileSource};
 use crate::generate::datagen::Datagen;
 use crate::generate::nexmark::Nexmark;
@@ -94,9 +95,8 @@ impl LastRecord {
 
 /// Digest of key and value, with their lengths, so that NULL, empty and a shifted border all differ.
 fn record_digest(key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
-    let length = |bytes: Option<&[u8]>| bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_be_bytes();
-    schemas::digest(&[&length(key), key.unwrap_or_default(), &length(value), value.unwrap_or_default()])
-        as u64
+    let lengths = [length_bytes(key), length_bytes(value)];
+    schemas::digest(&[&lengths[0], key.unwrap_or_default(), &lengths[1], value.unwrap_or_default()]) as u64
 }
 
 /// An open source.

@@ -16,6 +16,7 @@ use fail::fail_point;
 use schemas::OutChunk;
 use serde_json::{Value, json};
 
+use super::directory_of;
 use crate::ConnectorError;
 use crate::kafka::Marker;
 use crate::options::Options;
@@ -65,8 +66,8 @@ impl FileWriter {
             return Ok(marker);
         }
         verify_length(&sink.path, noted, 0)?;
-        let directory = std::fs::metadata(sink.directory());
-        directory.map(|_| marker).map_err(|error| ConnectorError::io(&sink.path, error))
+        std::fs::metadata(sink.directory()).map_err(|error| ConnectorError::io(&sink.path, error))?;
+        Ok(marker)
     }
 
     /// Opens or creates the file. The caller compares the marker with the state by
@@ -156,7 +157,8 @@ impl FileWriter {
         let mut new = self.note.clone().into_os_string();
         new.push(".new");
         let mut file = File::create(&new).map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
         fail_point!("file.note.before");
         std::fs::rename(&new, &self.note).map_err(failed)?;
         // The rename itself must outlive a power failure.
@@ -178,11 +180,6 @@ fn note_path(path: &Path) -> PathBuf {
     let mut note = path.as_os_str().to_owned();
     note.push(".herald");
     PathBuf::from(note)
-}
-
-/// The directory that a file is in.
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opens and locks a file, and verifies its length; with `create`, a missing file is created.
@@ -221,13 +218,20 @@ fn read_note(path: &Path) -> Result<Option<(Marker, u64)>, ConnectorError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ConnectorError::io(path, error)),
     };
-    let read = || {
-        let value: Value = serde_json::from_slice(&bytes).ok()?;
-        let marker = Marker::from_json(value["marker"].to_string().as_bytes())?;
-        Some((marker, value["length"].as_u64()?))
-    };
-    let message = "is not a note that this release of Herald can read".to_string();
-    read().map(Some).ok_or(ConnectorError::File { path: path.to_path_buf(), message })
+    match parse_note(&bytes) {
+        Some(note) => Ok(Some(note)),
+        None => {
+            let message = "is not a note that this release of Herald can read".to_string();
+            Err(ConnectorError::File { path: path.to_path_buf(), message })
+        }
+    }
+}
+
+/// The marker and the length that a note holds.
+fn parse_note(bytes: &[u8]) -> Option<(Marker, u64)> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let marker = Marker::from_json(value["marker"].to_string().as_bytes())?;
+    Some((marker, value["length"].as_u64()?))
 }
 
 #[cfg(test)]

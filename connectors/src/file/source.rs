@@ -8,15 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use schemas::Records;
 use schemas::keyed::split_line;
 
+use super::directory_of;
 use crate::options::Options;
 use crate::{ConnectorError, LastRecord};
 
@@ -56,12 +57,11 @@ impl FileSource {
     pub fn files(&self) -> Result<Vec<PathBuf>, ConnectorError> {
         let pattern = self.path.file_name().filter(|name| is_pattern(name));
         let Some(pattern) = pattern else { return Ok(vec![self.path.clone()]) };
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        let entries = std::fs::read_dir(parent).map_err(|e| ConnectorError::io(parent, e))?;
+        let parent = directory_of(&self.path);
+        let failed = |error| ConnectorError::io(parent, error);
         let mut files = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|error| ConnectorError::io(parent, error))?;
+        for entry in std::fs::read_dir(parent).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             if matches_pattern(pattern.as_encoded_bytes(), name.as_encoded_bytes()) {
                 files.push(entry.path());
@@ -328,9 +328,7 @@ impl FileReader {
         for (at, (path, read)) in self.files.iter().zip(&self.read).enumerate() {
             let found = std::fs::metadata(path).map_err(|error| ConnectorError::io(path, error))?;
             let length = found.len();
-            let open =
-                self.open.as_ref().filter(|_| at == self.current).map(|open| open.get_ref().metadata());
-            let message = if open.is_some_and(|open| open.is_ok_and(|open| open.ino() != found.ino())) {
+            let message = if at == self.current && self.was_replaced(&found) {
                 "was replaced by another file while it was read".to_owned()
             } else if length < *read {
                 format!("has {length} bytes, of which {read} were read: it was cut short or replaced")
@@ -345,6 +343,12 @@ impl FileReader {
             return Err(ConnectorError::File { path: path.clone(), message });
         }
         Ok(())
+    }
+
+    /// Tells whether the open file is another one than the one `found` at its path.
+    fn was_replaced(&self, found: &Metadata) -> bool {
+        let Some(open) = &self.open else { return false };
+        open.get_ref().metadata().is_ok_and(|open| open.ino() != found.ino())
     }
 }
 

@@ -118,9 +118,8 @@ impl Generator for Datagen {
 
 impl FieldKind {
     fn write_value(&self, offset: u64, random: &mut Random, out: &mut Vec<u8>) {
-        let at = |start: i64, step: i64| start.wrapping_add(step.wrapping_mul(offset as i64));
         let text = match self {
-            FieldKind::Sequence { start, step } => at(*start, *step).to_string(),
+            FieldKind::Sequence { start, step } => step_to(*start, *step, offset).to_string(),
             FieldKind::Random { min, max } => random.between(*min, *max).to_string(),
             FieldKind::Float { min, max } => (min + (max - min) * random.unit()).to_string(),
             FieldKind::Choice(values) => {
@@ -128,17 +127,21 @@ impl FieldKind {
                 serde_json::Value::from(chosen.as_str()).to_string()
             }
             FieldKind::Text { length } => {
-                let letter = |_| char::from(b'a' + random.below(26) as u8);
-                format!("\"{}\"", (0..*length).map(letter).collect::<String>())
+                format!("\"{}\"", (0..*length).map(|_| random.letter()).collect::<String>())
             }
             FieldKind::Boolean { share } => (random.unit() < *share).to_string(),
             FieldKind::Timestamp { start_ms, step_ms, jitter_ms } => {
                 let jitter = random.between(-jitter_ms, *jitter_ms);
-                return write_time(out, at(*start_ms, *step_ms).wrapping_add(jitter));
+                return write_time(out, step_to(*start_ms, *step_ms, offset).wrapping_add(jitter));
             }
         };
         out.extend_from_slice(text.as_bytes());
     }
+}
+
+/// The value after `offset` steps.
+fn step_to(start: i64, step: i64, offset: u64) -> i64 {
+    start.wrapping_add(step.wrapping_mul(offset as i64))
 }
 
 /// Reads `COLUMN.kind` and the options of each kind.
@@ -155,7 +158,17 @@ fn parse_fields(values: &BTreeMap<String, String>) -> Result<Vec<(String, FieldK
         let message = "describe the columns with fields.COLUMN.kind, or set template = 'matches'";
         return Err(ConnectorError::config("fields", message));
     }
-    let named = |column: &str, error: ConnectorError| match error {
+    let mut fields = Vec::new();
+    for (column, options) in columns {
+        let kind = parse_kind(&options).map_err(|error| name_column(column, error))?;
+        fields.push((column.to_string(), kind));
+    }
+    Ok(fields)
+}
+
+/// The error of a column's option, with the whole name of the option.
+fn name_column(column: &str, error: ConnectorError) -> ConnectorError {
+    match error {
         ConnectorError::Config { option, message } => {
             ConnectorError::Config { option: format!("fields.{column}.{option}"), message }
         }
@@ -163,12 +176,7 @@ fn parse_fields(values: &BTreeMap<String, String>) -> Result<Vec<(String, FieldK
             ConnectorError::UnknownOption { option: format!("fields.{column}.{option}"), message }
         }
         other => other,
-    };
-    let read = |(column, options): (&str, BTreeMap<String, String>)| {
-        let kind = parse_kind(&options).map_err(|error| named(column, error))?;
-        Ok((column.to_string(), kind))
-    };
-    columns.into_iter().map(read).collect()
+    }
 }
 
 fn parse_kind(values: &BTreeMap<String, String>) -> Result<FieldKind, ConnectorError> {
@@ -189,7 +197,7 @@ fn parse_kind(values: &BTreeMap<String, String>) -> Result<FieldKind, ConnectorE
         },
         "choice" => {
             let values = options.required("values")?;
-            FieldKind::Choice(values.split(',').map(|value| value.trim().to_string()).collect())
+            FieldKind::Choice(values.split(',').map(str::trim).map(str::to_string).collect())
         }
         "text" => FieldKind::Text { length: options.parse("length", number)?.unwrap_or(8) },
         "boolean" => FieldKind::Boolean { share: options.parse("share", real)?.unwrap_or(0.5) },
@@ -199,9 +207,11 @@ fn parse_kind(values: &BTreeMap<String, String>) -> Result<FieldKind, ConnectorE
             jitter_ms: options.parse("jitter.ms", number)?.unwrap_or(0),
         },
         other => {
-            let near = nearest_name(other, KINDS.into_iter()).map(|n| format!("; did you mean '{n}'?"));
-            let near = near.unwrap_or_else(|| format!("; known are {}", KINDS.join(", ")));
-            return Err(ConnectorError::config("kind", format!("'{other}' is not known{near}")));
+            let hint = match nearest_name(other, KINDS.into_iter()) {
+                Some(near) => format!("; did you mean '{near}'?"),
+                None => format!("; known are {}", KINDS.join(", ")),
+            };
+            return Err(ConnectorError::config("kind", format!("'{other}' is not known{hint}")));
         }
     };
     let bad = match &kind {
@@ -217,9 +227,10 @@ fn parse_kind(values: &BTreeMap<String, String>) -> Result<FieldKind, ConnectorE
 }
 
 fn parse_time(text: &str) -> Result<i64, ConnectorError> {
-    let parsed = chrono::DateTime::parse_from_rfc3339(text);
-    let message = "must be a time such as 2026-01-31T12:00:00Z";
-    parsed.map(|time| time.timestamp_millis()).map_err(|_| ConnectorError::config("start", message))
+    match chrono::DateTime::parse_from_rfc3339(text) {
+        Ok(time) => Ok(time.timestamp_millis()),
+        Err(_) => Err(ConnectorError::config("start", "must be a time such as 2026-01-31T12:00:00Z")),
+    }
 }
 
 #[cfg(test)]

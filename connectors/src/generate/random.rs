@@ -35,6 +35,11 @@ impl Random {
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
+
+    /// A letter from a to z.
+    pub fn letter(&mut self) -> char {
+        char::from(b'a' + self.below(26) as u8)
+    }
 }
 
 fn mix_bits(mut z: u64) -> u64 {

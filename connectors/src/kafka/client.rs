@@ -7,12 +7,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{Headers, Message};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
@@ -74,9 +76,22 @@ impl Context {
         locked(&self.undelivered).clone()
     }
 
+    /// The same in brackets, to follow another error; empty when all records were delivered.
+    pub(crate) fn delivery_note(&self) -> String {
+        match self.delivery_error() {
+            Some(why) => format!(" ({why})"),
+            None => String::new(),
+        }
+    }
+
     /// The last error a client reported since [`Context::clear_last_error`].
     pub fn last_error(&self) -> Option<String> {
         locked(&self.last_error).clone()
+    }
+
+    /// The last error, or that the broker is silent.
+    pub(crate) fn failure_reason(&self) -> String {
+        self.last_error().unwrap_or_else(|| "the broker does not answer".to_string())
     }
 
     /// Takes the reason why a broker refused authentication or TLS: trying again does not help.
@@ -166,6 +181,42 @@ impl ProducerContext for Context {
         }
         locked(&self.undelivered).get_or_insert_with(|| error.to_string());
     }
+}
+
+/// Creates a client; the error names an option that it refuses.
+pub(crate) fn create_client<T: FromClientConfigAndContext<Context>>(
+    config: &ClientConfig,
+    bootstrap: &str,
+) -> Result<T, ConnectorError> {
+    config
+        .create_with_context(Context::default())
+        .map_err(|error| to_connector_error(error, bootstrap, "the options"))
+}
+
+/// Tells whether another producer has taken over the transactional id, by an error or by the client's fatal one.
+pub(crate) fn is_fenced(client: &Client<Context>, error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(is_fencing)
+        || client.fatal_error().is_some_and(|(code, _)| is_fencing(code))
+}
+
+fn is_fencing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
+/// The value of a message's first header of this name.
+pub(crate) fn header_of<'m, M: Message>(message: &'m M, name: &str) -> Option<&'m [u8]> {
+    message.headers()?.iter().find(|header| header.key == name)?.value
+}
+
+/// A topic in the cluster's metadata, if it is there.
+pub(crate) fn find_topic<'m>(metadata: &'m Metadata, topic: &str) -> Option<&'m MetadataTopic> {
+    metadata.topics().iter().find(|found| found.name() == topic)
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+pub(crate) fn unix_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Maps an error of the client; `what` names the action that failed.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
-use super::client::{Context, to_connector_error};
+use super::client::{Context, create_client, to_connector_error};
 use super::options::KafkaCluster;
 use crate::ConnectorError;
 
@@ -23,10 +23,8 @@ impl Feed {
         let mut config = cluster.client_config();
         cluster.set_default(&mut config, "compression.type", "lz4");
         cluster.set_default(&mut config, "queue.buffering.max.messages", "1000000");
-        let producer = config.create_with_context(Context::default());
-        let bootstrap = cluster.bootstrap.clone();
-        let producer = producer.map_err(|error| to_connector_error(error, &bootstrap, "the options"))?;
-        Ok(Feed { producer, bootstrap })
+        let producer = create_client(&config, &cluster.bootstrap)?;
+        Ok(Feed { producer, bootstrap: cluster.bootstrap.clone() })
     }
 
     /// Queues a record; waits while the queue is full.

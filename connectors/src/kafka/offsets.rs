@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 
 use super::client::{Context, to_connector_error};
 use crate::ConnectorError;
@@ -85,8 +85,13 @@ fn request_offsets(
         add_offset(&mut asked, topic, partition, at)?;
     }
     let answer = consumer.offsets_for_times(asked, timeout)?;
-    let elements = answer.elements();
-    Ok(elements.iter().map(|at| at.error().map(|()| at.offset().to_raw().unwrap_or(-1))).collect())
+    Ok(answer.elements().iter().map(answered_offset).collect())
+}
+
+/// The offset that the broker answered for a partition, or its error.
+fn answered_offset(at: &TopicPartitionListElem<'_>) -> Result<i64, KafkaError> {
+    at.error()?;
+    Ok(at.offset().to_raw().unwrap_or(-1))
 }
 
 /// Returns true if the error may pass: a new partition, or one whose leader changes, has no end for a while.

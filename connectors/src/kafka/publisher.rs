@@ -134,10 +134,12 @@ impl PublishStatus {
 
     fn set_last_error(&self, error: Option<&ConnectorError>) {
         let mut held = locked(&self.last_error);
-        *held = error.map(|error| {
-            let since = held.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-            (since, error.to_string())
-        });
+        let Some(error) = error else {
+            *held = None;
+            return;
+        };
+        let since = held.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *held = Some((since, error.to_string()));
     }
 }
 

@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::Backoff;
 
-use super::client::{Context, to_connector_error};
+use super::client::{Context, header_of, to_connector_error};
 use super::offsets::{add_offset, await_offsets};
 use super::options::KafkaCluster;
-use super::topics::Topics;
+use super::topics::{Topics, partition_ends};
 use crate::{ConnectorError, DeadLetter};
 use selection::{Admitted, Selection, SourceTopic, is_marker, marked_id};
 pub use selection::{ReplayCount, ReplayCounts, ReplayFilter};
@@ -196,10 +196,6 @@ fn batch_limit(config: &ReplayConfig, topics: &Topics) -> Result<i64, ConnectorE
     Ok(limit)
 }
 
-fn header_of<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {
-    message.headers()?.iter().find(|header| header.key == name)?.value
-}
-
 /// Notes the record of a marker; other messages are passed over.
 fn note_marker(selection: &mut Selection, message: &BorrowedMessage<'_>) -> Result<(), ConnectorError> {
     let header = |name: &str| header_of(message, name);
@@ -238,14 +234,16 @@ impl<'c> DeadTopic<'c> {
     /// The topic up to its present ends, whether committed or not.
     fn open(config: &'c ReplayConfig, topics: &Topics) -> Result<DeadTopic<'c>, ConnectorError> {
         let topic = &config.dead_letter_topic;
-        let bounds = topics.bounds(topic)?.ok_or_else(|| ConnectorError::Topic {
-            topic: topic.clone(),
-            message: format!(
-                "does not exist on Kafka at {}: a start of the topology makes it, and what is rejected from then on can be replayed",
-                config.cluster
-            ),
-        })?;
-        Ok(DeadTopic { config, ends: bounds.into_iter().map(|(_, end)| end).collect() })
+        let Some(bounds) = topics.bounds(topic)? else {
+            return Err(ConnectorError::Topic {
+                topic: topic.clone(),
+                message: format!(
+                    "does not exist on Kafka at {}: a start of the topology makes it, and what is rejected from then on can be replayed",
+                    config.cluster
+                ),
+            });
+        };
+        Ok(DeadTopic { config, ends: partition_ends(&bounds) })
     }
 
     fn to_error(&self, error: KafkaError) -> ConnectorError {
@@ -298,14 +296,15 @@ impl<'c> DeadTopic<'c> {
         &self,
         mut visit: impl FnMut(&BorrowedMessage<'_>) -> Result<(), ConnectorError>,
     ) -> Result<(), ConnectorError> {
+        let failed = |error| self.to_error(error);
         let consumer = self.open_consumer(true)?;
         let mut left: BTreeSet<i32> = (0..self.ends.len() as i32).collect();
         let mut assignment = TopicPartitionList::new();
         for partition in &left {
-            add_offset(&mut assignment, &self.config.dead_letter_topic, *partition, Offset::Beginning)
-                .map_err(|error| self.to_error(error))?;
+            let topic = &self.config.dead_letter_topic;
+            add_offset(&mut assignment, topic, *partition, Offset::Beginning).map_err(failed)?;
         }
-        consumer.assign(&assignment).map_err(|error| self.to_error(error))?;
+        consumer.assign(&assignment).map_err(failed)?;
         let mut heard = Instant::now();
         while !left.is_empty() {
             match consumer.poll(Duration::from_millis(100)) {
@@ -323,7 +322,7 @@ impl<'c> DeadTopic<'c> {
                 // The committed end, which is not below the end read up to: only markers of transactions are
                 // left before it.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-                Some(Err(error)) => match self.to_error(error) {
+                Some(Err(error)) => match failed(error) {
                     // The client reconnects by itself; the time limit below bounds the wait.
                     ConnectorError::Unreachable { .. } => {}
                     error => return Err(error),

@@ -20,7 +20,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::{MemoryPart, MemoryShare, Records};
 
-use super::client::{Context, to_connector_error};
+use super::client::{Context, create_client, to_connector_error};
 use super::offsets::{add_offset, await_offsets};
 use super::options::{KafkaSource, Startup};
 use super::topics::partition_count;
@@ -68,6 +68,27 @@ struct PartitionState {
     last: Option<LastRecord>,
 }
 
+impl PartitionState {
+    /// The offset below which nothing is left to read.
+    fn position(&self) -> i64 {
+        self.next.max(self.covered)
+    }
+
+    /// Returns true when it was read to the end it had at opening.
+    fn caught_up(&self) -> bool {
+        self.end_at_open.is_none_or(|end| self.seen_end || self.next >= end)
+    }
+
+    /// The offset to fetch from: the last record read is fetched again and compared, to detect a topic that was
+    /// created again.
+    fn fetch_offset(&self) -> i64 {
+        match self.last {
+            Some(last) => last.offset,
+            None => self.next,
+        }
+    }
+}
+
 impl KafkaReader {
     /// Opens the topic; `start` holds the next offset of each partition the state knows.
     pub fn open(
@@ -78,19 +99,14 @@ impl KafkaReader {
     ) -> Result<KafkaReader, ConnectorError> {
         let bootstrap = &source.cluster.bootstrap;
         let config = source.cluster.consumer_config(source.group.as_deref().unwrap_or(group));
-        let failed = |error| to_connector_error(error, bootstrap, "the options");
-        let consumer = config.create_with_context(Context::default()).map_err(failed)?;
-        let consumer: Arc<BaseConsumer<Context>> = Arc::new(consumer);
+        let consumer: Arc<BaseConsumer<Context>> = Arc::new(create_client(&config, bootstrap)?);
         let count = partition_count(&consumer, &source.topic, bootstrap, source.open_timeout)?;
         let Some(count) = count else {
             let (topic, bootstrap) = (source.topic.clone(), bootstrap.clone());
             return Err(ConnectorError::MissingTopic { topic, bootstrap });
         };
-        let known = |at| await_offsets(&consumer, &source.topic, 0..count, at, source.open_timeout);
-        let found = known(Offset::Beginning)
-            .and_then(|begins| Ok(PartitionBounds { begins, ends: known(Offset::End)? }));
-        let found =
-            found.map_err(|error| to_connector_error(error, bootstrap, "to read the topic's ends"))?;
+        let found = find_bounds(&consumer, source, count)
+            .map_err(|error| to_connector_error(error, bootstrap, "to read the topic's ends"))?;
         let mut reader = KafkaReader {
             source: source.clone(),
             watch: TopicWatch::start(found.clone(), &consumer, &source.topic)?,
@@ -178,14 +194,13 @@ impl KafkaReader {
 
     /// Assigns the partitions from `first` on.
     fn assign_from(&self, first: usize) -> Result<(), ConnectorError> {
+        let failed = |error| self.to_error(error);
         let mut assignment = TopicPartitionList::new();
         for (partition, part) in self.parts.iter().enumerate().skip(first) {
-            // The last record read is fetched again and compared, to detect a topic that was created again.
-            let offset = Offset::Offset(part.last.map_or(part.next, |last| last.offset));
-            add_offset(&mut assignment, &self.source.topic, partition as i32, offset)
-                .map_err(|error| self.to_error(error))?;
+            let offset = Offset::Offset(part.fetch_offset());
+            add_offset(&mut assignment, &self.source.topic, partition as i32, offset).map_err(failed)?;
         }
-        self.consumer.incremental_assign(&assignment).map_err(|error| self.to_error(error))
+        self.consumer.incremental_assign(&assignment).map_err(failed)
     }
 
     fn to_error(&self, error: KafkaError) -> ConnectorError {
@@ -268,8 +283,10 @@ impl KafkaReader {
         if offset < part.next {
             let value = message.payload();
             let key = if self.want_keys { message.key() } else { None };
-            let other = |last: &LastRecord| last.offset == offset && !last.may_be(timestamp, key, value);
-            if part.last.as_ref().is_some_and(other) {
+            if let Some(last) = &part.last
+                && last.offset == offset
+                && !last.may_be(timestamp, key, value)
+            {
                 return Err(ConnectorError::RemadeTopic {
                     topic: self.source.topic.clone(),
                     partition,
@@ -286,12 +303,13 @@ impl KafkaReader {
         let records = batch.records_of(partition);
         records.push(offset, timestamp, key, value);
         if self.want_headers {
-            let headers = message.headers().map(|headers| {
-                let owned =
-                    |h: rdkafka::message::Header<'_, &[u8]>| (h.key.to_string(), h.value.map(<[u8]>::to_vec));
-                headers.iter().map(owned).collect()
-            });
-            records.headers.get_or_insert_default().push(headers.unwrap_or_default());
+            let mut headers = Vec::new();
+            if let Some(held) = message.headers() {
+                for header in held.iter() {
+                    headers.push((header.key.to_string(), header.value.map(<[u8]>::to_vec)));
+                }
+            }
+            records.headers.get_or_insert_default().push(headers);
         }
         batch.records += 1;
         batch.bytes += key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
@@ -328,7 +346,7 @@ impl KafkaReader {
                 for (partition, part) in self.parts.iter().enumerate() {
                     let ends = lows.get(partition).copied().zip(highs.get(partition).copied());
                     if let Some(ends) = ends {
-                        self.check_held(partition as i32, part.next.max(part.covered), ends)?;
+                        self.check_held(partition as i32, part.position(), ends)?;
                     }
                 }
                 // The offset is valid again by now. A new start compares the topic's last record.
@@ -386,7 +404,7 @@ impl KafkaReader {
     fn fetch_later_ends(&mut self, ends: &[i64]) {
         let mut seek = TopicPartitionList::new();
         for (partition, (part, end)) in self.parts.iter().zip(ends).enumerate() {
-            let read = part.next.max(part.covered);
+            let read = part.position();
             if part.at_end && part.asked.is_none() && *end > read {
                 let _ = add_offset(&mut seek, &self.source.topic, partition as i32, Offset::Offset(read));
             }
@@ -397,11 +415,15 @@ impl KafkaReader {
         match self.consumer.seek_partitions(seek, Duration::ZERO) {
             Ok(asked) => {
                 // The seek drops records fetched before it, so the next end event is newer than `ends`.
-                let begun = |code| matches!(code, None | Some(RDKafkaErrorCode::InProgress));
                 for at in asked.elements() {
                     let partition = at.partition() as usize;
-                    let code = at.error().err().map(|error| error.rdkafka_error_code());
-                    if let (Some(part), true) = (self.parts.get_mut(partition), begun(code.flatten())) {
+                    let begun = match at.error() {
+                        Ok(()) => true,
+                        Err(error) => {
+                            matches!(error.rdkafka_error_code(), None | Some(RDKafkaErrorCode::InProgress))
+                        }
+                    };
+                    if begun && let Some(part) = self.parts.get_mut(partition) {
                         part.asked = ends.get(partition).copied();
                     }
                 }
@@ -423,16 +445,13 @@ impl KafkaReader {
 
     /// Returns true when every partition was read to the end it had at opening.
     pub fn caught_up(&self) -> bool {
-        let done =
-            |part: &PartitionState| part.end_at_open.is_none_or(|end| part.seen_end || part.next >= end);
-        self.parts.iter().all(done)
+        self.parts.iter().all(PartitionState::caught_up)
     }
 
     /// Next offset of every partition. All of them must be stored in the state, also those without
     /// records: a partition that is missing there counts as new at the next start.
     pub fn positions(&self) -> BTreeMap<i32, i64> {
-        let next = |part: &PartitionState| part.next.max(part.covered);
-        self.parts.iter().enumerate().map(|(p, part)| (p as i32, next(part))).collect()
+        self.parts.iter().enumerate().map(|(p, part)| (p as i32, part.position())).collect()
     }
 
     /// The last records before [`KafkaReader::positions`], where they are known.
@@ -454,12 +473,13 @@ impl KafkaReader {
     /// Records that are not read yet, as of the last refresh of the ends.
     pub fn lag(&self) -> BTreeMap<i32, i64> {
         let found = self.watch.bounds();
-        let lag = |(partition, part): (usize, &PartitionState)| {
+        let mut lag = BTreeMap::new();
+        for (partition, part) in self.parts.iter().enumerate() {
             let end = found.ends.get(partition).copied().unwrap_or(0);
             // Offsets below `covered` without a record are transaction markers, and not unread.
-            (partition as i32, (end - part.next.max(part.covered)).max(0))
-        };
-        self.parts.iter().enumerate().map(lag).collect()
+            lag.insert(partition as i32, (end - part.position()).max(0));
+        }
+        lag
     }
 
     /// Commits offsets for lag tools, without waiting; nothing depends on them.
@@ -491,6 +511,18 @@ impl Drop for KafkaReader {
     fn drop(&mut self) {
         self.watch.stop();
     }
+}
+
+/// Finds the beginning and the end of each of a topic's `count` partitions.
+fn find_bounds(
+    consumer: &BaseConsumer<Context>,
+    source: &KafkaSource,
+    count: i32,
+) -> Result<PartitionBounds, KafkaError> {
+    let (topic, timeout) = (&source.topic, source.open_timeout);
+    let begins = await_offsets(consumer, topic, 0..count, Offset::Beginning, timeout)?;
+    let ends = await_offsets(consumer, topic, 0..count, Offset::End, timeout)?;
+    Ok(PartitionBounds { begins, ends })
 }
 
 /// Records by partition while a poll collects them.

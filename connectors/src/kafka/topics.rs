@@ -15,7 +15,7 @@ use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::{Context, block_on, to_connector_error};
+use super::client::{Context, block_on, create_client, find_topic, to_connector_error};
 use super::offsets::await_offsets;
 use super::options::KafkaCluster;
 use super::writers::other_writer;
@@ -70,12 +70,11 @@ pub struct Topics {
 impl Topics {
     /// Clients for `cluster`; each call waits for the broker up to `timeout`.
     pub fn open(cluster: &KafkaCluster, timeout: Duration) -> Result<Topics, ConnectorError> {
-        let failed = |error| to_connector_error(error, &cluster.bootstrap, "the options");
-        let admin = cluster.client_config().create_with_context(Context::default()).map_err(failed)?;
+        let admin = create_client(&cluster.client_config(), &cluster.bootstrap)?;
         // Ends count all records, committed or not.
         let mut config = cluster.client_config();
         config.set("isolation.level", "read_uncommitted");
-        let lookup = config.create_with_context(Context::default()).map_err(failed)?;
+        let lookup = create_client(&config, &cluster.bootstrap)?;
         Ok(Topics { cluster: cluster.clone(), admin, lookup, timeout, is_mock: OnceCell::new() })
     }
 
@@ -87,13 +86,17 @@ impl Topics {
     /// Beginning and end of each partition of `topic`; None when there is no such topic.
     pub fn bounds(&self, topic: &str) -> Result<Option<Vec<(i64, i64)>>, ConnectorError> {
         let Some(count) = self.partition_count(topic)? else { return Ok(None) };
-        let offsets_at = |at| {
-            let asked = await_offsets(&self.lookup, topic, 0..count, at, self.timeout);
-            asked.map_err(|error| {
-                to_connector_error(error, &self.cluster.bootstrap, &format!("to look up topic \"{topic}\""))
-            })
-        };
-        Ok(Some(offsets_at(Offset::Beginning)?.into_iter().zip(offsets_at(Offset::End)?).collect()))
+        let begins = self.offsets_at(topic, count, Offset::Beginning)?;
+        let ends = self.offsets_at(topic, count, Offset::End)?;
+        Ok(Some(begins.into_iter().zip(ends).collect()))
+    }
+
+    /// The offset at `at` of each of the topic's `count` partitions.
+    fn offsets_at(&self, topic: &str, count: i32, at: Offset) -> Result<Vec<i64>, ConnectorError> {
+        let asked = await_offsets(&self.lookup, topic, 0..count, at, self.timeout);
+        asked.map_err(|error| {
+            to_connector_error(error, &self.cluster.bootstrap, &format!("to look up topic \"{topic}\""))
+        })
     }
 
     /// A topology other than `topology` that wrote to `topic` last, as far as the last records name one.
@@ -108,11 +111,7 @@ impl Topics {
 
     /// Size of the greatest batch that `topic` accepts.
     pub fn max_message_bytes(&self, topic: &str) -> Result<i64, ConnectorError> {
-        let limit = self.config_of(topic)?.and_then(|configs| {
-            let value = configs.iter().find(|(name, _)| name == "max.message.bytes")?;
-            value.1.parse().ok()
-        });
-        Ok(limit.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES))
+        Ok(greatest_batch(self.config_of(topic)?.as_deref()))
     }
 
     /// Verifies the topic when it exists, and otherwise that the broker would create it. Creates nothing; None
@@ -121,7 +120,10 @@ impl Topics {
         match self.partition_count(&spec.name)? {
             Some(partitions) => self.verify(spec, partitions, false).map(Some),
             None if self.is_mock() => Ok(None),
-            None => self.request_topic(spec, true).map(|()| None),
+            None => {
+                self.request_topic(spec, true)?;
+                Ok(None)
+            }
         }
     }
 
@@ -139,19 +141,13 @@ impl Topics {
         if let Some(configs) = &configs {
             verify_topic(spec, partitions, created, configs)?;
         }
-        let find = |wanted: &str| {
-            let configs = configs.as_ref()?;
-            configs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
-        };
-        let max_message_bytes = find("max.message.bytes").and_then(|value| value.parse().ok());
-        let max_message_bytes = max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
-        Ok(TopicInfo { partitions, max_message_bytes, created })
+        Ok(TopicInfo { partitions, max_message_bytes: greatest_batch(configs.as_deref()), created })
     }
 
     fn is_mock(&self) -> bool {
         *self.is_mock.get_or_init(|| {
             let id = self.lookup.client().fetch_cluster_id(self.timeout);
-            id.is_some_and(|id| id.starts_with("mockCluster"))
+            id.unwrap_or_default().starts_with("mockCluster")
         })
     }
 
@@ -206,7 +202,7 @@ impl Topics {
         let producer: BaseProducer<Context> =
             self.cluster.client_config().create_with_context(Context::default()).map_err(failed)?;
         let asked = producer.client().fetch_metadata(Some(topic), self.timeout);
-        asked.map(|_| ()).map_err(failed)
+        asked.map(drop).map_err(failed)
     }
 
     /// Waits until the topic is known: brokers learn of a new topic one after the other.
@@ -258,6 +254,25 @@ impl Topics {
     }
 }
 
+/// The value of a topic's option.
+fn find_config<'c>(configs: &'c [(String, String)], name: &str) -> Option<&'c str> {
+    let (_, value) = configs.iter().find(|(held, _)| held == name)?;
+    Some(value.as_str())
+}
+
+/// Size of the greatest batch that a topic with these options accepts; Kafka's default where they are not known.
+fn greatest_batch(configs: Option<&[(String, String)]>) -> i64 {
+    match find_config(configs.unwrap_or_default(), "max.message.bytes") {
+        Some(limit) => limit.parse().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
+        None => DEFAULT_MAX_MESSAGE_BYTES,
+    }
+}
+
+/// The ends of partitions whose beginnings and ends are given.
+pub fn partition_ends(bounds: &[(i64, i64)]) -> Vec<i64> {
+    bounds.iter().map(|(_, end)| *end).collect()
+}
+
 /// Refuses a topic with other partitions or another cleanup policy than required.
 fn verify_topic(
     spec: &TopicSpec,
@@ -276,8 +291,7 @@ fn verify_topic(
     if created {
         return Ok(());
     }
-    let policy = configs.iter().find(|(name, _)| name == "cleanup.policy");
-    let policy = policy.map_or("", |(_, value)| value.as_str());
+    let policy = find_config(configs, "cleanup.policy").unwrap_or_default();
     let compacts = policy.split(',').any(|word| word.trim() == "compact");
     if spec.compacted && !compacts {
         return refuse(format!(
@@ -328,9 +342,8 @@ pub(crate) fn partition_count(
                 }
             }
         };
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let Some(found) = found else { return Ok(None) };
-        let code = found.error().filter(|error| error.is_error());
+        let Some(found) = find_topic(&metadata, topic) else { return Ok(None) };
+        let code = found.error().filter(IsError::is_error);
         match code {
             None if !found.partitions().is_empty() => {
                 return Ok(Some(found.partitions().len() as i32));

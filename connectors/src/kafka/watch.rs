@@ -11,7 +11,7 @@ use std::time::Duration;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::client::{Context, locked};
+use super::client::{Context, find_topic, locked};
 use super::offsets::known_offsets;
 use crate::ConnectorError;
 
@@ -60,7 +60,8 @@ impl TopicWatch {
             }
         };
         let spawned = std::thread::Builder::new().name("kafka-watch".into()).spawn(run);
-        spawned.map(|_| watch).map_err(|error| ConnectorError::io("thread".as_ref(), error))
+        spawned.map_err(|error| ConnectorError::io("thread".as_ref(), error))?;
+        Ok(watch)
     }
 
     /// Number of refreshes: the bounds have not changed while it has not.
@@ -80,12 +81,11 @@ impl TopicWatch {
 
     fn refresh(&self, consumer: &BaseConsumer<Context>, topic: &str) {
         let known = self.bounds().ends.len() as i32;
-        let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT);
-        let count = metadata.ok().and_then(|metadata| {
-            let found = metadata.topics().iter().find(|found| found.name() == topic)?;
-            Some(found.partitions().len() as i32)
-        });
-        let count = count.unwrap_or(0).max(known);
+        let found = match consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT) {
+            Ok(metadata) => find_topic(&metadata, topic).map_or(0, |found| found.partitions().len() as i32),
+            Err(_) => 0,
+        };
+        let count = found.max(known);
         let asked = known_offsets(consumer, topic, known..count, Offset::Beginning, REQUEST_TIMEOUT);
         let Ok(begins) = asked else { return };
         // A partition's number is its index, so one without a known beginning holds back those after it.

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::client::{Context, to_connector_error};
+use super::client::{Context, header_of, to_connector_error};
 use super::offsets::add_offset;
 use super::options::KafkaCluster;
 use crate::ConnectorError;
@@ -40,7 +40,10 @@ pub(crate) fn other_writer(
     };
     let mut left: BTreeMap<i32, i64> = BTreeMap::new();
     let mut assignment = TopicPartitionList::new();
-    for (partition, (low, end)) in (0..).zip(bounds.iter().copied()).filter(|(_, (low, end))| low < end) {
+    for (partition, (low, end)) in (0..).zip(bounds.iter().copied()) {
+        if low >= end {
+            continue;
+        }
         left.insert(partition, end);
         add_offset(&mut assignment, topic, partition, Offset::Offset(low.max(end - OFFSETS_READ)))
             .map_err(failed)?;
@@ -84,7 +87,6 @@ pub(crate) fn other_writer(
 }
 
 fn writer_of(message: &impl Message) -> Option<String> {
-    let headers = message.headers()?;
-    let header = headers.iter().find(|header| header.key == "herald.topology")?;
-    Some(String::from_utf8_lossy(header.value?).into_owned())
+    let writer = header_of(message, "herald.topology")?;
+    Some(String::from_utf8_lossy(writer).into_owned())
 }

@@ -12,11 +12,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::{ClientConfig, Offset};
 use serde_json::{Value, json};
 
 use crate::ConnectorError;
@@ -29,11 +29,12 @@ const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The name of a topology's progress topic; characters that a topic's name may not hold become `_`.
 pub fn progress_topic(topology: &str) -> String {
-    let legal = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    topology.chars().take(200).fold("herald.progress.".to_string(), |mut name, c| {
-        name.push(legal(c));
-        name
-    })
+    let mut name = "herald.progress.".to_string();
+    for c in topology.chars().take(200) {
+        let legal = c.is_ascii_alphanumeric() || "._-".contains(c);
+        name.push(if legal { c } else { '_' });
+    }
+    name
 }
 
 /// The published state of a topology's output: the last record of each transaction.
@@ -63,6 +64,15 @@ impl Marker {
         self.part == self.parts
     }
 
+    /// Tells whether a part of an epoch is published, by its number from 1; None for an epoch in one part.
+    pub(crate) fn covers(&self, epoch: u64, part: Option<u64>) -> bool {
+        let within = match part {
+            Some(part) => part <= u64::from(self.part),
+            None => self.is_whole(),
+        };
+        epoch < self.epoch || epoch == self.epoch && within
+    }
+
     /// The marker of a process that took over sinks without output of any state.
     pub fn of_no_state() -> Marker {
         Marker::whole("", 0, &[])
@@ -79,7 +89,8 @@ impl Marker {
 
     /// Parses JSON; None when it is not a marker of this version.
     pub fn from_json(bytes: &[u8]) -> Option<Marker> {
-        Marker::parse_signed(bytes).map(|(marker, _)| marker)
+        let (marker, _) = Marker::parse_signed(bytes)?;
+        Some(marker)
     }
 
     /// Parses JSON, together with the process that wrote it.
@@ -197,11 +208,10 @@ impl Progress {
             return Ok(LastMarker { next: end, ..LastMarker::default() });
         }
         let mut found = LastMarker { next: before.next.max(low), ..before };
+        let failed = |error| self.to_error(error);
         let mut assignment = TopicPartitionList::new();
-        assignment
-            .add_partition_offset(&self.topic, 0, Offset::Offset(found.next))
-            .and_then(|()| consumer.assign(&assignment))
-            .map_err(|error| self.to_error(error))?;
+        assignment.add_partition_offset(&self.topic, 0, Offset::Offset(found.next)).map_err(failed)?;
+        consumer.assign(&assignment).map_err(failed)?;
         self.read_to(end, &consumer, &mut found, until)?;
         Ok(found)
     }
@@ -225,7 +235,9 @@ impl Progress {
                             Some(None) => return Err(self.unreadable_marker(message.offset())),
                             None => (None, None),
                         };
-                        found.marker.take_if(|marker| *marker == Marker::of_no_state());
+                        if found.marker == Some(Marker::of_no_state()) {
+                            found.marker = None;
+                        }
                     }
                     if found.next >= end {
                         return Ok(());
@@ -280,7 +292,7 @@ impl Progress {
     ) -> Result<BaseConsumer<Context>, ConnectorError> {
         let mut config = self.cluster.consumer_config(&self.topology);
         config.set("isolation.level", isolation);
-        config.create_with_context(Context::default()).map_err(|error| self.to_error(error))
+        self.create_consumer(&config)
     }
 
     /// A consumer without a group: it can request offsets, but not read.
@@ -290,6 +302,10 @@ impl Progress {
     ) -> Result<BaseConsumer<Context>, ConnectorError> {
         let mut config = self.cluster.consumer_config(&self.topology);
         config.set("isolation.level", isolation).remove("group.id");
+        self.create_consumer(&config)
+    }
+
+    fn create_consumer(&self, config: &ClientConfig) -> Result<BaseConsumer<Context>, ConnectorError> {
         config.create_with_context(Context::default()).map_err(|error| self.to_error(error))
     }
 

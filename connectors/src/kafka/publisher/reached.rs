@@ -14,6 +14,11 @@ use crate::kafka::client::MarkedOffset;
 /// By topic, a lower bound of the end of each partition.
 pub type Reached = BTreeMap<String, Vec<i64>>;
 
+/// Tells whether a partition with one of these ends has held records.
+pub fn has_records(ends: &[i64]) -> bool {
+    ends.iter().any(|end| *end > 0)
+}
+
 /// Verifies that a topic is the one that was published to. `ends` are its present ends, None when it does not
 /// exist.
 ///
@@ -29,7 +34,7 @@ pub type Reached = BTreeMap<String, Vec<i64>>;
 /// When the topic is gone, or ends before an offset that it had reached.
 pub fn verify_reached(topic: &str, reached: &[i64], ends: Option<&[i64]>) -> Result<(), ConnectorError> {
     let Some(ends) = ends else {
-        return match reached.iter().any(|reached| *reached > 0) {
+        return match has_records(reached) {
             true => Err(ConnectorError::GoneTopic { topic: topic.to_string() }),
             false => Ok(()),
         };

@@ -21,7 +21,7 @@ use super::reached::{FirstRecords, Reached, store_offsets, verify_offsets};
 use super::stamps::Stamp;
 use super::unsettled::{OutputWatch, PartitionEnds};
 use crate::ConnectorError;
-use crate::kafka::client::{Context, to_connector_error};
+use crate::kafka::client::{Context, create_client, is_fenced, to_connector_error};
 
 /// Timeout of one call into the client, after which the stop flag is checked.
 const CALL_TIMEOUT: Duration = Duration::from_millis(250);
@@ -81,9 +81,7 @@ impl Session {
         let bootstrap = &cluster.bootstrap;
         let batch = config.max_batch_bytes.unwrap_or(i64::MAX);
         let native = cluster.transactional_config(config.transactional_id, batch);
-        let producer: ThreadedProducer<Context> = native
-            .create_with_context(Context::default())
-            .map_err(|error| to_connector_error(error, bootstrap, "the options"))?;
+        let producer: ThreadedProducer<Context> = create_client(&native, bootstrap)?;
         let mut session = Session {
             watch,
             stable: 0,
@@ -243,7 +241,7 @@ impl Session {
     ) -> Result<u64, ConnectorError> {
         let (epoch, marker) = (piece.epoch.to_string(), output.marker.0);
         let cut = piece.epoch == marker.epoch && piece.chunks.len() < marker.parts as usize;
-        let part = cut.then(|| marker.part.to_string());
+        let part = if cut { Some(marker.part.to_string()) } else { None };
         let stamp = output.stamp.for_commit(piece.commit_ms);
         let mut records = 0;
         for chunk in piece.chunks {
@@ -350,9 +348,8 @@ impl Session {
         if began.elapsed() < self.time_limit() {
             return Ok(());
         }
-        let reason = self.context().delivery_error().or_else(|| self.context().last_error());
-        let reason = reason.unwrap_or_else(|| "the broker does not answer".to_string());
-        Err(ConnectorError::Slow(reason))
+        let reason = self.context().delivery_error();
+        Err(ConnectorError::Slow(reason.unwrap_or_else(|| self.context().failure_reason())))
     }
 
     /// Time after which a transaction is given up: nine tenths of its timeout.
@@ -362,11 +359,7 @@ impl Session {
 
     /// Maps an error of the client: a fencing is final, any other error is retried with a new session.
     fn classify_error(&self, error: KafkaError, began: Instant) -> ConnectorError {
-        use RDKafkaErrorCode as Code;
-        let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
-        let fences = [Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch];
-        let fenced =
-            [fatal, error.rdkafka_error_code()].into_iter().flatten().any(|code| fences.contains(&code));
+        let fenced = is_fenced(self.producer.client(), &error);
         // The coordinator also fences a producer whose transaction it has timed out. Such an error is
         // retried: reopening finds a real successor by its marker.
         if fenced && began.elapsed() < self.time_limit() {
@@ -379,13 +372,11 @@ impl Session {
         if self.context().timed_out() {
             return ConnectorError::Slow(self.context().delivery_error().unwrap_or_default());
         }
-        let reason = self.context().delivery_error().map(|why| format!(" ({why})"));
+        let note = self.context().delivery_note();
         match to_connector_error(error, &self.progress.cluster.bootstrap, "the output") {
             refused @ ConnectorError::Refused { .. } => refused,
-            ConnectorError::Kafka(error) => {
-                ConnectorError::Transaction(format!("{error}{}", reason.unwrap_or_default()))
-            }
-            other => ConnectorError::Transaction(format!("{other}{}", reason.unwrap_or_default())),
+            ConnectorError::Kafka(error) => ConnectorError::Transaction(format!("{error}{note}")),
+            other => ConnectorError::Transaction(format!("{other}{note}")),
         }
     }
 }

@@ -7,9 +7,11 @@
 //! hours, four, until it accepts them. When the clock was set, or ten minutes after the last refusal,
 //! commits' own times are tried again.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use fail::fail_point;
+
+use crate::kafka::client::unix_ms;
 
 const HOUR_MS: i64 = 3_600_000;
 /// Number of refusals after which times go back no further: that is more than a century.
@@ -21,7 +23,7 @@ const CLOCK_SET_MS: i64 = 60_000;
 
 /// The wall clock, milliseconds since 1970.
 fn wall_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let now = unix_ms();
     fail_point!("clock.ahead_ms", |by: Option<String>| now + by.and_then(|by| by.parse().ok()).unwrap_or(0));
     now
 }
@@ -62,12 +64,11 @@ impl Stamps {
     }
 
     fn stamp_at(&mut self, now: Instant, now_ms: i64) -> Stamp {
-        let over = |(then, then_ms): (Instant, i64)| {
+        if let Some((then, then_ms)) = self.since {
             let passed = now.saturating_duration_since(then);
-            passed > RETRY_AFTER || (now_ms - then_ms - passed.as_millis() as i64).abs() > CLOCK_SET_MS
-        };
-        if self.since.is_some_and(over) {
-            *self = Stamps::default();
+            if passed > RETRY_AFTER || (now_ms - then_ms - passed.as_millis() as i64).abs() > CLOCK_SET_MS {
+                *self = Stamps::default();
+            }
         }
         let back_ms = match self.refused {
             0 | 1 => 0,

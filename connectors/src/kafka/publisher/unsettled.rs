@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::progress::{LastMarker, Marker, Progress};
-use super::reached::{Reached, verify_reached};
+use super::reached::{Reached, has_records, verify_reached};
 use crate::ConnectorError;
-use crate::kafka::client::Context;
+use crate::kafka::client::{Context, header_of};
 use crate::kafka::offsets::{add_offset, await_offsets};
 use crate::kafka::topics::partition_count;
 
@@ -46,6 +46,11 @@ pub(crate) struct PartitionEnds {
 impl PartitionEnds {
     fn is_at(&self, other: &PartitionEnds) -> bool {
         self.topic == other.topic && self.partition == other.partition
+    }
+
+    /// The same partition with the first record after the stable end only.
+    fn first_open(&self) -> PartitionEnds {
+        PartitionEnds { end: self.stable + 1, ..self.clone() }
     }
 }
 
@@ -92,17 +97,23 @@ impl OutputWatch {
         stop: &AtomicBool,
     ) -> Result<(), ConnectorError> {
         for (topic, _) in &self.topics {
-            let Some(reached) = reached.get(topic).filter(|reached| reached.iter().any(|end| *end > 0))
-            else {
+            let Some(reached) = reached.get(topic) else { continue };
+            if !has_records(reached) {
                 continue;
+            }
+            let ends = match self.await_partition_count(topic, timeout, stop)? {
+                Some(count) => Some(self.request_ends(topic, count)?),
+                None => None,
             };
-            let count = self.await_partition_count(topic, timeout, stop)?;
-            let ends = count
-                .map(|count| await_offsets(&self.uncommitted, topic, 0..count, Offset::End, REQUEST_TIMEOUT));
-            let ends = ends.transpose().map_err(|error| self.progress.to_error(error))?;
             verify_reached(topic, reached, ends.as_deref())?;
         }
         Ok(())
+    }
+
+    /// The end of each of a topic's `count` partitions, for read_uncommitted.
+    fn request_ends(&self, topic: &str, count: i32) -> Result<Vec<i64>, ConnectorError> {
+        await_offsets(&self.uncommitted, topic, 0..count, Offset::End, REQUEST_TIMEOUT)
+            .map_err(|error| self.progress.to_error(error))
     }
 
     /// Number of partitions of a topic; checks the stop flag while it waits for the broker.
@@ -150,18 +161,17 @@ impl OutputWatch {
         let marker = self.progress.peek(&LastMarker::default(), timeout, &AtomicBool::new(false))?.marker;
         // The first record after the stable end is of the earliest open transaction; later ones may have
         // ended.
-        let first: Vec<PartitionEnds> =
-            open.iter().map(|at| PartitionEnds { end: at.stable + 1, ..at.clone() }).collect();
+        let first: Vec<PartitionEnds> = open.iter().map(PartitionEnds::first_open).collect();
         let own = self.classify_own("read_uncommitted", &first, marker.as_ref(), timeout)?;
-        let own: Vec<(PartitionEnds, OwnRecord)> = own
-            .into_iter()
-            .filter_map(|(at, own)| Some((open.iter().find(|o| o.is_at(&at))?.clone(), own)))
-            .collect();
-        let beyond =
-            |ends: &&PartitionEnds| own.iter().any(|(at, own)| at == *ends && *own == OwnRecord::Beyond);
-        let hanging: Vec<PartitionEnds> = open.iter().filter(beyond).cloned().collect();
-        let published: Vec<&PartitionEnds> =
-            own.iter().filter(|(_, own)| *own == OwnRecord::Published).map(|(at, _)| at).collect();
+        let (mut hanging, mut published) = (Vec::new(), Vec::new());
+        for at in &open {
+            if own.contains(&(at.first_open(), OwnRecord::Beyond)) {
+                hanging.push(at.clone());
+            }
+            if own.contains(&(at.first_open(), OwnRecord::Published)) {
+                published.push(at);
+            }
+        }
         if hanging.is_empty() {
             for at in published {
                 tracing::warn!(
@@ -204,18 +214,22 @@ impl OutputWatch {
             }
         }
         let own = self.classify_own("read_committed", &closed, marker, timeout)?;
-        Ok(own.into_iter().find(|(_, own)| *own == OwnRecord::Beyond).map(|(at, _)| at))
+        let (visible, _) = own.into_iter().find(|(_, own)| *own == OwnRecord::Beyond).unzip();
+        Ok(visible)
     }
 
     /// The partitions in which any producer's transaction is open.
     fn open_partitions(&self, timeout: Duration) -> Result<Vec<PartitionEnds>, ConnectorError> {
         let ends = self.end_offsets(&self.uncommitted, &self.topics, timeout)?;
         let stable = self.end_offsets(&self.committed, &self.topics, timeout)?;
-        let both = ends.into_iter().map(|((topic, partition), end)| {
+        let mut open = Vec::new();
+        for ((topic, partition), end) in ends {
             let stable = stable.get(&(topic.clone(), partition)).copied().unwrap_or(end);
-            PartitionEnds { topic, partition, stable, end }
-        });
-        Ok(both.filter(|at| at.stable < at.end).collect())
+            if stable < end {
+                open.push(PartitionEnds { topic, partition, stable, end });
+            }
+        }
+        Ok(open)
     }
 
     /// The end of each partition, under the isolation level of `consumer`.
@@ -225,22 +239,21 @@ impl OutputWatch {
         topics: &[(String, i32)],
         timeout: Duration,
     ) -> Result<BTreeMap<(String, i32), i64>, ConnectorError> {
+        let failed = |error| self.progress.to_error(error);
         let mut asked = TopicPartitionList::new();
         for (topic, partitions) in topics {
             for partition in 0..*partitions {
                 // Offset::End is -1, the protocol's timestamp for the end.
-                add_offset(&mut asked, topic, partition, Offset::End)
-                    .map_err(|error| self.progress.to_error(error))?;
+                add_offset(&mut asked, topic, partition, Offset::End).map_err(failed)?;
             }
         }
         if asked.count() == 0 {
             return Ok(BTreeMap::new());
         }
-        let answer =
-            consumer.offsets_for_times(asked, timeout).map_err(|error| self.progress.to_error(error))?;
+        let answer = consumer.offsets_for_times(asked, timeout).map_err(failed)?;
         let mut latest = BTreeMap::new();
         for at in answer.elements() {
-            at.error().map_err(|error| self.progress.to_error(error))?;
+            at.error().map_err(failed)?;
             let Offset::Offset(offset) = at.offset() else {
                 return Err(ConnectorError::Transaction(format!(
                     "the end of topic \"{}\" partition {} is not known",
@@ -265,6 +278,7 @@ impl OutputWatch {
         if places.is_empty() {
             return Ok(own);
         }
+        let failed = |error| self.progress.to_error(error);
         let consumer = self.progress.open_consumer(isolation)?;
         let mut topics: BTreeMap<&str, BTreeMap<i32, &PartitionEnds>> = BTreeMap::new();
         for at in places {
@@ -274,21 +288,22 @@ impl OutputWatch {
         for (topic, mut left) in topics {
             let mut assignment = TopicPartitionList::new();
             for (partition, at) in &left {
-                assignment
-                    .add_partition_offset(topic, *partition, Offset::Offset(at.stable))
-                    .map_err(|error| self.progress.to_error(error))?;
+                let from = Offset::Offset(at.stable);
+                assignment.add_partition_offset(topic, *partition, from).map_err(failed)?;
             }
-            consumer.assign(&assignment).map_err(|error| self.progress.to_error(error))?;
+            consumer.assign(&assignment).map_err(failed)?;
             let until = Instant::now() + timeout;
             while !left.is_empty() {
                 match consumer.poll(Duration::from_millis(100)) {
                     Some(Ok(message)) => {
-                        let at = left.get(&message.partition()).copied();
-                        let Some(at) = at.filter(|at| message.topic() == at.topic) else { continue };
-                        if message.offset() < at.end {
-                            own.extend(
-                                self.classify_record(&message, marker).map(|class| (at.clone(), class)),
-                            );
+                        let Some(at) = left.get(&message.partition()).copied() else { continue };
+                        if message.topic() != at.topic {
+                            continue;
+                        }
+                        if message.offset() < at.end
+                            && let Some(class) = self.classify_record(&message, marker)
+                        {
+                            own.insert((at.clone(), class));
                         }
                         if message.offset() + 1 >= at.end {
                             left.remove(&message.partition());
@@ -296,7 +311,7 @@ impl OutputWatch {
                     }
                     // Only end markers are left before the end.
                     Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-                    Some(Err(error)) => match self.progress.to_error(error) {
+                    Some(Err(error)) => match failed(error) {
                         // The client reconnects by itself; the time limit below bounds the wait.
                         ConnectorError::Unreachable { .. } => {}
                         error => return Err(error),
@@ -318,20 +333,15 @@ impl OutputWatch {
         if message.topic() == self.progress.topic {
             return (message.key() == Some(self.progress.topology.as_bytes())).then_some(OwnRecord::Beyond);
         }
-        let headers = message.headers()?;
-        let of =
-            |name: &str| headers.iter().find(|header| header.key == name).and_then(|header| header.value);
-        if of("herald.topology") != Some(self.progress.topology.as_bytes()) {
+        if header_of(message, "herald.topology") != Some(self.progress.topology.as_bytes()) {
             return None;
         }
-        let number = |name: &str| std::str::from_utf8(of(name)?).ok()?.parse::<u64>().ok();
         // A record without a part is of an epoch that was published whole.
-        let (epoch, part) = (number("herald.epoch"), number("herald.part"));
-        let held = marker.zip(epoch).is_some_and(|(marker, epoch)| {
-            let within = part.map_or(marker.is_whole(), |part| part <= u64::from(marker.part));
-            epoch < marker.epoch || epoch == marker.epoch && within
-        });
-        Some(if held { OwnRecord::Published } else { OwnRecord::Beyond })
+        let (epoch, part) = (header_number(message, "herald.epoch"), header_number(message, "herald.part"));
+        match (marker, epoch) {
+            (Some(marker), Some(epoch)) if marker.covers(epoch, part) => Some(OwnRecord::Published),
+            _ => Some(OwnRecord::Beyond),
+        }
     }
 
     /// Error for a transaction of which a part is visible and a part hangs.
@@ -346,4 +356,9 @@ impl OutputWatch {
             ),
         }
     }
+}
+
+/// The value of a header as a number.
+fn header_number(message: &BorrowedMessage<'_>, name: &str) -> Option<u64> {
+    std::str::from_utf8(header_of(message, name)?).ok()?.parse().ok()
 }

@@ -26,10 +26,14 @@ pub struct ReplayFilter {
 
 impl ReplayFilter {
     fn passes(&self, letter: &DeadLetter) -> bool {
-        let at_us = letter.timestamp.map(|ms| ms.saturating_mul(1000));
-        self.outcome.is_none_or(|outcome| outcome == letter.outcome)
-            && self.since_us.is_none_or(|since| at_us.is_some_and(|at| at >= since))
-            && self.until_us.is_none_or(|until| at_us.is_some_and(|at| at < until))
+        self.outcome.is_none_or(|outcome| outcome == letter.outcome) && self.passes_time(letter.timestamp)
+    }
+
+    /// Tells whether a timestamp is within the bounds; a record without one passes only where there are none.
+    fn passes_time(&self, timestamp: Option<i64>) -> bool {
+        let Some(ms) = timestamp else { return self.since_us.is_none() && self.until_us.is_none() };
+        let at_us = ms.saturating_mul(1000);
+        self.since_us.is_none_or(|since| at_us >= since) && self.until_us.is_none_or(|until| at_us < until)
     }
 }
 

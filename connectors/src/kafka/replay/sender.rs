@@ -4,17 +4,17 @@
 //! a retried commit could end a later transaction, since librdkafka lacks KIP-890. The next attempt opens
 //! another.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use fail::fail_point;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::ReplayConfig;
 use super::selection::{Admitted, marker_headers, record_place};
 use crate::ConnectorError;
-use crate::kafka::client::{Context, to_connector_error};
+use crate::kafka::client::{Context, create_client, is_fenced, to_connector_error, unix_ms};
 
 /// Duration from which a commit may have been retried.
 const SLOW_COMMIT: Duration = Duration::from_secs(10);
@@ -41,9 +41,7 @@ impl Sender {
         let (cluster, topic) = (&config.cluster, &config.dead_letter_topic);
         let transactional_id = format!("herald.replay.{topic}");
         let native = cluster.transactional_config(&transactional_id, max_batch_bytes);
-        let producer: ThreadedProducer<Context> = native
-            .create_with_context(Context::default())
-            .map_err(|error| to_connector_error(error, &cluster.bootstrap, "the options"))?;
+        let producer: ThreadedProducer<Context> = create_client(&native, &cluster.bootstrap)?;
         let sender = Sender {
             producer,
             bootstrap: cluster.bootstrap.clone(),
@@ -98,9 +96,7 @@ impl Sender {
         }
         while self.producer.in_flight_count() > 0 {
             if began.elapsed() > self.time_limit {
-                let reason = self.producer.context().last_error();
-                let reason = reason.unwrap_or_else(|| "the broker does not answer".to_string());
-                return Err(ConnectorError::Slow(reason));
+                return Err(ConnectorError::Slow(self.producer.context().failure_reason()));
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -125,11 +121,10 @@ impl Sender {
             headers: Some(OwnedHeaders::new_with_capacity(1).insert(header)),
             delivery_opaque: 0,
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let headers = marker_headers(record.id, now);
-        let headers = headers
-            .iter()
-            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in &marker_headers(record.id, unix_ms()) {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
         let marker: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
             topic: &self.dead_letter_topic,
             partition: Some(record.partition),
@@ -148,7 +143,10 @@ impl Sender {
     /// The error for timestamps that the broker refuses, if it has refused one.
     fn untimely_error(&self, records: &[Admitted]) -> Option<ConnectorError> {
         let context = self.producer.context();
-        let first = records.first().filter(|_| context.timestamp_refused())?;
+        if !context.timestamp_refused() {
+            return None;
+        }
+        let first = records.first()?;
         Some(ConnectorError::Topic {
             topic: first.letter.topic.clone(),
             message: format!(
@@ -160,21 +158,16 @@ impl Sender {
 
     /// Maps an error of the client: a fencing and a refusal are final, any other error is tried again.
     fn classify_error(&self, error: KafkaError, began: Instant) -> ConnectorError {
-        use RDKafkaErrorCode as Code;
-        let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
-        let fences = [Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch];
-        let fenced =
-            [fatal, error.rdkafka_error_code()].into_iter().flatten().any(|code| fences.contains(&code));
+        let fenced = is_fenced(self.producer.client(), &error);
         // The coordinator also fences a producer whose transaction it has timed out.
         if fenced && began.elapsed() < self.time_limit {
             return ConnectorError::Fenced { transactional_id: self.transactional_id.clone() };
         }
-        let reason = self.producer.context().delivery_error().map(|why| format!(" ({why})"));
-        let reason = reason.unwrap_or_default();
+        let note = self.producer.context().delivery_note();
         match to_connector_error(error, &self.bootstrap, "a record that is replayed") {
             refused @ ConnectorError::Refused { .. } => refused,
-            ConnectorError::Kafka(error) => ConnectorError::Transaction(format!("{error}{reason}")),
-            other => ConnectorError::Transaction(format!("{other}{reason}")),
+            ConnectorError::Kafka(error) => ConnectorError::Transaction(format!("{error}{note}")),
+            other => ConnectorError::Transaction(format!("{other}{note}")),
         }
     }
 }
