@@ -90,7 +90,9 @@ impl Functions {
         for mut udf in eval::registry::scalar_functions().into_iter().chain(own) {
             // `to_char` exists for numbers and for times: one function takes both and chooses by the
             // argument's type.
-            if let Some(numbers) = scalars.get(udf.name()).filter(|_| udf.name() == "to_char") {
+            if udf.name() == "to_char"
+                && let Some(numbers) = scalars.get("to_char")
+            {
                 udf = Arc::new(ScalarUDF::from(planning::either::Either::new(Arc::clone(numbers), udf)));
             }
             for name in udf.aliases().iter().chain([&udf.name().to_owned()]) {
@@ -114,13 +116,16 @@ impl Functions {
 
     /// Returns the scalar function called `name`, unless its result depends on the clock or on chance.
     pub(crate) fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.scalars.get(name).filter(|f| f.signature().volatility == Volatility::Immutable).cloned()
+        let function = self.scalars.get(name)?;
+        is_immutable(function).then_some(function).cloned()
     }
 
     /// Returns true if `name` is a function whose result depends on more than its arguments.
     pub(crate) fn is_volatile(&self, name: &str) -> bool {
-        let known = self.scalars.get(name).is_some_and(|f| f.signature().volatility != Volatility::Immutable);
-        known || VOLATILE.contains(&name)
+        match self.scalars.get(name) {
+            Some(function) if !is_immutable(function) => true,
+            _ => VOLATILE.contains(&name),
+        }
     }
 
     /// Returns the replacement to suggest for a function that Herald does not have.
@@ -145,13 +150,15 @@ impl Functions {
 
     /// Returns the names of the scalar functions that may be called.
     pub(crate) fn scalar_names(&self) -> Vec<String> {
-        self.scalars
-            .keys()
-            .filter(|n| self.scalar(n).is_some() && !n.starts_with("herald_"))
+        let mut names = Vec::new();
+        for (name, function) in &self.scalars {
             // Operators are functions whose name is their sign: they are not called by name.
-            .filter(|n| n.starts_with(|c: char| c.is_ascii_alphabetic()))
-            .cloned()
-            .collect()
+            let called = name.starts_with(|c: char| c.is_ascii_alphabetic()) && !name.starts_with("herald_");
+            if called && is_immutable(function) {
+                names.push(name.clone());
+            }
+        }
+        names
     }
 
     /// Returns the names of the aggregates that may be called.
@@ -159,6 +166,10 @@ impl Functions {
         let kept = self.aggregates.iter().filter(|(_, f)| aggregates::is_kept(f.name()));
         kept.map(|(name, _)| name.clone()).collect()
     }
+}
+
+fn is_immutable(function: &ScalarUDF) -> bool {
+    function.signature().volatility == Volatility::Immutable
 }
 
 /// Returns true if a call has a result for any arguments. `constant` tells whether the argument at a place is

@@ -17,16 +17,14 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion_common::{Result, exec_err};
 
 use super::eval::about::{About, about};
-use super::eval::own::{Def, Gives, Kind, batch, list_of};
-use super::eval::value::lists;
+use super::eval::own::{Def, Gives, Kind, batch};
+use super::eval::value::{lists, row_count};
 use compare::ComparedItems;
 
 pub(super) use compare::{ABOUT as ABOUT_COMPARISONS, TABLE as COMPARISONS};
 
 use Kind::Items as Array_;
 use Kind::{Int, Item, List};
-
-const INTS: Gives = Gives::By(|_| Ok(list_of(DataType::Int32)));
 
 /// The definitions of these functions.
 pub(super) const TABLE: &[Def] = &[
@@ -42,22 +40,22 @@ pub(super) const TABLE: &[Def] = &[
     batch("array_concat", &[Array_, Array_], Gives::Like(0), concat_lists).more(Array_).total(),
     batch("list_cat", &[Array_, Array_], Gives::Like(0), concat_lists).more(Array_).total(),
     batch("list_concat", &[Array_, Array_], Gives::Like(0), concat_lists).more(Array_).total(),
-    batch("array_length", &[List, Int], Gives::Int, |a, _| dimension_bound(a, true)).total(),
-    batch("array_upper", &[List, Int], Gives::Int, |a, _| dimension_bound(a, true)).total(),
-    batch("array_lower", &[List, Int], Gives::Int, |a, _| dimension_bound(a, false)).total(),
-    batch("array_length", &[List], Gives::Int, |a, _| count_items(a, false)).total(),
-    batch("list_length", &[List], Gives::Int, |a, _| count_items(a, false)).total(),
-    batch("cardinality", &[List], Gives::Int, |a, _| count_items(a, true)).total(),
-    batch("array_ndims", &[List], Gives::Int, |a, _| count_dimensions(a)).total(),
-    batch("list_ndims", &[List], Gives::Int, |a, _| count_dimensions(a)).total(),
-    batch("array_dims", &[List], Gives::Text, |a, _| dimension_ranges(a)).total(),
-    batch("list_dims", &[List], Gives::Text, |a, _| dimension_ranges(a)).total(),
-    batch("array_position", &[Array_, Item, Int], Gives::Int, |a, _| find_position(a)).optional(1),
-    batch("list_position", &[Array_, Item, Int], Gives::Int, |a, _| find_position(a)).optional(1),
-    batch("array_indexof", &[Array_, Item, Int], Gives::Int, |a, _| find_position(a)).optional(1),
-    batch("list_indexof", &[Array_, Item, Int], Gives::Int, |a, _| find_position(a)).optional(1),
-    batch("array_positions", &[Array_, Item], INTS, |a, _| find_positions(a)).total(),
-    batch("list_positions", &[Array_, Item], INTS, |a, _| find_positions(a)).total(),
+    batch("array_length", &[List, Int], Gives::Int, upper_bound).total(),
+    batch("array_upper", &[List, Int], Gives::Int, upper_bound).total(),
+    batch("array_lower", &[List, Int], Gives::Int, lower_bound).total(),
+    batch("array_length", &[List], Gives::Int, count_items).total(),
+    batch("list_length", &[List], Gives::Int, count_items).total(),
+    batch("cardinality", &[List], Gives::Int, count_inner_items).total(),
+    batch("array_ndims", &[List], Gives::Int, count_dimensions).total(),
+    batch("list_ndims", &[List], Gives::Int, count_dimensions).total(),
+    batch("array_dims", &[List], Gives::Text, dimension_ranges).total(),
+    batch("list_dims", &[List], Gives::Text, dimension_ranges).total(),
+    batch("array_position", &[Array_, Item, Int], Gives::Int, find_position).optional(1),
+    batch("list_position", &[Array_, Item, Int], Gives::Int, find_position).optional(1),
+    batch("array_indexof", &[Array_, Item, Int], Gives::Int, find_position).optional(1),
+    batch("list_indexof", &[Array_, Item, Int], Gives::Int, find_position).optional(1),
+    batch("array_positions", &[Array_, Item], Gives::Ints, find_positions).total(),
+    batch("list_positions", &[Array_, Item], Gives::Ints, find_positions).total(),
     batch("array_remove", &[Array_, Item], Gives::Like(0), remove_item).total(),
     batch("list_remove", &[Array_, Item], Gives::Like(0), remove_item).total(),
     batch("array_remove_all", &[Array_, Item], Gives::Like(0), remove_item).total(),
@@ -68,10 +66,10 @@ pub(super) const TABLE: &[Def] = &[
     batch("list_replace_all", &[Array_, Item, Item], Gives::Like(0), replace_item).total(),
     batch("array_insert", &[Array_, Int, Item], Gives::Like(0), insert_item),
     batch("list_insert", &[Array_, Int, Item], Gives::Like(0), insert_item),
-    batch("array_first", &[List], Gives::By(item_type), |a, of| end_item(a, of, true)).total(),
-    batch("list_first", &[List], Gives::By(item_type), |a, of| end_item(a, of, true)).total(),
-    batch("array_last", &[List], Gives::By(item_type), |a, of| end_item(a, of, false)).total(),
-    batch("list_last", &[List], Gives::By(item_type), |a, of| end_item(a, of, false)).total(),
+    batch("array_first", &[List], Gives::By(item_type), first_item).total(),
+    batch("list_first", &[List], Gives::By(item_type), first_item).total(),
+    batch("array_last", &[List], Gives::By(item_type), last_item).total(),
+    batch("list_last", &[List], Gives::By(item_type), last_item).total(),
     batch("trim_array", &[List, Int], Gives::Like(0), trim_end),
     batch("herald_item", &[List, Int], Gives::By(item_type), item_at).total(),
     batch("herald_slice", &[List, Int, Int], Gives::Like(0), slice_items).total(),
@@ -124,10 +122,6 @@ fn item_type(args: &[DataType]) -> Result<DataType> {
     }
 }
 
-fn row_count(args: &[ArrayRef]) -> usize {
-    args.first().map_or(0, |a| a.len())
-}
-
 /// Builds arrays of type `of` from each row's items.
 fn by_row(
     rows: usize,
@@ -146,7 +140,7 @@ fn concat_arrays(parts: &[ArrayRef]) -> Result<ArrayRef> {
 /// Adds an item before or behind an array, as the order of the arguments says. A NULL array counts as an
 /// empty one.
 fn add_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
-    let front = args.first().is_some_and(|a| a.data_type() != of);
+    let front = args[0].data_type() != of;
     let (list, item) = if front { (&args[1], &args[0]) } else { (&args[0], &args[1]) };
     let items = list.as_list::<i32>();
     by_row(row_count(args), of, |row| {
@@ -162,7 +156,8 @@ fn add_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
 fn concat_lists(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     by_row(row_count(args), of, |row| {
         let mut parts = Vec::with_capacity(args.len());
-        for list in args.iter().map(|arg| arg.as_list::<i32>()) {
+        for arg in args {
+            let list = arg.as_list::<i32>();
             if !list.is_null(row) {
                 parts.push(list.value(row));
             }
@@ -172,10 +167,20 @@ fn concat_lists(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
 }
 
 /// Builds an array with one INT per row.
-fn int_per_row(rows: usize, of: impl FnMut(usize) -> Option<i32>) -> Result<ArrayRef> {
+fn int_per_row(rows: usize, mut of: impl FnMut(usize) -> Option<i32>) -> Result<ArrayRef> {
     let mut out = Int32Builder::with_capacity(rows);
-    (0..rows).map(of).for_each(|n| out.append_option(n));
+    for row in 0..rows {
+        out.append_option(of(row));
+    }
     Ok(Arc::new(out.finish()))
+}
+
+fn upper_bound(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    dimension_bound(args, true)
+}
+
+fn lower_bound(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    dimension_bound(args, false)
 }
 
 /// Returns the length (or the lower bound, if not `upper`) of a dimension; NULL for one that the array does
@@ -189,28 +194,46 @@ fn dimension_bound(args: &[ArrayRef], upper: bool) -> Result<ArrayRef> {
         let mut items = args[0].as_list::<i32>().value(row);
         // Arrays have few dimensions: the bound only keeps a huge argument from looping.
         for _ in 1..dimensions.value(row).clamp(0, 16) {
-            items = items.as_list_opt::<i32>().filter(|l| !l.is_empty() && !l.is_null(0))?.value(0);
+            items = first_inner_array(&items)?;
         }
-        let length = i32::try_from(items.len()).ok().filter(|n| *n > 0 && dimensions.value(row) > 0)?;
+        let length = i32::try_from(items.len()).ok()?;
+        if length == 0 || dimensions.value(row) <= 0 {
+            return None;
+        }
         Some(if upper { length } else { 1 })
     })
 }
 
-/// Counts the items; if `deep`, the items of nested arrays instead of those arrays.
-fn count_items(args: &[ArrayRef], deep: bool) -> Result<ArrayRef> {
-    fn count(items: &ArrayRef, deep: bool) -> usize {
-        match items.as_list_opt::<i32>().filter(|_| deep) {
-            Some(inner) => inner.iter().flatten().map(|items| count(&items, deep)).sum(),
-            None => items.len(),
-        }
+/// Returns the first item of an array of arrays; None for other items, and where it is missing or NULL.
+fn first_inner_array(items: &ArrayRef) -> Option<ArrayRef> {
+    let lists = items.as_list_opt::<i32>()?;
+    if lists.is_empty() || lists.is_null(0) { None } else { Some(lists.value(0)) }
+}
+
+fn count_items(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    count_per_row(args, Array::len)
+}
+
+/// Counts the items, those of nested arrays in place of these.
+fn count_inner_items(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    count_per_row(args, innermost_count)
+}
+
+fn innermost_count(items: &ArrayRef) -> usize {
+    match items.as_list_opt::<i32>() {
+        Some(inner) => inner.iter().flatten().map(|items| innermost_count(&items)).sum(),
+        None => items.len(),
     }
+}
+
+fn count_per_row(args: &[ArrayRef], count: fn(&ArrayRef) -> usize) -> Result<ArrayRef> {
     let list = args[0].as_list::<i32>();
     int_per_row(row_count(args), |row| {
-        (!list.is_null(row)).then(|| i32::try_from(count(&list.value(row), deep)).ok()).flatten()
+        if list.is_null(row) { None } else { i32::try_from(count(&list.value(row))).ok() }
     })
 }
 
-fn count_dimensions(args: &[ArrayRef]) -> Result<ArrayRef> {
+fn count_dimensions(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
     let list = args[0].as_list::<i32>();
     int_per_row(row_count(args), |row| {
         if list.is_null(row) || list.value_length(row) == 0 {
@@ -226,35 +249,51 @@ fn count_dimensions(args: &[ArrayRef]) -> Result<ArrayRef> {
 }
 
 /// Returns the bounds of each dimension, as text: `[1:2][1:3]`.
-fn dimension_ranges(args: &[ArrayRef]) -> Result<ArrayRef> {
+fn dimension_ranges(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
     let list = args[0].as_list::<i32>();
-    let texts = (0..row_count(args)).map(|row| {
-        let mut items = (!list.is_null(row)).then(|| list.value(row)).filter(|items| !items.is_empty());
-        let mut text = String::new();
-        while let Some(own) = items {
-            text.push_str(&format!("[1:{}]", own.len()));
-            items = own.as_list_opt::<i32>().filter(|l| !l.is_empty() && !l.is_null(0)).map(|l| l.value(0));
-        }
-        (!text.is_empty()).then_some(text)
-    });
+    let texts =
+        (0..row_count(args)).map(|row| if list.is_null(row) { None } else { range_text(list.value(row)) });
     Ok(Arc::new(StringArray::from_iter(texts)))
 }
 
-fn find_position(args: &[ArrayRef]) -> Result<ArrayRef> {
+/// Returns the bounds of each dimension of one array; None if it is empty.
+fn range_text(items: ArrayRef) -> Option<String> {
+    if items.is_empty() {
+        return None;
+    }
+    let mut text = String::new();
+    let mut next = Some(items);
+    while let Some(items) = next {
+        text.push_str(&format!("[1:{}]", items.len()));
+        next = first_inner_array(&items);
+    }
+    Some(text)
+}
+
+fn find_position(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
     let items = ComparedItems::new(&args[0], &args[1])?;
-    let starts = args.get(2).map(|s| s.as_primitive::<Int64Type>());
-    if starts.is_some_and(|s| s.null_count() > 0) {
+    let starts = args.get(2).map(|starts| starts.as_primitive::<Int64Type>());
+    if let Some(starts) = starts
+        && starts.null_count() > 0
+    {
         return exec_err!("initial position must not be null");
     }
     int_per_row(row_count(args), |row| {
-        let start = starts.map_or(1, |s| s.value(row)).max(1);
+        let start = match starts {
+            Some(starts) => starts.value(row).max(1),
+            None => 1,
+        };
         let skipped = usize::try_from(start - 1).unwrap_or(usize::MAX);
-        let found = items.range(row)?.enumerate().skip(skipped).find(|(_, at)| items.equals_value(*at, row));
-        found.and_then(|(n, _)| i32::try_from(n + 1).ok())
+        for (n, at) in items.range(row)?.enumerate().skip(skipped) {
+            if items.equals_value(at, row) {
+                return i32::try_from(n + 1).ok();
+            }
+        }
+        None
     })
 }
 
-fn find_positions(args: &[ArrayRef]) -> Result<ArrayRef> {
+fn find_positions(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
     let items = ComparedItems::new(&args[0], &args[1])?;
     let mut out = ListBuilder::new(Int32Builder::new());
     for row in 0..row_count(args) {
@@ -278,9 +317,8 @@ fn take_items(list: &ArrayRef, at: Vec<u32>) -> Result<ArrayRef> {
 fn remove_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
     let items = ComparedItems::new(&args[0], &args[1])?;
     by_row(row_count(args), of, |row| {
-        let Some(range) = items.range(row) else { return Ok(None) };
-        take_items(&args[0], range.filter(|at| !items.equals_value(*at, row)).map(|at| at as u32).collect())
-            .map(Some)
+        let Some(kept) = items.unequal_items(row) else { return Ok(None) };
+        take_items(&args[0], kept).map(Some)
     })
 }
 
@@ -304,9 +342,9 @@ fn trim_end(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
             return Ok(None);
         }
         let items = list.value(row);
-        match usize::try_from(less.value(row)).ok().and_then(|n| items.len().checked_sub(n)) {
-            Some(kept) => Ok(Some(items.slice(0, kept))),
-            None => exec_err!("number of elements to trim must be between 0 and {}", items.len()),
+        match usize::try_from(less.value(row)) {
+            Ok(less) if less <= items.len() => Ok(Some(items.slice(0, items.len() - less))),
+            _ => exec_err!("number of elements to trim must be between 0 and {}", items.len()),
         }
     })
 }
@@ -322,9 +360,17 @@ fn item_at(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
         }
         let length = i64::from(list.value_length(row));
         let start = i64::from(list.value_offsets()[row]);
-        (at.value(row) <= length).then(|| u32::try_from(start + at.value(row) - 1).ok()).flatten()
+        if at.value(row) > length { None } else { u32::try_from(start + at.value(row) - 1).ok() }
     });
     Ok(take(list.values(), &UInt32Array::from_iter(places), None)?)
+}
+
+fn first_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    end_item(args, of, true)
+}
+
+fn last_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
+    end_item(args, of, false)
 }
 
 /// Returns the first item, or the last.
@@ -336,8 +382,10 @@ fn end_item(args: &[ArrayRef], of: &DataType, first: bool) -> Result<ArrayRef> {
     let offsets = list.value_offsets();
     let places = (0..row_count(args)).map(|row| {
         let (from, to) = (offsets[row], offsets[row + 1]);
-        let place = if first { from } else { to - 1 };
-        (!list.is_null(row) && from < to).then(|| u32::try_from(place).ok()).flatten()
+        if list.is_null(row) || from >= to {
+            return None;
+        }
+        u32::try_from(if first { from } else { to - 1 }).ok()
     });
     Ok(take(list.values(), &UInt32Array::from_iter(places), None)?)
 }
@@ -375,23 +423,25 @@ fn insert_item(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
 }
 
 fn slice_items(args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
-    let bound = |n: usize| args[n].as_primitive::<Int64Type>();
     let list = args[0].as_list::<i32>();
+    let (starts, ends) = (args[1].as_primitive::<Int64Type>(), args[2].as_primitive::<Int64Type>());
     by_row(row_count(args), of, |row| {
-        if list.is_null(row) || bound(1).is_null(row) || bound(2).is_null(row) {
+        if list.is_null(row) || starts.is_null(row) || ends.is_null(row) {
             return Ok(None);
         }
         let items = list.value(row);
         let length = items.len() as i64;
-        let (from, to) = (bound(1).value(row).clamp(1, length + 1), bound(2).value(row).clamp(0, length));
+        let (from, to) = (starts.value(row).clamp(1, length + 1), ends.value(row).clamp(0, length));
         let kept = usize::try_from(to - from + 1).unwrap_or(0);
         Ok(Some(items.slice(from as usize - 1, kept)))
     })
 }
 
 /// Builds an array with one BOOLEAN per row.
-fn bool_per_row(rows: usize, of: impl FnMut(usize) -> Option<bool>) -> Result<ArrayRef> {
+fn bool_per_row(rows: usize, mut of: impl FnMut(usize) -> Option<bool>) -> Result<ArrayRef> {
     let mut out = BooleanBuilder::with_capacity(rows);
-    (0..rows).map(of).for_each(|b| out.append_option(b));
+    for row in 0..rows {
+        out.append_option(of(row));
+    }
     Ok(Arc::new(out.finish()))
 }

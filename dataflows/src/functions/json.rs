@@ -26,8 +26,11 @@ use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     TypeSignature, Volatility,
 };
+use schemas::types::jsonb::JsonbError;
 
 use super::eval::about::{About, about, called};
+use super::eval::value::scalar_text;
+use super::types::is_text;
 use args::{ArgColumns, names_of};
 use out::JsonColumnBuilder;
 
@@ -48,6 +51,20 @@ pub(super) enum Takes {
     Flag,
     /// A text, an integer or an array of texts.
     Step,
+}
+
+impl Takes {
+    /// Returns the word of the reference pages for such arguments.
+    fn page_word(self) -> &'static str {
+        match self {
+            Takes::Json => "JSONB",
+            Takes::Name | Takes::Text => "VARCHAR",
+            Takes::Number => "BIGINT",
+            Takes::Names => "VARCHAR[]",
+            Takes::Flag => "BOOLEAN",
+            Takes::Step => "VARCHAR / BIGINT / VARCHAR[]",
+        }
+    }
 }
 
 /// One value of a row.
@@ -126,7 +143,7 @@ impl JsonDef {
 
     /// Returns the kind of the argument at a place.
     fn argument_at(&self, place: usize) -> Option<Takes> {
-        let last = self.more.then(|| self.takes.last()).flatten();
+        let last = if self.more { self.takes.last() } else { None };
         self.takes.get(place).or(last).copied()
     }
 }
@@ -239,7 +256,7 @@ impl JsonUdf {
             };
             check_argument(takes, field, constant, (name, place))?;
             if self.def.name == "herald_jsonb_parse" {
-                check_json_constant(constant.and_then(|c| c.try_as_str().flatten()))?;
+                check_json_constant(scalar_text(constant))?;
             }
         }
         Ok(())
@@ -250,19 +267,13 @@ impl JsonUdf {
 /// them; None for another function.
 pub(crate) fn overloads(function: &ScalarUDF) -> Option<Vec<(String, String)>> {
     let def = function.inner().downcast_ref::<JsonUdf>()?.def;
-    let word = |takes: &Takes| match takes {
-        Takes::Json => "JSONB",
-        Takes::Name | Takes::Text => "VARCHAR",
-        Takes::Number => "BIGINT",
-        Takes::Names => "VARCHAR[]",
-        Takes::Flag => "BOOLEAN",
-        Takes::Step => "VARCHAR / BIGINT / VARCHAR[]",
-    };
-    let mut words: Vec<String> = def.takes.iter().map(|takes| word(takes).to_owned()).collect();
+    let mut words: Vec<String> = def.takes.iter().copied().map(Takes::page_word).map(str::to_owned).collect();
     for optional in &mut words[def.least..] {
         *optional = format!("[{optional}]");
     }
-    words.extend(def.more.then(|| "...".to_owned()));
+    if def.more {
+        words.push("...".to_owned());
+    }
     Some(vec![(words.join(", "), schemas::sql_type(&def.gives.field("")))])
 }
 
@@ -289,22 +300,36 @@ fn operator_or_name(name: &'static str) -> &'static str {
     }
 }
 
+/// Returns the message of an error about a JSONB value.
+fn error_text(error: JsonbError) -> String {
+    error.to_string()
+}
+
+/// Makes the error of a row whose value is no JSONB.
+fn execution_error(error: JsonbError) -> DataFusionError {
+    DataFusionError::Execution(error.to_string())
+}
+
 /// Returns a function's name in quotes, by which the error's position is found; an operator unchanged.
 fn quote_name(name: &str) -> String {
     if name.contains(char::is_alphabetic) { format!("'{name}'") } else { name.to_owned() }
 }
 
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
 /// Refuses a constant that is not JSON.
 fn check_json_constant(text: Option<&str>) -> Result<()> {
-    match text.map(|text| (text, schemas::types::jsonb::parse(text))) {
-        Some((text, Err(error))) => {
-            plan_err!("'{text}' is no JSONB, {error}: write JSON, texts in it in double quotes")
-        }
-        _ => Ok(()),
+    if let Some(text) = text
+        && let Err(error) = schemas::types::jsonb::parse(text)
+    {
+        return plan_err!("'{text}' is no JSONB, {error}: write JSON, texts in it in double quotes");
+    }
+    Ok(())
+}
+
+/// Returns true for an array of texts, and for a constant text that is read as one.
+fn is_name_list(of: &DataType, text: Option<&str>) -> bool {
+    match of {
+        DataType::List(item) => is_text(item.data_type()) && !schemas::is_jsonb(item),
+        _ => text.is_some_and(|text| names_of(text).is_ok()),
     }
 }
 
@@ -316,12 +341,8 @@ fn check_argument(
     (name, place): (&str, usize),
 ) -> Result<()> {
     let of = field.data_type();
-    let text = constant.and_then(|c| c.try_as_str().flatten());
+    let text = scalar_text(constant);
     let plain_text = is_text(of) && !schemas::is_jsonb(field);
-    let names = || match of {
-        DataType::List(item) => is_text(item.data_type()) && !schemas::is_jsonb(item),
-        _ => text.is_some_and(|text| names_of(text).is_ok()),
-    };
     let fits = match takes {
         _ if *of == DataType::Null => true,
         Takes::Json => {
@@ -331,9 +352,9 @@ fn check_argument(
         Takes::Name => plain_text,
         Takes::Text => is_text(of),
         Takes::Number => of.is_integer(),
-        Takes::Names => names(),
+        Takes::Names => is_name_list(of, text),
         Takes::Flag => *of == DataType::Boolean,
-        Takes::Step => plain_text || of.is_integer() || names(),
+        Takes::Step => plain_text || of.is_integer() || is_name_list(of, text),
     };
     if fits {
         return Ok(());

@@ -12,11 +12,13 @@ mod pattern;
 mod read;
 mod write;
 
+use std::convert::identity;
+
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue};
 
 use super::eval::about::{About, about, called};
-use super::eval::own::{Answer, Def, Gives, Kind, def};
+use super::eval::own::{Answer, Def, Gives, Kind, def, double, double_within, typed};
 use super::eval::value::{Out, Value};
 use decimal::{decimal_type, overflow, parse, rescale, scale};
 
@@ -26,100 +28,54 @@ use Kind::{Decimal, Double, Int, Real, Same};
 
 /// The definitions of these functions.
 pub(super) const TABLE: &[Def] = &[
-    def("abs", &[Same], Gives::Like(0), |v, _| {
-        v[0].int().checked_abs().map(Out::Int).ok_or_else(|| out_of_range("bigint"))
-    }),
-    def("abs", &[Decimal], Gives::Like(0), |v, _| Ok(Out::Decimal(v[0].decimal().0.abs()))).total(),
-    def("abs", &[Real], Gives::Like(0), |v, _| Ok(v[0].double().abs().into())).total(),
-    def("abs", &[Double], Gives::Double, |v, _| Ok(v[0].double().abs().into())).total(),
-    def("sign", &[Int], Gives::Double, |v, _| Ok(Out::Double(v[0].int().signum() as f64))).total(),
-    def("sign", &[Decimal], Gives::By(|_| Ok(DataType::Decimal128(1, 0))), |v, _| {
-        Ok(Out::Decimal(v[0].decimal().0.signum()))
-    })
-    .total(),
-    def("sign", &[Double], Gives::Double, |v, _| Ok(sign_of(v[0].double()).into())).total(),
-    def("signum", &[Double], Gives::Double, |v, _| Ok(sign_of(v[0].double()).into())).total(),
-    def("round", &[Int], Gives::Double, |v, _| Ok(v[0].double().into())).total(),
-    def("round", &[Decimal], Gives::By(|a| whole_type(a, 1)), |v, _| at_scale(v, 0)),
-    def("round", &[Double], Gives::Double, |v, _| Ok(v[0].double().round_ties_even().into())).total(),
-    def("round", &[Decimal, Int], Gives::With(|a, c| type_with_places(a, c, 1)), |v, t| {
-        round_to_places(v, t, rescale)
-    }),
-    def("round", &[Double, Int], Gives::Double, |v, _| round_places(v[0].double(), v[1].int())),
-    def("trunc", &[Int], Gives::Double, |v, _| Ok(v[0].double().into())).total(),
-    def("trunc", &[Decimal], Gives::By(|a| whole_type(a, 0)), |v, _| truncate_to(v[0].decimal(), 0)),
-    def("trunc", &[Double], Gives::Double, |v, _| Ok(v[0].double().trunc().into())).total(),
-    def("trunc", &[Decimal, Int], Gives::With(|a, c| type_with_places(a, c, 0)), |v, t| {
-        round_to_places(v, t, cut_digits)
-    }),
-    def("ceil", &[Int], Gives::Double, |v, _| Ok(v[0].double().into())).total(),
-    def("ceil", &[Decimal], Gives::By(|a| whole_type(a, 1)), |v, _| to_whole(v[0].decimal(), 1)),
-    def("ceil", &[Double], Gives::Double, |v, _| Ok(v[0].double().ceil().into())).total(),
-    def("ceiling", &[Int], Gives::Double, |v, _| Ok(v[0].double().into())).total(),
-    def("ceiling", &[Decimal], Gives::By(|a| whole_type(a, 1)), |v, _| to_whole(v[0].decimal(), 1)),
-    def("ceiling", &[Double], Gives::Double, |v, _| Ok(v[0].double().ceil().into())).total(),
-    def("floor", &[Int], Gives::Double, |v, _| Ok(v[0].double().into())).total(),
-    def("floor", &[Decimal], Gives::By(|a| whole_type(a, 1)), |v, _| to_whole(v[0].decimal(), -1)),
-    def("floor", &[Double], Gives::Double, |v, _| Ok(v[0].double().floor().into())).total(),
-    def("mod", &[Same, Same], Gives::Like(0), |v, _| match v[1].int() {
-        0 => Err("division by zero".to_owned()),
-        by => Ok(Out::Int(v[0].int().wrapping_rem(by))),
-    }),
-    def("power", &[Double, Double], Gives::Double, |v, _| checked_power(v[0].double(), v[1].double())),
-    def("pow", &[Double, Double], Gives::Double, |v, _| checked_power(v[0].double(), v[1].double())),
-    def("sqrt", &[Double], Gives::Double, |v, _| match v[0].double() {
-        x if x < 0.0 => Err("cannot take square root of a negative number".to_owned()),
-        x => Ok(x.sqrt().into()),
-    }),
-    def("cbrt", &[Double], Gives::Double, |v, _| Ok(v[0].double().cbrt().into())).total(),
-    def("exp", &[Double], Gives::Double, |v, _| {
-        let x = v[0].double();
-        check_range(x.exp(), x.is_finite(), x.is_finite())
-    }),
-    def("ln", &[Double], Gives::Double, |v, _| checked_logarithm(v[0].double(), f64::ln)),
-    def("log", &[Double], Gives::Double, |v, _| checked_logarithm(v[0].double(), f64::log10)),
-    def("log10", &[Double], Gives::Double, |v, _| checked_logarithm(v[0].double(), f64::log10)),
-    def("log2", &[Double], Gives::Double, |v, _| checked_logarithm(v[0].double(), f64::log2)),
-    def("log", &[Double, Double], Gives::Double, |v, _| {
-        let (base, x) = (v[0].double(), v[1].double());
-        let of = |x: f64| match base {
-            2.0 => x.log2(),
-            10.0 => x.log10(),
-            base => x.ln() / base.ln(),
-        };
-        checked_logarithm(base, f64::ln)?;
-        if base == 1.0 {
-            return Err("division by zero".to_owned());
-        }
-        checked_logarithm(x, of)
-    }),
-    def("pi", &[], Gives::Double, |_, _| Ok(std::f64::consts::PI.into())).total(),
-    def("gcd", &[Same, Same], Gives::Like(0), |v, _| {
-        to_bigint(gcd(v[0].int().unsigned_abs(), v[1].int().unsigned_abs()))
-    }),
-    def("lcm", &[Same, Same], Gives::Like(0), |v, _| {
-        let (a, b) = (v[0].int().unsigned_abs(), v[1].int().unsigned_abs());
-        if a == 0 || b == 0 {
-            return Ok(Out::Int(0));
-        }
-        to_bigint((a / gcd(a, b)).checked_mul(b).ok_or_else(|| out_of_range("bigint"))?)
-    }),
-    def("factorial", &[Int], Gives::By(|_| Ok(DataType::Decimal128(38, 0))), |v, _| match v[0].int() {
-        n if n < 0 => Err("factorial of a negative number is undefined".to_owned()),
-        n if n > 33 => Err("value overflows numeric format".to_owned()),
-        n => Ok(Out::Decimal((1..=i128::from(n)).product())),
-    }),
-    def("width_bucket", &[Double, Double, Double, Int], Gives::Int, |v, _| width_bucket(v)),
-    def("isnan", &[Double], Gives::Bool, |v, _| Ok(v[0].double().is_nan().into())).total(),
-    def("iszero", &[Double], Gives::Bool, |v, _| Ok((v[0].double() == 0.0).into())).total(),
-    def("nanvl", &[Double, Double], Gives::Double, |v, _| {
-        let x = v[0].double();
-        Ok(if x.is_nan() { v[1].double() } else { x }.into())
-    })
-    .total(),
-    def("bit_not", &[Same], Gives::Like(0), |v, _| Ok(Out::Int(!v[0].int()))).total(),
-    def("<<", &[Same, Int], Gives::Like(0), |v, of| shift_bits(v, of, i64::wrapping_shl, i32::wrapping_shl)),
-    def(">>", &[Same, Int], Gives::Like(0), |v, of| shift_bits(v, of, i64::wrapping_shr, i32::wrapping_shr)),
+    def("abs", &[Same], Gives::Like(0), absolute_integer),
+    def("abs", &[Decimal], Gives::Like(0), absolute_decimal).total(),
+    double("abs", &[Real], Gives::Like(0), f64::abs).total(),
+    double("abs", &[Double], Gives::Double, f64::abs).total(),
+    double("sign", &[Int], Gives::Double, sign_of).total(),
+    def("sign", &[Decimal], Gives::Decimal(1, 0), sign_of_decimal).total(),
+    double("sign", &[Double], Gives::Double, sign_of).total(),
+    double("signum", &[Double], Gives::Double, sign_of).total(),
+    double("round", &[Int], Gives::Double, identity).total(),
+    def("round", &[Decimal], Gives::By(rounded_type), round_decimal),
+    double("round", &[Double], Gives::Double, f64::round_ties_even).total(),
+    typed("round", &[Decimal, Int], Gives::With(type_of_rounded), round_to_places),
+    def("round", &[Double, Int], Gives::Double, round_double),
+    double("trunc", &[Int], Gives::Double, identity).total(),
+    def("trunc", &[Decimal], Gives::By(whole_type), cut_decimal),
+    double("trunc", &[Double], Gives::Double, f64::trunc).total(),
+    typed("trunc", &[Decimal, Int], Gives::With(type_of_cut), cut_to_places),
+    double("ceil", &[Int], Gives::Double, identity).total(),
+    def("ceil", &[Decimal], Gives::By(rounded_type), ceil_decimal),
+    double("ceil", &[Double], Gives::Double, f64::ceil).total(),
+    double("ceiling", &[Int], Gives::Double, identity).total(),
+    def("ceiling", &[Decimal], Gives::By(rounded_type), ceil_decimal),
+    double("ceiling", &[Double], Gives::Double, f64::ceil).total(),
+    double("floor", &[Int], Gives::Double, identity).total(),
+    def("floor", &[Decimal], Gives::By(rounded_type), floor_decimal),
+    double("floor", &[Double], Gives::Double, f64::floor).total(),
+    def("mod", &[Same, Same], Gives::Like(0), integer_remainder),
+    def("power", &[Double, Double], Gives::Double, power_of),
+    def("pow", &[Double, Double], Gives::Double, power_of),
+    double_within("sqrt", check_root, f64::sqrt),
+    double("cbrt", &[Double], Gives::Double, f64::cbrt).total(),
+    def("exp", &[Double], Gives::Double, exponential),
+    double_within("ln", check_logarithm, f64::ln),
+    double_within("log", check_logarithm, f64::log10),
+    double_within("log10", check_logarithm, f64::log10),
+    double_within("log2", check_logarithm, f64::log2),
+    def("log", &[Double, Double], Gives::Double, logarithm_to_base),
+    def("pi", &[], Gives::Double, pi).total(),
+    def("gcd", &[Same, Same], Gives::Like(0), common_divisor),
+    def("lcm", &[Same, Same], Gives::Like(0), common_multiple),
+    def("factorial", &[Int], Gives::Decimal(38, 0), factorial),
+    def("width_bucket", &[Double, Double, Double, Int], Gives::Int, width_bucket),
+    def("isnan", &[Double], Gives::Bool, is_nan).total(),
+    def("iszero", &[Double], Gives::Bool, is_zero).total(),
+    def("nanvl", &[Double, Double], Gives::Double, replace_nan).total(),
+    def("bit_not", &[Same], Gives::Like(0), invert_bits).total(),
+    typed("<<", &[Same, Int], Gives::Like(0), shift_left),
+    typed(">>", &[Same, Int], Gives::Like(0), shift_right),
 ];
 
 /// The lines of the reference pages about these functions.
@@ -157,12 +113,26 @@ pub(super) const ABOUT: &[About] = &[
     ),
 ];
 
-fn out_of_range(of: &str) -> String {
-    format!("{of} out of range")
-}
+const INTEGER_RANGE: &str = "integer out of range";
+const BIGINT_RANGE: &str = "bigint out of range";
 
 fn to_bigint(n: u64) -> Answer {
-    i64::try_from(n).map(Out::Int).map_err(|_| out_of_range("bigint"))
+    match i64::try_from(n) {
+        Ok(n) => Ok(Out::Int(n)),
+        Err(_) => Err(BIGINT_RANGE.to_owned()),
+    }
+}
+
+fn absolute_integer(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Int(v[0].int().checked_abs().ok_or(BIGINT_RANGE)?))
+}
+
+fn absolute_decimal(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Decimal(v[0].decimal().0.abs()))
+}
+
+fn sign_of_decimal(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Decimal(v[0].decimal().0.signum()))
 }
 
 fn sign_of(x: f64) -> f64 {
@@ -185,13 +155,28 @@ pub(super) fn check_range(result: f64, finite: bool, not_zero: bool) -> Answer {
     Ok(result.into())
 }
 
-/// Returns the type of a DECIMAL without its fraction, with `more` additional digits before the point.
-fn whole_type(args: &[DataType], more: i32) -> Result<DataType> {
-    type_with_places(args, &[None, Some(&ScalarValue::Int64(Some(0)))], more)
+/// Returns the type of a DECIMAL without its fraction.
+fn whole_type(args: &[DataType]) -> Result<DataType> {
+    type_with_places(args, &[None, Some(&ScalarValue::Int64(Some(0)))], 0)
 }
 
-/// Returns the type of a DECIMAL with the scale given by a constant argument, if it is one and smaller than
-/// the DECIMAL's; otherwise with the scale it has.
+/// Returns the type of a DECIMAL rounded to a whole number, which may have one digit more.
+fn rounded_type(args: &[DataType]) -> Result<DataType> {
+    type_with_places(args, &[None, Some(&ScalarValue::Int64(Some(0)))], 1)
+}
+
+/// Returns the type of a DECIMAL cut to a number of places.
+fn type_of_cut(args: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
+    type_with_places(args, constants, 0)
+}
+
+/// Returns the type of a DECIMAL rounded to a number of places, which may have one digit more.
+fn type_of_rounded(args: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
+    type_with_places(args, constants, 1)
+}
+
+/// Returns the type of a DECIMAL with `more` additional digits before the point, and with the scale given by a
+/// constant argument, if it is one and smaller than the DECIMAL's; otherwise with the scale it has.
 fn type_with_places(args: &[DataType], constants: &[Option<&ScalarValue>], more: i32) -> Result<DataType> {
     let Some(DataType::Decimal128(p, s)) = args.first() else { return Ok(DataType::Decimal128(38, 0)) };
     let (p, s) = (i32::from(*p), i32::from(*s));
@@ -202,9 +187,9 @@ fn type_with_places(args: &[DataType], constants: &[Option<&ScalarValue>], more:
     Ok(decimal_type(p - s + more, places))
 }
 
-fn at_scale(v: &[Value<'_>], to: i32) -> Answer {
+fn round_decimal(v: &[Value<'_>]) -> Answer {
     let (digits, from) = v[0].decimal();
-    rescale(digits, i32::from(from), to).map(Out::Decimal).ok_or_else(overflow)
+    rescale(digits, i32::from(from), 0).map(Out::Decimal).ok_or_else(overflow)
 }
 
 /// Changes the scale of digits; truncates, does not round.
@@ -215,18 +200,35 @@ fn cut_digits(digits: i128, from: i32, to: i32) -> Option<i128> {
     }
 }
 
-fn truncate_to((digits, from): (i128, i8), to: i32) -> Answer {
-    cut_digits(digits, i32::from(from), to).map(Out::Decimal).ok_or_else(overflow)
+fn cut_decimal(v: &[Value<'_>]) -> Answer {
+    let (digits, from) = v[0].decimal();
+    cut_digits(digits, i32::from(from), 0).map(Out::Decimal).ok_or_else(overflow)
+}
+
+fn round_to_places(v: &[Value<'_>], of: &DataType) -> Answer {
+    change_places(v, of, rescale)
+}
+
+fn cut_to_places(v: &[Value<'_>], of: &DataType) -> Answer {
+    change_places(v, of, cut_digits)
 }
 
 /// Rounds to a number of places with the function `to`, and writes the result at its type's scale.
-fn round_to_places(v: &[Value<'_>], of: &DataType, to: fn(i128, i32, i32) -> Option<i128>) -> Answer {
+fn change_places(v: &[Value<'_>], of: &DataType, to: fn(i128, i32, i32) -> Option<i128>) -> Answer {
     let (digits, from) = v[0].decimal();
     let from = i32::from(from);
     let places = v[1].int().clamp(-40, 40) as i32;
     let kept = places.min(from);
-    let rounded = to(digits, from, kept).and_then(|n| rescale(n, kept, i32::from(scale(of))));
-    rounded.map(Out::Decimal).ok_or_else(overflow)
+    let rounded = to(digits, from, kept).ok_or_else(overflow)?;
+    rescale(rounded, kept, i32::from(scale(of))).map(Out::Decimal).ok_or_else(overflow)
+}
+
+fn ceil_decimal(v: &[Value<'_>]) -> Answer {
+    to_whole(v[0].decimal(), 1)
+}
+
+fn floor_decimal(v: &[Value<'_>]) -> Answer {
+    to_whole(v[0].decimal(), -1)
 }
 
 /// Returns the next whole number up (`direction` 1) or down (-1).
@@ -234,6 +236,10 @@ fn to_whole((digits, scale): (i128, i8), direction: i128) -> Answer {
     let by = 10i128.checked_pow(u32::from(scale.unsigned_abs())).ok_or_else(overflow)?;
     let (whole, rest) = (digits / by, digits % by);
     Ok(Out::Decimal(if rest.signum() == direction { whole + direction } else { whole }))
+}
+
+fn round_double(v: &[Value<'_>]) -> Answer {
+    round_places(v[0].double(), v[1].int())
 }
 
 /// Rounds a DOUBLE as the DECIMAL of its first 15 digits would be rounded.
@@ -257,6 +263,17 @@ fn round_places(x: f64, places: i64) -> Answer {
     format!("{digits}e{}", -places).parse().map(Out::Double).map_err(|_| overflow())
 }
 
+fn integer_remainder(v: &[Value<'_>]) -> Answer {
+    match v[1].int() {
+        0 => Err("division by zero".to_owned()),
+        by => Ok(Out::Int(v[0].int().wrapping_rem(by))),
+    }
+}
+
+fn power_of(v: &[Value<'_>]) -> Answer {
+    checked_power(v[0].double(), v[1].double())
+}
+
 fn checked_power(base: f64, exponent: f64) -> Answer {
     if base == 0.0 && exponent < 0.0 {
         return Err("zero raised to a negative power is undefined".to_owned());
@@ -268,12 +285,48 @@ fn checked_power(base: f64, exponent: f64) -> Answer {
     check_range(base.powf(exponent), finite, finite && base != 0.0)
 }
 
-fn checked_logarithm(x: f64, of: impl Fn(f64) -> f64) -> Answer {
+/// Refuses a number without a square root.
+fn check_root(x: f64) -> std::result::Result<(), String> {
+    match x < 0.0 {
+        true => Err("cannot take square root of a negative number".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn exponential(v: &[Value<'_>]) -> Answer {
+    let x = v[0].double();
+    check_range(x.exp(), x.is_finite(), x.is_finite())
+}
+
+/// Refuses a number without a logarithm.
+fn check_logarithm(x: f64) -> std::result::Result<(), String> {
     match x {
         0.0 => Err("cannot take logarithm of zero".to_owned()),
         x if x < 0.0 => Err("cannot take logarithm of a negative number".to_owned()),
-        x => Ok(of(x).into()),
+        _ => Ok(()),
     }
+}
+
+fn checked_logarithm(x: f64, of: impl Fn(f64) -> f64) -> Answer {
+    check_logarithm(x)?;
+    Ok(of(x).into())
+}
+
+fn logarithm_to_base(v: &[Value<'_>]) -> Answer {
+    let (base, x) = (v[0].double(), v[1].double());
+    check_logarithm(base)?;
+    if base == 1.0 {
+        return Err("division by zero".to_owned());
+    }
+    match base {
+        2.0 => checked_logarithm(x, f64::log2),
+        10.0 => checked_logarithm(x, f64::log10),
+        base => checked_logarithm(x, |x| x.ln() / base.ln()),
+    }
+}
+
+fn pi(_: &[Value<'_>]) -> Answer {
+    Ok(Out::Double(std::f64::consts::PI))
 }
 
 fn gcd(mut a: u64, mut b: u64) -> u64 {
@@ -281,6 +334,52 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
         (a, b) = (b, a % b);
     }
     a
+}
+
+fn common_divisor(v: &[Value<'_>]) -> Answer {
+    to_bigint(gcd(v[0].int().unsigned_abs(), v[1].int().unsigned_abs()))
+}
+
+fn common_multiple(v: &[Value<'_>]) -> Answer {
+    let (a, b) = (v[0].int().unsigned_abs(), v[1].int().unsigned_abs());
+    if a == 0 || b == 0 {
+        return Ok(Out::Int(0));
+    }
+    to_bigint((a / gcd(a, b)).checked_mul(b).ok_or(BIGINT_RANGE)?)
+}
+
+fn factorial(v: &[Value<'_>]) -> Answer {
+    match v[0].int() {
+        n if n < 0 => Err("factorial of a negative number is undefined".to_owned()),
+        n if n > 33 => Err("value overflows numeric format".to_owned()),
+        n => Ok(Out::Decimal((1..=i128::from(n)).product())),
+    }
+}
+
+fn is_nan(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Bool(v[0].double().is_nan()))
+}
+
+fn is_zero(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Bool(v[0].double() == 0.0))
+}
+
+/// Returns the first number, or the second where the first is NaN.
+fn replace_nan(v: &[Value<'_>]) -> Answer {
+    let x = v[0].double();
+    Ok(Out::Double(if x.is_nan() { v[1].double() } else { x }))
+}
+
+fn invert_bits(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Int(!v[0].int()))
+}
+
+fn shift_left(v: &[Value<'_>], of: &DataType) -> Answer {
+    shift_bits(v, of, i64::wrapping_shl, i32::wrapping_shl)
+}
+
+fn shift_right(v: &[Value<'_>], of: &DataType) -> Answer {
+    shift_bits(v, of, i64::wrapping_shr, i32::wrapping_shr)
 }
 
 /// Shifts the bits of a number within its type: bits shifted out are lost, and the count is taken modulo the
@@ -291,7 +390,8 @@ fn shift_bits(
     long: fn(i64, u32) -> i64,
     short: fn(i32, u32) -> i32,
 ) -> Answer {
-    let by = i32::try_from(v[1].int()).map_err(|_| out_of_range("integer"))? as u32;
+    let Ok(by) = i32::try_from(v[1].int()) else { return Err(INTEGER_RANGE.to_owned()) };
+    let by = by as u32;
     Ok(Out::Int(match of {
         DataType::Int16 => i64::from(short(v[0].int() as i32, by) as i16),
         DataType::Int32 => i64::from(short(v[0].int() as i32, by)),
@@ -316,7 +416,7 @@ fn width_bucket(v: &[Value<'_>]) -> Answer {
     let (below, above) = if low < high { (x < low, x >= high) } else { (x > low, x <= high) };
     let bucket = match (below, above) {
         (true, _) => 0,
-        (_, true) => count.checked_add(1).ok_or_else(|| out_of_range("integer"))?,
+        (_, true) => count.checked_add(1).ok_or(INTEGER_RANGE)?,
         _ => {
             let share = ((x - low) / (high - low) * count as f64) as i64 + 1;
             share.min(count)

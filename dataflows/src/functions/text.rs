@@ -22,85 +22,45 @@ const MAX_GROWTH: usize = 1 << 20;
 
 /// Definitions of the functions.
 pub(super) const TABLE: &[Def] = &[
-    def("length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().chars().count())).total(),
-    def("char_length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().chars().count())).total(),
-    def("character_length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().chars().count())).total(),
-    def("octet_length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().len())).total(),
-    def("bit_length", &[Text], Gives::Int, |v, _| int_answer(v[0].text().len() * 8)),
-    def("upper", &[Text], Gives::Text, |v, _| Ok(v[0].text().chars().map(upper).collect::<String>().into()))
-        .total(),
-    def("lower", &[Text], Gives::Text, |v, _| Ok(to_lower(v[0].text()).into())).total(),
-    def("initcap", &[Text], Gives::Text, |v, _| Ok(initcap(v[0].text()).into())).total(),
-    def("reverse", &[Text], Gives::Text, |v, _| Ok(v[0].text().chars().rev().collect::<String>().into()))
-        .total(),
-    def("btrim", &[Text, Text], Gives::Text, |v, _| Ok(trim_chars(v, true, true).into())).optional(1).total(),
-    def("trim", &[Text, Text], Gives::Text, |v, _| Ok(trim_chars(v, true, true).into())).optional(1).total(),
-    def("ltrim", &[Text, Text], Gives::Text, |v, _| Ok(trim_chars(v, true, false).into()))
-        .optional(1)
-        .total(),
-    def("rtrim", &[Text, Text], Gives::Text, |v, _| Ok(trim_chars(v, false, true).into()))
-        .optional(1)
-        .total(),
-    def("left", &[Text, Int], Gives::Text, |v, _| {
-        let n = from_start(v[0].text(), v[1].int());
-        Ok(v[0].text()[..byte_offset(v[0].text(), n)].into())
-    })
-    .total(),
-    def("right", &[Text, Int], Gives::Text, |v, _| {
-        let (text, n) = (v[0].text(), v[1].int());
-        // A negative number leaves out that many at the start.
-        let kept = from_start(text, n);
-        let length = text.chars().count();
-        Ok(text[byte_offset(text, length - kept.min(length))..].into())
-    })
-    .total(),
-    def("lpad", &[Text, Int, Text], Gives::Text, |v, _| pad_text(v, true)).optional(1),
-    def("rpad", &[Text, Int, Text], Gives::Text, |v, _| pad_text(v, false)).optional(1),
-    def("repeat", &[Text, Int], Gives::Text, |v, _| repeat_text(v[0].text(), v[1].int())),
-    def("replace", &[Text, Text, Text], Gives::Text, |v, _| {
-        replace_all(v[0].text(), v[1].text(), v[2].text())
-    }),
-    def("translate", &[Text, Text, Text], Gives::Text, |v, _| {
-        Ok(translate(v[0].text(), v[1].text(), v[2].text()).into())
-    })
-    .total(),
-    def("split_part", &[Text, Text, Int], Gives::Text, |v, _| {
-        split_part(v[0].text(), v[1].text(), v[2].int())
-    }),
-    def("strpos", &[Text, Text], Gives::Int, |v, _| find_position(v[0].text(), v[1].text())).total(),
-    def("position", &[Text, Text], Gives::Int, |v, _| find_position(v[0].text(), v[1].text())).total(),
-    def("instr", &[Text, Text], Gives::Int, |v, _| find_position(v[0].text(), v[1].text())).total(),
-    def("substr", &[Text, Int, Int], Gives::Text, |v, _| substring_by_chars(v)).optional(1),
-    def("substring", &[Text, Int, Int], Gives::Text, |v, _| substring_by_chars(v)).optional(1),
-    def("overlay", &[Text, Text, Int, Int], Gives::Text, |v, _| overlay(v)).optional(1),
-    def("starts_with", &[Text, Text], Gives::Bool, |v, _| Ok(v[0].text().starts_with(v[1].text()).into()))
-        .total(),
-    def("ends_with", &[Text, Text], Gives::Bool, |v, _| Ok(v[0].text().ends_with(v[1].text()).into()))
-        .total(),
-    def("contains", &[Text, Text], Gives::Bool, |v, _| Ok(v[0].text().contains(v[1].text()).into())).total(),
-    def("ascii", &[Text], Gives::Int, |v, _| {
-        Ok(Out::Int(v[0].text().chars().next().map_or(0, |c| i64::from(u32::from(c)))))
-    })
-    .total(),
-    def("chr", &[Int], Gives::Text, |v, _| chr(v[0].int())),
-    def("to_hex", &[Short], Gives::Text, |v, _| Ok(format!("{:x}", v[0].int() as i32).into())).total(),
-    def("to_hex", &[Int], Gives::Text, |v, _| Ok(format!("{:x}", v[0].int()).into())).total(),
-    def("levenshtein", &[Text, Text], Gives::Int, |v, _| levenshtein(v[0].text(), v[1].text())),
-    def("substr_index", &[Text, Text, Int], Gives::Text, |v, _| {
-        Ok(substr_index(v[0].text(), v[1].text(), v[2].int()).into())
-    })
-    .total(),
-    def("substring_index", &[Text, Text, Int], Gives::Text, |v, _| {
-        Ok(substr_index(v[0].text(), v[1].text(), v[2].int()).into())
-    })
-    .total(),
-    def("find_in_set", &[Text, Text], Gives::Int, |v, _| {
-        let at = v[1].text().split(',').position(|item| item == v[0].text());
-        Ok(Out::Int(if v[1].text().is_empty() { 0 } else { at.map_or(0, |at| at as i64 + 1) }))
-    })
-    .total(),
-    def("herald_cut", &[Text, Int], Gives::Text, |v, _| Ok(truncate_chars(v[0].text(), v[1].int()).into()))
-        .total(),
+    def("length", &[Text], Gives::Int, count_chars).total(),
+    def("char_length", &[Text], Gives::Int, count_chars).total(),
+    def("character_length", &[Text], Gives::Int, count_chars).total(),
+    def("octet_length", &[Text], Gives::Int, count_bytes).total(),
+    def("bit_length", &[Text], Gives::Int, count_bits),
+    def("upper", &[Text], Gives::Text, to_upper).total(),
+    def("lower", &[Text], Gives::Text, to_lower).total(),
+    def("initcap", &[Text], Gives::Text, initcap).total(),
+    def("reverse", &[Text], Gives::Text, reverse).total(),
+    def("btrim", &[Text, Text], Gives::Text, trim_both).optional(1).total(),
+    def("trim", &[Text, Text], Gives::Text, trim_both).optional(1).total(),
+    def("ltrim", &[Text, Text], Gives::Text, trim_start).optional(1).total(),
+    def("rtrim", &[Text, Text], Gives::Text, trim_end).optional(1).total(),
+    def("left", &[Text, Int], Gives::Text, first_chars).total(),
+    def("right", &[Text, Int], Gives::Text, last_chars).total(),
+    def("lpad", &[Text, Int, Text], Gives::Text, pad_before).optional(1),
+    def("rpad", &[Text, Int, Text], Gives::Text, pad_behind).optional(1),
+    def("repeat", &[Text, Int], Gives::Text, repeat_text),
+    def("replace", &[Text, Text, Text], Gives::Text, replace_all),
+    def("translate", &[Text, Text, Text], Gives::Text, translate).total(),
+    def("split_part", &[Text, Text, Int], Gives::Text, split_part),
+    def("strpos", &[Text, Text], Gives::Int, find_position).total(),
+    def("position", &[Text, Text], Gives::Int, find_position).total(),
+    def("instr", &[Text, Text], Gives::Int, find_position).total(),
+    def("substr", &[Text, Int, Int], Gives::Text, substring_by_chars).optional(1),
+    def("substring", &[Text, Int, Int], Gives::Text, substring_by_chars).optional(1),
+    def("overlay", &[Text, Text, Int, Int], Gives::Text, overlay).optional(1),
+    def("starts_with", &[Text, Text], Gives::Bool, starts_with).total(),
+    def("ends_with", &[Text, Text], Gives::Bool, ends_with).total(),
+    def("contains", &[Text, Text], Gives::Bool, contains_text).total(),
+    def("ascii", &[Text], Gives::Int, first_code_point).total(),
+    def("chr", &[Int], Gives::Text, chr),
+    def("to_hex", &[Short], Gives::Text, short_to_hex).total(),
+    def("to_hex", &[Int], Gives::Text, long_to_hex).total(),
+    def("levenshtein", &[Text, Text], Gives::Int, levenshtein),
+    def("substr_index", &[Text, Text, Int], Gives::Text, substr_index).total(),
+    def("substring_index", &[Text, Text, Int], Gives::Text, substr_index).total(),
+    def("find_in_set", &[Text, Text], Gives::Int, find_in_set).total(),
+    def("herald_cut", &[Text, Int], Gives::Text, cut_chars).total(),
 ];
 
 /// The lines of the reference pages about these functions.
@@ -168,14 +128,19 @@ pub(super) fn check_growth(length: usize, from: usize) -> Result<(), String> {
     }
 }
 
-/// Truncates to the first `length` characters, as a cast to `VARCHAR(length)` does.
-pub(super) fn truncate_chars(text: &str, length: i64) -> &str {
-    &text[..byte_offset(text, usize::try_from(length).unwrap_or(0))]
+/// Cuts to a number of characters, as a cast to `VARCHAR(length)` does.
+fn cut_chars(v: &[Value<'_>]) -> Answer {
+    let text = v[0].text();
+    Ok(text[..byte_offset(text, usize::try_from(v[1].int()).unwrap_or(0))].into())
 }
 
-/// Converts `text` to lower case, character by character as in PostgreSQL.
-pub(super) fn to_lower(text: &str) -> String {
-    text.chars().map(lower).collect()
+fn to_upper(v: &[Value<'_>]) -> Answer {
+    Ok(v[0].text().chars().map(upper).collect::<String>().into())
+}
+
+/// Converts to lower case, character by character as in PostgreSQL.
+fn to_lower(v: &[Value<'_>]) -> Answer {
+    Ok(v[0].text().chars().map(lower).collect::<String>().into())
 }
 
 /// Converts a letter to lower case, if that is one character.
@@ -202,15 +167,36 @@ fn int_answer(n: usize) -> Answer {
     i64::try_from(n).map(Out::Int).map_err(|e| e.to_string())
 }
 
-fn initcap(text: &str) -> String {
+/// Returns the place of an item as functions count it: from 1, or 0 for none.
+fn place_answer(at: Option<usize>) -> Answer {
+    Ok(Out::Int(at.map_or(0, |at| at as i64 + 1)))
+}
+
+fn count_chars(v: &[Value<'_>]) -> Answer {
+    int_answer(v[0].text().chars().count())
+}
+
+fn count_bytes(v: &[Value<'_>]) -> Answer {
+    int_answer(v[0].bytes().len())
+}
+
+fn count_bits(v: &[Value<'_>]) -> Answer {
+    int_answer(v[0].bytes().len() * 8)
+}
+
+fn initcap(v: &[Value<'_>]) -> Answer {
+    let text = v[0].text();
+    let mut out = String::with_capacity(text.len());
     let mut inside = false;
-    text.chars()
-        .map(|c| {
-            let cased = if inside { lower(c) } else { upper(c) };
-            inside = c.is_alphanumeric();
-            cased
-        })
-        .collect()
+    for c in text.chars() {
+        out.push(if inside { lower(c) } else { upper(c) });
+        inside = c.is_alphanumeric();
+    }
+    Ok(out.into())
+}
+
+fn reverse(v: &[Value<'_>]) -> Answer {
+    Ok(v[0].text().chars().rev().collect::<String>().into())
 }
 
 /// Byte offset of character `n`, counted from 0; the end of the text if there are fewer.
@@ -227,17 +213,49 @@ fn from_start(text: &str, n: i64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }
 
+fn first_chars(v: &[Value<'_>]) -> Answer {
+    let (text, n) = (v[0].text(), v[1].int());
+    Ok(text[..byte_offset(text, from_start(text, n))].into())
+}
+
+fn last_chars(v: &[Value<'_>]) -> Answer {
+    let (text, n) = (v[0].text(), v[1].int());
+    // A negative number leaves out that many at the start.
+    let kept = from_start(text, n);
+    let length = text.chars().count();
+    Ok(text[byte_offset(text, length - kept.min(length))..].into())
+}
+
+fn trim_both(v: &[Value<'_>]) -> Answer {
+    Ok(trim_chars(v, true, true).into())
+}
+
+fn trim_start(v: &[Value<'_>]) -> Answer {
+    Ok(trim_chars(v, true, false).into())
+}
+
+fn trim_end(v: &[Value<'_>]) -> Answer {
+    Ok(trim_chars(v, false, true).into())
+}
+
 fn trim_chars<'a>(v: &[Value<'a>], start: bool, end: bool) -> &'a str {
     let text = v[0].text();
-    let set: Vec<char> = v.get(1).map_or(" ", |set| set.text()).chars().collect();
-    let inner = |c: char| set.contains(&c);
-    let text = if start { text.trim_start_matches(inner) } else { text };
-    if end { text.trim_end_matches(inner) } else { text }
+    let set: Vec<char> = v.get(1).map_or(" ", Value::text).chars().collect();
+    let text = if start { text.trim_start_matches(set.as_slice()) } else { text };
+    if end { text.trim_end_matches(set.as_slice()) } else { text }
+}
+
+fn pad_before(v: &[Value<'_>]) -> Answer {
+    pad_text(v, true)
+}
+
+fn pad_behind(v: &[Value<'_>]) -> Answer {
+    pad_text(v, false)
 }
 
 fn pad_text(v: &[Value<'_>], before: bool) -> Answer {
     let text = v[0].text();
-    let fill: Vec<char> = v.get(2).map_or(" ", |fill| fill.text()).chars().collect();
+    let fill: Vec<char> = v.get(2).map_or(" ", Value::text).chars().collect();
     let length = usize::try_from(v[1].int()).unwrap_or(0);
     let have = text.chars().count();
     if length <= have || fill.is_empty() {
@@ -249,13 +267,15 @@ fn pad_text(v: &[Value<'_>], before: bool) -> Answer {
     Ok(if before { padding + text } else { format!("{text}{padding}") }.into())
 }
 
-fn repeat_text(text: &str, times: i64) -> Answer {
-    let times = usize::try_from(times).unwrap_or(0);
+fn repeat_text(v: &[Value<'_>]) -> Answer {
+    let text = v[0].text();
+    let times = usize::try_from(v[1].int()).unwrap_or(0);
     check_growth(text.len().saturating_mul(times), text.len())?;
     Ok(text.repeat(times).into())
 }
 
-fn replace_all(text: &str, from: &str, to: &str) -> Answer {
+fn replace_all(v: &[Value<'_>]) -> Answer {
+    let (text, from, to) = (v[0].text(), v[1].text(), v[2].text());
     if from.is_empty() {
         return Ok(text.into());
     }
@@ -266,7 +286,8 @@ fn replace_all(text: &str, from: &str, to: &str) -> Answer {
     Ok(text.replace(from, to).into())
 }
 
-fn translate(text: &str, from: &str, to: &str) -> String {
+fn translate(v: &[Value<'_>]) -> Answer {
+    let (text, from, to) = (v[0].text(), v[1].text(), v[2].text());
     let mut by: BTreeMap<char, Option<char>> = BTreeMap::new();
     let mut to = to.chars();
     for c in from.chars() {
@@ -274,10 +295,12 @@ fn translate(text: &str, from: &str, to: &str) -> String {
         let into = to.next();
         by.entry(c).or_insert(into);
     }
-    text.chars().filter_map(|c| by.get(&c).copied().unwrap_or(Some(c))).collect()
+    let translated: String = text.chars().filter_map(|c| by.get(&c).copied().unwrap_or(Some(c))).collect();
+    Ok(translated.into())
 }
 
-fn split_part(text: &str, by: &str, field: i64) -> Answer {
+fn split_part(v: &[Value<'_>]) -> Answer {
+    let (text, by, field) = (v[0].text(), v[1].text(), v[2].int());
     if field == 0 {
         return Err("field position must not be zero".to_owned());
     }
@@ -293,8 +316,41 @@ fn split_part(text: &str, by: &str, field: i64) -> Answer {
     Ok(found.unwrap_or("").into())
 }
 
-fn find_position(text: &str, part: &str) -> Answer {
-    Ok(Out::Int(text.find(part).map_or(0, |at| text[..at].chars().count() as i64 + 1)))
+fn find_position(v: &[Value<'_>]) -> Answer {
+    let text = v[0].text();
+    place_answer(text.find(v[1].text()).map(|at| text[..at].chars().count()))
+}
+
+fn find_in_set(v: &[Value<'_>]) -> Answer {
+    let (item, list) = (v[0].text(), v[1].text());
+    if list.is_empty() {
+        return Ok(Out::Int(0));
+    }
+    place_answer(list.split(',').position(|other| other == item))
+}
+
+fn starts_with(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Bool(v[0].text().starts_with(v[1].text())))
+}
+
+fn ends_with(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Bool(v[0].text().ends_with(v[1].text())))
+}
+
+fn contains_text(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Bool(v[0].text().contains(v[1].text())))
+}
+
+fn first_code_point(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Int(i64::from(v[0].text().chars().next().map_or(0, u32::from))))
+}
+
+fn short_to_hex(v: &[Value<'_>]) -> Answer {
+    Ok(format!("{:x}", v[0].int() as i32).into())
+}
+
+fn long_to_hex(v: &[Value<'_>]) -> Answer {
+    Ok(format!("{:x}", v[0].int()).into())
 }
 
 /// Range of the items from `start` (from 1) on, `length` of them if given; as indexes from 0, end exclusive.
@@ -327,7 +383,8 @@ fn overlay(v: &[Value<'_>]) -> Answer {
     Ok(format!("{}{new}{}", &text[..byte_offset(text, before)], &text[byte_offset(text, after)..]).into())
 }
 
-fn chr(code: i64) -> Answer {
+fn chr(v: &[Value<'_>]) -> Answer {
+    let code = v[0].int();
     match u32::try_from(code) {
         Err(_) if code < 0 => Err("character number must be positive".to_owned()),
         Ok(0) => Err("null character not permitted".to_owned()),
@@ -342,8 +399,8 @@ fn chr(code: i64) -> Answer {
 /// Most characters of an argument of [`levenshtein`], as in PostgreSQL's module.
 const MAX_LEVENSHTEIN_CHARS: usize = 255;
 
-fn levenshtein(a: &str, b: &str) -> Answer {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+fn levenshtein(v: &[Value<'_>]) -> Answer {
+    let (a, b): (Vec<char>, Vec<char>) = (v[0].text().chars().collect(), v[1].text().chars().collect());
     if a.len() > MAX_LEVENSHTEIN_CHARS || b.len() > MAX_LEVENSHTEIN_CHARS {
         return Err(format!(
             "levenshtein argument exceeds maximum length of {MAX_LEVENSHTEIN_CHARS} characters"
@@ -361,13 +418,15 @@ fn levenshtein(a: &str, b: &str) -> Answer {
 }
 
 /// Text before separator number `n`; behind that separator, counted from the end, if `n` is negative.
-fn substr_index<'a>(text: &'a str, by: &str, n: i64) -> &'a str {
+fn substr_index(v: &[Value<'_>]) -> Answer {
+    let (text, by, n) = (v[0].text(), v[1].text(), v[2].int());
     if n == 0 || by.is_empty() {
-        return "";
+        return Ok("".into());
     }
     let at = usize::try_from(n.unsigned_abs() - 1).unwrap_or(usize::MAX);
-    match n > 0 {
+    let part = match n > 0 {
         true => text.match_indices(by).nth(at).map_or(text, |(at, _)| &text[..at]),
         false => text.rmatch_indices(by).nth(at).map_or(text, |(at, by)| &text[at + by.len()..]),
-    }
+    };
+    Ok(part.into())
 }

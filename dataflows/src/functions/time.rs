@@ -81,15 +81,15 @@ pub(crate) const ABOUT: &[About] = &[
 /// Returns these functions.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = vec![
-        checked_function("extract", &[], part::EXTRACT, Some(part::CHECK_EXTRACT)),
-        checked_function("date_part", &["datepart"], part::DATE_PART, Some(part::CHECK_PART)),
-        checked_function("date_trunc", &["datetrunc"], trunc::DATE_TRUNC, Some(trunc::CHECK_TRUNC)),
-        checked_function("date_bin", &[], trunc::DATE_BIN, Some(trunc::CHECK_BIN)),
-        checked_function("timezone", &[], make::TIMEZONE, Some(make::CHECK_ZONE)),
+        checked_function("extract", &[], part::EXTRACT, Some(part::check_extract)),
+        checked_function("date_part", &["datepart"], part::DATE_PART, Some(part::check_part)),
+        checked_function("date_trunc", &["datetrunc"], trunc::DATE_TRUNC, Some(trunc::check_trunc)),
+        checked_function("date_bin", &[], trunc::DATE_BIN, Some(trunc::check_bin)),
+        checked_function("timezone", &[], make::TIMEZONE, Some(make::check_zone)),
         checked_function("to_char", &[], pattern::TO_CHAR, None),
-        checked_function("timestampdiff", &[], apart::TIMESTAMPDIFF, Some(apart::CHECK_WHOLE)),
-        checked_function("datediff", &["date_diff"], apart::DATEDIFF, Some(apart::CHECK_BEGUN)),
-        checked_function("timestamp_trunc", &[], apart::TIMESTAMP_TRUNC, Some(apart::CHECK_TRUNCATED)),
+        checked_function("timestampdiff", &[], apart::TIMESTAMPDIFF, Some(apart::check_whole)),
+        checked_function("datediff", &["date_diff"], apart::DATEDIFF, Some(apart::check_begun)),
+        checked_function("timestamp_trunc", &[], apart::TIMESTAMP_TRUNC, Some(apart::check_truncated)),
         function("age", span::AGE),
         function("isfinite", make::ISFINITE),
         function("justify_days", span::JUSTIFY_DAYS),

@@ -2,7 +2,23 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+
+/// Returns true for the types of texts.
+pub(crate) fn is_text(of: &DataType) -> bool {
+    matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Returns a nullable field of a type, without a name.
+pub(crate) fn unnamed_field(of: &DataType) -> FieldRef {
+    Arc::new(Field::new("", of.clone(), true))
+}
+
+/// Returns the SQL names of types, with commas between them.
+pub(crate) fn list_types(types: &[DataType]) -> String {
+    let names: Vec<String> = types.iter().map(|of| schemas::sql_type(&unnamed_field(of))).collect();
+    names.join(", ")
+}
 
 /// Returns Herald's column type for a value of type `of`; None where there is none.
 pub(crate) fn herald_type(of: &DataType) -> Option<DataType> {
@@ -39,9 +55,12 @@ pub(crate) fn herald_type(of: &DataType) -> Option<DataType> {
             T::List(Arc::new(Field::new("item", item, true)))
         }
         T::Struct(fields) => {
-            let of_field =
-                |f: &Arc<Field>| Some(f.as_ref().clone().with_data_type(herald_type(f.data_type())?));
-            T::Struct(fields.iter().map(of_field).collect::<Option<Vec<_>>>()?.into())
+            let mut converted = Vec::with_capacity(fields.len());
+            for field in fields {
+                let of = herald_type(field.data_type())?;
+                converted.push(field.as_ref().clone().with_data_type(of));
+            }
+            T::Struct(converted.into())
         }
         _ => return None,
     })

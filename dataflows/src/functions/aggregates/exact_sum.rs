@@ -14,9 +14,11 @@ use datafusion_expr::Accumulator;
 /// Returns a sum of type `of`, which counts each value once if `distinct`; None where the type has no bounds
 /// to check.
 pub(crate) fn checked_sum(of: &DataType, distinct: bool) -> Option<Box<dyn Accumulator>> {
-    let exact = matches!(of, DataType::Int64 | DataType::Decimal128(..));
-    let sum = CheckedSum { of: of.clone(), total: i256::ZERO, count: 0, seen: distinct.then(BTreeMap::new) };
-    exact.then(|| Box::new(sum) as Box<dyn Accumulator>)
+    if !matches!(of, DataType::Int64 | DataType::Decimal128(..)) {
+        return None;
+    }
+    let seen = distinct.then(BTreeMap::new);
+    Some(Box::new(CheckedSum { of: of.clone(), total: i256::ZERO, count: 0, seen }))
 }
 
 /// The values of one group, or of a frame.
@@ -34,9 +36,13 @@ impl CheckedSum {
     fn for_each_value(&mut self, values: &[ArrayRef], change: fn(&mut CheckedSum, i128)) -> Result<()> {
         let Some(values) = values.first() else { return internal_err!("no values came") };
         if let Some(whole) = values.as_primitive_opt::<Int64Type>() {
-            whole.iter().flatten().for_each(|value| change(self, i128::from(value)));
+            for value in whole.iter().flatten() {
+                change(self, i128::from(value));
+            }
         } else if let Some(decimals) = values.as_primitive_opt::<Decimal128Type>() {
-            decimals.iter().flatten().for_each(|value| change(self, value));
+            for value in decimals.iter().flatten() {
+                change(self, value);
+            }
         } else {
             return internal_err!("{} came to a sum of {}", values.data_type(), self.of);
         }

@@ -43,8 +43,10 @@ struct SumOrAverage {
 impl SumOrAverage {
     /// Returns a `sum` that fails beyond its type; None for `avg` and for types without bounds to check.
     fn checked_accumulator(&self, args: &AccumulatorArgs<'_>) -> Option<Box<dyn Accumulator>> {
-        let sum = self.name() == "sum";
-        sum.then(|| exact_sum::checked_sum(args.return_field.data_type(), args.is_distinct)).flatten()
+        if self.name() != "sum" {
+            return None;
+        }
+        exact_sum::checked_sum(args.return_field.data_type(), args.is_distinct)
     }
 }
 
@@ -111,7 +113,7 @@ struct Spans {
 
 impl Accumulator for Spans {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let Some(spans) = values.first().and_then(|v| v.as_primitive_opt::<IntervalMonthDayNanoType>())
+        let Some(spans) = values.first().and_then(AsArray::as_primitive_opt::<IntervalMonthDayNanoType>)
         else {
             return internal_err!("no intervals came");
         };

@@ -49,8 +49,7 @@ impl AggregateUDFImpl for Percentile {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let constant = args.exprs.get(1).and_then(|e| e.downcast_ref::<Literal>()).map(Literal::value);
-        match constant {
+        match constant_share(&args) {
             Some(ScalarValue::Float64(Some(share))) if (0.0..=1.0).contains(share) => {
                 let of = args.return_field.data_type().clone();
                 Ok(Box::new(PercentileValues { share: *share, of, ordered: true, values: vec![] }))
@@ -58,6 +57,12 @@ impl AggregateUDFImpl for Percentile {
             _ => plan_err!("the percentile of '{}' must be a constant from 0 to 1", self.name()),
         }
     }
+}
+
+/// Returns the second argument of a percentile, if it is constant.
+pub(super) fn constant_share<'a>(args: &AccumulatorArgs<'a>) -> Option<&'a ScalarValue> {
+    let literal = args.exprs.get(1)?.downcast_ref::<Literal>()?;
+    Some(literal.value())
 }
 
 /// Returns the median, with the name and the types of `of`: of floats it is the percentile at 0.5.

@@ -12,7 +12,8 @@ use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue, internal_err, plan_err};
 use datafusion_expr::function::AccumulatorArgs;
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
-use datafusion_physical_expr::expressions::Literal;
+
+use super::percentile::constant_share;
 
 /// The most frequent value, the first of several.
 pub(crate) const MODE: &str = "mode";
@@ -25,17 +26,18 @@ pub(crate) const ARG_MAX: &str = "arg_max";
 
 /// Returns these aggregates.
 pub(crate) fn picking_aggregates() -> Vec<Arc<AggregateUDF>> {
-    let pick = |name, takes, aliases: &[&str]| {
-        let signature = Signature::any(takes, Volatility::Immutable);
-        let aliases = aliases.iter().map(ToString::to_string).collect();
-        Arc::new(AggregateUDF::from(Pick { name, aliases, signature }))
-    };
     vec![
         pick(MODE, 1, &[]),
         pick(PERCENTILE_DISC, 2, &["quantile_disc"]),
         pick(ARG_MIN, 2, &["min_by"]),
         pick(ARG_MAX, 2, &["max_by"]),
     ]
+}
+
+fn pick(name: &'static str, takes: usize, aliases: &[&str]) -> Arc<AggregateUDF> {
+    let signature = Signature::any(takes, Volatility::Immutable);
+    let aliases = aliases.iter().map(ToString::to_string).collect();
+    Arc::new(AggregateUDF::from(Pick { name, aliases, signature }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -74,10 +76,8 @@ impl AggregateUDFImpl for Pick {
         match self.name {
             MODE => Ok(Box::new(PickValues { of, share: None, values: vec![] })),
             PERCENTILE_DISC => {
-                let constant =
-                    args.exprs.get(1).and_then(|e| e.downcast_ref::<Literal>()).map(Literal::value);
-                let share = constant.and_then(|share| share.cast_to(&DataType::Float64).ok());
-                match share {
+                let share = constant_share(&args);
+                match share.and_then(|share| share.cast_to(&DataType::Float64).ok()) {
                     Some(ScalarValue::Float64(Some(share))) if (0.0..=1.0).contains(&share) => {
                         Ok(Box::new(PickValues { of, share: Some(share), values: vec![] }))
                     }

@@ -13,6 +13,7 @@ use datafusion_common::Result;
 use super::bool_per_row;
 use crate::functions::eval::about::{About, about};
 use crate::functions::eval::own::{Def, Gives, Kind, batch};
+use crate::functions::eval::value::canonical_double;
 
 use Kind::{Item, Items as Array_};
 
@@ -22,19 +23,15 @@ pub(in crate::functions) const TABLE: &[Def] = &[
     batch("array_contains", &[Array_, Item], Gives::Bool, has_item).total(),
     batch("list_has", &[Array_, Item], Gives::Bool, has_item).total(),
     batch("list_contains", &[Array_, Item], Gives::Bool, has_item).total(),
-    batch("array_has_all", &[Array_, Array_], Gives::Bool, |a, _| has_all_items(a)).total(),
-    batch("list_has_all", &[Array_, Array_], Gives::Bool, |a, _| has_all_items(a)).total(),
-    batch("array_has_any", &[Array_, Array_], Gives::Bool, |a, _| has_any_item(a)).total(),
-    batch("list_has_any", &[Array_, Array_], Gives::Bool, |a, _| has_any_item(a)).total(),
-    batch("arrays_overlap", &[Array_, Array_], Gives::Bool, |a, _| has_any_item(a)).total(),
-    batch("herald_array_lt", &[Array_, Array_], Gives::Bool, |a, _| compare_lists(a, Ordering::is_lt))
-        .total(),
-    batch("herald_array_le", &[Array_, Array_], Gives::Bool, |a, _| compare_lists(a, Ordering::is_le))
-        .total(),
-    batch("herald_array_gt", &[Array_, Array_], Gives::Bool, |a, _| compare_lists(a, Ordering::is_gt))
-        .total(),
-    batch("herald_array_ge", &[Array_, Array_], Gives::Bool, |a, _| compare_lists(a, Ordering::is_ge))
-        .total(),
+    batch("array_has_all", &[Array_, Array_], Gives::Bool, has_all_items).total(),
+    batch("list_has_all", &[Array_, Array_], Gives::Bool, has_all_items).total(),
+    batch("array_has_any", &[Array_, Array_], Gives::Bool, has_any_item).total(),
+    batch("list_has_any", &[Array_, Array_], Gives::Bool, has_any_item).total(),
+    batch("arrays_overlap", &[Array_, Array_], Gives::Bool, has_any_item).total(),
+    batch("herald_array_lt", &[Array_, Array_], Gives::Bool, list_lt).total(),
+    batch("herald_array_le", &[Array_, Array_], Gives::Bool, list_le).total(),
+    batch("herald_array_gt", &[Array_, Array_], Gives::Bool, list_gt).total(),
+    batch("herald_array_ge", &[Array_, Array_], Gives::Bool, list_ge).total(),
 ];
 
 /// The lines of the reference pages about these functions.
@@ -72,15 +69,18 @@ impl ComparableValues {
 fn one_zero(values: &ArrayRef) -> ArrayRef {
     match values.data_type() {
         DataType::Float64 => {
-            let plain = |x: f64| if x.is_nan() { f64::NAN } else { x + 0.0 };
-            Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(plain))
+            Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(canonical_double))
         }
         DataType::Float32 => {
-            let plain = |x: f32| if x.is_nan() { f32::NAN } else { x + 0.0 };
-            Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(plain))
+            Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(canonical_real))
         }
         _ => Arc::clone(values),
     }
+}
+
+/// Returns zero and NaN in their canonical form; `-0.0 + 0.0` is `0.0`.
+fn canonical_real(value: f32) -> f32 {
+    if value.is_nan() { f32::NAN } else { value + 0.0 }
 }
 
 /// The items of each row's array, and a value or further items to compare them with.
@@ -112,12 +112,45 @@ impl ComparedItems {
             (a, b) => a && b,
         }
     }
+
+    /// Returns the indexes of a row's items that do not equal its value; None for a NULL array.
+    pub(super) fn unequal_items(&self, row: usize) -> Option<Vec<u32>> {
+        let kept = self.range(row)?.filter(|at| !self.equals_value(*at, row));
+        Some(kept.map(|at| at as u32).collect())
+    }
+
+    /// Returns true if a row's array has its value; None where either is NULL.
+    fn has_value(&self, row: usize) -> Option<bool> {
+        if self.other.is_null(row) {
+            return None;
+        }
+        Some(self.range(row)?.any(|at| self.equals_value(at, row)))
+    }
 }
 
 fn item_range(lists: &ArrayRef, row: usize) -> Option<Range<usize>> {
     let lists = lists.as_list::<i32>();
-    let at = |n: usize| usize::try_from(lists.value_offsets()[n]).unwrap_or(0);
-    (!lists.is_null(row)).then(|| at(row)..at(row + 1))
+    if lists.is_null(row) {
+        return None;
+    }
+    let [from, to] = [row, row + 1].map(|n| usize::try_from(lists.value_offsets()[n]).unwrap_or(0));
+    Some(from..to)
+}
+
+fn list_lt(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    compare_lists(args, Ordering::is_lt)
+}
+
+fn list_le(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    compare_lists(args, Ordering::is_le)
+}
+
+fn list_gt(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    compare_lists(args, Ordering::is_gt)
+}
+
+fn list_ge(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    compare_lists(args, Ordering::is_ge)
 }
 
 /// Compares arrays item by item: NULL sorts last, and a shorter array before a longer one that begins with
@@ -128,29 +161,23 @@ fn compare_lists(args: &[ArrayRef], is: fn(Ordering) -> bool) -> Result<ArrayRef
     let converter = RowConverter::new(vec![field])?;
     let sides = [converter.convert_columns(&args[..1])?, converter.convert_columns(&args[1..2])?];
     bool_per_row(args[0].len(), |row| {
-        let known = !args[0].is_null(row) && !args[1].is_null(row);
-        known.then(|| is(sides[0].row(row).cmp(&sides[1].row(row))))
+        if args[0].is_null(row) || args[1].is_null(row) {
+            return None;
+        }
+        Some(is(sides[0].row(row).cmp(&sides[1].row(row))))
     })
 }
 
 fn has_item(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
     let items = ComparedItems::new(&args[0], &args[1])?;
-    bool_per_row(args[0].len(), |row| {
-        if items.other.is_null(row) {
-            return None;
-        }
-        Some(items.range(row)?.any(|at| items.equals_value(at, row)))
-    })
+    bool_per_row(args[0].len(), |row| items.has_value(row))
 }
 
 /// The index ranges of a row's items in each of two arrays; None where one is NULL.
 type Ranges = Option<(Range<usize>, Range<usize>)>;
 
-/// Prepares the items of two arrays, and a function that returns the ranges of a row in each.
-fn items_of_both(args: &[ArrayRef]) -> Result<(ComparedItems, impl Fn(usize) -> Ranges)> {
-    let items = ComparedItems::new(&args[0], args[1].as_list::<i32>().values())?;
-    let (left, right) = (Arc::clone(&args[0]), Arc::clone(&args[1]));
-    Ok((items, move |row: usize| item_range(&left, row).zip(item_range(&right, row))))
+fn ranges_of_both(args: &[ArrayRef], row: usize) -> Ranges {
+    item_range(&args[0], row).zip(item_range(&args[1], row))
 }
 
 impl ComparedItems {
@@ -160,20 +187,33 @@ impl ComparedItems {
             && !self.other.is_null(other)
             && self.items.bytes(at) == self.other.bytes(other)
     }
+
+    /// Returns true if one of the items `left` of the first array equals an item of the second.
+    fn has_other(&self, left: &Range<usize>, other: usize) -> bool {
+        left.clone().any(|at| self.equals_other(at, other))
+    }
+
+    fn has_all(&self, left: &Range<usize>, mut right: Range<usize>) -> bool {
+        right.all(|other| self.has_other(left, other))
+    }
+
+    fn has_any(&self, left: &Range<usize>, mut right: Range<usize>) -> bool {
+        right.any(|other| self.has_other(left, other))
+    }
 }
 
-fn has_all_items(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let (items, ranges) = items_of_both(args)?;
+fn has_all_items(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    let items = ComparedItems::new(&args[0], args[1].as_list::<i32>().values())?;
     bool_per_row(args[0].len(), |row| {
-        let (left, mut right) = ranges(row)?;
-        Some(right.all(|other| left.clone().any(|at| items.equals_other(at, other))))
+        let (left, right) = ranges_of_both(args, row)?;
+        Some(items.has_all(&left, right))
     })
 }
 
-fn has_any_item(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let (items, ranges) = items_of_both(args)?;
+fn has_any_item(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    let items = ComparedItems::new(&args[0], args[1].as_list::<i32>().values())?;
     bool_per_row(args[0].len(), |row| {
-        let (left, mut right) = ranges(row)?;
-        Some(right.any(|other| left.clone().any(|at| items.equals_other(at, other))))
+        let (left, right) = ranges_of_both(args, row)?;
+        Some(items.has_any(&left, right))
     })
 }

@@ -14,6 +14,8 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
+use super::value::all_scalars;
+
 /// A function that sees one row at a time.
 #[derive(Debug)]
 pub(crate) struct ByRow {
@@ -67,16 +69,12 @@ impl ScalarUDFImpl for ByRow {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
-        if args.number_rows == 0 || constant {
+        if args.number_rows == 0 || all_scalars(&args.args) {
             return self.inner.invoke_with_args(args);
         }
         let mut results = Vec::with_capacity(args.number_rows);
         for row in 0..args.number_rows {
-            let one = args.args.iter().map(|arg| match arg {
-                ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(row, 1)),
-                ColumnarValue::Scalar(scalar) => ColumnarValue::Scalar(scalar.clone()),
-            });
+            let one = args.args.iter().map(|arg| slice_row(arg, row));
             let result = self.inner.invoke_with_args(ScalarFunctionArgs {
                 args: one.collect(),
                 arg_fields: args.arg_fields.clone(),
@@ -88,5 +86,12 @@ impl ScalarUDFImpl for ByRow {
         }
         let results: Vec<&dyn Array> = results.iter().map(AsRef::as_ref).collect();
         Ok(ColumnarValue::Array(arrow::compute::concat(&results)?))
+    }
+}
+
+fn slice_row(arg: &ColumnarValue, row: usize) -> ColumnarValue {
+    match arg {
+        ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(row, 1)),
+        ColumnarValue::Scalar(scalar) => ColumnarValue::Scalar(scalar.clone()),
     }
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::{DataType, Field, TimeUnit};
-use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err};
+use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::own::Answer;
 use super::print;
-use super::value::{Out, Reader, ResultBuilder, Value};
+use super::value::{Out, Reader, ResultBuilder, Value, row_error};
 use crate::functions::number::decimal::{is_space, overflow, parse, rescale};
 use crate::functions::text::bytes;
 
@@ -33,7 +33,6 @@ pub(crate) fn cast(from: &DataType, to: &DataType) -> Option<Arc<ScalarUDF>> {
 /// Returns true if the cast of `from` to `to` is computed here.
 fn casts_here(from: &DataType, to: &DataType) -> bool {
     use DataType as T;
-    let number = |t: &T| t.is_signed_integer() || matches!(t, T::Float32 | T::Float64 | T::Decimal128(..));
     match (from, to) {
         (a, b) if a == b => false,
         (T::Int16 | T::Int32 | T::Int64, T::Float32 | T::Float64) | (T::Float32, T::Float64) => false,
@@ -41,15 +40,20 @@ fn casts_here(from: &DataType, to: &DataType) -> bool {
         (T::Utf8, T::FixedSizeBinary(16)) | (T::FixedSizeBinary(16), T::Utf8) => true,
         (T::Utf8, T::Boolean | T::Binary) | (T::Binary, T::Utf8) | (T::Boolean, T::Utf8) => true,
         (a, T::Boolean) | (T::Boolean, a) => a.is_signed_integer(),
-        (T::Utf8, b) => number(b),
+        (T::Utf8, b) => is_number(b),
         (T::List(_) | T::Date32 | T::Time64(TimeUnit::Microsecond), T::Utf8) => true,
         (T::Timestamp(TimeUnit::Microsecond, _), T::Utf8) => true,
-        (a, T::Utf8) => number(a),
+        (a, T::Utf8) => is_number(a),
         (T::List(a), T::List(b)) => {
             a.data_type() == b.data_type() || casts_here(a.data_type(), b.data_type())
         }
-        (a, b) => number(a) && number(b),
+        (a, b) => is_number(a) && is_number(b),
     }
+}
+
+/// Returns true for the types of numbers that columns have.
+fn is_number(of: &DataType) -> bool {
+    of.is_signed_integer() || matches!(of, DataType::Float32 | DataType::Float64 | DataType::Decimal128(..))
 }
 
 #[derive(Clone, Debug)]
@@ -126,7 +130,7 @@ pub(crate) fn convert_array(array: &ArrayRef, to: &DataType) -> Result<ArrayRef>
             let mut out = ResultBuilder::new(to, array.len())?;
             for row in 0..array.len() {
                 let value = convert_value(reader.value(row), &from, to);
-                out.push(value.map_err(|message| exec_datafusion_err!("{message}"))?)?;
+                out.push(value.map_err(row_error)?)?;
             }
             out.finish()
         }
@@ -172,8 +176,10 @@ fn convert_value(value: Value<'_>, from: &DataType, to: &DataType) -> Answer {
             rescale(digits, i32::from(scale), i32::from(*to)).map(Out::Decimal).ok_or_else(overflow)
         }
         (Value::Decimal(digits, scale), to) if to.is_integer() => {
-            let whole = rescale(digits, i32::from(scale), 0).and_then(|n| i64::try_from(n).ok());
-            whole.map(Out::Int).ok_or_else(|| format!("{} out of range", type_name(to)))
+            match rescale(digits, i32::from(scale), 0).map(i64::try_from) {
+                Some(Ok(whole)) => Ok(Out::Int(whole)),
+                _ => Err(format!("{} out of range", type_name(to))),
+            }
         }
         (Value::Decimal(digits, scale), to) => parse_text(&print::decimal(digits, scale), to),
         _ => Err(format!("this cannot be converted to {}", type_name(to))),
@@ -198,66 +204,82 @@ fn type_name(of: &DataType) -> &'static str {
 /// Parses text as a value of type `to`.
 fn parse_text(text: &str, to: &DataType) -> Answer {
     let trimmed = text.trim_matches(is_space);
-    let wrong = || format!("invalid input syntax for type {}: \"{text}\"", type_name(to));
     match to {
-        DataType::Boolean => parse_bool(trimmed).map(Out::Bool).ok_or_else(wrong),
+        DataType::Boolean => match parse_bool(trimmed) {
+            Some(value) => Ok(Out::Bool(value)),
+            None => Err(invalid_syntax(text, to)),
+        },
         DataType::Binary => bytes::parse(text).map(Out::Bytes),
         DataType::FixedSizeBinary(16) => match schemas::types::uuid::parse(text) {
             Some(value) => Ok(Out::Bytes(value.to_vec())),
-            None => Err(wrong()),
+            None => Err(invalid_syntax(text, to)),
         },
         DataType::Decimal128(_, scale) => parse(text, *scale).map(Out::Decimal),
         DataType::Float32 | DataType::Float64 => parse_float(trimmed, to, text),
-        _ => {
-            let digits = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
-            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(wrong());
-            }
-            let beyond = || format!("value \"{text}\" is out of range for type {}", type_name(to));
-            let n: i64 = trimmed.parse().map_err(|_| beyond())?;
-            let fits = match to {
-                DataType::Int16 => i16::try_from(n).is_ok(),
-                DataType::Int32 => i32::try_from(n).is_ok(),
-                _ => true,
-            };
-            if fits { Ok(Out::Int(n)) } else { Err(beyond()) }
-        }
+        _ => parse_integer(trimmed, to, text),
+    }
+}
+
+/// Returns PostgreSQL's error message for text that is no value of type `to`.
+fn invalid_syntax(text: &str, to: &DataType) -> String {
+    format!("invalid input syntax for type {}: \"{text}\"", type_name(to))
+}
+
+fn parse_integer(trimmed: &str, to: &DataType, text: &str) -> Answer {
+    let digits = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
+    if digits.is_empty() || !digits.as_bytes().iter().all(u8::is_ascii_digit) {
+        return Err(invalid_syntax(text, to));
+    }
+    match trimmed.parse::<i64>() {
+        Ok(n) if fits_integer(n, to) => Ok(Out::Int(n)),
+        _ => Err(format!("value \"{text}\" is out of range for type {}", type_name(to))),
+    }
+}
+
+fn fits_integer(n: i64, to: &DataType) -> bool {
+    match to {
+        DataType::Int16 => i16::try_from(n).is_ok(),
+        DataType::Int32 => i32::try_from(n).is_ok(),
+        _ => true,
     }
 }
 
 fn parse_bool(text: &str) -> Option<bool> {
     let text = text.to_ascii_lowercase();
-    let begins = |word: &str| !text.is_empty() && word.starts_with(&text);
     match text.as_str() {
         "1" | "on" => Some(true),
         "0" | "of" | "off" => Some(false),
-        _ if begins("true") || begins("yes") => Some(true),
-        _ if begins("false") || begins("no") => Some(false),
+        text if begins_word(text, "true") || begins_word(text, "yes") => Some(true),
+        text if begins_word(text, "false") || begins_word(text, "no") => Some(false),
         _ => None,
     }
 }
 
+/// Returns true if `text` is `word` or the beginning of it.
+fn begins_word(text: &str, word: &str) -> bool {
+    !text.is_empty() && word.starts_with(text)
+}
+
 fn parse_float(trimmed: &str, to: &DataType, text: &str) -> Answer {
-    let wrong = || format!("invalid input syntax for type {}: \"{text}\"", type_name(to));
     let lower = trimmed.to_ascii_lowercase();
     let unsigned = lower.strip_prefix(['+', '-']).unwrap_or(&lower);
     if ["inf", "infinity", "nan"].contains(&unsigned) {
-        return lower.parse().map(Out::Double).map_err(|_| wrong());
+        return lower.parse().map(Out::Double).map_err(|_| invalid_syntax(text, to));
     }
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return Err(wrong());
+        return Err(invalid_syntax(text, to));
     }
-    let beyond = || format!("\"{trimmed}\" is out of range for type {}", type_name(to));
     // Parse at the target's width at once: rounding twice could give a neighbouring number.
-    let value: f64 = match to {
-        DataType::Float32 => f64::from(lower.parse::<f32>().map_err(|_| wrong())?),
-        _ => lower.parse().map_err(|_| wrong())?,
+    let parsed = match to {
+        DataType::Float32 => lower.parse::<f32>().map(f64::from),
+        _ => lower.parse::<f64>(),
     };
+    let Ok(value) = parsed else { return Err(invalid_syntax(text, to)) };
     let mantissa = unsigned.split('e').next().unwrap_or_default();
     // A result of zero from digits other than zero is an underflow.
     let lost = value == 0.0 && mantissa.bytes().any(|b| (b'1'..=b'9').contains(&b));
     match value.is_infinite() || lost {
-        true => Err(beyond()),
+        true => Err(format!("\"{trimmed}\" is out of range for type {}", type_name(to))),
         false => Ok(Out::Double(value)),
     }
 }

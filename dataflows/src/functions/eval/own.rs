@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion_common::{Result, ScalarValue, exec_datafusion_err, plan_err};
+use datafusion_common::{Result, ScalarValue, plan_err};
 use datafusion_expr::type_coercion::binary::type_union_resolution;
 use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::value::{Out, Reader, ResultBuilder, Value, as_type};
+use super::value::{Out, Reader, ResultBuilder, Value, all_scalars, as_type, row_error, scalar_text};
+use crate::functions::types::{herald_type, is_text, list_types};
 
 /// Kinds of arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,26 @@ impl Kind {
             Kind::Any => ("any", DataType::Utf8),
         }
     }
+
+    /// Returns the word of the reference pages for such arguments.
+    fn page_word(self) -> &'static str {
+        self.example().0
+    }
+
+    /// Returns the word of error messages for such arguments.
+    fn message_word(self) -> &'static str {
+        match self {
+            Kind::Text => "VARCHAR",
+            Kind::Short | Kind::Int | Kind::Same => "INT",
+            Kind::Decimal => "DECIMAL",
+            Kind::Real => "REAL",
+            Kind::Double => "DOUBLE",
+            Kind::Bytes => "BYTEA",
+            Kind::List | Kind::Items => "an array",
+            Kind::Item => "an item",
+            Kind::Any => "anything",
+        }
+    }
 }
 
 /// Types of results.
@@ -84,8 +105,12 @@ pub(crate) enum Gives {
     Bool,
     /// BYTEA.
     Bytes,
+    /// DECIMAL of this precision and scale.
+    Decimal(u8, i8),
     /// VARCHAR[].
     Texts,
+    /// INT[].
+    Ints,
     /// The type of the argument at this place, after conversion.
     Like(usize),
     /// Computed from the arguments' types after conversion.
@@ -97,11 +122,42 @@ pub(crate) enum Gives {
 /// One row's result, or the message of its error.
 pub(crate) type Answer = std::result::Result<Out, String>;
 
+/// The computation of one row.
+#[derive(Clone, Copy)]
+pub(crate) enum RowFunction {
+    /// From the values.
+    Values(fn(&[Value<'_>]) -> Answer),
+    /// From the values and the type of the result.
+    Typed(fn(&[Value<'_>], &DataType) -> Answer),
+    /// From one number.
+    Double(fn(f64) -> f64),
+    /// From one number of a domain, which is checked first.
+    Within(DomainCheck, fn(f64) -> f64),
+}
+
+impl RowFunction {
+    fn compute(self, values: &[Value<'_>], gives: &DataType) -> Answer {
+        match self {
+            RowFunction::Values(run) => run(values),
+            RowFunction::Typed(run) => run(values, gives),
+            RowFunction::Double(run) => Ok(Out::Double(run(values[0].double()))),
+            RowFunction::Within(check, run) => {
+                let x = values[0].double();
+                check(x)?;
+                Ok(Out::Double(run(x)))
+            }
+        }
+    }
+}
+
+/// Refuses a number that is outside a function's domain, by an error message.
+pub(crate) type DomainCheck = fn(f64) -> std::result::Result<(), String>;
+
 /// The computation of results.
 #[derive(Clone, Copy)]
 pub(crate) enum Run {
-    /// Row by row; the type is the result's.
-    Row(fn(&[Value<'_>], &DataType) -> Answer),
+    /// Row by row.
+    Row(RowFunction),
     /// Over arrays of one length. The function itself must not let rows depend on each other.
     Batch(fn(&[ArrayRef], &DataType) -> Result<ArrayRef>),
 }
@@ -123,14 +179,39 @@ pub(crate) struct Def {
 /// Checks constant arguments while a query is planned.
 pub(crate) type ConstantCheck = fn(&[Option<&ScalarValue>]) -> std::result::Result<(), String>;
 
-/// Defines a function computed row by row.
+/// Defines a function computed row by row from its values.
 pub(crate) const fn def(
+    name: &'static str,
+    takes: &'static [Kind],
+    gives: Gives,
+    run: fn(&[Value<'_>]) -> Answer,
+) -> Def {
+    define(name, takes, gives, Run::Row(RowFunction::Values(run)))
+}
+
+/// Defines a function computed row by row from its values and the type of its result.
+pub(crate) const fn typed(
     name: &'static str,
     takes: &'static [Kind],
     gives: Gives,
     run: fn(&[Value<'_>], &DataType) -> Answer,
 ) -> Def {
-    define(name, takes, gives, Run::Row(run))
+    define(name, takes, gives, Run::Row(RowFunction::Typed(run)))
+}
+
+/// Defines a function of one number, computed as DOUBLE.
+pub(crate) const fn double(
+    name: &'static str,
+    takes: &'static [Kind],
+    gives: Gives,
+    run: fn(f64) -> f64,
+) -> Def {
+    define(name, takes, gives, Run::Row(RowFunction::Double(run)))
+}
+
+/// Defines a function of a DOUBLE that is in the domain which `check` tests.
+pub(crate) const fn double_within(name: &'static str, check: DomainCheck, run: fn(f64) -> f64) -> Def {
+    define(name, &[Kind::Double], Gives::Double, Run::Row(RowFunction::Within(check, run)))
 }
 
 /// Defines a function computed over arrays; it receives NULL arguments.
@@ -182,45 +263,44 @@ impl Def {
         if given.len() < self.least || (given.len() > self.takes.len() && self.rest.is_none()) {
             return None;
         }
-        let of = |at: usize| self.kind_at(at);
-        let widest = given
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| of(*at) == Some(Kind::Same))
-            .filter_map(|(_, t)| signed_integer(t))
-            .max_by_key(|t| t.primitive_width());
+        let widest = self.widest_integer(given);
         let item = self.common_item(given)?;
-        let taken = given.iter().enumerate().map(|(at, t)| match of(at)? {
-            Kind::Items if t.is_null() => Some(list_of(item.clone())),
-            Kind::Items => matches!(t, DataType::List(_)).then(|| list_of(item.clone())),
-            Kind::Item => Some(item.clone()),
-            kind => coerced_type(kind, t, widest.as_ref()),
-        });
-        taken.collect()
+        let mut taken = Vec::with_capacity(given.len());
+        for (at, t) in given.iter().enumerate() {
+            taken.push(match self.kind_at(at)? {
+                Kind::Items if t.is_null() || matches!(t, DataType::List(_)) => list_of(item.clone()),
+                Kind::Items => return None,
+                Kind::Item => item.clone(),
+                kind => coerced_type(kind, t, widest.as_ref())?,
+            });
+        }
+        Some(taken)
+    }
+
+    /// Returns the widest type of the integers that are all read as one; None where there are none.
+    fn widest_integer(&self, given: &[DataType]) -> Option<DataType> {
+        let same = given.iter().enumerate().filter(|(at, _)| self.kind_at(*at) == Some(Kind::Same));
+        same.filter_map(|(_, t)| signed_integer(t)).max_by_key(DataType::primitive_width)
     }
 
     /// Returns the common type of the items among the arguments; None where they have none.
     fn common_item(&self, given: &[DataType]) -> Option<DataType> {
-        let items = given.iter().enumerate().filter_map(|(at, t)| match (self.kind_at(at)?, t) {
-            (Kind::Items, DataType::List(item)) => Some(item.data_type()),
-            (Kind::Item, t) => Some(t),
-            _ => None,
-        });
         let mut common = DataType::Null;
-        for item in items {
+        for (at, t) in given.iter().enumerate() {
+            let item = match (self.kind_at(at), t) {
+                (Some(Kind::Items), DataType::List(item)) => item.data_type(),
+                (Some(Kind::Item), t) => t,
+                _ => continue,
+            };
             common = match (&common, item) {
                 (DataType::Null, t) => t.clone(),
                 (c, t) if c == t || t.is_null() => continue,
                 (c, t) if c.is_numeric() && t.is_numeric() => type_union_resolution(&[c.clone(), t.clone()])?,
-                (c, t)
-                    if crate::functions::types::herald_type(c) == crate::functions::types::herald_type(t) =>
-                {
-                    continue;
-                }
+                (c, t) if herald_type(c) == herald_type(t) => continue,
                 _ => return None,
             };
         }
-        crate::functions::types::herald_type(&common)
+        herald_type(&common)
     }
 
     fn result_type(&self, args: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
@@ -231,7 +311,9 @@ impl Def {
             Gives::Double => DataType::Float64,
             Gives::Bool => DataType::Boolean,
             Gives::Bytes => DataType::Binary,
+            Gives::Decimal(precision, scale) => DataType::Decimal128(precision, scale),
             Gives::Texts => list_of(DataType::Utf8),
+            Gives::Ints => list_of(DataType::Int32),
             Gives::Like(at) => args.get(at).cloned().unwrap_or(DataType::Null),
             Gives::By(of) => of(args)?,
             Gives::With(of) => of(args, constants)?,
@@ -240,7 +322,7 @@ impl Def {
 
     /// Returns the words of the arguments, those that may be left out in brackets.
     fn argument_words(&self, word: impl Fn(Kind) -> &'static str) -> Vec<String> {
-        let mut words: Vec<String> = self.takes.iter().map(|kind| word(*kind).to_owned()).collect();
+        let mut words: Vec<String> = self.takes.iter().copied().map(word).map(str::to_owned).collect();
         for optional in &mut words[self.least..] {
             *optional = format!("[{optional}]");
         }
@@ -248,34 +330,25 @@ impl Def {
     }
 
     fn describe_arguments(&self) -> String {
-        let word = |kind: Kind| match kind {
-            Kind::Text => "VARCHAR",
-            Kind::Short | Kind::Int | Kind::Same => "INT",
-            Kind::Decimal => "DECIMAL",
-            Kind::Real => "REAL",
-            Kind::Double => "DOUBLE",
-            Kind::Bytes => "BYTEA",
-            Kind::List | Kind::Items => "an array",
-            Kind::Item => "an item",
-            Kind::Any => "anything",
-        };
-        let mut words = self.argument_words(word);
-        words.extend(self.rest.map(|kind| format!("{} ...", word(kind))));
+        let mut words = self.argument_words(Kind::message_word);
+        if let Some(kind) = self.rest {
+            words.push(format!("{} ...", kind.message_word()));
+        }
         format!("({})", words.join(", "))
     }
 
     /// Returns arguments and result as the reference pages show them.
     fn show_types(&self) -> (String, String) {
-        let word = |kind: Kind| kind.example().0;
-        let mut words = self.argument_words(word);
+        let mut words = self.argument_words(Kind::page_word);
         if let Some(kind) = self.rest {
-            let other = self.takes.last() != Some(&kind);
-            words.extend(other.then(|| word(kind).to_owned()));
+            if self.takes.last() != Some(&kind) {
+                words.push(kind.page_word().to_owned());
+            }
             words.push("...".to_owned());
         }
         let types: Vec<DataType> = self.takes.iter().map(|kind| kind.example().1).collect();
         let result = match (self.gives, self.result_type(&types, &[])) {
-            (Gives::Like(at), _) => self.kind_at(at).map_or("any", word).to_owned(),
+            (Gives::Like(at), _) => self.kind_at(at).map_or("any", Kind::page_word).to_owned(),
             (_, Ok(DataType::Date32)) => "T".to_owned(),
             (_, Ok(DataType::Decimal128(..))) => "DECIMAL".to_owned(),
             (_, Ok(of)) => schemas::sql_type(&Field::new("", of, true)),
@@ -290,24 +363,23 @@ impl Def {
 /// taken as anything.
 fn coerced_type(kind: Kind, given: &DataType, widest: Option<&DataType>) -> Option<DataType> {
     let none = given.is_null();
-    let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let bytes = matches!(given, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
     let list = matches!(given, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _));
     match kind {
-        Kind::Text => (text || none).then_some(DataType::Utf8),
+        Kind::Text => (is_text(given) || none).then_some(DataType::Utf8),
         Kind::Short => {
             matches!(given, DataType::Int8 | DataType::Int16 | DataType::Int32).then_some(DataType::Int32)
         }
         Kind::Int => (given.is_integer() || none).then_some(DataType::Int64),
-        Kind::Same => (given.is_integer() || none).then(|| widest.cloned().unwrap_or(DataType::Int32)),
+        Kind::Same if given.is_integer() || none => Some(widest.cloned().unwrap_or(DataType::Int32)),
         Kind::Decimal if none => Some(DataType::Decimal128(38, 0)),
         Kind::Decimal => as_decimal(given),
         Kind::Real => (*given == DataType::Float32).then_some(DataType::Float32),
         Kind::Double => (given.is_numeric() || none).then_some(DataType::Float64),
         Kind::Bytes => (bytes || none).then_some(DataType::Binary),
         Kind::List if none => Some(list_of(DataType::Utf8)),
-        Kind::List => list.then(|| crate::functions::types::herald_type(given)).flatten(),
-        Kind::Items | Kind::Item => None,
+        Kind::List if list => herald_type(given),
+        Kind::Same | Kind::List | Kind::Items | Kind::Item => None,
         Kind::Any => Some(given.clone()),
     }
 }
@@ -315,28 +387,28 @@ fn coerced_type(kind: Kind, given: &DataType, widest: Option<&DataType>) -> Opti
 /// Builds the functions that the tables define, one per name.
 pub(crate) fn functions(tables: &[&'static [Def]]) -> Vec<Arc<ScalarUDF>> {
     let mut named: BTreeMap<&'static str, Vec<&'static Def>> = BTreeMap::new();
-    for def in tables.iter().flat_map(|table| table.iter()) {
+    for def in tables.iter().copied().flatten() {
         named.entry(def.name).or_default().push(def);
     }
     let signature = Signature::user_defined(Volatility::Immutable);
-    named
-        .into_iter()
-        .map(|(name, overloads)| {
-            Arc::new(ScalarUDF::from(Own { name, overloads, signature: signature.clone() }))
-        })
-        .collect()
+    let mut functions = Vec::with_capacity(named.len());
+    for (name, overloads) in named {
+        functions.push(Arc::new(ScalarUDF::from(Own { name, overloads, signature: signature.clone() })));
+    }
+    functions
 }
 
 /// Returns the arguments and the result of each overload of a function of such tables, as the reference pages
 /// show them; None for another function.
 pub(crate) fn overloads(function: &ScalarUDF) -> Option<Vec<(String, String)>> {
     let own = function.inner().downcast_ref::<Own>()?;
-    Some(own.overloads.iter().map(|def| def.show_types()).collect())
+    Some(own.overloads.iter().copied().map(Def::show_types).collect())
 }
 
 /// Returns true if a function has a result for all arguments that it takes.
 pub(crate) fn is_total(function: &ScalarUDF) -> bool {
-    function.inner().downcast_ref::<Own>().is_some_and(|own| own.overloads.iter().all(|def| def.total))
+    let Some(own) = function.inner().downcast_ref::<Own>() else { return false };
+    own.overloads.iter().all(|def| def.total)
 }
 
 /// A function and its overloads.
@@ -370,15 +442,14 @@ impl Hash for Own {
 impl Own {
     /// Returns the overload for arguments of these types, and the types they are converted to.
     fn find_overload(&self, given: &[DataType]) -> Result<(&'static Def, Vec<DataType>)> {
-        let found = self.overloads.iter().find_map(|def| Some((*def, def.coerce_arguments(given)?)));
-        if let Some(found) = found {
-            return Ok(found);
+        for def in self.overloads.iter().copied() {
+            if let Some(types) = def.coerce_arguments(given) {
+                return Ok((def, types));
+            }
         }
-        let given: Vec<String> =
-            given.iter().map(|t| schemas::sql_type(&Field::new("", t.clone(), true))).collect();
-        let mut takes: Vec<String> = self.overloads.iter().map(|def| def.describe_arguments()).collect();
+        let mut takes: Vec<String> = self.overloads.iter().copied().map(Def::describe_arguments).collect();
         takes.dedup();
-        plan_err!("{} takes {}, not ({})", self.name, takes.join(" or "), given.join(", "))
+        plan_err!("{} takes {}, not ({})", self.name, takes.join(" or "), list_types(given))
     }
 }
 
@@ -403,7 +474,9 @@ impl ScalarUDFImpl for Own {
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
         let (def, types) = self.find_overload(&types)?;
-        if let Some(Err(message)) = def.check.map(|check| check(args.scalar_arguments)) {
+        if let Some(check) = def.check
+            && let Err(message) = check(args.scalar_arguments)
+        {
             return plan_err!("{} always fails: {message}", self.name);
         }
         Ok(Arc::new(Field::new(self.name, def.result_type(&types, args.scalar_arguments)?, true)))
@@ -416,20 +489,20 @@ impl ScalarUDFImpl for Own {
         let row = match def.run {
             Run::Row(row) => row,
             Run::Batch(batch) => {
-                let arrays = args
-                    .args
-                    .iter()
-                    .zip(&types)
-                    .map(|(a, t)| as_type(&a.to_array(args.number_rows)?, t))
-                    .collect::<Result<Vec<_>>>()?;
+                let mut arrays = Vec::with_capacity(types.len());
+                for (arg, of) in args.args.iter().zip(&types) {
+                    arrays.push(as_type(&arg.to_array(args.number_rows)?, of)?);
+                }
                 return Ok(ColumnarValue::Array(batch(&arrays, gives)?));
             }
         };
-        let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let constant = all_scalars(&args.args);
         // With constant arguments alone, one row is computed and returned as a scalar.
         let rows = if constant { 1 } else { args.number_rows };
-        let readers =
-            args.args.iter().zip(&types).map(|(arg, of)| Reader::new(arg, of)).collect::<Result<Vec<_>>>()?;
+        let mut readers = Vec::with_capacity(types.len());
+        for (arg, of) in args.args.iter().zip(&types) {
+            readers.push(Reader::new(arg, of)?);
+        }
         let array = run_rows(def, row, &readers, rows, gives)?;
         Ok(match constant {
             true => ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?),
@@ -440,7 +513,7 @@ impl ScalarUDFImpl for Own {
 
 fn run_rows(
     def: &Def,
-    run: fn(&[Value<'_>], &DataType) -> Answer,
+    run: RowFunction,
     readers: &[Reader],
     rows: usize,
     gives: &DataType,
@@ -450,14 +523,19 @@ fn run_rows(
     for row in 0..rows {
         values.clear();
         values.extend(readers.iter().map(|r| r.value(row)));
-        if def.strict && values.iter().any(|v| matches!(v, Value::Null)) {
+        if def.strict && values.iter().any(Value::is_null) {
             out.push(Out::Null)?;
             continue;
         }
-        let answer = run(&values, gives).map_err(|message| exec_datafusion_err!("{message}"))?;
+        let answer = run.compute(&values, gives).map_err(row_error)?;
         out.push(answer)?;
     }
     out.finish()
+}
+
+/// Returns the text of the constant argument at a place; None unless it is a constant text.
+pub(crate) fn constant_text<'a>(constants: &[Option<&'a ScalarValue>], at: usize) -> Option<&'a str> {
+    scalar_text(constants.get(at).copied().flatten())
 }
 
 /// Returns the signed type that an integer is read as; None for another type.

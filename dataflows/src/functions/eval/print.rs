@@ -87,7 +87,10 @@ fn laid_out(scientific: &str, limit: i32) -> String {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{mantissa}e{sign}{:02}", exponent.abs());
     }
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |m| ("-", m));
+    let (sign, mantissa) = match mantissa.strip_prefix('-') {
+        Some(mantissa) => ("-", mantissa),
+        None => ("", mantissa),
+    };
     let digits = mantissa.replace('.', "");
     if exponent < 0 {
         let zeros = "0".repeat(exponent.unsigned_abs() as usize - 1);
@@ -123,8 +126,12 @@ pub(crate) fn bytes(value: &[u8]) -> String {
 /// Writes bytes as hexadecimal digits.
 pub(crate) fn hex(value: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let pair = |b: &u8| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]];
-    value.iter().flat_map(pair).map(char::from).collect()
+    let mut text = String::with_capacity(2 * value.len());
+    for byte in value {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 fn list_text(items: &ArrayRef) -> Result<String> {
@@ -141,8 +148,11 @@ fn list_text(items: &ArrayRef) -> Result<String> {
 
 /// Returns true if an item of an array is written without quotes.
 fn needs_no_quotes(item: &str) -> bool {
-    let odd = |c: char| matches!(c, '{' | '}' | '"' | ',' | '\\') || c.is_ascii_whitespace() || c == '\u{b}';
-    !item.is_empty() && !item.contains(odd) && !item.eq_ignore_ascii_case("null")
+    !item.is_empty() && !item.contains(forces_quotes) && !item.eq_ignore_ascii_case("null")
+}
+
+fn forces_quotes(c: char) -> bool {
+    matches!(c, '{' | '}' | '"' | ',' | '\\') || c.is_ascii_whitespace() || c == '\u{b}'
 }
 
 /// Converts days since 1970-01-01 to year, month and day, in eras of 400 years that begin on March 1.

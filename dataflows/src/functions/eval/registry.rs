@@ -252,27 +252,41 @@ const ALIASES: [(&str, &str); 10] = [
 
 /// Returns the functions of `known` under their names from other databases.
 pub(crate) fn alias_functions(known: &BTreeMap<String, Arc<ScalarUDF>>) -> Vec<(String, Arc<ScalarUDF>)> {
-    let of = |(alias, name): &(&str, &str)| Some(((*alias).to_owned(), Arc::clone(known.get(*name)?)));
-    ALIASES.iter().filter_map(of).collect()
+    let mut functions = Vec::with_capacity(ALIASES.len());
+    for (alias, name) in ALIASES {
+        if let Some(function) = known.get(name) {
+            functions.push((alias.to_owned(), Arc::clone(function)));
+        }
+    }
+    functions
 }
 
 /// Returns all scalar functions of this folder; a later one replaces an earlier one of the same name.
 pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let builtin = datafusion_functions::all_default_functions();
     let nested = datafusion_functions_nested::all_default_nested_functions();
-    let is = |list: &str, f: &ScalarUDF| list.contains(&format!(" {} ", f.name()));
-    let kept = builtin.into_iter().chain(nested).filter_map(|f| match &f {
-        _ if is(KEPT, &f) => Some(f),
-        _ if is(ONE_KIND, &f) => Some(Arc::new(ScalarUDF::from(OneKind::new(f)))),
-        _ if is(BY_ROW, &f) => Some(Arc::new(ScalarUDF::from(ByRow::new(f)))),
-        _ => None,
-    });
-    kept.chain(own::functions(TABLES)).collect()
+    let mut functions = Vec::new();
+    for function in builtin.into_iter().chain(nested) {
+        if is_listed(KEPT, &function) {
+            functions.push(function);
+        } else if is_listed(ONE_KIND, &function) {
+            functions.push(Arc::new(ScalarUDF::from(OneKind::new(function))));
+        } else if is_listed(BY_ROW, &function) {
+            functions.push(Arc::new(ScalarUDF::from(ByRow::new(function))));
+        }
+    }
+    functions.extend(own::functions(TABLES));
+    functions
+}
+
+fn is_listed(list: &str, function: &ScalarUDF) -> bool {
+    list.contains(&format!(" {} ", function.name()))
 }
 
 /// Returns the advice for a call of `name`.
 pub(crate) fn find_remedy(name: &str) -> Option<&'static str> {
-    REMEDIES.iter().find(|(known, _)| *known == name).map(|(_, remedy)| *remedy)
+    let &(_, remedy) = REMEDIES.iter().find(|(known, _)| *known == name)?;
+    Some(remedy)
 }
 
 /// The definition tables of this folder.

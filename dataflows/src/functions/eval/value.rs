@@ -14,7 +14,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Float64Type, Int64Type};
-use datafusion_common::{Result, exec_datafusion_err, exec_err};
+use datafusion_common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, exec_err};
 use datafusion_expr::ColumnarValue;
 
 /// One argument of one row.
@@ -38,6 +38,11 @@ pub(crate) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// Returns true for NULL.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
     /// Returns the text; empty for another kind, which an overload's types rule out.
     pub(crate) fn text(&self) -> &'a str {
         match self {
@@ -373,19 +378,43 @@ impl ResultBuilder {
 /// When items are not of the type of `item`.
 pub(crate) fn lists(item: &FieldRef, rows: Vec<Option<ArrayRef>>) -> Result<ArrayRef> {
     let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
-    let offsets = OffsetBuffer::from_lengths(rows.iter().map(|r| r.as_ref().map_or(0, |r| r.len())));
-    let parts = rows
-        .iter()
-        .flatten()
-        .filter(|r| !r.is_empty())
-        .map(|r| as_type(r, item.data_type()))
-        .collect::<Result<Vec<_>>>()?;
+    let offsets = OffsetBuffer::from_lengths(rows.iter().map(item_count));
+    let mut parts = Vec::new();
+    for row in rows.iter().flatten() {
+        if !row.is_empty() {
+            parts.push(as_type(row, item.data_type())?);
+        }
+    }
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
     let values = match parts.is_empty() {
         true => new_empty_array(item.data_type()),
         false => arrow::compute::concat(&parts)?,
     };
     Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, Some(nulls))?))
+}
+
+fn item_count(row: &Option<ArrayRef>) -> usize {
+    row.as_ref().map_or(0, Array::len)
+}
+
+/// Returns the number of rows of the arguments of a function.
+pub(crate) fn row_count(args: &[ArrayRef]) -> usize {
+    args.first().map_or(0, Array::len)
+}
+
+/// Returns true if every argument is a constant.
+pub(crate) fn all_scalars(args: &[ColumnarValue]) -> bool {
+    args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)))
+}
+
+/// Returns the text of a constant; None unless it is a text.
+pub(crate) fn scalar_text(constant: Option<&ScalarValue>) -> Option<&str> {
+    constant?.try_as_str().flatten()
+}
+
+/// Makes the error of a row from its message.
+pub(crate) fn row_error(message: String) -> DataFusionError {
+    exec_datafusion_err!("{message}")
 }
 
 /// Fails if the texts of one batch do not fit in 2 GiB; such a batch is evaluated again row by row.
@@ -413,7 +442,7 @@ fn double_to_real(value: f64) -> Result<f32> {
 }
 
 /// Returns zero and NaN in their canonical form; `-0.0 + 0.0` is `0.0`.
-fn canonical_double(value: f64) -> f64 {
+pub(crate) fn canonical_double(value: f64) -> f64 {
     if value.is_nan() { f64::NAN } else { value + 0.0 }
 }
 

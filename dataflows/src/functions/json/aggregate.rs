@@ -15,7 +15,7 @@ use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Vo
 use schemas::types::jsonb::{self, Json};
 
 use super::build::PAIR;
-use super::call;
+use super::{call, execution_error};
 
 /// Name of the aggregate that gives an array.
 pub(crate) const ARRAY: &str = "jsonb_agg";
@@ -24,11 +24,12 @@ pub(crate) const OBJECT: &str = "jsonb_object_agg";
 
 /// Returns both aggregates.
 pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    let of = |object| {
-        let signature = Signature::variadic_any(Volatility::Immutable);
-        Arc::new(AggregateUDF::from(Gather { object, signature }))
-    };
-    vec![of(false), of(true)]
+    vec![gather_values(false), gather_values(true)]
+}
+
+fn gather_values(object: bool) -> Arc<AggregateUDF> {
+    let signature = Signature::variadic_any(Volatility::Immutable);
+    Arc::new(AggregateUDF::from(Gather { object, signature }))
 }
 
 /// Converts the arguments of a call of these aggregates to one JSONB value; leaves any other call unchanged.
@@ -90,20 +91,18 @@ struct Gathered {
 impl Gathered {
     fn text(&self) -> Result<Option<String>> {
         let Some(items) = &self.items else { return Ok(None) };
-        let wrong =
-            |error: jsonb::JsonbError| datafusion_common::DataFusionError::Execution(error.to_string());
         if !self.object {
             return Ok(Some(format!("[{}]", items.join(", "))));
         }
         let mut members = Vec::with_capacity(items.len());
         for item in items {
-            if let Json::Array(pair) = jsonb::parse(item).map_err(wrong)?
+            if let Json::Array(pair) = jsonb::parse(item).map_err(execution_error)?
                 && let Ok([Json::String(name), value]) = <[Json<'_>; 2]>::try_from(pair)
             {
                 members.push((name, value));
             }
         }
-        Json::object(members).text().map(Some).map_err(wrong)
+        Json::object(members).text().map(Some).map_err(execution_error)
     }
 }
 

@@ -30,11 +30,14 @@ enum ArgColumn {
 impl ArgColumns {
     /// Converts the arguments of `rows` rows to the kinds that `def` takes.
     pub fn new(def: &JsonDef, args: &[ColumnarValue], rows: usize) -> Result<ArgColumns> {
-        let column = |(place, arg): (usize, &ColumnarValue)| match def.argument_at(place) {
-            Some(takes) => ArgColumn::new(takes, arg, rows),
-            None => exec_err!("{} takes fewer arguments", def.name),
-        };
-        Ok(ArgColumns { columns: args.iter().enumerate().map(column).collect::<Result<_>>()? })
+        let mut columns = Vec::with_capacity(args.len());
+        for (place, arg) in args.iter().enumerate() {
+            let Some(takes) = def.argument_at(place) else {
+                return exec_err!("{} takes fewer arguments", def.name);
+            };
+            columns.push(ArgColumn::new(takes, arg, rows)?);
+        }
+        Ok(ArgColumns { columns })
     }
 
     /// Returns the values of a row; None where one is NULL.
@@ -45,10 +48,6 @@ impl ArgColumns {
 
 impl ArgColumn {
     fn new(takes: Takes, arg: &ColumnarValue, rows: usize) -> Result<ArgColumn> {
-        let texts = |array: &ArrayRef| -> Result<StringArray> {
-            let array = cast(array, &DataType::Utf8)?;
-            array.as_string_opt::<i32>().cloned().ok_or_else(|| unexpected_type(&array))
-        };
         if let (Takes::Names, ColumnarValue::Scalar(ScalarValue::Utf8(text))) = (takes, arg) {
             let names = text.as_deref().map(names_of).transpose().map_err(DataFusionError::Execution)?;
             return Ok(ArgColumn::Same(names));
@@ -58,36 +57,42 @@ impl ArgColumn {
             return Ok(ArgColumn::Null);
         }
         Ok(match (takes, array.data_type()) {
-            (Takes::Json, _) => ArgColumn::Json(texts(&array)?),
+            (Takes::Json, _) => ArgColumn::Json(text_array(&array)?),
             (Takes::Flag, DataType::Boolean) => ArgColumn::Flag(array.as_boolean().clone()),
             (Takes::Names | Takes::Step, DataType::List(_)) => ArgColumn::Names(array),
             (Takes::Number | Takes::Step, of) if of.is_integer() => {
                 let wide = cast(&array, &DataType::Int64)?;
-                ArgColumn::Number(
-                    wide.as_primitive_opt::<Int64Type>().cloned().ok_or_else(|| unexpected_type(&array))?,
-                )
+                match wide.as_primitive_opt::<Int64Type>() {
+                    Some(numbers) => ArgColumn::Number(numbers.clone()),
+                    None => return Err(unexpected_type(&array)),
+                }
             }
-            (Takes::Name | Takes::Text | Takes::Step, _) => ArgColumn::Name(texts(&array)?),
+            (Takes::Name | Takes::Text | Takes::Step, _) => ArgColumn::Name(text_array(&array)?),
             _ => return Err(unexpected_type(&array)),
         })
     }
 
     fn value_at(&self, row: usize) -> Option<Arg<'_>> {
-        match self {
-            ArgColumn::Json(array) => array.is_valid(row).then(|| Arg::Json(array.value(row))),
-            ArgColumn::Name(array) => array.is_valid(row).then(|| Arg::Name(array.value(row))),
-            ArgColumn::Number(array) => array.is_valid(row).then(|| Arg::Number(array.value(row))),
-            ArgColumn::Flag(array) => array.is_valid(row).then(|| Arg::Flag(array.value(row))),
-            ArgColumn::Same(names) => names.as_deref().map(|names| Arg::Names(Cow::Borrowed(names))),
-            ArgColumn::Names(array) => {
-                let list = array.as_list_opt::<i32>().filter(|list| list.is_valid(row))?.value(row);
+        Some(match self {
+            ArgColumn::Json(array) if array.is_valid(row) => Arg::Json(array.value(row)),
+            ArgColumn::Name(array) if array.is_valid(row) => Arg::Name(array.value(row)),
+            ArgColumn::Number(array) if array.is_valid(row) => Arg::Number(array.value(row)),
+            ArgColumn::Flag(array) if array.is_valid(row) => Arg::Flag(array.value(row)),
+            ArgColumn::Same(names) => Arg::Names(Cow::Borrowed(names.as_deref()?)),
+            ArgColumn::Names(array) if array.is_valid(row) => {
+                let list = array.as_list_opt::<i32>()?.value(row);
                 let texts = cast(&list, &DataType::Utf8).ok()?;
                 let texts = texts.as_string_opt::<i32>()?;
-                Some(Arg::Names(Cow::Owned(texts.iter().map(|text| text.map(str::to_owned)).collect())))
+                Arg::Names(Cow::Owned(texts.iter().map(|text| text.map(str::to_owned)).collect()))
             }
-            ArgColumn::Null => None,
-        }
+            _ => return None,
+        })
     }
+}
+
+fn text_array(array: &ArrayRef) -> Result<StringArray> {
+    let array = cast(array, &DataType::Utf8)?;
+    array.as_string_opt::<i32>().cloned().ok_or_else(|| unexpected_type(&array))
 }
 
 fn unexpected_type(array: &ArrayRef) -> DataFusionError {
@@ -104,7 +109,7 @@ pub(super) fn names_of(text: &str) -> std::result::Result<Vec<Option<String>>, S
     }
     let mut chars = inner.chars().peekable();
     loop {
-        while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+        while chars.next_if(char::is_ascii_whitespace).is_some() {}
         // `closed`: no quote is open. `escaped`: a backslash occurred, so the text is neither trimmed nor
         // NULL.
         let quoted = chars.next_if_eq(&'"').is_some();

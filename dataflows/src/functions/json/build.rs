@@ -22,15 +22,16 @@ use schemas::types::jsonb::{self, Json};
 use schemas::types::time;
 
 use super::out::JsonColumnBuilder;
-use super::{JsonResult, JsonType, any_arguments};
+use super::{JsonResult, JsonType, any_arguments, error_text, execution_error};
+use crate::functions::eval::print;
 
 /// Name of the function that makes an array of a name and a value for `jsonb_object_agg`.
 pub(crate) const PAIR: &str = "herald_jsonb_pair";
 
 /// Returns these functions.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
-    let of = |kind| Arc::new(ScalarUDF::from(Build { kind, signature: any_arguments() }));
-    vec![of(BuildKind::Value), of(BuildKind::Object), of(BuildKind::Array), of(BuildKind::Pair)]
+    let kinds = [BuildKind::Value, BuildKind::Object, BuildKind::Array, BuildKind::Pair];
+    kinds.map(|kind| Arc::new(ScalarUDF::from(Build { kind, signature: any_arguments() }))).into()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,8 +63,10 @@ impl Build {
         columns: &[(ArrayRef, Arc<Field>)],
         row: usize,
     ) -> Result<Option<Json<'static>>, String> {
-        let at = |(array, field): &(ArrayRef, Arc<Field>)| json_value(array, field, row).map(into_owned_json);
-        let values = columns.iter().map(at).collect::<Result<Vec<_>, _>>()?;
+        let mut values = Vec::with_capacity(columns.len());
+        for (array, field) in columns {
+            values.push(into_owned_json(json_value(array, field, row)?));
+        }
         match self.kind {
             BuildKind::Value => Ok(match columns {
                 [(array, _)] if array.is_null(row) => None,
@@ -79,9 +82,9 @@ impl Build {
                 let mut members = Vec::with_capacity(values.len() / 2);
                 let mut values = values.into_iter();
                 while let (Some(key), Some(value)) = (values.next(), values.next()) {
-                    let place = members.len() * 2 + 1;
-                    let name =
-                        member_name(key).ok_or_else(|| format!("argument {place}: key must not be null"))?;
+                    let Some(name) = member_name(key) else {
+                        return Err(format!("argument {}: key must not be null", members.len() * 2 + 1));
+                    };
                     members.push((name, value));
                 }
                 Ok(Some(Json::object(members)))
@@ -107,9 +110,11 @@ fn into_owned_json(value: Json<'_>) -> Json<'static> {
         Json::String(text) => Json::String(Cow::Owned(text.into_owned())),
         Json::Array(items) => Json::Array(items.into_iter().map(into_owned_json).collect()),
         Json::Object(members) => {
-            let member =
-                |(name, value): jsonb::Member<'_>| (Cow::Owned(name.into_owned()), into_owned_json(value));
-            Json::Object(members.into_iter().map(member).collect())
+            let mut owned: Vec<jsonb::Member<'static>> = Vec::with_capacity(members.len());
+            for (name, value) in members {
+                owned.push((Cow::Owned(name.into_owned()), into_owned_json(value)));
+            }
+            Json::Object(owned)
         }
     }
 }
@@ -129,17 +134,23 @@ fn has_form(field: &Field) -> bool {
     }
 }
 
+/// Converts a number in decimal notation to JSONB.
+fn json_number(text: &str) -> Result<Json<'static>, String> {
+    let mut room = jsonb::LENGTH_MAX;
+    let canonical = jsonb::number::canonical(text, &mut room).map_err(error_text)?;
+    Ok(Json::Number(Cow::Owned(canonical.into_owned())))
+}
+
+/// Converts a floating-point number, whose `text` has all its digits, to JSONB.
+fn json_float(value: f64, text: &str) -> Result<Json<'static>, String> {
+    match value.is_finite() {
+        true => json_number(text),
+        false => Ok(Json::String(Cow::Owned(special_float_text(value)))),
+    }
+}
+
 /// Converts the value of a row to JSONB; NULL becomes null.
 fn json_value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json<'a>, String> {
-    let number = |text: String| {
-        let mut room = jsonb::LENGTH_MAX;
-        let canonical = jsonb::number::canonical(&text, &mut room).map(Cow::into_owned);
-        canonical.map(|text| Json::Number(Cow::Owned(text))).map_err(|error| error.to_string())
-    };
-    let float_number = |finite: bool, exact: String, shown: String| match finite {
-        true => number(exact),
-        false => Ok(Json::String(Cow::Owned(shown))),
-    };
     if array.is_null(row) {
         return Ok(Json::Null);
     }
@@ -147,28 +158,26 @@ fn json_value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json
         DataType::Null => Json::Null,
         DataType::Boolean => Json::Bool(array.as_boolean().value(row)),
         of if of.is_integer() => {
-            number(array_value_to_string(array, row).map_err(|error| error.to_string())?)?
+            json_number(&array_value_to_string(array, row).map_err(|error| error.to_string())?)?
         }
         DataType::Float32 => {
             let value = array.as_primitive::<Float32Type>().value(row);
-            float_number(value.is_finite(), float::shortest_real(value), special_float_text(value.into()))?
+            json_float(value.into(), &float::shortest_real(value))?
         }
         DataType::Float64 => {
             let value = array.as_primitive::<Float64Type>().value(row);
-            float_number(value.is_finite(), float::shortest_double(value), special_float_text(value))?
+            json_float(value, &float::shortest_double(value))?
         }
-        DataType::Decimal128(..) => number(array.as_primitive::<Decimal128Type>().value_as_string(row))?,
+        DataType::Decimal128(..) => {
+            json_number(&array.as_primitive::<Decimal128Type>().value_as_string(row))?
+        }
         DataType::Utf8 if schemas::is_jsonb(field) => {
-            jsonb::parse(array.as_string::<i32>().value(row)).map_err(|error| error.to_string())?
+            jsonb::parse(array.as_string::<i32>().value(row)).map_err(error_text)?
         }
         DataType::Utf8 => json_text(array.as_string::<i32>().value(row))?,
         DataType::LargeUtf8 => json_text(array.as_string::<i64>().value(row))?,
         DataType::Utf8View => json_text(array.as_string_view().value(row))?,
-        DataType::Binary => {
-            let bytes = array.as_binary::<i32>().value(row);
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            Json::String(Cow::Owned(format!("\\x{hex}")))
-        }
+        DataType::Binary => Json::String(Cow::Owned(print::bytes(array.as_binary::<i32>().value(row)))),
         DataType::FixedSizeBinary(16) => {
             Json::String(Cow::Owned(schemas::types::uuid::text(array.as_fixed_size_binary().value(row))))
         }
@@ -179,9 +188,12 @@ fn json_value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json
         }
         DataType::List(item) => {
             let list = array.as_list::<i32>().value(row);
-            let items = (0..list.len())
-                .map(|at| json_value(&list, list_item_field(field, item), at).map(into_owned_json));
-            Json::Array(items.collect::<Result<_, _>>()?)
+            let own = list_item_field(field, item);
+            let mut items = Vec::with_capacity(list.len());
+            for at in 0..list.len() {
+                items.push(into_owned_json(json_value(&list, own, at)?));
+            }
+            Json::Array(items)
         }
         DataType::Struct(fields) => {
             let rows = array.as_struct();
@@ -189,10 +201,11 @@ fn json_value<'a>(array: &'a ArrayRef, field: &Field, row: usize) -> Result<Json
                 DataType::Struct(own) => own,
                 _ => fields,
             };
-            let member = |(column, field): (&'a ArrayRef, &FieldRef)| {
-                Ok((Cow::Owned(field.name().clone()), json_value(column, field, row)?))
-            };
-            Json::object(rows.columns().iter().zip(own).map(member).collect::<Result<Vec<_>, String>>()?)
+            let mut members: Vec<jsonb::Member<'a>> = Vec::with_capacity(own.len());
+            for (column, field) in rows.columns().iter().zip(own) {
+                members.push((Cow::Owned(field.name().clone()), json_value(column, field, row)?));
+            }
+            Json::object(members)
         }
         other => return Err(format!("{other} has no JSONB form")),
     })
@@ -311,15 +324,16 @@ impl ScalarUDFImpl for Build {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = args.number_rows;
-        let columns = args.args.iter().zip(&args.arg_fields);
-        let columns = columns.map(|(arg, field)| Ok((arg.to_array(rows)?, Arc::clone(field))));
-        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let mut columns = Vec::with_capacity(args.args.len());
+        for (arg, field) in args.args.iter().zip(&args.arg_fields) {
+            columns.push((arg.to_array(rows)?, Arc::clone(field)));
+        }
         let mut out = JsonColumnBuilder::new(JsonType::Json);
         for row in 0..rows {
-            let made = self.row_json(&columns, row).map_err(DataFusionError::Execution)?;
-            let text = made.map(|value| value.text()).transpose();
-            let text = text.map_err(|error| DataFusionError::Execution(error.to_string()))?;
-            out.push(text.map_or(JsonResult::Null, JsonResult::Text))?;
+            out.push(match self.row_json(&columns, row).map_err(DataFusionError::Execution)? {
+                Some(value) => JsonResult::Text(value.text().map_err(execution_error)?),
+                None => JsonResult::Null,
+            })?;
         }
         Ok(ColumnarValue::Array(out.finish()))
     }

@@ -3,25 +3,16 @@
 use schemas::types::jsonb::{self, Json, number};
 
 use super::search::parse_json;
-use super::{Arg, JsonDef, JsonResult, JsonType, Takes};
+use super::{Arg, JsonDef, JsonResult, JsonType, Takes, error_text};
 
 /// The definitions of these functions.
 pub(super) const FUNCTIONS: &[JsonDef] = &[
     // CAST(text AS JSONB).
-    JsonDef::new("herald_jsonb_parse", &[Takes::Name], JsonType::Json, |args| match args {
-        [Arg::Name(text)] => jsonb::canonical(text).map(JsonResult::Text).map_err(|error| error.to_string()),
-        _ => Err("a text is needed".to_owned()),
-    }),
+    JsonDef::new("herald_jsonb_parse", &[Takes::Name], JsonType::Json, parse_text),
     // CAST(jsonb AS VARCHAR).
-    JsonDef::new("herald_jsonb_print", &[Takes::Json], JsonType::Text, |args| match args {
-        [Arg::Json(text)] => Ok(JsonResult::Text((*text).to_owned())),
-        _ => Err("JSONB is needed".to_owned()),
-    }),
+    JsonDef::new("herald_jsonb_print", &[Takes::Json], JsonType::Text, print_json),
     // Restores the JSONB type of a value that lost it in planning, such as a CASE over JSONB.
-    JsonDef::new("herald_jsonb_mark", &[Takes::Text], JsonType::Json, |args| match args {
-        [Arg::Name(text)] => Ok(JsonResult::Text((*text).to_owned())),
-        _ => Err("JSONB is needed".to_owned()),
-    }),
+    JsonDef::new("herald_jsonb_mark", &[Takes::Text], JsonType::Json, mark_json),
     // CAST(jsonb AS a number type), as text: takes the type, and the digits behind the point, or -1 for all.
     JsonDef::new(
         "herald_jsonb_number",
@@ -30,14 +21,37 @@ pub(super) const FUNCTIONS: &[JsonDef] = &[
         as_number,
     ),
     // CAST(jsonb AS BOOLEAN).
-    JsonDef::new("herald_jsonb_bool", &[Takes::Json], JsonType::Flag, |args| {
-        let [value] = args else { return Err("JSONB is needed".to_owned()) };
-        match parse_json(value)? {
-            Json::Bool(value) => Ok(JsonResult::Flag(value)),
-            other => Err(cast_error(&other, "boolean")),
-        }
-    }),
+    JsonDef::new("herald_jsonb_bool", &[Takes::Json], JsonType::Flag, as_bool),
 ];
+
+fn parse_text(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    match args {
+        [Arg::Name(text)] => jsonb::canonical(text).map(JsonResult::Text).map_err(error_text),
+        _ => Err("a text is needed".to_owned()),
+    }
+}
+
+fn print_json(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    match args {
+        [Arg::Json(text)] => Ok(JsonResult::Text((*text).to_owned())),
+        _ => Err("JSONB is needed".to_owned()),
+    }
+}
+
+fn mark_json(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    match args {
+        [Arg::Name(text)] => Ok(JsonResult::Text((*text).to_owned())),
+        _ => Err("JSONB is needed".to_owned()),
+    }
+}
+
+fn as_bool(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    let [value] = args else { return Err("JSONB is needed".to_owned()) };
+    match parse_json(value)? {
+        Json::Bool(value) => Ok(JsonResult::Flag(value)),
+        other => Err(cast_error(&other, "boolean")),
+    }
+}
 
 fn as_number(args: &[Arg<'_>]) -> Result<JsonResult, String> {
     let [value, Arg::Name(target), Arg::Number(scale)] = args else {

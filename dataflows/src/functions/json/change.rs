@@ -4,20 +4,15 @@ use schemas::types::jsonb::change::{Change, at_path, concat, strip_nulls, withou
 use schemas::types::jsonb::{self, Json};
 
 use super::search::{parse_json, parse_two};
-use super::{Arg, JsonDef, JsonResult, JsonType, Takes};
+use super::{Arg, JsonDef, JsonResult, JsonType, Takes, error_text};
 
 const SET: &[Takes] = &[Takes::Json, Takes::Names, Takes::Json, Takes::Flag];
 
 /// The definitions of these functions.
 pub(super) const FUNCTIONS: &[JsonDef] = &[
-    JsonDef::new("jsonb_concat", &[Takes::Json, Takes::Json], JsonType::Json, |args| {
-        parse_two(args).and_then(|(a, b)| json_result(&concat(a, b)))
-    }),
+    JsonDef::new("jsonb_concat", &[Takes::Json, Takes::Json], JsonType::Json, concat_values),
     JsonDef::new("jsonb_delete", &[Takes::Json, Takes::Step], JsonType::Json, delete_part),
-    JsonDef::new("jsonb_delete_path", &[Takes::Json, Takes::Names], JsonType::Json, |args| match args {
-        [value, Arg::Names(path)] => put_at_path(parse_json(value)?, path, &Json::Null, Change::Delete),
-        _ => Err("#- needs a path".to_owned()),
-    }),
+    JsonDef::new("jsonb_delete_path", &[Takes::Json, Takes::Names], JsonType::Json, delete_at_path),
     JsonDef {
         name: "jsonb_set",
         takes: SET,
@@ -34,20 +29,29 @@ pub(super) const FUNCTIONS: &[JsonDef] = &[
         gives: JsonType::Json,
         body: insert_at_path,
     },
-    JsonDef::new("jsonb_strip_nulls", &[Takes::Json], JsonType::Json, |args| {
-        let [value] = args else { return Err("jsonb_strip_nulls takes one value".to_owned()) };
-        let mut value = parse_json(value)?;
-        strip_nulls(&mut value);
-        json_result(&value)
-    }),
-    JsonDef::new("jsonb_pretty", &[Takes::Json], JsonType::Text, |args| {
-        let [value] = args else { return Err("jsonb_pretty takes one value".to_owned()) };
-        jsonb::pretty(&parse_json(value)?).map(JsonResult::Text).map_err(|error| error.to_string())
-    }),
+    JsonDef::new("jsonb_strip_nulls", &[Takes::Json], JsonType::Json, remove_nulls),
+    JsonDef::new("jsonb_pretty", &[Takes::Json], JsonType::Text, print_pretty),
 ];
 
 fn json_result(value: &Json<'_>) -> Result<JsonResult, String> {
-    value.text().map(JsonResult::Text).map_err(|error| error.to_string())
+    value.text().map(JsonResult::Text).map_err(error_text)
+}
+
+fn concat_values(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    let (a, b) = parse_two(args)?;
+    json_result(&concat(a, b))
+}
+
+fn remove_nulls(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    let [value] = args else { return Err("jsonb_strip_nulls takes one value".to_owned()) };
+    let mut value = parse_json(value)?;
+    strip_nulls(&mut value);
+    json_result(&value)
+}
+
+fn print_pretty(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    let [value] = args else { return Err("jsonb_pretty takes one value".to_owned()) };
+    jsonb::pretty(&parse_json(value)?).map(JsonResult::Text).map_err(error_text)
 }
 
 fn delete_part(args: &[Arg<'_>]) -> Result<JsonResult, String> {
@@ -63,6 +67,13 @@ fn delete_part(args: &[Arg<'_>]) -> Result<JsonResult, String> {
         _ => return Err("- needs a name, a number or names on its right".to_owned()),
     };
     json_result(&left)
+}
+
+fn delete_at_path(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    match args {
+        [value, Arg::Names(path)] => put_at_path(parse_json(value)?, path, &Json::Null, Change::Delete),
+        _ => Err("#- needs a path".to_owned()),
+    }
 }
 
 fn put_at_path(

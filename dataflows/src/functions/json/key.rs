@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringBuilder, StructArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion_common::{DataFusionError, Result, plan_err};
+use datafusion_common::{Result, plan_err};
 use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+
+use super::execution_error;
 
 /// Name of the function.
 pub(crate) const NAME: &str = "herald_jsonb_key";
@@ -82,10 +84,9 @@ fn normalize_numbers(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
             for text in texts {
                 match text {
                     None => out.append_null(),
-                    Some(text) => out.append_value(
-                        schemas::types::jsonb::key(text)
-                            .map_err(|error| DataFusionError::Execution(error.to_string()))?,
-                    ),
+                    Some(text) => {
+                        out.append_value(schemas::types::jsonb::key(text).map_err(execution_error)?);
+                    }
                 }
             }
             Arc::new(out.finish())
@@ -101,9 +102,10 @@ fn normalize_numbers(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
         }
         DataType::Struct(fields) if holds_jsonb(field) => {
             let Some(rows) = array.as_struct_opt() else { return Ok(Arc::clone(array)) };
-            let columns =
-                rows.columns().iter().zip(fields).map(|(column, field)| normalize_numbers(column, field));
-            let columns = columns.collect::<Result<Vec<_>>>()?;
+            let mut columns = Vec::with_capacity(fields.len());
+            for (column, field) in rows.columns().iter().zip(fields) {
+                columns.push(normalize_numbers(column, field)?);
+            }
             Arc::new(StructArray::try_new(rows.fields().clone(), columns, rows.nulls().cloned())?)
         }
         _ => Arc::clone(array),

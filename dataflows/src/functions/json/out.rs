@@ -13,14 +13,13 @@ use super::{JsonResult, JsonType};
 impl JsonType {
     /// Returns the field of a column of such results.
     pub fn field(self, name: &str) -> Field {
-        let list = |item: Field| Field::new(name, DataType::List(Arc::new(item)), true);
         match self {
             JsonType::Json => schemas::jsonb_field(name, true),
             JsonType::Text => Field::new(name, DataType::Utf8, true),
             JsonType::Flag => Field::new(name, DataType::Boolean, true),
             JsonType::Number => Field::new(name, DataType::Int32, true),
             JsonType::Jsons | JsonType::Texts | JsonType::Members | JsonType::TextMembers => {
-                list(self.item_field())
+                Field::new(name, DataType::List(Arc::new(self.item_field())), true)
             }
         }
     }
@@ -87,7 +86,9 @@ impl JsonColumnBuilder {
             (JsonColumnBuilder::Number(out), JsonResult::Number(value)) => out.append_value(value),
             (JsonColumnBuilder::Number(out), JsonResult::Null) => out.append_null(),
             (JsonColumnBuilder::List(out), JsonResult::List(items)) => {
-                items.into_iter().for_each(|item| out.values().append_option(item));
+                for item in items {
+                    out.values().append_option(item);
+                }
                 out.append(true);
             }
             (JsonColumnBuilder::List(out), JsonResult::Null) => out.append(false),

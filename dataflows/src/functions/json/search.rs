@@ -4,44 +4,68 @@ use std::cmp::Ordering;
 
 use schemas::types::jsonb::{self, Json};
 
-use super::{Arg, JsonDef, JsonResult, JsonType, Takes};
+use super::{Arg, JsonDef, JsonResult, JsonType, Takes, error_text};
 
 const TWO_VALUES: &[Takes] = &[Takes::Json, Takes::Json];
 const JSON_AND_NAMES: &[Takes] = &[Takes::Json, Takes::Names];
 
 /// The definitions of these functions.
 pub(super) const FUNCTIONS: &[JsonDef] = &[
-    JsonDef::new("jsonb_contains", TWO_VALUES, JsonType::Flag, |args| {
-        parse_two(args).map(|(value, part)| JsonResult::Flag(jsonb::contains(&value, &part)))
-    }),
-    JsonDef::new("jsonb_contained", TWO_VALUES, JsonType::Flag, |args| {
-        parse_two(args).map(|(part, value)| JsonResult::Flag(jsonb::contains(&value, &part)))
-    }),
-    JsonDef::new("jsonb_exists", &[Takes::Json, Takes::Name], JsonType::Flag, |args| match args {
+    JsonDef::new("jsonb_contains", TWO_VALUES, JsonType::Flag, contains_part),
+    JsonDef::new("jsonb_contained", TWO_VALUES, JsonType::Flag, is_part),
+    JsonDef::new("jsonb_exists", &[Takes::Json, Takes::Name], JsonType::Flag, has_name),
+    JsonDef::new("jsonb_exists_any", JSON_AND_NAMES, JsonType::Flag, has_any_name),
+    JsonDef::new("jsonb_exists_all", JSON_AND_NAMES, JsonType::Flag, has_all_names),
+    JsonDef::new("jsonb_typeof", &[Takes::Json], JsonType::Text, kind_of),
+    JsonDef::new("jsonb_array_length", &[Takes::Json], JsonType::Number, array_length),
+    JsonDef::new("herald_jsonb_compare", TWO_VALUES, JsonType::Number, compare_values),
+];
+
+fn contains_part(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    let (value, part) = parse_two(args)?;
+    Ok(JsonResult::Flag(jsonb::contains(&value, &part)))
+}
+
+fn is_part(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    let (part, value) = parse_two(args)?;
+    Ok(JsonResult::Flag(jsonb::contains(&value, &part)))
+}
+
+fn has_name(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    match args {
         [value, Arg::Name(name)] => Ok(JsonResult::Flag(jsonb::exists(&parse_json(value)?, name))),
         _ => Err("? needs a text on its right".to_owned()),
-    }),
-    JsonDef::new("jsonb_exists_any", JSON_AND_NAMES, JsonType::Flag, |args| has_names(args, false)),
-    JsonDef::new("jsonb_exists_all", JSON_AND_NAMES, JsonType::Flag, |args| has_names(args, true)),
-    JsonDef::new("jsonb_typeof", &[Takes::Json], JsonType::Text, |args| match args {
+    }
+}
+
+fn has_any_name(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    has_names(args, false)
+}
+
+fn has_all_names(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    has_names(args, true)
+}
+
+fn kind_of(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    match args {
         [value] => Ok(JsonResult::Text(parse_json(value)?.kind().to_owned())),
         _ => Err("jsonb_typeof takes one value".to_owned()),
-    }),
-    JsonDef::new("jsonb_array_length", &[Takes::Json], JsonType::Number, array_length),
-    JsonDef::new("herald_jsonb_compare", TWO_VALUES, JsonType::Number, |args| {
-        let (a, b) = parse_two(args)?;
-        Ok(JsonResult::Number(match jsonb::compare(&a, &b) {
-            Ordering::Less => -1,
-            Ordering::Equal => 0,
-            Ordering::Greater => 1,
-        }))
-    }),
-];
+    }
+}
+
+fn compare_values(args: &[Arg<'_>]) -> Result<JsonResult, String> {
+    let (a, b) = parse_two(args)?;
+    Ok(JsonResult::Number(match jsonb::compare(&a, &b) {
+        Ordering::Less => -1,
+        Ordering::Equal => 0,
+        Ordering::Greater => 1,
+    }))
+}
 
 /// Parses an argument.
 pub(super) fn parse_json<'a>(arg: &'a Arg<'_>) -> Result<Json<'a>, String> {
     match arg {
-        Arg::Json(text) => jsonb::parse(text).map_err(|error| error.to_string()),
+        Arg::Json(text) => jsonb::parse(text).map_err(error_text),
         other => Err(format!("{other:?} is not JSONB")),
     }
 }

@@ -5,51 +5,37 @@
 //! 1.
 
 use crate::functions::eval::about::{About, about};
-use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
-use crate::functions::eval::value::Out;
+use crate::functions::eval::own::{Answer, Def, Gives, Kind, def, double, double_within};
+use crate::functions::eval::value::{Out, Value};
 
 use Kind::Double;
 
-/// Makes a definition of one argument.
-macro_rules! angle {
-    ($name:literal, $of:expr) => {
-        def($name, &[Double], Gives::Double, |v, _| {
-            let of: fn(f64) -> Answer = $of;
-            of(v[0].double())
-        })
-    };
-}
-
 /// The definitions of these functions.
 pub(in crate::functions) const TABLE: &[Def] = &[
-    angle!("sin", |x| of_finite(x, f64::sin)),
-    angle!("cos", |x| of_finite(x, f64::cos)),
-    angle!("tan", |x| of_finite(x, f64::tan)),
-    angle!("cot", |x| of_finite(x, |x| 1.0 / x.tan())),
-    angle!("asin", |x| of_ratio(x, f64::asin)),
-    angle!("acos", |x| of_ratio(x, f64::acos)),
-    angle!("atan", |x| Ok(x.atan().into())),
-    angle!("sinh", |x| Ok(x.sinh().into())),
-    angle!("cosh", |x| Ok(x.cosh().into())),
-    angle!("tanh", |x| Ok(x.tanh().into())),
-    angle!("asinh", |x| Ok(x.asinh().into())),
-    angle!("acosh", |x| if x < 1.0 { Err(OUTSIDE.to_owned()) } else { Ok(x.acosh().into()) }),
-    angle!("atanh", |x| of_ratio(x, f64::atanh)),
-    angle!("degrees", |x| super::check_range(x / DEGREE, x.is_finite(), x != 0.0)),
-    angle!("radians", |x| super::check_range(x * DEGREE, x.is_finite(), x != 0.0)),
-    angle!("sind", |x| of_finite(x, sind)),
-    angle!("cosd", |x| of_finite(x, cosd)),
-    angle!("tand", |x| of_finite(x, |x| tangent(x, |x| sine(x) / cosine(x)))),
-    angle!("cotd", |x| of_finite(x, |x| tangent(x, |x| cosine(x) / sine(x)))),
-    angle!("asind", |x| of_ratio(x, |x| if x < 0.0 { -asind(-x) } else { asind(x) })),
-    angle!("acosd", |x| of_ratio(x, |x| if x < 0.0 { 90.0 + asind(-x) } else { acosd(x) })),
-    angle!("atand", |x| Ok((x.atan() / 1f64.atan() * 45.0).into())),
-    def("atan2", &[Double, Double], Gives::Double, |v, _| Ok(v[0].double().atan2(v[1].double()).into()))
-        .total(),
-    def("atan2d", &[Double, Double], Gives::Double, |v, _| {
-        Ok(Out::Double(v[0].double().atan2(v[1].double()) / 1f64.atan() * 45.0))
-    })
-    .total(),
+    double_within("sin", check_finite, f64::sin),
+    double_within("cos", check_finite, f64::cos),
+    double_within("tan", check_finite, f64::tan),
+    double_within("cot", check_finite, cotangent),
+    double_within("asin", check_ratio, f64::asin),
+    double_within("acos", check_ratio, f64::acos),
+    double("atan", &[Double], Gives::Double, f64::atan),
+    double("sinh", &[Double], Gives::Double, f64::sinh),
+    double("cosh", &[Double], Gives::Double, f64::cosh),
+    double("tanh", &[Double], Gives::Double, f64::tanh),
+    double("asinh", &[Double], Gives::Double, f64::asinh),
+    double_within("acosh", check_cosine, f64::acosh),
+    double_within("atanh", check_ratio, f64::atanh),
+    def("degrees", &[Double], Gives::Double, to_degrees),
+    def("radians", &[Double], Gives::Double, to_radians),
+    double_within("sind", check_finite, sind),
+    double_within("cosd", check_finite, cosd),
+    double_within("tand", check_finite, tand),
+    double_within("cotd", check_finite, cotd),
+    double_within("asind", check_ratio, arcsine_degrees),
+    double_within("acosd", check_ratio, arccosine_degrees),
+    double("atand", &[Double], Gives::Double, arctangent_degrees),
+    def("atan2", &[Double, Double], Gives::Double, point_angle).total(),
+    def("atan2d", &[Double, Double], Gives::Double, point_degrees).total(),
 ];
 
 /// The lines of the reference pages about these functions.
@@ -84,12 +70,41 @@ pub(in crate::functions) const ABOUT: &[About] = &[
 const DEGREE: f64 = std::f64::consts::PI / 180.0;
 const OUTSIDE: &str = "input is out of range";
 
-fn of_finite(x: f64, of: fn(f64) -> f64) -> Answer {
-    if x.is_infinite() { Err(OUTSIDE.to_owned()) } else { Ok(of(x).into()) }
+/// Refuses an infinite angle.
+fn check_finite(x: f64) -> Result<(), String> {
+    if x.is_infinite() { Err(OUTSIDE.to_owned()) } else { Ok(()) }
 }
 
-fn of_ratio(x: f64, of: fn(f64) -> f64) -> Answer {
-    if (-1.0..=1.0).contains(&x) || x.is_nan() { Ok(of(x).into()) } else { Err(OUTSIDE.to_owned()) }
+/// Refuses a ratio outside -1 to 1.
+fn check_ratio(x: f64) -> Result<(), String> {
+    if (-1.0..=1.0).contains(&x) || x.is_nan() { Ok(()) } else { Err(OUTSIDE.to_owned()) }
+}
+
+/// Refuses a number that no hyperbolic cosine has.
+fn check_cosine(x: f64) -> Result<(), String> {
+    if x < 1.0 { Err(OUTSIDE.to_owned()) } else { Ok(()) }
+}
+
+fn cotangent(x: f64) -> f64 {
+    1.0 / x.tan()
+}
+
+fn to_degrees(v: &[Value<'_>]) -> Answer {
+    let x = v[0].double();
+    super::check_range(x / DEGREE, x.is_finite(), x != 0.0)
+}
+
+fn to_radians(v: &[Value<'_>]) -> Answer {
+    let x = v[0].double();
+    super::check_range(x * DEGREE, x.is_finite(), x != 0.0)
+}
+
+fn point_angle(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Double(v[0].double().atan2(v[1].double())))
+}
+
+fn point_degrees(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Double(v[0].double().atan2(v[1].double()) / 1f64.atan() * 45.0))
 }
 
 /// Returns the sine of 0 to 30 degrees.
@@ -141,6 +156,14 @@ fn cosd(x: f64) -> f64 {
     sign * cosine(angle)
 }
 
+fn tand(x: f64) -> f64 {
+    tangent(x, |x| sine(x) / cosine(x))
+}
+
+fn cotd(x: f64) -> f64 {
+    tangent(x, |x| cosine(x) / sine(x))
+}
+
 /// Returns the tangent or cotangent, given as a `ratio` of sine and cosine, scaled to be exactly 1 for 45
 /// degrees.
 fn tangent(x: f64, ratio: fn(f64) -> f64) -> f64 {
@@ -156,6 +179,20 @@ fn tangent(x: f64, ratio: fn(f64) -> f64) -> f64 {
         sign = -sign;
     }
     sign * (ratio(angle) / ratio(45.0)) + 0.0
+}
+
+/// Returns the degrees of a sine from -1 to 1.
+fn arcsine_degrees(x: f64) -> f64 {
+    if x < 0.0 { -asind(-x) } else { asind(x) }
+}
+
+/// Returns the degrees of a cosine from -1 to 1.
+fn arccosine_degrees(x: f64) -> f64 {
+    if x < 0.0 { 90.0 + asind(-x) } else { acosd(x) }
+}
+
+fn arctangent_degrees(x: f64) -> f64 {
+    x.atan() / 1f64.atan() * 45.0
 }
 
 /// Returns the degrees of a sine from 0 to 1.

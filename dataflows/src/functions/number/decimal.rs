@@ -7,27 +7,20 @@
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, i256};
 use datafusion_common::{Result, plan_err};
 
-use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
+use crate::functions::eval::own::{Answer, Def, Gives, Kind, def, typed};
 use crate::functions::eval::value::{Out, Value};
 
 use Kind::Decimal;
 
 /// The definitions of the operators, as functions named by their sign, and of related functions.
 pub(crate) const TABLE: &[Def] = &[
-    def("+", &[Decimal, Decimal], Gives::By(sum_type), |v, t| add_or_subtract(v, t, false)),
-    def("-", &[Decimal, Decimal], Gives::By(sum_type), |v, t| add_or_subtract(v, t, true)),
-    def("*", &[Decimal, Decimal], Gives::By(product_type), multiply_values),
-    def("/", &[Decimal, Decimal], Gives::By(quotient_type), |v, t| {
-        let ((a, s1), (b, s2)) = (v[0].decimal(), v[1].decimal());
-        divide(a, b, i32::from(scale(t)) + i32::from(s2) - i32::from(s1)).map(Out::Decimal)
-    }),
-    def("%", &[Decimal, Decimal], Gives::By(remainder_type), remainder_of),
-    def("mod", &[Decimal, Decimal], Gives::By(remainder_type), remainder_of),
-    def("div", &[Decimal, Decimal], Gives::By(|_| Ok(DataType::Decimal128(38, 0))), |v, _| {
-        let (a, b, _) = align_scales(v)?;
-        let whole = if b == i256::ZERO { None } else { a.checked_div(b) };
-        whole.ok_or(DIVISION_BY_ZERO)?.to_i128().map(Out::Decimal).ok_or_else(overflow)
-    }),
+    typed("+", &[Decimal, Decimal], Gives::By(sum_type), add_values),
+    typed("-", &[Decimal, Decimal], Gives::By(sum_type), subtract_values),
+    typed("*", &[Decimal, Decimal], Gives::By(product_type), multiply_values),
+    typed("/", &[Decimal, Decimal], Gives::By(quotient_type), divide_values),
+    typed("%", &[Decimal, Decimal], Gives::By(remainder_type), remainder_of),
+    typed("mod", &[Decimal, Decimal], Gives::By(remainder_type), remainder_of),
+    def("div", &[Decimal, Decimal], Gives::Decimal(38, 0), whole_quotient),
 ];
 
 const DIVISION_BY_ZERO: &str = "division by zero";
@@ -94,11 +87,13 @@ fn power_of_ten(power: u32) -> Option<i256> {
 fn align_scales(v: &[Value<'_>]) -> std::result::Result<(i256, i256, i8), String> {
     let ((a, s1), (b, s2)) = (v[0].decimal(), v[1].decimal());
     let common = s1.max(s2);
-    let at = |digits: i128, scale: i8| {
-        power_of_ten(u32::from((common - scale).unsigned_abs()))?.checked_mul(i256::from_i128(digits))
-    };
-    let (a, b) = at(a, s1).zip(at(b, s2)).ok_or_else(overflow)?;
+    let (a, b) = add_places(a, common - s1).zip(add_places(b, common - s2)).ok_or_else(overflow)?;
     Ok((a, b, common))
+}
+
+/// Returns digits with zeros behind them for `places` more places of their scale.
+fn add_places(digits: i128, places: i8) -> Option<i256> {
+    power_of_ten(u32::from(places.unsigned_abs()))?.checked_mul(i256::from_i128(digits))
 }
 
 /// Changes a number of scale `from` to scale `to`, rounded half away from zero.
@@ -121,10 +116,14 @@ fn half_away(value: i256, by: i256) -> Option<i256> {
     if up { whole.checked_add(one) } else { Some(whole) }
 }
 
-fn add_or_subtract(v: &[Value<'_>], of: &DataType, minus: bool) -> Answer {
+fn add_values(v: &[Value<'_>], of: &DataType) -> Answer {
     let (a, b, common) = align_scales(v)?;
-    let sum = if minus { a.checked_sub(b) } else { a.checked_add(b) };
-    round_to_scale(sum.ok_or_else(overflow)?, common, scale(of))
+    round_to_scale(a.checked_add(b).ok_or_else(overflow)?, common, scale(of))
+}
+
+fn subtract_values(v: &[Value<'_>], of: &DataType) -> Answer {
+    let (a, b, common) = align_scales(v)?;
+    round_to_scale(a.checked_sub(b).ok_or_else(overflow)?, common, scale(of))
 }
 
 fn multiply_values(v: &[Value<'_>], of: &DataType) -> Answer {
@@ -134,6 +133,18 @@ fn multiply_values(v: &[Value<'_>], of: &DataType) -> Answer {
     let power = power_of_ten(exact.abs_diff(wanted)).ok_or_else(overflow)?;
     let rounded = half_away(product, power).ok_or_else(overflow)?;
     rounded.to_i128().map(Out::Decimal).ok_or_else(overflow)
+}
+
+fn divide_values(v: &[Value<'_>], of: &DataType) -> Answer {
+    let ((a, s1), (b, s2)) = (v[0].decimal(), v[1].decimal());
+    divide(a, b, i32::from(scale(of)) + i32::from(s2) - i32::from(s1)).map(Out::Decimal)
+}
+
+/// Returns the whole part of a quotient.
+fn whole_quotient(v: &[Value<'_>]) -> Answer {
+    let (a, b, _) = align_scales(v)?;
+    let whole = if b == i256::ZERO { None } else { a.checked_div(b) };
+    whole.ok_or(DIVISION_BY_ZERO)?.to_i128().map(Out::Decimal).ok_or_else(overflow)
 }
 
 fn remainder_of(v: &[Value<'_>], of: &DataType) -> Answer {
@@ -157,22 +168,18 @@ pub(crate) fn divide(a: i128, b: i128, power: i32) -> std::result::Result<i128, 
     let mut rest = i256::from_i128(a).checked_abs().ok_or_else(overflow)?;
     let (mut whole, mut divisor) = (i256::ZERO, divisor);
     if power < 0 {
-        divisor =
-            power_of_ten(power.unsigned_abs()).and_then(|p| divisor.checked_mul(p)).ok_or_else(overflow)?;
+        let by = power_of_ten(power.unsigned_abs()).ok_or_else(overflow)?;
+        divisor = divisor.checked_mul(by).ok_or_else(overflow)?;
     }
-    let step = |n: i256, d: i256| n.checked_div(d).zip(n.checked_rem(d)).ok_or_else(overflow);
     (whole, rest) = {
-        let (q, r) = step(rest, divisor)?;
+        let (q, r) = divide_whole(rest, divisor)?;
         (whole.checked_add(q).ok_or_else(overflow)?, r)
     };
     // One digit at a time, so that no intermediate result has more digits than an operand.
     for _ in 0..power.max(0) {
-        let (digit, next) = step(rest.checked_mul(i256::from_i128(10)).ok_or_else(overflow)?, divisor)?;
-        whole = whole
-            .checked_mul(i256::from_i128(10))
-            .and_then(|w| w.checked_add(digit))
-            .filter(|w| w.to_i128().is_some())
-            .ok_or_else(overflow)?;
+        let longer = rest.checked_mul(i256::from_i128(10)).ok_or_else(overflow)?;
+        let (digit, next) = divide_whole(longer, divisor)?;
+        whole = append_digit(whole, digit).ok_or_else(overflow)?;
         rest = next;
     }
     if rest >= divisor.checked_sub(rest).ok_or_else(overflow)? {
@@ -180,6 +187,17 @@ pub(crate) fn divide(a: i128, b: i128, power: i32) -> std::result::Result<i128, 
     }
     let whole = whole.to_i128().ok_or_else(overflow)?;
     Ok(if negative { -whole } else { whole })
+}
+
+/// Returns quotient and remainder.
+fn divide_whole(n: i256, by: i256) -> std::result::Result<(i256, i256), String> {
+    n.checked_div(by).zip(n.checked_rem(by)).ok_or_else(overflow)
+}
+
+/// Returns a number with one more digit at its end; None beyond 128 bits.
+fn append_digit(whole: i256, digit: i256) -> Option<i256> {
+    let longer = whole.checked_mul(i256::from_i128(10))?.checked_add(digit)?;
+    longer.to_i128().is_some().then_some(longer)
 }
 
 /// Changes digits of scale `from` to scale `to`, rounded half away from zero; None beyond 128 bits.
@@ -198,7 +216,6 @@ pub(crate) fn rescale(digits: i128, from: i32, to: i32) -> Option<i128> {
 /// # Errors
 /// PostgreSQL's messages for text that is not a number, and for a number beyond 128 bits.
 pub(crate) fn parse(text: &str, scale: i8) -> std::result::Result<i128, String> {
-    let wrong = || format!("invalid input syntax for type numeric: \"{text}\"");
     let trimmed = text.trim_matches(self::is_space);
     let (negative, body) = match trimmed.strip_prefix(['+', '-']) {
         Some(rest) => (trimmed.starts_with('-'), rest),
@@ -209,17 +226,24 @@ pub(crate) fn parse(text: &str, scale: i8) -> std::result::Result<i128, String> 
         return Err(format!("a DECIMAL cannot be {trimmed}"));
     }
     let (mantissa, exponent) = match body.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| wrong())?),
+        Some((mantissa, exponent)) => {
+            let Ok(exponent) = exponent.parse::<i32>() else { return Err(invalid_number(text)) };
+            (mantissa, exponent)
+        }
         None => (body, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = [whole, fraction].concat();
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(wrong());
+    if digits.is_empty() || !digits.as_bytes().iter().all(u8::is_ascii_digit) {
+        return Err(invalid_number(text));
     }
     let point = whole.len() as i64 + i64::from(exponent);
     let value = digits_at_scale(digits.as_bytes(), point, scale).ok_or_else(overflow)?;
     Ok(if negative { -value } else { value })
+}
+
+fn invalid_number(text: &str) -> String {
+    format!("invalid input syntax for type numeric: \"{text}\"")
 }
 
 /// Returns the number 0.`digits` times ten to `point`, at `scale`, rounded half away from zero; None beyond
@@ -234,10 +258,17 @@ fn digits_at_scale(digits: &[u8], point: i64, scale: i8) -> Option<i128> {
     if kept > 39 {
         return None;
     }
-    let digit = |at: usize| digits.get(at).map_or(0, |d| i128::from(d - b'0'));
     let kept = kept as usize;
-    let value = (0..kept).try_fold(0i128, |n, at| n.checked_mul(10)?.checked_add(digit(at)))?;
-    if digit(kept) >= 5 { value.checked_add(1) } else { Some(value) }
+    let mut value = 0i128;
+    for at in 0..kept {
+        value = value.checked_mul(10)?.checked_add(digit_at(digits, at))?;
+    }
+    if digit_at(digits, kept) >= 5 { value.checked_add(1) } else { Some(value) }
+}
+
+/// Returns the digit at a place; 0 behind the last.
+fn digit_at(digits: &[u8], at: usize) -> i128 {
+    digits.get(at).map_or(0, |d| i128::from(d - b'0'))
 }
 
 /// Returns true for the white space that may stand around a value in text.

@@ -7,46 +7,55 @@ use super::decimal::{overflow, parse, rescale, scale};
 use super::pattern::Pattern;
 use super::read::read_number;
 use super::write::{Plain, lay_out, write_roman};
-use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
+use crate::functions::eval::own::{Answer, Def, Gives, Kind, constant_text, def, typed};
 use crate::functions::eval::print;
-use crate::functions::eval::value::Out;
+use crate::functions::eval::value::{Out, Value};
 
 use Kind::{Decimal, Double, Int, Real, Short, Text};
 
 /// The definitions of these functions; `to_char` over times is joined with that over numbers later.
 pub(in crate::functions) const TABLE: &[Def] = &[
-    def("to_char", &[Short, Text], Gives::Text, |v, _| of_integer(v[0].int(), v[1].text(), true))
-        .checked(is_pattern),
-    def("to_char", &[Int, Text], Gives::Text, |v, _| of_integer(v[0].int(), v[1].text(), false))
-        .checked(is_pattern),
-    def("to_char", &[Decimal, Text], Gives::Text, |v, _| of_decimal(v[0].decimal(), v[1].text()))
-        .checked(is_pattern),
-    def("to_char", &[Real, Text], Gives::Text, |v, _| of_double(v[0].double(), v[1].text(), 6))
-        .checked(is_pattern),
-    def("to_char", &[Double, Text], Gives::Text, |v, _| of_double(v[0].double(), v[1].text(), 15))
-        .checked(is_pattern),
-    def("to_number", &[Text, Text], Gives::With(type_of), |v, of| to_number(v[0].text(), v[1].text(), of))
-        .checked(is_pattern),
+    def("to_char", &[Short, Text], Gives::Text, write_short).checked(is_pattern),
+    def("to_char", &[Int, Text], Gives::Text, write_long).checked(is_pattern),
+    def("to_char", &[Decimal, Text], Gives::Text, write_decimal).checked(is_pattern),
+    def("to_char", &[Real, Text], Gives::Text, write_real).checked(is_pattern),
+    def("to_char", &[Double, Text], Gives::Text, write_double).checked(is_pattern),
+    typed("to_number", &[Text, Text], Gives::With(type_of), to_number).checked(is_pattern),
 ];
 
 /// Checks a constant pattern.
 fn is_pattern(constants: &[Option<&ScalarValue>]) -> std::result::Result<(), String> {
-    constant_pattern(constants).map_or(Ok(()), |text| Pattern::read(text).map(drop))
-}
-
-fn constant_pattern<'a>(constants: &[Option<&'a ScalarValue>]) -> Option<&'a str> {
-    constants.get(1).copied().flatten().and_then(|value| value.try_as_str().flatten())
+    match constant_text(constants, 1) {
+        Some(text) => Pattern::read(text).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Returns a DECIMAL type with the scale of the pattern.
 fn type_of(_: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
-    let Some(text) = constant_pattern(constants) else {
+    let Some(text) = constant_text(constants, 1) else {
         return plan_err!("to_number needs a constant pattern: its digits make the type of the number");
     };
     match Pattern::read(text) {
         Ok(pattern) => Ok(DataType::Decimal128(38, (pattern.fraction + pattern.shift).min(38) as i8)),
         Err(message) => plan_err!("to_number always fails: {message}"),
     }
+}
+
+fn write_short(v: &[Value<'_>]) -> Answer {
+    of_integer(v[0].int(), v[1].text(), true)
+}
+
+fn write_long(v: &[Value<'_>]) -> Answer {
+    of_integer(v[0].int(), v[1].text(), false)
+}
+
+fn write_real(v: &[Value<'_>]) -> Answer {
+    of_double(v[0].double(), v[1].text(), 6)
+}
+
+fn write_double(v: &[Value<'_>]) -> Answer {
+    of_double(v[0].double(), v[1].text(), 15)
 }
 
 fn of_integer(value: i64, pattern: &str, short: bool) -> Answer {
@@ -60,9 +69,9 @@ fn of_integer(value: i64, pattern: &str, short: bool) -> Answer {
             false => decimal_scientific((i128::from(value), 0), pattern.fraction)?.into(),
         });
     }
-    let beyond = || format!("{} out of range", if short { "integer" } else { "bigint" });
-    let shifted = 10i64.checked_pow(pattern.shift as u32).and_then(|by| value.checked_mul(by));
-    let shifted = shifted.filter(|n| !short || i32::try_from(*n).is_ok()).ok_or_else(beyond)?;
+    let Some(shifted) = shift_integer(value, pattern.shift, short) else {
+        return Err(format!("{} out of range", if short { "integer" } else { "bigint" }));
+    };
     let mut text = shifted.to_string();
     if pattern.fraction > 0 {
         text.push('.');
@@ -71,8 +80,15 @@ fn of_integer(value: i64, pattern: &str, short: bool) -> Answer {
     write_places(&pattern, &text, pattern.fraction)
 }
 
-fn of_decimal((digits, scale): (i128, i8), pattern: &str) -> Answer {
-    let pattern = Pattern::read(pattern)?;
+/// Returns an integer times ten to `places`; None beyond its type.
+fn shift_integer(value: i64, places: usize, short: bool) -> Option<i64> {
+    let shifted = value.checked_mul(10i64.checked_pow(places as u32)?)?;
+    (!short || i32::try_from(shifted).is_ok()).then_some(shifted)
+}
+
+fn write_decimal(v: &[Value<'_>]) -> Answer {
+    let (digits, scale) = v[0].decimal();
+    let pattern = Pattern::read(v[1].text())?;
     let from = i32::from(scale);
     if pattern.roman {
         let whole = rescale(digits, from, 0).and_then(|n| i64::try_from(n).ok());
@@ -147,7 +163,8 @@ fn decimal_scientific((digits, scale): (i128, i8), fraction: usize) -> std::resu
     Ok(with_exponent(&text, exponent))
 }
 
-fn to_number(text: &str, pattern: &str, of: &DataType) -> Answer {
+fn to_number(v: &[Value<'_>], of: &DataType) -> Answer {
+    let (text, pattern) = (v[0].text(), v[1].text());
     if pattern.is_empty() {
         return Ok(Out::Null);
     }

@@ -133,9 +133,8 @@ impl Pattern {
     }
 
     fn add_item(&mut self, name: &str, lower: bool) -> Result<NumberItem, String> {
-        let fail = |text: &str| Err(text.to_owned());
         if self.scientific && name != "EEEE" {
-            return fail("\"EEEE\" must be the last pattern used");
+            return Err("\"EEEE\" must be the last pattern used".to_owned());
         }
         Ok(match name {
             "9" | "0" if self.brackets => return Err(format!("\"{name}\" must be ahead of \"PR\"")),
@@ -147,10 +146,10 @@ impl Pattern {
             "0" => self.add_digit(true),
             "." | "D" => {
                 if self.point {
-                    return fail("multiple decimal points");
+                    return Err("multiple decimal points".to_owned());
                 }
                 if self.multiplied {
-                    return fail("cannot use \"V\" and decimal point together");
+                    return Err("cannot use \"V\" and decimal point together".to_owned());
                 }
                 self.point = true;
                 NumberItem::Point
@@ -168,7 +167,7 @@ impl Pattern {
             }
             "V" => {
                 if self.point {
-                    return fail("cannot use \"V\" and decimal point together");
+                    return Err("cannot use \"V\" and decimal point together".to_owned());
                 }
                 self.multiplied = true;
                 NumberItem::Mode
@@ -248,8 +247,5 @@ impl Pattern {
 
 /// Returns the name of an item that `text` begins with, its letters all large or all small.
 fn item_name(text: &str) -> Option<&'static str> {
-    NAMES.into_iter().find(|name| {
-        let begins = |name: &str| text.starts_with(name);
-        begins(name) || begins(&name.to_ascii_lowercase())
-    })
+    NAMES.into_iter().find(|name| text.starts_with(*name) || text.starts_with(&name.to_ascii_lowercase()))
 }

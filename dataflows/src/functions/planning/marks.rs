@@ -35,13 +35,12 @@ impl ScalarUDFImpl for JoinMark {
 
 /// Internal functions that mark joins.
 pub(crate) fn mark_functions() -> Vec<Arc<ScalarUDF>> {
-    [ASOF, LOOKUP]
-        .into_iter()
-        .map(|name| {
-            let signature = Signature::exact(vec![DataType::Boolean], Volatility::Immutable);
-            Arc::new(ScalarUDF::from(JoinMark { name, signature }))
-        })
-        .collect()
+    vec![join_mark(ASOF), join_mark(LOOKUP)]
+}
+
+fn join_mark(name: &'static str) -> Arc<ScalarUDF> {
+    let signature = Signature::exact(vec![DataType::Boolean], Volatility::Immutable);
+    Arc::new(ScalarUDF::from(JoinMark { name, signature }))
 }
 
 /// Function that marks the match condition of an as-of join.

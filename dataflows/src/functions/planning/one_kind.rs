@@ -7,13 +7,15 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::{Result, plan_err};
 use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion_expr::type_coercion::functions::fields_with_udf;
 use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+
+use crate::functions::types::{is_text, list_types, unnamed_field};
 
 /// A function that refuses a mix of numbers and text.
 #[derive(Debug)]
@@ -59,16 +61,13 @@ impl ScalarUDFImpl for OneKind {
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         // The first argument of nvl2 is a condition of any type.
         let alike = if self.name() == "nvl2" { &given[1.min(given.len())..] } else { given };
-        let text =
-            alike.iter().any(|t| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View));
+        let text = alike.iter().any(is_text);
         let other = [DataType::Boolean, schemas::uuid_type()];
         let number = alike.iter().any(|t| t.is_numeric() || other.contains(t));
         if text && number {
-            let given: Vec<String> =
-                given.iter().map(|t| schemas::sql_type(&Field::new("", t.clone(), true))).collect();
-            return plan_err!("{} takes arguments of one kind, not ({})", self.name(), given.join(", "));
+            return plan_err!("{} takes arguments of one kind, not ({})", self.name(), list_types(given));
         }
-        let fields: Vec<FieldRef> = given.iter().map(|t| Arc::new(Field::new("", t.clone(), true))).collect();
+        let fields: Vec<FieldRef> = given.iter().map(unnamed_field).collect();
         let coerced = fields_with_udf(&fields, self.inner.as_ref())?;
         Ok(coerced.iter().map(|f| f.data_type().clone()).collect())
     }

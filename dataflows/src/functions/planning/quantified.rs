@@ -21,8 +21,11 @@ pub(crate) const ALL: &str = "herald_all";
 
 /// Returns both functions: they take the value, the array, and the operator as text.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    let of = |all| Quantified { all, signature: Signature::user_defined(Volatility::Immutable) };
-    [false, true].map(|all| Arc::new(ScalarUDF::from(of(all)))).into()
+    vec![quantified_function(false), quantified_function(true)]
+}
+
+fn quantified_function(all: bool) -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Quantified { all, signature: Signature::user_defined(Volatility::Immutable) }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

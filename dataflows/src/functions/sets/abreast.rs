@@ -34,11 +34,33 @@ struct Abreast {
 
 /// Returns the struct fields for the items of arrays of these types.
 fn item_fields<'a>(lists: impl Iterator<Item = &'a DataType>) -> Result<Fields> {
-    let items = lists.enumerate().map(|(at, list)| match list {
-        DataType::List(item) => Ok(item.as_ref().clone().with_name(field(at)).with_nullable(true)),
-        _ => plan_err!("unnest needs an array"),
-    });
-    items.collect()
+    let mut items = Vec::new();
+    for (at, list) in lists.enumerate() {
+        let DataType::List(item) = list else { return plan_err!("unnest needs an array") };
+        items.push(item.as_ref().clone().with_name(field(at)).with_nullable(true));
+    }
+    Ok(Fields::from(items))
+}
+
+fn list_length(list: &ListArray, row: usize) -> i32 {
+    if list.is_null(row) { 0 } else { list.value_length(row) }
+}
+
+fn longest_list(lists: &[&ListArray], row: usize) -> usize {
+    let longest = lists.iter().map(|list| list_length(list, row)).max();
+    usize::try_from(longest.unwrap_or(0)).unwrap_or(0)
+}
+
+/// Returns the items of a list array, each row's padded with NULL to its length.
+fn padded_items(list: &ListArray, lengths: &[usize]) -> Result<ArrayRef> {
+    let mut places: Vec<Option<u32>> = Vec::new();
+    for (row, longest) in lengths.iter().enumerate() {
+        let start = list.value_offsets()[row];
+        let own = start..start + list_length(list, row);
+        let filled = own.map(|at| u32::try_from(at).ok()).chain(std::iter::repeat(None));
+        places.extend(filled.take(*longest));
+    }
+    Ok(take(list.values(), &UInt32Array::from(places), None)?)
 }
 
 impl ScalarUDFImpl for Abreast {
@@ -63,26 +85,13 @@ impl ScalarUDFImpl for Abreast {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arrays =
             args.args.iter().map(|a| a.to_array(args.number_rows)).collect::<Result<Vec<ArrayRef>>>()?;
-        let Some(lists) = arrays.iter().map(|a| a.as_list_opt::<i32>()).collect::<Option<Vec<&ListArray>>>()
+        let Some(lists) = arrays.iter().map(AsArray::as_list_opt::<i32>).collect::<Option<Vec<&ListArray>>>()
         else {
             return exec_err!("unnest needs an array");
         };
-        let length = |list: &ListArray, row| if list.is_null(row) { 0 } else { list.value_length(row) };
-        let longest =
-            |row| usize::try_from(lists.iter().map(|list| length(list, row)).max().unwrap_or(0)).unwrap_or(0);
-        let lengths: Vec<usize> = (0..args.number_rows).map(longest).collect();
-        let columns = lists.iter().map(|list| {
-            let mut places: Vec<Option<u32>> = Vec::new();
-            for (row, longest) in lengths.iter().enumerate() {
-                let start = list.value_offsets()[row];
-                let own = start..start + length(list, row);
-                let filled = own.map(|at| u32::try_from(at).ok()).chain(std::iter::repeat(None));
-                places.extend(filled.take(*longest));
-            }
-            Ok(take(list.values(), &UInt32Array::from(places), None)?)
-        });
-        let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
-        let fields = item_fields(arrays.iter().map(|a| a.data_type()))?;
+        let lengths: Vec<usize> = (0..args.number_rows).map(|row| longest_list(&lists, row)).collect();
+        let columns = lists.iter().map(|list| padded_items(list, &lengths)).collect::<Result<Vec<_>>>()?;
+        let fields = item_fields(arrays.iter().map(Array::data_type))?;
         let item = Arc::new(Field::new("item", DataType::Struct(fields.clone()), true));
         let items = StructArray::try_new(fields, columns, None)?;
         let lists = ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), Arc::new(items), None)?;

@@ -66,7 +66,9 @@ impl ScalarUDFImpl for Numbered {
         // Numbers restart at 1 in each row's list.
         for bounds in list.value_offsets().windows(2) {
             let items = &mut numbers[bounds[0] as usize..bounds[1] as usize];
-            items.iter_mut().zip(1..).for_each(|(number, nth)| *number = nth);
+            for (number, nth) in items.iter_mut().zip(1..) {
+                *number = nth;
+            }
         }
         let columns: Vec<ArrayRef> = vec![Arc::clone(list.values()), Arc::new(Int64Array::from(numbers))];
         let values = StructArray::try_new(numbered_fields(item), columns, None)?;

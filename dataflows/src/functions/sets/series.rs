@@ -47,11 +47,12 @@ pub(crate) const ABOUT: &[About] = &[
 
 /// Returns both functions.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    let made = |name, closed| {
-        let signature = Signature::user_defined(Volatility::Immutable);
-        Arc::new(ScalarUDF::from(SeriesFunction { name, closed, signature }))
-    };
-    vec![made("generate_series", true), made("range", false)]
+    vec![series_function("generate_series", true), series_function("range", false)]
+}
+
+fn series_function(name: &'static str, closed: bool) -> Arc<ScalarUDF> {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(ScalarUDF::from(SeriesFunction { name, closed, signature }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -113,32 +114,47 @@ impl ScalarUDFImpl for SeriesFunction {
 
 /// Returns the type of a series between two times. A series of two dates is of TIMESTAMPTZ, as in PostgreSQL.
 fn common_time_type(from: &DataType, to: &DataType) -> Option<DataType> {
-    let is = |zone: bool| {
-        [from, to].into_iter().any(|t| matches!(t, DataType::Timestamp(_, tz) if tz.is_some() == zone))
-    };
-    let time = |t: &DataType| matches!(t, DataType::Timestamp(..) | DataType::Date32 | DataType::Null);
-    if !time(from) || !time(to) || from.is_null() && to.is_null() {
+    if !is_time_or_null(from) || !is_time_or_null(to) || from.is_null() && to.is_null() {
         return None;
     }
-    Some(if is(false) && !is(true) { schemas::timestamp() } else { schemas::timestamptz() })
+    let plain = is_timestamp(from, false) || is_timestamp(to, false);
+    let zoned = is_timestamp(from, true) || is_timestamp(to, true);
+    Some(if plain && !zoned { schemas::timestamp() } else { schemas::timestamptz() })
+}
+
+fn is_time_or_null(of: &DataType) -> bool {
+    matches!(of, DataType::Timestamp(..) | DataType::Date32 | DataType::Null)
+}
+
+fn is_timestamp(of: &DataType, zoned: bool) -> bool {
+    matches!(of, DataType::Timestamp(_, zone) if zone.is_some() == zoned)
+}
+
+fn has_null(args: &[ArrayRef], row: usize) -> bool {
+    args.iter().any(|arg| arg.is_null(row))
+}
+
+/// Returns a row's value of an argument in 128 bits; None if the argument was not given.
+fn number_at(args: &[&Int64Array], place: usize, row: usize) -> Option<i128> {
+    Some(i128::from(args.get(place)?.value(row)))
 }
 
 impl SeriesFunction {
     fn of_numbers(&self, args: &[ArrayRef]) -> Result<ArrayRef> {
-        let args: Vec<&Int64Array> = args.iter().map(|a| a.as_primitive::<Int64Type>()).collect();
+        let numbers: Vec<&Int64Array> = args.iter().map(AsArray::as_primitive::<Int64Type>).collect();
         let mut lists = Lists::default();
         for row in 0..args[0].len() {
-            if args.iter().any(|a| a.is_null(row)) {
+            if has_null(args, row) {
                 lists.push(None::<std::iter::Empty<i64>>);
                 continue;
             }
             // 128 bits: neither the difference nor a step beyond the end can overflow.
-            let at = |n: usize| args.get(n).map(|a| i128::from(a.value(row)));
-            let (start, stop) = match at(1) {
-                Some(stop) => (at(0).unwrap_or(0), stop),
-                None => (0, at(0).unwrap_or(0)),
+            let first = number_at(&numbers, 0, row).unwrap_or(0);
+            let (start, stop) = match number_at(&numbers, 1, row) {
+                Some(stop) => (first, stop),
+                None => (0, first),
             };
-            let step = at(2).unwrap_or(1);
+            let step = number_at(&numbers, 2, row).unwrap_or(1);
             if step == 0 {
                 return exec_err!("step size cannot equal zero");
             }
@@ -152,15 +168,16 @@ impl SeriesFunction {
     }
 
     fn of_times(&self, args: &[ArrayRef], of: &DataType) -> Result<ArrayRef> {
-        let time = |n: usize| args[n].as_primitive::<TimestampMicrosecondType>();
+        let starts = args[0].as_primitive::<TimestampMicrosecondType>();
+        let stops = args[1].as_primitive::<TimestampMicrosecondType>();
         let steps = args[2].as_primitive::<IntervalMonthDayNanoType>();
         let mut lists = Lists::default();
         for row in 0..steps.len() {
-            if args.iter().any(|a| a.is_null(row)) {
+            if has_null(args, row) {
                 lists.push(None::<std::iter::Empty<i64>>);
                 continue;
             }
-            let items = self.time_items(time(0).value(row), time(1).value(row), steps.value(row))?;
+            let items = self.time_items(starts.value(row), stops.value(row), steps.value(row))?;
             lists.push(Some(items.into_iter()));
         }
         lists.finish(of)

@@ -85,8 +85,8 @@ impl WideInteger {
     pub fn spread(n: i64, products: &ProductSum, (x, y): (&FloatSum, &FloatSum)) -> WideInteger {
         let mut out = WideInteger { unit: -2148, ..WideInteger::default() };
         out.add_times(products.0.digits(), (0, &[n]));
-        let negated: Vec<i64> = y.digits().1.iter().map(|d| -d).collect();
-        out.add_times(x.digits(), (y.digits().0, &negated));
+        let (base, digits) = y.digits();
+        out.add_times(x.digits(), (base, &negated(digits)));
         out
     }
 
@@ -97,8 +97,8 @@ impl WideInteger {
     ) -> WideInteger {
         let mut out = WideInteger { unit: -3222, ..WideInteger::default() };
         out.add_times(a.digits(), p.0.digits());
-        let negated: Vec<i64> = b.digits().1.iter().map(|d| -d).collect();
-        out.add_times((b.digits().0, &negated), q.0.digits());
+        let (base, digits) = b.digits();
+        out.add_times((base, &negated(digits)), q.0.digits());
         out
     }
 
@@ -161,6 +161,10 @@ impl WideInteger {
         let exponent = 32 * (i64::from(self.base) + len as i64 - 3) + self.unit;
         Scaled { mantissa: (window | u128::from(more)) as f64 * sign as f64, exponent }
     }
+}
+
+fn negated(digits: &[i64]) -> Vec<i64> {
+    digits.iter().map(|digit| -digit).collect()
 }
 
 /// Number that may be beyond the range of doubles: `mantissa * 2^exponent`.

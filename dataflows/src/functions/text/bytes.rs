@@ -3,64 +3,44 @@
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::DataType;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use datafusion_common::Result;
 use datafusion_common::config::ConfigOptions;
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 
-use super::item_range;
+use super::{count_bits, count_bytes, item_range, place_answer};
 use crate::functions::eval::about::{About, about, called};
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, batch, def};
 use crate::functions::eval::print::hex;
-use crate::functions::eval::value::{Out, Value, as_type};
+use crate::functions::eval::value::{Out, Value, as_type, row_count};
+use crate::functions::types::unnamed_field;
 
 use Kind::{Bytes, Int, Text};
 
 /// Definitions of the functions.
 pub(crate) const TABLE: &[Def] = &[
-    def("length", &[Bytes], Gives::Int, |v, _| int_answer(v[0].bytes().len())).total(),
-    def("octet_length", &[Bytes], Gives::Int, |v, _| int_answer(v[0].bytes().len())).total(),
-    def("bit_length", &[Bytes], Gives::Int, |v, _| int_answer(v[0].bytes().len() * 8)),
-    def("bit_count", &[Bytes], Gives::Long, |v, _| {
-        Ok(Out::Int(v[0].bytes().iter().map(|b| i64::from(b.count_ones())).sum()))
-    })
-    .total(),
-    def("substr", &[Bytes, Int, Int], Gives::Bytes, |v, _| substring_by_bytes(v)).optional(1),
-    def("substring", &[Bytes, Int, Int], Gives::Bytes, |v, _| substring_by_bytes(v)).optional(1),
-    def("position", &[Bytes, Bytes], Gives::Int, |v, _| find_position(v[0].bytes(), v[1].bytes())).total(),
-    def("strpos", &[Bytes, Bytes], Gives::Int, |v, _| find_position(v[0].bytes(), v[1].bytes())).total(),
-    def("overlay", &[Bytes, Bytes, Int, Int], Gives::Bytes, |v, _| overlay(v)).optional(1),
-    def("btrim", &[Bytes, Bytes], Gives::Bytes, |v, _| trim_bytes(v, true, true)).total(),
-    def("trim", &[Bytes, Bytes], Gives::Bytes, |v, _| trim_bytes(v, true, true)).total(),
-    def("ltrim", &[Bytes, Bytes], Gives::Bytes, |v, _| trim_bytes(v, true, false)).total(),
-    def("rtrim", &[Bytes, Bytes], Gives::Bytes, |v, _| trim_bytes(v, false, true)).total(),
-    def("get_byte", &[Bytes, Int], Gives::Int, |v, _| {
-        let (bytes, at) = (v[0].bytes(), v[1].int());
-        let byte = usize::try_from(at).ok().and_then(|at| bytes.get(at));
-        byte.map(|b| Out::Int(i64::from(*b))).ok_or_else(|| out_of_range(at, bytes.len()))
-    }),
-    def("set_byte", &[Bytes, Int, Int], Gives::Bytes, |v, _| {
-        let (mut bytes, at) = (v[0].bytes().to_vec(), v[1].int());
-        let length = bytes.len();
-        let byte = usize::try_from(at).ok().and_then(|at| bytes.get_mut(at));
-        *byte.ok_or_else(|| out_of_range(at, length))? = (v[2].int() & 0xff) as u8;
-        Ok(bytes.into())
-    }),
-    def("get_bit", &[Bytes, Int], Gives::Int, |v, _| {
-        let (bytes, at) = (v[0].bytes(), v[1].int());
-        let byte = usize::try_from(at).ok().and_then(|at| bytes.get(at / 8));
-        byte.map(|b| Out::Int(i64::from(b >> (at % 8) & 1)))
-            .ok_or_else(|| out_of_range(at, bytes.len().saturating_mul(8)))
-    }),
-    def("herald_bytes_concat", &[Bytes, Bytes], Gives::Bytes, |v, _| {
-        Ok([v[0].bytes(), v[1].bytes()].concat().into())
-    })
-    .total(),
-    def("encode", &[Bytes, Text], Gives::Text, |v, _| encode(v[0].bytes(), v[1].text())),
-    def("encode", &[Text, Text], Gives::Text, |v, _| encode(v[0].bytes(), v[1].text())),
-    def("decode", &[Text, Text], Gives::Bytes, |v, _| Ok(decode(v[0].text(), v[1].text())?.into())),
+    def("length", &[Bytes], Gives::Int, count_bytes).total(),
+    def("octet_length", &[Bytes], Gives::Int, count_bytes).total(),
+    def("bit_length", &[Bytes], Gives::Int, count_bits),
+    def("bit_count", &[Bytes], Gives::Long, count_set_bits).total(),
+    def("substr", &[Bytes, Int, Int], Gives::Bytes, substring_by_bytes).optional(1),
+    def("substring", &[Bytes, Int, Int], Gives::Bytes, substring_by_bytes).optional(1),
+    def("position", &[Bytes, Bytes], Gives::Int, find_position).total(),
+    def("strpos", &[Bytes, Bytes], Gives::Int, find_position).total(),
+    def("overlay", &[Bytes, Bytes, Int, Int], Gives::Bytes, overlay).optional(1),
+    def("btrim", &[Bytes, Bytes], Gives::Bytes, trim_both).total(),
+    def("trim", &[Bytes, Bytes], Gives::Bytes, trim_both).total(),
+    def("ltrim", &[Bytes, Bytes], Gives::Bytes, trim_start).total(),
+    def("rtrim", &[Bytes, Bytes], Gives::Bytes, trim_end).total(),
+    def("get_byte", &[Bytes, Int], Gives::Int, get_byte),
+    def("set_byte", &[Bytes, Int, Int], Gives::Bytes, set_byte),
+    def("get_bit", &[Bytes, Int], Gives::Int, get_bit),
+    def("herald_bytes_concat", &[Bytes, Bytes], Gives::Bytes, concat_bytes).total(),
+    def("encode", &[Bytes, Text], Gives::Text, encode),
+    def("encode", &[Text, Text], Gives::Text, encode),
+    def("decode", &[Text, Text], Gives::Bytes, decode),
     batch("md5", &[Text], Gives::Text, md5).total(),
     batch("md5", &[Bytes], Gives::Text, md5).total(),
     batch("sha224", &[Bytes], Gives::Bytes, sha224).total(),
@@ -115,26 +95,52 @@ fn sha512(args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
 
 /// Calls a function of DataFusion that computes each row by itself.
 fn call_datafusion(function: Arc<ScalarUDF>, args: &[ArrayRef], gives: &DataType) -> Result<ArrayRef> {
-    let rows = args.first().map_or(0, |a| a.len());
-    let field = |of: &DataType| Arc::new(Field::new("", of.clone(), true));
+    let rows = row_count(args);
     let types: Vec<DataType> = args.iter().map(|a| a.data_type().clone()).collect();
     let own = function.return_type(&types)?;
     let result = function.invoke_with_args(ScalarFunctionArgs {
-        args: args.iter().map(|a| ColumnarValue::Array(Arc::clone(a))).collect(),
-        arg_fields: types.iter().map(field).collect(),
+        args: args.iter().cloned().map(ColumnarValue::Array).collect(),
+        arg_fields: types.iter().map(unnamed_field).collect(),
         number_rows: rows,
-        return_field: field(&own),
+        return_field: unnamed_field(&own),
         config_options: Arc::new(ConfigOptions::default()),
     })?;
     as_type(&result.into_array(rows)?, gives)
 }
 
-fn int_answer(n: usize) -> Answer {
-    i64::try_from(n).map(Out::Int).map_err(|e| e.to_string())
+fn count_set_bits(v: &[Value<'_>]) -> Answer {
+    Ok(Out::Int(v[0].bytes().iter().map(|b| i64::from(b.count_ones())).sum()))
 }
 
-fn out_of_range(at: i64, length: usize) -> String {
-    format!("index {at} out of valid range, 0..{}", length as i64 - 1)
+/// Returns `at` as an index into `length` items.
+fn checked_index(at: i64, length: usize) -> Result<usize, String> {
+    match usize::try_from(at) {
+        Ok(index) if index < length => Ok(index),
+        _ => Err(format!("index {at} out of valid range, 0..{}", length as i64 - 1)),
+    }
+}
+
+fn get_byte(v: &[Value<'_>]) -> Answer {
+    let bytes = v[0].bytes();
+    let at = checked_index(v[1].int(), bytes.len())?;
+    Ok(Out::Int(i64::from(bytes[at])))
+}
+
+fn set_byte(v: &[Value<'_>]) -> Answer {
+    let mut bytes = v[0].bytes().to_vec();
+    let at = checked_index(v[1].int(), bytes.len())?;
+    bytes[at] = (v[2].int() & 0xff) as u8;
+    Ok(bytes.into())
+}
+
+fn get_bit(v: &[Value<'_>]) -> Answer {
+    let bytes = v[0].bytes();
+    let at = checked_index(v[1].int(), bytes.len().saturating_mul(8))?;
+    Ok(Out::Int(i64::from((bytes[at / 8] >> (at % 8)) & 1)))
+}
+
+fn concat_bytes(v: &[Value<'_>]) -> Answer {
+    Ok([v[0].bytes(), v[1].bytes()].concat().into())
 }
 
 fn clamped_slice(bytes: &[u8], from: usize, to: usize) -> &[u8] {
@@ -146,12 +152,12 @@ fn substring_by_bytes(v: &[Value<'_>]) -> Answer {
     Ok(clamped_slice(v[0].bytes(), from, to).to_vec().into())
 }
 
-fn find_position(bytes: &[u8], wanted: &[u8]) -> Answer {
-    let found = match wanted.is_empty() {
+fn find_position(v: &[Value<'_>]) -> Answer {
+    let (bytes, wanted) = (v[0].bytes(), v[1].bytes());
+    place_answer(match wanted.is_empty() {
         true => Some(0),
         false => bytes.windows(wanted.len()).position(|w| w == wanted),
-    };
-    Ok(Out::Int(found.map_or(0, |at| at as i64 + 1)))
+    })
 }
 
 fn overlay(v: &[Value<'_>]) -> Answer {
@@ -164,6 +170,18 @@ fn overlay(v: &[Value<'_>]) -> Answer {
     let (_, before) = item_range(1, Some(start - 1))?;
     let (after, _) = item_range(end, None)?;
     Ok([clamped_slice(bytes, 0, before), new, clamped_slice(bytes, after, usize::MAX)].concat().into())
+}
+
+fn trim_both(v: &[Value<'_>]) -> Answer {
+    trim_bytes(v, true, true)
+}
+
+fn trim_start(v: &[Value<'_>]) -> Answer {
+    trim_bytes(v, true, false)
+}
+
+fn trim_end(v: &[Value<'_>]) -> Answer {
+    trim_bytes(v, false, true)
 }
 
 fn trim_bytes(v: &[Value<'_>], start: bool, end: bool) -> Answer {
@@ -188,7 +206,8 @@ fn trim_bytes(v: &[Value<'_>], start: bool, end: bool) -> Answer {
 /// Characters of a line of base64.
 const BASE64_LINE_CHARS: usize = 76;
 
-fn encode(bytes: &[u8], format: &str) -> Answer {
+fn encode(v: &[Value<'_>]) -> Answer {
+    let (bytes, format) = (v[0].bytes(), v[1].text());
     Ok(match format.to_ascii_lowercase().as_str() {
         "hex" => hex(bytes).into(),
         "base64" => {
@@ -214,21 +233,26 @@ fn encode(bytes: &[u8], format: &str) -> Answer {
     })
 }
 
-fn decode(text: &str, format: &str) -> Result<Vec<u8>, String> {
-    match format.to_ascii_lowercase().as_str() {
-        "hex" => from_hex(text),
-        "base64" => {
-            let kept: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-            STANDARD.decode(&kept).map_err(|_| {
-                let odd = kept.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')));
-                match odd {
-                    Some(c) => format!("invalid symbol \"{c}\" found while decoding base64 sequence"),
-                    None => "invalid base64 end sequence".to_owned(),
-                }
-            })
-        }
-        "escape" => from_escaped(text),
-        _ => Err(format!("unrecognized encoding: \"{format}\"")),
+fn decode(v: &[Value<'_>]) -> Answer {
+    let (text, format) = (v[0].text(), v[1].text());
+    let bytes = match format.to_ascii_lowercase().as_str() {
+        "hex" => from_hex(text)?,
+        "base64" => from_base64(text)?,
+        "escape" => from_escaped(text)?,
+        _ => return Err(format!("unrecognized encoding: \"{format}\"")),
+    };
+    Ok(bytes.into())
+}
+
+/// Parses base64, with white space allowed anywhere.
+fn from_base64(text: &str) -> Result<Vec<u8>, String> {
+    let kept: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    if let Ok(bytes) = STANDARD.decode(&kept) {
+        return Ok(bytes);
+    }
+    match kept.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='))) {
+        Some(c) => Err(format!("invalid symbol \"{c}\" found while decoding base64 sequence")),
+        None => Err("invalid base64 end sequence".to_owned()),
     }
 }
 
@@ -236,24 +260,25 @@ fn decode(text: &str, format: &str) -> Result<Vec<u8>, String> {
 fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(text.len() / 2);
     let mut chars = text.chars();
-    let digit = |c: char| c.to_digit(16).ok_or_else(|| format!("invalid hexadecimal digit: \"{c}\""));
     while let Some(c) = chars.next() {
         if matches!(c, ' ' | '\n' | '\t' | '\r') {
             continue;
         }
-        let high = digit(c)?;
+        let high = hex_digit(c)?;
         let low = chars.next().ok_or("invalid hexadecimal data: odd number of digits")?;
-        out.push((high * 16 + digit(low)?) as u8);
+        out.push((high * 16 + hex_digit(low)?) as u8);
     }
     Ok(out)
+}
+
+fn hex_digit(c: char) -> Result<u32, String> {
+    c.to_digit(16).ok_or_else(|| format!("invalid hexadecimal digit: \"{c}\""))
 }
 
 /// Parses text in which `\\` is a backslash and `\ooo` a byte in octal.
 fn from_escaped(text: &str) -> Result<Vec<u8>, String> {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    // Three octal digits up to 377, so that the value fits a byte.
-    let octal = |at: usize, most: u8| bytes.get(at).filter(|b| (b'0'..=most).contains(b)).map(|b| b - b'0');
     while let Some(byte) = bytes.get(at) {
         if *byte != b'\\' {
             out.push(*byte);
@@ -261,16 +286,24 @@ fn from_escaped(text: &str) -> Result<Vec<u8>, String> {
         } else if bytes.get(at + 1) == Some(&b'\\') {
             out.push(b'\\');
             at += 2;
-        } else if let (Some(a), Some(b), Some(c)) =
-            (octal(at + 1, b'3'), octal(at + 2, b'7'), octal(at + 3, b'7'))
-        {
-            out.push(a * 64 + b * 8 + c);
+        } else if let Some(value) = octal_value(bytes, at + 1) {
+            out.push(value);
             at += 4;
         } else {
             return Err("invalid input syntax for type bytea".to_owned());
         }
     }
     Ok(out)
+}
+
+/// Returns the byte that three octal digits write, which are up to 377 so that it fits.
+fn octal_value(bytes: &[u8], at: usize) -> Option<u8> {
+    let (a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7') =
+        (*bytes.get(at)?, *bytes.get(at + 1)?, *bytes.get(at + 2)?)
+    else {
+        return None;
+    };
+    Some((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'))
 }
 
 /// Parses a literal of BYTEA: `\x` and digits, or text with escapes.

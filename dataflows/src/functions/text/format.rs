@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use arrow::datatypes::DataType;
-use datafusion_common::{Result, exec_datafusion_err, exec_err};
+use datafusion_common::{Result, exec_err};
 
 use std::sync::Arc;
 
@@ -10,25 +10,25 @@ use super::check_growth;
 use crate::functions::eval::about::{About, about};
 use crate::functions::eval::own::{Answer, Def, Gives, Kind, batch, def};
 use crate::functions::eval::print;
-use crate::functions::eval::value::{Out, Value};
+use crate::functions::eval::value::{Out, Value, row_count, row_error};
 
 use Kind::{Any, List, Text};
 
 /// Definitions of the functions.
 pub(crate) const TABLE: &[Def] = &[
-    batch("concat", &[Any], Gives::Text, |args, _| concat_printed(args, "", 0)).more(Any).total(),
+    batch("concat", &[Any], Gives::Text, concat_printed).more(Any).total(),
     batch("concat_ws", &[Text, Any], Gives::Text, concat_ws).more(Any).total(),
     batch("||", &[Any, Any], Gives::Text, concat_operands).total(),
     batch("format", &[Text], Gives::Text, format_rows).more(Any),
-    batch("quote_literal", &[Any], Gives::Text, |args, _| quote_values(args, None)),
-    batch("quote_nullable", &[Any], Gives::Text, |args, _| quote_values(args, Some("NULL"))),
-    def("quote_ident", &[Text], Gives::Text, |v, _| Ok(quote_identifier(v[0].text()).into())),
+    batch("quote_literal", &[Any], Gives::Text, quote_values),
+    batch("quote_nullable", &[Any], Gives::Text, quote_nullable),
+    def("quote_ident", &[Text], Gives::Text, quote_ident),
     batch("array_to_string", &[List, Text, Text], Gives::Text, array_to_string).optional(1),
     batch("array_join", &[List, Text, Text], Gives::Text, array_to_string).optional(1),
     batch("list_to_string", &[List, Text, Text], Gives::Text, array_to_string).optional(1),
     batch("list_join", &[List, Text, Text], Gives::Text, array_to_string).optional(1),
-    def("string_to_array", &[Text, Text, Text], Gives::Texts, |v, _| string_to_array(v)).optional(1).lax(),
-    def("string_to_list", &[Text, Text, Text], Gives::Texts, |v, _| string_to_array(v)).optional(1).lax(),
+    def("string_to_array", &[Text, Text, Text], Gives::Texts, string_to_array).optional(1).lax(),
+    def("string_to_list", &[Text, Text, Text], Gives::Texts, string_to_array).optional(1).lax(),
 ];
 
 /// The lines of the reference pages about these functions.
@@ -63,10 +63,6 @@ fn by_row(rows: usize, mut of: impl FnMut(usize) -> Result<Option<String>>) -> R
     Ok(Arc::new(out.finish()))
 }
 
-fn row_count(args: &[ArrayRef]) -> usize {
-    args.first().map_or(0, |a| a.len())
-}
-
 /// Texts of the arguments of a row, without NULLs.
 fn printed_args(args: &[ArrayRef], row: usize) -> Result<Vec<String>> {
     let mut texts = Vec::with_capacity(args.len());
@@ -76,8 +72,8 @@ fn printed_args(args: &[ArrayRef], row: usize) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-fn concat_printed(args: &[ArrayRef], between: &str, from: usize) -> Result<ArrayRef> {
-    by_row(row_count(args), |row| Ok(Some(printed_args(&args[from..], row)?.join(between))))
+fn concat_printed(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    by_row(row_count(args), |row| Ok(Some(printed_args(args, row)?.concat())))
 }
 
 fn concat_ws(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
@@ -89,7 +85,10 @@ fn concat_ws(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
 
 fn concat_operands(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
     by_row(row_count(args), |row| {
-        Ok(print::text(&args[0], row)?.zip(print::text(&args[1], row)?).map(|(a, b)| a + &b))
+        Ok(match (print::text(&args[0], row)?, print::text(&args[1], row)?) {
+            (Some(a), Some(b)) => Some(a + &b),
+            _ => None,
+        })
     })
 }
 
@@ -102,14 +101,23 @@ fn quote_literal(text: &str) -> String {
     }
 }
 
-fn quote_values(args: &[ArrayRef], absent: Option<&str>) -> Result<ArrayRef> {
-    by_row(row_count(args), |row| {
-        Ok(print::text(&args[0], row)?.map(|text| quote_literal(&text)).or(absent.map(str::to_owned)))
+fn quote_values(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    by_row(row_count(args), |row| Ok(print::text(&args[0], row)?.as_deref().map(quote_literal)))
+}
+
+fn quote_nullable(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    by_row(row_count(args), |row| match print::text(&args[0], row)? {
+        Some(text) => Ok(Some(quote_literal(&text))),
+        None => Ok(Some("NULL".to_owned())),
     })
 }
 
 /// Words that need quotes as identifiers, each between spaces.
 const KEYWORDS: &str = " all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both case cast char character check coalesce collate collation column concurrently constraint create cross current_catalog current_date current_role current_schema current_time current_timestamp current_user dec decimal default deferrable desc distinct do else end except exists extract false fetch float for foreign freeze from full grant greatest group grouping having ilike in initially inner inout int integer intersect interval into is isnull join lateral leading least left like limit localtime localtimestamp national natural nchar none normalize not notnull null nullif numeric offset on only or order out outer overlaps overlay placing position precision primary real references returning right row select session_user setof similar smallint some substring symmetric table tablesample then time timestamp to trailing treat trim true union unique user using values varchar variadic verbose when where window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable ";
+
+fn quote_ident(v: &[Value<'_>]) -> Answer {
+    Ok(quote_identifier(v[0].text()).into())
+}
 
 fn quote_identifier(text: &str) -> String {
     let start = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
@@ -121,14 +129,14 @@ fn quote_identifier(text: &str) -> String {
 }
 
 fn format_rows(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
-    by_row(row_count(args), |row| {
-        let Some(pattern) = print::text(&args[0], row)? else { return Ok(None) };
-        let values = args[1..].iter().map(|a| print::output(a, row)).collect::<Result<Vec<_>>>()?;
-        FormatWriter { values: &values, next: 0, out: String::new() }
-            .run(&pattern)
-            .map(Some)
-            .map_err(|message| exec_datafusion_err!("{message}"))
-    })
+    by_row(row_count(args), |row| format_row(args, row))
+}
+
+fn format_row(args: &[ArrayRef], row: usize) -> Result<Option<String>> {
+    let Some(pattern) = print::text(&args[0], row)? else { return Ok(None) };
+    let values = args[1..].iter().map(|a| print::output(a, row)).collect::<Result<Vec<_>>>()?;
+    let writer = FormatWriter { values: &values, next: 0, out: String::new() };
+    writer.run(&pattern).map(Some).map_err(row_error)
 }
 
 struct FormatWriter<'a> {
@@ -159,8 +167,10 @@ impl FormatWriter<'_> {
     fn next_value(&mut self, at: Option<usize>) -> std::result::Result<Option<String>, String> {
         let at = at.unwrap_or(self.next + 1);
         self.next = at;
-        let value = at.checked_sub(1).and_then(|at| self.values.get(at));
-        value.cloned().ok_or_else(|| "too few arguments for format()".to_owned())
+        match at.checked_sub(1).and_then(|at| self.values.get(at)) {
+            Some(value) => Ok(value.clone()),
+            None => Err("too few arguments for format()".to_owned()),
+        }
     }
 
     /// Reads `[-][width]`, where `*` or `*n$` takes the width from an argument: true for alignment to the
@@ -178,9 +188,11 @@ impl FormatWriter<'_> {
             if at.is_some() && chars.next() != Some('$') {
                 return Err("width argument position must be ended by \"$\"".to_owned());
             }
-            let given = self.next_value(at)?.unwrap_or_else(|| "0".to_owned());
-            let given: i64 =
-                given.parse().map_err(|_| format!("invalid input syntax for type integer: \"{given}\""))?;
+            let given = self.next_value(at)?;
+            let given = given.as_deref().unwrap_or("0");
+            let Ok(given) = given.parse::<i64>() else {
+                return Err(format!("invalid input syntax for type integer: \"{given}\""));
+            };
             left |= given < 0;
             width = usize::try_from(given.unsigned_abs()).ok();
         }
@@ -189,7 +201,6 @@ impl FormatWriter<'_> {
 
     /// Writes one `%[n$][-][width]type` of the pattern; the `%` has been read.
     fn write_specifier(&mut self, chars: &mut Chars<'_>, length: usize) -> std::result::Result<(), String> {
-        let unterminated = || "unterminated format() type specifier".to_owned();
         // The first number is an argument's position if `$` follows, and the width otherwise.
         let mut width = read_number(chars)?;
         let mut place = None;
@@ -204,7 +215,7 @@ impl FormatWriter<'_> {
         if width.is_none() {
             (left, width) = self.read_width(chars)?;
         }
-        let kind = chars.next().ok_or_else(unterminated)?;
+        let kind = chars.next().ok_or("unterminated format() type specifier")?;
         if !matches!(kind, 's' | 'I' | 'L') {
             return Err(format!(
                 "unrecognized format() type specifier \"{kind}\": for a single \"%\" use \"%%\""
@@ -230,35 +241,36 @@ impl FormatWriter<'_> {
 /// Reads a number, if one comes next.
 fn read_number(chars: &mut Chars<'_>) -> std::result::Result<Option<usize>, String> {
     let mut digits = String::new();
-    while let Some(d) = chars.peek().filter(|c| c.is_ascii_digit()) {
-        digits.push(*d);
-        chars.next();
+    while let Some(digit) = chars.next_if(char::is_ascii_digit) {
+        digits.push(digit);
     }
-    match digits.is_empty() {
-        true => Ok(None),
-        false => digits
-            .parse::<u32>()
-            .ok()
-            .and_then(|n| usize::try_from(n).ok())
-            .map(Some)
-            .ok_or_else(|| "number is out of range".to_owned()),
+    if digits.is_empty() {
+        return Ok(None);
+    }
+    match digits.parse::<u32>().map(usize::try_from) {
+        Ok(Ok(n)) => Ok(Some(n)),
+        _ => Err("number is out of range".to_owned()),
     }
 }
 
 fn array_to_string(args: &[ArrayRef], _: &DataType) -> Result<ArrayRef> {
+    by_row(row_count(args), |row| join_items(args, row))
+}
+
+fn join_items(args: &[ArrayRef], row: usize) -> Result<Option<String>> {
     let lists = args[0].as_list::<i32>();
-    by_row(row_count(args), |row| {
-        if lists.is_null(row) {
-            return Ok(None);
-        }
-        let Some(between) = print::text(&args[1], row)? else { return Ok(None) };
-        let absent = args.get(2).map_or(Ok(None), |a| print::text(a, row))?;
-        let mut items = Vec::new();
-        flatten_items(&lists.value(row), &mut items)?;
-        let kept: Vec<String> =
-            items.into_iter().filter_map(|item| item.or_else(|| absent.clone())).collect();
-        Ok(Some(kept.join(&between)))
-    })
+    if lists.is_null(row) {
+        return Ok(None);
+    }
+    let Some(between) = print::text(&args[1], row)? else { return Ok(None) };
+    let absent = match args.get(2) {
+        Some(absent) => print::text(absent, row)?,
+        None => None,
+    };
+    let mut items = Vec::new();
+    flatten_items(&lists.value(row), &mut items)?;
+    let kept: Vec<&str> = items.iter().filter_map(|item| item.as_deref().or(absent.as_deref())).collect();
+    Ok(Some(kept.join(&between)))
 }
 
 /// Appends the items of an array, those of nested arrays in place.
@@ -279,7 +291,7 @@ fn string_to_array(v: &[Value<'_>]) -> Answer {
         Some(Value::Text(absent)) => Some(*absent),
         _ => None,
     };
-    let item = |item: &str| (Some(item) != absent).then(|| item.to_owned());
+    let item = |item: &str| if Some(item) == absent { None } else { Some(item.to_owned()) };
     Ok(Out::Texts(match v[1] {
         _ if text.is_empty() => vec![],
         Value::Text("") => vec![item(text)],

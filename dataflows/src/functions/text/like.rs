@@ -9,29 +9,16 @@ use datafusion_common::ScalarValue;
 use super::lower;
 use super::regex::{Options, compiled};
 use crate::functions::eval::about::{About, about};
-use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
+use crate::functions::eval::own::{Answer, Def, Gives, Kind, constant_text, def};
 use crate::functions::eval::value::{Out, Value};
 
 use Kind::Text;
 
 /// Definitions of the functions.
 pub(crate) const TABLE: &[Def] = &[
-    def("like", &[Text, Text, Text], Gives::Bool, |v, _| match_like(v, false))
-        .optional(1)
-        .checked(check_constant),
-    def("ilike", &[Text, Text, Text], Gives::Bool, |v, _| match_like(v, true))
-        .optional(1)
-        .checked(check_constant),
-    def("similar_to", &[Text, Text, Text], Gives::Bool, |v, _| match_similar(v)).optional(1).checked(
-        |args| {
-            let text = |at: usize| args.get(at).copied().flatten().and_then(|v| v.try_as_str()).flatten();
-            let escape = escape_char(text(2))?;
-            match text(1) {
-                Some(pattern) => compiled(&as_regex(pattern, escape), Options::default()).map(|_| ()),
-                None => Ok(()),
-            }
-        },
-    ),
+    def("like", &[Text, Text, Text], Gives::Bool, like).optional(1).checked(check_constant),
+    def("ilike", &[Text, Text, Text], Gives::Bool, ilike).optional(1).checked(check_constant),
+    def("similar_to", &[Text, Text, Text], Gives::Bool, match_similar).optional(1).checked(check_similar),
 ];
 
 /// The lines of the reference pages about these functions.
@@ -58,11 +45,20 @@ const BARE: &str = "LIKE pattern must not end with escape character";
 
 /// Checks a constant pattern and escape while the query is planned.
 fn check_constant(args: &[Option<&ScalarValue>]) -> Result<(), String> {
-    let text = |at: usize| args.get(at).copied().flatten().and_then(|v| v.try_as_str()).flatten();
-    let escape = escape_char(text(2))?;
-    match text(1).map(|pattern| parse_pattern(pattern, escape, false)) {
-        Some(parts) if parts.last() == Some(&PatternPart::Bare) => Err(BARE.to_owned()),
+    let escape = escape_char(constant_text(args, 2))?;
+    let Some(pattern) = constant_text(args, 1) else { return Ok(()) };
+    match parse_pattern(pattern, escape, false).last() {
+        Some(PatternPart::Bare) => Err(BARE.to_owned()),
         _ => Ok(()),
+    }
+}
+
+/// Checks a constant pattern and escape of SIMILAR TO while the query is planned.
+fn check_similar(args: &[Option<&ScalarValue>]) -> Result<(), String> {
+    let escape = escape_char(constant_text(args, 2))?;
+    match constant_text(args, 1) {
+        Some(pattern) => compiled(&as_regex(pattern, escape), Options::default()).map(drop),
+        None => Ok(()),
     }
 }
 
@@ -77,22 +73,36 @@ fn escape_char(given: Option<&str>) -> Result<Option<char>, String> {
 }
 
 fn parse_pattern(pattern: &str, escape: Option<char>, fold: bool) -> Vec<PatternPart> {
-    let fold = |c: char| if fold { lower(c) } else { c };
     let mut parts = Vec::new();
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         parts.push(match c {
-            c if Some(c) == escape => chars.next().map_or(PatternPart::Bare, |c| PatternPart::Char(fold(c))),
+            c if Some(c) == escape => match chars.next() {
+                Some(c) => PatternPart::Char(fold_char(c, fold)),
+                None => PatternPart::Bare,
+            },
             '%' => PatternPart::Any,
             '_' => PatternPart::One,
-            c => PatternPart::Char(fold(c)),
+            c => PatternPart::Char(fold_char(c, fold)),
         });
     }
     parts
 }
 
+fn fold_char(c: char, fold: bool) -> char {
+    if fold { lower(c) } else { c }
+}
+
+fn like(v: &[Value<'_>]) -> Answer {
+    match_like(v, false)
+}
+
+fn ilike(v: &[Value<'_>]) -> Answer {
+    match_like(v, true)
+}
+
 fn match_like(v: &[Value<'_>], fold: bool) -> Answer {
-    let escape = escape_char(v.get(2).map(|e| e.text()))?;
+    let escape = escape_char(v.get(2).map(Value::text))?;
     let parts = parse_pattern(v[1].text(), escape, fold);
     let text = v[0].text();
     matches_parts(text, &parts, fold).map(Out::Bool)
@@ -106,7 +116,7 @@ fn matches_parts(text: &str, parts: &[PatternPart], fold: bool) -> Result<bool, 
     let mut again: Option<(std::str::Chars<'_>, usize)> = None;
     loop {
         let before = rest.clone();
-        let next = rest.next().map(|c| if fold { lower(c) } else { c });
+        let next = rest.next().map(|c| fold_char(c, fold));
         match (parts.get(at), next) {
             (Some(PatternPart::Any), _) => {
                 rest = before;
@@ -139,7 +149,7 @@ fn matches_parts(text: &str, parts: &[PatternPart], fold: bool) -> Result<bool, 
 }
 
 fn match_similar(v: &[Value<'_>]) -> Answer {
-    let escape = escape_char(v.get(2).map(|e| e.text()))?;
+    let escape = escape_char(v.get(2).map(Value::text))?;
     let re = compiled(&as_regex(v[1].text(), escape), Options::default())?;
     Ok(re.is_match(v[0].text()).into())
 }

@@ -17,7 +17,7 @@ use datafusion_common::ScalarValue;
 
 use super::check_growth;
 use crate::functions::eval::about::{About, about};
-use crate::functions::eval::own::{Answer, Def, Gives, Kind, def};
+use crate::functions::eval::own::{Answer, Def, Gives, Kind, constant_text, def};
 use crate::functions::eval::value::{Out, Value};
 pub(in crate::functions) use compiled::compiled;
 use compiled::{Compiled, MatchSpan};
@@ -27,42 +27,33 @@ use Kind::{Int, Text};
 
 /// Definitions of the functions.
 pub(crate) const TABLE: &[Def] = &[
-    def("~", &[Text, Text], Gives::Bool, |v, _| match_regex(v, "", true)).checked(check_operator),
-    def("~*", &[Text, Text], Gives::Bool, |v, _| match_regex(v, "i", true)).checked(check_operator),
-    def("!~", &[Text, Text], Gives::Bool, |v, _| match_regex(v, "", false)).checked(check_operator),
-    def("!~*", &[Text, Text], Gives::Bool, |v, _| match_regex(v, "i", false)).checked(check_operator),
-    def("regexp_like", &[Text, Text, Text], Gives::Bool, |v, _| match_regex(v, flags(v, 2), true))
+    def("~", &[Text, Text], Gives::Bool, matches).checked(check_pattern),
+    def("~*", &[Text, Text], Gives::Bool, matches_any_case).checked(check_pattern),
+    def("!~", &[Text, Text], Gives::Bool, differs).checked(check_pattern),
+    def("!~*", &[Text, Text], Gives::Bool, differs_any_case).checked(check_pattern),
+    def("regexp_like", &[Text, Text, Text], Gives::Bool, regexp_like).optional(1).checked(check_flags::<2>),
+    def("regexp_match", &[Text, Text, Text], Gives::Texts, regexp_match)
         .optional(1)
-        .checked(|c| check_constant(c, 2)),
-    def("regexp_match", &[Text, Text, Text], Gives::Texts, |v, _| regexp_match(v))
-        .optional(1)
-        .checked(|c| check_constant(c, 2)),
-    def("regexp_count", &[Text, Text, Int, Text], Gives::Int, |v, _| regexp_count(v))
+        .checked(check_flags::<2>),
+    def("regexp_count", &[Text, Text, Int, Text], Gives::Int, regexp_count)
         .optional(2)
-        .checked(|c| check_constant(c, 3)),
-    def("regexp_instr", &[Text, Text, Int, Int, Int, Text, Int], Gives::Int, |v, _| regexp_instr(v))
+        .checked(check_flags::<3>),
+    def("regexp_instr", &[Text, Text, Int, Int, Int, Text, Int], Gives::Int, regexp_instr)
         .optional(5)
-        .checked(|c| check_constant(c, 5)),
-    def("regexp_substr", &[Text, Text, Int, Int, Text, Int], Gives::Text, |v, _| regexp_substr(v))
+        .checked(check_flags::<5>),
+    def("regexp_substr", &[Text, Text, Int, Int, Text, Int], Gives::Text, regexp_substr)
         .optional(4)
-        .checked(|c| check_constant(c, 4)),
-    def("regexp_replace", &[Text, Text, Text, Text], Gives::Text, |v, _| {
-        let options = Options::parse(flags(v, 3))?;
-        replace_matches(v, options, 1, u64::from(!options.global))
-    })
-    .optional(1)
-    .checked(|c| check_constant(c, 3)),
-    def("regexp_replace", &[Text, Text, Text, Int, Int, Text], Gives::Text, |v, _| {
-        let options = Options::parse(flags(v, 5))?;
-        let nth = v.get(4).map_or(i64::from(!options.global), Value::int);
-        replace_matches(v, options, v[3].int(), not_negative("n", nth)?)
-    })
-    .optional(2)
-    .checked(|c| check_constant(c, 5)),
-    def("regexp_split_to_array", &[Text, Text, Text], Gives::Texts, |v, _| split_text(v))
+        .checked(check_flags::<4>),
+    def("regexp_replace", &[Text, Text, Text, Text], Gives::Text, replace_by_flags)
         .optional(1)
-        .checked(|c| check_constant(c, 2)),
-    def("substring", &[Text, Text], Gives::Text, |v, _| first_group(v)).checked(|c| check_constant(c, 2)),
+        .checked(check_flags::<3>),
+    def("regexp_replace", &[Text, Text, Text, Int, Int, Text], Gives::Text, replace_from_place)
+        .optional(2)
+        .checked(check_flags::<5>),
+    def("regexp_split_to_array", &[Text, Text, Text], Gives::Texts, split_text)
+        .optional(1)
+        .checked(check_flags::<2>),
+    def("substring", &[Text, Text], Gives::Text, first_group).checked(check_pattern),
 ];
 
 /// The lines of the reference pages about these functions.
@@ -86,25 +77,53 @@ pub(crate) const ABOUT: &[About] = &[
 ];
 
 fn flags<'a>(v: &[Value<'a>], at: usize) -> &'a str {
-    v.get(at).map_or("", |flags| flags.text())
+    v.get(at).map_or("", Value::text)
 }
 
-/// Checks a constant pattern and constant flags; the flags are argument `at`.
-fn check_constant(args: &[Option<&ScalarValue>], at: usize) -> Result<(), String> {
-    let text = |at: usize| args.get(at).copied().flatten().and_then(|v| v.try_as_str()).flatten();
-    let options = Options::parse(text(at).unwrap_or(""))?;
-    match text(1) {
-        Some(pattern) => compiled(pattern, options).map(|_| ()),
+/// Returns the integer at a place that may be left out.
+fn optional_int(v: &[Value<'_>], at: usize, absent: i64) -> i64 {
+    v.get(at).map_or(absent, Value::int)
+}
+
+/// Checks a constant pattern and constant flags; the flags are argument `AT`.
+fn check_flags<const AT: usize>(args: &[Option<&ScalarValue>]) -> Result<(), String> {
+    compile_constant(args, Options::parse(constant_text(args, AT).unwrap_or(""))?)
+}
+
+/// Checks a constant pattern of a function without flags.
+fn check_pattern(args: &[Option<&ScalarValue>]) -> Result<(), String> {
+    compile_constant(args, Options::default())
+}
+
+fn compile_constant(args: &[Option<&ScalarValue>], options: Options) -> Result<(), String> {
+    match constant_text(args, 1) {
+        Some(pattern) => compiled(pattern, options).map(drop),
         None => Ok(()),
     }
 }
 
-fn check_operator(args: &[Option<&ScalarValue>]) -> Result<(), String> {
-    check_constant(args, usize::MAX)
-}
-
 fn compiled_pattern(v: &[Value<'_>], options: Options) -> Result<Rc<Compiled>, String> {
     compiled(v[1].text(), options)
+}
+
+fn matches(v: &[Value<'_>]) -> Answer {
+    match_regex(v, "", true)
+}
+
+fn matches_any_case(v: &[Value<'_>]) -> Answer {
+    match_regex(v, "i", true)
+}
+
+fn differs(v: &[Value<'_>]) -> Answer {
+    match_regex(v, "", false)
+}
+
+fn differs_any_case(v: &[Value<'_>]) -> Answer {
+    match_regex(v, "i", false)
+}
+
+fn regexp_like(v: &[Value<'_>]) -> Answer {
+    match_regex(v, flags(v, 2), true)
 }
 
 fn match_regex(v: &[Value<'_>], flags: &str, expected: bool) -> Answer {
@@ -121,7 +140,8 @@ fn refuse_global(name: &str, options: Options) -> Result<Options, String> {
 }
 
 fn matched_text(text: &str, place: Option<MatchSpan>) -> Option<String> {
-    place.map(|(from, to)| text[from..to].to_owned())
+    let (from, to) = place?;
+    Some(text[from..to].to_owned())
 }
 
 fn regexp_match(v: &[Value<'_>]) -> Answer {
@@ -167,7 +187,7 @@ fn not_negative(name: &str, value: i64) -> Result<u64, String> {
 
 fn regexp_count(v: &[Value<'_>]) -> Answer {
     let text = v[0].text();
-    let from = start_offset(text, v.get(2).map_or(1, Value::int))?;
+    let from = start_offset(text, optional_int(v, 2, 1))?;
     let re = compiled_pattern(v, refuse_global("regexp_count", Options::parse(flags(v, 3))?)?)?;
     Ok(Out::Int(all_matches(&re, text, from).count() as i64))
 }
@@ -182,39 +202,48 @@ fn nth_match(re: &Compiled, text: &str, from: usize, nth: usize, group: usize) -
 }
 
 fn regexp_instr(v: &[Value<'_>]) -> Answer {
-    let int = |at: usize, absent: i64| v.get(at).map_or(absent, Value::int);
     let text = v[0].text();
-    let from = start_offset(text, int(2, 1))?;
-    let number = positive("n", int(3, 1))?;
-    let end = match int(4, 0) {
+    let from = start_offset(text, optional_int(v, 2, 1))?;
+    let number = positive("n", optional_int(v, 3, 1))?;
+    let end = match optional_int(v, 4, 0) {
         0 => false,
         1 => true,
         other => return Err(format!("invalid value for parameter \"endoption\": {other}")),
     };
     let re = compiled_pattern(v, refuse_global("regexp_instr", Options::parse(flags(v, 5))?)?)?;
-    let group = not_negative("subexpr", int(6, 0))? as usize;
-    let place = nth_match(&re, text, from, number, group);
-    Ok(Out::Int(place.map_or(0, |(from, to)| {
-        let at = if end { to } else { from };
-        text[..at].chars().count() as i64 + 1
-    })))
+    let group = not_negative("subexpr", optional_int(v, 6, 0))? as usize;
+    let Some((from, to)) = nth_match(&re, text, from, number, group) else { return Ok(Out::Int(0)) };
+    let at = if end { to } else { from };
+    Ok(Out::Int(text[..at].chars().count() as i64 + 1))
 }
 
 fn regexp_substr(v: &[Value<'_>]) -> Answer {
-    let int = |at: usize, absent: i64| v.get(at).map_or(absent, Value::int);
     let text = v[0].text();
-    let from = start_offset(text, int(2, 1))?;
-    let number = positive("n", int(3, 1))?;
+    let from = start_offset(text, optional_int(v, 2, 1))?;
+    let number = positive("n", optional_int(v, 3, 1))?;
     let re = compiled_pattern(v, refuse_global("regexp_substr", Options::parse(flags(v, 4))?)?)?;
-    let group = not_negative("subexpr", int(5, 0))? as usize;
+    let group = not_negative("subexpr", optional_int(v, 5, 0))? as usize;
     Ok(matched_text(text, nth_match(&re, text, from, number, group)).into())
 }
 
 fn first_group(v: &[Value<'_>]) -> Answer {
     let re = compiled_pattern(v, Options::default())?;
     let text = v[0].text();
-    let found = re.captures(text, 0);
-    Ok(found.and_then(|f| matched_text(text, f[usize::from(re.groups() > 0)])).into())
+    let Some(found) = re.captures(text, 0) else { return Ok(Out::Null) };
+    Ok(matched_text(text, found[usize::from(re.groups() > 0)]).into())
+}
+
+/// Replaces the first match, or all with flag `g`.
+fn replace_by_flags(v: &[Value<'_>]) -> Answer {
+    let options = Options::parse(flags(v, 3))?;
+    replace_matches(v, options, 1, u64::from(!options.global))
+}
+
+/// Replaces from a place on: match number n, or the first or all as the flags say.
+fn replace_from_place(v: &[Value<'_>]) -> Answer {
+    let options = Options::parse(flags(v, 5))?;
+    let nth = optional_int(v, 4, i64::from(!options.global));
+    replace_matches(v, options, v[3].int(), not_negative("n", nth)?)
 }
 
 /// Replaces match number `nth` from character `from` on, or every match if it is 0.
@@ -233,7 +262,11 @@ fn replace_matches(v: &[Value<'_>], options: Options, from: i64, nth: u64) -> An
         }
         out.push_str(&text[copied..found.0]);
         copied = found.1;
-        append_replacement(&mut out, by, || re.captures(text, found.0).unwrap_or_default(), text);
+        if by.contains('\\') {
+            append_replacement(&mut out, by, &re.captures(text, found.0).unwrap_or_default(), text);
+        } else {
+            out.push_str(by);
+        }
         check_growth(out.len(), text.len())?;
         if nth != 0 {
             break;
@@ -244,31 +277,24 @@ fn replace_matches(v: &[Value<'_>], options: Options, from: i64, nth: u64) -> An
 }
 
 /// Appends `by` with its `\1`, `\&` and `\\` replaced.
-fn append_replacement(
-    out: &mut String,
-    by: &str,
-    groups: impl FnOnce() -> Vec<Option<MatchSpan>>,
-    text: &str,
-) {
-    if !by.contains('\\') {
-        return out.push_str(by);
-    }
-    let groups = groups();
-    let group = |out: &mut String, at: usize| {
-        if let Some((from, to)) = groups.get(at).copied().flatten() {
-            out.push_str(&text[from..to]);
-        }
-    };
+fn append_replacement(out: &mut String, by: &str, groups: &[Option<MatchSpan>], text: &str) {
     let mut chars = by.chars().peekable();
     while let Some(c) = chars.next() {
-        match (c, chars.peek()) {
-            ('\\', Some(d @ '1'..='9')) => group(out, d.to_digit(10).unwrap_or(0) as usize),
-            ('\\', Some('&')) => group(out, 0),
-            ('\\', Some('\\')) => out.push('\\'),
+        let group = match (c, chars.peek()) {
+            ('\\', Some(d @ '1'..='9')) => d.to_digit(10).unwrap_or(0) as usize,
+            ('\\', Some('&')) => 0,
+            ('\\', Some('\\')) => {
+                out.push('\\');
+                chars.next();
+                continue;
+            }
             _ => {
                 out.push(c);
                 continue;
             }
+        };
+        if let Some((from, to)) = groups.get(group).copied().flatten() {
+            out.push_str(&text[from..to]);
         }
         chars.next();
     }

@@ -7,16 +7,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, PrimitiveArray};
-use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType as Us};
-use datafusion_common::{DataFusionError, Result, plan_err};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, TimestampMicrosecondType as Us};
+use datafusion_common::{Result, ScalarValue, plan_err};
 use schemas::types::time::{DAY_US, SECOND_US};
 
 use super::calendar::Moment;
-use super::trunc::{truncate_timestamp, truncation_unit};
+use super::part::Field;
+use super::trunc::{truncate_column, truncation_unit};
 use super::udf::{
-    ArgumentCheck, LastParsed, Overload, TimeResult, Ty, constant_text, map_columns, number_column,
-    text_column,
+    LastParsed, Overload, TimeResult, Ty, binary, constant_text, map_triples, number_column, text_column,
 };
 
 /// A unit in which distances are counted.
@@ -75,29 +75,24 @@ fn months_since_zero(of: &Moment) -> i64 {
 
 /// Returns the number of unit boundaries between `a` and `b`.
 fn unit_boundaries(unit: DistanceUnit, a: i64, b: i64) -> TimeResult<i64> {
-    let number = |us: i64| match unit {
+    Ok(unit_number(unit, b) - unit_number(unit, a))
+}
+
+/// Returns the number of the unit that an instant is in.
+fn unit_number(unit: DistanceUnit, us: i64) -> i64 {
+    match unit {
         DistanceUnit::Time(size) => us.div_euclid(size),
         // 1970-01-01 was a Thursday: adding 3 days aligns weeks to Monday.
         DistanceUnit::Week => (us.div_euclid(DAY_US) + 3).div_euclid(7),
         DistanceUnit::Months(size) => months_since_zero(&Moment::from_us(us)).div_euclid(size),
-    };
-    Ok(number(b) - number(a))
+    }
 }
 
 fn count_units(args: &[ArrayRef], count: fn(DistanceUnit, i64, i64) -> TimeResult<i64>) -> Result<ArrayRef> {
     let mut units = LastParsed::new(parse_unit);
     let (a, b) = (number_column::<Us>(&args[1])?, number_column::<Us>(&args[2])?);
-    let rows = text_column(&args[0])?.iter().zip(a.iter().zip(b.iter())).map(|row| match row {
-        (Some(name), (Some(a), Some(b))) => units
-            .parse(name)
-            .copied()
-            .and_then(|unit| count(unit, a, b))
-            .map(Some)
-            .map_err(DataFusionError::Execution),
-        _ => Ok(None),
-    });
-    let rows: PrimitiveArray<Int64Type> = rows.collect::<Result<Vec<_>>>()?.into_iter().collect();
-    Ok(Arc::new(rows))
+    let rows = text_column(&args[0])?.iter().zip(a.iter()).zip(b.iter());
+    map_triples::<_, _, _, Int64Type>(rows, Ty::Bigint.arrow(), |name, a, b| count(*units.parse(name)?, a, b))
 }
 
 macro_rules! apart {
@@ -110,20 +105,6 @@ macro_rules! apart {
     };
 }
 
-macro_rules! days {
-    ($ty:ident, $arrow:ty, $day:expr) => {
-        Overload {
-            args: &[Ty::$ty, Ty::$ty],
-            out: Ty::Int,
-            eval: |args| {
-                map_columns::<$arrow, $arrow, Int32Type>(args, Ty::Int, |b, a| {
-                    i32::try_from($day(b) - $day(a)).map_err(|_| "the dates are too far apart".to_owned())
-                })
-            },
-        }
-    };
-}
-
 /// timestampdiff.
 pub(super) const TIMESTAMPDIFF: &[Overload] =
     &[apart!(Timestamp, whole_units), apart!(Timestamptz, whole_units)];
@@ -132,20 +113,35 @@ pub(super) const TIMESTAMPDIFF: &[Overload] =
 pub(super) const DATEDIFF: &[Overload] = &[
     apart!(Timestamp, unit_boundaries),
     apart!(Timestamptz, unit_boundaries),
-    days!(Date, Date32Type, i64::from),
-    days!(Timestamp, Us, |us: i64| us.div_euclid(DAY_US)),
-    days!(Timestamptz, Us, |us: i64| us.div_euclid(DAY_US)),
+    binary!(Date, Date => Int, Date32Type, Date32Type => Int32Type, days_between_dates),
+    binary!(Timestamp, Timestamp => Int, Us, Us => Int32Type, days_between_timestamps),
+    binary!(Timestamptz, Timestamptz => Int, Us, Us => Int32Type, days_between_timestamps),
 ];
 
+fn days_between_dates(b: i32, a: i32) -> TimeResult<i32> {
+    to_days(i64::from(b) - i64::from(a))
+}
+
+fn days_between_timestamps(b: i64, a: i64) -> TimeResult<i32> {
+    to_days(b.div_euclid(DAY_US) - a.div_euclid(DAY_US))
+}
+
+fn to_days(distance: i64) -> TimeResult<i32> {
+    i32::try_from(distance).map_err(|_| "the dates are too far apart".to_owned())
+}
+
 /// Refuses a constant unit that is unknown.
-pub(super) const CHECK_WHOLE: ArgumentCheck =
-    |args, _| check_constant_unit("timestampdiff", constant_text(args, 0).map(parse_unit));
+pub(super) fn check_whole(args: &[Option<&ScalarValue>], _: &[DataType]) -> Result<()> {
+    check_constant_unit("timestampdiff", constant_text(args, 0).map(parse_unit))
+}
 
 /// Refuses a constant unit of datediff that is unknown.
-pub(super) const CHECK_BEGUN: ArgumentCheck = |args, types| match types.len() {
-    3 => check_constant_unit("datediff", constant_text(args, 0).map(parse_unit)),
-    _ => Ok(()),
-};
+pub(super) fn check_begun(args: &[Option<&ScalarValue>], types: &[DataType]) -> Result<()> {
+    match types.len() {
+        3 => check_constant_unit("datediff", constant_text(args, 0).map(parse_unit)),
+        _ => Ok(()),
+    }
+}
 
 fn check_constant_unit<T>(function: &str, unit: Option<TimeResult<T>>) -> Result<()> {
     match unit {
@@ -155,7 +151,7 @@ fn check_constant_unit<T>(function: &str, unit: Option<TimeResult<T>>) -> Result
 }
 
 /// Converts BigQuery's unit to that of date_trunc.
-fn truncated_to(name: &str) -> TimeResult<super::part::Field> {
+fn truncated_to(name: &str) -> TimeResult<Field> {
     match name.to_ascii_lowercase().as_str() {
         "week" => Err("'week' begins on Sunday elsewhere, and on Monday here: write isoweek".to_owned()),
         "isoweek" => truncation_unit("week"),
@@ -169,11 +165,8 @@ macro_rules! cut {
             args: &[Ty::$ty, Ty::Text],
             out: Ty::$ty,
             eval: |args| {
-                let mut units = LastParsed::new(truncated_to);
                 let swapped = [Arc::clone(&args[1]), Arc::clone(&args[0])];
-                super::udf::map_text::<Us, Us>(&swapped, Ty::$ty, |name, us| {
-                    truncate_timestamp(*units.parse(name)?, us)
-                })
+                truncate_column(&swapped, Ty::$ty, truncated_to)
             },
         }
     };
@@ -183,8 +176,9 @@ macro_rules! cut {
 pub(super) const TIMESTAMP_TRUNC: &[Overload] = &[cut!(Timestamp), cut!(Timestamptz)];
 
 /// Refuses a constant unit of timestamp_trunc that is unknown.
-pub(super) const CHECK_TRUNCATED: ArgumentCheck =
-    |args, _| check_constant_unit("timestamp_trunc", constant_text(args, 1).map(truncated_to));
+pub(super) fn check_truncated(args: &[Option<&ScalarValue>], _: &[DataType]) -> Result<()> {
+    check_constant_unit("timestamp_trunc", constant_text(args, 1).map(truncated_to))
+}
 
 #[cfg(test)]
 mod tests {

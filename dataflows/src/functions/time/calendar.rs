@@ -3,6 +3,7 @@
 //! All values count from 1970 in microseconds or days, years are astronomical (0 is 1 BC), and the calendar
 //! is the proleptic Gregorian one, as in PostgreSQL.
 
+use schemas::types::span::Span;
 use schemas::types::time::{DAY_US, SECOND_US, civil_of_days, days_of_civil};
 
 use super::udf::TimeResult;
@@ -92,21 +93,31 @@ pub(super) fn month_days(year: i64, month: u32) -> u32 {
 
 /// Returns the days since 1970 of a date; fails if it does not exist or is out of range.
 pub(super) fn days_of_date(year: i64, month: i64, day: i64) -> TimeResult<i64> {
-    let bad = || "date field value out of range".to_owned();
+    existing_day(year, month, day).ok_or_else(|| "date field value out of range".to_owned())
+}
+
+fn existing_day(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(-4800..=5_874_897).contains(&year) || !(1..=12).contains(&month) {
-        return Err(bad());
+        return None;
     }
-    let (month, day) = (u32::try_from(month).map_err(|_| bad())?, u32::try_from(day).map_err(|_| bad())?);
+    let (month, day) = (u32::try_from(month).ok()?, u32::try_from(day).ok()?);
     if !(1..=month_days(year, month)).contains(&day) {
-        return Err(bad());
+        return None;
     }
-    Ok(days_of_civil(year, month, day))
+    Some(days_of_civil(year, month, day))
 }
 
 /// Converts days since 1970 to a DATE; fails if out of range.
 pub(super) fn in_days(days: i64) -> TimeResult<i32> {
-    let days = i32::try_from(days).ok().filter(|days| i64::from(*days) >= FIRST_DAY);
-    days.ok_or_else(|| "date out of range".to_owned())
+    match i32::try_from(days) {
+        Ok(date) if days >= FIRST_DAY => Ok(date),
+        _ => Err(date_out_of_range()),
+    }
+}
+
+/// Returns the error message for a DATE out of range.
+pub(super) fn date_out_of_range() -> String {
+    "date out of range".to_owned()
 }
 
 /// Returns the error message for a timestamp out of range.
@@ -121,7 +132,17 @@ pub(super) fn in_range(us: Option<i64>) -> TimeResult<i64> {
 
 /// Returns the timestamp of a day and the microseconds since its midnight.
 pub(super) fn timestamp_at(days: i64, us: i64) -> TimeResult<i64> {
-    in_range(days.checked_mul(DAY_US).and_then(|midnight| midnight.checked_add(us)))
+    in_range(us_of_days(days, us))
+}
+
+/// Returns the timestamp of a DATE's midnight.
+pub(super) fn midnight_of(date: i32) -> TimeResult<i64> {
+    timestamp_at(date.into(), 0)
+}
+
+/// Returns the microseconds of days and of the time behind them; None on overflow.
+pub(super) fn us_of_days(days: i64, us: i64) -> Option<i64> {
+    days.checked_mul(DAY_US)?.checked_add(us)
 }
 
 /// Adds months to a timestamp; the day becomes the last of the month where that is shorter.
@@ -131,16 +152,19 @@ pub(super) fn add_months(us: i64, months: i64) -> TimeResult<i64> {
     }
     let of = Moment::from_us(us);
     let months = of.year * 12 + i64::from(of.month) - 1 + months;
-    let (year, month) =
-        (months.div_euclid(12), u32::try_from(months.rem_euclid(12) + 1).map_err(|_| out_of_range())?);
+    let year = months.div_euclid(12);
+    let Ok(month) = u32::try_from(months.rem_euclid(12) + 1) else { return Err(out_of_range()) };
     timestamp_at(days_of_civil(year, month, of.day.min(month_days(year, month))), of.us)
 }
 
 /// Adds an interval to a timestamp: months first, then days, then the time.
-pub(super) fn add_span(us: i64, span: schemas::types::span::Span) -> TimeResult<i64> {
-    let us = add_months(us, i64::from(span.months))?;
-    let days = i64::from(span.days).checked_mul(DAY_US);
-    in_range(days.and_then(|days| us.checked_add(days)).and_then(|us| us.checked_add(span.us)))
+pub(super) fn add_span(us: i64, span: Span) -> TimeResult<i64> {
+    in_range(add_days_and_time(add_months(us, i64::from(span.months))?, span))
+}
+
+fn add_days_and_time(us: i64, span: Span) -> Option<i64> {
+    let days = i64::from(span.days).checked_mul(DAY_US)?;
+    us.checked_add(days)?.checked_add(span.us)
 }
 
 #[cfg(test)]

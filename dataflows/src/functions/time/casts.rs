@@ -6,106 +6,115 @@
 
 use std::sync::{Arc, LazyLock};
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{
-    DataType, Date32Type, IntervalMonthDayNanoType as Mdn, Time64MicrosecondType as Tod,
-    TimestampMicrosecondType as Us,
+    DataType, Date32Type, IntervalMonthDayNano, IntervalMonthDayNanoType as Mdn,
+    Time64MicrosecondType as Tod, TimestampMicrosecondType as Us,
 };
+use datafusion_common::Result;
 use datafusion_expr::ScalarUDF;
 use schemas::types::span::Span;
 use schemas::types::time::DAY_US;
 
-use super::calendar::{Moment, in_days, timestamp_at};
-use super::read::{read_date, read_time, read_timestamp, read_timestamptz};
-use super::udf::{Overload, TimeResult, Ty, function, map_column, parse_column, write_column};
-
-macro_rules! one {
-    ($from:ident => $to:ident, $a:ty => $r:ty, $f:expr) => {
-        Overload {
-            args: &[Ty::$from],
-            out: Ty::$to,
-            eval: |args| map_column::<$a, $r>(&args[0], Ty::$to, $f),
-        }
-    };
-}
+use super::calendar::{Moment, in_days, midnight_of};
+use super::read::{parse_error, read_date, read_time, read_timestamp, read_timestamptz};
+use super::span::interval_of_time;
+use super::udf::{Overload, TimeResult, Ty, function, parse_column, unary, write_column};
 
 const TO_DATE: &[Overload] = &[
-    Overload {
-        args: &[Ty::Text],
-        out: Ty::Date,
-        eval: |args| parse_column::<Date32Type>(&args[0], Ty::Date, read_date),
-    },
-    one!(Timestamp => Date, Us => Date32Type, |us| in_days(us.div_euclid(DAY_US))),
-    one!(Timestamptz => Date, Us => Date32Type, |us| in_days(us.div_euclid(DAY_US))),
+    Overload { args: &[Ty::Text], out: Ty::Date, eval: parse_dates },
+    unary!(Timestamp => Date, Us => Date32Type, date_of),
+    unary!(Timestamptz => Date, Us => Date32Type, date_of),
 ];
 
 const TO_TIMESTAMP: &[Overload] = &[
-    Overload {
-        args: &[Ty::Text],
-        out: Ty::Timestamp,
-        eval: |args| parse_column::<Us>(&args[0], Ty::Timestamp, read_timestamp),
-    },
-    one!(Date => Timestamp, Date32Type => Us, |days| timestamp_at(days.into(), 0)),
+    Overload { args: &[Ty::Text], out: Ty::Timestamp, eval: parse_timestamps },
+    unary!(Date => Timestamp, Date32Type => Us, midnight_of),
 ];
 
 const TO_TIMESTAMPTZ: &[Overload] = &[
-    Overload {
-        args: &[Ty::Text],
-        out: Ty::Timestamptz,
-        eval: |args| parse_column::<Us>(&args[0], Ty::Timestamptz, read_timestamptz),
-    },
-    one!(Date => Timestamptz, Date32Type => Us, |days| timestamp_at(days.into(), 0)),
+    Overload { args: &[Ty::Text], out: Ty::Timestamptz, eval: parse_timestamptzs },
+    unary!(Date => Timestamptz, Date32Type => Us, midnight_of),
 ];
 
 const TO_TIME: &[Overload] = &[
-    Overload {
-        args: &[Ty::Text],
-        out: Ty::Time,
-        eval: |args| parse_column::<Tod>(&args[0], Ty::Time, read_time),
-    },
-    one!(Timestamp => Time, Us => Tod, |us| Ok(us.rem_euclid(DAY_US))),
-    one!(Timestamptz => Time, Us => Tod, |us| Ok(us.rem_euclid(DAY_US))),
-    one!(Interval => Time, Mdn => Tod, |of| Ok(Span::from(of).us.rem_euclid(DAY_US))),
+    Overload { args: &[Ty::Text], out: Ty::Time, eval: parse_times },
+    unary!(Timestamp => Time, Us => Tod, time_of_day),
+    unary!(Timestamptz => Time, Us => Tod, time_of_day),
+    unary!(Interval => Time, Mdn => Tod, time_of_interval),
 ];
 
 const TO_INTERVAL: &[Overload] = &[
-    Overload {
-        args: &[Ty::Text],
-        out: Ty::Interval,
-        eval: |args| parse_column::<Mdn>(&args[0], Ty::Interval, read_interval),
-    },
-    one!(Time => Interval, Tod => Mdn, |us| {
-        super::span::to_arrow_interval(Some(Span { us, ..Span::default() }))
-    }),
+    Overload { args: &[Ty::Text], out: Ty::Interval, eval: parse_intervals },
+    unary!(Time => Interval, Tod => Mdn, interval_of_time),
 ];
 
 const TO_TEXT: &[Overload] = &[
-    Overload {
-        args: &[Ty::Date],
-        out: Ty::Text,
-        eval: |args| write_column::<Date32Type>(&args[0], |d, out| write_date(d.into(), out)),
-    },
-    Overload {
-        args: &[Ty::Timestamp],
-        out: Ty::Text,
-        eval: |args| write_column::<Us>(&args[0], |us, out| write_timestamp(us, "", out)),
-    },
-    Overload {
-        args: &[Ty::Timestamptz],
-        out: Ty::Text,
-        eval: |args| write_column::<Us>(&args[0], |us, out| write_timestamp(us, "+00", out)),
-    },
-    Overload { args: &[Ty::Time], out: Ty::Text, eval: |args| write_column::<Tod>(&args[0], write_time) },
-    Overload {
-        args: &[Ty::Interval],
-        out: Ty::Text,
-        eval: |args| write_column::<Mdn>(&args[0], |of, out| Span::from(of).write(out)),
-    },
+    Overload { args: &[Ty::Date], out: Ty::Text, eval: write_dates },
+    Overload { args: &[Ty::Timestamp], out: Ty::Text, eval: write_timestamps },
+    Overload { args: &[Ty::Timestamptz], out: Ty::Text, eval: write_timestamptzs },
+    Overload { args: &[Ty::Time], out: Ty::Text, eval: write_times },
+    Overload { args: &[Ty::Interval], out: Ty::Text, eval: write_intervals },
 ];
 
+/// Parses a column of texts as dates.
+pub(super) fn parse_dates(args: &[ArrayRef]) -> Result<ArrayRef> {
+    parse_column::<Date32Type>(&args[0], Ty::Date, read_date)
+}
+
+fn parse_timestamps(args: &[ArrayRef]) -> Result<ArrayRef> {
+    parse_column::<Us>(&args[0], Ty::Timestamp, read_timestamp)
+}
+
+/// Parses a column of texts as points in time.
+pub(super) fn parse_timestamptzs(args: &[ArrayRef]) -> Result<ArrayRef> {
+    parse_column::<Us>(&args[0], Ty::Timestamptz, read_timestamptz)
+}
+
+/// Parses a column of texts as times of day.
+pub(super) fn parse_times(args: &[ArrayRef]) -> Result<ArrayRef> {
+    parse_column::<Tod>(&args[0], Ty::Time, read_time)
+}
+
+fn parse_intervals(args: &[ArrayRef]) -> Result<ArrayRef> {
+    parse_column::<Mdn>(&args[0], Ty::Interval, read_interval)
+}
+
+fn date_of(us: i64) -> TimeResult<i32> {
+    in_days(us.div_euclid(DAY_US))
+}
+
+fn time_of_day(us: i64) -> TimeResult<i64> {
+    Ok(us.rem_euclid(DAY_US))
+}
+
+fn time_of_interval(of: IntervalMonthDayNano) -> TimeResult<i64> {
+    time_of_day(Span::from(of).us)
+}
+
+fn write_dates(args: &[ArrayRef]) -> Result<ArrayRef> {
+    write_column::<Date32Type>(&args[0], |days, out| write_date(days.into(), out))
+}
+
+fn write_timestamps(args: &[ArrayRef]) -> Result<ArrayRef> {
+    write_column::<Us>(&args[0], |us, out| write_timestamp(us, "", out))
+}
+
+fn write_timestamptzs(args: &[ArrayRef]) -> Result<ArrayRef> {
+    write_column::<Us>(&args[0], |us, out| write_timestamp(us, "+00", out))
+}
+
+fn write_times(args: &[ArrayRef]) -> Result<ArrayRef> {
+    write_column::<Tod>(&args[0], write_time)
+}
+
+fn write_intervals(args: &[ArrayRef]) -> Result<ArrayRef> {
+    write_column::<Mdn>(&args[0], |of, out| Span::from(of).write(out))
+}
+
 /// Parses an INTERVAL.
-pub(crate) fn read_interval(text: &str) -> TimeResult<arrow::datatypes::IntervalMonthDayNano> {
-    let shown = || format!("'{}' is no INTERVAL", text.chars().take(64).collect::<String>());
-    Span::parse(text).and_then(Span::to_arrow).ok_or_else(shown)
+pub(crate) fn read_interval(text: &str) -> TimeResult<IntervalMonthDayNano> {
+    Span::parse(text).and_then(Span::to_arrow).ok_or_else(|| parse_error(text, "INTERVAL", ""))
 }
 
 /// A target type, its overloads by source type, and the function that has them.
@@ -114,15 +123,18 @@ type Given = (Ty, &'static [Overload], Arc<ScalarUDF>);
 /// The cast functions by the type they give.
 static CASTS: LazyLock<[Given; 6]> = LazyLock::new(|| {
     [
-        ("herald_cast_date", Ty::Date, TO_DATE),
-        ("herald_cast_timestamp", Ty::Timestamp, TO_TIMESTAMP),
-        ("herald_cast_timestamptz", Ty::Timestamptz, TO_TIMESTAMPTZ),
-        ("herald_cast_time", Ty::Time, TO_TIME),
-        ("herald_cast_interval", Ty::Interval, TO_INTERVAL),
-        ("herald_cast_text", Ty::Text, TO_TEXT),
+        give("herald_cast_date", Ty::Date, TO_DATE),
+        give("herald_cast_timestamp", Ty::Timestamp, TO_TIMESTAMP),
+        give("herald_cast_timestamptz", Ty::Timestamptz, TO_TIMESTAMPTZ),
+        give("herald_cast_time", Ty::Time, TO_TIME),
+        give("herald_cast_interval", Ty::Interval, TO_INTERVAL),
+        give("herald_cast_text", Ty::Text, TO_TEXT),
     ]
-    .map(|(name, to, overloads)| (to, overloads, function(name, overloads)))
 });
+
+fn give(name: &'static str, to: Ty, overloads: &'static [Overload]) -> Given {
+    (to, overloads, function(name, overloads))
+}
 
 /// Returns these functions.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
@@ -134,8 +146,8 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
 pub(crate) fn cast(from: &DataType, to: &DataType) -> Option<Arc<ScalarUDF>> {
     let (.., overloads, function) = CASTS.iter().find(|(ty, ..)| ty.arrow() == *to)?;
     let text = matches!(from, DataType::Utf8View | DataType::LargeUtf8);
-    let known = |o: &Overload| o.args[0].arrow() == *from || (text && o.args[0] == Ty::Text);
-    overloads.iter().any(known).then(|| Arc::clone(function))
+    let known = overloads.iter().any(|o| o.args[0].arrow() == *from || (text && o.args[0] == Ty::Text));
+    if known { Some(Arc::clone(function)) } else { None }
 }
 
 /// Appends a date.

@@ -16,7 +16,7 @@ use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use super::casts::{cast, read_interval};
 use super::read::{read_date, read_time, read_timestamp, read_timestamptz};
-use super::udf::{Overload, TimeResult, Ty, checked_function, function};
+use super::udf::{TimeResult, Ty, checked_function, function};
 use super::{LENGTH, part, span};
 
 /// The functions behind the operators.
@@ -34,21 +34,18 @@ struct OperatorFunctions {
     extract: Arc<ScalarUDF>,
 }
 
-static OPERATOR_FUNCTIONS: LazyLock<OperatorFunctions> = LazyLock::new(|| {
-    let of = |name, overloads: &'static [Overload]| function(name, overloads);
-    OperatorFunctions {
-        length: of(LENGTH, span::LENGTH),
-        in_days: of("herald_interval_in_days", span::IN_DAYS),
-        negative: of("herald_interval_negative", span::NEGATIVE),
-        difference: of("herald_time_difference", span::DIFFERENCE),
-        date_plus: of("herald_date_plus", span::DATE_PLUS),
-        date_minus: of("herald_date_minus", span::DATE_MINUS),
-        plus: of("herald_time_plus", span::PLUS),
-        less: of("herald_time_minus", span::LESS),
-        times: of("herald_interval_times", span::TIMES),
-        over: of("herald_interval_over", span::OVER),
-        extract: checked_function("extract", &[], part::EXTRACT, Some(part::CHECK_EXTRACT)),
-    }
+static OPERATOR_FUNCTIONS: LazyLock<OperatorFunctions> = LazyLock::new(|| OperatorFunctions {
+    length: function(LENGTH, span::LENGTH),
+    in_days: function("herald_interval_in_days", span::IN_DAYS),
+    negative: function("herald_interval_negative", span::NEGATIVE),
+    difference: function("herald_time_difference", span::DIFFERENCE),
+    date_plus: function("herald_date_plus", span::DATE_PLUS),
+    date_minus: function("herald_date_minus", span::DATE_MINUS),
+    plus: function("herald_time_plus", span::PLUS),
+    less: function("herald_time_minus", span::LESS),
+    times: function("herald_interval_times", span::TIMES),
+    over: function("herald_interval_over", span::OVER),
+    extract: checked_function("extract", &[], part::EXTRACT, Some(part::check_extract)),
 });
 
 /// Returns these functions.
@@ -92,9 +89,8 @@ pub(crate) struct TimeOperators;
 impl ExprPlanner for TimeOperators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let types = raw.left.get_type(schema).ok().zip(raw.right.get_type(schema).ok());
-        let Some((left, right)) = types.map(|(l, r)| (time_kind(&l), time_kind(&r))) else {
-            return Ok(PlannerResult::Original(raw));
-        };
+        let Some((left, right)) = types else { return Ok(PlannerResult::Original(raw)) };
+        let (left, right) = (time_kind(&left), time_kind(&right));
         if !left.is_time() && !right.is_time() {
             return Ok(PlannerResult::Original(raw));
         }
@@ -136,6 +132,10 @@ impl TimeKind {
                 | TimeKind::Timestamptz
                 | TimeKind::Interval
         )
+    }
+
+    fn is_number(self) -> bool {
+        matches!(self, TimeKind::Whole | TimeKind::Number)
     }
 }
 
@@ -241,9 +241,7 @@ fn plan_arithmetic(raw: &RawBinaryExpr, left: TimeKind, right: TimeKind) -> Resu
     use BinaryOperator as B;
     use TimeKind as K;
     let k = &*OPERATOR_FUNCTIONS;
-    let call = |f: &Arc<ScalarUDF>, l: &Expr, r: &Expr| Some(f.call(vec![l.clone(), r.clone()]));
     let (l, r) = (&raw.left, &raw.right);
-    let number = |kind: TimeKind| matches!(kind, K::Whole | K::Number);
     Ok(match (&raw.op, left, right) {
         // A text constant next to a time is parsed as the type that the operator needs there.
         (B::Plus | B::Minus, time, K::Text) if is_text(r) && time.is_time() => {
@@ -268,11 +266,15 @@ fn plan_arithmetic(raw: &RawBinaryExpr, left: TimeKind, right: TimeKind) -> Resu
             let (l, r) = (convert_to(l.clone(), left, target)?, convert_to(r.clone(), right, target)?);
             call(&k.difference, &l, &r)
         }
-        (B::Multiply, K::Interval, of) if number(of) => call(&k.times, l, r),
-        (B::Multiply, of, K::Interval) if number(of) => call(&k.times, r, l),
-        (B::Divide, K::Interval, of) if number(of) => call(&k.over, l, r),
+        (B::Multiply, K::Interval, of) if of.is_number() => call(&k.times, l, r),
+        (B::Multiply, of, K::Interval) if of.is_number() => call(&k.times, r, l),
+        (B::Divide, K::Interval, of) if of.is_number() => call(&k.over, l, r),
         _ => None,
     })
+}
+
+fn call(function: &ScalarUDF, left: &Expr, right: &Expr) -> Option<Expr> {
+    Some(function.call(vec![left.clone(), right.clone()]))
 }
 
 fn datafusion_operator(raw: &RawBinaryExpr) -> Expr {

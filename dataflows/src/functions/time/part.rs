@@ -4,18 +4,17 @@
 //! year 2255, and seconds with six digits print as PostgreSQL's NUMERIC does. extract takes only the fields
 //! of a date from a DATE; date_part treats a DATE as its midnight.
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{
-    DataType, Date32Type, Float64Type, IntervalMonthDayNanoType, Time64MicrosecondType,
-    TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Date32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    Time64MicrosecondType, TimestampMicrosecondType,
 };
 use datafusion_common::{Result, ScalarValue};
 use schemas::types::span::Span;
 use schemas::types::time::{DAY_US, SECOND_US};
 
 use super::calendar::Moment;
-use super::udf::{
-    ArgumentCheck, LastParsed, Overload, TimeResult, Ty, check_outcome, constant_text, map_text,
-};
+use super::udf::{LastParsed, Overload, TimeResult, Ty, check_outcome, constant_text, map_text};
 
 /// A field of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,14 +108,13 @@ fn of_timestamp(field: Field, us: i64, zoned: bool) -> TimeResult<f64> {
 /// Returns a field of a date.
 fn of_day(field: Field, of: &Moment) -> TimeResult<f64> {
     let year = of.year;
-    let before_zero = |year: i64| if year > 0 { year } else { year - 1 };
     Ok(to_double(match field {
         Field::Day => i64::from(of.day),
         Field::Week => of.iso_week().1,
         Field::Month => i64::from(of.month),
         Field::Quarter => (i64::from(of.month) - 1) / 3 + 1,
-        Field::Year => before_zero(year),
-        Field::Isoyear => before_zero(of.iso_week().0),
+        Field::Year => without_year_zero(year),
+        Field::Isoyear => without_year_zero(of.iso_week().0),
         Field::Decade => year.div_euclid(10),
         Field::Century => {
             if year > 0 {
@@ -139,6 +137,11 @@ fn of_day(field: Field, of: &Moment) -> TimeResult<f64> {
         Field::Epoch => of.days * 86_400,
         other => return Err(no_such_part(other, "a DATE")),
     }))
+}
+
+/// Returns the written number of an astronomical year: before 1 AD come -1, -2 and so on.
+fn without_year_zero(year: i64) -> i64 {
+    if year > 0 { year } else { year - 1 }
 }
 
 /// Returns a field of a time of day, or of the time in an interval.
@@ -181,15 +184,17 @@ fn of_interval(field: Field, of: Span) -> TimeResult<f64> {
 
 macro_rules! part {
     ($ty:ident, $arrow:ty, $of:expr) => {
-        Overload {
-            args: &[Ty::Text, Ty::$ty],
-            out: Ty::Double,
-            eval: |args| {
-                let mut fields = LastParsed::new(parse_field);
-                map_text::<$arrow, Float64Type>(args, Ty::Double, |name, v| $of(*fields.parse(name)?, v))
-            },
-        }
+        Overload { args: &[Ty::Text, Ty::$ty], out: Ty::Double, eval: |args| map_parts::<$arrow>(args, $of) }
     };
+}
+
+/// Computes each value's field, by its name.
+fn map_parts<T: ArrowPrimitiveType>(
+    args: &[ArrayRef],
+    of: impl Fn(Field, T::Native) -> TimeResult<f64>,
+) -> Result<ArrayRef> {
+    let mut fields = LastParsed::new(parse_field);
+    map_text::<T, Float64Type>(args, Ty::Double, |name, value| of(*fields.parse(name)?, value))
 }
 
 fn of_time_of_day(field: Field, us: i64) -> TimeResult<f64> {
@@ -217,26 +222,36 @@ pub(super) const EXTRACT: &[Overload] = &[
     part!(Timestamptz, TimestampMicrosecondType, |f, us| extract_from_timestamp(f, us, true)),
     part!(Date, Date32Type, of_date),
     part!(Time, Time64MicrosecondType, of_time_of_day),
-    part!(Interval, IntervalMonthDayNanoType, |f, v| of_interval(f, Span::from(v))),
+    part!(Interval, IntervalMonthDayNanoType, of_arrow_interval),
 ];
 
 /// date_part, which treats a DATE as its midnight.
 pub(super) const DATE_PART: &[Overload] = &[
     part!(Timestamp, TimestampMicrosecondType, |f, us| of_timestamp(f, us, false)),
     part!(Timestamptz, TimestampMicrosecondType, |f, us| of_timestamp(f, us, true)),
-    part!(Date, Date32Type, |f, days| of_date(f, days).or_else(|_| of_midnight(f))),
+    part!(Date, Date32Type, of_date_or_midnight),
     part!(Time, Time64MicrosecondType, of_time_of_day),
-    part!(Interval, IntervalMonthDayNanoType, |f, v| of_interval(f, Span::from(v))),
+    part!(Interval, IntervalMonthDayNanoType, of_arrow_interval),
 ];
 
-fn of_midnight(field: Field) -> TimeResult<f64> {
-    of_timestamp(field, 0, false)
+fn of_arrow_interval(field: Field, of: IntervalMonthDayNano) -> TimeResult<f64> {
+    of_interval(field, Span::from(of))
+}
+
+/// Returns a field of a date, or else the time's field at midnight.
+fn of_date_or_midnight(field: Field, days: i32) -> TimeResult<f64> {
+    of_date(field, days).or_else(|_| of_timestamp(field, 0, false))
 }
 
 /// Refuses a constant field that is unknown, or not part of the type.
-pub(super) const CHECK_EXTRACT: ArgumentCheck = |args, types| check_arguments(args, types, false);
+pub(super) fn check_extract(args: &[Option<&ScalarValue>], types: &[DataType]) -> Result<()> {
+    check_arguments(args, types, false)
+}
+
 /// Refuses such a constant field of date_part.
-pub(super) const CHECK_PART: ArgumentCheck = |args, types| check_arguments(args, types, true);
+pub(super) fn check_part(args: &[Option<&ScalarValue>], types: &[DataType]) -> Result<()> {
+    check_arguments(args, types, true)
+}
 
 fn check_arguments(args: &[Option<&ScalarValue>], types: &[DataType], lenient: bool) -> Result<()> {
     let Some(name) = constant_text(args, 0) else { return Ok(()) };
@@ -244,7 +259,7 @@ fn check_arguments(args: &[Option<&ScalarValue>], types: &[DataType], lenient: b
     let Ok(of) = known else { return check_outcome(known) };
     check_outcome(match types.get(1) {
         Some(DataType::Timestamp(_, zone)) => of_timestamp(of, 0, zone.is_some()),
-        Some(DataType::Date32) if lenient => of_date(of, 0).or_else(|_| of_midnight(of)),
+        Some(DataType::Date32) if lenient => of_date_or_midnight(of, 0),
         Some(DataType::Date32) => of_date(of, 0),
         Some(DataType::Time64(_)) => of_time_of_day(of, 0),
         Some(DataType::Interval(_)) => of_interval(of, Span::default()),

@@ -8,12 +8,13 @@ pub(crate) mod scan;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{
-    Date32Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+    ArrowPrimitiveType, Date32Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType,
+    TimestampMicrosecondType,
 };
 use datafusion_common::Result;
 use schemas::types::span::Span;
 
-use super::calendar::{Moment, timestamp_at};
+use super::calendar::{Moment, midnight_of};
 use super::udf::{LastParsed, Overload, TimeResult, Ty, write_by};
 
 /// A field of a pattern.
@@ -225,32 +226,11 @@ fn read_quoted<'a>(mut rest: &'a str, out: &mut Vec<PatternItem>) -> &'a str {
 
 /// Parses the field that a pattern begins with; also returns the rest behind it.
 fn parse_item(text: &str) -> Option<(PatternItem, &str)> {
-    let mut rest = text;
-    let mut bare = false;
-    loop {
-        // TM asks for local names, which are English here and not padded.
-        let next = ["FM", "fm", "TM", "tm"].iter().find_map(|p| rest.strip_prefix(p));
-        if let Some(after) = next {
-            (rest, bare) = (after, true);
-        } else {
-            break;
-        }
+    let (mut rest, mut bare) = (text, false);
+    while let Some(after) = strip_bare(rest) {
+        (rest, bare) = (after, true);
     }
-    let by_name = NAMES.iter().find(|(name, ..)| rest.starts_with(name));
-    let (name, code, case) = match by_name {
-        Some((name, code, case)) => (*name, *code, *case),
-        None => {
-            let known = NUMBERS.iter().chain(&SHORT_YEARS);
-            known
-                .clone()
-                .find(|(name, _)| rest.starts_with(name))
-                .map(|(n, c)| (*n, *c, Case::Upper))
-                .or_else(|| {
-                    let lower = |name: &str| rest.get(..name.len()).is_some_and(|r| r == name.to_lowercase());
-                    known.clone().find(|(name, _)| lower(name)).map(|(n, c)| (*n, *c, Case::Lower))
-                })?
-        }
-    };
+    let (name, code, case) = find_field(rest)?;
     rest = &rest[name.len()..];
     let ordinal = if let Some(after) = rest.strip_prefix("TH") {
         rest = after;
@@ -262,6 +242,28 @@ fn parse_item(text: &str) -> Option<(PatternItem, &str)> {
         None
     };
     Some((PatternItem::Field { code, case, bare, ordinal, name }, rest))
+}
+
+/// Removes FM or TM in front. TM asks for local names, which are English here and not padded.
+fn strip_bare(text: &str) -> Option<&str> {
+    ["FM", "fm", "TM", "tm"].iter().find_map(|mark| text.strip_prefix(mark))
+}
+
+/// Finds the name that a text begins with, its field, and the letter case it is written in.
+fn find_field(text: &str) -> Option<(&'static str, Code, Case)> {
+    if let Some(named) = NAMES.iter().find(|(name, ..)| text.starts_with(name)) {
+        return Some(*named);
+    }
+    let mut known = NUMBERS.iter().chain(&SHORT_YEARS);
+    if let Some((name, code)) = known.clone().find(|(name, _)| text.starts_with(name)) {
+        return Some((*name, *code, Case::Upper));
+    }
+    let (name, code) = known.find(|(name, _)| starts_in_lower_case(text, name))?;
+    Some((*name, *code, Case::Lower))
+}
+
+fn starts_in_lower_case(text: &str, name: &str) -> bool {
+    text.get(..name.len()).is_some_and(|start| start == name.to_lowercase())
 }
 
 /// The fields of a time to write: of an instant, or of an interval.
@@ -311,7 +313,6 @@ impl TimeFields {
     /// Returns the value of a numeric field and its least number of digits.
     fn numeric_field(&self, code: Code) -> Option<(i64, usize)> {
         let of = &self.of;
-        let parts = self.interval.map(|span| (i64::from(span.months % 12), i64::from(span.days)));
         Some(match code {
             Code::Hour24 => (self.hour, 2),
             Code::Hour12 => (if self.hour % 12 == 0 { 12 } else { self.hour % 12 }, 2),
@@ -321,16 +322,22 @@ impl TimeFields {
             Code::Micros => (self.fraction, 6),
             Code::Fraction(digits) => (self.fraction / 10i64.pow(6 - u32::from(digits)), usize::from(digits)),
             Code::SecondsOfDay => (self.hour * 3600 + self.minute * 60 + self.second, 1),
-            Code::Month => (parts.map_or(i64::from(of.month), |(months, _)| months), 2),
-            Code::Day => (parts.map_or(i64::from(of.day), |(_, days)| days), 2),
-            Code::OfYear => {
-                let days = |span: Span| i64::from(span.months) * 30 + i64::from(span.days);
-                (self.interval.map_or_else(|| of.of_year(), days), 3)
-            }
+            Code::Month => match self.interval {
+                Some(span) => (i64::from(span.months % 12), 2),
+                None => (i64::from(of.month), 2),
+            },
+            Code::Day => match self.interval {
+                Some(span) => (i64::from(span.days), 2),
+                None => (i64::from(of.day), 2),
+            },
+            Code::OfYear => match self.interval {
+                Some(span) => (i64::from(span.months) * 30 + i64::from(span.days), 3),
+                None => (of.of_year(), 3),
+            },
             Code::Year(digits) => short_year(self.written_year(false), digits),
             Code::IsoYear(digits) => short_year(self.written_year(true), digits),
             Code::Century => (self.century(), 2),
-            _ if parts.is_some() => return None,
+            _ if self.interval.is_some() => return None,
             Code::Quarter => ((i64::from(of.month) - 1) / 3 + 1, 1),
             Code::Weekday => (of.weekday() + 1, 1),
             Code::IsoWeekday => (of.iso_weekday(), 1),
@@ -353,10 +360,8 @@ impl TimeFields {
 
     /// Returns the text of a field that is not a number, and the width it is padded to.
     fn text_field(&self, code: Code) -> Option<(String, usize)> {
-        let point =
-            |points: bool, plain: &str, pointed: &str| if points { pointed } else { plain }.to_owned();
         if let (Code::Half(points), morning) = (code, self.hour.rem_euclid(24) < 12) {
-            let text = if morning { point(points, "AM", "A.M.") } else { point(points, "PM", "P.M.") };
+            let text = if morning { mark(points, "AM", "A.M.") } else { mark(points, "PM", "P.M.") };
             return Some((text, 0));
         }
         if self.interval.is_some() {
@@ -366,7 +371,7 @@ impl TimeFields {
         let day = DAYS[self.of.weekday() as usize % 7];
         Some(match code {
             Code::Era(points) => {
-                (if self.of.year <= 0 { point(points, "BC", "B.C.") } else { point(points, "AD", "A.D.") }, 0)
+                (if self.of.year <= 0 { mark(points, "BC", "B.C.") } else { mark(points, "AD", "A.D.") }, 0)
             }
             Code::MonthName => (MONTHS[month].to_owned(), 9),
             Code::MonthShort => (MONTHS[month][..3].to_owned(), 0),
@@ -380,6 +385,11 @@ impl TimeFields {
             _ => return None,
         })
     }
+}
+
+/// Returns the text of a mark with or without points.
+fn mark(points: bool, plain: &str, pointed: &str) -> String {
+    if points { pointed } else { plain }.to_owned()
 }
 
 fn short_year(year: i64, digits: u8) -> (i64, usize) {
@@ -442,37 +452,53 @@ fn ordinal_ending(number: &str) -> &'static str {
     }
 }
 
+/// Writes every value by its pattern; `fields` gives a value's fields.
+fn write_fields<A: ArrowPrimitiveType>(
+    args: &[ArrayRef],
+    fields: impl Fn(A::Native) -> TimeResult<TimeFields>,
+) -> Result<ArrayRef> {
+    let mut patterns = LastParsed::new(parse_pattern);
+    write_by::<A>(args, |value, pattern| format_items(patterns.parse(pattern)?, &fields(value)?))
+}
+
 macro_rules! to_char {
-    ($ty:ident, $arrow:ty, $source:expr) => {
+    ($ty:ident, $arrow:ty, $fields:expr) => {
         Overload {
             args: &[Ty::$ty, Ty::Text],
             out: Ty::Text,
-            eval: |args: &[ArrayRef]| -> Result<ArrayRef> {
-                let mut patterns = LastParsed::new(parse_pattern);
-                write_by::<$arrow>(args, |value, pattern| {
-                    format_items(patterns.parse(pattern)?, &$source(value)?)
-                })
-            },
+            eval: |args| write_fields::<$arrow>(args, $fields),
         }
     };
 }
 
 /// to_char.
 pub(super) const TO_CHAR: &[Overload] = &[
-    to_char!(Timestamp, TimestampMicrosecondType, |us| TimeResult::Ok(TimeFields::from_timestamp(us, None))),
-    to_char!(Timestamptz, TimestampMicrosecondType, |us| TimeResult::Ok(TimeFields::from_timestamp(
-        us,
-        Some("UTC")
-    ))),
-    to_char!(Date, Date32Type, |days: i32| timestamp_at(days.into(), 0)
-        .map(|us| TimeFields::from_timestamp(us, Some("UTC")))),
-    to_char!(Time, Time64MicrosecondType, |us| {
-        TimeResult::Ok(TimeFields::from_interval(Span { us, ..Span::default() }))
-    }),
-    to_char!(Interval, IntervalMonthDayNanoType, |of| TimeResult::Ok(TimeFields::from_interval(Span::from(
-        of
-    )))),
+    to_char!(Timestamp, TimestampMicrosecondType, timestamp_fields),
+    to_char!(Timestamptz, TimestampMicrosecondType, timestamptz_fields),
+    to_char!(Date, Date32Type, date_fields),
+    to_char!(Time, Time64MicrosecondType, time_fields),
+    to_char!(Interval, IntervalMonthDayNanoType, interval_fields),
 ];
+
+fn timestamp_fields(us: i64) -> TimeResult<TimeFields> {
+    Ok(TimeFields::from_timestamp(us, None))
+}
+
+fn timestamptz_fields(us: i64) -> TimeResult<TimeFields> {
+    Ok(TimeFields::from_timestamp(us, Some("UTC")))
+}
+
+fn date_fields(date: i32) -> TimeResult<TimeFields> {
+    timestamptz_fields(midnight_of(date)?)
+}
+
+fn time_fields(us: i64) -> TimeResult<TimeFields> {
+    Ok(TimeFields::from_interval(Span { us, ..Span::default() }))
+}
+
+fn interval_fields(of: IntervalMonthDayNano) -> TimeResult<TimeFields> {
+    Ok(TimeFields::from_interval(Span::from(of)))
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use schemas::types::time::{DAY_US, SECOND_US};
 
 use super::calendar::{days_of_date, in_days, timestamp_at};
 use super::udf::TimeResult;
-use super::zone::{Zone, parse_offset};
+use super::zone::{Zone, parse_offset, parse_short_number, starts_with_digit};
 
 /// The parts of a timestamp's text.
 struct TimestampParts<'a> {
@@ -18,26 +18,42 @@ struct TimestampParts<'a> {
     zone: Option<&'a str>,
 }
 
+impl TimestampParts<'_> {
+    fn date(self) -> TimeResult<i32> {
+        in_days(self.days)
+    }
+
+    /// Returns the timestamp without its zone, which must exist.
+    fn local_time(self) -> TimeResult<i64> {
+        if let Some(zone) = self.zone {
+            zone_of(zone)?;
+        }
+        timestamp_at(self.days, self.us)
+    }
+
+    fn instant(self) -> TimeResult<i64> {
+        let local = timestamp_at(self.days, self.us)?;
+        match self.zone {
+            Some(zone) => zone_of(zone)?.to_instant(local),
+            None => Ok(local),
+        }
+    }
+}
+
 /// Parses a DATE: days since 1970.
 pub(crate) fn read_date(text: &str) -> TimeResult<i32> {
-    parse_parts(text).and_then(|parts| in_days(parts.days)).map_err(|why| parse_error(text, "DATE", &why))
+    parse_parts(text).and_then(TimestampParts::date).map_err(|why| parse_error(text, "DATE", &why))
 }
 
 /// Parses a TIMESTAMP: microseconds since 1970, without zone.
 pub(crate) fn read_timestamp(text: &str) -> TimeResult<i64> {
-    let read = parse_parts(text).and_then(|parts| {
-        parts.zone.map_or(Ok(()), |zone| zone_of(zone).map(|_| ()))?;
-        timestamp_at(parts.days, parts.us)
-    });
+    let read = parse_parts(text).and_then(TimestampParts::local_time);
     read.map_err(|why| parse_error(text, "TIMESTAMP", &why))
 }
 
 /// Parses a TIMESTAMPTZ: microseconds since 1970; a text without zone is UTC.
 pub(crate) fn read_timestamptz(text: &str) -> TimeResult<i64> {
-    let read = parse_parts(text).and_then(|parts| {
-        let local = timestamp_at(parts.days, parts.us)?;
-        parts.zone.map_or(Ok(local), |zone| zone_of(zone)?.to_instant(local))
-    });
+    let read = parse_parts(text).and_then(TimestampParts::instant);
     read.map_err(|why| parse_error(text, "TIMESTAMPTZ", &why))
 }
 
@@ -45,19 +61,30 @@ pub(crate) fn read_timestamptz(text: &str) -> TimeResult<i64> {
 /// zone must be a fixed offset, since that of a zone with rules depends on the date.
 pub(crate) fn read_time(text: &str) -> TimeResult<i64> {
     let trimmed = text.trim();
-    let alone = parse_clock(trimmed.strip_prefix(['T', 't']).unwrap_or(trimmed))
-        .filter(|(_, rest)| matches!(zone_of(rest.trim()), Ok(Zone::Fixed(_))));
-    let read = alone.map(|(us, _)| us).or_else(|| {
-        let (date, time) = trimmed.split_once(' ')?;
-        let written = date.contains(['-', '/']) && time.contains(':');
-        let timed = time.trim_start().starts_with(|c: char| c.is_ascii_digit());
-        read_timestamp(trimmed).ok().filter(|_| written && timed)?;
-        parse_clock(time.trim_start()).map(|(us, _)| us)
-    });
-    read.filter(|us| *us < DAY_US).ok_or_else(|| parse_error(text, "TIME", ""))
+    match clock_alone(trimmed).or_else(|| clock_behind_date(trimmed)) {
+        Some(us) if us < DAY_US => Ok(us),
+        _ => Err(parse_error(text, "TIME", "")),
+    }
 }
 
-fn parse_error(text: &str, of: &str, why: &str) -> String {
+fn clock_alone(text: &str) -> Option<i64> {
+    let (us, rest) = parse_clock(text.strip_prefix(['T', 't']).unwrap_or(text))?;
+    matches!(zone_of(rest.trim()), Ok(Zone::Fixed(_))).then_some(us)
+}
+
+fn clock_behind_date(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once(' ')?;
+    let time = time.trim_start();
+    let written = date.contains(['-', '/']) && time.contains(':');
+    if !written || !starts_with_digit(time) || read_timestamp(text).is_err() {
+        return None;
+    }
+    let (us, _) = parse_clock(time)?;
+    Some(us)
+}
+
+/// Returns the error message for a text that is no value of a type, and the reason if there is one.
+pub(super) fn parse_error(text: &str, of: &str, why: &str) -> String {
     let shown: String = text.chars().take(64).collect();
     if why.is_empty() { format!("'{shown}' is no {of}") } else { format!("'{shown}' is no {of}: {why}") }
 }
@@ -88,7 +115,10 @@ fn parse_parts(text: &str) -> TimeResult<TimestampParts<'_>> {
     }
     let (days, rest) = parse_date_part(text, before_christ)?;
     let after = rest.trim_start();
-    let timed = after.strip_prefix(['T', 't']).filter(|_| rest.len() == after.len()).unwrap_or(after);
+    let timed = match after.strip_prefix(['T', 't']) {
+        Some(timed) if rest.len() == after.len() => timed,
+        _ => after,
+    };
     if timed.is_empty() {
         return if after.is_empty() {
             Ok(TimestampParts { days, us: 0, zone: None })
@@ -96,7 +126,7 @@ fn parse_parts(text: &str) -> TimeResult<TimestampParts<'_>> {
             Err(String::new())
         };
     }
-    if !timed.starts_with(|c: char| c.is_ascii_digit()) {
+    if !starts_with_digit(timed) {
         return Ok(TimestampParts { days, us: 0, zone: Some(timed) });
     }
     let (us, rest) = parse_clock(timed).ok_or_else(String::new)?;
@@ -107,7 +137,8 @@ fn parse_parts(text: &str) -> TimeResult<TimestampParts<'_>> {
 /// Parses the date a text begins with; also returns the rest of the text.
 fn parse_date_part(text: &str, before_christ: bool) -> TimeResult<(i64, &str)> {
     let (year, rest) = split_digits(text);
-    let (year, month, day, rest) = if let Some(separator) = rest.chars().next().filter(|c| "-/.".contains(*c))
+    let (year, month, day, rest) = if let Some(separator) = rest.chars().next()
+        && "-/.".contains(separator)
     {
         let (month, rest) = split_digits(&rest[1..]);
         let (day, rest) = split_digits(rest.strip_prefix(separator).ok_or_else(String::new)?);
@@ -123,13 +154,16 @@ fn parse_date_part(text: &str, before_christ: bool) -> TimeResult<(i64, &str)> {
     } else {
         return Err(String::new());
     };
-    let number = |text: &str| text.parse::<i64>().map_err(|_| String::new());
-    let year = number(year)?;
+    let year = parse_number(year)?;
     if year == 0 {
         return Err("there is no year 0".to_owned());
     }
     let year = if before_christ { 1 - year } else { year };
-    Ok((days_of_date(year, number(month)?, number(day)?)?, rest))
+    Ok((days_of_date(year, parse_number(month)?, parse_number(day)?)?, rest))
+}
+
+fn parse_number(text: &str) -> TimeResult<i64> {
+    text.parse().map_err(|_| String::new())
 }
 
 fn split_digits(text: &str) -> (&str, &str) {
@@ -153,10 +187,8 @@ fn parse_clock(text: &str) -> Option<(i64, &str)> {
         (hour, minute, second) =
             (&first[..2], &first[2..4], if first.len() == 6 { &first[4..] } else { "0" });
     }
-    let number = |text: &str, most: i64| {
-        text.parse::<i64>().ok().filter(|n| text.len() <= 2 && (0..=most).contains(n))
-    };
-    let (mut hour, minute, second) = (number(hour, 24)?, number(minute, 59)?, number(second, 60)?);
+    let (minute, second) = (parse_short_number(minute, 59)?, parse_short_number(second, 60)?);
+    let mut hour = parse_short_number(hour, 24)?;
     let mut fraction = 0;
     if let Some(after) = rest.strip_prefix(['.', ',']) {
         let (places, after) = split_digits(after);

@@ -5,105 +5,130 @@
 //! is an INTERVAL of days and time, the difference of dates is a number of days, and a time of day wraps
 //! around at midnight.
 
-use arrow::array::{Array, ArrayRef, PrimitiveArray};
+use arrow::array::ArrayRef;
 use arrow::datatypes::{
     Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
     IntervalMonthDayNanoType as Mdn, Time64MicrosecondType as Tod, TimestampMicrosecondType as Us,
 };
-use datafusion_common::{DataFusionError, Result};
+use datafusion_common::Result;
 use schemas::types::span::Span;
 use schemas::types::time::DAY_US;
 
-use super::calendar::{Moment, add_span, in_days, month_days, out_of_range, timestamp_at};
-use super::udf::{Overload, TimeResult, Ty, map_column, map_columns, number_column};
+use super::calendar::{
+    Moment, add_span, date_out_of_range, in_days, midnight_of, month_days, out_of_range, timestamp_at,
+};
+use super::udf::{Overload, TimeResult, Ty, binary, map_numbers, unary};
 
 /// Converts an interval to Arrow's type.
 pub(super) fn to_arrow_interval(span: Option<Span>) -> TimeResult<IntervalMonthDayNano> {
-    span.and_then(Span::to_arrow).ok_or_else(|| "interval out of range".to_owned())
+    span.and_then(Span::to_arrow).ok_or_else(interval_out_of_range)
 }
 
-fn negate_interval(of: IntervalMonthDayNano) -> TimeResult<Span> {
-    Span::from(of).checked_neg().ok_or_else(|| "interval out of range".to_owned())
+fn interval_out_of_range() -> String {
+    "interval out of range".to_owned()
 }
 
-fn of_days(us: Option<i64>) -> TimeResult<IntervalMonthDayNano> {
-    to_arrow_interval(us.and_then(|us| Span { months: 0, days: 0, us }.justify_hours()))
-}
-
-macro_rules! binary {
-    ($a:ident, $b:ident => $out:ident, $ta:ty, $tb:ty => $to:ty, $f:expr) => {
-        Overload {
-            args: &[Ty::$a, Ty::$b],
-            out: Ty::$out,
-            eval: |args| map_columns::<$ta, $tb, $to>(args, Ty::$out, $f),
-        }
-    };
+/// Returns the interval of a time of day, or of a difference of two.
+pub(super) fn interval_of_time(us: i64) -> TimeResult<IntervalMonthDayNano> {
+    to_arrow_interval(Some(Span { us, ..Span::default() }))
 }
 
 /// The order-preserving length by which intervals are compared.
-pub(super) const LENGTH: &[Overload] = &[Overload {
-    args: &[Ty::Interval],
-    out: Ty::Length,
-    eval: |args| map_column::<Mdn, Decimal128Type>(&args[0], Ty::Length, |v| Ok(Span::from(v).length())),
-}];
+pub(super) const LENGTH: &[Overload] = &[unary!(Interval => Length, Mdn => Decimal128Type, length_of)];
 
-macro_rules! justified {
-    ($name:ident, $method:ident, $doc:literal) => {
-        #[doc = $doc]
-        pub(super) const $name: &[Overload] = &[Overload {
-            args: &[Ty::Interval],
-            out: Ty::Interval,
-            eval: |args| {
-                map_column::<Mdn, Mdn>(&args[0], Ty::Interval, |v| to_arrow_interval(Span::from(v).$method()))
-            },
-        }];
-    };
+fn length_of(of: IntervalMonthDayNano) -> TimeResult<i128> {
+    Ok(Span::from(of).length())
 }
 
-justified!(IN_DAYS, in_days, "The form that equal intervals share.");
-justified!(NEGATIVE, checked_neg, "The interval turned around.");
-justified!(JUSTIFY_HOURS, justify_hours, "justify_hours.");
-justified!(JUSTIFY_DAYS, justify_days, "justify_days.");
-justified!(JUSTIFY_INTERVAL, justify_interval, "justify_interval.");
+/// The form that equal intervals share.
+pub(super) const IN_DAYS: &[Overload] =
+    &[unary!(Interval => Interval, Mdn => Mdn, |of| change(of, Span::in_days))];
+/// The interval turned around.
+pub(super) const NEGATIVE: &[Overload] =
+    &[unary!(Interval => Interval, Mdn => Mdn, |of| change(of, Span::checked_neg))];
+/// justify_hours.
+pub(super) const JUSTIFY_HOURS: &[Overload] =
+    &[unary!(Interval => Interval, Mdn => Mdn, |of| change(of, Span::justify_hours))];
+/// justify_days.
+pub(super) const JUSTIFY_DAYS: &[Overload] =
+    &[unary!(Interval => Interval, Mdn => Mdn, |of| change(of, Span::justify_days))];
+/// justify_interval.
+pub(super) const JUSTIFY_INTERVAL: &[Overload] =
+    &[unary!(Interval => Interval, Mdn => Mdn, |of| change(of, Span::justify_interval))];
+
+fn change(of: IntervalMonthDayNano, by: impl Fn(Span) -> Option<Span>) -> TimeResult<IntervalMonthDayNano> {
+    to_arrow_interval(by(Span::from(of)))
+}
 
 /// `a - b` of times.
 pub(super) const DIFFERENCE: &[Overload] = &[
-    binary!(Timestamp, Timestamp => Interval, Us, Us => Mdn, |a, b| of_days(a.checked_sub(b))),
-    binary!(Timestamptz, Timestamptz => Interval, Us, Us => Mdn, |a, b| of_days(a.checked_sub(b))),
-    binary!(Time, Time => Interval, Tod, Tod => Mdn, |a, b| {
-        to_arrow_interval(Some(Span { us: a - b, ..Span::default() }))
-    }),
-    binary!(Date, Date => Int, Date32Type, Date32Type => Int32Type, |a, b| {
-        a.checked_sub(b).ok_or_else(|| "date out of range".to_owned())
-    }),
+    binary!(Timestamp, Timestamp => Interval, Us, Us => Mdn, timestamps_apart),
+    binary!(Timestamptz, Timestamptz => Interval, Us, Us => Mdn, timestamps_apart),
+    binary!(Time, Time => Interval, Tod, Tod => Mdn, times_apart),
+    binary!(Date, Date => Int, Date32Type, Date32Type => Int32Type, dates_apart),
 ];
+
+/// Returns the days and the time between two timestamps.
+fn timestamps_apart(a: i64, b: i64) -> TimeResult<IntervalMonthDayNano> {
+    let us = a.checked_sub(b).ok_or_else(interval_out_of_range)?;
+    to_arrow_interval(Span { months: 0, days: 0, us }.justify_hours())
+}
+
+fn times_apart(a: i64, b: i64) -> TimeResult<IntervalMonthDayNano> {
+    interval_of_time(a - b)
+}
+
+fn dates_apart(a: i32, b: i32) -> TimeResult<i32> {
+    a.checked_sub(b).ok_or_else(date_out_of_range)
+}
 
 /// `date + n` and `date - n`, in days.
 pub(super) const DATE_PLUS: &[Overload] =
-    &[binary!(Date, Bigint => Date, Date32Type, Int64Type => Date32Type, |d, n| {
-        in_days(i64::from(d).saturating_add(n))
-    })];
+    &[binary!(Date, Bigint => Date, Date32Type, Int64Type => Date32Type, date_plus_days)];
 pub(super) const DATE_MINUS: &[Overload] =
-    &[binary!(Date, Bigint => Date, Date32Type, Int64Type => Date32Type, |d, n| {
-        in_days(i64::from(d).saturating_sub(n))
-    })];
+    &[binary!(Date, Bigint => Date, Date32Type, Int64Type => Date32Type, date_minus_days)];
+
+fn date_plus_days(date: i32, days: i64) -> TimeResult<i32> {
+    in_days(i64::from(date).saturating_add(days))
+}
+
+fn date_minus_days(date: i32, days: i64) -> TimeResult<i32> {
+    in_days(i64::from(date).saturating_sub(days))
+}
 
 /// Sums of a date or a time of day with a time or an interval.
 pub(super) const PLUS: &[Overload] = &[
-    binary!(Date, Interval => Timestamp, Date32Type, Mdn => Us, |d, v| {
-        add_span(timestamp_at(d.into(), 0)?, Span::from(v))
-    }),
-    binary!(Date, Time => Timestamp, Date32Type, Tod => Us, |d, t| timestamp_at(d.into(), t)),
-    binary!(Time, Interval => Time, Tod, Mdn => Tod, |t, v| Ok(wrap_time(t, Span::from(v).us))),
+    binary!(Date, Interval => Timestamp, Date32Type, Mdn => Us, date_plus_interval),
+    binary!(Date, Time => Timestamp, Date32Type, Tod => Us, date_at_time),
+    binary!(Time, Interval => Time, Tod, Mdn => Tod, time_plus_interval),
 ];
 
 /// Differences of a date or a time of day and an interval.
 pub(super) const LESS: &[Overload] = &[
-    binary!(Date, Interval => Timestamp, Date32Type, Mdn => Us, |d, v| {
-        add_span(timestamp_at(d.into(), 0)?, negate_interval(v)?)
-    }),
-    binary!(Time, Interval => Time, Tod, Mdn => Tod, |t, v| Ok(wrap_time(t, -(Span::from(v).us % DAY_US)))),
+    binary!(Date, Interval => Timestamp, Date32Type, Mdn => Us, date_minus_interval),
+    binary!(Time, Interval => Time, Tod, Mdn => Tod, time_minus_interval),
 ];
+
+fn date_plus_interval(date: i32, of: IntervalMonthDayNano) -> TimeResult<i64> {
+    add_span(midnight_of(date)?, Span::from(of))
+}
+
+fn date_at_time(date: i32, time: i64) -> TimeResult<i64> {
+    timestamp_at(date.into(), time)
+}
+
+fn time_plus_interval(time: i64, of: IntervalMonthDayNano) -> TimeResult<i64> {
+    Ok(wrap_time(time, Span::from(of).us))
+}
+
+fn date_minus_interval(date: i32, of: IntervalMonthDayNano) -> TimeResult<i64> {
+    let midnight = midnight_of(date)?;
+    add_span(midnight, Span::from(of).checked_neg().ok_or_else(interval_out_of_range)?)
+}
+
+fn time_minus_interval(time: i64, of: IntervalMonthDayNano) -> TimeResult<i64> {
+    Ok(wrap_time(time, -(Span::from(of).us % DAY_US)))
+}
 
 fn wrap_time(time: i64, us: i64) -> i64 {
     (time + us % DAY_US).rem_euclid(DAY_US)
@@ -111,15 +136,19 @@ fn wrap_time(time: i64, us: i64) -> i64 {
 
 /// `interval * n`.
 pub(super) const TIMES: &[Overload] =
-    &[binary!(Interval, Double => Interval, Mdn, Float64Type => Mdn, |v, n| {
-        to_arrow_interval(Span::from(v).times(n))
-    })];
+    &[binary!(Interval, Double => Interval, Mdn, Float64Type => Mdn, interval_times)];
+
+fn interval_times(of: IntervalMonthDayNano, n: f64) -> TimeResult<IntervalMonthDayNano> {
+    to_arrow_interval(Span::from(of).times(n))
+}
 
 /// `interval / n`.
 pub(super) const OVER: &[Overload] =
-    &[binary!(Interval, Double => Interval, Mdn, Float64Type => Mdn, |v, n| {
-        if n == 0.0 { Err("division by zero".to_owned()) } else { to_arrow_interval(Span::from(v).over(n)) }
-    })];
+    &[binary!(Interval, Double => Interval, Mdn, Float64Type => Mdn, interval_over)];
+
+fn interval_over(of: IntervalMonthDayNano, n: f64) -> TimeResult<IntervalMonthDayNano> {
+    if n == 0.0 { Err("division by zero".to_owned()) } else { to_arrow_interval(Span::from(of).over(n)) }
+}
 
 /// age: years, months, days and time between two timestamps.
 pub(super) const AGE: &[Overload] = &[
@@ -142,8 +171,10 @@ fn age_between(a: i64, b: i64) -> TimeResult<IntervalMonthDayNano> {
         days += i64::from(month_days(early.year, early.month));
         months -= 1;
     }
-    let days = i32::try_from(days).map_err(|_| out_of_range())?;
-    let span = Span { months: i32::try_from(months).map_err(|_| out_of_range())?, days, us };
+    let (Ok(months), Ok(days)) = (i32::try_from(months), i32::try_from(days)) else {
+        return Err(out_of_range());
+    };
+    let span = Span { months, days, us };
     to_arrow_interval(if backwards { span.checked_neg() } else { Some(span) })
 }
 
@@ -155,17 +186,7 @@ pub(super) const MAKE_INTERVAL: &[Overload] = &[Overload {
 }];
 
 fn make_interval(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let whole = args[..6].iter().map(number_column::<Int64Type>).collect::<Result<Vec<_>>>()?;
-    let seconds = number_column::<Float64Type>(&args[6])?;
-    let rows = (0..seconds.len()).map(|row| {
-        if seconds.is_null(row) || whole.iter().any(|part| part.is_null(row)) {
-            return Ok(None);
-        }
-        let parts: Vec<i64> = whole.iter().map(|part| part.value(row)).collect();
-        to_arrow_interval(span_of(&parts, seconds.value(row))).map(Some).map_err(DataFusionError::Execution)
-    });
-    let spans: PrimitiveArray<Mdn> = rows.collect::<Result<Vec<_>>>()?.into_iter().collect();
-    Ok(std::sync::Arc::new(spans))
+    map_numbers::<Mdn>(args, 6, Ty::Interval, |parts, seconds| to_arrow_interval(span_of(parts, seconds)))
 }
 
 fn span_of(parts: &[i64], seconds: f64) -> Option<Span> {

@@ -3,64 +3,73 @@
 //! A DATE is truncated as its midnight in UTC and gives TIMESTAMPTZ, as in PostgreSQL with session zone UTC.
 //! With a zone as its third argument date_trunc truncates the local time of that zone.
 
-use arrow::array::{Array, ArrayRef, PrimitiveArray};
-use arrow::datatypes::{DataType, Date32Type, IntervalMonthDayNanoType, TimestampMicrosecondType as Us};
-use datafusion_common::{DataFusionError, Result, ScalarValue};
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::{
+    DataType, Date32Type, IntervalMonthDayNano, IntervalMonthDayNanoType as Mdn,
+    TimestampMicrosecondType as Us,
+};
+use datafusion_common::{Result, ScalarValue};
 use schemas::types::span::Span;
-use schemas::types::time::{DAY_US, SECOND_US, days_of_civil};
+use schemas::types::time::{SECOND_US, days_of_civil};
 
-use super::calendar::{Moment, in_range, timestamp_at};
+use super::calendar::{Moment, in_range, midnight_of, out_of_range, timestamp_at, us_of_days};
 use super::part::{Field, parse_field};
+use super::span::to_arrow_interval;
 use super::udf::{
-    ArgumentCheck, LastParsed, Overload, TimeResult, Ty, check_outcome, constant_text, map_columns, map_text,
+    LastParsed, Overload, TimeResult, Ty, binary, check_outcome, constant_text, map_text, map_triples,
     number_column, text_column,
 };
-use super::zone::Zone;
+use super::zone::{Zone, check_constant_zone};
 
 /// Parses a unit that times are truncated to.
 pub(super) fn truncation_unit(name: &str) -> TimeResult<Field> {
-    let known = parse_field(name).ok().filter(|field| {
-        !matches!(
-            field,
+    match parse_field(name) {
+        Err(_)
+        | Ok(
             Field::Dow
-                | Field::Isodow
-                | Field::Doy
-                | Field::Isoyear
-                | Field::Epoch
-                | Field::Julian
-                | Field::Zone
-                | Field::ZoneHour
-                | Field::ZoneMinute
-        )
-    });
-    known.ok_or_else(|| {
-        format!(
+            | Field::Isodow
+            | Field::Doy
+            | Field::Isoyear
+            | Field::Epoch
+            | Field::Julian
+            | Field::Zone
+            | Field::ZoneHour
+            | Field::ZoneMinute,
+        ) => Err(format!(
             "date_trunc does not know '{name}': write second, minute, hour, day, week, month, quarter, year, decade or century"
-        )
-    })
+        )),
+        known => known,
+    }
 }
 
 /// Returns the start of the unit that an instant is in.
 pub(super) fn truncate_timestamp(unit: Field, us: i64) -> TimeResult<i64> {
     let of = Moment::from_us(us);
     let year = of.year;
-    let first = |year: i64| timestamp_at(days_of_civil(year, 1, 1), 0);
-    let floor = |size: i64| in_range(us.checked_sub(us.rem_euclid(size)));
     match unit {
-        Field::Milliseconds => floor(1000),
-        Field::Second => floor(SECOND_US),
-        Field::Minute => floor(60 * SECOND_US),
-        Field::Hour => floor(3600 * SECOND_US),
+        Field::Milliseconds => floor_to(1000, us),
+        Field::Second => floor_to(SECOND_US, us),
+        Field::Minute => floor_to(60 * SECOND_US, us),
+        Field::Hour => floor_to(3600 * SECOND_US, us),
         Field::Day => timestamp_at(of.days, 0),
         Field::Week => timestamp_at(of.days - of.iso_weekday() + 1, 0),
         Field::Month => timestamp_at(days_of_civil(year, of.month, 1), 0),
         Field::Quarter => timestamp_at(days_of_civil(year, (of.month - 1) / 3 * 3 + 1, 1), 0),
-        Field::Year => first(year),
-        Field::Decade => first(year.div_euclid(10) * 10),
-        Field::Century => first((year - 1).div_euclid(100) * 100 + 1),
-        Field::Millennium => first((year - 1).div_euclid(1000) * 1000 + 1),
+        Field::Year => year_start(year),
+        Field::Decade => year_start(year.div_euclid(10) * 10),
+        Field::Century => year_start((year - 1).div_euclid(100) * 100 + 1),
+        Field::Millennium => year_start((year - 1).div_euclid(1000) * 1000 + 1),
         _ => Ok(us),
     }
+}
+
+/// Returns the last multiple of `size` that is not after `us`.
+fn floor_to(size: i64, us: i64) -> TimeResult<i64> {
+    in_range(us.checked_sub(us.rem_euclid(size)))
+}
+
+fn year_start(year: i64) -> TimeResult<i64> {
+    timestamp_at(days_of_civil(year, 1, 1), 0)
 }
 
 /// Returns the start of the unit in the local time of a zone.
@@ -78,23 +87,31 @@ fn truncate_in(unit: Field, us: i64, zone: &Zone) -> TimeResult<i64> {
 
 /// Returns an interval without its parts below the unit.
 fn truncate_interval(unit: Field, of: Span) -> TimeResult<Span> {
-    let months = |size: i32| Span { months: of.months / size * size, days: 0, us: 0 };
-    let time = |size: i64| Span { us: of.us / size * size, ..of };
     Ok(match unit {
         Field::Microseconds => of,
-        Field::Milliseconds => time(1000),
-        Field::Second => time(SECOND_US),
-        Field::Minute => time(60 * SECOND_US),
-        Field::Hour => time(3600 * SECOND_US),
+        Field::Milliseconds => whole_time(1000, of),
+        Field::Second => whole_time(SECOND_US, of),
+        Field::Minute => whole_time(60 * SECOND_US, of),
+        Field::Hour => whole_time(3600 * SECOND_US, of),
         Field::Day => Span { us: 0, ..of },
-        Field::Month => months(1),
-        Field::Quarter => months(3),
-        Field::Year => months(12),
-        Field::Decade => months(120),
-        Field::Century => months(1200),
-        Field::Millennium => months(12_000),
+        Field::Month => whole_months(1, of),
+        Field::Quarter => whole_months(3, of),
+        Field::Year => whole_months(12, of),
+        Field::Decade => whole_months(120, of),
+        Field::Century => whole_months(1200, of),
+        Field::Millennium => whole_months(12_000, of),
         _ => return Err("an INTERVAL has no weeks that it could be truncated to".to_owned()),
     })
+}
+
+/// Returns an interval with its time cut to a multiple of `size` microseconds.
+fn whole_time(size: i64, of: Span) -> Span {
+    Span { us: of.us / size * size, ..of }
+}
+
+/// Returns the months of an interval, cut to a multiple of `size`.
+fn whole_months(size: i32, of: Span) -> Span {
+    Span { months: of.months / size * size, days: 0, us: 0 }
 }
 
 macro_rules! trunc {
@@ -102,10 +119,7 @@ macro_rules! trunc {
         Overload {
             args: &[Ty::Text, Ty::$ty],
             out: Ty::$out,
-            eval: |args| {
-                let mut units = LastParsed::new(truncation_unit);
-                map_text::<Us, Us>(args, Ty::$out, |name, us| truncate_timestamp(*units.parse(name)?, us))
-            },
+            eval: |args| truncate_column(args, Ty::$out, truncation_unit),
         }
     };
 }
@@ -114,28 +128,34 @@ macro_rules! trunc {
 pub(super) const DATE_TRUNC: &[Overload] = &[
     trunc!(Timestamp, Timestamp),
     trunc!(Timestamptz, Timestamptz),
-    Overload {
-        args: &[Ty::Text, Ty::Date],
-        out: Ty::Timestamptz,
-        eval: |args| {
-            let mut units = LastParsed::new(truncation_unit);
-            map_text::<Date32Type, Us>(args, Ty::Timestamptz, |name, days| {
-                truncate_timestamp(*units.parse(name)?, timestamp_at(i64::from(days), 0)?)
-            })
-        },
-    },
-    Overload {
-        args: &[Ty::Text, Ty::Interval],
-        out: Ty::Interval,
-        eval: |args| {
-            let mut units = LastParsed::new(truncation_unit);
-            map_text::<IntervalMonthDayNanoType, IntervalMonthDayNanoType>(args, Ty::Interval, |name, of| {
-                super::span::to_arrow_interval(Some(truncate_interval(*units.parse(name)?, Span::from(of))?))
-            })
-        },
-    },
+    Overload { args: &[Ty::Text, Ty::Date], out: Ty::Timestamptz, eval: truncate_dates },
+    Overload { args: &[Ty::Text, Ty::Interval], out: Ty::Interval, eval: truncate_intervals },
     Overload { args: &[Ty::Text, Ty::Timestamptz, Ty::Text], out: Ty::Timestamptz, eval: in_zone },
 ];
+
+/// Truncates a column of timestamps to the units that `read` knows.
+pub(super) fn truncate_column(
+    args: &[ArrayRef],
+    out: Ty,
+    read: fn(&str) -> TimeResult<Field>,
+) -> Result<ArrayRef> {
+    let mut units = LastParsed::new(read);
+    map_text::<Us, Us>(args, out, |name, us| truncate_timestamp(*units.parse(name)?, us))
+}
+
+fn truncate_dates(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let mut units = LastParsed::new(truncation_unit);
+    map_text::<Date32Type, Us>(args, Ty::Timestamptz, |name, date| {
+        truncate_timestamp(*units.parse(name)?, midnight_of(date)?)
+    })
+}
+
+fn truncate_intervals(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let mut units = LastParsed::new(truncation_unit);
+    map_text::<Mdn, Mdn>(args, Ty::Interval, |name, of| {
+        to_arrow_interval(Some(truncate_interval(*units.parse(name)?, Span::from(of))?))
+    })
+}
 
 fn in_zone(args: &[ArrayRef]) -> Result<ArrayRef> {
     let (mut units, mut zones) = (LastParsed::new(truncation_unit), LastParsed::new(Zone::find_by_name));
@@ -143,56 +163,42 @@ fn in_zone(args: &[ArrayRef]) -> Result<ArrayRef> {
         .iter()
         .zip(number_column::<Us>(&args[1])?.iter())
         .zip(text_column(&args[2])?.iter());
-    let cut = rows.map(|row| match row {
-        ((Some(name), Some(us)), Some(zone)) => {
-            let cut = units.parse(name).copied().and_then(|unit| truncate_in(unit, us, zones.parse(zone)?));
-            cut.map(Some).map_err(DataFusionError::Execution)
-        }
-        _ => Ok(None),
-    });
-    let cut: PrimitiveArray<Us> = cut.collect::<Result<Vec<Option<i64>>>>()?.into_iter().collect();
-    Ok(std::sync::Arc::new(cut.with_data_type(args[1].data_type().clone())))
+    map_triples::<_, _, _, Us>(rows, args[1].data_type().clone(), |name, us, zone| {
+        truncate_in(*units.parse(name)?, us, zones.parse(zone)?)
+    })
 }
 
 /// Refuses a constant unit or zone that is unknown.
-pub(super) const CHECK_TRUNC: ArgumentCheck = |args, types| {
+pub(super) fn check_trunc(args: &[Option<&ScalarValue>], types: &[DataType]) -> Result<()> {
     if let Some(name) = constant_text(args, 0) {
-        let known = truncation_unit(name);
-        let of_interval = matches!(types.get(1), Some(DataType::Interval(_)));
-        check_outcome(known.and_then(|u| {
-            if of_interval { truncate_interval(u, Span::default()).map(|_| ()) } else { Ok(()) }
-        }))?;
+        check_outcome(check_unit(name, matches!(types.get(1), Some(DataType::Interval(_)))))?;
     }
-    constant_text(args, 2).map_or(Ok(()), |zone| check_outcome(Zone::find_by_name(zone)))
-};
+    check_constant_zone(args, 2)
+}
+
+fn check_unit(name: &str, of_interval: bool) -> TimeResult<()> {
+    let unit = truncation_unit(name)?;
+    if of_interval {
+        truncate_interval(unit, Span::default())?;
+    }
+    Ok(())
+}
 
 /// Returns the length of a bin in microseconds.
 fn bin_length(of: Span) -> TimeResult<i64> {
     if of.months != 0 {
         return Err("date_bin takes no months or years, which differ in length: write date_trunc".to_owned());
     }
-    let us = i64::from(of.days).checked_mul(DAY_US).and_then(|days| days.checked_add(of.us));
-    us.filter(|us| *us > 0).ok_or_else(|| "date_bin needs a length above 0".to_owned())
+    match us_of_days(of.days.into(), of.us) {
+        Some(us) if us > 0 => Ok(us),
+        _ => Err("date_bin needs a length above 0".to_owned()),
+    }
 }
 
 /// Returns the start of the bin that an instant is in; one bin begins at `origin`.
 fn bin_start(stride: i64, us: i64, origin: i64) -> TimeResult<i64> {
-    let distance = us.checked_sub(origin).ok_or_else(super::calendar::out_of_range)?;
+    let distance = us.checked_sub(origin).ok_or_else(out_of_range)?;
     in_range(us.checked_sub(distance.rem_euclid(stride)))
-}
-
-macro_rules! binned {
-    ($ty:ident, $out:ident, $arrow:ty, $at:expr) => {
-        Overload {
-            args: &[Ty::Interval, Ty::$ty],
-            out: Ty::$out,
-            eval: |args| {
-                map_columns::<IntervalMonthDayNanoType, $arrow, Us>(args, Ty::$out, |by, of| {
-                    bin_start(bin_length(Span::from(by))?, $at(of)?, 0)
-                })
-            },
-        }
-    };
 }
 
 macro_rules! binned_from {
@@ -203,32 +209,36 @@ macro_rules! binned_from {
 
 /// date_bin; without an origin a bin begins at 1970-01-01.
 pub(super) const DATE_BIN: &[Overload] = &[
-    binned!(Timestamp, Timestamp, Us, TimeResult::Ok),
-    binned!(Timestamptz, Timestamptz, Us, TimeResult::Ok),
-    binned!(Date, Timestamptz, Date32Type, |days| timestamp_at(i64::from(days), 0)),
+    binary!(Interval, Timestamp => Timestamp, Mdn, Us => Us, timestamp_bin),
+    binary!(Interval, Timestamptz => Timestamptz, Mdn, Us => Us, timestamp_bin),
+    binary!(Interval, Date => Timestamptz, Mdn, Date32Type => Us, date_bin),
     binned_from!(Timestamp),
     binned_from!(Timestamptz),
 ];
 
+fn timestamp_bin(by: IntervalMonthDayNano, us: i64) -> TimeResult<i64> {
+    bin_start(bin_length(Span::from(by))?, us, 0)
+}
+
+fn date_bin(by: IntervalMonthDayNano, date: i32) -> TimeResult<i64> {
+    bin_start(bin_length(Span::from(by))?, midnight_of(date)?, 0)
+}
+
 fn binned_from(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let strides = number_column::<IntervalMonthDayNanoType>(&args[0])?.iter();
+    let strides = number_column::<Mdn>(&args[0])?.iter();
     let rows = strides.zip(number_column::<Us>(&args[1])?.iter()).zip(number_column::<Us>(&args[2])?.iter());
-    let cut = rows.map(|row| match row {
-        ((Some(by), Some(us)), Some(origin)) => bin_length(Span::from(by))
-            .and_then(|stride| bin_start(stride, us, origin))
-            .map(Some)
-            .map_err(DataFusionError::Execution),
-        _ => Ok(None),
-    });
-    let cut: PrimitiveArray<Us> = cut.collect::<Result<Vec<Option<i64>>>>()?.into_iter().collect();
-    Ok(std::sync::Arc::new(cut.with_data_type(args[1].data_type().clone())))
+    map_triples::<_, _, _, Us>(rows, args[1].data_type().clone(), |by, us, origin| {
+        bin_start(bin_length(Span::from(by))?, us, origin)
+    })
 }
 
 /// Refuses a constant interval that cannot be the length of a bin.
-pub(super) const CHECK_BIN: ArgumentCheck = |args, _| match args.first().copied().flatten() {
-    Some(ScalarValue::IntervalMonthDayNano(Some(by))) => check_outcome(bin_length(Span::from(*by))),
-    _ => Ok(()),
-};
+pub(super) fn check_bin(args: &[Option<&ScalarValue>], _: &[DataType]) -> Result<()> {
+    match args.first().copied().flatten() {
+        Some(ScalarValue::IntervalMonthDayNano(Some(by))) => check_outcome(bin_length(Span::from(*by))),
+        _ => Ok(()),
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,12 +9,17 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanBuilder, PrimitiveArray, StringArray, StringBuilder};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, FieldRef, IntervalUnit, TimeUnit};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, PrimitiveBuilder, StringArray, StringBuilder};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Field, FieldRef, Float64Type, Int64Type, IntervalUnit, TimeUnit,
+};
 use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
 use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+
+pub(super) use crate::functions::eval::own::constant_text;
+use crate::functions::eval::value::row_error;
 
 /// A type that such functions take or give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +80,12 @@ impl Ty {
     }
 
     fn sql_name(self) -> String {
-        schemas::sql_type(&Field::new("", self.arrow(), true))
+        sql_name(&self.arrow())
     }
+}
+
+fn sql_name(of: &DataType) -> String {
+    schemas::sql_type(&Field::new("", of.clone(), true))
 }
 
 /// One signature of a function, with its code.
@@ -88,6 +97,61 @@ pub(crate) struct Overload {
     /// The code: takes columns of exactly these types and of one length.
     pub eval: fn(&[ArrayRef]) -> Result<ArrayRef>,
 }
+
+impl Overload {
+    /// Returns the types of the arguments in SQL's spelling, separated by commas.
+    fn shown_arguments(&self) -> String {
+        let args: Vec<String> = self.args.iter().copied().map(Ty::sql_name).collect();
+        args.join(", ")
+    }
+
+    /// Returns the types of the arguments and of the result, as the reference pages show them.
+    fn shown_types(&self) -> (String, String) {
+        (self.shown_arguments(), self.out.sql_name())
+    }
+
+    /// Returns the cost of converting arguments of these types; None where they are not taken.
+    fn conversion_cost(&self, types: &[DataType]) -> Option<u32> {
+        if self.args.len() != types.len() {
+            return None;
+        }
+        let mut cost = 0;
+        for (to, from) in self.args.iter().zip(types) {
+            cost += to.conversion_cost(from)?;
+        }
+        Some(cost)
+    }
+}
+
+/// Defines an overload of one argument by its types and Arrow's, and by the function of one value.
+macro_rules! unary {
+    ($from:ident => $to:ident, $a:ty => $r:ty, $f:expr) => {
+        $crate::functions::time::udf::Overload {
+            args: &[$crate::functions::time::udf::Ty::$from],
+            out: $crate::functions::time::udf::Ty::$to,
+            eval: |args| {
+                let out = $crate::functions::time::udf::Ty::$to;
+                $crate::functions::time::udf::map_column::<$a, $r>(&args[0], out, $f)
+            },
+        }
+    };
+}
+pub(super) use unary;
+
+/// Defines such an overload of two arguments.
+macro_rules! binary {
+    ($a:ident, $b:ident => $to:ident, $ta:ty, $tb:ty => $r:ty, $f:expr) => {
+        $crate::functions::time::udf::Overload {
+            args: &[$crate::functions::time::udf::Ty::$a, $crate::functions::time::udf::Ty::$b],
+            out: $crate::functions::time::udf::Ty::$to,
+            eval: |args| {
+                let out = $crate::functions::time::udf::Ty::$to;
+                $crate::functions::time::udf::map_columns::<$ta, $tb, $r>(args, out, $f)
+            },
+        }
+    };
+}
+pub(super) use binary;
 
 /// Checks constant arguments when a query is planned.
 pub(crate) type ArgumentCheck = fn(&[Option<&ScalarValue>], &[DataType]) -> Result<()>;
@@ -134,7 +198,7 @@ pub(crate) fn checked_function(
     overloads: &'static [Overload],
     check: Option<ArgumentCheck>,
 ) -> Arc<ScalarUDF> {
-    let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+    let aliases = aliases.iter().map(ToString::to_string).collect();
     let signature = Signature::user_defined(Volatility::Immutable);
     Arc::new(ScalarUDF::from(TimeFunction { name, aliases, overloads, check, signature }))
 }
@@ -143,36 +207,23 @@ pub(crate) fn checked_function(
 /// them; None for another function.
 pub(crate) fn overloads(function: &ScalarUDF) -> Option<Vec<(String, String)>> {
     let known = function.inner().downcast_ref::<TimeFunction>()?;
-    let shown = |overload: &Overload| {
-        let args: Vec<String> = overload.args.iter().map(|ty| ty.sql_name()).collect();
-        (args.join(", "), overload.out.sql_name())
-    };
-    Some(known.overloads.iter().map(shown).collect())
+    Some(known.overloads.iter().map(Overload::shown_types).collect())
 }
 
 impl TimeFunction {
-    fn find_overload(&self, types: &[DataType]) -> Option<&'static Overload> {
-        let cost = |overload: &&Overload| -> Option<u32> {
-            if overload.args.len() != types.len() {
-                return None;
-            }
-            overload.args.iter().zip(types).map(|(to, from)| to.conversion_cost(from)).sum()
-        };
-        self.overloads
-            .iter()
-            .filter_map(|o| Some((cost(&o)?, o)))
-            .min_by_key(|(cost, _)| *cost)
-            .map(|(_, o)| o)
+    /// Finds the overload that these types are converted to at the least cost, the first of several.
+    fn find_overload(&self, types: &[DataType]) -> Result<&'static Overload> {
+        let taking = self.overloads.iter().filter_map(|o| Some((o.conversion_cost(types)?, o)));
+        match taking.min_by_key(|(cost, _)| *cost) {
+            Some((_, cheapest)) => Ok(cheapest),
+            None => Err(self.no_overload(types)),
+        }
     }
 
     fn no_overload(&self, types: &[DataType]) -> DataFusionError {
-        let given = types.iter().map(|t| schemas::sql_type(&Field::new("", t.clone(), true)));
-        let given: Vec<String> = given.collect();
-        let takes = |o: &Overload| {
-            let args: Vec<String> = o.args.iter().map(|t| t.sql_name()).collect();
-            format!("({})", args.join(", "))
-        };
-        let known: Vec<String> = self.overloads.iter().map(takes).collect();
+        let given: Vec<String> = types.iter().map(sql_name).collect();
+        let known: Vec<String> =
+            self.overloads.iter().map(|o| format!("({})", o.shown_arguments())).collect();
         let message = format!("{} takes {}, not ({})", self.name, known.join(" or "), given.join(", "));
         DataFusionError::Plan(message)
     }
@@ -192,12 +243,11 @@ impl ScalarUDFImpl for TimeFunction {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let overload = self.find_overload(types).ok_or_else(|| self.no_overload(types))?;
-        Ok(overload.args.iter().map(|ty| ty.arrow()).collect())
+        Ok(self.find_overload(types)?.args.iter().copied().map(Ty::arrow).collect())
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.find_overload(types).map(|o| o.out.arrow()).ok_or_else(|| self.no_overload(types))
+        Ok(self.find_overload(types)?.out.arrow())
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
@@ -210,14 +260,17 @@ impl ScalarUDFImpl for TimeFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arrays = args.args.iter().map(|a| a.to_array(args.number_rows)).collect::<Result<Vec<_>>>()?;
-        let types: Vec<DataType> = arrays.iter().map(|a| a.data_type().clone()).collect();
-        let Some(overload) = self.find_overload(&types) else { return Err(self.no_overload(&types)) };
-        let exact = arrays.into_iter().zip(overload.args).map(|(array, ty)| {
+        let mut arrays =
+            args.args.iter().map(|a| a.to_array(args.number_rows)).collect::<Result<Vec<_>>>()?;
+        let types: Vec<DataType> = arrays.iter().map(Array::data_type).cloned().collect();
+        let overload = self.find_overload(&types)?;
+        for (array, ty) in arrays.iter_mut().zip(overload.args) {
             let ty = ty.arrow();
-            if *array.data_type() == ty { Ok(array) } else { Ok(arrow::compute::cast(&array, &ty)?) }
-        });
-        let out = (overload.eval)(&exact.collect::<Result<Vec<_>>>()?)?;
+            if *array.data_type() != ty {
+                *array = arrow::compute::cast(array, &ty)?;
+            }
+        }
+        let out = (overload.eval)(&arrays)?;
         if *out.data_type() != overload.out.arrow() {
             return exec_err!("{} gave {}", self.name, out.data_type());
         }
@@ -227,10 +280,6 @@ impl ScalarUDFImpl for TimeFunction {
 
 /// A row's result, or its error message.
 pub(super) type TimeResult<T> = std::result::Result<T, String>;
-
-fn row_error(message: String) -> DataFusionError {
-    DataFusionError::Execution(message)
-}
 
 /// Returns a column of numbers or times.
 pub(super) fn number_column<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<&PrimitiveArray<T>> {
@@ -259,12 +308,7 @@ pub(super) fn map_columns<A: ArrowPrimitiveType, B: ArrowPrimitiveType, R: Arrow
     f: impl Fn(A::Native, B::Native) -> TimeResult<R::Native>,
 ) -> Result<ArrayRef> {
     let (a, b) = (number_column::<A>(&args[0])?, number_column::<B>(&args[1])?);
-    let pairs = a.iter().zip(b.iter()).map(|pair| match pair {
-        (Some(a), Some(b)) => f(a, b).map(Some).map_err(row_error),
-        _ => Ok(None),
-    });
-    let values: PrimitiveArray<R> = pairs.collect::<Result<Vec<Option<R::Native>>>>()?.into_iter().collect();
-    Ok(Arc::new(values.with_data_type(out.arrow())))
+    build_column::<R>(a.iter().zip(b.iter()).map(|(a, b)| Some(f(a?, b?))), out.arrow())
 }
 
 /// Applies `f` to every text and value without NULL.
@@ -274,12 +318,42 @@ pub(super) fn map_text<B: ArrowPrimitiveType, R: ArrowPrimitiveType>(
     mut f: impl FnMut(&str, B::Native) -> TimeResult<R::Native>,
 ) -> Result<ArrayRef> {
     let (a, b) = (text_column(&args[0])?, number_column::<B>(&args[1])?);
-    let pairs = a.iter().zip(b.iter()).map(|pair| match pair {
-        (Some(a), Some(b)) => f(a, b).map(Some).map_err(row_error),
-        _ => Ok(None),
-    });
-    let values: PrimitiveArray<R> = pairs.collect::<Result<Vec<Option<R::Native>>>>()?.into_iter().collect();
-    Ok(Arc::new(values.with_data_type(out.arrow())))
+    build_column::<R>(a.iter().zip(b.iter()).map(|(a, b)| Some(f(a?, b?))), out.arrow())
+}
+
+/// Applies `f` to every row without NULL of three columns.
+pub(super) fn map_triples<A, B, C, R: ArrowPrimitiveType>(
+    rows: impl Iterator<Item = ((Option<A>, Option<B>), Option<C>)>,
+    out: DataType,
+    mut f: impl FnMut(A, B, C) -> TimeResult<R::Native>,
+) -> Result<ArrayRef> {
+    build_column::<R>(rows.map(|((a, b), c)| Some(f(a?, b?, c?))), out)
+}
+
+/// Applies `f` to the first `whole` columns, integers, of every row without NULL, and to the DOUBLE behind
+/// them, if there is one.
+pub(super) fn map_numbers<R: ArrowPrimitiveType>(
+    args: &[ArrayRef],
+    whole: usize,
+    out: Ty,
+    f: impl Fn(&[i64], f64) -> TimeResult<R::Native>,
+) -> Result<ArrayRef> {
+    let columns = args[..whole].iter().map(number_column::<Int64Type>).collect::<Result<Vec<_>>>()?;
+    let seconds = args.get(whole).map(number_column::<Float64Type>).transpose()?;
+    let mut numbers = vec![0; whole];
+    let mut made = PrimitiveBuilder::<R>::with_capacity(args[0].len());
+    for row in 0..args[0].len() {
+        if args.iter().any(|arg| arg.is_null(row)) {
+            made.append_null();
+            continue;
+        }
+        for (number, column) in numbers.iter_mut().zip(&columns) {
+            *number = column.value(row);
+        }
+        let seconds = seconds.map_or(0.0, |s| s.value(row));
+        made.append_value(f(&numbers, seconds).map_err(row_error)?);
+    }
+    Ok(Arc::new(made.finish().with_data_type(out.arrow())))
 }
 
 /// Parses every text with `f`.
@@ -288,9 +362,22 @@ pub(super) fn parse_column<R: ArrowPrimitiveType>(
     out: Ty,
     mut f: impl FnMut(&str) -> TimeResult<R::Native>,
 ) -> Result<ArrayRef> {
-    let values = text_column(arg)?.iter().map(|text| text.map(|t| f(t).map_err(row_error)).transpose());
-    let values: PrimitiveArray<R> = values.collect::<Result<Vec<Option<R::Native>>>>()?.into_iter().collect();
-    Ok(Arc::new(values.with_data_type(out.arrow())))
+    build_column::<R>(text_column(arg)?.iter().map(|text| Some(f(text?))), out.arrow())
+}
+
+/// Builds a column of the rows' results; None is NULL, and the first error ends it.
+fn build_column<R: ArrowPrimitiveType>(
+    rows: impl Iterator<Item = Option<TimeResult<R::Native>>>,
+    out: DataType,
+) -> Result<ArrayRef> {
+    let mut values = PrimitiveBuilder::<R>::with_capacity(rows.size_hint().0);
+    for row in rows {
+        match row {
+            Some(value) => values.append_value(value.map_err(row_error)?),
+            None => values.append_null(),
+        }
+    }
+    Ok(Arc::new(values.finish().with_data_type(out)))
 }
 
 /// Builds a column of the texts that `f` writes.
@@ -328,16 +415,6 @@ pub(super) fn write_by<A: ArrowPrimitiveType>(
     Ok(Arc::new(out.finish()))
 }
 
-/// Builds a column that tells whether `f` holds of each value.
-pub(super) fn test_column<A: ArrowPrimitiveType>(
-    arg: &ArrayRef,
-    f: impl Fn(A::Native) -> bool,
-) -> Result<ArrayRef> {
-    let mut out = BooleanBuilder::new();
-    number_column::<A>(arg)?.iter().for_each(|value| out.append_option(value.map(&f)));
-    Ok(Arc::new(out.finish()))
-}
-
 /// Cache of the last text parsed: a unit, a zone or a pattern, which seldom changes from row to row.
 pub(super) struct LastParsed<T> {
     held: Option<(String, T)>,
@@ -353,17 +430,10 @@ impl<T> LastParsed<T> {
         if self.held.as_ref().is_none_or(|(held, _)| held != text) {
             self.held = Some((text.to_owned(), (self.read)(text)?));
         }
-        self.held.as_ref().map(|(_, value)| value).ok_or_else(String::new)
-    }
-}
-
-/// Returns the text of a constant argument; None if it is not constant.
-pub(super) fn constant_text<'a>(args: &[Option<&'a ScalarValue>], at: usize) -> Option<&'a str> {
-    match args.get(at).copied().flatten()? {
-        ScalarValue::Utf8(Some(text))
-        | ScalarValue::LargeUtf8(Some(text))
-        | ScalarValue::Utf8View(Some(text)) => Some(text),
-        _ => None,
+        match &self.held {
+            Some((_, value)) => Ok(value),
+            None => Err(String::new()),
+        }
     }
 }
 
@@ -381,10 +451,6 @@ pub(crate) fn map_text_pairs<R: ArrowPrimitiveType>(
     out: Ty,
     mut f: impl FnMut(&str, &str) -> TimeResult<R::Native>,
 ) -> Result<ArrayRef> {
-    let pairs = text_column(&args[0])?.iter().zip(text_column(&args[1])?.iter()).map(|pair| match pair {
-        (Some(a), Some(b)) => f(a, b).map(Some).map_err(DataFusionError::Execution),
-        _ => Ok(None),
-    });
-    let values: PrimitiveArray<R> = pairs.collect::<Result<Vec<_>>>()?.into_iter().collect();
-    Ok(Arc::new(values.with_data_type(out.arrow())))
+    let (a, b) = (text_column(&args[0])?, text_column(&args[1])?);
+    build_column::<R>(a.iter().zip(b.iter()).map(|(a, b)| Some(f(a?, b?))), out.arrow())
 }

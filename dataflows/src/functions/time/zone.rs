@@ -7,10 +7,11 @@
 
 use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::Tz;
+use datafusion_common::{Result, ScalarValue};
 use schemas::types::time::{DAY_US, SECOND_US, civil_of_days, days_of_civil};
 
 use super::calendar::in_range;
-use super::udf::TimeResult;
+use super::udf::{TimeResult, check_outcome, constant_text};
 
 /// The year from which on the tables have no entries.
 const LAST_YEAR: i64 = 2100;
@@ -67,17 +68,7 @@ pub(super) enum Zone {
 impl Zone {
     /// Finds the zone of a name.
     pub fn find_by_name(name: &str) -> TimeResult<Zone> {
-        let unknown = || format!("there is no time zone called '{name}'");
-        let word = name.trim();
-        let lower = word.to_lowercase();
-        if let Some((_, minutes)) = ABBREVIATIONS.iter().find(|(known, _)| *known == lower) {
-            return Ok(Zone::Fixed(minutes * 60 * SECOND_US));
-        }
-        if word.starts_with(['+', '-']) || word.starts_with(|c: char| c.is_ascii_digit()) {
-            return parse_offset(word).map(|us| Zone::Fixed(-us)).ok_or_else(unknown);
-        }
-        let found = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(word));
-        found.copied().map(Zone::Rules).ok_or_else(unknown)
+        find_zone(name.trim()).ok_or_else(|| format!("there is no time zone called '{name}'"))
     }
 
     /// Returns the offset from UTC at an instant, in microseconds.
@@ -87,8 +78,8 @@ impl Zone {
             Zone::Rules(tz) => tz,
         };
         let instant = DateTime::from_timestamp(within_tables(us).div_euclid(SECOND_US), 0);
-        let offset = instant.map(|at| tz.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc());
-        i64::from(offset.unwrap_or(0)) * SECOND_US
+        let Some(at) = instant else { return 0 };
+        i64::from(tz.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()) * SECOND_US
     }
 
     /// Returns the local time of an instant.
@@ -100,14 +91,13 @@ impl Zone {
     pub fn to_instant(&self, local: i64) -> TimeResult<i64> {
         let (early, late) = (local.saturating_sub(DAY_US), local.saturating_add(DAY_US));
         let (before, after) = (self.offset_at(early), self.offset_at(late));
-        let by = |offset: i64| in_range(local.checked_sub(offset));
         if before == after {
-            return by(before);
+            return instant_by_offset(local, before);
         }
         let change = self.find_change(early, late, before);
         // A candidate is valid if it lies on its own side of the change. If neither is (a skipped time) or
         // both are (a repeated one), the later instant is the result.
-        let (as_before, as_after) = (by(before)?, by(after)?);
+        let (as_before, as_after) = (instant_by_offset(local, before)?, instant_by_offset(local, after)?);
         if as_before < change && as_after < change {
             return Ok(as_before);
         }
@@ -128,18 +118,50 @@ impl Zone {
     }
 }
 
+fn find_zone(word: &str) -> Option<Zone> {
+    let lower = word.to_lowercase();
+    if let Some((_, minutes)) = ABBREVIATIONS.iter().find(|(known, _)| *known == lower) {
+        return Some(Zone::Fixed(minutes * 60 * SECOND_US));
+    }
+    if word.starts_with(['+', '-']) || starts_with_digit(word) {
+        return Some(Zone::Fixed(-parse_offset(word)?));
+    }
+    let tz = chrono_tz::TZ_VARIANTS.iter().find(|tz| tz.name().eq_ignore_ascii_case(word))?;
+    Some(Zone::Rules(*tz))
+}
+
+/// Returns the instant of a local time with a known offset from UTC.
+fn instant_by_offset(local: i64, offset: i64) -> TimeResult<i64> {
+    in_range(local.checked_sub(offset))
+}
+
+/// Refuses a constant argument that is no zone.
+pub(super) fn check_constant_zone(args: &[Option<&ScalarValue>], at: usize) -> Result<()> {
+    match constant_text(args, at) {
+        Some(zone) => check_outcome(Zone::find_by_name(zone)),
+        None => Ok(()),
+    }
+}
+
 /// Returns the same time in a year of the tables with the same length and the same weekdays.
 fn within_tables(us: i64) -> i64 {
     let (year, ..) = civil_of_days(us.div_euclid(DAY_US));
     if year < LAST_YEAR {
         return us;
     }
-    let first = |year: i64| days_of_civil(year, 1, 1);
-    let alike = |of: &i64| {
-        (first(*of) - first(year)) % 7 == 0 && first(*of + 1) - first(*of) == first(year + 1) - first(year)
-    };
-    let of = (LAST_YEAR - 28..LAST_YEAR).rev().find(alike).unwrap_or(LAST_YEAR - 1);
-    us - (first(year) - first(of)) * DAY_US
+    let years = LAST_YEAR - 28..LAST_YEAR;
+    let like = years.rev().find(|of| have_same_days(*of, year)).unwrap_or(LAST_YEAR - 1);
+    us - (first_day(year) - first_day(like)) * DAY_US
+}
+
+/// Returns true if two years have the same length and the same weekdays.
+fn have_same_days(a: i64, b: i64) -> bool {
+    (first_day(a) - first_day(b)) % 7 == 0
+        && first_day(a + 1) - first_day(a) == first_day(b + 1) - first_day(b)
+}
+
+fn first_day(year: i64) -> i64 {
+    days_of_civil(year, 1, 1)
 }
 
 /// Parses `+HH`, `+HH:MM[:SS]` or `+HHMM` to microseconds, with its sign.
@@ -161,11 +183,21 @@ pub(super) fn parse_offset(text: &str) -> Option<i64> {
     let mut unit = 3600;
     for (at, part) in parts.iter().enumerate() {
         let limit = if at == 0 { 15 } else { 59 };
-        let value = part.parse::<i64>().ok().filter(|v| part.len() <= 2 && (0..=limit).contains(v))?;
-        seconds += value * unit;
+        seconds += parse_short_number(part, limit)? * unit;
         unit /= 60;
     }
     (parts.len() <= 3).then_some(sign * seconds * SECOND_US)
+}
+
+/// Parses a whole number of at most two characters, from 0 to `most`.
+pub(super) fn parse_short_number(text: &str, most: i64) -> Option<i64> {
+    let number = text.parse::<i64>().ok()?;
+    (text.len() <= 2 && (0..=most).contains(&number)).then_some(number)
+}
+
+/// Returns true if the first character is a digit of ASCII.
+pub(super) fn starts_with_digit(text: &str) -> bool {
+    text.as_bytes().first().is_some_and(u8::is_ascii_digit)
 }
 
 #[cfg(test)]

@@ -16,13 +16,14 @@ use datafusion_expr::{
 /// Returns these functions.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     [WindowBound::TumbleStart, WindowBound::TumbleEnd, WindowBound::HopStarts, WindowBound::HopEnd]
-        .into_iter()
-        .map(|window| {
-            let signature =
-                Signature::any(if window == WindowBound::HopStarts { 3 } else { 2 }, Volatility::Immutable);
-            Arc::new(ScalarUDF::from(WindowFunction { window, signature }))
-        })
-        .collect()
+        .map(window_function)
+        .into()
+}
+
+fn window_function(window: WindowBound) -> Arc<ScalarUDF> {
+    let takes = if window == WindowBound::HopStarts { 3 } else { 2 };
+    let signature = Signature::any(takes, Volatility::Immutable);
+    Arc::new(ScalarUDF::from(WindowFunction { window, signature }))
 }
 
 /// End of a HOP window: its start moved by the window's constant size.
@@ -111,9 +112,10 @@ impl ScalarUDFImpl for WindowFunction {
 fn constant_length(value: &ColumnarValue) -> Result<i64> {
     let length = match value {
         ColumnarValue::Scalar(ScalarValue::Int64(Some(us))) => Some(*us),
-        ColumnarValue::Array(a) => {
-            a.as_primitive_opt::<Int64Type>().filter(|a| !a.is_empty()).map(|a| a.value(0))
-        }
+        ColumnarValue::Array(a) => match a.as_primitive_opt::<Int64Type>() {
+            Some(a) if !a.is_empty() => Some(a.value(0)),
+            _ => None,
+        },
         ColumnarValue::Scalar(_) => None,
     };
     match length {

@@ -8,9 +8,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, i256};
-use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err};
+use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
@@ -33,8 +33,10 @@ pub fn exact(function: &Arc<AggregateUDF>, args: &[DataType]) -> Option<Arc<Aggr
         _ => return None,
     };
     let doubles = !args.is_empty() && args.iter().all(|arg| *arg == DataType::Float64);
-    (doubles || kind == ExactKind::Whole)
-        .then(|| Arc::new(AggregateUDF::new_from_impl(Exact { like: Arc::clone(function), kind })))
+    if !doubles && kind != ExactKind::Whole {
+        return None;
+    }
+    Some(Arc::new(AggregateUDF::new_from_impl(Exact { like: Arc::clone(function), kind })))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,25 +110,9 @@ struct FrameSums {
 impl FrameSums {
     fn add(&mut self, values: &[ArrayRef], times: i64) -> Result<()> {
         if let (ExactKind::Whole, [x]) = (self.kind, values) {
-            let mut add = |x: i256| {
-                self.n += times;
-                // Fewer than 2^63 rows of less than 2^128 each fit in 256 bits.
-                self.whole = self.whole.wrapping_add(x.wrapping_mul(i256::from_i128(times.into())));
-            };
-            match x.data_type() {
-                DataType::Int64 => x
-                    .as_primitive::<Int64Type>()
-                    .iter()
-                    .flatten()
-                    .for_each(|x| add(i256::from_i128(x.into()))),
-                DataType::Decimal128(..) => {
-                    x.as_primitive::<Decimal128Type>().iter().flatten().for_each(|x| add(i256::from_i128(x)));
-                }
-                _ => return exec_err!("a sum over what are no numbers"),
-            }
-            return Ok(());
+            return self.add_whole_numbers(x, times);
         }
-        let columns: Option<Vec<_>> = values.iter().map(|c| c.as_primitive_opt::<Float64Type>()).collect();
+        let columns: Option<Vec<_>> = values.iter().map(AsArray::as_primitive_opt::<Float64Type>).collect();
         match (self.kind, columns.as_deref()) {
             (ExactKind::Sum | ExactKind::Avg, Some([x])) => {
                 for x in x.iter().flatten() {
@@ -135,17 +121,18 @@ impl FrameSums {
                 }
             }
             (ExactKind::Pairs, Some([y, x])) => {
-                let pairs = (0..x.len()).filter(|at| x.is_valid(*at) && y.is_valid(*at)).count();
-                self.n += times * pairs as i64;
+                self.n += times * valid_pairs(x, y).count() as i64;
             }
             // The first argument is the dependent variable.
             (ExactKind::Stat(_), Some([y, x])) => {
-                for at in (0..x.len()).filter(|at| x.is_valid(*at) && y.is_valid(*at)) {
+                for at in valid_pairs(x, y) {
                     moments::add(&mut self.accs, (x.value(at), Some(y.value(at))), times);
                 }
             }
             (ExactKind::Stat(_), Some([x])) => {
-                x.iter().flatten().for_each(|x| moments::add(&mut self.accs, (x, None), times));
+                for x in x.iter().flatten() {
+                    moments::add(&mut self.accs, (x, None), times);
+                }
             }
             _ => return exec_err!("{:?} over what are no doubles", self.kind),
         }
@@ -154,22 +141,57 @@ impl FrameSums {
 }
 
 impl FrameSums {
+    fn add_whole_numbers(&mut self, values: &ArrayRef, times: i64) -> Result<()> {
+        match values.data_type() {
+            DataType::Int64 => {
+                for x in values.as_primitive::<Int64Type>().iter().flatten() {
+                    self.add_whole(x.into(), times);
+                }
+            }
+            DataType::Decimal128(..) => {
+                for x in values.as_primitive::<Decimal128Type>().iter().flatten() {
+                    self.add_whole(x, times);
+                }
+            }
+            _ => return exec_err!("a sum over what are no numbers"),
+        }
+        Ok(())
+    }
+
+    fn add_whole(&mut self, value: i128, times: i64) {
+        self.n += times;
+        // Fewer than 2^63 rows of less than 2^128 each fit in 256 bits.
+        let change = i256::from_i128(value).wrapping_mul(i256::from_i128(times.into()));
+        self.whole = self.whole.wrapping_add(change);
+    }
+
     /// Returns the sum of whole numbers or decimals; fails if it does not fit the result's type.
     fn whole_sum(&self) -> Result<ScalarValue> {
-        let value = if self.n == 0 { None } else { Some(self.whole) };
-        let too_large = || exec_datafusion_err!("the sum {} does not fit {}", self.whole, self.gives);
-        match &self.gives {
-            DataType::Decimal128(p, s) => {
-                let limit = i256::from_i128(10i128.pow((*p).into()));
-                let fits = |v: i256| v.to_i128().filter(|_| v < limit && v > -limit).ok_or_else(too_large);
-                Ok(ScalarValue::Decimal128(value.map(fits).transpose()?, *p, *s))
-            }
-            _ => {
-                let fits = |v: i256| v.to_i128().and_then(|v| i64::try_from(v).ok()).ok_or_else(too_large);
-                Ok(ScalarValue::Int64(value.map(fits).transpose()?))
-            }
+        match self.fitting_sum() {
+            Some(sum) => Ok(sum),
+            None => exec_err!("the sum {} does not fit {}", self.whole, self.gives),
         }
     }
+
+    /// Returns that sum, NULL over no rows; None if it does not fit.
+    fn fitting_sum(&self) -> Option<ScalarValue> {
+        let sum = if self.n == 0 { None } else { Some(self.whole.to_i128()?) };
+        Some(match self.gives {
+            DataType::Decimal128(precision, scale) => {
+                let limit = 10i128.pow(precision.into());
+                if sum.is_some_and(|sum| sum >= limit || sum <= -limit) {
+                    return None;
+                }
+                ScalarValue::Decimal128(sum, precision, scale)
+            }
+            _ => ScalarValue::Int64(sum.map(i64::try_from).transpose().ok()?),
+        })
+    }
+}
+
+/// Returns the rows in which neither value is NULL.
+fn valid_pairs(x: &Float64Array, y: &Float64Array) -> impl Iterator<Item = usize> {
+    (0..x.len()).filter(move |at| x.is_valid(*at) && y.is_valid(*at))
 }
 
 impl Accumulator for FrameSums {

@@ -21,8 +21,12 @@ pub(crate) const SESSION_END: &str = "herald_session_end";
 
 /// Returns these functions.
 pub(crate) fn functions() -> Vec<Arc<WindowUDF>> {
-    let session = |end| SessionFunction { end, signature: Signature::any(2, Volatility::Immutable) };
-    [false, true].map(|end| Arc::new(WindowUDF::from(session(end)))).into()
+    [false, true].map(session_function).into()
+}
+
+fn session_function(end: bool) -> Arc<WindowUDF> {
+    let signature = Signature::any(2, Volatility::Immutable);
+    Arc::new(WindowUDF::from(SessionFunction { end, signature }))
 }
 
 /// The function for the start (or, if `end`, the end) of the session a row is in.
@@ -46,17 +50,16 @@ impl WindowUDFImpl for SessionFunction {
     }
 
     fn field(&self, args: WindowUDFFieldArgs) -> Result<FieldRef> {
-        let time = args.input_fields().first();
-        match time.map(|time| (time, time.data_type())) {
-            Some((time, DataType::Timestamp(TimeUnit::Microsecond, _))) => {
+        let Some(time) = args.input_fields().first() else { return plan_err!("SESSION needs a time") };
+        match time.data_type() {
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 Ok(Arc::new(Field::new(args.name(), time.data_type().clone(), time.is_nullable())))
             }
-            Some((time, _)) => plan_err!(
+            _ => plan_err!(
                 "SESSION needs a TIMESTAMP or TIMESTAMPTZ, and {} is {}",
                 time.name(),
                 schemas::sql_type(time)
             ),
-            None => plan_err!("SESSION needs a time"),
         }
     }
 }
@@ -89,11 +92,7 @@ fn session_bounds(times: &[Option<i64>], gap: i64, end: bool) -> Option<Vec<Opti
     let mut out = Vec::with_capacity(times.len());
     let mut rest = times;
     while let Some(first) = rest.first() {
-        let near = |pair: &[Option<i64>]| match (pair[0], pair[1]) {
-            (Some(a), Some(b)) => i128::from(b) - i128::from(a) < i128::from(gap),
-            _ => false,
-        };
-        let length = 1 + rest.windows(2).take_while(|pair| near(pair)).count();
+        let length = 1 + rest.windows(2).take_while(|pair| are_near(pair, gap)).count();
         let bound = match (first, end) {
             (Some(_), true) => Some(rest[length - 1]?.checked_add(gap)?),
             (first, _) => *first,
@@ -102,6 +101,14 @@ fn session_bounds(times: &[Option<i64>], gap: i64, end: bool) -> Option<Vec<Opti
         rest = &rest[length..];
     }
     Some(out)
+}
+
+/// Returns true if two times are less than `gap` apart.
+fn are_near(pair: &[Option<i64>], gap: i64) -> bool {
+    match (pair[0], pair[1]) {
+        (Some(a), Some(b)) => i128::from(b) - i128::from(a) < i128::from(gap),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -109,8 +109,7 @@ impl Frame {
             expr_fields: &self.fields,
         })?;
         if !rows.is_empty() {
-            let column = |at: usize| ScalarValue::iter_to_array(rows.iter().map(|row| row[at].clone()));
-            let columns = (0..self.exprs.len()).map(column).collect::<Result<Vec<_>>>()?;
+            let columns = (0..self.exprs.len()).map(|at| column_at(rows, at)).collect::<Result<Vec<_>>>()?;
             accumulator.update_batch(&columns)?;
         }
         let value = accumulator.evaluate()?;
@@ -118,6 +117,11 @@ impl Frame {
         let gives = self.gives.data_type();
         if value.data_type() == *gives { Ok(value) } else { value.cast_to(gives) }
     }
+}
+
+/// Returns a column of an argument of each row.
+fn column_at(rows: &[&Vec<ScalarValue>], at: usize) -> Result<ArrayRef> {
+    ScalarValue::iter_to_array(rows.iter().map(|row| row[at].clone()))
 }
 
 impl Accumulator for Frame {

@@ -66,10 +66,10 @@ fn build_automaton(pattern: &str, options: Options, kind: MatchKind) -> Result<m
         .nfa_size_limit(Some(MAX_AUTOMATON_BYTES))
         .onepass_size_limit(Some(MAX_AUTOMATON_BYTES))
         .hybrid_cache_capacity(MAX_AUTOMATON_BYTES);
-    meta::Regex::builder().syntax(syntax).configure(config).build(pattern).map_err(|e| build_error(&e))
+    meta::Regex::builder().syntax(syntax).configure(config).build(pattern).map_err(build_error)
 }
 
-fn build_error(error: &BuildError) -> String {
+fn build_error(error: BuildError) -> String {
     match error.size_limit() {
         Some(_) => invalid_pattern("regular expression is too complex"),
         None => invalid_pattern(&error.to_string().replace('\n', " ")),
@@ -144,5 +144,5 @@ impl Compiled {
 }
 
 fn group_spans(captures: &regex_automata::util::captures::Captures) -> Vec<Option<MatchSpan>> {
-    captures.iter().map(|span| span.map(|s| (s.start, s.end))).collect()
+    captures.iter().map(|span| Some((span?.start, span?.end))).collect()
 }

@@ -38,7 +38,9 @@ pub(super) fn translate(pattern: &str, options: Options) -> Result<Translated, S
     let rest = read_directives(pattern, &mut options)?;
     if options.literal {
         let mut out = String::new();
-        rest.chars().for_each(|c| push_literal(&mut out, c));
+        for c in rest.chars() {
+            push_literal(&mut out, c);
+        }
         return Ok(Translated { pattern: out, options, by_length: false, shortest: false });
     }
     let chars: Vec<char> = rest.chars().collect();
@@ -63,10 +65,10 @@ fn read_directives<'a>(pattern: &'a str, options: &mut Options) -> Result<&'a st
     if options.literal {
         return Ok(rest);
     }
-    let embedded = rest.strip_prefix("(?").and_then(|r| r.split_once(')'));
-    if let Some((letters, after)) = embedded
+    if let Some(embedded) = rest.strip_prefix("(?")
+        && let Some((letters, after)) = embedded.split_once(')')
         && !letters.is_empty()
-        && letters.chars().all(|c| c.is_ascii_alphabetic())
+        && letters.as_bytes().iter().all(u8::is_ascii_alphabetic)
     {
         for letter in letters.chars() {
             if !options.set(letter) {
@@ -102,20 +104,26 @@ impl PatternTranslator<'_> {
         text.chars().enumerate().all(|(n, c)| self.chars.get(self.at + n) == Some(&c))
     }
 
+    fn peeks_digit(&self) -> bool {
+        self.chars.get(self.at).is_some_and(char::is_ascii_digit)
+    }
+
+    fn skip_until(&mut self, end: char) {
+        while self.peek().is_some_and(|c| c != end) {
+            self.at += 1;
+        }
+    }
+
     /// Skips white space and comments of an expanded pattern, and `(?#comments)` of any pattern.
     fn skip_blanks(&mut self) {
         loop {
             if self.starts_with("(?#") {
-                while self.peek().is_some_and(|c| c != ')') {
-                    self.at += 1;
-                }
+                self.skip_until(')');
                 self.at += 1;
             } else if self.options.expanded && self.peek().is_some_and(char::is_whitespace) {
                 self.at += 1;
             } else if self.options.expanded && self.peek() == Some('#') {
-                while self.peek().is_some_and(|c| c != '\n') {
-                    self.at += 1;
-                }
+                self.skip_until('\n');
             } else {
                 return;
             }
@@ -179,7 +187,7 @@ impl PatternTranslator<'_> {
         self.at += 1;
         match c {
             '*' | '+' | '?' => return Err(invalid_pattern("quantifier operand invalid")),
-            '{' if self.peek().is_some_and(|c| c.is_ascii_digit()) => {
+            '{' if self.peeks_digit() => {
                 return Err(invalid_pattern("quantifier operand invalid"));
             }
             '^' => self.push_assertion(if self.options.lines { "(?m:^)" } else { "\\A" }),
@@ -304,7 +312,7 @@ impl PatternTranslator<'_> {
 
     fn read_count(&mut self) -> Result<u32, String> {
         let from = self.at;
-        while self.peek().is_some_and(|c| c.is_ascii_digit()) {
+        while self.peeks_digit() {
             self.at += 1;
         }
         let text: String = self.chars[from..self.at].iter().collect();

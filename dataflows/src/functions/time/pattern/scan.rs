@@ -84,31 +84,35 @@ impl Text<'_> {
         let digits = self.rest[sign..].bytes().take_while(u8::is_ascii_digit).count();
         let end = (sign + digits).min(most.unwrap_or(usize::MAX));
         let taken = self.rest.get(..end).unwrap_or_default();
-        let value = taken.parse::<i32>().map(i64::from).map_err(|_| {
+        let Ok(value) = taken.parse::<i32>() else {
             let shown: String = self.rest.chars().take(most.unwrap_or(10)).collect();
-            format!("invalid value '{shown}' for {name}: it must be a whole number")
-        })?;
+            return Err(format!("invalid value '{shown}' for {name}: it must be a whole number"));
+        };
         self.rest = &self.rest[end..];
-        Ok((value, end))
+        Ok((i64::from(value), end))
+    }
+
+    /// Reads a whole number, if `limited` one of at most `most` characters.
+    fn read_value(&mut self, most: usize, limited: bool, name: &str) -> TimeResult<i64> {
+        let (value, _) = self.read_number(limited.then_some(most), name)?;
+        Ok(value)
     }
 
     /// Reads one of `names`, the longest that matches, or their first `short` characters; returns its index.
     fn read_name(&mut self, names: &[&str], short: Option<usize>, what: &str) -> TimeResult<i64> {
-        let length = |name: &str| short.map_or(name.len(), |len| len.min(name.len()));
-        let begins = |name: &str| {
-            let text = self.rest.get(..length(name));
-            text.is_some_and(|text| text.eq_ignore_ascii_case(&name[..length(name)]))
-        };
         let mut found: Option<(usize, usize)> = None;
         for (place, name) in names.iter().enumerate() {
+            let length = short.unwrap_or(name.len()).min(name.len());
+            let begins = self.rest.get(..length).is_some_and(|t| t.eq_ignore_ascii_case(&name[..length]));
             // The first of several equally long matches wins.
-            if begins(name) && found.is_none_or(|(_, taken)| length(name) > taken) {
-                found = Some((place, length(name)));
+            if begins && found.is_none_or(|(_, taken)| length > taken) {
+                found = Some((place, length));
             }
         }
-        let (place, taken) = found.ok_or_else(|| {
-            format!("invalid value '{}' for {what}", self.rest.chars().take(10).collect::<String>())
-        })?;
+        let Some((place, taken)) = found else {
+            let shown: String = self.rest.chars().take(10).collect();
+            return Err(format!("invalid value '{shown}' for {what}"));
+        };
         self.rest = &self.rest[taken..];
         Ok(place as i64)
     }
@@ -150,11 +154,10 @@ fn scan_fields(text: &str, items: &[PatternItem]) -> TimeResult<ScannedFields> {
 }
 
 fn skip_literal(text: &mut Text<'_>, c: char, quoted: bool) {
-    let separates = |c: char| c.is_whitespace() || (c.is_ascii_punctuation());
     let Some(next) = text.rest.chars().next() else { return };
-    if separates(c) && !quoted {
+    if is_separator(c) && !quoted {
         text.extra -= 1;
-        if separates(next) {
+        if is_separator(next) {
             text.rest = &text.rest[next.len_utf8()..];
             text.extra += 1;
         }
@@ -166,13 +169,15 @@ fn skip_literal(text: &mut Text<'_>, c: char, quoted: bool) {
     }
 }
 
+fn is_separator(c: char) -> bool {
+    c.is_whitespace() || c.is_ascii_punctuation()
+}
+
 impl ScannedFields {
     fn read_field(&mut self, text: &mut Text<'_>, code: Code, name: &str, limited: bool) -> TimeResult<()> {
-        let most = |digits: usize| limited.then_some(digits);
-        let two = |text: &mut Text<'_>| text.read_number(most(2), name).map(|(value, _)| value);
         match code {
             Code::Year(digits) => {
-                let (value, read) = text.read_number(most(digits.into()), name)?;
+                let (value, read) = text.read_number(limited.then_some(digits.into()), name)?;
                 self.short = digits < 4 && read < 4;
                 self.year = Some(if self.short { whole_year(value, read.min(digits.into())) } else { value });
                 // With a century the digits of the year are not completed.
@@ -181,17 +186,19 @@ impl ScannedFields {
                 }
             }
             Code::IsoYear(digits) => {
-                let (value, read) = text.read_number(most(digits.into()), name)?;
+                let (value, read) = text.read_number(limited.then_some(digits.into()), name)?;
                 self.iso_year = Some(if digits < 4 && read < 4 { whole_year(value, read) } else { value });
             }
             Code::YearComma => {
                 let thousands = text.read_number(None, name)?.0;
-                text.rest =
-                    text.rest.strip_prefix(',').ok_or_else(|| "invalid value for Y,YYY".to_owned())?;
+                let Some(rest) = text.rest.strip_prefix(',') else {
+                    return Err("invalid value for Y,YYY".to_owned());
+                };
+                text.rest = rest;
                 self.year = Some(thousands * 1000 + text.read_number(Some(3), name)?.0);
             }
-            Code::Century => self.century = Some(two(text)?),
-            Code::Month => self.month = Some(two(text)?),
+            Code::Century => self.century = Some(text.read_value(2, limited, name)?),
+            Code::Month => self.month = Some(text.read_value(2, limited, name)?),
             Code::MonthName => self.month = Some(text.read_name(&MONTHS, None, name)? + 1),
             Code::MonthShort => self.month = Some(text.read_name(&MONTHS, Some(3), name)? + 1),
             Code::Roman => self.month = Some(text.read_name(&ROMAN, None, name)? + 1),
@@ -201,14 +208,14 @@ impl ScannedFields {
             Code::DayShort => {
                 text.read_name(&DAYS, Some(3), name)?;
             }
-            Code::Day => self.day = Some(two(text)?),
-            Code::OfYear => self.of_year = Some(text.read_number(most(3), name)?.0),
-            Code::Week => self.week = Some(two(text)?),
-            Code::WeekOfMonth => self.week_of_month = Some(text.read_number(most(1), name)?.0),
-            Code::IsoWeek => self.iso_week = Some(two(text)?),
-            Code::IsoWeekday => self.iso_weekday = Some(text.read_number(most(1), name)?.0),
+            Code::Day => self.day = Some(text.read_value(2, limited, name)?),
+            Code::OfYear => self.of_year = Some(text.read_value(3, limited, name)?),
+            Code::Week => self.week = Some(text.read_value(2, limited, name)?),
+            Code::WeekOfMonth => self.week_of_month = Some(text.read_value(1, limited, name)?),
+            Code::IsoWeek => self.iso_week = Some(text.read_value(2, limited, name)?),
+            Code::IsoWeekday => self.iso_weekday = Some(text.read_value(1, limited, name)?),
             Code::Weekday | Code::Quarter => {
-                text.read_number(most(1), name)?;
+                text.read_value(1, limited, name)?;
             }
             Code::Julian => self.julian = Some(text.read_number(None, name)?.0),
             Code::Era(points) => {
@@ -221,13 +228,11 @@ impl ScannedFields {
     }
 
     fn read_time(&mut self, text: &mut Text<'_>, code: Code, name: &str, limited: bool) -> TimeResult<()> {
-        let most = |digits: usize| limited.then_some(digits);
-        let two = |text: &mut Text<'_>| text.read_number(most(2), name).map(|(value, _)| value);
         match code {
-            Code::Hour24 => self.hour = Some(two(text)?),
-            Code::Hour12 => self.hour_of_half = Some(two(text)?),
-            Code::Minute => self.minute = two(text)?,
-            Code::Second => self.second = two(text)?,
+            Code::Hour24 => self.hour = Some(text.read_value(2, limited, name)?),
+            Code::Hour12 => self.hour_of_half = Some(text.read_value(2, limited, name)?),
+            Code::Minute => self.minute = text.read_value(2, limited, name)?,
+            Code::Second => self.second = text.read_value(2, limited, name)?,
             Code::Half(points) => {
                 let halves: &[&str] = if points { &["A.M.", "P.M."] } else { &["AM", "PM"] };
                 self.afternoon = Some(text.read_name(halves, None, name)? == 1);
@@ -235,12 +240,14 @@ impl ScannedFields {
             Code::Millis => self.us += read_fraction(text, 3, limited, name)?,
             Code::Micros => self.us += read_fraction(text, 6, limited, name)?,
             Code::Fraction(digits) => self.us += read_fraction(text, digits.into(), limited, name)?,
-            Code::SecondsOfDay => self.seconds_of_day = Some(text.read_number(most(5), name)?.0),
+            Code::SecondsOfDay => self.seconds_of_day = Some(text.read_value(5, limited, name)?),
             Code::ZoneHours => {
                 self.zone_sign = if text.rest.starts_with('-') { -1 } else { 1 };
-                self.zone += text.read_number(most(3), name)?.0 * 3600 * SECOND_US;
+                self.zone += text.read_value(3, limited, name)? * 3600 * SECOND_US;
             }
-            Code::ZoneMinutes => self.zone += self.zone_sign * two(text)? * 60 * SECOND_US,
+            Code::ZoneMinutes => {
+                self.zone += self.zone_sign * text.read_value(2, limited, name)? * 60 * SECOND_US
+            }
             Code::Zone | Code::Offset => return Err(format!("{name} in a pattern is for to_char only")),
             _ => return Err(format!("{name} in a pattern is not read")),
         }
@@ -249,12 +256,11 @@ impl ScannedFields {
 
     /// Returns the microseconds since midnight.
     fn time_of_day(&self) -> TimeResult<i64> {
-        let bad = || "date/time field value out of range".to_owned();
         if let Some(seconds) = self.seconds_of_day {
             return if (0..86_400).contains(&seconds) {
                 Ok(seconds * SECOND_US + self.us)
             } else {
-                Err(bad())
+                Err(field_out_of_range())
             };
         }
         let hour = match (self.hour, self.hour_of_half, self.afternoon) {
@@ -278,7 +284,7 @@ impl ScannedFields {
         if fits {
             Ok((hour * 3600 + self.minute * 60 + self.second) * SECOND_US + self.us)
         } else {
-            Err(bad())
+            Err(field_out_of_range())
         }
     }
 
@@ -308,19 +314,24 @@ impl ScannedFields {
             return Ok(fourth.days - fourth.iso_weekday() + (week - 1) * 7 + self.iso_weekday.unwrap_or(1));
         }
         let year = self.iso_year.unwrap_or_else(|| self.full_year());
-        let of_year = self.of_year.or_else(|| self.week.map(|week| (week - 1) * 7 + 1));
+        let of_year = self.of_year.or(self.week.map(first_day_of_week));
         if let (Some(of_year), None) = (of_year, self.month) {
             let first = days_of_date(year, 1, 1)?;
             let fits = (1..=366).contains(&of_year) && first + of_year - 1 < days_of_date(year + 1, 1, 1)?;
-            return if fits {
-                Ok(first + of_year - 1)
-            } else {
-                Err("date/time field value out of range".to_owned())
-            };
+            return if fits { Ok(first + of_year - 1) } else { Err(field_out_of_range()) };
         }
-        let day = self.day.or_else(|| self.week_of_month.map(|week| (week - 1) * 7 + 1));
+        let day = self.day.or(self.week_of_month.map(first_day_of_week));
         days_of_date(year, self.month.unwrap_or(1), day.unwrap_or(1))
     }
+}
+
+fn field_out_of_range() -> String {
+    "date/time field value out of range".to_owned()
+}
+
+/// Returns the first day of a week of a month or a year, all counted from 1.
+fn first_day_of_week(week: i64) -> i64 {
+    (week - 1) * 7 + 1
 }
 
 /// Reads the digits of a fraction of a second as microseconds.
